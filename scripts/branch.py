@@ -1,0 +1,135 @@
+"""A Git branch → slug, commit, worktree. Branch names are hostile input."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.command import Command, Shell, output_of
+from scripts.errors import Failed, SettingsError, UsageError
+
+SLUG_LENGTH = 24
+DEPLOYMENT_FILE = "deployment.json"
+# What Git refuses in a name, from git-check-ref-format(1), and a leading dash, which would read as a flag.
+_REFUSED = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^[-/.]|/\.|[/.]$|\.lock(/|$)|^@$", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A branch and the commit it stands for. `note` says where local and remote differ."""
+
+    name: str
+    commit: str
+    note: str = ""
+
+    @property
+    def slug(self) -> str:
+        return slug(self.name)
+
+
+def slug(name: str) -> str:
+    """A readable, stable label for a branch: lower case letters, digits and dashes, at most 24 characters.
+
+    A digest of the whole name is appended where anything of it was changed or cut, or where it looks as if
+    that had happened, so that two branches never meet.
+    """
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    looks_digested = re.search(r"-[0-9a-f]{7}$", plain)
+    if plain == name and len(plain) <= SLUG_LENGTH and plain[0].isalpha() and not looks_digested:
+        return plain
+    digest = hashlib.sha256(name.encode()).hexdigest()[:7]
+    stem = plain if plain[:1].isalpha() else f"b-{plain}"
+    return f"{stem[: SLUG_LENGTH - 8].strip('-')}-{digest}"
+
+
+def check_name(name: str) -> str:
+    """Raises UsageError where `name` cannot be a branch."""
+    if not name.strip():
+        raise UsageError("Which branch? Write --branch NAME, for example --branch feature/checkout.")
+    if _REFUSED.search(name) or len(name.encode()) > 200:  # noqa: PLR2004 - Git's files end at 255 bytes
+        raise UsageError(
+            f"{name!r} cannot be a Git branch: Git allows no such name. Look at `git branch -a`."
+        )
+    return name
+
+
+def find(shell: Shell, root: Path, name: str) -> Branch:
+    """The branch's commit: the local branch, else origin's, fetched when it is not here yet.
+
+    Raises SettingsError outside a repository, UsageError where no such branch exists.
+    """
+    check_name(name)
+    local = _commit(shell, root, f"refs/heads/{name}")
+    remote_ref = f"refs/remotes/origin/{name}"
+    if local:
+        remote = _commit(shell, root, remote_ref)
+        differs = remote and remote != local
+        return Branch(
+            name,
+            local,
+            f"Your local {name} is at {local[:12]}, origin's was last seen at {remote[:12]}: "
+            "the local one is deployed."
+            if differs and remote
+            else "",
+        )
+    fetched = shell.run(
+        git(root, "fetch", "--quiet", "--no-tags", "origin", f"+refs/heads/{name}:{remote_ref}")
+    )
+    remote = _commit(shell, root, remote_ref) if fetched.ok else None
+    if remote:
+        return Branch(name, remote)
+    why = fetched.stderr.strip().splitlines()[-1:] or ["origin has no such branch"]
+    raise UsageError(
+        f"There is no branch {name!r} here, and it could not be fetched from origin: {why[0]}. "
+        "Look at `git branch -a`."
+    )
+
+
+@contextmanager
+def worktree(shell: Shell, root: Path, branch: Branch) -> Iterator[Path]:
+    """A checkout of that commit beside the user's own, taken away afterwards; it names what is deployed.
+
+    It carries `deployment.json` (branch and commit), for the project to show. Raises Failed.
+    """
+    parent = root / ".worktrees"
+    parent.mkdir(exist_ok=True)
+    (parent / ".gitignore").write_text("*\n")
+    output_of(shell, git(root, "worktree", "prune"), "Tidying up worktrees")
+    folder = Path(tempfile.mkdtemp(prefix=f"{branch.slug}-", dir=parent))
+    try:
+        output_of(
+            shell,
+            git(root, "worktree", "add", "--quiet", "--force", "--detach", str(folder), branch.commit),
+            f"Checking out {branch.name} at {branch.commit[:12]}",
+        )
+        (folder / DEPLOYMENT_FILE).write_text(
+            json.dumps({"branch": branch.name, "commit": branch.commit}, sort_keys=True) + "\n"
+        )
+        yield folder
+    finally:
+        removed = shell.run(git(root, "worktree", "remove", "--force", "--force", str(folder)))
+        if not removed.ok:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def git(root: Path, *words: str) -> Command:
+    """A git command in the repository, with nothing of it taken from outside: no prompt for a password."""
+    return Command(("git", "-C", str(root), *words), env={"GIT_TERMINAL_PROMPT": "0"})
+
+
+def _commit(shell: Shell, root: Path, ref: str) -> str | None:
+    result = shell.run(git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}"))
+    if result.ok:
+        return result.stdout.strip()
+    if "not a git repository" in result.stderr:
+        raise SettingsError(f"{root} is not a Git repository: run this in a clone of your project.")
+    if result.returncode > 1:
+        raise Failed(f"git could not look up {ref}: {result.stderr.strip()}")
+    return None

@@ -1,0 +1,193 @@
+"""Command and Shell: the only door to processes.
+
+A Command is words and variables; it runs nothing and may always be printed, because secrets travel in
+its variables and never in its words.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import shlex
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from scripts.errors import Failed
+
+# A variable set to None is taken away from the child: the sandbox must not see the user's AWS variables.
+Variables = Mapping[str, str | None]
+
+
+@dataclass(frozen=True)
+class Command:
+    """Words to run, in a folder, with variables set on top of the ones at hand."""
+
+    argv: tuple[str, ...]
+    env: Variables = field(default_factory=dict, repr=False)
+    cwd: Path | None = None
+
+    def __str__(self) -> str:
+        return shlex.join(self.argv)
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended: its exit code (negative: the signal that ended it) and what it printed."""
+
+    returncode: int
+    stdout: str = ""
+    stderr: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.returncode == 0
+
+
+class Shell(Protocol):
+    """What runs commands: RealShell, or FakeShell in tests."""
+
+    def run(self, command: Command) -> Result:
+        """Run to the end and keep what it prints. Raises Failed where the program cannot be started."""
+
+    def stream(
+        self, command: Command, on_line: Callable[[str], None], stop_asked: Callable[[], bool]
+    ) -> Result:
+        """Run to the end, handing over each line as it comes; see RealShell.stream."""
+
+
+def output_of(shell: Shell, command: Command, doing: str) -> str:
+    """Run a command that must succeed and return its standard output.
+
+    Raises Failed with the command's own last lines when it does not.
+    """
+    result = shell.run(command)
+    if result.ok:
+        return result.stdout
+    said = (result.stderr.strip() or result.stdout.strip()).splitlines()[-8:]
+    raise Failed(
+        f"{doing} failed: `{command}` ended with exit code {result.returncode}."
+        + "".join(f"\n  {line}" for line in said)
+    )
+
+
+class RealShell:
+    """Starts real processes, with standard input closed: an unforeseen prompt fails, it never hangs."""
+
+    def run(self, command: Command) -> Result:
+        try:
+            done = subprocess.run(
+                command.argv,
+                env=_merged(command.env),
+                cwd=command.cwd,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+            )
+        except OSError as error:
+            raise _cannot_start(command, error) from error
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def stream(
+        self, command: Command, on_line: Callable[[str], None], stop_asked: Callable[[], bool]
+    ) -> Result:
+        """Run in a session of its own, so that a Ctrl-C at the terminal reaches only this program.
+
+        `stop_asked` is asked several times a second. Once it says yes the command gets one SIGINT and is
+        waited for: Copilot rolls back on it. Standard error comes in the same stream as standard output.
+        """
+        try:
+            process = subprocess.Popen(
+                command.argv,
+                env=_merged(command.env),
+                cwd=command.cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise _cannot_start(command, error) from error
+        lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        stdout = process.stdout
+        assert stdout is not None  # noqa: S101 - PIPE was asked for above; this tells the type checker
+
+        def read() -> None:
+            for text in stdout:
+                lines.put(text.rstrip("\n"))
+            lines.put(None)
+
+        threading.Thread(target=read, daemon=True).start()
+        kept: list[str] = []
+        asked = False
+        while True:
+            if not asked and stop_asked():
+                asked = True
+                process.send_signal(signal.SIGINT)
+            try:
+                line = lines.get(timeout=0.1)
+            except queue.Empty:
+                continue
+            if line is None:
+                break
+            kept.append(line)
+            on_line(line)
+        stdout.close()
+        return Result(process.wait(), "\n".join(kept))
+
+
+def _merged(env: Variables) -> dict[str, str]:
+    merged = {**os.environ, **env}
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+def _cannot_start(command: Command, error: OSError) -> Failed:
+    return Failed(
+        f"`{command.argv[0]}` could not be started: {error.strerror}. Is it installed, and on PATH?"
+    )
+
+
+class Stop:
+    """Whether the work under way should end early: a signal came, or its time is over."""
+
+    def __init__(self, seconds: float) -> None:
+        self.deadline = time.monotonic() + seconds
+        self.interrupted = False
+
+    @property
+    def timed_out(self) -> bool:
+        return time.monotonic() >= self.deadline
+
+    def asked(self) -> bool:
+        return self.interrupted or self.timed_out
+
+
+@contextmanager
+def catching_signals(seconds: float, told: Callable[[str], None]) -> Iterator[Stop]:
+    """Within this block Ctrl-C and SIGTERM only set `Stop.interrupted`; `told` gets a line for the user."""
+    stop = Stop(seconds)
+
+    def note(_number: int, _frame: object) -> None:
+        told(
+            "Interrupted: asking for a roll-back and waiting until it has settled."
+            if not stop.interrupted
+            else "Still settling: leaving now would leave the stack half changed."
+        )
+        stop.interrupted = True
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

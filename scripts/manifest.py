@@ -1,0 +1,70 @@
+"""Reads what a service's manifest says, as far as the tasks need it; Copilot stays its only interpreter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from scripts.errors import SettingsError
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The manifest as it stands. Raises SettingsError where it cannot be read."""
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        why = str(error).replace("\n", " ")
+        raise SettingsError(f"The manifest {path} cannot be read: {why}.") from error
+    if not isinstance(found, dict):
+        raise SettingsError(
+            f"The manifest {path} is not a mapping: compare it with copilot/web/manifest.yml."
+        )
+    return found
+
+
+def check_environment(manifest: Mapping[str, Any], environment: str, where: str) -> None:
+    """Raises SettingsError unless the manifest has a block of its own for the environment.
+
+    Copilot would silently deploy the base manifest: no Redis, no reset, no copy, none of its limits.
+    """
+    blocks = manifest.get("environments")
+    if not isinstance(blocks, dict) or not isinstance(blocks.get(environment), dict):
+        raise SettingsError(
+            f"{where} has no block `{environment}` under `environments:`: Copilot would silently deploy the "
+            f"base manifest there. Write one, or set TEST_ENV to the environment that has it."
+        )
+
+
+def health_path(manifest: Mapping[str, Any], environment: str) -> str:
+    """The path that the load balancer checks in an environment, `/` where none is named."""
+    for source in (manifest["environments"].get(environment), manifest):
+        http = source.get("http") if isinstance(source, dict) else None
+        check = http.get("healthcheck") if isinstance(http, dict) else None
+        path = check.get("path") if isinstance(check, dict) else check
+        if isinstance(path, str):
+            return path
+    return "/"
+
+
+def secret_parameters(manifest: Mapping[str, Any], app: str, environment: str) -> list[str]:
+    """The SSM parameters that the service and its sidecars name in an environment, sorted."""
+    block = manifest["environments"].get(environment) or {}
+    holders: list[Any] = []
+    for source in (manifest, block):
+        holders.append(source)
+        sidecars = source.get("sidecars")
+        holders += sidecars.values() if isinstance(sidecars, dict) else []
+    names = {
+        value
+        for holder in holders
+        if isinstance(holder, dict) and isinstance(holder.get("secrets"), dict)
+        for value in holder["secrets"].values()
+        if isinstance(value, str)
+    }
+    return sorted(
+        name.replace("${COPILOT_APPLICATION_NAME}", app).replace("${COPILOT_ENVIRONMENT_NAME}", environment)
+        for name in names
+    )

@@ -1,0 +1,78 @@
+"""What a person sees: lines on standard error, data on standard output, and questions whose default is no."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+from scripts.errors import Refused
+
+
+class Report(Protocol):
+    """Where the workflows tell and ask: Terminal, or FakeReport in tests."""
+
+    def say(self, line: str) -> None:
+        """A line for a person, on standard error."""
+
+    def data(self, text: str) -> None:
+        """What the task was asked for, on standard output."""
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None: ...
+
+    def ask(self, question: str) -> bool:
+        """Whether the answer is yes; without a terminal it is no."""
+
+    def waiting(self, for_what: str) -> AbstractContextManager[None]:
+        """Something long is under way: a spinner on a terminal, one plain line elsewhere."""
+
+
+def as_json(document: object) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False)
+
+
+def confirm(report: Report, question: str, *, yes: bool) -> None:
+    """Raises Refused unless `yes` was given or the answer is yes."""
+    if not yes and not report.ask(question):
+        raise Refused("Nothing was changed: the answer was not yes. Say --yes where nobody can be asked.")
+
+
+class Terminal:
+    """The real one. rich is imported when something is shown, so that `invoke --list` stays quick."""
+
+    def say(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)  # noqa: T201 - this is the place that prints
+
+    def data(self, text: str) -> None:
+        print(text, flush=True)  # noqa: T201 - this is the place that prints
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        from rich.console import Console  # noqa: PLC0415 - see the class
+        from rich.table import Table  # noqa: PLC0415 - see the class
+        from rich.text import Text  # noqa: PLC0415 - see the class
+
+        table = Table(title=title, title_justify="left")
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(cell) for cell in row))  # Text: a branch's name is no markup
+        Console().print(table)
+
+    def ask(self, question: str) -> bool:
+        if not sys.stdin.isatty():
+            return False
+        self.say(f"{question} [y/N]")
+        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+    @contextmanager
+    def waiting(self, for_what: str) -> Iterator[None]:
+        if not sys.stderr.isatty():
+            self.say(f"{for_what} …")
+            yield
+            return
+        from rich.console import Console  # noqa: PLC0415 - see the class
+
+        with Console(stderr=True).status(for_what):
+            yield

@@ -1,0 +1,157 @@
+"""Starts, finds, stops and wipes the sandbox's server: what the tasks see of the sandbox."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from scripts.command import Variables
+from scripts.errors import Failed, UsageError
+from scripts.report import confirm
+from scripts.sandbox import postgres
+from scripts.sandbox.state import OWNER, REGION, Running, State
+
+if TYPE_CHECKING:
+    from scripts.environment import Bench
+    from scripts.settings import Settings
+
+START_SECONDS = 300  # the first start installs what the Dockerfile does; a later one takes a few seconds
+
+
+def enter(settings: Settings, say: Callable[[str], None], *, start: bool) -> Variables | None:
+    """The variables that point a child process at the sandbox, started when it does not run.
+
+    None where it does not run and `start` is off. Raises Failed where it cannot be started.
+    """
+    state = State(settings.root)
+    running = state.running() if state.alive() else None
+    if running is None and start:
+        running = _start(settings, state, say)
+    return _variables(state, running) if running else None
+
+
+def command(bench: Bench, *, stop: bool, reset: bool, yes: bool) -> None:
+    """`invoke sandbox`: start it or say that it runs, stop it, wipe it."""
+    if stop and reset:
+        raise UsageError("Say --stop or --reset: a reset stops it too.")
+    settings, say = bench.settings, bench.report.say
+    state = State(settings.root)
+    if reset:
+        confirm(bench.report, f"Stop the sandbox and delete all it keeps in {state.folder}?", yes=yes)
+    if stop or reset:
+        say(_stop(state))
+        if reset:
+            postgres.remove(state.folder)
+            shutil.rmtree(state.folder, ignore_errors=True)
+            say("Its databases, images and settings are deleted.")
+        return
+    was = state.alive()
+    enter(settings, say, start=True)
+    say("The sandbox runs already." if was else "The sandbox runs.")
+
+
+def _variables(state: State, running: Running) -> Variables:
+    """Only these reach a child: whatever of AWS and of proxies the user has set is taken away from it."""
+    taken = {
+        name: None
+        for name in os.environ
+        if name.startswith(("AWS_", "COPILOT_")) or name.lower().endswith("_proxy")
+    }
+    return {
+        **taken,
+        "HTTPS_PROXY": f"http://127.0.0.1:{running.proxy_port}",
+        "AWS_CA_BUNDLE": running.ca,
+        "AWS_ACCESS_KEY_ID": "sandbox",
+        "AWS_SECRET_ACCESS_KEY": "sandbox",
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "PATH": f"{state.bin}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+    }
+
+
+def _start(settings: Settings, state: State, say: Callable[[str], None]) -> Running:
+    with state.starting():
+        if state.alive():
+            running = state.running()
+            if running:
+                return running  # another command has started it meanwhile
+            say("The sandbox is in an unfinished start; stopping it first.")
+            state.sweep()
+        _clean_up_after_death(state, say)
+        state.progress.write_text("")
+        with state.log.open("ab") as log:
+            server = subprocess.Popen(
+                [sys.executable, "-m", "scripts.sandbox.server", str(settings.root)],
+                cwd=settings.root,
+                env={**os.environ, OWNER: str(state.folder)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        try:
+            return _wait_until_ready(state, server, say)
+        except BaseException:
+            server.kill()
+            state.sweep()
+            state.stopped()
+            raise
+
+
+def _clean_up_after_death(state: State, say: Callable[[str], None]) -> None:
+    died = state.running() is not None
+    ended = state.sweep()
+    state.stopped()
+    if died:
+        say(
+            "The sandbox had ended without being stopped: starting it again"
+            + (f", after ending {ended} processes that it left" if ended else "")
+            + ". What was deployed in it is gone, its databases are kept."
+        )
+
+
+def _wait_until_ready(state: State, server: subprocess.Popen[bytes], say: Callable[[str], None]) -> Running:
+    end = time.monotonic() + START_SECONDS
+    told = 0
+    while time.monotonic() < end:
+        lines = state.progress.read_text().splitlines()
+        for line in lines[told:]:
+            say(f"  sandbox: {line}")
+        told = len(lines)
+        running = state.running()
+        if running:
+            return running
+        if server.poll() is not None:
+            break
+        time.sleep(0.05)
+    why = "".join(f"\n  {line}" for line in state.log.read_text(errors="replace").splitlines()[-12:])
+    raise Failed(
+        f"The sandbox could not be started; its log is {state.log}, and ends:{why}\n"
+        "`invoke sandbox --reset --yes` begins from nothing."
+    )
+
+
+def _stop(state: State) -> str:
+    with state.starting():
+        running = state.running()
+        if not state.alive():
+            left = state.sweep()
+            state.stopped()
+            return f"The sandbox did not run{f'; {left} processes left by it were ended' if left else ''}."
+        if running:
+            os.kill(running.pid, signal.SIGTERM)
+            end = time.monotonic() + 30
+            while state.alive() and time.monotonic() < end:
+                time.sleep(0.05)
+        state.sweep()
+        state.stopped()
+    return "The sandbox is stopped; its databases are kept."

@@ -1,0 +1,120 @@
+"""The sandbox's folder `.sandbox/`: where its parts keep things, whether it runs, and whose processes are its.
+
+Whether the server runs is told by a file lock that it holds for its life: the system frees it however the
+process ends, so no stale process number can mislead.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+OWNER = "SANDBOX_OWNER"  # every process of the sandbox carries its folder in this variable
+REGION = "us-east-1"
+
+
+@dataclass(frozen=True)
+class Running:
+    """What the server tells of itself once it is ready."""
+
+    pid: int
+    proxy_port: int
+    ca: str
+
+
+class State:
+    """The folder of one clone's sandbox."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root.resolve() / ".sandbox"
+        self.log = self.folder / "server.log"
+        self.progress = self.folder / "progress"
+        self.bin = self.folder / "bin"
+        self._running = self.folder / "server.json"
+        self._ports = self.folder / "ports.json"
+
+    def create(self) -> None:
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        (self.folder / ".gitignore").write_text("*\n")
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """One command starts or stops the server at a time; the others wait."""
+        self.create()
+        with (self.folder / "start.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def held(self) -> Iterator[bool]:
+        """Hold the server's lock; yields False where another process holds it."""
+        self.create()
+        with (self.folder / "server.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
+    def alive(self) -> bool:
+        """Whether a server runs, ready or starting."""
+        if not self.folder.is_dir():
+            return False
+        with self.held() as got:
+            return not got
+
+    def running(self) -> Running | None:
+        """What a server left when it became ready; it is taken away by an orderly stop only."""
+        try:
+            return Running(**json.loads(self._running.read_text()))
+        except FileNotFoundError:
+            return None
+
+    def ready(self, running: Running) -> None:
+        draft = self._running.with_suffix(".new")
+        draft.write_text(json.dumps(asdict(running)))
+        draft.replace(self._running)
+
+    def stopped(self) -> None:
+        self._running.unlink(missing_ok=True)
+
+    def ports(self) -> dict[str, int]:
+        """The ports used last time, by what they are for, so that addresses stay as they were."""
+        try:
+            found: dict[str, int] = json.loads(self._ports.read_text())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return found
+
+    def keep_ports(self, ports: dict[str, int]) -> None:
+        self._ports.write_text(json.dumps(ports))
+
+    def sweep(self) -> int:
+        """End every process that carries this folder's mark, and say how many there were."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.pid != os.getpid() and process.environ().get(OWNER) == str(self.folder):
+                    found.append(process)
+            except (psutil.Error, OSError):  # it ended meanwhile, or it is somebody else's
+                continue
+        for process in found:
+            with_psutil_gone(process)
+        psutil.wait_procs(found, timeout=10)
+        return len(found)
+
+
+def with_psutil_gone(process: psutil.Process) -> None:
+    """Kill a process; that it has just ended by itself is fine."""
+    try:
+        process.kill()
+    except psutil.NoSuchProcess:
+        return

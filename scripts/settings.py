@@ -1,0 +1,171 @@
+"""Environment variables, then .env, then defaults → one frozen Settings, checked once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+import yaml
+from dotenv import dotenv_values
+
+from scripts.errors import Refused, SettingsError
+
+Target = Literal["sandbox", "aws"]
+
+# Copilot's own rule for the names of applications, environments and services.
+# Source: internal/pkg/cli/validate.go of aws/copilot-cli 1.34.
+NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_DURATION = re.compile(r"(\d+)\s*([smhdw])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one run works with. `timeout` is in seconds, `stage_megabytes` in MB."""
+
+    root: Path
+    app: str
+    service: str
+    test_env: str
+    protected_envs: tuple[str, ...]
+    ttl: str
+    timeout: float
+    target: Target
+    stage_megabytes: int
+    stage_command: str
+    in_ci: bool
+
+    @property
+    def manifest(self) -> Path:
+        return self.root / "copilot" / self.service / "manifest.yml"
+
+    @property
+    def stack_name(self) -> str:
+        return f"{self.app}-{self.test_env}-{self.service}"
+
+
+def seconds(text: str, name: str) -> float:
+    """`90s`, `45m`, `12h`, `5d`, `2w` in seconds. Raises SettingsError, naming the setting."""
+    match = _DURATION.fullmatch(text.strip().lower())
+    if not match or not int(match[1]):
+        raise SettingsError(f"{name}={text!r} is not a duration: write for example 45m, 12h or 5d.")
+    return float(int(match[1]) * _SECONDS[match[2]])
+
+
+def load(root: Path, environ: Mapping[str, str]) -> Settings:
+    """Read and check the settings. Raises SettingsError (2) or, for a protected environment, Refused (3)."""
+    file = root / ".env"
+    from_file = dotenv_values(file, interpolate=False) if file.is_file() else {}
+
+    def value(name: str, default: str) -> str:
+        return next(
+            (found for source in (environ, from_file) if (found := source.get(name)) is not None), default
+        )
+
+    in_ci = environ.get("CI", "").strip().lower() not in {"", "0", "false"}
+    protected = tuple(
+        name
+        for part in value("PROTECTED_ENVS", "production,prod,live,stage,staging").split(",")
+        if (name := folded(part))
+    )
+    if not protected:
+        raise SettingsError(
+            "PROTECTED_ENVS is empty, so nothing would be protected: "
+            "name at least production's environment, or leave it unset."
+        )
+    settings = Settings(
+        root=root,
+        app=_name("COPILOT_APP", value("COPILOT_APP", "") or _workspace_application(root)),
+        service=_name("COPILOT_SERVICE", value("COPILOT_SERVICE", "web")),
+        test_env=value("TEST_ENV", "test"),
+        protected_envs=protected,
+        ttl=value("DEPLOY_TTL", "friday 18:00 Europe/London"),
+        timeout=seconds(value("DEPLOY_TIMEOUT", "45m"), "DEPLOY_TIMEOUT"),
+        target=_target(value("DEPLOY_TARGET", ""), in_ci=in_ci),
+        stage_megabytes=_megabytes(value("SANDBOX_STAGE_MB", "50")),
+        stage_command=value(
+            "SANDBOX_STAGE_COMMAND",
+            "python manage.py migrate --noinput && python manage.py fill_stage --megabytes {megabytes}",
+        ),
+        in_ci=in_ci,
+    )
+    guard_environment(settings.test_env, settings)
+    return settings
+
+
+def folded(name: str) -> str:
+    """A name without case and spaces, as protected names are compared."""
+    return "".join(name.split()).casefold()
+
+
+def guard_environment(name: str, settings: Settings) -> None:
+    """Refuse an environment that no task here may change, before any process is started.
+
+    Raises Refused (3) for a protected one, SettingsError (2) for an empty, malformed or unknown one.
+    """
+    if not name.strip():
+        raise SettingsError(
+            "TEST_ENV is empty: `copilot svc delete` with an empty environment deletes the service from "
+            "every environment, production included. Set TEST_ENV=test, or leave it unset."
+        )
+    if folded(name) in settings.protected_envs:
+        raise Refused(
+            f"TEST_ENV={name!r} is a protected environment ({', '.join(settings.protected_envs)}): "
+            "these tasks only ever touch the throw-away one. Set TEST_ENV to its name."
+        )
+    if not NAME.fullmatch(name):
+        raise SettingsError(
+            f"TEST_ENV={name!r} cannot be an environment's name: lower case letters, digits and dashes."
+        )
+    known = sorted(
+        path.parent.name for path in (settings.root / "copilot/environments").glob("*/manifest.yml")
+    )
+    if name not in known:
+        raise SettingsError(
+            f"TEST_ENV={name!r} is not an environment of this workspace ({', '.join(known) or 'none'}): "
+            f"copilot/environments/{name}/manifest.yml does not exist."
+        )
+
+
+def _name(setting: str, value: str) -> str:
+    if not NAME.fullmatch(value):
+        raise SettingsError(
+            f"{setting}={value!r} cannot be a Copilot name: lower case letters, digits and dashes."
+        )
+    return value
+
+
+def _target(value: str, *, in_ci: bool) -> Target:
+    if not value.strip():
+        if in_ci:
+            raise SettingsError(
+                "DEPLOY_TARGET is not set and this is CI: a pipeline must not be green because it deployed "
+                "to itself. Set DEPLOY_TARGET=aws, or DEPLOY_TARGET=sandbox if you mean it."
+            )
+        return "sandbox"
+    if value not in get_args(Target):
+        raise SettingsError(f"DEPLOY_TARGET={value!r} is unknown: write sandbox or aws.")
+    return cast("Target", value)
+
+
+def _megabytes(value: str) -> int:
+    if not value.strip().isdecimal() or not 1 <= int(value) <= 100_000:
+        raise SettingsError(
+            f"SANDBOX_STAGE_MB={value!r} is not a whole number of megabytes from 1 to 100000."
+        )
+    return int(value)
+
+
+def _workspace_application(root: Path) -> str:
+    file = root / "copilot" / ".workspace"
+    try:
+        found = yaml.safe_load(file.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise SettingsError(
+            f"COPILOT_APP is not set and {file} cannot be read: {error}. "
+            "Run this in the repository's folder, or set COPILOT_APP."
+        ) from error
+    return str(found.get("application", "")) if isinstance(found, dict) else ""

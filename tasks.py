@@ -1,0 +1,114 @@
+"""The menu: one task a verb. `invoke --list` shows it, `invoke VERB --help` explains one."""
+
+from invoke import Context
+
+from scripts.menu import bench, verb
+
+YES = "Answer yes to the question this task asks (default: ask; without a terminal: no)."
+PLAN = "Say what would happen and change nothing (default: off)."
+JSON = "Print one JSON document on standard output and nothing else there (default: off)."
+
+
+@verb(
+    branch="The Git branch to deploy, here or on origin (no default).",
+    force="Start new tasks even where nothing changed (default: off).",
+    yes=YES,
+    plan=PLAN,
+    json=JSON,
+)
+def deploy_test(
+    c: Context,
+    branch: str = "",
+    force: bool = False,
+    yes: bool = False,
+    plan: bool = False,
+    json: bool = False,
+) -> None:
+    """Deploy a branch to the shared test environment and print its URL.
+
+    Example: invoke deploy-test --branch feature/checkout
+    """
+    from scripts import deployment
+
+    deployment.deploy(bench(), branch, force=force, yes=yes, plan=plan, json=json)
+
+
+@verb(yes=YES, plan=PLAN, json=JSON)
+def teardown(c: Context, yes: bool = False, plan: bool = False, json: bool = False) -> None:
+    """Remove the service from the test environment; the environment itself stays. Twice is fine.
+
+    Example: invoke teardown --yes
+    """
+    from scripts import environment
+
+    environment.teardown(bench(), yes=yes, plan=plan, json=json)
+
+
+@verb(json=JSON)
+def status(c: Context, json: bool = False) -> None:
+    """Show what is deployed to test: branch, commit, by whom, URL, expiry, age of its data.
+
+    Example: invoke status --json
+    """
+    from scripts import environment
+
+    environment.status(bench(), json=json)
+
+
+@verb(
+    container="Only this container's lines: web, startup or redis (default: web).",
+    limit="How many lines at most (default: 100).",
+    follow="Go on with new lines until Ctrl-C (default: off).",
+)
+def logs(c: Context, container: str = "", limit: int = 100, follow: bool = False) -> None:
+    """Show the last lines of the deployed containers.
+
+    Example: invoke logs --container startup --limit 50
+    """
+    from scripts import environment
+
+    environment.logs(bench(), container=container, limit=limit, follow=follow)
+
+
+@verb(yes=YES, plan=PLAN, json=JSON)
+def copy_db(c: Context, yes: bool = False, plan: bool = False, json: bool = False) -> None:
+    """Copy staging's database afresh into the test environment's: its tasks start anew.
+
+    Example: invoke copy-db --yes
+    """
+    from scripts import deployment
+
+    deployment.copy_again(bench(), yes=yes, plan=plan, json=json)
+
+
+@verb(
+    profile="The profile of ~/.aws that Copilot creates it with (default: default).",
+    region="Its region (default: the one of your AWS configuration).",
+    yes=YES,
+    plan=PLAN,
+)
+def create_env(
+    c: Context, profile: str = "default", region: str = "", yes: bool = False, plan: bool = False
+) -> None:
+    """Create the test environment, once, and say which of its secrets are missing.
+
+    Example: DEPLOY_TARGET=aws invoke create-env --profile dev --region eu-west-1
+    """
+    from scripts import environment
+
+    environment.create_env(bench(), profile=profile, region=region, yes=yes, plan=plan)
+
+
+@verb(
+    stop="Stop it; its databases are kept (default: off).",
+    reset="Stop it and delete everything it keeps (default: off).",
+    yes=YES,
+)
+def sandbox(c: Context, stop: bool = False, reset: bool = False, yes: bool = False) -> None:
+    """Start the embedded AWS, or say that it runs.
+
+    Example: invoke sandbox --reset --yes
+    """
+    from scripts.sandbox import lifecycle
+
+    lifecycle.command(bench(), stop=stop, reset=reset, yes=yes)

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.settings import Settings, load
+
+
+@pytest.fixture(autouse=True)
+def environment_of_a_laptop(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test sees the settings of the person, or of the CI, that runs it."""
+    for name in ("CI", "DEPLOY_TARGET", "TEST_ENV", "COPILOT_APP", "COPILOT_SERVICE", "PROTECTED_ENVS"):
+        monkeypatch.delenv(name, raising=False)
+    yield
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """A folder with the least that the tasks need of a Copilot workspace."""
+    copilot = tmp_path / "copilot"
+    for name in ("stage", "production", "test"):
+        (copilot / "environments" / name).mkdir(parents=True)
+        (copilot / "environments" / name / "manifest.yml").write_text(f"name: {name}\ntype: Environment\n")
+    (copilot / ".workspace").write_text("application: demo\n")
+    (copilot / "web").mkdir()
+    (copilot / "web" / "manifest.yml").write_text(
+        "name: web\ntype: Load Balanced Web Service\nhttp: {path: /, healthcheck: /base}\n"
+        "environments:\n  test:\n    http: {healthcheck: {path: /healthz}}\n"
+    )
+    return tmp_path
+
+
+@pytest.fixture
+def settings(workspace: Path) -> Settings:
+    return load(workspace, {})

@@ -1,0 +1,63 @@
+"""Fakes for the two doors: processes and people. What we integrate with is never faked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from scripts.command import Command, Result
+
+
+@dataclass
+class FakeShell:
+    """Answers whole command lines by their beginning and remembers all it was asked to run."""
+
+    answers: dict[str, Result] = field(default_factory=dict)
+    ran: list[Command] = field(default_factory=list)
+
+    def run(self, command: Command) -> Result:
+        self.ran.append(command)
+        line = str(command)
+        return next((result for start, result in self.answers.items() if start in line), Result(0))
+
+    def stream(
+        self, command: Command, on_line: Callable[[str], None], stop_asked: Callable[[], bool]
+    ) -> Result:
+        stop_asked()
+        result = self.run(command)
+        for line in result.stdout.splitlines():
+            on_line(line)
+        return result
+
+    @property
+    def lines(self) -> list[str]:
+        return [str(command) for command in self.ran]
+
+
+@dataclass
+class FakeReport:
+    """Remembers what was said and answers questions with `answer`."""
+
+    answer: bool = False
+    said: list[str] = field(default_factory=list)
+    printed: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
+
+    def data(self, text: str) -> None:
+        self.printed.append(text)
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        self.printed.append(f"{title} {list(columns)} {[list(row) for row in rows]}")
+
+    def ask(self, question: str) -> bool:
+        self.asked.append(question)
+        return self.answer
+
+    @contextmanager
+    def waiting(self, for_what: str) -> Iterator[None]:
+        self.say(for_what)
+        yield

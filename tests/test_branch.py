@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scripts import branch
+from scripts.command import RealShell
+from scripts.errors import SettingsError, UsageError
+from tests.fakes import FakeShell
+
+SHELL = RealShell()
+IDENTITY = ("-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "init.defaultBranch=main")
+
+
+def git(folder: Path, *words: str) -> str:
+    return subprocess.run(
+        ["git", *IDENTITY, "-C", str(folder), *words], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A clone of an origin whose branch `late` came after the clone."""
+    origin, clone = tmp_path / "origin", tmp_path / "clone"
+    origin.mkdir()
+    git(origin, "init", "--quiet")
+    (origin / "file").write_text("one")
+    git(origin, "add", "file")
+    git(origin, "commit", "--quiet", "-m", "one")
+    git(tmp_path, "clone", "--quiet", str(origin), str(clone))
+    git(origin, "checkout", "--quiet", "-b", "late")
+    (origin / "file").write_text("two")
+    git(origin, "commit", "--quiet", "-am", "two")
+    return clone
+
+
+def test_a_local_branch_is_found(clone: Path) -> None:
+    assert branch.find(SHELL, clone, "main").commit == git(clone, "rev-parse", "main")
+
+
+def test_a_branch_that_is_not_here_is_fetched(clone: Path) -> None:
+    found = branch.find(SHELL, clone, "late")
+    assert found.commit == git(clone.parent / "origin", "rev-parse", "late")
+
+
+def test_a_local_branch_that_differs_from_origins_is_used_and_said(clone: Path) -> None:
+    (clone / "file").write_text("mine")
+    git(clone, "commit", "--quiet", "-am", "mine")
+    found = branch.find(SHELL, clone, "main")
+    assert found.commit == git(clone, "rev-parse", "main")
+    assert "the local one is deployed" in found.note
+
+
+def test_an_unknown_branch_is_a_usage_error_with_gits_reason(clone: Path) -> None:
+    with pytest.raises(UsageError, match="nothing-like-it"):
+        branch.find(SHELL, clone, "nothing-like-it")
+
+
+def test_outside_a_repository_that_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="not a Git repository"):
+        branch.find(SHELL, tmp_path, "main")
+
+
+def test_the_worktree_holds_the_commit_names_it_and_goes_away(clone: Path) -> None:
+    (clone / "file").write_text("uncommitted work")
+    found = branch.find(SHELL, clone, "late")
+    with branch.worktree(SHELL, clone, found) as folder:
+        assert (folder / "file").read_text() == "two"
+        named = json.loads((folder / "deployment.json").read_text())
+        assert named == {"branch": "late", "commit": found.commit}
+    assert not folder.exists()
+    assert (clone / "file").read_text() == "uncommitted work"
+    assert git(clone, "worktree", "list").count("\n") == 0
+    assert git(clone, "status", "--porcelain") == "M file"
+
+
+def test_the_worktree_goes_away_when_the_deploy_fails(clone: Path) -> None:
+    found = branch.find(SHELL, clone, "main")
+    with pytest.raises(RuntimeError), branch.worktree(SHELL, clone, found) as folder:
+        raise RuntimeError
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        " ",
+        "-rf",
+        "--upload-pack=x",
+        "a b",
+        "a..b",
+        "a~1",
+        "a^",
+        "a:b",
+        "a\nb",
+        "x.lock",
+        "/a",
+        "a/",
+        "@{-1}",
+    ],
+)
+def test_what_git_would_refuse_never_reaches_a_process(name: str, tmp_path: Path) -> None:
+    shell = FakeShell()
+    with pytest.raises(UsageError):
+        branch.find(shell, tmp_path, name)
+    assert shell.ran == []
+
+
+@pytest.mark.parametrize(
+    "name", ["feature/x", "fix-#12", "käse", "a,b=c", "$(reboot)", "a;b", "UPPER", "9lives"]
+)
+def test_odd_but_lawful_names_pass(name: str) -> None:
+    assert branch.check_name(name) == name
+
+
+def test_a_plain_name_is_its_own_slug() -> None:
+    assert branch.slug("checkout") == "checkout"
+    assert re.fullmatch(r"feature-x-[0-9a-f]{7}", branch.slug("feature/x"))
+
+
+@given(st.text(min_size=1, max_size=80), st.text(min_size=1, max_size=80))
+def test_slugs_are_labels_and_two_names_never_share_one(one: str, other: str) -> None:
+    slug = branch.slug(one)
+    assert re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", slug)
+    assert len(slug) <= branch.SLUG_LENGTH
+    assert (slug == branch.slug(other)) == (one == other)

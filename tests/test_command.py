@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from scripts.command import Command, RealShell, catching_signals, output_of
+from scripts.errors import Failed
+
+SHELL = RealShell()
+
+
+def python(code: str, **env: str | None) -> Command:
+    return Command((sys.executable, "-c", code), env=env)
+
+
+def test_a_command_can_be_printed_without_its_variables() -> None:
+    command = python("print('a b')", PASSWORD="hunter2")
+    assert "hunter2" not in str(command)
+    assert "hunter2" not in repr(command)
+
+
+def test_standard_input_is_closed_so_that_a_prompt_fails() -> None:
+    assert "EOFError" in SHELL.run(python("input()")).stderr
+
+
+def test_a_variable_set_to_none_is_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "production")
+    result = SHELL.run(
+        python("import os; print(os.environ.get('AWS_PROFILE'), os.environ['X'])", AWS_PROFILE=None, X="1")
+    )
+    assert result.stdout.split() == ["None", "1"]
+
+
+def test_a_program_that_is_not_there_is_one_clear_line() -> None:
+    with pytest.raises(Failed, match="could not be started"):
+        SHELL.run(Command(("no-such-program",)))
+    with pytest.raises(Failed, match="could not be started"):
+        SHELL.stream(Command(("no-such-program",)), print, lambda: False)
+
+
+def test_a_failure_carries_the_commands_own_last_lines() -> None:
+    with pytest.raises(Failed, match=r"(?s)exit code 7.*the reason"):
+        output_of(SHELL, python("import sys; print('the reason', file=sys.stderr); sys.exit(7)"), "Trying")
+
+
+def test_lines_come_as_they_are_written() -> None:
+    seen: list[tuple[str, float]] = []
+    code = "import time; print('one', flush=True); time.sleep(0.6); print('two')"
+    result = SHELL.stream(python(code), lambda line: seen.append((line, time.monotonic())), lambda: False)
+    assert [line for line, _ in seen] == ["one", "two"]
+    assert seen[1][1] - seen[0][1] > 0.3
+    assert result.stdout == "one\ntwo"
+
+
+def test_asked_to_stop_it_sends_one_sigint_and_waits_for_the_end() -> None:
+    code = (
+        "import signal, time\n"
+        "count = 0\n"
+        "def note(*_):\n    global count; count += 1\n"
+        "signal.signal(signal.SIGINT, note)\n"
+        "print('ready', flush=True)\n"
+        "end = time.monotonic() + 1\n"
+        "while time.monotonic() < end: time.sleep(0.05)\n"
+        "print('settled', count)"
+    )
+    ready = threading.Event()
+    result = SHELL.stream(python(code), lambda _: ready.set(), ready.is_set)
+    assert result.returncode == 0
+    assert result.stdout.splitlines()[-1] == "settled 1"
+
+
+def test_ctrl_c_is_noted_and_told_and_the_old_handler_comes_back() -> None:
+    told: list[str] = []
+    before = signal.getsignal(signal.SIGINT)
+    with catching_signals(60, told.append) as stop:
+        assert not stop.asked()
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.interrupted
+    assert len(told) == 2
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_time_limit_asks_to_stop_without_being_an_interruption() -> None:
+    with catching_signals(0, print) as stop:
+        assert stop.asked()
+        assert stop.timed_out
+        assert not stop.interrupted
+
+
+def test_only_command_py_and_the_sandbox_start_processes() -> None:
+    root = Path(__file__).parent.parent
+    files = [root / "tasks.py", *(root / "scripts").glob("*.py")]
+    users = {file.name for file in files if "import subprocess" in file.read_text()}
+    assert users == {"command.py"}

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scripts import manifest
+from scripts.errors import SettingsError
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_an_environment_without_its_block_is_refused() -> None:
+    for found in (
+        {},
+        {"environments": None},
+        {"environments": {"test": None}},
+        {"environments": {"tset": {}}},
+    ):
+        with pytest.raises(SettingsError, match="base manifest"):
+            manifest.check_environment(found, "test", "copilot/web/manifest.yml")
+    manifest.check_environment({"environments": {"test": {"cpu": 256}}}, "test", "here")
+
+
+@pytest.mark.parametrize("text", ["a: [", "- a list", "", "\x00"])
+def test_a_manifest_that_cannot_be_read_is_one_clear_line(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "manifest.yml"
+    file.write_text(text)
+    with pytest.raises(SettingsError, match=r"manifest\.yml"):
+        manifest.read(file)
+    with pytest.raises(SettingsError, match="cannot be read"):
+        manifest.read(tmp_path / "missing.yml")
+
+
+@pytest.mark.parametrize(
+    ("found", "path"),
+    [
+        ({"environments": {"test": {}}}, "/"),
+        ({"http": {"healthcheck": "/base"}, "environments": {"test": {}}}, "/base"),
+        ({"http": {"healthcheck": {"path": "/base"}}, "environments": {"test": {}}}, "/base"),
+        (
+            {
+                "http": {"healthcheck": "/base"},
+                "environments": {"test": {"http": {"healthcheck": {"path": "/t"}}}},
+            },
+            "/t",
+        ),
+    ],
+)
+def test_the_health_path_is_the_environments_else_the_base_one(found: dict[str, object], path: str) -> None:
+    assert manifest.health_path(found, "test") == path
+
+
+def test_every_secret_of_this_repositorys_test_environment_carries_its_name() -> None:
+    found = manifest.read(ROOT / "copilot" / "web" / "manifest.yml")
+    names = manifest.secret_parameters(found, "demo", "test")
+    assert [name.rsplit("/", 1)[1] for name in names] == ["DATABASE_URL", "SECRET_KEY", "STAGE_DATABASE_URL"]
+    assert all(name.startswith("/copilot/demo/test/secrets/") for name in names)
+
+
+def test_what_the_service_is_given_the_startup_sidecar_is_given_too() -> None:
+    found = manifest.read(ROOT / "copilot" / "web" / "manifest.yml")
+    for block in (found, *found["environments"].values()):
+        startup = block.get("sidecars", {}).get("startup", {})
+        for section in ("variables", "secrets"):
+            assert block.get(section, {}) == startup.get(section, {})

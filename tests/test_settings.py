@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scripts.errors import Refused, SettingsError
+from scripts.settings import load, seconds
+
+
+def test_a_fresh_clone_needs_no_settings(workspace: Path) -> None:
+    settings = load(workspace, {})
+    assert (settings.app, settings.service, settings.test_env) == ("demo", "web", "test")
+    assert settings.target == "sandbox"
+    assert settings.protected_envs == ("production", "prod", "live", "stage", "staging")
+    assert settings.timeout == 45 * 60
+
+
+@pytest.mark.parametrize("name", ["", " ", "tset", "Tést", "test;rm", "-test", "test\n"])
+def test_a_test_environment_that_cannot_be_is_a_settings_error(workspace: Path, name: str) -> None:
+    with pytest.raises(SettingsError, match="TEST_ENV"):
+        load(workspace, {"TEST_ENV": name})
+
+
+@pytest.mark.parametrize("name", ["production", "Prod", "stage", " STAGE ", "s t a g i n g", "live"])
+def test_a_protected_environment_is_refused_whatever_its_case_and_spaces(workspace: Path, name: str) -> None:
+    with pytest.raises(Refused, match="protected"):
+        load(workspace, {"TEST_ENV": name})
+
+
+def test_protection_cannot_be_emptied(workspace: Path) -> None:
+    with pytest.raises(SettingsError, match="PROTECTED_ENVS"):
+        load(workspace, {"PROTECTED_ENVS": " , "})
+
+
+def test_names_added_to_the_protected_ones_are_protected(workspace: Path) -> None:
+    with pytest.raises(Refused):
+        load(workspace, {"PROTECTED_ENVS": "production, Test"})
+
+
+def test_the_environment_comes_before_the_env_file_and_the_file_before_the_default(workspace: Path) -> None:
+    (workspace / ".env").write_text("DEPLOY_TTL=3d\nDEPLOY_TIMEOUT=10m\n")
+    settings = load(workspace, {"DEPLOY_TIMEOUT": "20m"})
+    assert (settings.ttl, settings.timeout, settings.service) == ("3d", 1200, "web")
+
+
+def test_an_empty_environment_name_is_not_replaced_by_the_file_or_the_default(workspace: Path) -> None:
+    (workspace / ".env").write_text("TEST_ENV=test\n")
+    with pytest.raises(SettingsError, match="TEST_ENV is empty"):
+        load(workspace, {"TEST_ENV": ""})
+
+
+def test_ci_must_say_where_it_deploys(workspace: Path) -> None:
+    with pytest.raises(SettingsError, match="DEPLOY_TARGET"):
+        load(workspace, {"CI": "true"})
+    assert load(workspace, {"CI": "true", "DEPLOY_TARGET": "aws"}).target == "aws"
+    assert load(workspace, {"CI": "false"}).target == "sandbox"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DEPLOY_TARGET", "gcp"),
+        ("DEPLOY_TIMEOUT", "soon"),
+        ("DEPLOY_TIMEOUT", "0m"),
+        ("COPILOT_APP", "Demo"),
+        ("COPILOT_SERVICE", ""),
+        ("SANDBOX_STAGE_MB", "-1"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_named(workspace: Path, name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        load(workspace, {name: value})
+
+
+def test_outside_a_workspace_the_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"\.workspace"):
+        load(tmp_path, {})
+
+
+@pytest.mark.parametrize(("text", "expected"), [("90s", 90), ("45m", 2700), ("12h", 43200), ("5d", 432000)])
+def test_durations_are_read_in_seconds(text: str, expected: float) -> None:
+    assert seconds(text, "X") == expected
+
+
+def test_every_setting_is_documented_in_the_example_file() -> None:
+    root = Path(__file__).parent.parent
+    source = (root / "scripts" / "settings.py").read_text()
+    example = (root / ".env.example").read_text()
+    names = {part.split('"')[0] for part in source.split('value("')[1:]}
+    assert names
+    assert {name for name in names if f"{name}=" not in example} == set()
