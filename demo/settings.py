@@ -1,0 +1,124 @@
+"""Settings from the environment, and from nowhere else.
+
+DATABASE_URL and SECRET_KEY must be set. STAGE_DATABASE_URL (staging's database, for copy_stage_db),
+REDIS_HOST (localhost), REDIS_PORT (6379), ALLOWED_HOSTS (*), HTTPS_ONLY (0), STATIC_ROOT (staticfiles beside
+manage.py), LOG_LEVEL (INFO) and DEBUG (0) may be.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from demo import database_url
+
+BASE_DIR = Path(__file__).resolve().parents[1]
+
+
+def _stop(message: str) -> NoReturn:
+    """End with one line: a traceback would bury it in a container's log."""
+    print(f"settings: {message}", file=sys.stderr)  # noqa: T201  logging is not set up before the settings are
+    raise SystemExit(2)
+
+
+def _required(name: str, meaning: str) -> str:
+    return os.environ.get(name) or _stop(f"{name} is not set: give it {meaning}")
+
+
+def _database(name: str, url: str) -> dict[str, Any]:
+    try:
+        return database_url.parse(url)
+    except ValueError as error:
+        _stop(f"{name} cannot be read: {error}")
+
+
+def _flag(name: str) -> bool:
+    return os.environ.get(name, "").strip().lower() in ("1", "true", "yes", "on")
+
+
+SECRET_KEY = _required("SECRET_KEY", "a long random string")
+DATABASES = {
+    "default": _database(
+        "DATABASE_URL", _required("DATABASE_URL", "the database: postgres://user:password@host:5432/name")
+    )
+}
+if os.environ.get("STAGE_DATABASE_URL"):
+    DATABASES["stage"] = _database("STAGE_DATABASE_URL", os.environ["STAGE_DATABASE_URL"])
+REDIS_HOST = os.environ.get("REDIS_HOST") or "localhost"  # the sidecar's place
+REDIS_PORT = int(os.environ.get("REDIS_PORT") or 6379)
+
+DEBUG = _flag("DEBUG")
+# The load balancer's health check names the task's address as the host, which nobody knows beforehand, and a
+# test environment gets a new address with every teardown. Nothing here builds a link from the host, so a
+# forged one gains nothing. A project that mails links sets ALLOWED_HOSTS.
+ALLOWED_HOSTS = [host.strip() for host in os.environ.get("ALLOWED_HOSTS", "*").split(",") if host.strip()]
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_extensions",
+    "scripts.stage_copy",
+    "demo.shop",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "demo.urls"
+WSGI_APPLICATION = "demo.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
+]
+
+STATIC_URL = "/static/"
+STATIC_ROOT = Path(os.environ.get("STATIC_ROOT") or BASE_DIR / "staticfiles")
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+
+# The load balancer ends TLS and says so in this header, which it overwrites when a client sends it. A test
+# environment has no certificate, so cookies travel over plain HTTP there; HTTPS_ONLY=1 where there is one.
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _flag("HTTPS_ONLY")
+SECURE_HSTS_SECONDS = 3600 if _flag("HTTPS_ONLY") else 0
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"stdout": {"class": "logging.StreamHandler", "stream": sys.stdout, "formatter": "line"}},
+    "root": {"handlers": ["stdout"], "level": os.environ.get("LOG_LEVEL", "INFO")},
+    "loggers": {"django": {"handlers": ["stdout"], "propagate": False}},
+}

@@ -1,0 +1,1 @@
+"""The shop: its models, admin and pages."""

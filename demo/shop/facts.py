@@ -1,0 +1,113 @@
+"""What is served here: branch and commit, the data and its age, and whether database and Redis answer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+import redis
+from django.apps import apps
+from django.conf import settings
+from django.db import DatabaseError, connection
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from scripts.stage_copy import stamp
+
+_COUNTER = "demo:visits"
+_PATIENCE = 2.0  # seconds that Redis gets to answer
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What the deploy wrote into the build context, `deployment.json`."""
+
+    branch: str
+    commit: str
+
+
+@dataclass(frozen=True)
+class Data:
+    """The database's content; `rows` is by table, `migrations` the last one applied by app."""
+
+    rows: dict[str, int]
+    names: dict[str, str]
+    migrations: dict[str, str]
+    copied_at: datetime | None
+    source: str | None
+
+
+def deployment() -> Deployment:
+    try:
+        found = json.loads((settings.BASE_DIR / "deployment.json").read_text())
+    except (OSError, ValueError):
+        found = {}
+    if not isinstance(found, dict):
+        found = {}
+    return Deployment(str(found.get("branch") or "unknown"), str(found.get("commit") or "unknown"))
+
+
+def data() -> Data | None:
+    """Count and read, or None when the database does not answer or lacks tables that the models expect."""
+    models = apps.get_app_config("shop").get_models()
+    names = {model._meta.db_table: str(model._meta.verbose_name_plural) for model in models}  # noqa: SLF001  Django's documented API
+    try:
+        with connection.cursor() as cursor:
+            rows = {}
+            for table in names:
+                cursor.execute(f"SELECT count(*) FROM {connection.ops.quote_name(table)}")  # noqa: S608  our own model's table, quoted
+                rows[table] = cursor.fetchone()[0]
+            cursor.execute("SELECT DISTINCT ON (app) app, name FROM django_migrations ORDER BY app, id DESC")
+            migrations = dict(cursor.fetchall())
+            found: dict[str, Any] = stamp.read(cursor) or {}
+    except DatabaseError:
+        return None
+    copied_at = datetime.fromisoformat(found["copied_at"]) if found else None
+    return Data(rows, names, migrations, copied_at, found.get("source"))
+
+
+def database_answers() -> bool:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError:
+        return False
+    return True
+
+
+def redis_answers() -> bool:
+    try:
+        return bool(_redis().ping())
+    except redis.RedisError:
+        return False
+
+
+def count_visit() -> int | None:
+    """Count one visit more. None when Redis does not answer."""
+    try:
+        return int(_redis().incr(_COUNTER))
+    except redis.RedisError:
+        return None
+
+
+def visits() -> int | None:
+    """The visits so far. None when Redis does not answer."""
+    try:
+        return int(_redis().get(_COUNTER) or 0)
+    except redis.RedisError:
+        return None
+
+
+@cache
+def _redis() -> redis.Redis:
+    return redis.Redis(
+        settings.REDIS_HOST,
+        settings.REDIS_PORT,
+        socket_connect_timeout=_PATIENCE,
+        socket_timeout=_PATIENCE,
+        # Once, for a connection that Redis has closed; its default is 8 s, which no health check has.
+        retry=Retry(NoBackoff(), 1),
+    )

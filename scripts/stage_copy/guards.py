@@ -1,0 +1,131 @@
+"""What must be true before a copy touches anything; each guard raises Refused with its own message."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from . import marks
+from .problems import Refused
+
+if TYPE_CHECKING:
+    from .database import Connection
+
+_SHOWN = 3  # examples in a message
+
+# Every role that the session could act as: itself and those it is a member of, whether it inherits their
+# rights or would have to SET ROLE first.
+_WRITABLE = """
+WITH me AS (
+    SELECT oid, rolname, rolsuper, rolcreaterole FROM pg_roles WHERE pg_has_role(current_user, oid, 'MEMBER')
+), spaces AS (
+    SELECT oid, nspname FROM pg_namespace
+    WHERE nspname !~ '^pg_(toast|temp)' AND nspname NOT IN ('pg_catalog', 'information_schema')
+), relations AS (
+    SELECT c.oid, c.relkind, format('%I.%I', s.nspname, c.relname) AS name
+    FROM pg_class c JOIN spaces s ON s.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+)
+SELECT 'is superuser' FROM me WHERE rolsuper
+UNION SELECT 'may grant itself rights (CREATEROLE)' FROM me WHERE rolcreaterole
+UNION SELECT 'acts as ' || rolname FROM me
+    WHERE rolname IN
+        ('rds_superuser', 'pg_write_all_data', 'pg_write_server_files', 'pg_execute_server_program')
+UNION SELECT 'owns objects of this database' FROM pg_shdepend d JOIN me ON d.refobjid = me.oid
+    WHERE d.refclassid = 'pg_authid'::regclass AND d.deptype = 'o'
+    AND d.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+UNION SELECT 'owns this database' FROM pg_database d JOIN me ON d.datdba = me.oid
+    WHERE d.datname = current_database()
+UNION SELECT 'may create schemas in this database' FROM me
+    WHERE has_database_privilege(me.oid, current_database(), 'CREATE')
+UNION SELECT 'may create in schema ' || quote_ident(nspname) FROM me, spaces
+    WHERE has_schema_privilege(me.oid, spaces.oid, 'CREATE')
+UNION SELECT 'may write to ' || name FROM me, relations
+    WHERE relkind <> 'S' AND (has_table_privilege(me.oid, relations.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')
+    OR has_any_column_privilege(me.oid, relations.oid, 'INSERT, UPDATE'))
+UNION SELECT 'may advance sequence ' || name FROM me, relations
+    WHERE relkind = 'S' AND has_sequence_privilege(me.oid, relations.oid, 'USAGE, UPDATE')
+ORDER BY 1
+"""
+
+# The same server has the same system identifier, and so has a replica of it. A server restored from a
+# snapshot has it too: there a copy is refused until the target was reset once, which is the safe way round.
+_IDENTITY = """
+SELECT (SELECT system_identifier::text FROM pg_control_system()), d.oid::text, d.datname::text
+FROM pg_database d WHERE d.datname = %s
+"""
+# For servers where an administrator has closed pg_control_system().
+_IDENTITY_WITHOUT_CONTROL = """
+SELECT pg_postmaster_start_time()::text || coalesce(inet_server_port(), 0)::text, d.oid::text, d.datname::text
+FROM pg_database d WHERE d.datname = %s
+"""
+
+
+def require_mark(target: Connection, name: str) -> None:
+    """The target was marked as disposable by its own role."""
+    if not marks.is_disposable(target, name):
+        raise Refused(
+            f'database "{name}" carries no disposable mark, so it is not overwritten: if everything in it '
+            f"may go, run: python manage.py copy_stage_db --mark-disposable {name} --confirm {name}"
+        )
+
+
+def require_ownership(target: Connection, name: str) -> None:
+    """The target belongs to its role: only then can it be replaced. `reset_db` merely logs that it cannot."""
+    row = target.execute(
+        "SELECT pg_get_userbyid(datdba), pg_has_role(datdba, 'USAGE'), current_user::text "
+        "FROM pg_database WHERE datname = %s",
+        [name],
+    ).fetchone()
+    if row and not row[1]:
+        raise Refused(
+            f'database "{name}" belongs to {row[0]}, and {row[2]} may not replace it: '
+            f"have an administrator run ALTER DATABASE ... OWNER TO {row[2]}"
+        )
+
+
+def require_two_databases(source: Connection, source_name: str, target: Connection, target_name: str) -> None:
+    """The target is not the source, by whatever names and addresses the two are reached."""
+    theirs = _identity(source, source_name)
+    if theirs is not None and theirs == _identity(target, target_name):
+        raise Refused(
+            f'the target is the source: both are database "{target_name}" of the same server, and copying '
+            "would destroy it: correct DATABASE_URL or STAGE_DATABASE_URL"
+        )
+
+
+def writable_reasons(source: Connection) -> list[str]:
+    """Why the source's role could change staging; empty when it can only read."""
+    reasons = [reason for (reason,) in source.execute(_WRITABLE).fetchall()]
+    return ["is superuser"] if "is superuser" in reasons else reasons
+
+
+def require_reader(reasons: list[str], role: str) -> None:
+    """The source's role may only read."""
+    if reasons:
+        raise Refused(
+            f'the role "{role}" of the source could change staging: it {listed(reasons)}: give it SELECT '
+            "only, or pass --allow-writable-source"
+        )
+
+
+def require_current_client(client: int, source: Connection) -> None:
+    """pg_dump is not older than the source's server; `client` is its major version."""
+    server = source.info.server_version // 10000
+    if client < server:
+        raise Refused(
+            f"pg_dump is too old: it is version {client}, the source's server is PostgreSQL {server}: "
+            f"install postgresql-client-{server} or newer in the image"
+        )
+
+
+def listed(reasons: list[str]) -> str:
+    more = len(reasons) - _SHOWN
+    return ", ".join(reasons[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _identity(connection: Connection, name: str) -> tuple[str, ...] | None:
+    try:
+        return connection.execute(_IDENTITY, [name]).fetchone()
+    except psycopg.errors.InsufficientPrivilege:
+        return connection.execute(_IDENTITY_WITHOUT_CONTROL, [name]).fetchone()
