@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,11 +8,10 @@ from scripts.settings import Settings, load
 
 
 @pytest.fixture(autouse=True)
-def environment_of_a_laptop(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def environment_of_a_laptop(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the settings of the person, or of the CI, that runs it."""
     for name in ("CI", "DEPLOY_TARGET", "TEST_ENV", "COPILOT_APP", "COPILOT_SERVICE", "PROTECTED_ENVS"):
         monkeypatch.delenv(name, raising=False)
-    yield
 
 
 @pytest.fixture

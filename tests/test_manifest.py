@@ -11,12 +11,13 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_an_environment_without_its_block_is_refused() -> None:
-    for found in (
+    cases: tuple[dict[str, object], ...] = (
         {},
         {"environments": None},
         {"environments": {"test": None}},
         {"environments": {"tset": {}}},
-    ):
+    )
+    for found in cases:
         with pytest.raises(SettingsError, match="base manifest"):
             manifest.check_environment(found, "test", "copilot/web/manifest.yml")
     manifest.check_environment({"environments": {"test": {"cpu": 256}}}, "test", "here")

@@ -1,0 +1,149 @@
+"""What the tasks cost on top of a bare `copilot deploy`, and the menu on top of an empty one."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.clone import Clone, get
+
+RUNS = 5
+FILE = Path("bench-deploy.json")
+
+
+def run() -> None:
+    """Five interleaved runs of each pair; medians in seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Clone(Path(folder))
+        try:
+            results = {
+                "a new commit, from command to served page": _interleave(
+                    _changed(clone, "bare", _bare), _changed(clone, "task", _task)
+                ),
+                "the same commit again": _interleave(
+                    lambda: _bare(clone, "same"), lambda: _task(clone, "same"), before=lambda: _prepare(clone)
+                ),
+                "invoke --list": _interleave(
+                    lambda: _list(_empty(Path(folder))), lambda: _list(clone.folder), 20
+                ),
+            }
+        finally:
+            clone.stop()
+    _show(results)
+
+
+Pair = tuple[list[float], list[float]]
+
+
+def _interleave(
+    bare: Callable[[], float],
+    ours: Callable[[], float],
+    runs: int = RUNS,
+    before: Callable[[], None] | None = None,
+) -> Pair:
+    if before:
+        before()
+    bare(), ours()  # a warm-up that is not counted
+    pairs = [(bare(), ours()) for _ in range(runs)]
+    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+
+
+def _changed(clone: Clone, kind: str, deploy: Callable[[Clone, str], float]) -> Callable[[], float]:
+    """Each call deploys a commit that was not there before."""
+    count = iter(range(1000))
+
+    def once() -> float:
+        name = f"{kind}-{next(count)}"
+        clone.branch(name, {"demo/bench.txt": name})
+        return deploy(clone, name)
+
+    return once
+
+
+def _prepare(clone: Clone) -> None:
+    clone.branch("same", {"demo/bench.txt": "same"})
+    _task(clone, "same")
+
+
+def _task(clone: Clone, branch: str) -> float:
+    started = time.monotonic()
+    ran = clone.invoke("deploy-test", "--branch", branch, "--yes")
+    if ran.code:
+        raise RuntimeError(ran.err)
+    _poll(ran.out.strip(), clone.git("rev-parse", branch))
+    return time.monotonic() - started
+
+
+def _bare(clone: Clone, branch: str) -> float:
+    """What a person types who has the commit checked out, with the page polled until it is served."""
+    commit = clone.git("rev-parse", branch)
+    folder = clone.folder / ".worktrees" / f"bare-{branch}"
+    if not folder.exists():
+        clone.git("worktree", "add", "--quiet", "--detach", str(folder), commit)
+        (folder / "deployment.json").write_text(
+            json.dumps({"branch": branch, "commit": commit}, sort_keys=True) + "\n"
+        )
+    variables = clone.variables()
+    url = _url(clone)
+    started = time.monotonic()
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("copilot")), "deploy", "--app=demo", "--name=web", "--env=test",
+         f"--tag={commit}", "--deploy-env=false"],
+        cwd=folder, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    url = url or _url(clone)
+    _poll(url, commit)
+    return time.monotonic() - started
+
+
+def _url(clone: Clone) -> str:
+    found = json.loads(clone.invoke("status", "--json").out)
+    return found[0]["url"] if found else ""
+
+
+def _poll(url: str, commit: str) -> None:
+    end = time.monotonic() + 120
+    while commit not in get(url + "/status.json")[1]:
+        if time.monotonic() > end:
+            raise RuntimeError(f"{url} does not serve {commit}")
+        time.sleep(0.05)
+
+
+def _empty(folder: Path) -> Path:
+    empty = folder / ".worktrees" / "empty"
+    empty.mkdir(parents=True, exist_ok=True)
+    (empty / "tasks.py").write_text("")
+    return empty
+
+
+def _list(folder: Path) -> float:
+    started = time.monotonic()
+    subprocess.run(
+        [sys.executable, "-m", "invoke", "--list"], cwd=folder, capture_output=True, check=False
+    )  # an empty menu ends with 1: there is nothing to list
+    return time.monotonic() - started
+
+
+def _show(results: dict[str, Pair]) -> None:
+    table = Table("what", "bare (s)", "tasks (s)", "ratio", title=f"Medians of {RUNS} interleaved runs")
+    document = {}
+    for what, (bare, ours) in results.items():
+        one, other = statistics.median(bare), statistics.median(ours)
+        table.add_row(what, f"{one:.2f}", f"{other:.2f}", f"{other / one:.2f}")
+        document[what] = {
+            "bare_s": one, "tasks_s": other, "ratio": other / one, "bare_runs": bare, "tasks_runs": ours,
+        }  # fmt: skip
+    Console().print(table)
+    FILE.write_text(json.dumps(document, indent=2) + "\n")
+    print(json.dumps(document))  # noqa: T201 - the benchmark's result

@@ -1,0 +1,146 @@
+"""A scratch clone of this repository as it stands, for what must be seen in a clone of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+IDENTITY = {
+    "GIT_AUTHOR_NAME": "Ada", "GIT_AUTHOR_EMAIL": "ada@example.org",
+    "GIT_COMMITTER_NAME": "Ada", "GIT_COMMITTER_EMAIL": "ada@example.org",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+
+class Clone:
+    """A repository whose branch `main` holds this one's files, committed or not."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        listed = subprocess.run(
+            ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            check=True, capture_output=True, text=True,
+        ).stdout  # fmt: skip
+        for name in filter(None, listed.split("\0")):
+            source = ROOT / name
+            if source.is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, folder / name)
+        self.git("init", "--quiet", "--initial-branch=main")
+        self.git("config", "user.email", "ada@example.org")
+        self.commit("The project as it stands")
+
+    def git(self, *words: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(self.folder), *words],
+            check=True, capture_output=True, text=True, env={**os.environ, **IDENTITY},
+        )  # fmt: skip
+        return done.stdout.strip()
+
+    def commit(self, message: str) -> str:
+        """Commit everything and return the commit."""
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "--message", message)
+        return self.git("rev-parse", "HEAD")
+
+    def branch(self, name: str, files: dict[str, str], start: str = "main") -> str:
+        """A branch from `start` with these files written or replaced; the checkout goes back to main."""
+        self.git("checkout", "--quiet", "-B", name, start)
+        for path, text in files.items():
+            (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / path).write_text(text)
+        commit = self.commit(f"Work on {name}")
+        self.git("checkout", "--quiet", "main")
+        return commit
+
+    def environ(self, **more: str) -> dict[str, str]:
+        """What a person's shell has: no AWS variable, no CI."""
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("AWS_", "COPILOT_", "SANDBOX_")) and name not in {"CI", "TEST_ENV"}
+        }
+        return {**kept, "DEPLOY_TARGET": "sandbox", "PYTHONWARNINGS": "default", **more}
+
+    def start(self, *words: str, **more: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "invoke", *words],
+            cwd=self.folder, env=self.environ(**more), stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def invoke(self, *words: str, **more: str) -> Ran:
+        """Run a task to its end; its variables on top of a plain shell's."""
+        started = time.monotonic()
+        process = self.start(*words, **more)
+        out, err = process.communicate(timeout=280)
+        return Ran(process.returncode, out, err, time.monotonic() - started)
+
+    def variables(self) -> dict[str, str]:
+        """The environment of a child of the sandbox, as the tasks make it, for commands of a test's own."""
+        code = (
+            "import json, os; from pathlib import Path\n"
+            "from scripts.sandbox import lifecycle; from scripts.settings import load\n"
+            "settings = load(Path.cwd(), os.environ)\n"
+            "found = lifecycle.enter(settings, lambda line: None, start=True)\n"
+            "print(json.dumps({k: v for k, v in {**os.environ, **found}.items() if v is not None}))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=self.folder, env=self.environ(), check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        found: dict[str, str] = json.loads(done.stdout)
+        return found
+
+    def copilot(self, *words: str, folder: Path | None = None) -> Ran:
+        """The bare Copilot, as a person would run it in this place."""
+        started = time.monotonic()
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name("copilot")), *words],
+            cwd=folder or self.folder, env=self.variables(), stdin=subprocess.DEVNULL,
+            check=False, capture_output=True, text=True, timeout=280,
+        )  # fmt: skip
+        return Ran(done.returncode, done.stdout, done.stderr, time.monotonic() - started)
+
+    def stop(self) -> None:
+        self.invoke("sandbox", "--reset", "--yes")
+
+
+def get(url: str) -> tuple[int, str]:
+    """The status and the text at an address; 0 where nobody answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - an address on loopback
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+    except OSError as error:
+        return 0, str(error)
+
+
+def get_json(url: str) -> Any:
+    status, text = get(url)
+    assert status == 200, (status, text)
+    return json.loads(text)
+
+
+def interrupt(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGINT)

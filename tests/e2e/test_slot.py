@@ -1,0 +1,385 @@
+"""One clone, one sandbox, from the first deploy to the last teardown: the tests run in this order."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.clone import ROOT, Clone, Ran, get, get_json, interrupt
+
+pytestmark = pytest.mark.e2e
+
+MODELS = (ROOT / "demo/shop/models.py").read_text()
+FIELD = "    description = models.TextField(blank=True)\n"
+MIGRATION = """from django.db import migrations
+
+
+class Migration(migrations.Migration):
+    dependencies = [("shop", "0001_initial")]
+    operations = [{operation}]
+"""
+
+
+def migration(operation: str) -> str:
+    return MIGRATION.format(operation=operation)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def branches(clone: Clone) -> None:
+    """Two branches whose migrations conflict, one that cannot migrate, one without the runtime patches."""
+    assert FIELD in MODELS
+    clone.branch(
+        "feature/rename",
+        {
+            "demo/shop/models.py": MODELS.replace(FIELD, FIELD.replace("description", "summary")),
+            "demo/shop/migrations/0002_rename.py": migration(
+                'migrations.RenameField("product", "description", "summary")'
+            ),
+        },
+    )
+    clone.branch(
+        "feature/drop",
+        {
+            "demo/shop/models.py": MODELS.replace(FIELD, ""),
+            "demo/shop/migrations/0002_drop.py": migration(
+                'migrations.RemoveField("product", "description")'
+            ),
+        },
+    )
+    clone.branch(
+        "feature/broken",
+        {
+            "demo/shop/migrations/0002_broken.py": migration(
+                'migrations.RunSQL("ALTER TABLE shop_no_such_table ADD COLUMN x int")'
+            )
+        },
+    )
+    clone.branch("feature/unpatched", {"copilot/web/overrides/cfn.patches.yml": "[]\n"})
+
+
+def deployed(ran: Ran) -> str:
+    """The URL that a good deploy printed, and nothing else on standard output."""
+    assert ran.code == 0, ran.err
+    assert "Traceback" not in ran.err
+    assert re.fullmatch(r"http://localhost:\d+/?\n", ran.out)
+    return ran.out.strip().rstrip("/")
+
+
+def columns(clone: Clone, table: str) -> set[str]:
+    """The columns that a table of the slot's database has."""
+    code = (
+        "import sys; from pathlib import Path; import psycopg\n"
+        "from scripts.sandbox.databases import Databases\n"
+        "from scripts.sandbox.postgres import PostgresServer\n"
+        "from scripts.sandbox.state import State\n"
+        "folder = State(Path.cwd()).folder\n"
+        "url = Databases(PostgresServer(folder)).secrets()['test']['DATABASE_URL']\n"
+        "with psycopg.connect(url) as connection:\n"
+        "    sql = 'SELECT column_name FROM information_schema.columns WHERE table_name = %s'\n"
+        "    print(*[row[0] for row in connection.execute(sql, [sys.argv[1]])])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, table],
+        cwd=clone.folder, env=clone.environ(), check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return set(done.stdout.split())
+
+
+def containers(clone: Clone) -> list[psutil.Process]:
+    """Every process that runs as, or in, a container of this clone's sandbox."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            environ = process.environ()
+        except (psutil.Error, OSError):
+            continue
+        if environ.get("SANDBOX_OWNER") == str(clone.folder / ".sandbox") and environ.get("SANDBOX_TASK"):
+            found.append(process)
+    return found
+
+
+def stacks(clone: Clone) -> dict[str, str]:
+    """Name → status of the stacks on the embedded AWS."""
+    code = (
+        "import os; from scripts.stack import Aws\n"
+        "aws = Aws(os.environ)\n"
+        "for s in aws._ask('cloudformation', 'describe_stacks')['Stacks']: print(s['StackName'], s['StackStatus'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=clone.folder, env=clone.variables(), check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return dict(line.split() for line in done.stdout.splitlines())
+
+
+def test_the_first_deploy_of_a_fresh_clone_serves_the_branch_with_stagings_rows(clone: Clone) -> None:
+    ran = clone.invoke("deploy-test", "--branch", "main")
+    url = deployed(ran)
+    assert "nothing leaves it" in ran.err.splitlines()[0]
+    status, page = get(url)
+    commit = clone.git("rev-parse", "main")
+    assert status == 200
+    assert "main" in page
+    assert commit[:7] in page
+    facts = get_json(url + "/status.json")
+    assert (facts["branch"], facts["commit"]) == ("main", commit)
+    assert all(rows > 0 for rows in facts["rows"].values())
+    assert len(facts["rows"]) >= 5
+    assert facts["data_copied_at"]
+
+
+def test_the_page_is_readable_in_a_browser(clone: Clone, tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
+    if not browser and not os.environ.get("CI"):
+        pytest.skip("no Chromium on this machine: install it to see the page in a browser")
+    assert browser
+    url = json.loads(clone.invoke("status", "--json").out)[0]["url"]
+    picture = tmp_path / "page.png"
+    done = subprocess.run(
+        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync",
+         f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1000,900",
+         f"--screenshot={picture}", "--dump-dom", url],
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert clone.git("rev-parse", "--short=7", "main") in done.stdout
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert picture.stat().st_size > 10_000
+    if os.environ.get("SCREENSHOT"):
+        shutil.copy(picture, os.environ["SCREENSHOT"])
+
+
+def test_redis_counts_visits_in_its_sidecar(clone: Clone) -> None:
+    url = json.loads(clone.invoke("status", "--json").out)[0]["url"]
+    before = get_json(url + "/status.json")["counter"]
+    get(url)
+    assert get_json(url + "/status.json")["counter"] == before + 1
+
+
+def test_status_is_one_json_document_with_every_field(clone: Clone) -> None:
+    ran = clone.invoke("status", "--json")
+    (found,) = json.loads(ran.out)
+    assert set(found) == {
+        "branch", "commit", "slug", "environment", "service", "url", "database", "deployed_by",
+        "deployed_at", "expires_at", "data_copied_at", "isolated", "target",
+    }  # fmt: skip
+    assert (found["branch"], found["environment"], found["service"]) == ("main", "test", "web")
+    assert found["deployed_by"] == "ada@example.org"
+    assert found["target"] == "sandbox"
+    assert found["commit"] == clone.git("rev-parse", "main")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", found["expires_at"])
+    assert "main" in clone.invoke("status").out
+
+
+def test_an_unchanged_redeploy_is_recognised_and_says_what_it_did(clone: Clone) -> None:
+    before = {process.pid for process in containers(clone)}
+    ran = clone.invoke("deploy-test", "--branch", "main")
+    deployed(ran)
+    assert "Unchanged" in ran.err
+    assert "no task was started" in ran.err
+    assert before <= {process.pid for process in containers(clone)}
+
+
+@pytest.mark.parametrize("turn", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("branch", "has", "lacks"),
+    [("feature/rename", "summary", "description"), ("feature/drop", "sku", "description")],
+)
+def test_branches_whose_migrations_conflict_take_turns(
+    clone: Clone, turn: int, branch: str, has: str, lacks: str
+) -> None:
+    ran = clone.invoke("deploy-test", "--branch", branch, "--json")
+    assert ran.code == 0, ran.err
+    found = json.loads(ran.out)
+    facts = get_json(found["url"] + "/status.json")
+    assert (facts["branch"], facts["commit"]) == (branch, clone.git("rev-parse", branch))
+    assert facts["migrations"]["shop"] == f"0002_{branch.split('/')[1]}"
+    assert get(found["url"] + "/healthz")[0] == 200
+    assert facts["rows"]["shop_customer"] > 0
+    assert has in columns(clone, "shop_product")
+    assert lacks not in columns(clone, "shop_product")
+    assert turn in {1, 2, 3}
+
+
+def test_a_migration_that_fails_exits_4_with_its_own_error(clone: Clone) -> None:
+    ran = clone.invoke("deploy-test", "--branch", "feature/broken")
+    assert ran.code == 4
+    assert ran.out == ""
+    assert 'relation "shop_no_such_table" does not exist' in ran.err
+    assert "`startup` ended with exit code 1" in ran.err
+    assert "first failed CloudFormation event: Service" in ran.err
+    assert stacks(clone)["demo-test-web"] == "UPDATE_ROLLBACK_COMPLETE"
+
+
+def test_the_next_good_deploy_works(clone: Clone) -> None:
+    url = deployed(clone.invoke("deploy-test", "--branch", "feature/rename"))
+    assert get_json(url + "/status.json")["branch"] == "feature/rename"
+
+
+def test_copy_db_brings_stagings_rows_back(clone: Clone) -> None:
+    url = json.loads(clone.invoke("status", "--json").out)[0]["url"]
+    before = get_json(url + "/status.json")
+    ran = clone.invoke("copy-db")
+    assert ran.code != 0
+    assert "--yes" in ran.err
+    ran = clone.invoke("copy-db", "--yes", "--json")
+    assert ran.code == 0, ran.err
+    after = get_json(url + "/status.json")
+    assert after["rows"] == before["rows"]
+    assert after["commit"] == before["commit"]
+    assert after["data_copied_at"] > before["data_copied_at"]
+
+
+def test_logs_come_by_container(clone: Clone) -> None:
+    ran = clone.invoke("logs", "--container", "startup", "--limit", "200")
+    assert ran.code == 0, ran.err
+    assert "Applying shop.0002_rename" in ran.out
+    assert "static files" in ran.out
+    assert "Ready to accept connections" in clone.invoke("logs", "--container", "redis").out
+
+
+def test_somebody_elses_live_deployment_is_not_replaced_without_yes(clone: Clone) -> None:
+    ran = clone.invoke("deploy-test", "--branch", "main", GITHUB_ACTOR="grace")
+    assert ran.code == 5
+    assert "ada@example.org" in ran.err
+    assert "feature/rename" in ran.err
+
+
+def test_plan_changes_nothing(clone: Clone) -> None:
+    before = stacks(clone), clone.invoke("status", "--json").out
+    for words in (("deploy-test", "--branch", "main"), ("teardown",), ("copy-db",), ("create-env",)):
+        ran = clone.invoke(*words, "--plan")
+        assert ran.code == 0, ran.err
+    assert (stacks(clone), clone.invoke("status", "--json").out) == before
+
+
+def test_a_template_without_the_runtime_patches_fails_with_awss_words(clone: Clone) -> None:
+    clone.invoke("teardown", "--yes")
+    ran = clone.invoke("deploy-test", "--branch", "feature/unpatched")
+    assert ran.code == 4
+    assert "The runtime parameter of nodejs20.x is no longer supported" in ran.err
+    deployed(clone.invoke("deploy-test", "--branch", "main"))
+
+
+def test_ctrl_c_during_a_deploy_ends_in_a_settled_stack_and_130(clone: Clone) -> None:
+    process = clone.start("deploy-test", "--branch", "feature/drop")
+    assert process.stderr
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if "startup RUNNING" in line or "startup PENDING" in line:
+            interrupt(process)
+            break
+    out, rest = process.communicate(timeout=120)
+    assert process.returncode == 130, "".join(said) + rest
+    assert out == ""
+    assert "rolled back" in rest
+    assert stacks(clone)["demo-test-web"] == "UPDATE_ROLLBACK_COMPLETE"
+    url = json.loads(clone.invoke("status", "--json").out)[0]["url"]
+    assert get_json(url + "/status.json")["branch"] == "main"
+
+
+def test_a_deploy_that_takes_too_long_is_rolled_back_and_exits_4(clone: Clone) -> None:
+    clone.branch("feature/slow", {"demo/shop/migrations/0002_slow.py": migration(
+        'migrations.RunSQL("SELECT pg_sleep(120)")')})  # fmt: skip
+    ran = clone.invoke("deploy-test", "--branch", "feature/slow", DEPLOY_TIMEOUT="6s")
+    assert ran.code == 4
+    assert "DEPLOY_TIMEOUT" in ran.err
+    assert not stacks(clone)["demo-test-web"].endswith("IN_PROGRESS")
+
+
+def test_the_base_chain_works_in_stage_and_redis_runs_in_test_only(clone: Clone) -> None:
+    ran = clone.copilot(
+        "deploy", "--app=demo", "--name=web", "--env=stage", "--deploy-env=false", "--tag=base"
+    )
+    assert ran.code == 0, ran.out + ran.err
+    assert stacks(clone)["demo-stage-web"] == "CREATE_COMPLETE"
+    shown = json.loads(clone.copilot("svc", "show", "--app=demo", "--name=web", "--json").out)
+    url = next(route["url"] for route in shown["routes"] if route["environment"] == "stage")
+    assert get(url.rstrip("/") + "/healthz")[0] == 200
+    rendered = {
+        name: clone.copilot("svc", "package", "--app=demo", "--name=web", f"--env={name}", "--tag=x").out
+        for name in ("test", "stage", "production")
+    }
+    assert "Name: redis\n" in rendered["test"]
+    assert "copy_stage_db" in rendered["test"]
+    for name in ("stage", "production"):
+        assert "Name: startup\n" in rendered[name]
+        assert "Name: redis\n" not in rendered[name]
+        assert "copy_stage_db" not in rendered[name]
+        assert "reset_db" not in rendered[name]
+
+
+def test_a_sandbox_that_was_killed_is_noticed_and_started_again_with_no_orphan(clone: Clone) -> None:
+    before = {process.pid for process in containers(clone)}
+    assert before
+    server = json.loads((clone.folder / ".sandbox" / "server.json").read_text())["pid"]
+    os.kill(server, signal.SIGKILL)
+    ran = clone.invoke("deploy-test", "--branch", "main")
+    deployed(ran)
+    assert "had ended without being stopped" in ran.err
+    alive = {process.pid for process in psutil.process_iter()}
+    assert not before & alive
+
+
+def test_a_second_clone_has_a_sandbox_of_its_own(clone: Clone, second: Clone) -> None:
+    url = deployed(second.invoke("deploy-test", "--branch", "main"))
+    ours = json.loads(clone.invoke("status", "--json").out)[0]["url"]
+    assert url.rstrip("/") != ours.rstrip("/")
+    assert get(url)[0] == 200
+    assert get(ours)[0] == 200
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
+    made = Clone(tmp_path_factory.mktemp("second"))
+    yield made
+    made.stop()
+
+
+def test_teardown_removes_the_slot_and_leaves_stage_and_production_alone(clone: Clone) -> None:
+    clone.copilot("deploy", "--app=demo", "--name=web", "--env=stage", "--deploy-env=false", "--tag=base")
+    url = json.loads(clone.invoke("status", "--json").out)[0]["url"]
+    untouched = {
+        name: status for name, status in stacks(clone).items() if "stage" in name or "production" in name
+    }
+    assert {"demo-stage-web", "demo-stage", "demo-production"} <= set(untouched)
+    ran = clone.invoke("teardown")
+    assert ran.code == 3
+    assert get(url)[0] == 200
+    ran = clone.invoke("teardown", "--yes", "--json")
+    assert ran.code == 0, ran.err
+    (receipt,) = json.loads(ran.out)
+    assert receipt["gone"] == ["web", "demo-test-web"]
+    assert receipt["remains"]
+    left = stacks(clone)
+    assert "demo-test-web" not in left
+    assert "demo-test" in left
+    assert untouched == {name: left.get(name) for name in untouched}
+    tasks = {process.environ()["SANDBOX_TASK"] for process in containers(clone)}
+    assert len(tasks) <= 2  # stage's two
+    assert get(url)[0] == 0
+    again = clone.invoke("teardown", "--yes")
+    assert again.code == 0
+    assert "nothing to tear down" in again.err
+    assert json.loads(clone.invoke("status", "--json").out) == []
+
+
+def test_stopping_the_sandbox_leaves_no_process(clone: Clone) -> None:
+    ran = clone.invoke("sandbox", "--stop")
+    assert ran.code == 0
+    time.sleep(0.2)
+    assert containers(clone) == []
+    assert "did not run" in clone.invoke("sandbox", "--stop").err
+    assert json.loads(clone.invoke("status", "--json").out) == []

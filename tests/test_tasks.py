@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from invoke import Collection, Program
+
+ROOT = Path(__file__).parent.parent
+NAMES = ("deploy-test", "teardown", "status", "logs", "copy-db", "create-env", "sandbox")
+
+_watching: list[str] | None = None
+
+
+def _audit(event: str, args: tuple[Any, ...]) -> None:
+    if _watching is not None and event in {
+        "subprocess.Popen",
+        "os.fork",
+        "os.posix_spawn",
+        "os.exec",
+        "os.system",
+    }:
+        _watching.append(f"{event} {args[:2]}")
+
+
+sys.addaudithook(_audit)
+
+
+class Ran:
+    """How `invoke …` ended in this process: its code, its two outputs and every process it started."""
+
+    def __init__(self, *words: str) -> None:
+        global _watching  # noqa: PLW0603 - an audit hook cannot be taken away, so it looks at a switch
+        out, err = io.StringIO(), io.StringIO()
+        _watching = []
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), contextlib.chdir(ROOT):
+                try:
+                    Program().run(["invoke", *words])
+                    self.code: Any = 0
+                except SystemExit as end:
+                    self.code = end.code or 0
+        finally:
+            self.processes, _watching = _watching, None
+        self.out, self.err = out.getvalue(), err.getvalue()
+
+
+def collection() -> Collection:
+    from invoke.loader import FilesystemLoader  # noqa: PLC0415 - only this helper needs it
+
+    module, _ = FilesystemLoader(start=str(ROOT)).load("tasks")
+    return Collection.from_module(module)
+
+
+def test_the_menu_is_flat_and_holds_the_verbs() -> None:
+    assert sorted(collection().task_names) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_prints_help_with_an_example_and_starts_nothing(name: str) -> None:
+    for words in ((name, "--help"), ("--help", name)):
+        ran = Ran(*words)
+        assert ran.code == 0
+        assert "Docstring:" in ran.out
+        assert "Example: " in ran.out
+        assert f"invoke {name}" in ran.out
+        assert ran.processes == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_flag_has_help_that_names_its_default(name: str) -> None:
+    task = collection()[name]
+    for argument in task.get_arguments():
+        assert not argument.positional
+        assert argument.help, argument.name
+        assert "default" in argument.help, argument.name
+
+
+@pytest.mark.parametrize(
+    ("test_env", "code"), [("", 2), (" ", 2), ("production", 3), ("Prod", 3), ("stage", 3), ("tset", 2)]
+)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("teardown", "--yes"),
+        ("deploy-test", "--branch", "main", "--yes"),
+        ("copy-db", "--yes"),
+        ("create-env", "--yes"),
+    ],
+)
+def test_a_wrong_test_environment_is_refused_before_any_process_starts(
+    monkeypatch: pytest.MonkeyPatch, test_env: str, code: int, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("TEST_ENV", test_env)
+    ran = Ran(*words)
+    assert ran.code == code
+    assert ran.processes == []
+    assert "TEST_ENV" in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_the_watch_over_processes_sees_one() -> None:
+    global _watching  # noqa: PLW0603 - see Ran
+    _watching = []
+    os.system("true")  # noqa: S605 - the very thing the watch must see
+    seen, _watching = _watching, None
+    assert seen
+
+
+@pytest.mark.parametrize(
+    "words", [("deploy-test",), ("deploy-test", "--branch", ""), ("deploy-test", "--branch=-x")]
+)
+def test_a_missing_or_impossible_branch_is_a_usage_error(words: tuple[str, ...]) -> None:
+    ran = Ran(*words)
+    assert ran.code == 1
+    assert "branch" in ran.err
+    assert ran.processes == []
+
+
+def test_in_ci_an_unset_target_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CI", "true")
+    ran = Ran("deploy-test", "--branch", "main")
+    assert (ran.code, ran.processes) == (2, [])
+    assert "DEPLOY_TARGET" in ran.err
+
+
+def test_listing_the_tasks_imports_nothing_heavy() -> None:
+    import subprocess  # noqa: PLC0415 - only here a process is started on purpose
+
+    code = (
+        "import sys; sys.path.insert(0, '.'); import tasks;"
+        "heavy = ('boto3', 'moto', 'rich', 'psycopg', 'yaml', 'psutil', 'django');"
+        "print(*[name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) <= {"yaml"}  # Invoke itself may bring yaml
