@@ -155,7 +155,7 @@ class _Deploy:
             )
 
     def _require_deployed(self, result: Result, watcher: Watcher, stop: Stop) -> None:
-        """Judge by what CloudFormation says, not by the exit code: Copilot ends an interrupted deploy with 0."""
+        """Judge by CloudFormation, not by the exit code: Copilot ends an interrupted deploy with 0."""
         settings = self.bench.settings
         if stop.asked():
             self._settle()
@@ -229,8 +229,10 @@ def _clear_failed_stack(stack: Stack | None) -> None:
 
 @dataclass
 class Watcher:
-    """Looks at the stack while Copilot works: containers are told as they come and go, and what failed is
-    kept at once, because a roll-back deletes a new service's log group with everything else.
+    """Looks at the stack while Copilot works.
+
+    Containers are told as they come and go, and what failed is kept at once, because a roll-back deletes a
+    new service's log group with everything else.
     """
 
     bench: Bench

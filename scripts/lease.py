@@ -27,7 +27,8 @@ def expiry(ttl: str, now: datetime) -> datetime:
         day, at = _DAYS.index(match[1].lower()), time(int(match[2]), int(match[3]))
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise SettingsError(
-            f"DEPLOY_TTL={ttl!r}: {error}. Write a duration (5d) or a week's end (friday 18:00 Europe/London)."
+            f"DEPLOY_TTL={ttl!r}: {error}."
+            " Write a duration (5d) or a week's end (friday 18:00 Europe/London)."
         ) from error
     local = now.astimezone(zone)
     date = local.date() + timedelta(days=(day - local.weekday()) % 7)

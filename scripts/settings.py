@@ -152,10 +152,8 @@ def _target(value: str, *, in_ci: bool) -> Target:
 
 
 def _megabytes(value: str) -> int:
-    if not value.strip().isdecimal() or not 1 <= int(value) <= 100_000:
-        raise SettingsError(
-            f"SANDBOX_STAGE_MB={value!r} is not a whole number of megabytes from 1 to 100000."
-        )
+    if not re.fullmatch(r"[1-9]\d{0,4}", value):
+        raise SettingsError(f"SANDBOX_STAGE_MB={value!r} is not a whole number of megabytes from 1 to 99999.")
     return int(value)
 
 

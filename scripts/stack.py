@@ -1,4 +1,4 @@
-"""What AWS says about the service's stack, read only: its tags, its events, its tasks and their last lines."""
+"""What AWS says about the service's stack, read only: tags, events, tasks and their last lines."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class Aws:
         retries: Any = {"mode": "standard", "max_attempts": 5}
         proxy = self.env.get("HTTPS_PROXY")
         config = Config(retries=retries, proxies={"https": proxy} if proxy else None)
-        return self._session.client(service, config=config, verify=self.env.get("AWS_CA_BUNDLE"))  # type: ignore[call-overload]  # the service's name is a variable
+        return self._session.client(service, config=config, verify=self.env.get("AWS_CA_BUNDLE"))
 
     def _ask(self, service: str, operation: str, **arguments: Any) -> dict[str, Any]:
         try:
@@ -162,7 +162,8 @@ class Aws:
             if error.says("does not exist"):
                 return None
             raise
-        return found["StackResourceDetail"].get("PhysicalResourceId")
+        physical_id: str | None = found["StackResourceDetail"].get("PhysicalResourceId")
+        return physical_id
 
     def events(self, stack: str, since: datetime) -> list[Event]:
         """The stack's events from `since` on, oldest first; empty where the stack is gone."""

@@ -15,7 +15,7 @@ from scripts.command import Variables
 from scripts.errors import Failed, UsageError
 from scripts.report import confirm
 from scripts.sandbox import postgres
-from scripts.sandbox.state import OWNER, REGION, Running, State
+from scripts.sandbox.state import OWNER, Running, State
 
 if TYPE_CHECKING:
     from scripts.environment import Bench
@@ -65,15 +65,9 @@ def _variables(state: State, running: Running) -> Variables:
     }
     return {
         **taken,
-        "HTTPS_PROXY": f"http://127.0.0.1:{running.proxy_port}",
-        "AWS_CA_BUNDLE": running.ca,
-        "AWS_ACCESS_KEY_ID": "sandbox",
-        "AWS_SECRET_ACCESS_KEY": "sandbox",
-        "AWS_REGION": REGION,
-        "AWS_DEFAULT_REGION": REGION,
+        **running.variables,
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_EC2_METADATA_DISABLED": "true",
         "PATH": f"{state.bin}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
     }
 

@@ -1,4 +1,4 @@
-"""The sandbox's folder `.sandbox/`: where its parts keep things, whether it runs, and whose processes are its.
+"""The sandbox's folder `.sandbox/`: where its parts keep things, and whether it runs.
 
 Whether the server runs is told by a file lock that it holds for its life: the system frees it however the
 process ends, so no stale process number can mislead.
@@ -10,14 +10,13 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
 
 OWNER = "SANDBOX_OWNER"  # every process of the sandbox carries its folder in this variable
-REGION = "us-east-1"
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,7 @@ class Running:
     """What the server tells of itself once it is ready."""
 
     pid: int
-    proxy_port: int
-    ca: str
+    variables: dict[str, str]  # what points Copilot or boto3 at the embedded AWS
 
 
 class State:
@@ -38,7 +36,6 @@ class State:
         self.progress = self.folder / "progress"
         self.bin = self.folder / "bin"
         self._running = self.folder / "server.json"
-        self._ports = self.folder / "ports.json"
 
     def create(self) -> None:
         self.folder.mkdir(mode=0o700, exist_ok=True)
@@ -86,17 +83,6 @@ class State:
     def stopped(self) -> None:
         self._running.unlink(missing_ok=True)
 
-    def ports(self) -> dict[str, int]:
-        """The ports used last time, by what they are for, so that addresses stay as they were."""
-        try:
-            found: dict[str, int] = json.loads(self._ports.read_text())
-        except (FileNotFoundError, ValueError):
-            return {}
-        return found
-
-    def keep_ports(self, ports: dict[str, int]) -> None:
-        self._ports.write_text(json.dumps(ports))
-
     def sweep(self) -> int:
         """End every process that carries this folder's mark, and say how many there were."""
         found = []
@@ -107,14 +93,7 @@ class State:
             except (psutil.Error, OSError):  # it ended meanwhile, or it is somebody else's
                 continue
         for process in found:
-            with_psutil_gone(process)
+            with suppress(psutil.NoSuchProcess):  # it has just ended by itself
+                process.kill()
         psutil.wait_procs(found, timeout=10)
         return len(found)
-
-
-def with_psutil_gone(process: psutil.Process) -> None:
-    """Kill a process; that it has just ended by itself is fine."""
-    try:
-        process.kill()
-    except psutil.NoSuchProcess:
-        return

@@ -1,0 +1,110 @@
+"""What the postgres image's entry point does: makes the database on first use, then becomes the server."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pwd
+import subprocess
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+CLONE_NEWUSER = 0x10000000
+
+
+def stop(message: str) -> NoReturn:
+    sys.stderr.write(f"{message}\n")
+    raise SystemExit(1)
+
+
+def shed_root(directory: Path) -> None:
+    """Postgres refuses to run as root: be somebody else, who may still write `directory`.
+
+    In a user namespace of our own, root's files belong to whom we say we are. Where the system has none,
+    become nobody. Ends the process where that one cannot reach the directory.
+    """
+    if os.geteuid() != 0:
+        return
+    nobody = pwd.getpwnam("nobody")  # initdb wants a user that exists
+    library = ctypes.CDLL(None, use_errno=True)
+    if hasattr(library, "unshare") and library.unshare(CLONE_NEWUSER) == 0:
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/gid_map").write_text(f"{nobody.pw_gid} 0 1")
+        Path("/proc/self/uid_map").write_text(f"{nobody.pw_uid} 0 1")
+        return
+    os.chown(directory, nobody.pw_uid, nobody.pw_gid)
+    os.setgroups([])
+    os.setgid(nobody.pw_gid)
+    os.setuid(nobody.pw_uid)
+    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+        stop(
+            f"postgres does not run as root, and an unprivileged user can't reach {directory}: "
+            "run the sandbox as an ordinary user, or from a directory that all may enter"
+        )
+
+
+def initialise(data: Path, user: str, database: str) -> None:
+    password = os.environ.get("POSTGRES_PASSWORD", "")
+    method = os.environ.get("POSTGRES_HOST_AUTH_METHOD", "")
+    if not password and method != "trust":
+        # The words of docker-library/postgres, docker-entrypoint.sh.
+        stop(
+            "Error: Database is uninitialized and superuser password is not specified.\n"
+            "       You must specify POSTGRES_PASSWORD to a non-empty value for the superuser."
+        )
+    options = ["--encoding=UTF8", "--locale=C.UTF-8", f"--username={user}", "--no-sync", "--no-instructions"]
+    receiver, sender = os.pipe()
+    os.write(sender, f"{password or 'none'}\n".encode())
+    os.close(sender)
+    subprocess.run(
+        ["initdb", "-D", data, *options, "--auth=scram-sha-256", f"--pwfile=/dev/fd/{receiver}"],  # noqa: S607 -- on the container's own PATH
+        check=True,
+        pass_fds=[receiver],
+    )
+    os.close(receiver)
+    with (data / "pg_hba.conf").open("a") as rules:
+        rules.write(f"host all all all {method or 'scram-sha-256'}\n")
+    if method == "trust":
+        (data / "pg_hba.conf").write_text("host all all all trust\n")
+    if database != "postgres":
+        name = database.replace('"', '""')
+        subprocess.run(
+            ["postgres", "--single", "-D", data, "postgres"],  # noqa: S607 -- on the container's own PATH
+            input=f'CREATE DATABASE "{name}"\n'.encode(),
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+
+
+def main(arguments: list[str]) -> None:
+    """Run `arguments`, by default the server; a server's database is made where there is none."""
+    argv = list(arguments)
+    if not argv or argv[0].startswith("-"):
+        argv.insert(0, "postgres")
+    if argv[0] != "postgres":
+        os.execvp(argv[0], argv)  # noqa: S606 -- an entry point becomes what it is told to run
+    data = Path(os.environ["PGDATA"])
+    data.mkdir(parents=True, exist_ok=True)
+    data.chmod(0o700)
+    shed_root(data)
+    user = os.environ.get("POSTGRES_USER") or "postgres"
+    if not (data / "PG_VERSION").exists():
+        try:
+            initialise(data, user, os.environ.get("POSTGRES_DB") or user)
+        except subprocess.CalledProcessError as error:
+            stop(f"the database could not be made: {error.cmd[0]} ended with exit code {error.returncode}")
+    listen = os.environ.get("SANDBOX_HOST") or "*"
+    # No socket file: its path would be too long. No fsync: the data goes with the task.
+    settings = [
+        f"listen_addresses={listen}",
+        "unix_socket_directories=",
+        "fsync=off",
+        "logging_collector=off",
+    ]
+    argv += ["-D", str(data), *(word for each in settings for word in ("-c", each))]
+    os.execvp(argv[0], argv)  # noqa: S606 -- an entry point becomes what it is told to run
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

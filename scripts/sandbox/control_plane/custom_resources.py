@@ -1,0 +1,132 @@
+"""Copilot's custom resources, answered in process: on AWS each is a Lambda function.
+
+What each answers follows the published behaviour of those functions (github.com/aws/copilot-cli, in
+cf-custom-resources).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Protocol
+
+from .errors import ResourceFailed
+from .load_balancing import backend
+from .resources import Handler, Made, Wanted
+
+# The root path's rules go last, counted down from the top, so that they never hide another rule.
+_FIRST_ROOT_PRIORITY = 48_000
+_LAST_ROOT_PRIORITY = 50_000
+
+
+class Environments(Protocol):
+    """What the environment controller needs of CloudFormation."""
+
+    def parameters_of(self, stack_name: str) -> dict[str, str]: ...
+
+    def outputs_of(self, stack_name: str) -> dict[str, str]: ...
+
+    def change_parameters(self, stack_name: str, parameters: dict[str, str]) -> None:
+        """Update the stack with its own template. Raises ResourceFailed where that fails."""
+
+
+class CustomResources(Handler):
+    """Dispatches by the resource's type; one that Copilot does not have fails by name."""
+
+    def __init__(self, environments: Environments) -> None:
+        self._environments = environments
+
+    def create(self, wanted: Wanted) -> Made:
+        return Made(self._physical_id(wanted), self._answer(wanted))
+
+    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
+        del old
+        return Made(made.physical_id, self._answer(wanted))
+
+    def delete(self, made: Made, wanted: Wanted) -> None:
+        del made
+        if wanted.type == "Custom::EnvControllerFunction":
+            self._control(wanted, parameters=[], aliases=[])
+
+    def attribute(self, made: Made, name: str) -> Any:
+        try:
+            return made.attributes[name]
+        except KeyError:
+            raise ResourceFailed(f"Vendor response doesn't contain {name} attribute in object") from None
+
+    def _physical_id(self, wanted: Wanted) -> str:
+        if wanted.type == "Custom::EnvControllerFunction":
+            return f"envcontoller/{wanted.properties['EnvStack']}/{wanted.properties['Workload']}"
+        return f"{wanted.type.removeprefix('Custom::').lower()}-{wanted.logical_id}"
+
+    def _answer(self, wanted: Wanted) -> dict[str, Any]:
+        properties = wanted.properties
+        if wanted.type == "Custom::EnvControllerFunction":
+            return self._control(
+                wanted,
+                parameters=[p for p in properties.get("Parameters", []) if p.endswith("Workloads")],
+                aliases=properties.get("Aliases", []),
+            )
+        if wanted.type == "Custom::RulePriorityFunction":
+            return _priorities(properties["ListenerArn"], properties["RulePath"])
+        if wanted.type == "Custom::DynamicDesiredCountFunction":
+            return {"DesiredCount": properties.get("DefaultDesiredCount", 1)}
+        if wanted.type == "Custom::UniqueJSONValuesFunction":
+            of_each = json.loads(properties.get("Aliases") or "{}")
+            chosen = properties.get("FilterFor", "").split(",")
+            values = {alias for key, aliases in of_each.items() if key in chosen for alias in aliases}
+            return {"UniqueValues": sorted({*values, *properties.get("AdditionalStrings", [])})}
+        if wanted.type in (
+            "Custom::BucketCleanerFunction",
+            "Custom::CustomDomainFunction",
+            "Custom::DNSDelegationFunction",
+            "Custom::NLBCustomDomainFunction",
+        ):
+            return {}  # nothing to clean, no name server to tell
+        raise ResourceFailed(
+            f"Received response status [FAILED] from custom resource. Message returned: the sandbox has no"
+            f" {wanted.type}: it serves plain HTTP on this machine, without domains or certificates."
+        )
+
+    def _control(self, wanted: Wanted, *, parameters: list[str], aliases: list[str]) -> dict[str, str]:
+        """Put the workload into the environment's parameters, take it out of others, return the outputs."""
+        stack, workload = wanted.properties["EnvStack"], wanted.properties["Workload"]
+        before = self._environments.parameters_of(stack)
+        after = dict(before)
+        for key, value in before.items():
+            if key.endswith("Workloads"):
+                names = [name for name in value.split(",") if name and name != workload]
+                present = workload in value.split(",")
+                if key in parameters:
+                    after[key] = value if present else ",".join([*names, workload])
+                elif present:
+                    after[key] = ",".join(names)
+            elif key == "Aliases":
+                of_each = json.loads(value or "{}")
+                if of_each.get(workload, []) != aliases:
+                    of_each[workload] = aliases
+                    kept = {name: hosts for name, hosts in of_each.items() if hosts}
+                    after[key] = json.dumps(kept, separators=(",", ":")) if kept else ""
+        if after != before:
+            self._environments.change_parameters(stack, after)
+        outputs = self._environments.outputs_of(stack)
+        return {
+            key: value
+            for key, value in outputs.items()
+            if key not in ("EnabledFeatures", "LastForceDeployID")
+        }
+
+
+def _priorities(listener_arn: str, paths: list[str]) -> dict[str, int]:
+    """Return a free priority for each path: Priority, Priority1 and so on."""
+    listeners = backend().describe_listeners(None, [listener_arn])
+    taken = [int(rule.priority) for rule in listeners[0].rules.values() if not rule.is_default]
+    root = min((p for p in taken if p >= _FIRST_ROOT_PRIORITY), default=_LAST_ROOT_PRIORITY + 1) - 1
+    other = max((p for p in taken if p < _FIRST_ROOT_PRIORITY), default=0) + 1
+    answer: dict[str, int] = {}
+    for place, path in enumerate(paths):
+        key = f"Priority{place or ''}"
+        if path == "/":
+            answer[key], root = root, root - 1
+        else:
+            answer[key], other = other, other + 1
+    return answer

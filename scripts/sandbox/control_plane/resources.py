@@ -1,0 +1,236 @@
+"""How CloudFormation makes, changes and takes away a resource of each type."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib
+import json
+import secrets
+import string
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from moto.core.common_models import CloudFormationModel
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.ec2.models import ec2_backends
+from moto.ec2.models.core import TaggedEC2Resource
+
+from .errors import ResourceFailed
+
+ACCOUNT: str = DEFAULT_ACCOUNT_ID
+REGION = "us-east-1"
+
+# A check that is called, without the lock, until the resource has settled: (state, reason).
+Settling = Callable[[], tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A resource as the template wants it, resolved."""
+
+    stack_id: str
+    stack_name: str
+    stack_tags: Mapping[str, str]
+    logical_id: str
+    type: str
+    properties: dict[str, Any]
+
+    def name(self, limit: int = 64) -> str:
+        """Make a physical name as CloudFormation does: stack, logical id, twelve random signs."""
+        suffix = "".join(secrets.choice(string.ascii_uppercase + string.digits) for _ in range(12))
+        return f"{self.stack_name}-{self.logical_id}"[: limit - 13].rstrip("-") + f"-{suffix}"
+
+    def tags(self) -> dict[str, str]:
+        """Return the resource's own tags over the stack's, and CloudFormation's three."""
+        own = self.properties.get("Tags") or []
+        return {
+            **self.stack_tags,
+            **{str(tag["Key"]): str(tag["Value"]) for tag in own if isinstance(tag, dict)},
+            "aws:cloudformation:stack-name": self.stack_name,
+            "aws:cloudformation:stack-id": self.stack_id,
+            "aws:cloudformation:logical-id": self.logical_id,
+        }
+
+
+@dataclass
+class Made:
+    """A resource that exists. `model` is the handler's own business."""
+
+    physical_id: str
+    attributes: dict[str, Any] = field(default_factory=dict)
+    model: Any = None
+
+
+class Handler:
+    """Makes a stand-in: an id and the attributes that templates ask for. The base of the other handlers."""
+
+    takes_tags = False  # a changed stack tag is a change of the resource
+    always_replaced = False  # any change makes a new one (a task definition's revision)
+
+    def create(self, wanted: Wanted) -> Made:
+        physical = wanted.name()
+        service = wanted.type.split("::")[1].lower() if "::" in wanted.type else "custom"
+        arn = f"arn:aws:{service}:{REGION}:{ACCOUNT}:{wanted.type.rsplit('::', 1)[-1].lower()}/{physical}"
+        return Made(physical, {"Arn": arn, "Id": physical, "Name": physical})
+
+    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
+        """Change in place; None asks for a replacement."""
+        del old, wanted
+        return made
+
+    def delete(self, made: Made, wanted: Wanted) -> None:
+        """Take away. Raises ResourceFailed where AWS would refuse."""
+
+    def attribute(self, made: Made, name: str) -> Any:
+        try:
+            return made.attributes[name]
+        except KeyError:
+            raise ResourceFailed(
+                f"Requested attribute {name} must be a readonly property in schema"
+            ) from None
+
+    def settling(self, made: Made) -> Settling | None:
+        """Return how to see that what was made or changed has settled; None: it has."""
+        del made
+        return None
+
+    def draining(self, made: Made) -> Settling | None:
+        """Return how to see that what was deleted is gone; None: it is."""
+        del made
+        return None
+
+
+class MotoHandler(Handler):
+    """Lets moto's own resource class do it.
+
+    A change in place is only noted: the types that are changed and then read have handlers of their own.
+    """
+
+    # Types whose moto class reads Tags as a list of {Key, Value}.
+    _TAGGED = frozenset({"AWS::ECR::Repository", "AWS::IAM::Role", "AWS::S3::Bucket"})
+
+    def __init__(self, model: type[Any]) -> None:
+        self._model = model
+
+    def create(self, wanted: Wanted) -> Made:
+        properties = copy.deepcopy(wanted.properties)
+        if wanted.type in self._TAGGED:
+            properties["Tags"] = [
+                {"Key": key, "Value": value}
+                for key, value in wanted.tags().items()
+                if not key.startswith("aws:")
+            ]
+        model = self._model.create_from_cloudformation_json(
+            self._name(wanted),
+            {"Type": wanted.type, "Properties": properties},
+            ACCOUNT,
+            REGION,
+            LogicalId=wanted.logical_id,
+            StackId=wanted.stack_id,
+            ResourceType=wanted.type,
+        )
+        # A few of moto's classes (AWS::EC2::SecurityGroupIngress) have no id.
+        physical = str(getattr(model, "physical_resource_id", None) or wanted.name())
+        if isinstance(model, TaggedEC2Resource):
+            ec2_backends[ACCOUNT][REGION].create_tags([physical], wanted.tags())
+        return Made(physical, model=model)
+
+    def _name(self, wanted: Wanted) -> str:
+        key = self._model.cloudformation_name_type()
+        if key and key in wanted.properties:
+            return str(wanted.properties[key])
+        return wanted.name(63).lower() if wanted.type == "AWS::S3::Bucket" else wanted.name()
+
+    def delete(self, made: Made, wanted: Wanted) -> None:
+        try:
+            made.model.delete(ACCOUNT, REGION)
+        except (AttributeError, TypeError):  # moto: no such method, or one that is not CloudFormation's
+            described = {"Type": wanted.type, "Properties": wanted.properties}
+            self._model.delete_from_cloudformation_json(made.physical_id, described, ACCOUNT, REGION)
+
+    def attribute(self, made: Made, name: str) -> Any:
+        return made.model.get_cfn_attribute(name)
+
+
+class RoleHandler(MotoHandler):
+    """AWS::IAM::Role: keeps its name and ARN while its policies change."""
+
+    takes_tags = True
+
+    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
+        if any(old.get(key) != wanted.properties.get(key) for key in ("RoleName", "Path")):
+            return None
+        document = wanted.properties["AssumeRolePolicyDocument"]
+        role = made.model
+        role.assume_role_policy_document = document if isinstance(document, str) else json.dumps(document)
+        role.policies = {
+            policy["PolicyName"]: policy["PolicyDocument"] for policy in wanted.properties.get("Policies", [])
+        }
+        role.tags = [
+            {"Key": key, "Value": value} for key, value in wanted.tags().items() if not key.startswith("aws:")
+        ]
+        return made
+
+
+class LogGroupHandler(MotoHandler):
+    """AWS::Logs::LogGroup: its retention, a number that a parameter gives as text, may change."""
+
+    def create(self, wanted: Wanted) -> Made:
+        made = super().create(wanted)
+        made.model.retention_in_days = _retention(wanted)
+        return made
+
+    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
+        if old.get("LogGroupName") != wanted.properties.get("LogGroupName"):
+            return None
+        made.model.retention_in_days = _retention(wanted)
+        return made
+
+
+def _retention(wanted: Wanted) -> int | None:
+    days = wanted.properties.get("RetentionInDays")
+    return None if days is None else int(days)
+
+
+class RouteTableHandler(MotoHandler):
+    """AWS::EC2::RouteTable: moto does not delete it, and then refuses to delete its VPC."""
+
+    def delete(self, made: Made, wanted: Wanted) -> None:
+        del wanted
+        ec2 = ec2_backends[ACCOUNT][REGION]
+        for association in list(made.model.all_associations_ids):
+            ec2.disassociate_route_table(association)
+        ec2.delete_route_table(made.physical_id)
+
+
+_SPECIAL: dict[str, type[MotoHandler]] = {
+    "AWS::EC2::RouteTable": RouteTableHandler,
+    "AWS::IAM::Role": RoleHandler,
+    "AWS::Logs::LogGroup": LogGroupHandler,
+}
+
+
+class Catalogue:
+    """Which handler a resource type has: its own, moto's, or the stand-in."""
+
+    def __init__(self, own: Mapping[str, Handler], custom: Handler) -> None:
+        self._own = dict(own)
+        self._custom = custom
+        self._stand_in = Handler()
+
+    def __getitem__(self, type_: str) -> Handler:
+        if type_ not in self._own:
+            self._own[type_] = self._find(type_)
+        return self._own[type_]
+
+    def _find(self, type_: str) -> Handler:
+        if type_.startswith("Custom::") or type_ == "AWS::CloudFormation::CustomResource":
+            return self._custom
+        with contextlib.suppress(ModuleNotFoundError):  # a service that moto does not have
+            importlib.import_module(f"moto.{type_.split('::')[1].lower()}.models")
+        for model in CloudFormationModel.__subclasses__():
+            if model.cloudformation_type() == type_:
+                return _SPECIAL.get(type_, MotoHandler)(model)
+        return self._stand_in

@@ -1,0 +1,210 @@
+"""The control plane as a whole: starts and stops it, and is what the agent and the gateway ask."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from moto.core.base_backend import BackendDict
+from moto.core.resource_tagging import TaggedResource
+from moto.logs.models import logs_backends
+from moto.ssm.models import ssm_backends
+
+from scripts.sandbox import model
+
+from . import cloudformation, container_service, functions, load_balancing, tagging
+from .certificates import CertificateAuthority
+from .container_service import (
+    ClusterHandler,
+    ContainerService,
+    ServiceHandler,
+    TaskDefinitionHandler,
+)
+from .custom_resources import CustomResources
+from .functions import FunctionHandler
+from .load_balancing import (
+    ListenerHandler,
+    ListenerRuleHandler,
+    LoadBalancerHandler,
+    LoadBalancing,
+    TargetGroupHandler,
+)
+from .proxy import ProxyServer, Router
+from .resources import ACCOUNT, REGION, Catalogue
+from .stacks import Engine, NestedStacks
+
+log = logging.getLogger(__name__)
+
+
+class ControlPlaneServer:
+    """The embedded AWS on 127.0.0.1.
+
+    One a process: moto keeps its state in module globals, which `start` wipes. `agent` may be set until
+    `start`. A class that fulfils `model.ControlPlane`.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        state_dir: Path,
+        agent: model.Agent | None,
+        port_for: Callable[[str], int],
+    ) -> None:
+        """`port` 0 takes any free one; `port_for` gives the loopback port of an environment's balancer."""
+        self.agent = agent
+        self._lock = threading.RLock()
+        self._port = port
+        self._folder = state_dir
+        self._port_for = port_for
+        self._changed = threading.Event()
+        self._server: ProxyServer | None = None
+        self._thread: threading.Thread | None = None
+        self._ecs = ContainerService()
+        self._balancing = LoadBalancing()
+        self._engine = Engine(self._lock, self._wake)
+        self._authority: CertificateAuthority | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on. Raises RuntimeError before it was started."""
+        if self._server is None:
+            raise RuntimeError("the control plane has not been started")
+        return int(self._server.server_address[1])
+
+    @property
+    def ca(self) -> Path:
+        """The certificate of the authority that clients must trust, in PEM."""
+        return self._folder / "ca.pem"
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that point Copilot or boto3 here; for a child process only."""
+        proxy = f"http://127.0.0.1:{self.port}"
+        return {
+            "HTTPS_PROXY": proxy,
+            "https_proxy": proxy,
+            "NO_PROXY": "",
+            "no_proxy": "",
+            "AWS_CA_BUNDLE": str(self.ca),
+            "AWS_ACCESS_KEY_ID": "sandbox",
+            "AWS_SECRET_ACCESS_KEY": "sandbox",
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def start(self) -> None:
+        """Wipe moto's state and listen. Raises OSError where the port is taken."""
+        BackendDict.reset()
+        self._authority = CertificateAuthority(self._folder)
+        self._engine.catalogue = self._catalogue()
+        router = Router(
+            {
+                "cloudformation": cloudformation.Responses.bound_to(self._engine).dispatch,
+                "ecs": container_service.Responses.bound_to(self._ecs, self._changed.set).dispatch,
+                # moto looks both generations of the service up under the older name.
+                "elb": load_balancing.Responses.bound_to(self._balancing).dispatch,
+                "awslambda": functions.Responses.dispatch,
+                "resourcegroupstaggingapi": tagging.Responses.bound_to(self._tagged).dispatch,
+            }
+        )
+        self._server = ProxyServer(self._port, router, self._authority, self._lock, self._wake_if_changed)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), name="control plane", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Hang up and end the threads; stacks that are being changed stay as they are."""
+        if self._server is not None and self._thread is not None:
+            self._server.close()
+            self._thread.join()
+            self._server = self._thread = None
+        self._engine.stop()
+
+    def _catalogue(self) -> Catalogue:
+        return Catalogue(
+            {
+                "AWS::CloudFormation::Stack": NestedStacks(self._engine),
+                "AWS::ECS::Cluster": ClusterHandler(),
+                "AWS::ECS::TaskDefinition": TaskDefinitionHandler(),
+                "AWS::ECS::Service": ServiceHandler(self._ecs, self._agent),
+                "AWS::ElasticLoadBalancingV2::LoadBalancer": LoadBalancerHandler(
+                    self._balancing, self._port_for
+                ),
+                "AWS::ElasticLoadBalancingV2::TargetGroup": TargetGroupHandler(self._balancing),
+                "AWS::ElasticLoadBalancingV2::Listener": ListenerHandler(),
+                "AWS::ElasticLoadBalancingV2::ListenerRule": ListenerRuleHandler(),
+                "AWS::Lambda::Function": FunctionHandler(),
+            },
+            CustomResources(self._engine),
+        )
+
+    def _tagged(self) -> Iterator[TaggedResource]:
+        for stack in self._engine.live():
+            yield TaggedResource(stack.id, stack.tags, "cloudformation:stack")
+        for service in self._ecs.active():
+            yield TaggedResource(service.arn, service.tags, "ecs:service")
+
+    def _agent(self) -> model.Agent:
+        if self.agent is None:
+            raise RuntimeError("the control plane has no task agent")
+        return self.agent
+
+    def _wake(self) -> None:
+        if self.agent is not None:
+            self.agent.wake()
+
+    def _wake_if_changed(self) -> None:
+        # After the request, when the lock is free again: the agent asks for its services at once.
+        if self._changed.is_set():
+            self._changed.clear()
+            self._wake()
+
+    # model.ControlPlane
+
+    def services(self) -> list[model.Service]:
+        with self._lock:
+            return self._ecs.services()
+
+    def load_balancers(self) -> list[model.LoadBalancer]:
+        with self._lock:
+            return self._balancing.load_balancers()
+
+    def target_group(self, arn: str) -> model.TargetGroup | None:
+        with self._lock:
+            return self._balancing.target_group(arn)
+
+    def secret(self, name: str) -> str:
+        path = name.split(":parameter", 1)[1] if name.startswith("arn:") else name
+        with self._lock:
+            parameter = ssm_backends[ACCOUNT][REGION].get_parameter(path)
+            if parameter is None:
+                raise KeyError(name)
+            return str(parameter.response_object(decrypt=True, region=REGION)["Value"])
+
+    def log(self, group: str, stream: str, events: Iterable[tuple[int, str]]) -> None:
+        with self._lock:
+            logs = logs_backends[ACCOUNT][REGION]
+            if group not in logs.groups:
+                logs.create_log_group(group, {})
+            if stream not in logs.groups[group].streams:
+                logs.create_log_stream(group, stream)
+            lines = [{"timestamp": when, "message": line} for when, line in events]
+            if lines:
+                logs.groups[group].streams[stream].put_log_events(lines)
+
+    def report_task(self, report: model.TaskReport) -> None:
+        with self._lock:
+            self._ecs.report_task(report)
+
+    def report_service(
+        self, arn: str, deployments: list[model.DeploymentReport], event: str | None = None
+    ) -> None:
+        with self._lock:
+            self._ecs.report_service(arn, deployments, event)
+
+    def report_targets(self, target_group_arn: str, targets: list[model.TargetReport]) -> None:
+        with self._lock:
+            self._balancing.targets[target_group_arn] = list(targets)

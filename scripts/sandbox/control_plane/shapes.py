@@ -1,0 +1,51 @@
+"""From CloudFormation's spelling of a structure to the service API's own, by botocore's model of the API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import botocore.session
+from botocore.model import ListShape, MapShape, OperationModel, Shape, StructureShape
+
+
+@cache
+def operation(service: str, name: str) -> OperationModel:
+    return botocore.session.get_session().get_service_model(service).operation_model(name)
+
+
+def to_api(service: str, name: str, properties: dict[str, Any]) -> dict[str, Any]:
+    """Spell and type `properties` as the input of an operation; what that does not have is left out."""
+    shape = operation(service, name).input_shape
+    shaped: dict[str, Any] = _shaped(shape, properties) if shape else {}
+    return shaped
+
+
+def _shaped(shape: Shape, value: Any) -> Any:
+    if isinstance(shape, StructureShape):
+        members = {name.lower(): name for name in shape.members}
+        return {
+            members[key.lower()]: _shaped(shape.members[members[key.lower()]], item)
+            for key, item in value.items()
+            if key.lower() in members
+        }
+    if isinstance(shape, ListShape):
+        return [_shaped(shape.member, item) for item in value]
+    if isinstance(shape, MapShape):
+        return {str(key): _shaped(shape.value, item) for key, item in value.items()}
+    convert: Callable[[Any], Any] = _SCALARS.get(str(shape.type_name), _text)
+    return convert(value)
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+_SCALARS: dict[str, Callable[[Any], Any]] = {
+    "integer": int,
+    "long": int,
+    "float": float,
+    "double": float,
+    "boolean": lambda value: _text(value) == "true",
+}

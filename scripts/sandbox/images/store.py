@@ -1,0 +1,128 @@
+"""Where built images lie: `images/<digest>/` holds manifest.json, config.json and the files below root/."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scripts.sandbox.images.registry import pushed
+from scripts.sandbox.images.venvs import MARKER
+from scripts.sandbox.model import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from scripts.sandbox.images.tree import Tree
+
+MEDIA_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
+
+
+def save(state_dir: Path, tree: Tree, config: dict[str, object]) -> str:
+    """Store an image unless it is there already; returns its digest, `sha256:…`.
+
+    The digest is that of the manifest, which names config and files by their own digests: equal content
+    has an equal digest, and a registry works out the same one.
+    """
+    settings = _canonical(config)
+    listing = _canonical(tree.listing())
+    manifest = _canonical(
+        {
+            "schemaVersion": 2,
+            "mediaType": MEDIA_TYPE,
+            "config": _blob("application/vnd.docker.container.image.v1+json", settings),
+            "layers": [_blob("application/vnd.docker.image.rootfs.diff.tar.gzip", listing)],
+        }
+    )
+    digest = hashlib.sha256(manifest.encode()).hexdigest()
+    images = state_dir / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    images.chmod(0o700)  # files keep no stricter modes of their own in here
+    if not (images / digest).exists():
+        unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=images))
+        try:
+            (unfinished / "root").mkdir()
+            tree.write(unfinished / "root")
+            (unfinished / "config.json").write_text(settings)
+            (unfinished / "manifest.json").write_text(manifest)
+            _rename(unfinished, images / digest)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    return f"sha256:{digest}"
+
+
+def _rename(source: Path, target: Path) -> None:
+    """Rename a folder into place; where another build was first, its equal one stays."""
+    try:
+        source.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+
+
+def _canonical(document: object) -> str:
+    return json.dumps(document, sort_keys=True, separators=(",", ":"))
+
+
+def _blob(media_type: str, text: str) -> dict[str, object]:
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return {"mediaType": media_type, "size": len(text), "digest": f"sha256:{digest}"}
+
+
+class ImageStore:
+    """The images of one sandbox, as the task agent asks for them."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.state_dir = state_dir
+
+    def find(self, reference: str) -> Image | None:
+        """The image that was pushed as `repo@sha256:…` or `repo:tag`; None where there is none."""
+        digest = pushed(self.state_dir, reference)
+        return None if digest is None else self.load(digest)
+
+    def load(self, digest: str) -> Image | None:
+        """The image of that digest, pushed or not; None where it, or its environment, is gone."""
+        folder = self.state_dir / "images" / digest.removeprefix("sha256:")
+        try:
+            config = json.loads((folder / "config.json").read_text())
+        except FileNotFoundError:
+            return None
+        venv = self.state_dir / "venvs" / config["Venv"] if config["Venv"] else None
+        if venv is not None and not (venv / MARKER).exists():
+            return None
+        return Image(
+            digest=digest,
+            root=folder / "root",
+            venv=venv,
+            env=config["Env"],
+            workdir=config["WorkingDir"],
+            entrypoint=tuple(config["Entrypoint"]),
+            cmd=tuple(config["Cmd"]),
+            paths=tuple(config["Paths"]),
+        )
+
+    def prune(self, keep: Iterable[str], newest: int = 10) -> int:
+        """Remove all images but those in `keep` (digests) and the newest; returns how many went.
+
+        An image costs a copy of its files, an environment what pip installs (Django: some 60 MB); an
+        environment goes with the last image that uses it. Must not run beside a build.
+        """
+        images = self.state_dir / "images"
+        stored = sorted(images.glob("*/config.json"), key=lambda each: each.stat().st_mtime, reverse=True)
+        wanted = {digest.removeprefix("sha256:") for digest in keep} | {
+            each.parent.name for each in stored[:newest]
+        }
+        for each in stored:
+            if each.parent.name not in wanted:
+                shutil.rmtree(each.parent)
+        used = {json.loads((images / name / "config.json").read_text())["Venv"] for name in wanted}
+        for venv in (self.state_dir / "venvs").glob("*"):
+            if venv.is_dir() and venv.name not in used:
+                shutil.rmtree(venv)
+        for each in (*(images / "tags").glob("*"), *(self.state_dir / "registry").glob("*/*")):
+            if each.read_text().removeprefix("sha256:") not in wanted:
+                each.unlink()
+        return sum(each.parent.name not in wanted for each in stored)

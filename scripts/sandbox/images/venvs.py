@@ -1,0 +1,365 @@
+"""What a Dockerfile installs by pip: read out of its RUN steps, and put into one virtual environment."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import posixpath
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from scripts.errors import UserError
+from scripts.sandbox.images.dockerfile import expand, split_words
+from scripts.sandbox.images.tree import Entry, Tree, hash_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+MARKER = ".complete"
+_LAST_LINES = 15
+_OPERATORS = frozenset("();<>|&")
+# Options that choose a place, which is always the one environment here, or that switch off pip's
+# cache, which makes an image smaller and here only a second build slower. How many words each takes.
+_DROPPED = {
+    "--break-system-packages": 0,
+    "--no-cache-dir": 0,
+    "--user": 0,
+    "--prefix": 1,
+    "--python": 1,
+    "--root": 1,
+    "--root-user-action": 1,
+    "--target": 1,
+    "-t": 1,
+}
+_FILES = ("-r", "--requirement", "-c", "--constraint")
+# Commands that only prepare for pip: with the environment made there is nothing left of them to do.
+_PREPARES = frozenset({"set", "true", ":", "export", "activate"})
+
+
+class InstallError(UserError):
+    """pip could not install what the Dockerfile names; the message ends with pip's last lines."""
+
+
+@dataclass(frozen=True)
+class Install:
+    """One `pip install`, with the files it reads."""
+
+    arguments: tuple[str, ...]
+    folder: str  # where it runs, in the image
+    tree: Tree
+    variables: Mapping[str, str]  # PIP_… from ENV and ARG
+    line: int
+
+    def key(self) -> object:
+        files = [
+            [path, each.kind, each.sha256 or each.target] for path, each in sorted(self.tree.entries.items())
+        ]
+        return [self.arguments, self.folder, files, sorted(self.variables.items())]
+
+
+@dataclass(frozen=True)
+class Understood:
+    """A RUN step taken apart: its pip installs, and the commands nobody carries out here."""
+
+    installs: tuple[Install, ...]
+    left: tuple[str, ...]
+
+
+def understand(
+    command: str | list[str], *, folder: str, tree: Tree, variables: Mapping[str, str], line: int
+) -> Understood:
+    """Take a RUN step apart; `variables` are those of ENV and ARG. Whatever is not plainly pip is left."""
+    installs: list[Install] = []
+    left: list[str] = []
+    for words, text in _commands(command, variables):
+        if words[:1] == ["cd"] and len(words) == 2:  # noqa: PLR2004 - `cd folder`
+            folder = posixpath.normpath(posixpath.join(folder, words[1]))
+            continue
+        arguments = pip_arguments(words)
+        if arguments is not None:
+            pip = {name: value for name, value in variables.items() if name.startswith("PIP_")}
+            pip.pop("PIP_NO_CACHE_DIR", None)
+            installs.append(Install(arguments, folder, _hashed(_inputs(arguments, folder, tree)), pip, line))
+        elif not _prepares(words):
+            left.append(text)
+    return Understood(tuple(installs), tuple(left))
+
+
+def _commands(command: str | list[str], variables: Mapping[str, str]) -> Iterator[tuple[list[str], str]]:
+    """The simple commands of a step as (words, text); one that is not simple has no words."""
+    if not isinstance(command, str):
+        yield command, shlex.join(command)
+        return
+    for text in re.split(r"&&|;|\n", _outside_quotes(command)):
+        plain = text.replace("\0", "").strip()
+        restored = _restore(plain)
+        if not restored or restored.startswith("#"):
+            continue
+        try:
+            lexer = shlex.shlex(restored, posix=True, punctuation_chars=True)
+            lexer.whitespace_split = True
+            lexer.commenters = ""
+            operators = any(word and set(word) <= _OPERATORS for word in lexer)
+        except ValueError:
+            operators = True
+        if operators or "`" in restored:
+            yield [], restored
+            continue
+        words = [expand(word, variables) for word in split_words(restored)]
+        while words and re.fullmatch(r"[A-Za-z_]\w*=.*", words[0], re.DOTALL):
+            words.pop(0)
+        yield words, restored
+
+
+# Separators inside quotes are hidden from the split behind characters that no Dockerfile holds.
+_HIDDEN = {"&": "\ue000", ";": "\ue001", "\n": "\ue002"}
+
+
+def _outside_quotes(text: str) -> str:
+    out = []
+    quote = ""
+    for char in text:
+        if char in "'\"" and quote in ("", char):
+            quote = "" if quote else char
+        out.append(_HIDDEN.get(char, char) if quote else char)
+    return "".join(out)
+
+
+def _restore(text: str) -> str:
+    for char, hidden in _HIDDEN.items():
+        text = text.replace(hidden, char)
+    return text
+
+
+def _prepares(words: list[str]) -> bool:
+    """Whether a command only prepares for pip: an environment made or entered, or a shell's option set."""
+    if not words:
+        return False
+    program = posixpath.basename(words[0])
+    if program in (".", "source"):
+        return words[-1].endswith("/activate")
+    if program == "virtualenv" or (program.startswith("python") and words[1:3] == ["-m", "venv"]):
+        return True
+    return program in _PREPARES
+
+
+def pip_arguments(words: list[str]) -> tuple[str, ...] | None:
+    """What follows `pip install` or `python -m pip install`, without what names a place; None otherwise."""
+    if not words:
+        return None
+    program = posixpath.basename(words[0])
+    rest = words[1:]
+    if re.fullmatch(r"python[\d.]*", program):
+        while rest and rest[0].startswith("-") and rest[0] != "-m":
+            rest = rest[1:]
+        if rest[:2] != ["-m", "pip"]:
+            return None
+        rest = rest[2:]
+    elif not re.fullmatch(r"pip[\d.]*", program):
+        return None
+    before = []
+    while rest and rest[0].startswith("-"):
+        before.append(rest[0])
+        rest = rest[1:]
+    if rest[:1] != ["install"]:
+        return None
+    return tuple(_kept([*before, *rest[1:]]))
+
+
+def _kept(arguments: list[str]) -> Iterator[str]:
+    todo = list(arguments)
+    while todo:
+        word = todo.pop(0)
+        name, equals, value = word.partition("=")
+        if name in _DROPPED:
+            del todo[: 0 if equals else _DROPPED[name]]
+        elif name in ("-e", "--editable"):
+            # Editable would point at the build's own folder; a copy is what the container needs.
+            if equals:
+                yield value
+        else:
+            yield word
+
+
+def _inputs(arguments: tuple[str, ...], folder: str, tree: Tree) -> Tree:
+    """The files an install reads: its requirements files, or everything where it may read more."""
+    named = _named_files(list(arguments))
+    if any(_may_be_a_path(word, folder, tree) for word in named.others):
+        return tree
+    todo = [posixpath.join(folder, file) for file in named.files]
+    chosen = Tree()
+    while todo:
+        path = tree.resolve(todo.pop())
+        entry = tree.get(path)
+        if entry is None or entry.kind != "file" or chosen.get(path) is not None:
+            continue
+        chosen.put(path, entry)
+        for line in _lines(entry):
+            named = _named_files(line.split())
+            if re.match(r"(-e|--editable|-f|--find-links)\b|[./]|file:|\S+ @ ", line):
+                return tree
+            todo.extend(posixpath.join(posixpath.dirname(path), file) for file in named.files)
+    return chosen
+
+
+class _Named(NamedTuple):
+    files: list[str]  # behind -r and -c
+    others: list[str]
+
+
+def _named_files(words: list[str]) -> _Named:
+    named = _Named([], [])
+    while words:
+        word = words.pop(0)
+        name, equals, value = word.partition("=")
+        if name in _FILES and (equals or words):
+            named.files.append(value if equals else words.pop(0))
+        elif word.startswith(("-r", "-c")):
+            named.files.append(word[2:])
+        else:
+            named.others.append(word)
+    return named
+
+
+def _hashed(tree: Tree) -> Tree:
+    """The same tree with every file's content known."""
+    return Tree(
+        {
+            path: replace(each, sha256=hash_file(each.source)) if each.source and not each.sha256 else each
+            for path, each in tree.entries.items()
+        }
+    )
+
+
+def _may_be_a_path(word: str, folder: str, tree: Tree) -> bool:
+    return (
+        word.startswith((".", "/", "-f", "--find-links"))
+        or word.endswith((".whl", ".tar.gz", ".zip"))
+        or "*" in word
+        or ("/" in word and tree.get(tree.resolve(posixpath.join(folder, word))) is not None)
+    )
+
+
+def _lines(entry: Entry) -> list[str]:
+    data = entry.source.read_bytes() if entry.source else entry.data
+    return [line.strip() for line in data.decode("utf-8", "replace").splitlines()]
+
+
+def venv_digest(installs: list[Install]) -> str:
+    """Name an environment by its content: the interpreter, and each install with the files it reads."""
+    content = [sys.version, sys.platform, os.uname().machine, [install.key() for install in installs]]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def make_venv(folder: Path, installs: list[Install]) -> bool:
+    """Make the environment at `folder` and install; False where it was already complete.
+
+    It is made in its final place, because an environment cannot be moved, under a lock and with a marker
+    at the end: an interrupted one is made anew. Raises InstallError with pip's last lines.
+    """
+    if (folder / MARKER).exists():
+        return False
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(folder.with_name(folder.name + ".lock")):
+        if (folder / MARKER).exists():
+            return False
+        shutil.rmtree(folder, ignore_errors=True)
+        _run([sys.executable, "-m", "venv", "--without-pip", str(folder)], folder.parent, _environment({}))
+        for install in installs:
+            _install(folder, install)
+        (folder / MARKER).touch()
+    return True
+
+
+def _install(venv: Path, install: Install) -> None:
+    with tempfile.TemporaryDirectory(prefix="copilot-sandbox-build-") as name:
+        root = Path(name)
+        install.tree.write(root)
+        work = root / install.folder.strip("/")
+        work.mkdir(parents=True, exist_ok=True)
+        arguments = [_here(word, root, work) for word in install.arguments]
+        flat = [each for word in arguments for each in word]
+        words = [sys.executable, "-m", "pip", "--python", str(venv), "install", *flat]
+        try:
+            _run(words, work, _environment(install.variables))
+        except InstallError as error:
+            raise InstallError(
+                f"`pip install {shlex.join(install.arguments)}` failed (Dockerfile line {install.line}):"
+                f"{error}".replace(name, "")
+            ) from error
+
+
+def _here(word: str, root: Path, work: Path) -> list[str]:
+    """Point an image's absolute path at where its files were put, and fill in a shell's wildcard."""
+    match = re.fullmatch(r"((?:-r|-c|-f|--[a-z-]+=|file://)?)(/.*)", word)
+    if match:
+        return (
+            [*_filled(match[1], root / match[2].lstrip("/"))]
+            if "*" in word
+            else [f"{match[1]}{root}{match[2]}"]
+        )
+    if "*" in word and "/" in word and not word.startswith("-"):
+        return [*_filled("", work / word)]
+    return [word]
+
+
+def _filled(before: str, path: Path) -> Iterator[str]:
+    found = sorted(path.parent.glob(path.name))
+    for each in found or [path]:
+        yield f"{before}{each}"
+
+
+def _environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """Build pip's environment: the user's own, without what leads to the embedded AWS.
+
+    Copilot's processes have HTTPS_PROXY pointing at the embedded AWS, which serves no packages;
+    SANDBOX_USER_HTTPS_PROXY holds what the user had there.
+    """
+    aws = os.environ.get("HTTPS_PROXY")
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AWS_", "PYTHON"))
+        and name != "__PYVENV_LAUNCHER__"
+        and not ("AWS_CA_BUNDLE" in os.environ and name.upper() == "HTTPS_PROXY" and value == aws)
+    }
+    users = env.pop("SANDBOX_USER_HTTPS_PROXY", "")
+    if users:
+        env["HTTPS_PROXY"] = users
+    # PIP_USER: a user's `user = true` would send the packages past the environment.
+    return {**env, "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1", **variables}
+
+
+def _run(words: list[str], folder: Path, env: dict[str, str]) -> None:
+    done = subprocess.run(
+        words,
+        cwd=folder,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode:
+        last = [line for line in done.stdout.splitlines() if line.strip()][-_LAST_LINES:]
+        raise InstallError("".join(f"\n  {line}" for line in last))
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock that ends with the process, however that ends."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

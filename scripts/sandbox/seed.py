@@ -1,0 +1,165 @@
+"""Fills a fresh embedded AWS through Copilot itself: application, environments, service, secrets."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from scripts.command import Command, Shell, output_of
+
+_SERVICE_TYPE = "Load Balanced Web Service"
+
+# The user's own AWS settings, which must not reach the sandbox's Copilot.
+_NOT_THE_USERS = (
+    "AWS_CONFIG_FILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_PROFILE",
+    "AWS_SDK_LOAD_CONFIG",
+    "AWS_SESSION_TOKEN",
+    "AWS_SHARED_CREDENTIALS_FILE",
+)
+
+
+def seed(
+    shell: Shell,
+    copilot: str,
+    workspace: Path,
+    aws: Mapping[str, str],
+    *,
+    application: str,
+    service: str,
+    environments: Sequence[str],
+    secrets: Mapping[str, Mapping[str, str]],
+) -> None:
+    """Create what is missing; run again, it changes nothing but the secrets' values.
+
+    `workspace` holds `copilot/`; Copilot works on a scratch copy of it, for its `init` commands write
+    manifests. `aws` are the child's variables (`ControlPlaneServer.environment()`, and a PATH with the
+    sandbox's `docker`). `secrets` maps an environment to {name: value}; each becomes
+    /copilot/<application>/<environment>/secrets/<name>. Raises Failed with Copilot's own words.
+    """
+    clients = _Clients(aws)
+    with _scratch(workspace) as folder, ThreadPoolExecutor(max_workers=len(environments) + 1) as pool:
+        copilot_runs = _Copilot(shell, copilot, folder, aws)
+        known = clients.names(f"/copilot/applications/{application}")
+        writing = pool.submit(clients.put_secrets, application, secrets)
+        if application not in known:
+            copilot_runs.run("app", "init", application)
+        deploying = []
+        for name in environments:
+            # One after the other: each changes the application's stack set, and Copilot does not wait.
+            if f"environments/{name}" not in known:
+                copilot_runs.init_environment(name)
+            if not clients.has_network(f"{application}-{name}"):
+                deploying.append(pool.submit(copilot_runs.run, "env", "deploy", "--name", name))
+        if f"components/{service}" not in known:
+            copilot_runs.run("svc", "init", "--name", service, "--svc-type", _SERVICE_TYPE)
+        for done in deploying:
+            done.result()
+        writing.result()
+
+
+@contextmanager
+def _scratch(workspace: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="sandbox-seed-") as name:
+        folder = Path(name)
+        shutil.copytree(workspace / "copilot", folder / "copilot")
+        dockerfile = workspace / "Dockerfile"
+        if dockerfile.exists():
+            shutil.copy(dockerfile, folder / "Dockerfile")
+        yield folder
+
+
+class _Copilot:
+    """Copilot's commands in the scratch copy."""
+
+    def __init__(self, shell: Shell, program: str, folder: Path, aws: Mapping[str, str]) -> None:
+        self._shell = shell
+        self._program = program
+        self._folder = folder
+        self._aws = aws
+        self._env = {**dict.fromkeys(_NOT_THE_USERS), **aws}
+
+    def run(self, *words: str) -> None:
+        command = Command((self._program, *words), env=self._env, cwd=self._folder)
+        output_of(self._shell, command, f"seeding the sandbox (`copilot {' '.join(words[:2])}`)")
+
+    def init_environment(self, name: str) -> None:
+        self.run(
+            "env",
+            "init",
+            *("--name", name, "--default-config", "--region", self._aws["AWS_REGION"]),
+            # Without these it asks; they are the sandbox's own and mean nothing anywhere else.
+            *("--aws-access-key-id", self._aws["AWS_ACCESS_KEY_ID"]),
+            *("--aws-secret-access-key", self._aws["AWS_SECRET_ACCESS_KEY"]),
+            *("--aws-session-token", "sandbox"),
+        )
+
+
+class _Clients:
+    """The embedded AWS by boto3, without a look at the user's own AWS settings."""
+
+    def __init__(self, aws: Mapping[str, str]) -> None:
+        # No variable and no file of the user's names a profile for it.
+        unset = (None, None, None, None)
+        nowhere = (None, None, os.devnull, None)
+        own = botocore.session.Session(
+            {"profile": unset, "config_file": nowhere, "credentials_file": nowhere}
+        )
+        session = boto3.Session(
+            botocore_session=own,
+            aws_access_key_id=aws["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=aws["AWS_SECRET_ACCESS_KEY"],
+            region_name=aws["AWS_REGION"],
+        )
+        settings: dict[str, Any] = {
+            "config": Config(proxies={"https": aws["HTTPS_PROXY"]}, ignore_configured_endpoint_urls=True),
+            "verify": aws["AWS_CA_BUNDLE"],
+        }
+        self._ssm = session.client("ssm", **settings)
+        self._cloudformation = session.client("cloudformation", **settings)
+
+    def names(self, root: str) -> set[str]:
+        """Return the parameters under `root`, without it, and the application's own name."""
+        pages = self._ssm.get_paginator("get_parameters_by_path").paginate(Path=root, Recursive=True)
+        found = {item["Name"].removeprefix(f"{root}/") for page in pages for item in page["Parameters"]}
+        if self._ssm.get_parameters(Names=[root])["Parameters"]:
+            found.add(root.rsplit("/", 1)[-1])
+        return found
+
+    def has_network(self, stack: str) -> bool:
+        """Say whether `env deploy` has been through: `env init` alone makes no network."""
+        try:
+            described = self._cloudformation.describe_stacks(StackName=stack)["Stacks"][0]
+        except ClientError:  # there is no such stack
+            return False
+        return any(output["OutputKey"] == "VpcId" for output in described.get("Outputs", []))
+
+    def put_secrets(self, application: str, secrets: Mapping[str, Mapping[str, str]]) -> None:
+        for environment, values in secrets.items():
+            for name, value in values.items():
+                path = f"/copilot/{application}/{environment}/secrets/{name}"
+                if self._ssm.get_parameters(Names=[path])["Parameters"]:
+                    self._ssm.put_parameter(Name=path, Value=value, Type="SecureString", Overwrite=True)
+                else:
+                    self._ssm.put_parameter(
+                        Name=path,
+                        Value=value,
+                        Type="SecureString",
+                        # Without both, the task may not read it.
+                        Tags=[
+                            {"Key": "copilot-application", "Value": application},
+                            {"Key": "copilot-environment", "Value": environment},
+                        ],
+                    )

