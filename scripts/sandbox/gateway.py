@@ -145,7 +145,8 @@ class Gateway:
         """Close all listeners and connections."""
         if self._loop is not None and self._stopping is not None:
             self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self) -> None:
@@ -358,6 +359,8 @@ class Exchange:
             (b"X-Forwarded-Proto", b"http"),
             (b"X-Forwarded-Port", str(port).encode()),
         ]
+        if not request.values(b"host"):
+            headers.append((b"Host", f"localhost:{port}".encode()))  # a client of HTTP/1.0
         if request.body.chunked:
             headers.append((b"Transfer-Encoding", b"chunked"))
         elif request.values(b"content-length"):

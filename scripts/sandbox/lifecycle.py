@@ -63,9 +63,11 @@ def _variables(state: State, running: Running) -> Variables:
         for name in os.environ
         if name.startswith(("AWS_", "COPILOT_")) or name.lower().endswith("_proxy")
     }
+    own = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
     return {
         **taken,
         **running.variables,
+        **({"SANDBOX_USER_HTTPS_PROXY": own} if own else {}),  # pip, in an image's build, still needs it
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "PATH": f"{state.bin}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
@@ -79,7 +81,7 @@ def _start(settings: Settings, state: State, say: Callable[[str], None]) -> Runn
             if running:
                 return running  # another command has started it meanwhile
             say("The sandbox is in an unfinished start; stopping it first.")
-            state.sweep()
+            _end_processes(state)
         _clean_up_after_death(state, say)
         state.progress.write_text("")
         with state.log.open("ab") as log:
@@ -96,14 +98,14 @@ def _start(settings: Settings, state: State, say: Callable[[str], None]) -> Runn
             return _wait_until_ready(state, server, say)
         except BaseException:
             server.kill()
-            state.sweep()
+            _end_processes(state)
             state.stopped()
             raise
 
 
 def _clean_up_after_death(state: State, say: Callable[[str], None]) -> None:
     died = state.running() is not None
-    ended = state.sweep()
+    ended = _end_processes(state)
     state.stopped()
     if died:
         say(
@@ -111,6 +113,14 @@ def _clean_up_after_death(state: State, say: Callable[[str], None]) -> None:
             + (f", after ending {ended} processes that it left" if ended else "")
             + ". What was deployed in it is gone, its databases are kept."
         )
+
+
+def _end_processes(state: State) -> int:
+    """End what a server left, and say how many processes it were; none where it stopped in good order."""
+    server = postgres.PostgresServer(state.folder)
+    postmaster = int(server.running())
+    server.stop()  # its data is kept in order, and its children do not carry our mark
+    return postmaster + state.sweep()
 
 
 def _wait_until_ready(state: State, server: subprocess.Popen[bytes], say: Callable[[str], None]) -> Running:
@@ -138,7 +148,7 @@ def _stop(state: State) -> str:
     with state.starting():
         running = state.running()
         if not state.alive():
-            left = state.sweep()
+            left = _end_processes(state)
             state.stopped()
             return f"The sandbox did not run{f'; {left} processes left by it were ended' if left else ''}."
         if running:
@@ -146,6 +156,6 @@ def _stop(state: State) -> str:
             end = time.monotonic() + 30
             while state.alive() and time.monotonic() < end:
                 time.sleep(0.05)
-        state.sweep()
+        _end_processes(state)
         state.stopped()
     return "The sandbox is stopped; its databases are kept."

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -95,5 +96,15 @@ class State:
         for process in found:
             with suppress(psutil.NoSuchProcess):  # it has just ended by itself
                 process.kill()
-        psutil.wait_procs(found, timeout=10)
+        end = time.monotonic() + 10
+        while any(_lives(process) for process in found) and time.monotonic() < end:
+            time.sleep(0.02)
         return len(found)
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Whether it still runs: one that ended and that nobody collects (in many containers) does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -192,24 +192,18 @@ def test_an_unchanged_redeploy_is_recognised_and_says_what_it_did(clone: Clone) 
 
 
 @pytest.mark.parametrize("turn", [1, 2, 3])
-@pytest.mark.parametrize(
-    ("branch", "has", "lacks"),
-    [("feature/rename", "summary", "description"), ("feature/drop", "sku", "description")],
-)
-def test_branches_whose_migrations_conflict_take_turns(
-    clone: Clone, turn: int, branch: str, has: str, lacks: str
-) -> None:
-    ran = clone.invoke("deploy-test", "--branch", branch, "--json")
-    assert ran.code == 0, ran.err
-    found = json.loads(ran.out)
-    facts = get_json(found["url"] + "/status.json")
-    assert (facts["branch"], facts["commit"]) == (branch, clone.git("rev-parse", branch))
-    assert facts["migrations"]["shop"] == f"0002_{branch.split('/')[1]}"
-    assert get(found["url"] + "/healthz")[0] == 200
-    assert facts["rows"]["shop_customer"] > 0
-    assert has in columns(clone, "shop_product")
-    assert lacks not in columns(clone, "shop_product")
-    assert turn in {1, 2, 3}
+def test_branches_whose_migrations_conflict_take_turns(clone: Clone, turn: int) -> None:
+    for branch, has in (("feature/rename", "summary"), ("feature/drop", "sku")):
+        ran = clone.invoke("deploy-test", "--branch", branch, "--json")
+        assert ran.code == 0, (turn, ran.err)
+        found = json.loads(ran.out)
+        facts = get_json(found["url"] + "/status.json")
+        assert (facts["branch"], facts["commit"]) == (branch, clone.git("rev-parse", branch))
+        assert facts["migrations"]["shop"] == f"0002_{branch.split('/')[1]}"
+        assert get(found["url"] + "/healthz")[0] == 200
+        assert facts["rows"]["shop_customer"] > 0
+        assert has in columns(clone, "shop_product")
+        assert "description" not in columns(clone, "shop_product")
 
 
 def test_a_migration_that_fails_exits_4_with_its_own_error(clone: Clone) -> None:

@@ -120,7 +120,8 @@ class TaskAgent:
         """End all tasks, within some ten seconds even if they don't want to."""
         self._stopping.set()
         self.wake()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
         self._health_checks.stop()
         tasks = list(self._tasks())
         for task in tasks:
@@ -174,9 +175,17 @@ class TaskAgent:
             item = self._inbox.get(timeout=timeout) if timeout else self._inbox.get_nowait()
             while True:
                 if item is not None:
-                    task, event = item
-                    task.hear(event)
+                    self._hear(*item)
                 item = self._inbox.get_nowait()
+
+    @staticmethod
+    def _hear(task: ServiceTask, event: wire.Event) -> None:
+        try:
+            task.hear(event)
+        except Exception as error:
+            # Half heard, it may never be healthy: better a new one.
+            logger.exception("task %s: its news could not be taken in", task.id)
+            task.stop(f"InternalError: {type(error).__name__}: {error}", ill=True)
 
     def _round(self) -> None:
         services = {service.arn: service for service in self._control_plane.services()}

@@ -49,7 +49,8 @@ def probe() -> tuple[namespace.Way, str | None]:
     )
     if attempt.returncode == 0:
         return "namespace", None
-    return "loopback", (attempt.stdout or attempt.stderr).strip().splitlines()[-1:][0]
+    words = (attempt.stdout or attempt.stderr).strip().splitlines() or ["for an unknown reason"]
+    return "loopback", words[-1]
 
 
 class Runner:

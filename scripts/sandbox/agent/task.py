@@ -148,6 +148,7 @@ class Container:
             other = self.task.named(name)
             state = other.state
             code = state["exit_code"]
+            # ECS waits on for an unhealthy one, up to a start timeout that Copilot can't set: say so now.
             hopeless = (
                 (other.ended and not other.started)
                 or (condition == "SUCCESS" and other.ended and code != 0)

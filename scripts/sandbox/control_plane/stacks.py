@@ -60,7 +60,10 @@ Operation = Generator[Settling, Outcome, None]
 
 
 def _now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
+    # To the millisecond, as AWS tells times: Copilot waits for a service whose deployment changed after the
+    # event that announced the change, and would wait for ever where the one is cut off and the other is not.
+    now = dt.datetime.now(dt.UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,417 @@
+"""The real Copilot against the embedded AWS, with an agent that only says how its tasks are."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from scripts.command import RealShell
+from scripts.sandbox import model
+from scripts.sandbox.control_plane import ControlPlaneServer
+from scripts.sandbox.seed import seed
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+COPILOT = shutil.which("copilot", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}") or ""
+PORTS = {"test": 8101, "stage": 8102, "production": 8103}
+DIGEST = "sha256:" + "a" * 64
+
+# Answers Copilot's five calls. The digest is that of the Dockerfile, so that a changed one is a new image.
+DOCKER = """#!/bin/sh
+case "$1" in
+    info) echo '{"OSType":"linux","Architecture":"x86_64","ServerErrors":null}' ;;
+    inspect) echo "'${4%:*}@sha256:$(sha256sum Dockerfile | cut -d' ' -f1)'" ;;
+esac
+"""
+
+pytestmark = pytest.mark.skipif(not COPILOT, reason="there is no Copilot to run")
+
+
+@dataclass
+class FakeAgent:
+    """Says of each deployment what it was told to say, and reports one task for each running service."""
+
+    verdicts: list[tuple[Callable[[model.Service], bool], model.RolloutState]] = field(default_factory=list)
+    plane: ControlPlaneServer | None = None
+    stopping: threading.Event = field(default_factory=threading.Event)
+    known: dict[tuple[str, str], model.RolloutState] = field(default_factory=dict)
+
+    def run(self) -> None:
+        assert self.plane is not None
+        while not self.stopping.wait(0.05):
+            for service in self.plane.services():
+                self.look(self.plane, service)
+
+    def look(self, plane: ControlPlaneServer, service: model.Service) -> None:
+        state: model.RolloutState = next(
+            (verdict for holds, verdict in self.verdicts if holds(service)), "COMPLETED"
+        )
+        self.known[service.arn, service.deployment_id] = state
+        running = service.desired_count if state == "COMPLETED" else 0
+        definition = service.task_definition
+        deployment = model.DeploymentReport(
+            service.deployment_id,
+            "PRIMARY",
+            definition.arn,
+            service.desired_count,
+            running,
+            service.desired_count - running,
+            0,
+            state,
+            f"it is {state}",
+            time.time(),
+        )
+        task = model.TaskReport(
+            id=f"{abs(hash(service.arn)):032x}",
+            service_arn=service.arn,
+            cluster_arn=service.cluster_arn,
+            task_definition_arn=definition.arn,
+            status="RUNNING" if running else "PENDING",
+            desired_status="RUNNING",
+            health="UNKNOWN",
+            address="10.0.0.7",
+            created_at=time.time(),
+            started_at=time.time(),
+            capacity_provider=service.capacity_provider,
+            containers=[
+                model.ContainerReport(container.name, container.image, DIGEST, "RUNNING")
+                for container in definition.containers
+            ],
+        )
+        plane.report_service(service.arn, [deployment])
+        plane.report_task(task)
+        for entry in service.load_balancing:
+            target = model.TargetReport(entry.target_group_arn, "10.0.0.7", entry.port, "healthy")
+            plane.report_targets(entry.target_group_arn, [target])
+
+    @contextmanager
+    def saying(self, state: model.RolloutState, holds: Callable[[model.Service], bool]) -> Iterator[None]:
+        self.verdicts.append((holds, state))
+        try:
+            yield
+        finally:
+            self.verdicts.clear()
+
+    def wake(self) -> None:
+        """It looks all the time."""
+
+    def rollout(self, service_arn: str, deployment_id: str) -> tuple[model.RolloutState, str]:
+        return self.known.get((service_arn, deployment_id), "IN_PROGRESS"), "as told"
+
+    def drained(self, service_arn: str) -> bool:
+        assert self.plane is not None
+        return all(service.arn != service_arn for service in self.plane.services())
+
+
+@dataclass
+class Sandbox:
+    plane: ControlPlaneServer
+    agent: FakeAgent
+    workspace: Path
+    aws: dict[str, str]
+
+    def copilot(self, *words: str, within: Path | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [COPILOT, *words],
+            cwd=within or self.workspace,
+            env=self.aws,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def begin(self, *words: str, within: Path) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [COPILOT, *words],
+            cwd=within,
+            env=self.aws,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def client(self, service: str) -> Any:
+        session = boto3.Session(
+            aws_access_key_id="sandbox", aws_secret_access_key="sandbox", region_name="us-east-1"
+        )
+        config = Config(proxies={"https": self.aws["HTTPS_PROXY"]}, retries={"max_attempts": 1})
+        return session.client(service, config=config, verify=self.aws["AWS_CA_BUNDLE"])
+
+    def stack(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
+        return found
+
+    def await_status(self, name: str, status: str) -> None:
+        for _ in range(200):
+            if any(
+                stack["StackStatus"] == status
+                for stack in self.client("cloudformation").describe_stacks()["Stacks"]
+                if stack["StackName"] == name
+            ):
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"{name} never was {status}")
+
+    def failures(self, name: str) -> dict[str, str]:
+        events = self.client("cloudformation").describe_stack_events(StackName=name)["StackEvents"]
+        return {
+            event["LogicalResourceId"]: event["ResourceStatusReason"]
+            for event in events
+            if event["ResourceStatus"] in ("CREATE_FAILED", "UPDATE_FAILED")
+        }
+
+    def service(self, environment: str) -> model.Service:
+        (found,) = [s for s in self.plane.services() if f"demo-{environment}-" in s.name]
+        return found
+
+
+def deploying(environment: str, *more: str) -> tuple[str, ...]:
+    return ("deploy", "--name", "web", "--env", environment, "--deploy-env=false", "--tag", "abc", *more)
+
+
+def copy_of(workspace: Path, folder: Path, dockerfile: str = "FROM scratch\n") -> Path:
+    shutil.copytree(workspace / "copilot", folder / "copilot")
+    (folder / "Dockerfile").write_text(dockerfile)
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    folder = tmp_path_factory.mktemp("aws")
+    binaries = folder / "bin"
+    binaries.mkdir()
+    (binaries / "docker").write_text(DOCKER)
+    (binaries / "docker").chmod(0o755)
+    workspace = folder / "workspace"
+    workspace.mkdir()
+    copy_of(REPOSITORY, workspace)
+    agent = FakeAgent()
+    plane = ControlPlaneServer(0, folder / "state", agent, PORTS.__getitem__)
+    agent.plane = plane
+    plane.start()
+    thread = threading.Thread(target=agent.run)
+    thread.start()
+    aws = {**plane.environment(), "PATH": f"{binaries}:/usr/bin:/bin", "HOME": str(folder)}
+    try:
+        sow(workspace, aws)
+        sandbox = Sandbox(plane, agent, workspace, aws)
+        with ThreadPoolExecutor() as pool:
+            words = [deploying("test", "--resource-tags", "branch=feature/x"), deploying("stage")]
+            for done in pool.map(lambda line: sandbox.copilot(*line), words):
+                assert done.returncode == 0, done.stdout
+        yield sandbox
+    finally:
+        agent.stopping.set()
+        thread.join()
+        plane.stop()
+
+
+def sow(workspace: Path, aws: dict[str, str]) -> None:
+    seed(
+        RealShell(),
+        COPILOT,
+        workspace,
+        aws,
+        application="demo",
+        service="web",
+        environments=tuple(PORTS),
+        secrets={"test": {"SECRET_KEY": "sesame"}},
+    )
+
+
+def test_seeding_again_changes_nothing_and_ignores_the_users_own_aws(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def state() -> list[tuple[str, str]]:
+        stacks = sandbox.client("cloudformation").describe_stacks()["Stacks"]
+        return [(stack["StackName"], str(stack.get("LastUpdatedTime"))) for stack in stacks]
+
+    before = state()
+    manifests = {path: path.read_text() for path in sandbox.workspace.rglob("*.yml")}
+    with monkeypatch.context() as patch:
+        patch.setenv("AWS_PROFILE", "there-is-no-such-profile")
+        patch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        sow(sandbox.workspace, sandbox.aws)
+    assert state() == before
+    assert manifests == {path: path.read_text() for path in sandbox.workspace.rglob("*.yml")}
+    arn = "arn:aws:ssm:us-east-1:123456789012:parameter/copilot/demo/test/secrets/SECRET_KEY"
+    assert sandbox.plane.secret(arn) == "sesame"
+    with pytest.raises(KeyError):
+        sandbox.plane.secret("/copilot/demo/test/secrets/NONE")
+
+
+def test_a_deployed_service_is_told_to_the_agent_and_the_gateway_in_full(sandbox: Sandbox) -> None:
+    service = sandbox.service("test")
+    web = next(c for c in service.task_definition.containers if c.name == "web")
+    assert dict(web.depends_on) == {"redis": "START", "startup": "SUCCESS"}
+    assert web.secrets["SECRET_KEY"] == "/copilot/demo/test/secrets/SECRET_KEY"
+    assert [(mount.volume, mount.read_only) for mount in web.mounts] == [("static", True)]
+    assert (service.desired_count, service.capacity_provider) == (1, "FARGATE_SPOT")
+    assert (service.minimum_healthy_percent, service.maximum_percent) == (0, 100)
+    assert service.circuit_breaker
+    assert service.grace_period == 3600
+    (entry,) = service.load_balancing
+    group = sandbox.plane.target_group(entry.target_group_arn)
+    assert group is not None
+    assert (group.health_path, group.deregistration_delay, group.interval) == ("/healthz", 5, 5)
+    balancer = next(b for b in sandbox.plane.load_balancers() if b.environment == "test")
+    assert balancer.port == 8101
+    assert [rule.target_group_arns for rule in balancer.rules if rule.paths == ("/*",)] == [(group.arn,)]
+    assert balancer.rules[-1].priority > 50000
+
+
+def test_redis_runs_in_test_only(sandbox: Sandbox) -> None:
+    names = {
+        environment: {c.name for c in sandbox.service(environment).task_definition.containers}
+        for environment in ("test", "stage")
+    }
+    assert names == {"test": {"web", "startup", "redis"}, "stage": {"web", "startup"}}
+
+
+def test_resource_tags_arrive_at_the_stack_and_the_service(sandbox: Sandbox) -> None:
+    assert {"Key": "branch", "Value": "feature/x"} in sandbox.stack("demo-test-web")["Tags"]
+    service = sandbox.service("test")
+    (described,) = sandbox.client("ecs").describe_services(
+        cluster=service.cluster_arn, services=[service.arn], include=["TAGS"]
+    )["services"]
+    assert {"key": "branch", "value": "feature/x"} in described["tags"]
+
+
+def test_an_unchanged_redeploy_is_recognised_and_starts_nothing(sandbox: Sandbox) -> None:
+    before = sandbox.service("test").deployment_id
+    done = sandbox.copilot(*deploying("test", "--resource-tags", "branch=feature/x"))
+    assert done.returncode == 0
+    assert "Set --force to force an update" in done.stdout
+    assert sandbox.service("test").deployment_id == before
+
+
+def test_force_begins_a_new_deployment_of_the_same_revision(sandbox: Sandbox) -> None:
+    before = sandbox.service("stage")
+    running = sandbox.begin(*deploying("stage", "--force"), within=sandbox.workspace)
+    for _ in range(100):
+        after = sandbox.service("stage")
+        if after.deployment_id != before.deployment_id:
+            break
+        time.sleep(0.05)
+    running.kill()  # Copilot looks whether the service is stable every 15 seconds only
+    said, _errors = running.communicate()
+    assert after.deployment_id != before.deployment_id, said
+    assert after.task_definition.arn == before.task_definition.arn
+
+
+def test_show_and_status_tell_what_the_agent_reported(sandbox: Sandbox) -> None:
+    status = json.loads(sandbox.copilot("svc", "status", "-n", "web", "-e", "test", "--json").stdout)
+    assert status["Service"]["runningCount"] == 1
+    (task,) = status["tasks"]
+    assert task["lastStatus"] == "RUNNING"
+    assert {image["Digest"] for image in task["images"]} == {DIGEST.removeprefix("sha256:")}
+    (health,) = status["targetHealthDescriptions"]
+    assert health["healthStatus"]["state"] == "healthy", health
+    shown = json.loads(sandbox.copilot("svc", "show", "-n", "web", "--json").stdout)
+    assert {"environment": "test", "url": "http://localhost:8101"} in shown["routes"]
+
+
+def test_logs_of_a_container_are_read_by_copilot(sandbox: Sandbox) -> None:
+    web = next(c for c in sandbox.service("test").task_definition.containers if c.name == "web")
+    assert web.log_group is not None
+    stream = f"{web.log_prefix}/web/{'0' * 32}"
+    sandbox.plane.log(web.log_group, stream, [(int(time.time() * 1000), "hello from the task")])
+    assert "hello from the task" in sandbox.copilot("svc", "logs", "-n", "web", "-e", "test").stdout
+
+
+def test_a_failing_rollout_rolls_back_to_the_old_task_definition(sandbox: Sandbox, tmp_path: Path) -> None:
+    good = sandbox.service("stage").task_definition
+    bad = copy_of(sandbox.workspace, tmp_path / "bad", "FROM scratch\nCMD bad\n")
+    with sandbox.agent.saying("FAILED", lambda s: "-stage-" in s.name and s.task_definition.arn != good.arn):
+        done = sandbox.copilot(*deploying("stage"), within=bad)
+    assert done.returncode != 0
+    assert sandbox.stack("demo-stage-web")["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+    assert "ECS Deployment Circuit Breaker was triggered" in sandbox.failures("demo-stage-web")["Service"]
+    assert sandbox.service("stage").task_definition == good
+
+
+def test_an_interrupted_update_settles_and_meanwhile_a_second_change_is_refused(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    good = sandbox.service("stage").task_definition
+    slow = copy_of(sandbox.workspace, tmp_path / "slow", "FROM scratch\nCMD slow\n")
+    cloudformation = sandbox.client("cloudformation")
+    refused = cloudformation.exceptions.ClientError
+    with sandbox.agent.saying(
+        "IN_PROGRESS", lambda s: "-stage-" in s.name and s.task_definition.arn != good.arn
+    ):
+        running = sandbox.begin(*deploying("stage"), within=slow)
+        sandbox.await_status("demo-stage-web", "UPDATE_IN_PROGRESS")
+        with pytest.raises(refused, match="is in UPDATE_IN_PROGRESS state and can not be updated"):
+            cloudformation.update_stack(StackName="demo-stage-web", UsePreviousTemplate=True)
+        with pytest.raises(refused, match="cannot be deleted while in status UPDATE_IN_PROGRESS"):
+            cloudformation.delete_stack(StackName="demo-stage-web")
+        time.sleep(0.5)  # Copilot must have begun to listen for the signal
+        running.send_signal(signal.SIGINT)
+        said, _ = running.communicate(timeout=30)
+    assert "Canceling stack update" in said
+    assert sandbox.stack("demo-stage-web")["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+    assert sandbox.service("stage").task_definition == good
+
+
+def test_an_interrupted_first_deploy_leaves_no_stack(sandbox: Sandbox) -> None:
+    with sandbox.agent.saying("IN_PROGRESS", lambda s: "-production-" in s.name):
+        running = sandbox.begin(*deploying("production"), within=sandbox.workspace)
+        sandbox.await_status("demo-production-web", "CREATE_IN_PROGRESS")
+        time.sleep(0.5)  # Copilot must have begun to listen for the signal
+        running.send_signal(signal.SIGINT)
+        said, _ = running.communicate(timeout=30)
+    assert "Delete stack demo-production-web" in said
+    names = [stack["StackName"] for stack in sandbox.client("cloudformation").describe_stacks()["Stacks"]]
+    assert "demo-production-web" not in names
+    assert "production" not in {balancer.environment for balancer in sandbox.plane.load_balancers()}
+
+
+def test_a_failing_first_deploy_rolls_back_to_nothing(sandbox: Sandbox) -> None:
+    with sandbox.agent.saying("FAILED", lambda s: "-production-" in s.name):
+        done = sandbox.copilot(*deploying("production"))
+    assert done.returncode != 0
+    assert sandbox.stack("demo-production-web")["StackStatus"] == "ROLLBACK_COMPLETE"
+    assert "Circuit Breaker" in sandbox.failures("demo-production-web")["Service"]
+    assert "production" not in {balancer.environment for balancer in sandbox.plane.load_balancers()}
+
+
+def test_without_the_runtime_patches_a_deploy_fails_with_lambdas_words(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    bare = copy_of(sandbox.workspace, tmp_path / "bare")
+    shutil.rmtree(bare / "copilot" / "web" / "overrides")
+    done = sandbox.copilot(*deploying("production"), within=bare)
+    assert done.returncode != 0
+    words = "The runtime parameter of nodejs20.x is no longer supported for creating or updating"
+    assert words in " ".join(sandbox.failures("demo-production-web").values())
+
+
+def test_deleting_the_service_in_test_takes_its_balancer_and_leaves_the_rest(sandbox: Sandbox) -> None:
+    stage = sandbox.service("stage")
+    done = sandbox.copilot("svc", "delete", "--name", "web", "--env=test", "--yes")
+    assert done.returncode == 0, done.stdout
+    assert [service.arn for service in sandbox.plane.services()] == [stage.arn]
+    assert {balancer.environment for balancer in sandbox.plane.load_balancers()} == {"stage"}
+    assert sandbox.stack("demo-test")["StackStatus"] == "UPDATE_COMPLETE"
+    assert sandbox.copilot("svc", "delete", "--name", "web", "--env=test", "--yes").returncode == 0
