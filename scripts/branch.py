@@ -85,9 +85,9 @@ def find(shell: Shell, root: Path, name: str) -> Branch:
     remote = _commit(shell, root, remote_ref) if fetched.ok else None
     if remote:
         return Branch(name, remote)
-    why = fetched.stderr.strip().splitlines()[-1:] or ["origin has no such branch"]
+    why = fetched.stderr.strip().removeprefix("fatal: ").splitlines()[:1] or ["origin has no such branch"]
     raise UsageError(
-        f"There is no branch {name!r} here, and it could not be fetched from origin: {why[0]}. "
+        f"There is no branch {name!r} here, and fetching it from origin said: {why[0].rstrip('.')}. "
         "Look at `git branch -a`."
     )
 

@@ -57,7 +57,10 @@ class Shell(Protocol):
         """Run to the end and keep what it prints. Raises Failed where the program cannot be started."""
 
     def stream(
-        self, command: Command, on_line: Callable[[str], None], stop_asked: Callable[[], bool]
+        self,
+        command: Command,
+        on_line: Callable[[str], None],
+        signal_due: Callable[[], signal.Signals | None],
     ) -> Result:
         """Run to the end, handing over each line as it comes; see RealShell.stream."""
 
@@ -97,12 +100,16 @@ class RealShell:
         return Result(done.returncode, done.stdout, done.stderr)
 
     def stream(
-        self, command: Command, on_line: Callable[[str], None], stop_asked: Callable[[], bool]
+        self,
+        command: Command,
+        on_line: Callable[[str], None],
+        signal_due: Callable[[], signal.Signals | None],
     ) -> Result:
         """Run in a session of its own, so that a Ctrl-C at the terminal reaches only this program.
 
-        `stop_asked` is asked several times a second. Once it says yes the command gets one SIGINT and is
-        waited for: Copilot rolls back on it. Standard error comes in the same stream as standard output.
+        `signal_due` is asked several times a second. Each signal that it names is sent to the command once,
+        and the command is waited for: Copilot rolls back on SIGINT. Standard error comes in the same stream
+        as standard output.
         """
         try:
             process = subprocess.Popen(
@@ -129,11 +136,12 @@ class RealShell:
 
         threading.Thread(target=read, daemon=True).start()
         kept: list[str] = []
-        asked = False
+        sent: set[signal.Signals] = set()
         while True:
-            if not asked and stop_asked():
-                asked = True
-                process.send_signal(signal.SIGINT)
+            due = signal_due()
+            if due and due not in sent:
+                sent.add(due)
+                process.send_signal(due)
             try:
                 line = lines.get(timeout=0.1)
             except queue.Empty:
@@ -170,6 +178,10 @@ class Stop:
 
     def asked(self) -> bool:
         return self.interrupted or self.timed_out
+
+    def signal_due(self) -> signal.Signals | None:
+        """What to send to the command under way."""
+        return signal.SIGINT if self.asked() else None
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 import urllib.error
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from scripts.stack import Aws, Event, Stack, Task
 
 LAST_LINES = 30
+COPILOTS_PATIENCE = 60  # seconds after which a settled stack will not be noticed by it any more
 
 
 def deploy(bench: Bench, name: str, *, force: bool, yes: bool, plan: bool, json: bool) -> None:
@@ -100,7 +102,9 @@ class _Deploy:
                     ),
                     watcher,
                 ):
-                    result = bench.shell.stream(command, watcher.keep, stop.asked)
+                    result = bench.shell.stream(
+                        command, watcher.keep, lambda: stop.signal_due() or watcher.signal_due()
+                    )
                     self._require_deployed(result, watcher, stop)
                     deployment = self._wait_until_served(manifest_here, stop)
         new = self.place.aws.resource(settings.stack_name, "TaskDefinition")
@@ -167,7 +171,8 @@ class _Deploy:
             )
         stack = self.place.aws.stack(settings.stack_name)
         complete = stack and stack.status in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}
-        if not result.ok or not complete or not stack or stack.tags.get("commit") != self.branch.commit:
+        ended = result.ok or result.returncode == -signal.SIGTERM  # Watcher.signal_due
+        if not ended or not complete or not stack or stack.tags.get("commit") != self.branch.commit:
             status = stack.status if stack else "gone"
             raise Failed(
                 f"{self.branch.name} at {self.branch.commit[:12]} was not deployed; the stack "
@@ -242,6 +247,8 @@ class Watcher:
     told: dict[tuple[str, str], str] = field(default_factory=dict)
     since: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
     events: list[Event] = field(default_factory=list)
+    _changing: bool = False
+    _settled_at: float | None = None
     _over: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -257,6 +264,15 @@ class Watcher:
         self._over.set()
         if self._thread:
             self._thread.join(timeout=30)
+
+    def signal_due(self) -> signal.Signals | None:
+        """SIGTERM once the stack has long settled and Copilot still waits.
+
+        It can miss the end of an ECS deployment and then waits for ever. Not SIGINT: on that it would delete
+        a stack that it has just created.
+        """
+        overdue = self._settled_at and time.monotonic() - self._settled_at > COPILOTS_PATIENCE
+        return signal.SIGTERM if overdue else None
 
     def why(self, result: Result | None = None) -> str:
         """The failing container's last lines and the first failed event, as far as they were seen."""
@@ -295,6 +311,11 @@ class Watcher:
 
     def _look(self) -> None:
         settings = self.bench.settings
+        stack = self.aws.stack(settings.stack_name)
+        if stack and stack.changing:
+            self._changing, self._settled_at = True, None
+        elif self._changing and self._settled_at is None:
+            self._settled_at = time.monotonic()
         self.events = self.aws.events(settings.stack_name, self.since) or self.events
         service = self.aws.resource(settings.stack_name, "Service")
         if not service or "/" not in service:

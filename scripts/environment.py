@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import shutil
+import signal
 import socket
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -262,7 +263,9 @@ def teardown(bench: Bench, *, yes: bool, plan: bool, json: bool) -> None:
     with catching_signals(settings.timeout, bench.report.say) as stop:
         with bench.report.waiting(f"Deleting {settings.service} from {settings.test_env}"):
             # A delete that has begun is seen to its end: half of it would be worse than either.
-            result = bench.shell.stream(command, lambda _: None, lambda: stop.timed_out)
+            result = bench.shell.stream(
+                command, lambda _: None, lambda: signal.SIGINT if stop.timed_out else None
+            )
         left = place.aws.stack(settings.stack_name)
         if left:
             said = "".join(f"\n  {line}" for line in result.stdout.splitlines()[-8:])
@@ -302,7 +305,7 @@ def logs(bench: Bench, *, container: str, limit: int, follow: bool) -> None:
         raise Failed("Nothing is deployed, so there are no logs: `invoke deploy-test --branch B`.")
     with catching_signals(float("inf"), lambda _: None) as stop:
         result = bench.shell.stream(
-            place.copilot.service_logs(container, limit, follow=follow), bench.report.data, stop.asked
+            place.copilot.service_logs(container, limit, follow=follow), bench.report.data, stop.signal_due
         )
     if not result.ok and not stop.interrupted:
         raise Failed(f"Copilot could not show the logs (exit code {result.returncode}): see the lines above.")
@@ -332,7 +335,7 @@ def create_env(bench: Bench, *, profile: str, region: str, plan: bool, yes: bool
             continue
         confirm(bench.report, f"{doing} the environment {settings.test_env}: {command}?", yes=yes)
         with catching_signals(settings.timeout, bench.report.say) as stop:
-            result = bench.shell.stream(command, bench.report.say, stop.asked)
+            result = bench.shell.stream(command, bench.report.say, stop.signal_due)
         if stop.interrupted:
             raise Interrupted(
                 f"Interrupted while {doing.lower()} {settings.test_env}: run it again to finish."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -85,10 +86,16 @@ class Task:
 
     @property
     def failed_container(self) -> Container | None:
-        """The container that ended the task: one that ended with an error, else one with a reason."""
-        return next((c for c in self.containers if c.exit_code), None) or next(
-            (c for c in self.containers if c.reason), None
-        )
+        """The container that ended the task, as far as its exit codes and reasons tell.
+
+        One that failed by itself comes before one that was told to stop (128 + SIGTERM or SIGKILL) or that
+        waited in vain for another (143 too, with a reason, on ECS).
+        """
+        told = {None, 0, 128 + signal.SIGTERM, 128 + signal.SIGKILL}
+        failed = [c for c in self.containers if c.exit_code not in told]
+        explained = [c for c in self.containers if c.reason and "ordering dependency" not in c.reason]
+        ended = [c for c in self.containers if c.exit_code]
+        return next(iter([*failed, *explained, *ended]), None)
 
 
 @dataclass(frozen=True)

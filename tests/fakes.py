@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from signal import Signals
 
 from scripts.command import Command, Result
 
@@ -22,9 +23,12 @@ class FakeShell:
         return next((result for start, result in self.answers.items() if start in line), Result(0))
 
     def stream(
-        self, command: Command, on_line: Callable[[str], None], stop_asked: Callable[[], bool]
+        self,
+        command: Command,
+        on_line: Callable[[str], None],
+        signal_due: Callable[[], Signals | None],
     ) -> Result:
-        stop_asked()
+        signal_due()
         result = self.run(command)
         for line in result.stdout.splitlines():
             on_line(line)

@@ -41,7 +41,7 @@ def test_a_program_that_is_not_there_is_one_clear_line() -> None:
     with pytest.raises(Failed, match="could not be started"):
         SHELL.run(Command(("no-such-program",)))
     with pytest.raises(Failed, match="could not be started"):
-        SHELL.stream(Command(("no-such-program",)), print, lambda: False)
+        SHELL.stream(Command(("no-such-program",)), print, lambda: None)
 
 
 def test_a_failure_carries_the_commands_own_last_lines() -> None:
@@ -52,7 +52,7 @@ def test_a_failure_carries_the_commands_own_last_lines() -> None:
 def test_lines_come_as_they_are_written() -> None:
     seen: list[tuple[str, float]] = []
     code = "import time; print('one', flush=True); time.sleep(0.6); print('two')"
-    result = SHELL.stream(python(code), lambda line: seen.append((line, time.monotonic())), lambda: False)
+    result = SHELL.stream(python(code), lambda line: seen.append((line, time.monotonic())), lambda: None)
     assert [line for line, _ in seen] == ["one", "two"]
     assert seen[1][1] - seen[0][1] > 0.3
     assert result.stdout == "one\ntwo"
@@ -70,7 +70,9 @@ def test_asked_to_stop_it_sends_one_sigint_and_waits_for_the_end() -> None:
         "print('settled', count)"
     )
     ready = threading.Event()
-    result = SHELL.stream(python(code), lambda _: ready.set(), ready.is_set)
+    result = SHELL.stream(
+        python(code), lambda _: ready.set(), lambda: signal.SIGINT if ready.is_set() else None
+    )
     assert result.returncode == 0
     assert result.stdout.splitlines()[-1] == "settled 1"
 

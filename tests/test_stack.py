@@ -34,3 +34,12 @@ def test_the_container_that_failed_is_the_one_that_ended_with_an_error() -> None
     assert task.failed_container is startup
     assert Task("1", "STOPPED", "UNKNOWN", "arn", None, "", (web,)).failed_container is web
     assert Task("1", "STOPPED", "UNKNOWN", "arn", None, "").failed_container is None
+
+
+def test_a_container_that_waited_in_vain_or_was_told_to_stop_is_not_the_one_that_failed() -> None:
+    web = Container("web", "STOPPED", 143, "CannotStartContainerError: … container ordering dependency …")
+    redis = Container("redis", "STOPPED", 137, "")
+    startup = Container("startup", "STOPPED", 1, "")
+    assert Task("1", "STOPPED", "UNKNOWN", "arn", None, "", (web, redis, startup)).failed_container is startup
+    unpulled = Container("redis", "STOPPED", None, "CannotPullContainerError: no such image")
+    assert Task("1", "STOPPED", "UNKNOWN", "arn", None, "", (web, unpulled)).failed_container is unpulled

@@ -114,7 +114,8 @@ def stacks(clone: Clone) -> dict[str, str]:
     code = (
         "import os; from scripts.stack import Aws\n"
         "aws = Aws(os.environ)\n"
-        "for s in aws._ask('cloudformation', 'describe_stacks')['Stacks']: print(s['StackName'], s['StackStatus'])"
+        "for stack in aws._ask('cloudformation', 'describe_stacks')['Stacks']:\n"
+        "    print(stack['StackName'], stack['StackStatus'])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

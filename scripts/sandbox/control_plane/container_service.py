@@ -229,7 +229,12 @@ class ContainerService:
 
     def forget(self, record: ServiceRecord) -> None:
         record.status = "INACTIVE"
-        record.deployments = []
+        # They stay to be seen: Copilot waits for the last one's end for as long as it is not told of it.
+        for deployment in record.deployments:
+            deployment.desired = deployment.running = deployment.pending = 0
+            deployment.updated_at = time.time()
+            if deployment.rollout == "IN_PROGRESS":
+                deployment.rollout, deployment.reason = "FAILED", "The service was deleted."
 
     def find(self, cluster: str, name_or_arn: str) -> ServiceRecord | None:
         name = name_or_arn.rsplit("/", 1)[-1]
