@@ -43,10 +43,12 @@ class Copilot:
     def version(self) -> Command:
         return self._command("--version")
 
-    def deploy(self, tag: str, tags: Mapping[str, str], *, force: bool) -> Command:
+    def deploy(self, tag: str, tags: Mapping[str, str]) -> Command:
         """Deploy the service to the test environment; the environment itself is left as it is.
 
-        `--deploy-env=false` because Copilot may ask otherwise (aws/copilot-cli#5265).
+        `--deploy-env=false` because Copilot may ask otherwise (aws/copilot-cli#5265). Not `--force`: it
+        starts no task where the stack's tags have changed, and waits in steps of half a minute. A tag that
+        was not there before does it: the task definition names the image by it.
         """
         return self._command(
             "deploy",
@@ -56,7 +58,6 @@ class Copilot:
             f"--tag={tag}",
             "--deploy-env=false",
             f"--resource-tags={','.join(f'{name}={value}' for name, value in tags.items())}",
-            *(["--force"] if force else []),
         )
 
     def service_delete(self) -> Command:

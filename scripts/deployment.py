@@ -88,7 +88,7 @@ class _Deploy:
                 self.place.aws,
             )
             manifest_here = self._check_branch(folder)
-            command = place.copilot.deploy(self.branch.commit, tags, force=force)
+            command = place.copilot.deploy(self._image_tag(force=force), tags)
             if plan:
                 bench.report.say(f"Would deploy {self.branch.name} at {self.branch.commit[:12]}: {command}")
                 return
@@ -121,6 +121,10 @@ class _Deploy:
             f"until {deployment.expires_at}:"
         )
         bench.report.data(as_json(asdict(deployment)) if json else url)
+
+    def _image_tag(self, *, force: bool) -> str:
+        """The commit; a new tag each time where new tasks are to be started whatever has changed."""
+        return f"{self.branch.commit}-{datetime.now(UTC):%Y%m%d%H%M%S}" if force else self.branch.commit
 
     def _tags(self, by: str) -> Mapping[str, str]:
         from scripts.stack import tag_value  # noqa: PLC0415 - boto3 comes with it, see environment.enter

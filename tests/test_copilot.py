@@ -16,7 +16,7 @@ def builder(settings: Settings) -> Copilot:
 
 
 def test_a_deploy_names_everything_that_copilot_would_otherwise_guess_or_ask(builder: Copilot) -> None:
-    command = builder.deploy("abc", {"branch": "feature/x", "commit": "abc"}, force=False)
+    command = builder.deploy("abc", {"branch": "feature/x", "commit": "abc"})
     assert command.argv[1:] == (
         "deploy",
         "--app=demo",
@@ -26,7 +26,6 @@ def test_a_deploy_names_everything_that_copilot_would_otherwise_guess_or_ask(bui
         "--deploy-env=false",
         "--resource-tags=branch=feature/x,commit=abc",
     )
-    assert builder.deploy("abc", {}, force=True).argv[-1] == "--force"
 
 
 def test_the_delete_always_names_its_environment(builder: Copilot) -> None:

@@ -12,9 +12,11 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+import yaml
 
 from tests.clone import ROOT, Clone, Ran, get, get_json, interrupt
 
@@ -122,6 +124,21 @@ def stacks(clone: Clone) -> dict[str, str]:
         cwd=clone.folder, env=clone.variables(), check=True, capture_output=True, text=True,
     )  # fmt: skip
     return dict(line.split() for line in done.stdout.splitlines())
+
+
+def rendered(clone: Clone, environment: str) -> dict[str, Any]:
+    """The containers, by name, of the task definition that Copilot renders for an environment."""
+
+    class Loader(yaml.SafeLoader):
+        """Reads CloudFormation's own tags as nothing: only plain values are looked at."""
+
+    Loader.add_multi_constructor("!", lambda *_: None)
+    ran = clone.copilot("svc", "package", "--app=demo", "--name=web", f"--env={environment}", "--tag=x")
+    assert ran.code == 0, ran.err
+    template = yaml.load(ran.out.split("\nStackName:")[0], Loader)  # noqa: S506 - a subclass of SafeLoader
+    containers = template["Resources"]["TaskDefinition"]["Properties"]["ContainerDefinitions"]
+    # The main container's name is a reference to the service's.
+    return {container["Name"] or "web": container for container in containers}
 
 
 def test_the_first_deploy_of_a_fresh_clone_serves_the_branch_with_stagings_rows(clone: Clone) -> None:
@@ -303,17 +320,18 @@ def test_the_base_chain_works_in_stage_and_redis_runs_in_test_only(clone: Clone)
     shown = json.loads(clone.copilot("svc", "show", "--app=demo", "--name=web", "--json").out)
     url = next(route["url"] for route in shown["routes"] if route["environment"] == "stage")
     assert get(url.rstrip("/") + "/healthz")[0] == 200
-    rendered = {
-        name: clone.copilot("svc", "package", "--app=demo", "--name=web", f"--env={name}", "--tag=x").out
-        for name in ("test", "stage", "production")
-    }
-    assert "Name: redis\n" in rendered["test"]
-    assert "copy_stage_db" in rendered["test"]
+    test = rendered(clone, "test")
+    assert set(test) == {"web", "startup", "redis"}
+    assert test["startup"]["Command"][2] == (
+        "python manage.py reset_db --noinput --close-sessions && python manage.py copy_stage_db && "
+        "python manage.py migrate --noinput && python manage.py collectstatic --noinput"
+    )
     for name in ("stage", "production"):
-        assert "Name: startup\n" in rendered[name]
-        assert "Name: redis\n" not in rendered[name]
-        assert "copy_stage_db" not in rendered[name]
-        assert "reset_db" not in rendered[name]
+        base = rendered(clone, name)
+        assert set(base) == {"web", "startup"}
+        assert base["startup"]["Command"][2] == (
+            "python manage.py migrate --noinput && python manage.py collectstatic --noinput"
+        )
 
 
 def test_a_sandbox_that_was_killed_is_noticed_and_started_again_with_no_orphan(clone: Clone) -> None:
