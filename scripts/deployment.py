@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from scripts.stack import Aws, Event, Stack, Task
 
 LAST_LINES = 30
-COPILOTS_PATIENCE = 60  # seconds after which a settled stack will not be noticed by it any more
+COPILOTS_PATIENCE = 0.5  # seconds that Copilot gets to notice by itself that the stack has settled
 
 
 def deploy(bench: Bench, name: str, *, force: bool, yes: bool, plan: bool, json: bool) -> None:
@@ -80,7 +80,7 @@ class _Deploy:
         environment.require_settled(before)
         by = environment.who(bench)
         self._require_mine(before, by, yes=yes)
-        tags = self._tags(by)
+        tags = self._tags(before, by, force=force)
         with branch.worktree(bench.shell, settings.root, self.branch) as folder:
             place = environment.Place(
                 self.place.variables,
@@ -113,7 +113,7 @@ class _Deploy:
         if new == old and not force:
             bench.report.say(
                 f"Unchanged: {settings.service} in {settings.test_env} runs this commit already, so no task "
-                f"was started and its data is still of {deployment.data_copied_at}; the expiry was renewed. "
+                f"was started and its data is still of {deployment.data_copied_at}. "
                 "For fresh data: `invoke copy-db`."
             )
         bench.report.say(
@@ -126,7 +126,11 @@ class _Deploy:
         """The commit; a new tag each time where new tasks are to be started whatever has changed."""
         return f"{self.branch.commit}-{datetime.now(UTC):%Y%m%d%H%M%S}" if force else self.branch.commit
 
-    def _tags(self, by: str) -> Mapping[str, str]:
+    def _tags(self, before: Stack | None, by: str, *, force: bool) -> Mapping[str, str]:
+        """What the stack remembers. What runs already stays deployed by whom and when it was.
+
+        So an unchanged redeploy changes nothing, unless its expiry moves.
+        """
         from scripts.stack import tag_value  # noqa: PLC0415 - boto3 comes with it, see environment.enter
 
         facts = {
@@ -134,8 +138,11 @@ class _Deploy:
             "commit": self.branch.commit,
             "deployed_by": by,
             "deployed_at": environment.iso(datetime.now(UTC)),
-            "expires_at": environment.iso(self.expires),
         }
+        runs = before.tags if before and before.live and not force else {}
+        if all(runs.get(name) == facts[name] for name in ("branch", "commit")):
+            facts |= {name: runs.get(name, facts[name]) for name in ("deployed_by", "deployed_at")}
+        facts["expires_at"] = environment.iso(self.expires)
         return {name: tag_value(value) for name, value in facts.items()}
 
     def _check_branch(self, folder: Path) -> dict[str, object]:
@@ -270,10 +277,12 @@ class Watcher:
             self._thread.join(timeout=30)
 
     def signal_due(self) -> signal.Signals | None:
-        """SIGTERM once the stack has long settled and Copilot still waits.
+        """SIGTERM once the stack has settled and Copilot still waits.
 
-        It can miss the end of an ECS deployment and then waits for ever. Not SIGINT: on that it would delete
-        a stack that it has just created.
+        It looks every two to four seconds, and can miss the end of an ECS deployment and then waits for ever;
+        nothing it does after that matters. Not SIGINT: on that it deletes a stack that it has just created.
+        Source: internal/pkg/stream/ecs.go and internal/pkg/deploy/cloudformation/cloudformation.go of
+        aws/copilot-cli 1.34.
         """
         overdue = self._settled_at and time.monotonic() - self._settled_at > COPILOTS_PATIENCE
         return signal.SIGTERM if overdue else None
@@ -306,7 +315,7 @@ class Watcher:
         return "\n".join(parts)
 
     def _watch(self) -> None:
-        pause = 1.0 if self.bench.settings.target == "sandbox" else 5.0
+        pause = 0.4 if self.bench.settings.target == "sandbox" else 5.0
         while not self._over.wait(pause):
             try:
                 self._look()

@@ -93,23 +93,28 @@ def _bare(clone: Clone, branch: str) -> float:
             json.dumps({"branch": branch, "commit": commit}, sort_keys=True) + "\n"
         )
     variables = clone.variables()
-    url = _url(clone)
+    url, tags = _deployed(clone, commit)
     started = time.monotonic()
     done = subprocess.run(
         [str(Path(sys.executable).with_name("copilot")), "deploy", "--app=demo", "--name=web", "--env=test",
-         f"--tag={commit}", "--deploy-env=false"],
+         f"--tag={commit}", "--deploy-env=false", *tags],
         cwd=folder, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
-    url = url or _url(clone)
+    url = url or _deployed(clone, commit)[0]
     _poll(url, commit)
     return time.monotonic() - started
 
 
-def _url(clone: Clone) -> str:
+def _deployed(clone: Clone, commit: str) -> tuple[str, list[str]]:
+    """The URL, and the tags of the stack where it has this commit: an unchanged deploy has the same ones."""
     found = json.loads(clone.invoke("status", "--json").out)
-    return found[0]["url"] if found else ""
+    if not found:
+        return "", []
+    names = ("branch", "commit", "deployed_by", "deployed_at", "expires_at")
+    tags = ",".join(f"{name}={found[0][name]}" for name in names)
+    return found[0]["url"], [f"--resource-tags={tags}"] if found[0]["commit"] == commit else []
 
 
 def _poll(url: str, commit: str) -> None:
