@@ -92,6 +92,19 @@ def find(shell: Shell, root: Path, name: str) -> Branch:
     )
 
 
+def at(shell: Shell, root: Path, name: str, commit: str) -> Branch:
+    """A branch at a commit that somebody has deployed, fetched when it is not here yet. Raises Failed."""
+    for attempt in (1, 2):
+        if _commit(shell, root, commit) == commit:
+            return Branch(name, commit)
+        if attempt == 1:
+            shell.run(git(root, "fetch", "--quiet", "--no-tags", "origin", f"refs/heads/{name}"))
+    raise Failed(
+        f"The commit {commit[:12]} of {name} is deployed, but is neither here nor on origin: "
+        "deploy a branch that is, with `invoke deploy-test --branch B`."
+    )
+
+
 @contextmanager
 def worktree(shell: Shell, root: Path, branch: Branch) -> Iterator[Path]:
     """A checkout of that commit beside the user's own, taken away afterwards; it names what is deployed.

@@ -14,13 +14,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 from scripts import branch, copilot, environment, lease, manifest
-from scripts.command import Result, Stop, catching_signals
+from scripts.command import Result, Stop, catching_signals, output_of
 from scripts.errors import Failed, Held, Interrupted, UserError
-from scripts.report import as_json
+from scripts.report import as_json, confirm
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from scripts.branch import Branch
     from scripts.environment import Bench, Place
     from scripts.stack import Aws, Event, Stack, Task
@@ -56,12 +54,14 @@ def copy_again(bench: Bench, *, yes: bool, plan: bool, json: bool) -> None:
     stack = place.aws.stack(bench.settings.stack_name) if place else None
     if not place or not stack or not stack.tags.get("commit"):
         raise Failed("Nothing is deployed here, so nothing can be copied: `invoke deploy-test --branch B`.")
-    wanted = branch.Branch(stack.tags["branch"], stack.tags["commit"])
+    wanted = branch.at(bench.shell, bench.settings.root, stack.tags["branch"], stack.tags["commit"])
     expires = lease.expiry(bench.settings.ttl, datetime.now(UTC))
-    if not plan and not yes and not bench.report.ask(
+    environment.preflight(bench, place, builds=True)
+    question = (
         f"Empty the database of {wanted.name} and copy staging's afresh? What testers did there is lost."
-    ):  # fmt: skip
-        raise Held("Nothing was changed: the answer was not yes. Say --yes where nobody can be asked.")
+    )
+    if not plan:
+        confirm(bench.report, question, yes=yes)
     _Deploy(bench, place, wanted, expires).run(force=True, yes=True, plan=plan, json=json)
 
 
@@ -73,54 +73,88 @@ class _Deploy:
     expires: datetime
 
     def run(self, *, force: bool, yes: bool, plan: bool, json: bool) -> None:
-        bench, settings = self.bench, self.bench.settings
+        settings = self.bench.settings
         started = time.monotonic()
-        environment.preflight(bench, self.place, builds=True)
         before = self.place.aws.stack(settings.stack_name)
         environment.require_settled(before)
-        by = environment.who(bench)
-        self._require_mine(before, by, yes=yes)
-        tags = self._tags(before, by, force=force)
-        with branch.worktree(bench.shell, settings.root, self.branch) as folder:
-            place = environment.Place(
-                self.place.variables,
-                copilot.Copilot(settings, self.place.variables, folder),
-                self.place.aws,
+        if not force and not plan and (served := self._served_already(before)):
+            self._tell_unchanged(served)
+        else:
+            environment.preflight(self.bench, self.place, builds=True)
+            by = environment.who(self.bench)
+            self._require_mine(before, by, yes=yes)
+            _require_usable(before)
+            served = self._deploy(before, self._tags(before, by, force=force), force=force, plan=plan)
+        if served:
+            self.bench.report.say(
+                f"{self.branch.name} at {self.branch.commit[:12]} is served "
+                f"({time.monotonic() - started:.1f} s), until {served.expires_at}:"
             )
-            manifest_here = self._check_branch(folder)
-            command = place.copilot.deploy(self._image_tag(force=force), tags)
+            self.bench.report.data(as_json(asdict(served)) if json else served.url or "")
+
+    def _deploy(
+        self, before: Stack | None, tags: Mapping[str, str], *, force: bool, plan: bool
+    ) -> environment.Deployment | None:
+        """Deploy and wait until it is served; None where only the plan was asked for."""
+        bench, settings = self.bench, self.bench.settings
+        with branch.worktree(bench.shell, settings.root, self.branch) as folder:
+            found = manifest.read(folder / self._manifest_path)
+            self._check_block(found)
+            here = copilot.Copilot(settings, self.place.variables, folder)
+            command = here.deploy(self._image_tag(force=force), tags)
             if plan:
                 bench.report.say(f"Would deploy {self.branch.name} at {self.branch.commit[:12]}: {command}")
-                return
-            _clear_failed_stack(before)
+                return None
             old = self.place.aws.resource(settings.stack_name, "TaskDefinition") if before else None
             with catching_signals(settings.timeout, bench.report.say) as stop:
                 watcher = Watcher(bench, self.place.aws)
-                with (
-                    bench.report.waiting(
-                        f"Deploying {self.branch.name} at {self.branch.commit[:12]} to {settings.test_env}"
-                    ),
-                    watcher,
-                ):
+                doing = f"Deploying {self.branch.name} at {self.branch.commit[:12]} to {settings.test_env}"
+                with bench.report.waiting(doing), watcher:
                     result = bench.shell.stream(
                         command, watcher.keep, lambda: stop.signal_due() or watcher.signal_due()
                     )
                     self._require_deployed(result, watcher, stop)
-                    deployment = self._wait_until_served(manifest_here, stop)
-        new = self.place.aws.resource(settings.stack_name, "TaskDefinition")
-        url = deployment.url or ""
-        took = time.monotonic() - started
-        if new == old and not force:
-            bench.report.say(
-                f"Unchanged: {settings.service} in {settings.test_env} runs this commit already, so no task "
-                f"was started and its data is still of {deployment.data_copied_at}. "
-                "For fresh data: `invoke copy-db`."
-            )
-        bench.report.say(
-            f"{self.branch.name} at {self.branch.commit[:12]} is served ({took:.1f} s), "
-            f"until {deployment.expires_at}:"
+                    served = self._wait_until_served(found, stop)
+        if old and old == self.place.aws.resource(settings.stack_name, "TaskDefinition"):
+            self._tell_unchanged(served)
+        return served
+
+    def _served_already(self, before: Stack | None) -> environment.Deployment | None:
+        """The deployment, where it is this very one already: same commit, same end, and healthy."""
+        if not before or not before.live:
+            return None
+        wanted = {
+            "branch": self.branch.name,
+            "commit": self.branch.commit,
+            "expires_at": environment.iso(self.expires),
+        }
+        if wanted.items() - before.tags.items():
+            return None
+        show = branch.git(self.bench.settings.root, "show", f"{self.branch.commit}:{self._manifest_path}")
+        found = manifest.parse(output_of(self.bench.shell, show, "Reading the manifest"), self._manifest_path)
+        self._check_block(found)
+        deployment = environment.describe(self.bench, self.place, before)
+        path = manifest.health_path(found, self.bench.settings.test_env)
+        healthy = deployment.url and not _wrong_with(urljoin(deployment.url, path))
+        return deployment if healthy else None
+
+    def _tell_unchanged(self, served: environment.Deployment) -> None:
+        settings = self.bench.settings
+        self.bench.report.say(
+            f"Unchanged: {settings.service} in {settings.test_env} runs this commit already, so no task was "
+            f"started, and its data is still of {served.data_copied_at}. For fresh data: `invoke copy-db`; "
+            "for new tasks: --force."
         )
-        bench.report.data(as_json(asdict(deployment)) if json else url)
+
+    @property
+    def _manifest_path(self) -> str:
+        return str(self.bench.settings.manifest.relative_to(self.bench.settings.root))
+
+    def _check_block(self, found: Mapping[str, object]) -> None:
+        """The branch's own manifest is the one that is deployed: it must have the block too."""
+        manifest.check_environment(
+            found, self.bench.settings.test_env, f"{self._manifest_path} of {self.branch.name}"
+        )
 
     def _image_tag(self, *, force: bool) -> str:
         """The commit; a new tag each time where new tasks are to be started whatever has changed."""
@@ -144,16 +178,6 @@ class _Deploy:
             facts |= {name: runs.get(name, facts[name]) for name in ("deployed_by", "deployed_at")}
         facts["expires_at"] = environment.iso(self.expires)
         return {name: tag_value(value) for name, value in facts.items()}
-
-    def _check_branch(self, folder: Path) -> dict[str, object]:
-        """The branch's own manifest is the one that is deployed: it must have the block too."""
-        settings = self.bench.settings
-        file = folder / settings.manifest.relative_to(settings.root)
-        found = manifest.read(file)
-        manifest.check_environment(
-            found, settings.test_env, f"{settings.manifest.relative_to(settings.root)} of {self.branch.name}"
-        )
-        return found
 
     def _require_mine(self, stack: Stack | None, by: str, *, yes: bool) -> None:
         if not stack or not stack.live:
@@ -213,7 +237,7 @@ class _Deploy:
                 deployment = environment.describe(self.bench, self.place, stack)
                 url = deployment.url or ""
                 if url:
-                    answer = self._answer(urljoin(url, path))
+                    answer = _wrong_with(urljoin(url, path))
                     if not answer:
                         return deployment
             time.sleep(0.2 if settings.target == "sandbox" else 2)
@@ -221,19 +245,21 @@ class _Deploy:
             raise Interrupted(f"Interrupted; {self.branch.name} is deployed, but was not yet seen served.")
         raise Failed(f"{self.branch.name} is deployed, but {urljoin(url, path)} is not healthy: {answer}.")
 
-    def _answer(self, url: str) -> str:
-        """What is wrong with the answer there; empty where nothing is."""
-        try:
-            with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310 - Copilot's own http(s) URL
-                response.read()
-        except urllib.error.HTTPError as error:
+
+def _wrong_with(url: str) -> str:
+    """What is wrong with the answer there; empty where nothing is."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310 - Copilot's own http(s) URL
+            response.read()
+    except urllib.error.HTTPError as error:
+        with error:
             return f"it answers {error.code}"
-        except OSError as error:
-            return str(error)
-        return ""
+    except OSError as error:
+        return str(error)
+    return ""
 
 
-def _clear_failed_stack(stack: Stack | None) -> None:
+def _require_usable(stack: Stack | None) -> None:
     """Raises Failed where Copilot cannot go on from what an earlier run left."""
     stuck = {"UPDATE_ROLLBACK_FAILED", "DELETE_FAILED"}
     if stack and stack.status in stuck:

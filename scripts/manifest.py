@@ -14,13 +14,22 @@ from scripts.errors import SettingsError
 def read(path: Path) -> dict[str, Any]:
     """The manifest as it stands. Raises SettingsError where it cannot be read."""
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"The manifest {path} cannot be read: {error}.") from error
+    return parse(text, str(path))
+
+
+def parse(text: str, where: str) -> dict[str, Any]:
+    """What a manifest says. Raises SettingsError, naming `where` it stands."""
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError as error:
         why = str(error).replace("\n", " ")
-        raise SettingsError(f"The manifest {path} cannot be read: {why}.") from error
+        raise SettingsError(f"The manifest {where} cannot be read: {why}.") from error
     if not isinstance(found, dict):
         raise SettingsError(
-            f"The manifest {path} is not a mapping: compare it with copilot/web/manifest.yml."
+            f"The manifest {where} is not a mapping: compare it with copilot/web/manifest.yml."
         )
     return found
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from scripts import branch
 from scripts.command import RealShell
-from scripts.errors import SettingsError, UsageError
+from scripts.errors import Failed, SettingsError, UsageError
 from tests.fakes import FakeShell
 
 SHELL = RealShell()
@@ -131,3 +131,13 @@ def test_slugs_are_labels_and_two_names_never_share_one(one: str, other: str) ->
     assert re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", slug)
     assert len(slug) <= branch.SLUG_LENGTH
     assert (slug == branch.slug(other)) == (one == other)
+
+
+def test_a_commit_that_somebody_else_deployed_is_fetched(clone: Path) -> None:
+    commit = git(clone.parent / "origin", "rev-parse", "late")
+    assert branch.at(SHELL, clone, "late", commit) == branch.Branch("late", commit)
+
+
+def test_a_deployed_commit_that_is_nowhere_is_one_clear_line(clone: Path) -> None:
+    with pytest.raises(Failed, match="neither here nor on origin"):
+        branch.at(SHELL, clone, "late", "0" * 40)
