@@ -81,16 +81,6 @@ class Copilot:
             "svc", "show", f"--app={self.settings.app}", f"--name={self.settings.service}", "--json"
         )
 
-    def service_status(self) -> Command:
-        return self._command(
-            "svc",
-            "status",
-            f"--app={self.settings.app}",
-            f"--name={self.settings.service}",
-            f"--env={self.settings.test_env}",
-            "--json",
-        )
-
     def service_logs(self, container: str, limit: int, *, follow: bool) -> Command:
         return self._command(
             "svc",

@@ -259,6 +259,3 @@ def _task(task: Mapping[str, Any]) -> Task:
             for c in task["containers"]
         ),
     )
-
-
-__all__ = ["Aws", "Container", "Event", "Stack", "Task", "tag_text", "tag_value"]

