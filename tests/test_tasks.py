@@ -138,3 +138,20 @@ def test_listing_the_tasks_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) <= {"yaml"}  # Invoke itself may bring yaml
+
+
+def test_the_readmes_first_code_block_holds_the_two_commands() -> None:
+    readme = (ROOT / "README.md").read_text()
+    first = readme.split("```")[1].splitlines()[1:]
+    assert len(first) == 2
+    assert first[0].endswith("invoke deploy-test --branch main")
+    assert first[1] in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_task_and_flag_stands_in_the_readme(name: str) -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert f"`{name}" in readme
+    for argument in collection()[name].get_arguments():
+        if name not in {"create-env"} or argument.name in {"yes", "plan"}:
+            assert f"--{argument.name}" in readme
