@@ -153,5 +153,4 @@ def test_every_task_and_flag_stands_in_the_readme(name: str) -> None:
     readme = (ROOT / "README.md").read_text()
     assert f"`{name}" in readme
     for argument in collection()[name].get_arguments():
-        if name not in {"create-env"} or argument.name in {"yes", "plan"}:
-            assert f"--{argument.name}" in readme
+        assert f"--{argument.name}" in readme
