@@ -56,11 +56,11 @@ def status(c: Context, json: bool = False) -> None:
 
 
 @verb(
-    container="Only this container's lines: web, startup or redis (default: web).",
+    container="Only this container's lines: web, startup or redis (default: all of them).",
     limit="How many lines at most (default: 100).",
     follow="Go on with new lines until Ctrl-C (default: off).",
 )
-def logs(c: Context, container: str = "", limit: int = 100, follow: bool = False) -> None:
+def logs(c: Context, container: str = "", limit: str = "100", follow: bool = False) -> None:
     """Show the last lines of the deployed containers.
 
     Example: invoke logs --container startup --limit 50
@@ -82,13 +82,13 @@ def copy_db(c: Context, yes: bool = False, plan: bool = False, json: bool = Fals
 
 
 @verb(
-    profile="The profile of ~/.aws that Copilot creates it with (default: default).",
+    profile="The profile of ~/.aws to create it with (default: AWS_PROFILE, else default).",
     region="Its region (default: the one of your AWS configuration).",
     yes=YES,
     plan=PLAN,
 )
 def create_env(
-    c: Context, profile: str = "default", region: str = "", yes: bool = False, plan: bool = False
+    c: Context, profile: str = "", region: str = "", yes: bool = False, plan: bool = False
 ) -> None:
     """Create the test environment, once, and say which of its secrets are missing.
 
@@ -109,6 +109,6 @@ def sandbox(c: Context, stop: bool = False, reset: bool = False, yes: bool = Fal
 
     Example: invoke sandbox --reset --yes
     """
-    from scripts.sandbox import lifecycle
+    from scripts import environment
 
-    lifecycle.command(bench(), stop=stop, reset=reset, yes=yes)
+    environment.sandbox(bench(), stop=stop, reset=reset, yes=yes)

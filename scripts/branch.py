@@ -112,19 +112,20 @@ def worktree(shell: Shell, root: Path, branch: Branch) -> Iterator[Path]:
     It carries `deployment.json` (branch and commit), for the project to show. Raises Failed.
     """
     parent = root / ".worktrees"
-    parent.mkdir(exist_ok=True)
-    (parent / ".gitignore").write_text("*\n")
+    try:
+        parent.mkdir(exist_ok=True)
+        (parent / ".gitignore").write_text("*\n")
+        folder = Path(tempfile.mkdtemp(prefix=f"{branch.slug}-", dir=parent))
+    except OSError as error:
+        raise Failed(f"No worktree can be made in {parent}: {error.strerror}.") from error
     output_of(shell, git(root, "worktree", "prune"), "Tidying up worktrees")
-    folder = Path(tempfile.mkdtemp(prefix=f"{branch.slug}-", dir=parent))
     try:
         output_of(
             shell,
             git(root, "worktree", "add", "--quiet", "--force", "--detach", str(folder), branch.commit),
             f"Checking out {branch.name} at {branch.commit[:12]}",
         )
-        (folder / DEPLOYMENT_FILE).write_text(
-            json.dumps({"branch": branch.name, "commit": branch.commit}, sort_keys=True) + "\n"
-        )
+        _name(folder, branch)
         yield folder
     finally:
         removed = shell.run(git(root, "worktree", "remove", "--force", "--force", str(folder)))
@@ -132,9 +133,30 @@ def worktree(shell: Shell, root: Path, branch: Branch) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _name(folder: Path, branch: Branch) -> None:
+    """Write what is deployed. What the branch has there, a link to somewhere else say, goes first."""
+    file = folder / DEPLOYMENT_FILE
+    try:
+        file.unlink(missing_ok=True)
+        with file.open("x") as target:
+            target.write(json.dumps({"branch": branch.name, "commit": branch.commit}, sort_keys=True) + "\n")
+    except OSError as error:
+        raise Failed(
+            f"{branch.name} cannot be named in {DEPLOYMENT_FILE}: {error.strerror}. "
+            "The branch must have no folder of that name."
+        ) from error
+
+
 def git(root: Path, *words: str) -> Command:
-    """A git command in the repository, with nothing of it taken from outside: no prompt for a password."""
-    return Command(("git", "-C", str(root), *words), env={"GIT_TERMINAL_PROMPT": "0"})
+    """A git command in this repository and no other: inside a hook, Git's variables name one.
+
+    No prompt for a password, messages in English, and no hook of the branch's own.
+    """
+    elsewhere = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY")
+    return Command(
+        ("git", "-C", str(root), "-c", "core.hooksPath=/dev/null", *words),
+        env={**dict.fromkeys(elsewhere), "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
+    )
 
 
 def _commit(shell: Shell, root: Path, ref: str) -> str | None:

@@ -24,6 +24,8 @@ from scripts.errors import Failed
 # A variable set to None is taken away from the child: the sandbox must not see the user's AWS variables.
 Variables = Mapping[str, str | None]
 
+SETTLE_SECONDS = 900  # that a command gets to end after a signal, before it is killed
+
 
 @dataclass(frozen=True)
 class Command:
@@ -136,22 +138,29 @@ class RealShell:
 
         threading.Thread(target=read, daemon=True).start()
         kept: list[str] = []
-        sent: set[signal.Signals] = set()
-        while True:
-            due = signal_due()
-            if due and due not in sent:
-                sent.add(due)
-                process.send_signal(due)
-            try:
-                line = lines.get(timeout=0.1)
-            except queue.Empty:
-                continue
-            if line is None:
-                break
-            kept.append(line)
-            on_line(line)
-        stdout.close()
-        return Result(process.wait(), "\n".join(kept))
+        sent: dict[signal.Signals, float] = {}
+        try:
+            while True:
+                due = signal_due()
+                if due and due not in sent:
+                    sent[due] = time.monotonic()
+                    process.send_signal(due)
+                if sent and time.monotonic() - max(sent.values()) > SETTLE_SECONDS:
+                    process.kill()
+                try:
+                    line = lines.get(timeout=0.1)
+                except queue.Empty:
+                    continue
+                if line is None:
+                    break
+                kept.append(line)
+                on_line(line)
+            return Result(process.wait(), "\n".join(kept))
+        finally:
+            if process.poll() is None:  # something of ours went wrong: leave nothing running unseen
+                process.terminate()
+                process.wait()
+            stdout.close()
 
 
 def _merged(env: Variables) -> dict[str, str]:
@@ -190,12 +199,12 @@ def catching_signals(seconds: float, told: Callable[[str], None]) -> Iterator[St
     stop = Stop(seconds)
 
     def note(_number: int, _frame: object) -> None:
+        again, stop.interrupted = stop.interrupted, True
         told(
-            "Interrupted: asking for a roll-back and waiting until it has settled."
-            if not stop.interrupted
-            else "Still settling: leaving now would leave the stack half changed."
+            "Still settling: leaving now would leave the stack half changed."
+            if again
+            else "Interrupted: asking for a roll-back and waiting until it has settled."
         )
-        stop.interrupted = True
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

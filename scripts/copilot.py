@@ -112,9 +112,24 @@ class Copilot:
         )
 
 
-def environment_names(stdout: str) -> tuple[str, ...]:
-    """The names in `copilot env ls --json`. Raises Failed where it is not that."""
-    return tuple(env["name"] for env in _json(stdout, "env ls").get("environments") or ())
+@dataclass(frozen=True)
+class Environment:
+    """Where Copilot has an environment."""
+
+    name: str
+    region: str
+    account: str
+
+
+def environments(stdout: str) -> tuple[Environment, ...]:
+    """What `copilot env ls --json` lists. Raises Failed where it is not that."""
+    found = _json(stdout, "env ls").get("environments") or ()
+    return tuple(Environment(env["name"], env.get("region", ""), env.get("accountID", "")) for env in found)
+
+
+def environment(stdout: str, name: str) -> Environment | None:
+    """The environment of that name in `copilot env ls --json`, None where Copilot does not know it."""
+    return next((found for found in environments(stdout) if found.name == name), None)
 
 
 def url(stdout: str, environment: str) -> str | None:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from http import HTTPStatus
+from http.client import HTTPException
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin
+from urllib.parse import urlsplit
 
 from scripts import branch, copilot, environment, lease, manifest
-from scripts.command import Result, Stop, catching_signals, output_of
+from scripts.command import Result, Stop, catching_signals
 from scripts.errors import Failed, Held, Interrupted, UserError
 from scripts.report import as_json, confirm
+from scripts.stack import tag_text, tag_value
 
 if TYPE_CHECKING:
     from scripts.branch import Branch
@@ -24,7 +29,10 @@ if TYPE_CHECKING:
     from scripts.stack import Aws, Event, Stack, Task
 
 LAST_LINES = 30
-COPILOTS_PATIENCE = 0.5  # seconds that Copilot gets to notice by itself that the stack has settled
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
+# What a terminal is told with escapes: colours, and lines drawn anew.
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+REACH_SECONDS = 60  # after which an address that does not answer from here is taken for closed to us
 
 
 def deploy(bench: Bench, name: str, *, force: bool, yes: bool, plan: bool, json: bool) -> None:
@@ -42,6 +50,8 @@ def deploy(bench: Bench, name: str, *, force: bool, yes: bool, plan: bool, json:
     place = environment.enter(bench, start=not plan)
     if place is None:
         bench.report.say(f"Would start the sandbox, then deploy {name} at {wanted.commit[:12]} to it.")
+        if json:
+            bench.report.data(as_json(asdict(_planned(bench, wanted, expires))))
         return
     _Deploy(bench, place, wanted, expires).run(force=force, yes=yes, plan=plan, json=json)
 
@@ -65,6 +75,25 @@ def copy_again(bench: Bench, *, yes: bool, plan: bool, json: bool) -> None:
     _Deploy(bench, place, wanted, expires).run(force=True, yes=True, plan=plan, json=json)
 
 
+def _planned(bench: Bench, wanted: Branch, expires: datetime) -> environment.Deployment:
+    settings = bench.settings
+    return environment.Deployment(
+        branch=wanted.name,
+        commit=wanted.commit,
+        slug=wanted.slug,
+        environment=settings.test_env,
+        service=settings.service,
+        url=None,
+        database=None,
+        deployed_by=None,
+        deployed_at=None,
+        expires_at=environment.iso(expires),
+        data_copied_at=None,
+        isolated=False,
+        target=settings.target,
+    )
+
+
 @dataclass
 class _Deploy:
     bench: Bench
@@ -82,10 +111,14 @@ class _Deploy:
         else:
             environment.preflight(self.bench, self.place, builds=True)
             by = environment.who(self.bench)
-            self._require_mine(before, by, yes=yes)
             _require_usable(before)
+            if not plan:
+                self._require_mine(before, by, yes=yes)
             served = self._deploy(before, self._tags(before, by, force=force), force=force, plan=plan)
-        if served:
+        if served is None:
+            if json:
+                self.bench.report.data(as_json(asdict(_planned(self.bench, self.branch, self.expires))))
+        else:
             self.bench.report.say(
                 f"{self.branch.name} at {self.branch.commit[:12]} is served "
                 f"({time.monotonic() - started:.1f} s), until {served.expires_at}:"
@@ -106,18 +139,25 @@ class _Deploy:
                 bench.report.say(f"Would deploy {self.branch.name} at {self.branch.commit[:12]}: {command}")
                 return None
             old = self.place.aws.resource(settings.stack_name, "TaskDefinition") if before else None
+            # Somebody else may have begun while this one was checked out.
+            environment.require_settled(self.place.aws.stack(settings.stack_name))
             with catching_signals(settings.timeout, bench.report.say) as stop:
-                watcher = Watcher(bench, self.place.aws)
+                watcher = Watcher(bench, self.place.aws, tags)
                 doing = f"Deploying {self.branch.name} at {self.branch.commit[:12]} to {settings.test_env}"
                 with bench.report.waiting(doing), watcher:
                     result = bench.shell.stream(
-                        command, watcher.keep, lambda: stop.signal_due() or watcher.signal_due()
+                        command, watcher.keep, lambda: self._signal_due(watcher, stop)
                     )
                     self._require_deployed(result, watcher, stop)
-                    served = self._wait_until_served(found, stop)
+                    served = self._wait_until_served(stop)
         if old and old == self.place.aws.resource(settings.stack_name, "TaskDefinition"):
             self._tell_unchanged(served)
         return served
+
+    def _signal_due(self, watcher: Watcher, stop: Stop) -> signal.Signals | None:
+        if stop.timed_out and not watcher.unfinished:
+            watcher.remember_unfinished()
+        return watcher.signal_due() or stop.signal_due()
 
     def _served_already(self, before: Stack | None) -> environment.Deployment | None:
         """The deployment, where it is this very one already: same commit, same end, and healthy."""
@@ -130,13 +170,9 @@ class _Deploy:
         }
         if wanted.items() - before.tags.items():
             return None
-        show = branch.git(self.bench.settings.root, "show", f"{self.branch.commit}:{self._manifest_path}")
-        found = manifest.parse(output_of(self.bench.shell, show, "Reading the manifest"), self._manifest_path)
-        self._check_block(found)
         deployment = environment.describe(self.bench, self.place, before)
-        path = manifest.health_path(found, self.bench.settings.test_env)
-        healthy = deployment.url and not _wrong_with(urljoin(deployment.url, path))
-        return deployment if healthy else None
+        runs = deployment.url and deployment.data_copied_at
+        return deployment if runs and not _wrong_with(deployment.url or "") else None
 
     def _tell_unchanged(self, served: environment.Deployment) -> None:
         settings = self.bench.settings
@@ -165,8 +201,6 @@ class _Deploy:
 
         So an unchanged redeploy changes nothing, unless its expiry moves.
         """
-        from scripts.stack import tag_value  # noqa: PLC0415 - boto3 comes with it, see environment.enter
-
         facts = {
             "branch": self.branch.name,
             "commit": self.branch.commit,
@@ -197,14 +231,21 @@ class _Deploy:
         """Judge by CloudFormation, not by the exit code: Copilot ends an interrupted deploy with 0."""
         settings = self.bench.settings
         if stop.asked():
-            self._settle()
+            settled = self._settle()
+            live = settled is not None and settled.live and settled.tags.get("commit") == self.branch.commit
+            became = "had gone through already and is live" if live else "has been rolled back"
             if stop.interrupted:
-                raise Interrupted("Interrupted; what was begun has been rolled back.")
+                raise Interrupted(f"Interrupted; the deploy of {self.branch.name} {became}.")
             raise Failed(
-                f"The deploy took longer than DEPLOY_TIMEOUT ({settings.timeout:.0f} s) and was rolled back."
+                f"The deploy took longer than DEPLOY_TIMEOUT ({settings.timeout:.0f} s) and {became}."
                 f"{watcher.why()}"
             )
         stack = self.place.aws.stack(settings.stack_name)
+        if not result.ok and (
+            (stack and stack.changing) or any("currently being updated" in line for line in watcher.lines)
+        ):
+            environment.require_settled(stack)
+            raise Held("Another deploy or teardown came first. `invoke status` shows what is live.")
         complete = stack and stack.status in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}
         ended = result.ok or result.returncode == -signal.SIGTERM  # Watcher.signal_due
         if not ended or not complete or not stack or stack.tags.get("commit") != self.branch.commit:
@@ -214,47 +255,74 @@ class _Deploy:
                 f"{settings.stack_name} is {status}.{watcher.why(result)}"
             )
 
-    def _settle(self) -> None:
+    def _settle(self) -> Stack | None:
         """Wait until CloudFormation has stopped changing the stack, for ten minutes at most."""
         end = time.monotonic() + 600
         while time.monotonic() < end:
             stack = self.place.aws.stack(self.bench.settings.stack_name)
             if not stack or not stack.changing:
-                return
+                return stack
             time.sleep(0.5 if self.bench.settings.target == "sandbox" else 5)
         raise Failed(
             f"The stack {self.bench.settings.stack_name} is still changing ten minutes after the roll-back "
             "was asked for: look at it in the CloudFormation console, then run `invoke teardown`."
         )
 
-    def _wait_until_served(self, found: Mapping[str, object], stop: Stop) -> environment.Deployment:
+    def _wait_until_served(self, stop: Stop) -> environment.Deployment:
+        """Wait for a task of this very deploy, and for an answer at the URL."""
         settings = self.bench.settings
-        path = manifest.health_path(found, settings.test_env)
-        url, answer = "", "no answer yet"
+        wrong, unreachable_since = "no task of it runs yet", time.monotonic()
         while not stop.asked():
             stack = self.place.aws.stack(settings.stack_name)
-            if stack:
-                deployment = environment.describe(self.bench, self.place, stack)
-                url = deployment.url or ""
-                if url:
-                    answer = _wrong_with(urljoin(url, path))
-                    if not answer:
-                        return deployment
+            deployment = environment.describe(self.bench, self.place, stack) if stack else None
+            if deployment and deployment.data_copied_at:
+                wrong = _wrong_with(deployment.url or "")
+                if not wrong:
+                    return deployment
+                if wrong.startswith("it answers"):
+                    unreachable_since = time.monotonic()
+                elif settings.target == "aws" and time.monotonic() - unreachable_since > REACH_SECONDS:
+                    self.bench.report.say(
+                        f"ECS says that it is healthy, but from here {deployment.url} cannot be reached "
+                        f"({wrong}): is this machine among the manifest's allowed_source_ips?"
+                    )
+                    return deployment
             time.sleep(0.2 if settings.target == "sandbox" else 2)
         if stop.interrupted:
             raise Interrupted(f"Interrupted; {self.branch.name} is deployed, but was not yet seen served.")
-        raise Failed(f"{self.branch.name} is deployed, but {urljoin(url, path)} is not healthy: {answer}.")
+        raise Failed(
+            f"{self.branch.name} is deployed, but was not served within DEPLOY_TIMEOUT: {wrong}. "
+            "`invoke logs` shows what its containers say."
+        )
+
+
+def _plain(lines: list[str]) -> list[str]:
+    """Copilot's lines as they would be read: no escapes, no empty ones, no notes of the sandbox's builder."""
+    plain = [_ESCAPES.sub("", line).strip() for line in lines]
+    return [line for line in plain if line and not line.startswith("sandbox: not done here")]
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect is an answer: the project's own login page, or HTTPS without a certificate here."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
 
 
 def _wrong_with(url: str) -> str:
-    """What is wrong with the answer there; empty where nothing is."""
+    """What is wrong with the answer there; empty where the project itself answers, be it with a 404."""
+    if not url.startswith(("http://", "https://")):
+        return "it has no URL yet"
     try:
-        with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310 - Copilot's own http(s) URL
+        handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
+        if urlsplit(url).hostname == "localhost":
+            handlers.append(urllib.request.ProxyHandler({}))  # the user's proxy does not know our loopback
+        with urllib.request.build_opener(*handlers).open(url, timeout=10) as response:
             response.read()
     except urllib.error.HTTPError as error:
         with error:
-            return f"it answers {error.code}"
-    except OSError as error:
+            return f"it answers {error.code}" if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR else ""
+    except (OSError, HTTPException, ValueError) as error:
         return str(error)
     return ""
 
@@ -279,13 +347,17 @@ class Watcher:
 
     bench: Bench
     aws: Aws
+    tags: Mapping[str, str]
     lines: list[str] = field(default_factory=list)
     failed: dict[str, tuple[Task, list[str]]] = field(default_factory=dict)
     told: dict[tuple[str, str], str] = field(default_factory=dict)
-    since: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
+    unfinished: list[str] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
-    _changing: bool = False
-    _settled_at: float | None = None
+    _since: datetime = LONG_AGO  # AWS's clock, not this machine's
+    _changed_at: datetime | None = None
+    _known: set[str] = field(default_factory=set)
+    _ours: bool = False
+    _looks_settled: int = 0
     _over: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -294,6 +366,13 @@ class Watcher:
         self.lines.append(line)
 
     def __enter__(self) -> None:
+        """Note what is there already, then watch."""
+        name = self.bench.settings.stack_name
+        stack = self.aws.stack(name)
+        if stack:
+            self._changed_at = stack.changed_at
+            self._since = max((event.at for event in self.aws.events(name, self._since)), default=self._since)
+            self._known = {task.id for task in self._tasks()}
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
@@ -303,22 +382,22 @@ class Watcher:
             self._thread.join(timeout=30)
 
     def signal_due(self) -> signal.Signals | None:
-        """SIGTERM once the stack has settled and Copilot still waits.
+        """SIGTERM once our own change of the stack has settled and Copilot still waits.
 
         It looks every two to four seconds, and can miss the end of an ECS deployment and then waits for ever;
-        nothing it does after that matters. Not SIGINT: on that it deletes a stack that it has just created.
+        nothing it does after that matters. Not SIGINT, which asks it for a roll-back.
         Source: internal/pkg/stream/ecs.go and internal/pkg/deploy/cloudformation/cloudformation.go of
         aws/copilot-cli 1.34.
         """
-        overdue = self._settled_at and time.monotonic() - self._settled_at > COPILOTS_PATIENCE
-        return signal.SIGTERM if overdue else None
+        return signal.SIGTERM if self._looks_settled > 1 else None
 
     def why(self, result: Result | None = None) -> str:
         """The failing container's last lines and the first failed event, as far as they were seen."""
         self._over.set()
         if self._thread:
             self._thread.join(timeout=30)
-        self._look()
+        with suppress(UserError):  # what was seen until now must do
+            self._look()
         parts: list[str] = []
         if self.failed:
             task, lines = list(self.failed.values())[-1]
@@ -326,42 +405,57 @@ class Watcher:
             name = container.name if container else "?"
             code = container.exit_code if container else None
             ended = f"ended with exit code {code}" if code is not None else (container and container.reason)
-            parts.append(f"\nThe container `{name}` {ended or task.stopped_reason}. Its last lines:")
+            parts.append(f"The container `{name}` {ended or task.stopped_reason}. Its last lines:")
             parts += [f"  {line}" for line in lines] or ["  (it wrote none)"]
             if task.stopped_reason:
                 parts.append(f"The task stopped: {task.stopped_reason}")
-        first = next((event for event in self.events if event.status.endswith("_FAILED")), None)
+        elif self.unfinished:
+            parts.append(f"The container `{self.bench.settings.service}` was not healthy. Its last lines:")
+            parts += [f"  {line}" for line in self.unfinished]
+        first = next(
+            (e for e in self.events if e.status.endswith("_FAILED") and "cancelled" not in e.reason), None
+        )
         if first:
             parts.append(
                 f"The first failed CloudFormation event: {first.resource} {first.status}: {first.reason}"
             )
         if not parts and result:
-            parts.append("\nCopilot's last lines:")
-            parts += [f"  {line}" for line in self.lines[-15:]]
-        return "\n".join(parts)
+            parts.append("Copilot's last lines:")
+            parts += [f"  {line}" for line in _plain(self.lines)[-25:]]
+        return "".join(f"\n{part}" for part in parts)
+
+    def remember_unfinished(self) -> None:
+        """Keep the service's last lines before a roll-back deletes them."""
+        service = self.bench.settings.service
+        with suppress(UserError):
+            for task in self._tasks():
+                if task.id not in self._known and task.status == "RUNNING":
+                    self.unfinished = self._last_lines(service, task) or self.unfinished
 
     def _watch(self) -> None:
         pause = 0.4 if self.bench.settings.target == "sandbox" else 5.0
+        told = ""
         while not self._over.wait(pause):
             try:
                 self._look()
+                told = ""
             except UserError as error:
-                self.bench.report.say(f"(Could not look at the deploy just now: {error})")
+                if str(error) != told:
+                    told = str(error)
+                    self.bench.report.say(f"(Could not look at the deploy just now: {error})")
 
     def _look(self) -> None:
         settings = self.bench.settings
         stack = self.aws.stack(settings.stack_name)
-        if stack and stack.changing:
-            self._changing, self._settled_at = True, None
-        elif self._changing and self._settled_at is None:
-            self._settled_at = time.monotonic()
-        self.events = self.aws.events(settings.stack_name, self.since) or self.events
-        service = self.aws.resource(settings.stack_name, "Service")
-        if not service or "/" not in service:
-            return
-        cluster, short = service.split("/")[-2:]
-        for task in self.aws.tasks(cluster, short):
-            if task.started_at and task.started_at < self.since:
+        # A stack that is being deleted to be made anew, or that somebody else changes, has other tags.
+        carries = stack and all(stack.tags.get(name) == tag_text(tag) for name, tag in self.tags.items())
+        if stack and carries and (stack.changing or stack.changed_at != self._changed_at):
+            self._ours = True
+        settled = self._ours and stack and not stack.status.endswith("_IN_PROGRESS")
+        self._looks_settled = self._looks_settled + 1 if settled else 0
+        self.events = self.aws.events(settings.stack_name, self._since) or self.events
+        for task in self._tasks():
+            if task.id in self._known:
                 continue
             for container in task.containers:
                 state = container.status + (f" ({container.exit_code})" if container.exit_code else "")
@@ -370,6 +464,16 @@ class Watcher:
                     self.bench.report.say(f"  task {task.id[:8]}: {container.name} {state}")
             failed = task.failed_container
             if task.status == "STOPPED" and failed and task.id not in self.failed:
-                group = f"/copilot/{settings.app}-{settings.test_env}-{settings.service}"
-                stream = f"copilot/{failed.name}/{task.id}"
-                self.failed[task.id] = (task, self.aws.last_lines(group, stream, LAST_LINES))
+                self.failed[task.id] = (task, self._last_lines(failed.name, task))
+
+    def _last_lines(self, container: str, task: Task) -> list[str]:
+        settings = self.bench.settings
+        group = f"/copilot/{settings.app}-{settings.test_env}-{settings.service}"
+        return self.aws.last_lines(group, f"copilot/{container}/{task.id}", LAST_LINES)
+
+    def _tasks(self) -> list[Task]:
+        service = self.aws.resource(self.bench.settings.stack_name, "Service")
+        if not service or "/" not in service:
+            return []
+        cluster, short = service.split("/")[-2:]
+        return self.aws.tasks(cluster, short)

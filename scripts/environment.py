@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import getpass
+import math
+import os
+import re
 import shutil
 import signal
 import socket
@@ -10,18 +13,18 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from scripts import branch, copilot, manifest
 from scripts.command import Command, Shell, Variables, catching_signals, output_of
 from scripts.copilot import Copilot
-from scripts.errors import Failed, Held, Interrupted, SettingsError
+from scripts.errors import Failed, Held, Interrupted, SettingsError, UsageError
 from scripts.report import Report, as_json, confirm
 from scripts.settings import Settings
 
 if TYPE_CHECKING:
-    from scripts.stack import Aws, Stack
+    from scripts.stack import Aws, Stack, Task
 
 REMAINS = "the environment's network and cluster, the databases, the image repository and its images"
 
@@ -72,25 +75,51 @@ def announce(bench: Bench) -> None:
         bench.report.say("Target: aws, the account of your AWS credentials.")
 
 
-def enter(bench: Bench, workspace: Path | None = None, *, start: bool = True) -> Place | None:
+def enter(bench: Bench, *, start: bool = True, profile: str = "") -> Place | None:
     """The place this run's commands go to; the sandbox is started when it does not run.
 
     None where it does not run and `start` is off. Raises Failed, SettingsError.
     """
-    from scripts.stack import Aws  # noqa: PLC0415 - boto3 takes a third of a second, `--help` none
+    from scripts.stack import Aws  # noqa: PLC0415 - boto3 takes a tenth of a second, `--help` none
 
     variables = child_environment(bench, start=start)
     if variables is None:
         return None
-    return Place(
-        variables, Copilot(bench.settings, variables, workspace or bench.settings.root), Aws(variables)
+    if profile and bench.settings.target == "aws":
+        variables = {**variables, "AWS_PROFILE": profile}
+    here = Copilot(bench.settings, variables, bench.settings.root)
+    if bench.settings.target == "sandbox":
+        return Place(variables, here, Aws(variables))
+    found = copilot.environment(
+        output_of(bench.shell, here.environments(), "Asking Copilot for the environments"),
+        bench.settings.test_env,
     )
+    aws = Aws(variables, found.region if found else None)
+    account = aws.account()
+    if found and account != found.account:
+        raise SettingsError(
+            f"Your AWS credentials are of account {account}, and Copilot has the environment "
+            f"{bench.settings.test_env} in account {found.account}: use that account's credentials."
+        )
+    bench.report.say(f"Account {account}, {aws.region}.")
+    return Place(variables, here, aws)
 
 
 def child_environment(bench: Bench, *, start: bool) -> Variables | None:
     """The variables that point a child process at this run's AWS: the only door to the sandbox."""
     if bench.settings.target == "aws":
         return {}
+    found: Variables | None = _lifecycle().enter(bench.settings, bench.report.say, start=start)
+    return found
+
+
+def sandbox(bench: Bench, *, stop: bool, reset: bool, yes: bool) -> None:
+    """Start the sandbox or say that it runs, stop it, wipe it."""
+    bench.report.say("Target: sandbox, the AWS embedded on this machine; nothing leaves it.")
+    _lifecycle().command(bench, stop=stop, reset=reset, yes=yes)
+
+
+def _lifecycle() -> ModuleType:
     try:
         from scripts.sandbox import lifecycle  # noqa: PLC0415 - a deploy in CI does not install the sandbox
     except ModuleNotFoundError as error:
@@ -98,7 +127,7 @@ def child_environment(bench: Bench, *, start: bool) -> Variables | None:
             f"The sandbox is not installed ({error.name} is missing): pip install -r "
             "requirements-sandbox.txt, or set DEPLOY_TARGET=aws."
         ) from error
-    return lifecycle.enter(bench.settings, bench.report.say, start=start)
+    return lifecycle
 
 
 def check_workspace(bench: Bench) -> None:
@@ -114,10 +143,8 @@ def preflight(bench: Bench, place: Place, *, builds: bool) -> None:
         lambda: _check_version(bench, place),
         lambda: _check_known(bench, place),
     ]
-    if bench.settings.target == "aws":
-        checks.append(lambda: bench.report.say(f"Account {place.aws.account()}, {place.aws.region}."))
-        if builds:
-            checks.append(lambda: _check_docker(bench))
+    if bench.settings.target == "aws" and builds:
+        checks.append(lambda: _check_docker(bench))
     with ThreadPoolExecutor(len(checks)) as pool:
         for done in [pool.submit(check) for check in checks]:
             done.result()
@@ -134,14 +161,17 @@ def _check_version(bench: Bench, place: Place) -> None:
 
 def _check_known(bench: Bench, place: Place) -> None:
     settings = bench.settings
-    names = copilot.environment_names(
-        output_of(bench.shell, place.copilot.environments(), "Asking Copilot for the environments")
-    )
+    names = _known(bench, place)
     if settings.test_env not in names:
         raise SettingsError(
             f"Copilot knows no environment {settings.test_env!r} in the application {settings.app!r} "
             f"(it knows {', '.join(names) or 'none'}): create it once with `invoke create-env`."
         )
+
+
+def _known(bench: Bench, place: Place) -> list[str]:
+    said = output_of(bench.shell, place.copilot.environments(), "Asking Copilot for the environments")
+    return [found.name for found in copilot.environments(said)]
 
 
 def _check_docker(bench: Bench) -> None:
@@ -162,7 +192,11 @@ def who(bench: Bench) -> str:
         if bench.environ.get(name):
             return bench.environ[name]
     email = bench.shell.run(branch.git(bench.settings.root, "config", "user.email")).stdout.strip()
-    return email or f"{getpass.getuser()}@{socket.gethostname()}"
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a container's user without a name
+        user = str(os.getuid())
+    return email or f"{user}@{socket.gethostname()}"
 
 
 def describe(bench: Bench, place: Place, stack: Stack) -> Deployment:
@@ -170,13 +204,8 @@ def describe(bench: Bench, place: Place, stack: Stack) -> Deployment:
     settings = bench.settings
     tags = stack.tags
     name = tags.get("branch")
-    service = place.aws.resource(stack.name, "Service")
-    started = None
-    if service:
-        cluster, short = service.split("/")[-2:]
-        running = [task for task in place.aws.tasks(cluster, short) if task.status == "RUNNING"]
-        # The startup sidecar copies at the start of every task, so the data is as old as the task.
-        started = max((task.started_at for task in running if task.started_at), default=None)
+    # The startup sidecar copies at the start of every task, so the data is as old as the task.
+    started = max((task.started_at for task in running(place, stack) if task.started_at), default=None)
     shown = bench.shell.run(place.copilot.service_show())
     return Deployment(
         branch=name,
@@ -193,6 +222,20 @@ def describe(bench: Bench, place: Place, stack: Stack) -> Deployment:
         isolated=False,
         target=settings.target,
     )
+
+
+def running(place: Place, stack: Stack) -> list[Task]:
+    """The tasks that run the stack's own task definition, and are not ill."""
+    service = place.aws.resource(stack.name, "Service")
+    wanted = place.aws.resource(stack.name, "TaskDefinition")
+    if not service or "/" not in service:
+        return []
+    cluster, short = service.split("/")[-2:]
+    return [
+        task
+        for task in place.aws.tasks(cluster, short)
+        if task.status == "RUNNING" and task.task_definition == wanted and task.health != "UNHEALTHY"
+    ]
 
 
 def iso(moment: datetime) -> str:
@@ -214,13 +257,19 @@ def status(bench: Bench, *, json: bool) -> None:
     announce(bench)
     place = enter(bench, start=False)
     stack = place.aws.stack(bench.settings.stack_name) if place else None
-    deployments = [describe(bench, place, stack)] if place and stack else []
+    shown = stack is not None and (stack.live or stack.changing)
+    deployments = [describe(bench, place, stack)] if place and stack and shown else []
     if json:
         bench.report.data(as_json([asdict(deployment) for deployment in deployments]))
     elif not place:
         bench.report.say("The sandbox does not run, so nothing is deployed: `invoke deploy-test --branch B`.")
     elif not stack:
         bench.report.say("Nothing is deployed: `invoke deploy-test --branch B`.")
+    elif not shown:
+        bench.report.say(
+            f"The stack {stack.name} is {stack.status}: nothing is served. "
+            "Deploy again, or `invoke teardown`."
+        )
     else:
         bench.report.table(
             f"{bench.settings.service} in {bench.settings.test_env}: {stack.status}",
@@ -250,7 +299,7 @@ def teardown(bench: Bench, *, yes: bool, plan: bool, json: bool) -> None:
     deployed = stack.tags.get("branch", "an unknown branch")
     command = place.copilot.service_delete()
     if plan:
-        bench.report.say(f"Would delete {settings.service} ({deployed}) from {settings.test_env}: {command}")
+        bench.report.say(f"Would delete {settings.service} ({deployed}): {command}")
         bench.report.say(f"Would remain: {REMAINS}.")
         if json:
             bench.report.data(as_json([_receipt(settings, stack, gone=False)]))
@@ -260,7 +309,11 @@ def teardown(bench: Bench, *, yes: bool, plan: bool, json: bool) -> None:
         f"Delete {settings.service} ({deployed}) from {settings.test_env}?",
         yes=yes,
     )
-    with catching_signals(settings.timeout, bench.report.say) as stop:
+
+    def told(_: str) -> None:
+        bench.report.say("Interrupted: a delete that has begun is finished first.")
+
+    with catching_signals(settings.timeout, told) as stop:
         with bench.report.waiting(f"Deleting {settings.service} from {settings.test_env}"):
             # A delete that has begun is seen to its end: half of it would be worse than either.
             result = bench.shell.stream(
@@ -297,17 +350,24 @@ def _receipt(settings: Settings, stack: Stack, *, gone: bool) -> dict[str, objec
     }
 
 
-def logs(bench: Bench, *, container: str, limit: int, follow: bool) -> None:
+def logs(bench: Bench, *, container: str, limit: str, follow: bool) -> None:
     """Print the last lines of the service's containers."""
+    if not re.fullmatch(r"[1-9]\d{0,3}|10000", limit):
+        raise UsageError(f"--limit {limit} is not a number of lines from 1 to 10000.")
     announce(bench)
     place = enter(bench, start=False)
-    if not place or not place.aws.stack(bench.settings.stack_name):
+    stack = place.aws.stack(bench.settings.stack_name) if place else None
+    if not place or not stack or not (stack.live or stack.changing):
         raise Failed("Nothing is deployed, so there are no logs: `invoke deploy-test --branch B`.")
-    with catching_signals(float("inf"), lambda _: None) as stop:
+    with catching_signals(math.inf, lambda _: None) as stop:
         result = bench.shell.stream(
-            place.copilot.service_logs(container, limit, follow=follow), bench.report.data, stop.signal_due
+            place.copilot.service_logs(container, int(limit), follow=follow),
+            bench.report.data,
+            stop.signal_due,
         )
-    if not result.ok and not stop.interrupted:
+    if stop.interrupted:
+        raise Interrupted("Interrupted.")
+    if not result.ok:
         raise Failed(f"Copilot could not show the logs (exit code {result.returncode}): see the lines above.")
 
 
@@ -316,18 +376,23 @@ def create_env(bench: Bench, *, profile: str, region: str, plan: bool, yes: bool
     announce(bench)
     settings = bench.settings
     check_workspace(bench)
-    place = enter(bench, start=not plan)
+    place = enter(bench, start=not plan, profile=profile)
     if not place:
         bench.report.say("The sandbox would be started; it brings its environments and secrets along.")
         return
-    known = copilot.environment_names(
-        output_of(bench.shell, place.copilot.environments(), "Asking Copilot for the environments")
-    )
+    known = _known(bench, place)
     steps: list[tuple[str, Command]] = []
     if settings.test_env in known:
         bench.report.say(f"Copilot knows the environment {settings.test_env} already.")
     else:
-        steps.append(("Creating", place.copilot.environment_init(profile, region or place.aws.region)))
+        steps.append(
+            (
+                "Creating",
+                place.copilot.environment_init(
+                    profile or bench.environ.get("AWS_PROFILE") or "default", region or place.aws.region
+                ),
+            )
+        )
         steps.append(("Deploying", place.copilot.environment_deploy()))
     for doing, command in steps:
         if plan:

@@ -20,8 +20,18 @@ def expiry(ttl: str, now: datetime) -> datetime:
     time zone: UTC). Raises SettingsError.
     """
     match = _WEEKS_END.fullmatch(ttl.strip())
+    if not match and not re.match(r"\d", ttl.strip()):
+        raise SettingsError(
+            f"DEPLOY_TTL={ttl!r}: write a duration (5d) or a week's end (friday 18:00 Europe/London)."
+        )
     if not match:
-        return (now + timedelta(seconds=seconds(ttl, "DEPLOY_TTL"))).astimezone(UTC).replace(microsecond=0)
+        try:
+            end = now + timedelta(seconds=seconds(ttl, "DEPLOY_TTL"))
+        except OverflowError as error:
+            raise SettingsError(
+                f"DEPLOY_TTL={ttl!r} is beyond the calendar: write for example 5d."
+            ) from error
+        return end.astimezone(UTC).replace(microsecond=0)
     try:
         zone = ZoneInfo(match[4] or "UTC")
         day, at = _DAYS.index(match[1].lower()), time(int(match[2]), int(match[3]))

@@ -24,7 +24,7 @@ def parse(text: str, where: str) -> dict[str, Any]:
     """What a manifest says. Raises SettingsError, naming `where` it stands."""
     try:
         found = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none; hostile nesting
         why = str(error).replace("\n", " ")
         raise SettingsError(f"The manifest {where} cannot be read: {why}.") from error
     if not isinstance(found, dict):
@@ -45,17 +45,6 @@ def check_environment(manifest: Mapping[str, Any], environment: str, where: str)
             f"{where} has no block `{environment}` under `environments:`: Copilot would silently deploy the "
             f"base manifest there. Write one, or set TEST_ENV to the environment that has it."
         )
-
-
-def health_path(manifest: Mapping[str, Any], environment: str) -> str:
-    """The path that the load balancer checks in an environment, `/` where none is named."""
-    for source in (manifest["environments"].get(environment), manifest):
-        http = source.get("http") if isinstance(source, dict) else None
-        check = http.get("healthcheck") if isinstance(http, dict) else None
-        path = check.get("path") if isinstance(check, dict) else check
-        if isinstance(path, str):
-            return path
-    return "/"
 
 
 def secret_parameters(manifest: Mapping[str, Any], app: str, environment: str) -> list[str]:

@@ -31,6 +31,16 @@ def verb(**flags: str) -> Callable[[Callable[..., None]], Any]:
                 raise Exit(str(error), error.exit_code) from None
             except KeyboardInterrupt:
                 raise Exit("Interrupted; nothing was under way.", 130) from None
+            except BrokenPipeError:  # `invoke logs | head`
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            except Exception as error:  # a person gets a line; whoever mends it, the traceback
+                if os.environ.get("TASKS_TRACEBACK"):
+                    raise
+                raise Exit(
+                    f"{type(error).__name__}: {error}. This is a fault of these tasks: please report it "
+                    "with what TASKS_TRACEBACK=1 shows.",
+                    4,
+                ) from None
 
         return task(positional=[], help=flags)(run)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Protocol
 
 from scripts.errors import Refused
@@ -43,7 +43,8 @@ class Terminal:
     """The real one. rich is imported when something is shown, so that `invoke --list` stays quick."""
 
     def say(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)  # noqa: T201 - this is the place that prints
+        with suppress(BrokenPipeError):  # nobody listens any more: that must not stop a deploy
+            print(line, file=sys.stderr, flush=True)  # noqa: T201 - this is the place that prints
 
     def data(self, text: str) -> None:
         print(text, flush=True)  # noqa: T201 - this is the place that prints
@@ -58,7 +59,8 @@ class Terminal:
             table.add_column(column, overflow="fold")
         for row in rows:
             table.add_row(*(Text(cell) for cell in row))  # Text: a branch's name is no markup
-        Console().print(table)
+        # Piped, a line is as long as it is: what is cut cannot be copied.
+        Console(width=None if sys.stdout.isatty() else 240).print(table)
 
     def ask(self, question: str) -> bool:
         if not sys.stdin.isatty():

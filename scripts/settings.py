@@ -58,7 +58,10 @@ def seconds(text: str, name: str) -> float:
 def load(root: Path, environ: Mapping[str, str]) -> Settings:
     """Read and check the settings. Raises SettingsError (2) or, for a protected environment, Refused (3)."""
     file = root / ".env"
-    from_file = dotenv_values(file, interpolate=False) if file.is_file() else {}
+    try:
+        from_file = dotenv_values(file, interpolate=False) if file.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{file} cannot be read: {error}.") from error
 
     def value(name: str, default: str) -> str:
         return next(
@@ -161,7 +164,7 @@ def _workspace_application(root: Path) -> str:
     file = root / "copilot" / ".workspace"
     try:
         found = yaml.safe_load(file.read_text())
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise SettingsError(
             f"COPILOT_APP is not set and {file} cannot be read: {error}. "
             "Run this in the repository's folder, or set COPILOT_APP."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import signal
 from collections.abc import Mapping
@@ -11,8 +12,16 @@ from datetime import datetime
 from typing import Any
 
 import boto3
+import botocore.session
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
 
 from scripts.command import Variables
 from scripts.errors import Failed, SettingsError
@@ -51,7 +60,8 @@ class Stack:
 
     @property
     def changing(self) -> bool:
-        return self.status.endswith("_IN_PROGRESS")
+        """Whether CloudFormation is at work; a stack of nothing but a change set (in review) is not."""
+        return self.status.endswith("_IN_PROGRESS") and self.status != "REVIEW_IN_PROGRESS"
 
     @property
     def live(self) -> bool:
@@ -109,14 +119,24 @@ class Event:
 class Aws:
     """The few things we ask AWS ourselves; whatever changes something goes through Copilot."""
 
-    def __init__(self, env: Variables) -> None:
+    def __init__(self, env: Variables, region: str | None = None) -> None:
+        """Ask with the user's own credentials, unless `env` points elsewhere; in `region` where given."""
         self.env = env
+        self._region = region
 
     @functools.cached_property
     def _session(self) -> boto3.Session:
-        if not self.env:
-            return boto3.Session()
+        if "HTTPS_PROXY" not in self.env:
+            # Copilot's SDK reads AWS_REGION, boto3 does not.
+            region = self._region or os.environ.get("AWS_REGION")
+            return boto3.Session(profile_name=self.env.get("AWS_PROFILE"), region_name=region)
+        # No profile and no file of the user's has a say in the sandbox.
+        unset, nowhere = (None, None, None, None), (None, None, os.devnull, None)
+        own = botocore.session.Session(
+            {"profile": unset, "config_file": nowhere, "credentials_file": nowhere}
+        )
         return boto3.Session(
+            botocore_session=own,
             aws_access_key_id=self.env["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=self.env["AWS_SECRET_ACCESS_KEY"],
             region_name=self.env["AWS_REGION"],
@@ -126,12 +146,22 @@ class Aws:
     def _client(self, service: str) -> Any:
         retries: Any = {"mode": "standard", "max_attempts": 5}
         proxy = self.env.get("HTTPS_PROXY")
-        config = Config(retries=retries, proxies={"https": proxy} if proxy else None)
+        config = Config(
+            retries=retries,
+            proxies={"https": proxy} if proxy else None,
+            # Copilot knows no AWS_ENDPOINT_URL: we must not look at another place than it changes.
+            ignore_configured_endpoint_urls=True,
+        )
         return self._session.client(service, config=config, verify=self.env.get("AWS_CA_BUNDLE"))
 
     def _ask(self, service: str, operation: str, **arguments: Any) -> dict[str, Any]:
         try:
             answer: dict[str, Any] = getattr(self._client(service), operation)(**arguments)
+        except (NoCredentialsError, NoRegionError, PartialCredentialsError, ProfileNotFound) as error:
+            raise SettingsError(
+                f"Your AWS configuration cannot be used: {str(error).rstrip('.')}. Set AWS_PROFILE or the "
+                "credentials' variables, and AWS_REGION."
+            ) from error
         except (BotoCoreError, ClientError) as error:
             raise _Answered(service, operation, error) from error
         return answer
@@ -142,7 +172,14 @@ class Aws:
 
     @property
     def region(self) -> str:
-        return str(self._client("sts").meta.region_name)
+        """The region asked. Raises SettingsError where none is set."""
+        try:
+            region = self._session.region_name
+        except BotoCoreError as error:  # a profile that is not there
+            raise SettingsError(f"Your AWS configuration cannot be used: {error}.") from error
+        if not region:
+            raise SettingsError("No AWS region is set: set AWS_REGION, or a region in your profile.")
+        return str(region)
 
     def stack(self, name: str) -> Stack | None:
         """The stack of that name, or None where there is none."""
@@ -173,38 +210,48 @@ class Aws:
         return physical_id
 
     def events(self, stack: str, since: datetime) -> list[Event]:
-        """The stack's events from `since` on, oldest first; empty where the stack is gone."""
-        try:
-            found = self._ask("cloudformation", "describe_stack_events", StackName=stack)["StackEvents"]
-        except _Answered as error:
-            if error.says("does not exist"):
-                return []
-            raise
-        events = [
-            Event(
-                event["Timestamp"],
-                event["LogicalResourceId"],
-                event.get("ResourceStatus", ""),
-                event.get("ResourceStatusReason", ""),
-            )
-            for event in found
-            if event["Timestamp"] >= since
-        ]
-        return sorted(events, key=lambda event: event.at)
+        """The stack's events after `since`, oldest first; empty where the stack is gone."""
+        events: list[Event] = []
+        more: dict[str, str] = {}
+        while True:  # the newest come first
+            try:
+                found = self._ask("cloudformation", "describe_stack_events", StackName=stack, **more)
+            except _Answered as error:
+                if error.says("does not exist"):
+                    return []
+                raise
+            page = [
+                Event(
+                    event["Timestamp"],
+                    event["LogicalResourceId"],
+                    event.get("ResourceStatus", ""),
+                    event.get("ResourceStatusReason", ""),
+                )
+                for event in found["StackEvents"]
+            ]
+            newer = [event for event in page if event.at > since]
+            events += newer
+            if len(newer) < len(page) or not found.get("NextToken"):
+                return events[::-1]
+            more = {"NextToken": found["NextToken"]}
 
     def tasks(self, cluster: str, service: str) -> list[Task]:
         """The service's tasks that run, start or stopped within the last hour (ECS forgets older ones)."""
-        arns = [
-            arn
-            for status in ("RUNNING", "STOPPED")
-            for arn in self._ask(
-                "ecs", "list_tasks", cluster=cluster, serviceName=service, desiredStatus=status
-            )["taskArns"]
-        ]
-        if not arns:
-            return []
-        found = self._ask("ecs", "describe_tasks", cluster=cluster, tasks=arns)["tasks"]
-        return [_task(task) for task in found]
+        found: list[Task] = []
+        for status in ("RUNNING", "STOPPED"):
+            try:
+                # One page: 100, which is also what describe_tasks takes.
+                listed = self._ask(
+                    "ecs", "list_tasks", cluster=cluster, serviceName=service, desiredStatus=status
+                )["taskArns"]
+            except _Answered as error:
+                if error.says("NotFoundException"):  # the stack is being deleted
+                    return []
+                raise
+            if listed:
+                described = self._ask("ecs", "describe_tasks", cluster=cluster, tasks=listed)
+                found += [_task(task) for task in described["tasks"]]
+        return found
 
     def last_lines(self, group: str, stream: str, limit: int) -> list[str]:
         """The last lines of a log stream; empty where it does not exist."""
@@ -238,7 +285,7 @@ class _Answered(Failed):
     def __init__(self, service: str, operation: str, error: Exception) -> None:
         self._text = str(error)
         super().__init__(
-            f"AWS did not do {service}:{operation.replace('_', '-')}: {error} "
+            f"AWS did not do {service}:{operation.replace('_', '-')}: {str(error).rstrip('.')}. "
             "Check the credentials, the region and the rights of this role."
         )
 

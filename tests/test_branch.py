@@ -141,3 +141,37 @@ def test_a_commit_that_somebody_else_deployed_is_fetched(clone: Path) -> None:
 def test_a_deployed_commit_that_is_nowhere_is_one_clear_line(clone: Path) -> None:
     with pytest.raises(Failed, match="neither here nor on origin"):
         branch.at(SHELL, clone, "late", "0" * 40)
+
+
+def test_a_link_that_the_branch_has_in_the_deployments_files_place_is_not_followed(clone: Path) -> None:
+    victim = clone.parent / "victim"
+    victim.write_text("precious")
+    (clone / "deployment.json").symlink_to(victim)
+    git(clone, "add", "deployment.json")
+    git(clone, "commit", "--quiet", "-m", "a trap")
+    with branch.worktree(SHELL, clone, branch.find(SHELL, clone, "main")) as folder:
+        assert not (folder / "deployment.json").is_symlink()
+    assert victim.read_text() == "precious"
+
+
+def test_a_folder_in_the_deployments_files_place_is_one_clear_line(clone: Path) -> None:
+    (clone / "deployment.json").mkdir()
+    (clone / "deployment.json" / "x").write_text("x")
+    git(clone, "add", "deployment.json")
+    git(clone, "commit", "--quiet", "-m", "a folder")
+    with (
+        pytest.raises(Failed, match="cannot be named"),
+        branch.worktree(SHELL, clone, branch.find(SHELL, clone, "main")),
+    ):
+        pass
+
+
+def test_gits_variables_do_not_lead_to_another_repository(
+    clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_DIR", str(clone.parent / "origin" / ".git"))
+    with pytest.raises(UsageError):
+        branch.find(SHELL, clone, "nothing-like-it")
+    found = branch.find(SHELL, clone, "main").commit
+    monkeypatch.delenv("GIT_DIR")
+    assert found == git(clone, "rev-parse", "main")

@@ -53,9 +53,12 @@ def test_no_delete_can_be_built_for_any_other_environment(
         wrong.service_delete()
 
 
-def test_environment_names_are_read_from_copilots_json() -> None:
-    assert copilot.environment_names('{"environments": [{"name": "a"}, {"name": "b"}]}') == ("a", "b")
-    assert copilot.environment_names('{"environments": null}') == ()
+def test_environments_are_read_from_copilots_json() -> None:
+    listed = '{"environments": [{"name": "a", "region": "eu-west-1", "accountID": "1"}, {"name": "b"}]}'
+    assert [found.name for found in copilot.environments(listed)] == ["a", "b"]
+    assert copilot.environment(listed, "a") == copilot.Environment("a", "eu-west-1", "1")
+    assert copilot.environment(listed, "c") is None
+    assert copilot.environments('{"environments": null}') == ()
 
 
 def test_the_url_is_the_one_of_the_environment() -> None:
@@ -70,4 +73,4 @@ def test_the_url_is_the_one_of_the_environment() -> None:
 @pytest.mark.parametrize("answer", ["", "no json", "[]"])
 def test_an_answer_that_is_not_its_json_is_one_clear_line(answer: str) -> None:
     with pytest.raises(Failed, match="answered something else"):
-        copilot.environment_names(answer)
+        copilot.environments(answer)

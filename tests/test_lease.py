@@ -31,7 +31,9 @@ def test_a_week_that_changes_the_clock_keeps_the_hour_on_the_wall() -> None:
     assert expiry("sunday 18:00 Europe/London", before) == datetime(2026, 10, 25, 18, 0, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("ttl", ["", "someday 18:00", "friday 25:00", "friday 18:00 Mars/Base", "5 years"])
+@pytest.mark.parametrize(
+    "ttl", ["", "someday 18:00", "friday 25:00", "friday 18:00 Mars/Base", "5 years", "99999999w"]
+)
 def test_what_is_neither_says_what_to_write(ttl: str) -> None:
     with pytest.raises(SettingsError, match="DEPLOY_TTL"):
         expiry(ttl, SUNDAY)

@@ -23,7 +23,7 @@ def test_an_environment_without_its_block_is_refused() -> None:
     manifest.check_environment({"environments": {"test": {"cpu": 256}}}, "test", "here")
 
 
-@pytest.mark.parametrize("text", ["a: [", "- a list", "", "\x00"])
+@pytest.mark.parametrize("text", ["a: [", "- a list", "", "\x00", "a: 2024-13-45", "[" * 5000])
 def test_a_manifest_that_cannot_be_read_is_one_clear_line(tmp_path: Path, text: str) -> None:
     file = tmp_path / "manifest.yml"
     file.write_text(text)
@@ -31,25 +31,6 @@ def test_a_manifest_that_cannot_be_read_is_one_clear_line(tmp_path: Path, text: 
         manifest.read(file)
     with pytest.raises(SettingsError, match="cannot be read"):
         manifest.read(tmp_path / "missing.yml")
-
-
-@pytest.mark.parametrize(
-    ("found", "path"),
-    [
-        ({"environments": {"test": {}}}, "/"),
-        ({"http": {"healthcheck": "/base"}, "environments": {"test": {}}}, "/base"),
-        ({"http": {"healthcheck": {"path": "/base"}}, "environments": {"test": {}}}, "/base"),
-        (
-            {
-                "http": {"healthcheck": "/base"},
-                "environments": {"test": {"http": {"healthcheck": {"path": "/t"}}}},
-            },
-            "/t",
-        ),
-    ],
-)
-def test_the_health_path_is_the_environments_else_the_base_one(found: dict[str, object], path: str) -> None:
-    assert manifest.health_path(found, "test") == path
 
 
 def test_every_secret_of_this_repositorys_test_environment_carries_its_name() -> None:

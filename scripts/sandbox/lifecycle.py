@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from scripts.command import Variables
@@ -45,13 +46,19 @@ def command(bench: Bench, *, stop: bool, reset: bool, yes: bool) -> None:
     if reset:
         confirm(bench.report, f"Stop the sandbox and delete all it keeps in {state.folder}?", yes=yes)
     if stop or reset:
-        say(_stop(state))
+        stopped = _stop(state)
+        say(stopped if stop else stopped.removesuffix("; its databases are kept.").rstrip(".") + ".")
         if reset:
             postgres.remove(state.folder)
-            shutil.rmtree(state.folder, ignore_errors=True)
+            try:
+                shutil.rmtree(state.folder)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                raise Failed(f"{state.folder} could not be deleted whole: {error}.") from error
             say("Its databases, images and settings are deleted.")
         return
-    was = state.alive()
+    was = state.alive() and state.running() is not None
     enter(settings, say, start=True)
     say("The sandbox runs already." if was else "The sandbox runs.")
 
@@ -97,6 +104,9 @@ def _start(settings: Settings, state: State, say: Callable[[str], None]) -> Runn
         try:
             return _wait_until_ready(state, server, say)
         except BaseException:
+            server.terminate()  # it takes its worktree and its half-built image away
+            with suppress(subprocess.TimeoutExpired):
+                server.wait(timeout=15)
             server.kill()
             _end_processes(state)
             state.stopped()
@@ -151,7 +161,7 @@ def _stop(state: State) -> str:
             left = _end_processes(state)
             state.stopped()
             return f"The sandbox did not run{f'; {left} processes left by it were ended' if left else ''}."
-        if running:
+        if running and state.owns(running.pid):
             os.kill(running.pid, signal.SIGTERM)
             end = time.monotonic() + 30
             while state.alive() and time.monotonic() < end:

@@ -151,7 +151,7 @@ class Server:
             return
         self._redis = subprocess.Popen(
             [program, "--bind", self._redis_address, "--port", str(REDIS_PORT), "--save", "", "--dir", "/",
-             "--protected-mode", "no"],
+             "--protected-mode", "no", "--set-proc-title", "no"],  # a title overwrites our mark in its memory
             env={OWNER: str(self._state.folder)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -52,22 +53,30 @@ class State:
 
     @contextmanager
     def held(self) -> Iterator[bool]:
-        """Hold the server's lock; yields False where another process holds it."""
+        """Hold the server's lock; yields False where another process holds it, and not only looks."""
         self.create()
         with (self.folder / "server.lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
+            end = time.monotonic() + 1
+            while not _lock(file, fcntl.LOCK_EX):
+                if time.monotonic() > end:
+                    yield False
+                    return
+                time.sleep(0.02)
             yield True
 
     def alive(self) -> bool:
-        """Whether a server runs, ready or starting."""
+        """Whether a server runs, ready or starting. Those who only look do not disturb each other."""
         if not self.folder.is_dir():
             return False
-        with self.held() as got:
-            return not got
+        with (self.folder / "server.lock").open("a") as file:
+            return not _lock(file, fcntl.LOCK_SH)
+
+    def owns(self, pid: int) -> bool:
+        """Whether a process is of this sandbox."""
+        try:
+            return psutil.Process(pid).environ().get(OWNER) == str(self.folder)
+        except (psutil.Error, OSError):
+            return False
 
     def running(self) -> Running | None:
         """What a server left when it became ready; it is taken away by an orderly stop only."""
@@ -100,6 +109,14 @@ class State:
         while any(_lives(process) for process in found) and time.monotonic() < end:
             time.sleep(0.02)
         return len(found)
+
+
+def _lock(file: IO[str], how: int) -> bool:
+    try:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _lives(process: psutil.Process) -> bool:

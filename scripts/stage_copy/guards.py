@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, LiteralString
 
 import psycopg
 
@@ -54,9 +54,9 @@ _IDENTITY = """
 SELECT (SELECT system_identifier::text FROM pg_control_system()), d.oid::text, d.datname::text
 FROM pg_database d WHERE d.datname = %s
 """
-# For servers where an administrator has closed pg_control_system().
-_IDENTITY_WITHOUT_CONTROL = """
-SELECT pg_postmaster_start_time()::text || coalesce(inet_server_port(), 0)::text, d.oid::text, d.datname::text
+# Also where an administrator has closed pg_control_system() to one of the two; in no time zone's words.
+_IDENTITY_BY_START = """
+SELECT extract(epoch FROM pg_postmaster_start_time())::text, d.oid::text, d.datname::text
 FROM pg_database d WHERE d.datname = %s
 """
 
@@ -86,8 +86,12 @@ def require_ownership(target: Connection, name: str) -> None:
 
 def require_two_databases(source: Connection, source_name: str, target: Connection, target_name: str) -> None:
     """The target is not the source, by whatever names and addresses the two are reached."""
-    theirs = _identity(source, source_name)
-    if theirs is not None and theirs == _identity(target, target_name):
+    # A replica of the target has the target's system identifier and a start of its own; either is enough.
+    if any(
+        (theirs := _identity(query, source, source_name)) is not None
+        and theirs == _identity(query, target, target_name)
+        for query in (_IDENTITY, _IDENTITY_BY_START)
+    ):
         raise Refused(
             f'the target is the source: both are database "{target_name}" of the same server, and copying '
             "would destroy it: correct DATABASE_URL or STAGE_DATABASE_URL"
@@ -124,8 +128,8 @@ def listed(reasons: list[str]) -> str:
     return ", ".join(reasons[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def _identity(connection: Connection, name: str) -> tuple[str, ...] | None:
+def _identity(query: LiteralString, connection: Connection, name: str) -> tuple[str, ...] | None:
     try:
-        return connection.execute(_IDENTITY, [name]).fetchone()
+        return connection.execute(query, [name]).fetchone()
     except psycopg.errors.InsufficientPrivilege:
-        return connection.execute(_IDENTITY_WITHOUT_CONTROL, [name]).fetchone()
+        return None

@@ -75,7 +75,8 @@ def _redis(reference: str, directory: Path, host: str | None) -> PublicImage:
     server_script = (
         f'case "${{1-}}" in -v|--version|-h|--help) exec {shlex.quote(str(server))} "$1" ;; esac\n'
         f'exec {shlex.quote(str(server))} "$@" --bind {bind} --protected-mode no --daemonize no '
-        f"--save '' --appendonly no"
+        # A process title would overwrite the mark by which leftovers are found.
+        "--save '' --appendonly no --set-proc-title no"
     )
     client = shlex.join([sys.executable, "-I", "-S", str(Path(__file__).with_name("redis_cli.py"))])
     for brand in ("redis", "valkey"):
