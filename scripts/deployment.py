@@ -433,7 +433,7 @@ class Watcher:
                     self.unfinished = self._last_lines(service, task) or self.unfinished
 
     def _watch(self) -> None:
-        pause = 0.4 if self.bench.settings.target == "sandbox" else 5.0
+        pause = 0.2 if self.bench.settings.target == "sandbox" else 5.0
         told = ""
         while not self._over.wait(pause):
             try:
