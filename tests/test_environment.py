@@ -9,7 +9,7 @@ from scripts import environment
 from scripts.command import Result
 from scripts.copilot import VERSION, Copilot
 from scripts.environment import Bench, Place
-from scripts.errors import Failed, Held, Refused, SettingsError
+from scripts.errors import Failed, Held, Refused, SettingsError, UsageError
 from scripts.report import confirm
 from scripts.settings import Settings
 from scripts.stack import Aws, Stack
@@ -117,3 +117,43 @@ def test_no_answer_means_no() -> None:
     confirm(report, "Delete it?", yes=True)
     assert report.asked == ["Delete it?"]
     confirm(FakeReport(answer=True), "Delete it?", yes=False)
+
+
+def on_aws(settings: Settings, monkeypatch: pytest.MonkeyPatch, account: str) -> Bench:
+    """A run on AWS with credentials of that account, where Copilot has `test` in account 222."""
+    monkeypatch.setattr(Aws, "account", lambda _: account)
+    listed = '{"environments": [{"name": "test", "region": "eu-west-1", "accountID": "222"}]}'
+    return bench(replace(settings, target="aws"), {"env ls": Result(0, listed)})
+
+
+def test_credentials_of_another_account_than_the_environments_are_refused(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SettingsError, match="account 111.*account 222"):
+        environment.enter(on_aws(settings, monkeypatch, "111"))
+
+
+def test_aws_is_asked_in_the_region_where_copilot_has_the_environment(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_REGION", "us-west-2")
+    found = environment.enter(on_aws(settings, monkeypatch, "222"), profile="")
+    assert found
+    assert found.aws.region == "eu-west-1"
+    assert found.variables == {}
+
+
+def test_a_profile_that_is_not_there_is_a_settings_error(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = bench(replace(settings, target="aws"), {"env ls": Result(0, '{"environments": []}')})
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+    with pytest.raises(SettingsError, match="nope"):
+        environment.enter(here, profile="nope")
+
+
+def test_logs_want_a_sensible_number_of_lines(settings: Settings) -> None:
+    for limit in ("abc", "0", "-5", "100000"):
+        with pytest.raises(UsageError, match="--limit"):
+            environment.logs(bench(settings, {}), container="", limit=limit, follow=False)
