@@ -129,7 +129,7 @@ def on_aws(settings: Settings, monkeypatch: pytest.MonkeyPatch, account: str) ->
 def test_credentials_of_another_account_than_the_environments_are_refused(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(SettingsError, match="account 111.*account 222"):
+    with pytest.raises(SettingsError, match=r"account 111.*account 222"):
         environment.enter(on_aws(settings, monkeypatch, "111"))
 
 
