@@ -32,6 +32,7 @@ LAST_LINES = 30
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 # What a terminal is told with escapes: colours, and lines drawn anew.
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+COMPLETE = ("CREATE_COMPLETE", "UPDATE_COMPLETE")
 REACH_SECONDS = 60  # after which an address that does not answer from here is taken for closed to us
 
 
@@ -155,7 +156,7 @@ class _Deploy:
         return served
 
     def _signal_due(self, watcher: Watcher, stop: Stop) -> signal.Signals | None:
-        if stop.timed_out and not watcher.unfinished:
+        if stop.timed_out and not watcher.remembered:
             watcher.remember_unfinished()
         return watcher.signal_due() or stop.signal_due()
 
@@ -232,7 +233,7 @@ class _Deploy:
         settings = self.bench.settings
         if stop.asked():
             settled = self._settle()
-            live = settled is not None and settled.live and settled.tags.get("commit") == self.branch.commit
+            live = settled is not None and settled.status in COMPLETE and watcher.carried_by(settled)
             became = "had gone through already and is live" if live else "has been rolled back"
             if stop.interrupted:
                 raise Interrupted(f"Interrupted; the deploy of {self.branch.name} {became}.")
@@ -246,9 +247,9 @@ class _Deploy:
         ):
             environment.require_settled(stack)
             raise Held("Another deploy or teardown came first. `invoke status` shows what is live.")
-        complete = stack and stack.status in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}
+        complete = stack and stack.status in COMPLETE
         ended = result.ok or result.returncode == -signal.SIGTERM  # Watcher.signal_due
-        if not ended or not complete or not stack or stack.tags.get("commit") != self.branch.commit:
+        if not ended or not complete or not stack or not watcher.carried_by(stack):
             status = stack.status if stack else "gone"
             raise Failed(
                 f"{self.branch.name} at {self.branch.commit[:12]} was not deployed; the stack "
@@ -352,6 +353,7 @@ class Watcher:
     failed: dict[str, tuple[Task, list[str]]] = field(default_factory=dict)
     told: dict[tuple[str, str], str] = field(default_factory=dict)
     unfinished: list[str] = field(default_factory=list)
+    remembered: bool = False
     events: list[Event] = field(default_factory=list)
     _since: datetime = LONG_AGO  # AWS's clock, not this machine's
     _changed_at: datetime | None = None
@@ -426,6 +428,7 @@ class Watcher:
 
     def remember_unfinished(self) -> None:
         """Keep the service's last lines before a roll-back deletes them."""
+        self.remembered = True
         service = self.bench.settings.service
         with suppress(UserError):
             for task in self._tasks():
@@ -444,12 +447,15 @@ class Watcher:
                     told = str(error)
                     self.bench.report.say(f"(Could not look at the deploy just now: {error})")
 
+    def carried_by(self, stack: Stack) -> bool:
+        """Whether the stack has this deploy's tags, its time among them."""
+        return all(stack.tags.get(name) == tag_text(tag) for name, tag in self.tags.items())
+
     def _look(self) -> None:
         settings = self.bench.settings
         stack = self.aws.stack(settings.stack_name)
         # A stack that is being deleted to be made anew, or that somebody else changes, has other tags.
-        carries = stack and all(stack.tags.get(name) == tag_text(tag) for name, tag in self.tags.items())
-        if stack and carries and (stack.changing or stack.changed_at != self._changed_at):
+        if stack and self.carried_by(stack) and (stack.changing or stack.changed_at != self._changed_at):
             self._ours = True
         settled = self._ours and stack and not stack.status.endswith("_IN_PROGRESS")
         self._looks_settled = self._looks_settled + 1 if settled else 0
