@@ -438,7 +438,8 @@ class Watcher:
     def _watch(self) -> None:
         pause = 0.2 if self.bench.settings.target == "sandbox" else 5.0
         told = ""
-        while not self._over.wait(pause):
+        # Between the two looks that tell that it has settled, the sandbox needs no pause.
+        while not self._over.wait(0.02 if self._looks_settled and pause < 1 else pause):
             try:
                 self._look()
                 told = ""

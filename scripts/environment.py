@@ -204,9 +204,11 @@ def describe(bench: Bench, place: Place, stack: Stack) -> Deployment:
     settings = bench.settings
     tags = stack.tags
     name = tags.get("branch")
-    # The startup sidecar copies at the start of every task, so the data is as old as the task.
-    started = max((task.started_at for task in running(place, stack) if task.started_at), default=None)
-    shown = bench.shell.run(place.copilot.service_show())
+    with ThreadPoolExecutor(1) as pool:  # Copilot and our own questions take as long as one of them
+        showing = pool.submit(bench.shell.run, place.copilot.service_show())
+        # The startup sidecar copies at the start of every task, so the data is as old as the task.
+        started = max((task.started_at for task in running(place, stack) if task.started_at), default=None)
+        shown = showing.result()
     return Deployment(
         branch=name,
         commit=tags.get("commit"),
