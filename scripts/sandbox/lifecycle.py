@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from scripts.command import Variables
 from scripts.errors import Failed, UsageError
 from scripts.report import confirm
-from scripts.sandbox import postgres
 from scripts.sandbox.state import OWNER, Running, State
 
 if TYPE_CHECKING:
@@ -49,6 +48,8 @@ def command(bench: Bench, *, stop: bool, reset: bool, yes: bool) -> None:
         stopped = _stop(state)
         say(stopped if stop else stopped.removesuffix("; its databases are kept.").rstrip(".") + ".")
         if reset:
+            from scripts.sandbox import postgres  # noqa: PLC0415 - see _end_processes
+
             postgres.remove(state.folder)
             try:
                 shutil.rmtree(state.folder)
@@ -127,6 +128,8 @@ def _clean_up_after_death(state: State, say: Callable[[str], None]) -> None:
 
 def _end_processes(state: State) -> int:
     """End what a server left, and say how many processes it were; none where it stopped in good order."""
+    from scripts.sandbox import postgres  # noqa: PLC0415 - psycopg takes time that a deploy need not spend
+
     server = postgres.PostgresServer(state.folder)
     postmaster = int(server.running())
     server.stop()  # its data is kept in order, and its children do not carry our mark
