@@ -26,6 +26,7 @@ from scripts.settings import Settings
 if TYPE_CHECKING:
     from scripts.stack import Aws, Stack, Task
 
+IN_SANDBOX = "Target: sandbox, the AWS embedded on this machine; nothing leaves it."
 REMAINS = "the environment's network and cluster, the databases, the image repository and its images"
 
 
@@ -70,7 +71,7 @@ class Place:
 def announce(bench: Bench) -> None:
     """The first line of every run: where its commands go."""
     if bench.settings.target == "sandbox":
-        bench.report.say("Target: sandbox, the AWS embedded on this machine; nothing leaves it.")
+        bench.report.say(IN_SANDBOX)
     else:
         bench.report.say("Target: aws, the account of your AWS credentials.")
 
@@ -115,7 +116,7 @@ def child_environment(bench: Bench, *, start: bool) -> Variables | None:
 
 def sandbox(bench: Bench, *, stop: bool, reset: bool, yes: bool) -> None:
     """Start the sandbox or say that it runs, stop it, wipe it."""
-    bench.report.say("Target: sandbox, the AWS embedded on this machine; nothing leaves it.")
+    bench.report.say(IN_SANDBOX)
     _lifecycle().command(bench, stop=stop, reset=reset, yes=yes)
 
 

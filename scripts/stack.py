@@ -143,7 +143,8 @@ class Aws:
         )
 
     @functools.cache  # noqa: B019 - one Aws lives as long as the command
-    def _client(self, service: str) -> Any:
+    def client(self, service: str) -> Any:
+        """Make boto3's client of a service, once."""
         retries: Any = {"mode": "standard", "max_attempts": 5}
         proxy = self.env.get("HTTPS_PROXY")
         config = Config(
@@ -156,7 +157,7 @@ class Aws:
 
     def _ask(self, service: str, operation: str, **arguments: Any) -> dict[str, Any]:
         try:
-            answer: dict[str, Any] = getattr(self._client(service), operation)(**arguments)
+            answer: dict[str, Any] = getattr(self.client(service), operation)(**arguments)
         except (NoCredentialsError, NoRegionError, PartialCredentialsError, ProfileNotFound) as error:
             raise SettingsError(
                 f"Your AWS configuration cannot be used: {str(error).rstrip('.')}. Set AWS_PROFILE or the "

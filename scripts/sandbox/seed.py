@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import boto3
-import botocore.session
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from scripts.command import Command, Shell, output_of
+from scripts.stack import Aws
 
 _SERVICE_TYPE = "Load Balanced Web Service"
 
@@ -111,24 +107,9 @@ class _Clients:
     """The embedded AWS by boto3, without a look at the user's own AWS settings."""
 
     def __init__(self, aws: Mapping[str, str]) -> None:
-        # No variable and no file of the user's names a profile for it.
-        unset = (None, None, None, None)
-        nowhere = (None, None, os.devnull, None)
-        own = botocore.session.Session(
-            {"profile": unset, "config_file": nowhere, "credentials_file": nowhere}
-        )
-        session = boto3.Session(
-            botocore_session=own,
-            aws_access_key_id=aws["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=aws["AWS_SECRET_ACCESS_KEY"],
-            region_name=aws["AWS_REGION"],
-        )
-        settings: dict[str, Any] = {
-            "config": Config(proxies={"https": aws["HTTPS_PROXY"]}, ignore_configured_endpoint_urls=True),
-            "verify": aws["AWS_CA_BUNDLE"],
-        }
-        self._ssm = session.client("ssm", **settings)
-        self._cloudformation = session.client("cloudformation", **settings)
+        here = Aws(aws)
+        self._ssm = here.client("ssm")
+        self._cloudformation = here.client("cloudformation")
 
     def names(self, root: str) -> set[str]:
         """Return the parameters under `root`, without it, and the application's own name."""
