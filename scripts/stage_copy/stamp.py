@@ -1,4 +1,4 @@
-"""When a database was copied, from where, and how much: written by the copy, read by whoever shows it.
+"""When a database was copied, from where, for which release: written by the copy, read by whoever shows it.
 
 The stamp is the database's own comment: it changes no schema, so no migration and no model can meet it, it
 goes when the database goes, and any role can read it.
@@ -7,9 +7,12 @@ goes when the database goes, and any role can read it.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from psycopg import sql
+
+from .database import Connection
 
 
 class Cursor(Protocol):
@@ -19,20 +22,32 @@ class Cursor(Protocol):
     def fetchone(self) -> Any: ...
 
 
-def statement(database: str, *, copied_at: str, source: str, rows: int) -> sql.Composed:
-    """The SQL that stamps `database`; `copied_at` is ISO 8601 in UTC, `source` the source database's name."""
-    text = json.dumps({"copied_at": copied_at, "source": source, "rows": rows})
-    return sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(database), sql.Literal(text))
+def write(server: Connection, name: str, stamp: Mapping[str, Any]) -> None:
+    """Stamp `name`: `copied_at` (ISO 8601, UTC), `source`, `rows`, `tables`, `release`, `unlogged`."""
+    server.execute(
+        sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(json.dumps(stamp)))
+    )
+
+
+def of(server: Connection, name: str) -> dict[str, Any] | None:
+    """The stamp of database `name`, which need not be the connected one; None where it has none."""
+    row = server.execute(
+        "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s", [name]
+    ).fetchone()
+    return _parsed(row)
 
 
 def read(cursor: Cursor) -> dict[str, Any] | None:
-    """The stamp of the database that `cursor` is connected to, or None: `{"copied_at", "source", "rows"}`."""
+    """The stamp of the database that `cursor` is connected to, or None."""
     cursor.execute(
         "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"
     )
-    row = cursor.fetchone()
+    return _parsed(cursor.fetchone())
+
+
+def _parsed(row: Any) -> dict[str, Any] | None:
     try:
         found = json.loads(row[0])
-    except (TypeError, ValueError):  # no comment, or one that somebody wrote by hand
+    except (TypeError, ValueError):  # no database, no comment, or one that somebody wrote by hand
         return None
     return found if isinstance(found, dict) and "copied_at" in found else None

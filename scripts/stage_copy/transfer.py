@@ -1,269 +1,220 @@
-"""Moves staging's data: one consistent pg_dump into a new database, which then takes the target's place.
+"""One copy of staging into a throw-away database, from the lock to the swap.
 
-The target serves until the new database is complete: what fails before leaves it as it was. The two are
-exchanged by renames in one transaction, while connections to the target are shut out for a moment.
+The target serves until the new database beside it is complete: what fails before leaves it as it was.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
-import re
-import shutil
-import subprocess
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
-from psycopg import sql
 
-from . import stamp
+from . import engine, golden, stamp, swap
 from .database import Connection, Database, reason
-from .marks import beside
+from .golden import GoldenCopy
+from .marks import COPYING, REPLACED, beside
 from .problems import Failed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from .model import Moved, Progress
+    from .options import Options
 
-# What a throw-away copy neither needs nor may have: rights of roles that do not exist there, and
-# subscriptions that would start to pull from production.
-_DUMP_OPTIONS = (
-    "--no-owner",
-    "--no-privileges",
-    "--no-tablespaces",
-    "--no-security-labels",
-    "--no-publications",
-    "--no-subscriptions",
-    "--lock-wait-timeout=60s",
-)
-_CHUNK = 1 << 16  # bytes; what a pipe holds
-_HEADER_LINES = 40  # a dump sets its session within its first lines
-_TERMINATION = 5000  # milliseconds that a session may take to end
-_KNOWS_TRANSACTION_TIMEOUT = 170000  # the first server that has the setting
-_LEAVES_EXTENSIONS = 17  # the first pg_dump with --exclude-extension
-_PROGRESS = 5.0  # seconds between two lines
-
-Say = Callable[[str], None]
+Release = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What was copied; `copied_at` is ISO 8601 in UTC, `seconds` the whole copy's duration."""
+    """What became of the target: `how` is "copied", "cloned" (of the golden copy), "spare" or "kept"."""
 
     source: str
     target: str
-    copied_at: str
+    how: str
+    copied_at: str  # ISO 8601 in UTC: the moment of staging that the data show
     tables: int
     rows: int
+    bytes: int  # of rows that crossed the wire for it
     seconds: float
-
-
-def client_version() -> int:
-    """The major version of pg_dump. Raises Failed when pg_dump or psql is not installed."""
-    for tool in ("pg_dump", "psql"):
-        if shutil.which(tool) is None:
-            raise Failed(
-                f"{tool} is not on PATH: install the Postgres client (postgresql-client) in the image"
-            )
-    said = subprocess.run(
-        ["pg_dump", "--version"],  # noqa: S607  the user's PATH says which client is theirs
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout
-    if (found := re.search(r"\d+", said)) is None:
-        raise Failed(f"pg_dump --version says no version but {said.strip()!r}: repair the Postgres client")
-    return int(found[0])
-
-
-def copy(
-    source: Database, source_connection: Connection, target: Database, server: Connection, say: Say
-) -> Receipt:
-    """Copy `source` to `target` through `server`, a connection to another database of the target's server.
-
-    Raises Failed; the target is then as it was.
-    """
-    began = time.monotonic()
-    incoming, replaced = beside(target.name)
-    _wait_for_turn(server, target.name, say)
-    try:
-        _open_again(server, target.name)
-        _drop(server, incoming, replaced)
-        server.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {}").format(
-                sql.Identifier(incoming),
-                sql.Literal(source_connection.info.parameter_status("server_encoding")),
-            )
-        )
-    except psycopg.Error as error:
-        raise Failed(f'cannot create database "{incoming}" beside the target: {reason(error)}') from None
-    try:
-        excluded = _extensions_to_leave(source_connection, server)
-        for name in excluded:
-            say(f'extension "{name}" stays behind: the role of the target may not create it')
-        size = _one(source_connection.execute("SELECT pg_size_pretty(pg_database_size(current_database()))"))
-        copied_at = datetime.now(UTC).isoformat(timespec="seconds")
-        say(f'copying "{source.name}" ({size} with its indexes) to "{target.name}"')
-        tables, rows = _pipe(source, target.named(incoming), excluded, server.info.server_version, say)
-        server.execute(stamp.statement(incoming, copied_at=copied_at, source=source.name, rows=rows))
-        _exchange(server, target.name, incoming, replaced)
-    except psycopg.Error as error:
-        raise Failed(f'the copy could not take the place of "{target.name}": {reason(error)}') from None
-    finally:
-        with contextlib.suppress(psycopg.Error):  # a server that is gone: the next run drops them
-            _drop(server, incoming, replaced)
-    return Receipt(source.name, target.name, copied_at, tables, rows, round(time.monotonic() - began, 2))
-
-
-def _wait_for_turn(server: Connection, name: str, say: Say) -> None:
-    """One copy into a database at a time; the lock goes when `server` is closed."""
-    key = [f"stage_copy {name}"]
-    if not _one(server.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", key)):
-        say(f'another copy into "{name}" is running: waiting for it')
-        server.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", key)
-
-
-def _open_again(server: Connection, name: str) -> None:
-    """Let connections in again, should a copy have been killed while it kept them out."""
-    if server.execute("SELECT 1 FROM pg_database WHERE datname = %s AND NOT datallowconn", [name]).fetchone():
-        server.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(name)))
-
-
-def _drop(server: Connection, *names: str) -> None:
-    for name in names:
-        server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-def _extensions_to_leave(source: Connection, server: Connection) -> list[str]:
-    """The source's extensions that the target lacks or that want a superuser (pg_stat_statements, say)."""
-    if client_version() < _LEAVES_EXTENSIONS:
-        return []  # the restore fails at such an extension, and says so
-    wanted = {name for (name,) in source.execute("SELECT extname::text FROM pg_extension").fetchall()}
-    allowed = server.execute(
-        """SELECT DISTINCT name::text FROM pg_available_extension_versions
-           WHERE trusted OR NOT superuser OR EXISTS (SELECT FROM pg_roles WHERE pg_has_role(oid, 'MEMBER')
-                                                     AND (rolname = 'rds_superuser' OR rolsuper))"""
-    ).fetchall()
-    return sorted(wanted - {name for (name,) in allowed} - {"plpgsql"})
-
-
-def _pipe(
-    source: Database, target: Database, excluded: list[str], target_version: int, say: Say
-) -> tuple[int, int]:
-    """Run `pg_dump | psql`; raises Failed unless both succeeded.
-
-    psql alone proves nothing: it takes the end of a dump that broke off for the proper one and commits.
-    Returns the numbers of tables and rows, from psql's "COPY n".
-    """
-    dump_argv = ["pg_dump", *_DUMP_OPTIONS, *(f"--exclude-extension={name}" for name in excluded)]
-    progress = _Progress(say)
-    load_argv = ["psql", "--no-psqlrc", "--single-transaction", "--set=ON_ERROR_STOP=1"]
-    with (
-        tempfile.TemporaryFile() as tags,
-        tempfile.TemporaryFile() as dump_errors,
-        tempfile.TemporaryFile() as load_errors,
-        _process(dump_argv, source, stdout=subprocess.PIPE, stderr=dump_errors) as dump,
-        _process(load_argv, target, stdin=subprocess.PIPE, stdout=tags, stderr=load_errors) as load,
-    ):
-        assert dump.stdout and load.stdin  # noqa: S101, PT018  both are pipes: for the type checker
-        complete = True
-        try:
-            for piece in _without_unknown_settings(dump.stdout, target_version):
-                load.stdin.write(piece)
-                progress.add(len(piece))
-            complete = dump.wait() == 0
-            load.stdin.close()
-        except BrokenPipeError:  # psql stopped at an error
-            dump.kill()
-        load.wait()
-        if not complete:
-            raise Failed(f"pg_dump of the source failed: {_why(dump_errors)}")
-        if load.returncode != 0:
-            raise Failed(f"psql could not restore the dump: {_why(load_errors)}")
-        tags.seek(0)
-        counts = [int(line.split()[1]) for line in tags if line.startswith(b"COPY ")]
-        return len(counts), sum(counts)
-
-
-@contextlib.contextmanager
-def _process(argv: list[str], database: Database, **files: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a client of `database`; it never outlives the block."""
-    process = subprocess.Popen(argv, env=database.environment(), **files)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        for stream in (process.stdin, process.stdout):
-            if stream:
-                with contextlib.suppress(BrokenPipeError):
-                    stream.close()
-
-
-def _without_unknown_settings(dump: IO[bytes], target_version: int) -> Iterator[bytes]:
-    """The dump, less the setting that pg_dump 17 and newer writes and older servers refuse.
-
-    Lines near the top are looked at, the rest goes through in pieces as they come.
-    """
-    for line in itertools.islice(dump, _HEADER_LINES):
-        if not (target_version < _KNOWS_TRANSACTION_TIMEOUT and line.startswith(b"SET transaction_timeout")):
-            yield line
-    while piece := dump.read1(_CHUNK):  # type: ignore[attr-defined]  # a pipe's reader is buffered
-        yield piece
-
-
-def _exchange(server: Connection, name: str, incoming: str, replaced: str) -> None:
-    """Let `incoming` take the place of `name`, if that exists, and its sessions end."""
-    if not server.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
-        _rename(server, incoming, name)
-        return
-    server.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(name)))
-    try:
-        server.execute(
-            """SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity
-               WHERE datname = %s AND pg_has_role(usesysid, 'USAGE')""",
-            [_TERMINATION, name],
-        )
-        with server.transaction():
-            _rename(server, name, replaced)
-            _rename(server, incoming, name)
-    finally:
-        _open_again(server, name)  # the old one, should something have failed; the new one was never closed
-
-
-def _rename(server: Connection, old: str, new: str) -> None:
-    server.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new)))
-
-
-def _one(cursor: psycopg.Cursor[tuple[Any, ...]]) -> Any:
-    row = cursor.fetchone()
-    return row[0] if row else None
-
-
-def _why(errors: IO[bytes]) -> str:
-    """The first error that a tool of Postgres's reported, else the last thing it said."""
-    errors.seek(0)
-    lines = [line.strip() for line in errors.read().decode(errors="replace").splitlines() if line.strip()]
-    errors_only = [line for line in lines if re.search(r"\b(ERROR|FATAL|error):", line)]
-    line = (errors_only or lines[-1:] or ["it said nothing"])[0]
-    return re.sub(r"^(psql:\S* |pg_dump: )?(ERROR|FATAL|error):\s*", "", line)
+    phases: Mapping[str, float]  # seconds
+    release: Release | None
 
 
 @dataclass
-class _Progress:
-    """Says now and then how much has arrived."""
+class Copy:
+    """`server` is a connection to another database of the target's server, `maintenance`."""
 
-    say: Say
-    arrived: int = 0  # bytes
-    said: float = field(default_factory=time.monotonic)
+    source: Database
+    target: Database
+    maintenance: Database
+    server: Connection
+    options: Options
+    release: Release | None
+    progress: Progress
+    fill: Callable[[Database, Database, Options, Progress], Moved] = engine.fill
+    _phases: dict[str, float] = field(default_factory=dict)
+    _began: float = field(default_factory=time.monotonic)
 
-    def add(self, size: int) -> None:
-        self.arrived += size
-        now = time.monotonic()
-        if now - self.said >= _PROGRESS:
-            self.said = now
-            self.say(f"{self.arrived // 2**20} MB of SQL copied")
+    def run(
+        self, guard: Callable[[], contextlib.AbstractContextManager[Connection]], *, fresh: bool
+    ) -> Receipt:
+        """Give the target staging's data, unless it has them for this release already.
+
+        `guard` opens the connection to staging and refuses where it must; it is not called where the data
+        stay. Raises Refused or Failed; the target is then as it was.
+        """
+        name = self.target.name
+        try:
+            with swap.locked(self.server, name, self._say_waiting):
+                incoming, replaced = beside(name)
+                swap.drop(self.server, incoming, replaced)
+                swap.open_again(self.server, name)
+                if not fresh and (kept := self._kept()):
+                    return self._receipt("kept", kept, 0)
+                with guard() as staging:
+                    made = GoldenCopy.of(self.source, self.server, self.options)
+                    try:
+                        if made is None:
+                            how, new, size = "copied", *self._copy(staging, incoming, replaced)
+                            self._put_in_place(new, incoming, replaced)
+                        else:
+                            how, new, size = self._clone(made, staging, incoming, replaced, fresh=fresh)
+                    finally:
+                        with contextlib.suppress(
+                            psycopg.Error
+                        ):  # a server that is gone: the next run drops it
+                            swap.drop(self.server, incoming)
+                self._phase("until the target serves")
+                receipt = self._receipt(how, new, size)
+                self._clear_up(made, replaced)
+                self._phase("clearing up")
+                return receipt
+        except psycopg.Error as error:
+            raise Failed(f'the copy could not take the place of "{name}": {reason(error)}') from None
+
+    def would(self, *, fresh: bool) -> str:
+        """What a run would do now, in one sentence; changes nothing."""
+        kept = None if fresh else self._kept()
+        made = GoldenCopy.of(self.source, self.server, self.options)
+        if kept:
+            return f"The target keeps its data of {kept['copied_at']}: they were copied for this release."
+        if made is None:
+            return f'Staging is copied into "{self.target.name}".'
+        age = made.age(self.server)
+        if fresh or age is None or age > made.max_age:
+            return f'Staging is copied into the golden copy, and "{self.target.name}" cloned from that.'
+        way = "takes the spare clone" if made.spare_is_ready(self.server) else "is cloned"
+        return f'"{self.target.name}" {way} of the golden copy, which is {age / 3600:.1f} hours old.'
+
+    def _kept(self) -> dict[str, Any] | None:
+        """The target's stamp, where its data are to stay."""
+        found = stamp.of(self.server, self.target.name)
+        if not found or not self.release or found.get("release") != dict(self.release):
+            return None
+        if found.get("unlogged"):
+            with closing(self.target.connect()) as target:
+                if golden.is_empty_after_a_crash(target):
+                    self.progress.say("the server was not shut down properly and lost the unlogged tables")
+                    return None
+        return found
+
+    def _copy(self, staging: Connection, into: str, replaced: str) -> tuple[dict[str, Any], int]:
+        """Fill a new database `into`; its stamp, and the bytes that were moved."""
+        swap.drop(self.server, into, replaced)
+        try:
+            swap.create(self.server, into, staging, self.progress.say)
+        except psycopg.Error as error:
+            raise Failed(f'cannot create database "{into}" beside the target: {reason(error)}') from None
+        moved = self.fill(self.source, self.target.named(into), self.options, self.progress)
+        self._phases.update(moved.seconds)
+        new = {
+            "copied_at": moved.copied_at,
+            "source": self.source.name,
+            "tables": len(moved.rows),
+            "rows": sum(moved.rows.values()),
+            "unlogged": self.options.unlogged,
+        }
+        return new, moved.bytes
+
+    def _put_in_place(self, new: Mapping[str, Any], incoming: str, replaced: str) -> None:
+        stamp.write(self.server, incoming, {**new, "release": dict(self.release) if self.release else None})
+        swap.exchange(self.server, self.maintenance, self.target.name, incoming, replaced)
+
+    def _clone(
+        self, made: GoldenCopy, staging: Connection, incoming: str, replaced: str, *, fresh: bool
+    ) -> tuple[str, dict[str, Any], int]:
+        made.require_ours(self.server)
+        with swap.locked(self.server, made.name, self._say_waiting):
+            age, size = made.age(self.server), 0
+            if fresh or age is None or age > made.max_age:
+                size = self._refresh(made, staging)
+            how = self._take(made, incoming)
+            if self.options.unlogged:
+                with closing(self.target.named(incoming).connect()) as clone:
+                    lost = golden.is_empty_after_a_crash(clone)
+                if lost:
+                    self.progress.say(
+                        "the server was not shut down properly and lost the golden copy's tables"
+                    )
+                    swap.drop(self.server, incoming)
+                    size = self._refresh(made, staging)
+                    how = self._take(made, incoming)
+            new = stamp.of(self.server, made.name)
+            assert new  # noqa: S101  it was just made or found
+        self._put_in_place(new, incoming, replaced)
+        return how, new, size
+
+    def _take(self, made: GoldenCopy, incoming: str) -> str:
+        """Let the spare, or else a new clone, be `incoming`."""
+        if made.spare_is_ready(self.server):
+            swap.rename(self.server, made.spare, incoming)
+            swap.allow(self.server, incoming, connections=True)
+            return "spare"
+        self.progress.phase("clone")
+        swap.clone(self.server, incoming, made.name)
+        return "cloned"
+
+    def _refresh(self, made: GoldenCopy, staging: Connection) -> int:
+        """Copy staging into the golden copy; the bytes that were moved."""
+        incoming, replaced = made.name + COPYING, made.name + REPLACED
+        new, size = self._copy(staging, incoming, replaced)
+        swap.allow(self.server, incoming, connections=False)
+        stamp.write(self.server, incoming, new)
+        swap.exchange(self.server, self.maintenance, made.name, incoming, replaced)
+        swap.drop(self.server, replaced, made.spare)
+        return size
+
+    def _clear_up(self, made: GoldenCopy | None, replaced: str) -> None:
+        """What can wait until the target serves; where it fails, the next run does it."""
+        try:
+            swap.drop(self.server, replaced)
+            if made:
+                with swap.locked(self.server, made.name, self._say_waiting):
+                    if made.wants_spare:
+                        made.make_spare(self.server)
+                    made.drop_others(self.server, self.progress.say)
+        except psycopg.Error as error:
+            self.progress.say(f"the target serves, but not all could be cleared up: {reason(error)}")
+
+    def _phase(self, name: str) -> None:
+        self._phases[name] = time.monotonic() - self._began
+
+    def _receipt(self, how: str, new: Mapping[str, Any], size: int) -> Receipt:
+        return Receipt(
+            source=str(new["source"]),
+            target=self.target.name,
+            how=how,
+            copied_at=str(new["copied_at"]),
+            tables=int(new["tables"]),
+            rows=int(new["rows"]),
+            bytes=size,
+            seconds=round(time.monotonic() - self._began, 3),
+            phases=self._phases,
+            release=self.release,
+        )
+
+    def _say_waiting(self) -> None:
+        self.progress.say(f'another copy into "{self.target.name}" is running: waiting for it')

@@ -2,41 +2,90 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from scripts.stage_copy import guards, marks, transfer
-from scripts.stage_copy.database import Database, reason
+from scripts.stage_copy import catalogue, forecast, guards, marks, masking, plan, progress, schema
+from scripts.stage_copy.database import Connection, Database, reason
+from scripts.stage_copy.options import Options
 from scripts.stage_copy.problems import CopyError, Failed, Misconfigured, Refused
+from scripts.stage_copy.transfer import Copy, Receipt
 
 if TYPE_CHECKING:
     import argparse
 
+    from scripts.stage_copy.model import Progress
+
 _MAINTENANCE = "postgres"  # every server has it, RDS too; the target itself is about to be replaced
+_HOW = {
+    "copied": "Copied",
+    "cloned": "Cloned the golden copy of",
+    "spare": "Took the spare clone of",
+    "kept": "Kept",
+}
 
 
 class Command(BaseCommand):
-    """Copies DATABASES["stage"] to DATABASES["default"].
+    """Copies DATABASES["stage"] to DATABASES["default"], as STAGE_COPY says.
 
-    Exit codes: 0 copied, 2 a setting is missing, 3 refused by a guard, 4 a server or tool failed; in the last
-    three cases the target is as it was.
+    Exit codes: 0 copied or kept, 2 a setting is wrong, 3 refused by a guard, 4 a server or tool failed, 130
+    interrupted; in the last four cases the target is as it was.
     """
 
     help = (
-        'Replaces the default database by a copy of DATABASES["stage"], all or nothing. '
+        'Replaces the default database by a copy of DATABASES["stage"], all or nothing, once per release: '
+        "started again for the same one, it leaves the data alone. "
         "The default database must have been marked as disposable, once. "
         "Example: python manage.py copy_stage_db"
     )
     requires_system_checks = ()  # the project's checks may look at a database that is empty as yet
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--fresh",
+            action="store_true",
+            help="copy even where the data were copied for this release already, and refresh the golden "
+            "copy: what testers changed is lost (default: keep them)",
+        )
+        parser.add_argument(
+            "--plan",
+            action="store_true",
+            help="print what would be copied, left behind and masked, and which migrations would run on top; "
+            "change nothing (default: copy)",
+        )
+        parser.add_argument(
+            "--require-mask",
+            action="store_true",
+            help='refuse when a column that looks personal has no rule in STAGE_COPY["mask"] (default: copy)',
+        )
+        parser.add_argument(
+            "--verify",
+            action="store_true",
+            help="compare a checksum of every table's content as well; reads everything once more "
+            "(default: row counts and the validity of constraints only)",
+        )
+        parser.add_argument(
+            "--unlogged",
+            action="store_true",
+            help="make the tables UNLOGGED: faster, but a crash of the server empties them, and the next "
+            "start of the task copies again (default: logged)",
+        )
+        parser.add_argument(
+            "--jobs",
+            type=int,
+            metavar="N",
+            help="connections to each server that move rows and build indexes (default: 2)",
+        )
         parser.add_argument(
             "--mark-disposable",
             metavar="NAME",
@@ -56,18 +105,22 @@ class Command(BaseCommand):
             "--json", action="store_true", help="print one JSON document on stdout (default: a sentence)"
         )
 
-    def handle(self, *_args: str, **options: Any) -> None:
+    def handle(self, *_args: str, **flags: Any) -> None:
         try:
-            if options["mark_disposable"] is not None or options["confirm"] is not None:
-                self._mark(options["mark_disposable"], options["confirm"])
+            if flags["mark_disposable"] is not None or flags["confirm"] is not None:
+                self._mark(flags["mark_disposable"], flags["confirm"])
+            elif flags["plan"]:
+                self._plan(_options(flags), flags)
             else:
-                self._copy(allow_writable=options["allow_writable_source"], as_json=options["json"])
+                self._copy(_options(flags), flags)
         except CopyError as error:
             raise CommandError(str(error), returncode=error.exit_code) from None
         except psycopg.Error as error:
             raise CommandError(f"a server failed: {reason(error)}", returncode=Failed.exit_code) from None
+        except OSError as error:
+            raise CommandError(f"this machine failed: {error}", returncode=Failed.exit_code) from None
         except KeyboardInterrupt:
-            self._say("interrupted: run it again")
+            self._say("interrupted, the target is as it was: run it again")
             sys.exit(130)
 
     def _mark(self, name: str | None, confirmed: str | None) -> None:
@@ -81,34 +134,119 @@ class Command(BaseCommand):
             marks.mark(server, name)
         self.stdout.write(f'Database "{name}" is marked as disposable: copy_stage_db may replace it.')
 
-    def _copy(self, *, allow_writable: bool, as_json: bool) -> None:
+    def _plan(self, options: Options, flags: dict[str, Any]) -> None:
         target, source = _database("default"), _database("stage").read_only()
-        with closing(target.named(_MAINTENANCE).connect()) as server:
+        with closing(target.named(_MAINTENANCE).connect()) as server, closing(source.connect()) as staging:
+            found = plan.make(staging, server, options)
+            ahead = forecast.make(staging)
+            marked = marks.is_disposable(server, target.name)
+            copy = self._prepared(target, source, server, options, progress.Lines(self._say))
+            would = copy.would(fresh=flags["fresh"])
+        if flags["json"]:
+            document = {**asdict(found), **asdict(ahead), "marked": marked, "would": would}
+            self.stdout.write(json.dumps(document))
+            return
+        first = [f'"{source.name}" would go to "{target.name}":']
+        last = [would] if marked else [would, f'"{target.name}" carries no disposable mark yet: refused (3).']
+        for line in (*first, *plan.lines(found), *forecast.lines(ahead), *last):
+            self.stdout.write(line)
+
+    def _copy(self, options: Options, flags: dict[str, Any]) -> None:
+        target, source = _database("default"), _database("stage").read_only()
+        with (
+            closing(target.named(_MAINTENANCE).connect()) as server,
+            progress.choose(sys.stderr, self._say) as told,
+        ):
             guards.require_mark(server, target.name)
             guards.require_ownership(server, target.name)
-            with closing(source.connect()) as staging:
-                guards.require_two_databases(staging, source.name, server, target.name)
-                reasons = guards.writable_reasons(staging)
-                if allow_writable and reasons:
-                    self._say(
-                        "WARNING: --allow-writable-source: the role of the source could change staging: it "
-                        f"{guards.listed(reasons)}. Its sessions are read-only for this copy."
-                    )
-                else:
-                    guards.require_reader(reasons, staging.info.user)
-                guards.require_current_client(transfer.client_version(), staging)
-                receipt = transfer.copy(source, staging, target, server, self._say)
-        if as_json:
-            self.stdout.write(json.dumps(asdict(receipt)))
-        else:
-            self.stdout.write(
-                f'Copied "{receipt.source}" to "{receipt.target}": {receipt.tables} tables, '
-                f"{receipt.rows} rows in {receipt.seconds} s."
+            copy = self._prepared(target, source, server, options, told)
+
+            @contextlib.contextmanager
+            def guarded() -> Iterator[Connection]:
+                with closing(source.connect()) as staging:
+                    self._guard(source, staging, target, server, options, flags)
+                    yield staging
+
+            receipt = copy.run(guarded, fresh=flags["fresh"])
+        self.stdout.write(json.dumps(asdict(receipt)) if flags["json"] else _sentence(receipt))
+        # `invoke status` reads this line from the container's log.
+        self._say(f"data of {receipt.copied_at}")
+
+    def _prepared(
+        self, target: Database, source: Database, server: Connection, options: Options, told: Progress
+    ) -> Copy:
+        maintenance = target.named(_MAINTENANCE)
+        return Copy(source, target, maintenance, server, options, _release(options), told)
+
+    def _guard(
+        self,
+        source: Database,
+        staging: Connection,
+        target: Database,
+        server: Connection,
+        options: Options,
+        flags: dict[str, Any],
+    ) -> None:
+        guards.require_two_databases(staging, source.name, server, target.name)
+        reasons = guards.writable_reasons(staging)
+        if flags["allow_writable_source"] and reasons:
+            self._say(
+                "WARNING: --allow-writable-source: the role of the source could change staging: it "
+                f"{guards.listed(reasons)}. Its sessions are read-only for this copy."
             )
+        else:
+            guards.require_reader(reasons, staging.info.user)
+        guards.require_current_client(schema.client_version(), staging)
+        if flags["require_mask"]:
+            left = catalogue.extensions_to_leave(staging, server)
+            masking.require_rules(catalogue.tables(staging, left), options)
 
     def _say(self, line: str) -> None:
         self.stderr.write(f"copy_stage_db: {line}", self.style.NOTICE)
         self.stderr.flush()
+
+
+def _options(flags: dict[str, Any]) -> Options:
+    found = Options.read(getattr(settings, "STAGE_COPY", {}), key=settings.SECRET_KEY)
+    if flags["jobs"] is not None and flags["jobs"] < 1:
+        raise Misconfigured(f"--jobs {flags['jobs']}: it must be 1 or more")
+    return replace(
+        found,
+        jobs=flags["jobs"] or found.jobs,
+        unlogged=flags["unlogged"] or found.unlogged,
+        verify=flags["verify"] or found.verify,
+    )
+
+
+def _release(options: Options) -> dict[str, str] | None:
+    """What the image says it is of: branch, commit and deploy; None outside of an image."""
+    base = Path(getattr(settings, "BASE_DIR", "."))
+    path = base / (options.release_file or "deployment.json")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if options.release_file:
+            raise Misconfigured(f'STAGE_COPY["release_file"]: there is no file {path}') from None
+        return None
+    except (OSError, ValueError) as error:
+        raise Misconfigured(f"{path} cannot be read: {error}") from None
+    if not isinstance(found, dict) or not found.get("deploy"):
+        return None  # without the deploy, a new one of the same commit would pass for a restarted task
+    return {str(key): str(value) for key, value in found.items()}
+
+
+def _sentence(receipt: Receipt) -> str:
+    what = f'{_HOW[receipt.how]} "{receipt.source}"'
+    if receipt.how == "kept":
+        return (
+            f'Kept "{receipt.target}": its data of {receipt.copied_at} were copied for this release. '
+            "--fresh copies them again."
+        )
+    rate = f", {progress.size(round(receipt.bytes / receipt.seconds))}/s" if receipt.bytes else ""
+    return (
+        f'{what} to "{receipt.target}": {receipt.tables} tables, {receipt.rows} rows'
+        f"{f', {progress.size(receipt.bytes)}' if receipt.bytes else ''} in {receipt.seconds:.2f} s{rate}."
+    )
 
 
 def _database(alias: str) -> Database:
