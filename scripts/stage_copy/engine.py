@@ -105,7 +105,7 @@ class _Fill:
         archive = schema.Archive(self._source, self._snapshot.name, self._folder)
         archive.restore(archive.entries("pre-data", left), self._target)
         if self._options.unlogged:
-            self._unlog(filler, tables)
+            self._unlog(filler, tables, references)
         self._done("schema")
 
         later = archive.entries("post-data", left)
@@ -187,11 +187,23 @@ class _Fill:
         connection.execute(sql.SQL("SET client_encoding = {}").format(sql.Literal(self._snapshot.encoding)))
         return connection
 
-    def _unlog(self, filler: Connection, tables: Iterable[Table]) -> None:
+    def _unlog(
+        self, filler: Connection, tables: Iterable[Table], references: Iterable[catalogue.Reference]
+    ) -> None:
+        """Make the tables unlogged, but for those that a partitioned table refers to.
+
+        A partitioned table is always logged, and a logged table may refer to none but logged ones.
+        """
+        found = list(references)
+        logged = {table.oid for table in tables if table.ancestors}
+        stay: set[int] = set()
+        while more := {key.referenced for key in found if key.table in logged} - stay:
+            stay |= more
+            logged |= more
         for table in tables:
-            filler.execute(
-                sql.SQL("ALTER TABLE {} SET UNLOGGED").format(sql.Identifier(table.schema, table.name))
-            )
+            if table.oid not in stay:
+                name = sql.Identifier(table.schema, table.name)
+                filler.execute(sql.SQL("ALTER TABLE {} SET UNLOGGED").format(name))
 
 
 class _Later:

@@ -35,10 +35,6 @@ class GoldenCopy:
     max_age: float  # seconds
     wants_spare: bool
 
-    @property
-    def spare(self) -> str:
-        return self.name + SPARE
-
     @classmethod
     def of(cls, source: Database, server: Connection, options: Options) -> GoldenCopy | None:
         """The golden copy that the options ask for, by name; None where they ask for none."""
@@ -55,11 +51,11 @@ class GoldenCopy:
 
     def require_ours(self, server: Connection) -> None:
         """Raises Refused where a database of that name belongs to somebody else."""
-        for name in (self.name, self.spare):
+        for name in (self.name, *self._spares(server)):
             if not swap.is_ours(server, name):
                 raise Refused(
-                    f'the golden copy would be database "{name}", which belongs to another role: have '
-                    'its owner drop it, or take STAGE_COPY["golden"] out'
+                    f'the golden copy would be database "{self.name}", but "{name}" belongs to another role: '
+                    'have its owner drop it, or take STAGE_COPY["golden"] out'
                 )
 
     def age(self, server: Connection) -> float | None:
@@ -69,19 +65,37 @@ class GoldenCopy:
             return None
         return (datetime.now(UTC) - datetime.fromisoformat(found["copied_at"])).total_seconds()
 
-    def spare_is_ready(self, server: Connection) -> bool:
-        """Whether there is a spare clone of this very copy."""
-        ours, spare = stamp.of(server, self.name), stamp.of(server, self.spare)
-        return bool(ours and spare and ours["copied_at"] == spare["copied_at"])
+    def ready_spare(self, server: Connection) -> str | None:
+        """The name of the spare clone of this very copy, if there is one."""
+        name = self._spare(server)
+        return name if name and swap.exists(server, name) else None
 
-    def make_spare(self, server: Connection) -> None:
-        """Keep a clone ready; one that is ready stays."""
+    def order_spare(self, server: Connection, maintenance: Database) -> None:
+        """Have the server make a clone to keep ready, and do not wait for it.
+
+        A server carries out what it has begun although the client is gone, and a database is there only when
+        it is complete. Those of earlier golden copies are dropped.
+        """
+        wanted = self._spare(server)
+        swap.drop(server, *(name for name in self._spares(server) if name != wanted))
+        if wanted and not swap.exists(server, wanted):
+            swap.order_clone(maintenance, wanted, self.name)
+
+    def drop_spares(self, server: Connection) -> None:
+        swap.drop(server, *self._spares(server))
+
+    def _spare(self, server: Connection) -> str | None:
+        """What the spare clone of the present copy is called: its name says which copy it is of."""
         found = stamp.of(server, self.name)
-        if found and not self.spare_is_ready(server):
-            swap.drop(server, self.spare)
-            swap.clone(server, self.spare, self.name)
-            swap.allow(server, self.spare, connections=False)
-            stamp.write(server, self.spare, found)  # last: without it, the next one makes it anew
+        if found is None:
+            return None
+        return f"{self.name}{SPARE}_{datetime.fromisoformat(found['copied_at']):%Y%m%d%H%M%S}"
+
+    def _spares(self, server: Connection) -> list[str]:
+        rows = server.execute(
+            "SELECT datname::text FROM pg_database WHERE starts_with(datname, %s)", [self.name + SPARE]
+        )
+        return [name for (name,) in rows]
 
     def drop_others(self, server: Connection, say: Callable[[str], None]) -> None:
         """Drop golden copies of our role that no project's rules ask for any more: those past their age."""
@@ -91,9 +105,9 @@ class GoldenCopy:
             [PREFIX],
         ).fetchall()
         for (name,) in rows:
-            if name in (self.name, self.spare):
+            if name.startswith(self.name):
                 continue
-            found = stamp.of(server, name)
+            found = stamp.of(server, name.partition(SPARE)[0])
             if found is None:
                 continue  # somebody is making it
             age = (datetime.now(UTC) - datetime.fromisoformat(found["copied_at"])).total_seconds()

@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
 # Words in a column's name that tell of a person, or of what must not leave staging.
 PERSONAL = frozenset({
-    "address", "birth", "birthdate", "birthday", "card", "cell", "city", "dob", "email", "fax", "firstname",
-    "fullname", "gender", "iban", "ip", "lastname", "latitude", "login", "longitude", "mail", "maiden",
-    "mobile", "nickname", "passport", "passwd", "password", "phone", "pin", "postcode", "salary", "secret", "ssn",
-    "street", "surname", "tax", "telephone", "token", "username", "vat", "vin", "zip", "zipcode",
+    "address", "birth", "birthdate", "birthday", "card", "cell", "city", "dob", "email", "fax",
+    "firstname", "fullname", "gender", "iban", "ip", "lastname", "latitude", "login", "longitude",
+    "maiden", "mail", "mobile", "nickname", "passport", "passwd", "password", "phone", "pin",
+    "postcode", "salary", "secret", "ssn", "street", "surname", "tax", "telephone", "token", "username",
+    "vat", "vin", "zip", "zipcode",
 })  # fmt: skip
 _PAIRS = frozenset({
     ("first", "name"), ("last", "name"), ("full", "name"), ("middle", "name"), ("given", "name"),

@@ -16,6 +16,7 @@ import psycopg
 from psycopg import pq, sql
 
 from .problems import Failed
+from .wire import Wire, can_carry
 
 if TYPE_CHECKING:
     from .database import Connection
@@ -32,6 +33,7 @@ _SPECIAL = re.compile(rb"[\\\b\f\n\r\t\v]")
 _WRITTEN = {meant: b"\\" + letter for letter, meant in _MEANS.items()} | {b"\\": b"\\\\"}
 
 Tell = Callable[[int], None]
+Call = Callable[[str | None], str | None]
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Pump:
         self._encoding = source.info.encoding
         self._stopped = stopped
         self._source_context, self._target_context = source, target
+        self._plain = can_carry(source) and can_carry(target)
 
     def copy(
         self, piece: Piece, selection: Selection, *, text: bool, freeze: bool, tell: Tell
@@ -82,6 +85,27 @@ class Pump:
         )
         names = [column.name for column in piece.table.columns if not column.generated]
         calls = {names.index(name): call for name, call in selection.calls.items()}
+        if self._plain and not calls:
+            sent, arrived, moved = self._through_sockets(out, into, tell)
+        else:
+            sent, arrived, moved = self._through_libpq(out, into, calls, tell)
+        if freeze and piece.whole:
+            _done(self._target, b"COMMIT")
+        if sent != arrived:
+            raise Failed(f"{piece.table.qualified}: the source sent {sent} rows, the target took {arrived}")
+        return arrived, moved
+
+    def _through_sockets(self, out: bytes, into: bytes, tell: Tell) -> tuple[int, int, int]:
+        source, target = Wire(self._source_context, self._stopped), Wire(self._target_context, self._stopped)
+        source.begin(out, rows_come=True)
+        target.begin(into, rows_come=False)
+        moved = source.pass_on_to(target, tell)
+        target.finish()
+        return source.rows(), target.rows(), moved
+
+    def _through_libpq(
+        self, out: bytes, into: bytes, calls: Mapping[int, Call], tell: Tell
+    ) -> tuple[int, int, int]:
         _begin(self._source, out, pq.ExecStatus.COPY_OUT)
         _begin(self._target, into, pq.ExecStatus.COPY_IN)
         self._target.nonblocking = 1
@@ -91,12 +115,7 @@ class Pump:
             self._flush()
         finally:
             self._target.nonblocking = 0
-        sent, arrived = _rows(self._source), _rows(self._target)
-        if freeze and piece.whole:
-            _done(self._target, b"COMMIT")
-        if sent != arrived:
-            raise Failed(f"{piece.table.qualified}: the source sent {sent} rows, the target took {arrived}")
-        return arrived, moved
+        return _rows(self._source), _rows(self._target), moved
 
     def _statements(
         self, piece: Piece, selection: Selection, *, text: bool, freeze: bool
@@ -124,7 +143,7 @@ class Pump:
             into = sql.SQL("BEGIN; TRUNCATE ONLY {}; ").format(table) + into
         return out.as_bytes(self._source_context), into.as_bytes(self._target_context)
 
-    def _pass_on(self, calls: Mapping[int, Callable[[str | None], str | None]], tell: Tell) -> int:
+    def _pass_on(self, calls: Mapping[int, Call], tell: Tell) -> int:
         """Read rows until the source has no more, and write them in batches; bytes that were written."""
         source, batch, held, moved = self._source, [], 0, 0
         get = source.get_copy_data
@@ -175,7 +194,7 @@ class Pump:
         if self._stopped():
             raise Failed("the copy was stopped")
 
-    def _called(self, row: bytes, calls: Mapping[int, Callable[[str | None], str | None]]) -> bytes:
+    def _called(self, row: bytes, calls: Mapping[int, Call]) -> bytes:
         """A row in COPY's text format with the values that Python changes."""
         fields = row.removesuffix(b"\n").split(b"\t")
         for number, call in calls.items():

@@ -72,22 +72,31 @@ def create(server: Connection, name: str, like: Connection, say: Callable[[str],
 
 def clone(server: Connection, name: str, template: str) -> None:
     """Copy a database of this server, to which nobody may be connected, the fastest way it offers."""
+    server.execute(_clone(server, name, template))
+
+
+def order_clone(maintenance: Database, name: str, template: str) -> None:
+    """Have the server make such a copy, closed to connections, and leave it to it."""
+    connection = maintenance.connect()
+    make = _clone(connection, name, template) + sql.SQL(" ALLOW_CONNECTIONS false")
+    connection.pgconn.send_query(make.as_bytes(connection))
+    connection.close()  # what was sent before is carried out first
+
+
+def _clone(server: Connection, name: str, template: str) -> sql.Composed:
     make = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
     version = server.info.server_version
-    if version >= _PG18:  # the kernel copies, or shares the blocks where the file system can
-        try:
+    if version >= _PG18:
+        try:  # the kernel copies, or shares the blocks where the file system can
             server.execute("SET file_copy_method = clone")
-            server.execute(make + sql.SQL(" STRATEGY FILE_COPY"))
-        except (psycopg.errors.InvalidParameterValue, psycopg.errors.FeatureNotSupported):
-            drop(server, name)
+        except psycopg.errors.InvalidParameterValue:  # this server's system has no such way
+            pass
         else:
-            return
-        finally:
-            server.execute("RESET file_copy_method")
+            return make + sql.SQL(" STRATEGY FILE_COPY")
     row = server.execute("SELECT pg_database_size(%s::name)", [template]).fetchone()
     if version >= _PG15 and row and row[0] >= _FILE_COPY:
         make += sql.SQL(" STRATEGY FILE_COPY")
-    server.execute(make)
+    return make
 
 
 def drop(server: Connection, *names: str) -> None:

@@ -106,7 +106,7 @@ class Copy:
         age = made.age(self.server)
         if fresh or age is None or age > made.max_age:
             return f'Staging is copied into the golden copy, and "{self.target.name}" cloned from that.'
-        way = "takes the spare clone" if made.spare_is_ready(self.server) else "is cloned"
+        way = "takes the spare clone" if made.ready_spare(self.server) else "is cloned"
         return f'"{self.target.name}" {way} of the golden copy, which is {age / 3600:.1f} hours old.'
 
     def _kept(self) -> dict[str, Any] | None:
@@ -169,8 +169,8 @@ class Copy:
 
     def _take(self, made: GoldenCopy, incoming: str) -> str:
         """Let the spare, or else a new clone, be `incoming`."""
-        if made.spare_is_ready(self.server):
-            swap.rename(self.server, made.spare, incoming)
+        if spare := made.ready_spare(self.server):
+            swap.rename(self.server, spare, incoming)
             swap.allow(self.server, incoming, connections=True)
             return "spare"
         self.progress.phase("clone")
@@ -184,7 +184,8 @@ class Copy:
         swap.allow(self.server, incoming, connections=False)
         stamp.write(self.server, incoming, new)
         swap.exchange(self.server, self.maintenance, made.name, incoming, replaced)
-        swap.drop(self.server, replaced, made.spare)
+        swap.drop(self.server, replaced)
+        made.drop_spares(self.server)
         return size
 
     def _clear_up(self, made: GoldenCopy | None, replaced: str) -> None:
@@ -194,7 +195,7 @@ class Copy:
             if made:
                 with swap.locked(self.server, made.name, self._say_waiting):
                     if made.wants_spare:
-                        made.make_spare(self.server)
+                        made.order_spare(self.server, self.maintenance)
                     made.drop_others(self.server, self.progress.say)
         except psycopg.Error as error:
             self.progress.say(f"the target serves, but not all could be cleared up: {reason(error)}")

@@ -1,20 +1,18 @@
-"""`python -m tests.bench deploy`: which benchmark, by name."""
+"""`python -m tests.bench copy --sizes 1`: which benchmark, by name, and its own options."""
 
 from __future__ import annotations
 
 import sys
 
-from tests.bench import deploy
+from tests.bench import copy, deploy
 
-BENCHMARKS = {"deploy": deploy.run}
+BENCHMARKS = {"copy": copy.run, "deploy": deploy.run}
 
 
-def main(names: list[str]) -> None:
-    unknown = [name for name in names if name not in BENCHMARKS]
-    if unknown or not names:
-        sys.exit(f"Which benchmark? One or more of: {', '.join(BENCHMARKS)}.")
-    for name in names:
-        BENCHMARKS[name]()
+def main(words: list[str]) -> None:
+    if not words or words[0] not in BENCHMARKS:
+        sys.exit(f"Which benchmark? One of: {', '.join(BENCHMARKS)}.")
+    BENCHMARKS[words[0]](words[1:])
 
 
 main(sys.argv[1:])

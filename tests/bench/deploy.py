@@ -20,8 +20,10 @@ RUNS = 5
 FILE = Path("bench-deploy.json")
 
 
-def run() -> None:
+def run(arguments: list[str]) -> None:
     """Five interleaved runs of each pair; medians in seconds."""
+    if arguments:
+        sys.exit(f"This benchmark has no options, so what is {arguments[0]!r}?")
     with tempfile.TemporaryDirectory() as folder:
         clone = Clone(Path(folder))
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -28,11 +29,62 @@ SUPERUSER_PASSWORD = "of-the-landlord"
 NOBODY = 65534
 
 
-@dataclass(frozen=True)
+@dataclass
 class PostgresServer:
-    """A running server that listens on a Unix socket only and wants a scram password from everybody."""
+    """A server that listens on a Unix socket only and wants a scram password from everybody.
+
+    `durable` is as initdb leaves it; else it is fast and forgets what a crash of the machine would take.
+    """
 
     socket: Path
+    durable: bool = False
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def data(self) -> Path:
+        return self.socket / "data"
+
+    def start(self) -> None:
+        options = {"listen_addresses": "", "unix_socket_directories": str(self.socket)}
+        options |= {"dynamic_shared_memory_type": "mmap"}  # a container's /dev/shm is small
+        if not self.durable:
+            options |= {"fsync": "off", "shared_buffers": "32MB", "max_connections": "40"}
+            options |= {"log_min_messages": "fatal"}
+        words = [f"-c{key}={value}" for key, value in options.items()]
+        with (self.socket / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                _as_nobody([str(BIN / "postgres"), "-D", str(self.data), *words]),
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                cwd="/",
+            )
+        self._wait_until_ready()
+
+    def crash(self) -> None:
+        """Let it stop without writing anything more: the next start recovers."""
+        self._stop(signal.SIGQUIT)
+
+    def stop(self) -> None:
+        """Let it write what it has, and end."""
+        self._stop(signal.SIGINT)
+
+    def _stop(self, how: signal.Signals) -> None:
+        assert self.process
+        self.process.send_signal(how)
+        self.process.wait(timeout=120)
+
+    def _wait_until_ready(self) -> None:
+        assert self.process
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                self.connect().close()
+            except psycopg.OperationalError:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise AssertionError((self.socket / "log").read_text()) from None
+                time.sleep(0.05)
+            else:
+                return
 
     def url(self, role: str, password: str, database: str) -> str:
         host = quote(str(self.socket), safe="")
@@ -69,17 +121,18 @@ def _as_nobody(argv: list[str]) -> list[str]:
 
 
 @contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
+def postgres_server(*, durable: bool = False) -> Iterator[PostgresServer]:
     home = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # a socket's path is short, and nobody reaches it
-    data, password_file = home / "data", home / "password"
+    password_file = home / "password"
     password_file.write_text(SUPERUSER_PASSWORD)
     if os.geteuid() == 0:
         for path in (home, password_file):
             os.chown(path, NOBODY, NOBODY)
+    server = PostgresServer(home, durable=durable)
     subprocess.run(
         _as_nobody(
             [
-                *(str(BIN / "initdb"), "-D", str(data), "-U", SUPERUSER, "-A", "scram-sha-256"),
+                *(str(BIN / "initdb"), "-D", str(server.data), "-U", SUPERUSER, "-A", "scram-sha-256"),
                 *("-E", "UTF8", "--no-locale", "--no-sync", f"--pwfile={password_file}"),
             ]
         ),
@@ -87,38 +140,13 @@ def postgres_server() -> Iterator[PostgresServer]:
         capture_output=True,
         cwd="/",
     )
-    options = {"listen_addresses": "", "unix_socket_directories": str(home), "fsync": "off"}
-    options |= {"shared_buffers": "32MB", "max_connections": "40", "log_min_messages": "fatal"}
-    log = (home / "log").open("wb")
-    server = subprocess.Popen(
-        _as_nobody(
-            [str(BIN / "postgres"), "-D", str(data), *(f"-c{key}={value}" for key, value in options.items())]
-        ),
-        stdout=subprocess.DEVNULL,
-        stderr=log,
-        cwd="/",
-    )
     try:
-        _wait_until_ready(home, server)
-        yield PostgresServer(home)
+        server.start()
+        yield server
     finally:
-        server.send_signal(3)  # SIGQUIT: at once; nobody needs the data again
-        server.wait(timeout=20)
-        log.close()
+        if server.process and server.process.poll() is None:
+            server.crash()  # at once; nobody needs the data again
         shutil.rmtree(home)
-
-
-def _wait_until_ready(home: Path, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            PostgresServer(home).connect().close()
-        except psycopg.OperationalError:
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError((home / "log").read_text()) from None
-            time.sleep(0.05)
-        else:
-            return
 
 
 @contextmanager

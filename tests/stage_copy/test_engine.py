@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from scripts.stage_copy import rows
+from tests.stage_copy.copies import PASSWORD, Copies, make_roles
+from tests.stage_copy.servers import BIN, postgres_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.stage_copy.servers import PostgresServer
+
+TORTURE = Path(__file__).with_name("torture.sql")
+EVERY_TABLE = """SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+    WHERE relkind IN ('r', 'm') AND nspname IN ('app', 'Odd "Names"') AND relname <> 'not_yet' ORDER BY 1"""
+EVERY_SEQUENCE = "SELECT format('%I.%I', schemaname, sequencename) FROM pg_sequences ORDER BY 1"
+LARGE_OBJECTS = """SELECT oid::int, md5(lo_get(oid)), obj_description(oid, 'pg_largeobject')
+    FROM pg_largeobject_metadata ORDER BY 1"""
+
+
+@pytest.fixture(autouse=True)
+def tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pg_dump and pg_restore as new as the servers."""
+    monkeypatch.setenv("PATH", f"{BIN}:{os.environ['PATH']}")
+
+
+@pytest.fixture(scope="module")
+def copies() -> Iterator[Copies]:
+    with postgres_server() as source, postgres_server() as target:
+        made = make_roles(source, target)
+        with source.connect(role="owner", password=PASSWORD) as connection:
+            connection.execute("CREATE DATABASE torture")
+        with source.connect("torture", "owner", PASSWORD) as connection:
+            for statement in TORTURE.read_text().split("\n--\n"):
+                connection.execute(statement.encode())
+        yield made
+
+
+def content(copies: Copies, server: PostgresServer, database: str) -> dict[str, object]:
+    """Every table's rows, every large object, and what each sequence gives next."""
+    found: dict[str, object] = {}
+    for (table,) in copies.rows(server, database, EVERY_TABLE):
+        query = f"SELECT count(*), md5(string_agg(r::text, E'\\n' ORDER BY r::text)) FROM ONLY {table} r"
+        found[table] = copies.rows(server, database, query)
+    found["large objects"] = copies.rows(server, database, LARGE_OBJECTS)
+    for (sequence,) in copies.rows(server, database, EVERY_SEQUENCE):
+        found[sequence] = copies.rows(server, database, f"SELECT last_value, is_called FROM {sequence}")
+    return found
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{}, {"split": 1, "jobs": 4}, {"freeze": False, "jobs": 1}, {"verify": True}],
+    ids=["as it comes", "split", "one job", "verified"],
+)
+def test_every_feature_of_a_schema_arrives_equal(
+    copies: Copies, setting: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "split" in setting:
+        monkeypatch.setattr("scripts.stage_copy.engine._PAGES_PER_MIB", 4)  # small tables are split as well
+    moved = copies.fill("torture", "arrived", setting)
+    assert copies.schema(copies.target_server, "arrived") == copies.schema(copies.source_server, "torture")
+    sent = content(copies, copies.source_server, "torture")
+    assert content(copies, copies.target_server, "arrived") == sent
+    assert (
+        moved.rows["app.parent"]
+        == copies.rows(copies.source_server, "torture", "SELECT count(*) FROM app.parent")[0][0]
+    )
+    for (sequence,) in copies.rows(copies.source_server, "torture", EVERY_SEQUENCE):
+        following = f"SELECT nextval('{sequence}')"
+        copies.source_server.run("DROP DATABASE IF EXISTS after", "CREATE DATABASE after TEMPLATE torture")
+        theirs = copies.rows(copies.source_server, "after", following)
+        assert copies.rows(copies.target_server, "arrived", following) == theirs
+
+
+def test_rows_arrive_equal_when_the_connection_is_encrypted_and_libpq_must_hand_them_out(
+    copies: Copies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "can_carry", lambda _: False)
+    copies.fill("torture", "handed")
+    assert content(copies, copies.target_server, "handed") == content(copies, copies.source_server, "torture")
+
+
+def test_unlogged_changes_nothing_but_that_tables_and_their_sequences_are_unlogged(copies: Copies) -> None:
+    copies.fill("torture", "unlogged", {"unlogged": True})
+    assert content(copies, copies.target_server, "unlogged") == content(
+        copies, copies.source_server, "torture"
+    )
+
+    def logged(lines: list[str]) -> list[str]:
+        return [line.replace("CREATE UNLOGGED", "CREATE") for line in lines if "SET LOGGED" not in line]
+
+    theirs = logged(copies.schema(copies.source_server, "torture"))
+    assert logged(copies.schema(copies.target_server, "unlogged")) == theirs
