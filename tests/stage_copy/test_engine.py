@@ -1,44 +1,33 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from scripts.stage_copy import rows
-from tests.stage_copy.copies import PASSWORD, Copies, make_roles
-from tests.stage_copy.servers import BIN, postgres_server
+from tests.stage_copy.copies import PASSWORD, Copies
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.stage_copy.servers import PostgresServer
 
 TORTURE = Path(__file__).with_name("torture.sql")
-EVERY_TABLE = """SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+EVERY_TABLE = """SELECT format('%I.%I', n.nspname, c.relname)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
     WHERE relkind IN ('r', 'm') AND nspname IN ('app', 'Odd "Names"') AND relname <> 'not_yet' ORDER BY 1"""
 EVERY_SEQUENCE = "SELECT format('%I.%I', schemaname, sequencename) FROM pg_sequences ORDER BY 1"
 LARGE_OBJECTS = """SELECT oid::int, md5(lo_get(oid)), obj_description(oid, 'pg_largeobject')
     FROM pg_largeobject_metadata ORDER BY 1"""
 
 
-@pytest.fixture(autouse=True)
-def tools(monkeypatch: pytest.MonkeyPatch) -> None:
-    """pg_dump and pg_restore as new as the servers."""
-    monkeypatch.setenv("PATH", f"{BIN}:{os.environ['PATH']}")
-
-
-@pytest.fixture(scope="module")
-def copies() -> Iterator[Copies]:
-    with postgres_server() as source, postgres_server() as target:
-        made = make_roles(source, target)
-        with source.connect(role="owner", password=PASSWORD) as connection:
-            connection.execute("CREATE DATABASE torture")
-        with source.connect("torture", "owner", PASSWORD) as connection:
-            for statement in TORTURE.read_text().split("\n--\n"):
-                connection.execute(statement.encode())
-        yield made
+@pytest.fixture(scope="module", autouse=True)
+def torture(copies: Copies) -> None:
+    """A source database with every feature of a schema."""
+    with copies.source_server.connect(role="owner", password=PASSWORD) as connection:
+        connection.execute("CREATE DATABASE torture")
+    with copies.source_server.connect("torture", "owner", PASSWORD) as connection:
+        for statement in TORTURE.read_text().split("\n--\n"):
+            connection.execute(statement.encode())
 
 
 def content(copies: Copies, server: PostgresServer, database: str) -> dict[str, object]:
