@@ -1,4 +1,4 @@
-"""A source and a target server's databases for tests of the engine, and what a copy of one to the other gives."""
+"""Two servers' databases for tests of the engine, and what a copy of one to the other gives."""
 
 from __future__ import annotations
 

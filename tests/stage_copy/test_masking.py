@@ -136,7 +136,8 @@ def test_fakes_fit_their_column_and_keep_a_million_of_values_apart(
         connection.execute("CREATE EXTENSION IF NOT EXISTS citext")
         connection.execute(f"CREATE TEMP TABLE t (v {type_} UNIQUE)".encode())
         row = connection.execute(
-            "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum = 1"
+            "SELECT format_type(atttypid, atttypmod) FROM pg_attribute "
+            "WHERE attrelid = 't'::regclass AND attnum = 1"
         ).fetchone()
         assert row
         rules = options(mask={"t.v": rule})
