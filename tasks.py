@@ -39,9 +39,9 @@ def teardown(c: Context, yes: bool = False, plan: bool = False, json: bool = Fal
 
     Example: invoke teardown --yes
     """
-    from scripts import environment
+    from scripts import teardown as workflow
 
-    environment.teardown(bench(), yes=yes, plan=plan, json=json)
+    workflow.teardown(bench(), yes=yes, plan=plan, json=json)
 
 
 @verb(json=JSON)
@@ -72,13 +72,13 @@ def logs(c: Context, container: str = "", limit: str = "100", follow: bool = Fal
 
 @verb(yes=YES, plan=PLAN, json=JSON)
 def copy_db(c: Context, yes: bool = False, plan: bool = False, json: bool = False) -> None:
-    """Copy staging's database afresh into the test environment's: its tasks start anew.
+    """Copy staging's database afresh into the deployed branch's, by a one-off task in the environment.
 
     Example: invoke copy-db --yes
     """
-    from scripts import deployment
+    from scripts import data
 
-    deployment.copy_again(bench(), yes=yes, plan=plan, json=json)
+    data.copy(bench(), yes=yes, plan=plan, json=json)
 
 
 @verb(

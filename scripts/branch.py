@@ -106,10 +106,11 @@ def at(shell: Shell, root: Path, name: str, commit: str) -> Branch:
 
 
 @contextmanager
-def worktree(shell: Shell, root: Path, branch: Branch) -> Iterator[Path]:
+def worktree(shell: Shell, root: Path, branch: Branch, deploy: str = "") -> Iterator[Path]:
     """A checkout of that commit beside the user's own, taken away afterwards; it names what is deployed.
 
-    It carries `deployment.json` (branch and commit), for the project to show. Raises Failed.
+    It carries `deployment.json` (branch, commit and the deploy it is made for), for the project to show and
+    for `copy_stage_db` to know a new deploy from a task that is started again. Raises Failed.
     """
     parent = root / ".worktrees"
     try:
@@ -125,7 +126,7 @@ def worktree(shell: Shell, root: Path, branch: Branch) -> Iterator[Path]:
             git(root, "worktree", "add", "--quiet", "--force", "--detach", str(folder), branch.commit),
             f"Checking out {branch.name} at {branch.commit[:12]}",
         )
-        _name(folder, branch)
+        _name(folder, branch, deploy)
         yield folder
     finally:
         removed = shell.run(git(root, "worktree", "remove", "--force", "--force", str(folder)))
@@ -133,13 +134,14 @@ def worktree(shell: Shell, root: Path, branch: Branch) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _name(folder: Path, branch: Branch) -> None:
+def _name(folder: Path, branch: Branch, deploy: str) -> None:
     """Write what is deployed. What the branch has there, a link to somewhere else say, goes first."""
     file = folder / DEPLOYMENT_FILE
+    facts = {"branch": branch.name, "commit": branch.commit} | ({"deploy": deploy} if deploy else {})
     try:
         file.unlink(missing_ok=True)
         with file.open("x") as target:
-            target.write(json.dumps({"branch": branch.name, "commit": branch.commit}, sort_keys=True) + "\n")
+            target.write(json.dumps(facts, sort_keys=True) + "\n")
     except OSError as error:
         raise Failed(
             f"{branch.name} cannot be named in {DEPLOYMENT_FILE}: {error.strerror}. "

@@ -6,6 +6,8 @@ The builders return words and run nothing. Facts were seen on Copilot 1.34.1.
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping
@@ -92,6 +94,50 @@ class Copilot:
             *(["--follow"] if follow else [f"--limit={limit}"]),
         )
 
+    def task_run(self, group: str, task: OneOff) -> Command:
+        """Run a task in the test environment once, and follow it: its exit code becomes Copilot's.
+
+        Raises SettingsError where Copilot could not pass a value on: it hands the command to CloudFormation
+        as a list with commas, and reads a variable as CSV where more than one `=` is in it.
+        Source: internal/pkg/cli/task_run.go and internal/pkg/ecs/ecs.go of aws/copilot-cli 1.34; pflag's
+        string_to_string.go.
+        """
+        if any("," in word for word in task.command):
+            raise SettingsError(
+                f"Copilot cannot run `{shlex.join(task.command)}` as a one-off task: it would split it at "
+                "the comma. Put that step into a script or a management command of the project."
+            )
+        return self._command(
+            "task",
+            "run",
+            f"--app={self.settings.app}",
+            f"--env={self.settings.test_env}",
+            f"--task-group-name={group}",
+            f"--image={task.image}",
+            f"--cpu={task.cpu}",
+            f"--memory={task.memory}",
+            *([f"--task-role={task.role}"] if task.role else []),
+            f"--command={shlex.join(task.command)}",
+            *(f"--env-vars={_pair(*item)}" for item in sorted(task.variables.items())),
+            *(f"--secrets={_pair(*item)}" for item in sorted(task.secrets.items())),
+            "--follow",
+        )
+
+    def task_delete(self, group: str) -> Command:
+        """Delete what `task_run` left: the stack of that task group, in the test environment.
+
+        Raises Refused or SettingsError where that is not one of ours to delete in.
+        """
+        guard_environment(self.settings.test_env, self.settings)
+        return self._command(
+            "task",
+            "delete",
+            f"--app={self.settings.app}",
+            f"--env={self.settings.test_env}",
+            f"--name={group}",
+            "--yes",
+        )
+
     def environments(self) -> Command:
         return self._command("env", "ls", f"--app={self.settings.app}", "--json")
 
@@ -110,6 +156,29 @@ class Copilot:
         return self._command(
             "env", "deploy", f"--app={self.settings.app}", f"--name={self.settings.test_env}"
         )
+
+
+@dataclass(frozen=True)
+class OneOff:
+    """A task to run once; `secrets` are parameters' names or ARNs, never values."""
+
+    image: str
+    command: tuple[str, ...]
+    cpu: str
+    memory: str
+    role: str
+    variables: Mapping[str, str]
+    secrets: Mapping[str, str]
+
+
+def _pair(name: str, value: str) -> str:
+    """NAME=VALUE as pflag's string-to-string reads it. Raises SettingsError where it could not."""
+    text = f"{name}={value}"
+    if text.count("=") > 1 and re.search(r'[",\n\r]', text):
+        return '"' + text.replace('"', '""') + '"'
+    if text.startswith('"') or text.endswith('"'):  # it would be taken away
+        raise SettingsError(f"Copilot cannot pass on the variable {name}: its value ends with a quote.")
+    return text
 
 
 @dataclass(frozen=True)

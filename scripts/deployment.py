@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from scripts import branch, copilot, environment, lease, manifest
 from scripts.command import Result, Stop, catching_signals
 from scripts.errors import Failed, Held, Interrupted, UserError
-from scripts.report import as_json, confirm
+from scripts.report import as_json
 from scripts.stack import tag_text, tag_value
 
 if TYPE_CHECKING:
@@ -55,25 +55,6 @@ def deploy(bench: Bench, name: str, *, force: bool, yes: bool, plan: bool, json:
             bench.report.data(as_json(asdict(_planned(bench, wanted, expires))))
         return
     _Deploy(bench, place, wanted, expires).run(force=force, yes=yes, plan=plan, json=json)
-
-
-def copy_again(bench: Bench, *, yes: bool, plan: bool, json: bool) -> None:
-    """Copy staging's database afresh: the deployed commit starts anew, and its startup sidecar copies."""
-    environment.announce(bench)
-    environment.check_workspace(bench)
-    place = environment.enter(bench, start=False)
-    stack = place.aws.stack(bench.settings.stack_name) if place else None
-    if not place or not stack or not stack.tags.get("commit"):
-        raise Failed("Nothing is deployed here, so nothing can be copied: `invoke deploy-test --branch B`.")
-    wanted = branch.at(bench.shell, bench.settings.root, stack.tags["branch"], stack.tags["commit"])
-    expires = lease.expiry(bench.settings.ttl, datetime.now(UTC))
-    environment.preflight(bench, place, builds=True)
-    question = (
-        f"Empty the database of {wanted.name} and copy staging's afresh? What testers did there is lost."
-    )
-    if not plan:
-        confirm(bench.report, question, yes=yes)
-    _Deploy(bench, place, wanted, expires).run(force=True, yes=True, plan=plan, json=json)
 
 
 def _planned(bench: Bench, wanted: Branch, expires: datetime) -> environment.Deployment:
@@ -131,7 +112,7 @@ class _Deploy:
     ) -> environment.Deployment | None:
         """Deploy and wait until it is served; None where only the plan was asked for."""
         bench, settings = self.bench, self.bench.settings
-        with branch.worktree(bench.shell, settings.root, self.branch) as folder:
+        with branch.worktree(bench.shell, settings.root, self.branch, tags["deployed_at"]) as folder:
             found = manifest.read(folder / self._manifest_path)
             self._check_block(found)
             here = copilot.Copilot(settings, self.place.variables, folder)
@@ -171,9 +152,11 @@ class _Deploy:
         }
         if wanted.items() - before.tags.items():
             return None
-        deployment = environment.describe(self.bench, self.place, before)
-        runs = deployment.url and deployment.data_copied_at
-        return deployment if runs and not _wrong_with(deployment.url or "") else None
+        tasks = environment.running(self.place, before)
+        if not tasks:
+            return None
+        deployment = environment.describe(self.bench, self.place, before, tasks)
+        return deployment if deployment.url and not _wrong_with(deployment.url) else None
 
     def _tell_unchanged(self, served: environment.Deployment) -> None:
         settings = self.bench.settings
@@ -275,8 +258,9 @@ class _Deploy:
         wrong, unreachable_since = "no task of it runs yet", time.monotonic()
         while not stop.asked():
             stack = self.place.aws.stack(settings.stack_name)
-            deployment = environment.describe(self.bench, self.place, stack) if stack else None
-            if deployment and deployment.data_copied_at:
+            tasks = environment.running(self.place, stack) if stack else []
+            if stack and tasks:
+                deployment = environment.describe(self.bench, self.place, stack, tasks)
                 wrong = _wrong_with(deployment.url or "")
                 if not wrong:
                     return deployment

@@ -7,7 +7,6 @@ import math
 import os
 import re
 import shutil
-import signal
 import socket
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,8 +25,8 @@ from scripts.settings import Settings
 if TYPE_CHECKING:
     from scripts.stack import Aws, Stack, Task
 
+_DATA_OF = re.compile(r"copy_stage_db: data of (\d{4}-\S+)")
 IN_SANDBOX = "Target: sandbox, the AWS embedded on this machine; nothing leaves it."
-REMAINS = "the environment's network and cluster, the databases, the image repository and its images"
 
 
 @dataclass(frozen=True)
@@ -200,15 +199,14 @@ def who(bench: Bench) -> str:
     return email or f"{user}@{socket.gethostname()}"
 
 
-def describe(bench: Bench, place: Place, stack: Stack) -> Deployment:
-    """The deployment that a stack carries."""
+def describe(bench: Bench, place: Place, stack: Stack, tasks: list[Task] | None = None) -> Deployment:
+    """The deployment that a stack carries; `tasks` are those that run it, where they are known."""
     settings = bench.settings
     tags = stack.tags
     name = tags.get("branch")
     with ThreadPoolExecutor(1) as pool:  # Copilot and our own questions take as long as one of them
         showing = pool.submit(bench.shell.run, place.copilot.service_show())
-        # The startup sidecar copies at the start of every task, so the data is as old as the task.
-        started = max((task.started_at for task in running(place, stack) if task.started_at), default=None)
+        copied = data_copied_at(settings, place, running(place, stack) if tasks is None else tasks)
         shown = showing.result()
     return Deployment(
         branch=name,
@@ -221,10 +219,42 @@ def describe(bench: Bench, place: Place, stack: Stack) -> Deployment:
         deployed_by=tags.get("deployed_by"),
         deployed_at=tags.get("deployed_at"),
         expires_at=tags.get("expires_at"),
-        data_copied_at=iso(started) if started else None,
+        data_copied_at=iso(copied) if copied else None,
         isolated=False,
         target=settings.target,
     )
+
+
+def task_group(settings: Settings) -> str:
+    """What Copilot calls the one-off task that copies staging's data into the slot's."""
+    return f"{settings.stack_name}-copy-db"
+
+
+def data_copied_at(settings: Settings, place: Place, tasks: list[Task]) -> datetime | None:
+    """The moment of staging that the data show, as `copy_stage_db` said last; None where it said nothing.
+
+    It speaks in a container that ends before the service starts, or in the one-off task of `copy-db`.
+    """
+    group = f"/copilot/{settings.stack_name}"
+    streams = [
+        (group, f"copilot/{container.name}/{task.id}")
+        for task in tasks
+        for container in task.containers
+        if container.exit_code == 0
+    ]
+    own = f"/copilot/{task_group(settings)}"
+    if stream := place.aws.last_stream(own):
+        streams.append((own, stream))
+    said = [
+        (at, found[1])
+        for group, stream in streams
+        for at, line in place.aws.last_events(group, stream, 1000)
+        if (found := _DATA_OF.search(line))
+    ]
+    try:
+        return datetime.fromisoformat(max(said)[1]) if said else None
+    except ValueError:  # the project prints such a line itself
+        return None
 
 
 def running(place: Place, stack: Stack) -> list[Task]:
@@ -283,74 +313,6 @@ def status(bench: Bench, *, json: bool) -> None:
                 for d in deployments
             ],
         )  # fmt: skip
-
-
-def teardown(bench: Bench, *, yes: bool, plan: bool, json: bool) -> None:
-    """Delete the service from the test environment; the environment stays. Twice is fine."""
-    announce(bench)
-    settings = bench.settings
-    check_workspace(bench)
-    place = enter(bench, start=False)
-    stack = place.aws.stack(settings.stack_name) if place else None
-    if not place or not stack:
-        bench.report.say(f"Nothing is deployed in {settings.test_env}: nothing to tear down.")
-        if json:
-            bench.report.data(as_json([]))
-        return
-    preflight(bench, place, builds=False)
-    require_settled(stack)
-    deployed = stack.tags.get("branch", "an unknown branch")
-    command = place.copilot.service_delete()
-    if plan:
-        bench.report.say(f"Would delete {settings.service} ({deployed}): {command}")
-        bench.report.say(f"Would remain: {REMAINS}.")
-        if json:
-            bench.report.data(as_json([_receipt(settings, stack, gone=False)]))
-        return
-    confirm(
-        bench.report,
-        f"Delete {settings.service} ({deployed}) from {settings.test_env}?",
-        yes=yes,
-    )
-
-    def told(_: str) -> None:
-        bench.report.say("Interrupted: a delete that has begun is finished first.")
-
-    with catching_signals(settings.timeout, told) as stop:
-        with bench.report.waiting(f"Deleting {settings.service} from {settings.test_env}"):
-            # A delete that has begun is seen to its end: half of it would be worse than either.
-            result = bench.shell.stream(
-                command, lambda _: None, lambda: signal.SIGINT if stop.timed_out else None
-            )
-        left = place.aws.stack(settings.stack_name)
-        if left:
-            said = "".join(f"\n  {line}" for line in result.stdout.splitlines()[-8:])
-            raise Failed(
-                f"{settings.service} is not gone from {settings.test_env}: the stack {left.name} is "
-                f"{left.status}. Run `invoke teardown` again; Copilot said:{said}"
-            )
-        interrupted = stop.interrupted
-    bench.report.say(
-        f"Gone: the service {settings.service} ({deployed}), its tasks and its stack {stack.name}."
-    )
-    bench.report.say(f"Remains: {REMAINS}.")
-    if json:
-        bench.report.data(as_json([_receipt(settings, stack, gone=True)]))
-    if interrupted:
-        raise Interrupted("Interrupted; the teardown had begun and was finished.")
-
-
-def _receipt(settings: Settings, stack: Stack, *, gone: bool) -> dict[str, object]:
-    return {
-        "branch": stack.tags.get("branch"),
-        "commit": stack.tags.get("commit"),
-        "environment": settings.test_env,
-        "service": settings.service,
-        "gone": [settings.service, stack.name] if gone else [],
-        "would_go": [] if gone else [settings.service, stack.name],
-        "remains": REMAINS.split(", "),
-        "target": settings.target,
-    }
 
 
 def logs(bench: Bench, *, container: str, limit: str, follow: bool) -> None:

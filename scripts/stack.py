@@ -109,6 +109,27 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Defined:
+    """A container as a task definition has it; `secrets` are parameters' names or ARNs by variable."""
+
+    name: str
+    image: str
+    command: tuple[str, ...]
+    variables: Mapping[str, str]
+    secrets: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class TaskDefinition:
+    """What a task is started from; `cpu` in units of 1/1024, `memory` in MiB."""
+
+    cpu: str
+    memory: str
+    role: str
+    containers: tuple[Defined, ...]
+
+
+@dataclass(frozen=True)
 class Event:
     at: datetime
     resource: str
@@ -238,24 +259,51 @@ class Aws:
 
     def tasks(self, cluster: str, service: str) -> list[Task]:
         """The service's tasks that run, start or stopped within the last hour (ECS forgets older ones)."""
+        return self._tasks(cluster, serviceName=service)
+
+    def tasks_of_family(self, cluster: str, family: str) -> list[Task]:
+        """The same of a task definition's family: those that `copilot task run` started."""
+        return self._tasks(cluster, family=family)
+
+    def _tasks(self, cluster: str, **which: str) -> list[Task]:
         found: list[Task] = []
         for status in ("RUNNING", "STOPPED"):
             try:
                 # One page: 100, which is also what describe_tasks takes.
-                listed = self._ask(
-                    "ecs", "list_tasks", cluster=cluster, serviceName=service, desiredStatus=status
-                )["taskArns"]
+                listed = self._ask("ecs", "list_tasks", cluster=cluster, desiredStatus=status, **which)
             except _Answered as error:
                 if error.says("NotFoundException"):  # the stack is being deleted
                     return []
                 raise
-            if listed:
-                described = self._ask("ecs", "describe_tasks", cluster=cluster, tasks=listed)
+            if listed["taskArns"]:
+                described = self._ask("ecs", "describe_tasks", cluster=cluster, tasks=listed["taskArns"])
                 found += [_task(task) for task in described["tasks"]]
         return found
 
+    def task_definition(self, arn: str) -> TaskDefinition:
+        found = self._ask("ecs", "describe_task_definition", taskDefinition=arn)["taskDefinition"]
+        return TaskDefinition(
+            str(found.get("cpu", "")),
+            str(found.get("memory", "")),
+            found.get("taskRoleArn", ""),
+            tuple(
+                Defined(
+                    each["name"],
+                    each["image"],
+                    tuple(each.get("command", ())),
+                    {item["name"]: item["value"] for item in each.get("environment", ())},
+                    {item["name"]: item["valueFrom"] for item in each.get("secrets", ())},
+                )
+                for each in found["containerDefinitions"]
+            ),
+        )
+
     def last_lines(self, group: str, stream: str, limit: int) -> list[str]:
         """The last lines of a log stream; empty where it does not exist."""
+        return [line for _, line in self.last_events(group, stream, limit)]
+
+    def last_events(self, group: str, stream: str, limit: int) -> list[tuple[int, str]]:
+        """The same, each with its time in milliseconds since 1970."""
         try:
             found = self._ask(
                 "logs",
@@ -269,7 +317,24 @@ class Aws:
             if error.says("does not exist"):
                 return []
             raise
-        return [event["message"] for event in found["events"]]
+        return [(event["timestamp"], event["message"]) for event in found["events"]]
+
+    def last_stream(self, group: str) -> str | None:
+        """The log stream that was written to last; None where there is none."""
+        try:
+            found = self._ask(
+                "logs",
+                "describe_log_streams",
+                logGroupName=group,
+                orderBy="LastEventTime",
+                descending=True,
+                limit=1,
+            )
+        except _Answered as error:
+            if error.says("does not exist"):
+                return None
+            raise
+        return next((stream["logStreamName"] for stream in found["logStreams"]), None)
 
     def missing_parameters(self, names: list[str]) -> list[str]:
         """Which of these SSM parameters do not exist. Ten a call, as SSM allows; values are not decrypted."""

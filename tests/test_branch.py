@@ -74,6 +74,9 @@ def test_the_worktree_holds_the_commit_names_it_and_goes_away(clone: Path) -> No
         assert (folder / "file").read_text() == "two"
         named = json.loads((folder / "deployment.json").read_text())
         assert named == {"branch": "late", "commit": found.commit}
+    with branch.worktree(SHELL, clone, found, "2026-11-22T10:00:00Z") as folder:
+        named = json.loads((folder / "deployment.json").read_text())
+        assert named == {"branch": "late", "commit": found.commit, "deploy": "2026-11-22T10:00:00Z"}
     assert not folder.exists()
     assert (clone / "file").read_text() == "uncommitted work"
     assert git(clone, "worktree", "list").count("\n") == 0

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from scripts import copilot
-from scripts.copilot import Copilot
+from scripts.copilot import Copilot, OneOff
 from scripts.errors import Failed, Refused, SettingsError
 from scripts.settings import Settings
 
@@ -49,8 +49,45 @@ def test_no_delete_can_be_built_for_any_other_environment(
     builder: Copilot, settings: Settings, name: str, error: type[Exception]
 ) -> None:
     wrong = replace(builder, settings=replace(settings, test_env=name))
-    with pytest.raises(error):
-        wrong.service_delete()
+    for build in (wrong.service_delete, lambda: wrong.task_delete("demo-test-web-copy-db")):
+        with pytest.raises(error):
+            build()
+
+
+TASK = OneOff("repo@sha256:1", ("sh", "-c", "a && b"), "256", "512", "arn:r", {"A": "1"}, {"S": "/copilot/s"})
+
+
+def test_a_one_off_task_takes_names_of_secrets_and_is_followed(builder: Copilot) -> None:
+    assert builder.task_run("g", TASK).argv[1:] == (
+        "task", "run", "--app=demo", "--env=test", "--task-group-name=g", "--image=repo@sha256:1",
+        "--cpu=256", "--memory=512", "--task-role=arn:r", "--command=sh -c 'a && b'",
+        "--env-vars=A=1", "--secrets=S=/copilot/s", "--follow",
+    )  # fmt: skip
+    assert builder.task_delete("g").argv[1:] == (
+        "task", "delete", "--app=demo", "--env=test", "--name=g", "--yes",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [
+        ("plain", "A=plain"),
+        ("a,b", "A=a,b"),  # one "=": pflag takes it as it is
+        ("x=1,y=2", '"A=x=1,y=2"'),  # more: it is read as CSV
+        ('{"k": "a=b"}', '"A={""k"": ""a=b""}"'),
+        ('{"k": 1}', 'A={"k": 1}'),
+    ],
+)
+def test_a_variables_value_is_quoted_as_pflag_reads_it(builder: Copilot, value: str, word: str) -> None:
+    words = builder.task_run("g", replace(TASK, variables={"A": value})).argv
+    assert f"--env-vars={word}" in words
+
+
+def test_what_copilot_would_garble_is_refused(builder: Copilot) -> None:
+    with pytest.raises(SettingsError, match="comma"):
+        builder.task_run("g", replace(TASK, command=("sh", "-c", "echo a, b")))
+    with pytest.raises(SettingsError, match="variable A"):
+        builder.task_run("g", replace(TASK, variables={"A": '"quoted"'}))
 
 
 def test_environments_are_read_from_copilots_json() -> None:

@@ -95,7 +95,10 @@ class LoadBalancing:
 
 @dataclass(frozen=True)
 class Service:
-    """What the control plane wants to run. A new `deployment_id` means: roll out anew."""
+    """What the control plane wants to run. A new `deployment_id` means: roll out anew.
+
+    A task that RunTask started is one too: nothing else keeps it.
+    """
 
     arn: str
     name: str
@@ -109,6 +112,7 @@ class Service:
     circuit_breaker: bool = False
     capacity_provider: str | None = None
     load_balancing: tuple[LoadBalancing, ...] = ()
+    only_task: str | None = None  # its id: it is run once, by RunTask, and not replaced when it ends
 
 
 @dataclass(frozen=True)

@@ -194,6 +194,7 @@ class Copy:
             swap.drop(self.server, replaced)
             if made:
                 with swap.locked(self.server, made.name, self._say_waiting):
+                    swap.drop(self.server, made.name + COPYING, made.name + REPLACED)  # of a run that died
                     if made.wants_spare:
                         made.order_spare(self.server, self.maintenance)
                     made.drop_others(self.server, self.progress.say)

@@ -358,3 +358,32 @@ def test_the_agent_explains_why_nobody_answers(plane: FakeControlPlane, tmp_path
 )
 def test_a_matcher_is_a_list_of_codes_and_ranges(matcher: str, code: int, expected: bool) -> None:  # noqa: FBT001 -- a table's column
     assert matches(matcher, code) is expected
+
+
+def once(identity: str, command: str) -> Service:
+    return service(
+        container("copy", shell(command)), deployment=identity, arn=f"arn:task/{identity}", only_task=identity
+    )
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_one_off_task_runs_once_whatever_its_exit_code(
+    plane: FakeControlPlane, tmp_path: Path, way: Way
+) -> None:
+    with running_agent(plane, tmp_path, way) as agent:
+        put(plane, agent, once("a" * 32, "echo done; exit 3"))
+        ended = over(plane)
+        assert (ended.id, ended.containers[0].exit_code) == ("a" * 32, 3)
+        agent.wake()
+        time.sleep(0.5)  # a scheduler of a service would have started another one
+        assert len(plane.tasks) == 1
+        assert plane.lines("copy") == ["done"]
+        assert plane.deployments.get(f"arn:task/{'a' * 32}", []) == []
+
+
+def test_a_one_off_task_that_is_no_longer_wanted_is_ended(plane: FakeControlPlane, tmp_path: Path) -> None:
+    with running_agent(plane, tmp_path, "loopback") as agent:
+        put(plane, agent, once("b" * 32, "exec sleep 60"))
+        until(lambda: [task for task in plane.live() if task.status == "RUNNING"])
+        put(plane, agent)
+        assert over(plane).stopped_reason == "Task stopped by user"

@@ -440,6 +440,48 @@ def test_reported_tasks_are_listed_running_and_stopped(cloud: Cloud) -> None:
     assert (container["exitCode"], container["reason"]) == (3, "it broke")
 
 
+def test_a_one_off_task_is_wanted_once_and_told_of_until_it_has_ended(cloud: Cloud) -> None:
+    cloud.create(template(service("a:1")))
+    (kept,) = cloud.plane.services()
+    network = {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}
+    asked = cloud.ecs.run_task(
+        cluster=kept.cluster_arn, taskDefinition=kept.task_definition.arn, startedBy="copilot-task",
+        networkConfiguration=network,
+    )["tasks"]  # fmt: skip
+    (task,) = asked
+    identity = task["taskArn"].rsplit("/", 1)[-1]
+    assert (task["lastStatus"], task["startedBy"]) == ("PROVISIONING", "copilot-task")
+    assert task["group"].startswith("family:")
+    (wanted,) = [each for each in cloud.plane.services() if each.only_task]
+    assert wanted.only_task == identity
+    cloud.plane.report_task(report(identity, wanted, status="STOPPED", desired_status="STOPPED"))
+    assert cloud.plane.services() == [kept]
+    family = task["group"].removeprefix("family:")
+    ids = {"cluster": kept.cluster_arn}
+    assert cloud.ecs.list_tasks(**ids, family=family, desiredStatus="STOPPED")["taskArns"] == [
+        task["taskArn"]
+    ]
+    (ended,) = cloud.ecs.describe_tasks(**ids, tasks=[identity])["tasks"]
+    assert (ended["lastStatus"], ended["startedBy"]) == ("STOPPED", "copilot-task")
+    assert {"name": "subnetId", "value": "subnet-1"} in ended["attachments"][0]["details"]
+
+
+def test_a_one_off_task_can_be_stopped_and_a_services_task_cannot(cloud: Cloud) -> None:
+    cloud.create(template(service("a:1")))
+    (kept,) = cloud.plane.services()
+    ids = {"cluster": kept.cluster_arn}
+    (task,) = cloud.ecs.run_task(**ids, taskDefinition=kept.task_definition.arn)["tasks"]
+    cloud.ecs.stop_task(**ids, task=task["taskArn"])
+    assert cloud.plane.services() == [kept]
+    cloud.plane.report_task(report("a" * 32, kept))
+    with pytest.raises(ClientError, match="no StopTask for the tasks of a service"):
+        cloud.ecs.stop_task(**ids, task="a" * 32)
+    with pytest.raises(ClientError, match="was not found"):
+        cloud.ecs.stop_task(**ids, task="b" * 32)
+    with pytest.raises(ClientError, match="Cluster not found"):
+        cloud.ecs.run_task(cluster="other", taskDefinition=kept.task_definition.arn)
+
+
 def test_a_new_deployment_shows_before_the_agent_has_seen_it(cloud: Cloud) -> None:
     cloud.create(template(service("a:1")))
     (old,) = cloud.plane.services()
@@ -466,8 +508,8 @@ def test_lambdas_own_api_refuses_a_blocked_runtime(cloud: Cloud) -> None:
 
 
 def test_what_the_sandbox_lacks_is_a_clear_400(cloud: Cloud) -> None:
-    with pytest.raises(ClientError, match="The sandbox's ECS has no RunTask") as raised:
-        cloud.ecs.run_task(cluster="default", taskDefinition="web")
+    with pytest.raises(ClientError, match="The sandbox's ECS has no StartTask") as raised:
+        cloud.ecs.start_task(cluster="default", taskDefinition="web", containerInstances=["i"])
     assert raised.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
     with pytest.raises(ClientError, match="does not have this") as raised:
         cloud.stacks.detect_stack_drift(StackName="s")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scripts.sandbox.agent import runner
 from scripts.sandbox.agent.health import HealthChecks
-from scripts.sandbox.agent.scheduler import Deployment, ServiceScheduler
+from scripts.sandbox.agent.scheduler import Deployment, OneTask, ServiceScheduler
 from scripts.sandbox.agent.service_task import ServiceTask, Surroundings
 from scripts.sandbox.agent.targets import Targets
 
@@ -193,7 +193,8 @@ class TaskAgent:
         for arn in [*services, *(arn for arn in self._schedulers if arn not in services)]:
             scheduler = self._schedulers.get(arn)
             if scheduler is None:
-                scheduler = self._schedulers[arn] = self._make_scheduler(arn)
+                once = services[arn].only_task is not None
+                scheduler = self._schedulers[arn] = self._make_scheduler(arn, once=once)
             before = list(scheduler.tasks)
             for task in before:
                 task.tick(now)
@@ -207,7 +208,7 @@ class TaskAgent:
             self._last_services.pop(arn, None)
             self._last_words.pop(arn, None)
 
-    def _make_scheduler(self, arn: str) -> ServiceScheduler[ServiceTask]:
+    def _make_scheduler(self, arn: str, *, once: bool) -> ServiceScheduler[ServiceTask]:
         def start(deployment: Deployment) -> ServiceTask:
             task = ServiceTask(self._around, deployment.service, deployment.id, self._free_address())
             # Known before it runs: its first health check follows at once.
@@ -218,7 +219,8 @@ class TaskAgent:
         def stop(task: ServiceTask, reason: str, ill: bool) -> None:  # noqa: FBT001 -- the scheduler's signature
             task.stop(reason, ill=ill)
 
-        return ServiceScheduler(start, stop, self._events.setdefault(arn, []).append)
+        kind = OneTask[ServiceTask] if once else ServiceScheduler[ServiceTask]
+        return kind(start, stop, self._events.setdefault(arn, []).append)
 
     def _free_address(self) -> str:
         taken = {task.report.address for task in self._tasks()} | set(self._views.tasks)

@@ -229,3 +229,20 @@ class ServiceScheduler(Generic[T]):
     @staticmethod
     def _set(deployment: Deployment, rollout: RolloutState, reason: str) -> None:
         deployment.rollout, deployment.reason = rollout, reason
+
+
+class OneTask(ServiceScheduler[T]):
+    """Runs a task that RunTask asked for: once, whatever becomes of it."""
+
+    def reconcile(self, service: Service | None, now: float) -> None:
+        """Start it where that has not been done; end it where `service` is None."""
+        self.tasks = [task for task in self.tasks if task.alive]
+        if service is None:
+            for task in self._living():
+                self._dismiss(task, "Task stopped by user")
+        elif not self.deployments:
+            self.deployments = [Deployment(service.deployment_id, service, now)]
+            self.tasks.append(self._start(self.deployments[0]))
+
+    def reports(self) -> list[DeploymentReport]:
+        return []

@@ -63,7 +63,7 @@ class ServiceTask:
         self._claim: socket.socket | None = None  # the loopback address, where there is no namespace
         self._drain_until: float | None = None
         self._began: dict[str, float] = {}
-        self.id = uuid.uuid4().hex
+        self.id = service.only_task or uuid.uuid4().hex
         self.deployment_id = deployment_id
         self.stopping = False
         self.dismissed = False

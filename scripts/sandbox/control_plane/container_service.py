@@ -18,6 +18,7 @@ from moto.ecs.responses import EC2ContainerServiceResponse
 from scripts.sandbox import model
 
 from .errors import handler_failed
+from .one_off import OneOffTask, OneOffTasks
 from .resources import ACCOUNT, REGION, Handler, Made, Settling, Wanted
 from .shapes import to_api
 
@@ -193,6 +194,7 @@ class ContainerService:
     def __init__(self) -> None:
         self._services: dict[str, ServiceRecord] = {}
         self._tasks: dict[str, model.TaskReport] = {}
+        self._one_off = OneOffTasks()
 
     # What CloudFormation and the API do
 
@@ -244,18 +246,43 @@ class ContainerService:
     def active(self) -> list[ServiceRecord]:
         return [record for record in self._services.values() if record.status == "ACTIVE"]
 
+    def run(self, asked: dict[str, Any]) -> list[str]:
+        """Want tasks of no service; their ids."""
+        cluster = _cluster_name(asked.get("cluster") or "default")
+        if cluster not in backend().clusters:
+            raise _EcsError("ClusterNotFoundException", "Cluster not found.")
+        definition = _to_task_definition(backend().describe_task_definition(asked["taskDefinition"]))
+        arn, prefix = backend().clusters[cluster].arn, _task_arn(cluster, "").rstrip("/")
+        begun = [
+            self._one_off.run(prefix, arn, definition, asked) for _ in range(int(asked.get("count") or 1))
+        ]
+        self._tasks |= {task.id: _asked_for(task) for task in begun}
+        return [task.id for task in begun]
+
+    def stop(self, identity: str) -> None:
+        """End a task that RunTask started."""
+        task = self._tasks.get(identity)
+        if task is None:
+            raise _EcsError("InvalidParameterException", "The referenced task was not found.")
+        if self._one_off.find(identity) is None:
+            raise _services_only("StopTask for the tasks of a service")
+        self._one_off.over(identity)
+
     # What the agent asks and tells
 
     def services(self) -> list[model.Service]:
-        return [_to_service(record) for record in self.active()]
+        return [*(_to_service(record) for record in self.active()), *self._one_off.wanted()]
 
     def report_task(self, report: model.TaskReport) -> None:
         self._tasks[report.id] = report
+        if report.status == "STOPPED":
+            self._one_off.over(report.id)
         horizon = time.time() - STOPPED_TASKS_KEPT
         for identity in [
             task.id for task in self._tasks.values() if task.stopped_at and task.stopped_at < horizon
         ]:
             del self._tasks[identity]
+            self._one_off.forget(identity)
 
     def report_service(self, arn: str, reports: list[model.DeploymentReport], event: str | None) -> None:
         record = self._services.get(arn)
@@ -279,17 +306,15 @@ class ContainerService:
     def tasks(
         self, cluster: str, service: str | None, family: str | None, desired: str, started_by: str | None
     ) -> list[str]:
-        found = []
-        for task in self._tasks.values():
-            record = self._services.get(task.service_arn)
-            if (
-                _cluster_name(task.cluster_arn) == _cluster_name(cluster)
-                and task.desired_status == desired
-                and (not service or task.service_arn.rsplit("/", 1)[-1] == service.rsplit("/", 1)[-1])
-                and (not family or _family(task.task_definition_arn) == family)
-                and (not started_by or (record and self._started_by(record, task) == started_by))
-            ):
-                found.append(task.id)
+        found = [
+            task.id
+            for task in self._tasks.values()
+            if _cluster_name(task.cluster_arn) == _cluster_name(cluster)
+            and task.desired_status == desired
+            and (not service or task.service_arn.rsplit("/", 1)[-1] == service.rsplit("/", 1)[-1])
+            and (not family or _family(task.task_definition_arn) == family)
+            and (not started_by or self._started_by(task) == started_by)
+        ]
         return [_task_arn(cluster, identity) for identity in found]
 
     def describe_task(self, task_id: str) -> dict[str, Any] | None:
@@ -300,17 +325,19 @@ class ContainerService:
         definition = backend().describe_task_definition(task.task_definition_arn)
         arn = _task_arn(task.cluster_arn, task.id)
         interface = f"eni-{zlib.crc32(task.id.encode()):017x}"
-        subnets = (
-            record.wanted.get("networkConfiguration", {}).get("awsvpcConfiguration", {}).get("subnets", [])
-            if record
-            else []
-        )
+        subnets: list[str] = []
+        group = f"service:{task.service_arn.rsplit('/', 1)[-1]}"
+        if record:
+            network = record.wanted.get("networkConfiguration", {})
+            subnets = network.get("awsvpcConfiguration", {}).get("subnets", [])
+        elif one_off := self._one_off.find(task.id):
+            subnets, group = one_off.subnets, one_off.group
         return {
             "taskArn": arn,
             "clusterArn": task.cluster_arn,
             "taskDefinitionArn": task.task_definition_arn,
-            "group": f"service:{task.service_arn.rsplit('/', 1)[-1]}",
-            "startedBy": self._started_by(record, task) if record else None,
+            "group": group,
+            "startedBy": self._started_by(task),
             "lastStatus": task.status,
             "desiredStatus": task.desired_status,
             "healthStatus": task.health,
@@ -362,8 +389,12 @@ class ContainerService:
             "tags": _tag_list(record.tags) if record else [],
         }
 
-    def _started_by(self, record: ServiceRecord, task: model.TaskReport) -> str:
-        """Name the deployment that the task belongs to: the last of its task definition before its start."""
+    def _started_by(self, task: model.TaskReport) -> str | None:
+        """Who asked for it, or the deployment it belongs to: the last of its definition before its start."""
+        record = self._services.get(task.service_arn)
+        if record is None:
+            one_off = self._one_off.find(task.id)
+            return one_off.started_by if one_off else None
         of_its_kind = [d for d in record.history if d.task_definition == task.task_definition_arn]
         begun = [d for d in of_its_kind if d.created_at <= task.created_at] or of_its_kind
         return begun[-1].id if begun else record.deployment_id
@@ -379,6 +410,23 @@ def _family(task_definition_arn: str) -> str:
 
 def _task_arn(cluster: str, identity: str) -> str:
     return f"arn:aws:ecs:{REGION}:{ACCOUNT}:task/{_cluster_name(cluster)}/{identity}"
+
+
+def _asked_for(task: OneOffTask) -> model.TaskReport:
+    """What there is to tell before the agent has seen it."""
+    definition = task.wanted.task_definition
+    return model.TaskReport(
+        id=task.id,
+        service_arn=task.wanted.arn,
+        cluster_arn=task.wanted.cluster_arn,
+        task_definition_arn=definition.arn,
+        status="PROVISIONING",
+        desired_status="RUNNING",
+        health="UNKNOWN",
+        address="",
+        created_at=time.time(),
+        containers=[model.ContainerReport(each.name, each.image) for each in definition.containers],
+    )
 
 
 def _to_service(record: ServiceRecord) -> model.Service:
@@ -663,13 +711,18 @@ class Responses(EC2ContainerServiceResponse):
         raise _services_only("CreateService")
 
     def run_task(self) -> ActionResult:
-        raise _services_only("RunTask")
+        ids = self.ecs.run({key: value for key, value in dict(self._get_params()).items() if value})
+        self.changed()
+        return ActionResult({"tasks": [self.ecs.describe_task(each) for each in ids], "failures": []})
 
     def start_task(self) -> ActionResult:
         raise _services_only("StartTask")
 
     def stop_task(self) -> ActionResult:
-        raise _services_only("StopTask")
+        identity = str(self._get_param("task")).rsplit("/", 1)[-1]
+        self.ecs.stop(identity)
+        self.changed()
+        return ActionResult({"task": self.ecs.describe_task(identity)})
 
     def execute_command(self) -> ActionResult:
         raise _services_only("ExecuteCommand")
@@ -678,5 +731,5 @@ class Responses(EC2ContainerServiceResponse):
 def _services_only(operation: str) -> _EcsError:
     return _EcsError(
         "UnsupportedFeatureException",
-        f"The sandbox's ECS has no {operation}: it runs the tasks of services that Copilot deploys.",
+        f"The sandbox's ECS has no {operation}: it runs Copilot's services and its one-off tasks.",
     )

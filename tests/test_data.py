@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+import pytest
+
+from scripts import data, environment
+from scripts.command import Command, Result
+from scripts.copilot import VERSION, Copilot
+from scripts.environment import Bench, Place
+from scripts.errors import Failed, Interrupted, Refused, SettingsError, UserError
+from scripts.settings import Settings
+from scripts.stack import Aws, Container, Defined, Stack, Task, TaskDefinition
+from tests.fakes import FakeReport, FakeShell
+
+CHAIN = (
+    "python manage.py copy_stage_db && python manage.py migrate --noinput && python manage.py collectstatic"
+)
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+STACK = Stack("demo-test-web", "UPDATE_COMPLETE", {"branch": "feature/x", "commit": "c" * 40}, NOW)
+GROUP = "demo-test-web-copy-db"
+KNOWN = {
+    "--version": Result(0, f"copilot version: {VERSION}"),
+    "env ls": Result(0, '{"environments": [{"name": "test"}]}'),
+    "svc show": Result(0, '{"routes": []}'),
+}
+
+
+def defined(*command: str) -> TaskDefinition:
+    web = Defined("web", "repo@sha256:1", (), {}, {})
+    startup = Defined("startup", "repo@sha256:1", command, {"A": "1"}, {"DATABASE_URL": "/copilot/x"})
+    return TaskDefinition("256", "512", "arn:role", (web, startup))
+
+
+@dataclass
+class Played(Aws):
+    """An AWS where Copilot's one-off task does what the test says."""
+
+    found: Stack | None = STACK
+    definition: TaskDefinition = field(default_factory=lambda: defined("sh", "-c", CHAIN))
+    shell: FakeShell | None = None
+    code: int | None = 0
+    begins: bool = True
+    lines: list[str] = field(default_factory=list)
+    logs: dict[tuple[str, str], list[tuple[int, str]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__init__({})
+
+    def stack(self, name: str) -> Stack | None:
+        assert name == "demo-test-web"
+        return self.found
+
+    def resource(self, stack: str, logical_id: str) -> str | None:
+        assert stack
+        return f"arn:x:service/cluster/{logical_id}"
+
+    def task_definition(self, arn: str) -> TaskDefinition:
+        assert arn.endswith("TaskDefinition")
+        return self.definition
+
+    def tasks(self, cluster: str, service: str) -> list[Task]:
+        assert (cluster, service) == ("cluster", "Service")
+        return []
+
+    def tasks_of_family(self, cluster: str, family: str) -> list[Task]:
+        assert (cluster, family) == ("cluster", f"copilot-{GROUP}")
+        ran = self.shell is not None and any("task run" in line for line in self.shell.lines)
+        ended = (Container(GROUP, "STOPPED", self.code, ""),)
+        task = Task("new", "STOPPED", "UNKNOWN", "arn", NOW, "CannotPullContainerError", ended)
+        old = replace(task, id="old")
+        return [old, task] if ran and self.begins else [old]
+
+    def last_lines(self, group: str, stream: str, limit: int) -> list[str]:
+        assert (group, stream, limit) == (f"/copilot/{GROUP}", f"copilot-task/{GROUP}/new", 10_000)
+        return self.lines
+
+    def last_events(self, group: str, stream: str, limit: int) -> list[tuple[int, str]]:
+        assert limit
+        return self.logs.get((group, stream), [])
+
+    def last_stream(self, group: str) -> str | None:
+        return next((stream for where, stream in self.logs if where == group == f"/copilot/{GROUP}"), None)
+
+
+def on(settings: Settings, aws: Played, monkeypatch: pytest.MonkeyPatch, **answers: Result) -> Bench:
+    shell = FakeShell({**KNOWN, **{name.replace("_", " "): result for name, result in answers.items()}})
+    aws.shell = shell
+    here = Place({}, Copilot(settings, {}, settings.root), aws)
+    monkeypatch.setattr(environment, "enter", lambda *_, **__: here)
+    return Bench(settings, shell, FakeReport(), {})
+
+
+def said(bench: Bench) -> str:
+    assert isinstance(bench.report, FakeReport)
+    return "\n".join(bench.report.said)
+
+
+def ran(bench: Bench) -> list[str]:
+    assert isinstance(bench.shell, FakeShell)
+    return [line for line in bench.shell.lines if "task run" in line]
+
+
+@pytest.mark.parametrize(
+    ("command", "repeated"),
+    [
+        (("sh", "-c", CHAIN), "python manage.py copy_stage_db --fresh && python manage.py migrate --noinput"),
+        (
+            ("sh", "-c", f"python manage.py reset_db --noinput --close-sessions && {CHAIN}"),
+            "python manage.py copy_stage_db --fresh && python manage.py migrate --noinput",
+        ),
+        (("bash", "-ec", "./manage.py copy_stage_db"), "./manage.py copy_stage_db --fresh"),
+    ],
+)
+def test_of_the_startup_chain_the_copy_and_migrate_are_repeated(
+    command: tuple[str, ...], repeated: str
+) -> None:
+    task = data.one_off(defined(*command))
+    assert task
+    assert task.command == ("sh", "-c", repeated)
+    assert (task.image, task.cpu, task.memory, task.role) == ("repo@sha256:1", "256", "512", "arn:role")
+    assert task.secrets == {"DATABASE_URL": "/copilot/x"}
+
+
+def test_a_copy_without_a_shell_is_repeated_as_it_stands() -> None:
+    task = data.one_off(defined("python", "manage.py", "copy_stage_db"))
+    assert task
+    assert task.command == ("python", "manage.py", "copy_stage_db", "--fresh")
+
+
+def test_the_task_runs_and_all_of_its_lines_are_told_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws = Played(lines=["one", "two", "three"])
+    followed = Result(0, f"copilot-task/{GROUP}/new one\n✔ Task has stopped.\n")
+    here = on(settings, aws, monkeypatch, task_run=followed)
+    data.copy(here, yes=True, plan=False, json=True)
+    (line,) = ran(here)
+    assert "--secrets=DATABASE_URL=/copilot/x" in line
+    assert said(here).endswith("  one\n  two\n  three")
+    assert isinstance(here.report, FakeReport)
+    assert '"branch": "feature/x"' in here.report.printed[0]
+
+
+@pytest.mark.parametrize(("code", "error"), [(2, SettingsError), (3, Refused), (4, Failed), (1, Failed)])
+def test_the_tasks_exit_code_and_reason_come_back(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, code: int, error: type[UserError]
+) -> None:
+    aws = Played(code=code, lines=["CommandError: no mark", "and more"])
+    here = on(settings, aws, monkeypatch, task_run=Result(1))
+    with pytest.raises(error, match=rf"exit code {code}: no mark"):
+        data.copy(here, yes=True, plan=False, json=False)
+
+
+def test_a_task_that_never_ran_is_told_with_ecss_reason(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Failed, match="did not start: CannotPullContainerError"):
+        data.copy(on(settings, Played(code=None), monkeypatch), yes=True, plan=False, json=False)
+    refused = Result(1, "", "✘ provision resources for task: AccessDenied")
+    here = on(settings, Played(begins=False), monkeypatch, task_run=refused)
+    with pytest.raises(Failed, match="AccessDenied"):
+        data.copy(here, yes=True, plan=False, json=False)
+
+
+def test_ctrl_c_says_that_the_task_goes_on(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = on(settings, Played(), monkeypatch)
+
+    def interrupted(command: Command, *_: object) -> Result:
+        import os  # noqa: PLC0415
+        import signal  # noqa: PLC0415
+
+        os.kill(os.getpid(), signal.SIGINT)
+        return here.shell.run(command)
+
+    monkeypatch.setattr(here.shell, "stream", interrupted)
+    with pytest.raises(Interrupted, match="goes on"):
+        data.copy(here, yes=True, plan=False, json=False)
+
+
+def test_nothing_runs_without_a_yes_or_where_only_the_plan_is_asked_for(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = on(settings, Played(), monkeypatch)
+    with pytest.raises(Refused):
+        data.copy(here, yes=False, plan=False, json=False)
+    data.copy(here, yes=False, plan=True, json=False)
+    assert ran(here) == []
+    assert "copy_stage_db --fresh" in said(here)
+
+
+@pytest.mark.parametrize("status", [None, "ROLLBACK_COMPLETE"])
+def test_where_nothing_is_served_there_is_nothing_to_copy(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, status: str | None
+) -> None:
+    aws = Played(replace(STACK, status=status) if status else None)
+    with pytest.raises(Failed, match="Nothing is deployed"):
+        data.copy(on(settings, aws, monkeypatch), yes=True, plan=False, json=False)
+
+
+def test_a_service_that_never_copies_is_a_settings_error(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws = Played(definition=defined("sh", "-c", "python manage.py migrate"))
+    with pytest.raises(SettingsError, match="No container of web"):
+        data.copy(on(settings, aws, monkeypatch), yes=True, plan=False, json=False)
+
+
+def test_the_data_are_as_old_as_the_copy_that_spoke_last(settings: Settings) -> None:
+    aws = Played()
+    here = Place({}, Copilot(settings, {}, settings.root), aws)
+    ended = (Container("startup", "STOPPED", 0, ""), Container("web", "RUNNING", None, ""))
+    tasks = [Task("t", "RUNNING", "HEALTHY", "arn", NOW, "", ended)]
+    assert environment.data_copied_at(settings, here, tasks) is None
+    aws.logs["/copilot/demo-test-web", "copilot/startup/t"] = [
+        (1, "copy_stage_db: data of 2026-11-20T10:00:00+00:00"),
+        (2, "Operations to perform"),
+    ]
+    found = environment.data_copied_at(settings, here, tasks)
+    assert found
+    assert environment.iso(found) == "2026-11-20T10:00:00Z"
+    aws.logs[f"/copilot/{GROUP}", "copilot-task/x/1"] = [
+        (3, "copy_stage_db: data of 2026-11-19T10:00:00+00:00")
+    ]
+    found = environment.data_copied_at(settings, here, tasks)
+    assert found
+    assert environment.iso(found) == "2026-11-19T10:00:00Z"
+    aws.logs[f"/copilot/{GROUP}", "copilot-task/x/1"] = [(4, "copy_stage_db: data of 2026-x")]
+    assert environment.data_copied_at(settings, here, tasks) is None
