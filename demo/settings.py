@@ -46,6 +46,19 @@ DATABASES = {
 }
 if os.environ.get("STAGE_DATABASE_URL"):
     DATABASES["stage"] = _database("STAGE_DATABASE_URL", os.environ["STAGE_DATABASE_URL"])
+# What copy_stage_db leaves behind, and what it replaces before it leaves staging's server.
+STAGE_COPY = {
+    "exclude_data": ["django_session"],
+    "mask": {
+        "shop_customer.name": "name",
+        "shop_customer.email": "email",
+        "auth_user.username": "keep",
+        "auth_user.first_name": "name",
+        "auth_user.last_name": "name",
+        "auth_user.email": "email",
+        "auth_user.password": {"value": "!"},  # no password fits: testers make users of their own
+    },
+}
 REDIS_HOST = os.environ.get("REDIS_HOST") or "localhost"  # the sidecar's place
 REDIS_PORT = int(os.environ.get("REDIS_PORT") or 6379)
 

@@ -78,24 +78,39 @@ def deployed(ran: Ran) -> str:
     return ran.out.strip().rstrip("/")
 
 
-def columns(clone: Clone, table: str) -> set[str]:
-    """The columns that a table of the slot's database has."""
+def query(clone: Clone, sql: str, *values: str) -> list[list[Any]]:
+    """What a query of the slot's database gives, by the tasks' own role."""
     code = (
-        "import sys; from pathlib import Path; import psycopg\n"
+        "import json, sys; from pathlib import Path; import psycopg\n"
         "from scripts.sandbox.databases import Databases\n"
         "from scripts.sandbox.postgres import PostgresServer\n"
         "from scripts.sandbox.state import State\n"
         "folder = State(Path.cwd()).folder\n"
         "url = Databases(PostgresServer(folder)).secrets()['test']['DATABASE_URL']\n"
         "with psycopg.connect(url) as connection:\n"
-        "    sql = 'SELECT column_name FROM information_schema.columns WHERE table_name = %s'\n"
-        "    print(*[row[0] for row in connection.execute(sql, [sys.argv[1]])])"
+        "    cursor = connection.execute(sys.argv[1], sys.argv[2:])\n"
+        "    print(json.dumps(cursor.fetchall() if cursor.description else []))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, table],
+        [sys.executable, "-c", code, sql, *values],
         cwd=clone.folder, env=clone.environ(), check=True, capture_output=True, text=True,
     )  # fmt: skip
-    return set(done.stdout.split())
+    found: list[list[Any]] = json.loads(done.stdout)
+    return found
+
+
+def columns(clone: Clone, table: str) -> set[str]:
+    """The columns that a table of the slot's database has."""
+    sql = "SELECT column_name FROM information_schema.columns WHERE table_name = %s"
+    return {name for (name,) in query(clone, sql, table)}
+
+
+TESTERS = "ada's own test product"
+RENAMED = "UPDATE shop_product SET name = %s WHERE id = (SELECT min(id) FROM shop_product) RETURNING id"
+
+
+def is_as_the_tester_left_it(clone: Clone) -> bool:
+    return bool(query(clone, "SELECT id FROM shop_product WHERE name = %s", TESTERS))
 
 
 def processes(clone: Clone, mark: str = "SANDBOX_OWNER") -> list[psutil.Process]:
@@ -244,18 +259,77 @@ def test_the_next_good_deploy_works(clone: Clone) -> None:
     assert get_json(deployed(ran) + "/status.json")["branch"] == "feature/rename"
 
 
-def test_copy_db_brings_stagings_rows_back(clone: Clone) -> None:
+def test_a_task_that_was_killed_comes_back_with_what_testers_did(clone: Clone) -> None:
+    (before,) = json.loads(clone.invoke("status", "--json").out)
+    query(clone, RENAMED, TESTERS)
+    killed = containers(clone)
+    for process in killed:
+        process.kill()
+    again: dict[str, Any] = {}
+    end = time.monotonic() + 60
+    while time.monotonic() < end and not (again.get("data_copied_at") and get(before["url"])[0] == 200):
+        again = json.loads(clone.invoke("status", "--json").out)[0]
+    assert again == before  # its data are as old as they were, and so says the new task's log
+    assert is_as_the_tester_left_it(clone)
+    assert not {process.pid for process in killed} & {process.pid for process in containers(clone)}
+
+
+def test_copy_db_brings_stagings_rows_back_while_the_service_goes_on(clone: Clone) -> None:
     url = json.loads(clone.invoke("status", "--json").out)[0]["url"]
-    before = get_json(url + "/status.json")
+    before, running = get_json(url + "/status.json"), containers(clone)
+    assert is_as_the_tester_left_it(clone)
     ran = clone.invoke("copy-db")
     assert ran.code != 0
     assert "--yes" in ran.err
     ran = clone.invoke("copy-db", "--yes", "--json")
     assert ran.code == 0, ran.err
+    assert not is_as_the_tester_left_it(clone)
     after = get_json(url + "/status.json")
     assert after["rows"] == before["rows"]
     assert after["commit"] == before["commit"]
+    assert after["migrations"] == before["migrations"]
     assert after["data_copied_at"] > before["data_copied_at"]
+    shown = json.loads(ran.out)["data_copied_at"]
+    assert after["data_copied_at"].startswith(shown.removesuffix("Z"))
+    assert json.loads(clone.invoke("status", "--json").out)[0]["data_copied_at"] == shown
+    assert [process.pid for process in containers(clone)] == [process.pid for process in running]
+    assert "Copied " in ran.err
+    assert "No migrations to apply" not in ran.err  # the branch's own run on top of staging's
+
+
+def test_copy_db_ends_with_the_exit_code_and_the_reason_of_the_copy(clone: Clone) -> None:
+    query(clone, RENAMED, TESTERS)
+    registry = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s"
+    (role,) = query(clone, "SELECT 'stage_copy_marks_' || current_user")[0]
+    ((marks,),) = query(clone, registry, role)
+    query(clone, f'COMMENT ON DATABASE "{role}" IS NULL')
+    ran = clone.invoke("copy-db", "--yes")
+    query(clone, f"COMMENT ON DATABASE \"{role}\" IS '{marks}'")
+    assert ran.code == 3, ran.err
+    assert "--mark-disposable" in ran.err.splitlines()[-1]
+    assert is_as_the_tester_left_it(clone)
+
+
+def test_a_redeploy_of_another_commit_copies_afresh(clone: Clone) -> None:
+    assert is_as_the_tester_left_it(clone)
+    clone.branch("feature/rename", {"notes.txt": "one more commit"}, start="feature/rename")
+    deployed(clone.invoke("deploy-test", "--branch", "feature/rename"))
+    assert not is_as_the_tester_left_it(clone)
+
+
+def test_the_literal_chain_with_a_reset_in_front_still_works(clone: Clone) -> None:
+    manifest = (ROOT / "copilot/web/manifest.yml").read_text()
+    copying = "'python manage.py copy_stage_db && "
+    assert manifest.count(copying) == 1
+    literal = "'python manage.py reset_db --noinput --close-sessions && python manage.py copy_stage_db && "
+    clone.branch("feature/literal", {"copilot/web/manifest.yml": manifest.replace(copying, literal)})
+    ran = clone.invoke("deploy-test", "--branch", "feature/literal", "--json")
+    assert ran.code == 0, ran.err
+    found = json.loads(ran.out)
+    assert found["data_copied_at"]
+    facts = get_json(found["url"] + "/status.json")
+    assert all(rows > 0 for rows in facts["rows"].values())
+    deployed(clone.invoke("deploy-test", "--branch", "feature/rename"))
 
 
 def test_logs_come_by_container(clone: Clone) -> None:
@@ -328,8 +402,8 @@ def test_the_base_chain_works_in_stage_and_redis_runs_in_test_only(clone: Clone)
     test = rendered(clone, "test")
     assert set(test) == {"web", "startup", "redis"}
     assert test["startup"]["Command"][2] == (
-        "python manage.py reset_db --noinput --close-sessions && python manage.py copy_stage_db && "
-        "python manage.py migrate --noinput && python manage.py collectstatic --noinput"
+        "python manage.py copy_stage_db && python manage.py migrate --noinput && "
+        "python manage.py collectstatic --noinput"
     )
     for name in ("stage", "production"):
         base = rendered(clone, name)
