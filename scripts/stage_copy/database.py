@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Django's names for what libpq calls otherwise.
 _KEYWORDS = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
+_PG14, _PG17 = 140000, 170000
 _CONNECT_TIMEOUT = "10"  # seconds, unless the settings say otherwise
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -75,6 +76,14 @@ class Database:
             if option.envvar and keyword in self.parameters:
                 variables[option.envvar.decode()] = self.parameters[keyword]
         return variables
+
+
+def no_timeouts(version: int) -> str:
+    """SQL that lets a session wait: the timeouts of a role or a server are not made for copies."""
+    names = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"]
+    names += ["idle_session_timeout"] if version >= _PG14 else []
+    names += ["transaction_timeout"] if version >= _PG17 else []
+    return "; ".join(f"SET {name} = 0" for name in names)
 
 
 def reason(error: Exception) -> str:

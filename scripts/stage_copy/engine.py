@@ -23,7 +23,7 @@ from psycopg import sql
 
 from . import catalogue, masking, schema, verify
 from .crew import Crew, Worker
-from .database import reason
+from .database import no_timeouts, reason
 from .model import Moved
 from .problems import Failed, Misconfigured
 from .rows import Piece, Pump, split
@@ -37,12 +37,10 @@ _PAGES_PER_MIB = 128
 _FIRST = 1 << 62  # the weight of a job that should not wait
 _SETVALS = 500  # in one statement
 _SMALL = 8 << 20  # bytes; the indexes of a smaller table are built in one go
-_PG14, _PG17 = 140000, 170000
 # Values mean the same on both ends, and nothing ends a session that waits. https://www.postgresql.org/docs/current/app-pgdump.html
 _SESSION = (
     "SET search_path = ''; SET DateStyle = ISO; SET IntervalStyle = postgres; SET extra_float_digits = 1; "
-    "SET lc_monetary = 'C'; SET row_security = off; SET statement_timeout = 0; SET lock_timeout = '60s'; "
-    "SET idle_in_transaction_session_timeout = 0"
+    "SET lc_monetary = 'C'; SET row_security = off; SET lock_timeout = '60s'"
 )
 # Nothing is lost by a late commit record: the copy takes the target's place by a commit that is waited for.
 _FILLING = (
@@ -409,10 +407,7 @@ def _run(worker: Worker, statements: list[str]) -> None:
 
 
 def _prepare(connection: Connection) -> None:
-    version = connection.info.server_version
-    later = "; SET idle_session_timeout = 0" if version >= _PG14 else ""
-    later += "; SET transaction_timeout = 0" if version >= _PG17 else ""
-    connection.execute((_SESSION + later).encode())
+    connection.execute(f"{no_timeouts(connection.info.server_version)}; {_SESSION}".encode())
 
 
 def _require_whole(

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from django.db.migrations.loader import MigrationLoader
+from django.db import DatabaseError, connections
+from django.db.migrations.exceptions import BadMigrationError, NodeNotFoundError
+from django.db.migrations.executor import MigrationExecutor
+
+from .problems import Failed, Misconfigured
 
 if TYPE_CHECKING:
-    from .database import Connection
+    from django.db.migrations.loader import MigrationLoader
 
 
 @dataclass(frozen=True)
@@ -19,26 +23,31 @@ class Forecast:
     unknown_here: list[str]  # applied in staging, absent from this branch
 
 
-def make(staging: Connection) -> Forecast:
-    """Compare this branch's migrations with those that staging has applied; reads only."""
-    applied: set[tuple[str, str]] = set()
-    if staging.execute("SELECT to_regclass('django_migrations') IS NOT NULL").fetchone() == (True,):
-        rows = staging.execute("SELECT app::text, name::text FROM django_migrations").fetchall()
-        applied = {(app, name) for app, name in rows}
-    loader = MigrationLoader(None, ignore_no_initial=True)
-    replaced = {old: key for key, migration in loader.disk_migrations.items() for old in migration.replaces}
-    # A squashed migration counts as applied where all that it replaces are.
-    for key, migration in loader.disk_migrations.items():
-        if migration.replaces and all(tuple(old) in applied for old in migration.replaces):
-            applied.add(key)
-    order: list[tuple[str, str]] = []
-    for leaf in sorted(loader.graph.leaf_nodes()):
-        order += [key for key in loader.graph.forwards_plan(leaf) if key not in order]
-    known = set(loader.disk_migrations) | set(replaced)
-    return Forecast(
-        to_run=[".".join(key) for key in order if key not in applied],
-        unknown_here=sorted(".".join(key) for key in applied if key not in known),
-    )
+def make(alias: str) -> Forecast:
+    """Compare this branch's migrations with those applied in the database of that alias; reads only.
+
+    Raises Misconfigured where the branch's migrations do not fit together, Failed where they cannot be read.
+    """
+    connection = connections[alias]
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SET default_transaction_read_only = on")
+        executor = MigrationExecutor(connection)
+        loader: MigrationLoader = executor.loader
+        plan = executor.migration_plan(loader.graph.leaf_nodes())
+        known = set(loader.disk_migrations) | {
+            tuple(old) for migration in loader.disk_migrations.values() for old in migration.replaces
+        }
+        return Forecast(
+            to_run=[f"{migration.app_label}.{migration.name}" for migration, _ in plan],
+            unknown_here=sorted(".".join(key) for key in loader.applied_migrations if key not in known),
+        )
+    except (BadMigrationError, NodeNotFoundError) as error:
+        raise Misconfigured(f"this branch's migrations cannot be read: {error}") from None
+    except DatabaseError as error:
+        raise Failed(f"staging's migrations cannot be read: {str(error).splitlines()[0]}") from None
+    finally:
+        connection.close()
 
 
 def lines(forecast: Forecast) -> list[str]:

@@ -127,7 +127,7 @@ def _imported(path: str, where: str) -> Callable[[str | None], str | None]:
     module, _, name = path.rpartition(".")
     try:
         found: Any = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise Misconfigured(f"{where}: {path!r} cannot be imported: {error}") from None
     if not callable(found):
         raise Misconfigured(f"{where}: {path!r} is no function")
@@ -150,7 +150,7 @@ def _golden(setting: Any) -> Golden | None:
 
 def _words(settings: Mapping[str, Any], name: str) -> tuple[str, ...]:
     value = settings.get(name, ())
-    if isinstance(value, str) or not all(isinstance(word, str) for word in value):
+    if not isinstance(value, list | tuple | set) or not all(isinstance(word, str) for word in value):
         raise Misconfigured(f'STAGE_COPY["{name}"] is no list of names: write ["one", "another"]')
     return tuple(value)
 

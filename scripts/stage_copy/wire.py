@@ -113,7 +113,11 @@ class Wire:
         if kind == _ERROR:
             fields = {part[:1]: part[1:] for part in body.split(b"\0") if part}
             why = fields.get(b"M", b"").decode(self._encoding, "replace")
-            raise psycopg.errors.lookup(fields.get(b"C", b"XX000").decode())(why)
+            try:
+                kind_of_error = psycopg.errors.lookup(fields.get(b"C", b"XX000").decode())
+            except KeyError:  # a code that a function of the project's raises
+                kind_of_error = psycopg.DatabaseError
+            raise kind_of_error(why)
         return kind, body
 
     def _read(self) -> bytes:

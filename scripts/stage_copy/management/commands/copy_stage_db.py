@@ -138,7 +138,7 @@ class Command(BaseCommand):
         target, source = _database("default"), _database("stage").read_only()
         with closing(target.named(_MAINTENANCE).connect()) as server, closing(source.connect()) as staging:
             found = plan.make(staging, server, options)
-            ahead = forecast.make(staging)
+            ahead = forecast.make("stage")
             marked = marks.is_disposable(server, target.name)
             copy = self._prepared(target, source, server, options, progress.Lines(self._say))
             would = copy.would(fresh=flags["fresh"])
