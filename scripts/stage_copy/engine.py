@@ -37,7 +37,7 @@ _PAGES_PER_MIB = 128
 _FIRST = 1 << 62  # the weight of a job that should not wait
 _SETVALS = 500  # in one statement
 _SMALL = 8 << 20  # bytes; the indexes of a smaller table are built in one go
-# Values mean the same on both ends, and nothing ends a session that waits. https://www.postgresql.org/docs/current/app-pgdump.html
+# Values mean the same on both ends. https://www.postgresql.org/docs/current/app-pgdump.html
 _SESSION = (
     "SET search_path = ''; SET DateStyle = ISO; SET IntervalStyle = postgres; SET extra_float_digits = 1; "
     "SET lc_monetary = 'C'; SET row_security = off; SET lock_timeout = '60s'"
@@ -97,7 +97,7 @@ class _Fill:
         masking.check(tables, self._options)
         selections = {table.oid: masking.select(table, self._options) for table in tables}
         references = catalogue.references(reader, tables)
-        _require_whole(tables, selections, references)
+        require_whole(tables, selections, references)
 
         self._progress.phase("schema")
         archive = schema.Archive(self._source, self._snapshot.name, self._folder)
@@ -410,7 +410,7 @@ def _prepare(connection: Connection) -> None:
     connection.execute(f"{no_timeouts(connection.info.server_version)}; {_SESSION}".encode())
 
 
-def _require_whole(
+def require_whole(
     tables: Iterable[Table],
     selections: Mapping[int, masking.Selection],
     references: Iterable[catalogue.Reference],

@@ -41,8 +41,7 @@ class GoldenCopy:
         if options.golden is None:
             return None
         rules = {
-            column: [rule.kind, rule.value, getattr(rule.call, "__qualname__", None)]
-            for column, rule in sorted(options.mask.items())
+            column: [rule.kind, rule.value, _path(rule.call)] for column, rule in sorted(options.mask.items())
         }
         address = {key: source.parameters.get(key, "") for key in ("host", "hostaddr", "port", "service")}
         facts = [address, source.name, server.info.user, rules, sorted(options.exclude_data)]
@@ -101,7 +100,7 @@ class GoldenCopy:
         """Drop golden copies of our role that no project's rules ask for any more: those past their age."""
         rows = server.execute(
             "SELECT datname::text FROM pg_database WHERE starts_with(datname, %s) "
-            "AND pg_get_userbyid(datdba) = current_user ORDER BY 1",
+            "AND pg_get_userbyid(datdba) = current_user ORDER BY 1 DESC",  # spares before what dates them
             [PREFIX],
         ).fetchall()
         for (name,) in rows:
@@ -116,16 +115,31 @@ class GoldenCopy:
                 swap.drop(server, name)
 
 
-def is_empty_after_a_crash(database: Connection) -> bool:
-    """Whether the server lost the unlogged tables' rows, as it does when it was not shut down properly."""
+def is_empty_after_a_crash(database: Connection, filled_before: int) -> bool:
+    """Whether the server lost the unlogged tables' rows, as it does when it was not shut down properly.
+
+    Who went on to use the database has written to a few of them since.
+    """
+    return 2 * filled_unlogged(database) < filled_before
+
+
+def filled_unlogged(database: Connection) -> int:
+    """How many unlogged tables have rows."""
     rows = database.execute(
         "SELECT n.nspname::text, c.relname::text "
         "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
         "WHERE c.relkind = 'r' AND c.relpersistence = 'u' AND n.nspname !~ '^pg_'"
     ).fetchall()
-    return bool(rows) and not any(
-        database.execute(
-            sql.SQL("SELECT 1 FROM ONLY {} LIMIT 1").format(sql.Identifier(schema, table))
-        ).fetchone()
+    return sum(
+        bool(
+            database.execute(
+                sql.SQL("SELECT 1 FROM ONLY {} LIMIT 1").format(sql.Identifier(schema, table))
+            ).fetchone()
+        )
         for schema, table in rows
     )
+
+
+def _path(call: object) -> str | None:
+    """Where a function is defined; two modules may have one of the same name."""
+    return f"{getattr(call, '__module__', '')}.{getattr(call, '__qualname__', '')}" if call else None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from . import catalogue, masking
+from . import catalogue, engine, masking
 from .progress import size
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def make(staging: Connection, server: Connection, options: Options) -> Plan:
     left = catalogue.extensions_to_leave(staging, server)
     found = catalogue.tables(staging, left)
     masking.check(found, options)
+    selections = {table.oid: masking.select(table, options) for table in found}
+    engine.require_whole(found, selections, catalogue.references(staging, found))
     return Plan([_planned(table, options) for table in found], masking.unmasked(found, options), left)
 
 

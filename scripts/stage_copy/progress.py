@@ -59,11 +59,10 @@ class Lines:
         seconds = max(self._clock() - self._began, 0.001)
         parts = [f"{self._phase}:"]
         if self._total:
-            left = seconds * (self._total - self._done) / max(self._done, 1)
-            parts.append(
-                f"{100 * self._done // self._total} %, {size(self._done)} of {size(self._total)}, "
-                f"{size(round(self._done / seconds))}/s, about {left:.0f} s left"
-            )
+            parts.append(f"{100 * self._done // self._total} %, {size(self._done)} of {size(self._total)}")
+            if self._done:
+                left = seconds * (self._total - self._done) / self._done
+                parts[-1] += f", {size(round(self._done / seconds))}/s, about {left:.0f} s left"
         if self._rows:
             parts.append(f"({self._rows:,} rows)")
         return " ".join(parts)

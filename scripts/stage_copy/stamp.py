@@ -23,7 +23,10 @@ class Cursor(Protocol):
 
 
 def write(server: Connection, name: str, stamp: Mapping[str, Any]) -> None:
-    """Stamp `name`: `copied_at` (ISO 8601, UTC), `source`, `rows`, `tables`, `release`, `unlogged`."""
+    """Stamp `name`: `copied_at` (ISO 8601, UTC), `source`, `rows`, `tables`, `release`, `unlogged`.
+
+    Where tables are unlogged, `filled` is how many of them have rows.
+    """
     server.execute(
         sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(json.dumps(stamp)))
     )

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
+from .database import no_timeouts
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -38,6 +40,11 @@ def is_ours(server: Connection, name: str) -> bool:
         "SELECT pg_has_role(datdba, 'USAGE') FROM pg_database WHERE datname = %s", [name]
     ).fetchone()
     return row is None or bool(row[0])
+
+
+def wait_without_end(server: Connection) -> None:
+    """Let no timeout end this session."""
+    server.execute(no_timeouts(server.info.server_version).encode())
 
 
 @contextlib.contextmanager
@@ -78,6 +85,7 @@ def clone(server: Connection, name: str, template: str) -> None:
 def order_clone(maintenance: Database, name: str, template: str) -> None:
     """Have the server make such a copy, closed to connections, and leave it to it."""
     connection = maintenance.connect()
+    wait_without_end(connection)
     make = _clone(connection, name, template) + sql.SQL(" ALLOW_CONNECTIONS false")
     connection.pgconn.send_query(make.as_bytes(connection))
     connection.close()  # what was sent before is carried out first
@@ -170,6 +178,7 @@ def _nobody_in(other: Connection, name: str) -> Iterator[None]:
                 end_sessions(other, name)
                 over.wait(_AGAIN)
 
+    wait_without_end(other)
     end_sessions(other, name)
     thread = threading.Thread(target=end, daemon=True)
     thread.start()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -68,7 +69,8 @@ class Copy:
         """
         name = self.target.name
         try:
-            with swap.locked(self.server, name, self._say_waiting):
+            swap.wait_without_end(self.server)
+            with swap.locked(self.server, name, partial(self._say_waiting, name)):
                 incoming, replaced = beside(name)
                 swap.drop(self.server, incoming, replaced)
                 swap.open_again(self.server, name)
@@ -83,14 +85,11 @@ class Copy:
                         else:
                             how, new, size = self._clone(made, staging, incoming, replaced, fresh=fresh)
                     finally:
-                        with contextlib.suppress(
-                            psycopg.Error
-                        ):  # a server that is gone: the next run drops it
-                            swap.drop(self.server, incoming)
-                self._phase("until the target serves")
+                        self._drop_if_it_can_be(incoming)
                 receipt = self._receipt(how, new, size)
+                self._phases["until the target serves"] = receipt.seconds
                 self._clear_up(made, replaced)
-                self._phase("clearing up")
+                self._phases["clearing up"] = self._elapsed() - receipt.seconds
                 return receipt
         except psycopg.Error as error:
             raise Failed(f'the copy could not take the place of "{name}": {reason(error)}') from None
@@ -114,9 +113,9 @@ class Copy:
         found = stamp.of(self.server, self.target.name)
         if not found or not self.release or found.get("release") != dict(self.release):
             return None
-        if found.get("unlogged"):
+        if filled := found.get("filled"):
             with closing(self.target.connect()) as target:
-                if golden.is_empty_after_a_crash(target):
+                if golden.is_empty_after_a_crash(target, filled):
                     self.progress.say("the server was not shut down properly and lost the unlogged tables")
                     return None
         return found
@@ -137,6 +136,9 @@ class Copy:
             "rows": sum(moved.rows.values()),
             "unlogged": self.options.unlogged,
         }
+        if self.options.unlogged:
+            with closing(self.target.named(into).connect()) as copy:
+                new["filled"] = golden.filled_unlogged(copy)
         return new, moved.bytes
 
     def _put_in_place(self, new: Mapping[str, Any], incoming: str, replaced: str) -> None:
@@ -147,14 +149,16 @@ class Copy:
         self, made: GoldenCopy, staging: Connection, incoming: str, replaced: str, *, fresh: bool
     ) -> tuple[str, dict[str, Any], int]:
         made.require_ours(self.server)
-        with swap.locked(self.server, made.name, self._say_waiting):
+        with swap.locked(self.server, made.name, partial(self._say_waiting, made.name)):
             age, size = made.age(self.server), 0
             if fresh or age is None or age > made.max_age:
                 size = self._refresh(made, staging)
             how = self._take(made, incoming)
-            if self.options.unlogged:
+            new = stamp.of(self.server, made.name)
+            assert new  # noqa: S101  it was just made or found
+            if filled := new.get("filled"):
                 with closing(self.target.named(incoming).connect()) as clone:
-                    lost = golden.is_empty_after_a_crash(clone)
+                    lost = golden.is_empty_after_a_crash(clone, filled)
                 if lost:
                     self.progress.say(
                         "the server was not shut down properly and lost the golden copy's tables"
@@ -162,8 +166,8 @@ class Copy:
                     swap.drop(self.server, incoming)
                     size = self._refresh(made, staging)
                     how = self._take(made, incoming)
-            new = stamp.of(self.server, made.name)
-            assert new  # noqa: S101  it was just made or found
+                    new = stamp.of(self.server, made.name)
+                    assert new  # noqa: S101  it was just made
         self._put_in_place(new, incoming, replaced)
         return how, new, size
 
@@ -180,20 +184,27 @@ class Copy:
     def _refresh(self, made: GoldenCopy, staging: Connection) -> int:
         """Copy staging into the golden copy; the bytes that were moved."""
         incoming, replaced = made.name + COPYING, made.name + REPLACED
-        new, size = self._copy(staging, incoming, replaced)
-        swap.allow(self.server, incoming, connections=False)
-        stamp.write(self.server, incoming, new)
-        swap.exchange(self.server, self.maintenance, made.name, incoming, replaced)
+        try:
+            new, size = self._copy(staging, incoming, replaced)
+            swap.allow(self.server, incoming, connections=False)
+            stamp.write(self.server, incoming, new)
+            swap.exchange(self.server, self.maintenance, made.name, incoming, replaced)
+        finally:
+            self._drop_if_it_can_be(incoming)
         swap.drop(self.server, replaced)
         made.drop_spares(self.server)
         return size
+
+    def _drop_if_it_can_be(self, incoming: str) -> None:
+        with contextlib.suppress(psycopg.Error):  # a server that is gone: the next run drops it
+            swap.drop(self.server, incoming)
 
     def _clear_up(self, made: GoldenCopy | None, replaced: str) -> None:
         """What can wait until the target serves; where it fails, the next run does it."""
         try:
             swap.drop(self.server, replaced)
             if made:
-                with swap.locked(self.server, made.name, self._say_waiting):
+                with swap.locked(self.server, made.name, partial(self._say_waiting, made.name)):
                     swap.drop(self.server, made.name + COPYING, made.name + REPLACED)  # of a run that died
                     if made.wants_spare:
                         made.order_spare(self.server, self.maintenance)
@@ -201,8 +212,8 @@ class Copy:
         except psycopg.Error as error:
             self.progress.say(f"the target serves, but not all could be cleared up: {reason(error)}")
 
-    def _phase(self, name: str) -> None:
-        self._phases[name] = time.monotonic() - self._began
+    def _elapsed(self) -> float:
+        return round(time.monotonic() - self._began, 3)
 
     def _receipt(self, how: str, new: Mapping[str, Any], size: int) -> Receipt:
         return Receipt(
@@ -213,10 +224,10 @@ class Copy:
             tables=int(new["tables"]),
             rows=int(new["rows"]),
             bytes=size,
-            seconds=round(time.monotonic() - self._began, 3),
+            seconds=self._elapsed(),
             phases=self._phases,
             release=self.release,
         )
 
-    def _say_waiting(self) -> None:
-        self.progress.say(f'another copy into "{self.target.name}" is running: waiting for it')
+    def _say_waiting(self, name: str) -> None:
+        self.progress.say(f'another copy into "{name}" is running: waiting for it')

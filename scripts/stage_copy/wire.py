@@ -100,9 +100,9 @@ class Wire:
                 self._wait(select.POLLIN | select.POLLOUT)
                 while self._readable():
                     self._next()
-            except OSError:
-                self._next()
-                raise
+            except OSError:  # a warning may come before the error that says why, or before the end
+                while True:
+                    self._next()
 
     def _next(self) -> tuple[int, bytes]:
         """The next message's kind and body; raises psycopg.Error where it is an error."""

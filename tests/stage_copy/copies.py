@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 from scripts.stage_copy import engine
-from scripts.stage_copy.database import Database
-from scripts.stage_copy.model import Moved
+from scripts.stage_copy.database import Connection, Database
+from scripts.stage_copy.management.commands import copy_stage_db
+from scripts.stage_copy.model import Moved, Progress
 from scripts.stage_copy.options import Options
+from scripts.stage_copy.transfer import Copy, Receipt
 from tests.stage_copy.servers import BIN, PostgresServer
 
 PASSWORD = "made-up"
@@ -48,6 +54,16 @@ class Copies:
         facts = {"NAME": name, "USER": role, "PASSWORD": PASSWORD, "HOST": str(server.socket)}
         return Database.from_django("stage" if reader else "default", facts)
 
+    def make_source(self, name: str, *statements: str) -> None:
+        """Make a database of the owner's that the reader may read."""
+        with self.source_server.connect(role="owner", password=PASSWORD) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+        with self.source_server.connect(name, "owner", PASSWORD) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+            connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
+            connection.execute("GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO reader")
+
     def fill(self, source: str, target: str, setting: Mapping[str, Any] | None = None) -> Moved:
         """Copy database `source` into a new database `target`."""
         with self.target_server.connect(role="tester", password=PASSWORD) as connection:
@@ -76,3 +92,63 @@ def make_roles(source: PostgresServer, target: PostgresServer) -> Copies:
     source.create_role("reader", PASSWORD)
     target.create_role("tester", PASSWORD, "CREATEDB")
     return Copies(source, target)
+
+
+@dataclass
+class Attempt:
+    """A whole copy in this process, from the lock to the swap; it counts how often staging was looked at."""
+
+    copies: Copies
+    source: str
+    target: str
+    setting: Mapping[str, Any] = field(default_factory=dict)
+    release: Mapping[str, str] | None = None
+    told: Told = field(default_factory=Told)
+    fill: Callable[[Database, Database, Options, Progress], Moved] = engine.fill
+    guards: int = 0
+    fills: int = 0
+
+    def run(self, *, fresh: bool = False) -> Receipt:
+        with self._copy() as copy:
+            return copy.run(self._guard, fresh=fresh)
+
+    def would(self, *, fresh: bool = False) -> str:
+        with self._copy() as copy:
+            return copy.would(fresh=fresh)
+
+    @contextlib.contextmanager
+    def _copy(self) -> Iterator[Copy]:
+        source = self.copies.database(self.source, reader=True).read_only()
+        target = self.copies.database(self.target, reader=False)
+        maintenance, options = target.named("postgres"), Options.read(self.setting, key="made-up")
+        with closing(maintenance.connect()) as server:
+            yield Copy(source, target, maintenance, server, options, self.release, self.told, self._filled)
+
+    @contextlib.contextmanager
+    def _guard(self) -> Iterator[Connection]:
+        self.guards += 1
+        with closing(self.copies.database(self.source, reader=True).connect()) as staging:
+            yield staging
+
+    def _filled(self, source: Database, target: Database, options: Options, progress: Progress) -> Moved:
+        self.fills += 1
+        return self.fill(source, target, options, progress)
+
+
+def run_command(copies: Copies, source: str, target: str, setting: object, *words: str) -> int:
+    """Run the command in this process, as Django does for a project with these settings; its exit code."""
+    postgres = {"ENGINE": "django.db.backends.postgresql", "PASSWORD": PASSWORD}
+    stage = {"NAME": source, "USER": "reader", "HOST": str(copies.source_server.socket)}
+    default = {"NAME": target, "USER": "tester", "HOST": str(copies.target_server.socket)}
+    settings = SimpleNamespace(
+        DATABASES={"stage": {**postgres, **stage}, "default": {**postgres, **default}},
+        SECRET_KEY="made-up",
+        BASE_DIR="/nonexistent",
+        STAGE_COPY=setting,
+    )
+    with mock.patch.object(copy_stage_db, "settings", settings):
+        try:
+            copy_stage_db.Command().run_from_argv(["manage.py", "copy_stage_db", *words])
+        except SystemExit as ended:
+            return int(ended.code or 0)
+    return 0

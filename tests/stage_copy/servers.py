@@ -68,6 +68,12 @@ class PostgresServer:
         """Let it write what it has, and end."""
         self._stop(signal.SIGINT)
 
+    def limit_files(self, size: str) -> None:
+        """Let no file grow larger than `size` bytes in sessions that begin from now on; or "unlimited"."""
+        assert self.process
+        limit = ["prlimit", f"--pid={self.process.pid}", f"--fsize={size}:"]
+        subprocess.run(_as_nobody(limit), check=True)
+
     def _stop(self, how: signal.Signals) -> None:
         assert self.process
         self.process.send_signal(how)
