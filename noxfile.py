@@ -1,16 +1,17 @@
-"""Sessions: lint, tests, e2e, bench. `nox` alone runs the first three.
+"""Sessions: lint, tests, e2e, bench. `nox` alone runs the first two.
 
 They run in the environment that nox is installed in (requirements-dev.txt): one install, no second one.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["lint", "tests", "e2e"]
+nox.options.sessions = ["lint", "tests"]
 SOURCES = ("tasks.py", "noxfile.py", "manage.py", "scripts", "demo", "tests")
 # Tests and benchmarks deploy to the sandbox, in CI too, and say so.
 SANDBOX = {"DEPLOY_TARGET": "sandbox"}
@@ -31,13 +32,18 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def tests(session: nox.Session) -> None:
-    """Run all tests but the end-to-end ones: real Postgres, real Redis, real Copilot."""
-    _python(session, "pytest", "-m", "not e2e", *session.posargs, env=SANDBOX)
+    """Run all tests: real Postgres, real Redis, real Copilot.
+
+    Each file's tests run in order, several files at once: one more than there are cores, since the
+    end-to-end tests wait more than they work.
+    """
+    workers = str((os.cpu_count() or 1) + 1)
+    _python(session, "pytest", "-n", workers, "--dist", "loadfile", *session.posargs, env=SANDBOX)
 
 
 @nox.session(python=False)
 def e2e(session: nox.Session) -> None:
-    """Deploy, redeploy, fail and tear down through the tasks, on the embedded AWS."""
+    """Run the end-to-end tests alone: deploy, redeploy, fail and tear down, on the embedded AWS."""
     _python(session, "pytest", "-m", "e2e", *session.posargs, env=SANDBOX)
 
 
