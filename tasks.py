@@ -6,13 +6,16 @@ from scripts.menu import bench, verb
 
 YES = "Answer yes to the question this task asks (default: ask; without a terminal: no)."
 PLAN = "Say what would happen and change nothing (default: off)."
+WAIT = "Wait, in order of arrival, while another run changes the slot (default: exit 5)."
 JSON = "Print one JSON document on standard output and nothing else there (default: off)."
 
 
 @verb(
     branch="The Git branch to deploy, here or on origin (no default).",
     force="Start new tasks even where nothing changed (default: off).",
-    yes=YES,
+    wait=WAIT,
+    take_over="Replace a branch that somebody else has live there (default: leave it and exit 5).",
+    why="What the deployment is for, shown to whoever wants the slot (default: nothing).",
     plan=PLAN,
     json=JSON,
 )
@@ -20,7 +23,9 @@ def deploy_test(
     c: Context,
     branch: str = "",
     force: bool = False,
-    yes: bool = False,
+    wait: bool = False,
+    take_over: bool = False,
+    why: str = "",
     plan: bool = False,
     json: bool = False,
 ) -> None:
@@ -28,20 +33,59 @@ def deploy_test(
 
     Example: invoke deploy-test --branch feature/checkout
     """
-    from scripts import deployment
+    from scripts.deployment import Asked, deploy
 
-    deployment.deploy(bench(), branch, force=force, yes=yes, plan=plan, json=json)
+    deploy(bench(), branch, Asked(force, wait, take_over, why, plan, json))
 
 
-@verb(yes=YES, plan=PLAN, json=JSON)
-def teardown(c: Context, yes: bool = False, plan: bool = False, json: bool = False) -> None:
+@verb(
+    expired="Only if the deployment has come to its end, as a schedule wants it (default: in any case).",
+    wait=WAIT,
+    yes=YES,
+    plan=PLAN,
+    json=JSON,
+)
+def teardown(
+    c: Context,
+    expired: bool = False,
+    wait: bool = False,
+    yes: bool = False,
+    plan: bool = False,
+    json: bool = False,
+) -> None:
     """Remove the service from the test environment; the environment itself stays. Twice is fine.
 
     Example: invoke teardown --yes
     """
     from scripts import teardown as workflow
 
-    workflow.teardown(bench(), yes=yes, plan=plan, json=json)
+    workflow.teardown(bench(), expired=expired, wait=wait, yes=yes, plan=plan, json=json)
+
+
+@verb(
+    branch="The deployed branch (no default).",
+    until="Its new end: 5d, a date, or a week's end such as friday 18:00 Europe/London (no default).",
+    keep="No end: until it is torn down or extended (default: off).",
+    wait=WAIT,
+    plan=PLAN,
+    json=JSON,
+)
+def extend(
+    c: Context,
+    branch: str = "",
+    until: str = "",
+    keep: bool = False,
+    wait: bool = False,
+    plan: bool = False,
+    json: bool = False,
+) -> None:
+    """Move the end of a deployment: nothing is deployed anew.
+
+    Example: invoke extend --branch feature/checkout --until 5d
+    """
+    from scripts import lifetime
+
+    lifetime.extend(bench(), name=branch, until=until, keep=keep, wait=wait, plan=plan, json=json)
 
 
 @verb(json=JSON)
@@ -70,15 +114,17 @@ def logs(c: Context, container: str = "", limit: str = "100", follow: bool = Fal
     environment.logs(bench(), container=container, limit=limit, follow=follow)
 
 
-@verb(yes=YES, plan=PLAN, json=JSON)
-def copy_db(c: Context, yes: bool = False, plan: bool = False, json: bool = False) -> None:
+@verb(wait=WAIT, yes=YES, plan=PLAN, json=JSON)
+def copy_db(
+    c: Context, wait: bool = False, yes: bool = False, plan: bool = False, json: bool = False
+) -> None:
     """Copy staging's database afresh into the deployed branch's, by a one-off task in the environment.
 
     Example: invoke copy-db --yes
     """
     from scripts import data
 
-    data.copy(bench(), yes=yes, plan=plan, json=json)
+    data.copy(bench(), wait=wait, yes=yes, plan=plan, json=json)
 
 
 @verb(

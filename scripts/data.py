@@ -7,13 +7,14 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from scripts import copilot, environment
+from scripts import environment
 from scripts.command import catching_signals
 from scripts.copilot import OneOff
-from scripts.errors import Failed, Interrupted, Refused, SettingsError
+from scripts.errors import Failed, Held, Interrupted, Refused, SettingsError
 from scripts.report import as_json, confirm
 
 if TYPE_CHECKING:
+    from scripts.command import Command
     from scripts.environment import Bench, Place
     from scripts.stack import Stack, Task, TaskDefinition
 
@@ -22,7 +23,7 @@ _OUTCOMES = {2: SettingsError, 3: Refused}  # the exit codes of copy_stage_db th
 _LOOKS = 50  # at ECS, after Copilot has ended, until it tells how the task did
 
 
-def copy(bench: Bench, *, yes: bool, plan: bool, json: bool) -> None:
+def copy(bench: Bench, *, wait: bool, yes: bool, plan: bool, json: bool) -> None:
     """Copy staging's database into the deployed branch's and migrate it; the service goes on running.
 
     Raises the errors of scripts.errors, with the exit code of `copy_stage_db` where it refused.
@@ -31,18 +32,12 @@ def copy(bench: Bench, *, yes: bool, plan: bool, json: bool) -> None:
     environment.check_workspace(bench)
     place = environment.enter(bench, start=False)
     stack = place.aws.stack(bench.settings.stack_name) if place else None
-    if not place or not stack or not stack.live:
+    if not wait:
+        environment.require_settled(stack)
+    if not place or not stack or not (stack.live or stack.changing):
         raise Failed("Nothing is deployed here, so nothing can be copied: `invoke deploy-test --branch B`.")
-    environment.require_settled(stack)
     branch = stack.tags.get("branch", "an unknown branch")
-    definition = place.aws.resource(stack.name, "TaskDefinition")
-    task = one_off(place.aws.task_definition(definition)) if definition else None
-    if not task:
-        raise SettingsError(
-            f"No container of {bench.settings.service} in {bench.settings.test_env} runs `{COPY}`, so there "
-            "is no command to repeat: take the startup sidecar's from this project's manifest and deploy."
-        )
-    command = place.copilot.task_run(environment.task_group(bench.settings), task)
+    command = _command(bench, place, stack)
     if plan:
         bench.report.say(f"Would replace the data of {branch} by a fresh copy of staging's: {command}")
     else:
@@ -52,9 +47,34 @@ def copy(bench: Bench, *, yes: bool, plan: bool, json: bool) -> None:
             yes=yes,
         )
         environment.preflight(bench, place, builds=False)
-        _run(bench, place, stack, command)
+        lease = environment.lease(bench, place, f"copying staging's data for {branch}")
+        with lease.held(wait=wait, say=bench.report.say):
+            stack = _require_same(environment.settled(bench, place, wait=wait), stack)
+            _run(bench, place, stack, _command(bench, place, stack))
     if json:
         bench.report.data(as_json(asdict(environment.describe(bench, place, stack))))
+
+
+def _command(bench: Bench, place: Place, stack: Stack) -> Command:
+    """Copilot's command for the one-off task. Raises SettingsError where there is nothing to repeat."""
+    settings = bench.settings
+    definition = place.aws.resource(stack.name, "TaskDefinition")
+    task = one_off(place.aws.task_definition(definition)) if definition else None
+    if not task:
+        raise SettingsError(
+            f"No container of {settings.service} in {settings.test_env} runs `{COPY}`, so there is no "
+            "command to repeat: take the startup sidecar's from this project's manifest and deploy."
+        )
+    return place.copilot.task_run(environment.task_group(settings), task)
+
+
+def _require_same(stack: Stack | None, agreed: Stack) -> Stack:
+    """The stack as it is now. Raises Held where it is no longer what the answer was about."""
+    if not stack or stack.tags.get("branch") != agreed.tags.get("branch"):
+        raise Held(
+            "Another branch was deployed meanwhile, so nothing was copied: `invoke status`, then again."
+        )
+    return stack
 
 
 def one_off(definition: TaskDefinition) -> OneOff | None:
@@ -85,7 +105,7 @@ def one_off(definition: TaskDefinition) -> OneOff | None:
     return None
 
 
-def _run(bench: Bench, place: Place, stack: Stack, command: copilot.Command) -> None:
+def _run(bench: Bench, place: Place, stack: Stack, command: Command) -> None:
     settings, group = bench.settings, environment.task_group(bench.settings)
     service = place.aws.resource(stack.name, "Service") or ""
     cluster = service.split("/")[-2] if "/" in service else ""

@@ -17,15 +17,19 @@ from http.client import HTTPException
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from scripts import branch, copilot, environment, lease, manifest
+from scripts import branch, copilot, environment, expiry, manifest
 from scripts.command import Result, Stop, catching_signals
 from scripts.errors import Failed, Held, Interrupted, UserError
 from scripts.report import as_json
 from scripts.stack import tag_text, tag_value
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from scripts.branch import Branch
+    from scripts.command import Command
     from scripts.environment import Bench, Place
+    from scripts.lease import Lease
     from scripts.stack import Aws, Event, Stack, Task
 
 LAST_LINES = 30
@@ -36,7 +40,19 @@ COMPLETE = ("CREATE_COMPLETE", "UPDATE_COMPLETE")
 REACH_SECONDS = 60  # after which an address that does not answer from here is taken for closed to us
 
 
-def deploy(bench: Bench, name: str, *, force: bool, yes: bool, plan: bool, json: bool) -> None:
+@dataclass(frozen=True)
+class Asked:
+    """What the flags of `deploy-test` say."""
+
+    force: bool = False  # start new tasks whatever has changed
+    wait: bool = False  # for a slot that another run is changing
+    take_over: bool = False  # replace what somebody else has live there
+    why: str = ""  # for those who might want the slot
+    plan: bool = False
+    json: bool = False
+
+
+def deploy(bench: Bench, name: str, asked: Asked) -> None:
     """Deploy a branch to the shared slot and wait until its commit is served.
 
     Raises the errors of scripts.errors; nothing was started when it is a SettingsError or Refused.
@@ -44,17 +60,17 @@ def deploy(bench: Bench, name: str, *, force: bool, yes: bool, plan: bool, json:
     branch.check_name(name)
     environment.announce(bench)
     environment.check_workspace(bench)
-    expires = lease.expiry(bench.settings.ttl, datetime.now(UTC))
+    expires = expiry.expiry(bench.settings.ttl, datetime.now(UTC))
     wanted = branch.find(bench.shell, bench.settings.root, name)
     if wanted.note:
         bench.report.say(wanted.note)
-    place = environment.enter(bench, start=not plan)
+    place = environment.enter(bench, start=not asked.plan)
     if place is None:
         bench.report.say(f"Would start the sandbox, then deploy {name} at {wanted.commit[:12]} to it.")
-        if json:
+        if asked.json:
             bench.report.data(as_json(asdict(_planned(bench, wanted, expires))))
         return
-    _Deploy(bench, place, wanted, expires).run(force=force, yes=yes, plan=plan, json=json)
+    _Deploy(bench, place, wanted, expires, asked).run()
 
 
 def _planned(bench: Bench, wanted: Branch, expires: datetime) -> environment.Deployment:
@@ -82,53 +98,67 @@ class _Deploy:
     place: Place
     branch: Branch
     expires: datetime
+    asked: Asked
 
-    def run(self, *, force: bool, yes: bool, plan: bool, json: bool) -> None:
-        settings = self.bench.settings
-        started = time.monotonic()
-        before = self.place.aws.stack(settings.stack_name)
-        environment.require_settled(before)
-        if not force and not plan and (served := self._served_already(before)):
+    def run(self) -> None:
+        report, started = self.bench.report, time.monotonic()
+        before = self.place.aws.stack(self.bench.settings.stack_name)
+        served = None
+        if not self.asked.force and not self.asked.plan and not (before and before.changing):
+            served = self._served_already(before)
+        if served:
             self._tell_unchanged(served)
+        elif self.asked.plan:
+            environment.require_settled(before)
+            environment.preflight(self.bench, self.place, builds=True)
+            _require_usable(before)
+            self._plan(before)
         else:
             environment.preflight(self.bench, self.place, builds=True)
-            by = environment.who(self.bench)
-            _require_usable(before)
-            if not plan:
-                self._require_mine(before, by, yes=yes)
-            served = self._deploy(before, self._tags(before, by, force=force), force=force, plan=plan)
+            served = self._alone()
         if served is None:
-            if json:
-                self.bench.report.data(as_json(asdict(_planned(self.bench, self.branch, self.expires))))
+            if self.asked.json:
+                report.data(as_json(asdict(_planned(self.bench, self.branch, self.expires))))
         else:
-            self.bench.report.say(
+            report.say(
                 f"{self.branch.name} at {self.branch.commit[:12]} is served "
-                f"({time.monotonic() - started:.1f} s), until {served.expires_at}:"
+                f"({time.monotonic() - started:.1f} s), until {served.expires_at or 'it is torn down'}:"
             )
-            self.bench.report.data(as_json(asdict(served)) if json else served.url or "")
+            report.data(as_json(asdict(served)) if self.asked.json else served.url or "")
 
-    def _deploy(
-        self, before: Stack | None, tags: Mapping[str, str], *, force: bool, plan: bool
-    ) -> environment.Deployment | None:
-        """Deploy and wait until it is served; None where only the plan was asked for."""
+    def _alone(self) -> environment.Deployment:
+        """Deploy while nobody else changes the slot."""
+        lease = environment.lease(self.bench, self.place, f"deploying {self.branch.name}")
+        with lease.held(wait=self.asked.wait, say=self.bench.report.say):
+            # A run that was killed leaves Copilot's change under way.
+            before = environment.settled(self.bench, self.place, wait=self.asked.wait)
+            _require_usable(before)
+            self._require_mine(before, lease.who)
+            return self._deploy(before, self._tags(before, lease.who), lease)
+
+    def _plan(self, before: Stack | None) -> None:
+        tags = self._tags(before, environment.who(self.bench))
+        with branch.worktree(self.bench.shell, self.bench.settings.root, self.branch) as folder:
+            command = self._command(folder, tags)
+        self.bench.report.say(f"Would deploy {self.branch.name} at {self.branch.commit[:12]}: {command}")
+
+    def _command(self, folder: Path, tags: Mapping[str, str]) -> Command:
+        self._check_block(manifest.read(folder / self._manifest_path))
+        here = copilot.Copilot(self.bench.settings, self.place.variables, folder)
+        return here.deploy(self._image_tag(), tags)
+
+    def _deploy(self, before: Stack | None, tags: Mapping[str, str], lease: Lease) -> environment.Deployment:
+        """Deploy and wait until it is served."""
         bench, settings = self.bench, self.bench.settings
         with branch.worktree(bench.shell, settings.root, self.branch, tags["deployed_at"]) as folder:
-            found = manifest.read(folder / self._manifest_path)
-            self._check_block(found)
-            here = copilot.Copilot(settings, self.place.variables, folder)
-            command = here.deploy(self._image_tag(force=force), tags)
-            if plan:
-                bench.report.say(f"Would deploy {self.branch.name} at {self.branch.commit[:12]}: {command}")
-                return None
+            command = self._command(folder, tags)
             old = self.place.aws.resource(settings.stack_name, "TaskDefinition") if before else None
-            # Somebody else may have begun while this one was checked out.
-            environment.require_settled(self.place.aws.stack(settings.stack_name))
             with catching_signals(settings.timeout, bench.report.say) as stop:
                 watcher = Watcher(bench, self.place.aws, tags)
                 doing = f"Deploying {self.branch.name} at {self.branch.commit[:12]} to {settings.test_env}"
                 with bench.report.waiting(doing), watcher:
                     result = bench.shell.stream(
-                        command, watcher.keep, lambda: self._signal_due(watcher, stop)
+                        command, watcher.keep, lambda: self._signal_due(watcher, stop, lease)
                     )
                     self._require_deployed(result, watcher, stop)
                     served = self._wait_until_served(stop)
@@ -136,7 +166,12 @@ class _Deploy:
             self._tell_unchanged(served)
         return served
 
-    def _signal_due(self, watcher: Watcher, stop: Stop) -> signal.Signals | None:
+    def _signal_due(self, watcher: Watcher, stop: Stop, lease: Lease) -> signal.Signals | None:
+        if lease.lost and not stop.interrupted:
+            self.bench.report.say(
+                "This machine was not heard of for too long, and somebody else may change the slot now."
+            )
+            stop.interrupted = True
         if stop.timed_out and not watcher.remembered:
             watcher.remember_unfinished()
         return watcher.signal_due() or stop.signal_due()
@@ -148,7 +183,7 @@ class _Deploy:
         wanted = {
             "branch": self.branch.name,
             "commit": self.branch.commit,
-            "expires_at": environment.iso(self.expires),
+            "expires_at": self._end(before),
         }
         if wanted.items() - before.tags.items():
             return None
@@ -176,11 +211,12 @@ class _Deploy:
             found, self.bench.settings.test_env, f"{self._manifest_path} of {self.branch.name}"
         )
 
-    def _image_tag(self, *, force: bool) -> str:
+    def _image_tag(self) -> str:
         """The commit; a new tag each time where new tasks are to be started whatever has changed."""
-        return f"{self.branch.commit}-{datetime.now(UTC):%Y%m%d%H%M%S}" if force else self.branch.commit
+        commit = self.branch.commit
+        return f"{commit}-{datetime.now(UTC):%Y%m%d%H%M%S}" if self.asked.force else commit
 
-    def _tags(self, before: Stack | None, by: str, *, force: bool) -> Mapping[str, str]:
+    def _tags(self, before: Stack | None, by: str) -> Mapping[str, str]:
         """What the stack remembers. What runs already stays deployed by whom and when it was.
 
         So an unchanged redeploy changes nothing, unless its expiry moves.
@@ -191,25 +227,37 @@ class _Deploy:
             "deployed_by": by,
             "deployed_at": environment.iso(datetime.now(UTC)),
         }
-        runs = before.tags if before and before.live and not force else {}
+        runs = before.tags if before and before.live and not self.asked.force else {}
         if all(runs.get(name) == facts[name] for name in ("branch", "commit")):
             facts |= {name: runs.get(name, facts[name]) for name in ("deployed_by", "deployed_at")}
-        facts["expires_at"] = environment.iso(self.expires)
+        facts["expires_at"] = self._end(before)
+        if why := self.asked.why or runs.get("why"):
+            facts["why"] = why
         return {name: tag_value(value) for name, value in facts.items()}
 
-    def _require_mine(self, stack: Stack | None, by: str, *, yes: bool) -> None:
+    def _end(self, before: Stack | None) -> str:
+        """The tag: a redeploy renews, and never shortens what `extend` has granted."""
+        tags = before.tags if before and before.live else {}
+        had = tags.get("expires_at") if tags.get("branch") == self.branch.name else None
+        end = expiry.later(had, self.expires)
+        return environment.iso(end) if end else expiry.KEPT
+
+    def _require_mine(self, stack: Stack | None, by: str) -> None:
+        """Raises Held where another branch of somebody else is live there."""
         if not stack or not stack.live:
             return
-        other, theirs = stack.tags.get("deployed_by"), stack.tags.get("branch")
-        if other in {None, by} or yes:
+        tags = stack.tags
+        other, theirs = tags.get("deployed_by"), tags.get("branch")
+        if other in {None, by} or theirs == self.branch.name:
             return
-        if not self.bench.report.ask(
-            f"{other} has {theirs} live there until {stack.tags.get('expires_at')}. Replace it?"
-        ):
+        reason = f" ({tags['why']})" if tags.get("why") else ""
+        found = f"{other} has {theirs}{reason} live in {self.bench.settings.test_env}"
+        if not self.asked.take_over:
             raise Held(
-                f"{other} has {theirs} live in {self.bench.settings.test_env}: nothing was changed. "
-                "Ask them, or say --yes to replace it."
+                f"{found} until {tags.get('expires_at')}: nothing was changed. "
+                "Ask them, or say --take-over to replace it."
             )
+        self.bench.report.say(f"Taking over: {found}, and is displaced.")
 
     def _require_deployed(self, result: Result, watcher: Watcher, stop: Stop) -> None:
         """Judge by CloudFormation, not by the exit code: Copilot ends an interrupted deploy with 0."""

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import socket
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from datetime import UTC, datetime
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from scripts import branch, copilot, manifest
+from scripts import branch, copilot, expiry, manifest
 from scripts.command import Command, Shell, Variables, catching_signals, output_of
 from scripts.copilot import Copilot
 from scripts.errors import Failed, Held, Interrupted, SettingsError, UsageError
@@ -23,6 +24,7 @@ from scripts.report import Report, as_json, confirm
 from scripts.settings import Settings
 
 if TYPE_CHECKING:
+    from scripts.lease import Lease
     from scripts.stack import Aws, Stack, Task
 
 _DATA_OF = re.compile(r"copy_stage_db: data of (\d{4}-\S+)")
@@ -218,7 +220,7 @@ def describe(bench: Bench, place: Place, stack: Stack, tasks: list[Task] | None 
         database=None,
         deployed_by=tags.get("deployed_by"),
         deployed_at=tags.get("deployed_at"),
-        expires_at=tags.get("expires_at"),
+        expires_at=None if tags.get("expires_at") == expiry.KEPT else tags.get("expires_at"),
         data_copied_at=iso(copied) if copied else None,
         isolated=False,
         target=settings.target,
@@ -275,6 +277,16 @@ def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
 
 
+def lease(bench: Bench, place: Place, doing: str) -> Lease:
+    """The right to change the slot; nothing is taken yet."""
+    from scripts.lease import BucketObject, Lease  # noqa: PLC0415 - botocore takes a tenth of a second
+
+    settings = bench.settings
+    key = f"test-environments/{settings.test_env}/{settings.service}.json"
+    store = BucketObject(place.aws.client("s3"), place.aws.application_bucket(settings.app), key)
+    return Lease(store, f"{settings.service} in {settings.test_env}", who(bench), doing)
+
+
 def require_settled(stack: Stack | None) -> None:
     """Raises Held where CloudFormation is at work on the stack."""
     if stack and stack.changing:
@@ -283,6 +295,20 @@ def require_settled(stack: Stack | None) -> None:
             f"The stack {stack.name} is {stack.status}: a deploy or teardown is under way there "
             f"(last deployed by {by}). Wait until it is through; `invoke status` shows it."
         )
+
+
+def settled(bench: Bench, place: Place, *, wait: bool) -> Stack | None:
+    """The slot's stack at rest; with `wait`, after the change that a run left behind when it was killed.
+
+    Raises Held where CloudFormation is at work on it, or still is after DEPLOY_TIMEOUT.
+    """
+    deadline = time.monotonic() + (bench.settings.timeout if wait else 0)
+    while True:
+        stack = place.aws.stack(bench.settings.stack_name)
+        if not stack or not stack.changing or time.monotonic() >= deadline:
+            require_settled(stack)
+            return stack
+        time.sleep(0.2 if bench.settings.target == "sandbox" else 5)
 
 
 def status(bench: Bench, *, json: bool) -> None:

@@ -1,4 +1,4 @@
-"""What AWS says about the service's stack, read only: tags, events, tasks and their last lines."""
+"""What AWS says about the service's stack: tags, events, tasks, their last lines. Only tags are changed."""
 
 from __future__ import annotations
 
@@ -218,6 +218,28 @@ class Aws:
             found.get("LastUpdatedTime") or found["CreationTime"],
         )
 
+    def change_tags(self, name: str, changes: Mapping[str, str]) -> None:
+        """Set some of the stack's tags and begin nothing else: template and parameters stay as they are."""
+        found = self._ask("cloudformation", "describe_stacks", StackName=name)["Stacks"][0]
+        tags = {tag["Key"]: tag["Value"] for tag in found.get("Tags", ())}
+        tags |= {key: tag_value(text) for key, text in changes.items()}
+        try:
+            self._ask(
+                "cloudformation",
+                "update_stack",
+                StackName=name,
+                UsePreviousTemplate=True,
+                Parameters=[
+                    {"ParameterKey": parameter["ParameterKey"], "UsePreviousValue": True}
+                    for parameter in found.get("Parameters", ())
+                ],
+                Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
+                Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
+            )
+        except _Answered as error:
+            if not error.says("No updates are to be performed"):
+                raise
+
     def resource(self, stack: str, logical_id: str) -> str | None:
         """A stack's resource's physical id."""
         try:
@@ -335,6 +357,23 @@ class Aws:
                 return None
             raise
         return next((stream["logStreamName"] for stream in found["logStreams"]), None)
+
+    def application_bucket(self, app: str) -> str:
+        """The bucket that Copilot keeps for the application in this region. Raises Failed.
+
+        Source: internal/pkg/deploy/cloudformation/app.go of aws/copilot-cli 1.34, GetRegionalAppResources.
+        """
+        found = self._ask(
+            "cloudformation",
+            "list_stack_instances",
+            StackSetName=f"{app}-infrastructure",
+            StackInstanceRegion=self.region,
+        )
+        for instance in found["Summaries"]:
+            bucket = self.resource(instance["StackId"], "PipelineBuiltArtifactBucket")
+            if bucket:
+                return bucket
+        raise Failed(f"Copilot's bucket for the application {app} in {self.region} was not found.")
 
     def missing_parameters(self, names: list[str]) -> list[str]:
         """Which of these SSM parameters do not exist. Ten a call, as SSM allows; values are not decrypted."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import signal
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from scripts import environment
+from scripts import environment, expiry
 from scripts.command import Command, Stop, catching_signals
-from scripts.errors import Failed, Interrupted
+from scripts.errors import Failed, Held, Interrupted
 from scripts.report import as_json, confirm
 
 if TYPE_CHECKING:
@@ -29,51 +30,67 @@ class _Doomed:
     names: tuple[str, ...]  # of what goes, for the receipt
 
 
-def _doomed(bench: Bench, place: Place | None) -> list[_Doomed]:
-    """What of the slot is there: the service, and what the one-off task of `copy-db` left."""
-    if not place:
-        return []
+def _doomed(bench: Bench, place: Place | None, *, expired: bool) -> list[_Doomed]:
+    """What of the slot is to go: the service, and what the one-off task of `copy-db` left."""
     settings, found = bench.settings, []
-    if stack := place.aws.stack(settings.stack_name):
-        what = f"{settings.service} ({stack.tags.get('branch', 'an unknown branch')})"
+    stack = place.aws.stack(settings.stack_name) if place else None
+    if expired and stack and not expiry.is_over(end := stack.tags.get("expires_at"), datetime.now(UTC)):
+        bench.report.say(f"{_what(settings, stack)} is wanted until {end}: it stays.")
+        return []
+    if place and stack:
         names = (settings.service, stack.name)
-        found.append(_Doomed(what, stack, place.copilot.service_delete(), names))
+        found.append(_Doomed(_what(settings, stack), stack, place.copilot.service_delete(), names))
     group = environment.task_group(settings)
-    if stack := place.aws.stack(f"task-{group}"):
+    if place and (stack := place.aws.stack(f"task-{group}")):
         command = place.copilot.task_delete(group)
         found.append(_Doomed("what copy-db left", stack, command, (stack.name,)))
+    if not found:
+        bench.report.say(f"Nothing is deployed in {settings.test_env}: nothing to tear down.")
     return found
 
 
-def teardown(bench: Bench, *, yes: bool, plan: bool, json: bool) -> None:
-    """Delete the service from the test environment; the environment stays. Twice is fine."""
+def _what(settings: Settings, stack: Stack) -> str:
+    return f"{settings.service} ({stack.tags.get('branch', 'an unknown branch')})"
+
+
+def teardown(bench: Bench, *, expired: bool, wait: bool, yes: bool, plan: bool, json: bool) -> None:
+    """Delete the service from the test environment; the environment stays. Twice is fine.
+
+    With `expired`, only where its end has come. Raises the errors of scripts.errors.
+    """
     environment.announce(bench)
     settings = bench.settings
     environment.check_workspace(bench)
     place = environment.enter(bench, start=False)
-    doomed = _doomed(bench, place)
-    if not place or not doomed:
-        bench.report.say(f"Nothing is deployed in {settings.test_env}: nothing to tear down.")
-        if json:
-            bench.report.data(as_json([]))
-        return
-    environment.preflight(bench, place, builds=False)
-    for each in doomed:
-        environment.require_settled(each.stack)
-    if plan:
-        for each in doomed:
-            bench.report.say(f"Would delete {each.what}: {each.command}")
-        bench.report.say(f"Would remain: {REMAINS}.")
-    else:
-        whats = " and ".join(each.what for each in doomed)
-        confirm(bench.report, f"Delete {whats} from {settings.test_env}?", yes=yes)
-        interrupted = _run(bench, place, doomed)
-        bench.report.say(f"Gone: {whats}, with {' and '.join(each.stack.name for each in doomed)}.")
-        bench.report.say(f"Remains: {REMAINS}.")
+    doomed = _doomed(bench, place, expired=expired)
+    interrupted = False
+    if place and doomed:
+        environment.preflight(bench, place, builds=False)
+        if plan:
+            for each in doomed:
+                bench.report.say(f"Would delete {each.what}: {each.command}")
+        else:
+            whats = " and ".join(each.what for each in doomed)
+            confirm(bench.report, f"Delete {whats} from {settings.test_env}?", yes=yes)
+            lease = environment.lease(bench, place, f"deleting {whats}")
+            with lease.held(wait=wait, say=bench.report.say):
+                _require_same(doomed, _doomed(bench, place, expired=expired))
+                interrupted = _run(bench, place, doomed)
+            bench.report.say(f"Gone: {whats}, with {' and '.join(each.stack.name for each in doomed)}.")
+        bench.report.say(f"{'Would remain' if plan else 'Remains'}: {REMAINS}.")
     if json:
-        bench.report.data(as_json([_receipt(settings, doomed, gone=not plan)]))
-    if not plan and interrupted:
+        bench.report.data(as_json([_receipt(settings, doomed, gone=not plan)] if doomed else []))
+    if interrupted:
         raise Interrupted("Interrupted; the teardown had begun and was finished.")
+
+
+def _require_same(agreed: list[_Doomed], found: list[_Doomed]) -> None:
+    """Raises Held where the slot is no longer what the answer to the question was about."""
+    for each in found:
+        environment.require_settled(each.stack)
+    seen, now = ({(e.stack.name, e.stack.tags.get("deployed_at")) for e in one} for one in (agreed, found))
+    if seen != now:
+        raise Held("The slot was changed meanwhile, so nothing was deleted: `invoke status`, then again.")
 
 
 def _run(bench: Bench, place: Place, doomed: list[_Doomed]) -> bool:

@@ -1,13 +1,17 @@
-"""Fakes for the two doors: processes and people. What we integrate with is never faked."""
+"""Fakes for the doors: processes, people, the place of leases. What we integrate with is never faked."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from signal import Signals
 
 from scripts.command import Command, Result
+from scripts.errors import Failed
+from scripts.lease import Read, State
 
 
 @dataclass
@@ -65,3 +69,33 @@ class FakeReport:
     def waiting(self, for_what: str) -> Iterator[None]:
         self.say(for_what)
         yield
+
+
+@dataclass
+class Memory:
+    """A store in this process that does what S3 does: a write wins only over what was read."""
+
+    body: bytes | None = None
+    version: int = 0
+    broken: bool = False
+    ahead: float = 0.0  # seconds by which its clock is ahead
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def read(self) -> Read:
+        if self.broken:
+            raise Failed("no network")
+        with self._lock:
+            return Read(self.body, str(self.version) if self.body else None, time.time() + self.ahead)
+
+    def write(self, body: bytes, version: str | None) -> bool:
+        if self.broken:
+            raise Failed("no network")
+        with self._lock:
+            if version != (str(self.version) if self.body else None):
+                return False
+            self.body, self.version = body, self.version + 1
+            return True
+
+    @property
+    def state(self) -> State:
+        return State.of(self.body)

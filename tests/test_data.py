@@ -10,9 +10,10 @@ from scripts.command import Command, Result
 from scripts.copilot import VERSION, Copilot
 from scripts.environment import Bench, Place
 from scripts.errors import Failed, Interrupted, Refused, SettingsError, UserError
+from scripts.lease import Lease
 from scripts.settings import Settings
 from scripts.stack import Aws, Container, Defined, Stack, Task, TaskDefinition
-from tests.fakes import FakeReport, FakeShell
+from tests.fakes import FakeReport, FakeShell, Memory
 
 CHAIN = (
     "python manage.py copy_stage_db && python manage.py migrate --noinput && python manage.py collectstatic"
@@ -89,6 +90,7 @@ def on(settings: Settings, aws: Played, monkeypatch: pytest.MonkeyPatch, **answe
     aws.shell = shell
     here = Place({}, Copilot(settings, {}, settings.root), aws)
     monkeypatch.setattr(environment, "enter", lambda *_, **__: here)
+    monkeypatch.setattr(environment, "lease", lambda *_: Lease(Memory(), "web in test", "ada", "copying"))
     return Bench(settings, shell, FakeReport(), {})
 
 
@@ -135,7 +137,7 @@ def test_the_task_runs_and_all_of_its_lines_are_told_once(
     aws = Played(lines=["one", "two", "three"])
     followed = Result(0, f"copilot-task/{GROUP}/new one\n✔ Task has stopped.\n")
     here = on(settings, aws, monkeypatch, task_run=followed)
-    data.copy(here, yes=True, plan=False, json=True)
+    data.copy(here, wait=False, yes=True, plan=False, json=True)
     (line,) = ran(here)
     assert "--secrets=DATABASE_URL=/copilot/x" in line
     assert said(here).endswith("  one\n  two\n  three")
@@ -150,18 +152,18 @@ def test_the_tasks_exit_code_and_reason_come_back(
     aws = Played(code=code, lines=["CommandError: no mark", "and more"])
     here = on(settings, aws, monkeypatch, task_run=Result(1))
     with pytest.raises(error, match=rf"exit code {code}: no mark"):
-        data.copy(here, yes=True, plan=False, json=False)
+        data.copy(here, wait=False, yes=True, plan=False, json=False)
 
 
 def test_a_task_that_never_ran_is_told_with_ecss_reason(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(Failed, match="did not start: CannotPullContainerError"):
-        data.copy(on(settings, Played(code=None), monkeypatch), yes=True, plan=False, json=False)
+        data.copy(on(settings, Played(code=None), monkeypatch), wait=False, yes=True, plan=False, json=False)
     refused = Result(1, "", "✘ provision resources for task: AccessDenied")
     here = on(settings, Played(begins=False), monkeypatch, task_run=refused)
     with pytest.raises(Failed, match="AccessDenied"):
-        data.copy(here, yes=True, plan=False, json=False)
+        data.copy(here, wait=False, yes=True, plan=False, json=False)
 
 
 def test_ctrl_c_says_that_the_task_goes_on(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +178,7 @@ def test_ctrl_c_says_that_the_task_goes_on(settings: Settings, monkeypatch: pyte
 
     monkeypatch.setattr(here.shell, "stream", interrupted)
     with pytest.raises(Interrupted, match="goes on"):
-        data.copy(here, yes=True, plan=False, json=False)
+        data.copy(here, wait=False, yes=True, plan=False, json=False)
 
 
 def test_nothing_runs_without_a_yes_or_where_only_the_plan_is_asked_for(
@@ -184,8 +186,8 @@ def test_nothing_runs_without_a_yes_or_where_only_the_plan_is_asked_for(
 ) -> None:
     here = on(settings, Played(), monkeypatch)
     with pytest.raises(Refused):
-        data.copy(here, yes=False, plan=False, json=False)
-    data.copy(here, yes=False, plan=True, json=False)
+        data.copy(here, wait=False, yes=False, plan=False, json=False)
+    data.copy(here, wait=False, yes=False, plan=True, json=False)
     assert ran(here) == []
     assert "copy_stage_db --fresh" in said(here)
 
@@ -196,7 +198,7 @@ def test_where_nothing_is_served_there_is_nothing_to_copy(
 ) -> None:
     aws = Played(replace(STACK, status=status) if status else None)
     with pytest.raises(Failed, match="Nothing is deployed"):
-        data.copy(on(settings, aws, monkeypatch), yes=True, plan=False, json=False)
+        data.copy(on(settings, aws, monkeypatch), wait=False, yes=True, plan=False, json=False)
 
 
 def test_a_service_that_never_copies_is_a_settings_error(
@@ -204,7 +206,7 @@ def test_a_service_that_never_copies_is_a_settings_error(
 ) -> None:
     aws = Played(definition=defined("sh", "-c", "python manage.py migrate"))
     with pytest.raises(SettingsError, match="No container of web"):
-        data.copy(on(settings, aws, monkeypatch), yes=True, plan=False, json=False)
+        data.copy(on(settings, aws, monkeypatch), wait=False, yes=True, plan=False, json=False)
 
 
 def test_the_data_are_as_old_as_the_copy_that_spoke_last(settings: Settings) -> None:

@@ -11,7 +11,7 @@ import pytest
 from invoke import Collection, Program
 
 ROOT = Path(__file__).parent.parent
-NAMES = ("deploy-test", "teardown", "status", "logs", "copy-db", "create-env", "sandbox")
+NAMES = ("deploy-test", "teardown", "status", "logs", "copy-db", "extend", "create-env", "sandbox")
 
 _watching: list[str] | None = None
 
@@ -87,7 +87,8 @@ def test_every_flag_has_help_that_names_its_default(name: str) -> None:
     "words",
     [
         ("teardown", "--yes"),
-        ("deploy-test", "--branch", "main", "--yes"),
+        ("deploy-test", "--branch", "main"),
+        ("extend", "--branch", "main", "--keep"),
         ("copy-db", "--yes"),
         ("create-env", "--yes"),
     ],
@@ -153,4 +154,4 @@ def test_every_task_and_flag_stands_in_the_readme(name: str) -> None:
     readme = (ROOT / "README.md").read_text()
     assert f"`{name}" in readme
     for argument in collection()[name].get_arguments():
-        assert f"--{argument.name}" in readme
+        assert f"--{argument.name.replace('_', '-')}" in readme

@@ -26,6 +26,16 @@ def _tags(wanted: Wanted) -> list[dict[str, str]]:
     return [{"Key": key, "Value": value} for key, value in wanted.tags().items()]
 
 
+def _retag(arn: str, wanted: Wanted) -> None:
+    """Give a resource the tags that it is to have now: 50, where moto's own API still stops at ten.
+
+    Source: https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-limits.html
+    """
+    tagging = backend().tagging_service
+    tagging.delete_all_tags_for_resource(arn)
+    tagging.tag_resource(arn, _tags(wanted))
+
+
 class LoadBalancing:
     """What the agent reports of targets, and what the gateway asks for. Its caller holds the lock."""
 
@@ -146,7 +156,7 @@ class LoadBalancerHandler(Handler):
             return None
         made.model.security_groups = wanted.properties.get("SecurityGroups", [])
         self._apply(made.model, wanted.properties)
-        backend().add_tags([made.physical_id], _tags(wanted))
+        _retag(made.physical_id, wanted)
         return made
 
     def delete(self, made: Made, wanted: Wanted) -> None:
@@ -173,8 +183,8 @@ class TargetGroupHandler(Handler):
             protocol_version=asked.get("ProtocolVersion"),
             port=asked.get("Port"),
             target_type=asked.get("TargetType"),
-            tags=_tags(wanted),
         )
+        _retag(group.arn, wanted)
         self._apply(group, wanted)
         return Made(
             group.arn,
@@ -204,7 +214,7 @@ class TargetGroupHandler(Handler):
         if any(old.get(key) != wanted.properties.get(key) for key in self._FIXED):
             return None
         self._apply(made.model, wanted)
-        backend().add_tags([made.physical_id], _tags(wanted))
+        _retag(made.physical_id, wanted)
         return made
 
     def delete(self, made: Made, wanted: Wanted) -> None:
