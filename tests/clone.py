@@ -35,6 +35,7 @@ class Clone:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.stage_megabytes: int | None = None  # of its sandbox's staging; None: as a person gets it
         listed = subprocess.run(
             ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
             check=True, capture_output=True, text=True,
@@ -78,7 +79,8 @@ class Clone:
             for name, value in os.environ.items()
             if not name.startswith(("AWS_", "COPILOT_", "SANDBOX_")) and name not in {"CI", "TEST_ENV"}
         }
-        return {**kept, "DEPLOY_TARGET": "sandbox", "PYTHONWARNINGS": "default", **more}
+        stage = {"SANDBOX_STAGE_MB": str(self.stage_megabytes)} if self.stage_megabytes else {}
+        return {**kept, "DEPLOY_TARGET": "sandbox", "PYTHONWARNINGS": "default", **stage, **more}
 
     def start(self, *words: str, **more: str) -> subprocess.Popen[str]:
         return subprocess.Popen(

@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,47 +17,24 @@ import psutil
 import pytest
 import yaml
 
-from tests.clone import ROOT, Clone, Ran, get, get_json, interrupt
+from tests.clone import Clone, get, get_json, interrupt
+from tests.e2e.looks import (
+    columns,
+    containers,
+    deployed,
+    make_conflicting_branches,
+    migration,
+    processes,
+    stacks,
+)
 
 pytestmark = pytest.mark.e2e
-
-MODELS = (ROOT / "demo/shop/models.py").read_text()
-FIELD = "    description = models.TextField(blank=True)\n"
-MIGRATION = """from django.db import migrations
-
-
-class Migration(migrations.Migration):
-    dependencies = [("shop", "0001_initial")]
-    operations = [{operation}]
-"""
-
-
-def migration(operation: str) -> str:
-    return MIGRATION.format(operation=operation)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def branches(clone: Clone) -> None:
     """Two branches whose migrations conflict, one that cannot migrate, one without the runtime patches."""
-    assert FIELD in MODELS
-    clone.branch(
-        "feature/rename",
-        {
-            "demo/shop/models.py": MODELS.replace(FIELD, FIELD.replace("description", "summary")),
-            "demo/shop/migrations/0002_rename.py": migration(
-                'migrations.RenameField("product", "description", "summary")'
-            ),
-        },
-    )
-    clone.branch(
-        "feature/drop",
-        {
-            "demo/shop/models.py": MODELS.replace(FIELD, ""),
-            "demo/shop/migrations/0002_drop.py": migration(
-                'migrations.RemoveField("product", "description")'
-            ),
-        },
-    )
+    make_conflicting_branches(clone)
     clone.branch(
         "feature/broken",
         {
@@ -68,81 +44,6 @@ def branches(clone: Clone) -> None:
         },
     )
     clone.branch("feature/unpatched", {"copilot/web/overrides/cfn.patches.yml": "[]\n"})
-
-
-def deployed(ran: Ran) -> str:
-    """The URL that a good deploy printed, and nothing else on standard output."""
-    assert ran.code == 0, ran.err
-    assert "Traceback" not in ran.err
-    assert re.fullmatch(r"http://localhost:\d+/?\n", ran.out)
-    return ran.out.strip().rstrip("/")
-
-
-def query(clone: Clone, sql: str, *values: str) -> list[list[Any]]:
-    """What a query of the slot's database gives, by the tasks' own role."""
-    code = (
-        "import json, sys; from pathlib import Path; import psycopg\n"
-        "from scripts.sandbox.databases import Databases\n"
-        "from scripts.sandbox.postgres import PostgresServer\n"
-        "from scripts.sandbox.state import State\n"
-        "folder = State(Path.cwd()).folder\n"
-        "url = Databases(PostgresServer(folder)).secrets()['test']['DATABASE_URL']\n"
-        "with psycopg.connect(url) as connection:\n"
-        "    cursor = connection.execute(sys.argv[1], sys.argv[2:])\n"
-        "    print(json.dumps(cursor.fetchall() if cursor.description else []))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, sql, *values],
-        cwd=clone.folder, env=clone.environ(), check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    found: list[list[Any]] = json.loads(done.stdout)
-    return found
-
-
-def columns(clone: Clone, table: str) -> set[str]:
-    """The columns that a table of the slot's database has."""
-    sql = "SELECT column_name FROM information_schema.columns WHERE table_name = %s"
-    return {name for (name,) in query(clone, sql, table)}
-
-
-TESTERS = "ada's own test product"
-RENAMED = "UPDATE shop_product SET name = %s WHERE id = (SELECT min(id) FROM shop_product) RETURNING id"
-
-
-def is_as_the_tester_left_it(clone: Clone) -> bool:
-    return bool(query(clone, "SELECT id FROM shop_product WHERE name = %s", TESTERS))
-
-
-def processes(clone: Clone, mark: str = "SANDBOX_OWNER") -> list[psutil.Process]:
-    """Every process of this clone's sandbox; with the mark SANDBOX_TASK, those of containers."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            environ = process.environ()
-        except (psutil.Error, OSError):
-            continue
-        if environ.get("SANDBOX_OWNER") == str(clone.folder / ".sandbox") and environ.get(mark):
-            found.append(process)
-    return found
-
-
-def containers(clone: Clone) -> list[psutil.Process]:
-    return processes(clone, "SANDBOX_TASK")
-
-
-def stacks(clone: Clone) -> dict[str, str]:
-    """Name → status of the stacks on the embedded AWS."""
-    code = (
-        "import os; from scripts.stack import Aws\n"
-        "aws = Aws(os.environ)\n"
-        "for stack in aws._ask('cloudformation', 'describe_stacks')['Stacks']:\n"
-        "    print(stack['StackName'], stack['StackStatus'])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=clone.folder, env=clone.variables(), check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    return dict(line.split() for line in done.stdout.splitlines())
 
 
 def rendered(clone: Clone, environment: str) -> dict[str, Any]:
@@ -259,131 +160,12 @@ def test_the_next_good_deploy_works(clone: Clone) -> None:
     assert get_json(deployed(ran) + "/status.json")["branch"] == "feature/rename"
 
 
-def test_a_task_that_was_killed_comes_back_with_what_testers_did(clone: Clone) -> None:
-    (before,) = json.loads(clone.invoke("status", "--json").out)
-    query(clone, RENAMED, TESTERS)
-    killed = containers(clone)
-    for process in killed:
-        process.kill()
-    again: dict[str, Any] = {}
-    end = time.monotonic() + 60
-    while time.monotonic() < end and not (again.get("data_copied_at") and get(before["url"])[0] == 200):
-        again = json.loads(clone.invoke("status", "--json").out)[0]
-    assert again == before  # its data are as old as they were, and so says the new task's log
-    assert is_as_the_tester_left_it(clone)
-    assert not {process.pid for process in killed} & {process.pid for process in containers(clone)}
-
-
-def test_copy_db_brings_stagings_rows_back_while_the_service_goes_on(clone: Clone) -> None:
-    url = json.loads(clone.invoke("status", "--json").out)[0]["url"]
-    before, running = get_json(url + "/status.json"), containers(clone)
-    assert is_as_the_tester_left_it(clone)
-    ran = clone.invoke("copy-db")
-    assert ran.code != 0
-    assert "--yes" in ran.err
-    ran = clone.invoke("copy-db", "--yes", "--json")
-    assert ran.code == 0, ran.err
-    assert not is_as_the_tester_left_it(clone)
-    after = get_json(url + "/status.json")
-    assert after["rows"] == before["rows"]
-    assert after["commit"] == before["commit"]
-    assert after["migrations"] == before["migrations"]
-    assert after["data_copied_at"] > before["data_copied_at"]
-    shown = json.loads(ran.out)["data_copied_at"]
-    assert after["data_copied_at"].startswith(shown.removesuffix("Z"))
-    assert json.loads(clone.invoke("status", "--json").out)[0]["data_copied_at"] == shown
-    assert [process.pid for process in containers(clone)] == [process.pid for process in running]
-    assert "Copied " in ran.err
-    assert "No migrations to apply" not in ran.err  # the branch's own run on top of staging's
-
-
-def test_copy_db_ends_with_the_exit_code_and_the_reason_of_the_copy(clone: Clone) -> None:
-    query(clone, RENAMED, TESTERS)
-    registry = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s"
-    (role,) = query(clone, "SELECT 'stage_copy_marks_' || current_user")[0]
-    ((marks,),) = query(clone, registry, role)
-    query(clone, f'COMMENT ON DATABASE "{role}" IS NULL')
-    ran = clone.invoke("copy-db", "--yes")
-    query(clone, f"COMMENT ON DATABASE \"{role}\" IS '{marks}'")
-    assert ran.code == 3, ran.err
-    assert "--mark-disposable" in ran.err.splitlines()[-1]
-    assert is_as_the_tester_left_it(clone)
-
-
-def test_a_redeploy_of_another_commit_copies_afresh(clone: Clone) -> None:
-    assert is_as_the_tester_left_it(clone)
-    clone.branch("feature/rename", {"notes.txt": "one more commit"}, start="feature/rename")
-    deployed(clone.invoke("deploy-test", "--branch", "feature/rename"))
-    assert not is_as_the_tester_left_it(clone)
-
-
-def test_the_literal_chain_with_a_reset_in_front_still_works(clone: Clone) -> None:
-    manifest = (ROOT / "copilot/web/manifest.yml").read_text()
-    copying = "'python manage.py copy_stage_db && "
-    assert manifest.count(copying) == 1
-    literal = "'python manage.py reset_db --noinput --close-sessions && python manage.py copy_stage_db && "
-    clone.branch("feature/literal", {"copilot/web/manifest.yml": manifest.replace(copying, literal)})
-    ran = clone.invoke("deploy-test", "--branch", "feature/literal", "--json")
-    assert ran.code == 0, ran.err
-    found = json.loads(ran.out)
-    assert found["data_copied_at"]
-    facts = get_json(found["url"] + "/status.json")
-    assert all(rows > 0 for rows in facts["rows"].values())
-    deployed(clone.invoke("deploy-test", "--branch", "feature/rename"))
-
-
 def test_logs_come_by_container(clone: Clone) -> None:
     ran = clone.invoke("logs", "--container", "startup", "--limit", "200")
     assert ran.code == 0, ran.err
     assert "Applying shop.0002_rename" in ran.out
     assert "static files" in ran.out
     assert "Ready to accept connections" in clone.invoke("logs", "--container", "redis").out
-
-
-def test_somebody_elses_live_branch_is_replaced_only_by_take_over(clone: Clone) -> None:
-    ran = clone.invoke("deploy-test", "--branch", "main", GITHUB_ACTOR="grace")
-    assert ran.code == 5
-    assert "ada@example.org has feature/rename" in ran.err
-    assert "--take-over" in ran.err
-    ran = clone.invoke(
-        "deploy-test", "--branch", "main", "--take-over", "--why", "a demo", GITHUB_ACTOR="grace"
-    )
-    assert get_json(deployed(ran) + "/status.json")["branch"] == "main"
-    assert "ada@example.org has feature/rename live in test, and is displaced" in ran.err
-    ran = clone.invoke("deploy-test", "--branch", "feature/drop")
-    assert ran.code == 5
-    assert "grace has main (a demo) live" in ran.err
-
-
-def test_of_many_at_once_one_deploys_and_the_others_are_told_who(clone: Clone) -> None:
-    first = clone.start("deploy-test", "--branch", "feature/rename", "--take-over")
-    assert first.stderr
-    for line in first.stderr:
-        if "PENDING" in line or "RUNNING" in line:
-            break
-    others = [clone.start("deploy-test", "--branch", "feature/drop") for _ in range(3)]
-    waiting = clone.start("extend", "--branch", "feature/rename", "--until", "9d", "--wait")
-    for other in others:
-        _, said = other.communicate(timeout=60)
-        assert other.returncode == 5, said
-        assert "ada@example.org, deploying feature/rename since" in said
-    _, said = first.communicate(timeout=120)
-    assert first.returncode == 0, said
-    _, said = waiting.communicate(timeout=60)
-    assert waiting.returncode == 0, said
-    assert "Waiting for web in test: ada@example.org, deploying feature/rename" in said
-
-
-def test_a_deployments_end_is_moved_without_a_new_task(clone: Clone) -> None:
-    (before,) = json.loads(clone.invoke("status", "--json").out)
-    running = {process.pid for process in containers(clone)}
-    ran = clone.invoke("extend", "--branch", "feature/rename", "--until", "2099-01-01 12:00", "--json")
-    assert ran.code == 0, ran.err
-    assert json.loads(ran.out) == {**before, "expires_at": "2099-01-01T12:00:00Z"}
-    assert clone.invoke("extend", "--branch", "main", "--keep").code == 4
-    ran = clone.invoke("extend", "--branch", "feature/rename", "--keep", "--json")
-    assert json.loads(ran.out)["expires_at"] is None
-    assert {process.pid for process in containers(clone)} == running
 
 
 def test_plan_changes_nothing(clone: Clone) -> None:
@@ -395,59 +177,8 @@ def test_plan_changes_nothing(clone: Clone) -> None:
     assert (stacks(clone), clone.invoke("status", "--json").out) == before
 
 
-def test_a_teardown_of_what_has_expired_leaves_what_has_not(clone: Clone) -> None:
-    ran = clone.invoke("teardown", "--expired", "--yes", "--json")
-    assert (ran.code, json.loads(ran.out)) == (0, [])
-    assert "it stays" in ran.err
-    code = (
-        "import os; from scripts.stack import Aws\n"
-        "Aws(os.environ).change_tags('demo-test-web', {'expires_at': '2026-01-01T00:00:00Z'})"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=clone.folder, env=clone.variables(), check=True)
-    end = time.monotonic() + 30
-    while stacks(clone)["demo-test-web"] != "UPDATE_COMPLETE" and time.monotonic() < end:
-        time.sleep(0.2)
-    ran = clone.invoke("teardown", "--expired", "--yes", "--json")
-    assert ran.code == 0, ran.err
-    assert "demo-test-web" in json.loads(ran.out)[0]["gone"]
-    assert "demo-test-web" not in stacks(clone)
-
-
-def test_of_twenty_at_once_the_last_winners_branch_is_served_and_the_others_exit_5(clone: Clone) -> None:
-    branches = ("main", "feature/rename", "feature/drop")
-    runs = [
-        clone.start(
-            "deploy-test", "--branch", branches[n % 3], "--json", GITHUB_ACTOR=("ada", "grace")[n % 2]
-        )
-        for n in range(20)
-    ]
-    ended = [(*run.communicate(timeout=200), run.returncode) for run in runs]
-    won = [json.loads(out) for out, _, code in ended if code == 0]
-    assert won
-    assert {code for _, _, code in ended} == {0, 5}, [said for _, said, code in ended if code not in {0, 5}]
-    for _, said, code in ended:
-        if code == 5:
-            assert "is being changed: " in said or "live in test until" in said
-    last = max(won, key=lambda one: one["deployed_at"])
-    (live,) = json.loads(clone.invoke("status", "--json").out)
-    assert (live["branch"], live["deployed_by"]) == (last["branch"], last["deployed_by"])
-    assert get_json(live["url"] + "/status.json")["branch"] == last["branch"]
-
-
-def test_after_a_sigkill_of_the_one_that_deploys_the_next_gets_its_turn(clone: Clone) -> None:
-    killed = clone.start("deploy-test", "--branch", "feature/drop", "--take-over", "--force")
-    assert killed.stderr
-    for line in killed.stderr:
-        if "PENDING" in line or "RUNNING" in line:
-            break
-    killed.kill()
-    killed.communicate(timeout=30)
-    ran = clone.invoke("deploy-test", "--branch", "main", "--wait")
-    assert get_json(deployed(ran) + "/status.json")["branch"] == "main"
-    assert "Waiting for web in test: ada@example.org, deploying feature/drop" in ran.err
-
-
 def test_a_template_without_the_runtime_patches_fails_with_awss_words(clone: Clone) -> None:
+    clone.invoke("teardown", "--yes")
     ran = clone.invoke("deploy-test", "--branch", "feature/unpatched")
     assert ran.code == 4
     assert "The runtime parameter of nodejs20.x is no longer supported" in ran.err

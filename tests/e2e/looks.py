@@ -1,0 +1,125 @@
+"""What can be seen of a clone's sandbox, and the branches that the tests deploy to it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from typing import Any
+
+import psutil
+
+from tests.clone import ROOT, Clone, Ran
+
+MODELS = (ROOT / "demo/shop/models.py").read_text()
+FIELD = "    description = models.TextField(blank=True)\n"
+MIGRATION = """from django.db import migrations
+
+
+class Migration(migrations.Migration):
+    dependencies = [("shop", "0001_initial")]
+    operations = [{operation}]
+"""
+
+
+def migration(operation: str) -> str:
+    return MIGRATION.format(operation=operation)
+
+
+def make_conflicting_branches(clone: Clone) -> None:
+    """`feature/rename` and `feature/drop`, whose migrations do not fit together."""
+    assert FIELD in MODELS
+    clone.branch(
+        "feature/rename",
+        {
+            "demo/shop/models.py": MODELS.replace(FIELD, FIELD.replace("description", "summary")),
+            "demo/shop/migrations/0002_rename.py": migration(
+                'migrations.RenameField("product", "description", "summary")'
+            ),
+        },
+    )
+    clone.branch(
+        "feature/drop",
+        {
+            "demo/shop/models.py": MODELS.replace(FIELD, ""),
+            "demo/shop/migrations/0002_drop.py": migration(
+                'migrations.RemoveField("product", "description")'
+            ),
+        },
+    )
+
+
+def deployed(ran: Ran) -> str:
+    """The URL that a good deploy printed, and nothing else on standard output."""
+    assert ran.code == 0, ran.err
+    assert "Traceback" not in ran.err
+    assert re.fullmatch(r"http://localhost:\d+/?\n", ran.out)
+    return ran.out.strip().rstrip("/")
+
+
+def query(clone: Clone, sql: str, *values: str) -> list[list[Any]]:
+    """What a query of the slot's database gives, by the tasks' own role."""
+    code = (
+        "import json, sys; from pathlib import Path; import psycopg\n"
+        "from scripts.sandbox.databases import Databases\n"
+        "from scripts.sandbox.postgres import PostgresServer\n"
+        "from scripts.sandbox.state import State\n"
+        "folder = State(Path.cwd()).folder\n"
+        "url = Databases(PostgresServer(folder)).secrets()['test']['DATABASE_URL']\n"
+        "with psycopg.connect(url) as connection:\n"
+        "    cursor = connection.execute(sys.argv[1], sys.argv[2:])\n"
+        "    print(json.dumps(cursor.fetchall() if cursor.description else []))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, sql, *values],
+        cwd=clone.folder, env=clone.environ(), check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    found: list[list[Any]] = json.loads(done.stdout)
+    return found
+
+
+def columns(clone: Clone, table: str) -> set[str]:
+    """The columns that a table of the slot's database has."""
+    sql = "SELECT column_name FROM information_schema.columns WHERE table_name = %s"
+    return {name for (name,) in query(clone, sql, table)}
+
+
+TESTERS = "ada's own test product"
+RENAMED = "UPDATE shop_product SET name = %s WHERE id = (SELECT min(id) FROM shop_product) RETURNING id"
+
+
+def is_as_the_tester_left_it(clone: Clone) -> bool:
+    return bool(query(clone, "SELECT id FROM shop_product WHERE name = %s", TESTERS))
+
+
+def processes(clone: Clone, mark: str = "SANDBOX_OWNER") -> list[psutil.Process]:
+    """Every process of this clone's sandbox; with the mark SANDBOX_TASK, those of containers."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            environ = process.environ()
+        except (psutil.Error, OSError):
+            continue
+        if environ.get("SANDBOX_OWNER") == str(clone.folder / ".sandbox") and environ.get(mark):
+            found.append(process)
+    return found
+
+
+def containers(clone: Clone) -> list[psutil.Process]:
+    return processes(clone, "SANDBOX_TASK")
+
+
+def stacks(clone: Clone) -> dict[str, str]:
+    """Name → status of the stacks on the embedded AWS."""
+    code = (
+        "import os; from scripts.stack import Aws\n"
+        "aws = Aws(os.environ)\n"
+        "for stack in aws._ask('cloudformation', 'describe_stacks')['Stacks']:\n"
+        "    print(stack['StackName'], stack['StackStatus'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=clone.folder, env=clone.variables(), check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return dict(line.split() for line in done.stdout.splitlines())

@@ -1,0 +1,102 @@
+"""Staging's data in a deployed branch: what keeps them, and what copies them afresh."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from tests.clone import ROOT, Clone, get, get_json
+from tests.e2e.looks import (
+    RENAMED,
+    TESTERS,
+    containers,
+    deployed,
+    is_as_the_tester_left_it,
+    make_conflicting_branches,
+    query,
+)
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module", autouse=True)
+def branch(clone: Clone) -> None:
+    """A branch with a migration of its own, deployed."""
+    clone.stage_megabytes = 5
+    make_conflicting_branches(clone)
+    deployed(clone.invoke("deploy-test", "--branch", "feature/rename"))
+
+
+def test_a_task_that_was_killed_comes_back_with_what_testers_did(clone: Clone) -> None:
+    (before,) = json.loads(clone.invoke("status", "--json").out)
+    query(clone, RENAMED, TESTERS)
+    killed = containers(clone)
+    for process in killed:
+        process.kill()
+    again: dict[str, Any] = {}
+    end = time.monotonic() + 60
+    while time.monotonic() < end and not (again.get("data_copied_at") and get(before["url"])[0] == 200):
+        again = json.loads(clone.invoke("status", "--json").out)[0]
+    assert again == before  # its data are as old as they were, and so says the new task's log
+    assert is_as_the_tester_left_it(clone)
+    assert not {process.pid for process in killed} & {process.pid for process in containers(clone)}
+
+
+def test_copy_db_brings_stagings_rows_back_while_the_service_goes_on(clone: Clone) -> None:
+    url = json.loads(clone.invoke("status", "--json").out)[0]["url"]
+    before, running = get_json(url + "/status.json"), containers(clone)
+    assert is_as_the_tester_left_it(clone)
+    ran = clone.invoke("copy-db")
+    assert ran.code != 0
+    assert "--yes" in ran.err
+    ran = clone.invoke("copy-db", "--yes", "--json")
+    assert ran.code == 0, ran.err
+    assert not is_as_the_tester_left_it(clone)
+    after = get_json(url + "/status.json")
+    assert after["rows"] == before["rows"]
+    assert after["commit"] == before["commit"]
+    assert after["migrations"] == before["migrations"]
+    assert after["data_copied_at"] > before["data_copied_at"]
+    shown = json.loads(ran.out)["data_copied_at"]
+    assert after["data_copied_at"].startswith(shown.removesuffix("Z"))
+    assert json.loads(clone.invoke("status", "--json").out)[0]["data_copied_at"] == shown
+    assert [process.pid for process in containers(clone)] == [process.pid for process in running]
+    assert "Copied " in ran.err
+    assert "No migrations to apply" not in ran.err  # the branch's own run on top of staging's
+
+
+def test_copy_db_ends_with_the_exit_code_and_the_reason_of_the_copy(clone: Clone) -> None:
+    query(clone, RENAMED, TESTERS)
+    registry = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s"
+    (role,) = query(clone, "SELECT 'stage_copy_marks_' || current_user")[0]
+    ((marks,),) = query(clone, registry, role)
+    query(clone, f'COMMENT ON DATABASE "{role}" IS NULL')
+    ran = clone.invoke("copy-db", "--yes")
+    query(clone, f"COMMENT ON DATABASE \"{role}\" IS '{marks}'")
+    assert ran.code == 3, ran.err
+    assert "--mark-disposable" in ran.err.splitlines()[-1]
+    assert is_as_the_tester_left_it(clone)
+
+
+def test_a_redeploy_of_another_commit_copies_afresh(clone: Clone) -> None:
+    assert is_as_the_tester_left_it(clone)
+    clone.branch("feature/rename", {"notes.txt": "one more commit"}, start="feature/rename")
+    deployed(clone.invoke("deploy-test", "--branch", "feature/rename"))
+    assert not is_as_the_tester_left_it(clone)
+
+
+def test_the_literal_chain_with_a_reset_in_front_still_works(clone: Clone) -> None:
+    manifest = (ROOT / "copilot/web/manifest.yml").read_text()
+    copying = "'python manage.py copy_stage_db && "
+    assert manifest.count(copying) == 1
+    literal = "'python manage.py reset_db --noinput --close-sessions && python manage.py copy_stage_db && "
+    clone.branch("feature/literal", {"copilot/web/manifest.yml": manifest.replace(copying, literal)})
+    ran = clone.invoke("deploy-test", "--branch", "feature/literal", "--json")
+    assert ran.code == 0, ran.err
+    found = json.loads(ran.out)
+    assert found["data_copied_at"]
+    facts = get_json(found["url"] + "/status.json")
+    assert all(rows > 0 for rows in facts["rows"].values())

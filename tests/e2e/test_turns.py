@@ -1,0 +1,121 @@
+"""Whose turn it is, and for how long: several people and processes want the one slot."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.clone import Clone, get_json
+from tests.e2e.looks import containers, deployed, make_conflicting_branches, stacks
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module", autouse=True)
+def branch(clone: Clone) -> None:
+    """A branch of Ada's, deployed."""
+    clone.stage_megabytes = 5
+    make_conflicting_branches(clone)
+    deployed(clone.invoke("deploy-test", "--branch", "feature/rename"))
+
+
+def test_somebody_elses_live_branch_is_replaced_only_by_take_over(clone: Clone) -> None:
+    ran = clone.invoke("deploy-test", "--branch", "main", GITHUB_ACTOR="grace")
+    assert ran.code == 5
+    assert "ada@example.org has feature/rename" in ran.err
+    assert "--take-over" in ran.err
+    ran = clone.invoke(
+        "deploy-test", "--branch", "main", "--take-over", "--why", "a demo", GITHUB_ACTOR="grace"
+    )
+    assert get_json(deployed(ran) + "/status.json")["branch"] == "main"
+    assert "ada@example.org has feature/rename live in test, and is displaced" in ran.err
+    ran = clone.invoke("deploy-test", "--branch", "feature/drop")
+    assert ran.code == 5
+    assert "grace has main (a demo) live" in ran.err
+
+
+def test_of_many_at_once_one_deploys_and_the_others_are_told_who(clone: Clone) -> None:
+    first = clone.start("deploy-test", "--branch", "feature/rename", "--take-over")
+    assert first.stderr
+    for line in first.stderr:
+        if "PENDING" in line or "RUNNING" in line:
+            break
+    others = [clone.start("deploy-test", "--branch", "feature/drop") for _ in range(3)]
+    waiting = clone.start("extend", "--branch", "feature/rename", "--until", "9d", "--wait")
+    for other in others:
+        _, said = other.communicate(timeout=60)
+        assert other.returncode == 5, said
+        assert "ada@example.org, deploying feature/rename since" in said
+    _, said = first.communicate(timeout=120)
+    assert first.returncode == 0, said
+    _, said = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0, said
+    assert "Waiting for web in test: ada@example.org, deploying feature/rename" in said
+
+
+def test_a_deployments_end_is_moved_without_a_new_task(clone: Clone) -> None:
+    (before,) = json.loads(clone.invoke("status", "--json").out)
+    running = {process.pid for process in containers(clone)}
+    ran = clone.invoke("extend", "--branch", "feature/rename", "--until", "2099-01-01 12:00", "--json")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out) == {**before, "expires_at": "2099-01-01T12:00:00Z"}
+    assert clone.invoke("extend", "--branch", "main", "--keep").code == 4
+    ran = clone.invoke("extend", "--branch", "feature/rename", "--keep", "--json")
+    assert json.loads(ran.out)["expires_at"] is None
+    assert {process.pid for process in containers(clone)} == running
+
+
+def test_a_teardown_of_what_has_expired_leaves_what_has_not(clone: Clone) -> None:
+    ran = clone.invoke("teardown", "--expired", "--yes", "--json")
+    assert (ran.code, json.loads(ran.out)) == (0, [])
+    assert "it stays" in ran.err
+    code = (
+        "import os; from scripts.stack import Aws\n"
+        "Aws(os.environ).change_tags('demo-test-web', {'expires_at': '2026-01-01T00:00:00Z'})"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=clone.folder, env=clone.variables(), check=True)
+    end = time.monotonic() + 30
+    while stacks(clone)["demo-test-web"] != "UPDATE_COMPLETE" and time.monotonic() < end:
+        time.sleep(0.2)
+    ran = clone.invoke("teardown", "--expired", "--yes", "--json")
+    assert ran.code == 0, ran.err
+    assert "demo-test-web" in json.loads(ran.out)[0]["gone"]
+    assert "demo-test-web" not in stacks(clone)
+
+
+def test_of_twenty_at_once_the_last_winners_branch_is_served_and_the_others_exit_5(clone: Clone) -> None:
+    branches = ("main", "feature/rename", "feature/drop")
+    runs = [
+        clone.start(
+            "deploy-test", "--branch", branches[n % 3], "--json", GITHUB_ACTOR=("ada", "grace")[n % 2]
+        )
+        for n in range(20)
+    ]
+    ended = [(*run.communicate(timeout=200), run.returncode) for run in runs]
+    won = [json.loads(out) for out, _, code in ended if code == 0]
+    assert won
+    assert {code for _, _, code in ended} == {0, 5}, [said for _, said, code in ended if code not in {0, 5}]
+    for _, said, code in ended:
+        if code == 5:
+            assert "is being changed: " in said or "live in test until" in said
+    last = max(won, key=lambda one: one["deployed_at"])
+    (live,) = json.loads(clone.invoke("status", "--json").out)
+    assert (live["branch"], live["deployed_by"]) == (last["branch"], last["deployed_by"])
+    assert get_json(live["url"] + "/status.json")["branch"] == last["branch"]
+
+
+def test_after_a_sigkill_of_the_one_that_deploys_the_next_gets_its_turn(clone: Clone) -> None:
+    killed = clone.start("deploy-test", "--branch", "feature/drop", "--take-over", "--force")
+    assert killed.stderr
+    for line in killed.stderr:
+        if "PENDING" in line or "RUNNING" in line:
+            break
+    killed.kill()
+    killed.communicate(timeout=30)
+    ran = clone.invoke("deploy-test", "--branch", "main", "--wait")
+    assert get_json(deployed(ran) + "/status.json")["branch"] == "main"
+    assert "Waiting for web in test: ada@example.org, deploying feature/drop" in ran.err
