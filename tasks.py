@@ -39,6 +39,7 @@ def deploy_test(
 
 
 @verb(
+    branch="Only if this branch is deployed, as the end of a pull request wants it (default: any).",
     expired="Only if the deployment has come to its end, as a schedule wants it (default: in any case).",
     wait=WAIT,
     yes=YES,
@@ -47,6 +48,7 @@ def deploy_test(
 )
 def teardown(
     c: Context,
+    branch: str = "",
     expired: bool = False,
     wait: bool = False,
     yes: bool = False,
@@ -59,7 +61,7 @@ def teardown(
     """
     from scripts import teardown as workflow
 
-    workflow.teardown(bench(), expired=expired, wait=wait, yes=yes, plan=plan, json=json)
+    workflow.teardown(bench(), name=branch, expired=expired, wait=wait, yes=yes, plan=plan, json=json)
 
 
 @verb(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from scripts import environment, expiry
+from scripts import branch, environment, expiry
 from scripts.command import Command, Stop, catching_signals
 from scripts.errors import Failed, Held, Interrupted
 from scripts.report import as_json, confirm
@@ -30,10 +30,16 @@ class _Doomed:
     names: tuple[str, ...]  # of what goes, for the receipt
 
 
-def _doomed(bench: Bench, place: Place | None, *, expired: bool) -> list[_Doomed]:
-    """What of the slot is to go: the service, and what the one-off task of `copy-db` left."""
+def _doomed(bench: Bench, place: Place | None, *, name: str, expired: bool) -> list[_Doomed]:
+    """What of the slot is to go: the service, and what the one-off task of `copy-db` left.
+
+    Nothing where it carries another branch than `name`, if that is given.
+    """
     settings, found = bench.settings, []
     stack = place.aws.stack(settings.stack_name) if place else None
+    if stack and name and (live := stack.tags.get("branch")) != name:
+        bench.report.say(f"{name} is not deployed ({live} is): nothing to tear down.")
+        return []
     if expired and stack and not expiry.is_over(end := stack.tags.get("expires_at"), datetime.now(UTC)):
         bench.report.say(f"{_what(settings, stack)} is wanted until {end}: it stays.")
         return []
@@ -53,16 +59,21 @@ def _what(settings: Settings, stack: Stack) -> str:
     return f"{settings.service} ({stack.tags.get('branch', 'an unknown branch')})"
 
 
-def teardown(bench: Bench, *, expired: bool, wait: bool, yes: bool, plan: bool, json: bool) -> None:
+def teardown(
+    bench: Bench, *, name: str, expired: bool, wait: bool, yes: bool, plan: bool, json: bool
+) -> None:
     """Delete the service from the test environment; the environment stays. Twice is fine.
 
-    With `expired`, only where its end has come. Raises the errors of scripts.errors.
+    With `name`, only where that branch is what it carries; with `expired`, only where its end has come.
+    Raises the errors of scripts.errors.
     """
+    if name:
+        branch.check_name(name)
     environment.announce(bench)
     settings = bench.settings
     environment.check_workspace(bench)
     place = environment.enter(bench, start=False)
-    doomed = _doomed(bench, place, expired=expired)
+    doomed = _doomed(bench, place, name=name, expired=expired)
     interrupted = False
     if place and doomed:
         environment.preflight(bench, place, builds=False)
@@ -74,7 +85,7 @@ def teardown(bench: Bench, *, expired: bool, wait: bool, yes: bool, plan: bool, 
             confirm(bench.report, f"Delete {whats} from {settings.test_env}?", yes=yes)
             lease = environment.lease(bench, place, f"deleting {whats}")
             with lease.held(wait=wait, say=bench.report.say):
-                _require_same(doomed, _doomed(bench, place, expired=expired))
+                _require_same(doomed, _doomed(bench, place, name=name, expired=expired))
                 interrupted = _run(bench, place, doomed)
             bench.report.say(f"Gone: {whats}, with {' and '.join(each.stack.name for each in doomed)}.")
         bench.report.say(f"{'Would remain' if plan else 'Remains'}: {REMAINS}.")

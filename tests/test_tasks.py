@@ -113,12 +113,21 @@ def test_the_watch_over_processes_sees_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("deploy-test",), ("deploy-test", "--branch", ""), ("deploy-test", "--branch=-x")]
+    "words",
+    [
+        ("deploy-test",),
+        ("deploy-test", "--branch", ""),
+        ("deploy-test", "--branch=-x"),
+        ("teardown", "--branch=-x"),
+        ("extend", "--keep"),
+        ("extend", "--branch", "main"),
+        ("extend", "--branch", "main", "--until", "5d", "--keep"),
+    ],
 )
 def test_a_missing_or_impossible_branch_is_a_usage_error(words: tuple[str, ...]) -> None:
     ran = Ran(*words)
     assert ran.code == 1
-    assert "branch" in ran.err
+    assert "branch" in ran.err or "--until" in ran.err
     assert ran.processes == []
 
 

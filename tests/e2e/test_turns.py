@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from tests.clone import Clone, get_json
+from tests.ci_files import FILES, invocations
+from tests.clone import Clone, Ran, get_json
 from tests.e2e.looks import containers, deployed, make_conflicting_branches, stacks
 
 pytestmark = pytest.mark.e2e
+PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -73,6 +77,9 @@ def test_a_teardown_of_what_has_expired_leaves_what_has_not(clone: Clone) -> Non
     ran = clone.invoke("teardown", "--expired", "--yes", "--json")
     assert (ran.code, json.loads(ran.out)) == (0, [])
     assert "it stays" in ran.err
+    ran = clone.invoke("teardown", "--branch", "main", "--yes", "--json")
+    assert (ran.code, json.loads(ran.out)) == (0, [])
+    assert "main is not deployed (feature/rename is)" in ran.err
     code = (
         "import os; from scripts.stack import Aws\n"
         "Aws(os.environ).change_tags('demo-test-web', {'expires_at': '2026-01-01T00:00:00Z'})"
@@ -85,6 +92,26 @@ def test_a_teardown_of_what_has_expired_leaves_what_has_not(clone: Clone) -> Non
     assert ran.code == 0, ran.err
     assert "demo-test-web" in json.loads(ran.out)[0]["gone"]
     assert "demo-test-web" not in stacks(clone)
+
+
+def test_the_lines_of_the_ci_files_run_as_they_are_written(clone: Clone) -> None:
+    for name in FILES:
+        for line in invocations(name):
+            branch, expired = "feature/rename", "--expired" in line
+            variables = dict.fromkeys(("BRANCH", "BITBUCKET_BRANCH", "CI_COMMIT_BRANCH"), branch)
+            done = subprocess.run(
+                ["bash", "-c", line],
+                cwd=clone.folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+                env=clone.environ(**variables, WHY="it's a \"test\"; $(exit 1)", CI="true", PATH=PATH),
+            )  # fmt: skip
+            assert done.returncode == 0, (line, done.stderr)
+            if "deploy-test" in line:
+                deployed(Ran(done.returncode, done.stdout, done.stderr, 0))
+            elif expired:
+                assert "nothing to tear down" in done.stderr or "it stays" in done.stderr
+            else:
+                assert "demo-test-web" not in stacks(clone)
+                assert "Gone: web (feature/rename)" in done.stderr
 
 
 def test_of_twenty_at_once_the_last_winners_branch_is_served_and_the_others_exit_5(clone: Clone) -> None:

@@ -1,0 +1,14 @@
+"""The `invoke` lines of the files for CI systems."""
+
+from __future__ import annotations
+
+import re
+
+from tests.clone import ROOT
+
+FILES = (".github/workflows/test-environment.yml", "bitbucket-pipelines.yml", ".gitlab-ci.yml")
+
+
+def invocations(name: str) -> list[str]:
+    """Each line of that file that calls a task, as the shell gets it."""
+    return re.findall(r"^\s*- (?:run: )?(invoke .+)$", (ROOT / name).read_text(), re.MULTILINE)
