@@ -12,6 +12,7 @@ JSON = "Print one JSON document on standard output and nothing else there (defau
 
 @verb(
     branch="The Git branch to deploy, here or on origin (no default).",
+    isolated="Give the branch a service, URL, database and Redis of its own (default: the shared slot).",
     force="Start new tasks even where nothing changed (default: off).",
     wait=WAIT,
     take_over="Replace a branch that somebody else has live there (default: leave it and exit 5).",
@@ -22,6 +23,7 @@ JSON = "Print one JSON document on standard output and nothing else there (defau
 def deploy_test(
     c: Context,
     branch: str = "",
+    isolated: bool = False,
     force: bool = False,
     wait: bool = False,
     take_over: bool = False,
@@ -29,18 +31,21 @@ def deploy_test(
     plan: bool = False,
     json: bool = False,
 ) -> None:
-    """Deploy a branch to the shared test environment and print its URL.
+    """Deploy a branch to the test environment, to the shared slot or beside it, and print its URL.
 
-    Example: invoke deploy-test --branch feature/checkout
+    Example: invoke deploy-test --branch feature/checkout --isolated
     """
     from scripts.deployment import Asked, deploy
 
-    deploy(bench(), branch, Asked(force, wait, take_over, why, plan, json))
+    deploy(bench(), branch, Asked(isolated, force, wait, take_over, why, plan, json))
 
 
 @verb(
-    branch="Only if this branch is deployed, as the end of a pull request wants it (default: any).",
-    expired="Only if the deployment has come to its end, as a schedule wants it (default: in any case).",
+    branch="What carries this branch, beside the shared slot or in it, as the end of a pull request wants it "
+    "(default: the shared slot, whatever it carries).",
+    expired="What has come to its end, as a schedule wants it (default: off).",
+    all="Every deployment (default: off).",
+    orphans="What no deployment accounts for: half-made services, databases, image tags (default: off).",
     wait=WAIT,
     yes=YES,
     plan=PLAN,
@@ -50,18 +55,21 @@ def teardown(
     c: Context,
     branch: str = "",
     expired: bool = False,
+    all: bool = False,
+    orphans: bool = False,
     wait: bool = False,
     yes: bool = False,
     plan: bool = False,
     json: bool = False,
 ) -> None:
-    """Remove the service from the test environment; the environment itself stays. Twice is fine.
+    """Remove deployments from the test environment; the environment itself stays. Twice is fine.
 
-    Example: invoke teardown --yes
+    Example: invoke teardown --branch feature/checkout --yes
     """
     from scripts import teardown as workflow
 
-    workflow.teardown(bench(), name=branch, expired=expired, wait=wait, yes=yes, plan=plan, json=json)
+    asked = workflow.Asked(branch, expired, all, orphans, wait, yes, plan, json)
+    workflow.teardown(bench(), asked)
 
 
 @verb(
@@ -96,29 +104,41 @@ def status(c: Context, json: bool = False) -> None:
 
     Example: invoke status --json
     """
-    from scripts import environment
+    from scripts import listing
 
-    environment.status(bench(), json=json)
+    listing.status(bench(), json=json)
 
 
 @verb(
+    branch="Its deployment (default: the shared slot, whatever it carries).",
     container="Only this container's lines: web, startup or redis (default: all of them).",
     limit="How many lines at most (default: 100).",
     follow="Go on with new lines until Ctrl-C (default: off).",
 )
-def logs(c: Context, container: str = "", limit: str = "100", follow: bool = False) -> None:
+def logs(c: Context, branch: str = "", container: str = "", limit: str = "100", follow: bool = False) -> None:
     """Show the last lines of the deployed containers.
 
     Example: invoke logs --container startup --limit 50
     """
     from scripts import environment
 
-    environment.logs(bench(), container=container, limit=limit, follow=follow)
+    environment.logs(bench(), name=branch, container=container, limit=limit, follow=follow)
 
 
-@verb(wait=WAIT, yes=YES, plan=PLAN, json=JSON)
+@verb(
+    branch="Its deployment (default: the shared slot, whatever it carries).",
+    wait=WAIT,
+    yes=YES,
+    plan=PLAN,
+    json=JSON,
+)
 def copy_db(
-    c: Context, wait: bool = False, yes: bool = False, plan: bool = False, json: bool = False
+    c: Context,
+    branch: str = "",
+    wait: bool = False,
+    yes: bool = False,
+    plan: bool = False,
+    json: bool = False,
 ) -> None:
     """Copy staging's database afresh into the deployed branch's, by a one-off task in the environment.
 
@@ -126,7 +146,7 @@ def copy_db(
     """
     from scripts import data
 
-    data.copy(bench(), wait=wait, yes=yes, plan=plan, json=json)
+    data.copy(bench(), name=branch, wait=wait, yes=yes, plan=plan, json=json)
 
 
 @verb(

@@ -62,8 +62,24 @@ class Copilot:
             f"--resource-tags={','.join(f'{name}={value}' for name, value in tags.items())}",
         )
 
+    def services(self) -> Command:
+        return self._command("svc", "ls", f"--app={self.settings.app}", "--json")
+
+    def service_init(self, kind: str) -> Command:
+        """Make the service known to the application, with a repository for its images."""
+        return self._command(
+            "svc",
+            "init",
+            f"--app={self.settings.app}",
+            f"--name={self.settings.service}",
+            f"--svc-type={kind}",
+        )
+
+    def application_show(self) -> Command:
+        return self._command("app", "show", f"--name={self.settings.app}", "--json")
+
     def service_delete(self) -> Command:
-        """The only command line in this project that deletes.
+        """The only command line in this project that deletes a service.
 
         Without an environment's name Copilot deletes the service everywhere and exits 0, so the name is
         checked here again, whoever calls. Raises Refused or SettingsError.
@@ -199,6 +215,16 @@ def environments(stdout: str) -> tuple[Environment, ...]:
 def environment(stdout: str, name: str) -> Environment | None:
     """The environment of that name in `copilot env ls --json`, None where Copilot does not know it."""
     return next((found for found in environments(stdout) if found.name == name), None)
+
+
+def services(stdout: str) -> set[str]:
+    """The names that `copilot svc ls --json` lists. Raises Failed where it is not that."""
+    return {str(found["name"]) for found in _json(stdout, "svc ls").get("services") or ()}
+
+
+def domain(stdout: str) -> str:
+    """The application's domain, empty where it has none, from `copilot app show --json`. Raises Failed."""
+    return str(_json(stdout, "app show").get("uri") or "")
 
 
 def url(stdout: str, environment: str) -> str | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json as json_module
 import re
+import shlex
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from scripts import environment
+from scripts import environment, isolation, shelf
 from scripts.command import catching_signals
 from scripts.copilot import OneOff
 from scripts.errors import Failed, Held, Interrupted, Refused, SettingsError
@@ -19,11 +21,13 @@ if TYPE_CHECKING:
     from scripts.stack import Stack, Task, TaskDefinition
 
 COPY = "copy_stage_db"
+_DATABASES = re.compile(rf"{COPY}: databases (\[.*\])")
+_DROPPED = re.compile(rf'{COPY}: dropped "(.+)"')
 _OUTCOMES = {2: SettingsError, 3: Refused}  # the exit codes of copy_stage_db that are ours too
 _LOOKS = 50  # at ECS, after Copilot has ended, until it tells how the task did
 
 
-def copy(bench: Bench, *, wait: bool, yes: bool, plan: bool, json: bool) -> None:
+def copy(bench: Bench, *, name: str, wait: bool, yes: bool, plan: bool, json: bool) -> None:
     """Copy staging's database into the deployed branch's and migrate it; the service goes on running.
 
     Raises the errors of scripts.errors, with the exit code of `copy_stage_db` where it refused.
@@ -31,13 +35,15 @@ def copy(bench: Bench, *, wait: bool, yes: bool, plan: bool, json: bool) -> None
     environment.announce(bench)
     environment.check_workspace(bench)
     place = environment.enter(bench, start=False)
+    if place:
+        bench, place = environment.carrying(bench, place, name)
     stack = place.aws.stack(bench.settings.stack_name) if place else None
     if not wait:
         environment.require_settled(stack)
     if not place or not stack or not (stack.live or stack.changing):
         raise Failed("Nothing is deployed here, so nothing can be copied: `invoke deploy-test --branch B`.")
     branch = stack.tags.get("branch", "an unknown branch")
-    command = _command(bench, place, stack)
+    command = _repeated(bench, place, stack)
     if plan:
         bench.report.say(f"Would replace the data of {branch} by a fresh copy of staging's: {command}")
     else:
@@ -47,15 +53,18 @@ def copy(bench: Bench, *, wait: bool, yes: bool, plan: bool, json: bool) -> None
             yes=yes,
         )
         environment.preflight(bench, place, builds=False)
-        lease = environment.lease(bench, place, f"copying staging's data for {branch}")
+        lease = shelf.lease(bench, place, f"copying staging's data for {branch}")
         with lease.held(wait=wait, say=bench.report.say):
             stack = _require_same(environment.settled(bench, place, wait=wait), stack)
-            _run(bench, place, stack, _command(bench, place, stack))
+            doing = f"Copying staging's data into {bench.settings.test_env}"
+            _run(bench, place, _cluster(place, stack), _repeated(bench, place, stack), doing)
+            now = environment.describe(bench, place, stack)
+            shelf.ledger(bench, place).record(now.service, shelf.entry(now))
     if json:
         bench.report.data(as_json(asdict(environment.describe(bench, place, stack))))
 
 
-def _command(bench: Bench, place: Place, stack: Stack) -> Command:
+def _repeated(bench: Bench, place: Place, stack: Stack) -> Command:
     """Copilot's command for the one-off task. Raises SettingsError where there is nothing to repeat."""
     settings = bench.settings
     definition = place.aws.resource(stack.name, "TaskDefinition")
@@ -66,6 +75,69 @@ def _command(bench: Bench, place: Place, stack: Stack) -> Command:
             "command to repeat: take the startup sidecar's from this project's manifest and deploy."
         )
     return place.copilot.task_run(environment.task_group(settings), task)
+
+
+@dataclass(frozen=True)
+class Host:
+    """Where a one-off task can run that knows the project's databases, and the container to repeat."""
+
+    cluster: str
+    definition: TaskDefinition
+
+
+def host(bench: Bench, place: Place) -> Host | None:
+    """The slot's own containers, else the shared slot's, else any deployment's; None where nothing stands."""
+    settings, aws = bench.settings, place.aws
+    shared = f"{settings.app}-{settings.test_env}-{settings.base}"
+    others = [stack.name for stack in aws.deployments(settings.app, settings.test_env)]
+    for name in dict.fromkeys((settings.stack_name, shared, *others)):
+        stack = aws.stack(name)
+        arn = aws.resource(name, "TaskDefinition") if stack and stack.live else None
+        if not stack or not arn:
+            continue
+        definition = aws.task_definition(arn)
+        if any(COPY in word for container in definition.containers for word in container.command):
+            return Host(_cluster(place, stack), definition)
+    return None
+
+
+def drop_own(bench: Bench, place: Place, host: Host) -> list[str]:
+    """Drop the database of an isolated deployment; the names of what went. Twice is fine."""
+    suffix = bench.settings.database_suffix
+    if not suffix:
+        raise Refused("The shared database is never dropped: the next deploy copies it afresh.")
+    lines = _speak(bench, place, host, "--drop-own-database", suffix, "Dropping its database")
+    return [found[1] for line in lines if (found := _DROPPED.search(line))]
+
+
+def databases(bench: Bench, place: Place, host: Host) -> list[str]:
+    """The databases of branches that are there, whichever deployment they belong to."""
+    lines = _speak(bench, place, host, "--list-databases", "", "Looking at the databases")
+    for line in lines:
+        if found := _DATABASES.search(line):
+            return [str(name) for name in json_module.loads(found[1])]
+    raise Failed("The one-off task did not say which databases there are: see its lines above.")
+
+
+def drop_named(bench: Bench, place: Place, host: Host, name: str) -> None:
+    """Drop the database of a branch that has no deployment any more."""
+    _speak(bench, place, host, f"--drop-database {shlex.quote(name)}", "", f"Dropping {name}")
+
+
+def _speak(bench: Bench, place: Place, host: Host, flags: str, suffix: str, doing: str) -> list[str]:
+    """Run `copy_stage_db` with these flags, as the container that copies does, for that database."""
+    task = one_off(host.definition)
+    if task is None:
+        raise Failed(f"No container runs `{COPY}`, so the databases cannot be reached.")
+    variables = {name: value for name, value in task.variables.items() if name != isolation.SUFFIX}
+    words = re.search(rf"[^&|;]*\b{COPY}\b", " ".join(task.command[-1:]))
+    command = ("sh", "-c", f"{words[0].strip() if words else f'python manage.py {COPY}'} {flags}")
+    if suffix:
+        variables[isolation.SUFFIX] = suffix
+    # No role of the service's: it may be gone, and the database asks for none.
+    task = replace(task, command=command, variables=variables, role="")
+    group = environment.task_group(bench.settings)
+    return _run(bench, place, host.cluster, place.copilot.task_run(group, task), doing)
 
 
 def _require_same(stack: Stack | None, agreed: Stack) -> Stack:
@@ -105,10 +177,14 @@ def one_off(definition: TaskDefinition) -> OneOff | None:
     return None
 
 
-def _run(bench: Bench, place: Place, stack: Stack, command: Command) -> None:
-    settings, group = bench.settings, environment.task_group(bench.settings)
+def _cluster(place: Place, stack: Stack) -> str:
     service = place.aws.resource(stack.name, "Service") or ""
-    cluster = service.split("/")[-2] if "/" in service else ""
+    return service.split("/")[-2] if "/" in service else ""
+
+
+def _run(bench: Bench, place: Place, cluster: str, command: Command, doing: str) -> list[str]:
+    """Run a one-off task to its end; all that it said. Raises what its exit code stands for."""
+    settings, group = bench.settings, environment.task_group(bench.settings)
     before = {task.id for task in place.aws.tasks_of_family(cluster, f"copilot-{group}")}
     told: list[str] = []
 
@@ -120,7 +196,7 @@ def _run(bench: Bench, place: Place, stack: Stack, command: Command) -> None:
 
     with (
         catching_signals(settings.timeout, bench.report.say) as stop,
-        bench.report.waiting(f"Copying staging's data into {settings.test_env}"),
+        bench.report.waiting(doing),
     ):
         result = bench.shell.stream(command, hear, stop.signal_due)
     begun = [t for t in place.aws.tasks_of_family(cluster, f"copilot-{group}") if t.id not in before]
@@ -129,8 +205,10 @@ def _run(bench: Bench, place: Place, stack: Stack, command: Command) -> None:
             "was not begun" if not begun else "goes on in the environment; `invoke status` shows its data"
         )
         if stop.interrupted:
-            raise Interrupted(f"Interrupted; the copy {became}.")
-        raise Failed(f"The copy took longer than DEPLOY_TIMEOUT ({settings.timeout:.0f} s) and {became}.")
+            raise Interrupted(f"Interrupted; the one-off task {became}.")
+        raise Failed(
+            f"The one-off task took longer than DEPLOY_TIMEOUT ({settings.timeout:.0f} s) and {became}."
+        )
     if not begun:
         last = "".join(f"\n  {line}" for line in (result.stderr or result.stdout).strip().splitlines()[-12:])
         raise Failed(f"The one-off task was not started; the data are as they were. Copilot said:{last}")
@@ -149,6 +227,7 @@ def _run(bench: Bench, place: Place, stack: Stack, command: Command) -> None:
         )
     if code is None:
         raise Failed(f"The one-off task did not start: {task.stopped_reason or 'ECS gives no reason'}.")
+    return lines
 
 
 def _ended(place: Place, cluster: str, group: str, task: Task) -> Task:

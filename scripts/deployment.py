@@ -10,16 +10,17 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from http.client import HTTPException
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from scripts import branch, copilot, environment, expiry, manifest
-from scripts.command import Result, Stop, catching_signals
-from scripts.errors import Failed, Held, Interrupted, UserError
+from scripts import application, branch, copilot, environment, expiry, images, isolation, manifest, shelf
+from scripts.command import Result, Stop, catching_signals, output_of
+from scripts.errors import Failed, Held, Interrupted, Refused, UserError
+from scripts.ledger import Entry
 from scripts.report import as_json
 from scripts.stack import tag_text, tag_value
 
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from scripts.branch import Branch
-    from scripts.command import Command
+    from scripts.copilot import Copilot
     from scripts.environment import Bench, Place
     from scripts.lease import Lease
+    from scripts.ledger import Ledger
     from scripts.stack import Aws, Event, Stack, Task
 
 LAST_LINES = 30
@@ -44,6 +46,7 @@ REACH_SECONDS = 60  # after which an address that does not answer from here is t
 class Asked:
     """What the flags of `deploy-test` say."""
 
+    isolated: bool = False  # a service, a database and a Redis of the branch's own
     force: bool = False  # start new tasks whatever has changed
     wait: bool = False  # for a slot that another run is changing
     take_over: bool = False  # replace what somebody else has live there
@@ -53,11 +56,13 @@ class Asked:
 
 
 def deploy(bench: Bench, name: str, asked: Asked) -> None:
-    """Deploy a branch to the shared slot and wait until its commit is served.
+    """Deploy a branch to the shared slot, or to one of its own, and wait until its commit is served.
 
     Raises the errors of scripts.errors; nothing was started when it is a SettingsError or Refused.
     """
     branch.check_name(name)
+    if asked.isolated:
+        bench = replace(bench, settings=bench.settings.isolated_for(branch.slug(name)))
     environment.announce(bench)
     environment.check_workspace(bench)
     expires = expiry.expiry(bench.settings.ttl, datetime.now(UTC))
@@ -87,7 +92,7 @@ def _planned(bench: Bench, wanted: Branch, expires: datetime) -> environment.Dep
         deployed_at=None,
         expires_at=environment.iso(expires),
         data_copied_at=None,
-        isolated=False,
+        isolated=bool(settings.slug),
         target=settings.target,
     )
 
@@ -128,30 +133,87 @@ class _Deploy:
 
     def _alone(self) -> environment.Deployment:
         """Deploy while nobody else changes the slot."""
-        lease = environment.lease(self.bench, self.place, f"deploying {self.branch.name}")
+        lease = shelf.lease(self.bench, self.place, f"deploying {self.branch.name}")
         with lease.held(wait=self.asked.wait, say=self.bench.report.say):
             # A run that was killed leaves Copilot's change under way.
             before = environment.settled(self.bench, self.place, wait=self.asked.wait)
             _require_usable(before)
             self._require_mine(before, lease.who)
-            return self._deploy(before, self._tags(before, lease.who), lease)
+            served = self._deploy(before, self._tags(before, lease.who), lease)
+            self._record(shelf.ledger(self.bench, self.place), served)
+            return served
+
+    def _record(self, ledger: Ledger, served: environment.Deployment) -> None:
+        """Let `status` know. What is served is served: that this failed is only said."""
+        try:
+            ledger.record(served.service, shelf.entry(served))
+        except UserError as error:
+            self.bench.report.say(
+                f"(The ledger of deployments was not written, so `status` knows less: {error})"
+            )
 
     def _plan(self, before: Stack | None) -> None:
         tags = self._tags(before, environment.who(self.bench))
         with branch.worktree(self.bench.shell, self.bench.settings.root, self.branch) as folder:
-            command = self._command(folder, tags)
+            here = self._prepared(folder)
+            if self.bench.settings.slug and self._is_new(here, before):
+                self.bench.report.say(f"Would add a service: {here.service_init(isolation.TYPE)}")
+            command = here.deploy(self._image_tag(), tags)
         self.bench.report.say(f"Would deploy {self.branch.name} at {self.branch.commit[:12]}: {command}")
 
-    def _command(self, folder: Path, tags: Mapping[str, str]) -> Command:
+    def _prepared(self, folder: Path) -> Copilot:
+        """Copilot in the branch's worktree, with the manifest that is to be deployed."""
+        settings = self.bench.settings
         self._check_block(manifest.read(folder / self._manifest_path))
-        here = copilot.Copilot(self.bench.settings, self.place.variables, folder)
-        return here.deploy(self._image_tag(), tags)
+        if settings.slug:
+            isolation.generate(folder, settings, isolation.host(settings, self._domain()))
+        return copilot.Copilot(settings, self.place.variables, folder)
+
+    def _domain(self) -> str:
+        settings = self.bench.settings
+        if settings.target == "sandbox" or settings.test_domain:
+            return ""
+        shown = self.place.copilot.application_show()
+        return copilot.domain(
+            output_of(self.bench.shell, shown, "Asking Copilot for the application's domain")
+        )
+
+    def _is_new(self, here: Copilot, before: Stack | None) -> bool:
+        """Whether the application is still to be told of the branch's own service.
+
+        Raises Refused where it has a service of that name which is not these tasks' own.
+        """
+        settings = self.bench.settings
+        listed = output_of(self.bench.shell, here.services(), "Asking Copilot for the services")
+        if settings.service not in copilot.services(listed):
+            return True
+        entry = shelf.ledger(self.bench, self.place).read().deployments.get(settings.service)
+        if not (entry and entry.isolated) and not (before and before.tags.get("isolated")):
+            raise Refused(
+                f"The application {settings.app} has a service {settings.service} that these tasks have not "
+                f"made: {self.branch.name} cannot have that name. Rename the branch, or deploy it to the "
+                "shared slot."
+            )
+        return False
+
+    def _add_service(self, here: Copilot) -> None:
+        """Make the branch's own service known to the application, one at a time."""
+        settings = self.bench.settings
+        shelf.ledger(self.bench, self.place).record(settings.service, Entry(self.branch.name, isolated=True))
+        lease = shelf.application_lease(self.bench, self.place, f"adding {settings.service}")
+        with lease.held(wait=True, say=self.bench.report.say):
+            application.require_room(settings, self.place.aws)
+            command = here.service_init(isolation.TYPE)
+            output_of(self.bench.shell, command, f"Adding {settings.service} to the application")
 
     def _deploy(self, before: Stack | None, tags: Mapping[str, str], lease: Lease) -> environment.Deployment:
         """Deploy and wait until it is served."""
         bench, settings = self.bench, self.bench.settings
         with branch.worktree(bench.shell, settings.root, self.branch, tags["deployed_at"]) as folder:
-            command = self._command(folder, tags)
+            here = self._prepared(folder)
+            if settings.slug and self._is_new(here, before):
+                self._add_service(here)
+            command = here.deploy(self._image_tag(), tags)
             old = self.place.aws.resource(settings.stack_name, "TaskDefinition") if before else None
             with catching_signals(settings.timeout, bench.report.say) as stop:
                 watcher = Watcher(bench, self.place.aws, tags)
@@ -212,9 +274,9 @@ class _Deploy:
         )
 
     def _image_tag(self) -> str:
-        """The commit; a new tag each time where new tasks are to be started whatever has changed."""
-        commit = self.branch.commit
-        return f"{commit}-{datetime.now(UTC):%Y%m%d%H%M%S}" if self.asked.force else commit
+        """A new tag each time where new tasks are to be started whatever has changed."""
+        more = f"-{datetime.now(UTC):%Y%m%d%H%M%S}" if self.asked.force else ""
+        return images.tag(self.bench.settings.test_env, self.branch.commit, more)
 
     def _tags(self, before: Stack | None, by: str) -> Mapping[str, str]:
         """What the stack remembers. What runs already stays deployed by whom and when it was.
@@ -233,6 +295,8 @@ class _Deploy:
         facts["expires_at"] = self._end(before)
         if why := self.asked.why or runs.get("why"):
             facts["why"] = why
+        if self.bench.settings.slug:
+            facts["isolated"] = "yes"
         return {name: tag_value(value) for name, value in facts.items()}
 
     def _end(self, before: Stack | None) -> str:
@@ -348,9 +412,13 @@ def _wrong_with(url: str) -> str:
         return "it has no URL yet"
     try:
         handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
-        if urlsplit(url).hostname == "localhost":
+        request, parts = urllib.request.Request(url), urlsplit(url)  # noqa: S310 - it was looked at above
+        if parts.hostname == "localhost" or (parts.hostname or "").endswith(".localhost"):
             handlers.append(urllib.request.ProxyHandler({}))  # the user's proxy does not know our loopback
-        with urllib.request.build_opener(*handlers).open(url, timeout=10) as response:
+            # Not every system resolves names below localhost.
+            here = parts._replace(netloc=f"127.0.0.1:{parts.port or 80}").geturl()
+            request = urllib.request.Request(here, headers={"Host": parts.netloc})  # noqa: S310 - see above
+        with urllib.request.build_opener(*handlers).open(request, timeout=10) as response:
             response.read()
     except urllib.error.HTTPError as error:
         with error:

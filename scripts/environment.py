@@ -11,23 +11,23 @@ import socket
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import ModuleType
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from scripts import branch, copilot, expiry, manifest
 from scripts.command import Command, Shell, Variables, catching_signals, output_of
 from scripts.copilot import Copilot
 from scripts.errors import Failed, Held, Interrupted, SettingsError, UsageError
-from scripts.report import Report, as_json, confirm
+from scripts.report import Report, confirm
 from scripts.settings import Settings
 
 if TYPE_CHECKING:
-    from scripts.lease import Lease
     from scripts.stack import Aws, Stack, Task
 
-_DATA_OF = re.compile(r"copy_stage_db: data of (\d{4}-\S+)")
+_DATA_OF = re.compile(r'copy_stage_db: data of (\d{4}-\S+)(?: in "(.+)")?')
 IN_SANDBOX = "Target: sandbox, the AWS embedded on this machine; nothing leaves it."
 
 
@@ -105,6 +105,29 @@ def enter(bench: Bench, *, start: bool = True, profile: str = "") -> Place | Non
         )
     bench.report.say(f"Account {account}, {aws.region}.")
     return Place(variables, here, aws)
+
+
+def beside(place: Place, settings: Settings) -> Place:
+    """The same place, for another slot of the environment."""
+    return replace(place, copilot=replace(place.copilot, settings=settings))
+
+
+def carrying(bench: Bench, place: Place, name: str) -> tuple[Bench, Place]:
+    """The slot that carries a branch: its own, else the shared one; the shared one where no branch is named.
+
+    Raises Failed where neither does.
+    """
+    if not name:
+        return bench, place
+    own = bench.settings.isolated_for(branch.slug(branch.check_name(name)))
+    if place.aws.stack(own.stack_name):
+        return replace(bench, settings=own), beside(place, own)
+    shared = place.aws.stack(bench.settings.stack_name)
+    if shared and shared.tags.get("branch") == name:
+        return bench, place
+    raise Failed(
+        f"{name} is not deployed: `invoke status` shows what is, `invoke deploy-test --branch` deploys."
+    )
 
 
 def child_environment(bench: Bench, *, start: bool) -> Variables | None:
@@ -208,7 +231,7 @@ def describe(bench: Bench, place: Place, stack: Stack, tasks: list[Task] | None 
     name = tags.get("branch")
     with ThreadPoolExecutor(1) as pool:  # Copilot and our own questions take as long as one of them
         showing = pool.submit(bench.shell.run, place.copilot.service_show())
-        copied = data_copied_at(settings, place, running(place, stack) if tasks is None else tasks)
+        data = copied_data(settings, place, running(place, stack) if tasks is None else tasks)
         shown = showing.result()
     return Deployment(
         branch=name,
@@ -216,15 +239,23 @@ def describe(bench: Bench, place: Place, stack: Stack, tasks: list[Task] | None 
         slug=branch.slug(name) if name else None,
         environment=settings.test_env,
         service=settings.service,
-        url=copilot.url(shown.stdout, settings.test_env) if shown.ok else None,
-        database=None,
+        url=_url(settings, copilot.url(shown.stdout, settings.test_env)) if shown.ok else None,
+        database=data.database if data else None,
         deployed_by=tags.get("deployed_by"),
         deployed_at=tags.get("deployed_at"),
         expires_at=None if tags.get("expires_at") == expiry.KEPT else tags.get("expires_at"),
-        data_copied_at=iso(copied) if copied else None,
-        isolated=False,
+        data_copied_at=iso(data.of) if data else None,
+        isolated=bool(settings.slug),
         target=settings.target,
     )
+
+
+def _url(settings: Settings, shown: str | None) -> str | None:
+    """Where the deployment is reached; in the sandbox a branch's own service is told by its host."""
+    if not shown or not settings.slug or settings.target == "aws":
+        return shown
+    parts = urlsplit(shown)
+    return parts._replace(netloc=f"{settings.slug}.localhost:{parts.port}").geturl()
 
 
 def task_group(settings: Settings) -> str:
@@ -232,8 +263,22 @@ def task_group(settings: Settings) -> str:
     return f"{settings.stack_name}-copy-db"
 
 
-def data_copied_at(settings: Settings, place: Place, tasks: list[Task]) -> datetime | None:
-    """The moment of staging that the data show, as `copy_stage_db` said last; None where it said nothing.
+def service_of_task_stack(settings: Settings, stack: str) -> str:
+    """The service whose one-off task left that stack; empty where it is none of this environment's."""
+    found = re.fullmatch(rf"task-{settings.app}-{settings.test_env}-(.+)-copy-db", stack)
+    return found[1] if found else ""
+
+
+@dataclass(frozen=True)
+class Data:
+    """The moment of staging that a deployment's data show, and the database that they are in."""
+
+    of: datetime
+    database: str | None
+
+
+def copied_data(settings: Settings, place: Place, tasks: list[Task]) -> Data | None:
+    """What `copy_stage_db` said last of the data; None where it said nothing.
 
     It speaks in a container that ends before the service starts, or in the one-off task of `copy-db`.
     """
@@ -248,14 +293,15 @@ def data_copied_at(settings: Settings, place: Place, tasks: list[Task]) -> datet
     if stream := place.aws.last_stream(own):
         streams.append((own, stream))
     said = [
-        (at, found[1])
+        (at, found[1], found[2])
         for group, stream in streams
         for at, line in place.aws.last_events(group, stream, 1000)
         if (found := _DATA_OF.search(line))
     ]
     try:
-        return datetime.fromisoformat(max(said)[1]) if said else None
-    except ValueError:  # the project prints such a line itself
+        _, of, database = max(said, key=lambda each: each[:2])
+        return Data(datetime.fromisoformat(of), database)
+    except ValueError:  # nothing was said, or the project prints such a line itself
         return None
 
 
@@ -273,18 +319,17 @@ def running(place: Place, stack: Stack) -> list[Task]:
     ]
 
 
+def alive(place: Place, stack: Stack) -> bool:
+    """Whether a task of the stack's service is left."""
+    service = place.aws.resource(stack.name, "Service")
+    if not service or "/" not in service:
+        return False
+    cluster, short = service.split("/")[-2:]
+    return any(task.status != "STOPPED" for task in place.aws.tasks(cluster, short))
+
+
 def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
-
-
-def lease(bench: Bench, place: Place, doing: str) -> Lease:
-    """The right to change the slot; nothing is taken yet."""
-    from scripts.lease import BucketObject, Lease  # noqa: PLC0415 - botocore takes a tenth of a second
-
-    settings = bench.settings
-    key = f"test-environments/{settings.test_env}/{settings.service}.json"
-    store = BucketObject(place.aws.client("s3"), place.aws.application_bucket(settings.app), key)
-    return Lease(store, f"{settings.service} in {settings.test_env}", who(bench), doing)
 
 
 def require_settled(stack: Stack | None) -> None:
@@ -311,42 +356,14 @@ def settled(bench: Bench, place: Place, *, wait: bool) -> Stack | None:
         time.sleep(0.2 if bench.settings.target == "sandbox" else 5)
 
 
-def status(bench: Bench, *, json: bool) -> None:
-    """Show the test deployments."""
-    announce(bench)
-    place = enter(bench, start=False)
-    stack = place.aws.stack(bench.settings.stack_name) if place else None
-    shown = stack is not None and (stack.live or stack.changing)
-    deployments = [describe(bench, place, stack)] if place and stack and shown else []
-    if json:
-        bench.report.data(as_json([asdict(deployment) for deployment in deployments]))
-    elif not place:
-        bench.report.say("The sandbox does not run, so nothing is deployed: `invoke deploy-test --branch B`.")
-    elif not stack:
-        bench.report.say("Nothing is deployed: `invoke deploy-test --branch B`.")
-    elif not shown:
-        bench.report.say(
-            f"The stack {stack.name} is {stack.status}: nothing is served. "
-            "Deploy again, or `invoke teardown`."
-        )
-    else:
-        bench.report.table(
-            f"{bench.settings.service} in {bench.settings.test_env}: {stack.status}",
-            ("branch", "commit", "by", "URL", "expires", "data of"),
-            [
-                (d.branch or "?", (d.commit or "?")[:12], d.deployed_by or "?", d.url or "?",
-                 d.expires_at or "?", d.data_copied_at or "?")
-                for d in deployments
-            ],
-        )  # fmt: skip
-
-
-def logs(bench: Bench, *, container: str, limit: str, follow: bool) -> None:
+def logs(bench: Bench, *, name: str, container: str, limit: str, follow: bool) -> None:
     """Print the last lines of the service's containers."""
     if not re.fullmatch(r"[1-9]\d{0,3}|10000", limit):
         raise UsageError(f"--limit {limit} is not a number of lines from 1 to 10000.")
     announce(bench)
     place = enter(bench, start=False)
+    if place:
+        bench, place = carrying(bench, place, name)
     stack = place.aws.stack(bench.settings.stack_name) if place else None
     if not place or not stack or not (stack.live or stack.changing):
         raise Failed("Nothing is deployed, so there are no logs: `invoke deploy-test --branch B`.")

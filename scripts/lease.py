@@ -129,10 +129,16 @@ class BucketObject:
             raise self._failed("written", error) from error
         return True
 
+    def delete(self) -> None:
+        try:
+            self.client.delete_object(Bucket=self.bucket, Key=self.key)
+        except (BotoCoreError, ClientError) as error:
+            raise self._failed("deleted", error) from error
+
     def _failed(self, what: str, error: Exception) -> Failed:
         return Failed(
-            f"The lease s3://{self.bucket}/{self.key} could not be {what}: {str(error).rstrip('.')}. "
-            "The role needs s3:GetObject and s3:PutObject there, and the use of the bucket's key."
+            f"The object s3://{self.bucket}/{self.key} could not be {what}: {str(error).rstrip('.')}. "
+            "The role needs s3:GetObject, s3:PutObject and s3:DeleteObject there, and the use of its key."
         )
 
 
@@ -171,6 +177,10 @@ class Lease:
             renewing.join()
             self._leave()
 
+    def holder(self) -> Claim | None:
+        """Who holds the slot now. Raises UserError where that cannot be told."""
+        return self._look()[1].holder
+
     def _leave(self) -> None:
         with suppress(UserError):  # what is not taken out ends by itself, in a few seconds
             self._change(lambda state, _: state.without(self.token))
@@ -184,7 +194,7 @@ class Lease:
             if ahead is None:
                 if self.store.write(replace(state.without(self.token), holder=mine).as_bytes(), read.version):
                     return
-                _pause(0.05)  # somebody was first: look who
+                pause(0.05)  # somebody was first: look who
                 continue
             if not wait:
                 raise Held(
@@ -195,7 +205,7 @@ class Lease:
                 told = str(ahead)
                 say(f"Waiting for {self.slot}: {ahead}.")
             self._queue(read, state, mine)
-            _pause(_LOOKED_EVERY)
+            pause(_LOOKED_EVERY)
 
     def _look(self) -> tuple[Read, State]:
         read = self.store.read()
@@ -248,10 +258,10 @@ class Lease:
             changed = change(state, read.now)
             if changed == State.of(read.body) or self.store.write(changed.as_bytes(), read.version):
                 return
-            _pause(0.02)
+            pause(0.02)
         raise Failed(f"The lease of {self.slot} cannot be written: too many write to it at once.")
 
 
-def _pause(seconds: float) -> None:
+def pause(seconds: float) -> None:
     """Wait about so long; each a little differently, so that two do not meet again and again."""
     time.sleep(seconds * random.uniform(0.5, 1.5))  # noqa: S311 - no secret

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from scripts import branch, environment, expiry
+from scripts import branch, environment, expiry, shelf
 from scripts.errors import Failed, UsageError
 from scripts.report import as_json
 
@@ -30,12 +30,13 @@ def extend(bench: Bench, *, name: str, until: str, keep: bool, wait: bool, plan:
     place = environment.enter(bench, start=False)
     if not place:
         raise Failed(_NOTHING.format(name=name))
+    bench, place = environment.carrying(bench, place, name)
     stack = _require_deployed(place.aws.stack(bench.settings.stack_name), name)
     shown = "for as long as it is wanted" if keep else f"until {end}"
     if plan:
         bench.report.say(f"Would keep {name} {shown} (now: {stack.tags.get('expires_at')}).")
     else:
-        lease = environment.lease(bench, place, f"extending {name}")
+        lease = shelf.lease(bench, place, f"extending {name}")
         with lease.held(wait=wait, say=bench.report.say):
             stack = _require_deployed(environment.settled(bench, place, wait=wait), name)
             place.aws.change_tags(stack.name, {"expires_at": end})

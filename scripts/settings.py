@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast, get_args
 
@@ -24,7 +24,11 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 @dataclass(frozen=True)
 class Settings:
-    """What one run works with. `timeout` is in seconds, `stage_megabytes` in MB."""
+    """What one run works with. `timeout` is in seconds, `stage_megabytes` in MB.
+
+    `service` is the one that this run deploys or deletes: the workspace's own in the shared slot, or one made
+    from it for a branch, which then has a `slug`.
+    """
 
     root: Path
     app: str
@@ -37,14 +41,30 @@ class Settings:
     stage_megabytes: int
     stage_command: str
     in_ci: bool
+    test_domain: str = ""  # of the host names of isolated deployments; empty: the application's
+    slug: str = ""
+
+    @property
+    def base(self) -> str:
+        """The workspace's service, which an isolated one is made from."""
+        return self.service.removesuffix(f"-{self.slug}") if self.slug else self.service
 
     @property
     def manifest(self) -> Path:
-        return self.root / "copilot" / self.service / "manifest.yml"
+        return self.root / "copilot" / self.base / "manifest.yml"
 
     @property
     def stack_name(self) -> str:
         return f"{self.app}-{self.test_env}-{self.service}"
+
+    @property
+    def database_suffix(self) -> str:
+        """What an isolated deployment's database is called after the shared one's name."""
+        return f"_{self.slug.replace('-', '_')}" if self.slug else ""
+
+    def isolated_for(self, slug: str) -> Settings:
+        """The same for a branch's own service beside the shared one."""
+        return replace(self, service=f"{self.base}-{slug}", slug=slug)
 
 
 def seconds(text: str, name: str) -> float:
@@ -94,6 +114,7 @@ def load(root: Path, environ: Mapping[str, str]) -> Settings:
             "python manage.py migrate --noinput && python manage.py fill_stage --megabytes {megabytes}",
         ),
         in_ci=in_ci,
+        test_domain=_domain(value("TEST_DOMAIN", "")),
     )
     guard_environment(settings.test_env, settings)
     return settings
@@ -138,6 +159,12 @@ def _name(setting: str, value: str) -> str:
         raise SettingsError(
             f"{setting}={value!r} cannot be a Copilot name: lower case letters, digits and dashes."
         )
+    return value
+
+
+def _domain(value: str) -> str:
+    if value and not re.fullmatch(r"(?=.{1,190}$)([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}", value):
+        raise SettingsError(f"TEST_DOMAIN={value!r} is no domain: write for example test.example.com.")
     return value
 
 

@@ -6,9 +6,10 @@ import functools
 import os
 import re
 import signal
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import boto3
@@ -26,6 +27,24 @@ from botocore.exceptions import (
 from scripts.command import Variables
 from scripts.errors import Failed, SettingsError
 
+# Statuses of a stack at which CloudFormation is at work, or has given up.
+# Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/view-stack-events.html
+UNSETTLED = (
+    "CREATE_IN_PROGRESS",
+    "CREATE_FAILED",
+    "ROLLBACK_IN_PROGRESS",
+    "ROLLBACK_FAILED",
+    "ROLLBACK_COMPLETE",
+    "DELETE_IN_PROGRESS",
+    "DELETE_FAILED",
+    "UPDATE_IN_PROGRESS",
+    "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS",
+    "UPDATE_FAILED",
+    "UPDATE_ROLLBACK_IN_PROGRESS",
+    "UPDATE_ROLLBACK_FAILED",
+    "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS",
+    "REVIEW_IN_PROGRESS",
+)
 _TAG_SAFE = re.compile(r"[^A-Za-z0-9_.:/@ -]")
 
 
@@ -176,7 +195,7 @@ class Aws:
         )
         return self._session.client(service, config=config, verify=self.env.get("AWS_CA_BUNDLE"))
 
-    def _ask(self, service: str, operation: str, **arguments: Any) -> dict[str, Any]:
+    def _ask(self, service: str, operation: str, /, **arguments: Any) -> dict[str, Any]:
         try:
             answer: dict[str, Any] = getattr(self.client(service), operation)(**arguments)
         except (NoCredentialsError, NoRegionError, PartialCredentialsError, ProfileNotFound) as error:
@@ -358,6 +377,7 @@ class Aws:
             raise
         return next((stream["logStreamName"] for stream in found["logStreams"]), None)
 
+    @functools.cache  # noqa: B019 - one Aws lives as long as the command
     def application_bucket(self, app: str) -> str:
         """The bucket that Copilot keeps for the application in this region. Raises Failed.
 
@@ -374,6 +394,163 @@ class Aws:
             if bucket:
                 return bucket
         raise Failed(f"Copilot's bucket for the application {app} in {self.region} was not found.")
+
+    def deployments(self, app: str, environment: str) -> list[Stack]:
+        """The stacks that these tasks have deployed there, a hundred a call; no status is asked.
+
+        AWS finds them by their tags, and may be some minutes late: what is done to one asks `stack` first.
+        """
+        return [
+            Stack(name, "", tags, datetime.min.replace(tzinfo=UTC))
+            for name, tags in self._tagged(app, environment, "deployed_at")
+        ]
+
+    def task_stacks(self, app: str, environment: str) -> list[str]:
+        """The names of the stacks that `copilot task run` has left there; see `deployments`."""
+        return [name for name, _ in self._tagged(app, environment, "copilot-task")]
+
+    def _tagged(self, app: str, environment: str, key: str) -> Iterator[tuple[str, dict[str, str]]]:
+        """Name and tags of the environment's stacks that have a tag of that name."""
+        more: dict[str, str] = {}
+        filters = [
+            {"Key": "copilot-application", "Values": [app]},
+            {"Key": "copilot-environment", "Values": [environment]},
+            {"Key": key},
+        ]
+        while True:
+            page = self._ask(
+                "resourcegroupstaggingapi",
+                "get_resources",
+                ResourceTypeFilters=["cloudformation:stack"],
+                TagFilters=filters,
+                ResourcesPerPage=100,
+                **more,
+            )
+            for each in page["ResourceTagMappingList"]:
+                tags = {tag["Key"]: tag_text(tag["Value"]) for tag in each["Tags"]}
+                yield each["ResourceARN"].split("/")[1], tags
+            if not page.get("PaginationToken"):
+                return
+            more = {"PaginationToken": page["PaginationToken"]}
+
+    def unsettled(self) -> dict[str, str]:
+        """Name → status of the account's stacks that are being changed or did not get through."""
+        found: dict[str, str] = {}
+        more: dict[str, str] = {}
+        while True:
+            page = self._ask("cloudformation", "list_stacks", StackStatusFilter=list(UNSETTLED), **more)
+            found |= {each["StackName"]: each["StackStatus"] for each in page["StackSummaries"]}
+            if not page.get("NextToken"):
+                return found
+            more = {"NextToken": page["NextToken"]}
+
+    def stop_service(self, stack: str) -> None:
+        """Let the stack's ECS service have no task; nothing where it has no service."""
+        service = self.resource(stack, "Service")
+        if service and "/" in service:
+            cluster, short = service.split("/")[-2:]
+            try:
+                self._ask("ecs", "update_service", cluster=cluster, service=short, desiredCount=0)
+            except _Answered as error:
+                if not error.says("NotFoundException") and not error.says("NotActiveException"):
+                    raise
+
+    def stack_set(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._ask("cloudformation", "describe_stack_set", StackSetName=name)[
+            "StackSet"
+        ]
+        return found
+
+    def update_stack_set(self, before: Mapping[str, Any], template: str, operation: str) -> bool:
+        """Give a stack set another template and wait for it; False where somebody else was first.
+
+        Copilot numbers its operations, so that of two that began from the same version AWS refuses one.
+        Raises Failed.
+        """
+        name = before["StackSetName"]
+        try:
+            self._ask(
+                "cloudformation",
+                "update_stack_set",
+                StackSetName=name,
+                TemplateBody=template,
+                Description=before.get("Description", ""),
+                Tags=before.get("Tags", []),
+                AdministrationRoleARN=before["AdministrationRoleARN"],
+                ExecutionRoleName=before["ExecutionRoleName"],
+                Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
+                OperationPreferences={"RegionConcurrencyType": "PARALLEL"},
+                OperationId=operation,
+            )
+        except _Answered as error:
+            if any(
+                error.says(code)
+                for code in ("OperationIdAlreadyExists", "OperationInProgress", "StaleRequest")
+            ):
+                return False
+            raise
+        while True:
+            found = self._ask(
+                "cloudformation", "describe_stack_set_operation", StackSetName=name, OperationId=operation
+            )["StackSetOperation"]
+            if found["Status"] == "SUCCEEDED":
+                return True
+            if found["Status"] in {"FAILED", "STOPPED"}:
+                raise Failed(
+                    f"The stack set {name} could not be changed: its operation {operation} is "
+                    f"{found['Status']} {found.get('StatusReason', '')}. Look at it in the CloudFormation "
+                    "console."
+                )
+            time.sleep(1)
+
+    def image_tags(self, repository: str) -> list[str]:
+        """The tags of a repository's images; empty where there is no such repository."""
+        return [image["imageTag"] for image in self._images(repository) if "imageTag" in image]
+
+    def delete_image_tags(self, repository: str, tags: Sequence[str]) -> None:
+        """Take these tags away; an image goes with its last one."""
+        self._delete_images(repository, [{"imageTag": tag} for tag in tags])
+
+    def empty_repository(self, repository: str) -> None:
+        """Delete every image in it; nothing where there is no such repository."""
+        digests = dict.fromkeys(image["imageDigest"] for image in self._images(repository))
+        self._delete_images(repository, [{"imageDigest": digest} for digest in digests])
+
+    def _images(self, repository: str) -> list[dict[str, str]]:
+        found: list[dict[str, str]] = []
+        more: dict[str, str] = {}
+        while True:
+            try:
+                page = self._ask("ecr", "list_images", repositoryName=repository, maxResults=1000, **more)
+            except _Answered as error:
+                if error.says("RepositoryNotFoundException"):
+                    return found
+                raise
+            found += page["imageIds"]
+            if not page.get("nextToken"):
+                return found
+            more = {"nextToken": page["nextToken"]}
+
+    def _delete_images(self, repository: str, images: Sequence[Mapping[str, str]]) -> None:
+        for start in range(0, len(images), 100):  # as many as one call takes
+            page = images[start : start + 100]
+            answer = self._ask("ecr", "batch_delete_image", repositoryName=repository, imageIds=page)
+            left = [one for one in answer.get("failures", ()) if one.get("failureCode") != "ImageNotFound"]
+            if left:
+                why = left[0].get("failureReason", left[0].get("failureCode"))
+                raise Failed(
+                    f"{len(left)} images of the repository {repository} could not be deleted: {why}."
+                )
+
+    def delete_parameter(self, name: str) -> bool:
+        """Delete an SSM parameter; whether there was one."""
+        try:
+            self._ask("ssm", "delete_parameter", Name=name)
+        except _Answered as error:
+            if error.says("ParameterNotFound"):
+                return False
+            raise
+        return True
 
     def missing_parameters(self, names: list[str]) -> list[str]:
         """Which of these SSM parameters do not exist. Ten a call, as SSM allows; values are not decrypted."""

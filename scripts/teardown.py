@@ -1,146 +1,261 @@
-"""The slot is given back: the service goes, with what else it left; the environment stays."""
+"""Slots are given back: `invoke teardown`. Which ones go, a question, then one after the other."""
 
 from __future__ import annotations
 
-import signal
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from scripts import branch, environment, expiry
-from scripts.command import Command, Stop, catching_signals
-from scripts.errors import Failed, Held, Interrupted
+from scripts import branch, environment, expiry, listing, orphans, shelf
+from scripts.command import Stop, catching_signals
+from scripts.demolition import DEAD, REMAINS, Doomed, Receipt, Slot, Thing, would_go
+from scripts.errors import Failed, Held, Interrupted, UsageError, UserError
+from scripts.ledger import Sweep
 from scripts.report import as_json, confirm
 
 if TYPE_CHECKING:
     from scripts.environment import Bench, Place
+    from scripts.orphans import Loose
     from scripts.settings import Settings
-    from scripts.stack import Stack
-
-REMAINS = "the environment's network and cluster, the databases, the image repository and its images"
 
 
 @dataclass(frozen=True)
-class _Doomed:
-    """A stack that a teardown deletes, and Copilot's command for it."""
+class Asked:
+    """What the flags of `teardown` say; without the first four it is the shared slot."""
 
-    what: str
-    stack: Stack
-    command: Command
-    names: tuple[str, ...]  # of what goes, for the receipt
+    branch: str = ""  # whatever carries it
+    expired: bool = False  # what has come to its end
+    every: bool = False  # all there is
+    orphans: bool = False  # what no deployment accounts for
+    wait: bool = False
+    yes: bool = False
+    plan: bool = False
+    json: bool = False
 
 
-def _doomed(bench: Bench, place: Place | None, *, name: str, expired: bool) -> list[_Doomed]:
-    """What of the slot is to go: the service, and what the one-off task of `copy-db` left.
+def teardown(bench: Bench, asked: Asked) -> None:
+    """Delete what the flags say from the test environment; the environment stays. Twice is fine.
 
-    Nothing where it carries another branch than `name`, if that is given.
+    Raises the errors of scripts.errors; where several slots go, the first one's after all had their turn.
     """
-    settings, found = bench.settings, []
-    stack = place.aws.stack(settings.stack_name) if place else None
-    if stack and name and (live := stack.tags.get("branch")) != name:
-        bench.report.say(f"{name} is not deployed ({live} is): nothing to tear down.")
-        return []
-    if expired and stack and not expiry.is_over(end := stack.tags.get("expires_at"), datetime.now(UTC)):
-        bench.report.say(f"{_what(settings, stack)} is wanted until {end}: it stays.")
-        return []
-    if place and stack:
-        names = (settings.service, stack.name)
-        found.append(_Doomed(_what(settings, stack), stack, place.copilot.service_delete(), names))
-    group = environment.task_group(settings)
-    if place and (stack := place.aws.stack(f"task-{group}")):
-        command = place.copilot.task_delete(group)
-        found.append(_Doomed("what copy-db left", stack, command, (stack.name,)))
-    if not found:
-        bench.report.say(f"Nothing is deployed in {settings.test_env}: nothing to tear down.")
-    return found
-
-
-def _what(settings: Settings, stack: Stack) -> str:
-    return f"{settings.service} ({stack.tags.get('branch', 'an unknown branch')})"
-
-
-def teardown(
-    bench: Bench, *, name: str, expired: bool, wait: bool, yes: bool, plan: bool, json: bool
-) -> None:
-    """Delete the service from the test environment; the environment stays. Twice is fine.
-
-    With `name`, only where that branch is what it carries; with `expired`, only where its end has come.
-    Raises the errors of scripts.errors.
-    """
-    if name:
-        branch.check_name(name)
+    if sum((bool(asked.branch), asked.expired, asked.every, asked.orphans)) > 1:
+        raise UsageError(
+            "Say one of --branch, --expired, --all and --orphans: each of them names what is to go."
+        )
+    if asked.branch:
+        branch.check_name(asked.branch)
     environment.announce(bench)
-    settings = bench.settings
     environment.check_workspace(bench)
     place = environment.enter(bench, start=False)
-    doomed = _doomed(bench, place, name=name, expired=expired)
-    interrupted = False
-    if place and doomed:
-        environment.preflight(bench, place, builds=False)
-        if plan:
+    run = _Teardown(bench, place, asked) if place else None
+    receipts: list[Receipt] = []
+    failures: list[UserError] = []
+    if run:
+        receipts, failures = run.run()
+    else:
+        bench.report.say(f"Nothing is deployed in {bench.settings.test_env}: nothing to tear down.")
+    if asked.json:
+        bench.report.data(as_json([receipt.document(plan=asked.plan) for receipt in receipts]))
+    for failure in failures[1:]:
+        bench.report.say(str(failure))
+    if failures:
+        raise failures[0]
+    if run and run.interrupted:
+        raise Interrupted("Interrupted; what had begun was finished.")
+
+
+@dataclass
+class _Teardown:
+    bench: Bench
+    place: Place
+    asked: Asked
+    interrupted: bool = False
+
+    def run(self) -> tuple[list[Receipt], list[UserError]]:
+        """The receipts, and what went wrong with those slots that are not gone."""
+        asked = self.asked
+        if asked.expired and not asked.plan:
+            by = environment.who(self.bench)
+            self._ledger().note_sweep(Sweep(environment.iso(datetime.now(UTC)), by))
+        doomed = self._doomed()
+        loose = (
+            orphans.find(self.bench, self.place, self._slots(), doomed, look=not asked.plan)
+            if asked.orphans
+            else []
+        )
+        if not doomed and not loose:
+            self.bench.report.say(self._nothing())
+            return [], []
+        environment.preflight(self.bench, self.place, builds=False)
+        return (self._plan(doomed, loose), []) if asked.plan else self._agreed(doomed, loose)
+
+    def _plan(self, doomed: list[Doomed], loose: list[Loose]) -> list[Receipt]:
+        say = self.bench.report.say
+        planned = [Receipt(each, list(would_go(each, self.place.aws))) for each in doomed]
+        for receipt in planned:
+            say(f"Would delete {receipt.doomed}: {', '.join(map(str, receipt.gone))}.")
+            if receipt.doomed.stack:
+                say(f"  {self._at(receipt.doomed).place.copilot.service_delete()}")
+        for end in loose:
+            say(f"Would delete {end}.")
+        say(f"Would remain: {', '.join(REMAINS)}.")
+        return planned
+
+    def _agreed(self, doomed: list[Doomed], loose: list[Loose]) -> tuple[list[Receipt], list[UserError]]:
+        """Ask, and take down one after the other: what goes wrong with one keeps no other."""
+        say = self.bench.report.say
+        for each in (*doomed, *loose):
+            say(f"To be deleted: {each}")
+        whats = " and ".join(map(str, (*doomed, *loose)))
+        confirm(self.bench.report, f"Delete {whats} from {self.bench.settings.test_env}?", yes=self.asked.yes)
+        receipts: list[Receipt] = []
+        failures: list[UserError] = []
+        with self._catching() as stop:
             for each in doomed:
-                bench.report.say(f"Would delete {each.what}: {each.command}")
+                if not self.interrupted:
+                    with _kept(failures):
+                        receipts.append(self._take(each, stop))
+            for end in loose:
+                if not self.interrupted:
+                    with _kept(failures):
+                        end.remove()
+                        say(f"Gone: {end}.")
+        failures += [
+            Failed(
+                f"Of {receipt.doomed} is left: {'; '.join(receipt.left)}. "
+                "`invoke teardown --orphans` shows and removes it."
+            )
+            for receipt in receipts
+            if receipt.left
+        ]
+        say(f"Remains: {', '.join(REMAINS)}.")
+        return receipts, failures
+
+    @contextmanager
+    def _catching(self) -> Iterator[Stop]:
+        """A delete that has begun is finished: half of it would be worse than either."""
+
+        def told(_: str) -> None:
+            self.interrupted = True
+            self.bench.report.say("Interrupted: a delete that has begun is finished first.")
+
+        with catching_signals(self.bench.settings.timeout, told) as stop:
+            yield stop
+
+    def _nothing(self) -> str:
+        where = self.bench.settings.test_env
+        if self.asked.branch:
+            return f"{self.asked.branch} is not deployed in {where}: nothing to tear down."
+        if self.asked.expired:
+            return f"Nothing in {where} has come to its end: nothing to tear down."
+        if self.asked.orphans:
+            return (
+                f"Every service, database and image in {where} belongs to a deployment: nothing to tear down."
+            )
+        return f"Nothing is deployed in {where}: nothing to tear down."
+
+    # What is to go
+
+    def _doomed(self) -> list[Doomed]:
+        settings, asked = self.bench.settings, self.asked
+        if asked.branch:
+            slots = [settings, settings.isolated_for(branch.slug(asked.branch))]
+        elif asked.every or asked.expired or asked.orphans:
+            slots = self._slots()
         else:
-            whats = " and ".join(each.what for each in doomed)
-            confirm(bench.report, f"Delete {whats} from {settings.test_env}?", yes=yes)
-            lease = environment.lease(bench, place, f"deleting {whats}")
-            with lease.held(wait=wait, say=bench.report.say):
-                _require_same(doomed, _doomed(bench, place, name=name, expired=expired))
-                interrupted = _run(bench, place, doomed)
-            bench.report.say(f"Gone: {whats}, with {' and '.join(each.stack.name for each in doomed)}.")
-        bench.report.say(f"{'Would remain' if plan else 'Remains'}: {REMAINS}.")
-    if json:
-        bench.report.data(as_json([_receipt(settings, doomed, gone=not plan)] if doomed else []))
-    if interrupted:
-        raise Interrupted("Interrupted; the teardown had begun and was finished.")
+            slots = [settings]
+        known = self._ledger().read().deployments
+        found = [self._look(slot, slot.service in known) for slot in slots]
+        return [each for each in found if each and self._wanted(each)]
+
+    def _slots(self) -> list[Settings]:
+        """The shared slot, and every one that tags, the ledger or a one-off task's stack tell of."""
+        settings, aws = self.bench.settings, self.place.aws
+        found = {settings.service: settings}
+        for stack in aws.deployments(settings.app, settings.test_env):
+            if slot := listing.slot(settings, stack):
+                found[slot.service] = slot
+        services = [name for name, each in self._ledger().read().deployments.items() if each.isolated]
+        left = aws.task_stacks(settings.app, settings.test_env)
+        services += [environment.service_of_task_stack(settings, name) for name in left]
+        for service in services:
+            slug = service.removeprefix(f"{settings.service}-")
+            if slug not in {"", service}:
+                found.setdefault(service, settings.isolated_for(slug))
+        return list(found.values())
+
+    def _look(self, settings: Settings, known: bool) -> Doomed | None:  # noqa: FBT001 - read with its name above
+        """What there is of a slot now; None where there is nothing of these tasks' own."""
+        aws = self.place.aws
+        stack = aws.stack(settings.stack_name)
+        one_off = aws.stack(f"task-{environment.task_group(settings)}")
+        if settings.slug and stack and not stack.tags.get("isolated"):
+            self.bench.report.say(f"{stack.name} is not of these tasks' making: it stays.")
+            return None
+        if not stack and not one_off and not (settings.slug and known):
+            return None
+        return Doomed(settings, stack, one_off, known)
+
+    def _wanted(self, found: Doomed) -> bool:
+        """Whether the flags mean it; why not is said where a person would wonder."""
+        asked, stack, say = self.asked, found.stack, self.bench.report.say
+        if asked.branch and not found.settings.slug and found.branch != asked.branch:
+            if found.stack:
+                say(f"The shared slot carries {found.branch}, not {asked.branch}: it stays.")
+            return False
+        if asked.expired:
+            end = stack.tags.get("expires_at") if stack else None
+            if stack and not expiry.is_over(end, datetime.now(UTC)):
+                say(f"{found} is wanted until {end}: it stays.")
+                return False
+        if asked.orphans:
+            return (not stack or stack.status in DEAD) and not self._is_held(found.settings)
+        return True
+
+    def _is_held(self, settings: Settings) -> bool:
+        """Whether somebody is deploying it just now, so that it only looks like a leftover."""
+        return shelf.lease(self._here(settings), self.place, "looking").holder() is not None
+
+    # Taking it down
+
+    def _here(self, settings: Settings) -> Bench:
+        return replace(self.bench, settings=settings)
+
+    def _at(self, doomed: Doomed) -> Slot:
+        here = self._here(doomed.settings)
+        return Slot(here, environment.beside(self.place, doomed.settings), doomed)
+
+    def _take(self, agreed: Doomed, stop: Stop) -> Receipt:
+        """Take one slot down, alone. Raises Held where it is no longer what the answer was about."""
+        slot = self._at(agreed)
+        lease = shelf.lease(slot.bench, self.place, f"deleting {agreed}")
+        with lease.held(wait=self.asked.wait, say=self.bench.report.say):
+            environment.settled(slot.bench, self.place, wait=self.asked.wait)
+            found = self._look(agreed.settings, agreed.known)
+            if not found:
+                return Receipt(agreed, [Thing("lease", agreed.settings.service)])
+            if found.deployed_at != agreed.deployed_at or not self._wanted(found):
+                raise Held(
+                    f"{agreed} was changed meanwhile, so it was not deleted: `invoke status`, then again."
+                )
+            receipt = replace(slot, doomed=found).delete(stop)
+            if not receipt.left:
+                shelf.ledger(slot.bench, self.place).forget(agreed.settings.service)
+                shelf.forget_lease(slot.bench, self.place)
+                receipt.gone.append(Thing("lease", agreed.settings.service))
+        self.bench.report.say(f"Gone: {found}, with {', '.join(map(str, receipt.gone))}.")
+        return receipt
+
+    def _ledger(self) -> shelf.Ledger:
+        return shelf.ledger(self.bench, self.place)
 
 
-def _require_same(agreed: list[_Doomed], found: list[_Doomed]) -> None:
-    """Raises Held where the slot is no longer what the answer to the question was about."""
-    for each in found:
-        environment.require_settled(each.stack)
-    seen, now = ({(e.stack.name, e.stack.tags.get("deployed_at")) for e in one} for one in (agreed, found))
-    if seen != now:
-        raise Held("The slot was changed meanwhile, so nothing was deleted: `invoke status`, then again.")
-
-
-def _run(bench: Bench, place: Place, doomed: list[_Doomed]) -> bool:
-    """Delete one after the other; whether Ctrl-C came meanwhile. Raises Failed."""
-
-    def told(_: str) -> None:
-        bench.report.say("Interrupted: a delete that has begun is finished first.")
-
-    with catching_signals(bench.settings.timeout, told) as stop:
-        for each in doomed:
-            _delete(bench, place, each, stop)
-    return stop.interrupted
-
-
-def _delete(bench: Bench, place: Place, doomed: _Doomed, stop: Stop) -> None:
-    """See a delete to its end, for half of it would be worse than either. Raises Failed."""
-    with bench.report.waiting(f"Deleting {doomed.what} from {bench.settings.test_env}"):
-        result = bench.shell.stream(
-            doomed.command, lambda _: None, lambda: signal.SIGINT if stop.timed_out else None
-        )
-    left = place.aws.stack(doomed.stack.name)
-    if left:
-        said = "".join(f"\n  {line}" for line in result.stdout.splitlines()[-8:])
-        raise Failed(
-            f"{doomed.what} is not gone from {bench.settings.test_env}: the stack {left.name} is "
-            f"{left.status}. Run `invoke teardown` again; Copilot said:{said}"
-        )
-
-
-def _receipt(settings: Settings, doomed: list[_Doomed], *, gone: bool) -> dict[str, object]:
-    names = [name for each in doomed for name in each.names]
-    tags = doomed[0].stack.tags
-    return {
-        "branch": tags.get("branch"),
-        "commit": tags.get("commit"),
-        "environment": settings.test_env,
-        "service": settings.service,
-        "gone": names if gone else [],
-        "would_go": [] if gone else names,
-        "remains": REMAINS.split(", "),
-        "target": settings.target,
-    }
+@contextmanager
+def _kept(failures: list[UserError]) -> Iterator[None]:
+    """Put an error aside and go on."""
+    try:
+        yield
+    except UserError as error:
+        failures.append(error)

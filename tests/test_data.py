@@ -5,12 +5,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from scripts import data, environment
+from scripts import data, environment, shelf
 from scripts.command import Command, Result
 from scripts.copilot import VERSION, Copilot
 from scripts.environment import Bench, Place
 from scripts.errors import Failed, Interrupted, Refused, SettingsError, UserError
 from scripts.lease import Lease
+from scripts.ledger import Book, Ledger
 from scripts.settings import Settings
 from scripts.stack import Aws, Container, Defined, Stack, Task, TaskDefinition
 from tests.fakes import FakeReport, FakeShell, Memory
@@ -45,6 +46,7 @@ class Played(Aws):
     begins: bool = True
     lines: list[str] = field(default_factory=list)
     logs: dict[tuple[str, str], list[tuple[int, str]]] = field(default_factory=dict)
+    noted: Memory = field(default_factory=Memory)
 
     def __post_init__(self) -> None:
         super().__init__({})
@@ -90,7 +92,8 @@ def on(settings: Settings, aws: Played, monkeypatch: pytest.MonkeyPatch, **answe
     aws.shell = shell
     here = Place({}, Copilot(settings, {}, settings.root), aws)
     monkeypatch.setattr(environment, "enter", lambda *_, **__: here)
-    monkeypatch.setattr(environment, "lease", lambda *_: Lease(Memory(), "web in test", "ada", "copying"))
+    monkeypatch.setattr(shelf, "lease", lambda *_: Lease(Memory(), "web in test", "ada", "copying"))
+    monkeypatch.setattr(shelf, "ledger", lambda *_: Ledger(aws.noted))
     return Bench(settings, shell, FakeReport(), {})
 
 
@@ -137,12 +140,13 @@ def test_the_task_runs_and_all_of_its_lines_are_told_once(
     aws = Played(lines=["one", "two", "three"])
     followed = Result(0, f"copilot-task/{GROUP}/new one\n✔ Task has stopped.\n")
     here = on(settings, aws, monkeypatch, task_run=followed)
-    data.copy(here, wait=False, yes=True, plan=False, json=True)
+    data.copy(here, name="", wait=False, yes=True, plan=False, json=True)
     (line,) = ran(here)
     assert "--secrets=DATABASE_URL=/copilot/x" in line
     assert said(here).endswith("  one\n  two\n  three")
     assert isinstance(here.report, FakeReport)
     assert '"branch": "feature/x"' in here.report.printed[0]
+    assert Book.of(aws.noted.body).deployments["web"].branch == "feature/x"
 
 
 @pytest.mark.parametrize(("code", "error"), [(2, SettingsError), (3, Refused), (4, Failed), (1, Failed)])
@@ -152,18 +156,25 @@ def test_the_tasks_exit_code_and_reason_come_back(
     aws = Played(code=code, lines=["CommandError: no mark", "and more"])
     here = on(settings, aws, monkeypatch, task_run=Result(1))
     with pytest.raises(error, match=rf"exit code {code}: no mark"):
-        data.copy(here, wait=False, yes=True, plan=False, json=False)
+        data.copy(here, name="", wait=False, yes=True, plan=False, json=False)
 
 
 def test_a_task_that_never_ran_is_told_with_ecss_reason(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(Failed, match="did not start: CannotPullContainerError"):
-        data.copy(on(settings, Played(code=None), monkeypatch), wait=False, yes=True, plan=False, json=False)
+        data.copy(
+            on(settings, Played(code=None), monkeypatch),
+            name="",
+            wait=False,
+            yes=True,
+            plan=False,
+            json=False,
+        )
     refused = Result(1, "", "✘ provision resources for task: AccessDenied")
     here = on(settings, Played(begins=False), monkeypatch, task_run=refused)
     with pytest.raises(Failed, match="AccessDenied"):
-        data.copy(here, wait=False, yes=True, plan=False, json=False)
+        data.copy(here, name="", wait=False, yes=True, plan=False, json=False)
 
 
 def test_ctrl_c_says_that_the_task_goes_on(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +189,7 @@ def test_ctrl_c_says_that_the_task_goes_on(settings: Settings, monkeypatch: pyte
 
     monkeypatch.setattr(here.shell, "stream", interrupted)
     with pytest.raises(Interrupted, match="goes on"):
-        data.copy(here, wait=False, yes=True, plan=False, json=False)
+        data.copy(here, name="", wait=False, yes=True, plan=False, json=False)
 
 
 def test_nothing_runs_without_a_yes_or_where_only_the_plan_is_asked_for(
@@ -186,8 +197,8 @@ def test_nothing_runs_without_a_yes_or_where_only_the_plan_is_asked_for(
 ) -> None:
     here = on(settings, Played(), monkeypatch)
     with pytest.raises(Refused):
-        data.copy(here, wait=False, yes=False, plan=False, json=False)
-    data.copy(here, wait=False, yes=False, plan=True, json=False)
+        data.copy(here, name="", wait=False, yes=False, plan=False, json=False)
+    data.copy(here, name="", wait=False, yes=False, plan=True, json=False)
     assert ran(here) == []
     assert "copy_stage_db --fresh" in said(here)
 
@@ -198,7 +209,7 @@ def test_where_nothing_is_served_there_is_nothing_to_copy(
 ) -> None:
     aws = Played(replace(STACK, status=status) if status else None)
     with pytest.raises(Failed, match="Nothing is deployed"):
-        data.copy(on(settings, aws, monkeypatch), wait=False, yes=True, plan=False, json=False)
+        data.copy(on(settings, aws, monkeypatch), name="", wait=False, yes=True, plan=False, json=False)
 
 
 def test_a_service_that_never_copies_is_a_settings_error(
@@ -206,27 +217,27 @@ def test_a_service_that_never_copies_is_a_settings_error(
 ) -> None:
     aws = Played(definition=defined("sh", "-c", "python manage.py migrate"))
     with pytest.raises(SettingsError, match="No container of web"):
-        data.copy(on(settings, aws, monkeypatch), wait=False, yes=True, plan=False, json=False)
+        data.copy(on(settings, aws, monkeypatch), name="", wait=False, yes=True, plan=False, json=False)
 
 
-def test_the_data_are_as_old_as_the_copy_that_spoke_last(settings: Settings) -> None:
+def test_the_data_are_those_that_the_copy_spoke_of_last(settings: Settings) -> None:
     aws = Played()
     here = Place({}, Copilot(settings, {}, settings.root), aws)
     ended = (Container("startup", "STOPPED", 0, ""), Container("web", "RUNNING", None, ""))
     tasks = [Task("t", "RUNNING", "HEALTHY", "arn", NOW, "", ended)]
-    assert environment.data_copied_at(settings, here, tasks) is None
+    assert environment.copied_data(settings, here, tasks) is None
     aws.logs["/copilot/demo-test-web", "copilot/startup/t"] = [
         (1, "copy_stage_db: data of 2026-11-20T10:00:00+00:00"),
         (2, "Operations to perform"),
     ]
-    found = environment.data_copied_at(settings, here, tasks)
+    found = environment.copied_data(settings, here, tasks)
     assert found
-    assert environment.iso(found) == "2026-11-20T10:00:00Z"
+    assert (environment.iso(found.of), found.database) == ("2026-11-20T10:00:00Z", None)
     aws.logs[f"/copilot/{GROUP}", "copilot-task/x/1"] = [
-        (3, "copy_stage_db: data of 2026-11-19T10:00:00+00:00")
+        (3, 'copy_stage_db: data of 2026-11-19T10:00:00+00:00 in "test_x"')
     ]
-    found = environment.data_copied_at(settings, here, tasks)
+    found = environment.copied_data(settings, here, tasks)
     assert found
-    assert environment.iso(found) == "2026-11-19T10:00:00Z"
+    assert (environment.iso(found.of), found.database) == ("2026-11-19T10:00:00Z", "test_x")
     aws.logs[f"/copilot/{GROUP}", "copilot-task/x/1"] = [(4, "copy_stage_db: data of 2026-x")]
-    assert environment.data_copied_at(settings, here, tasks) is None
+    assert environment.copied_data(settings, here, tasks) is None

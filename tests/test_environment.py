@@ -156,4 +156,4 @@ def test_a_profile_that_is_not_there_is_a_settings_error(
 def test_logs_want_a_sensible_number_of_lines(settings: Settings) -> None:
     for limit in ("abc", "0", "-5", "100000"):
         with pytest.raises(UsageError, match="--limit"):
-            environment.logs(bench(settings, {}), container="", limit=limit, follow=False)
+            environment.logs(bench(settings, {}), name="", container="", limit=limit, follow=False)

@@ -1,0 +1,186 @@
+"""One slot taken down: what there is of it, what goes in which order, and the receipt."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from scripts import application, data, environment, images, shelf
+from scripts.command import Command, Stop
+from scripts.errors import UserError
+
+if TYPE_CHECKING:
+    from scripts.environment import Bench, Place
+    from scripts.settings import Settings
+    from scripts.stack import Aws, Stack
+
+REMAINS = (
+    "the environment's network and cluster",
+    "the shared database",
+    "the image repository of the shared slot",
+)
+# A stack of such a status serves nothing, and a deploy did not get through.
+DEAD = {"CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS"}
+
+
+@dataclass(frozen=True)
+class Thing:
+    """Something that goes or stays: `stack demo-test-web`."""
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True)
+class Doomed:
+    """A slot with what there is of it, as it was looked at."""
+
+    settings: Settings
+    stack: Stack | None
+    one_off: Stack | None  # of what `copy-db` left
+    known: bool  # an isolated deployment that the ledger has
+
+    @property
+    def branch(self) -> str | None:
+        return self.stack.tags.get("branch") if self.stack else None
+
+    @property
+    def deployed_at(self) -> str | None:
+        return self.stack.tags.get("deployed_at") if self.stack else None
+
+    def __str__(self) -> str:
+        if not self.stack:
+            return f"what is left of {self.settings.service}"
+        return f"{self.settings.service} ({self.branch or 'an unknown branch'})"
+
+
+@dataclass
+class Receipt:
+    """What became of a slot."""
+
+    doomed: Doomed
+    gone: list[Thing] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)  # of the slot itself, and why
+
+    def document(self, *, plan: bool) -> dict[str, object]:
+        settings, stack = self.doomed.settings, self.doomed.stack
+        things = [{"kind": thing.kind, "name": thing.name} for thing in self.gone]
+        return {
+            "branch": self.doomed.branch,
+            "commit": stack.tags.get("commit") if stack else None,
+            "environment": settings.test_env,
+            "service": settings.service,
+            "isolated": bool(settings.slug),
+            "gone": [] if plan else things,
+            "would_go": things if plan else [],
+            "left": self.left,
+            "remains": list(REMAINS),
+            "target": settings.target,
+        }
+
+
+def would_go(each: Doomed, aws: Aws) -> Iterator[Thing]:
+    """What a teardown of the slot deletes."""
+    settings = each.settings
+    yield Thing("service", settings.service)
+    if each.stack:
+        yield Thing("stack", each.stack.name)
+        yield Thing("log group", f"/copilot/{settings.stack_name}")
+    if each.one_off:
+        yield Thing("stack", each.one_off.name)
+    if settings.slug:
+        yield Thing("database", f"…{settings.database_suffix}")
+        yield Thing("repository", application.repository(settings))
+    else:
+        for tag in images.ours(settings, aws):
+            yield Thing("image tag", f"{application.repository(settings)}:{tag}")
+    yield Thing("lease", settings.service)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A slot whose lease is held."""
+
+    bench: Bench
+    place: Place
+    doomed: Doomed
+
+    def delete(self, stop: Stop) -> Receipt:
+        """The data first, while there is something that can drop them; then what costs; then the names."""
+        receipt, settings, aws = Receipt(self.doomed), self.bench.settings, self.place.aws
+        if settings.slug:
+            self._drop_database(receipt)
+        stack, command = self.doomed.stack, self.place.copilot.service_delete()
+        if stack and self._run(command, stack.name, receipt, stop):
+            receipt.gone[:0] = [Thing("service", settings.service), Thing("stack", stack.name)]
+            receipt.gone.append(Thing("log group", f"/copilot/{settings.stack_name}"))
+        group = environment.task_group(settings)
+        command = self.place.copilot.task_delete(group)
+        if aws.stack(one_off := f"task-{group}") and self._run(command, one_off, receipt, stop):
+            receipt.gone.append(Thing("stack", one_off))
+        if not settings.slug:
+            tags = images.ours(settings, aws)
+            aws.delete_image_tags(name := application.repository(settings), tags)
+            receipt.gone += [Thing("image tag", f"{name}:{tag}") for tag in tags]
+        elif not receipt.left:
+            self._withdraw(receipt)
+        return receipt
+
+    def _run(self, command: Command, stack: str, receipt: Receipt, stop: Stop) -> bool:
+        """See a delete to its end; whether the stack is gone."""
+        with self.bench.report.waiting(f"Deleting {stack}"):
+            result = self.bench.shell.stream(
+                command, lambda _: None, lambda: signal.SIGINT if stop.timed_out else None
+            )
+        left = self.place.aws.stack(stack)
+        if left:
+            said = " | ".join(result.stdout.splitlines()[-3:])
+            receipt.left.append(
+                f"stack {stack}, which is {left.status}{self._why(left)} (Copilot said: {said})"
+            )
+        return left is None
+
+    def _why(self, stack: Stack) -> str:
+        """The first thing that would not go, in CloudFormation's words."""
+        events = self.place.aws.events(stack.name, datetime.min.replace(tzinfo=UTC))
+        failed = [
+            event for event in events if event.status == "DELETE_FAILED" and event.resource != stack.name
+        ]
+        return f": {failed[-1].resource}: {failed[-1].reason}" if failed else ""
+
+    def _drop_database(self, receipt: Receipt) -> None:
+        """Drop the branch's own database. That it could not be is told, and keeps nothing else from going."""
+        what = f"database …{self.bench.settings.database_suffix}"
+        try:
+            host = data.host(self.bench, self.place)
+            if host is None:
+                receipt.left.append(f"{what}: nothing runs that could drop it")
+                return
+            if self.doomed.stack:
+                self._stop_tasks(self.doomed.stack)
+            receipt.gone += [Thing("database", name) for name in data.drop_own(self.bench, self.place, host)]
+        except UserError as error:
+            receipt.left.append(f"{what}: {error}")
+
+    def _stop_tasks(self, stack: Stack) -> None:
+        """End the tasks: one that is started again would copy the data anew, after they were dropped."""
+        self.place.aws.stop_service(stack.name)
+        deadline = time.monotonic() + 300
+        while time.monotonic() < deadline and environment.alive(self.place, stack):
+            time.sleep(0.2 if self.bench.settings.target == "sandbox" else 3)
+
+    def _withdraw(self, receipt: Receipt) -> None:
+        settings = self.bench.settings
+        lease = shelf.application_lease(self.bench, self.place, f"taking {settings.service} out")
+        with lease.held(wait=True, say=self.bench.report.say):
+            for name in application.withdraw(settings, self.place.aws, lambda: time.sleep(1)):
+                kind, _, named = name.partition(" ")
+                if Thing(kind, named) not in receipt.gone:
+                    receipt.gone.append(Thing(kind, named))

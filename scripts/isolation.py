@@ -1,0 +1,159 @@
+"""A branch's own service: its manifest, made in the branch's worktree from the one that the branch has.
+
+It differs from the branch's own only where it must: the service's name, the host name that it answers to, and
+the end of its database's name.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from scripts.errors import Failed, Refused, SettingsError
+from scripts.settings import Settings
+
+SUFFIX = "DATABASE_SUFFIX"  # the variable that the project appends to its database's name
+TYPE = "Load Balanced Web Service"
+_PATCHES = Path("overrides/cfn.patches.yml")
+
+
+def host(settings: Settings, domain: str) -> str:
+    """The host name that a branch's own service answers to. Raises SettingsError where it can have none.
+
+    `domain` is the application's, empty where it has none. In the sandbox it is below localhost, which
+    browsers take for this machine.
+    """
+    if settings.target == "sandbox":
+        return f"{settings.slug}.localhost"
+    found = settings.test_domain or domain
+    if not found:
+        raise SettingsError(
+            f"The application {settings.app} has no domain, so a branch of its own would have no host name: "
+            "an application gets one when it is made (`copilot app init --domain example.com`). Or import a "
+            "wildcard certificate in the environment's manifest (http.public.certificates), let the "
+            "wildcard's DNS record point to its load balancer, and set TEST_DOMAIN. Without --isolated the "
+            "branch goes to the shared slot."
+        )
+    return f"{settings.slug}.{found}"
+
+
+def generate(folder: Path, settings: Settings, name: str) -> Path:
+    """Write `copilot/<service>/` into a worktree, for the host `name`. Returns the manifest.
+
+    Raises Refused where the branch has such a service itself, SettingsError where its own manifest cannot be
+    the model of another.
+    """
+    from ruamel.yaml import YAML  # noqa: PLC0415 - a deploy to the shared slot pays nothing for it
+    from ruamel.yaml.error import YAMLError  # noqa: PLC0415
+
+    base, own = folder / "copilot" / settings.base, folder / "copilot" / settings.service
+    for workspace in (folder, settings.root):
+        if (workspace / "copilot" / settings.service).exists():
+            raise Refused(
+                f"copilot/{settings.service} is a service of the project's own: a branch of that name cannot "
+                "have its own beside it. Rename the branch, or deploy it to the shared slot."
+            )
+    try:
+        shutil.copytree(base, own, symlinks=True)
+        manifest = _inside(own / "manifest.yml", folder)
+        yaml = YAML()
+        yaml.preserve_quotes = True
+        yaml.width = 10_000
+        found = yaml.load(manifest.read_text(encoding="utf-8"))
+        rules = _edit(found, settings, name)
+        with manifest.open("w", encoding="utf-8") as file:
+            yaml.dump(found, file)
+        if settings.target == "sandbox":
+            _answer_to_host_only(_inside(own / _PATCHES, folder), name, rules)
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"copilot/{settings.base}/manifest.yml of the branch cannot be read: "
+            f"{' '.join(str(error).split())}."
+        ) from error
+    except OSError as error:
+        raise Failed(f"copilot/{settings.service} could not be written in the worktree: {error}.") from error
+    return manifest
+
+
+def _inside(file: Path, folder: Path) -> Path:
+    """The file, where no link leads out of the worktree. Raises SettingsError."""
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise SettingsError(
+            f"{file.relative_to(folder)} is a link that leads out of the repository: make it a file."
+        )
+    return file
+
+
+def _edit(manifest: Any, settings: Settings, name: str) -> int:
+    """Change the manifest in place; how many listener rules it has. Raises SettingsError."""
+    kind = manifest.get("type") if isinstance(manifest, dict) else None
+    if kind != TYPE:
+        raise SettingsError(
+            f"copilot/{settings.base}/manifest.yml is of type {kind!r}, and only a {TYPE} can have a host "
+            "name of its own: deploy it to the shared slot."
+        )
+    manifest["name"] = settings.service
+    block = _mapping(manifest, "environments", settings.test_env)
+    for container in (block, *_sidecars(manifest, block)):
+        _mapping(container, "variables")[SUFFIX] = settings.database_suffix
+    base = manifest.get("http")
+    of_test = block.get("http")
+    more = (
+        next(
+            (
+                http["additional_rules"]
+                for http in (of_test, base)
+                if isinstance(http, dict) and "additional_rules" in http
+            ),
+            None,
+        )
+        or []
+    )
+    if settings.target == "aws":
+        http = _mapping(block, "http")
+        http["alias"] = name
+        if more:
+            http["additional_rules"] = [{**rule, "alias": name} for rule in more]
+    return 1 + len(more)
+
+
+def _sidecars(manifest: Any, block: Any) -> Iterator[Any]:
+    """Test's entry of each sidecar that runs the project: one that is given secrets or built."""
+    of_base, of_test = manifest.get("sidecars") or {}, block.get("sidecars") or {}
+    for name in dict.fromkeys((*of_base, *of_test)):
+        entries = [entry for entry in (of_base.get(name), of_test.get(name)) if isinstance(entry, dict)]
+        if any(
+            "secrets" in entry
+            or "env_file" in entry
+            or (isinstance(entry.get("image"), dict) and "build" in entry["image"])
+            for entry in entries
+        ):
+            yield _mapping(block, "sidecars", name)
+
+
+def _mapping(holder: Any, *keys: str) -> Any:
+    """What stands under these keys, made where it is missing. Raises SettingsError where it is no mapping."""
+    for key in keys:
+        found = holder.get(key)
+        if found is None:
+            found = holder[key] = {}
+        if not isinstance(found, dict):
+            raise SettingsError(f"The manifest's `{key}` is no mapping, and a branch's own needs one there.")
+        holder = found
+    return holder
+
+
+def _answer_to_host_only(file: Path, name: str, rules: int) -> None:
+    """In the sandbox, without a domain, a patch gives the listener's rules the host name."""
+    patches = "".join(
+        f"- op: add\n  path: /Resources/HTTPListenerRule{number or ''}/Properties/Conditions/-\n"
+        f"  value:\n    Field: host-header\n    HostHeaderConfig:\n      Values: ['{name}']\n"
+        for number in range(rules)
+    )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    before = file.read_text(encoding="utf-8") if file.exists() else ""
+    file.write_text(
+        before + ("" if not before or before.endswith("\n") else "\n") + patches, encoding="utf-8"
+    )

@@ -1,0 +1,149 @@
+"""All deployments of the test environment, by a page of calls for each hundred of them: `invoke status`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from scripts import branch, environment, expiry, shelf
+from scripts.environment import Deployment
+from scripts.report import as_json
+
+if TYPE_CHECKING:
+    from scripts.environment import Bench, Place
+    from scripts.ledger import Book, Entry, Sweep
+    from scripts.settings import Settings
+    from scripts.stack import Stack
+
+SWEEP_DUE = timedelta(days=8)  # a weekly schedule that has missed a week looks dead
+
+
+@dataclass(frozen=True)
+class Row:
+    """A deployment, the state of its stack (empty: it is settled and served), and what it is for."""
+
+    deployment: Deployment
+    state: str
+    why: str
+
+
+def rows(bench: Bench, place: Place, book: Book) -> list[Row]:
+    """The deployments of this workspace's service, the shared slot's first. Raises Failed."""
+    settings = bench.settings
+    stacks = place.aws.deployments(settings.app, settings.test_env)
+    states = place.aws.unsettled()
+    found = [
+        _row(bench, place, own, stack, states.get(stack.name, ""), book.deployments.get(own.service))
+        for stack in stacks
+        if (own := slot(settings, stack))
+    ]
+    return sorted(
+        (row for row in found if row),
+        key=lambda row: (row.deployment.isolated, row.deployment.deployed_at or "", row.deployment.service),
+    )
+
+
+def slot(settings: Settings, stack: Stack) -> Settings | None:
+    """The settings of the slot that a stack is in; None where it is of no slot of this workspace's service.
+
+    What a stack's tags say is believed only where its own name says it too.
+    """
+    service = stack.tags.get("copilot-service", "")
+    slug = service.removeprefix(f"{settings.service}-")
+    own = settings if service == settings.service else settings.isolated_for(slug)
+    named = stack.name == own.stack_name
+    if service == settings.service:
+        return own if named else None
+    of_branch = slug == branch.slug(stack.tags.get("branch") or "?")
+    return own if named and slug != service and of_branch and stack.tags.get("isolated") else None
+
+
+def _row(
+    bench: Bench, place: Place, own: Settings, stack: Stack, state: str, known: Entry | None
+) -> Row | None:
+    """The row of a stack; None where it turns out to be gone."""
+    if known and known.branch == stack.tags.get("branch"):
+        return Row(_told(own, stack, known), state, stack.tags.get("why", ""))
+    # The ledger does not know it: it is being deployed, was by an earlier version, or is gone already.
+    found = place.aws.stack(stack.name)
+    if not found or found.status == "REVIEW_IN_PROGRESS":
+        return None
+    here = replace(bench, settings=own)
+    if not found.live:
+        return Row(_told(own, found, None), found.status, found.tags.get("why", ""))
+    return Row(
+        environment.describe(here, environment.beside(place, own), found), "", found.tags.get("why", "")
+    )
+
+
+def _told(own: Settings, stack: Stack, known: Entry | None) -> Deployment:
+    """What tags and ledger say."""
+    tags = stack.tags
+    name, end = tags.get("branch"), tags.get("expires_at")
+    return Deployment(
+        branch=name,
+        commit=tags.get("commit"),
+        slug=branch.slug(name) if name else None,
+        environment=own.test_env,
+        service=own.service,
+        url=known.url if known else None,
+        database=known.database if known else None,
+        deployed_by=tags.get("deployed_by"),
+        deployed_at=tags.get("deployed_at"),
+        expires_at=None if end == expiry.KEPT else end,
+        data_copied_at=known.data_copied_at if known else None,
+        isolated=bool(own.slug),
+        target=own.target,
+    )
+
+
+def status(bench: Bench, *, json: bool) -> None:
+    """Show the test deployments, and whether the schedule that ends them is alive."""
+    environment.announce(bench)
+    place = environment.enter(bench, start=False)
+    book = shelf.ledger(bench, place).read() if place else None
+    found = rows(bench, place, book) if place and book else []
+    if json:
+        bench.report.data(as_json([asdict(row.deployment) for row in found]))
+    elif not place:
+        bench.report.say("The sandbox does not run, so nothing is deployed: `invoke deploy-test --branch B`.")
+    elif not found:
+        bench.report.say("Nothing is deployed: `invoke deploy-test --branch B`.")
+    else:
+        bench.report.table(
+            f"{bench.settings.base} in {bench.settings.test_env}",
+            ("branch", "commit", "by", "URL", "expires", "data of", "state"),
+            [_cells(row) for row in found],
+        )
+    if place and book:
+        bench.report.say(sweep_told(book.swept, found, datetime.now(UTC)))
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    d = row.deployment
+    return (
+        (d.branch or "?") + (f" ({row.why})" if row.why else ""),
+        (d.commit or "?")[:12],
+        d.deployed_by or "?",
+        d.url or "?",
+        d.expires_at or "never",
+        d.data_copied_at or "?",
+        row.state or "live",
+    )
+
+
+def sweep_told(swept: Sweep | None, found: list[Row], now: datetime) -> str:
+    """When the schedule last ran, and what that means: one line."""
+    overdue = [row for row in found if expiry.is_over(row.deployment.expires_at, now - timedelta(days=1))]
+    late = f" {len(overdue)} deployments are overdue by more than a day." if overdue else ""
+    cure = " Look at the schedule that runs `invoke teardown --expired` in CI (docs/ci.md)."
+    if not swept:
+        never = "`teardown --expired` has never run here, so nothing ends by itself."
+        return f"{never}{late}{cure}" if found else never
+    last = f"`teardown --expired` last ran at {swept.at}, by {swept.by}."
+    try:
+        dead = now - datetime.fromisoformat(swept.at) > SWEEP_DUE
+    except (ValueError, TypeError):  # somebody else wrote the ledger
+        dead = True
+    return f"{last}{' The schedule looks dead.' if dead else ''}{late}{cure}" if dead or late else last

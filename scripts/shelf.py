@@ -1,0 +1,57 @@
+"""The few objects of these tasks' own in the application's bucket: leases, and a ledger."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scripts import environment
+from scripts.lease import BucketObject, Lease
+from scripts.ledger import Entry, Ledger
+
+if TYPE_CHECKING:
+    from scripts.environment import Bench, Deployment, Place
+
+_SHELF = "test-environments"
+
+
+def lease(bench: Bench, place: Place, doing: str) -> Lease:
+    """The right to change the slot; nothing is taken yet."""
+    settings = bench.settings
+    slot = f"{settings.service} in {settings.test_env}"
+    return Lease(_lease_object(bench, place), slot, environment.who(bench), doing)
+
+
+def forget_lease(bench: Bench, place: Place) -> None:
+    """Take the slot's lease away, which the caller holds: the slot itself is gone."""
+    _lease_object(bench, place).delete()
+
+
+def application_lease(bench: Bench, place: Place, doing: str) -> Lease:
+    """The right to change the application's services: Copilot lets no two do that at once."""
+    slot = f"the application {bench.settings.app}"
+    return Lease(_object(bench, place, "leases/application.json"), slot, environment.who(bench), doing)
+
+
+def ledger(bench: Bench, place: Place) -> Ledger:
+    """What is known of all deployments of the environment."""
+    return Ledger(_object(bench, place, f"ledgers/{bench.settings.test_env}.json"))
+
+
+def entry(deployment: Deployment) -> Entry:
+    """What the ledger keeps of a deployment."""
+    return Entry(
+        branch=deployment.branch or "",
+        isolated=deployment.isolated,
+        url=deployment.url,
+        database=deployment.database,
+        data_copied_at=deployment.data_copied_at,
+    )
+
+
+def _lease_object(bench: Bench, place: Place) -> BucketObject:
+    return _object(bench, place, f"leases/{bench.settings.test_env}/{bench.settings.service}.json")
+
+
+def _object(bench: Bench, place: Place, key: str) -> BucketObject:
+    bucket = place.aws.application_bucket(bench.settings.app)
+    return BucketObject(place.aws.client("s3"), bucket, f"{_SHELF}/{key}")
