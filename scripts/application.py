@@ -112,7 +112,7 @@ def without(text: str, repository: str, service: str) -> tuple[str, int] | None:
         _require_only(before, after, name, kept, version)
     except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise Failed(
-            f"The application's stack set is not as Copilot 1.34 writes it ({type(error).__name__}: {error}); "
+            f"The application's stack set is not what Copilot 1.34 writes ({type(error).__name__}: {error}); "
             f"{service} was not taken out of it: do it with `copilot svc delete` and an administrator's "
             "rights."
         ) from error

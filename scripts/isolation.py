@@ -67,7 +67,7 @@ def generate(folder: Path, settings: Settings, name: str) -> Path:
             yaml.dump(found, file)
         if settings.target == "sandbox":
             _answer_to_host_only(_inside(own / _PATCHES, folder), name, rules)
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, ValueError, RecursionError) as error:
         raise SettingsError(
             f"copilot/{settings.base}/manifest.yml of the branch cannot be read: "
             f"{' '.join(str(error).split())}."
@@ -98,19 +98,8 @@ def _edit(manifest: Any, settings: Settings, name: str) -> int:
     block = _mapping(manifest, "environments", settings.test_env)
     for container in (block, *_sidecars(manifest, block)):
         _mapping(container, "variables")[SUFFIX] = settings.database_suffix
-    base = manifest.get("http")
-    of_test = block.get("http")
-    more = (
-        next(
-            (
-                http["additional_rules"]
-                for http in (of_test, base)
-                if isinstance(http, dict) and "additional_rules" in http
-            ),
-            None,
-        )
-        or []
-    )
+    # An environment's list takes the place of the base's.
+    more = _rules(block) or _rules(manifest)
     if settings.target == "aws":
         http = _mapping(block, "http")
         http["alias"] = name
@@ -119,9 +108,20 @@ def _edit(manifest: Any, settings: Settings, name: str) -> int:
     return 1 + len(more)
 
 
+def _rules(holder: Any) -> list[Any]:
+    """The additional rules of a manifest's `http`. Raises SettingsError where they are none."""
+    http = holder.get("http")
+    found = http.get("additional_rules") or [] if isinstance(http, dict) else []
+    if not isinstance(found, list) or not all(isinstance(rule, dict) for rule in found):
+        raise SettingsError("The manifest's `http.additional_rules` must be a list of mappings.")
+    return found
+
+
 def _sidecars(manifest: Any, block: Any) -> Iterator[Any]:
     """Test's entry of each sidecar that runs the project: one that is given secrets or built."""
     of_base, of_test = manifest.get("sidecars") or {}, block.get("sidecars") or {}
+    if not isinstance(of_base, dict) or not isinstance(of_test, dict):
+        raise SettingsError("The manifest's `sidecars` is no mapping: Copilot wants a name for each.")
     for name in dict.fromkeys((*of_base, *of_test)):
         entries = [entry for entry in (of_base.get(name), of_test.get(name)) if isinstance(entry, dict)]
         if any(

@@ -3,15 +3,20 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given
+from hypothesis import settings as example_settings
 from hypothesis import strategies as st
 
-from scripts import branch
+from scripts import branch, images, isolation
 from scripts.command import RealShell
+from scripts.copilot import Copilot
 from scripts.errors import Failed, SettingsError, UsageError
+from scripts.settings import NAME, Settings
+from scripts.stack import tag_value
 from tests.fakes import FakeShell
 
 SHELL = RealShell()
@@ -134,6 +139,50 @@ def test_slugs_are_labels_and_two_names_never_share_one(one: str, other: str) ->
     assert re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", slug)
     assert len(slug) <= branch.SLUG_LENGTH
     assert (slug == branch.slug(other)) == (one == other)
+
+
+HOSTILE = (
+    st.text(min_size=1, max_size=120)
+    | st.from_regex(r"[a-zA-Z0-9./_-]{1,60}", fullmatch=True)
+    | st.sampled_from(["$(reboot)", "a,b=c", "--env=production", "web; rm -rf /", "..", "käse/ß", "x" * 190])
+    | st.builds("{}/{}".format, st.sampled_from(["feature", "Feature", "fix"]), st.text(max_size=40))
+)
+
+
+@example_settings(
+    max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(name=HOSTILE)
+def test_a_slug_is_valid_wherever_it_goes_and_no_command_line_holds_more(
+    name: str, settings: Settings
+) -> None:
+    other = SEEN.setdefault(branch.slug(name), name)
+    assert other == name  # of all 2,000 no two share one
+    own = settings.isolated_for(branch.slug(name))
+    assert NAME.fullmatch(own.service)  # Copilot's rule for a service
+    assert len(own.service) <= 32  # as long as the name of a target group
+    assert re.fullmatch(r"[a-z][a-z0-9-]{0,127}", own.stack_name)
+    assert re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", own.slug)  # a label of a host name
+    assert re.fullmatch(r"_[a-z0-9_]{1,24}", own.database_suffix)
+    assert len(f"{'x' * 29}{own.database_suffix}_replaced") <= 63  # bytes of a Postgres identifier
+    tag = images.tag(own.test_env, "c" * 40)
+    assert re.fullmatch(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}", tag)
+    with suppress(SettingsError):  # of a name that no tag can hold
+        tags = {"branch": tag_value(name)}
+        here = Copilot(own, {}, own.root)
+        for command in (here.deploy(tag, tags), here.service_delete(), here.service_init(isolation.TYPE)):
+            for word in command.argv[1:]:
+                assert re.fullmatch(WORDS, word), word
+        words = here.deploy(tag, tags).argv
+        assert f"--name={own.service}" in words
+        assert "--env=test" in here.service_delete().argv
+
+
+SEEN: dict[str, str] = {}
+WORDS = (
+    r"deploy|svc|delete|init|--yes|--deploy-env=false|--app=demo|--env=test|--name=web-[a-z0-9-]+|--tag=[a-z0-9-]+"
+    r"|--svc-type=Load Balanced Web Service|--resource-tags=branch=[A-Za-z0-9_.:/@ +-]*"
+)
 
 
 def test_a_commit_that_somebody_else_deployed_is_fetched(clone: Path) -> None:

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from scripts.errors import Failed
+from scripts.ledger import Book, Entry, Ledger, Sweep
+from tests.fakes import Memory
+
+ENTRY = Entry("feature/x", isolated=True, url="http://x.localhost:1", database="test_x")
+
+
+def test_what_is_recorded_is_read_until_it_is_forgotten() -> None:
+    ledger = Ledger(Memory())
+    assert ledger.read() == Book()
+    ledger.record("web-x", ENTRY)
+    ledger.note_sweep(Sweep("2026-11-24T18:00:00Z", "ci"))
+    assert ledger.read() == Book({"web-x": ENTRY}, Sweep("2026-11-24T18:00:00Z", "ci"))
+    ledger.forget("web-x")
+    ledger.forget("web-x")
+    assert ledger.read().deployments == {}
+
+
+def test_of_many_that_write_at_once_none_is_lost() -> None:
+    store = Memory()
+    threads = [
+        threading.Thread(target=Ledger(store).record, args=(f"web-{number}", ENTRY)) for number in range(20)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(Ledger(store).read().deployments) == 20
+
+
+def test_nothing_is_written_where_nothing_changes() -> None:
+    store = Memory()
+    Ledger(store).record("web-x", ENTRY)
+    version = store.version
+    Ledger(store).record("web-x", ENTRY)
+    Ledger(store).forget("web-y")
+    assert store.version == version
+
+
+def test_a_store_that_never_takes_a_write_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scripts.ledger.pause", lambda _: None)
+    store = Memory()
+    monkeypatch.setattr(store, "write", lambda *_: False)
+    with pytest.raises(Failed, match="too many write"):
+        Ledger(store).record("web-x", ENTRY)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"no json", b'{"deployments": 3}', b'{"deployments": {"a": {"x": 1}}}',
+     b'{"swept": {"at": 1}}',
+     b'{"deployments": {"a": 3}}', b"\xff"],
+)  # fmt: skip
+def test_an_object_that_nobody_of_ours_wrote_counts_as_none(body: bytes) -> None:
+    assert Book.of(body) == Book()
