@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import signal
-import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
-from http import HTTPStatus
-from http.client import HTTPException
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from scripts import application, branch, copilot, environment, expiry, images, isolation, manifest, shelf
+from scripts.answer import wrong_with
 from scripts.command import Result, Stop, catching_signals, output_of
 from scripts.errors import Failed, Held, Interrupted, Refused, UserError
 from scripts.ledger import Entry
 from scripts.report import as_json
-from scripts.stack import tag_text, tag_value
+from scripts.stack import tag_value
+from scripts.watcher import Watcher
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,13 +26,12 @@ if TYPE_CHECKING:
     from scripts.environment import Bench, Place
     from scripts.lease import Lease
     from scripts.ledger import Ledger
-    from scripts.stack import Aws, Event, Stack, Task
+    from scripts.stack import Stack
 
-LAST_LINES = 30
-LONG_AGO = datetime.min.replace(tzinfo=UTC)
-# What a terminal is told with escapes: colours, and lines drawn anew.
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 COMPLETE = ("CREATE_COMPLETE", "UPDATE_COMPLETE")
+# What is left of a first deploy, or of a teardown, that Copilot does not clear up itself.
+LEFT = ("CREATE_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS")
+BEGINNING = timedelta(minutes=1)  # between Copilot's making a change set and its carrying it out
 REACH_SECONDS = 60  # after which an address that does not answer from here is taken for closed to us
 
 
@@ -116,7 +109,6 @@ class _Deploy:
         elif self.asked.plan:
             environment.require_settled(before)
             environment.preflight(self.bench, self.place, builds=True)
-            _require_usable(before)
             self._plan(before)
         else:
             environment.preflight(self.bench, self.place, builds=True)
@@ -136,12 +128,35 @@ class _Deploy:
         lease = shelf.lease(self.bench, self.place, f"deploying {self.branch.name}")
         with lease.held(wait=self.asked.wait, say=self.bench.report.say):
             # A run that was killed leaves Copilot's change under way.
-            before = environment.settled(self.bench, self.place, wait=self.asked.wait)
-            _require_usable(before)
+            before = self._usable(environment.settled(self.bench, self.place, wait=self.asked.wait))
             self._require_mine(before, lease.who)
             served = self._deploy(before, self._tags(before, lease.who), lease)
             self._record(shelf.ledger(self.bench, self.place), served)
             return served
+
+    def _usable(self, stack: Stack | None) -> Stack | None:
+        """The stack in a state that Copilot can go on from; what an earlier run left is mended first.
+
+        Nothing is served by a stack that did not get as far as that, so it may go. Copilot itself deletes one
+        that was rolled back. Raises Failed where it cannot be mended, Held where somebody has just begun.
+        """
+        say, aws = self.bench.report.say, self.place.aws
+        if stack and stack.status == "UPDATE_ROLLBACK_FAILED":
+            say(f"The stack {stack.name} is {stack.status}: an earlier roll-back is finished first.")
+            aws.continue_rollback(stack.name)
+            stack = self._settle()
+        elif stack and stack.status in LEFT:
+            if stack.status == "REVIEW_IN_PROGRESS" and datetime.now(UTC) - stack.changed_at < BEGINNING:
+                raise Held(f"Somebody has just begun to deploy {stack.name}: try again in a minute.")
+            say(f"The stack {stack.name} is {stack.status}, left by an earlier run: it is deleted first.")
+            output_of(self.bench.shell, self.place.copilot.service_delete(), f"Deleting {stack.name}")
+            stack = self._settle()
+        if stack and stack.status in {"UPDATE_ROLLBACK_FAILED", *LEFT}:
+            raise Failed(
+                f"The stack {stack.name} is {stack.status}, and no deploy can go on from there: "
+                "run `invoke teardown` first; if that fails, look at it in the CloudFormation console."
+            )
+        return stack
 
     def _record(self, ledger: Ledger, served: environment.Deployment) -> None:
         """Let `status` know. What is served is served: that this failed is only said."""
@@ -253,7 +268,7 @@ class _Deploy:
         if not tasks:
             return None
         deployment = environment.describe(self.bench, self.place, before, tasks)
-        return deployment if deployment.url and not _wrong_with(deployment.url) else None
+        return deployment if deployment.url and not wrong_with(deployment.url) else None
 
     def _tell_unchanged(self, served: environment.Deployment) -> None:
         settings = self.bench.settings
@@ -373,7 +388,7 @@ class _Deploy:
             tasks = environment.running(self.place, stack) if stack else []
             if stack and tasks:
                 deployment = environment.describe(self.bench, self.place, stack, tasks)
-                wrong = _wrong_with(deployment.url or "")
+                wrong = wrong_with(deployment.url or "")
                 if not wrong:
                     return deployment
                 if wrong.startswith("it answers"):
@@ -391,196 +406,3 @@ class _Deploy:
             f"{self.branch.name} is deployed, but was not served within DEPLOY_TIMEOUT: {wrong}. "
             "`invoke logs` shows what its containers say."
         )
-
-
-def _plain(lines: list[str]) -> list[str]:
-    """Copilot's lines as they would be read: no escapes, no empty ones, no notes of the sandbox's builder."""
-    plain = [_ESCAPES.sub("", line).strip() for line in lines]
-    return [line for line in plain if line and not line.startswith("sandbox: not done here")]
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect is an answer: the project's own login page, or HTTPS without a certificate here."""
-
-    def redirect_request(self, *_: object) -> None:
-        return None
-
-
-def _wrong_with(url: str) -> str:
-    """What is wrong with the answer there; empty where the project itself answers, be it with a 404."""
-    if not url.startswith(("http://", "https://")):
-        return "it has no URL yet"
-    try:
-        handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
-        request, parts = urllib.request.Request(url), urlsplit(url)  # noqa: S310 - it was looked at above
-        if parts.hostname == "localhost" or (parts.hostname or "").endswith(".localhost"):
-            handlers.append(urllib.request.ProxyHandler({}))  # the user's proxy does not know our loopback
-            # Not every system resolves names below localhost.
-            here = parts._replace(netloc=f"127.0.0.1:{parts.port or 80}").geturl()
-            request = urllib.request.Request(here, headers={"Host": parts.netloc})  # noqa: S310 - see above
-        with urllib.request.build_opener(*handlers).open(request, timeout=10) as response:
-            response.read()
-    except urllib.error.HTTPError as error:
-        with error:
-            return f"it answers {error.code}" if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR else ""
-    except (OSError, HTTPException, ValueError) as error:
-        return str(error)
-    return ""
-
-
-def _require_usable(stack: Stack | None) -> None:
-    """Raises Failed where Copilot cannot go on from what an earlier run left."""
-    stuck = {"UPDATE_ROLLBACK_FAILED", "DELETE_FAILED"}
-    if stack and stack.status in stuck:
-        raise Failed(
-            f"The stack {stack.name} is {stack.status}, and no deploy can go on from there: "
-            "run `invoke teardown` first; if that fails, look at it in the CloudFormation console."
-        )
-
-
-@dataclass
-class Watcher:
-    """Looks at the stack while Copilot works.
-
-    Containers are told as they come and go, and what failed is kept at once, because a roll-back deletes a
-    new service's log group with everything else.
-    """
-
-    bench: Bench
-    aws: Aws
-    tags: Mapping[str, str]
-    lines: list[str] = field(default_factory=list)
-    failed: dict[str, tuple[Task, list[str]]] = field(default_factory=dict)
-    told: dict[tuple[str, str], str] = field(default_factory=dict)
-    unfinished: list[str] = field(default_factory=list)
-    remembered: bool = False
-    events: list[Event] = field(default_factory=list)
-    _since: datetime = LONG_AGO  # AWS's clock, not this machine's
-    _changed_at: datetime | None = None
-    _known: set[str] = field(default_factory=set)
-    _ours: bool = False
-    _looks_settled: int = 0
-    _over: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
-
-    def keep(self, line: str) -> None:
-        """One of Copilot's lines."""
-        self.lines.append(line)
-
-    def __enter__(self) -> None:
-        """Note what is there already, then watch."""
-        name = self.bench.settings.stack_name
-        stack = self.aws.stack(name)
-        if stack:
-            self._changed_at = stack.changed_at
-            self._since = max((event.at for event in self.aws.events(name, self._since)), default=self._since)
-            self._known = {task.id for task in self._tasks()}
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        if self._thread:
-            self._thread.join(timeout=30)
-
-    def signal_due(self) -> signal.Signals | None:
-        """SIGTERM once our own change of the stack has settled and Copilot still waits.
-
-        It looks every two to four seconds, and can miss the end of an ECS deployment and then waits for ever;
-        nothing it does after that matters. Not SIGINT, which asks it for a roll-back.
-        Source: internal/pkg/stream/ecs.go and internal/pkg/deploy/cloudformation/cloudformation.go of
-        aws/copilot-cli 1.34.
-        """
-        return signal.SIGTERM if self._looks_settled > 1 else None
-
-    def why(self, result: Result | None = None) -> str:
-        """The failing container's last lines and the first failed event, as far as they were seen."""
-        self._over.set()
-        if self._thread:
-            self._thread.join(timeout=30)
-        with suppress(UserError):  # what was seen until now must do
-            self._look()
-        parts: list[str] = []
-        if self.failed:
-            task, lines = list(self.failed.values())[-1]
-            container = task.failed_container
-            name = container.name if container else "?"
-            code = container.exit_code if container else None
-            ended = f"ended with exit code {code}" if code is not None else (container and container.reason)
-            parts.append(f"The container `{name}` {ended or task.stopped_reason}. Its last lines:")
-            parts += [f"  {line}" for line in lines] or ["  (it wrote none)"]
-            if task.stopped_reason:
-                parts.append(f"The task stopped: {task.stopped_reason}")
-        elif self.unfinished:
-            parts.append(f"The container `{self.bench.settings.service}` was not healthy. Its last lines:")
-            parts += [f"  {line}" for line in self.unfinished]
-        first = next(
-            (e for e in self.events if e.status.endswith("_FAILED") and "cancelled" not in e.reason), None
-        )
-        if first:
-            parts.append(
-                f"The first failed CloudFormation event: {first.resource} {first.status}: {first.reason}"
-            )
-        if not parts and result:
-            parts.append("Copilot's last lines:")
-            parts += [f"  {line}" for line in _plain(self.lines)[-25:]]
-        return "".join(f"\n{part}" for part in parts)
-
-    def remember_unfinished(self) -> None:
-        """Keep the service's last lines before a roll-back deletes them."""
-        self.remembered = True
-        service = self.bench.settings.service
-        with suppress(UserError):
-            for task in self._tasks():
-                if task.id not in self._known and task.status == "RUNNING":
-                    self.unfinished = self._last_lines(service, task) or self.unfinished
-
-    def _watch(self) -> None:
-        pause = 0.2 if self.bench.settings.target == "sandbox" else 5.0
-        told = ""
-        # Between the two looks that tell that it has settled, the sandbox needs no pause.
-        while not self._over.wait(0.02 if self._looks_settled and pause < 1 else pause):
-            try:
-                self._look()
-                told = ""
-            except UserError as error:
-                if str(error) != told:
-                    told = str(error)
-                    self.bench.report.say(f"(Could not look at the deploy just now: {error})")
-
-    def carried_by(self, stack: Stack) -> bool:
-        """Whether the stack has this deploy's tags, its time among them."""
-        return all(stack.tags.get(name) == tag_text(tag) for name, tag in self.tags.items())
-
-    def _look(self) -> None:
-        settings = self.bench.settings
-        stack = self.aws.stack(settings.stack_name)
-        # A stack that is being deleted to be made anew, or that somebody else changes, has other tags.
-        if stack and self.carried_by(stack) and (stack.changing or stack.changed_at != self._changed_at):
-            self._ours = True
-        settled = self._ours and stack and not stack.status.endswith("_IN_PROGRESS")
-        self._looks_settled = self._looks_settled + 1 if settled else 0
-        self.events = self.aws.events(settings.stack_name, self._since) or self.events
-        for task in self._tasks():
-            if task.id in self._known:
-                continue
-            for container in task.containers:
-                state = container.status + (f" ({container.exit_code})" if container.exit_code else "")
-                if self.told.get((task.id, container.name)) != state:
-                    self.told[task.id, container.name] = state
-                    self.bench.report.say(f"  task {task.id[:8]}: {container.name} {state}")
-            failed = task.failed_container
-            if task.status == "STOPPED" and failed and task.id not in self.failed:
-                self.failed[task.id] = (task, self._last_lines(failed.name, task))
-
-    def _last_lines(self, container: str, task: Task) -> list[str]:
-        settings = self.bench.settings
-        group = f"/copilot/{settings.app}-{settings.test_env}-{settings.service}"
-        return self.aws.last_lines(group, f"copilot/{container}/{task.id}", LAST_LINES)
-
-    def _tasks(self) -> list[Task]:
-        service = self.aws.resource(self.bench.settings.stack_name, "Service")
-        if not service or "/" not in service:
-            return []
-        cluster, short = service.split("/")[-2:]
-        return self.aws.tasks(cluster, short)

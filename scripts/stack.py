@@ -444,6 +444,10 @@ class Aws:
                 return found
             more = {"NextToken": page["NextToken"]}
 
+    def continue_rollback(self, name: str) -> None:
+        """Begin once more to bring a stack back that is UPDATE_ROLLBACK_FAILED."""
+        self._ask("cloudformation", "continue_update_rollback", StackName=name)
+
     def stop_service(self, stack: str) -> None:
         """Let the stack's ECS service have no task; nothing where it has no service."""
         service = self.resource(stack, "Service")

@@ -4,12 +4,10 @@ import signal
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
-from scripts.deployment import LONG_AGO, Watcher, _plain, _wrong_with
 from scripts.environment import Bench
 from scripts.settings import Settings
 from scripts.stack import Aws, Container, Event, Stack, Task
+from scripts.watcher import LONG_AGO, Watcher, _plain
 from tests.fakes import FakeReport, FakeShell
 
 BEFORE = datetime(2026, 11, 22, tzinfo=UTC)
@@ -134,11 +132,6 @@ def test_copilots_lines_are_read_without_escapes_and_noise() -> None:
         "\x1b[31mERROR: no such package\x1b[0m",
     ]
     assert _plain(lines) == ["ERROR: no such package"]
-
-
-@pytest.mark.parametrize("url", ["", "file:///etc/hostname", "http://[::1/", "http://localhost:1/"])
-def test_an_address_that_cannot_answer_is_a_reason_and_never_a_traceback(url: str) -> None:
-    assert _wrong_with(url)
 
 
 def test_the_watch_begins_at_awss_own_time(settings: Settings) -> None:
