@@ -168,7 +168,8 @@ class _Teardown:
             slots = [settings]
         known = self._ledger().read().deployments
         found = [self._look(slot, slot.service in known) for slot in slots]
-        return [each for each in found if each and self._wanted(each)]
+        wanted = [each for each in found if each and self._wanted(each)]
+        return [each for each in wanted if not (asked.orphans and self._is_held(each.settings))]
 
     def _slots(self) -> list[Settings]:
         """The shared slot, and every one that tags, the ledger or a one-off task's stack tell of."""
@@ -211,7 +212,7 @@ class _Teardown:
                 say(f"{found} is wanted until {end}: it stays.")
                 return False
         if asked.orphans:
-            return (not stack or stack.status in DEAD) and not self._is_held(found.settings)
+            return not stack or stack.status in DEAD
         return True
 
     def _is_held(self, settings: Settings) -> bool:

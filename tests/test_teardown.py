@@ -1,0 +1,342 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from scripts import application, branch, data, environment, shelf, teardown
+from scripts.command import Command, Result
+from scripts.copilot import VERSION, Copilot
+from scripts.environment import Bench, Place
+from scripts.errors import Failed, Held, Refused, UsageError
+from scripts.lease import Lease
+from scripts.ledger import Entry, Ledger
+from scripts.settings import Settings
+from scripts.stack import Aws, Event, Stack
+from scripts.teardown import Asked
+from tests.fakes import FakeReport, FakeShell, Memory
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+PAST, FUTURE = "2026-01-01T00:00:00Z", "2999-01-01T00:00:00Z"
+KNOWN = {
+    "--version": Result(0, f"copilot version: {VERSION}"),
+    "env ls": Result(0, '{"environments": [{"name": "test"}]}'),
+}
+
+
+def stack(service: str, name: str, **tags: str) -> Stack:
+    found = {"copilot-service": service, "branch": name, "deployed_at": "1", "expires_at": FUTURE, **tags}
+    return Stack(f"demo-test-{service}", "UPDATE_COMPLETE", found, NOW)
+
+
+def shared(name: str = "main", **tags: str) -> Stack:
+    return stack("web", name, **tags)
+
+
+def isolated(name: str, **tags: str) -> Stack:
+    return stack(f"web-{branch.slug(name)}", name, isolated="yes", **tags)
+
+
+@dataclass
+class Played(Aws):
+    """An AWS with these stacks; `svc delete` takes one away, unless it is stuck."""
+
+    stacks: dict[str, Stack] = field(default_factory=dict)
+    stuck: set[str] = field(default_factory=set)
+    tags: list[str] = field(default_factory=list)
+    tasks_left: list[str] = field(default_factory=list)
+    on_look: Callable[[Played], None] = lambda _: None
+
+    def __post_init__(self) -> None:
+        super().__init__({})
+
+    def stack(self, name: str) -> Stack | None:
+        return self.stacks.get(name)
+
+    def deployments(self, app: str, environment: str) -> list[Stack]:
+        assert (app, environment) == ("demo", "test")
+        return list(self.stacks.values())
+
+    def task_stacks(self, app: str, environment: str) -> list[str]:
+        assert (app, environment) == ("demo", "test")
+        return self.tasks_left
+
+    def events(self, stack: str, since: datetime) -> list[Event]:
+        assert since < NOW
+        return [
+            Event(NOW, "Service", "DELETE_FAILED", "it is in use"),
+            Event(NOW, stack, "DELETE_FAILED", ""),
+        ]
+
+    def image_tags(self, repository: str) -> list[str]:
+        assert repository == "demo/web"
+        return self.tags
+
+    def delete_image_tags(self, repository: str, tags: Any) -> None:
+        assert repository == "demo/web"
+        self.tags = [tag for tag in self.tags if tag not in tags]
+
+
+class Deleting(FakeShell):
+    """Copilot's `svc delete` and `task delete` on that AWS."""
+
+    aws: Played
+
+    def run(self, command: Command) -> Result:
+        words = command.argv
+        if words[1:3] in {("svc", "delete"), ("task", "delete")}:
+            assert "--env=test" in words
+            name = next(word for word in words if word.startswith("--name=")).removeprefix("--name=")
+            full = f"demo-test-{name}" if words[1] == "svc" else f"task-{name}"
+            found = self.aws.stacks.pop(full)
+            if full in self.aws.stuck:
+                self.aws.stacks[full] = replace(found, status="DELETE_FAILED")
+        return super().run(command)
+
+
+@dataclass
+class Scene:
+    bench: Bench
+    aws: Played
+    ledger: Ledger
+    withdrawn: list[str]
+    dropped: list[str]
+
+    def teardown(self, **asked: Any) -> None:
+        teardown.teardown(self.bench, Asked(**{"yes": True, "json": True, **asked}))
+
+    @property
+    def receipts(self) -> Any:
+        assert isinstance(self.bench.report, FakeReport)
+        return json.loads(self.bench.report.printed[-1])
+
+    @property
+    def said(self) -> str:
+        assert isinstance(self.bench.report, FakeReport)
+        return "\n".join(self.bench.report.said)
+
+    @property
+    def deletes(self) -> list[str]:
+        assert isinstance(self.bench.shell, FakeShell)
+        return [line for line in self.bench.shell.lines if " delete " in line]
+
+
+@pytest.fixture
+def scene(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Scene]:
+    def make(*stacks: Stack, **more: Any) -> Scene:
+        aws = Played({each.name: each for each in stacks}, **more)
+        shell = Deleting(KNOWN)
+        shell.aws = aws
+        ledger = Ledger(Memory())
+        for each in stacks:
+            if each.tags.get("isolated"):
+                ledger.record(each.tags["copilot-service"], Entry(each.tags["branch"], isolated=True))
+        leases: dict[str, Memory] = {}
+        made = Scene(Bench(settings, shell, FakeReport(), {}), aws, ledger, [], [])
+
+        def lease(bench: Bench, _place: Place, doing: str) -> Lease:
+            store = leases.setdefault(bench.settings.service, Memory())
+            made.aws.on_look(made.aws)
+            return Lease(store, bench.settings.service, "ada", doing)
+
+        def withdraw(own: Settings, *_: Any) -> list[str]:
+            made.withdrawn.append(own.service)
+            return [f"repository demo/{own.service}"]
+
+        def drop_own(bench: Bench, *_: Any) -> list[str]:
+            made.dropped.append(bench.settings.service)
+            return [f"test{bench.settings.database_suffix}"]
+
+        here = Place({}, Copilot(settings, {}, settings.root), aws)
+        monkeypatch.setattr(environment, "enter", lambda *_, **__: here)
+        monkeypatch.setattr(shelf, "ledger", lambda *_: ledger)
+        monkeypatch.setattr(shelf, "lease", lease)
+        monkeypatch.setattr(
+            shelf, "application_lease", lambda *_: Lease(Memory(), "the application", "ada", "taking out")
+        )
+        monkeypatch.setattr(shelf, "forget_lease", lambda *_: None)
+        monkeypatch.setattr(application, "withdraw", withdraw)
+        monkeypatch.setattr(data, "host", lambda *_: "a host")
+        monkeypatch.setattr(data, "drop_own", drop_own)
+        monkeypatch.setattr(data, "databases", lambda *_: [])
+        monkeypatch.setattr(Played, "stop_service", lambda *_: None)
+        monkeypatch.setattr(environment, "alive", lambda *_: False)
+        return made
+
+    return make
+
+
+def gone(scene: Scene) -> list[str]:
+    return [f"{thing['kind']} {thing['name']}" for each in scene.receipts for thing in each["gone"]]
+
+
+def test_the_shared_slot_goes_with_its_image_tags_and_nothing_else_does(scene: Callable[..., Scene]) -> None:
+    ours, theirs = f"{'c' * 40}-test", f"{'c' * 40}-production"
+    here = scene(shared(), isolated("feature/x"), tags=[ours, f"startup-{ours}", theirs, "c" * 40, "latest"])
+    here.teardown()
+    assert gone(here) == [
+        "service web", "stack demo-test-web", "log group /copilot/demo-test-web",
+        f"image tag demo/web:{ours}", f"image tag demo/web:startup-{ours}", "lease web",
+    ]  # fmt: skip
+    assert here.aws.tags == [theirs, "c" * 40, "latest"]
+    assert here.withdrawn == here.dropped == []
+    assert list(here.aws.stacks) == [isolated("feature/x").name]
+
+
+def test_a_branchs_own_goes_with_database_repository_and_name(scene: Callable[..., Scene]) -> None:
+    here = scene(shared(), isolated("feature/x"))
+    here.teardown(branch="feature/x")
+    slug = branch.slug("feature/x")
+    assert f"database test_{slug.replace('-', '_')}" in gone(here)
+    assert f"repository demo/web-{slug}" in gone(here)
+    assert here.ledger.read().deployments == {}
+    assert list(here.aws.stacks) == ["demo-test-web"]
+    assert "The shared slot carries main, not feature/x: it stays." in here.said
+
+
+def test_the_branch_in_the_shared_slot_goes_from_there(scene: Callable[..., Scene]) -> None:
+    here = scene(shared("feature/x"), isolated("feature/y"))
+    here.teardown(branch="feature/x")
+    assert list(here.aws.stacks) == [isolated("feature/y").name]
+
+
+def test_all_is_all_of_this_service_and_of_no_other(scene: Callable[..., Scene]) -> None:
+    others = [stack("web-admin", "admin"), stack("api", "main"), Stack("other", "CREATE_COMPLETE", {}, NOW)]
+    here = scene(shared(), isolated("feature/x"), isolated("feature/y"), *others)
+    here.teardown(every=True)
+    assert sorted(here.aws.stacks) == sorted(each.name for each in others)
+
+
+def test_only_what_has_come_to_its_end_expires_and_the_run_is_noted(scene: Callable[..., Scene]) -> None:
+    here = scene(shared(expires_at="never"), isolated("a", expires_at=PAST), isolated("b"))
+    here.teardown(expired=True)
+    assert [receipt["branch"] for receipt in here.receipts] == ["a"]
+    assert here.said.count("it stays") == 2
+    assert here.ledger.read().swept is not None
+
+
+def test_a_plan_changes_nothing_and_notes_nothing(scene: Callable[..., Scene]) -> None:
+    here = scene(shared(), isolated("a", expires_at=PAST))
+    here.teardown(expired=True, plan=True, yes=False)
+    (receipt,) = here.receipts
+    assert receipt["gone"] == []
+    assert {"kind": "stack", "name": "demo-test-web-a"} in receipt["would_go"]
+    assert here.deletes == []
+    assert here.ledger.read().swept is None
+
+
+def test_nothing_goes_without_a_yes(scene: Callable[..., Scene]) -> None:
+    here = scene(shared())
+    with pytest.raises(Refused):
+        here.teardown(yes=False)
+    assert here.deletes == []
+
+
+def test_only_one_flag_says_what_is_to_go(scene: Callable[..., Scene]) -> None:
+    here = scene(shared())
+    with pytest.raises(UsageError):
+        here.teardown(every=True, expired=True)
+    with pytest.raises(UsageError):
+        here.teardown(branch="main", orphans=True)
+    assert here.deletes == []
+
+
+def test_a_service_that_is_not_of_these_tasks_making_stays(scene: Callable[..., Scene]) -> None:
+    here = scene(shared(), stack("web-admin", "admin"))
+    here.teardown(branch="admin")
+    assert here.deletes == []
+    assert "not of these tasks' making" in here.said
+
+
+@pytest.mark.parametrize(
+    "changed", [{"deployed_at": "2"}, {"expires_at": FUTURE}], ids=["deployed anew", "extended"]
+)
+def test_what_was_changed_after_the_question_stays(
+    scene: Callable[..., Scene], changed: dict[str, str]
+) -> None:
+    before = isolated("a", expires_at=PAST)
+    here = scene(before, isolated("b", expires_at=PAST))
+
+    def meanwhile(aws: Played) -> None:
+        if before.name in aws.stacks:
+            aws.stacks[before.name] = replace(before, tags={**before.tags, **changed})
+
+    here.aws.on_look = meanwhile
+    with pytest.raises(Held, match="changed meanwhile"):
+        here.teardown(expired=True)
+    assert list(here.aws.stacks) == [before.name]  # the other one had its turn
+    assert [receipt["branch"] for receipt in here.receipts] == ["b"]
+
+
+def test_what_would_not_go_is_left_in_the_receipt_with_the_reason(scene: Callable[..., Scene]) -> None:
+    one, other = isolated("a"), isolated("b")
+    here = scene(one, other, stuck={one.name})
+    with pytest.raises(Failed, match=r"Of web-a \(a\) is left: stack demo-test-web-a.*Service: it is in use"):
+        here.teardown(every=True)
+    assert list(here.aws.stacks) == [one.name]
+    assert here.withdrawn == ["web-b"]
+    assert list(here.ledger.read().deployments) == ["web-a"]
+
+
+def test_a_database_that_cannot_be_dropped_keeps_nothing_that_costs(
+    scene: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = scene(isolated("a"))
+
+    def drop(*_: object) -> list[str]:
+        raise Failed("the server does not answer")
+
+    monkeypatch.setattr(data, "drop_own", drop)
+    with pytest.raises(Failed, match=r"database …_a: the server does not answer.*--orphans"):
+        here.teardown(branch="a")
+    assert here.aws.stacks == {}
+    assert list(here.ledger.read().deployments) == ["web-a"]  # so that it is found again
+    monkeypatch.setattr(data, "drop_own", lambda *_: ["test_a"])
+    here.teardown(orphans=True)
+    assert "database test_a" in gone(here)
+    assert here.ledger.read().deployments == {}
+
+
+def test_orphans_are_what_serves_nothing_and_what_living_ones_are_not(
+    scene: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = replace(isolated("dead"), status="ROLLBACK_COMPLETE")
+    tag = f"{'d' * 40}-test"
+    here = scene(shared(commit="c" * 40), isolated("alive"), dead, tags=[f"{'c' * 40}-test", tag])
+    here.aws.tasks_left = ["task-demo-test-web-lost-copy-db", "task-demo-stage-web-copy-db"]
+    here.aws.stacks["task-demo-test-web-lost-copy-db"] = Stack(
+        "task-demo-test-web-lost-copy-db", "CREATE_COMPLETE", {}, NOW
+    )
+    monkeypatch.setattr(data, "databases", lambda *_: ["test_alive", "test_forgotten"])
+    named: list[str] = []
+    monkeypatch.setattr(data, "drop_named", lambda *words: named.append(words[-1]))
+    here.teardown(orphans=True)
+    assert sorted(here.aws.stacks) == ["demo-test-web", "demo-test-web-alive"]
+    assert here.aws.tags == [f"{'c' * 40}-test"]
+    assert named == ["test_forgotten"]
+    assert sorted(here.withdrawn) == ["web-dead", "web-lost"]
+
+
+def test_what_is_being_deployed_just_now_is_no_orphan(
+    scene: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = scene(replace(isolated("young"), status="REVIEW_IN_PROGRESS"))
+    with monkeypatch.context() as patched:
+        patched.setattr(Lease, "holder", lambda _: "somebody")
+        here.teardown(orphans=True)
+    assert here.deletes == []
+    here.teardown(orphans=True)
+    assert here.aws.stacks == {}
+
+
+def test_twice_is_fine(scene: Callable[..., Scene]) -> None:
+    here = scene(shared(), isolated("a"))
+    here.teardown(every=True)
+    for asked in ({}, {"branch": "a"}, {"expired": True}, {"every": True}, {"orphans": True}):
+        here.teardown(**asked)
+        assert here.receipts == []
+    assert here.said.count("nothing to tear down") == 5
