@@ -150,6 +150,21 @@ def copy_db(
 
 
 @verb(
+    region="Whose list prices (default: AWS_REGION, else us-east-1).",
+    node="The ElastiCache node of the copy of stage it is compared with (default: cache.t4g.micro).",
+    json=JSON,
+)
+def cost(c: Context, region: str = "", node: str = "", json: bool = False) -> None:
+    """Show what a deployment costs by AWS's list prices, and what it saves. Asks AWS nothing.
+
+    Example: invoke cost --region eu-west-1
+    """
+    from scripts import cost as workflow
+
+    workflow.cost(bench(), json=json, region=region, node=node)
+
+
+@verb(
     profile="The profile of ~/.aws to create it with (default: AWS_PROFILE, else default).",
     region="Its region (default: the one of your AWS configuration).",
     yes=YES,

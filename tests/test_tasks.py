@@ -11,7 +11,7 @@ import pytest
 from invoke import Collection, Program
 
 ROOT = Path(__file__).parent.parent
-NAMES = ("deploy-test", "teardown", "status", "logs", "copy-db", "extend", "create-env", "sandbox")
+NAMES = ("deploy-test", "teardown", "status", "logs", "copy-db", "extend", "cost", "create-env", "sandbox")
 
 _watching: list[str] | None = None
 
@@ -129,6 +129,13 @@ def test_a_missing_or_impossible_branch_is_a_usage_error(words: tuple[str, ...])
     assert ran.code == 1
     assert "branch" in ran.err or "--until" in ran.err
     assert ran.processes == []
+
+
+def test_what_a_deployment_costs_is_told_without_a_process() -> None:
+    ran = Ran("cost", "--region", "eu-west-1")
+    assert (ran.code, ran.processes) == (0, [])
+    assert "Fargate Spot" in ran.out
+    assert "typical" in ran.err
 
 
 def test_in_ci_an_unset_target_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
