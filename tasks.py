@@ -98,15 +98,15 @@ def extend(
     lifetime.extend(bench(), name=branch, until=until, keep=keep, wait=wait, plan=plan, json=json)
 
 
-@verb(json=JSON)
-def status(c: Context, json: bool = False) -> None:
+@verb(html="Write a page for people without a terminal to this file (default: none).", json=JSON)
+def status(c: Context, html: str = "", json: bool = False) -> None:
     """Show what is deployed to test: branch, commit, by whom, URL, expiry, age of its data.
 
-    Example: invoke status --json
+    Example: invoke status --html status.html
     """
     from scripts import listing
 
-    listing.status(bench(), json=json)
+    listing.status(bench(), html=html, json=json)
 
 
 @verb(

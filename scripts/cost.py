@@ -133,6 +133,17 @@ def short(found: Estimate) -> str:
     )
 
 
+def of_deployment(bench: Bench, region: str, until: datetime | None, since: datetime | None = None) -> str:
+    """One line for a deployment: what it will cost until its end, or has cost since it was deployed."""
+    settings = bench.settings
+    found = manifest.read(settings.manifest)
+    end = datetime.now(UTC) if since else until
+    begin = since or datetime.now(UTC)
+    hours = (end - begin).total_seconds() / 3600 if end else None
+    told = environment.iso(until) if until and not since else None
+    return short(estimate(found, settings.test_env, prices.load(region), hours=hours, until=told))
+
+
 def cost(bench: Bench, *, json: bool, region: str, node: str) -> None:
     """Show what a deployment made now would cost, and what it saves. Asks neither AWS nor the sandbox.
 

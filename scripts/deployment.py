@@ -9,8 +9,21 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from scripts import application, branch, copilot, environment, expiry, images, isolation, manifest, shelf
+from scripts import (
+    application,
+    branch,
+    copilot,
+    cost,
+    environment,
+    expiry,
+    images,
+    isolation,
+    manifest,
+    pull_request,
+    shelf,
+)
 from scripts.answer import wrong_with
+from scripts.pull_request import Message
 from scripts.command import Result, Stop, catching_signals, output_of
 from scripts.errors import Failed, Held, Interrupted, Refused, UserError
 from scripts.ledger import Entry
@@ -71,6 +84,10 @@ def deploy(bench: Bench, name: str, asked: Asked) -> None:
     _Deploy(bench, place, wanted, expires, asked).run()
 
 
+def _message(served: environment.Deployment) -> Message:
+    return Message(served.branch or "", served.commit, served.url, served.expires_at, served.service)
+
+
 def _planned(bench: Bench, wanted: Branch, expires: datetime) -> environment.Deployment:
     settings = bench.settings
     return environment.Deployment(
@@ -122,6 +139,15 @@ class _Deploy:
                 f"({time.monotonic() - started:.1f} s), until {served.expires_at or 'it is torn down'}:"
             )
             report.data(as_json(asdict(served)) if self.asked.json else served.url or "")
+            self._tell(served)
+
+    def _tell(self, served: environment.Deployment) -> None:
+        """Let the pull request and later steps of CI know; neither can fail the deploy."""
+        environ, say = self.bench.environ, self.bench.report.say
+        known = {"url": served.url, "service": served.service, "expires_at": served.expires_at}
+        pull_request.outputs(environ, {name: value for name, value in known.items() if value}, say)
+        if served.url:
+            pull_request.tell(environ, _message(served), say)
 
     def _alone(self) -> environment.Deployment:
         """Deploy while nobody else changes the slot."""
@@ -175,6 +201,7 @@ class _Deploy:
                 self.bench.report.say(f"Would add a service: {here.service_init(isolation.TYPE)}")
             command = here.deploy(self._image_tag(), tags)
         self.bench.report.say(f"Would deploy {self.branch.name} at {self.branch.commit[:12]}: {command}")
+        self.bench.report.say(cost.of_deployment(self.bench, self.place.aws.region, self._ends(before)))
 
     def _prepared(self, folder: Path) -> Copilot:
         """Copilot in the branch's worktree, with the manifest that is to be deployed."""
@@ -314,11 +341,15 @@ class _Deploy:
             facts["isolated"] = "yes"
         return {name: tag_value(value) for name, value in facts.items()}
 
-    def _end(self, before: Stack | None) -> str:
-        """The tag: a redeploy renews, and never shortens what `extend` has granted."""
+    def _ends(self, before: Stack | None) -> datetime | None:
+        """A redeploy renews, and never shortens what `extend` has granted; None: it has no end."""
         tags = before.tags if before and before.live else {}
         had = tags.get("expires_at") if tags.get("branch") == self.branch.name else None
-        end = expiry.later(had, self.expires)
+        return expiry.later(had, self.expires)
+
+    def _end(self, before: Stack | None) -> str:
+        """The tag."""
+        end = self._ends(before)
         return environment.iso(end) if end else expiry.KEPT
 
     def _require_mine(self, stack: Stack | None, by: str) -> None:
@@ -337,6 +368,8 @@ class _Deploy:
                 "Ask them, or say --take-over to replace it."
             )
         self.bench.report.say(f"Taking over: {found}, and is displaced.")
+        gone = Message(theirs or "", tags.get("commit"), None, None, self.bench.settings.service)
+        pull_request.tell(self.bench.environ, gone, self.bench.report.say)
 
     def _require_deployed(self, result: Result, watcher: Watcher, stop: Stop) -> None:
         """Judge by CloudFormation, not by the exit code: Copilot ends an interrupted deploy with 0."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts import branch, environment, expiry, shelf
+from scripts import branch, environment, expiry, page, shelf
 from scripts.environment import Deployment
+from scripts.errors import Failed
 from scripts.report import as_json
 
 if TYPE_CHECKING:
@@ -98,14 +100,23 @@ def _told(own: Settings, stack: Stack, known: Entry | None) -> Deployment:
     )
 
 
-def status(bench: Bench, *, json: bool) -> None:
-    """Show the test deployments, and whether the schedule that ends them is alive."""
+def status(bench: Bench, *, html: str, json: bool) -> None:
+    """Show the test deployments, and whether the schedule that ends them is alive.
+
+    With `html`, write them to that file as a page for people without a terminal. Raises Failed where it
+    cannot be written.
+    """
     environment.announce(bench)
     place = environment.enter(bench, start=False)
     book = shelf.ledger(bench, place).read() if place else None
     found = rows(bench, place, book) if place and book else []
+    swept = sweep_told(book.swept, found, datetime.now(UTC)) if place and book else ""
+    if html:
+        _write(bench, Path(html), found, swept)
     if json:
         bench.report.data(as_json([asdict(row.deployment) for row in found]))
+    elif html:
+        pass
     elif not place:
         bench.report.say("The sandbox does not run, so nothing is deployed: `invoke deploy-test --branch B`.")
     elif not found:
@@ -116,8 +127,39 @@ def status(bench: Bench, *, json: bool) -> None:
             ("branch", "commit", "by", "URL", "expires", "data of", "state"),
             [_cells(row) for row in found],
         )
-    if place and book:
-        bench.report.say(sweep_told(book.swept, found, datetime.now(UTC)))
+    if swept:
+        bench.report.say(swept)
+
+
+def _write(bench: Bench, file: Path, found: list[Row], swept: str) -> None:
+    """Write the page beside its place first: who reads it meanwhile sees the old one whole."""
+    title = f"{bench.settings.base} in {bench.settings.test_env}"
+    text = page.page([_card(row) for row in found], title=title, made_at=datetime.now(UTC), warning=swept)
+    draft = file.with_name(f"{file.name}.new")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(file)
+    except OSError as error:
+        raise Failed(f"{file} could not be written: {error.strerror}. Name another file with --html.") from error
+    bench.report.say(f"{len(found)} deployments are shown in {file}.")
+
+
+def _card(row: Row) -> page.Row:
+    d = row.deployment
+    busy = row.state.endswith("_IN_PROGRESS")
+    state = "being changed" if busy else f"failed: {row.state}" if row.state else "live"
+    return page.Row(
+        branch=d.branch,
+        url=d.url,
+        commit=d.commit,
+        deployed_by=d.deployed_by,
+        deployed_at=d.deployed_at,
+        expires_at=d.expires_at,
+        data_copied_at=d.data_copied_at,
+        why=row.why,
+        state=state,
+        isolated=d.isolated,
+    )
 
 
 def _cells(row: Row) -> tuple[str, ...]:

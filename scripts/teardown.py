@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from scripts import branch, environment, expiry, listing, orphans, shelf
+from scripts import branch, cost, environment, expiry, listing, orphans, pull_request, shelf
 from scripts.command import Stop, catching_signals
 from scripts.demolition import DEAD, REMAINS, Doomed, Receipt, Slot, Thing, would_go
 from scripts.errors import Failed, Held, Interrupted, UsageError, UserError
 from scripts.ledger import Sweep
+from scripts.pull_request import Message
 from scripts.report import as_json, confirm
 
 if TYPE_CHECKING:
@@ -247,7 +248,19 @@ class _Teardown:
                 shelf.forget_lease(slot.bench, self.place)
                 receipt.gone.append(Thing("lease", agreed.settings.service))
         self.bench.report.say(f"Gone: {found}, with {', '.join(map(str, receipt.gone))}.")
+        self._tell(found)
         return receipt
+
+    def _tell(self, gone: Doomed) -> None:
+        """What it has cost, and that its URL no longer answers."""
+        tags = gone.stack.tags if gone.stack else {}
+        with suppress(ValueError, TypeError):  # it was never deployed, or somebody wrote its tags
+            since = datetime.fromisoformat(tags.get("deployed_at", ""))
+            region = self.place.aws.region
+            here = self._here(gone.settings)
+            self.bench.report.say(cost.of_deployment(here, region, None, since))
+        message = Message(gone.branch or "", tags.get("commit"), None, None, gone.settings.service)
+        pull_request.tell(self.bench.environ, message, self.bench.report.say)
 
     def _ledger(self) -> shelf.Ledger:
         return shelf.ledger(self.bench, self.place)

@@ -77,7 +77,7 @@ def test_each_deployment_is_told_by_its_tags_and_the_ledger(
         web=Entry("main", isolated=False, url="http://localhost:1", database="test"),
         web_feature_x=Entry("feature-x", isolated=True, data_copied_at="2026-11-24T09:00:00Z"),
     )  # fmt: skip
-    listing.status(bench, json=True)
+    listing.status(bench, html="", json=True)
     assert isinstance(bench.report, FakeReport)
     main, own = json.loads(bench.report.printed[0])
     assert (main["service"], main["isolated"], main["expires_at"]) == ("web", False, None)
@@ -85,7 +85,7 @@ def test_each_deployment_is_told_by_its_tags_and_the_ledger(
     assert (own["service"], own["isolated"], own["slug"]) == ("web-feature-x", True, "feature-x")
     assert own["data_copied_at"] == "2026-11-24T09:00:00Z"
     assert aws.asked == []
-    listing.status(bench, json=False)
+    listing.status(bench, html="", json=False)
     assert "feature-x (demo)" in bench.report.printed[1]
 
 
@@ -95,7 +95,7 @@ def test_what_is_being_changed_or_has_failed_is_told_with_its_state(
     stack = isolated("feature-x")
     aws = Played([stack], {stack.name: "ROLLBACK_COMPLETE", "somebody-elses": "DELETE_FAILED"})
     bench, _ = on(settings, aws, monkeypatch, web_feature_x=Entry("feature-x", isolated=True))
-    listing.status(bench, json=False)
+    listing.status(bench, html="", json=False)
     assert isinstance(bench.report, FakeReport)
     assert "ROLLBACK_COMPLETE" in bench.report.printed[0]
     assert "somebody" not in bench.report.printed[0]
@@ -163,10 +163,10 @@ def test_a_ledger_that_somebody_wrote_by_hand_makes_the_schedule_look_dead() -> 
 
 def test_without_a_sandbox_nothing_is_deployed(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     bench, _ = on(settings, Played(), monkeypatch)
-    listing.status(bench, json=False)
+    listing.status(bench, html="", json=False)
     monkeypatch.setattr(environment, "enter", lambda *_, **__: None)
-    listing.status(bench, json=False)
-    listing.status(bench, json=True)
+    listing.status(bench, html="", json=False)
+    listing.status(bench, html="", json=True)
     assert isinstance(bench.report, FakeReport)
     assert any("Nothing is deployed" in line for line in bench.report.said)
     assert any("does not run" in line for line in bench.report.said)
