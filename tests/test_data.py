@@ -216,17 +216,17 @@ def test_the_data_are_as_old_as_the_copy_that_spoke_last(settings: Settings) -> 
     tasks = [Task("t", "RUNNING", "HEALTHY", "arn", NOW, "", ended)]
     assert environment.data_copied_at(settings, here, tasks) is None
     aws.logs["/copilot/demo-test-web", "copilot/startup/t"] = [
-        (1, "copy_stage_db: data of 2026-11-20T10:00:00+00:00"),
+        (1, 'copy_stage_db: data of 2026-11-20T10:00:00+00:00 in "test"'),
         (2, "Operations to perform"),
     ]
     found = environment.data_copied_at(settings, here, tasks)
     assert found
     assert environment.iso(found) == "2026-11-20T10:00:00Z"
     aws.logs[f"/copilot/{GROUP}", "copilot-task/x/1"] = [
-        (3, "copy_stage_db: data of 2026-11-19T10:00:00+00:00")
+        (3, 'copy_stage_db: data of 2026-11-19T10:00:00+00:00 in "test"')
     ]
     found = environment.data_copied_at(settings, here, tasks)
     assert found
     assert environment.iso(found) == "2026-11-19T10:00:00Z"
-    aws.logs[f"/copilot/{GROUP}", "copilot-task/x/1"] = [(4, "copy_stage_db: data of 2026-x")]
+    aws.logs[f"/copilot/{GROUP}", "copilot-task/x/1"] = [(4, 'copy_stage_db: data of 2026-x in "test"')]
     assert environment.data_copied_at(settings, here, tasks) is None
