@@ -1,6 +1,7 @@
 """Settings from the environment, and from nowhere else.
 
 DATABASE_URL and SECRET_KEY must be set. STAGE_DATABASE_URL (staging's database, for copy_stage_db),
+DATABASE_SUFFIX (what the name of a branch's own database adds to DATABASE_URL's, as `_feature_x_1a2b3c4`),
 REDIS_HOST (localhost), REDIS_PORT (6379), ALLOWED_HOSTS (*), HTTPS_ONLY (0), STATIC_ROOT (staticfiles beside
 manage.py), LOG_LEVEL (INFO) and DEBUG (0) may be.
 """
@@ -8,6 +9,7 @@ manage.py), LOG_LEVEL (INFO) and DEBUG (0) may be.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -34,6 +36,13 @@ def _database(name: str, url: str) -> dict[str, Any]:
         _stop(f"{name} cannot be read: {error}")
 
 
+def _suffix(name: str) -> str:
+    value = os.environ.get(name, "")
+    if value and not re.fullmatch(r"_[A-Za-z0-9_]+", value):
+        _stop(f"{name} is {value!r}: it must begin with _ and hold nothing but letters, digits and _")
+    return value
+
+
 def _flag(name: str) -> bool:
     return os.environ.get(name, "").strip().lower() in ("1", "true", "yes", "on")
 
@@ -44,9 +53,11 @@ DATABASES = {
         "DATABASE_URL", _required("DATABASE_URL", "the database: postgres://user:password@host:5432/name")
     )
 }
+DATABASES["default"]["NAME"] += _suffix("DATABASE_SUFFIX")
 if os.environ.get("STAGE_DATABASE_URL"):
     DATABASES["stage"] = _database("STAGE_DATABASE_URL", os.environ["STAGE_DATABASE_URL"])
-# What copy_stage_db leaves behind, and what it replaces before it leaves staging's server.
+# What copy_stage_db leaves behind, what it replaces before it leaves staging's server, and how old the copy
+# may be that databases are cloned from.
 STAGE_COPY = {
     "exclude_data": ["django_session"],
     "mask": {
@@ -58,6 +69,7 @@ STAGE_COPY = {
         "auth_user.email": "email",
         "auth_user.password": {"value": "!"},  # no password fits: testers make users of their own
     },
+    "golden": {"max_age": "24h"},
 }
 REDIS_HOST = os.environ.get("REDIS_HOST") or "localhost"  # the sidecar's place
 REDIS_PORT = int(os.environ.get("REDIS_PORT") or 6379)

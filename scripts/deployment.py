@@ -23,10 +23,10 @@ from scripts import (
     shelf,
 )
 from scripts.answer import wrong_with
-from scripts.pull_request import Message
 from scripts.command import Result, Stop, catching_signals, output_of
 from scripts.errors import Failed, Held, Interrupted, Refused, UserError
 from scripts.ledger import Entry
+from scripts.pull_request import Message
 from scripts.report import as_json
 from scripts.stack import tag_value
 from scripts.watcher import Watcher

@@ -140,7 +140,9 @@ def _write(bench: Bench, file: Path, found: list[Row], swept: str) -> None:
         draft.write_text(text, encoding="utf-8")
         draft.replace(file)
     except OSError as error:
-        raise Failed(f"{file} could not be written: {error.strerror}. Name another file with --html.") from error
+        raise Failed(
+            f"{file} could not be written: {error.strerror}. Name another file with --html."
+        ) from error
     bench.report.say(f"{len(found)} deployments are shown in {file}.")
 
 

@@ -272,6 +272,20 @@ def test_an_unreadable_url_is_one_line_without_its_password(bare: Project) -> No
     assert (done.returncode, done.stderr) == (2, f"settings: DATABASE_URL cannot be read: {why}\n")
 
 
+def test_a_branchs_database_is_named_by_the_url_and_the_suffix(bare: Project) -> None:
+    named = "from django.conf import settings; print(settings.DATABASES['default']['NAME'])"
+    for suffix, name in (("_feature_x_1a2b3c4", "shop_feature_x_1a2b3c4"), ("", "shop")):
+        done = bare.manage("shell", "-c", named, DATABASE_URL=UNREACHABLE, DATABASE_SUFFIX=suffix)
+        assert done.stdout.splitlines()[-1] == name
+
+
+@pytest.mark.parametrize("suffix", ["x", "_", "-x", "_a-b", "_a b", "_a\n", "_é"])
+def test_a_malformed_suffix_is_one_line_and_exit_code_2(bare: Project, suffix: str) -> None:
+    done = bare.manage("check", DATABASE_URL=UNREACHABLE, DATABASE_SUFFIX=suffix)
+    why = f"DATABASE_SUFFIX is {suffix!r}: it must begin with _ and hold nothing but letters, digits and _"
+    assert (done.returncode, done.stderr) == (2, f"settings: {why}\n")
+
+
 def test_the_models_and_the_migrations_agree(shop: Project) -> None:
     done = shop.manage("makemigrations", "--check", "--dry-run")
     assert done.returncode == 0, done.stdout

@@ -19,11 +19,15 @@ from tests.stage_copy.project import Project, project
 from tests.stage_copy.servers import BIN, PostgresServer, postgres_server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import subprocess
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 STAGE, OWNER, READER, TESTER = "staging", "stage_owner", "stage_reader", "tester"
 OWNER_PASSWORD, READER_PASSWORD, PASSWORD = "owner-secret", "read:er/s@cret#", "tester-secret"
+# In most tests each copy reads staging; the others have what the image has, a golden copy.
+COPY_ONLY = "from demo.settings import *\ndel STAGE_COPY['golden']\n"
+SHIPPED = {"DJANGO_SETTINGS_MODULE": "demo.settings"}
 COPY = ("copy_stage_db",)
 RESET = ("reset_db", "--noinput", "--close-sessions")
 
@@ -45,9 +49,11 @@ def demo(server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Pr
     home = tmp_path_factory.mktemp("image")
     copied = project(
         home / "app",
+        DJANGO_SETTINGS_MODULE="copy_only",
         STATIC_ROOT=str(home / "static"),
         STAGE_DATABASE_URL=server.url(READER, READER_PASSWORD, STAGE),
     )
+    (copied.home / "copy_only.py").write_text(COPY_ONLY)
     with server.connect(role=OWNER, password=OWNER_PASSWORD) as connection:
         connection.execute(f"CREATE DATABASE {STAGE}")
     owner_url = server.url(OWNER, OWNER_PASSWORD, STAGE)
@@ -223,6 +229,82 @@ def test_two_copies_at_once_wait_for_each_other(target: Target) -> None:
     outputs = [run.communicate(timeout=60)[0] for run in runs]
     assert [run.returncode for run in runs] == [0, 0], outputs
     assert target.beside() == []
+
+
+READ = "SELECT seq_tup_read::int FROM pg_stat_user_tables WHERE relname = 'shop_product'"
+READING = f"SELECT count(*)::int FROM pg_stat_activity WHERE usename = '{READER}'"
+WAITING = "SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+
+
+def start_for_branches(target: Target, suffixes: Iterable[str]) -> list[subprocess.Popen[str]]:
+    """A copy for each branch, all at once, in processes of their own."""
+    return [
+        target.demo.start(*COPY, "--json", DATABASE_URL=target.url, DATABASE_SUFFIX=suffix, **SHIPPED)
+        for suffix in suffixes
+    ]
+
+
+def receipts(runs: Iterable[subprocess.Popen[str]]) -> list[dict[str, Any]]:
+    outputs = [(run.communicate(timeout=120)[0], run.returncode) for run in runs]
+    assert {code for _, code in outputs} == {0}, outputs
+    return [
+        json.loads(next(line for line in output.splitlines() if line.startswith("{")))
+        for output, _ in outputs
+    ]
+
+
+def number(server: PostgresServer, database: str, query: str) -> int:
+    with server.connect(database) as connection:
+        row = connection.execute(query.encode()).fetchone()
+    assert row
+    return int(str(row[0]))
+
+
+def products_read(server: PostgresServer) -> int:
+    """How many rows of a table of staging's were read so far; a session counts when it ends."""
+    deadline = time.monotonic() + 60
+    while number(server, "postgres", READING):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return number(server, STAGE, READ)
+
+
+def test_five_branches_at_once_are_filled_from_one_golden_copy_and_staging_is_read_once(
+    target: Target, server: PostgresServer
+) -> None:
+    target.mark()
+    rounds = [[f"_b{one}_{letter}" for one in range(5)] for letter in "xy"]
+    before = products_read(server)
+    with server.connect(STAGE) as holding:  # one copies staging, and cannot yet: the others wait for it
+        holding.execute("BEGIN; LOCK TABLE shop_product")
+        runs = start_for_branches(target, rounds[0])
+        deadline = time.monotonic() + 60
+        while number(server, "postgres", WAITING) < 4:
+            assert time.monotonic() < deadline
+            assert {run.poll() for run in runs} == {None}
+            time.sleep(0.05)
+    first = receipts(runs)
+    assert products_read(server) - before == 500
+    assert [one["how"] for one in first] == ["cloned"] * 5
+    assert sorted(one["bytes"] > 0 for one in first) == [False] * 4 + [True]
+
+    second = receipts(start_for_branches(target, rounds[1]))
+    assert products_read(server) - before == 500
+    assert [(one["how"], one["bytes"]) for one in second] == [("cloned", 0)] * 5
+    assert {one["copied_at"] for one in (*first, *second)} == {first[0]["copied_at"]}
+
+    names = [target.name + suffix for suffix in (*rounds[0], *rounds[1])]
+    assert sorted(target.beside()) == sorted(names)
+    for name in names:
+        for query in ("SELECT count(*) FROM shop_product", "SELECT count(*) FROM shop_event"):
+            assert number(server, name, query) == number(server, STAGE, query) > 0
+    assert target.one("SELECT what FROM leftover") == "of the last branch"
+
+    assert json.loads(target.manage(*COPY, "--list-databases", "--json").stdout) == sorted(names)
+    dropped = target.manage(*COPY, *(word for name in names for word in ("--drop-database", name)))
+    assert dropped.returncode == 0, dropped.stderr
+    assert dropped.stderr.splitlines() == [f'copy_stage_db: dropped "{name}"' for name in sorted(names)]
+    assert target.is_untouched()
 
 
 def test_an_extension_that_only_a_superuser_may_create_stays_behind(target: Target) -> None:
@@ -496,8 +578,8 @@ def test_every_flag_has_help_that_tells_its_default() -> None:
     parser = Command().create_parser("manage.py", "copy_stage_db")
     helps = {action.dest: action.help or "" for action in parser._actions if action.dest not in django_s}
     assert sorted(helps) == [
-        *("allow_writable_source", "confirm", "fresh", "jobs", "json", "mark_disposable"),
-        *("plan", "require_mask", "unlogged", "verify"),
+        *("allow_writable_source", "confirm", "drop_database", "fresh", "jobs", "json", "list_databases"),
+        *("mark_disposable", "plan", "require_mask", "unlogged", "verify"),
     ]
     assert [dest for dest, text in helps.items() if "(default: " not in text] == []
     assert "Example: " in parser.description

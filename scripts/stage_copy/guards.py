@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING, LiteralString
 
 import psycopg
 
-from . import marks
+from . import marks, swap
 from .problems import Refused
 
 if TYPE_CHECKING:
     from .database import Connection
 
+SUFFIX = r"_[A-Za-z0-9_]+"  # what a branch's database is called beyond the shared one's name
 _SHOWN = 3  # examples in a message
 
 # Every role that the session could act as: itself and those it is a member of, whether it inherits their
@@ -70,7 +73,54 @@ def require_mark(target: Connection, name: str) -> None:
         )
 
 
-def require_ownership(target: Connection, name: str) -> None:
+def require_suffix(name: str, suffix: str) -> None:
+    """The settings append DATABASE_SUFFIX to the default database's name."""
+    if suffix and (not name.endswith(suffix) or name == suffix):
+        raise Refused(
+            f'the settings ignore DATABASE_SUFFIX, which is "{suffix}": the default database is "{name}", so '
+            'two branches would share one database: append it to DATABASES["default"]["NAME"]'
+        )
+
+
+def require_shared_mark(target: Connection, name: str, shared: str) -> None:
+    """The shared database was marked, so that a branch's beside it may be made and marked."""
+    if not marks.is_disposable(target, shared):
+        raise Refused(
+            f'database "{name}" is not made, since the shared one, "{shared}", carries no disposable mark: '
+            f'if everything in "{shared}" may go, run without DATABASE_SUFFIX: '
+            f"python manage.py copy_stage_db --mark-disposable {shared} --confirm {shared}"
+        )
+
+
+def require_branch_name(name: str, shared: str) -> None:
+    """A database to be dropped is called as a branch's beside `shared` is."""
+    if name == shared:
+        raise Refused(
+            f'nothing is dropped: "{name}" is the shared database itself: only branches\' are dropped'
+        )
+    if not re.fullmatch(re.escape(shared) + SUFFIX, name):
+        raise Refused(
+            f"nothing is dropped: {json.dumps(name)} is no name of a branch's database: those beside "
+            f'"{shared}" are called "{shared}_...", with letters, digits and _'
+        )
+
+
+def require_branch_mark(target: Connection, name: str, shared: str) -> None:
+    """A database to be dropped is marked as a branch's beside `shared`, if it is there at all."""
+    marked = marks.read(target)
+    if name in marked.disposable and marked.branches.get(name) != shared:
+        raise Refused(
+            f'nothing is dropped: "{name}" is disposable, but not marked as a branch\'s beside "{shared}": '
+            f"if it is one, mark it with DATABASE_SUFFIX={name.removeprefix(shared)} set"
+        )
+    if name not in marked.disposable and swap.exists(target, name):
+        raise Refused(
+            f'nothing is dropped: database "{name}" carries no disposable mark: if everything in it may go, '
+            "drop it by hand"
+        )
+
+
+def require_ownership(target: Connection, name: str, *, to: str = "replace") -> None:
     """The target belongs to its role: only then can it be replaced. `reset_db` merely logs that it cannot."""
     row = target.execute(
         "SELECT pg_get_userbyid(datdba), pg_has_role(datdba, 'USAGE'), current_user::text "
@@ -79,7 +129,7 @@ def require_ownership(target: Connection, name: str) -> None:
     ).fetchone()
     if row and not row[1]:
         raise Refused(
-            f'database "{name}" belongs to {row[0]}, and {row[2]} may not replace it: '
+            f'database "{name}" belongs to {row[0]}, and {row[2]} may not {to} it: '
             f"have an administrator run ALTER DATABASE ... OWNER TO {row[2]}"
         )
 

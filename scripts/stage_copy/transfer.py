@@ -60,17 +60,23 @@ class Copy:
     _began: float = field(default_factory=time.monotonic)
 
     def run(
-        self, guard: Callable[[], contextlib.AbstractContextManager[Connection]], *, fresh: bool
+        self,
+        claim: Callable[[], None],
+        guard: Callable[[], contextlib.AbstractContextManager[Connection]],
+        *,
+        fresh: bool,
     ) -> Receipt:
         """Give the target staging's data, unless it has them for this release already.
 
-        `guard` opens the connection to staging and refuses where it must; it is not called where the data
-        stay. Raises Refused or Failed; the target is then as it was.
+        `claim` refuses a target that is not to be replaced; it is called when no other copy has it. `guard`
+        opens the connection to staging and refuses where it must; it is not called where the data stay.
+        Raises Refused or Failed; the target is then as it was.
         """
         name = self.target.name
         try:
             swap.wait_without_end(self.server)
             with swap.locked(self.server, name, partial(self._say_waiting, name)):
+                claim()
                 incoming, replaced = beside(name)
                 swap.drop(self.server, incoming, replaced)
                 swap.open_again(self.server, name)

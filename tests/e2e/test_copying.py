@@ -64,7 +64,7 @@ def test_copy_db_brings_stagings_rows_back_while_the_service_goes_on(clone: Clon
     assert after["data_copied_at"].startswith(shown.removesuffix("Z"))
     assert json.loads(clone.invoke("status", "--json").out)[0]["data_copied_at"] == shown
     assert [process.pid for process in containers(clone)] == [process.pid for process in running]
-    assert "Copied " in ran.err
+    assert 'Cloned the golden copy of "stage" to "test"' in ran.err
     assert "No migrations to apply" not in ran.err  # the branch's own run on top of staging's
 
 

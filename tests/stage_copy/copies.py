@@ -110,7 +110,7 @@ class Attempt:
 
     def run(self, *, fresh: bool = False) -> Receipt:
         with self._copy() as copy:
-            return copy.run(self._guard, fresh=fresh)
+            return copy.run(lambda: None, self._guard, fresh=fresh)
 
     def would(self, *, fresh: bool = False) -> str:
         with self._copy() as copy:

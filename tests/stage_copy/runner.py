@@ -75,7 +75,7 @@ def run(job: dict[str, Any]) -> Receipt:
     options = Options.read(job["setting"], key="made-up")
     with closing(maintenance.connect()) as server:
         copy = Copy(source, target, maintenance, server, options, job["release"], Telling())
-        return copy.run(lambda: closing(source.connect()), fresh=job["fresh"])
+        return copy.run(lambda: None, lambda: closing(source.connect()), fresh=job["fresh"])
 
 
 def tell(*words: str) -> None:

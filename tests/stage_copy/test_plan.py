@@ -85,9 +85,10 @@ class Target:
     demo: Project
     name: str
 
-    def manage(self, setting: object, *words: str) -> subprocess.CompletedProcess[str]:
+    def manage(self, setting: object, *words: str, suffix: str = "") -> subprocess.CompletedProcess[str]:
         url = self.copies.target_server.url("tester", PASSWORD, self.name)
-        return self.demo.manage(*COPY, *words, DATABASE_URL=url, RULES=json.dumps(setting))
+        variables = {"DATABASE_URL": url, "DATABASE_SUFFIX": suffix, "RULES": json.dumps(setting)}
+        return self.demo.manage(*COPY, *words, **variables)
 
     def make(self) -> None:
         with self.copies.target_server.connect(role="tester", password=PASSWORD) as connection:
@@ -318,3 +319,20 @@ def test_a_setting_that_does_not_fit_staging_ends_the_plan_and_the_copy_with_one
         assert run_command(copies, SMALL, small, setting, *words) == Misconfigured.exit_code
         assert why in only_error(capsys)
     assert copies.rows(copies.target_server, "postgres", EVERY_DATABASE) == before
+
+
+def test_the_plan_of_a_branch_says_whether_a_copy_would_be_let_in_and_marks_nothing(
+    copies: Copies, target: Target
+) -> None:
+    refusal = f'"{target.name}_a" carries no disposable mark yet: refused (3).\n'
+    assert target.manage({}, "--plan", suffix="_a").stdout.endswith(refusal)
+    target.make()
+    before = target.servers()
+    done = target.manage({}, "--plan", suffix="_a")
+    assert done.stdout.startswith(f'"{STAGE}" would go to "{target.name}_a":\n')
+    assert done.stdout.endswith(f'Staging is copied into "{target.name}_a".\n')
+    assert json.loads(target.manage({}, "--plan", "--json", suffix="_a").stdout)["marked"] is True
+    assert target.servers() == before
+    copies.target_server.run(f"CREATE DATABASE {target.name}_a")
+    assert target.manage({}, "--plan", suffix="_a").stdout.endswith(refusal)
+    assert json.loads(target.manage({}, "--plan", "--json", suffix="_a").stdout)["marked"] is False

@@ -185,7 +185,8 @@ def test_a_programs_answer_is_one_document_and_all_else_is_on_stderr(
         assert said.out.count("\n") == 1
         assert receipts[-1]["how"] == how
         assert receipts[-1]["release"] == {"branch": "b", "commit": "c", "deploy": "7"}
-        assert said.err.splitlines()[-1] == f"copy_stage_db: data of {receipts[0]['copied_at']}"
+        last = f'copy_stage_db: data of {receipts[0]["copied_at"]} in "{target}"'
+        assert said.err.splitlines()[-1] == last
     assert receipts[0]["rows"] == receipts[1]["rows"] == 3000
 
 

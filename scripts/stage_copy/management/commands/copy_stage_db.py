@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,18 @@ import psycopg
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from scripts.stage_copy import catalogue, forecast, guards, marks, masking, plan, progress, schema
+from scripts.stage_copy import (
+    branches,
+    catalogue,
+    forecast,
+    guards,
+    marks,
+    masking,
+    plan,
+    progress,
+    schema,
+    swap,
+)
 from scripts.stage_copy.database import Connection, Database, reason
 from scripts.stage_copy.options import Options
 from scripts.stage_copy.problems import CopyError, Failed, Misconfigured, Refused
@@ -57,7 +70,8 @@ class Command(BaseCommand):
             help="copy even where the data were copied for this release already, and refresh the golden "
             "copy: what testers changed is lost (default: keep them)",
         )
-        parser.add_argument(
+        instead = parser.add_mutually_exclusive_group()
+        instead.add_argument(
             "--plan",
             action="store_true",
             help="print what would be copied, left behind and masked, and which migrations would run on top; "
@@ -86,7 +100,7 @@ class Command(BaseCommand):
             metavar="N",
             help="connections to each server that move rows and build indexes (default: 2)",
         )
-        parser.add_argument(
+        instead.add_argument(
             "--mark-disposable",
             metavar="NAME",
             help="say that everything in database NAME, the default one, may be thrown away; copies nothing. "
@@ -95,6 +109,25 @@ class Command(BaseCommand):
         )
         parser.add_argument(
             "--confirm", metavar="NAME", help="NAME once more, for --mark-disposable (default: none)"
+        )
+        instead.add_argument(
+            "--drop-database",
+            action="append",
+            metavar="NAME",
+            help="drop database NAME of a branch, which a copy with DATABASE_SUFFIX made; copies nothing. "
+            "May be given several times: none is dropped where one of them is no such database "
+            "(default: none). Example: copy_stage_db --drop-database test_feature_x_1a2b3c4",
+        )
+        instead.add_argument(
+            "--drop-own-database",
+            action="store_true",
+            help="drop the database of the branch that DATABASE_SUFFIX names; copies nothing (default: copy)",
+        )
+        instead.add_argument(
+            "--list-databases",
+            action="store_true",
+            help="list the databases of branches that stand beside the shared one; copies nothing "
+            "(default: copy)",
         )
         parser.add_argument(
             "--allow-writable-source",
@@ -107,12 +140,7 @@ class Command(BaseCommand):
 
     def handle(self, *_args: str, **flags: Any) -> None:
         try:
-            if flags["mark_disposable"] is not None or flags["confirm"] is not None:
-                self._mark(flags["mark_disposable"], flags["confirm"])
-            elif flags["plan"]:
-                self._plan(_options(flags), flags)
-            else:
-                self._copy(_options(flags), flags)
+            self._do(flags)
         except CopyError as error:
             raise CommandError(str(error), returncode=error.exit_code) from None
         except psycopg.Error as error:
@@ -120,26 +148,60 @@ class Command(BaseCommand):
         except OSError as error:
             raise CommandError(f"this machine failed: {error}", returncode=Failed.exit_code) from None
         except KeyboardInterrupt:
-            self._say("interrupted, the target is as it was: run it again")
+            if flags["drop_database"] or flags["drop_own_database"]:
+                self._say("interrupted: run it again for the rest")
+            else:
+                self._say("interrupted, the target is as it was: run it again")
             sys.exit(130)
 
+    def _do(self, flags: dict[str, Any]) -> None:
+        if flags["mark_disposable"] is not None or flags["confirm"] is not None:
+            self._mark(flags["mark_disposable"], flags["confirm"])
+        elif flags["drop_database"] is not None:
+            self._drop(flags["drop_database"], json_wanted=flags["json"])
+        elif flags["drop_own_database"]:
+            self._drop([_own()], json_wanted=flags["json"])
+        elif flags["list_databases"]:
+            self._list(json_wanted=flags["json"])
+        elif flags["plan"]:
+            self._plan(_options(flags), flags)
+        else:
+            self._copy(_options(flags), flags)
+
     def _mark(self, name: str | None, confirmed: str | None) -> None:
-        target = _database("default")
+        target, suffix = _target()
         if not name or name != target.name or name != confirmed:
             raise Refused(
                 f"nothing is marked: --mark-disposable {name or '(missing)'} and --confirm "
                 f'{confirmed or "(missing)"} must both name the default database, which is "{target.name}"'
             )
-        with closing(target.named(_MAINTENANCE).connect()) as server:
-            marks.mark(server, name)
+        with _server(target) as server:
+            marks.mark(server, name, suffix=suffix)
         self.stdout.write(f'Database "{name}" is marked as disposable: copy_stage_db may replace it.')
 
+    def _drop(self, names: list[str], *, json_wanted: bool) -> None:
+        target, suffix = _target()
+        with _server(target) as server:
+            dropped = branches.drop(server, target.name.removesuffix(suffix), names, self._say)
+        if json_wanted:
+            found = [{"database": name, "dropped": was_there} for name, was_there in dropped.items()]
+            self.stdout.write(json.dumps(found))
+
+    def _list(self, *, json_wanted: bool) -> None:
+        target, suffix = _target()
+        with _server(target) as server:
+            found = json.dumps(branches.existing(server, target.name.removesuffix(suffix)))
+        # One line, for whoever reads it from the container's log.
+        self._say(f"databases {found}")
+        if json_wanted:
+            self.stdout.write(found)
+
     def _plan(self, options: Options, flags: dict[str, Any]) -> None:
-        target, source = _database("default"), _database("stage").read_only()
-        with closing(target.named(_MAINTENANCE).connect()) as server, closing(source.connect()) as staging:
+        (target, suffix), source = _target(), _database("stage").read_only()
+        with _server(target) as server, closing(source.connect()) as staging:
             found = plan.make(staging, server, options)
             ahead = forecast.make("stage")
-            marked = marks.is_disposable(server, target.name)
+            marked = branches.admits(server, target, suffix)
             copy = self._prepared(target, source, server, options, progress.Lines(self._say))
             would = copy.would(fresh=flags["fresh"])
         if flags["json"]:
@@ -152,13 +214,8 @@ class Command(BaseCommand):
             self.stdout.write(line)
 
     def _copy(self, options: Options, flags: dict[str, Any]) -> None:
-        target, source = _database("default"), _database("stage").read_only()
-        with (
-            closing(target.named(_MAINTENANCE).connect()) as server,
-            progress.choose(sys.stderr, self._say) as told,
-        ):
-            guards.require_mark(server, target.name)
-            guards.require_ownership(server, target.name)
+        (target, suffix), source = _target(), _database("stage").read_only()
+        with _server(target) as server, progress.choose(sys.stderr, self._say) as told:
             copy = self._prepared(target, source, server, options, told)
 
             @contextlib.contextmanager
@@ -167,10 +224,11 @@ class Command(BaseCommand):
                     self._guard(source, staging, target, server, options, flags)
                     yield staging
 
-            receipt = copy.run(guarded, fresh=flags["fresh"])
+            claim = partial(branches.claim, server, target, suffix)
+            receipt = copy.run(claim, guarded, fresh=flags["fresh"])
         self.stdout.write(json.dumps(asdict(receipt)) if flags["json"] else _sentence(receipt))
         # `invoke status` reads this line from the container's log.
-        self._say(f"data of {receipt.copied_at}")
+        self._say(f'data of {receipt.copied_at} in "{receipt.target}"')
 
     def _prepared(
         self, target: Database, source: Database, server: Connection, options: Options, told: Progress
@@ -247,6 +305,32 @@ def _sentence(receipt: Receipt) -> str:
         f'{what} to "{receipt.target}": {receipt.tables} tables, {receipt.rows} rows'
         f"{f', {progress.size(receipt.bytes)}' if receipt.bytes else ''} in {receipt.seconds:.2f} s{rate}."
     )
+
+
+def _target() -> tuple[Database, str]:
+    """The default database, and what of its name is a branch's; raises Refused where that is left out."""
+    target, suffix = _database("default"), branches.suffix_in(os.environ)
+    guards.require_suffix(target.name, suffix)
+    return target, suffix
+
+
+def _own() -> str:
+    """The name of the branch's database; raises Refused where the shared one is meant."""
+    target, suffix = _target()
+    if not suffix:
+        raise Refused(
+            f"nothing is dropped: {branches.VARIABLE} is not set, so the default database is the shared one, "
+            f'"{target.name}", which is only ever copied afresh'
+        )
+    return target.name
+
+
+@contextlib.contextmanager
+def _server(target: Database) -> Iterator[Connection]:
+    """A session on the target's server that may wait for others, not connected to the target."""
+    with closing(target.named(_MAINTENANCE).connect()) as server:
+        swap.wait_without_end(server)
+        yield server
 
 
 def _database(alias: str) -> Database:
