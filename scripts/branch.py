@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import re
@@ -119,13 +120,16 @@ def worktree(shell: Shell, root: Path, branch: Branch, deploy: str = "") -> Iter
         folder = Path(tempfile.mkdtemp(prefix=f"{branch.slug}-", dir=parent))
     except OSError as error:
         raise Failed(f"No worktree can be made in {parent}: {error.strerror}.") from error
-    output_of(shell, git(root, "worktree", "prune"), "Tidying up worktrees")
     try:
-        output_of(
-            shell,
-            git(root, "worktree", "add", "--quiet", "--force", "--detach", str(folder), branch.commit),
-            f"Checking out {branch.name} at {branch.commit[:12]}",
-        )
+        with (parent / "lock").open("w") as lock:
+            # One at a time: Git prunes a worktree that another process is just about to make.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            output_of(shell, git(root, "worktree", "prune"), "Tidying up worktrees")
+            output_of(
+                shell,
+                git(root, "worktree", "add", "--quiet", "--force", "--detach", str(folder), branch.commit),
+                f"Checking out {branch.name} at {branch.commit[:12]}",
+            )
         _name(folder, branch, deploy)
         yield folder
     finally:

@@ -89,7 +89,8 @@ class Receipt:
 def would_go(each: Doomed, aws: Aws) -> Iterator[Thing]:
     """What a teardown of the slot deletes."""
     settings = each.settings
-    yield Thing("service", settings.service)
+    if each.stack or each.known:
+        yield Thing("service", settings.service)
     if each.stack:
         yield Thing("stack", each.stack.name)
         yield Thing("log group", f"/copilot/{settings.stack_name}")

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from scripts import branch, cost, environment, expiry, listing, orphans, pull_request, shelf
-from scripts.command import Stop, catching_signals
+from scripts.command import Stop, catching_signals, output_of
 from scripts.demolition import DEAD, REMAINS, Doomed, Receipt, Slot, Thing, would_go
 from scripts.errors import Failed, Held, Interrupted, UsageError, UserError
 from scripts.ledger import Sweep
@@ -81,6 +81,11 @@ class _Teardown:
             by = environment.who(self.bench)
             self._ledger().note_sweep(Sweep(environment.iso(datetime.now(UTC)), by))
         doomed = self._doomed()
+        with self._tidying():
+            return self._run(doomed)
+
+    def _run(self, doomed: list[Doomed]) -> tuple[list[Receipt], list[UserError]]:
+        asked = self.asked
         loose = (
             orphans.find(self.bench, self.place, self._slots(), doomed, look=not asked.plan)
             if asked.orphans
@@ -91,6 +96,18 @@ class _Teardown:
             return [], []
         environment.preflight(self.bench, self.place, builds=False)
         return (self._plan(doomed, loose), []) if asked.plan else self._agreed(doomed, loose)
+
+    @contextmanager
+    def _tidying(self) -> Iterator[None]:
+        """Leave no stack of a look at the databases where the slot that it is named after is gone."""
+        try:
+            yield
+        finally:
+            settings, aws = self.bench.settings, self.place.aws
+            group = environment.task_group(settings)
+            if self.asked.orphans and aws.stack(f"task-{group}") and not aws.stack(settings.stack_name):
+                command = self.place.copilot.task_delete(group)
+                output_of(self.bench.shell, command, f"Deleting task-{group}")
 
     def _plan(self, doomed: list[Doomed], loose: list[Loose]) -> list[Receipt]:
         say = self.bench.report.say
@@ -170,7 +187,9 @@ class _Teardown:
         known = self._ledger().read().deployments
         found = [self._look(slot, slot.service in known) for slot in slots]
         wanted = [each for each in found if each and self._wanted(each)]
-        return [each for each in wanted if not (asked.orphans and self._is_held(each.settings))]
+        wanted = [each for each in wanted if not (asked.orphans and self._is_held(each.settings))]
+        # What is left of others first: their databases are dropped by a container of one that still stands.
+        return sorted(wanted, key=lambda each: each.stack is not None and each.stack.live)
 
     def _slots(self) -> list[Settings]:
         """The shared slot, and every one that tags, the ledger or a one-off task's stack tell of."""

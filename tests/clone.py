@@ -14,6 +14,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).parent.parent
 IDENTITY = {
@@ -128,8 +129,11 @@ class Clone:
 
 def get(url: str) -> tuple[int, str]:
     """The status and the text at an address; 0 where nobody answers."""
+    parts = urlsplit(url)
+    here = parts._replace(netloc=f"127.0.0.1:{parts.port}").geturl()  # names below localhost may mean nothing
+    request = urllib.request.Request(here, headers={"Host": parts.netloc})  # noqa: S310 - on loopback
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - an address on loopback
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - on loopback
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -227,3 +228,14 @@ def test_gits_variables_do_not_lead_to_another_repository(
     found = branch.find(SHELL, clone, "main").commit
     monkeypatch.delenv("GIT_DIR")
     assert found == git(clone, "rev-parse", "main")
+
+
+def test_many_deploys_in_one_clone_at_once_each_get_a_worktree(clone: Path) -> None:
+    found = branch.find(SHELL, clone, "main")
+
+    def check_out(_: int) -> bool:
+        with branch.worktree(RealShell(), clone, found) as folder:
+            return (folder / "file").read_text() == "one"
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(check_out, range(40)))

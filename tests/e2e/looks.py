@@ -54,12 +54,12 @@ def deployed(ran: Ran) -> str:
     """The URL that a good deploy printed, and nothing else on standard output."""
     assert ran.code == 0, ran.err
     assert "Traceback" not in ran.err
-    assert re.fullmatch(r"http://localhost:\d+/?\n", ran.out)
+    assert re.fullmatch(r"http://([a-z0-9-]+\.)?localhost:\d+/?\n", ran.out)
     return ran.out.strip().rstrip("/")
 
 
-def query(clone: Clone, sql: str, *values: str) -> list[list[Any]]:
-    """What a query of the slot's database gives, by the tasks' own role."""
+def query(clone: Clone, sql: str, *values: str, database: str = "test") -> list[list[Any]]:
+    """What a query of a database gives, the shared slot's unless said, by the tasks' own role."""
     code = (
         "import json, sys; from pathlib import Path; import psycopg\n"
         "from scripts.sandbox.databases import Databases\n"
@@ -67,12 +67,12 @@ def query(clone: Clone, sql: str, *values: str) -> list[list[Any]]:
         "from scripts.sandbox.state import State\n"
         "folder = State(Path.cwd()).folder\n"
         "url = Databases(PostgresServer(folder)).secrets()['test']['DATABASE_URL']\n"
-        "with psycopg.connect(url) as connection:\n"
-        "    cursor = connection.execute(sys.argv[1], sys.argv[2:])\n"
+        "with psycopg.connect(url, dbname=sys.argv[1], autocommit=True) as connection:\n"
+        "    cursor = connection.execute(sys.argv[2], sys.argv[3:])\n"
         "    print(json.dumps(cursor.fetchall() if cursor.description else []))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, sql, *values],
+        [sys.executable, "-c", code, database, sql, *values],
         cwd=clone.folder, env=clone.environ(), check=True, capture_output=True, text=True,
     )  # fmt: skip
     found: list[list[Any]] = json.loads(done.stdout)

@@ -275,7 +275,8 @@ def test_teardown_removes_the_slot_and_leaves_stage_and_production_alone(clone: 
     ran = clone.invoke("teardown", "--yes", "--json")
     assert ran.code == 0, ran.err
     (receipt,) = json.loads(ran.out)
-    assert receipt["gone"] == ["web", "demo-test-web"]
+    gone = [(thing["kind"], thing["name"]) for thing in receipt["gone"]]
+    assert gone[:2] == [("service", "web"), ("stack", "demo-test-web")]
     assert receipt["remains"]
     left = stacks(clone)
     assert "demo-test-web" not in left

@@ -79,7 +79,7 @@ def test_a_teardown_of_what_has_expired_leaves_what_has_not(clone: Clone) -> Non
     assert "it stays" in ran.err
     ran = clone.invoke("teardown", "--branch", "main", "--yes", "--json")
     assert (ran.code, json.loads(ran.out)) == (0, [])
-    assert "main is not deployed (feature/rename is)" in ran.err
+    assert "The shared slot carries feature/rename, not main: it stays." in ran.err
     code = (
         "import os; from scripts.stack import Aws\n"
         "Aws(os.environ).change_tags('demo-test-web', {'expires_at': '2026-01-01T00:00:00Z'})"
@@ -90,7 +90,7 @@ def test_a_teardown_of_what_has_expired_leaves_what_has_not(clone: Clone) -> Non
         time.sleep(0.2)
     ran = clone.invoke("teardown", "--expired", "--yes", "--json")
     assert ran.code == 0, ran.err
-    assert "demo-test-web" in json.loads(ran.out)[0]["gone"]
+    assert {"kind": "stack", "name": "demo-test-web"} in json.loads(ran.out)[0]["gone"]
     assert "demo-test-web" not in stacks(clone)
 
 
