@@ -23,6 +23,7 @@ from .container_service import (
     TaskDefinitionHandler,
 )
 from .custom_resources import CustomResources
+from .faults import Faults
 from .functions import FunctionHandler
 from .load_balancing import (
     ListenerHandler,
@@ -63,7 +64,8 @@ class ControlPlaneServer:
         self._thread: threading.Thread | None = None
         self._ecs = ContainerService()
         self._balancing = LoadBalancing()
-        self._engine = Engine(self._lock, self._wake)
+        self._faults = Faults(state_dir)
+        self._engine = Engine(self._lock, self._wake, self._faults)
         self._authority: CertificateAuthority | None = None
 
     @property
@@ -109,7 +111,9 @@ class ControlPlaneServer:
                 "resourcegroupstaggingapi": tagging.Responses.bound_to(self._tagged).dispatch,
             }
         )
-        self._server = ProxyServer(self._port, router, self._authority, self._lock, self._wake_if_changed)
+        self._server = ProxyServer(
+            self._port, router, self._authority, self._lock, self._faults, self._wake_if_changed
+        )
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.05,), name="control plane", daemon=True
         )

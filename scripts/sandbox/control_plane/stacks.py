@@ -31,6 +31,7 @@ from .errors import (
     TemplateError,
     handler_failed,
 )
+from .faults import Faults, Verb
 from .resources import ACCOUNT, REGION, Catalogue, Handler, Made, Settling, Wanted
 from .templates import (
     ABSENT,
@@ -57,6 +58,7 @@ NO_CHANGES = (
 # What the driver tells an operation that waited: it has settled, it has failed, the user cancelled.
 Outcome = tuple[Literal["COMPLETED", "FAILED", "CANCELLED"], str]
 Operation = Generator[Settling, Outcome, None]
+_T = TypeVar("_T")
 
 
 def _now() -> dt.datetime:
@@ -197,9 +199,10 @@ class StackSet:
 class Engine:
     """All stacks of the account. Whoever calls a method holds `lock`."""
 
-    def __init__(self, lock: threading.RLock, wake: Callable[[], None]) -> None:
+    def __init__(self, lock: threading.RLock, wake: Callable[[], None], faults: Faults) -> None:
         self._lock = lock
         self._wake = wake
+        self._faults = faults
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self.stacks: dict[str, Stack] = {}  # by id, deleted ones included
@@ -647,6 +650,22 @@ class Engine:
         stack.imported = set(scope.imported)
         return names
 
+    def _attempt(self, verb: Verb, wanted: Wanted, function: Callable[[], _T]) -> _T:
+        """Call a handler and turn whatever goes wrong into the resource's failure."""
+        if reason := self._faults.of_resource(wanted.stack_name, wanted.logical_id, verb):
+            raise ResourceFailed(reason)
+        try:
+            return function()
+        except (ResourceFailed, TemplateError):
+            raise
+        except ServiceException as error:
+            raise handler_failed(f"{error.message} (Status Code: 400)") from error
+        except HTTPException as error:
+            raise handler_failed(f"{getattr(error, 'message', error)} (Status Code: {error.code})") from error
+        except Exception as error:
+            log.exception("a resource handler broke")
+            raise ResourceFailed(f"The sandbox's CloudFormation broke: {error!r}; see its log") from error
+
     def _tell_failure(
         self, stack: Stack, target: Target, name: str, verb: Literal["create", "update"], reason: str
     ) -> None:
@@ -664,7 +683,7 @@ class Engine:
     ) -> Operation:
         handler = self.catalogue[wanted.type]
         stack.add_event(wanted, "", "CREATE_IN_PROGRESS")
-        made = _attempt(lambda: handler.create(wanted))
+        made = self._attempt("create", wanted, lambda: handler.create(wanted))
         journal.setdefault(wanted.logical_id, None)
         stack.resources[wanted.logical_id] = Resource(wanted, made, _retained(target, wanted.logical_id))
         stack.add_event(wanted, made.physical_id, "CREATE_IN_PROGRESS", "Resource creation Initiated")
@@ -686,7 +705,7 @@ class Engine:
         stack.add_event(wanted, have.made.physical_id, "UPDATE_IN_PROGRESS")
         journal[name] = before
         made = (
-            _attempt(lambda: handler.update(have.made, have.wanted.properties, wanted))
+            self._attempt("update", wanted, lambda: handler.update(have.made, have.wanted.properties, wanted))
             if same_type and not handler.always_replaced
             else None
         )
@@ -697,7 +716,7 @@ class Engine:
                 "UPDATE_IN_PROGRESS",
                 "Requested update requires the creation of a new physical resource; hence creating one.",
             )
-            made = _attempt(lambda: handler.create(wanted))
+            made = self._attempt("create", wanted, lambda: handler.create(wanted))
             stack.resources[name] = Resource(wanted, made, _retained(target, name))
             stack.add_event(wanted, made.physical_id, "UPDATE_IN_PROGRESS", "Resource creation Initiated")
         else:
@@ -721,7 +740,11 @@ class Engine:
             handler = self.catalogue[before.wanted.type]
             stack.add_event(before.wanted, now.made.physical_id, "UPDATE_IN_PROGRESS")
             try:
-                made = _attempt(lambda: handler.update(now.made, now.wanted.properties, before.wanted))  # noqa: B023  # called at once
+                made = self._attempt(
+                    "update",
+                    before.wanted,
+                    lambda: handler.update(now.made, now.wanted.properties, before.wanted),  # noqa: B023  # called at once
+                )
                 now.wanted, now.made = before.wanted, made or now.made
                 yield from self._settle(handler.settling(now.made))
             except ResourceFailed as error:
@@ -771,7 +794,11 @@ class Engine:
                 handler = self.catalogue[wanted.type]
                 stack.add_event(wanted, physical, "DELETE_IN_PROGRESS")
                 try:
-                    _attempt(lambda: handler.delete(resource.made, wanted))  # noqa: B023  # called at once
+                    self._attempt(
+                        "delete",
+                        wanted,
+                        lambda: handler.delete(resource.made, wanted),  # noqa: B023  # called at once
+                    )
                     yield from self._settle(handler.draining(resource.made))
                 except ResourceFailed as error:
                     left.append(wanted.logical_id)
@@ -892,23 +919,7 @@ class _StackSetMissing(Refusal):
     code = "StackSetNotFoundException"
 
 
-_T = TypeVar("_T")
 _NOUNS = {"create": "creation", "update": "update"}
-
-
-def _attempt(function: Callable[[], _T]) -> _T:
-    """Call a handler and turn whatever goes wrong into the resource's failure."""
-    try:
-        return function()
-    except (ResourceFailed, TemplateError):
-        raise
-    except ServiceException as error:
-        raise handler_failed(f"{error.message} (Status Code: 400)") from error
-    except HTTPException as error:
-        raise handler_failed(f"{getattr(error, 'message', error)} (Status Code: {error.code})") from error
-    except Exception as error:
-        log.exception("a resource handler broke")
-        raise ResourceFailed(f"The sandbox's CloudFormation broke: {error!r}; see its log") from error
 
 
 def _words(error: BaseException) -> str:
