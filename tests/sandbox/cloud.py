@@ -153,3 +153,33 @@ def service(image: str, desired: Any = 1, **more: Any) -> dict[str, Any]:
             },
         },
     }
+
+
+def report(task: str, service: model.Service, **more: Any) -> model.TaskReport:
+    return model.TaskReport(
+        **{
+            "id": task,
+            "service_arn": service.arn,
+            "cluster_arn": service.cluster_arn,
+            "task_definition_arn": service.task_definition.arn,
+            "status": "RUNNING",
+            "desired_status": "RUNNING",
+            "health": "HEALTHY",
+            "address": "10.0.0.9",
+            "created_at": time.time(),
+            **more,
+        }
+    )
+
+
+def manifest(number: int) -> str:
+    """The manifest of an image, another for each number."""
+    blob = {"mediaType": "application/vnd.docker.container.image.v1+json", "size": 2}
+    return json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+            "config": {**blob, "digest": f"sha256:{number:064x}"},
+            "layers": [],
+        }
+    )

@@ -363,6 +363,32 @@ def test_copilot_tries_again_what_was_throttled_broken_or_dropped(
         assert tried.count(call) == calls.count(call) + len(kinds), call
 
 
+def test_copilot_reads_every_page(sandbox: Sandbox) -> None:
+    """Stacks found by their tags, a hundred to a page, and parameters, ten to a page."""
+    cloudformation, ssm = sandbox.client("cloudformation"), sandbox.client("ssm")
+    stacks = [f"aaa-{number}" for number in range(105)]  # the service's own stack sorts after them
+    services = [f"other-{number}" for number in range(12)]
+    tags = {"copilot-application": "demo", "copilot-environment": "test"}
+    body = json.dumps({"Resources": {"Nothing": {"Type": "AWS::Unheard::Of"}}})
+    for name in stacks:
+        tagged = [{"Key": key, "Value": value} for key, value in tags.items()]
+        cloudformation.create_stack(StackName=name, TemplateBody=body, Tags=tagged)
+    for name in services:
+        described = {"app": "demo", "name": name, "type": "Load Balanced Web Service"}
+        path = f"/copilot/applications/demo/components/{name}"
+        ssm.put_parameter(Name=path, Value=json.dumps(described), Type="String")
+    try:
+        shown = json.loads(sandbox.copilot("env", "show", "-n", "test", "--json").stdout)
+        listed = json.loads(sandbox.copilot("svc", "ls", "--app", "demo", "--json").stdout)
+    finally:
+        for name in stacks:
+            cloudformation.delete_stack(StackName=name)
+        for name in services:
+            ssm.delete_parameter(Name=f"/copilot/applications/demo/components/{name}")
+    assert [service["name"] for service in shown["services"]] == ["web"]
+    assert {service["name"] for service in listed["services"]} == {"web", *services}
+
+
 def test_logs_of_a_container_are_read_by_copilot(sandbox: Sandbox) -> None:
     web = next(c for c in sandbox.service("test").task_definition.containers if c.name == "web")
     assert web.log_group is not None

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from scripts.sandbox import model
 from scripts.sandbox.control_plane.functions import refusal
-from tests.sandbox.cloud import Cloud, function, group, service, template
+from tests.sandbox.cloud import Cloud, function, group, report, service, template
 
 
 def test_a_stack_is_made_in_order_and_its_outputs_are_exported(cloud: Cloud) -> None:
@@ -251,23 +251,6 @@ def test_the_count_and_a_new_deployment_can_be_asked_of_ecs(cloud: Cloud) -> Non
     cloud.ecs.update_service(**ids, forceNewDeployment=True)
     (forced,) = cloud.plane.services()
     assert forced.deployment_id != before.deployment_id
-
-
-def report(task: str, service: model.Service, **more: Any) -> model.TaskReport:
-    return model.TaskReport(
-        **{
-            "id": task,
-            "service_arn": service.arn,
-            "cluster_arn": service.cluster_arn,
-            "task_definition_arn": service.task_definition.arn,
-            "status": "RUNNING",
-            "desired_status": "RUNNING",
-            "health": "HEALTHY",
-            "address": "10.0.0.9",
-            "created_at": time.time(),
-            **more,
-        }
-    )
 
 
 def test_reported_tasks_are_listed_running_and_stopped(cloud: Cloud) -> None:

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import json
 import uuid
-from typing import Any, Literal
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, TypeVar
 
 from moto.core.responses import ActionResult, BaseResponse, EmptyResult
 
 from .errors import Refusal
+from .paging import TokenWrong, page
 from .resources import ACCOUNT, REGION
 from .stacks import ChangeSet, Engine, Resource, Stack, StackSet, Target, fetch_template
 from .templates import read_template
+
+_T = TypeVar("_T")
+
+_PAGE = 100
+"""Items on a page. AWS says so of exports, stack sets and their instances; of the others it says that a page
+holds 1 MB, and 100 are seen: https://github.com/rebuy-de/aws-nuke/issues/240 (stacks),
+https://github.com/ansible/ansible/pull/41840 (events).
+"""
 
 
 class _StackSetExists(Refusal):
@@ -78,6 +88,20 @@ class Responses(BaseResponse):
                 parameters[key] = str(item.get("ParameterValue", ""))
         return Target.read(text, parameters, self._tags(dict(before.tags) if before else {}))
 
+    def _page(
+        self,
+        items: Iterable[_T],
+        key: Callable[[_T], str],
+        *,
+        limit: int = _PAGE,
+        backwards: bool = False,
+    ) -> tuple[list[_T], str | None]:
+        token = self._get_param("NextToken")
+        try:
+            return page(items, key, limit=limit, token=token, backwards=backwards)
+        except TokenWrong as error:
+            raise Refusal(f"The NextToken {error} is not valid.") from error
+
     # Stacks
 
     def create_stack(self) -> ActionResult:
@@ -109,7 +133,8 @@ class Responses(BaseResponse):
     def describe_stacks(self) -> ActionResult:
         name = self._get_param("StackName")
         stacks = [self.engine.find(name)] if name else self.engine.live()
-        return ActionResult({"Stacks": [self._describe(stack) for stack in stacks]})
+        shown, token = self._page(stacks, _by_age)
+        return ActionResult({"Stacks": [self._describe(stack) for stack in shown], "NextToken": token})
 
     def _describe(self, stack: Stack) -> dict[str, Any]:
         return {
@@ -155,6 +180,8 @@ class Responses(BaseResponse):
 
     def list_stacks(self) -> ActionResult:
         wanted = self._get_param("StackStatusFilter") or []
+        stacks = [s for s in self.engine.stacks.values() if not wanted or s.status in wanted]
+        shown, token = self._page(stacks, _by_age)
         return ActionResult(
             {
                 "StackSummaries": [
@@ -166,14 +193,16 @@ class Responses(BaseResponse):
                         "StackStatus": stack.status,
                         "StackStatusReason": stack.reason,
                     }
-                    for stack in self.engine.stacks.values()
-                    if not wanted or stack.status in wanted
-                ]
+                    for stack in shown
+                ],
+                "NextToken": token,
             }
         )
 
     def describe_stack_events(self) -> ActionResult:
-        return ActionResult({"StackEvents": self._stack().events[::-1]})
+        events = enumerate(self._stack().events)
+        shown, token = self._page(events, lambda event: f"{event[0]:09}", backwards=True)
+        return ActionResult({"StackEvents": [event for _, event in shown], "NextToken": token})
 
     def describe_stack_resources(self) -> ActionResult:
         stack, only = self._stack(), self._get_param("LogicalResourceId")
@@ -182,7 +211,8 @@ class Responses(BaseResponse):
             for name, resource in stack.resources.items()
             if not only or only == name
         ]
-        return ActionResult({"StackResources": resources})
+        # Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DescribeStackResources.html
+        return ActionResult({"StackResources": resources[:_PAGE]})
 
     def describe_stack_resource(self) -> ActionResult:
         stack, name = self._stack(), str(self._get_param("LogicalResourceId"))
@@ -192,8 +222,9 @@ class Responses(BaseResponse):
 
     def list_stack_resources(self) -> ActionResult:
         stack = self._stack()
-        resources = [self._resource(stack, name, r) for name, r in stack.resources.items()]
-        return ActionResult({"StackResourceSummaries": resources})
+        names, token = self._page(stack.resources, str)
+        resources = [self._resource(stack, name, stack.resources[name]) for name in names]
+        return ActionResult({"StackResourceSummaries": resources, "NextToken": token})
 
     def _resource(self, stack: Stack, name: str, resource: Resource) -> dict[str, Any]:
         return {
@@ -209,12 +240,15 @@ class Responses(BaseResponse):
         }
 
     def list_exports(self) -> ActionResult:
+        exports = self.engine.exports()
+        names, token = self._page(exports, str)
         return ActionResult(
             {
                 "Exports": [
-                    {"ExportingStackId": stack.id, "Name": name, "Value": value}
-                    for name, (stack, value) in self.engine.exports().items()
-                ]
+                    {"ExportingStackId": exports[name][0].id, "Name": name, "Value": exports[name][1]}
+                    for name in names
+                ],
+                "NextToken": token,
             }
         )
 
@@ -413,19 +447,35 @@ class Responses(BaseResponse):
         )
 
     def list_stack_sets(self) -> ActionResult:
+        shown, token = self._page_of_sets(self.engine.stack_sets.values(), lambda stack_set: stack_set.name)
         return ActionResult(
             {
                 "Summaries": [
                     {"StackSetName": stack_set.name, "StackSetId": stack_set.id, "Status": "ACTIVE"}
-                    for stack_set in self.engine.stack_sets.values()
-                ]
+                    for stack_set in shown
+                ],
+                "NextToken": token,
             }
         )
+
+    def _page_of_sets(
+        self, items: Iterable[_T], key: Callable[[_T], str], *, backwards: bool = False
+    ) -> tuple[list[_T], str | None]:
+        limit = int(self._get_param("MaxResults") or _PAGE)
+        if not 1 <= limit <= _PAGE:
+            raise Refusal(f"MaxResults must be between 1 and {_PAGE}.")
+        return self._page(items, key, limit=limit, backwards=backwards)
 
     def list_stack_instances(self) -> ActionResult:
         stack_set = self._stack_set()
         only_account = self._get_param("StackInstanceAccount")
         only_region = self._get_param("StackInstanceRegion")
+        instances = [
+            (account, region, stack)
+            for (account, region), stack in stack_set.instances.items()
+            if only_account in (None, account) and only_region in (None, region)
+        ]
+        shown, token = self._page_of_sets(instances, lambda instance: f"{instance[0]}/{instance[1]}")
         return ActionResult(
             {
                 "Summaries": [
@@ -437,14 +487,16 @@ class Responses(BaseResponse):
                         "Status": "CURRENT",
                         "StackInstanceStatus": {"DetailedStatus": "SUCCEEDED"},
                     }
-                    for (account, region), stack in stack_set.instances.items()
-                    if only_account in (None, account) and only_region in (None, region)
-                ]
+                    for account, region, stack in shown
+                ],
+                "NextToken": token,
             }
         )
 
     def list_stack_set_operations(self) -> ActionResult:
-        return ActionResult({"Summaries": self._stack_set().operations})
+        oldest_first = enumerate(reversed(self._stack_set().operations))
+        shown, token = self._page_of_sets(oldest_first, lambda entry: f"{entry[0]:09}", backwards=True)
+        return ActionResult({"Summaries": [operation for _, operation in shown], "NextToken": token})
 
     def describe_stack_set_operation(self) -> ActionResult:
         identity = self._get_param("OperationId")
@@ -452,3 +504,7 @@ class Responses(BaseResponse):
             if operation["OperationId"] == identity:
                 return ActionResult({"StackSetOperation": operation})
         raise _OperationMissing(f"Operation {identity} not found")
+
+
+def _by_age(stack: Stack) -> str:
+    return f"{stack.created_at.isoformat(timespec='microseconds')} {stack.id}"
