@@ -147,7 +147,12 @@ def test_what_moto_answers_is_read_to_the_end(cloud: Cloud) -> None:
     assert lengths(groups, lambda found: str(found["logGroupName"])) == [50, 10]
     ecr.create_repository(repositoryName="demo")
     for number in range(105):
-        ecr.put_image(repositoryName="demo", imageManifest=manifest(number), imageTag=f"t{number}")
+        ecr.put_image(
+            repositoryName="demo",
+            imageManifest=manifest(number),
+            imageTag=f"t{number}",
+            imageDigest=f"sha256:{number:064x}",
+        )
     for operation, key in (("list_images", "imageIds"), ("describe_images", "imageDetails")):
         images = pages(ecr, operation, key, repositoryName="demo")
         assert sum(lengths(images, lambda image: str(image["imageDigest"]))) == 105

@@ -14,7 +14,7 @@ from moto.ssm.models import ssm_backends
 
 from scripts.sandbox import model
 
-from . import cloudformation, container_service, functions, load_balancing, tagging
+from . import cloudformation, container_service, functions, load_balancing, repositories, tagging
 from .certificates import CertificateAuthority
 from .container_service import (
     ClusterHandler,
@@ -108,6 +108,7 @@ class ControlPlaneServer:
                 # moto looks both generations of the service up under the older name.
                 "elb": load_balancing.Responses.bound_to(self._balancing).dispatch,
                 "awslambda": functions.Responses.dispatch,
+                "ecr": repositories.Responses.dispatch,
                 "resourcegroupstaggingapi": tagging.Responses.bound_to(self._tagged).dispatch,
             }
         )
@@ -165,6 +166,11 @@ class ControlPlaneServer:
         if self._changed.is_set():
             self._changed.clear()
             self._wake()
+
+    def has_image(self, reference: str) -> bool:
+        """Say whether ECR has the image that a task definition names."""
+        with self._lock:
+            return repositories.has_image(reference)
 
     # model.ControlPlane
 

@@ -51,6 +51,15 @@ _PATIENCE = 3 * 3600.0
 Source: https://repost.aws/knowledge-center/cloudformation-ecs-service-stabilize
 """
 
+_CLEAN_UP_TRIES = 3
+"""After a change, what cannot be deleted in so many tries stays, and is no longer in the stack.
+
+Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/troubleshooting.html, "Resource removed
+from stack but not deleted".
+"""
+# Source of the words: https://github.com/aws-cloudformation/cloudformation-coverage-roadmap/issues/744
+_LEFT_BEHIND = "Update successful. One or more resources could not be deleted."
+
 NO_CHANGES = (
     "The submitted information didn't contain changes. Submit different information to create a change set."
 )
@@ -608,8 +617,8 @@ class Engine:
             if old is not None and old.made.physical_id != stack.resources[name].made.physical_id
         ]
         gone = [resource for resource in _newest_first(stack) if resource.wanted.logical_id not in names]
-        yield from self._remove(stack, [*gone, *reversed(replaced)])
-        stack.set_status("UPDATE_COMPLETE")
+        left = yield from self._remove(stack, [*gone, *reversed(replaced)], tries=_CLEAN_UP_TRIES)
+        stack.set_status("UPDATE_COMPLETE", _LEFT_BEHIND if left else None)
 
     def _bring(
         self,
@@ -761,7 +770,7 @@ class Engine:
             for name, before in reversed(list(journal.items()))
             if before is None and name in stack.resources
         ]
-        yield from self._remove(stack, [*created, *replacements])
+        yield from self._remove(stack, [*created, *replacements], tries=_CLEAN_UP_TRIES)
         stack.set_status("UPDATE_ROLLBACK_COMPLETE")
 
     def _delete(self, stack: Stack) -> Operation:
@@ -781,8 +790,13 @@ class Engine:
         stack.outputs, stack.imported = {}, set()
         stack.set_status("DELETE_COMPLETE")
 
-    def _remove(self, stack: Stack, resources: list[Resource]) -> Generator[Settling, Outcome, list[str]]:
-        """Delete resources in the order given and return the names of those that could not be."""
+    def _remove(
+        self, stack: Stack, resources: list[Resource], tries: int = 1
+    ) -> Generator[Settling, Outcome, list[str]]:
+        """Delete resources in the order given and return the names of those that could not be.
+
+        With several tries it is a clean-up: what is left after the last is no longer the stack's.
+        """
         left: list[str] = []
         for resource in resources:
             wanted, physical = resource.wanted, resource.made.physical_id
@@ -790,26 +804,30 @@ class Engine:
             mine = current is not None and current.made.physical_id == physical
             if resource.retained:
                 stack.add_event(wanted, physical, "DELETE_SKIPPED")
-            else:
-                handler = self.catalogue[wanted.type]
-                stack.add_event(wanted, physical, "DELETE_IN_PROGRESS")
-                try:
-                    self._attempt(
-                        "delete",
-                        wanted,
-                        lambda: handler.delete(resource.made, wanted),  # noqa: B023  # called at once
-                    )
-                    yield from self._settle(handler.draining(resource.made))
-                except ResourceFailed as error:
-                    left.append(wanted.logical_id)
-                    stack.add_event(wanted, physical, "DELETE_FAILED", _words(error))
+            elif not (yield from self._take_away(stack, resource, tries)):
+                left.append(wanted.logical_id)
+                if tries == 1:
                     continue
-                stack.add_event(wanted, physical, "DELETE_COMPLETE")
             if mine:
                 del stack.resources[wanted.logical_id]
             elif current is not None:
                 current.status, current.reason = "UPDATE_COMPLETE", None
         return left
+
+    def _take_away(self, stack: Stack, resource: Resource, tries: int) -> Generator[Settling, Outcome, bool]:
+        wanted, physical = resource.wanted, resource.made.physical_id
+        handler = self.catalogue[wanted.type]
+        for _ in range(tries):
+            stack.add_event(wanted, physical, "DELETE_IN_PROGRESS")
+            try:
+                self._attempt("delete", wanted, lambda: handler.delete(resource.made, wanted))
+                yield from self._settle(handler.draining(resource.made))
+            except ResourceFailed as error:
+                stack.add_event(wanted, physical, "DELETE_FAILED", _words(error))
+            else:
+                stack.add_event(wanted, physical, "DELETE_COMPLETE")
+                return True
+        return False
 
     def _outputs(self, stack: Stack, target: Target, scope: Scope) -> dict[str, Output]:
         outputs: dict[str, Output] = {}
