@@ -3,104 +3,20 @@
 from __future__ import annotations
 
 import json
-import uuid
-from collections.abc import Callable, Iterable
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from moto.core.responses import ActionResult, BaseResponse, EmptyResult
+from moto.core.responses import ActionResult, EmptyResult
 
+from .actions import PAGE
+from .engine import ChangeSet
 from .errors import Refusal
-from .paging import TokenWrong, page
-from .resources import ACCOUNT, REGION
-from .stacks import ChangeSet, Engine, Resource, Stack, StackSet, Target, fetch_template
+from .stack_set_actions import StackSetActions
+from .stacks import Resource, Stack, Target
 from .templates import read_template
 
-_T = TypeVar("_T")
 
-_PAGE = 100
-"""Items on a page. AWS says so of exports, stack sets and their instances; of the others it says that a page
-holds 1 MB, and 100 are seen: https://github.com/rebuy-de/aws-nuke/issues/240 (stacks),
-https://github.com/ansible/ansible/pull/41840 (events).
-"""
-
-
-class _StackSetExists(Refusal):
-    code = "NameAlreadyExistsException"
-
-
-class _OperationExists(Refusal):
-    code = "OperationIdAlreadyExistsException"
-
-
-class _StackSetNotEmpty(Refusal):
-    code = "StackSetNotEmptyException"
-
-
-class _OperationMissing(Refusal):
-    code = "OperationNotFoundException"
-
-
-class Responses(BaseResponse):
-    """One method for each action, as moto's dispatcher wants them."""
-
-    engine: Engine  # set by bound_to
-
-    def __init__(self) -> None:
-        super().__init__(service_name="cloudformation")
-        self.automated_parameter_parsing = True
-
-    @classmethod
-    def bound_to(cls, engine: Engine) -> type[Responses]:
-        """Make a class of it that serves `engine`: moto makes an object of its own for each request."""
-        return type("BoundResponses", (cls,), {"engine": engine})
-
-    # Reading what was sent
-
-    def _name(self) -> str:
-        return str(self._get_param("StackName"))
-
-    def _stack(self) -> Stack:
-        return self.engine.find(self._name())
-
-    def _tags(self, before: dict[str, str]) -> dict[str, str]:
-        sent = self._get_param("Tags")
-        return before if sent is None else {str(tag["Key"]): str(tag["Value"]) for tag in sent}
-
-    def _text(self, before: Target | None) -> str:
-        if url := self._get_param("TemplateURL"):
-            return fetch_template(str(url))
-        if body := self._get_param("TemplateBody"):
-            return str(body)
-        if before is not None:
-            return before.text
-        raise Refusal("Either Template URL or Template Body must be specified.")
-
-    def _target(self, before: Target | None) -> Target:
-        text = self._text(before)
-        old = before.parameters if before else {}
-        parameters = {}
-        for item in self._get_param("Parameters") or []:
-            key = str(item["ParameterKey"])
-            if item.get("UsePreviousValue"):
-                if key in old:
-                    parameters[key] = old[key]
-            else:
-                parameters[key] = str(item.get("ParameterValue", ""))
-        return Target.read(text, parameters, self._tags(dict(before.tags) if before else {}))
-
-    def _page(
-        self,
-        items: Iterable[_T],
-        key: Callable[[_T], str],
-        *,
-        limit: int = _PAGE,
-        backwards: bool = False,
-    ) -> tuple[list[_T], str | None]:
-        token = self._get_param("NextToken")
-        try:
-            return page(items, key, limit=limit, token=token, backwards=backwards)
-        except TokenWrong as error:
-            raise Refusal(f"The NextToken {error} is not valid.") from error
+class Responses(StackSetActions):
+    """Stacks, templates and change sets, and through its base stack sets."""
 
     # Stacks
 
@@ -132,7 +48,7 @@ class Responses(BaseResponse):
 
     def describe_stacks(self) -> ActionResult:
         name = self._get_param("StackName")
-        stacks = [self.engine.find(name)] if name else self.engine.live()
+        stacks = [self.engine.stacks.find(name)] if name else self.engine.stacks.live()
         shown, token = self._page(stacks, _by_age)
         return ActionResult({"Stacks": [self._describe(stack) for stack in shown], "NextToken": token})
 
@@ -180,7 +96,7 @@ class Responses(BaseResponse):
 
     def list_stacks(self) -> ActionResult:
         wanted = self._get_param("StackStatusFilter") or []
-        stacks = [s for s in self.engine.stacks.values() if not wanted or s.status in wanted]
+        stacks = [s for s in self.engine.stacks.by_id.values() if not wanted or s.status in wanted]
         shown, token = self._page(stacks, _by_age)
         return ActionResult(
             {
@@ -212,7 +128,7 @@ class Responses(BaseResponse):
             if not only or only == name
         ]
         # Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DescribeStackResources.html
-        return ActionResult({"StackResources": resources[:_PAGE]})
+        return ActionResult({"StackResources": resources[:PAGE]})
 
     def describe_stack_resource(self) -> ActionResult:
         stack, name = self._stack(), str(self._get_param("LogicalResourceId"))
@@ -240,7 +156,7 @@ class Responses(BaseResponse):
         }
 
     def list_exports(self) -> ActionResult:
-        exports = self.engine.exports()
+        exports = self.engine.stacks.exports()
         names, token = self._page(exports, str)
         return ActionResult(
             {
@@ -263,7 +179,7 @@ class Responses(BaseResponse):
 
     def get_template_summary(self) -> ActionResult:
         if name := self._get_param("StackSetName"):
-            target: Target | None = self.engine.find_stack_set(name).target
+            target: Target | None = self.sets.find(name).target
         elif self._get_param("StackName"):
             target = self._stack().target
             if target is None:
@@ -342,168 +258,6 @@ class Responses(BaseResponse):
     def delete_change_set(self) -> ActionResult:
         del self.engine.change_sets[self._change_set().id]
         return EmptyResult()
-
-    # Stack sets
-
-    def _stack_set(self) -> StackSet:
-        return self.engine.find_stack_set(str(self._get_param("StackSetName")))
-
-    def create_stack_set(self) -> ActionResult:
-        name = str(self._get_param("StackSetName"))
-        if any(stack_set.name == name for stack_set in self.engine.stack_sets.values()):
-            raise _StackSetExists(f"Name already exists: {name}")
-        stack_set = StackSet(
-            f"{name}:{uuid.uuid4()}",
-            name,
-            self._target(None),
-            self._get_param("Description"),
-            self._get_param("AdministrationRoleARN"),
-            self._get_param("ExecutionRoleName"),
-        )
-        self.engine.stack_sets[stack_set.id] = stack_set
-        return ActionResult({"StackSetId": stack_set.id})
-
-    def update_stack_set(self) -> ActionResult:
-        stack_set = self._stack_set()
-        operation = str(self._get_param("OperationId") or uuid.uuid4())
-        # Copilot numbers its operations, so that of two that race one is told to look again.
-        if any(operation == known["OperationId"] for known in stack_set.operations):
-            raise _OperationExists(f"Operation {operation} already exists")
-        stack_set.target = self._target(stack_set.target)
-        stack_set.administration_role = (
-            self._get_param("AdministrationRoleARN") or stack_set.administration_role
-        )
-        stack_set.execution_role = self._get_param("ExecutionRoleName") or stack_set.execution_role
-        good = self.engine.update_instances(stack_set)
-        return self._record(stack_set, "UPDATE", operation, "SUCCEEDED" if good else "FAILED")
-
-    def _record(self, stack_set: StackSet, action: str, operation: str, status: str) -> ActionResult:
-        now = max((stack.events[-1]["Timestamp"] for stack in stack_set.instances.values()), default=None)
-        stack_set.operations.insert(
-            0,
-            {
-                "OperationId": operation,
-                "StackSetId": stack_set.id,
-                "Action": action,
-                "Status": status,
-                "CreationTimestamp": now,
-                "EndTimestamp": now,
-            },
-        )
-        return ActionResult({"OperationId": operation})
-
-    def create_stack_instances(self) -> ActionResult:
-        stack_set = self._stack_set()
-        for account in self._get_param("Accounts") or []:
-            for region in self._get_param("Regions") or []:
-                self.engine.add_instance(stack_set, account, region)
-        good = all(
-            stack.status in ("CREATE_COMPLETE", "UPDATE_COMPLETE") for stack in stack_set.instances.values()
-        )
-        operation = str(self._get_param("OperationId") or uuid.uuid4())
-        return self._record(stack_set, "CREATE", operation, "SUCCEEDED" if good else "FAILED")
-
-    def delete_stack_instances(self) -> ActionResult:
-        stack_set = self._stack_set()
-        good = True
-        for account in self._get_param("Accounts") or []:
-            for region in self._get_param("Regions") or []:
-                if stack := stack_set.instances.get((account, region)):
-                    self.engine.delete_stack(stack.id)
-                    if stack.status == "DELETE_COMPLETE":
-                        del stack_set.instances[account, region]
-                    else:
-                        good = False
-        operation = str(self._get_param("OperationId") or uuid.uuid4())
-        return self._record(stack_set, "DELETE", operation, "SUCCEEDED" if good else "FAILED")
-
-    def delete_stack_set(self) -> ActionResult:
-        stack_set = self._stack_set()
-        if stack_set.instances:
-            raise _StackSetNotEmpty("StackSet is not empty")
-        del self.engine.stack_sets[stack_set.id]
-        return EmptyResult()
-
-    def describe_stack_set(self) -> ActionResult:
-        stack_set = self._stack_set()
-        return ActionResult(
-            {
-                "StackSet": {
-                    "StackSetName": stack_set.name,
-                    "StackSetId": stack_set.id,
-                    "StackSetARN": f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stackset/{stack_set.id}",
-                    "Description": stack_set.description,
-                    "Status": "ACTIVE",
-                    "TemplateBody": stack_set.target.text,
-                    "AdministrationRoleARN": stack_set.administration_role,
-                    "ExecutionRoleName": stack_set.execution_role,
-                    "Parameters": [
-                        {"ParameterKey": k, "ParameterValue": v}
-                        for k, v in stack_set.target.parameters.items()
-                    ],
-                    "Tags": [{"Key": k, "Value": v} for k, v in stack_set.target.tags.items()],
-                }
-            }
-        )
-
-    def list_stack_sets(self) -> ActionResult:
-        shown, token = self._page_of_sets(self.engine.stack_sets.values(), lambda stack_set: stack_set.name)
-        return ActionResult(
-            {
-                "Summaries": [
-                    {"StackSetName": stack_set.name, "StackSetId": stack_set.id, "Status": "ACTIVE"}
-                    for stack_set in shown
-                ],
-                "NextToken": token,
-            }
-        )
-
-    def _page_of_sets(
-        self, items: Iterable[_T], key: Callable[[_T], str], *, backwards: bool = False
-    ) -> tuple[list[_T], str | None]:
-        limit = int(self._get_param("MaxResults") or _PAGE)
-        if not 1 <= limit <= _PAGE:
-            raise Refusal(f"MaxResults must be between 1 and {_PAGE}.")
-        return self._page(items, key, limit=limit, backwards=backwards)
-
-    def list_stack_instances(self) -> ActionResult:
-        stack_set = self._stack_set()
-        only_account = self._get_param("StackInstanceAccount")
-        only_region = self._get_param("StackInstanceRegion")
-        instances = [
-            (account, region, stack)
-            for (account, region), stack in stack_set.instances.items()
-            if only_account in (None, account) and only_region in (None, region)
-        ]
-        shown, token = self._page_of_sets(instances, lambda instance: f"{instance[0]}/{instance[1]}")
-        return ActionResult(
-            {
-                "Summaries": [
-                    {
-                        "StackSetId": stack_set.id,
-                        "Account": account,
-                        "Region": region,
-                        "StackId": stack.id,
-                        "Status": "CURRENT",
-                        "StackInstanceStatus": {"DetailedStatus": "SUCCEEDED"},
-                    }
-                    for account, region, stack in shown
-                ],
-                "NextToken": token,
-            }
-        )
-
-    def list_stack_set_operations(self) -> ActionResult:
-        oldest_first = enumerate(reversed(self._stack_set().operations))
-        shown, token = self._page_of_sets(oldest_first, lambda entry: f"{entry[0]:09}", backwards=True)
-        return ActionResult({"Summaries": [operation for _, operation in shown], "NextToken": token})
-
-    def describe_stack_set_operation(self) -> ActionResult:
-        identity = self._get_param("OperationId")
-        for operation in self._stack_set().operations:
-            if operation["OperationId"] == identity:
-                return ActionResult({"StackSetOperation": operation})
-        raise _OperationMissing(f"Operation {identity} not found")
 
 
 def _by_age(stack: Stack) -> str:
