@@ -63,12 +63,16 @@ class Server:
         self._agent = TaskAgent(
             self._control_plane,
             state.folder,
-            self._images.find,
+            self._pull,
             owner_env=owner,
             neighbours=[(self._redis_address, REDIS_PORT)],
         )
         self._control_plane.agent = self._agent
         self._gateway = Gateway(self._control_plane, self._agent)
+
+    def _pull(self, reference: str) -> Image | None:
+        """Find an image as ECS does: what was built and pushed here, and is in ECR still."""
+        return self._images.find(reference) if self._control_plane.has_image(reference) else None
 
     def run(self) -> None:
         """Start, say so, serve until a signal comes, then stop every part. Raises UserError."""

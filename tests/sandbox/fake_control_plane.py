@@ -16,6 +16,7 @@ import psutil
 from scripts.sandbox.agent.agent import TaskAgent
 from scripts.sandbox.model import (
     Container,
+    ControlPlane,
     DeploymentReport,
     Image,
     LoadBalancer,
@@ -191,7 +192,7 @@ def until(test: Callable[[], T], timeout: float = 10) -> T:
 
 @contextmanager
 def running_agent(
-    plane: FakeControlPlane, directory: Path, way: Way | None = None, **options: Any
+    plane: ControlPlane, directory: Path, way: Way | None = None, **options: Any
 ) -> Iterator[TaskAgent]:
     """An agent that knows one built image, `demo`; all is stopped afterwards, and seen to be."""
     image = options.pop("image", None) or make_image(directory / "image")

@@ -331,6 +331,64 @@ def test_show_and_status_tell_what_the_agent_reported(sandbox: Sandbox) -> None:
     assert {"environment": "test", "url": "http://localhost:8101"} in shown["routes"]
 
 
+@pytest.mark.parametrize(
+    ("words", "called"),
+    [
+        (("svc", "status", "-n", "web", "-e", "test"), {"ecs:DescribeServices", "cloudwatch:DescribeAlarms"}),
+        (("svc", "package", "-n", "web", "-e", "test", "--tag", "abc", "--upload-assets"), {"s3:PutObject"}),
+    ],
+    ids=["status", "package"],
+)
+def test_copilot_tries_again_what_was_throttled_broken_or_dropped(
+    sandbox: Sandbox, words: tuple[str, ...], called: set[str]
+) -> None:
+    folder = sandbox.plane.ca.parent
+    log, faults = folder / "calls.log", folder / "faults.json"
+    log.touch()
+    try:
+        before = sandbox.copilot(*words)
+        calls = log.read_text().splitlines()
+        log.write_text("")
+        kinds = ("throttle", "server-error", "drop")
+        rules = [{"call": call, "kind": kind, "times": 1} for call in sorted(set(calls)) for kind in kinds]
+        faults.write_text(json.dumps(rules))
+        after = sandbox.copilot(*words)
+        tried = log.read_text().splitlines()
+    finally:
+        faults.unlink(missing_ok=True)
+        log.unlink()
+    assert (before.returncode, after.returncode) == (0, 0), after.stdout
+    assert called <= set(calls)
+    for call in set(calls):
+        assert tried.count(call) == calls.count(call) + len(kinds), call
+
+
+def test_copilot_reads_every_page(sandbox: Sandbox) -> None:
+    """Stacks found by their tags, a hundred to a page, and parameters, ten to a page."""
+    cloudformation, ssm = sandbox.client("cloudformation"), sandbox.client("ssm")
+    stacks = [f"aaa-{number}" for number in range(105)]  # the service's own stack sorts after them
+    services = [f"other-{number}" for number in range(12)]
+    tags = {"copilot-application": "demo", "copilot-environment": "test"}
+    body = json.dumps({"Resources": {"Nothing": {"Type": "AWS::Unheard::Of"}}})
+    for name in stacks:
+        tagged = [{"Key": key, "Value": value} for key, value in tags.items()]
+        cloudformation.create_stack(StackName=name, TemplateBody=body, Tags=tagged)
+    for name in services:
+        described = {"app": "demo", "name": name, "type": "Load Balanced Web Service"}
+        path = f"/copilot/applications/demo/components/{name}"
+        ssm.put_parameter(Name=path, Value=json.dumps(described), Type="String")
+    try:
+        shown = json.loads(sandbox.copilot("env", "show", "-n", "test", "--json").stdout)
+        listed = json.loads(sandbox.copilot("svc", "ls", "--app", "demo", "--json").stdout)
+    finally:
+        for name in stacks:
+            cloudformation.delete_stack(StackName=name)
+        for name in services:
+            ssm.delete_parameter(Name=f"/copilot/applications/demo/components/{name}")
+    assert [service["name"] for service in shown["services"]] == ["web"]
+    assert {service["name"] for service in listed["services"]} == {"web", *services}
+
+
 def test_logs_of_a_container_are_read_by_copilot(sandbox: Sandbox) -> None:
     web = next(c for c in sandbox.service("test").task_definition.containers if c.name == "web")
     assert web.log_group is not None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -14,143 +12,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from scripts.sandbox import model
-from scripts.sandbox.control_plane import ControlPlaneServer
 from scripts.sandbox.control_plane.functions import refusal
-
-
-class Agent:
-    """Lets every deployment wait until the test says how it ended."""
-
-    def __init__(self) -> None:
-        self.state: model.RolloutState = "COMPLETED"
-        self.asked: list[tuple[str, str]] = []
-        self.woken = 0
-
-    def wake(self) -> None:
-        self.woken += 1
-
-    def rollout(self, service_arn: str, deployment_id: str) -> tuple[model.RolloutState, str]:
-        self.asked.append((service_arn, deployment_id))
-        return self.state, "as told"
-
-    def drained(self, service_arn: str) -> bool:
-        return bool(service_arn)
-
-
-class Cloud:
-    def __init__(self, plane: ControlPlaneServer, agent: Agent) -> None:
-        self.plane, self.agent = plane, agent
-        self.aws = plane.environment()
-        self.stacks = self.client("cloudformation")
-        self.ecs = self.client("ecs")
-
-    def client(self, service: str) -> Any:
-        session = boto3.Session(aws_access_key_id="a", aws_secret_access_key="b", region_name="us-east-1")
-        config = Config(proxies={"https": self.aws["HTTPS_PROXY"]}, retries={"max_attempts": 1})
-        return session.client(service, config=config, verify=self.aws["AWS_CA_BUNDLE"])
-
-    def create(self, template: dict[str, Any], name: str = "s", **parameters: str) -> str:
-        self.stacks.create_stack(
-            StackName=name, TemplateBody=json.dumps(template), Parameters=listed(parameters)
-        )
-        return self.settled(name)
-
-    def update(self, template: dict[str, Any], name: str = "s", **parameters: str) -> str:
-        self.stacks.update_stack(
-            StackName=name, TemplateBody=json.dumps(template), Parameters=listed(parameters)
-        )
-        return self.settled(name)
-
-    def settled(self, name: str) -> str:
-        for _ in range(200):
-            status = str(self.stacks.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"])
-            if not status.endswith("_IN_PROGRESS"):
-                return status
-            time.sleep(0.02)
-        raise AssertionError(f"{name} stays {status}")
-
-    def status(self, name: str = "s") -> str:
-        return str(self.stacks.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"])
-
-    def events(self, name: str = "s") -> list[tuple[str, str]]:
-        events = self.stacks.describe_stack_events(StackName=name)["StackEvents"]
-        return [(event["LogicalResourceId"], event["ResourceStatus"]) for event in reversed(events)]
-
-    def reason(self, logical_id: str, status: str, name: str = "s") -> str:
-        return next(
-            str(event["ResourceStatusReason"])
-            for event in self.stacks.describe_stack_events(StackName=name)["StackEvents"]
-            if (event["LogicalResourceId"], event["ResourceStatus"]) == (logical_id, status)
-        )
-
-    def outputs(self, name: str = "s") -> dict[str, str]:
-        stack = self.stacks.describe_stacks(StackName=name)["Stacks"][0]
-        return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
-
-    def ids(self, name: str = "s") -> dict[str, str]:
-        resources = self.stacks.describe_stack_resources(StackName=name)["StackResources"]
-        return {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources}
-
-
-def listed(parameters: dict[str, str]) -> list[dict[str, str]]:
-    return [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
-
-
-@pytest.fixture
-def cloud(tmp_path: Path) -> Iterator[Cloud]:
-    agent = Agent()
-    plane = ControlPlaneServer(0, tmp_path / "state", agent, lambda environment: 8000 + len(environment))
-    plane.start()
-    try:
-        yield Cloud(plane, agent)
-    finally:
-        plane.stop()
-
-
-def template(resources: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"Resources": resources, **more}
-
-
-def function(runtime: str) -> dict[str, Any]:
-    return {"Type": "AWS::Lambda::Function", "Properties": {"Runtime": runtime}}
-
-
-def group(retention: Any = 1) -> dict[str, Any]:
-    return {"Type": "AWS::Logs::LogGroup", "Properties": {"RetentionInDays": retention}}
-
-
-def service(image: str, desired: Any = 1, **more: Any) -> dict[str, Any]:
-    return {
-        "Cluster": {"Type": "AWS::ECS::Cluster"},
-        "Task": {
-            "Type": "AWS::ECS::TaskDefinition",
-            "Properties": {
-                "Family": "web",
-                "Cpu": 256,
-                "Memory": "512",
-                "RequiresCompatibilities": ["FARGATE"],
-                "Volumes": [{"Name": "static"}],
-                "ContainerDefinitions": [
-                    {
-                        "Name": "web",
-                        "Image": image,
-                        "PortMappings": [{"ContainerPort": "8000"}],
-                        "Environment": [{"Name": "NUMBER", "Value": 1}],
-                        "LogConfiguration": {"LogDriver": "awslogs", "Options": {"awslogs-group": "g"}},
-                        **more,
-                    }
-                ],
-            },
-        },
-        "Service": {
-            "Type": "AWS::ECS::Service",
-            "Properties": {
-                "Cluster": {"Ref": "Cluster"},
-                "TaskDefinition": {"Ref": "Task"},
-                "DesiredCount": desired,
-            },
-        },
-    }
+from tests.sandbox.cloud import Cloud, function, group, report, service, template
 
 
 def test_a_stack_is_made_in_order_and_its_outputs_are_exported(cloud: Cloud) -> None:
@@ -388,23 +251,6 @@ def test_the_count_and_a_new_deployment_can_be_asked_of_ecs(cloud: Cloud) -> Non
     cloud.ecs.update_service(**ids, forceNewDeployment=True)
     (forced,) = cloud.plane.services()
     assert forced.deployment_id != before.deployment_id
-
-
-def report(task: str, service: model.Service, **more: Any) -> model.TaskReport:
-    return model.TaskReport(
-        **{
-            "id": task,
-            "service_arn": service.arn,
-            "cluster_arn": service.cluster_arn,
-            "task_definition_arn": service.task_definition.arn,
-            "status": "RUNNING",
-            "desired_status": "RUNNING",
-            "health": "HEALTHY",
-            "address": "10.0.0.9",
-            "created_at": time.time(),
-            **more,
-        }
-    )
 
 
 def test_reported_tasks_are_listed_running_and_stopped(cloud: Cloud) -> None:

@@ -3,80 +3,20 @@
 from __future__ import annotations
 
 import json
-import uuid
 from typing import Any, Literal
 
-from moto.core.responses import ActionResult, BaseResponse, EmptyResult
+from moto.core.responses import ActionResult, EmptyResult
 
+from .actions import PAGE
+from .engine import ChangeSet
 from .errors import Refusal
-from .resources import ACCOUNT, REGION
-from .stacks import ChangeSet, Engine, Resource, Stack, StackSet, Target, fetch_template
+from .stack_set_actions import StackSetActions
+from .stacks import Resource, Stack, Target
 from .templates import read_template
 
 
-class _StackSetExists(Refusal):
-    code = "NameAlreadyExistsException"
-
-
-class _OperationExists(Refusal):
-    code = "OperationIdAlreadyExistsException"
-
-
-class _StackSetNotEmpty(Refusal):
-    code = "StackSetNotEmptyException"
-
-
-class _OperationMissing(Refusal):
-    code = "OperationNotFoundException"
-
-
-class Responses(BaseResponse):
-    """One method for each action, as moto's dispatcher wants them."""
-
-    engine: Engine  # set by bound_to
-
-    def __init__(self) -> None:
-        super().__init__(service_name="cloudformation")
-        self.automated_parameter_parsing = True
-
-    @classmethod
-    def bound_to(cls, engine: Engine) -> type[Responses]:
-        """Make a class of it that serves `engine`: moto makes an object of its own for each request."""
-        return type("BoundResponses", (cls,), {"engine": engine})
-
-    # Reading what was sent
-
-    def _name(self) -> str:
-        return str(self._get_param("StackName"))
-
-    def _stack(self) -> Stack:
-        return self.engine.find(self._name())
-
-    def _tags(self, before: dict[str, str]) -> dict[str, str]:
-        sent = self._get_param("Tags")
-        return before if sent is None else {str(tag["Key"]): str(tag["Value"]) for tag in sent}
-
-    def _text(self, before: Target | None) -> str:
-        if url := self._get_param("TemplateURL"):
-            return fetch_template(str(url))
-        if body := self._get_param("TemplateBody"):
-            return str(body)
-        if before is not None:
-            return before.text
-        raise Refusal("Either Template URL or Template Body must be specified.")
-
-    def _target(self, before: Target | None) -> Target:
-        text = self._text(before)
-        old = before.parameters if before else {}
-        parameters = {}
-        for item in self._get_param("Parameters") or []:
-            key = str(item["ParameterKey"])
-            if item.get("UsePreviousValue"):
-                if key in old:
-                    parameters[key] = old[key]
-            else:
-                parameters[key] = str(item.get("ParameterValue", ""))
-        return Target.read(text, parameters, self._tags(dict(before.tags) if before else {}))
+class Responses(StackSetActions):
+    """Stacks, templates and change sets, and through its base stack sets."""
 
     # Stacks
 
@@ -108,8 +48,9 @@ class Responses(BaseResponse):
 
     def describe_stacks(self) -> ActionResult:
         name = self._get_param("StackName")
-        stacks = [self.engine.find(name)] if name else self.engine.live()
-        return ActionResult({"Stacks": [self._describe(stack) for stack in stacks]})
+        stacks = [self.engine.stacks.find(name)] if name else self.engine.stacks.live()
+        shown, token = self._page(stacks, _by_age)
+        return ActionResult({"Stacks": [self._describe(stack) for stack in shown], "NextToken": token})
 
     def _describe(self, stack: Stack) -> dict[str, Any]:
         return {
@@ -155,6 +96,8 @@ class Responses(BaseResponse):
 
     def list_stacks(self) -> ActionResult:
         wanted = self._get_param("StackStatusFilter") or []
+        stacks = [s for s in self.engine.stacks.by_id.values() if not wanted or s.status in wanted]
+        shown, token = self._page(stacks, _by_age)
         return ActionResult(
             {
                 "StackSummaries": [
@@ -166,14 +109,16 @@ class Responses(BaseResponse):
                         "StackStatus": stack.status,
                         "StackStatusReason": stack.reason,
                     }
-                    for stack in self.engine.stacks.values()
-                    if not wanted or stack.status in wanted
-                ]
+                    for stack in shown
+                ],
+                "NextToken": token,
             }
         )
 
     def describe_stack_events(self) -> ActionResult:
-        return ActionResult({"StackEvents": self._stack().events[::-1]})
+        events = enumerate(self._stack().events)
+        shown, token = self._page(events, lambda event: f"{event[0]:09}", backwards=True)
+        return ActionResult({"StackEvents": [event for _, event in shown], "NextToken": token})
 
     def describe_stack_resources(self) -> ActionResult:
         stack, only = self._stack(), self._get_param("LogicalResourceId")
@@ -182,7 +127,8 @@ class Responses(BaseResponse):
             for name, resource in stack.resources.items()
             if not only or only == name
         ]
-        return ActionResult({"StackResources": resources})
+        # Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DescribeStackResources.html
+        return ActionResult({"StackResources": resources[:PAGE]})
 
     def describe_stack_resource(self) -> ActionResult:
         stack, name = self._stack(), str(self._get_param("LogicalResourceId"))
@@ -192,8 +138,9 @@ class Responses(BaseResponse):
 
     def list_stack_resources(self) -> ActionResult:
         stack = self._stack()
-        resources = [self._resource(stack, name, r) for name, r in stack.resources.items()]
-        return ActionResult({"StackResourceSummaries": resources})
+        names, token = self._page(stack.resources, str)
+        resources = [self._resource(stack, name, stack.resources[name]) for name in names]
+        return ActionResult({"StackResourceSummaries": resources, "NextToken": token})
 
     def _resource(self, stack: Stack, name: str, resource: Resource) -> dict[str, Any]:
         return {
@@ -209,12 +156,15 @@ class Responses(BaseResponse):
         }
 
     def list_exports(self) -> ActionResult:
+        exports = self.engine.stacks.exports()
+        names, token = self._page(exports, str)
         return ActionResult(
             {
                 "Exports": [
-                    {"ExportingStackId": stack.id, "Name": name, "Value": value}
-                    for name, (stack, value) in self.engine.exports().items()
-                ]
+                    {"ExportingStackId": exports[name][0].id, "Name": name, "Value": exports[name][1]}
+                    for name in names
+                ],
+                "NextToken": token,
             }
         )
 
@@ -229,7 +179,7 @@ class Responses(BaseResponse):
 
     def get_template_summary(self) -> ActionResult:
         if name := self._get_param("StackSetName"):
-            target: Target | None = self.engine.find_stack_set(name).target
+            target: Target | None = self.sets.find(name).target
         elif self._get_param("StackName"):
             target = self._stack().target
             if target is None:
@@ -309,146 +259,6 @@ class Responses(BaseResponse):
         del self.engine.change_sets[self._change_set().id]
         return EmptyResult()
 
-    # Stack sets
 
-    def _stack_set(self) -> StackSet:
-        return self.engine.find_stack_set(str(self._get_param("StackSetName")))
-
-    def create_stack_set(self) -> ActionResult:
-        name = str(self._get_param("StackSetName"))
-        if any(stack_set.name == name for stack_set in self.engine.stack_sets.values()):
-            raise _StackSetExists(f"Name already exists: {name}")
-        stack_set = StackSet(
-            f"{name}:{uuid.uuid4()}",
-            name,
-            self._target(None),
-            self._get_param("Description"),
-            self._get_param("AdministrationRoleARN"),
-            self._get_param("ExecutionRoleName"),
-        )
-        self.engine.stack_sets[stack_set.id] = stack_set
-        return ActionResult({"StackSetId": stack_set.id})
-
-    def update_stack_set(self) -> ActionResult:
-        stack_set = self._stack_set()
-        operation = str(self._get_param("OperationId") or uuid.uuid4())
-        # Copilot numbers its operations, so that of two that race one is told to look again.
-        if any(operation == known["OperationId"] for known in stack_set.operations):
-            raise _OperationExists(f"Operation {operation} already exists")
-        stack_set.target = self._target(stack_set.target)
-        stack_set.administration_role = (
-            self._get_param("AdministrationRoleARN") or stack_set.administration_role
-        )
-        stack_set.execution_role = self._get_param("ExecutionRoleName") or stack_set.execution_role
-        good = self.engine.update_instances(stack_set)
-        return self._record(stack_set, "UPDATE", operation, "SUCCEEDED" if good else "FAILED")
-
-    def _record(self, stack_set: StackSet, action: str, operation: str, status: str) -> ActionResult:
-        now = max((stack.events[-1]["Timestamp"] for stack in stack_set.instances.values()), default=None)
-        stack_set.operations.insert(
-            0,
-            {
-                "OperationId": operation,
-                "StackSetId": stack_set.id,
-                "Action": action,
-                "Status": status,
-                "CreationTimestamp": now,
-                "EndTimestamp": now,
-            },
-        )
-        return ActionResult({"OperationId": operation})
-
-    def create_stack_instances(self) -> ActionResult:
-        stack_set = self._stack_set()
-        for account in self._get_param("Accounts") or []:
-            for region in self._get_param("Regions") or []:
-                self.engine.add_instance(stack_set, account, region)
-        good = all(
-            stack.status in ("CREATE_COMPLETE", "UPDATE_COMPLETE") for stack in stack_set.instances.values()
-        )
-        operation = str(self._get_param("OperationId") or uuid.uuid4())
-        return self._record(stack_set, "CREATE", operation, "SUCCEEDED" if good else "FAILED")
-
-    def delete_stack_instances(self) -> ActionResult:
-        stack_set = self._stack_set()
-        good = True
-        for account in self._get_param("Accounts") or []:
-            for region in self._get_param("Regions") or []:
-                if stack := stack_set.instances.get((account, region)):
-                    self.engine.delete_stack(stack.id)
-                    if stack.status == "DELETE_COMPLETE":
-                        del stack_set.instances[account, region]
-                    else:
-                        good = False
-        operation = str(self._get_param("OperationId") or uuid.uuid4())
-        return self._record(stack_set, "DELETE", operation, "SUCCEEDED" if good else "FAILED")
-
-    def delete_stack_set(self) -> ActionResult:
-        stack_set = self._stack_set()
-        if stack_set.instances:
-            raise _StackSetNotEmpty("StackSet is not empty")
-        del self.engine.stack_sets[stack_set.id]
-        return EmptyResult()
-
-    def describe_stack_set(self) -> ActionResult:
-        stack_set = self._stack_set()
-        return ActionResult(
-            {
-                "StackSet": {
-                    "StackSetName": stack_set.name,
-                    "StackSetId": stack_set.id,
-                    "StackSetARN": f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stackset/{stack_set.id}",
-                    "Description": stack_set.description,
-                    "Status": "ACTIVE",
-                    "TemplateBody": stack_set.target.text,
-                    "AdministrationRoleARN": stack_set.administration_role,
-                    "ExecutionRoleName": stack_set.execution_role,
-                    "Parameters": [
-                        {"ParameterKey": k, "ParameterValue": v}
-                        for k, v in stack_set.target.parameters.items()
-                    ],
-                    "Tags": [{"Key": k, "Value": v} for k, v in stack_set.target.tags.items()],
-                }
-            }
-        )
-
-    def list_stack_sets(self) -> ActionResult:
-        return ActionResult(
-            {
-                "Summaries": [
-                    {"StackSetName": stack_set.name, "StackSetId": stack_set.id, "Status": "ACTIVE"}
-                    for stack_set in self.engine.stack_sets.values()
-                ]
-            }
-        )
-
-    def list_stack_instances(self) -> ActionResult:
-        stack_set = self._stack_set()
-        only_account = self._get_param("StackInstanceAccount")
-        only_region = self._get_param("StackInstanceRegion")
-        return ActionResult(
-            {
-                "Summaries": [
-                    {
-                        "StackSetId": stack_set.id,
-                        "Account": account,
-                        "Region": region,
-                        "StackId": stack.id,
-                        "Status": "CURRENT",
-                        "StackInstanceStatus": {"DetailedStatus": "SUCCEEDED"},
-                    }
-                    for (account, region), stack in stack_set.instances.items()
-                    if only_account in (None, account) and only_region in (None, region)
-                ]
-            }
-        )
-
-    def list_stack_set_operations(self) -> ActionResult:
-        return ActionResult({"Summaries": self._stack_set().operations})
-
-    def describe_stack_set_operation(self) -> ActionResult:
-        identity = self._get_param("OperationId")
-        for operation in self._stack_set().operations:
-            if operation["OperationId"] == identity:
-                return ActionResult({"StackSetOperation": operation})
-        raise _OperationMissing(f"Operation {identity} not found")
+def _by_age(stack: Stack) -> str:
+    return f"{stack.created_at.isoformat(timespec='microseconds')} {stack.id}"

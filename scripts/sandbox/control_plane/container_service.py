@@ -19,6 +19,7 @@ from scripts.sandbox import model
 
 from .errors import handler_failed
 from .one_off import OneOffTask, OneOffTasks
+from .paging import TokenWrong, page
 from .resources import ACCOUNT, REGION, Handler, Made, Settling, Wanted
 from .shapes import to_api
 
@@ -27,6 +28,10 @@ STOPPED_TASKS_KEPT = 3600.0
 
 Source: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-errors.html
 """
+
+# Source: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListTasks.html, API_ListServices.html
+_PAGE = 100
+_PAGE_OF_SERVICES = 10  # unless more are asked for
 
 CIRCUIT_BREAKER = "Error occurred during operation 'ECS Deployment Circuit Breaker was triggered'."
 _EVENTS_KEPT = 100
@@ -646,7 +651,17 @@ class Responses(EC2ContainerServiceResponse):
     def list_services(self) -> ActionResult:
         cluster = _cluster_name(self._cluster())
         arns = [r.arn for r in self.ecs.active() if _cluster_name(r.cluster_arn) == cluster]
-        return ActionResult({"serviceArns": arns})
+        return self._page("serviceArns", arns, _PAGE_OF_SERVICES)
+
+    def _page(self, key: str, arns: list[str], limit: int) -> ActionResult:
+        limit = int(self._get_param("maxResults") or limit)
+        if not 1 <= limit <= _PAGE:
+            raise _EcsError("InvalidParameterException", f"maxResults must be between 1 and {_PAGE}.")
+        try:
+            shown, token = page(arns, str, limit=limit, token=self._get_param("nextToken"))
+        except TokenWrong as error:
+            raise _EcsError("InvalidParameterException", f"Invalid token: {error}") from error
+        return ActionResult({key: shown, "nextToken": token})
 
     def list_services_by_namespace(self) -> ActionResult:
         return ActionResult({"serviceArns": []})
@@ -693,7 +708,7 @@ class Responses(EC2ContainerServiceResponse):
             self._get_param("desiredStatus") or "RUNNING",
             self._get_param("startedBy"),
         )
-        return ActionResult({"taskArns": arns})
+        return self._page("taskArns", arns, _PAGE)
 
     def describe_tasks(self) -> ActionResult:
         asked: Iterable[str] = self._get_param("tasks") or []

@@ -11,10 +11,11 @@ import ssl
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from http.client import responses as reasons
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BufferedIOBase
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 from moto.backend_index import backend_url_patterns
 from moto.backends import get_backend
@@ -23,7 +24,9 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.core.request import Request
 from werkzeug.exceptions import HTTPException
 
+from .calls import Failure, read_call
 from .certificates import CertificateAuthority
+from .faults import Faults, FaultsWrong
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +35,14 @@ _NO_BODY = frozenset({204, 304})
 
 # A function of moto's: request, address, headers → status, headers, body.
 Dispatch = Callable[[Any, str, Any], Any]
+Answer = tuple[int, Mapping[str, Any], bytes]  # status, headers, body
+
+
+class Route(NamedTuple):
+    """What answers a request: the service, by moto's name, and its function."""
+
+    service: str
+    dispatch: Dispatch
 
 
 class Router:
@@ -42,7 +53,7 @@ class Router:
         self._routes: dict[str, list[tuple[re.Pattern[str], Dispatch]]] = {}
         self._names: dict[str, str | None] = {}
 
-    def find(self, host: str, path: str) -> Dispatch | None:
+    def find(self, host: str, path: str) -> Route | None:
         # Bucket names are in the host: S3 is the one service for which the path decides nothing here.
         address = f"https://{host}"
         if address not in self._names:
@@ -53,12 +64,13 @@ class Router:
         if name is None:
             return None
         if name in self._own:
-            return self._own[name]
+            return Route(name, self._own[name])
         if name not in self._routes:
             self._routes[name] = [
                 (re.compile(pattern), function) for pattern, function in _url_paths(name).items()
             ]
-        return next((function for pattern, function in self._routes[name] if pattern.match(path)), None)
+        matching = (function for pattern, function in self._routes[name] if pattern.match(path))
+        return next((Route(name, function) for function in matching), None)
 
 
 def _url_paths(name: str) -> Mapping[str, Dispatch]:
@@ -86,12 +98,14 @@ class ProxyServer(ThreadingHTTPServer):
         router: Router,
         authority: CertificateAuthority,
         lock: threading.RLock,
+        faults: Faults,
         after_request: Callable[[], None],
     ) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.router = router
         self.authority = authority
         self.lock = lock
+        self.faults = faults
         self.after_request = after_request
         self._open: set[socket.socket] = set()
         self._open_lock = threading.Lock()
@@ -148,8 +162,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         host = self.headers.get("Host", "")
         path = re.sub(r"^https?://[^/]*", "", self.path) or "/"
-        status, headers, body = self._answer(host, path, self._body())
-        self._send(status, headers, body)
+        answer = self._answer(host, path, self._body())
+        if answer is None:
+            self.close_connection = True
+        else:
+            self._send(*answer)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _serve  # noqa: N815  # http.server's names
 
@@ -164,15 +181,16 @@ class _Handler(BaseHTTPRequestHandler):
             pass
         return b"".join(chunks)
 
-    def _answer(self, host: str, path: str, body: bytes) -> tuple[int, Mapping[str, Any], bytes]:
+    def _answer(self, host: str, path: str, body: bytes) -> Answer | None:
+        """Return what to say; None where a fault asks for the connection to be closed instead."""
         try:
-            dispatch = self.server.router.find(host, path.split("?", 1)[0])
-            if dispatch is None:
+            route = self.server.router.find(host, path.split("?", 1)[0])
+            if route is None:
                 return self._refuse(host, f"The sandbox has no service at {host}{path.split('?', 1)[0]}")
             request = Request.from_primitives(self.command, f"https://{host}{path}", self.headers, body)
-            with self.server.lock:
-                answer = dispatch(request, request.raw_url, request.headers)
-            self.server.after_request()
+            return self._meet(route, request)
+        except FaultsWrong as error:
+            return self._refuse(host, str(error))
         except HTTPException as error:
             described = error.get_body()
             return error.code or 400, dict(error.get_headers()), described.encode()
@@ -182,26 +200,53 @@ class _Handler(BaseHTTPRequestHandler):
         except Exception as error:
             log.exception("%s %s%s broke", self.command, host, path)
             return self._refuse(host, f"The sandbox's AWS broke: {error!r}; see its log")
+
+    def _meet(self, route: Route, request: Request) -> Answer | None:
+        """Let the fault that waits for this call happen, if there is one."""
+        faults = self.server.faults
+        if not faults.watching:
+            return self._dispatch(route, request)
+        call = read_call(route.service, request)
+        faults.note(str(call))
+        fault = faults.of_call(str(call)) if call.operation else None
+        if fault == "drop":
+            return None
+        if fault in ("throttle", "server-error"):
+            return self._say(request.host, call.failure(fault))
+        answer = self._dispatch(route, request)
+        return None if fault == "drop-answer" else answer
+
+    def _dispatch(self, route: Route, request: Request) -> Answer:
+        with self.server.lock:
+            answer = route.dispatch(request, request.raw_url, request.headers)
+        self.server.after_request()
         status, headers, content = answer if isinstance(answer, tuple) else (200, {}, answer)
         return int(status), headers, content.encode() if isinstance(content, str) else content or b""
 
-    def _refuse(self, host: str, message: str) -> tuple[int, Mapping[str, Any], bytes]:
-        """Say no in the protocol's own form, with a status that SDKs do not try again."""
+    def _refuse(self, host: str, message: str) -> Answer:
+        """Say no with a status that SDKs do not try again."""
+        return self._say(host, Failure(400, "SandboxException", message))
+
+    def _say(self, host: str, failure: Failure) -> Answer:
+        """Put an error in the protocol's own form."""
+        status, code, message = failure
         target = self.headers.get("X-Amz-Target", "")
         if target or "json" in self.headers.get("Content-Type", "") or host.startswith("lambda."):
-            body = json.dumps({"__type": "SandboxException", "message": message, "Message": message})
-            return 400, {"Content-Type": "application/x-amz-json-1.1"}, body.encode()
-        error = f"<Code>SandboxException</Code><Message>{html.escape(message)}</Message>"
+            body = json.dumps({"__type": code, "message": message, "Message": message})
+            headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amzn-Errortype": code}
+            return status, headers, body.encode()
+        error = f"<Code>{code}</Code><Message>{html.escape(message)}</Message>"
         if host.startswith("ec2."):
             text = f"<Response><Errors><Error>{error}</Error></Errors><RequestID>0</RequestID></Response>"
         elif "s3" in host.split("."):
             text = f"<Error>{error}<RequestId>0</RequestId></Error>"
         else:
+            whose = "Receiver" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "Sender"
             text = (
-                f"<ErrorResponse><Error><Type>Sender</Type>{error}</Error><RequestId>0</RequestId>"
+                f"<ErrorResponse><Error><Type>{whose}</Type>{error}</Error><RequestId>0</RequestId>"
                 "</ErrorResponse>"
             )
-        return 400, {"Content-Type": "text/xml"}, text.encode()
+        return status, {"Content-Type": "text/xml"}, text.encode()
 
     def _send(self, status: int, headers: Mapping[str, Any], body: bytes) -> None:
         lines = [f"HTTP/1.1 {status} {reasons.get(status, 'OK')}"]

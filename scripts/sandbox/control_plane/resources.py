@@ -215,10 +215,14 @@ _SPECIAL: dict[str, type[MotoHandler]] = {
 class Catalogue:
     """Which handler a resource type has: its own, moto's, or the stand-in."""
 
-    def __init__(self, own: Mapping[str, Handler], custom: Handler) -> None:
-        self._own = dict(own)
+    def __init__(self) -> None:
+        self._own: dict[str, Handler] = {}
+        self._stand_in = self._custom = Handler()
+
+    def add(self, own: Mapping[str, Handler], custom: Handler) -> None:
+        """Use these handlers: some need the engine, which needs a catalogue."""
+        self._own.update(own)
         self._custom = custom
-        self._stand_in = Handler()
 
     def __getitem__(self, type_: str) -> Handler:
         if type_ not in self._own:

@@ -14,7 +14,7 @@ from moto.ssm.models import ssm_backends
 
 from scripts.sandbox import model
 
-from . import cloudformation, container_service, functions, load_balancing, tagging
+from . import cloudformation, container_service, functions, load_balancing, repositories, tagging
 from .certificates import CertificateAuthority
 from .container_service import (
     ClusterHandler,
@@ -23,6 +23,8 @@ from .container_service import (
     TaskDefinitionHandler,
 )
 from .custom_resources import CustomResources
+from .engine import Engine
+from .faults import Faults
 from .functions import FunctionHandler
 from .load_balancing import (
     ListenerHandler,
@@ -31,9 +33,10 @@ from .load_balancing import (
     LoadBalancing,
     TargetGroupHandler,
 )
+from .nested_stacks import NestedStacks
 from .proxy import ProxyServer, Router
 from .resources import ACCOUNT, REGION, Catalogue
-from .stacks import Engine, NestedStacks
+from .stack_sets import StackSets
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +66,11 @@ class ControlPlaneServer:
         self._thread: threading.Thread | None = None
         self._ecs = ContainerService()
         self._balancing = LoadBalancing()
-        self._engine = Engine(self._lock, self._wake)
+        self._faults = Faults(state_dir)
+        self._catalogue = Catalogue()
+        self._engine = Engine(self._lock, self._wake, self._faults, self._catalogue)
+        self._stack_sets = StackSets(self._engine)
+        self._fill_catalogue()
         self._authority: CertificateAuthority | None = None
 
     @property
@@ -98,18 +105,20 @@ class ControlPlaneServer:
         """Wipe moto's state and listen. Raises OSError where the port is taken."""
         BackendDict.reset()
         self._authority = CertificateAuthority(self._folder)
-        self._engine.catalogue = self._catalogue()
         router = Router(
             {
-                "cloudformation": cloudformation.Responses.bound_to(self._engine).dispatch,
+                "cloudformation": cloudformation.Responses.bound_to(self._engine, self._stack_sets).dispatch,
                 "ecs": container_service.Responses.bound_to(self._ecs, self._changed.set).dispatch,
                 # moto looks both generations of the service up under the older name.
                 "elb": load_balancing.Responses.bound_to(self._balancing).dispatch,
                 "awslambda": functions.Responses.dispatch,
+                "ecr": repositories.Responses.dispatch,
                 "resourcegroupstaggingapi": tagging.Responses.bound_to(self._tagged).dispatch,
             }
         )
-        self._server = ProxyServer(self._port, router, self._authority, self._lock, self._wake_if_changed)
+        self._server = ProxyServer(
+            self._port, router, self._authority, self._lock, self._faults, self._wake_if_changed
+        )
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.05,), name="control plane", daemon=True
         )
@@ -123,8 +132,8 @@ class ControlPlaneServer:
             self._server = self._thread = None
         self._engine.stop()
 
-    def _catalogue(self) -> Catalogue:
-        return Catalogue(
+    def _fill_catalogue(self) -> None:
+        self._catalogue.add(
             {
                 "AWS::CloudFormation::Stack": NestedStacks(self._engine),
                 "AWS::ECS::Cluster": ClusterHandler(),
@@ -142,7 +151,7 @@ class ControlPlaneServer:
         )
 
     def _tagged(self) -> Iterator[TaggedResource]:
-        for stack in self._engine.live():
+        for stack in self._engine.stacks.live():
             yield TaggedResource(stack.id, stack.tags, "cloudformation:stack")
         for service in self._ecs.active():
             yield TaggedResource(service.arn, service.tags, "ecs:service")
@@ -161,6 +170,11 @@ class ControlPlaneServer:
         if self._changed.is_set():
             self._changed.clear()
             self._wake()
+
+    def has_image(self, reference: str) -> bool:
+        """Say whether ECR has the image that a task definition names."""
+        with self._lock:
+            return repositories.has_image(reference)
 
     # model.ControlPlane
 

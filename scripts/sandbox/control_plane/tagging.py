@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from moto.core.exceptions import ServiceException
 from moto.core.resource_tagging import (
     TaggedResource,
     iter_taggable_backends,
@@ -12,7 +13,14 @@ from moto.core.resource_tagging import (
 )
 from moto.core.responses import ActionResult, BaseResponse
 
+from .paging import TokenWrong, page
 from .resources import ACCOUNT, REGION
+
+_PAGE = 100  # https://docs.aws.amazon.com/resourcegroupstagging/latest/APIReference/API_GetResources.html
+
+
+class _InvalidParameter(ServiceException):
+    code = "InvalidParameterException"
 
 
 class Responses(BaseResponse):
@@ -32,18 +40,28 @@ class Responses(BaseResponse):
     def get_resources(self) -> ActionResult:
         types = self._get_param("ResourceTypeFilters") or []
         matches = make_tag_matcher(self._get_param("TagFilters") or [])
+        limit = int(self._get_param("ResourcesPerPage") or _PAGE)
+        if not 1 <= limit <= _PAGE:
+            raise _InvalidParameter(f"ResourcesPerPage must be between 1 and {_PAGE}.")
+        # One ARN may be told of twice, by us and by moto: a page must not end between the two.
+        found = {
+            resource.arn: resource.tags
+            for resource in self._all()
+            if resource.tags and match_resource_type(resource.resource_type, types) and matches(resource.tags)
+        }
+        try:
+            shown, token = page(found, str, limit=limit, token=self._get_param("PaginationToken"))
+        except TokenWrong as error:
+            raise _InvalidParameter(f"The PaginationToken {error} is not valid.") from error
         return ActionResult(
             {
-                "PaginationToken": "",
+                "PaginationToken": token or "",
                 "ResourceTagMappingList": [
                     {
-                        "ResourceARN": resource.arn,
-                        "Tags": [{"Key": key, "Value": value} for key, value in resource.tags.items()],
+                        "ResourceARN": arn,
+                        "Tags": [{"Key": key, "Value": value} for key, value in found[arn].items()],
                     }
-                    for resource in self._all()
-                    if resource.tags
-                    and match_resource_type(resource.resource_type, types)
-                    and matches(resource.tags)
+                    for arn in shown
                 ],
             }
         )

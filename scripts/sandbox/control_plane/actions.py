@@ -1,0 +1,85 @@
+"""What every action of CloudFormation's API does: reading what was sent, answering in pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from moto.core.responses import BaseResponse
+
+from .engine import Engine
+from .errors import Refusal
+from .paging import TokenWrong, page
+from .stack_sets import StackSets
+from .stacks import Stack, Target
+from .stores import fetch_template
+
+_T = TypeVar("_T")
+
+PAGE = 100
+"""Items on a page. AWS says so of exports, stack sets and their instances; of the others it says that a page
+holds 1 MB, and 100 are seen: https://github.com/rebuy-de/aws-nuke/issues/240 (stacks),
+https://github.com/ansible/ansible/pull/41840 (events).
+"""
+
+
+class Actions(BaseResponse):
+    """The base of the actions: one method for each, as moto's dispatcher wants them."""
+
+    engine: Engine  # these two are set by bound_to
+    sets: StackSets
+
+    def __init__(self) -> None:
+        super().__init__(service_name="cloudformation")
+        self.automated_parameter_parsing = True
+
+    @classmethod
+    def bound_to(cls, engine: Engine, sets: StackSets) -> type[Actions]:
+        """Make a class of it that serves these: moto makes an object of its own for each request."""
+        return type("BoundResponses", (cls,), {"engine": engine, "sets": sets})
+
+    def _name(self) -> str:
+        return str(self._get_param("StackName"))
+
+    def _stack(self) -> Stack:
+        return self.engine.stacks.find(self._name())
+
+    def _tags(self, before: dict[str, str]) -> dict[str, str]:
+        sent = self._get_param("Tags")
+        return before if sent is None else {str(tag["Key"]): str(tag["Value"]) for tag in sent}
+
+    def _text(self, before: Target | None) -> str:
+        if url := self._get_param("TemplateURL"):
+            return fetch_template(str(url))
+        if body := self._get_param("TemplateBody"):
+            return str(body)
+        if before is not None:
+            return before.text
+        raise Refusal("Either Template URL or Template Body must be specified.")
+
+    def _target(self, before: Target | None) -> Target:
+        text = self._text(before)
+        old = before.parameters if before else {}
+        parameters = {}
+        for item in self._get_param("Parameters") or []:
+            key = str(item["ParameterKey"])
+            if item.get("UsePreviousValue"):
+                if key in old:
+                    parameters[key] = old[key]
+            else:
+                parameters[key] = str(item.get("ParameterValue", ""))
+        return Target.read(text, parameters, self._tags(dict(before.tags) if before else {}))
+
+    def _page(
+        self,
+        items: Iterable[_T],
+        key: Callable[[_T], str],
+        *,
+        limit: int = PAGE,
+        backwards: bool = False,
+    ) -> tuple[list[_T], str | None]:
+        token = self._get_param("NextToken")
+        try:
+            return page(items, key, limit=limit, token=token, backwards=backwards)
+        except TokenWrong as error:
+            raise Refusal(f"The NextToken {error} is not valid.") from error

@@ -1,0 +1,97 @@
+"""Operations on stacks: carrying one on until it waits for the task agent, and then in a thread."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Generator
+from typing import Literal, cast
+
+from .resources import Settling
+from .stacks import Stack
+
+log = logging.getLogger(__name__)
+
+_POLL = 0.05  # seconds between two questions to the agent
+_PATIENCE = 3 * 3600.0
+"""Seconds until an ECS service that does not settle fails its stack, as CloudFormation gives up on one.
+
+Source: https://repost.aws/knowledge-center/cloudformation-ecs-service-stabilize
+"""
+
+# What an operation that waited is told: it has settled, it has failed, the user cancelled.
+Outcome = tuple[Literal["COMPLETED", "FAILED", "CANCELLED"], str]
+Operation = Generator[Settling, Outcome, None]
+
+
+class Driver:
+    """Carries operations on.
+
+    An operation is a generator that runs under the control plane's lock and yields where it has to wait. One
+    that never waits is through when `begin` returns; another goes on in a thread that takes the lock only
+    between waits.
+    """
+
+    def __init__(self, lock: threading.RLock, wake: Callable[[], None]) -> None:
+        self._lock = lock
+        self._wake = wake
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def stop(self) -> None:
+        """End the threads; stacks stay as they are. Called without the lock."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+    def begin(self, stack: Stack, operation: Operation) -> None:
+        stack.cancelled = False
+        waiting = self._advance(stack, operation, None)
+        if waiting is not None:
+            thread = threading.Thread(
+                target=self._attend, args=(stack, operation, waiting), name=f"stack {stack.name}", daemon=True
+            )
+            self._threads = [other for other in self._threads if other.is_alive()]
+            self._threads.append(thread)
+            thread.start()
+
+    def _advance(self, stack: Stack, operation: Operation, told: Outcome | None) -> Settling | None:
+        try:
+            return next(operation) if told is None else operation.send(told)
+        except StopIteration:
+            return None
+        except Exception as error:
+            # A mistake of ours must leave a stack that says so, not one that is in progress for ever.
+            log.exception("the operation on stack %s broke", stack.name)
+            failed = stack.status.removesuffix("_IN_PROGRESS") + "_FAILED"
+            stack.set_status(failed, f"The sandbox's CloudFormation broke: {error!r}; see its log")
+            return None
+
+    def _attend(self, stack: Stack, operation: Operation, waiting: Settling | None) -> None:
+        while waiting is not None:
+            told = self._await(stack, waiting)
+            if told is None:
+                return
+            with self._lock:
+                if stack.cancelled:  # while it was settling
+                    stack.cancelled, told = False, ("CANCELLED", "")
+                waiting = self._advance(stack, operation, told)
+
+    def _await(self, stack: Stack, settling: Settling) -> Outcome | None:
+        """Ask until it has settled; the lock is not held, for the agent may need it. None: stopping."""
+        end = time.monotonic() + _PATIENCE
+        self._wake()
+        while not self._stopping.wait(_POLL):
+            if stack.cancelled:
+                return "CANCELLED", ""
+            try:
+                state, reason = settling()
+            except Exception as error:
+                log.exception("the task agent broke")
+                return "FAILED", f"The sandbox's task agent broke: {error!r}; see its log"
+            if state in ("COMPLETED", "FAILED"):
+                return cast("Outcome", (state, reason))
+            if time.monotonic() > end:
+                return "FAILED", "Exceeded attempts to wait"
+        return None

@@ -1,0 +1,221 @@
+"""CloudFormation's engine: what users may begin on stacks and change sets, and when."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+from .driver import Driver
+from .errors import Refusal, ResourceFailed, StackMissing
+from .faults import Faults
+from .operations import Operations
+from .resolution import Resolver, check_parameters
+from .resources import ACCOUNT, REGION, Catalogue
+from .stacks import Stack, Stacks, Target, now
+
+NO_CHANGES = (
+    "The submitted information didn't contain changes. Submit different information to create a change set."
+)
+
+
+@dataclass
+class ChangeSet:
+    id: str
+    name: str
+    stack: Stack
+    target: Target
+    kind: Literal["CREATE", "UPDATE"]
+    changes: list[dict[str, Any]]
+    status: str = "CREATE_COMPLETE"
+    execution: str = "AVAILABLE"
+    reason: str | None = None
+    created_at: dt.datetime = field(default_factory=now)
+
+
+class Engine:
+    """All stacks of the account, and what is done with them. Whoever calls a method holds `lock`."""
+
+    def __init__(
+        self, lock: threading.RLock, wake: Callable[[], None], faults: Faults, catalogue: Catalogue
+    ) -> None:
+        self.stacks = Stacks()
+        self.change_sets: dict[str, ChangeSet] = {}
+        self._resolver = Resolver(self.stacks, catalogue)
+        self._operations = Operations(self.stacks, catalogue, self._resolver, faults)
+        self._driver = Driver(lock, wake)
+
+    def stop(self) -> None:
+        """End the threads; stacks stay as they are. Called without the lock."""
+        self._driver.stop()
+
+    def refuse_if_busy(self, stack: Stack) -> None:
+        """Raise CloudFormation's refusal of a change to a stack that cannot be changed now."""
+        if stack.busy or stack.status in (
+            "ROLLBACK_COMPLETE",
+            "CREATE_FAILED",
+            "DELETE_FAILED",
+            "ROLLBACK_FAILED",
+            "UPDATE_ROLLBACK_FAILED",
+        ):
+            raise Refusal(f"Stack:{stack.id} is in {stack.status} state and can not be updated.")
+
+    def create_stack(self, name: str, target: Target, *, keep_failures: bool = False) -> Stack:
+        if self.stacks.named(name):
+            raise _StackExists(f"Stack [{name}] already exists")
+        check_parameters(target)
+        stack = self.stacks.add(name, target, "CREATE_IN_PROGRESS")
+        stack.keeps_failures = keep_failures
+        self._driver.begin(stack, self._operations.create(stack))
+        return stack
+
+    def update_stack(self, stack: Stack, target: Target) -> None:
+        """Begin an update. Raises Refusal: the stack is busy, or nothing would change."""
+        self.refuse_if_busy(stack)
+        if stack.target is not None and target.same_as(stack.target):
+            raise Refusal("No updates are to be performed.")
+        check_parameters(target)
+        self._driver.begin(stack, self._operations.update(stack, target))
+
+    def cancel_update(self, stack: Stack) -> None:
+        if stack.status != "UPDATE_IN_PROGRESS":
+            raise Refusal("CancelUpdateStack cannot be called from current stack status")
+        stack.cancelled = True
+        stack.set_status("UPDATE_ROLLBACK_IN_PROGRESS", "User Initiated")
+
+    def delete_stack(self, name_or_id: str) -> None:
+        """Begin to delete; a stack that does not exist is no error, as on AWS."""
+        try:
+            stack = self.stacks.find(name_or_id)
+        except StackMissing:
+            return
+        if stack.protected:
+            raise Refusal(f"Stack [{stack.name}] cannot be deleted while TerminationProtection is enabled")
+        if stack.status in ("DELETE_COMPLETE", "DELETE_IN_PROGRESS"):
+            return
+        if stack.status == "CREATE_IN_PROGRESS":
+            # Its creation is waiting for the agent: let that thread go on to delete.
+            stack.cancelled = True
+            stack.set_status("DELETE_IN_PROGRESS", "User Initiated")
+            return
+        if stack.busy:
+            raise Refusal(f"Stack [{stack.id}] cannot be deleted while in status {stack.status}")
+        stack.set_status("DELETE_IN_PROGRESS", "User Initiated")
+        self._driver.begin(stack, self._operations.delete(stack))
+
+    # Change sets
+
+    def find_change_set(self, name_or_id: str, stack_name: str | None) -> ChangeSet:
+        if name_or_id in self.change_sets:
+            return self.change_sets[name_or_id]
+        for change_set in self.change_sets.values():
+            named = stack_name in (change_set.stack.name, change_set.stack.id)
+            if change_set.name == name_or_id and named:
+                return change_set
+        raise _ChangeSetMissing(f"ChangeSet [{name_or_id}] does not exist")
+
+    def create_change_set(
+        self, stack_name: str, name: str, kind: Literal["CREATE", "UPDATE"], target: Target
+    ) -> ChangeSet:
+        stack = self.stacks.named(stack_name) or self.stacks.by_id.get(stack_name)
+        if kind == "CREATE":
+            if stack is not None and stack.status != "REVIEW_IN_PROGRESS":
+                raise Refusal(
+                    f"Stack [{stack_name}] already exists and cannot be created again with the changeSet"
+                    f" [{name}]."
+                )
+            check_parameters(target)
+            if stack is None:
+                stack = self.stacks.add(stack_name, None, "")
+                stack.set_status("REVIEW_IN_PROGRESS", "User Initiated")
+        elif stack is None or stack.status == "REVIEW_IN_PROGRESS":
+            raise Refusal(f"Stack [{stack_name}] does not exist")
+        else:
+            self.refuse_if_busy(stack)
+        identity = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:changeSet/{name}/{uuid.uuid4()}"
+        if stack.target is not None and target.same_as(stack.target):
+            change_set = ChangeSet(
+                identity, name, stack, target, kind, [], "FAILED", "UNAVAILABLE", NO_CHANGES
+            )
+        else:
+            change_set = ChangeSet(identity, name, stack, target, kind, self._resolver.changes(stack, target))
+        self.change_sets[identity] = change_set
+        return change_set
+
+    def execute(self, change_set: ChangeSet, *, keep_failures: bool) -> None:
+        if change_set.execution != "AVAILABLE":
+            raise _ChangeSetNotReady(
+                f"ChangeSet [{change_set.id}] cannot be executed in its current status of"
+                f" [{change_set.status}]"
+            )
+        stack = change_set.stack
+        self.refuse_if_busy(stack)
+        stack.keeps_failures = keep_failures
+        stack.change_set = change_set.id
+        change_set.execution = "EXECUTE_COMPLETE"
+        for other in self.change_sets.values():
+            if other.stack is stack and other.execution == "AVAILABLE":
+                other.execution = "OBSOLETE"
+        if change_set.kind == "CREATE":
+            stack.target = change_set.target
+            self._driver.begin(stack, self._operations.create(stack))
+        else:
+            self._driver.begin(stack, self._operations.update(stack, change_set.target))
+
+    # For the environment controller and nested stacks: to the end, or ResourceFailed
+
+    def parameters_of(self, stack_name: str) -> dict[str, str]:
+        stack = self._existing(stack_name)
+        declared = cast("Target", stack.target).template.get("Parameters") or {}
+        values = self._resolver.values_of(stack, cast("Target", stack.target))
+        return {name: ",".join(v) if isinstance(v := values[name], list) else v for name in declared}
+
+    def outputs_of(self, stack_name: str) -> dict[str, str]:
+        return {key: output.value for key, output in self._existing(stack_name).outputs.items()}
+
+    def change_parameters(self, stack_name: str, parameters: dict[str, str]) -> None:
+        stack = self._existing(stack_name)
+        before = cast("Target", stack.target)
+        self.finish(stack, lambda: self.update_stack(stack, before.with_parameters(parameters)))
+
+    def finish(self, stack: Stack | None, begin: Callable[[], Stack | None]) -> Stack:
+        """Begin something that must be through at once. Raises ResourceFailed with the first failure."""
+        seen = len(stack.events) if stack else 0
+        try:
+            stack = begin() or stack
+        except Refusal as error:
+            raise ResourceFailed(str(error.message)) from error
+        done = cast("Stack", stack)
+        if done.status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE", "DELETE_COMPLETE"):
+            failures = [
+                event["ResourceStatusReason"]
+                for event in done.events[seen:]
+                if event["ResourceStatus"].endswith("_FAILED")
+            ]
+            because = failures[0] if failures else done.status
+            raise ResourceFailed(f"Stack {done.name} did not reach its end: {because}")
+        return done
+
+    def _existing(self, name: str) -> Stack:
+        try:
+            stack = self.stacks.find(name)
+        except StackMissing as error:
+            raise ResourceFailed(str(error.message)) from error
+        if stack.target is None:
+            raise ResourceFailed(f"Stack {name} is in {stack.status}")
+        return stack
+
+
+class _StackExists(Refusal):
+    code = "AlreadyExistsException"
+
+
+class _ChangeSetMissing(Refusal):
+    code = "ChangeSetNotFoundException"
+
+
+class _ChangeSetNotReady(Refusal):
+    code = "InvalidChangeSetStatusException"

@@ -1,0 +1,162 @@
+"""What a template comes to for one stack: values, resources in their order, changes, outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .errors import ResourceFailed, TemplateError
+from .resources import ACCOUNT, REGION, Catalogue, Handler, Wanted
+from .stacks import Output, Stack, Stacks, Target
+from .stores import parameter_value
+from .templates import ABSENT, Scope, Unknown, as_text, in_order, resolve_parameters
+
+
+def check_parameters(target: Target) -> None:
+    """Raise TemplateError where the target's parameters are not what its template wants."""
+    resolve_parameters(target.template, target.parameters, parameter_value)
+
+
+class Resolver:
+    """Resolves templates against what the account's stacks have now."""
+
+    def __init__(self, stacks: Stacks, catalogue: Catalogue) -> None:
+        self._stacks = stacks
+        self._catalogue = catalogue
+
+    def values_of(self, stack: Stack, target: Target) -> dict[str, Any]:
+        return {
+            "AWS::AccountId": ACCOUNT,
+            "AWS::Region": REGION,
+            "AWS::Partition": "aws",
+            "AWS::URLSuffix": "amazonaws.com",
+            "AWS::StackId": stack.id,
+            "AWS::StackName": stack.name,
+            "AWS::NotificationARNs": [],
+            **resolve_parameters(target.template, target.parameters, parameter_value),
+        }
+
+    def scope(self, stack: Stack, target: Target, unknown: set[str] | None = None) -> Scope:
+        """Resolve names against what the stack has now; what is `unknown` gets an Unknown."""
+        hidden = unknown or set()
+
+        def resource(name: str) -> str:
+            if name in hidden:
+                return Unknown(f"unknown:{name}")
+            if name not in stack.resources:
+                raise TemplateError(
+                    f"Template format error: Unresolved resource dependencies [{name}] in the Resources block"
+                    " of the template"
+                )
+            return stack.resources[name].made.physical_id
+
+        def attribute(name: str, key: str) -> Any:
+            if name in hidden:
+                return Unknown(f"unknown:{name}.{key}")
+            resource(name)
+            found = stack.resources[name]
+            return self._catalogue[found.wanted.type].attribute(found.made, key)
+
+        def export(name: str) -> str:
+            exports = self._stacks.exports()
+            if name not in exports:
+                raise TemplateError(f"No export named {name} found.")
+            return exports[name][1]
+
+        return Scope(target.template, self.values_of(stack, target), resource, attribute, export)
+
+    def wanted(self, stack: Stack, target: Target, scope: Scope, name: str) -> Wanted:
+        declared = target.template["Resources"][name]
+        properties = scope.resolve(declared.get("Properties") or {})
+        return Wanted(
+            stack.id,
+            stack.name,
+            target.tags,
+            name,
+            declared["Type"],
+            {} if properties is ABSENT else properties,
+        )
+
+    def names(self, target: Target, scope: Scope) -> list[str]:
+        """Return the resources whose condition holds, in the order of their dependencies."""
+        declared = target.template["Resources"]
+        return [
+            name
+            for name in in_order(declared)
+            if "Condition" not in declared[name] or scope.condition(declared[name]["Condition"])
+        ]
+
+    def changes(self, stack: Stack, target: Target) -> list[dict[str, Any]]:
+        """Compare what a stack has with what a target wants, resource by resource."""
+        unknown: set[str] = set(target.template["Resources"]) - set(stack.resources)
+        scope = self.scope(stack, target, unknown)
+        names = self.names(target, scope)
+        found: list[dict[str, Any]] = []
+        for name in names:
+            type_ = target.template["Resources"][name]["Type"]
+            have = stack.resources.get(name)
+            if have is None:
+                found.append(_change("Add", name, type_, None))
+                continue
+            wanted = self.wanted(stack, target, scope, name)
+            handler = self._catalogue[type_]
+            if not differs(handler, have.wanted, wanted):
+                continue
+            if handler.always_replaced or type_.startswith("Custom::"):
+                unknown.add(name)
+            found.append(_change("Modify", name, type_, have.made.physical_id))
+        found += [
+            _change("Remove", name, have.wanted.type, have.made.physical_id)
+            for name, have in stack.resources.items()
+            if name not in names
+        ]
+        return found
+
+    def outputs(self, stack: Stack, target: Target, scope: Scope) -> dict[str, Output]:
+        outputs: dict[str, Output] = {}
+        exports = self._stacks.exports()
+        for key, declared in (target.template.get("Outputs") or {}).items():
+            if "Condition" in declared and not scope.condition(declared["Condition"]):
+                continue
+            value = scope.resolve(declared["Value"])
+            if value is ABSENT:
+                continue
+            name = scope.resolve(declared["Export"]["Name"]) if "Export" in declared else None
+            if name in exports and exports[name][0] is not stack:
+                raise TemplateError(
+                    f"Export with name {name} is already exported by stack {exports[name][0].name}."
+                )
+            text = ",".join(value) if isinstance(value, list) else as_text(value)
+            outputs[key] = Output(text, declared.get("Description"), name)
+        return outputs
+
+    def refuse_lost_exports(self, stack: Stack, outputs: Mapping[str, Output]) -> None:
+        kept = {output.export for output in outputs.values()}
+        lost = {output.export for output in stack.outputs.values() if output.export} - kept
+        for other in self._stacks.live():
+            if other is not stack and (used := lost & other.imported):
+                raise ResourceFailed(
+                    f"Export {min(name for name in used if name)} cannot be deleted as it is in use by"
+                    f" {other.name}"
+                )
+
+
+def differs(handler: Handler, old: Wanted, new: Wanted) -> bool:
+    if old.type != new.type or old.properties != new.properties:
+        return True
+    return handler.takes_tags and dict(old.stack_tags) != dict(new.stack_tags)
+
+
+def _change(action: str, name: str, type_: str, physical_id: str | None) -> dict[str, Any]:
+    return {
+        "Type": "Resource",
+        "ResourceChange": {
+            "Action": action,
+            "LogicalResourceId": name,
+            "PhysicalResourceId": physical_id,
+            "ResourceType": type_,
+            "Replacement": "False" if action == "Modify" else None,
+            "Scope": ["Properties"] if action == "Modify" else [],
+            "Details": [],
+        },
+    }

@@ -1,0 +1,61 @@
+"""Stack sets: one template, and a stack of it in each account and region; Copilot's application is one."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from .engine import Engine
+from .errors import Refusal
+from .resources import REGION
+from .stacks import Stack, Target
+
+
+@dataclass
+class StackSet:
+    id: str
+    name: str
+    target: Target
+    description: str | None
+    administration_role: str | None
+    execution_role: str | None
+    instances: dict[tuple[str, str], Stack] = field(default_factory=dict)  # by account and region
+    operations: list[dict[str, Any]] = field(default_factory=list)  # the newest first
+
+
+class StackSets:
+    """All stack sets of the account. Whoever calls a method holds the control plane's lock."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.by_id: dict[str, StackSet] = {}
+        self._engine = engine
+
+    def find(self, name: str) -> StackSet:
+        for stack_set in self.by_id.values():
+            if name in (stack_set.name, stack_set.id):
+                return stack_set
+        raise _StackSetMissing(f"StackSet {name} not found")
+
+    def add_instance(self, stack_set: StackSet, account: str, region: str) -> None:
+        if (account, region) in stack_set.instances:
+            return
+        if region != REGION:
+            raise Refusal(f"The sandbox has one region, {REGION}; {region} was asked for.")
+        name = f"StackSet-{stack_set.name}-{uuid.uuid4()}"
+        stack_set.instances[account, region] = self._engine.create_stack(name, stack_set.target)
+
+    def update_instances(self, stack_set: StackSet) -> bool:
+        """Bring each instance to the stack set's target; return whether all got there."""
+        good = True
+        for stack in stack_set.instances.values():
+            if stack.target is not None and stack_set.target.same_as(stack.target):
+                stack.target = stack_set.target
+                continue
+            self._engine.update_stack(stack, stack_set.target)
+            good = good and stack.status == "UPDATE_COMPLETE"
+        return good
+
+
+class _StackSetMissing(Refusal):
+    code = "StackSetNotFoundException"

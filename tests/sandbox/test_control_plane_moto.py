@@ -1,0 +1,49 @@
+"""What moto answers, where the tasks lean on it: parameters, and objects written on a condition."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.sandbox.cloud import Cloud
+
+
+def test_a_parameter_is_deleted_once(cloud: Cloud) -> None:
+    ssm = cloud.client("ssm")
+    ssm.put_parameter(Name="/a/b", Value="x", Type="SecureString")
+    ssm.delete_parameter(Name="/a/b")
+    assert ssm.get_parameters(Names=["/a/b"])["InvalidParameters"] == ["/a/b"]
+    with pytest.raises(ClientError, match="ParameterNotFound"):
+        ssm.delete_parameter(Name="/a/b")
+    with pytest.raises(ClientError, match="ParameterNotFound"):
+        ssm.get_parameter(Name="/a/b")
+
+
+def test_of_twenty_conditional_writes_at_once_one_wins_each_round(cloud: Cloud) -> None:
+    storage, *others = [cloud.client("s3") for _ in range(20)]
+    storage.create_bucket(Bucket="things")
+    everybody = threading.Barrier(20)
+    known: dict[str, str] = {"IfNoneMatch": "*"}
+
+    def write(writer: Any, text: str) -> tuple[str, str]:
+        """Write, and return what was written and its tag, or the code of the refusal."""
+        everybody.wait()
+        try:
+            return text, writer.put_object(Bucket="things", Key="lease", Body=text, **known)["ETag"]
+        except ClientError as error:
+            return text, error.response["Error"]["Code"]
+
+    with ThreadPoolExecutor(20) as pool:
+        for number in range(10):
+            texts = [f"{writer} in round {number}" for writer in range(20)]
+            answers = list(pool.map(write, [storage, *others], texts))
+            ((text, tag),) = [answer for answer in answers if answer[1] != "PreconditionFailed"]
+            assert storage.get_object(Bucket="things", Key="lease")["Body"].read() == text.encode()
+            known = {"IfMatch": tag}
+    storage.delete_object(Bucket="things", Key="lease")
+    with pytest.raises(ClientError, match="NoSuchKey"):
+        storage.put_object(Bucket="things", Key="lease", Body=b"", **known)
