@@ -223,7 +223,10 @@ class ControlPlane(Protocol):
         """The value of an SSM parameter, by name or ARN. Raises KeyError where there is none."""
 
     def log(self, group: str, stream: str, events: Iterable[tuple[int, str]]) -> None:
-        """Append (milliseconds since 1970, line) pairs; makes group and stream where they are missing."""
+        """Append (milliseconds since 1970, line) pairs; makes the stream where it is missing.
+
+        What is written to a group that is not there is lost, as it is on AWS.
+        """
 
     def report_task(self, report: TaskReport) -> None: ...
 

@@ -202,7 +202,7 @@ class ControlPlaneServer:
         with self._lock:
             logs = logs_backends[ACCOUNT][REGION]
             if group not in logs.groups:
-                logs.create_log_group(group, {})
+                return
             if stream not in logs.groups[group].streams:
                 logs.create_log_stream(group, stream)
             lines = [{"timestamp": when, "message": line} for when, line in events]
