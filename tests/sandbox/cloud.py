@@ -20,6 +20,7 @@ class Agent:
 
     def __init__(self) -> None:
         self.state: model.RolloutState = "COMPLETED"
+        self.drains = True
         self.asked: list[tuple[str, str]] = []
         self.woken = 0
 
@@ -31,7 +32,7 @@ class Agent:
         return self.state, "as told"
 
     def drained(self, service_arn: str) -> bool:
-        return bool(service_arn)
+        return self.drains and bool(service_arn)
 
 
 class Cloud:

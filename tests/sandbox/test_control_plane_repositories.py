@@ -145,6 +145,23 @@ def test_a_repository_with_images_stays_behind_when_its_stack_set_loses_it(kept:
     kept.stacks.update_stack_set(StackSetName="demo", TemplateBody=application("web", "worker"))
     assert kept.status(instance(kept)) == "UPDATE_ROLLBACK_COMPLETE"
     assert "already exists" in kept.reason("Repoworker", "CREATE_FAILED", instance(kept))
+    assert outcome(kept) == ("OUTDATED", "FAILED")
+
+
+def outcome(cloud: Cloud) -> tuple[str, str]:
+    """How the instance stands, and how the last operation ended."""
+    (found,) = cloud.stacks.list_stack_instances(StackSetName="demo")["Summaries"]
+    last = cloud.stacks.list_stack_set_operations(StackSetName="demo")["Summaries"][0]
+    return found["Status"], last["Status"]
+
+
+def test_an_instance_that_cannot_be_updated_fails_the_operation_and_not_the_call(kept: Cloud) -> None:
+    assert outcome(kept) == ("CURRENT", "SUCCEEDED")
+    kept.fail({"resource": "Repoworker", "verb": "delete", "times": 1, "reason": "no"})
+    kept.stacks.delete_stack(StackName=instance(kept))
+    assert kept.status(instance(kept)) == "DELETE_FAILED"
+    kept.stacks.update_stack_set(StackSetName="demo", TemplateBody=application("web"))
+    assert outcome(kept) == ("OUTDATED", "FAILED")
 
 
 def test_a_stack_with_a_repository_that_has_images_is_not_deleted(cloud: Cloud) -> None:

@@ -21,24 +21,36 @@ class Responses(StackSetActions):
     # Stacks
 
     def create_stack(self) -> ActionResult:
+        if self._get_param("OnFailure") and self._get_param("DisableRollback") is not None:
+            # https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_CreateStack.html
+            raise Refusal("Either OnFailure or DisableRollback can be specified, not both.")
         stack = self.engine.create_stack(
             self._name(),
             self._target(None),
-            keep_failures=bool(self._get_param("DisableRollback", if_none=False)),
+            keep_failures=self._keeps_failures(),
+            on_failure=self._get_param("OnFailure") or "ROLLBACK",
+            protected=bool(self._get_param("EnableTerminationProtection", if_none=False)),
         )
         return ActionResult({"StackId": stack.id})
 
+    def _keeps_failures(self) -> bool:
+        return bool(self._get_param("DisableRollback", if_none=False))
+
     def update_stack(self) -> ActionResult:
         stack = self._stack()
-        self.engine.update_stack(stack, self._target(stack.target))
+        self.engine.update_stack(stack, self._target(stack.target), keep_failures=self._keeps_failures())
         return ActionResult({"StackId": stack.id})
+
+    def continue_update_rollback(self) -> ActionResult:
+        self.engine.continue_rollback(self._stack(), self._get_param("ResourcesToSkip") or [])
+        return EmptyResult()
 
     def cancel_update_stack(self) -> ActionResult:
         self.engine.cancel_update(self._stack())
         return EmptyResult()
 
     def delete_stack(self) -> ActionResult:
-        self.engine.delete_stack(self._name())
+        self.engine.delete_stack(self._name(), self._get_param("RetainResources") or [])
         return EmptyResult()
 
     def update_termination_protection(self) -> ActionResult:
@@ -249,10 +261,7 @@ class Responses(StackSetActions):
         )
 
     def execute_change_set(self) -> ActionResult:
-        self.engine.execute(
-            self._change_set(),
-            keep_failures=bool(self._get_param("DisableRollback", if_none=False)),
-        )
+        self.engine.execute(self._change_set(), keep_failures=self._keeps_failures())
         return EmptyResult()
 
     def delete_change_set(self) -> ActionResult:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -15,11 +15,20 @@ from .faults import Faults
 from .operations import Operations
 from .resolution import Resolver, check_parameters
 from .resources import ACCOUNT, REGION, Catalogue
-from .stacks import Stack, Stacks, Target, now
+from .stacks import OnFailure, Stack, Stacks, Target, now
 
 NO_CHANGES = (
     "The submitted information didn't contain changes. Submit different information to create a change set."
 )
+
+_FINAL = (
+    "ROLLBACK_COMPLETE",
+    "ROLLBACK_FAILED",
+    "DELETE_FAILED",
+    "DELETE_COMPLETE",
+    "UPDATE_ROLLBACK_FAILED",
+)
+_HALF_DONE = ("CREATE_FAILED", "UPDATE_FAILED")
 
 
 @dataclass
@@ -52,32 +61,31 @@ class Engine:
         """End the threads; stacks stay as they are. Called without the lock."""
         self._driver.stop()
 
-    def refuse_if_busy(self, stack: Stack) -> None:
-        """Raise CloudFormation's refusal of a change to a stack that cannot be changed now."""
-        if stack.busy or stack.status in (
-            "ROLLBACK_COMPLETE",
-            "CREATE_FAILED",
-            "DELETE_FAILED",
-            "ROLLBACK_FAILED",
-            "UPDATE_ROLLBACK_FAILED",
-        ):
-            raise Refusal(f"Stack:{stack.id} is in {stack.status} state and can not be updated.")
-
-    def create_stack(self, name: str, target: Target, *, keep_failures: bool = False) -> Stack:
+    def create_stack(
+        self,
+        name: str,
+        target: Target,
+        *,
+        keep_failures: bool = False,
+        on_failure: OnFailure = "ROLLBACK",
+        protected: bool = False,
+    ) -> Stack:
         if self.stacks.named(name):
             raise _StackExists(f"Stack [{name}] already exists")
         check_parameters(target)
         stack = self.stacks.add(name, target, "CREATE_IN_PROGRESS")
-        stack.keeps_failures = keep_failures
+        stack.keeps_failures, stack.on_failure, stack.protected = keep_failures, on_failure, protected
         self._driver.begin(stack, self._operations.create(stack))
         return stack
 
-    def update_stack(self, stack: Stack, target: Target) -> None:
-        """Begin an update. Raises Refusal: the stack is busy, or nothing would change."""
-        self.refuse_if_busy(stack)
-        if stack.target is not None and target.same_as(stack.target):
+    def update_stack(self, stack: Stack, target: Target, *, keep_failures: bool = False) -> None:
+        """Begin an update. Raises Refusal: the stack cannot be updated now, or nothing would change."""
+        _refuse_update(stack, keep_failures=keep_failures)
+        again = stack.status in _HALF_DONE
+        if stack.target is not None and target.same_as(stack.target) and not again:
             raise Refusal("No updates are to be performed.")
         check_parameters(target)
+        stack.keeps_failures = keep_failures
         self._driver.begin(stack, self._operations.update(stack, target))
 
     def cancel_update(self, stack: Stack) -> None:
@@ -86,8 +94,27 @@ class Engine:
         stack.cancelled = True
         stack.set_status("UPDATE_ROLLBACK_IN_PROGRESS", "User Initiated")
 
-    def delete_stack(self, name_or_id: str) -> None:
-        """Begin to delete; a stack that does not exist is no error, as on AWS."""
+    def continue_rollback(self, stack: Stack, skipped: Collection[str]) -> None:
+        """Begin to roll back what an update's failed rollback has left.
+
+        Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_ContinueUpdateRollback.html
+        (the words of the refusals are ours).
+        """
+        if stack.rollback is None or stack.status != "UPDATE_ROLLBACK_FAILED":
+            raise Refusal(
+                f"Stack:{stack.id} is in {stack.status} state: only the rollback of a stack in"
+                " UPDATE_ROLLBACK_FAILED state can be continued."
+            )
+        if unknown := sorted(set(skipped) - set(stack.rollback.before)):
+            raise Refusal(
+                f"The rollback of [{', '.join(unknown)}] did not fail: only what is in UPDATE_FAILED state"
+                " because of a rollback can be skipped."
+            )
+        stack.set_status("UPDATE_ROLLBACK_IN_PROGRESS", "User Initiated")
+        self._driver.begin(stack, self._operations.roll_back(stack, skipped))
+
+    def delete_stack(self, name_or_id: str, retained: Collection[str] = ()) -> None:
+        """Begin to delete all but the `retained`; a stack that does not exist is no error, as on AWS."""
         try:
             stack = self.stacks.find(name_or_id)
         except StackMissing:
@@ -103,6 +130,8 @@ class Engine:
             return
         if stack.busy:
             raise Refusal(f"Stack [{stack.id}] cannot be deleted while in status {stack.status}")
+        if retained:
+            _retain(stack, retained)
         stack.set_status("DELETE_IN_PROGRESS", "User Initiated")
         self._driver.begin(stack, self._operations.delete(stack))
 
@@ -131,12 +160,13 @@ class Engine:
             if stack is None:
                 stack = self.stacks.add(stack_name, None, "")
                 stack.set_status("REVIEW_IN_PROGRESS", "User Initiated")
-        elif stack is None or stack.status == "REVIEW_IN_PROGRESS":
+        elif stack is None:
             raise Refusal(f"Stack [{stack_name}] does not exist")
         else:
-            self.refuse_if_busy(stack)
+            # A failed stack may have a change set; it is the execution that has to keep failures.
+            _refuse_update(stack, keep_failures=True)
         identity = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:changeSet/{name}/{uuid.uuid4()}"
-        if stack.target is not None and target.same_as(stack.target):
+        if stack.target is not None and target.same_as(stack.target) and stack.status not in _HALF_DONE:
             change_set = ChangeSet(
                 identity, name, stack, target, kind, [], "FAILED", "UNAVAILABLE", NO_CHANGES
             )
@@ -152,7 +182,8 @@ class Engine:
                 f" [{change_set.status}]"
             )
         stack = change_set.stack
-        self.refuse_if_busy(stack)
+        if change_set.kind == "UPDATE":
+            _refuse_update(stack, keep_failures=keep_failures)
         stack.keeps_failures = keep_failures
         stack.change_set = change_set.id
         change_set.execution = "EXECUTE_COMPLETE"
@@ -207,6 +238,52 @@ class Engine:
         if stack.target is None:
             raise ResourceFailed(f"Stack {name} is in {stack.status}")
         return stack
+
+
+def _refuse_update(stack: Stack, *, keep_failures: bool) -> None:
+    """Raise CloudFormation's refusal of an update to a stack that cannot be updated now.
+
+    Sources: https://github.com/org-formation/org-formation-cli/issues/455 (UPDATE_ROLLBACK_FAILED),
+    https://github.com/aws-solutions-library-samples/data-lakes-on-aws/issues/109 (ROLLBACK_FAILED),
+    https://github.com/rails-lambda/lamby/issues/132 (ROLLBACK_COMPLETE),
+    https://github.com/aws/aws-cdk/pull/7731 (REVIEW_IN_PROGRESS), https://github.com/aws/aws-cli/issues/6368
+    and https://github.com/code-dot-org/code-dot-org/pull/68524 (CREATE_FAILED).
+    """
+    if stack.status == "REVIEW_IN_PROGRESS":
+        raise Refusal(f"Stack [{stack.name}] does not exist")
+    if stack.busy or stack.status in _FINAL:
+        raise Refusal(f"Stack:{stack.id} is in {stack.status} state and can not be updated.")
+    if stack.status == "CREATE_FAILED" and stack.on_failure == "DO_NOTHING":
+        raise Refusal(
+            "This stack cannot be updated from [CREATE_FAILED] state because it contains [on-failure:"
+            " DO_NOTHING]. Please use disable-rollback option instead during stack creation."
+        )
+    if stack.status in _HALF_DONE and not keep_failures:
+        raise Refusal(
+            f"This stack is currently in a non-terminal [{stack.status}] state. To update the stack from this"
+            " state, please use the disable-rollback parameter with update-stack API. To rollback to the last"
+            " known good state, use the rollback-stack API"
+        )
+
+
+def _retain(stack: Stack, names: Collection[str]) -> None:
+    """Keep resources out of the deletion.
+
+    Sources: https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DeleteStack.html (the words
+    of the first refusal are ours) and https://github.com/rebuy-de/aws-nuke/issues/270.
+    """
+    if stack.status != "DELETE_FAILED":
+        raise Refusal(
+            f"Stack [{stack.id}] is in status {stack.status}: resources can be retained only of a stack in"
+            " DELETE_FAILED state."
+        )
+    if not set(names) <= set(stack.resources):
+        raise Refusal(
+            "The specified resources to retain must be in a valid state. Do not specify resources that are in"
+            " the DELETE_COMPLETE state."
+        )
+    for name in names:
+        stack.resources[name].retained = True
 
 
 class _StackExists(Refusal):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from typing import Literal, TypeVar, cast
 
 from moto.core.exceptions import ServiceException
@@ -14,7 +14,7 @@ from .errors import OperationCancelled, ResourceFailed, TemplateError, handler_f
 from .faults import Faults, Verb
 from .resolution import Resolver, differs
 from .resources import Catalogue, Settling, Wanted
-from .stacks import Resource, Stack, Stacks, Target, now
+from .stacks import Resource, Rollback, Stack, Stacks, Target, now
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +51,12 @@ class Operations:
             return
         except (ResourceFailed, TemplateError) as error:
             reason = _failed_resources(failed, "create") or _words(error)
-            if stack.keeps_failures:
+            if stack.keeps_failures or stack.on_failure == "DO_NOTHING":
                 stack.set_status("CREATE_FAILED", reason)
+                return
+            if stack.on_failure == "DELETE":
+                stack.set_status("DELETE_IN_PROGRESS", f"{reason} Delete requested by user.".strip())
+                yield from self.delete(stack)
                 return
             stack.set_status("ROLLBACK_IN_PROGRESS", f"{reason} Rollback requested by user.".strip())
             left = yield from self._remove(stack, stack.newest_first())
@@ -66,32 +70,38 @@ class Operations:
     def update(self, stack: Stack, target: Target) -> Operation:
         before = cast("Target", stack.target)
         imported = set(stack.imported)
+        again = stack.status.endswith("_FAILED")
         stack.target = target
         stack.updated_at = now()
         stack.set_status("UPDATE_IN_PROGRESS", "User Initiated")
         journal: dict[str, Resource | None] = {}
         failed: list[str] = []
         try:
-            names = yield from self._bring(stack, target, journal, failed, "update")
+            names = yield from self._bring(stack, target, journal, failed, "update", again=again)
         except (ResourceFailed, TemplateError, OperationCancelled) as error:
             cancelled = isinstance(error, OperationCancelled)
             reason = _failed_resources(failed, "update") or _words(error)
             if stack.keeps_failures and not cancelled:
+                stack.leftovers += _replaced(stack, journal)
                 stack.set_status("UPDATE_FAILED", reason)
                 return
             if not cancelled:
                 stack.set_status("UPDATE_ROLLBACK_IN_PROGRESS", reason)
             stack.target, stack.imported = before, imported
-            yield from self._roll_back(stack, journal)
+            made = [
+                stack.resources[name]
+                for name, old in reversed(list(journal.items()))
+                if old is None and name in stack.resources
+            ]
+            old = {name: old for name, old in journal.items() if old is not None}
+            stack.rollback = Rollback(old, made)
+            yield from self.roll_back(stack)
             return
         stack.set_status("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS")
-        replaced = [
-            old
-            for name, old in journal.items()
-            if old is not None and old.made.physical_id != stack.resources[name].made.physical_id
-        ]
         gone = [resource for resource in stack.newest_first() if resource.wanted.logical_id not in names]
-        left = yield from self._remove(stack, [*gone, *reversed(replaced)], tries=_CLEAN_UP_TRIES)
+        replaced = [*_replaced(stack, journal), *stack.leftovers]
+        left = yield from self._remove(stack, [*gone, *replaced], tries=_CLEAN_UP_TRIES)
+        stack.leftovers = []
         stack.set_status("UPDATE_COMPLETE", _LEFT_BEHIND if left else None)
 
     def delete(self, stack: Stack) -> Operation:
@@ -104,7 +114,8 @@ class Operations:
                     f"Export {min(used)} cannot be deleted as it is in use by {other.name}",
                 )
                 return
-        left = yield from self._remove(stack, stack.newest_first())
+        left = yield from self._remove(stack, [*stack.newest_first(), *stack.leftovers])
+        stack.leftovers = [resource for resource in stack.leftovers if resource.wanted.logical_id in left]
         if left:
             stack.set_status("DELETE_FAILED", _failed_resources(left, "delete"))
             return
@@ -118,11 +129,14 @@ class Operations:
         journal: dict[str, Resource | None],
         failed: list[str],
         verb: Literal["create", "update"],
+        *,
+        again: bool = False,
     ) -> Generator[Settling, Outcome, list[str]]:
         """Make and change resources until the stack is as the target says, then its outputs.
 
         `journal` gets what there was before each change (None: nothing), `failed` the name that failed.
-        Nothing is taken away here: that waits until the rest has succeeded.
+        Nothing is taken away here: that waits until the rest has succeeded. `again`: what had failed before
+        is tried again, changed or not.
         """
         scope = self._resolver.scope(stack, target)
         names = self._resolver.names(target, scope)
@@ -132,7 +146,9 @@ class Operations:
                 have = stack.resources.get(name)
                 if have is None:
                     yield from self._make(stack, target, wanted, journal)
-                elif differs(self._catalogue[wanted.type], have.wanted, wanted):
+                elif differs(self._catalogue[wanted.type], have.wanted, wanted) or (
+                    again and have.status.endswith("_FAILED")
+                ):
                     yield from self._modify(stack, target, have, wanted, journal)
                 else:
                     have.wanted = wanted
@@ -173,12 +189,16 @@ class Operations:
         handler = self._catalogue[wanted.type]
         name = wanted.logical_id
         before = Resource(have.wanted, have.made, have.retained, have.status, have.reason)
-        same_type = have.wanted.type == wanted.type
+        in_place = (
+            have.wanted.type == wanted.type
+            and not handler.always_replaced
+            and have.status != "CREATE_FAILED"  # it never got to a state that could be changed
+        )
         stack.add_event(wanted, have.made.physical_id, "UPDATE_IN_PROGRESS")
         journal[name] = before
         made = (
             self._attempt("update", wanted, lambda: handler.update(have.made, have.wanted.properties, wanted))
-            if same_type and not handler.always_replaced
+            if in_place
             else None
         )
         if made is None:
@@ -196,45 +216,49 @@ class Operations:
         yield from self._settle(handler.settling(made))
         stack.add_event(wanted, made.physical_id, "UPDATE_COMPLETE")
 
-    def _roll_back(self, stack: Stack, journal: Mapping[str, Resource | None]) -> Operation:
-        """Give every changed resource its old properties back, then take away what was made."""
-        replacements: list[Resource] = []
-        stuck: list[str] = []
-        for name, before in journal.items():
+    def roll_back(self, stack: Stack, skipped: Collection[str] = ()) -> Operation:
+        """Give every changed resource its old properties back, then take away what was made.
+
+        Those that cannot have them stay in `stack.rollback`, for another try; the `skipped` are taken for
+        rolled back without one.
+        """
+        rollback = cast("Rollback", stack.rollback)
+        for name, before in list(rollback.before.items()):
             now = stack.resources.get(name)
-            if before is None or now is None:
-                continue
-            if now.made.physical_id != before.made.physical_id:
-                replacements.append(now)
+            if now is not None and now.made.physical_id != before.made.physical_id:
+                rollback.made.append(now)
                 stack.resources[name] = before
                 stack.add_event(before.wanted, before.made.physical_id, "UPDATE_COMPLETE")
-                continue
-            handler = self._catalogue[before.wanted.type]
-            stack.add_event(before.wanted, now.made.physical_id, "UPDATE_IN_PROGRESS")
-            try:
-                made = self._attempt(
-                    "update",
-                    before.wanted,
-                    lambda: handler.update(now.made, now.wanted.properties, before.wanted),  # noqa: B023  # called at once
-                )
-                now.wanted, now.made = before.wanted, made or now.made
-                yield from self._settle(handler.settling(now.made))
-            except ResourceFailed as error:
-                stuck.append(name)
-                stack.add_event(before.wanted, now.made.physical_id, "UPDATE_FAILED", _words(error))
-            else:
+            elif now is not None and name in skipped:
+                now.wanted = before.wanted
                 stack.add_event(before.wanted, now.made.physical_id, "UPDATE_COMPLETE")
-        if stuck:
-            stack.set_status("UPDATE_ROLLBACK_FAILED", _failed_resources(stuck, "update"))
+            elif now is not None and not (yield from self._restore(stack, now, before)):
+                continue
+            del rollback.before[name]
+        if rollback.before:
+            stack.set_status("UPDATE_ROLLBACK_FAILED", _failed_resources(list(rollback.before), "update"))
             return
         stack.set_status("UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS")
-        created = [
-            stack.resources[name]
-            for name, before in reversed(list(journal.items()))
-            if before is None and name in stack.resources
-        ]
-        yield from self._remove(stack, [*created, *replacements], tries=_CLEAN_UP_TRIES)
+        yield from self._remove(stack, rollback.made, tries=_CLEAN_UP_TRIES)
+        stack.rollback = None
         stack.set_status("UPDATE_ROLLBACK_COMPLETE")
+
+    def _restore(self, stack: Stack, now: Resource, before: Resource) -> Generator[Settling, Outcome, bool]:
+        handler = self._catalogue[before.wanted.type]
+        stack.add_event(before.wanted, now.made.physical_id, "UPDATE_IN_PROGRESS")
+        try:
+            made = self._attempt(
+                "update",
+                before.wanted,
+                lambda: handler.update(now.made, now.wanted.properties, before.wanted),
+            )
+            now.wanted, now.made = before.wanted, made or now.made
+            yield from self._settle(handler.settling(now.made))
+        except ResourceFailed as error:
+            stack.add_event(before.wanted, now.made.physical_id, "UPDATE_FAILED", _words(error))
+            return False
+        stack.add_event(before.wanted, now.made.physical_id, "UPDATE_COMPLETE")
+        return True
 
     def _remove(
         self, stack: Stack, resources: list[Resource], tries: int = 1
@@ -311,6 +335,15 @@ class Operations:
         changing = verb == "update" and have is not None and not have.status.startswith("CREATE")
         status = "UPDATE_FAILED" if changing else "CREATE_FAILED"
         stack.add_event(wanted, have.made.physical_id if have else "", status, reason)
+
+
+def _replaced(stack: Stack, journal: Mapping[str, Resource | None]) -> list[Resource]:
+    """Return what the journal's changes have put another in the place of, the newest first."""
+    return [
+        old
+        for name, old in reversed(list(journal.items()))
+        if old is not None and old.made.physical_id != stack.resources[name].made.physical_id
+    ]
 
 
 def _words(error: BaseException) -> str:

@@ -174,8 +174,11 @@ class StackSetActions(Actions):
                         "Account": account,
                         "Region": region,
                         "StackId": stack.id,
-                        "Status": "CURRENT",
-                        "StackInstanceStatus": {"DetailedStatus": "SUCCEEDED"},
+                        "Status": "CURRENT" if stack_set.current(stack) else "OUTDATED",
+                        "StatusReason": None if stack_set.current(stack) else stack.reason,
+                        "StackInstanceStatus": {
+                            "DetailedStatus": "SUCCEEDED" if stack_set.current(stack) else "FAILED"
+                        },
                     }
                     for account, region, stack in shown
                 ],

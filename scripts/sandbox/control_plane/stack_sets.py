@@ -23,6 +23,10 @@ class StackSet:
     instances: dict[tuple[str, str], Stack] = field(default_factory=dict)  # by account and region
     operations: list[dict[str, Any]] = field(default_factory=list)  # the newest first
 
+    def current(self, stack: Stack) -> bool:
+        """Say whether an instance's stack has what the set wants."""
+        return stack.target is self.target and stack.status in ("CREATE_COMPLETE", "UPDATE_COMPLETE")
+
 
 class StackSets:
     """All stack sets of the account. Whoever calls a method holds the control plane's lock."""
@@ -52,7 +56,10 @@ class StackSets:
             if stack.target is not None and stack_set.target.same_as(stack.target):
                 stack.target = stack_set.target
                 continue
-            self._engine.update_stack(stack, stack_set.target)
+            try:
+                self._engine.update_stack(stack, stack_set.target)
+            except Refusal:  # it is in a state that cannot be updated: the operation fails, not the call
+                good = False
             good = good and stack.status == "UPDATE_COMPLETE"
         return good
 

@@ -7,11 +7,13 @@ import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from .errors import StackMissing
 from .resources import ACCOUNT, REGION, Made, Wanted
 from .templates import in_order, read_template
+
+OnFailure = Literal["ROLLBACK", "DO_NOTHING", "DELETE"]
 
 
 def now() -> dt.datetime:
@@ -73,6 +75,14 @@ class Output:
 
 
 @dataclass
+class Rollback:
+    """What is still to do to roll an update back."""
+
+    before: dict[str, Resource]  # what has not got its old properties back
+    made: list[Resource]  # what the update made: taken away when all have them
+
+
+@dataclass
 class Stack:
     id: str
     name: str
@@ -83,13 +93,16 @@ class Stack:
     reason: str | None = None
     role: str | None = None
     change_set: str | None = None
-    keeps_failures: bool = False  # DisableRollback
+    keeps_failures: bool = False  # DisableRollback of the last operation
+    on_failure: OnFailure = "ROLLBACK"  # of the creation
     protected: bool = False
     events: list[dict[str, Any]] = field(default_factory=list)  # the oldest first
     resources: dict[str, Resource] = field(default_factory=dict)
     outputs: dict[str, Output] = field(default_factory=dict)
     imported: set[str] = field(default_factory=set)
     cancelled: bool = False
+    rollback: Rollback | None = None  # one that failed, and may be continued
+    leftovers: list[Resource] = field(default_factory=list)  # replaced by an update that was left half done
 
     @property
     def tags(self) -> dict[str, str]:
