@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scripts import application, data, images
+from scripts import application, data, images, shelf
+from scripts.errors import Held
 
 if TYPE_CHECKING:
     from scripts.demolition import Doomed
@@ -26,27 +27,39 @@ class Loose:
 
 
 def find(
-    bench: Bench, place: Place, slots: Sequence[Settings], doomed: Sequence[Doomed], *, look: bool
+    bench: Bench,
+    place: Place,
+    slots: Callable[[], Sequence[Settings]],
+    doomed: Sequence[Doomed],
+    *,
+    look: bool,
 ) -> list[Loose]:
     """Databases and image tags of no slot, or of one that is about to go.
 
-    Databases are looked at by a one-off task in the environment, unless `look` is off.
+    Databases are looked at by a one-off task in the environment, unless `look` is off. Whether a thing still
+    belongs to nobody is asked again just before it is removed: `slots` tells which there are now.
     """
     going = {each.settings.service for each in doomed}
-    living = [slot for slot in slots if slot.service not in going]
-    return [*_images(bench, place, going), *(_databases(bench, place, living) if look else _unseen(bench))]
+    of_shared = [] if bench.settings.service in going else _images(bench, place)
+    return [*of_shared, *(_databases(bench, place, slots, going) if look else _unseen(bench))]
 
 
-def _images(bench: Bench, place: Place, going: set[str]) -> list[Loose]:
-    """Tags of the shared slot's repository that it does not run."""
-    settings, aws = bench.settings, place.aws
-    stack = None if settings.service in going else aws.stack(settings.stack_name)
+def _unused_tags(bench: Bench, place: Place) -> list[str]:
+    """The tags of the shared slot's repository that it does not run."""
+    stack = place.aws.stack(bench.settings.stack_name)
     kept = stack.tags.get("commit") if stack else None
-    tags = [tag for tag in images.ours(settings, aws) if not kept or kept not in tag]
-    if not tags:
-        return []
-    name = application.repository(settings)
-    return [Loose(f"{len(tags)} image tags of {name}", lambda: aws.delete_image_tags(name, tags))]
+    return [tag for tag in images.ours(bench.settings, place.aws) if not kept or kept not in tag]
+
+
+def _images(bench: Bench, place: Place) -> list[Loose]:
+    found, name = _unused_tags(bench, place), application.repository(bench.settings)
+
+    def remove() -> None:
+        lease = shelf.lease(bench, place, "deleting image tags")
+        with lease.held(wait=False, say=bench.report.say):  # a deploy has pushed its image before it is live
+            place.aws.delete_image_tags(name, _unused_tags(bench, place))
+
+    return [Loose(f"{len(found)} image tags of {name}", remove)] if found else []
 
 
 def _unseen(bench: Bench) -> list[Loose]:
@@ -54,20 +67,30 @@ def _unseen(bench: Bench) -> list[Loose]:
     return []
 
 
-def _databases(bench: Bench, place: Place, living: Sequence[Settings]) -> list[Loose]:
+def _databases(
+    bench: Bench, place: Place, slots: Callable[[], Sequence[Settings]], going: set[str]
+) -> list[Loose]:
     host = data.host(bench, place)
     if host is None:
         bench.report.say(
             "Databases are not looked at: that takes a deployment whose container can, and there is none."
         )
         return []
-    suffixes = tuple(slot.database_suffix for slot in living if slot.slug)
+
+    def is_wanted(name: str) -> bool:
+        return any(name.endswith(slot.database_suffix) for slot in slots() if slot.slug)
 
     def dropping(name: str) -> Callable[[], None]:
-        return lambda: data.drop_named(bench, place, host, name)
+        def drop() -> None:
+            if is_wanted(name):  # the ledger knows a deployment before its database is made
+                raise Held(f"The database {name} belongs to a deployment that has just begun: it stays.")
+            data.drop_named(bench, place, host, name)
 
+        return drop
+
+    living = tuple(slot.database_suffix for slot in slots() if slot.slug and slot.service not in going)
     return [
         Loose(f"database {name}", dropping(name))
         for name in data.databases(bench, place, host)
-        if not suffixes or not name.endswith(suffixes)
+        if not living or not name.endswith(living)
     ]

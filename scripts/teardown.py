@@ -87,7 +87,7 @@ class _Teardown:
     def _run(self, doomed: list[Doomed]) -> tuple[list[Receipt], list[UserError]]:
         asked = self.asked
         loose = (
-            orphans.find(self.bench, self.place, self._slots(), doomed, look=not asked.plan)
+            orphans.find(self.bench, self.place, self._slots, doomed, look=not asked.plan)
             if asked.orphans
             else []
         )

@@ -321,6 +321,23 @@ def test_orphans_are_what_serves_nothing_and_what_living_ones_are_not(
     assert sorted(here.withdrawn) == ["web-dead", "web-lost"]
 
 
+def test_a_database_of_a_deployment_that_has_begun_since_the_question_stays(
+    scene: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = scene(shared(commit="c" * 40))
+
+    def look(*_: object) -> list[str]:
+        here.ledger.record("web-young", Entry("young", isolated=True))
+        return ["test_young", "test_forgotten"]
+
+    monkeypatch.setattr(data, "databases", look)
+    named: list[str] = []
+    monkeypatch.setattr(data, "drop_named", lambda *words: named.append(words[-1]))
+    with pytest.raises(Held, match="test_young belongs to a deployment that has just begun"):
+        here.teardown(orphans=True)
+    assert named == ["test_forgotten"]
+
+
 def test_what_is_being_deployed_just_now_is_no_orphan(
     scene: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
 ) -> None:
