@@ -87,12 +87,15 @@ class ProxyServer(ThreadingHTTPServer):
         authority: CertificateAuthority,
         lock: threading.RLock,
         after_request: Callable[[], None],
+        check: Callable[[Request], None],
     ) -> None:
+        """`check` raises an HTTPException where a request may not be made."""
         super().__init__(("127.0.0.1", port), _Handler)
         self.router = router
         self.authority = authority
         self.lock = lock
         self.after_request = after_request
+        self.check = check
         self._open: set[socket.socket] = set()
         self._open_lock = threading.Lock()
 
@@ -171,6 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._refuse(host, f"The sandbox has no service at {host}{path.split('?', 1)[0]}")
             request = Request.from_primitives(self.command, f"https://{host}{path}", self.headers, body)
             with self.server.lock:
+                self.server.check(request)
                 answer = dispatch(request, request.raw_url, request.headers)
             self.server.after_request()
         except HTTPException as error:

@@ -40,7 +40,7 @@ class Responses(BaseResponse):
                         "ResourceARN": resource.arn,
                         "Tags": [{"Key": key, "Value": value} for key, value in resource.tags.items()],
                     }
-                    for resource in self._all()
+                    for resource in everything(self.own())
                     if resource.tags
                     and match_resource_type(resource.resource_type, types)
                     and matches(resource.tags)
@@ -48,7 +48,9 @@ class Responses(BaseResponse):
             }
         )
 
-    def _all(self) -> Iterator[TaggedResource]:
-        yield from self.own()
-        for backend in iter_taggable_backends(ACCOUNT, REGION):
-            yield from backend.iter_tagged_resources()
+
+def everything(own: Iterator[TaggedResource]) -> Iterator[TaggedResource]:
+    """Every resource that can carry tags: `own`, and moto's."""
+    yield from own
+    for backend in iter_taggable_backends(ACCOUNT, REGION):
+        yield from backend.iter_tagged_resources()
