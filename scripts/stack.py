@@ -575,6 +575,16 @@ class Aws:
                     f"{len(left)} images of the repository {repository} could not be deleted: {why}."
                 )
 
+    def parameter(self, name: str) -> str | None:
+        """The value of an SSM parameter that is no secret; None where there is none."""
+        try:
+            found = self._ask("ssm", "get_parameter", Name=name)
+        except _Answered as error:
+            if error.says("ParameterNotFound"):
+                return None
+            raise
+        return str(found["Parameter"]["Value"])
+
     def delete_parameter(self, name: str) -> bool:
         """Delete an SSM parameter; whether there was one."""
         try:
