@@ -77,7 +77,7 @@ class FakeAgent:
             time.time(),
         )
         task = model.TaskReport(
-            id=f"{abs(hash(service.arn)):032x}",
+            id=service.only_task or f"{abs(hash(service.arn)):032x}",
             service_arn=service.arn,
             cluster_arn=service.cluster_arn,
             task_definition_arn=definition.arn,
@@ -197,7 +197,13 @@ def copy_of(workspace: Path, folder: Path, dockerfile: str = "FROM scratch\n") -
 
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    folder = tmp_path_factory.mktemp("aws")
+    with opened(tmp_path_factory.mktemp("aws")) as sandbox:
+        yield sandbox
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[Sandbox]:
+    """An embedded AWS with its three environments; the service is deployed to test and stage."""
     binaries = folder / "bin"
     binaries.mkdir()
     (binaries / "docker").write_text(DOCKER)
