@@ -23,7 +23,7 @@ from scripts.sandbox import model
 from scripts.settings import load
 from scripts.stack import Aws
 from tests import ci_role
-from tests.sandbox.test_control_plane_copilot import COPILOT, Sandbox, copy_of, deploying, opened
+from tests.sandbox.real_copilot import COPILOT, Sandbox, copy_of, deployed_sandbox, deploying
 
 pytestmark = pytest.mark.skipif(not COPILOT, reason="there is no Copilot to run")
 PATCHES = Path("copilot/environments/overrides/cfn.patches.yml")
@@ -32,7 +32,7 @@ PATCHES = Path("copilot/environments/overrides/cfn.patches.yml")
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """The service is deployed to all three environments; then everybody is the CI role."""
-    with opened(tmp_path_factory.mktemp("aws")) as sandbox:
+    with deployed_sandbox(tmp_path_factory.mktemp("aws")) as sandbox:
         done = sandbox.copilot(*deploying("production"))
         assert done.returncode == 0, done.stdout
         add_service(sandbox.workspace, "web-x")

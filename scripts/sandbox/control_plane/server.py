@@ -24,6 +24,7 @@ from .container_service import (
     TaskDefinitionHandler,
 )
 from .custom_resources import CustomResources
+from .domains import CertificateHandler, HostedZoneHandler, RecordsHandler
 from .engine import Engine
 from .faults import Faults
 from .functions import FunctionHandler
@@ -156,6 +157,10 @@ class ControlPlaneServer:
                 "AWS::ElasticLoadBalancingV2::Listener": ListenerHandler(),
                 "AWS::ElasticLoadBalancingV2::ListenerRule": ListenerRuleHandler(),
                 "AWS::Lambda::Function": FunctionHandler(),
+                "AWS::Route53::HostedZone": HostedZoneHandler(),
+                "AWS::Route53::RecordSet": RecordsHandler(),
+                "AWS::Route53::RecordSetGroup": RecordsHandler(),
+                "Custom::CertificateValidationFunction": CertificateHandler(),
             },
             CustomResources(self._engine),
         )
