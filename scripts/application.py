@@ -8,6 +8,7 @@ Source: internal/pkg/cli/svc_delete.go and internal/pkg/deploy/cloudformation/ap
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,18 @@ def stack_set(settings: Settings) -> str:
 def repository(settings: Settings) -> str:
     """The name of the repository that Copilot makes for the service's images."""
     return f"{settings.app}/{settings.service}"
+
+
+def domain(settings: Settings, aws: Aws) -> str:
+    """The application's domain, empty where it has none. Raises Failed where Copilot does not know it.
+
+    Not by `copilot app show`, which asks every environment.
+    Source: internal/pkg/config/app.go of aws/copilot-cli 1.34.
+    """
+    found = aws.parameter(f"/copilot/applications/{settings.app}")
+    if found is None:
+        raise Failed(f"Copilot knows no application {settings.app} in {aws.region}: is that its region?")
+    return str(json.loads(found).get("domain") or "")
 
 
 def require_room(settings: Settings, aws: Aws) -> None:

@@ -50,7 +50,9 @@ class Copilot:
 
         `--deploy-env=false` because Copilot may ask otherwise (aws/copilot-cli#5265). Not `--force`: it
         starts no task where the stack's tags have changed, and waits in steps of half a minute. A tag that
-        was not there before does it: the task definition names the image by it.
+        was not there before does it: the task definition names the image by it. A service that the
+        application does not know is added to it first; `svc init` would ask every environment, which a role
+        for this one may not do.
         """
         return self._command(
             "deploy",
@@ -64,19 +66,6 @@ class Copilot:
 
     def services(self) -> Command:
         return self._command("svc", "ls", f"--app={self.settings.app}", "--json")
-
-    def service_init(self, kind: str) -> Command:
-        """Make the service known to the application, with a repository for its images."""
-        return self._command(
-            "svc",
-            "init",
-            f"--app={self.settings.app}",
-            f"--name={self.settings.service}",
-            f"--svc-type={kind}",
-        )
-
-    def application_show(self) -> Command:
-        return self._command("app", "show", f"--name={self.settings.app}", "--json")
 
     def service_delete(self) -> Command:
         """The only command line in this project that deletes a service.
@@ -222,9 +211,13 @@ def services(stdout: str) -> set[str]:
     return {str(found["name"]) for found in _json(stdout, "svc ls").get("services") or ()}
 
 
-def domain(stdout: str) -> str:
-    """The application's domain, empty where it has none, from `copilot app show --json`. Raises Failed."""
-    return str(_json(stdout, "app show").get("uri") or "")
+def knows_service(line: str) -> bool:
+    """Whether a line of `copilot deploy` says that the application knows the service by now.
+
+    It is the first thing that Copilot sees to, and it does not say it in so many words.
+    Source: internal/pkg/cli/deploy.go of aws/copilot-cli 1.34.
+    """
+    return bool(re.search("Building your container image|infrastructure (changes )?for stack ", line))
 
 
 def url(stdout: str, environment: str) -> str | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -198,7 +199,9 @@ class _Deploy:
         with branch.worktree(self.bench.shell, self.bench.settings.root, self.branch) as folder:
             here = self._prepared(folder)
             if self.bench.settings.slug and self._is_new(here, before):
-                self.bench.report.say(f"Would add a service: {here.service_init(isolation.TYPE)}")
+                self.bench.report.say(
+                    f"Would add the service {self.bench.settings.service} to the application."
+                )
             command = here.deploy(self._image_tag(), tags)
         self.bench.report.say(f"Would deploy {self.branch.name} at {self.branch.commit[:12]}: {command}")
         self.bench.report.say(cost.of_deployment(self.bench, self.place.aws.region, self._ends(before)))
@@ -215,10 +218,7 @@ class _Deploy:
         settings = self.bench.settings
         if settings.target == "sandbox" or settings.test_domain:
             return ""
-        shown = self.place.copilot.application_show()
-        return copilot.domain(
-            output_of(self.bench.shell, shown, "Asking Copilot for the application's domain")
-        )
+        return application.domain(settings, self.place.aws)
 
     def _is_new(self, here: Copilot, before: Stack | None) -> bool:
         """Whether the application is still to be told of the branch's own service.
@@ -238,32 +238,39 @@ class _Deploy:
             )
         return False
 
-    def _add_service(self, here: Copilot) -> None:
-        """Make the branch's own service known to the application, one at a time."""
+    @contextmanager
+    def _adding(self) -> Iterator[None]:
+        """While Copilot makes the branch's own service known to the application: one at a time."""
         settings = self.bench.settings
         shelf.ledger(self.bench, self.place).record(settings.service, Entry(self.branch.name, isolated=True))
         lease = shelf.application_lease(self.bench, self.place, f"adding {settings.service}")
         with lease.held(wait=True, say=self.bench.report.say):
             application.require_room(settings, self.place.aws)
-            command = here.service_init(isolation.TYPE)
-            output_of(self.bench.shell, command, f"Adding {settings.service} to the application")
+            yield
 
     def _deploy(self, before: Stack | None, tags: Mapping[str, str], lease: Lease) -> environment.Deployment:
         """Deploy and wait until it is served."""
         bench, settings = self.bench, self.bench.settings
-        with branch.worktree(bench.shell, settings.root, self.branch, tags["deployed_at"]) as folder:
+        with (
+            branch.worktree(bench.shell, settings.root, self.branch, tags["deployed_at"]) as folder,
+            ExitStack() as adding,
+        ):
             here = self._prepared(folder)
             if settings.slug and self._is_new(here, before):
-                self._add_service(here)
+                adding.enter_context(self._adding())
             command = here.deploy(self._image_tag(), tags)
             old = self.place.aws.resource(settings.stack_name, "TaskDefinition") if before else None
             with catching_signals(settings.timeout, bench.report.say) as stop:
                 watcher = Watcher(bench, self.place.aws, tags)
+
+                def hear(line: str) -> None:
+                    watcher.keep(line)
+                    if copilot.knows_service(line):
+                        adding.close()
+
                 doing = f"Deploying {self.branch.name} at {self.branch.commit[:12]} to {settings.test_env}"
                 with bench.report.waiting(doing), watcher:
-                    result = bench.shell.stream(
-                        command, watcher.keep, lambda: self._signal_due(watcher, stop, lease)
-                    )
+                    result = bench.shell.stream(command, hear, lambda: self._signal_due(watcher, stop, lease))
                     self._require_deployed(result, watcher, stop)
                     served = self._wait_until_served(stop)
         if old and old == self.place.aws.resource(settings.stack_name, "TaskDefinition"):

@@ -239,7 +239,11 @@ def describe(bench: Bench, place: Place, stack: Stack, tasks: list[Task] | None 
         slug=branch.slug(name) if name else None,
         environment=settings.test_env,
         service=settings.service,
-        url=_url(settings, copilot.url(shown.stdout, settings.test_env)) if shown.ok else None,
+        # In CI it may not: Copilot asks every environment, and the role is for this one (docs/iam.md).
+        url=_url(
+            settings,
+            copilot.url(shown.stdout, settings.test_env) if shown.ok else place.aws.address(stack.name),
+        ),
         database=data.database if data else None,
         deployed_by=tags.get("deployed_by"),
         deployed_at=tags.get("deployed_at"),

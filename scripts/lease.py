@@ -138,7 +138,8 @@ class BucketObject:
     def _failed(self, what: str, error: Exception) -> Failed:
         return Failed(
             f"The object s3://{self.bucket}/{self.key} could not be {what}: {str(error).rstrip('.')}. "
-            "The role needs s3:GetObject, s3:PutObject and s3:DeleteObject there, and the use of its key."
+            "The role needs s3:GetObject, s3:PutObject and s3:DeleteObject there, s3:ListBucket on the "
+            "bucket, and the use of its key."
         )
 
 

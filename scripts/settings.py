@@ -128,7 +128,8 @@ def folded(name: str) -> str:
 def guard_environment(name: str, settings: Settings) -> None:
     """Refuse an environment that no task here may change, before any process is started.
 
-    Raises Refused (3) for a protected one, SettingsError (2) for an empty, malformed or unknown one.
+    Raises Refused (3) for a protected one and for one whose name others continue, SettingsError (2) for an
+    empty, malformed or unknown one.
     """
     if not name.strip():
         raise SettingsError(
@@ -151,6 +152,13 @@ def guard_environment(name: str, settings: Settings) -> None:
         raise SettingsError(
             f"TEST_ENV={name!r} is not an environment of this workspace ({', '.join(known) or 'none'}): "
             f"copilot/environments/{name}/manifest.yml does not exist."
+        )
+    longer = [other for other in (*known, *settings.protected_envs) if other.startswith(f"{name}-")]
+    if longer:
+        # Rights are given by stacks' names (docs/iam.md): whoever may change APP-test-* may change them too.
+        raise Refused(
+            f"TEST_ENV={name!r} is how the name of another environment begins ({', '.join(longer)}), and so "
+            "do its stacks' names: a role that may change the one may change the other. Rename one of them."
         )
 
 

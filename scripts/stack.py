@@ -45,6 +45,7 @@ UNSETTLED = (
     "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS",
     "REVIEW_IN_PROGRESS",
 )
+_CONDITIONS = {"host-header": "HostHeaderConfig", "path-pattern": "PathPatternConfig"}  # of a balancer's rule
 _TAG_SAFE = re.compile(r"[^A-Za-z0-9_.:/@ -]")
 
 
@@ -271,6 +272,34 @@ class Aws:
             raise
         physical_id: str | None = found["StackResourceDetail"].get("PhysicalResourceId")
         return physical_id
+
+    def address(self, stack: str) -> str | None:
+        """Where the stack's service is reached, by its load balancer's rules; None where it has none.
+
+        Copilot tells it too, but asks in every environment, which a role for this one may not do.
+        """
+        found = self._ask("cloudformation", "describe_stack_resources", StackName=stack)["StackResources"]
+        rules = {
+            resource["LogicalResourceId"]: resource["PhysicalResourceId"]
+            for resource in found
+            if resource["ResourceType"] == "AWS::ElasticLoadBalancingV2::ListenerRule"
+        }
+        # Where there is HTTPS, the rule for HTTP only redirects to it.
+        name = min(rules, key=lambda name: not name.startswith("HTTPS"), default=None)
+        if name is None:
+            return None
+        # …:listener-rule/app/NAME/ID/LISTENER/RULE
+        arn = rules[name].replace(":listener-rule/", ":loadbalancer/").rsplit("/", 2)[0]
+        try:
+            (rule,) = self._ask("elbv2", "describe_rules", RuleArns=[rules[name]])["Rules"]
+            (balancer,) = self._ask("elbv2", "describe_load_balancers", LoadBalancerArns=[arn])[
+                "LoadBalancers"
+            ]
+        except _Answered as error:
+            if error.says("NotFound"):  # the stack is being changed
+                return None
+            raise
+        return rule_url("https" if name.startswith("HTTPS") else "http", rule, balancer["DNSName"])
 
     def events(self, stack: str, since: datetime) -> list[Event]:
         """The stack's events after `since`, oldest first; empty where the stack is gone."""
@@ -546,6 +575,16 @@ class Aws:
                     f"{len(left)} images of the repository {repository} could not be deleted: {why}."
                 )
 
+    def parameter(self, name: str) -> str | None:
+        """The value of an SSM parameter that is no secret; None where there is none."""
+        try:
+            found = self._ask("ssm", "get_parameter", Name=name)
+        except _Answered as error:
+            if error.says("ParameterNotFound"):
+                return None
+            raise
+        return str(found["Parameter"]["Value"])
+
     def delete_parameter(self, name: str) -> bool:
         """Delete an SSM parameter; whether there was one."""
         try:
@@ -563,6 +602,19 @@ class Aws:
             found = self._ask("ssm", "get_parameters", Names=names[start : start + 10], WithDecryption=False)
             missing += found.get("InvalidParameters", [])
         return missing
+
+
+def rule_url(scheme: str, rule: Mapping[str, Any], balancer: str) -> str:
+    """What a load balancer's rule serves: its first host, else the balancer's own, and its first path."""
+    wanted = {
+        each["Field"]: each.get(kind, {}).get("Values") or each.get("Values", [])
+        for each in rule["Conditions"]
+        if (kind := _CONDITIONS.get(each["Field"]))
+    }
+    name, colon, port = balancer.partition(":")  # it has a port in the sandbox
+    host = next(iter(wanted.get("host-header", [])), name)
+    path = next(iter(wanted.get("path-pattern", [])), "")
+    return f"{scheme}://{host}{colon}{port}{path.rstrip('*').rstrip('/')}"
 
 
 class _Answered(Failed):

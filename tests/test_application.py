@@ -145,6 +145,23 @@ class Played(Aws):
         return found
 
 
+def test_the_domain_is_the_one_that_copilot_keeps(settings: Settings) -> None:
+    class Kept(Aws):
+        value: str | None = '{"name": "demo", "domain": "example.com", "version": "1.0"}'
+
+        def parameter(self, name: str) -> str | None:
+            assert name == "/copilot/applications/demo"
+            return self.value
+
+    aws = Kept({}, "eu-west-1")
+    assert application.domain(settings, aws) == "example.com"
+    aws.value = '{"name": "demo", "domain": ""}'
+    assert application.domain(settings, aws) == ""
+    aws.value = None
+    with pytest.raises(Failed, match="no application demo in eu-west-1"):
+        application.domain(settings, aws)
+
+
 def test_an_isolated_service_is_taken_out_with_its_images_and_name(settings: Settings) -> None:
     aws = Played(beaten=2)
     own = settings.isolated_for("feature-x")

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as example_settings
 from hypothesis import strategies as st
 
-from scripts import branch, images, isolation
+from scripts import branch, images
 from scripts.command import RealShell
 from scripts.copilot import Copilot
 from scripts.errors import Failed, SettingsError, UsageError
@@ -171,7 +171,7 @@ def test_a_slug_is_valid_wherever_it_goes_and_no_command_line_holds_more(
     with suppress(SettingsError):  # of a name that no tag can hold
         tags = {"branch": tag_value(name)}
         here = Copilot(own, {}, own.root)
-        for command in (here.deploy(tag, tags), here.service_delete(), here.service_init(isolation.TYPE)):
+        for command in (here.deploy(tag, tags), here.service_delete()):
             for word in command.argv[1:]:
                 assert re.fullmatch(WORDS, word), word
         words = here.deploy(tag, tags).argv
@@ -181,8 +181,8 @@ def test_a_slug_is_valid_wherever_it_goes_and_no_command_line_holds_more(
 
 SEEN: dict[str, str] = {}
 WORDS = (
-    r"deploy|svc|delete|init|--yes|--deploy-env=false|--app=demo|--env=test|--name=web-[a-z0-9-]+|--tag=[a-z0-9-]+"
-    r"|--svc-type=Load Balanced Web Service|--resource-tags=branch=[A-Za-z0-9_.:/@ +-]*"
+    r"deploy|svc|delete|--yes|--deploy-env=false|--app=demo|--env=test|--name=web-[a-z0-9-]+|--tag=[a-z0-9-]+"
+    r"|--resource-tags=branch=[A-Za-z0-9_.:/@ +-]*"
 )
 
 

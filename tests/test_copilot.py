@@ -107,6 +107,21 @@ def test_the_url_is_the_one_of_the_environment() -> None:
     assert copilot.url(shown, "production") is None
 
 
+def test_a_deploy_that_builds_or_changes_a_stack_has_made_the_service_known_before() -> None:
+    # Lines of Copilot 1.34.1, in their order.
+    for line in (
+        "Checking for all required information. We may ask you some questions.",
+        '- Update regional resources with stack set "demo-infrastructure"  [in progress]  [0.0s]',
+    ):
+        assert not copilot.knows_service(line)
+    for line in (
+        'Building your container image "web-x": docker build -t 1.dkr.ecr.us-east-1.amazonaws.com/demo/web-x',
+        "✔ Proposing infrastructure changes for stack demo-test-web-x",
+        "- Creating the infrastructure for stack demo-test-web-x  [create in progress]  [0.1s]",
+    ):
+        assert copilot.knows_service(line)
+
+
 @pytest.mark.parametrize("answer", ["", "no json", "[]"])
 def test_an_answer_that_is_not_its_json_is_one_clear_line(answer: str) -> None:
     with pytest.raises(Failed, match="answered something else"):

@@ -28,6 +28,18 @@ def test_a_protected_environment_is_refused_whatever_its_case_and_spaces(workspa
         load(workspace, {"TEST_ENV": name})
 
 
+def test_a_test_environment_whose_name_another_continues_is_refused(workspace: Path) -> None:
+    other = workspace / "copilot/environments/test2"
+    other.mkdir()
+    (other / "manifest.yml").write_text("name: test2\n")
+    assert load(workspace, {}).test_env == "test"  # demo-test-* and demo-test2-* do not meet
+    other.rename(other.with_name("test-eu"))
+    with pytest.raises(Refused, match="test-eu"):
+        load(workspace, {})
+    with pytest.raises(Refused, match="stage-eu"):
+        load(workspace, {"TEST_ENV": "stage", "PROTECTED_ENVS": "production,stage-eu"})
+
+
 def test_protection_cannot_be_emptied(workspace: Path) -> None:
     with pytest.raises(SettingsError, match="PROTECTED_ENVS"):
         load(workspace, {"PROTECTED_ENVS": " , "})

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.errors import SettingsError
-from scripts.stack import Container, Task, tag_text, tag_value
+from scripts.stack import Container, Task, rule_url, tag_text, tag_value
 
 
 @given(st.text(max_size=40))
@@ -43,3 +43,20 @@ def test_a_container_that_waited_in_vain_or_was_told_to_stop_is_not_the_one_that
     assert Task("1", "STOPPED", "UNKNOWN", "arn", None, "", (web, redis, startup)).failed_container is startup
     unpulled = Container("redis", "STOPPED", None, "CannotPullContainerError: no such image")
     assert Task("1", "STOPPED", "UNKNOWN", "arn", None, "", (web, unpulled)).failed_container is unpulled
+
+
+def test_the_address_of_a_rule_is_its_first_host_else_the_balancers_and_its_first_path() -> None:
+    def rule(**values: list[str]) -> dict[str, object]:
+        kinds = {"host-header": "HostHeaderConfig", "path-pattern": "PathPatternConfig"}
+        said = {name.replace("_", "-"): found for name, found in values.items()}
+        return {"Conditions": [{"Field": name, kinds[name]: {"Values": said[name]}} for name in said]}
+
+    assert rule_url("http", rule(path_pattern=["/*"]), "b.elb.example") == "http://b.elb.example"
+    assert (
+        rule_url("http", rule(path_pattern=["/api", "/api/*"]), "localhost:81") == "http://localhost:81/api"
+    )
+    named = rule(host_header=["x.example", "y.example"], path_pattern=["/*"])
+    assert rule_url("https", named, "b.elb.example") == "https://x.example"
+    assert rule_url("http", rule(host_header=["x.localhost"]), "localhost:81") == "http://x.localhost:81"
+    older = {"Conditions": [{"Field": "path-pattern", "Values": ["/old/*"]}, {"Field": "http-header"}]}
+    assert rule_url("http", older, "b") == "http://b/old"

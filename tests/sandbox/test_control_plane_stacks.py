@@ -151,6 +151,27 @@ def test_a_deleted_stack_is_known_by_its_id_only(cloud: Cloud) -> None:
     assert len(cloud.client("logs").describe_log_groups()["logGroups"]) == 1
 
 
+def test_a_record_that_exists_is_not_made_again(cloud: Cloud) -> None:
+    route53 = cloud.client("route53")
+    zone = route53.create_hosted_zone(Name="example.com", CallerReference="once")["HostedZone"]["Id"]
+    record = {
+        "Type": "AWS::Route53::RecordSet",
+        "Properties": {
+            "HostedZoneId": zone.rsplit("/", 1)[-1],
+            "Name": "x.example.com",
+            "Type": "A",
+            "TTL": "60",
+            "ResourceRecords": ["127.0.0.1"],
+        },
+    }
+    assert cloud.create(template({"Record": record}), "first") == "CREATE_COMPLETE"
+    assert cloud.create(template({"Record": record}), "second") == "ROLLBACK_COMPLETE"
+    assert "but it already exists" in cloud.reason("Record", "CREATE_FAILED", "second")
+    cloud.stacks.delete_stack(StackName="first")
+    listed = route53.list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
+    assert {found["Type"] for found in listed} == {"NS", "SOA"}
+
+
 def test_a_network_goes_with_its_stack(cloud: Cloud) -> None:
     network = {"VpcId": {"Ref": "Vpc"}}
     subnet = {**network, "CidrBlock": "10.0.1.0/24"}

@@ -217,6 +217,8 @@ def test_delete_failed_is_deleted_again_or_with_resources_retained(cloud: Cloud)
     assert cloud.status() == "DELETE_FAILED"
     with pytest.raises(ClientError, match="Do not specify resources that are in the DELETE_COMPLETE state"):
         cloud.stacks.delete_stack(StackName="s", RetainResources=["A", "B"])
+    with pytest.raises(ClientError, match="does not have this: DeletionMode"):
+        cloud.stacks.delete_stack(StackName="s", DeletionMode="FORCE_DELETE_STACK")
     kept = cloud.ids()["A"]
     cloud.stacks.delete_stack(StackName="s", RetainResources=["A"])
     assert gone(cloud)

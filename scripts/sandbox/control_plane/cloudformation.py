@@ -50,6 +50,8 @@ class Responses(StackSetActions):
         return EmptyResult()
 
     def delete_stack(self) -> ActionResult:
+        if (mode := self._get_param("DeletionMode") or "STANDARD") != "STANDARD":
+            raise NotImplementedError(f"DeletionMode {mode}")
         self.engine.delete_stack(self._name(), self._get_param("RetainResources") or [])
         return EmptyResult()
 

@@ -84,7 +84,7 @@ class CustomResources(Handler):
             return {}  # nothing to clean, no name server to tell
         raise ResourceFailed(
             f"Received response status [FAILED] from custom resource. Message returned: the sandbox has no"
-            f" {wanted.type}: it serves plain HTTP on this machine, without domains or certificates."
+            f" {wanted.type}: it serves plain HTTP on this machine."
         )
 
     def _control(self, wanted: Wanted, *, parameters: list[str], aliases: list[str]) -> dict[str, str]:

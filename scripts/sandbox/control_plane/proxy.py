@@ -100,13 +100,16 @@ class ProxyServer(ThreadingHTTPServer):
         lock: threading.RLock,
         faults: Faults,
         after_request: Callable[[], None],
+        check: Callable[[Request], None],
     ) -> None:
+        """`check` raises an HTTPException where a request may not be made."""
         super().__init__(("127.0.0.1", port), _Handler)
         self.router = router
         self.authority = authority
         self.lock = lock
         self.faults = faults
         self.after_request = after_request
+        self.check = check
         self._open: set[socket.socket] = set()
         self._open_lock = threading.Lock()
 
@@ -218,6 +221,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _dispatch(self, route: Route, request: Request) -> Answer:
         with self.server.lock:
+            self.server.check(request)
             answer = route.dispatch(request, request.raw_url, request.headers)
         self.server.after_request()
         status, headers, content = answer if isinstance(answer, tuple) else (200, {}, answer)

@@ -15,6 +15,7 @@ from moto.ssm.models import ssm_backends
 from scripts.sandbox import model
 
 from . import cloudformation, container_service, functions, load_balancing, repositories, tagging
+from .access import OWN_KEY, Access
 from .certificates import CertificateAuthority
 from .container_service import (
     ClusterHandler,
@@ -23,6 +24,7 @@ from .container_service import (
     TaskDefinitionHandler,
 )
 from .custom_resources import CustomResources
+from .domains import CertificateHandler, HostedZoneHandler, RecordsHandler
 from .engine import Engine
 from .faults import Faults
 from .functions import FunctionHandler
@@ -94,7 +96,7 @@ class ControlPlaneServer:
             "NO_PROXY": "",
             "no_proxy": "",
             "AWS_CA_BUNDLE": str(self.ca),
-            "AWS_ACCESS_KEY_ID": "sandbox",
+            "AWS_ACCESS_KEY_ID": OWN_KEY,
             "AWS_SECRET_ACCESS_KEY": "sandbox",
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
@@ -104,6 +106,8 @@ class ControlPlaneServer:
     def start(self) -> None:
         """Wipe moto's state and listen. Raises OSError where the port is taken."""
         BackendDict.reset()
+        switch = self._folder / "iam.json"
+        switch.unlink(missing_ok=True)  # what was there to protect is wiped
         self._authority = CertificateAuthority(self._folder)
         router = Router(
             {
@@ -116,8 +120,15 @@ class ControlPlaneServer:
                 "resourcegroupstaggingapi": tagging.Responses.bound_to(self._tagged).dispatch,
             }
         )
+        access = Access(switch, lambda: tagging.everything(self._tagged()))
         self._server = ProxyServer(
-            self._port, router, self._authority, self._lock, self._faults, self._wake_if_changed
+            self._port,
+            router,
+            self._authority,
+            self._lock,
+            self._faults,
+            self._wake_if_changed,
+            access.check,
         )
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.05,), name="control plane", daemon=True
@@ -146,6 +157,10 @@ class ControlPlaneServer:
                 "AWS::ElasticLoadBalancingV2::Listener": ListenerHandler(),
                 "AWS::ElasticLoadBalancingV2::ListenerRule": ListenerRuleHandler(),
                 "AWS::Lambda::Function": FunctionHandler(),
+                "AWS::Route53::HostedZone": HostedZoneHandler(),
+                "AWS::Route53::RecordSet": RecordsHandler(),
+                "AWS::Route53::RecordSetGroup": RecordsHandler(),
+                "Custom::CertificateValidationFunction": CertificateHandler(),
             },
             CustomResources(self._engine),
         )

@@ -46,7 +46,7 @@ class Responses(BaseResponse):
         # One ARN may be told of twice, by us and by moto: a page must not end between the two.
         found = {
             resource.arn: resource.tags
-            for resource in self._all()
+            for resource in everything(self.own())
             if resource.tags and match_resource_type(resource.resource_type, types) and matches(resource.tags)
         }
         try:
@@ -66,7 +66,9 @@ class Responses(BaseResponse):
             }
         )
 
-    def _all(self) -> Iterator[TaggedResource]:
-        yield from self.own()
-        for backend in iter_taggable_backends(ACCOUNT, REGION):
-            yield from backend.iter_tagged_resources()
+
+def everything(own: Iterator[TaggedResource]) -> Iterator[TaggedResource]:
+    """Every resource that can carry tags: `own`, and moto's."""
+    yield from own
+    for backend in iter_taggable_backends(ACCOUNT, REGION):
+        yield from backend.iter_tagged_resources()

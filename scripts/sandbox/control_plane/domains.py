@@ -1,0 +1,142 @@
+"""What an application with a domain has besides: hosted zones, their records, and certificates.
+
+Nothing here is served. No name server answers with the records, and no TLS listener opens a port: a listener
+for HTTPS and its rules are rows that can be described, and the rules of the HTTP listener, which then
+redirect, lead nowhere. What can be seen is that Copilot sets everything up as on AWS.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any, cast
+
+from moto.acm.models import AWSCertificateManagerBackend, acm_backends
+from moto.route53.exceptions import ResourceRecordAlreadyExists
+from moto.route53.models import DelegationSet, FakeZone, Route53Backend, route53_backends
+
+from .errors import ResourceFailed
+from .resources import ACCOUNT, REGION, Handler, Made, Wanted
+
+
+def _zones() -> Route53Backend:
+    return route53_backends[ACCOUNT]["aws"]
+
+
+def _certificates() -> AWSCertificateManagerBackend:
+    return acm_backends[ACCOUNT][REGION]
+
+
+def _full(name: str) -> str:
+    """Spell a domain as Route 53 tells it."""
+    return name if name.endswith(".") else f"{name}."
+
+
+class HostedZoneHandler(Handler):
+    """AWS::Route53::HostedZone."""
+
+    def create(self, wanted: Wanted) -> Made:
+        properties = wanted.properties
+        comment = properties.get("HostedZoneConfig", {}).get("Comment")
+        zone = _zones().create_hosted_zone(
+            _full(properties["Name"]), private_zone="VPCs" in properties, comment=comment
+        )
+        servers = cast("DelegationSet", zone.delegation_set).name_servers
+        return Made(zone.resource_id, {"Id": zone.resource_id, "NameServers": servers})
+
+    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
+        return made if old["Name"] == wanted.properties["Name"] else None
+
+    def delete(self, made: Made, wanted: Wanted) -> None:
+        del wanted
+        _zones().delete_hosted_zone(made.physical_id)
+
+
+class RecordsHandler(Handler):
+    """AWS::Route53::RecordSet and AWS::Route53::RecordSetGroup: a record that exists is not made again."""
+
+    def create(self, wanted: Wanted) -> Made:
+        zone, records = _zone(wanted.properties), _records(wanted.properties)
+        taken = {(found.name, found.type) for found in zone.rrsets}
+        for name, type_ in records:
+            if (name, type_) in taken:
+                raise ResourceRecordAlreadyExists(name, type_)
+        for record in records.values():
+            zone.upsert_rrset(record)
+        return Made(str(wanted.properties.get("Name") or wanted.name()))
+
+    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
+        before, after = _records(old), _records(wanted.properties)
+        zone = _zone(wanted.properties)
+        if _zone(old) is not zone:
+            return None
+        for record in after.values():
+            zone.upsert_rrset(record)
+        for key in before.keys() - after.keys():
+            zone.delete_rrset(before[key])
+        return made
+
+    def delete(self, made: Made, wanted: Wanted) -> None:
+        del made
+        for record in _records(wanted.properties).values():
+            _zone(wanted.properties).delete_rrset(record)
+
+
+def _zone(properties: dict[str, Any]) -> FakeZone:
+    if "HostedZoneId" in properties:
+        return _zones().get_hosted_zone(properties["HostedZoneId"])
+    found = _zones().get_hosted_zone_by_name(_full(properties["HostedZoneName"]))
+    if found is None:
+        raise ResourceFailed(f"No hosted zone named {properties['HostedZoneName']} found")
+    return found
+
+
+def _records(properties: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the records that a set, or a group of sets, wants, by name and type."""
+    records = {}
+    for listed in properties.get("RecordSets", [properties]):
+        record = {**listed, "Name": _full(listed["Name"])}
+        if "AliasTarget" in record:
+            record["AliasTarget"] = {"EvaluateTargetHealth": False, **record["AliasTarget"]}
+        records[record["Name"], record["Type"]] = record
+    return records
+
+
+class CertificateHandler(Handler):
+    """Custom::CertificateValidationFunction: an ACM certificate for an environment's domains, valid at once.
+
+    On AWS a Lambda function of Copilot's asks for it and waits until the records that prove the ownership are
+    seen. Other aliases ask for another certificate. Source: github.com/aws/copilot-cli,
+    cf-custom-resources/lib/dns-cert-validator.js.
+    """
+
+    def create(self, wanted: Wanted) -> Made:
+        properties = wanted.properties
+        names = _names(properties)
+        tags = {"copilot-application": properties["AppName"], "copilot-environment": properties["EnvName"]}
+        arn = _certificates().request_certificate(
+            names[0], uuid.uuid4().hex, names, [{"Key": key, "Value": value} for key, value in tags.items()]
+        )
+        _certificates().get_certificate(arn).status = "ISSUED"
+        return Made(arn, {"Arn": arn})
+
+    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
+        return made if _names(old) == _names(wanted.properties) else None
+
+    def delete(self, made: Made, wanted: Wanted) -> None:
+        del wanted
+        _certificates().delete_certificate(made.physical_id)
+
+
+def _names(properties: dict[str, Any]) -> list[str]:
+    """Return the environment's own domain, all below it, and the aliases of its services in the domain."""
+    domain = properties["DomainName"]
+    own = f"{properties['EnvName']}.{properties['AppName']}.{domain}"
+    of_each: dict[str, list[str]] = json.loads(properties.get("Aliases") or "{}")
+    aliases = {
+        alias
+        for aliases in of_each.values()
+        for alias in aliases
+        if alias == domain or alias.endswith(f".{domain}")
+    }
+    return [own, f"*.{own}", *sorted(aliases - {own, f"*.{own}"})]

@@ -1,0 +1,109 @@
+"""The tasks with the rights of the CI role and no others: the tests run in this order."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from scripts.stack import Aws
+from tests import ci_role
+from tests.clone import Clone, get, get_json
+from tests.e2e.looks import deployed, stacks
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module", autouse=True)
+def switch(clone: Clone) -> Path:
+    """Production is served; then everybody is the CI role."""
+    clone.stage_megabytes = 5
+    words = ("--app=demo", "--name=web", "--env=production", "--deploy-env=false", "--tag=base")
+    assert clone.invoke("sandbox").code == 0
+    ran = clone.copilot("deploy", *words)
+    assert ran.code == 0, ran.out + ran.err
+    policy = ci_role.policy(Aws(clone.variables()).client("cloudformation"))
+    file = clone.folder / ".sandbox/iam.json"
+    file.write_text(ci_role.switch(policy))
+    return file
+
+
+def status(clone: Clone) -> list[dict[str, Any]]:
+    ran = clone.invoke("status", "--json")
+    assert ran.code == 0, ran.err
+    found: list[dict[str, Any]] = json.loads(ran.out)
+    return found
+
+
+def test_a_branch_is_deployed_and_its_address_known(clone: Clone) -> None:
+    url = deployed(clone.invoke("deploy-test", "--branch", "main"))
+    assert get_json(url + "/status.json")["branch"] == "main"
+    (found,) = status(clone)
+    assert (found["branch"], found["url"]) == ("main", url)
+    again = clone.invoke("deploy-test", "--branch", "main")
+    assert again.code == 0, again.err
+    assert "Unchanged" in again.err
+
+
+def test_its_logs_its_data_and_its_end_are_at_hand(clone: Clone) -> None:
+    ran = clone.invoke("logs", "--container", "startup", "--limit", "200")
+    assert ran.code == 0, ran.err
+    assert "copy_stage_db" in ran.out
+    before = status(clone)[0]["data_copied_at"]
+    ran = clone.invoke("copy-db", "--yes")
+    assert ran.code == 0, ran.err
+    assert status(clone)[0]["data_copied_at"] > before
+    ran = clone.invoke("extend", "--branch", "main", "--keep")
+    assert ran.code == 0, ran.err
+    assert status(clone)[0]["expires_at"] is None
+
+
+def test_a_branch_has_a_service_of_its_own_for_a_while(clone: Clone) -> None:
+    clone.branch("feature/own", {"notes.txt": "one more"})
+    ran = clone.invoke("deploy-test", "--branch", "feature/own", "--isolated", "--json")
+    assert ran.code == 0, ran.err
+    found = json.loads(ran.out)
+    assert found["isolated"]
+    assert found["service"] != "web"
+    parts = urlsplit(found["url"])
+    assert parts.hostname == f"{found['slug']}.localhost"
+    assert get(f"http://localhost:{parts.port}/healthz")[0] == 200
+    assert [each["branch"] for each in status(clone)] == ["main", "feature/own"]
+    ran = clone.invoke("teardown", "--branch", "feature/own", "--yes", "--json")
+    assert ran.code == 0, ran.err
+    (receipt,) = json.loads(ran.out)
+    assert receipt["left"] == []
+    assert {"kind": "repository", "name": f"demo/{found['service']}"} in receipt["gone"]
+    assert [each["branch"] for each in status(clone)] == ["main"]
+
+
+def test_production_is_out_of_reach(clone: Clone) -> None:
+    ran = clone.copilot("svc", "delete", "--app=demo", "--name=web", "--env=production", "--yes")
+    assert ran.code != 0
+    assert "sts:AssumeRole on resource: arn:aws:iam::123456789012:role/demo-production-" in ran.out + ran.err
+    ran = clone.invoke("deploy-test", "--branch", "main", TEST_ENV="production")
+    assert ran.code == 3
+
+
+def test_teardown_leaves_nothing_of_test_and_all_of_production(clone: Clone, switch: Path) -> None:
+    url = status(clone)[0]["url"]
+    ran = clone.invoke("teardown", "--yes", "--json")
+    assert ran.code == 0, ran.err
+    (receipt,) = json.loads(ran.out)
+    assert receipt["left"] == []
+    assert {"kind": "stack", "name": "demo-test-web"} in receipt["gone"]
+    assert {"kind": "stack", "name": "task-demo-test-web-copy-db"} in receipt["gone"]
+    assert get(url)[0] == 0
+    assert status(clone) == []
+    ran = clone.invoke("teardown", "--expired", "--yes")
+    assert ran.code == 0, ran.err
+    switch.unlink()
+    left = stacks(clone)
+    assert left["demo-production-web"] == "CREATE_COMPLETE"
+    assert not [name for name in left if name.startswith(("demo-test-", "task-"))]
+    shown = json.loads(clone.copilot("svc", "show", "--app=demo", "--name=web", "--json").out)
+    (route,) = shown["routes"]
+    assert get(route["url"].rstrip("/") + "/healthz")[0] == 200

@@ -1,0 +1,204 @@
+"""The real Copilot with the CI role's policy and nothing more; and what that policy keeps it from."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from scripts import application
+from scripts.errors import Failed
+from scripts.sandbox import model
+from scripts.settings import load
+from scripts.stack import Aws
+from tests import ci_role
+from tests.sandbox.real_copilot import COPILOT, Sandbox, copy_of, deployed_sandbox, deploying
+
+pytestmark = pytest.mark.skipif(not COPILOT, reason="there is no Copilot to run")
+PATCHES = Path("copilot/environments/overrides/cfn.patches.yml")
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """The service is deployed to all three environments; then everybody is the CI role."""
+    with deployed_sandbox(tmp_path_factory.mktemp("aws")) as sandbox:
+        done = sandbox.copilot(*deploying("production"))
+        assert done.returncode == 0, done.stdout
+        add_service(sandbox.workspace, "web-x")
+        be_ci(sandbox)
+        yield sandbox
+
+
+def be_ci(sandbox: Sandbox) -> None:
+    switch(sandbox).unlink(missing_ok=True)
+    policy = ci_role.policy(sandbox.client("cloudformation"))
+    switch(sandbox).write_text(ci_role.switch(policy))
+
+
+def switch(sandbox: Sandbox) -> Path:
+    return sandbox.plane.ca.with_name("iam.json")
+
+
+def add_service(workspace: Path, name: str) -> None:
+    own = workspace / "copilot" / name
+    shutil.copytree(workspace / "copilot/web", own)
+    manifest = (own / "manifest.yml").read_text()
+    (own / "manifest.yml").write_text(manifest.replace("name: web\n", f"name: {name}\n"))
+
+
+def taken_on(sandbox: Sandbox, environment: str) -> Callable[[str], Any]:
+    """Makes clients of an environment's manager role, as the CI role may take it on."""
+    role = f"arn:aws:iam::123456789012:role/demo-{environment}-EnvManagerRole"
+    found = sandbox.client("sts").assume_role(RoleArn=role, RoleSessionName="ci")["Credentials"]
+    session = boto3.Session(
+        found["AccessKeyId"], found["SecretAccessKey"], found["SessionToken"], region_name="us-east-1"
+    )
+    config = Config(proxies={"https": sandbox.aws["HTTPS_PROXY"]}, retries={"max_attempts": 1})
+    return lambda service: session.client(service, config=config, verify=sandbox.aws["AWS_CA_BUNDLE"])
+
+
+def service(sandbox: Sandbox, environment: str) -> model.Service:
+    (found,) = [s for s in sandbox.plane.services() if s.name.startswith(f"demo-{environment}-web-Service")]
+    return found
+
+
+def succeeds(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def test_a_service_is_deployed_looked_at_and_deleted(sandbox: Sandbox) -> None:
+    succeeds(sandbox.copilot(*deploying("test", "--resource-tags", "branch=feature/ci")))
+    assert {"Key": "branch", "Value": "feature/ci"} in sandbox.stack("demo-test-web")["Tags"]
+    unchanged = succeeds(sandbox.copilot(*deploying("test", "--resource-tags", "branch=feature/ci")))
+    assert "Set --force to force an update" in unchanged
+    assert '"name":"production"' in succeeds(sandbox.copilot("env", "ls", "--app=demo", "--json"))
+    assert "1/1" in succeeds(sandbox.copilot("svc", "status", "-n", "web", "-e", "test"))
+    assert "web" in succeeds(sandbox.copilot("svc", "ls", "--app=demo", "--json"))
+
+
+def test_a_deploy_makes_a_branchs_own_service_known_to_the_application(sandbox: Sandbox) -> None:
+    words = ("deploy", "--name", "web-x", "--env", "test", "--deploy-env=false", "--tag", "abc")
+    succeeds(sandbox.copilot(*words))
+    assert sandbox.stack("demo-test-web-x")["StackStatus"] == "CREATE_COMPLETE"
+    succeeds(sandbox.copilot("svc", "delete", "--name", "web-x", "--env=test", "--yes"))
+    name = "/copilot/applications/demo/components/web-x"
+    assert sandbox.client("ssm").delete_parameter(Name=name)
+
+
+def test_a_one_off_task_is_run_and_its_stack_deleted(sandbox: Sandbox) -> None:
+    group = "demo-test-web-copy-db"
+    words = ("--task-group-name", group, "--image", "public.ecr.aws/x/y:1", "--command", "true")
+    succeeds(sandbox.copilot("task", "run", "--app=demo", "--env=test", *words))
+    assert sandbox.stack(f"task-{group}")["StackStatus"] == "CREATE_COMPLETE"
+    succeeds(sandbox.copilot("task", "delete", "--app=demo", "--env=test", f"--name={group}", "--yes"))
+
+
+def test_what_copilot_asks_of_every_environment_is_refused_and_the_address_is_known_all_the_same(
+    sandbox: Sandbox,
+) -> None:
+    for words in (
+        ("svc", "show", "--app=demo", "--name=web", "--json"),
+        ("app", "show", "--name=demo", "--json"),
+        ("svc", "init", "--app=demo", "--name=web-x", "--svc-type=Load Balanced Web Service"),
+        ("svc", "delete", "--app=demo", "--name=web", "--yes"),  # from everywhere
+        ("svc", "delete", "--app=demo", "--name=web", "--env=production", "--yes"),
+    ):
+        done = sandbox.copilot(*words)
+        assert done.returncode != 0, words
+        assert re.search(r"sts:AssumeRole on resource: \S+role/demo-(stage|production)-", done.stdout), words
+    assert service(sandbox, "production").desired_count == 2
+    assert Aws(sandbox.aws).address("demo-test-web") == "http://localhost:8101"
+
+
+def test_the_applications_domain_is_known_without_asking_every_environment(sandbox: Sandbox) -> None:
+    settings, aws = load(sandbox.workspace, {}), Aws(sandbox.aws)
+    assert application.domain(settings, aws) == ""
+    with pytest.raises(Failed, match="ssm:GetParameter"):  # another application's is none of its business
+        application.domain(replace(settings, app="demo2"), aws)
+
+
+def test_nothing_of_production_is_changed_directly(sandbox: Sandbox) -> None:
+    stacks, ecs, ssm = (sandbox.client(name) for name in ("cloudformation", "ecs", "ssm"))
+    theirs = service(sandbox, "production")
+    for environment in ("production", "stage"):
+        with pytest.raises(ClientError, match="explicit deny"):
+            taken_on(sandbox, environment)
+        with pytest.raises(ClientError, match="explicit deny"):
+            stacks.delete_stack(StackName=f"demo-{environment}-web")
+        with pytest.raises(ClientError, match="explicit deny"):
+            stacks.update_stack(StackName=f"demo-{environment}", UsePreviousTemplate=True)
+    with pytest.raises(ClientError, match="explicit deny"):
+        ecs.update_service(cluster=theirs.cluster_arn, service=theirs.arn, desiredCount=0)
+    with pytest.raises(ClientError, match="ssm:DeleteParameter"):
+        ssm.delete_parameter(Name="/copilot/applications/demo/environments/production")
+    with pytest.raises(ClientError, match="ssm:DeleteParameter"):
+        ssm.delete_parameter(Name="/copilot/applications/demo/components/web")
+
+
+def test_nothing_of_production_is_changed_through_tests_manager_role(sandbox: Sandbox) -> None:
+    manager = taken_on(sandbox, "test")
+    stacks, ecs, ssm = (manager(name) for name in ("cloudformation", "ecs", "ssm"))
+    ours, theirs = service(sandbox, "test"), service(sandbox, "production")
+    secret = "/copilot/demo/production/secrets/SECRET_KEY"
+    for client, operation, parameters in (
+        (stacks, "delete_stack", {"StackName": "demo-production-web"}),
+        (stacks, "update_stack", {"StackName": "demo-production", "UsePreviousTemplate": True}),
+        (stacks, "create_stack", {"StackName": "anything", "TemplateBody": "{}"}),
+        (stacks, "delete_stack", {"StackName": "StackSet-demo-infrastructure-1"}),
+        (ecs, "update_service", {"cluster": theirs.cluster_arn, "service": theirs.name, "desiredCount": 0}),
+        (ecs, "update_service", {"cluster": ours.cluster_arn, "service": theirs.arn, "desiredCount": 0}),
+        (ecs, "stop_task", {"cluster": theirs.cluster_arn, "task": "1"}),
+        (ecs, "run_task", {"cluster": theirs.cluster_arn, "taskDefinition": theirs.task_definition.arn}),
+        (ssm, "delete_parameter", {"Name": "/copilot/applications/demo/environments/production"}),
+        (ssm, "delete_parameters", {"Names": [secret]}),
+        (ssm, "put_parameter", {"Name": secret, "Value": "x", "Type": "String"}),
+    ):
+        with pytest.raises(ClientError, match="with an explicit deny in an identity-based policy"):
+            getattr(client, operation)(**parameters)
+    # What it is for, it may.
+    ecs.update_service(cluster=ours.cluster_arn, service=ours.name, desiredCount=1)
+    ssm.delete_parameters(Names=["/copilot/demo/test/secrets/NONE"])
+    with pytest.raises(ClientError, match="No updates are to be performed"):
+        unchanged(stacks, "demo-test-web")
+
+
+def unchanged(stacks: Any, name: str) -> None:
+    found = stacks.describe_stacks(StackName=name)["Stacks"][0]
+    stacks.update_stack(
+        StackName=name,
+        UsePreviousTemplate=True,
+        Parameters=[
+            {"ParameterKey": each["ParameterKey"], "UsePreviousValue": True} for each in found["Parameters"]
+        ],
+    )
+
+
+def test_without_the_patch_tests_manager_role_deletes_production(sandbox: Sandbox, tmp_path: Path) -> None:
+    bare = copy_of(sandbox.workspace, tmp_path / "bare")
+    patches = yaml.safe_load((bare / PATCHES).read_text())
+    kept = [patch for patch in patches if "EnvironmentManagerRole" not in patch["path"]]
+    assert len(kept) == len(patches) - 1
+    (bare / PATCHES).write_text(yaml.safe_dump(kept))
+    switch(sandbox).unlink()
+    succeeds(sandbox.copilot("env", "deploy", "--app=demo", "--name=test", within=bare))
+    be_ci(sandbox)
+    taken_on(sandbox, "test")("cloudformation").delete_stack(StackName="demo-production-web")
+    switch(sandbox).unlink()
+    for _ in range(200):
+        if "production" not in {balancer.environment for balancer in sandbox.plane.load_balancers()}:
+            break
+        time.sleep(0.05)
+    with pytest.raises(ClientError, match="does not exist"):
+        sandbox.stack("demo-production-web")

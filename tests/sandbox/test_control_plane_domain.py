@@ -1,0 +1,147 @@
+"""The real Copilot and an application with a domain, from `app init --domain` to `app delete`.
+
+`app init --domain` looks the domain's name servers up by the machine's own resolver, for a warning; what that
+finds, and whether it finds anything, changes nothing here.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.sandbox.real_copilot import COPILOT, REPOSITORY, Sandbox, running_sandbox
+
+pytestmark = pytest.mark.skipif(not COPILOT, reason="there is no Copilot to run")
+
+MANIFEST = """
+name: web
+type: Load Balanced Web Service
+http: {path: /, alias: ALIAS}
+image: {location: nginx, port: 80}
+cpu: 256
+memory: 512
+"""
+KEYS = ("--aws-access-key-id", "a", "--aws-secret-access-key", "b", "--aws-session-token", "c")
+
+
+def succeed(sandbox: Sandbox, *words: str) -> str:
+    done = sandbox.copilot(*words)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def deploy(sandbox: Sandbox, alias: str) -> str:
+    manifest = MANIFEST if alias else MANIFEST.replace(", alias: ALIAS", "")
+    (sandbox.workspace / "copilot/web/manifest.yml").write_text(manifest.replace("ALIAS", alias))
+    return succeed(sandbox, "deploy", "--name", "web", "--env", "test", "--deploy-env=false", "--tag", "abc")
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    with running_sandbox(tmp_path_factory.mktemp("aws")) as sandbox:
+        folder = sandbox.workspace
+        subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+        sandbox.client("route53").create_hosted_zone(Name="example.com", CallerReference="once")
+        succeed(sandbox, "app", "init", "shop", "--domain", "example.com")
+        shutil.copytree(
+            REPOSITORY / "copilot/environments/overrides", folder / "copilot/environments/overrides"
+        )
+        shutil.copytree(REPOSITORY / "copilot/web/overrides", folder / "copilot/web/overrides")
+        succeed(sandbox, "env", "init", "--name", "test", "--default-config", "--region", "us-east-1", *KEYS)
+        succeed(sandbox, "env", "deploy", "--name", "test")
+        (folder / "copilot/web/manifest.yml").write_text(MANIFEST.replace("ALIAS", "x.example.com"))
+        succeed(sandbox, "svc", "init", "--name", "web", "--svc-type", "Load Balanced Web Service")
+        yield sandbox
+
+
+def zones(sandbox: Sandbox) -> dict[str, str]:
+    listed = sandbox.client("route53").list_hosted_zones()["HostedZones"]
+    return {zone["Name"]: zone["Id"] for zone in listed}
+
+
+def records(sandbox: Sandbox, zone: str) -> dict[tuple[str, str], dict[str, Any]]:
+    listed = sandbox.client("route53").list_resource_record_sets(HostedZoneId=zones(sandbox)[zone])
+    return {(record["Name"], record["Type"]): record for record in listed["ResourceRecordSets"]}
+
+
+def listeners(sandbox: Sandbox) -> dict[str, dict[str, Any]]:
+    """The listeners of the environment's balancer, by protocol."""
+    elb = sandbox.client("elbv2")
+    (balancer,) = elb.describe_load_balancers()["LoadBalancers"]
+    listed = elb.describe_listeners(LoadBalancerArn=balancer["LoadBalancerArn"])["Listeners"]
+    return {listener["Protocol"]: listener for listener in listed}
+
+
+def rule(sandbox: Sandbox, protocol: str) -> tuple[list[str], str]:
+    """The hosts and the action of the service's one rule on a listener."""
+    listed = sandbox.client("elbv2").describe_rules(ListenerArn=listeners(sandbox)[protocol]["ListenerArn"])
+    (found,) = [found for found in listed["Rules"] if not found["IsDefault"]]
+    hosts = [
+        host
+        for condition in found["Conditions"]
+        if condition["Field"] == "host-header"
+        for host in condition["HostHeaderConfig"]["Values"]
+    ]
+    return hosts, found["Actions"][0]["Type"]
+
+
+def certificate(sandbox: Sandbox) -> dict[str, Any]:
+    (arn,) = [each["CertificateArn"] for each in listeners(sandbox)["HTTPS"]["Certificates"]]
+    described: dict[str, Any] = sandbox.client("acm").describe_certificate(CertificateArn=arn)["Certificate"]
+    return described
+
+
+def test_zones_are_delegated_from_the_domain_to_the_environment(sandbox: Sandbox) -> None:
+    assert set(zones(sandbox)) == {"example.com.", "shop.example.com.", "test.shop.example.com."}
+    delegation = records(sandbox, "example.com.")["shop.example.com.", "NS"]
+    assert len(delegation["ResourceRecords"]) == 4
+
+
+def test_the_alias_is_the_host_of_the_listeners_rules(sandbox: Sandbox) -> None:
+    assert "accessible at https://x.example.com" in deploy(sandbox, "x.example.com")
+    assert rule(sandbox, "HTTPS") == (["x.example.com"], "forward")
+    assert rule(sandbox, "HTTP") == (["x.example.com"], "redirect")
+    assert certificate(sandbox)["Status"] == "ISSUED"
+    assert set(certificate(sandbox)["SubjectAlternativeNames"]) == {
+        "test.shop.example.com",
+        "*.test.shop.example.com",
+        "x.example.com",
+    }
+    (balancer,) = sandbox.plane.load_balancers()
+    (served,) = [rule for rule in balancer.rules if rule.hosts]
+    assert (served.hosts, served.redirect_to) == (
+        ("x.example.com",),
+        "https://#{host}:443/#{path}?#{query}",
+    )
+
+
+def test_another_alias_has_another_certificate_and_the_old_one_goes(sandbox: Sandbox) -> None:
+    deploy(sandbox, "x.example.com")
+    before = certificate(sandbox)["CertificateArn"]
+    deploy(sandbox, "y.example.com")
+    assert rule(sandbox, "HTTPS")[0] == ["y.example.com"]
+    assert "y.example.com" in certificate(sandbox)["SubjectAlternativeNames"]
+    listed = sandbox.client("acm").list_certificates()["CertificateSummaryList"]
+    assert before not in [each["CertificateArn"] for each in listed]
+
+
+def test_without_an_alias_the_service_has_a_name_below_the_environments(sandbox: Sandbox) -> None:
+    assert "https://web.test.shop.example.com" in deploy(sandbox, "")
+    assert rule(sandbox, "HTTPS")[0] == ["web.test.shop.example.com"]
+    record = records(sandbox, "test.shop.example.com.")["web.test.shop.example.com.", "A"]
+    assert record["AliasTarget"]["DNSName"].startswith("localhost:8101")
+    deploy(sandbox, "x.example.com")
+    assert ("web.test.shop.example.com.", "A") not in records(sandbox, "test.shop.example.com.")
+
+
+def test_all_of_it_goes_with_the_application(sandbox: Sandbox) -> None:
+    deploy(sandbox, "x.example.com")
+    succeed(sandbox, "app", "delete", "--name", "shop", "--yes")
+    assert set(zones(sandbox)) == {"example.com."}
+    assert {type_ for _, type_ in records(sandbox, "example.com.")} == {"NS", "SOA"}
+    assert sandbox.client("acm").list_certificates()["CertificateSummaryList"] == []
+    assert sandbox.client("cloudformation").describe_stacks()["Stacks"] == []
