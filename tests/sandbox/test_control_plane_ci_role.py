@@ -111,13 +111,14 @@ def test_what_copilot_asks_of_every_environment_is_refused_and_the_address_is_kn
     for words in (
         ("svc", "show", "--app=demo", "--name=web", "--json"),
         ("app", "show", "--name=demo", "--json"),
-        ("svc", "init", "--app=demo", "--name=web-x", "--svc-type=Load Balanced Web Service"),
         ("svc", "delete", "--app=demo", "--name=web", "--yes"),  # from everywhere
         ("svc", "delete", "--app=demo", "--name=web", "--env=production", "--yes"),
     ):
         done = sandbox.copilot(*words)
         assert done.returncode != 0, words
         assert re.search(r"sts:AssumeRole on resource: \S+role/demo-(stage|production)-", done.stdout), words
+    words = ("svc", "init", "--app=demo", "--name=web-x", "--svc-type=Load Balanced Web Service")
+    assert "is not authorized to perform" in sandbox.copilot(*words).stdout
     assert service(sandbox, "production").desired_count == 2
     assert Aws(sandbox.aws).address("demo-test-web") == "http://localhost:8101"
 
