@@ -9,10 +9,15 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scripts import application, copilot, isolation
+from scripts.settings import load
+from scripts.stack import Aws
 from tests.sandbox.real_copilot import COPILOT, REPOSITORY, Sandbox, running_sandbox
 
 pytestmark = pytest.mark.skipif(not COPILOT, reason="there is no Copilot to run")
@@ -136,6 +141,30 @@ def test_without_an_alias_the_service_has_a_name_below_the_environments(sandbox:
     assert record["AliasTarget"]["DNSName"].startswith("localhost:8101")
     deploy(sandbox, "x.example.com")
     assert ("web.test.shop.example.com.", "A") not in records(sandbox, "test.shop.example.com.")
+
+
+def test_a_branchs_own_service_has_its_slug_below_the_domain_as_host(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    folder = tmp_path / "worktree"
+    shutil.copytree(sandbox.workspace, folder)
+    text = MANIFEST.replace(", alias: ALIAS", "") + "environments: {test: {variables: {A: b}}}\n"
+    (folder / "copilot/web/manifest.yml").write_text(text)
+    settings = load(folder, {"COPILOT_APP": "shop", "DEPLOY_TARGET": "aws"}).isolated_for("feature-x")
+    here = replace(settings, root=tmp_path)  # the user's checkout is another folder than the worktree
+    domain = application.domain(settings, Aws(sandbox.aws))
+    isolation.generate(folder, here, isolation.host(here, domain))
+    deploying = copilot.Copilot(here, {}, folder).deploy("abc", {"branch": "feature/x"})
+    done = sandbox.copilot(*deploying.argv[1:], within=folder)
+    assert done.returncode == 0, done.stdout
+    assert "accessible at https://feature-x.example.com" in done.stdout
+    assert Aws(sandbox.aws).address("shop-test-web-feature-x") == "https://feature-x.example.com:8101"
+    assert "feature-x.example.com" in certificate(sandbox)["SubjectAlternativeNames"]
+    gone = sandbox.copilot(
+        "svc", "delete", "--name", "web-feature-x", "--env", "test", "--yes", within=folder
+    )
+    assert gone.returncode == 0, gone.stdout
+    assert "feature-x.example.com" not in certificate(sandbox)["SubjectAlternativeNames"]
 
 
 def test_all_of_it_goes_with_the_application(sandbox: Sandbox) -> None:
