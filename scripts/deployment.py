@@ -90,22 +90,8 @@ def _message(served: environment.Deployment) -> Message:
 
 
 def _planned(bench: Bench, wanted: Branch, expires: datetime) -> environment.Deployment:
-    settings = bench.settings
-    return environment.Deployment(
-        branch=wanted.name,
-        commit=wanted.commit,
-        slug=wanted.slug,
-        environment=settings.test_env,
-        service=settings.service,
-        url=None,
-        database=None,
-        deployed_by=None,
-        deployed_at=None,
-        expires_at=environment.iso(expires),
-        data_copied_at=None,
-        isolated=bool(settings.slug),
-        target=settings.target,
-    )
+    tags = {"branch": wanted.name, "commit": wanted.commit, "expires_at": environment.iso(expires)}
+    return environment.deployment_of(bench.settings, tags)
 
 
 @dataclass

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import ModuleType
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from scripts import branch, copilot, expiry, manifest
 from scripts.command import Command, Shell, Variables, catching_signals, output_of
@@ -224,42 +223,58 @@ def who(bench: Bench) -> str:
     return email or f"{user}@{socket.gethostname()}"
 
 
-def describe(bench: Bench, place: Place, stack: Stack, tasks: list[Task] | None = None) -> Deployment:
-    """The deployment that a stack carries; `tasks` are those that run it, where they are known."""
-    settings = bench.settings
-    tags = stack.tags
-    name = tags.get("branch")
-    with ThreadPoolExecutor(1) as pool:  # Copilot and our own questions take as long as one of them
-        showing = pool.submit(bench.shell.run, place.copilot.service_show())
-        data = copied_data(settings, place, running(place, stack) if tasks is None else tasks)
-        shown = showing.result()
+def deployment_of(
+    settings: Settings,
+    tags: Mapping[str, str],
+    *,
+    url: str | None = None,
+    database: str | None = None,
+    data_copied_at: str | None = None,
+) -> Deployment:
+    """The deployment that a stack's tags tell of, with what else is known."""
+    name, end = tags.get("branch"), tags.get("expires_at")
     return Deployment(
         branch=name,
         commit=tags.get("commit"),
         slug=branch.slug(name) if name else None,
         environment=settings.test_env,
         service=settings.service,
-        # In CI it may not: Copilot asks every environment, and the role is for this one (docs/iam.md).
-        url=_url(
-            settings,
-            copilot.url(shown.stdout, settings.test_env) if shown.ok else place.aws.address(stack.name),
-        ),
-        database=data.database if data else None,
+        url=url,
+        database=database,
         deployed_by=tags.get("deployed_by"),
         deployed_at=tags.get("deployed_at"),
-        expires_at=None if tags.get("expires_at") == expiry.KEPT else tags.get("expires_at"),
-        data_copied_at=iso(data.of) if data else None,
+        expires_at=None if end == expiry.KEPT else end,
+        data_copied_at=data_copied_at,
         isolated=bool(settings.slug),
         target=settings.target,
     )
 
 
-def _url(settings: Settings, shown: str | None) -> str | None:
-    """Where the deployment is reached; in the sandbox a branch's own service is told by its host."""
-    if not shown or not settings.slug or settings.target == "aws":
-        return shown
-    parts = urlsplit(shown)
-    return parts._replace(netloc=f"{settings.slug}.localhost:{parts.port}").geturl()
+def describe(bench: Bench, place: Place, stack: Stack, tasks: list[Task] | None = None) -> Deployment:
+    """The deployment that a stack carries; `tasks` are those that run it, where they are known."""
+    settings = bench.settings
+    with ThreadPoolExecutor(1) as pool:  # one question takes as long as the other
+        asking = pool.submit(_url, bench, place, stack)
+        data = copied_data(settings, place, running(place, stack) if tasks is None else tasks)
+        url = asking.result()
+    return deployment_of(
+        settings,
+        stack.tags,
+        url=url,
+        database=data.database if data else None,
+        data_copied_at=iso(data.of) if data else None,
+    )
+
+
+def _url(bench: Bench, place: Place, stack: Stack) -> str | None:
+    """Where the deployment is reached: by its load balancer's rules, else as Copilot shows it.
+
+    Copilot asks every environment, which takes long and which a role for this one may not do (docs/iam.md).
+    """
+    if found := place.aws.address(stack.name):
+        return found
+    shown = bench.shell.run(place.copilot.service_show())
+    return copilot.url(shown.stdout, bench.settings.test_env) if shown.ok else None
 
 
 def task_group(settings: Settings) -> str:

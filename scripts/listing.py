@@ -81,22 +81,12 @@ def _row(
 
 def _told(own: Settings, stack: Stack, known: Entry | None) -> Deployment:
     """What tags and ledger say."""
-    tags = stack.tags
-    name, end = tags.get("branch"), tags.get("expires_at")
-    return Deployment(
-        branch=name,
-        commit=tags.get("commit"),
-        slug=branch.slug(name) if name else None,
-        environment=own.test_env,
-        service=own.service,
+    return environment.deployment_of(
+        own,
+        stack.tags,
         url=known.url if known else None,
         database=known.database if known else None,
-        deployed_by=tags.get("deployed_by"),
-        deployed_at=tags.get("deployed_at"),
-        expires_at=None if end == expiry.KEPT else end,
         data_copied_at=known.data_copied_at if known else None,
-        isolated=bool(own.slug),
-        target=own.target,
     )
 
 

@@ -285,7 +285,7 @@ class Aws:
             if resource["ResourceType"] == "AWS::ElasticLoadBalancingV2::ListenerRule"
         }
         # Where there is HTTPS, the rule for HTTP only redirects to it.
-        name = min(rules, key=lambda name: not name.startswith("HTTPS"), default=None)
+        name = min(rules, key=lambda name: (not name.startswith("HTTPS"), name), default=None)
         if name is None:
             return None
         # …:listener-rule/app/NAME/ID/LISTENER/RULE

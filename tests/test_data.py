@@ -59,6 +59,10 @@ class Played(Aws):
         assert stack
         return f"arn:x:service/cluster/{logical_id}"
 
+    def address(self, stack: str) -> str | None:
+        assert stack == "demo-test-web"
+        return None
+
     def task_definition(self, arn: str) -> TaskDefinition:
         assert arn.endswith("TaskDefinition")
         return self.definition
