@@ -17,8 +17,8 @@ import yaml
 from scripts.errors import Failed, Refused
 
 if TYPE_CHECKING:
+    from scripts.aws import Aws
     from scripts.settings import Settings
-    from scripts.stack import Aws
 
 # UpdateStackSet takes a template of 51,200 bytes, and Copilot sends the application's as it is.
 # Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html

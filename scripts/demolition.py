@@ -14,9 +14,10 @@ from scripts.command import Command, Stop
 from scripts.errors import UserError
 
 if TYPE_CHECKING:
+    from scripts.aws import Aws
     from scripts.environment import Bench, Place
     from scripts.settings import Settings
-    from scripts.stack import Aws, Stack
+    from scripts.stack import Stack
 
 REMAINS = (
     "the environment's network and cluster",

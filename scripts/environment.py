@@ -24,7 +24,8 @@ from scripts.report import Report, confirm
 from scripts.settings import Settings
 
 if TYPE_CHECKING:
-    from scripts.stack import Aws, Stack, Task
+    from scripts.aws import Aws
+    from scripts.stack import Stack, Task
 
 _DATA_OF = re.compile(r'copy_stage_db: data of (\d{4}-\S+)(?: in "(.+)")?')
 IN_SANDBOX = "Target: sandbox, the AWS embedded on this machine; nothing leaves it."
@@ -81,7 +82,7 @@ def enter(bench: Bench, *, start: bool = True, profile: str = "") -> Place | Non
 
     None where it does not run and `start` is off. Raises Failed, SettingsError.
     """
-    from scripts.stack import Aws  # noqa: PLC0415 - boto3 takes a tenth of a second, `--help` none
+    from scripts.aws import Aws  # noqa: PLC0415 - boto3 takes a tenth of a second, `--help` none
 
     variables = child_environment(bench, start=start)
     if variables is None:

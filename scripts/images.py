@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from scripts import application
 
 if TYPE_CHECKING:
+    from scripts.aws import Aws
     from scripts.settings import Settings
-    from scripts.stack import Aws
 
 
 def tag(environment: str, commit: str, more: str = "") -> str:

@@ -16,8 +16,9 @@ from scripts.errors import UserError
 from scripts.stack import tag_text
 
 if TYPE_CHECKING:
+    from scripts.aws import Aws
     from scripts.environment import Bench
-    from scripts.stack import Aws, Event, Stack, Task
+    from scripts.stack import Event, Stack, Task
 
 LAST_LINES = 30
 LONG_AGO = datetime.min.replace(tzinfo=UTC)

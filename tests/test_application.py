@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from scripts import application
+from scripts.aws import Aws
 from scripts.errors import Failed, Refused
 from scripts.settings import Settings
-from scripts.stack import Aws
 
 OURS = "web-feature-x"
 

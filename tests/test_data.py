@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from scripts import data, environment, shelf
+from scripts.aws import Aws
 from scripts.command import Command, Result
 from scripts.copilot import VERSION, Copilot
 from scripts.environment import Bench, Place
@@ -13,7 +14,7 @@ from scripts.errors import Failed, Interrupted, Refused, SettingsError, UserErro
 from scripts.lease import Lease
 from scripts.ledger import Book, Ledger
 from scripts.settings import Settings
-from scripts.stack import Aws, Container, Defined, Stack, Task, TaskDefinition
+from scripts.stack import Container, Defined, Stack, Task, TaskDefinition
 from tests.fakes import FakeReport, FakeShell, Memory
 
 CHAIN = (

@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 import pytest
 
 from scripts import environment
+from scripts.aws import Aws
 from scripts.command import Result
 from scripts.copilot import VERSION, Copilot
 from scripts.environment import Bench, Place
 from scripts.errors import Failed, Held, Refused, SettingsError, UsageError
 from scripts.report import confirm
 from scripts.settings import Settings
-from scripts.stack import Aws, Stack
+from scripts.stack import Stack
 from tests.fakes import FakeReport, FakeShell
 
 KNOWN = Result(0, '{"environments": [{"name": "test"}, {"name": "stage"}]}')

@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from scripts import branch, environment, listing, shelf
+from scripts.aws import Aws
 from scripts.copilot import Copilot
 from scripts.environment import Bench, Deployment, Place
 from scripts.ledger import Entry, Ledger, Sweep
 from scripts.listing import Row
 from scripts.settings import Settings
-from scripts.stack import Aws, Stack
+from scripts.stack import Stack
 from tests.fakes import FakeReport, FakeShell, Memory
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

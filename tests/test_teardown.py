@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from scripts import application, branch, data, environment, shelf, teardown
+from scripts.aws import Aws
 from scripts.command import Command, Result
 from scripts.copilot import VERSION, Copilot
 from scripts.environment import Bench, Place
@@ -16,7 +17,7 @@ from scripts.errors import Failed, Held, Refused, UsageError
 from scripts.lease import Lease
 from scripts.ledger import Entry, Ledger
 from scripts.settings import Settings
-from scripts.stack import Aws, Event, Stack
+from scripts.stack import Event, Stack
 from scripts.teardown import Asked
 from tests.fakes import FakeReport, FakeShell, Memory
 

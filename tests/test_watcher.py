@@ -4,9 +4,10 @@ import signal
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from scripts.aws import Aws
 from scripts.environment import Bench
 from scripts.settings import Settings
-from scripts.stack import Aws, Container, Event, Stack, Task
+from scripts.stack import Container, Event, Stack, Task
 from scripts.watcher import LONG_AGO, Watcher, _plain
 from tests.fakes import FakeReport, FakeShell
 

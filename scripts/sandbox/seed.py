@@ -11,8 +11,8 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError
 
+from scripts.aws import Aws
 from scripts.command import Command, Shell, output_of
-from scripts.stack import Aws
 
 _SERVICE_TYPE = "Load Balanced Web Service"
 

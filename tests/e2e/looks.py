@@ -113,7 +113,7 @@ def containers(clone: Clone) -> list[psutil.Process]:
 def stacks(clone: Clone) -> dict[str, str]:
     """Name → status of the stacks on the embedded AWS."""
     code = (
-        "import os; from scripts.stack import Aws\n"
+        "import os; from scripts.aws import Aws\n"
         "aws = Aws(os.environ)\n"
         "for stack in aws._ask('cloudformation', 'describe_stacks')['Stacks']:\n"
         "    print(stack['StackName'], stack['StackStatus'])"

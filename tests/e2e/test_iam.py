@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from scripts.stack import Aws
+from scripts.aws import Aws
 from tests import ci_role
 from tests.clone import Clone, get, get_json
 from tests.e2e.looks import deployed, stacks

@@ -18,10 +18,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from scripts import application
+from scripts.aws import Aws
 from scripts.errors import Failed
 from scripts.sandbox import model
 from scripts.settings import load
-from scripts.stack import Aws
 from tests import ci_role
 from tests.sandbox.real_copilot import COPILOT, Sandbox, copy_of, deployed_sandbox, deploying
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from scripts import application, copilot, isolation
+from scripts.aws import Aws
 from scripts.settings import load
-from scripts.stack import Aws
 from tests.sandbox.real_copilot import COPILOT, REPOSITORY, Sandbox, running_sandbox
 
 pytestmark = pytest.mark.skipif(not COPILOT, reason="there is no Copilot to run")
