@@ -34,11 +34,11 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests: real Postgres, real Redis, real Copilot.
 
-    Each file's tests run in order, several files at once: one more than there are cores, since the
+    Each file's tests run in order, several files at once: two more than there are cores, since the
     end-to-end tests wait more than they work.
     """
-    workers = str((os.cpu_count() or 1) + 1)
-    _python(session, "pytest", "-n", workers, "--dist", "loadfile", *session.posargs, env=SANDBOX)
+    words = ("--dist", "loadfile", "--no-loadscope-reorder", *session.posargs)
+    _python(session, "pytest", "-n", str((os.cpu_count() or 1) + 2), *words, env=SANDBOX)
 
 
 @nox.session(python=False)

@@ -7,6 +7,11 @@ import pytest
 from scripts.settings import Settings, load
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The end-to-end tests first: they take longest, and several files run at once."""
+    items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
+
+
 @pytest.fixture(autouse=True)
 def environment_of_a_laptop(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the settings of the person, or of the CI, that runs it."""
