@@ -183,7 +183,7 @@ def test_where_nothing_goes_any_more_that_is_said_and_afterwards_all_is_as_if_no
 ) -> None:
     deployed(clone.invoke("deploy-test", "--branch", "main", "--take-over"))
     fail(clone, {"call": call, "kind": kind, "times": 100_000})
-    ran = clone.invoke("deploy-test", "--branch", "other", DEPLOY_TIMEOUT="20s")
+    ran = clone.invoke("deploy-test", "--branch", "other", DEPLOY_TIMEOUT="8s")
     assert ran.code in {4, 5}, ran.err
     assert "Traceback" not in ran.err
     fail(clone)
