@@ -69,6 +69,7 @@ class Receipt:
     doomed: Doomed
     gone: list[Thing] = field(default_factory=list)
     left: list[str] = field(default_factory=list)  # of the slot itself, and why
+    cost: str | None = None  # what it has come to, in a sentence
 
     def document(self, *, plan: bool) -> dict[str, object]:
         settings, stack = self.doomed.settings, self.doomed.stack
@@ -83,6 +84,7 @@ class Receipt:
             "would_go": things if plan else [],
             "left": self.left,
             "remains": list(REMAINS),
+            "cost": self.cost,
             "target": settings.target,
         }
 

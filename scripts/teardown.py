@@ -267,17 +267,16 @@ class _Teardown:
                 shelf.forget_lease(slot.bench, self.place)
                 receipt.gone.append(Thing("lease", agreed.settings.service))
         self.bench.report.say(f"Gone: {found}, with {', '.join(map(str, receipt.gone))}.")
-        self._tell(found)
+        self._tell(found, receipt)
         return receipt
 
-    def _tell(self, gone: Doomed) -> None:
+    def _tell(self, gone: Doomed, receipt: Receipt) -> None:
         """What it has cost, and that its URL no longer answers."""
         tags = gone.stack.tags if gone.stack else {}
         with suppress(ValueError, TypeError):  # it was never deployed, or somebody wrote its tags
             since = datetime.fromisoformat(tags.get("deployed_at", ""))
-            region = self.place.aws.region
-            here = self._here(gone.settings)
-            self.bench.report.say(cost.of_deployment(here, region, None, since))
+            receipt.cost = cost.of_deployment(self._here(gone.settings), self.place.aws.region, None, since)
+            self.bench.report.say(receipt.cost)
         message = Message(gone.branch or "", tags.get("commit"), None, None, gone.settings.service)
         pull_request.tell(self.bench.environ, message, self.bench.report.say)
 

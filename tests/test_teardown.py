@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scripts import application, branch, data, environment, shelf, teardown
+from scripts import application, branch, data, environment, pull_request, shelf, teardown
 from scripts.aws import Aws
 from scripts.command import Command, Result
 from scripts.copilot import VERSION, Copilot
@@ -16,6 +16,7 @@ from scripts.environment import Bench, Place
 from scripts.errors import Failed, Held, Refused, UsageError
 from scripts.lease import Lease
 from scripts.ledger import Entry, Ledger
+from scripts.pull_request import Message
 from scripts.settings import Settings
 from scripts.stack import Event, Stack
 from scripts.teardown import Asked
@@ -358,3 +359,17 @@ def test_twice_is_fine(scene: Callable[..., Scene]) -> None:
         here.teardown(**asked)
         assert here.receipts == []
     assert here.said.count("nothing to tear down") == 5
+
+
+def test_the_receipt_tells_what_it_has_cost_and_the_pull_request_that_it_is_gone(
+    scene: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Message] = []
+    monkeypatch.setattr(Played, "region", "eu-west-1")
+    monkeypatch.setattr(pull_request, "tell", lambda _, message, __: told.append(message))
+    here = scene(shared(deployed_at="2026-11-24T10:00:00Z"))
+    here.teardown()
+    (receipt,) = here.receipts
+    assert "list prices of eu-west-1" in receipt["cost"]
+    assert receipt["cost"] in here.said
+    assert [(message.branch, message.url, message.service) for message in told] == [("main", None, "web")]
