@@ -422,12 +422,18 @@ class Aws:
 
     def delete_image_tags(self, repository: str, tags: Sequence[str]) -> None:
         """Take these tags away; an image goes with its last one."""
-        self._delete_images(repository, [{"imageTag": tag} for tag in tags])
+        if failures := self._delete_images(repository, [{"imageTag": tag} for tag in tags]):
+            raise _not_deleted(repository, failures)
 
     def empty_repository(self, repository: str) -> None:
         """Delete every image in it; nothing where there is no such repository."""
-        digests = dict.fromkeys(image["imageDigest"] for image in self._images(repository))
-        self._delete_images(repository, [{"imageDigest": digest} for digest in digests])
+        before = 0
+        while digests := {image["imageDigest"] for image in self._images(repository)}:
+            failures = self._delete_images(repository, [{"imageDigest": each} for each in sorted(digests)])
+            # What a manifest list refers to goes after the list: another round, as long as there are fewer.
+            if failures and len(digests) == before:
+                raise _not_deleted(repository, failures)
+            before = len(digests)
 
     def _images(self, repository: str) -> list[dict[str, str]]:
         found: list[dict[str, str]] = []
@@ -444,16 +450,14 @@ class Aws:
                 return found
             more = {"nextToken": page["nextToken"]}
 
-    def _delete_images(self, repository: str, images: Sequence[Mapping[str, str]]) -> None:
+    def _delete_images(self, repository: str, images: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
+        """What could not be deleted, with ECR's reasons."""
+        left: list[dict[str, Any]] = []
         for start in range(0, len(images), 100):  # as many as one call takes
             page = images[start : start + 100]
             answer = self._ask("ecr", "batch_delete_image", repositoryName=repository, imageIds=page)
-            left = [one for one in answer.get("failures", ()) if one.get("failureCode") != "ImageNotFound"]
-            if left:
-                why = left[0].get("failureReason", left[0].get("failureCode"))
-                raise Failed(
-                    f"{len(left)} images of the repository {repository} could not be deleted: {why}."
-                )
+            left += [one for one in answer.get("failures", ()) if one.get("failureCode") != "ImageNotFound"]
+        return left
 
     def parameter(self, name: str) -> str | None:
         """The value of an SSM parameter that is no secret; None where there is none."""
@@ -482,6 +486,11 @@ class Aws:
             found = self._ask("ssm", "get_parameters", Names=names[start : start + 10], WithDecryption=False)
             missing += found.get("InvalidParameters", [])
         return missing
+
+
+def _not_deleted(repository: str, failures: Sequence[Mapping[str, Any]]) -> Failed:
+    why = failures[0].get("failureReason") or failures[0].get("failureCode")
+    return Failed(f"{len(failures)} images of the repository {repository} could not be deleted: {why}.")
 
 
 class _Answered(Failed):

@@ -476,7 +476,8 @@ def test_a_server_that_crashes_ends_the_copy_in_one_line_and_leaves_the_target_o
     server = own_servers.source_server if which_server == "source" else own_servers.target_server
     with contextlib.closing(Scene(own_servers, SHOP, "crashed", tmp_path)) as scene:
         _, seconds = scene.complete(next(deploys))
-        problems, phases = [], set()
+        problems: list[str] = []
+        phases: set[str] = set()
         for number in range(3 * crashes):
             if (
                 number >= crashes and len(problems) >= 3 and len(phases) > 1
