@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from scripts import images
 from scripts.errors import Failed, Refused
 
 if TYPE_CHECKING:
@@ -31,11 +32,6 @@ def stack_set(settings: Settings) -> str:
     return f"{settings.app}-infrastructure"
 
 
-def repository(settings: Settings) -> str:
-    """The name of the repository that Copilot makes for the service's images."""
-    return f"{settings.app}/{settings.service}"
-
-
 def domain(settings: Settings, aws: Aws) -> str:
     """The application's domain, empty where it has none. Raises Failed where Copilot does not know it.
 
@@ -46,6 +42,14 @@ def domain(settings: Settings, aws: Aws) -> str:
     if found is None:
         raise Failed(f"Copilot knows no application {settings.app} in {aws.region}: is that its region?")
     return str(json.loads(found).get("domain") or "")
+
+
+def knows(settings: Settings, aws: Aws) -> bool:
+    """Whether the application has a service or a job of that name.
+
+    Source: internal/pkg/config/workload.go of aws/copilot-cli 1.34.
+    """
+    return aws.parameter(f"/copilot/applications/{settings.app}/components/{settings.service}") is not None
 
 
 def require_room(settings: Settings, aws: Aws) -> None:
@@ -63,17 +67,16 @@ def withdraw(settings: Settings, aws: Aws, pause: Callable[[], None]) -> list[st
 
     Its stack must be gone. Raises Refused for any other service, Failed where AWS does not do it.
     """
-    if not settings.slug or settings.service != f"{settings.base}-{settings.slug}":
-        raise Refused(f"{settings.service} is no isolated deployment: it stays in the application.")
+    _require_ours(settings, aws)
     for _ in range(_AGAIN):
         found = aws.stack_set(stack_set(settings))
-        changed = without(str(found["TemplateBody"]), repository(settings), settings.service)
+        changed = without(str(found["TemplateBody"]), images.repository(settings), settings.service)
         if changed is None:
             break
-        aws.empty_repository(repository(settings))
+        aws.empty_repository(images.repository(settings))
         text, version = changed
         if aws.update_stack_set(found, text, str(version)):
-            return [f"repository {repository(settings)}", *_forget(settings, aws)]
+            return [f"repository {images.repository(settings)}", *_forget(settings, aws)]
         pause()
     else:
         raise Failed(
@@ -81,6 +84,26 @@ def withdraw(settings: Settings, aws: Aws, pause: Callable[[], None]) -> list[st
             "changed it each time. Run `invoke teardown` again."
         )
     return _forget(settings, aws)
+
+
+def _require_ours(settings: Settings, aws: Aws) -> None:
+    """Raises Refused where the service is not a branch's, or anything says that somebody else uses it."""
+    if not settings.slug:
+        raise Refused(f"{settings.service} is no isolated deployment: it stays in the application.")
+    manifests = (settings.root / "copilot/environments").glob("*/manifest.yml")
+    others = {path.parent.name for path in manifests} | set(settings.protected_envs)
+    for name in sorted(others - {settings.test_env}):
+        if aws.stack(f"{settings.app}-{name}-{settings.service}"):
+            raise Refused(
+                f"{settings.service} is deployed to {name} too, which these tasks never do: it stays in the "
+                "application, with its images."
+            )
+    foreign = images.not_ours(settings, aws)
+    if foreign:
+        raise Refused(
+            f"The repository {images.repository(settings)} has images that these tasks have not pushed "
+            f"({foreign[0]}): {settings.service} stays in the application, with its images."
+        )
 
 
 def _forget(settings: Settings, aws: Aws) -> list[str]:

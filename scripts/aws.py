@@ -158,11 +158,17 @@ class Aws:
 
         Copilot tells it too, but asks in every environment, which a role for this one may not do.
         """
-        found = self._ask("cloudformation", "describe_stack_resources", StackName=stack)["StackResources"]
+        try:
+            found = self._ask("cloudformation", "describe_stack_resources", StackName=stack)["StackResources"]
+        except _Answered as error:
+            if error.says("does not exist"):
+                return None
+            raise
         rules = {
             resource["LogicalResourceId"]: resource["PhysicalResourceId"]
             for resource in found
             if resource["ResourceType"] == "AWS::ElasticLoadBalancingV2::ListenerRule"
+            and resource.get("PhysicalResourceId")  # not while it is being made
         }
         # Where there is HTTPS, the rule for HTTP only redirects to it.
         name = min(rules, key=lambda name: (not name.startswith("HTTPS"), name), default=None)

@@ -54,7 +54,7 @@ def check_name(name: str) -> str:
     """Raises UsageError where `name` cannot be a branch."""
     if not name.strip():
         raise UsageError("Which branch? Write --branch NAME, for example --branch feature/checkout.")
-    if _REFUSED.search(name) or len(name.encode()) > 200:  # noqa: PLR2004 - Git's files end at 255 bytes
+    if _REFUSED.search(name) or len(name.encode(errors="replace")) > 200 or not name.isprintable():  # noqa: PLR2004 - Git's files end at 255 bytes
         raise UsageError(
             f"{name!r} cannot be a Git branch: Git allows no such name. Look at `git branch -a`."
         )
@@ -121,9 +121,7 @@ def worktree(shell: Shell, root: Path, branch: Branch, deploy: str = "") -> Iter
     except OSError as error:
         raise Failed(f"No worktree can be made in {parent}: {error.strerror}.") from error
     try:
-        with (parent / "lock").open("w") as lock:
-            # One at a time: Git prunes a worktree that another process is just about to make.
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with _one_at_a_time(parent):
             output_of(shell, git(root, "worktree", "prune"), "Tidying up worktrees")
             output_of(
                 shell,
@@ -133,9 +131,18 @@ def worktree(shell: Shell, root: Path, branch: Branch, deploy: str = "") -> Iter
         _name(folder, branch, deploy)
         yield folder
     finally:
-        removed = shell.run(git(root, "worktree", "remove", "--force", "--force", str(folder)))
+        with _one_at_a_time(parent):
+            removed = shell.run(git(root, "worktree", "remove", "--force", "--force", str(folder)))
         if not removed.ok:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _one_at_a_time(parent: Path) -> Iterator[None]:
+    """Git takes away what another process is just about to make: a worktree's files, their empty folder."""
+    with (parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _name(folder: Path, branch: Branch, deploy: str) -> None:

@@ -203,7 +203,7 @@ def catching_signals(seconds: float, told: Callable[[str], None]) -> Iterator[St
         told(
             "Still settling: leaving now would leave the stack half changed."
             if again
-            else "Interrupted: asking for a roll-back and waiting until it has settled."
+            else "Interrupted: waiting until what is under way has settled."
         )
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}

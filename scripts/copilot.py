@@ -64,9 +64,6 @@ class Copilot:
             f"--resource-tags={','.join(f'{name}={value}' for name, value in tags.items())}",
         )
 
-    def services(self) -> Command:
-        return self._command("svc", "ls", f"--app={self.settings.app}", "--json")
-
     def service_delete(self) -> Command:
         """The only command line in this project that deletes a service.
 
@@ -204,11 +201,6 @@ def environments(stdout: str) -> tuple[Environment, ...]:
 def environment(stdout: str, name: str) -> Environment | None:
     """The environment of that name in `copilot env ls --json`, None where Copilot does not know it."""
     return next((found for found in environments(stdout) if found.name == name), None)
-
-
-def services(stdout: str) -> set[str]:
-    """The names that `copilot svc ls --json` lists. Raises Failed where it is not that."""
-    return {str(found["name"]) for found in _json(stdout, "svc ls").get("services") or ()}
 
 
 def knows_service(line: str) -> bool:

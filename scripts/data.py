@@ -9,7 +9,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from scripts import environment, isolation, shelf
+from scripts import environment, isolation, listing, shelf
 from scripts.command import catching_signals
 from scripts.copilot import OneOff
 from scripts.errors import Failed, Held, Interrupted, Refused, SettingsError
@@ -56,7 +56,7 @@ def copy(bench: Bench, *, name: str, wait: bool, yes: bool, plan: bool, json: bo
         lease = shelf.lease(bench, place, f"copying staging's data for {branch}")
         with lease.held(wait=wait, say=bench.report.say):
             stack = _require_same(environment.settled(bench, place, wait=wait), stack)
-            doing = f"Copying staging's data into {bench.settings.test_env}"
+            doing = f"Copying staging's data for {branch} ({bench.settings.service})"
             _run(bench, place, _cluster(place, stack), _repeated(bench, place, stack), doing)
             now = environment.describe(bench, place, stack)
             shelf.ledger(bench, place).record(now.service, shelf.entry(now))
@@ -88,9 +88,14 @@ class Host:
 def host(bench: Bench, place: Place) -> Host | None:
     """The slot's own containers, else the shared slot's, else any deployment's; None where nothing stands."""
     settings, aws = bench.settings, place.aws
-    shared = f"{settings.app}-{settings.test_env}-{settings.base}"
-    others = [stack.name for stack in aws.deployments(settings.app, settings.test_env)]
-    for name in dict.fromkeys((settings.stack_name, shared, *others)):
+    shared = settings.shared
+    # Of this service only: another one's containers know another database.
+    others = [
+        stack.name
+        for stack in aws.deployments(settings.app, settings.test_env)
+        if listing.slot(shared, stack)
+    ]
+    for name in dict.fromkeys((settings.stack_name, shared.stack_name, *others)):
         stack = aws.stack(name)
         arn = aws.resource(name, "TaskDefinition") if stack and stack.live else None
         if not stack or not arn:

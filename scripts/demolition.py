@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from scripts import application, data, environment, images, shelf
 from scripts.command import Command, Stop
-from scripts.errors import UserError
+from scripts.errors import Interrupted, UserError
 
 if TYPE_CHECKING:
     from scripts.aws import Aws
     from scripts.environment import Bench, Place
+    from scripts.lease import Lease
     from scripts.settings import Settings
     from scripts.stack import Stack
 
@@ -46,7 +47,7 @@ class Doomed:
     settings: Settings
     stack: Stack | None
     one_off: Stack | None  # of what `copy-db` left
-    known: bool  # an isolated deployment that the ledger has
+    ours: bool  # a branch's own, as tags or ledger say: it may leave the application
 
     @property
     def branch(self) -> str | None:
@@ -92,19 +93,19 @@ class Receipt:
 def would_go(each: Doomed, aws: Aws) -> Iterator[Thing]:
     """What a teardown of the slot deletes."""
     settings = each.settings
-    if each.stack or each.known:
+    if each.stack or each.ours:
         yield Thing("service", settings.service)
     if each.stack:
         yield Thing("stack", each.stack.name)
         yield Thing("log group", f"/copilot/{settings.stack_name}")
     if each.one_off:
         yield Thing("stack", each.one_off.name)
-    if settings.slug:
+    if each.ours:
         yield Thing("database", f"…{settings.database_suffix}")
-        yield Thing("repository", application.repository(settings))
-    else:
+        yield Thing("repository", images.repository(settings))
+    elif not settings.slug:
         for tag in images.ours(settings, aws):
-            yield Thing("image tag", f"{application.repository(settings)}:{tag}")
+            yield Thing("image tag", f"{images.repository(settings)}:{tag}")
     yield Thing("lease", settings.service)
 
 
@@ -116,24 +117,32 @@ class Slot:
     place: Place
     doomed: Doomed
 
-    def delete(self, stop: Stop) -> Receipt:
-        """The data first, while there is something that can drop them; then what costs; then the names."""
+    def delete(self, stop: Stop, lease: Lease) -> Receipt:
+        """The data first, while there is something that can drop them; then what costs; then the names.
+
+        Raises Held where the lease was lost: somebody else may have the slot, and nothing further is touched.
+        """
         receipt, settings, aws = Receipt(self.doomed), self.bench.settings, self.place.aws
-        if settings.slug:
+        if self.doomed.ours:
             self._drop_database(receipt)
+            lease.require_held()
         stack, command = self.doomed.stack, self.place.copilot.service_delete()
         if stack and self._run(command, stack.name, receipt, stop):
             receipt.gone[:0] = [Thing("service", settings.service), Thing("stack", stack.name)]
             receipt.gone.append(Thing("log group", f"/copilot/{settings.stack_name}"))
+        lease.require_held()
         group = environment.task_group(settings)
         command = self.place.copilot.task_delete(group)
         if aws.stack(one_off := f"task-{group}") and self._run(command, one_off, receipt, stop):
             receipt.gone.append(Thing("stack", one_off))
+        lease.require_held()
+        if any(left.startswith("stack ") for left in receipt.left):
+            return receipt  # it may still run from its images
         if not settings.slug:
             tags = images.ours(settings, aws)
-            aws.delete_image_tags(name := application.repository(settings), tags)
+            aws.delete_image_tags(name := images.repository(settings), tags)
             receipt.gone += [Thing("image tag", f"{name}:{tag}") for tag in tags]
-        elif not receipt.left:
+        elif self.doomed.ours:
             self._withdraw(receipt)
         return receipt
 
@@ -161,17 +170,20 @@ class Slot:
 
     def _drop_database(self, receipt: Receipt) -> None:
         """Drop the branch's own database. That it could not be is told, and keeps nothing else from going."""
-        what = f"database …{self.bench.settings.database_suffix}"
+        what, stack = f"database …{self.bench.settings.database_suffix}", self.doomed.stack
         try:
             host = data.host(self.bench, self.place)
             if host is None:
-                receipt.left.append(f"{what}: nothing runs that could drop it")
+                if not stack or not stack.live:  # what lives and copies nothing has no database of its own
+                    receipt.left.append(f"{what}: nothing is deployed that could drop it")
                 return
-            if self.doomed.stack:
-                self._stop_tasks(self.doomed.stack)
+            if stack:
+                self._stop_tasks(stack)
             receipt.gone += [Thing("database", name) for name in data.drop_own(self.bench, self.place, host)]
+        except Interrupted:
+            raise
         except UserError as error:
-            receipt.left.append(f"{what}: {error}")
+            receipt.left.append(f"{what}: {str(error).rstrip('.')}")
 
     def _stop_tasks(self, stack: Stack) -> None:
         """End the tasks: one that is started again would copy the data anew, after they were dropped."""

@@ -25,7 +25,7 @@ from scripts import (
 )
 from scripts.answer import wrong_with
 from scripts.command import Result, Stop, catching_signals, output_of
-from scripts.errors import Failed, Held, Interrupted, Refused, UserError
+from scripts.errors import Failed, Held, Interrupted, Refused, SettingsError, UserError
 from scripts.ledger import Entry
 from scripts.pull_request import Message
 from scripts.report import as_json
@@ -68,6 +68,7 @@ def deploy(bench: Bench, name: str, asked: Asked) -> None:
     Raises the errors of scripts.errors; nothing was started when it is a SettingsError or Refused.
     """
     branch.check_name(name)
+    tag_value(asked.why)  # too long is told before anything begins
     if asked.isolated:
         bench = replace(bench, settings=bench.settings.isolated_for(branch.slug(name)))
     environment.announce(bench)
@@ -101,6 +102,7 @@ class _Deploy:
     branch: Branch
     expires: datetime
     asked: Asked
+    displaced: Message | None = None  # what is told to the pull request of the branch that was live there
 
     def run(self) -> None:
         report, started = self.bench.report, time.monotonic()
@@ -133,17 +135,20 @@ class _Deploy:
         environ, say = self.bench.environ, self.bench.report.say
         known = {"url": served.url, "service": served.service, "expires_at": served.expires_at}
         pull_request.outputs(environ, {name: value for name, value in known.items() if value}, say)
-        if served.url:
-            pull_request.tell(environ, _message(served), say)
+        for message in (self.displaced, _message(served) if served.url else None):
+            if message:
+                pull_request.tell(environ, message, say)
 
     def _alone(self) -> environment.Deployment:
         """Deploy while nobody else changes the slot."""
         lease = shelf.lease(self.bench, self.place, f"deploying {self.branch.name}")
         with lease.held(wait=self.asked.wait, say=self.bench.report.say):
             # A run that was killed leaves Copilot's change under way.
-            before = self._usable(environment.settled(self.bench, self.place, wait=self.asked.wait))
+            before = environment.settled(self.bench, self.place, wait=self.asked.wait)
+            is_new = self._is_new(before)
+            before = self._usable(before)
             self._require_mine(before, lease.who)
-            served = self._deploy(before, self._tags(before, lease.who), lease)
+            served = self._deploy(before, self._tags(before, lease.who), lease, is_new=is_new)
             self._record(shelf.ledger(self.bench, self.place), served)
             return served
 
@@ -157,6 +162,7 @@ class _Deploy:
         if stack and stack.status == "UPDATE_ROLLBACK_FAILED":
             say(f"The stack {stack.name} is {stack.status}: an earlier roll-back is finished first.")
             aws.continue_rollback(stack.name)
+            time.sleep(0.2 if self.bench.settings.target == "sandbox" else 5)  # until it has begun
             stack = self._settle()
         elif stack and stack.status in LEFT:
             if stack.status == "REVIEW_IN_PROGRESS" and datetime.now(UTC) - stack.changed_at < BEGINNING:
@@ -181,14 +187,16 @@ class _Deploy:
             )
 
     def _plan(self, before: Stack | None) -> None:
-        tags = self._tags(before, environment.who(self.bench))
+        by = environment.who(self.bench)
+        self._require_mine(before, by)
+        tags = self._tags(before, by)
         with branch.worktree(self.bench.shell, self.bench.settings.root, self.branch) as folder:
             here = self._prepared(folder)
-            if self.bench.settings.slug and self._is_new(here, before):
+            if self._is_new(before):
                 self.bench.report.say(
                     f"Would add the service {self.bench.settings.service} to the application."
                 )
-            command = here.deploy(self._image_tag(), tags)
+            command = here.deploy(self._image_tag(before), tags)
         self.bench.report.say(f"Would deploy {self.branch.name} at {self.branch.commit[:12]}: {command}")
         self.bench.report.say(cost.of_deployment(self.bench, self.place.aws.region, self._ends(before)))
 
@@ -206,23 +214,31 @@ class _Deploy:
             return ""
         return application.domain(settings, self.place.aws)
 
-    def _is_new(self, here: Copilot, before: Stack | None) -> bool:
-        """Whether the application is still to be told of the branch's own service.
+    def _is_new(self, before: Stack | None) -> bool:
+        """Whether the application is still to be told of the branch's own service; the shared one it knows.
 
-        Raises Refused where it has a service of that name which is not these tasks' own.
+        Raises Refused where it has a service or job of that name that is not of these tasks' making.
         """
-        settings = self.bench.settings
-        listed = output_of(self.bench.shell, here.services(), "Asking Copilot for the services")
-        if settings.service not in copilot.services(listed):
+        settings, aws = self.bench.settings, self.place.aws
+        if not settings.slug:
+            return False
+        if not application.knows(settings.shared, aws):
+            raise SettingsError(
+                f"The application {settings.app} does not know the service {settings.base} yet, which "
+                "isolated deployments are made from: deploy a branch to the shared slot first."
+            )
+        known = application.knows(settings, aws)
+        if not known and not before:
             return True
         entry = shelf.ledger(self.bench, self.place).read().deployments.get(settings.service)
-        if not (entry and entry.isolated) and not (before and before.tags.get("isolated")):
+        ours = entry and entry.isolated and branch.slug(entry.branch or "?") == settings.slug
+        if not ours and not (before and before.tags.get("isolated")):
             raise Refused(
                 f"The application {settings.app} has a service {settings.service} that these tasks have not "
                 f"made: {self.branch.name} cannot have that name. Rename the branch, or deploy it to the "
                 "shared slot."
             )
-        return False
+        return not known
 
     @contextmanager
     def _adding(self) -> Iterator[None]:
@@ -234,7 +250,9 @@ class _Deploy:
             application.require_room(settings, self.place.aws)
             yield
 
-    def _deploy(self, before: Stack | None, tags: Mapping[str, str], lease: Lease) -> environment.Deployment:
+    def _deploy(
+        self, before: Stack | None, tags: Mapping[str, str], lease: Lease, *, is_new: bool
+    ) -> environment.Deployment:
         """Deploy and wait until it is served."""
         bench, settings = self.bench, self.bench.settings
         with (
@@ -242,9 +260,9 @@ class _Deploy:
             ExitStack() as adding,
         ):
             here = self._prepared(folder)
-            if settings.slug and self._is_new(here, before):
+            if is_new:
                 adding.enter_context(self._adding())
-            command = here.deploy(self._image_tag(), tags)
+            command = here.deploy(self._image_tag(before), tags)
             old = self.place.aws.resource(settings.stack_name, "TaskDefinition") if before else None
             with catching_signals(settings.timeout, bench.report.say) as stop:
                 watcher = Watcher(bench, self.place.aws, tags)
@@ -257,6 +275,7 @@ class _Deploy:
                 doing = f"Deploying {self.branch.name} at {self.branch.commit[:12]} to {settings.test_env}"
                 with bench.report.waiting(doing), watcher:
                     result = bench.shell.stream(command, hear, lambda: self._signal_due(watcher, stop, lease))
+                    lease.require_held()
                     self._require_deployed(result, watcher, stop)
                     served = self._wait_until_served(stop)
         if old and old == self.place.aws.resource(settings.stack_name, "TaskDefinition"):
@@ -264,11 +283,10 @@ class _Deploy:
         return served
 
     def _signal_due(self, watcher: Watcher, stop: Stop, lease: Lease) -> signal.Signals | None:
-        if lease.lost and not stop.interrupted:
-            self.bench.report.say(
-                "This machine was not heard of for too long, and somebody else may change the slot now."
-            )
-            stop.interrupted = True
+        if (
+            lease.lost
+        ):  # not SIGINT: Copilot would roll back whatever is under way, somebody else's deploy too
+            return signal.SIGTERM
         if stop.timed_out and not watcher.remembered:
             watcher.remember_unfinished()
         return watcher.signal_due() or stop.signal_due()
@@ -281,7 +299,7 @@ class _Deploy:
             "branch": self.branch.name,
             "commit": self.branch.commit,
             "expires_at": self._end(before),
-        }
+        } | ({"why": self.asked.why} if self.asked.why else {})
         if wanted.items() - before.tags.items():
             return None
         tasks = environment.running(self.place, before)
@@ -308,9 +326,13 @@ class _Deploy:
             found, self.bench.settings.test_env, f"{self._manifest_path} of {self.branch.name}"
         )
 
-    def _image_tag(self) -> str:
-        """A new tag each time where new tasks are to be started whatever has changed."""
-        more = f"-{datetime.now(UTC):%Y%m%d%H%M%S}" if self.asked.force else ""
+    def _image_tag(self, before: Stack | None) -> str:
+        """A new tag each time where new tasks are to be started whatever has changed.
+
+        So it is too where a killed teardown had ended the tasks: Copilot would find nothing to change.
+        """
+        ended = before and before.live and not environment.alive(self.place, before)
+        more = f"-{datetime.now(UTC):%Y%m%d%H%M%S}" if self.asked.force or ended else ""
         return images.tag(self.bench.settings.test_env, self.branch.commit, more)
 
     def _tags(self, before: Stack | None, by: str) -> Mapping[str, str]:
@@ -328,7 +350,8 @@ class _Deploy:
         if all(runs.get(name) == facts[name] for name in ("branch", "commit")):
             facts |= {name: runs.get(name, facts[name]) for name in ("deployed_by", "deployed_at")}
         facts["expires_at"] = self._end(before)
-        if why := self.asked.why or runs.get("why"):
+        of_same = before.tags if before and before.tags.get("branch") == self.branch.name else {}
+        if why := self.asked.why or of_same.get("why"):
             facts["why"] = why
         if self.bench.settings.slug:
             facts["isolated"] = "yes"
@@ -361,8 +384,7 @@ class _Deploy:
                 "Ask them, or say --take-over to replace it."
             )
         self.bench.report.say(f"Taking over: {found}, and is displaced.")
-        gone = Message(theirs or "", tags.get("commit"), None, None, self.bench.settings.service)
-        pull_request.tell(self.bench.environ, gone, self.bench.report.say)
+        self.displaced = Message(theirs or "", tags.get("commit"), None, None, self.bench.settings.service)
 
     def _require_deployed(self, result: Result, watcher: Watcher, stop: Stop) -> None:
         """Judge by CloudFormation, not by the exit code: Copilot ends an interrupted deploy with 0."""

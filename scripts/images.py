@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from scripts import application
-
 if TYPE_CHECKING:
     from scripts.aws import Aws
     from scripts.settings import Settings
@@ -17,9 +15,22 @@ def tag(environment: str, commit: str, more: str = "") -> str:
     return f"{commit}-{environment}{more}"
 
 
+def repository(settings: Settings) -> str:
+    """The name of the repository that Copilot makes for the service's images."""
+    return f"{settings.app}/{settings.service}"
+
+
+def not_ours(settings: Settings, aws: Aws) -> list[str]:
+    """The tags in the service's repository that neither `tag` nor Copilot's `latest` has made."""
+    known = set(ours(settings, aws))
+    return [
+        name
+        for name in aws.image_tags(repository(settings))
+        if name not in known and name != "latest" and not name.endswith("-latest")
+    ]
+
+
 def ours(settings: Settings, aws: Aws) -> list[str]:
     """The tags in the shared slot's repository that `tag` has made; Copilot puts a sidecar's name before."""
     pattern = re.compile(rf"(?:.+-)?[0-9a-f]{{40}}-{re.escape(settings.test_env)}(?:-\d{{14}})?")
-    return sorted(
-        name for name in aws.image_tags(application.repository(settings)) if pattern.fullmatch(name)
-    )
+    return sorted(name for name in aws.image_tags(repository(settings)) if pattern.fullmatch(name))

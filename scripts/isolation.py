@@ -55,6 +55,7 @@ def generate(folder: Path, settings: Settings, name: str) -> Path:
                 f"copilot/{settings.service} is a service of the project's own: a branch of that name cannot "
                 "have its own beside it. Rename the branch, or deploy it to the shared slot."
             )
+    _inside(own, folder)  # before anything is written
     try:
         shutil.copytree(base, own, symlinks=True)
         manifest = _inside(own / "manifest.yml", folder)

@@ -129,16 +129,10 @@ class BucketObject:
             raise self._failed("written", error) from error
         return True
 
-    def delete(self) -> None:
-        try:
-            self.client.delete_object(Bucket=self.bucket, Key=self.key)
-        except (BotoCoreError, ClientError) as error:
-            raise self._failed("deleted", error) from error
-
     def _failed(self, what: str, error: Exception) -> Failed:
         return Failed(
             f"The object s3://{self.bucket}/{self.key} could not be {what}: {str(error).rstrip('.')}. "
-            "The role needs s3:GetObject, s3:PutObject and s3:DeleteObject there, s3:ListBucket on the "
+            "The role needs s3:GetObject and s3:PutObject there, s3:ListBucket on the "
             "bucket, and the use of its key."
         )
 
@@ -177,6 +171,14 @@ class Lease:
             over.set()
             renewing.join()
             self._leave()
+
+    def require_held(self) -> None:
+        """Raises Held where we were not heard of for too long, and somebody else may have the slot."""
+        if self.lost:
+            raise Held(
+                f"This machine was not heard of for too long, and somebody else may have {self.slot} "
+                "now: nothing further was touched. `invoke status`, then again."
+            )
 
     def holder(self) -> Claim | None:
         """Who holds the slot now. Raises UserError where that cannot be told."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TypeVar
 
 from scripts.errors import Failed
 from scripts.lease import Store, pause
@@ -46,19 +46,38 @@ class Book:
 
     @classmethod
     def of(cls, body: bytes | None) -> Book:
-        """Read an object; one that nobody of ours wrote counts as none."""
+        """Read an object. What a later version has added is passed over, and so is an entry that is none.
+
+        Raises Failed where it is no ledger at all: writing over it would lose what is in it.
+        """
         try:
-            found: dict[str, Any] = json.loads(body or b"{}")
-            swept = found.get("swept")
-            return cls(
-                {service: Entry(**entry) for service, entry in (found.get("deployments") or {}).items()},
-                Sweep(**swept) if swept else None,
+            found = json.loads(body or b"{}")
+        except ValueError:
+            found = None
+        entries = found.get("deployments") or {} if isinstance(found, dict) else None
+        if not isinstance(found, dict) or not isinstance(entries, dict):
+            raise Failed(
+                "The ledger of deployments is not what these tasks write. Look at "
+                "test-environments/ledgers/ in the application's bucket: it has versions, and an older one "
+                "can be taken back."
             )
-        except (ValueError, TypeError, AttributeError):
-            return cls()
+        read = {service: _read(Entry, entry) for service, entry in entries.items()}
+        return cls({name: each for name, each in read.items() if each}, _read(Sweep, found.get("swept")))
 
     def as_bytes(self) -> bytes:
         return json.dumps(asdict(self), ensure_ascii=False).encode()
+
+
+_T = TypeVar("_T", Entry, Sweep)
+
+
+def _read(kind: type[_T], found: object) -> _T | None:
+    known = {each.name for each in fields(kind)}
+    try:
+        given = {name: value for name, value in dict(found).items() if name in known}  # type: ignore[call-overload]  # caught
+        return kind(**given)
+    except (TypeError, ValueError):
+        return None
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,11 @@ def extend(bench: Bench, *, name: str, until: str, keep: bool, wait: bool, plan:
             stack = _require_deployed(environment.settled(bench, place, wait=wait), name)
             place.aws.change_tags(stack.name, {"expires_at": end})
             stack = environment.settled(bench, place, wait=True) or stack
+            if stack.tags.get("expires_at") != end:
+                raise Failed(
+                    f"The end of {name} was not moved: the stack {stack.name} is {stack.status} and says "
+                    f"{stack.tags.get('expires_at')}. Try again."
+                )
         bench.report.say(f"{name} stays {shown}.")
     if json:
         bench.report.data(as_json(asdict(environment.describe(bench, place, stack))))

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scripts import application, data, images, shelf
+from scripts import branch, data, environment, images, shelf
+from scripts.command import output_of
 from scripts.errors import Held
 
 if TYPE_CHECKING:
     from scripts.demolition import Doomed
     from scripts.environment import Bench, Place
-    from scripts.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -26,22 +27,15 @@ class Loose:
         return self.what
 
 
-def find(
-    bench: Bench,
-    place: Place,
-    slots: Callable[[], Sequence[Settings]],
-    doomed: Sequence[Doomed],
-    *,
-    look: bool,
-) -> list[Loose]:
+def find(bench: Bench, place: Place, doomed: Sequence[Doomed], *, look: bool, wait: bool) -> list[Loose]:
     """Databases and image tags of no slot, or of one that is about to go.
 
     Databases are looked at by a one-off task in the environment, unless `look` is off. Whether a thing still
-    belongs to nobody is asked again just before it is removed: `slots` tells which there are now.
+    belongs to nobody is asked again just before it is removed.
     """
     going = {each.settings.service for each in doomed}
-    of_shared = [] if bench.settings.service in going else _images(bench, place)
-    return [*of_shared, *(_databases(bench, place, slots, going) if look else _unseen(bench))]
+    of_shared = [] if bench.settings.service in going else _images(bench, place, wait=wait)
+    return [*of_shared, *(_databases(bench, place, going, wait=wait) if look else _unseen(bench))]
 
 
 def _unused_tags(bench: Bench, place: Place) -> list[str]:
@@ -51,12 +45,12 @@ def _unused_tags(bench: Bench, place: Place) -> list[str]:
     return [tag for tag in images.ours(bench.settings, place.aws) if not kept or kept not in tag]
 
 
-def _images(bench: Bench, place: Place) -> list[Loose]:
-    found, name = _unused_tags(bench, place), application.repository(bench.settings)
+def _images(bench: Bench, place: Place, *, wait: bool) -> list[Loose]:
+    found, name = _unused_tags(bench, place), images.repository(bench.settings)
 
     def remove() -> None:
         lease = shelf.lease(bench, place, "deleting image tags")
-        with lease.held(wait=False, say=bench.report.say):  # a deploy has pushed its image before it is live
+        with lease.held(wait=wait, say=bench.report.say):  # a deploy has pushed its image before it is live
             place.aws.delete_image_tags(name, _unused_tags(bench, place))
 
     return [Loose(f"{len(found)} image tags of {name}", remove)] if found else []
@@ -67,9 +61,26 @@ def _unseen(bench: Bench) -> list[Loose]:
     return []
 
 
-def _databases(
-    bench: Bench, place: Place, slots: Callable[[], Sequence[Settings]], going: set[str]
-) -> list[Loose]:
+def _suffixes(bench: Bench, place: Place, going: set[str]) -> tuple[str, ...]:
+    """What the databases of all isolated deployments but `going` end with, whatever their service is.
+
+    Services may share a database; and the ledger knows a deployment before its database is made.
+    """
+    settings = bench.settings
+    stacks = place.aws.deployments(settings.app, settings.test_env)
+    branches = {
+        stack.tags.get("branch")
+        for stack in stacks
+        if stack.tags.get("isolated") and stack.tags.get("copilot-service") not in going
+    } | {
+        entry.branch
+        for service, entry in shelf.ledger(bench, place).read().deployments.items()
+        if entry.isolated and service not in going
+    }
+    return tuple(settings.isolated_for(branch.slug(name)).database_suffix for name in branches if name)
+
+
+def _databases(bench: Bench, place: Place, going: set[str], *, wait: bool) -> list[Loose]:
     host = data.host(bench, place)
     if host is None:
         bench.report.say(
@@ -77,20 +88,27 @@ def _databases(
         )
         return []
 
-    def is_wanted(name: str) -> bool:
-        return any(name.endswith(slot.database_suffix) for slot in slots() if slot.slug)
-
     def dropping(name: str) -> Callable[[], None]:
         def drop() -> None:
-            if is_wanted(name):  # the ledger knows a deployment before its database is made
-                raise Held(f"The database {name} belongs to a deployment that has just begun: it stays.")
-            data.drop_named(bench, place, host, name)
+            with _alone(bench, place, wait=wait):
+                if name.endswith(_suffixes(bench, place, going)):
+                    raise Held(f"The database {name} belongs to a deployment that has just begun: it stays.")
+                data.drop_named(bench, place, host, name)
 
         return drop
 
-    living = tuple(slot.database_suffix for slot in slots() if slot.slug and slot.service not in going)
-    return [
-        Loose(f"database {name}", dropping(name))
-        for name in data.databases(bench, place, host)
-        if not living or not name.endswith(living)
-    ]
+    living = _suffixes(bench, place, going)
+    with _alone(bench, place, wait=wait):
+        found = data.databases(bench, place, host)
+    return [Loose(f"database {name}", dropping(name)) for name in found if not name.endswith(living)]
+
+
+@contextmanager
+def _alone(bench: Bench, place: Place, *, wait: bool) -> Iterator[None]:
+    """Run one-off tasks under the shared slot's name, and leave none of its stacks without the slot."""
+    settings, group = bench.settings, environment.task_group(bench.settings)
+    with shelf.lease(bench, place, "looking at the databases").held(wait=wait, say=bench.report.say):
+        yield
+        if place.aws.stack(f"task-{group}") and not place.aws.stack(settings.stack_name):
+            command = place.copilot.task_delete(group)
+            output_of(bench.shell, command, f"Deleting task-{group}")

@@ -62,6 +62,11 @@ class Settings:
         """What an isolated deployment's database is called after the shared one's name."""
         return f"_{self.slug.replace('-', '_')}" if self.slug else ""
 
+    @property
+    def shared(self) -> Settings:
+        """The same for the shared slot."""
+        return replace(self, service=self.base, slug="")
+
     def isolated_for(self, slug: str) -> Settings:
         """The same for a branch's own service beside the shared one."""
         return replace(self, service=f"{self.base}-{slug}", slug=slug)

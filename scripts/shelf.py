@@ -21,11 +21,6 @@ def lease(bench: Bench, place: Place, doing: str) -> Lease:
     return Lease(_lease_object(bench, place), slot, environment.who(bench), doing)
 
 
-def forget_lease(bench: Bench, place: Place) -> None:
-    """Take the slot's lease away, which the caller holds: the slot itself is gone."""
-    _lease_object(bench, place).delete()
-
-
 def application_lease(bench: Bench, place: Place, doing: str) -> Lease:
     """The right to change the application's services: Copilot lets no two do that at once."""
     slot = f"the application {bench.settings.app}"

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from scripts import branch, cost, environment, expiry, listing, orphans, pull_request, shelf
-from scripts.command import Stop, catching_signals, output_of
+from scripts.command import Stop, catching_signals
 from scripts.demolition import DEAD, REMAINS, Doomed, Receipt, Slot, Thing, would_go
 from scripts.errors import Failed, Held, Interrupted, UsageError, UserError
 from scripts.ledger import Sweep
@@ -81,33 +81,17 @@ class _Teardown:
             by = environment.who(self.bench)
             self._ledger().note_sweep(Sweep(environment.iso(datetime.now(UTC)), by))
         doomed = self._doomed()
-        with self._tidying():
-            return self._run(doomed)
-
-    def _run(self, doomed: list[Doomed]) -> tuple[list[Receipt], list[UserError]]:
-        asked = self.asked
+        if doomed or asked.orphans:
+            environment.preflight(self.bench, self.place, builds=False)
         loose = (
-            orphans.find(self.bench, self.place, self._slots, doomed, look=not asked.plan)
+            orphans.find(self.bench, self.place, doomed, look=not asked.plan, wait=asked.wait)
             if asked.orphans
             else []
         )
         if not doomed and not loose:
             self.bench.report.say(self._nothing())
             return [], []
-        environment.preflight(self.bench, self.place, builds=False)
         return (self._plan(doomed, loose), []) if asked.plan else self._agreed(doomed, loose)
-
-    @contextmanager
-    def _tidying(self) -> Iterator[None]:
-        """Leave no stack of a look at the databases where the slot that it is named after is gone."""
-        try:
-            yield
-        finally:
-            settings, aws = self.bench.settings, self.place.aws
-            group = environment.task_group(settings)
-            if self.asked.orphans and aws.stack(f"task-{group}") and not aws.stack(settings.stack_name):
-                command = self.place.copilot.task_delete(group)
-                output_of(self.bench.shell, command, f"Deleting task-{group}")
 
     def _plan(self, doomed: list[Doomed], loose: list[Loose]) -> list[Receipt]:
         say = self.bench.report.say
@@ -124,22 +108,22 @@ class _Teardown:
     def _agreed(self, doomed: list[Doomed], loose: list[Loose]) -> tuple[list[Receipt], list[UserError]]:
         """Ask, and take down one after the other: what goes wrong with one keeps no other."""
         say = self.bench.report.say
-        for each in (*doomed, *loose):
-            say(f"To be deleted: {each}")
+        for each in doomed:
+            say(f"To be deleted: {each}{_of_whom(each)}")
+        for end in loose:
+            say(f"To be deleted: {end}")
         whats = " and ".join(map(str, (*doomed, *loose)))
         confirm(self.bench.report, f"Delete {whats} from {self.bench.settings.test_env}?", yes=self.asked.yes)
         receipts: list[Receipt] = []
         failures: list[UserError] = []
-        with self._catching() as stop:
-            for each in doomed:
+        for each in doomed:
+            with self._kept(failures):
+                receipts.append(self._take(each))
+        for end in loose:
+            with self._kept(failures):
                 if not self.interrupted:
-                    with _kept(failures):
-                        receipts.append(self._take(each, stop))
-            for end in loose:
-                if not self.interrupted:
-                    with _kept(failures):
-                        end.remove()
-                        say(f"Gone: {end}.")
+                    end.remove()
+                    say(f"Gone: {end}.")
         failures += [
             Failed(
                 f"Of {receipt.doomed} is left: {'; '.join(receipt.left)}. "
@@ -150,6 +134,16 @@ class _Teardown:
         ]
         say(f"Remains: {', '.join(REMAINS)}.")
         return receipts, failures
+
+    @contextmanager
+    def _kept(self, failures: list[UserError]) -> Iterator[None]:
+        """Put an error aside and go on with the next, unless the user wants no next one."""
+        try:
+            yield
+        except (Interrupted, KeyboardInterrupt):
+            self.interrupted = True
+        except UserError as error:
+            failures.append(error)
 
     @contextmanager
     def _catching(self) -> Iterator[Stop]:
@@ -169,9 +163,7 @@ class _Teardown:
         if self.asked.expired:
             return f"Nothing in {where} has come to its end: nothing to tear down."
         if self.asked.orphans:
-            return (
-                f"Every service, database and image in {where} belongs to a deployment: nothing to tear down."
-            )
+            return f"All that was looked at in {where} belongs to a deployment: nothing to tear down."
         return f"Nothing is deployed in {where}: nothing to tear down."
 
     # What is to go
@@ -184,10 +176,14 @@ class _Teardown:
             slots = self._slots()
         else:
             slots = [settings]
-        known = self._ledger().read().deployments
-        found = [self._look(slot, slot.service in known) for slot in slots]
+        found = [self._look(slot) for slot in slots]
         wanted = [each for each in found if each and self._wanted(each)]
-        wanted = [each for each in wanted if not (asked.orphans and self._is_held(each.settings))]
+        if not asked.branch:  # a first deploy under way has no stack yet, and only looks like a leftover
+            wanted = [
+                each
+                for each in wanted
+                if (each.stack and not asked.orphans) or not self._is_held(each.settings)
+            ]
         # What is left of others first: their databases are dropped by a container of one that still stands.
         return sorted(wanted, key=lambda each: each.stack is not None and each.stack.live)
 
@@ -198,7 +194,7 @@ class _Teardown:
         for stack in aws.deployments(settings.app, settings.test_env):
             if slot := listing.slot(settings, stack):
                 found[slot.service] = slot
-        services = [name for name, each in self._ledger().read().deployments.items() if each.isolated]
+        services = list(self._ledger().read().deployments)
         left = aws.task_stacks(settings.app, settings.test_env)
         services += [environment.service_of_task_stack(settings, name) for name in left]
         for service in services:
@@ -207,17 +203,25 @@ class _Teardown:
                 found.setdefault(service, settings.isolated_for(slug))
         return list(found.values())
 
-    def _look(self, settings: Settings, known: bool) -> Doomed | None:  # noqa: FBT001 - read with its name above
-        """What there is of a slot now; None where there is nothing of these tasks' own."""
+    def _look(self, settings: Settings) -> Doomed | None:
+        """What there is of a slot now; None where there is nothing of these tasks' own.
+
+        A service is a branch's where its stack's tags say so, or the ledger: never by its name alone.
+        """
         aws = self.place.aws
         stack = aws.stack(settings.stack_name)
-        one_off = aws.stack(f"task-{environment.task_group(settings)}")
-        if settings.slug and stack and not stack.tags.get("isolated"):
+        if not settings.slug:
+            one_off = aws.stack(f"task-{environment.task_group(settings)}")
+            return Doomed(settings, stack, one_off, ours=False) if stack or one_off else None
+        entry = self._ledger().read().deployments.get(settings.service)
+        ours = bool(entry and entry.isolated and branch.slug(entry.branch or "?") == settings.slug)
+        if stack and not listing.slot(settings.shared, stack) and not (ours and not stack.tags):
             self.bench.report.say(f"{stack.name} is not of these tasks' making: it stays.")
             return None
-        if not stack and not one_off and not (settings.slug and known):
+        one_off = aws.stack(f"task-{environment.task_group(settings)}")
+        if not stack and not one_off and not ours:
             return None
-        return Doomed(settings, stack, one_off, known)
+        return Doomed(settings, stack, one_off, ours=ours or stack is not None)
 
     def _wanted(self, found: Doomed) -> bool:
         """Whether the flags mean it; why not is said where a person would wonder."""
@@ -248,24 +252,26 @@ class _Teardown:
         here = self._here(doomed.settings)
         return Slot(here, environment.beside(self.place, doomed.settings), doomed)
 
-    def _take(self, agreed: Doomed, stop: Stop) -> Receipt:
+    def _take(self, agreed: Doomed) -> Receipt:
         """Take one slot down, alone. Raises Held where it is no longer what the answer was about."""
+        if self.interrupted:
+            raise Interrupted("Interrupted.")
         slot = self._at(agreed)
         lease = shelf.lease(slot.bench, self.place, f"deleting {agreed}")
         with lease.held(wait=self.asked.wait, say=self.bench.report.say):
             environment.settled(slot.bench, self.place, wait=self.asked.wait)
-            found = self._look(agreed.settings, agreed.known)
-            if not found:
-                return Receipt(agreed, [Thing("lease", agreed.settings.service)])
-            if found.deployed_at != agreed.deployed_at or not self._wanted(found):
+            found = self._look(agreed.settings)
+            if not found:  # somebody else has done it meanwhile
+                return Receipt(agreed)
+            if (found.stack and found.deployed_at != agreed.deployed_at) or not self._wanted(found):
                 raise Held(
                     f"{agreed} was changed meanwhile, so it was not deleted: `invoke status`, then again."
                 )
-            receipt = replace(slot, doomed=found).delete(stop)
-            if not receipt.left:
+            with self._catching() as stop:
+                receipt = replace(slot, doomed=found).delete(stop, lease)
+            if not any(left.startswith("stack ") for left in receipt.left):
                 shelf.ledger(slot.bench, self.place).forget(agreed.settings.service)
-                shelf.forget_lease(slot.bench, self.place)
-                receipt.gone.append(Thing("lease", agreed.settings.service))
+        receipt.gone.append(Thing("lease", agreed.settings.service))
         self.bench.report.say(f"Gone: {found}, with {', '.join(map(str, receipt.gone))}.")
         self._tell(found, receipt)
         return receipt
@@ -284,10 +290,10 @@ class _Teardown:
         return shelf.ledger(self.bench, self.place)
 
 
-@contextmanager
-def _kept(failures: list[UserError]) -> Iterator[None]:
-    """Put an error aside and go on."""
-    try:
-        yield
-    except UserError as error:
-        failures.append(error)
+def _of_whom(each: Doomed) -> str:
+    """Whose it is, what for and until when: what somebody wants to know who is asked."""
+    tags = each.stack.tags if each.stack else {}
+    if not tags.get("deployed_by"):
+        return ""
+    why = f": {tags['why']}" if tags.get("why") else ""
+    return f", of {tags['deployed_by']}, wanted until {tags.get('expires_at')}{why}"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from scripts import application
 from scripts.aws import Aws
 from scripts.errors import Failed, Refused
 from scripts.settings import Settings
+from scripts.stack import Stack
 
 OURS = "web-feature-x"
 
@@ -117,6 +119,8 @@ class Played(Aws):
 
     services: tuple[str, ...] = ("web", OURS)
     beaten: int = 0
+    stacks: dict[str, Stack] = field(default_factory=dict)
+    tags: list[str] = field(default_factory=lambda: ["latest", "startup-latest", f"{'c' * 40}-test"])
     emptied: list[str] = field(default_factory=list)
     written: list[tuple[str, str]] = field(default_factory=list)
     parameters: set[str] = field(default_factory=lambda: {f"/copilot/applications/demo/components/{OURS}"})
@@ -127,6 +131,13 @@ class Played(Aws):
     def stack_set(self, name: str) -> dict[str, Any]:
         assert name == "demo-infrastructure"
         return {"StackSetName": name, "TemplateBody": template(*self.services)}
+
+    def stack(self, name: str) -> Stack | None:
+        return self.stacks.get(name)
+
+    def image_tags(self, repository: str) -> list[str]:
+        assert repository == f"demo/{OURS}"
+        return self.tags
 
     def empty_repository(self, repository: str) -> None:
         self.emptied.append(repository)
@@ -192,6 +203,27 @@ def test_the_shared_service_never_leaves_the_application(settings: Settings) -> 
         application.withdraw(settings, aws, lambda: None)
     assert not aws.emptied
     assert not aws.written
+    assert aws.parameters
+
+
+@pytest.mark.parametrize("environment", ["production", "stage", "live"])
+def test_a_service_that_is_deployed_elsewhere_too_stays(settings: Settings, environment: str) -> None:
+    name = f"demo-{environment}-{OURS}"
+    there = Stack(name, "UPDATE_COMPLETE", {}, datetime(2026, 11, 24, tzinfo=UTC))
+    aws = Played(stacks={name: there})
+    with pytest.raises(Refused, match=f"is deployed to {environment} too"):
+        application.withdraw(settings.isolated_for("feature-x"), aws, lambda: None)
+    assert not aws.emptied
+    assert not aws.written
+    assert aws.parameters
+
+
+@pytest.mark.parametrize("tag", ["v1.2.3", f"{'c' * 40}-production", "c" * 40])
+def test_a_service_with_images_that_these_tasks_have_not_pushed_stays(settings: Settings, tag: str) -> None:
+    aws = Played(tags=["latest", tag])
+    with pytest.raises(Refused, match="images that these tasks have not pushed"):
+        application.withdraw(settings.isolated_for("feature-x"), aws, lambda: None)
+    assert not aws.emptied
     assert aws.parameters
 
 

@@ -13,7 +13,7 @@ from scripts.aws import Aws
 from scripts.command import Command, Result
 from scripts.copilot import VERSION, Copilot
 from scripts.environment import Bench, Place
-from scripts.errors import Failed, Held, Refused, UsageError
+from scripts.errors import Failed, Held, Interrupted, Refused, UsageError
 from scripts.lease import Lease
 from scripts.ledger import Entry, Ledger
 from scripts.pull_request import Message
@@ -160,7 +160,6 @@ def scene(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         monkeypatch.setattr(
             shelf, "application_lease", lambda *_: Lease(Memory(), "the application", "ada", "taking out")
         )
-        monkeypatch.setattr(shelf, "forget_lease", lambda *_: None)
         monkeypatch.setattr(application, "withdraw", withdraw)
         monkeypatch.setattr(data, "host", lambda *_: "a host")
         monkeypatch.setattr(data, "drop_own", drop_own)
@@ -296,11 +295,13 @@ def test_a_database_that_cannot_be_dropped_keeps_nothing_that_costs(
     with pytest.raises(Failed, match=r"database …_a: the server does not answer.*--orphans"):
         here.teardown(branch="a")
     assert here.aws.stacks == {}
-    assert list(here.ledger.read().deployments) == ["web-a"]  # so that it is found again
-    monkeypatch.setattr(data, "drop_own", lambda *_: ["test_a"])
-    here.teardown(orphans=True)
-    assert "database test_a" in gone(here)
+    assert here.withdrawn == ["web-a"]
     assert here.ledger.read().deployments == {}
+    dropped: list[str] = []
+    monkeypatch.setattr(data, "databases", lambda *_: ["test_a"])
+    monkeypatch.setattr(data, "drop_named", lambda *words: dropped.append(words[-1]))
+    here.teardown(orphans=True)
+    assert dropped == ["test_a"]
 
 
 def test_orphans_are_what_serves_nothing_and_what_living_ones_are_not(
@@ -320,7 +321,7 @@ def test_orphans_are_what_serves_nothing_and_what_living_ones_are_not(
     assert sorted(here.aws.stacks) == ["demo-test-web", "demo-test-web-alive"]
     assert here.aws.tags == [f"{'c' * 40}-test"]
     assert named == ["test_forgotten"]
-    assert sorted(here.withdrawn) == ["web-dead", "web-lost"]
+    assert here.withdrawn == ["web-dead"]  # a task's stack alone does not make a service a branch's
 
 
 def test_a_database_of_a_deployment_that_has_begun_since_the_question_stays(
@@ -350,6 +351,71 @@ def test_what_is_being_deployed_just_now_is_no_orphan(
     assert here.deletes == []
     here.teardown(orphans=True)
     assert here.aws.stacks == {}
+
+
+@pytest.mark.parametrize(
+    "asked", [{"branch": "admin"}, {"every": True}, {"expired": True}, {"orphans": True}]
+)
+def test_a_service_of_the_projects_own_is_never_taken_for_what_a_branch_left(
+    scene: Callable[..., Scene], asked: dict[str, Any]
+) -> None:
+    """Its one-off task's stack is still here, and the ledger has it as no branch's."""
+    here = scene()
+    here.ledger.record("web-admin", Entry("main", isolated=False))
+    here.ledger.record("web-other", Entry("another", isolated=True))  # the name of no such branch
+    left = "task-demo-test-web-admin-copy-db"
+    here.aws.tasks_left = [left]
+    here.aws.stacks[left] = Stack(left, "CREATE_COMPLETE", {}, NOW)
+    here.teardown(**asked)
+    assert here.withdrawn == here.dropped == []
+    assert "svc delete" not in " ".join(here.deletes)
+
+
+def test_a_slot_whose_lease_was_lost_is_touched_no_further(
+    scene: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = scene(isolated("a"))
+
+    def drop_and_sleep(*_: object) -> list[str]:
+        held.lost = True
+        return []
+
+    held = Lease(Memory(), "web-a", "ada", "deleting")
+    monkeypatch.setattr(shelf, "lease", lambda *_: held)
+    monkeypatch.setattr(data, "drop_own", drop_and_sleep)
+    with pytest.raises(Held, match="somebody else may have web-a now"):
+        here.teardown(branch="a")
+    assert here.deletes == []
+    assert here.withdrawn == []
+
+
+def test_image_tags_stay_where_the_stack_did(scene: Callable[..., Scene]) -> None:
+    tag = f"{'c' * 40}-test"
+    here = scene(shared(), tags=[tag], stuck={"demo-test-web"})
+    with pytest.raises(Failed):
+        here.teardown()
+    assert here.aws.tags == [tag]
+
+
+def test_an_interrupted_one_off_task_ends_the_run_before_the_next_slot(
+    scene: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = scene(isolated("a"), isolated("b"))
+
+    def interrupted(*_: object) -> list[str]:
+        raise Interrupted("Interrupted; the one-off task goes on.")
+
+    monkeypatch.setattr(data, "drop_own", interrupted)
+    with pytest.raises(Interrupted):
+        here.teardown(every=True)
+    assert here.deletes == []
+
+
+def test_who_is_asked_sees_whose_it_is(scene: Callable[..., Scene]) -> None:
+    here = scene(shared(deployed_by="grace", why="a demo"))
+    with pytest.raises(Refused):
+        here.teardown(yes=False)
+    assert f"To be deleted: web (main), of grace, wanted until {FUTURE}: a demo" in here.said
 
 
 def test_twice_is_fine(scene: Callable[..., Scene]) -> None:
