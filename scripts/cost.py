@@ -121,14 +121,15 @@ def short(found: Estimate) -> str:
     """One line, for a plan and for a receipt."""
     if found.per_hour is None:
         return f"What it costs is not known: {found.left_out[0]}."
-    total = f"{found.per_month:.2f} USD a month"
+    verb, total = "Costs", f"{found.per_month:.2f} USD a month"
     if found.until_end is not None:
+        verb = verb if found.until else "Cost"
         span = f"until {found.until}" if found.until else f"in {found.hours:.0f} h"
         total = f"{found.until_end:.2f} USD {span}"
     without = f"; left out: {'; '.join(found.left_out)}" if found.left_out else ""
     since = f", {oldest:%Y-%m}" if (oldest := _oldest(found)) else ""
     return (
-        f"Costs some {_usd(found.per_hour, 3)} USD an hour ({_size(found.takes)}), {total}; "
+        f"{verb} some {_usd(found.per_hour, 3)} USD an hour ({_size(found.takes)}), {total}; "
         f"list prices of {found.prices.region}{since}{without}."
     )
 

@@ -192,7 +192,7 @@ def test_short_is_one_line_with_all_that_matters() -> None:
         "0.80 USD until 2026-11-27T18:00:00Z; list prices of eu-west-1, 2026-09."
     )
     assert short(estimate(found, "stage", listed(), hours=30)) == (
-        "Costs some 0.058 USD an hour (2 tasks on Fargate, each 0.5 vCPU, 1 GB, a public IPv4 address), "
+        "Cost some 0.058 USD an hour (2 tasks on Fargate, each 0.5 vCPU, 1 GB, a public IPv4 address), "
         "1.74 USD in 30 h; list prices of eu-west-1, 2026-09."
     )
     assert "42.34 USD a month" in short(estimate(found, "stage", listed(), hours=None))
