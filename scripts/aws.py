@@ -408,7 +408,8 @@ class Aws:
             ):
                 return False
             raise
-        while True:
+        deadline = time.monotonic() + 600
+        while time.monotonic() < deadline:
             found = self._ask(
                 "cloudformation", "describe_stack_set_operation", StackSetName=name, OperationId=operation
             )["StackSetOperation"]
@@ -421,6 +422,10 @@ class Aws:
                     "console."
                 )
             time.sleep(1)
+        raise Failed(
+            f"The stack set {name} is still being changed after ten minutes, by its operation {operation}: "
+            "look at it in the CloudFormation console, then try again."
+        )
 
     def image_tags(self, repository: str) -> list[str]:
         """The tags of a repository's images; empty where there is no such repository."""
