@@ -175,6 +175,30 @@ EACH = (
 )  # fmt: skip
 
 
+@pytest.mark.parametrize("kinds", [("throttle", "drop"), ("drop-answer", "server-error")])
+def test_a_teardown_whose_calls_fail_now_and_then_leaves_nothing(
+    clone: Clone, kinds: tuple[str, ...]
+) -> None:
+    deployed(clone.invoke("deploy-test", "--branch", "other", "--isolated"))
+    fail(clone, *({"call": call, "kind": kind, "times": 1} for call in OF_A_TEARDOWN for kind in kinds))
+    ran = clone.invoke("teardown", "--branch", "other", "--yes", "--json")
+    told(ran, 0)
+    fail(clone)
+    (receipt,) = json.loads(ran.out)
+    assert receipt["left"] == []
+    assert {"kind": "database", "name": "test_other"} in receipt["gone"]
+    assert "demo-test-web-other" not in stacks(clone)
+    assert "web-other" not in clone.copilot("svc", "ls", "--app", "demo").out
+    assert clone.invoke("teardown", "--branch", "other", "--yes").code == 0
+
+
+OF_A_TEARDOWN = (
+    *EACH, "cloudformation:DescribeStackSet", "cloudformation:UpdateStackSet",
+    "cloudformation:DescribeStackSetOperation", "ecs:UpdateService", "ecs:DescribeTaskDefinition",
+    "ecr:ListImages", "ecr:BatchDeleteImage", "ssm:DeleteParameter", "s3:PutObject",
+)  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("call", "kind"), [("s3:PutObject", "throttle"), ("cloudformation:*", "drop"), ("ecs:*", "throttle")]
 )
