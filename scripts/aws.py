@@ -153,6 +153,14 @@ class Aws:
         physical_id: str | None = found["StackResourceDetail"].get("PhysicalResourceId")
         return physical_id
 
+    def service(self, stack: str) -> tuple[str, str] | None:
+        """The names of the stack's cluster and ECS service; None where it has none."""
+        found = self.resource(stack, "Service")
+        if not found or "/" not in found:
+            return None
+        cluster, name = found.split("/")[-2:]
+        return cluster, name
+
     def address(self, stack: str) -> str | None:
         """Where the stack's service is reached, by its load balancer's rules; None where it has none.
 
@@ -365,9 +373,8 @@ class Aws:
 
     def stop_service(self, stack: str) -> None:
         """Let the stack's ECS service have no task; nothing where it has no service."""
-        service = self.resource(stack, "Service")
-        if service and "/" in service:
-            cluster, short = service.split("/")[-2:]
+        if service := self.service(stack):
+            cluster, short = service
             try:
                 self._ask("ecs", "update_service", cluster=cluster, service=short, desiredCount=0)
             except _Answered as error:

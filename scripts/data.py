@@ -17,7 +17,7 @@ from scripts.report import as_json, confirm
 
 if TYPE_CHECKING:
     from scripts.command import Command
-    from scripts.environment import Bench, Place
+    from scripts.environment import Bench, Deployment, Place
     from scripts.stack import Stack, Task, TaskDefinition
 
 COPY = "copy_stage_db"
@@ -44,6 +44,7 @@ def copy(bench: Bench, *, name: str, wait: bool, yes: bool, plan: bool, json: bo
         raise Failed("Nothing is deployed here, so nothing can be copied: `invoke deploy-test --branch B`.")
     branch = stack.tags.get("branch", "an unknown branch")
     command = _repeated(bench, place, stack)
+    deployment: Deployment | None = None
     if plan:
         bench.report.say(f"Would replace the data of {branch} by a fresh copy of staging's: {command}")
     else:
@@ -58,10 +59,10 @@ def copy(bench: Bench, *, name: str, wait: bool, yes: bool, plan: bool, json: bo
             stack = _require_same(environment.settled(bench, place, wait=wait), stack)
             doing = f"Copying staging's data for {branch} ({bench.settings.service})"
             _run(bench, place, _cluster(place, stack), _repeated(bench, place, stack), doing)
-            now = environment.describe(bench, place, stack)
-            shelf.ledger(bench, place).record(now.service, shelf.entry(now))
+            deployment = environment.describe(bench, place, stack)
+            shelf.ledger(bench, place).record(deployment.service, shelf.entry(deployment))
     if json:
-        bench.report.data(as_json(asdict(environment.describe(bench, place, stack))))
+        bench.report.data(as_json(asdict(deployment or environment.describe(bench, place, stack))))
 
 
 def _repeated(bench: Bench, place: Place, stack: Stack) -> Command:
@@ -183,8 +184,8 @@ def one_off(definition: TaskDefinition) -> OneOff | None:
 
 
 def _cluster(place: Place, stack: Stack) -> str:
-    service = place.aws.resource(stack.name, "Service") or ""
-    return service.split("/")[-2] if "/" in service else ""
+    service = place.aws.service(stack.name)
+    return service[0] if service else ""
 
 
 def _run(bench: Bench, place: Place, cluster: str, command: Command, doing: str) -> list[str]:

@@ -72,6 +72,11 @@ class Receipt:
     left: list[str] = field(default_factory=list)  # of the slot itself, and why
     cost: str | None = None  # what it has come to, in a sentence
 
+    @property
+    def still_stands(self) -> bool:
+        """Whether a stack of it is left: it may still run, from its images, under its name."""
+        return any(left.startswith("stack ") for left in self.left)
+
     def document(self, *, plan: bool) -> dict[str, object]:
         settings, stack = self.doomed.settings, self.doomed.stack
         things = [{"kind": thing.kind, "name": thing.name} for thing in self.gone]
@@ -136,8 +141,8 @@ class Slot:
         if aws.stack(one_off := f"task-{group}") and self._run(command, one_off, receipt, stop):
             receipt.gone.append(Thing("stack", one_off))
         lease.require_held()
-        if any(left.startswith("stack ") for left in receipt.left):
-            return receipt  # it may still run from its images
+        if receipt.still_stands:
+            return receipt
         if not settings.slug:
             tags = images.ours(settings, aws)
             aws.delete_image_tags(name := images.repository(settings), tags)

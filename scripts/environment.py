@@ -327,25 +327,21 @@ def copied_data(settings: Settings, place: Place, tasks: list[Task]) -> Data | N
 
 def running(place: Place, stack: Stack) -> list[Task]:
     """The tasks that run the stack's own task definition, and are not ill."""
-    service = place.aws.resource(stack.name, "Service")
+    service = place.aws.service(stack.name)
     wanted = place.aws.resource(stack.name, "TaskDefinition")
-    if not service or "/" not in service:
+    if not service:
         return []
-    cluster, short = service.split("/")[-2:]
     return [
         task
-        for task in place.aws.tasks(cluster, short)
+        for task in place.aws.tasks(*service)
         if task.status == "RUNNING" and task.task_definition == wanted and task.health != "UNHEALTHY"
     ]
 
 
 def alive(place: Place, stack: Stack) -> bool:
     """Whether a task of the stack's service is left."""
-    service = place.aws.resource(stack.name, "Service")
-    if not service or "/" not in service:
-        return False
-    cluster, short = service.split("/")[-2:]
-    return any(task.status != "STOPPED" for task in place.aws.tasks(cluster, short))
+    service = place.aws.service(stack.name)
+    return service is not None and any(task.status != "STOPPED" for task in place.aws.tasks(*service))
 
 
 def iso(moment: datetime) -> str:

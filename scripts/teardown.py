@@ -12,7 +12,7 @@ from scripts import branch, cost, environment, expiry, listing, orphans, pull_re
 from scripts.command import Stop, catching_signals
 from scripts.demolition import DEAD, REMAINS, Doomed, Receipt, Slot, Thing, would_go
 from scripts.errors import Failed, Held, Interrupted, UsageError, UserError
-from scripts.ledger import Sweep
+from scripts.ledger import Book, Sweep
 from scripts.pull_request import Message
 from scripts.report import as_json, confirm
 
@@ -176,7 +176,8 @@ class _Teardown:
             slots = self._slots()
         else:
             slots = [settings]
-        found = [self._look(slot) for slot in slots]
+        book = self._ledger().read()
+        found = [self._look(slot, book) for slot in slots]
         wanted = [each for each in found if each and self._wanted(each)]
         if not asked.branch:  # a first deploy under way has no stack yet, and only looks like a leftover
             wanted = [
@@ -203,7 +204,7 @@ class _Teardown:
                 found.setdefault(service, settings.isolated_for(slug))
         return list(found.values())
 
-    def _look(self, settings: Settings) -> Doomed | None:
+    def _look(self, settings: Settings, book: Book) -> Doomed | None:
         """What there is of a slot now; None where there is nothing of these tasks' own.
 
         A service is a branch's where its stack's tags say so, or the ledger: never by its name alone.
@@ -213,7 +214,7 @@ class _Teardown:
         if not settings.slug:
             one_off = aws.stack(f"task-{environment.task_group(settings)}")
             return Doomed(settings, stack, one_off, ours=False) if stack or one_off else None
-        entry = self._ledger().read().deployments.get(settings.service)
+        entry = book.deployments.get(settings.service)
         ours = bool(entry and entry.isolated and branch.slug(entry.branch or "?") == settings.slug)
         if stack and not listing.slot(settings.shared, stack) and not (ours and not stack.tags):
             self.bench.report.say(f"{stack.name} is not of these tasks' making: it stays.")
@@ -260,7 +261,7 @@ class _Teardown:
         lease = shelf.lease(slot.bench, self.place, f"deleting {agreed}")
         with lease.held(wait=self.asked.wait, say=self.bench.report.say):
             environment.settled(slot.bench, self.place, wait=self.asked.wait)
-            found = self._look(agreed.settings)
+            found = self._look(agreed.settings, self._ledger().read())
             if not found:  # somebody else has done it meanwhile
                 return Receipt(agreed)
             if (found.stack and found.deployed_at != agreed.deployed_at) or not self._wanted(found):
@@ -269,7 +270,7 @@ class _Teardown:
                 )
             with self._catching() as stop:
                 receipt = replace(slot, doomed=found).delete(stop, lease)
-            if not any(left.startswith("stack ") for left in receipt.left):
+            if not receipt.still_stands:
                 shelf.ledger(slot.bench, self.place).forget(agreed.settings.service)
         receipt.gone.append(Thing("lease", agreed.settings.service))
         self.bench.report.say(f"Gone: {found}, with {', '.join(map(str, receipt.gone))}.")

@@ -167,11 +167,8 @@ class Watcher:
         return self.aws.last_lines(group, f"copilot/{container}/{task.id}", LAST_LINES)
 
     def _tasks(self) -> list[Task]:
-        service = self.aws.resource(self.bench.settings.stack_name, "Service")
-        if not service or "/" not in service:
-            return []
-        cluster, short = service.split("/")[-2:]
-        return self.aws.tasks(cluster, short)
+        service = self.aws.service(self.bench.settings.stack_name)
+        return self.aws.tasks(*service) if service else []
 
 
 def _plain(lines: list[str]) -> list[str]:
