@@ -2,12 +2,13 @@
 
 DATABASE_URL and SECRET_KEY must be set. STAGE_DATABASE_URL (staging's database, for copy_stage_db),
 DATABASE_SUFFIX (what the name of a branch's own database adds to DATABASE_URL's, as `_feature_x_1a2b3c4`),
-REDIS_HOST (localhost), REDIS_PORT (6379), ALLOWED_HOSTS (*), HTTPS_ONLY (0), STATIC_ROOT (staticfiles beside
-manage.py), LOG_LEVEL (INFO) and DEBUG (0) may be.
+REDIS_HOST (localhost), REDIS_PORT (6379), REDIS_TLS (0), ALLOWED_HOSTS (*), HTTPS_ONLY (0), STATIC_ROOT
+(staticfiles beside manage.py), LOG_LEVEL (INFO) and DEBUG (0) may be.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import sys
@@ -47,6 +48,13 @@ def _flag(name: str) -> bool:
     return os.environ.get(name, "").strip().lower() in ("1", "true", "yes", "on")
 
 
+def _on_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 SECRET_KEY = _required("SECRET_KEY", "a long random string")
 DATABASES = {
     "default": _database(
@@ -73,6 +81,8 @@ STAGE_COPY = {
 }
 REDIS_HOST = os.environ.get("REDIS_HOST") or "localhost"  # the sidecar's place
 REDIS_PORT = int(os.environ.get("REDIS_PORT") or 6379)
+# ElastiCache takes encrypted connections only. A server on loopback has no certificate, and needs none.
+REDIS_TLS = _flag("REDIS_TLS") and not _on_this_machine(REDIS_HOST)
 
 DEBUG = _flag("DEBUG")
 # The load balancer's health check names the task's address as the host, which nobody knows beforehand, and a
