@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import uuid
 from typing import Any
 
 from moto.rds.models import DBInstance, RDSBackend, rds_backends
@@ -56,9 +57,9 @@ class SecretHandler(Handler):
         if old.get("Name") != new.get("Name"):
             return None
         if "SecretString" in new:
-            _secrets().update_secret(arn, secret_string=new["SecretString"])
+            _put(arn, new["SecretString"])
         elif old.get("GenerateSecretString") != new["GenerateSecretString"]:
-            _secrets().update_secret(arn, secret_string=_made_up(new))
+            _put(arn, _made_up(new))
         _secrets().tag_resource(arn, {tag["Key"]: tag["Value"] for tag in _tags(wanted)})
         return made
 
@@ -67,6 +68,16 @@ class SecretHandler(Handler):
         _secrets().delete_secret(
             made.physical_id, recovery_window_in_days=None, force_delete_without_recovery=True
         )
+
+
+def _put(arn: str, value: str) -> None:
+    _secrets().put_secret_value(
+        arn,
+        secret_string=value,
+        secret_binary="",
+        client_request_token=uuid.uuid4().hex,
+        version_stages=["AWSCURRENT"],
+    )
 
 
 def _made_up(properties: dict[str, Any]) -> str:
