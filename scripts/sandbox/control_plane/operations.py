@@ -258,7 +258,7 @@ class Operations:
             )
             now.wanted, now.made = before.wanted, made or now.made
             yield from self._settle(handler.settling(now.made))
-        except ResourceFailed as error:
+        except (ResourceFailed, TemplateError) as error:
             stack.add_event(before.wanted, now.made.physical_id, "UPDATE_FAILED", _words(error))
             return False
         stack.add_event(before.wanted, now.made.physical_id, "UPDATE_COMPLETE")
