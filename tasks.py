@@ -150,6 +150,20 @@ def copy_db(
 
 
 @verb(
+    format="How findings are told: text, github (annotations) or gitlab (Code Quality) (default: text).",
+    json=JSON,
+)
+def check(c: Context, format: str = "text", json: bool = False) -> None:
+    """Check every service and environment of copilot/ without AWS, with Copilot's own verdict.
+
+    Example: invoke check --format github
+    """
+    from scripts.check import workflow
+
+    workflow.check(bench(), json=json, style=format)
+
+
+@verb(
     region="Whose list prices (default: AWS_REGION, else us-east-1).",
     node="The ElastiCache node of the copy of stage it is compared with (default: cache.t4g.micro).",
     json=JSON,

@@ -1,0 +1,49 @@
+"""The workflow: read, render, ask every rule, tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from scripts.check import project as projects
+from scripts.check import verdict
+from scripts.check.finding import Finding, as_documents, as_github, as_gitlab
+from scripts.check.project import Project
+from scripts.environment import Bench
+from scripts.errors import SettingsError, UsageError
+from scripts.report import as_json
+
+Rule = Callable[[Project], Iterator[Finding]]
+RULES: tuple[Rule, ...] = (*verdict.RULES,)
+FORMATS = ("text", "github", "gitlab")
+
+
+def check(bench: Bench, *, json: bool, style: str) -> None:
+    """Tell every finding. Raises SettingsError (2) where one is an error, UsageError on an unknown format."""
+    if style not in FORMATS:
+        raise UsageError(f"There is no format {style!r}: --format takes {', '.join(FORMATS)}.")
+    if json and style != "text":
+        raise UsageError("Say --json or --format: each is a form of its own.")
+    found = findings(bench)
+    if json:
+        bench.report.data(as_json(as_documents(found)))
+    elif style == "gitlab":
+        bench.report.data(as_gitlab(found))
+    else:
+        for finding in found:
+            bench.report.data(as_github(finding) if style == "github" else str(finding))
+    errors = sum(finding.severity == "error" for finding in found)
+    warnings = len(found) - errors
+    if errors:
+        raise SettingsError(f"{_counted(errors, 'error')}, {_counted(warnings, 'warning')}.")
+    bench.report.say(f"No error, {_counted(warnings, 'warning')}." if warnings else "Nothing is wrong.")
+
+
+def findings(bench: Bench) -> list[Finding]:
+    """What all rules find, by file and line. Raises SettingsError, Failed where Copilot cannot be asked."""
+    project = projects.read(bench.settings)
+    projects.render(bench, project)
+    return sorted({*project.unreadable, *(finding for rule in RULES for finding in rule(project))})
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
