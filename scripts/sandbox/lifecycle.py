@@ -58,7 +58,7 @@ def rendering(
 
     with tempfile.TemporaryDirectory(prefix="rendering-aws-") as name:
         folder = Path(name)
-        plane = ControlPlaneServer(0, folder, None, lambda _name: 1)
+        plane = ControlPlaneServer(0, folder, None, lambda _name: 1, any_runtime=True)
         plane.start()
         try:
             variables = _variables(folder / "bin", plane.environment())
@@ -72,6 +72,7 @@ def rendering(
                 environments=environments,
                 secrets={},
                 domain=domain,
+                bare=True,
             )
             yield variables, failed
         finally:
