@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import html
 import http
+import ipaddress
 import logging
 import os
 import re
@@ -257,8 +258,7 @@ class Exchange:
                 return False
             if balancer is None:
                 raise RefusedError(503, "the load balancer is gone")  # noqa: TRY301 -- one way to answer
-            rule = find_rule(balancer.rules, request)
-            return await self._act(balancer, rule, request)
+            return await self._act(balancer, request)
         except RefusedError as refusal:
             if not self._answered:
                 await self._answer(request, refusal.status, refusal.message)
@@ -272,7 +272,9 @@ class Exchange:
                 await self._answer(request, 504, f"the service did not answer in {self._idle_timeout:g} s")
             return False
 
-    async def _act(self, balancer: LoadBalancer, rule: Rule | None, request: Request) -> bool:
+    async def _act(self, balancer: LoadBalancer, request: Request) -> bool:
+        client = self._client()
+        rule = find_rule(balancer.rules, request, client)
         if rule is None:
             raise RefusedError(404, "no rule of the load balancer matches this host and path")
         if rule.redirect_to is not None:
@@ -292,8 +294,20 @@ class Exchange:
                 return await self._forward(request, balancer.port, *upstream)
             finally:
                 self._backend.targets.release(target)
+        if (closed := find_rule(balancer.rules, request, None)) is not rule and closed is not None:
+            # AWS answers the same 503 without a word: its default action leads to no target.
+            raise RefusedError(
+                503,
+                f"{client} is none of the sources that the service lets in, {', '.join(closed.sources)}: "
+                "they are its manifest's http.allowed_source_ips",
+            )
         reasons = [self._backend.explain(arn) for arn in rule.target_group_arns]
         raise RefusedError(503, "; ".join(reasons) or "no target group")
+
+    def _client(self) -> str:
+        """The client's address, as a load balancer of Copilot's sees it: those have IPv4 addresses only."""
+        peer: str = self._writer.get_extra_info("peername")[0]
+        return "127.0.0.1" if peer == "::1" else peer
 
     async def _connect(self, target: Target) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         connection = await asyncio.get_running_loop().run_in_executor(
@@ -493,14 +507,23 @@ class Exchange:
                     pass
 
 
-def find_rule(rules: Sequence[Rule], request: Request) -> Rule | None:
-    """The first rule, by priority, whose host and path conditions both match."""
+def find_rule(rules: Sequence[Rule], request: Request, client: str | None) -> Rule | None:
+    """The first rule, by priority, whose conditions all match; a `client` of None is of every source.
+
+    As on AWS, X-Forwarded-For is not looked at.
+    """
     host = urlsplit(f"//{request.host}").hostname or "" if request.host else ""
     for rule in sorted(rules, key=lambda rule: rule.priority):
         hosts = not rule.hosts or any(wild(each.lower()).fullmatch(host.lower()) for each in rule.hosts)
-        if hosts and (not rule.paths or any(wild(each).fullmatch(request.path) for each in rule.paths)):
+        paths = not rule.paths or any(wild(each).fullmatch(request.path) for each in rule.paths)
+        if hosts and paths and (client is None or not rule.sources or _within(client, rule.sources)):
             return rule
     return None
+
+
+def _within(client: str, networks: Sequence[str]) -> bool:
+    address = ipaddress.ip_address(client)
+    return any(address in ipaddress.ip_network(each, strict=False) for each in networks)
 
 
 @lru_cache(maxsize=256)
