@@ -66,12 +66,13 @@ class Backend(Protocol):
 
 
 class RefusedError(Exception):
-    """A request the gateway answers itself: status, then what to tell."""
+    """A request the gateway answers itself: status, what to tell, and as whom."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, server: bytes = b"sandbox-gateway") -> None:
         super().__init__(message)
         self.status = status
         self.message = message
+        self.server = server
 
 
 class UpstreamError(Exception):
@@ -261,15 +262,16 @@ class Exchange:
             return await self._act(balancer, request)
         except RefusedError as refusal:
             if not self._answered:
-                await self._answer(request, refusal.status, refusal.message)
+                await self._answer(request, refusal)
             return False
         except UpstreamError as error:
             if not self._answered:
-                await self._answer(request, 502, f"the service broke off: {error}")
+                await self._answer(request, RefusedError(502, f"the service broke off: {error}"))
             return False
         except TimeoutError:
             if request is not None and not self._answered:
-                await self._answer(request, 504, f"the service did not answer in {self._idle_timeout:g} s")
+                late = RefusedError(504, f"the service did not answer in {self._idle_timeout:g} s")
+                await self._answer(request, late)
             return False
 
     async def _act(self, balancer: LoadBalancer, request: Request) -> bool:
@@ -295,11 +297,13 @@ class Exchange:
             finally:
                 self._backend.targets.release(target)
         if (closed := find_rule(balancer.rules, request, None)) is not rule and closed is not None:
-            # AWS answers the same 503 without a word: its default action leads to no target.
+            # AWS answers so too, without the words: its default action leads to no target. The header lets
+            # a deploy tell it from an answer of the service.
             raise RefusedError(
                 503,
                 f"{client} is none of the sources that the service lets in, {', '.join(closed.sources)}: "
                 "they are its manifest's http.allowed_source_ips",
+                b"awselb/2.0",
             )
         reasons = [self._backend.explain(arn) for arn in rule.target_group_arns]
         raise RefusedError(503, "; ".join(reasons) or "no target group")
@@ -465,9 +469,10 @@ class Exchange:
         self._writer.write(head(b"HTTP/1.1 301 Moved Permanently", [*headers, (b"Connection", b"close")]))
         await self._writer.drain()
 
-    async def _answer(self, request: Request | None, status: int, message: str) -> None:
+    async def _answer(self, request: Request | None, refusal: RefusedError) -> None:
         """The gateway's own short answer: a page for a browser, else a line of text."""
         self._answered = True
+        status, message = refusal.status, refusal.message
         try:
             phrase = http.HTTPStatus(status).phrase
         except ValueError:
@@ -485,7 +490,7 @@ class Exchange:
             kind, text = b"text/plain; charset=utf-8", f"{status} {phrase}: {message}\n"
         body = text.encode()
         headers = [
-            (b"Server", b"sandbox-gateway"),
+            (b"Server", refusal.server),
             (b"Content-Type", kind),
             (b"Content-Length", str(len(body)).encode()),
             (b"Cache-Control", b"no-store"),

@@ -397,6 +397,7 @@ def test_a_client_that_a_service_does_not_let_in_is_told_so(town: Town) -> None:
         "503 Service Unavailable: 127.0.0.1 is none of the sources that the service lets in, "
         "198.51.100.0/24: they are its manifest's http.allowed_source_ips\n"
     )
+    assert b"\r\nServer: awselb/2.0\r\n" in town.send(HEAD + b"\r\n")
 
 
 def test_a_request_no_rule_matches_is_not_found(town: Town) -> None:
