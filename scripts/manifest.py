@@ -47,6 +47,15 @@ def check_environment(manifest: Mapping[str, Any], environment: str, where: str)
         )
 
 
+def inside(file: Path, folder: Path) -> Path:
+    """The file, where no link leads out of the folder. Raises SettingsError."""
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise SettingsError(
+            f"{file.relative_to(folder)} is a link that leads out of the repository: make it a file."
+        )
+    return file
+
+
 def secret_parameters(manifest: Mapping[str, Any], app: str, environment: str) -> list[str]:
     """The SSM parameters that the service and its sidecars name in an environment, sorted."""
     block = manifest["environments"].get(environment) or {}

@@ -54,6 +54,11 @@ class Settings:
         return self.root / "copilot" / self.base / "manifest.yml"
 
     @property
+    def environments(self) -> list[str]:
+        """The workspace's environments."""
+        return sorted(path.parent.name for path in (self.root / "copilot/environments").glob("*/manifest.yml"))
+
+    @property
     def stack_name(self) -> str:
         return f"{self.app}-{self.test_env}-{self.service}"
 
@@ -150,9 +155,7 @@ def guard_environment(name: str, settings: Settings) -> None:
         raise SettingsError(
             f"TEST_ENV={name!r} cannot be an environment's name: lower case letters, digits and dashes."
         )
-    known = sorted(
-        path.parent.name for path in (settings.root / "copilot/environments").glob("*/manifest.yml")
-    )
+    known = settings.environments
     if name not in known:
         raise SettingsError(
             f"TEST_ENV={name!r} is not an environment of this workspace ({', '.join(known) or 'none'}): "

@@ -19,6 +19,7 @@ from scripts import copilot
 from scripts.command import Shell, Variables
 from scripts.errors import Failed, UsageError
 from scripts.report import confirm
+from scripts.sandbox.agent.catalogue import KNOWN, short_name
 from scripts.sandbox.seed import seed
 from scripts.sandbox.state import OWNER, Running, State
 
@@ -76,6 +77,11 @@ def rendering(
             yield variables, failed
         finally:
             plane.stop()
+
+
+def runs(image: str) -> bool:
+    """Whether a public image is one of those that run here."""
+    return short_name(image) in KNOWN
 
 
 def written(settings: Settings) -> str:
