@@ -66,6 +66,7 @@ def add(text: str, patch: Patch, where: str) -> str:
     something of it stands there already, or cannot be put in without changing something else.
     """
     before = manifest.parse(text, where)
+    mark, text = _parted(text)
     seen: list[_Node] = []
     # A mapping that several places share through an anchor is edited once.
     new = {
@@ -79,7 +80,7 @@ def add(text: str, patch: Patch, where: str) -> str:
     for at, inserted, _ in reversed(edits):
         after = after[:at] + inserted + after[at:]
     _verify(after, _with(before, patch), where, seen)
-    return after
+    return mark + after
 
 
 def remove(text: str, patch: Patch, where: str, keep: int) -> tuple[str, list[Path]]:
@@ -89,6 +90,7 @@ def remove(text: str, patch: Patch, where: str, keep: int) -> tuple[str, list[Pa
     its keys are returned. Raises SettingsError and Refused as `add` does.
     """
     before = manifest.parse(text, where)
+    mark, text = _parted(text)
     root = _read(text, where)
     gone: list[Path] = []
     kept: list[Path] = []
@@ -107,7 +109,7 @@ def remove(text: str, patch: Patch, where: str, keep: int) -> tuple[str, list[Pa
             first = next((each.start() for each in _BREAK.finditer(text) if each.end() == start), start)
         after = after[:first] + after[end:]
     _verify(after, wanted, where, seen)
-    return after, kept
+    return mark + after, kept
 
 
 def dotted(path: Iterable[str]) -> str:
@@ -117,10 +119,15 @@ def dotted(path: Iterable[str]) -> str:
 # Reading: where things stand.
 
 
+def _parted(text: str) -> tuple[str, str]:
+    """A byte order mark, and the text without it."""
+    rest = text.removeprefix(manifest.BOM)
+    return text[: len(text) - len(rest)], rest
+
+
 def _read(text: str, where: str) -> _Node:
     try:
-        events = iter(yaml.parse(text, Loader=yaml.SafeLoader))
-        root = _document(text, events)
+        root = _document(text, manifest.events(text))
         _measure(root)
     except (yaml.YAMLError, RecursionError) as error:
         raise SettingsError(f"The manifest {where} cannot be read: {' '.join(str(error).split())}.") from error
