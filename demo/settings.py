@@ -2,6 +2,7 @@
 
 DATABASE_URL and SECRET_KEY must be set. STAGE_DATABASE_URL (staging's database, for copy_stage_db),
 DATABASE_SUFFIX (what the name of a branch's own database adds to DATABASE_URL's, as `_feature_x_1a2b3c4`),
+SIDECAR_DATABASE_URL (a database beside the project in its task, which takes DATABASE_URL's place),
 REDIS_HOST (localhost), REDIS_PORT (6379), ALLOWED_HOSTS (*), HTTPS_ONLY (0), STATIC_ROOT (staticfiles beside
 manage.py), LOG_LEVEL (INFO) and DEBUG (0) may be.
 """
@@ -50,7 +51,9 @@ def _flag(name: str) -> bool:
 SECRET_KEY = _required("SECRET_KEY", "a long random string")
 DATABASES = {
     "default": _database(
-        "DATABASE_URL", _required("DATABASE_URL", "the database: postgres://user:password@host:5432/name")
+        "DATABASE_URL",
+        os.environ.get("SIDECAR_DATABASE_URL")
+        or _required("DATABASE_URL", "the database: postgres://user:password@host:5432/name"),
     )
 }
 DATABASES["default"]["NAME"] += _suffix("DATABASE_SUFFIX")
