@@ -73,20 +73,18 @@ def containers(template: Template) -> tuple[Container, ...]:
 def differences(environments: Mapping[str, Sequence[Container]]) -> list[Difference]:
     """What differs between environments. Of names, each has those that not all of them have."""
     found = []
-    by_name = {
-        environment: {each.name: each for each in held} for environment, held in environments.items()
-    }
+    by_name = {environment: {each.name: each for each in held} for environment, held in environments.items()}
     for name in dict.fromkeys(each.name for held in environments.values() for each in held):
         there = {environment: held.get(name) for environment, held in by_name.items()}
         if None in there.values():
             found.append(Difference(name, "container", {key: bool(each) for key, each in there.items()}))
         for what in ("image", "essential", "depends_on", "ports", "variables", "secrets"):
-            values = {key: each and getattr(each, what) for key, each in there.items()}
-            held = [getattr(each, what) for each in there.values() if each]
-            if all(value == held[0] for value in held):
+            values: dict[str, Any] = {key: each and getattr(each, what) for key, each in there.items()}
+            given = [getattr(each, what) for each in there.values() if each]
+            if all(value == given[0] for value in given):
                 continue
-            if isinstance(held[0], tuple):
-                shared = set(held[0]).intersection(*held)
+            if isinstance(given[0], tuple):
+                shared = set(given[0]).intersection(*given)
                 values = {
                     key: None if value is None else [each for each in value if each not in shared]
                     for key, value in values.items()
@@ -155,7 +153,7 @@ def _each(items: Any) -> Iterator[Mapping[str, Any]]:
             yield item
 
 
-def _text(value: Any, template: Template) -> str:
+def _text(value: Any, template: Template) -> str:  # noqa: PLR0911 - one for each form
     """A value of the template for people: parameters filled in, what only a deploy knows as `${…}`."""
 
     def known(match: re.Match[str]) -> str:

@@ -6,23 +6,20 @@ or taken out there, and the result is read again and must mean exactly what was 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
-from scripts import manifest
+from scripts import manifest, places
 from scripts.errors import Refused, SettingsError
+from scripts.places import BREAK, Entry, Node, begins_line, next_line
 
 Path = tuple[str, ...]  # the keys that lead to a value
 Patch = Mapping[str, Any]  # nested mappings, as they are laid over a manifest
 
-_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # what ends a line in YAML
-_MOST_VALUES = 100_000  # with every alias written out; a manifest has a few hundred
+ROOM = 2  # how many keys lead to an environment's block, which may stand empty
 _BY_HAND = "Write it by hand."
-ROOM = 2  # keys that lead to an environment's block, which may stand empty
 
 
 class Anything:
@@ -30,33 +27,6 @@ class Anything:
 
 
 ANYTHING = Anything()
-
-
-@dataclass
-class _Node:
-    """A value, from its first character to the end of what it says; an alias is a node of its own."""
-
-    start: int
-    end: int
-    line: int
-    column: int = 0  # of a block mapping's keys
-    flow: bool = False
-    entries: list[_Entry] | None = None  # a mapping's
-    items: list[_Node] = field(default_factory=list)  # a sequence's
-    anchor: str | None = None
-    target: _Node | None = None  # an alias's
-
-    @property
-    def real(self) -> _Node:
-        return self.target or self
-
-
-@dataclass
-class _Entry:
-    key: str | None  # None: a key that is no text
-    start: int
-    line: int
-    value: _Node
 
 
 def add(text: str, patch: Patch, where: str) -> str:
@@ -67,11 +37,11 @@ def add(text: str, patch: Patch, where: str) -> str:
     """
     before = manifest.parse(text, where)
     mark, text = _parted(text)
-    seen: list[_Node] = []
+    seen: list[Node] = []
     # A mapping that several places share through an anchor is edited once.
     new = {
         (id(node), key): (node, key, value, step)
-        for node, key, value, step in _missing(_read(text, where), patch, 2, (), seen)
+        for node, key, value, step in _missing(places.read(text, where), patch, 2, (), seen)
     }
     edits = [(*_insertion(text, *each), each[0].column) for each in new.values()]
     # At one place, what belongs to the deepest mapping comes first.
@@ -91,12 +61,12 @@ def remove(text: str, patch: Patch, where: str, keep: int) -> tuple[str, list[Pa
     """
     before = manifest.parse(text, where)
     mark, text = _parted(text)
-    root = _read(text, where)
+    root = places.read(text, where)
     gone: list[Path] = []
     kept: list[Path] = []
     wanted = _without(before, patch, keep, (), gone, kept)
-    seen: list[_Node] = []
-    holders: dict[int, tuple[_Node, set[int]]] = {}
+    seen: list[Node] = []
+    holders: dict[int, tuple[Node, set[int]]] = {}
     for path in gone:
         node, number = _find(root, path, seen)
         holders.setdefault(id(node), (node, set()))[1].add(number)
@@ -104,9 +74,9 @@ def remove(text: str, patch: Patch, where: str, keep: int) -> tuple[str, list[Pa
     after = text
     for start, end in reversed(_joined(spans)):
         first = start
-        if end == len(text) and not _BREAK.search(text, max(end - 1, 0)):
+        if end == len(text) and not BREAK.search(text, max(end - 1, 0)):
             # It ended without a line break, and goes on doing so.
-            first = next((each.start() for each in _BREAK.finditer(text) if each.end() == start), start)
+            first = next((each.start() for each in BREAK.finditer(text) if each.end() == start), start)
         after = after[:first] + after[end:]
     _verify(after, wanted, where, seen)
     return mark + after, kept
@@ -116,118 +86,23 @@ def dotted(path: Iterable[str]) -> str:
     return ".".join(path)
 
 
-# Reading: where things stand.
-
-
 def _parted(text: str) -> tuple[str, str]:
     """A byte order mark, and the text without it."""
     rest = text.removeprefix(manifest.BOM)
     return text[: len(text) - len(rest)], rest
 
 
-def _read(text: str, where: str) -> _Node:
-    try:
-        root = _document(text, manifest.events(text))
-        _measure(root)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise SettingsError(f"The manifest {where} cannot be read: {' '.join(str(error).split())}.") from error
-    return root
-
-
-def _document(text: str, events: Iterator[Any]) -> _Node:
-    anchors: dict[str, _Node] = {}
-
-    def node(event: Any) -> _Node:
-        start, end = event.start_mark, event.end_mark
-        made = _Node(start.index, end.index, start.line + 1, anchor=event.anchor)
-        if isinstance(event, yaml.AliasEvent):
-            made.anchor, made.target = None, anchors[event.anchor]
-            return made
-        if event.anchor:
-            anchors[event.anchor] = made
-        if isinstance(event, yaml.ScalarEvent):
-            if event.style in ("|", ">"):
-                made.end = _end_of_block_scalar(text, start.index, end.index)
-            return made
-        made.flow = bool(event.flow_style)
-        ending = yaml.MappingEndEvent if isinstance(event, yaml.MappingStartEvent) else yaml.SequenceEndEvent
-        if ending is yaml.MappingEndEvent:
-            made.entries = []
-        for event in events:  # noqa: PLR1704 - the next one
-            if isinstance(event, ending):
-                if made.flow:
-                    made.end = event.end_mark.index
-                break
-            mark = event.start_mark
-            key = node(event)
-            if made.entries is None:
-                made.items.append(key)
-                made.end = key.end
-                continue
-            if not made.entries:
-                made.column = mark.column
-            name = event.value if isinstance(event, yaml.ScalarEvent) else None
-            value = node(next(events))
-            made.entries.append(_Entry(name, mark.index, mark.line + 1, value))
-            made.end = max(key.end, value.end)
-        return made
-
-    first = next(
-        event for event in events if not isinstance(event, yaml.StreamStartEvent | yaml.DocumentStartEvent)
-    )
-    return node(first)
-
-
-def _end_of_block_scalar(text: str, start: int, end: int) -> int:
-    """Where its last line ends; with `+` the empty lines after it are part of it."""
-    header = text[start : next((each.start() for each in _BREAK.finditer(text, start)), end)]
-    return end if "+" in header.split("#")[0] else start + len(text[start:end].rstrip())
-
-
-def _measure(root: _Node) -> None:
-    """Raises SettingsError where a manifest's aliases make it huge, as those of a bomb do."""
-    sizes: dict[int, int] = {}
-
-    def size(node: _Node) -> int:
-        real = node.real
-        if id(real) not in sizes:
-            sizes[id(real)] = _MOST_VALUES  # one that holds itself never ends
-            inner = [entry.value for entry in real.entries or ()] + real.items
-            sizes[id(real)] = 1 + sum(size(each) for each in inner)
-        return sizes[id(real)]
-
-    if size(root) > _MOST_VALUES:
-        raise SettingsError(
-            f"The manifest has more than {_MOST_VALUES} values when its aliases (`*name`) are written out, "
-            "which no service needs: use fewer."
-        )
-
-
-def _child(node: _Node, key: str) -> _Entry | None:
-    return next((entry for entry in node.entries or () if entry.key == key), None)
-
-
-def _merged(node: _Node, key: str) -> _Entry | None:
-    """The merge `<<` of a mapping that brings the key."""
-    for entry in node.entries or ():
-        if entry.key == "<<":
-            for holder in entry.value.real.items or [entry.value]:
-                if _child(holder.real, key) or _merged(holder.real, key):
-                    return entry
-    return None
-
-
 # Adding.
 
 
 def _missing(
-    node: _Node, patch: Patch, step: int, path: Path, seen: list[_Node]
-) -> Iterator[tuple[_Node, str, Any, int]]:
+    node: Node, patch: Patch, step: int, path: Path, seen: list[Node]
+) -> Iterator[tuple[Node, str, Any, int]]:
     """Each mapping that lacks a key of the patch, the key, its value, and how far nested lines go in."""
     for key, value in patch.items():
-        entry, here = _child(node, key), (*path, key)
+        entry, here = node.entry(key), (*path, key)
         if entry is None:
-            if merge := _merged(node, key):
+            if merge := node.merge(key):
                 raise Refused(
                     f"{dotted(here)} comes through `<<` on line {merge.line}, and what is added beside it "
                     "would take its place: write it out under its own key first."
@@ -246,7 +121,7 @@ def _missing(
         yield from _missing(inner, value, nested, here, seen)
 
 
-def _insertion(text: str, node: _Node, key: str, value: Any, step: int) -> tuple[int, str]:
+def _insertion(text: str, node: Node, key: str, value: Any, step: int) -> tuple[int, str]:
     """Where the key is put into the mapping, and as what."""
     assert node.entries is not None  # noqa: S101 - it is a mapping
     if node.flow:
@@ -255,15 +130,12 @@ def _insertion(text: str, node: _Node, key: str, value: Any, step: int) -> tuple
             return text.index("{", node.start) + 1, written
         return node.entries[-1].value.end, f", {written}"
     _line_start(text, node.entries[0])
-    at = node.end
-    if not _ends_line(text, at):
-        found = _BREAK.search(text, at)
-        at = found.end() if found else len(text)
-    ending = _BREAK.search(text)
+    at = next_line(text, node.end)
+    ending = BREAK.search(text)
     newline = ending[0] if ending else "\n"
     lines = [" " * node.column + line for line in _dump({key: value}, flow=False, step=step).split("\n")]
     body = newline.join(lines)
-    return at, body + newline if _ends_line(text, at) else newline + body
+    return at, body + newline if begins_line(text, at) else newline + body
 
 
 def _dump(value: Any, *, flow: bool, step: int) -> str:
@@ -284,11 +156,10 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML asks of each value
         return True
 
-    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.Node:  # noqa: ARG002, FBT001 - as PyYAML calls it
-        return super().represent_sequence(tag, sequence, flow_style=True)
 
-
-_Dumper.add_representer(list, lambda dumper, data: dumper.represent_sequence("tag:yaml.org,2002:seq", data))
+_Dumper.add_representer(
+    list, lambda dumper, data: dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True)
+)
 
 
 def _with(found: Any, patch: Patch) -> dict[str, Any]:
@@ -329,24 +200,24 @@ def _without(
     return after
 
 
-def _find(root: _Node, path: Path, seen: list[_Node]) -> tuple[_Node, int]:
+def _find(root: Node, path: Path, seen: list[Node]) -> tuple[Node, int]:
     """The mapping that holds the last key, and which of its entries that is. Raises Refused."""
     node = root
     for number, key in enumerate(path):
-        entry = _child(node, key)
+        entry = node.entry(key)
         if entry is None or node.entries is None:
             raise Refused(
                 f"{dotted(path[: number + 1])} comes through `<<` or is no plain key, so it cannot be taken "
                 f"out alone. {_BY_HAND}"
             )
         if number == len(path) - 1:
-            return node, node.entries.index(entry)
+            return node, next(place for place, each in enumerate(node.entries) if each is entry)
         seen.append(entry.value)
         node = entry.value.real
     raise ValueError(path)  # an empty one
 
 
-def _spans(text: str, node: _Node, numbers: set[int]) -> Iterator[tuple[int, int]]:
+def _spans(text: str, node: Node, numbers: set[int]) -> Iterator[tuple[int, int]]:
     """The pieces of the text that these entries of a mapping take."""
     assert node.entries is not None  # noqa: S101 - it is a mapping
     entries = node.entries
@@ -357,19 +228,16 @@ def _spans(text: str, node: _Node, numbers: set[int]) -> Iterator[tuple[int, int
                 "there without it: take the block out by hand, or give it something of its own first."
             )
         for number in numbers:
-            entry = entries[number]
-            end = entry.value.end
-            found = None if _ends_line(text, end) else _BREAK.search(text, end)
-            yield _line_start(text, entry), end if _ends_line(text, end) else found.end() if found else len(text)
+            yield _line_start(text, entries[number]), next_line(text, entries[number].value.end)
         return
-    for number in sorted(numbers):
-        following = entries[number + 1].start if number + 1 < len(entries) else entries[number].value.end
-        # Behind what stays goes the comma before it; at the beginning, the one behind it.
-        stays_before = any(each not in numbers for each in range(number))
-        if stays_before:
-            yield entries[number - 1].value.end, entries[number].value.end
+    for number in numbers:
+        end = entries[number].value.end
+        if not numbers.issuperset(range(number)):  # behind what stays it goes with the comma before it
+            yield entries[number - 1].value.end, end
+        elif number + 1 < len(entries):  # at the beginning with the one behind it
+            yield entries[number].start, entries[number + 1].start
         else:
-            yield entries[number].start, following
+            yield entries[number].start, end
 
 
 def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -386,20 +254,17 @@ def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
 # Both.
 
 
-def _ends_line(text: str, at: int) -> bool:
-    """Whether a line begins at this place."""
-    return at == 0 or _BREAK.fullmatch(text[at - 1]) is not None
-
-
-def _line_start(text: str, entry: _Entry) -> int:
-    """Where the line of a block mapping's key begins. Raises Refused where something stands before the key."""
-    start = next((at for at in range(entry.start, -1, -1) if _ends_line(text, at)), 0)
+def _line_start(text: str, entry: Entry) -> int:
+    """Where the line of a block mapping's key begins. Raises Refused where the key does not begin it."""
+    start = next((at for at in range(entry.start, -1, -1) if begins_line(text, at)), 0)
     if text[start : entry.start].strip(" "):
-        raise Refused(f"{entry.key} does not begin its line ({entry.line}), so it cannot be edited. {_BY_HAND}")
+        raise Refused(
+            f"{entry.key} does not begin its line ({entry.line}), so it cannot be edited. {_BY_HAND}"
+        )
     return start
 
 
-def _verify(text: str, wanted: Mapping[str, Any], where: str, seen: list[_Node]) -> None:
+def _verify(text: str, wanted: Mapping[str, Any], where: str, seen: list[Node]) -> None:
     """Raises Refused unless the edited text means exactly what was wanted."""
     try:
         if manifest.parse(text, where) == wanted:

@@ -42,9 +42,9 @@ def parse(text: str, where: str) -> dict[str, Any]:
 
 
 def events(text: str) -> Iterator[yaml.Event]:
-    """YAML's events, counted from behind a byte order mark. Raises YAMLError; RecursionError on hostile nesting.
+    """YAML's events, counted from behind a byte order mark. Raises YAMLError, RecursionError.
 
-    What is nested too deeply would end the process in libyaml's composer.
+    What is nested without end would end the process in libyaml's composer.
     """
     depth = 0
     for event in yaml.parse(text.removeprefix(BOM), Loader=_LOADER):

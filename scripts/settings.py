@@ -56,7 +56,9 @@ class Settings:
     @property
     def environments(self) -> list[str]:
         """The workspace's environments."""
-        return sorted(path.parent.name for path in (self.root / "copilot/environments").glob("*/manifest.yml"))
+        return sorted(
+            path.parent.name for path in (self.root / "copilot/environments").glob("*/manifest.yml")
+        )
 
     @property
     def stack_name(self) -> str:

@@ -49,7 +49,11 @@ class Edit:
     @property
     def diff(self) -> str:
         lines = unified_diff(
-            self.before.splitlines(), self.after.splitlines(), f"a/{self.shown}", f"b/{self.shown}", lineterm=""
+            self.before.splitlines(),
+            self.after.splitlines(),
+            f"a/{self.shown}",
+            f"b/{self.shown}",
+            lineterm="",
         )
         return "\n".join(lines)
 
@@ -139,9 +143,7 @@ def _text(file: Path) -> str:
         raise SettingsError(f"The manifest {file} cannot be read: {error}.") from error
 
 
-def _judge(
-    renderer: Renderer, bench: Bench, asked: Asked, entry: Entry, edit: Edit, service: str
-) -> None:
+def _judge(renderer: Renderer, bench: Bench, asked: Asked, entry: Entry, edit: Edit, service: str) -> None:
     """Let Copilot render the edited manifest, in a copy of the workspace.
 
     Raises SettingsError where it refuses, Refused where what it renders is not what was asked for.
@@ -154,23 +156,27 @@ def _judge(
             )
             (folder / edit.shown).write_bytes(edit.after.encode())
         except (OSError, shutil.Error) as error:
-            raise Failed(f"The workspace could not be copied for Copilot to judge the edit: {error}.") from error
+            raise Failed(
+                f"The workspace could not be copied for Copilot to judge the edit: {error}."
+            ) from error
         found = renderer.service(folder, service, asked.environment)
     if isinstance(found, Refusal):
-        raise SettingsError(f"Copilot refuses {edit.shown} with this edit, so nothing was changed: {found.why}")
+        raise SettingsError(
+            f"Copilot refuses {edit.shown} with this edit, so nothing was changed: {found.why}"
+        )
     rendered = {container.name: container for container in containers.containers(found)}
     if asked.add and entry.name not in rendered:
         raise Refused(
-            f"Copilot does not render {entry.name} in {edit.shown}, so nothing was changed: only services that "
-            "run on ECS have sidecars."
+            f"Copilot does not render {entry.name} in {edit.shown}, so nothing was changed: only services "
+            "that run on ECS have sidecars."
         )
     for container in rendered.values():
         twice = sorted({*container.variables} & {*container.secrets})
         if twice and asked.add:
             raise Refused(
-                f"{twice[0]} would be a variable and a secret of {container.name} in {asked.environment}, which "
-                "ECS refuses, so nothing was changed: move the secret from the base of the manifest to the "
-                "environments that need it, or describe the sidecar with another variable (--from)."
+                f"{twice[0]} would be a variable and a secret of {container.name} in {asked.environment}, "
+                "which ECS refuses, so nothing was changed: move the secret from the base of the manifest to "
+                "the environments that need it, or describe the sidecar with another variable (--from)."
             )
 
 
@@ -211,12 +217,14 @@ def _tell(bench: Bench, asked: Asked, entry: Entry, edit: Edit) -> None:
         return
     done = "has" if asked.add else "no longer has"
     say(f"{asked.environment} {done} {entry.name} ({edit.shown}). Commit it, then deploy the branch.")
-    image = entry.sidecar.get("image")
-    if asked.add and entry.note:
+    if not asked.add:
+        return
+    if entry.note:
         say(entry.note)
-    if asked.add and bench.settings.target == "sandbox" and isinstance(image, str):
-        if not environment.sandbox_runs(image):
-            say(f"The sandbox cannot run {image}, and a deploy there would say so: it runs on AWS only.")
+    image = entry.sidecar.get("image")
+    here = bench.settings.target == "sandbox"
+    if here and isinstance(image, str) and not environment.sandbox_runs(image):
+        say(f"The sandbox cannot run {image}, and a deploy there would say so: it runs on AWS only.")
 
 
 # Showing.
@@ -232,11 +240,11 @@ def _show(bench: Bench, asked: Asked, service: str, file: Path) -> None:
         rendering.open_renderer(bench, [manifest.read(file)]) as renderer,
         ThreadPoolExecutor(2) as pool,
     ):
-        found = dict(zip(names, pool.map(lambda name: renderer.service(root, service, name), names), strict=True))
+        found = dict(
+            zip(names, pool.map(lambda name: renderer.service(root, service, name), names), strict=True)
+        )
     refused = {name: each.why for name, each in found.items() if isinstance(each, Refusal)}
-    held = {
-        name: containers.containers(each) for name, each in found.items() if isinstance(each, Template)
-    }
+    held = {name: containers.containers(each) for name, each in found.items() if isinstance(each, Template)}
     if asked.json:
         bench.report.data(as_json(_shown(service, held, refused)))
     elif asked.diagram:
@@ -255,7 +263,8 @@ def _shown(
     return {
         "service": service,
         "environments": {
-            name: {"containers": [container.as_document() for container in each]} for name, each in held.items()
+            name: {"containers": [container.as_document() for container in each]}
+            for name, each in held.items()
         },
         "refused": dict(refused),
         "differences": [asdict(each) for each in containers.differences(held)],

@@ -1,7 +1,7 @@
 """The sidecars that can be added to a service in one environment, and all that each of them needs there.
 
-An entry of the catalogue is a YAML file, `scripts/catalogue/NAME.yml` or one of the user's own; docs/sidecars.md
-describes it.
+An entry of the catalogue is a YAML file, `scripts/catalogue/NAME.yml` or one of the user's own, as
+docs/sidecars.md describes it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from scripts.errors import Refused, SettingsError, UsageError
 _CATALOGUE = Path(__file__).with_name("catalogue")
 _READY = ("start", "healthy", "complete", "success")  # Copilot's conditions of `depends_on`
 _KEYS = {"about", "sidecar", "ready", "variables", "runs_project", "note"}
-# Copilot's own rule for names, which are those of ECS. Source: validateContainerName? see docs of `sidecars`.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}")
+# Source: the name of a ContainerDefinition in the API reference of Amazon ECS.
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _OF_MAIN = ("variables", "secrets", "env_file")
 
 
@@ -65,7 +65,11 @@ def _entry(name: str, found: Mapping[str, Any], where: str) -> Entry:
 
     if unknown := [str(key) for key in found if key not in _KEYS]:
         raise wrong(f"`{unknown[0]}` is none of its keys, which are {', '.join(sorted(_KEYS))}")
-    sidecar, ready, runs_project = found.get("sidecar"), found.get("ready", ""), found.get("runs_project", False)
+    sidecar, ready, runs_project = (
+        found.get("sidecar"),
+        found.get("ready", ""),
+        found.get("runs_project", False),
+    )
     variables = found.get("variables", {})
     if not isinstance(sidecar, dict) or not all(isinstance(key, str) for key in sidecar):
         raise wrong("`sidecar` must be a mapping, as Copilot has it under `sidecars`")
@@ -100,7 +104,9 @@ def add(text: str, entry: Entry, environment: str, project: str, where: str) -> 
     except Refused:
         back, kept = "", []
     if kept or back != text:
-        raise Refused(f"{entry.name} could not be taken out of {where} again without a trace: add it by hand.")
+        raise Refused(
+            f"{entry.name} could not be taken out of {where} again without a trace: add it by hand."
+        )
     return after
 
 
@@ -116,8 +122,8 @@ def remove(text: str, entry: Entry, environment: str, where: str) -> tuple[str, 
         raise Refused(f"{where} has no sidecar {entry.name} under environments.{environment}.sidecars.")
     if entry.name in _mapping(found, "sidecars"):
         raise Refused(
-            f"{entry.name} is a sidecar of every environment (`sidecars.{entry.name}` in the base of {where}), "
-            "so it cannot be taken out of one: edit the base by hand."
+            f"{entry.name} is a sidecar of every environment (`sidecars.{entry.name}` in {where}), so it "
+            "cannot be taken out of one: edit the base by hand."
         )
     patch = _for_others(found, environment, entry)
     patch.setdefault("sidecars", {})[entry.name] = ANYTHING
@@ -134,7 +140,7 @@ def remove(text: str, entry: Entry, environment: str, where: str) -> tuple[str, 
 
 
 def running_project(base: Mapping[str, Any], block: Mapping[str, Any]) -> Iterator[str]:
-    """The sidecars that run the project: those given secrets, or built, in the base or an environment's block.
+    """The sidecars that run the project: those given secrets, or built, in the base or in the block.
 
     Raises SettingsError where the sidecars are no mapping.
     """
@@ -183,8 +189,8 @@ def _check_free(found: Mapping[str, Any], environment: str, entry: Entry, where:
     for name, port in _ports(found, block):
         if wanted and port == wanted:
             raise Refused(
-                f"{name} listens on port {port} in {environment} already, and containers of a task share their "
-                f"ports: remove {name} first, or give one of them another port."
+                f"{name} listens on port {port} in {environment} already, and the containers of a task share "
+                f"their ports: remove {name} first, or give one of them another port."
             )
 
 
@@ -230,7 +236,9 @@ def _sidecar(found: Mapping[str, Any], environment: str, entry: Entry, project: 
     built = {"location": image["location"]} if "location" in _mapping(block, "image") else {}
     built = built or {key: image[key] for key in ("build", "location") if key in image}
     if not built:
-        raise Refused(f"The main container has no `image.build` and no `image.location` for {entry.name} to run.")
+        raise Refused(
+            f"The main container has no `image.build` and no `image.location` for {entry.name} to run."
+        )
     command = entry.sidecar.get("command")
     made: dict[str, Any] = {"image": built, **entry.sidecar}
     if isinstance(command, str):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import yaml
@@ -255,18 +256,24 @@ def crlf(text: str) -> str:
     return text.replace("\n", "\r\n")
 
 
-DRESSES = {
+def tabs_before_comments(text: str) -> str:
+    return re.sub(r"(?<=\S) +#", " \t#", text)
+
+
+DRESSES: dict[str, Callable[[str], str]] = {
     "as it is": lambda text: text,
     "CRLF": crlf,
     "no final line break": lambda text: text.rstrip("\n"),
     "CRLF and no final line break": lambda text: crlf(text.rstrip("\n")),
     "a byte order mark": lambda text: f"\ufeff{text}",
-    "tabs before comments": lambda text: re.sub(r"(?<=\S) +#", " \t#", text),
+    "tabs before comments": tabs_before_comments,
     "blank lines and blanks at the end": lambda text: f"{text}\n  \n\n",
 }
 
 _KEYS = st.sampled_from(["A", "B_C", "LOG_LEVEL", "x", "a-b", "on", "1"])
-_WORDS = st.sampled_from(["b", "", "1", "true", "a: b", "it's", '"', "# no comment", "größe", "🎉", " x ", "null"])
+_WORDS = st.sampled_from(
+    ["b", "", "1", "true", "a: b", "it's", '"', "# no comment", "größe", "🎉", " x ", "null"]
+)
 _TEXTS = st.dictionaries(_KEYS, _WORDS, min_size=1, max_size=3)
 _SIDECAR = st.fixed_dictionaries(
     {"image": st.sampled_from(["example.org/x:1", {"build": "Dockerfile"}])},
@@ -291,9 +298,9 @@ _MANIFEST = st.fixed_dictionaries(
     {
         "name": st.just("web"),
         "image": st.just({"build": "Dockerfile", "port": 8000}),
-        "environments": st.fixed_dictionaries(
-            {}, optional={"stage": _BLOCK, "production": _BLOCK}
-        ).flatmap(lambda others: _BLOCK.map(lambda test: {**others, "test": test})),
+        "environments": st.fixed_dictionaries({}, optional={"stage": _BLOCK, "production": _BLOCK}).flatmap(
+            lambda others: _BLOCK.map(lambda test: {**others, "test": test})
+        ),
     },
     optional={
         "variables": _TEXTS,
@@ -317,8 +324,7 @@ def written(draw: st.DrawFn) -> str:
 def _write(draw: st.DrawFn, found: dict[str, Any], column: int, lines: list[str]) -> None:
     step = draw(st.integers(1, 5))
     for key, value in found.items():
-        for _ in range(draw(st.integers(0, 1))):
-            lines.append(draw(st.sampled_from(["", "# a comment", "  # another", "# a\ttab"])))
+        lines += draw(st.lists(st.sampled_from(["", "# a comment", "  # another", "# a\ttab"]), max_size=1))
         name = draw(st.sampled_from([_flow(key), f"'{key}'"]))
         comment = draw(st.sampled_from(["", "", "  # why", "\t# tab"]))
         if isinstance(value, dict) and draw(st.booleans()):

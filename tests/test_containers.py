@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import yaml
 
@@ -46,10 +47,10 @@ def shown(text: str = TEXT, parameters: Mapping[str, str] = PARAMETERS) -> tuple
 
 
 def one(name: str, **more: object) -> Container:
-    plain = {
-        "image": "x:1", "essential": True, "starts": 1, "depends_on": {}, "ports": (), "variables": (), "secrets": (),
-    }  # fmt: skip
-    return Container(name, **{**plain, **more})  # type: ignore[arg-type]
+    plain = Container(
+        name, "x:1", essential=True, starts=1, depends_on={}, ports=(), variables=(), secrets=()
+    )
+    return replace(plain, **more)  # type: ignore[arg-type]
 
 
 def test_containers_come_in_their_order_of_start() -> None:
@@ -61,10 +62,18 @@ def test_containers_come_in_their_order_of_start() -> None:
 def test_each_is_told_as_the_task_definition_has_it_and_no_value_with_it() -> None:
     by_name = {each.name: each for each in shown()}
     assert by_name["web"] == Container(
-        "web", None, True, 3, {"startup": "success", "nginx": "healthy"}, ("8000/tcp",),
-        ("COPILOT_ENVIRONMENT_NAME", "MORE", "PASSWORD"), ("BUCKET", "SECRET_KEY"),
-    )  # fmt: skip
-    assert by_name["startup"] == Container("startup", None, False, 2, {"nginx": "start"}, (), (), ())
+        name="web",
+        image=None,
+        essential=True,
+        starts=3,
+        depends_on={"startup": "success", "nginx": "healthy"},
+        ports=("8000/tcp",),
+        variables=("COPILOT_ENVIRONMENT_NAME", "MORE", "PASSWORD"),
+        secrets=("BUCKET", "SECRET_KEY"),
+    )
+    assert by_name["startup"] == one(
+        "startup", image=None, essential=False, starts=2, depends_on={"nginx": "start"}
+    )
     assert by_name["nginx"].ports == ("80/tcp", "53/udp")
     assert "hidden" not in str([each.as_document() for each in shown()])
 
@@ -114,7 +123,10 @@ def test_a_container_that_not_all_environments_have_is_compared_among_the_others
 
 
 def test_the_diagram_has_an_arrow_to_whom_waits_and_round_corners_for_whom_may_end() -> None:
-    held = (one('a"b', essential=False, ports=("80/tcp",)), one("web", depends_on={'a"b': "success", "x": "start"}))
+    held = (
+        one('a"b', essential=False, ports=("80/tcp",)),
+        one("web", depends_on={'a"b': "success", "x": "start"}),
+    )
     assert diagram({"test": held}).splitlines() == [
         "flowchart LR",
         '  subgraph e0["test"]',

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from scripts import editing
@@ -28,7 +30,9 @@ def test_a_missing_mapping_is_made_with_the_indentation_of_its_neighbours() -> N
     )
 
 
-def test_a_list_is_written_in_one_line_and_a_text_in_quotes_where_it_would_be_read_as_something_else() -> None:
+def test_a_list_is_written_in_one_line_and_a_text_in_quotes_where_it_would_be_read_as_something_else() -> (
+    None
+):
     after = added(BLOCK, command=["sh", "-c", "a: b"], variables={"PORT": "25", "TLS": "off"})
     assert "    command: [sh, -c, 'a: b']\n" in after
     assert "      PORT: '25'\n      TLS: 'off'\n" in after
@@ -96,7 +100,9 @@ def test_a_key_that_does_not_begin_its_line_is_left_to_people() -> None:
 
 
 def test_an_edit_that_would_mean_something_else_is_refused() -> None:
-    text = "environments:\n  test:\n    command: |\n      x"  # the line break would become part of the command
+    text = (
+        "environments:\n  test:\n    command: |\n      x"  # the line break would become part of the command
+    )
     with pytest.raises(Refused, match="cannot be edited without changing more than was asked"):
         added(text, variables={"A": "b"})
 
@@ -108,7 +114,10 @@ def test_what_differs_stays_and_is_told() -> None:
 
 
 def test_a_mapping_that_becomes_empty_goes_too() -> None:
-    assert removed(BLOCK, variables={"A": ANYTHING}) == (BLOCK.replace("    variables:\n      A: b\n", ""), [])
+    assert removed(BLOCK, variables={"A": ANYTHING}) == (
+        BLOCK.replace("    variables:\n      A: b\n", ""),
+        [],
+    )
 
 
 def test_an_environment_is_not_left_without_a_block() -> None:
@@ -147,7 +156,7 @@ def test_at_the_end_of_a_file_without_a_line_break_there_is_none_afterwards() ->
         "\0",
         "- a\n",
         "a: &a [1,1,1,1,1,1,1,1,1,1]\n"
-        + "".join(f"{new}: &{new} [{','.join([f'*{old}'] * 10)}]\n" for old, new in zip("abcdef", "bcdefg"))
+        + "".join(f"{new}: &{new} [{','.join([f'*{old}'] * 10)}]\n" for old, new in pairwise("abcdefg"))
         + "environments: {test: {b: 1}}\n",
     ],
 )

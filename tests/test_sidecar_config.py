@@ -18,7 +18,7 @@ from scripts.settings import load
 from scripts.sidecar_config import Asked
 from tests.clone import ROOT
 from tests.fakes import FakeReport
-from tests.manifests import DRESSES, SHAPES
+from tests.manifests import SHAPES, tabs_before_comments
 
 OURS = (ROOT / "copilot/web/manifest.yml").read_bytes().decode()
 WITHOUT_REDIS, _ = sidecars.remove(OURS, sidecars.load("redis", None), "test", "manifest.yml")
@@ -80,15 +80,26 @@ def test_as_json_one_document_holds_all_of_it(root: Path) -> None:
     (printed,) = run(root, json=True).printed
     found = json.loads(printed)
     assert list(found) == ["service", "environments", "refused", "differences"]
-    assert [each["name"] for each in found["environments"]["test"]["containers"]] == ["redis", "startup", "web"]
-    assert found["environments"]["test"]["containers"][0] == {
-        "name": "redis", "image": "public.ecr.aws/docker/library/redis:7.4.1-alpine", "essential": True, "starts": 1,
-        "depends_on": {}, "ports": ["6379/tcp"],
-        "variables": found["environments"]["test"]["containers"][0]["variables"], "secrets": [],
-    }  # fmt: skip
-    assert {
-        "container": "redis", "what": "container", "environments": {"production": False, "stage": False, "test": True},
-    } in found["differences"]  # fmt: skip
+    assert [each["name"] for each in found["environments"]["test"]["containers"]] == [
+        "redis",
+        "startup",
+        "web",
+    ]
+    redis, _, web = found["environments"]["test"]["containers"]
+    assert list(redis) == [
+        "name", "image", "essential", "starts", "depends_on", "ports", "variables", "secrets",
+    ]  # fmt: skip
+    assert (redis["image"], redis["ports"]) == (
+        "public.ecr.aws/docker/library/redis:7.4.1-alpine",
+        ["6379/tcp"],
+    )
+    assert (web["image"], web["starts"], web["secrets"]) == (
+        None,
+        2,
+        ["DATABASE_URL", "SECRET_KEY", "STAGE_DATABASE_URL"],
+    )
+    here = {"production": False, "stage": False, "test": True}
+    assert {"container": "redis", "what": "container", "environments": here} in found["differences"]
 
 
 def test_a_diagram_of_one_environment_is_mermaid(root: Path) -> None:
@@ -99,7 +110,7 @@ def test_a_diagram_of_one_environment_is_mermaid(root: Path) -> None:
 
 def test_an_environment_that_copilot_refuses_is_told_behind_the_others(root: Path) -> None:
     manifest(root).write_text(OURS.replace("redis: start", "rediss: start"))
-    with pytest.raises(SettingsError, match="Copilot refuses web in test: .*rediss"):
+    with pytest.raises(SettingsError, match=r"Copilot refuses web in test: .*rediss"):
         run(root)
     report = FakeReport()
     with pytest.raises(SettingsError):
@@ -109,16 +120,23 @@ def test_an_environment_that_copilot_refuses_is_told_behind_the_others(root: Pat
 
 
 @pytest.mark.parametrize("name", sidecars.names())
-def test_copilot_renders_each_of_the_catalogue_in_our_manifest_with_all_it_needs(root: Path, name: str) -> None:
+def test_copilot_renders_each_of_the_catalogue_in_our_manifest_with_all_it_needs(
+    root: Path, name: str
+) -> None:
     manifest(root).write_bytes(WITHOUT_REDIS.encode())
     entry = sidecars.load(name, None)
     report = run(root, add=name, environment="test")
     assert f"test has {name}" in report.said[1]
-    found = json.loads(run(root, environment="test", json=True).printed[0])["environments"]["test"]["containers"]
+    found = json.loads(run(root, environment="test", json=True).printed[0])["environments"]["test"][
+        "containers"
+    ]
     by_name = {each["name"]: each for each in found}
     assert set(by_name) == {name, "startup", "web"}
     # The base's condition is not lost: Copilot merges depends_on key by key.
-    assert by_name["web"]["depends_on"] == {"startup": "success", **({name: entry.ready} if entry.ready else {})}
+    assert by_name["web"]["depends_on"] == {
+        "startup": "success",
+        **({name: entry.ready} if entry.ready else {}),
+    }
     for user in ("web", "startup"):
         assert set(entry.variables) <= set(by_name[user]["variables"])
     assert by_name[name]["image"] == entry.sidecar.get("image")
@@ -129,9 +147,11 @@ def test_copilot_renders_each_of_the_catalogue_in_our_manifest_with_all_it_needs
 
 
 def test_copilot_reads_a_tab_before_a_comment_as_we_do(root: Path) -> None:
-    manifest(root).write_bytes(DRESSES["tabs before comments"](SHAPES["commented"]).encode())
+    manifest(root).write_bytes(tabs_before_comments(SHAPES["commented"]).encode())
     manifest(root).write_text(
-        manifest(root).read_text().replace("image:", "type: Load Balanced Web Service\nhttp: {path: /}\nimage:", 1)
+        manifest(root)
+        .read_text()
+        .replace("image:", "type: Load Balanced Web Service\nhttp: {path: /}\nimage:", 1)
     )
     run(root, add="redis", environment="test")
     assert "\t# its name" in manifest(root).read_text()
@@ -167,7 +187,9 @@ def test_an_edit_keeps_the_files_rights_and_follows_a_link_within_the_repository
     assert not list(root.rglob("*.new"))
 
 
-def test_a_link_that_leads_out_of_the_repository_is_not_followed(root: Path, tmp_path_factory: Any) -> None:
+def test_a_link_that_leads_out_of_the_repository_is_not_followed(
+    root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     outside = tmp_path_factory.mktemp("outside") / "manifest.yml"
     shutil.move(manifest(root), outside)
     manifest(root).symlink_to(outside)
@@ -189,15 +211,15 @@ def test_a_variable_with_the_name_of_a_secret_is_refused(root: Path, tmp_path: P
     assert why.startswith("DATABASE_URL would be a variable and a secret of ")
 
 
-def test_a_service_without_tasks_can_have_no_sidecar(
-    root: Path, renderer: Renderer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_service_without_tasks_can_have_no_sidecar(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Renderer, "service", lambda *_: Template("Resources: {}", {}))
     assert "only services that run on ECS" in refused(root, Refused, add="mailpit", environment="test")
     assert run(root).said[-1].startswith("Copilot gives every container")
 
 
-def test_a_manifest_that_was_changed_meanwhile_is_left_alone(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_manifest_that_was_changed_meanwhile_is_left_alone(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     judge = sidecar_config._judge
 
     def edit(*given: Any) -> None:
@@ -229,7 +251,11 @@ def test_a_folder_that_cannot_be_written_is_told(root: Path, monkeypatch: pytest
         ({"add": "redis", "diagram": True, "environment": "test"}, UsageError, "--diagram shows"),
         ({"add": "redis"}, UsageError, "--env"),
         ({"service": "api"}, SettingsError, "not a service of this workspace (web)"),
-        ({"environment": "tset"}, SettingsError, "not an environment of this workspace (production, stage, test)"),
+        (
+            {"environment": "tset"},
+            SettingsError,
+            "not an environment of this workspace (production, stage, test)",
+        ),
         ({"add": "redis", "environment": "production"}, Refused, "protected environment"),
         ({"remove": "redis", "environment": "stage"}, Refused, "protected environment"),
         ({"add": "kafka", "environment": "test"}, UsageError, "--from"),

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from scripts import sidecars
+from scripts import manifest, sidecars
 from scripts.errors import Refused, SettingsError, UsageError
 from tests.clone import ROOT
 from tests.manifests import DRESSES, SHAPES, written
@@ -32,7 +32,7 @@ def remove(text: str, entry: sidecars.Entry) -> str:
 
 
 def block(text: str) -> Any:
-    return yaml.load(text.removeprefix("\ufeff"), Loader=yaml.CSafeLoader)["environments"]["test"]
+    return manifest.parse(text, "manifest.yml")["environments"]["test"]
 
 
 def changed_lines(before: str, after: str) -> list[str]:
@@ -61,7 +61,9 @@ def test_an_added_sidecar_that_is_removed_again_leaves_the_same_bytes(shape: str
     for entry in CATALOGUE.values():
         after = add(text, entry)
         assert entry.name in block(after)["sidecars"]
-        assert all("{" in line for line in changed_lines(text, after)), "only a flow mapping's line is changed"
+        assert all("{" in line for line in changed_lines(text, after)), (
+            "only a flow mapping's line is changed"
+        )
         assert remove(after, entry) == text
 
 
@@ -90,8 +92,9 @@ def test_the_main_container_and_all_that_runs_the_project_wait_for_it_and_know_w
         assert container["variables"]["SIDECAR_DATABASE_URL"].endswith("@localhost:5432/app")
     assert found["image"]["depends_on"] == {"startup": "success", "postgres": "healthy"}
     assert found["sidecars"]["startup"]["depends_on"] == {"postgres": "healthy"}
-    assert yaml.safe_load(add(OURS, CATALOGUE["postgres"]))["environments"]["stage"] == (
-        yaml.safe_load(OURS)["environments"]["stage"]
+    assert (
+        yaml.safe_load(add(OURS, CATALOGUE["postgres"]))["environments"]["stage"]
+        == (yaml.safe_load(OURS)["environments"]["stage"])
     )
 
 
@@ -111,7 +114,7 @@ def test_a_worker_is_given_what_the_main_container_has() -> None:
 
 
 def test_a_worker_takes_the_image_that_the_environment_has_of_its_own() -> None:
-    text = "name: web\nimage: {build: Dockerfile}\nenvironments: {test: {image: {location: 'x:1'}, env_file: .e}}\n"
+    text = "name: web\nimage: {build: .}\nenvironments: {test: {image: {location: 'x:1'}, env_file: .e}}\n"
     worker = block(add(text, CATALOGUE["celery"]))["sidecars"]["celery"]
     assert (worker["image"], worker["env_file"]) == ({"location": "x:1"}, ".e")
 
@@ -136,10 +139,22 @@ def test_a_variable_that_was_changed_by_hand_stays_and_nobody_waits_for_what_is_
 @pytest.mark.parametrize(
     ("text", "error", "why"),
     [
-        ("name: web\nenvironments: {test: {sidecars: {redis: {image: 'x:1'}}}}\n", Refused, "has a sidecar redis"),
-        ("name: web\nsidecars: {redis: {image: 'x:1'}}\nenvironments: {test: {cpu: 1}}\n", Refused, "under sidecars"),
+        (
+            "name: web\nenvironments: {test: {sidecars: {redis: {image: 'x:1'}}}}\n",
+            Refused,
+            "has a sidecar redis",
+        ),
+        (
+            "name: web\nsidecars: {redis: {image: 'x:1'}}\nenvironments: {test: {cpu: 1}}\n",
+            Refused,
+            "under sidecars",
+        ),
         ("name: redis\nenvironments: {test: {cpu: 1}}\n", Refused, "the service's own name"),
-        ("name: web\nimage: {port: 6379}\nenvironments: {test: {cpu: 1}}\n", Refused, "web listens on port 6379"),
+        (
+            "name: web\nimage: {port: 6379}\nenvironments: {test: {cpu: 1}}\n",
+            Refused,
+            "web listens on port 6379",
+        ),
         (
             "name: web\nsidecars: {x: {port: 6379/tcp}}\nenvironments: {test: {cpu: 1}}\n",
             Refused,
@@ -148,7 +163,11 @@ def test_a_variable_that_was_changed_by_hand_stays_and_nobody_waits_for_what_is_
         ("name: web\nenvironments: {prod: {cpu: 1}}\n", SettingsError, "has no block `test`"),
         ("name: web\nenvironments: {test: }\n", SettingsError, "has no block `test`"),
         ("name: web\nenvironments: [test]\n", SettingsError, "has no block `test`"),
-        ("name: web\nsidecars: [x]\nenvironments: {test: {cpu: 1}}\n", SettingsError, "wants a name for each"),
+        (
+            "name: web\nsidecars: [x]\nenvironments: {test: {cpu: 1}}\n",
+            SettingsError,
+            "wants a name for each",
+        ),
         (
             "name: web\nenvironments: {test: {variables: {REDIS_HOST: localhost}}}\n",
             Refused,
@@ -178,7 +197,10 @@ def test_what_could_not_be_taken_out_again_is_not_added(monkeypatch: pytest.Monk
     ("text", "why"),
     [
         ("name: web\nenvironments: {test: {cpu: 1}}\n", "has no sidecar redis"),
-        ("sidecars: {redis: {}}\nenvironments: {test: {cpu: 1, sidecars: {redis: {}}}}\n", "every environment"),
+        (
+            "sidecars: {redis: {}}\nenvironments: {test: {cpu: 1, sidecars: {redis: {}}}}\n",
+            "every environment",
+        ),
         ("environments: {test: {sidecars: {redis: {}}}, x: 1}\n", ""),
     ],
 )
@@ -192,7 +214,9 @@ def test_what_cannot_be_removed_alone_is_refused(text: str, why: str) -> None:
 
 def test_an_own_sidecar_comes_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "search.yml"
-    file.write_text("sidecar: {image: 'x:1', port: 9200}\nready: healthy\nvariables: {SEARCH: 'localhost:9200'}\n")
+    file.write_text(
+        "sidecar: {image: 'x:1', port: 9200}\nready: healthy\nvariables: {SEARCH: 'localhost:9200'}\n"
+    )
     entry = sidecars.load("search", file)
     after = add(OURS, entry)
     assert block(after)["sidecars"]["search"] == {"image": "x:1", "port": 9200}
@@ -218,7 +242,9 @@ def test_an_own_sidecar_comes_from_a_file(tmp_path: Path) -> None:
         ("{", "cannot be read"),
     ],
 )
-def test_a_file_that_describes_no_sidecar_is_told_what_is_wrong(tmp_path: Path, written: str, why: str) -> None:
+def test_a_file_that_describes_no_sidecar_is_told_what_is_wrong(
+    tmp_path: Path, written: str, why: str
+) -> None:
     file = tmp_path / "own.yml"
     file.write_text(written)
     with pytest.raises(SettingsError) as caught:
@@ -242,5 +268,11 @@ def test_the_project_is_the_package_of_its_settings(tmp_path: Path) -> None:
 
 def test_running_the_project_is_told_by_secrets_or_a_build() -> None:
     base: Mapping[str, Any] = {"sidecars": {"a": {"secrets": {}}, "b": {"image": "x:1"}, "c": None}}
-    own = {"sidecars": {"b": {"image": {"build": "."}}, "d": {"env_file": "x"}, "e": {"image": {"location": "x"}}}}
+    own = {
+        "sidecars": {
+            "b": {"image": {"build": "."}},
+            "d": {"env_file": "x"},
+            "e": {"image": {"location": "x"}},
+        }
+    }
     assert list(sidecars.running_project(base, own)) == ["a", "b", "d"]
