@@ -49,14 +49,13 @@ def _flag(name: str) -> bool:
 
 
 SECRET_KEY = _required("SECRET_KEY", "a long random string")
-DATABASES = {
-    "default": _database(
-        "DATABASE_URL",
-        os.environ.get("SIDECAR_DATABASE_URL")
-        or _required("DATABASE_URL", "the database: postgres://user:password@host:5432/name"),
-    )
-}
-DATABASES["default"]["NAME"] += _suffix("DATABASE_SUFFIX")
+_BESIDE = os.environ.get("SIDECAR_DATABASE_URL", "")
+if _BESIDE:  # each task has it for itself, so that a branch's needs no name of its own
+    DATABASES = {"default": _database("SIDECAR_DATABASE_URL", _BESIDE)}
+else:
+    _URL = _required("DATABASE_URL", "the database: postgres://user:password@host:5432/name")
+    DATABASES = {"default": _database("DATABASE_URL", _URL)}
+    DATABASES["default"]["NAME"] += _suffix("DATABASE_SUFFIX")
 if os.environ.get("STAGE_DATABASE_URL"):
     DATABASES["stage"] = _database("STAGE_DATABASE_URL", os.environ["STAGE_DATABASE_URL"])
 # What copy_stage_db leaves behind, what it replaces before it leaves staging's server, and how old the copy
