@@ -54,12 +54,13 @@ def containers(template: Template) -> tuple[Container, ...]:
     ]
     found = [each for definition in definitions for each in _each(definition)]
     waiting = {_name(each, template): _depends_on(each, template) for each in found}
+    order = _order(waiting)
     made = [
         Container(
             name=_name(each, template),
             image=_text(each.get("Image"), template) or None,
             essential=str(each.get("Essential", True)).lower() != "false",
-            starts=_starts(_name(each, template), waiting, ()),
+            starts=order[_name(each, template)],
             depends_on=waiting[_name(each, template)],
             ports=tuple(_ports(each.get("PortMappings"), template)),
             variables=_names(each.get("Environment"), template),
@@ -115,10 +116,19 @@ def _quoted(text: str) -> str:
     return text.replace("&", "#amp;").replace('"', "#quot;").replace("<", "#lt;").replace("\n", " ")
 
 
-def _starts(name: str, waiting: Mapping[str, Mapping[str, str]], below: tuple[str, ...]) -> int:
-    if name in below:  # a patch made a circle, which ECS refuses
-        return 1
-    return 1 + max((_starts(other, waiting, (*below, name)) for other in waiting.get(name, {})), default=0)
+def _order(waiting: Mapping[str, Mapping[str, str]]) -> dict[str, int]:
+    """When each container starts, as a number above those of everybody it waits for."""
+    order: dict[str, int] = {}
+
+    def place(name: str) -> int:
+        if name not in order:
+            order[name] = 1  # meanwhile: a patch can make a circle, which ECS refuses
+            order[name] = 1 + max((place(other) for other in waiting.get(name, ())), default=0)
+        return order[name]
+
+    for name in waiting:
+        place(name)
+    return order
 
 
 def _name(container: Mapping[str, Any], template: Template) -> str:

@@ -54,13 +54,6 @@ class Settings:
         return self.root / "copilot" / self.base / "manifest.yml"
 
     @property
-    def environments(self) -> list[str]:
-        """The workspace's environments."""
-        return sorted(
-            path.parent.name for path in (self.root / "copilot/environments").glob("*/manifest.yml")
-        )
-
-    @property
     def stack_name(self) -> str:
         return f"{self.app}-{self.test_env}-{self.service}"
 
@@ -157,7 +150,9 @@ def guard_environment(name: str, settings: Settings) -> None:
         raise SettingsError(
             f"TEST_ENV={name!r} cannot be an environment's name: lower case letters, digits and dashes."
         )
-    known = settings.environments
+    known = sorted(
+        path.parent.name for path in (settings.root / "copilot/environments").glob("*/manifest.yml")
+    )
     if name not in known:
         raise SettingsError(
             f"TEST_ENV={name!r} is not an environment of this workspace ({', '.join(known) or 'none'}): "

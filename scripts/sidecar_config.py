@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -82,20 +83,17 @@ def sidecar_config(bench: Bench, asked: Asked) -> None:
             f"{service!r} is not a service of this workspace ({', '.join(services) or 'none'}): name one of "
             "these with --service."
         )
-    _check_environment(bench, asked.environment)
-    if editing_asked:
-        _edit(bench, asked, service, services[service])
-    else:
-        _show(bench, asked, service, services[service])
-
-
-def _check_environment(bench: Bench, name: str) -> None:
-    known = bench.settings.environments
-    if name and name not in known:
+    file = services[service]
+    known = rendering.environments_of(bench.settings.root, [manifest.read(file)])
+    if asked.environment not in ("", *known):
         raise SettingsError(
-            f"{name!r} is not an environment of this workspace ({', '.join(known) or 'none'}): "
+            f"{asked.environment!r} is not an environment of this workspace ({', '.join(known) or 'none'}): "
             "name one of these with --env."
         )
+    if editing_asked:
+        _edit(bench, asked, service, file)
+    else:
+        _show(bench, asked, service, file, [asked.environment] if asked.environment else known)
 
 
 # Editing.
@@ -185,13 +183,17 @@ def _write(edit: Edit) -> None:
     target = edit.file.resolve()
     if _text(target) != edit.before:
         raise Refused(f"{edit.shown} was changed while Copilot judged the edit: run this again.")
-    draft = target.with_name(f"{target.name}.new")
     try:
-        draft.write_bytes(edit.after.encode())
-        shutil.copymode(target, draft)
-        draft.replace(target)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=target.name)
+        draft = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(edit.after.encode())
+            shutil.copymode(target, draft)
+            draft.replace(target)
+        finally:
+            draft.unlink(missing_ok=True)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise Failed(f"{edit.shown} could not be written: {error.strerror}.") from error
 
 
@@ -230,8 +232,7 @@ def _tell(bench: Bench, asked: Asked, entry: Entry, edit: Edit) -> None:
 # Showing.
 
 
-def _show(bench: Bench, asked: Asked, service: str, file: Path) -> None:
-    names = [asked.environment] if asked.environment else bench.settings.environments
+def _show(bench: Bench, asked: Asked, service: str, file: Path, names: Sequence[str]) -> None:
     if not names:
         raise SettingsError("This workspace has no environment: copilot/environments/ holds none.")
     root = bench.settings.root

@@ -21,6 +21,7 @@ _READY = ("start", "healthy", "complete", "success")  # Copilot's conditions of 
 _KEYS = {"about", "sidecar", "ready", "variables", "runs_project", "note"}
 # Source: the name of a ContainerDefinition in the API reference of Amazon ECS.
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
+_PROJECT = "{project}"  # in a command: the package of the project's settings
 _OF_MAIN = ("variables", "secrets", "env_file")
 
 
@@ -239,17 +240,15 @@ def _sidecar(found: Mapping[str, Any], environment: str, entry: Entry, project: 
         raise Refused(
             f"The main container has no `image.build` and no `image.location` for {entry.name} to run."
         )
-    command = entry.sidecar.get("command")
     made: dict[str, Any] = {"image": built, **entry.sidecar}
-    if isinstance(command, str):
-        made["command"] = command.replace("{project}", project)
-    if "depends_on" in image:
-        made["depends_on"] = image["depends_on"]
-    for key in _OF_MAIN:
-        of_main = _over(found.get(key), block.get(key))
-        if of_main:
-            made[key] = _over(of_main, entry.sidecar.get(key))
-    return made
+    match entry.sidecar.get("command"):
+        case str(command):
+            made["command"] = command.replace(_PROJECT, project)
+        case [*words]:
+            made["command"] = [str(word).replace(_PROJECT, project) for word in words]
+    of_main = {"depends_on": image.get("depends_on")}
+    of_main |= {key: _over(found.get(key), block.get(key)) for key in _OF_MAIN}
+    return made | {key: _over(value, made.get(key)) for key, value in of_main.items() if value}
 
 
 def _over(base: Any, own: Any) -> Any:

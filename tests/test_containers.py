@@ -100,7 +100,7 @@ def test_a_circle_that_a_patch_made_is_shown_and_ends() -> None:
     a = {"Name": "a", "DependsOn": [{"ContainerName": "b", "Condition": "START"}]}
     b = {"Name": "b", "DependsOn": [{"ContainerName": "a", "Condition": "START"}]}
     definition = {"Type": "AWS::ECS::TaskDefinition", "Properties": {"ContainerDefinitions": [a, b]}}
-    assert [each.name for each in shown(yaml.safe_dump({"Resources": {"T": definition}}))] == ["a", "b"]
+    assert {each.name for each in shown(yaml.safe_dump({"Resources": {"T": definition}}))} == {"a", "b"}
 
 
 def test_what_differs_between_environments_is_told_and_nothing_else() -> None:

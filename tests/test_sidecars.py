@@ -119,6 +119,19 @@ def test_a_worker_takes_the_image_that_the_environment_has_of_its_own() -> None:
     assert (worker["image"], worker["env_file"]) == ({"location": "x:1"}, ".e")
 
 
+def test_an_own_worker_adds_to_what_it_takes_from_the_main_container() -> None:
+    beat = sidecars.Entry(
+        "beat",
+        "",
+        {"command": ["celery", "-A", "{project}"], "depends_on": {"redis": "start"}, "variables": {"A": "b"}},
+        runs_project=True,
+    )
+    found = block(add(OURS, beat))["sidecars"]["beat"]
+    assert found["command"] == ["celery", "-A", "demo"]
+    assert found["depends_on"] == {"startup": "success", "redis": "start"}
+    assert found["variables"] == {"REDIS_PORT": "6379", "REDIS_HOST": "localhost", "A": "b"}
+
+
 def test_a_sidecar_added_after_a_worker_is_known_to_it_and_forgotten_again() -> None:
     with_worker = add(remove(OURS, REDIS), CATALOGUE["celery"])
     both = add(with_worker, REDIS)
