@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from scripts.check import blocks, keys, verdict
 from scripts.check import project as projects
-from scripts.check import verdict
 from scripts.check.finding import Finding, as_documents, as_github, as_gitlab
 from scripts.check.project import Project
 from scripts.environment import Bench
@@ -13,7 +13,7 @@ from scripts.errors import SettingsError, UsageError
 from scripts.report import as_json
 
 Rule = Callable[[Project], Iterator[Finding]]
-RULES: tuple[Rule, ...] = (*verdict.RULES,)
+RULES: tuple[Rule, ...] = (*verdict.RULES, *keys.RULES, *blocks.RULES)
 FORMATS = ("text", "github", "gitlab")
 
 
@@ -42,6 +42,11 @@ def findings(bench: Bench) -> list[Finding]:
     """What all rules find, by file and line. Raises SettingsError, Failed where Copilot cannot be asked."""
     project = projects.read(bench.settings)
     projects.render(bench, project)
+    return judge(project)
+
+
+def judge(project: Project) -> list[Finding]:
+    """What all rules find in a workspace that has been read and, as far as wanted, rendered."""
     return sorted({*project.unreadable, *(finding for rule in RULES for finding in rule(project))})
 
 
