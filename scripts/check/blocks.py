@@ -26,7 +26,7 @@ def missing(project: Project) -> Iterator[Finding]:
                     document,
                     name,
                     "missing-block",
-                    f"the environment {name} has no block under `environments`, so Copilot deploys the base there",
+                    f"{name} has no block under `environments`, so Copilot deploys the base there",
                     f"write `{name}:` with what differs, or `{name}: {{}}` where the base is meant",
                     error=name == test,
                 )

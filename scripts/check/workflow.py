@@ -1,10 +1,12 @@
-"""The workflow: read, render, ask every rule, tell."""
+"""The workflow: read, render, ask every rule, tell; with `--fix`, mend the runtime patches first."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import difflib
+from collections.abc import Callable, Iterable, Iterator
 
-from scripts.check import blocks, keys, verdict
+from scripts import patches, rendering
+from scripts.check import blocks, keys, overrides, templates, verdict
 from scripts.check import project as projects
 from scripts.check.finding import Finding, as_documents, as_github, as_gitlab
 from scripts.check.project import Project
@@ -13,16 +15,28 @@ from scripts.errors import SettingsError, UsageError
 from scripts.report import as_json
 
 Rule = Callable[[Project], Iterator[Finding]]
-RULES: tuple[Rule, ...] = (*verdict.RULES, *keys.RULES, *blocks.RULES)
+RULES: tuple[Rule, ...] = (
+    *verdict.RULES, *keys.RULES, *blocks.RULES, *overrides.RULES, *templates.RULES,
+)  # fmt: skip
 FORMATS = ("text", "github", "gitlab")
 
 
-def check(bench: Bench, *, json: bool, style: str) -> None:
-    """Tell every finding. Raises SettingsError (2) where one is an error, UsageError on an unknown format."""
+def check(bench: Bench, *, json: bool, style: str, fix: bool = False, plan: bool = False) -> None:
+    """Tell every finding. Raises SettingsError (2) where one is an error, UsageError on an unknown format.
+
+    With `fix` the runtime patches are made exact before; with `plan` it only shows what that would change.
+    """
     if style not in FORMATS:
         raise UsageError(f"There is no format {style!r}: --format takes {', '.join(FORMATS)}.")
     if json and style != "text":
         raise UsageError("Say --json or --format: each is a form of its own.")
+    if plan and not fix:
+        raise UsageError("--plan goes with --fix: check alone changes nothing.")
+    bench.report.say("Checking on this machine: Copilot renders on an embedded AWS.")
+    if fix:
+        _fix(bench, plan=plan)
+    if plan:
+        return
     found = findings(bench)
     if json:
         bench.report.data(as_json(as_documents(found)))
@@ -45,9 +59,31 @@ def findings(bench: Bench) -> list[Finding]:
     return judge(project)
 
 
-def judge(project: Project) -> list[Finding]:
-    """What all rules find in a workspace that has been read and, as far as wanted, rendered."""
-    return sorted({*project.unreadable, *(finding for rule in RULES for finding in rule(project))})
+def judge(project: Project, rules: Iterable[Rule] = RULES) -> list[Finding]:
+    """What the rules find in a workspace that has been read and, as far as wanted, rendered."""
+    return sorted({*project.unreadable, *(finding for rule in rules for finding in rule(project))})
+
+
+def _fix(bench: Bench, *, plan: bool) -> None:
+    """Make the runtime patches exact. Raises SettingsError, Refused; then nothing is written."""
+    project = projects.read(bench.settings)
+    owners = [*project.services, patches.ENVIRONMENTS]
+    manifests = [found.data for found in project.services.values()]
+    with rendering.open_renderer(bench, manifests) as renderer:
+        found = list(patches.changes(project.root, owners, project.names, renderer, project.today))
+    for change in found:
+        shown = change.path.relative_to(project.root).as_posix()
+        lines = difflib.unified_diff(
+            change.before.splitlines(), change.after.splitlines(), shown, shown, lineterm=""
+        )
+        for line in lines:
+            bench.report.say(line)
+        if not plan:
+            patches.write(change)
+    if not found:
+        bench.report.say("The runtime patches are exact: nothing to fix.")
+    elif plan:
+        bench.report.say(f"{_counted(len(found), 'file')} would change; nothing was changed.")
 
 
 def _counted(number: int, noun: str) -> str:
