@@ -54,7 +54,10 @@ def _unknown(document: Document, kind: str) -> Iterator[Finding]:
     top = known_keys(kind)
     if top is None:
         return
+    told: dict[int, tuple[yaml.Node, Place]] = {}
     for key, place in _strangers(document.root, top, (), set()):
+        told.setdefault(id(key), (key, place))  # a merged mapping is met at each place it is merged into
+    for key, place in told.values():
         shown = ".".join((*place, key.value))
         what = f"Copilot knows no key `{shown}` and ignores it"
         instead = _instead(key.value, place, top)
@@ -64,7 +67,7 @@ def _unknown(document: Document, kind: str) -> Iterator[Finding]:
 def _strangers(
     node: yaml.Node, known: Any, place: Place, seen: set[tuple[int, int]]
 ) -> Iterator[tuple[yaml.Node, Place]]:
-    """Each key that is not known, with the place it stands in. `seen` are the nodes of aliases, told once."""
+    """Each key that is not known, with the place it stands in. `seen`: an alias may lead back."""
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
             if isinstance(item, yaml.MappingNode):
