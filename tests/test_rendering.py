@@ -61,7 +61,9 @@ def test_copilots_reason_is_one_line_without_sign_and_colour(settings: Settings)
 
 
 def test_where_copilot_panics_its_stack_is_not_told(settings: Settings) -> None:
-    said = "panic: nil pointer\n[signal SIGSEGV]\n\ngoroutine 1 [running]:\nmanifest.applyEnv(0xc0)\n\t/x.go:1\n"
+    said = (
+        "panic: nil pointer\n[signal SIGSEGV]\n\ngoroutine 1 [running]:\nmanifest.applyEnv(0xc0)\n\t/x.go:1\n"
+    )
     shell = FakeShell({"package": Result(2, stderr=said)})
     found = Renderer(settings, shell, {}, {}).service(settings.root, "web", "test")
     assert found == Refusal("panic: nil pointer [signal SIGSEGV]")

@@ -23,7 +23,6 @@ SIDECARS = ("nginx", "redis", "startup")
 PORTS = st.sampled_from([80, 8000, 8080, 6379])
 WAITING = st.sampled_from(["start", "healthy", "complete", "success", "START"])
 SHORT = st.sampled_from(["5s", "10s", "1m"])
-NAMES = st.sampled_from(["LOG_LEVEL", "REDIS_HOST", "EMPTY", "A"])
 
 
 def some(**keys: Strategy) -> Strategy:
@@ -35,7 +34,11 @@ def of(*values: Any) -> Strategy:
     return st.sampled_from(values)
 
 
-VARIABLES = st.dictionaries(NAMES, of("info", "a b", "1", "${COPILOT_ENVIRONMENT_NAME}", {"from_cfn": "Table"}), max_size=3)  # fmt: skip
+VARIABLES = st.dictionaries(
+    of("LOG_LEVEL", "REDIS_HOST", "EMPTY", "A"),
+    of("info", "a b", "1", "${COPILOT_ENVIRONMENT_NAME}", {"from_cfn": "Table"}),
+    max_size=3,
+)
 SECRETS = st.dictionaries(
     of("SECRET_KEY", "DATABASE_URL"),
     of("/copilot/demo/test/secrets/KEY", {"secretsmanager": "demo/test/key"}, {"from_cfn": "KeyArn"}),
@@ -85,7 +88,9 @@ HTTP = st.fixed_dictionaries(
     },
 )
 LISTENER: dict[str, Strategy] = {
-    "healthcheck": some(port=PORTS, healthy_threshold=st.integers(2, 10), interval=of("10s"), grace_period=SHORT),
+    "healthcheck": some(
+        port=PORTS, healthy_threshold=st.integers(2, 10), interval=of("10s"), grace_period=SHORT
+    ),
     "target_port": PORTS,
     "target_container": of("web", "nginx"),
     "stickiness": st.booleans(),
@@ -101,7 +106,9 @@ NLB = st.fixed_dictionaries(
         ),
     },
 )
-SCALE = of(70) | st.fixed_dictionaries({"value": st.integers(1, 100)}, optional={"cooldown": some(**{"in": SHORT, "out": SHORT})})  # fmt: skip
+SCALE = st.integers(1, 100) | st.fixed_dictionaries(
+    {"value": st.integers(1, 100)}, optional={"cooldown": some(**{"in": SHORT, "out": SHORT})}
+)
 RANGE = of("1-10", {"min": 1, "max": 10}, {"min": 1, "max": 4, "spot_from": 2})
 
 
@@ -120,7 +127,11 @@ def count(kind: str) -> Strategy:
 
 
 SIDECAR = st.fixed_dictionaries(
-    {"image": of("public.ecr.aws/docker/library/redis:7.4.1", {"build": "Dockerfile"}, {"location": "nginx:1"})},
+    {
+        "image": of(
+            "public.ecr.aws/docker/library/redis:7.4.1", {"build": "Dockerfile"}, {"location": "nginx:1"}
+        )
+    },
     optional={
         "port": of(80, "8080", "6379/tcp", "53/udp"),
         "essential": st.booleans(),
@@ -136,24 +147,25 @@ SIDECAR = st.fixed_dictionaries(
         "credentialsParameter": of("arn:aws:secretsmanager:us-west-2:123456789012:secret:registry"),
     },
 )
-EFS = of(
-    True,
+EFS = st.booleans() | of(
     {"uid": 1000, "gid": 1000},
     {"id": "fs-12345678", "root_dir": "/data"},
     {"id": {"from_cfn": "Files"}, "auth": {"iam": True}},
 )
-VOLUME = st.fixed_dictionaries({"path": of("/own", "/data")}, optional={"read_only": st.booleans(), "efs": EFS})
+VOLUME = st.fixed_dictionaries(
+    {"path": of("/own", "/data")}, optional={"read_only": st.booleans(), "efs": EFS}
+)
 ALARMS = of({"cpu_utilization": 70}, {"cpu_utilization": 70, "memory_utilization": 50}, ["an-alarm"])
 QUEUE = some(
     retention=of("96h"),
     delay=of("30s"),
     timeout=of("30s"),
     dead_letter=of({"tries": 10}),
-    fifo=of(True, {"high_throughput": True}),
+    fifo=st.booleans() | of({"high_throughput": True}),
 )
 SUBSCRIBED = st.fixed_dictionaries(
     {"name": of("orders"), "service": of("api")},
-    optional={"filter_policy": of({"store": ["a"]}), "queue": of(True) | QUEUE},
+    optional={"filter_policy": of({"store": ["a"]}), "queue": st.booleans() | QUEUE},
 )
 
 
@@ -178,7 +190,7 @@ def sections(kind: str) -> dict[str, Strategy]:
         "memory": of(512, 1024),
         "platform": of("linux/amd64", "linux/arm64", {"osfamily": "linux", "architecture": "x86_64"}),
         "count": count(kind),
-        "exec": of(True, False, {"enable": True}),
+        "exec": st.booleans() | of({"enable": True}),
         "variables": VARIABLES,
         "env_file": of(ENV_FILE),
         "secrets": SECRETS,
@@ -202,11 +214,15 @@ def sections(kind: str) -> dict[str, Strategy]:
         "network": some(
             vpc=some(
                 placement=of("public", "private", {"subnets": ["subnet-1"]}),
-                security_groups=of(["sg-1"], [{"from_cfn": "Group"}], {"groups": ["sg-1"], "deny_default": True}),
+                security_groups=of(
+                    ["sg-1"], [{"from_cfn": "Group"}], {"groups": ["sg-1"], "deny_default": True}
+                ),
             ),
-            connect=of(True, False) if worker else of(True, {"alias": "shop"}),
+            connect=st.booleans() if worker else st.booleans() | of({"alias": "shop"}),
         ),
-        "publish": st.fixed_dictionaries({"topics": of([{"name": "paid"}], [{"name": "sent", "fifo": True}])}),
+        "publish": st.fixed_dictionaries(
+            {"topics": of([{"name": "paid"}], [{"name": "sent", "fifo": True}])}
+        ),
         "taskdef_overrides": of(
             [{"path": "ContainerDefinitions[0].Ulimits[-].Name", "value": "nofile"}],
             [{"path": "ContainerDefinitions[0].ReadonlyRootFilesystem", "value": True}],
@@ -294,7 +310,7 @@ def manifests(draw: st.DrawFn, kind: str) -> dict[str, Any]:
 
     base = {"name": "web", "type": kind, **drawn(2, 6)}
     blocks = {"test": drawn(1, 4), "production": drawn(1, 4), "stage": {}}
-    if draw(of(False, False, True)):  # the first is drawn more often
+    if draw(st.integers(0, 2)) == 1:
         slip = draw(SLIPS)
         place = draw(of(blocks["test"], blocks["production"], base))
         for name in slip.keys() & known.keys():
