@@ -150,6 +150,24 @@ def copy_db(
 
 
 @verb(
+    format="How findings are told: text, github (annotations) or gitlab (Code Quality) (default: text).",
+    fix="First write the patches that raise Lambda runtimes, exactly as the templates need (default: off).",
+    plan="With --fix: show what it would write and change nothing (default: off).",
+    json=JSON,
+)
+def check(
+    c: Context, format: str = "text", fix: bool = False, plan: bool = False, json: bool = False
+) -> None:
+    """Check every service and environment of copilot/ without AWS, with Copilot's own verdict.
+
+    Example: invoke check --format github
+    """
+    from scripts.check import workflow
+
+    workflow.check(bench(), json=json, style=format, fix=fix, plan=plan)
+
+
+@verb(
     region="Whose list prices (default: AWS_REGION, else us-east-1).",
     node="The ElastiCache node of the copy of stage it is compared with (default: cache.t4g.micro).",
     json=JSON,
@@ -180,6 +198,37 @@ def create_env(
     from scripts import environment
 
     environment.create_env(bench(), profile=profile, region=region, yes=yes, plan=plan)
+
+
+@verb(
+    service="Whose containers (default: COPILOT_SERVICE).",
+    env="Only this environment; with --add and --remove, the one to edit (default: every environment).",
+    add="Add this sidecar to the environment: one of the catalogue, or a name of your own (default: none).",
+    from_="The YAML file that describes the sidecar (default: the catalogue's).",
+    remove="Take this sidecar out of the environment, with what it brought (default: none).",
+    json=JSON,
+    diagram="Print the order of start as a Mermaid diagram (default: off).",
+    plan=PLAN,
+)
+def sidecar_config(
+    c: Context,
+    service: str = "",
+    env: str = "",
+    add: str = "",
+    from_: str = "",
+    remove: str = "",
+    json: bool = False,
+    diagram: bool = False,
+    plan: bool = False,
+) -> None:
+    """Show the containers of each environment as Copilot renders them; add a sidecar or take one out.
+
+    Example: invoke sidecar-config --add mailpit --env test
+    """
+    from scripts import sidecar_config as workflow
+
+    asked = workflow.Asked(service, env, add, from_, remove, json, diagram, plan)
+    workflow.sidecar_config(bench(), asked)
 
 
 @verb(

@@ -154,6 +154,30 @@ class Copilot:
             "--default-config",
         )
 
+    def service_package(
+        self, service: str, environment: str, tag: str, folder: Path, *, job: bool
+    ) -> Command:
+        """Write a service's template and parameters into a folder; a scheduled job's where `job` is set."""
+        return self._command(
+            "job" if job else "svc",
+            "package",
+            f"--app={self.settings.app}",
+            f"--name={service}",
+            f"--env={environment}",
+            f"--tag={tag}",
+            f"--output-dir={folder}",
+        )
+
+    def environment_package(self, environment: str, folder: Path) -> Command:
+        """Write an environment's template and parameters into a folder."""
+        return self._command(
+            "env",
+            "package",
+            f"--app={self.settings.app}",
+            f"--name={environment}",
+            f"--output-dir={folder}",
+        )
+
     def environment_deploy(self) -> Command:
         return self._command(
             "env", "deploy", f"--app={self.settings.app}", f"--name={self.settings.test_env}"

@@ -9,8 +9,9 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import ModuleType
@@ -135,6 +136,26 @@ def child_environment(bench: Bench, *, start: bool) -> Variables | None:
     if bench.settings.target == "aws":
         return {}
     found: Variables | None = _lifecycle().enter(bench.settings, bench.report.say, start=start)
+    return found
+
+
+def rendering_environment(
+    bench: Bench, environments: Sequence[str], domain: str
+) -> AbstractContextManager[tuple[Variables, Mapping[str, str]]]:
+    """The variables that point Copilot at an embedded AWS with these environments, for `package` commands.
+
+    With them, why an environment could not be made there. Raises SettingsError where the sandbox is not
+    installed; entering raises Failed.
+    """
+    found: AbstractContextManager[tuple[Variables, Mapping[str, str]]] = _lifecycle().rendering(
+        bench.settings, bench.shell, environments, domain
+    )
+    return found
+
+
+def sandbox_runs(image: str) -> bool:
+    """Whether the sandbox can run a public image."""
+    found: bool = _lifecycle().runs(image)
     return found
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.command import Variables
+from scripts import copilot
+from scripts.command import Shell, Variables
 from scripts.errors import Failed, UsageError
 from scripts.report import confirm
 from scripts.sandbox.state import OWNER, Running, State
@@ -33,7 +37,63 @@ def enter(settings: Settings, say: Callable[[str], None], *, start: bool) -> Var
     running = state.running() if state.alive() else None
     if running is None and start:
         running = _start(settings, state, say)
-    return _variables(state, running) if running else None
+    return _variables(state.bin, running.variables) if running else None
+
+
+@contextmanager
+def rendering(
+    settings: Settings, shell: Shell, environments: Sequence[str], domain: str
+) -> Iterator[tuple[Variables, Mapping[str, str]]]:
+    """The running sandbox if its environments are as they are written, else an embedded AWS for the moment.
+
+    Yields the child's variables, and why an environment could not be made. Raises Failed.
+    """
+    state = State(settings.root)
+    running = state.running() if state.alive() else None
+    if running and not domain and running.environments == written(settings):
+        yield _variables(state.bin, running.variables), {}
+        return
+    from scripts.sandbox.control_plane.server import ControlPlaneServer  # noqa: PLC0415 - moto takes a second
+    from scripts.sandbox.seed import seed  # noqa: PLC0415 - boto3 takes a tenth of one
+
+    with tempfile.TemporaryDirectory(prefix="rendering-aws-") as name:
+        folder = Path(name)
+        plane = ControlPlaneServer(0, folder, None, lambda _name: 1, any_runtime=True)
+        plane.start()
+        try:
+            variables = _variables(folder / "bin", plane.environment())
+            failed = seed(
+                shell,
+                copilot.program(),
+                settings.root,
+                variables,
+                application=settings.app,
+                service=None,
+                environments=environments,
+                secrets={},
+                domain=domain,
+                bare=True,
+            )
+            yield variables, failed
+        finally:
+            plane.stop()
+
+
+def runs(image: str) -> bool:
+    """Whether a public image is one of those that run here."""
+    from scripts.sandbox.agent.catalogue import KNOWN, short_name  # noqa: PLC0415 - it brings psycopg along
+
+    return short_name(image) in KNOWN
+
+
+def written(settings: Settings) -> str:
+    """A digest of the application's name and of what says how its environments are made."""
+    digest = hashlib.sha256(settings.app.encode())
+    folder = settings.root / "copilot/environments"
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            digest.update(f"{file.relative_to(folder)}\0".encode() + file.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def command(bench: Bench, *, stop: bool, reset: bool, yes: bool) -> None:
@@ -64,7 +124,7 @@ def command(bench: Bench, *, stop: bool, reset: bool, yes: bool) -> None:
     say("The sandbox runs already." if was else "The sandbox runs.")
 
 
-def _variables(state: State, running: Running) -> Variables:
+def _variables(programs: Path, of_plane: Mapping[str, str]) -> Variables:
     """Only these reach a child: whatever of AWS and of proxies the user has set is taken away from it."""
     taken = {
         name: None
@@ -74,11 +134,11 @@ def _variables(state: State, running: Running) -> Variables:
     own = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
     return {
         **taken,
-        **running.variables,
+        **of_plane,
         **({"SANDBOX_USER_HTTPS_PROXY": own} if own else {}),  # pip, in an image's build, still needs it
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "PATH": f"{state.bin}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
     }
 
 

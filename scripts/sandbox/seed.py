@@ -12,7 +12,8 @@ from pathlib import Path
 from botocore.exceptions import ClientError
 
 from scripts.aws import Aws
-from scripts.command import Command, Shell, output_of
+from scripts.command import Command, Shell, Variables, output_of
+from scripts.errors import Failed
 
 _SERVICE_TYPE = "Load Balanced Web Service"
 
@@ -31,46 +32,68 @@ def seed(
     shell: Shell,
     copilot: str,
     workspace: Path,
-    aws: Mapping[str, str],
+    aws: Variables,
     *,
     application: str,
-    service: str,
+    service: str | None,
     environments: Sequence[str],
     secrets: Mapping[str, Mapping[str, str]],
-) -> None:
+    domain: str = "",
+    bare: bool = False,
+) -> dict[str, str]:
     """Create what is missing; run again, it changes nothing but the secrets' values.
+
+    `bare` environments are made without their addons and patches, which services are not rendered from.
+    Returns the environments that Copilot could not make, each with the reason.
 
     `workspace` holds `copilot/`; Copilot works on a scratch copy of it, for its `init` commands write
     manifests. `aws` are the child's variables (`ControlPlaneServer.environment()`, and a PATH with the
     sandbox's `docker`). `secrets` maps an environment to {name: value}; each becomes
-    /copilot/<application>/<environment>/secrets/<name>. Raises Failed with Copilot's own words.
+    /copilot/<application>/<environment>/secrets/<name>. Raises Failed with Copilot's own words where it makes
+    no application or service.
     """
     clients = _Clients(aws)
-    with _scratch(workspace) as folder, ThreadPoolExecutor(max_workers=len(environments) + 1) as pool:
+    with (
+        _scratch(workspace, bare=bare) as folder,
+        ThreadPoolExecutor(max_workers=len(environments) + 1) as pool,
+    ):
         copilot_runs = _Copilot(shell, copilot, folder, aws)
         known = clients.names(f"/copilot/applications/{application}")
         writing = pool.submit(clients.put_secrets, application, secrets)
         if application not in known:
-            copilot_runs.run("app", "init", application)
-        deploying = []
+            if domain:
+                clients.own_domain(domain)
+            copilot_runs.run("app", "init", application, *(("--domain", domain) if domain else ()))
+        deploying = {}
+        failed = {}
         for name in environments:
             # One after the other: each changes the application's stack set, and Copilot does not wait.
-            if f"environments/{name}" not in known:
-                copilot_runs.init_environment(name)
+            try:
+                if f"environments/{name}" not in known:
+                    copilot_runs.init_environment(name)
+            except Failed as error:
+                failed[name] = str(error)
+                continue
             if not clients.has_network(f"{application}-{name}"):
-                deploying.append(pool.submit(copilot_runs.run, "env", "deploy", "--name", name))
-        if f"components/{service}" not in known:
+                deploying[name] = pool.submit(copilot_runs.run, "env", "deploy", "--name", name)
+        if service and f"components/{service}" not in known:
             copilot_runs.run("svc", "init", "--name", service, "--svc-type", _SERVICE_TYPE)
-        for done in deploying:
-            done.result()
+        for name, done in deploying.items():
+            try:
+                done.result()
+            except Failed as error:
+                failed[name] = str(error)
         writing.result()
+    return failed
 
 
 @contextmanager
-def _scratch(workspace: Path) -> Iterator[Path]:
+def _scratch(workspace: Path, *, bare: bool) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="sandbox-seed-") as name:
         folder = Path(name)
         shutil.copytree(workspace / "copilot", folder / "copilot")
+        for part in ("addons", "overrides") if bare else ():
+            shutil.rmtree(folder / "copilot/environments" / part, ignore_errors=True)
         dockerfile = workspace / "Dockerfile"
         if dockerfile.exists():
             shutil.copy(dockerfile, folder / "Dockerfile")
@@ -80,7 +103,7 @@ def _scratch(workspace: Path) -> Iterator[Path]:
 class _Copilot:
     """Copilot's commands in the scratch copy."""
 
-    def __init__(self, shell: Shell, program: str, folder: Path, aws: Mapping[str, str]) -> None:
+    def __init__(self, shell: Shell, program: str, folder: Path, aws: Variables) -> None:
         self._shell = shell
         self._program = program
         self._folder = folder
@@ -95,10 +118,10 @@ class _Copilot:
         self.run(
             "env",
             "init",
-            *("--name", name, "--default-config", "--region", self._aws["AWS_REGION"]),
+            *("--name", name, "--default-config", "--region", str(self._aws["AWS_REGION"])),
             # Without these it asks; they are the sandbox's own and mean nothing anywhere else.
-            *("--aws-access-key-id", self._aws["AWS_ACCESS_KEY_ID"]),
-            *("--aws-secret-access-key", self._aws["AWS_SECRET_ACCESS_KEY"]),
+            *("--aws-access-key-id", str(self._aws["AWS_ACCESS_KEY_ID"])),
+            *("--aws-secret-access-key", str(self._aws["AWS_SECRET_ACCESS_KEY"])),
             *("--aws-session-token", "sandbox"),
         )
 
@@ -106,8 +129,9 @@ class _Copilot:
 class _Clients:
     """The embedded AWS by boto3, without a look at the user's own AWS settings."""
 
-    def __init__(self, aws: Mapping[str, str]) -> None:
+    def __init__(self, aws: Variables) -> None:
         here = Aws(aws)
+        self._route53 = here.client("route53")
         self._ssm = here.client("ssm")
         self._cloudformation = here.client("cloudformation")
 
@@ -126,6 +150,10 @@ class _Clients:
         except ClientError:  # there is no such stack
             return False
         return any(output["OutputKey"] == "VpcId" for output in described.get("Outputs", []))
+
+    def own_domain(self, domain: str) -> None:
+        """Own the domain's hosted zone, without which Copilot takes no domain."""
+        self._route53.create_hosted_zone(Name=domain, CallerReference=domain)
 
     def put_secrets(self, application: str, secrets: Mapping[str, Mapping[str, str]]) -> None:
         for environment, values in secrets.items():

@@ -28,6 +28,7 @@ from scripts.sandbox.gateway import Gateway
 from scripts.sandbox.images.build import build
 from scripts.sandbox.images.docker import write_docker
 from scripts.sandbox.images.store import ImageStore
+from scripts.sandbox.lifecycle import written
 from scripts.sandbox.model import Image
 from scripts.sandbox.ports import Ports, bindable
 from scripts.sandbox.postgres import PostgresServer
@@ -52,6 +53,7 @@ class Server:
         self._ports = Ports(state.folder / "ports.json")
         self._shell = RealShell()
         self._stop = threading.Event()
+        self._environments = ""
         self._redis: subprocess.Popen[bytes] | None = None
         self._redis_address = _own_address(state.folder)
         self._postgres = PostgresServer(state.folder, env=owner)
@@ -92,7 +94,8 @@ class Server:
                 steps = [pool.submit(self._seed), pool.submit(self._fill)]
                 for step in steps:
                     step.result()
-            self._state.ready(Running(os.getpid(), self._control_plane.environment()))
+            variables = self._control_plane.environment()
+            self._state.ready(Running(os.getpid(), variables, self._environments))
             self._stop.wait()
         finally:
             self._close()
@@ -100,8 +103,9 @@ class Server:
     def _seed(self) -> None:
         begun = time.monotonic()
         settings = self._settings
+        self._environments = written(settings)
         path = f"{self._state.bin}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-        seed(
+        failed = seed(
             self._shell,
             copilot.program(),
             settings.root,
@@ -113,6 +117,8 @@ class Server:
             ),
             secrets=self._databases.secrets(),
         )
+        if failed:
+            raise Failed("; ".join(failed.values()))
         self._say(f"Copilot has made the application and its environments ({_since(begun)})")
 
     def _fill(self) -> None:

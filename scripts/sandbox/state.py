@@ -27,6 +27,7 @@ class Running:
 
     pid: int
     variables: dict[str, str]  # what points Copilot or boto3 at the embedded AWS
+    environments: str = ""  # lifecycle.written(), as they were made from
 
 
 class State:

@@ -66,10 +66,13 @@ class ControlPlaneServer:
         agent: model.Agent | None,
         port_for: Callable[[str], int],
         servers: model.DataServers | None = None,
+        *,
+        any_runtime: bool = False,
     ) -> None:
         """`port` 0 takes any free one; `port_for` gives the loopback port of an environment's balancer.
 
-        Without `servers`, databases and caches have addresses where nothing answers.
+        Without `servers`, databases and caches have addresses where nothing answers. With `any_runtime` it
+        makes Lambda functions that AWS would refuse.
         """
         self.agent = agent
         self._lock = threading.RLock()
@@ -85,7 +88,7 @@ class ControlPlaneServer:
         self._catalogue = Catalogue()
         self._engine = Engine(self._lock, self._wake, self._faults, self._catalogue)
         self._stack_sets = StackSets(self._engine)
-        self._fill_catalogue(servers)
+        self._fill_catalogue(servers, any_runtime=any_runtime)
         self._authority: CertificateAuthority | None = None
 
     @property
@@ -156,7 +159,7 @@ class ControlPlaneServer:
             self._server = self._thread = None
         self._engine.stop()
 
-    def _fill_catalogue(self, servers: model.DataServers | None) -> None:
+    def _fill_catalogue(self, servers: model.DataServers | None, *, any_runtime: bool) -> None:
         self._catalogue.add(
             {
                 **data_stores.handlers(servers),
@@ -170,7 +173,7 @@ class ControlPlaneServer:
                 "AWS::ElasticLoadBalancingV2::TargetGroup": TargetGroupHandler(self._balancing),
                 "AWS::ElasticLoadBalancingV2::Listener": ListenerHandler(),
                 "AWS::ElasticLoadBalancingV2::ListenerRule": ListenerRuleHandler(),
-                "AWS::Lambda::Function": FunctionHandler(),
+                "AWS::Lambda::Function": FunctionHandler(any_runtime=any_runtime),
                 "AWS::Route53::HostedZone": HostedZoneHandler(),
                 "AWS::Route53::RecordSet": RecordsHandler(),
                 "AWS::Route53::RecordSetGroup": RecordsHandler(),

@@ -1,0 +1,1 @@
+"""`invoke check`: everything that can be known of the manifests without AWS."""

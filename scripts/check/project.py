@@ -1,0 +1,86 @@
+"""What the rules look at: the workspace's manifests, and what Copilot makes of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from scripts import rendering
+from scripts.check import document
+from scripts.check.document import Document
+from scripts.check.finding import Finding
+from scripts.environment import Bench
+from scripts.errors import SettingsError
+from scripts.rendering import Refusal, Template
+from scripts.settings import Settings
+
+
+@dataclass(frozen=True)
+class Project:
+    """A workspace, read and rendered once. `unreadable` are its manifests that are no YAML."""
+
+    settings: Settings
+    services: dict[str, Document]
+    environments: dict[str, Document]
+    names: tuple[str, ...]  # of all environments, with a manifest of their own or not
+    today: date
+    unreadable: tuple[Finding, ...] = ()
+    rendered: dict[tuple[str, str], Template | Refusal] = field(default_factory=dict)
+    rendered_environments: dict[str, Template | Refusal] = field(default_factory=dict)
+
+    @property
+    def root(self) -> Path:
+        return self.settings.root
+
+    def templates(self) -> Iterator[tuple[Document, str, Template]]:
+        """Each service's manifest with an environment that Copilot deploys it to, and the stack there."""
+        for (service, environment), found in self.rendered.items():
+            if isinstance(found, Template):
+                yield self.services[service], environment, found
+
+
+def read(settings: Settings, today: date | None = None) -> Project:
+    """The workspace's manifests, not rendered yet; `today` is for what ends on a day."""
+    unreadable: list[Finding] = []
+
+    def documents(files: dict[str, Path]) -> dict[str, Document]:
+        found = {}
+        for name, file in files.items():
+            try:
+                found[name] = document.read(file, settings.root)
+            except SettingsError as error:
+                shown = file.relative_to(settings.root).as_posix()
+                unreadable.append(
+                    Finding(shown, 1, "yaml", "error", " ".join(str(error).rstrip(".").split()), "mend it")
+                )
+        return found
+
+    services = documents(rendering.services_of(settings.root))
+    names = rendering.environments_of(settings.root, [found.data for found in services.values()])
+    folder = settings.root / "copilot/environments"
+    environments = documents(
+        {name: file for name in names for file in sorted((folder / name).glob("manifest.y*ml"))[:1]}
+    )
+    today = today or datetime.now(UTC).date()
+    return Project(settings, services, environments, tuple(names), today, tuple(unreadable))
+
+
+def render(bench: Bench, project: Project) -> None:
+    """Let Copilot package every service for every environment, and every environment.
+
+    Raises SettingsError where the sandbox is not installed, Failed where Copilot cannot be asked.
+    """
+    manifests = [found.data for found in project.services.values()]
+    with (
+        rendering.open_renderer(bench, manifests) as renderer,
+        ThreadPoolExecutor(os.cpu_count() or 2) as pool,
+    ):
+        pairs = [(service, name) for service in project.services for name in project.names]
+        of_services = pool.map(lambda pair: renderer.service(project.root, *pair), pairs)
+        of_environments = pool.map(lambda name: renderer.environment(project.root, name), project.names)
+        project.rendered.update(zip(pairs, of_services, strict=True))
+        project.rendered_environments.update(zip(project.names, of_environments, strict=True))

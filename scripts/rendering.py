@@ -1,0 +1,206 @@
+"""What Copilot would deploy: its own `svc package` and `env package`, asked on the embedded AWS.
+
+Nothing is sent to an account, whatever DEPLOY_TARGET says.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from scripts import copilot, manifest
+from scripts.command import Shell, Variables
+from scripts.environment import Bench, rendering_environment
+from scripts.errors import Failed, SettingsError
+from scripts.settings import Settings
+
+TAG = "rendered"  # of the images; without one Copilot asks Git
+_JOB = "Scheduled Job"
+
+
+@dataclass(frozen=True)
+class Template:
+    """A stack's template, override patches applied, and its parameters. `addons` is a template too."""
+
+    text: str
+    parameters: Mapping[str, str]
+    addons: str | None = None
+
+    @cached_property
+    def body(self) -> dict[str, Any]:
+        """The template's content; `!Ref x` and `!Sub x` are {"Ref": x} and {"Fn::Sub": x}."""
+        found: dict[str, Any] = yaml.load(self.text, Loader=_Loader)  # noqa: S506 - a safe one, see below
+        return found
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.body.get("Resources") or {}
+        return found
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Copilot will not deploy this; `why` are its own words, on one line."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Renderer:
+    """Copilot on the embedded AWS. `failed` says why an environment could not be made there."""
+
+    settings: Settings
+    shell: Shell
+    variables: Variables
+    failed: Mapping[str, str]
+
+    def service(self, workspace: Path, service: str, environment: str) -> Template | Refusal:
+        """The stack of a service in an environment. Raises Failed where Copilot cannot be started."""
+        if environment in self.failed:
+            return Refusal(
+                f"the environment {environment} cannot be deployed, so no service can be: "
+                f"{self.failed[environment]}"
+            )
+        here = copilot.Copilot(self.settings, self.variables, workspace)
+        with tempfile.TemporaryDirectory(prefix="rendering-") as name:
+            folder = Path(name)
+            job = _type_of(workspace, service) == _JOB
+            command = here.service_package(service, environment, TAG, folder, job=job)
+            done = self.shell.run(command)
+            if not done.ok:
+                return Refusal(_words(done.stderr or done.stdout))
+            return _template(folder, f"{service}-{environment}", ".stack.yml")
+
+    def environment(self, workspace: Path, environment: str) -> Template | Refusal:
+        """The stack of an environment. Raises Failed where Copilot cannot be started."""
+        here = copilot.Copilot(self.settings, self.variables, workspace)
+        with tempfile.TemporaryDirectory(prefix="rendering-") as name:
+            folder = Path(name)
+            done = self.shell.run(here.environment_package(environment, folder))
+            if not done.ok:
+                return Refusal(_words(done.stderr or done.stdout))
+            return _template(folder, f"{environment}.env", ".yml")
+
+
+@contextmanager
+def open_renderer(bench: Bench, manifests: Sequence[Mapping[str, Any]] | None = None) -> Iterator[Renderer]:
+    """Copilot on the running sandbox if its environments are as they are written, else on one for the moment.
+
+    `manifests` are the services', where the caller has read them. Raises SettingsError where one cannot be
+    read or the sandbox is not installed, Failed where Copilot cannot make an application.
+    """
+    root = bench.settings.root
+    if manifests is None:
+        manifests = [manifest.read(file) for file in services_of(root).values()]
+    with rendering_environment(
+        bench, environments_of(root, manifests), domain_of(manifests, bench.settings.test_domain)
+    ) as (variables, failed):
+        reasons = {name: " ".join(why.split()) for name, why in failed.items()}
+        yield Renderer(bench.settings, bench.shell, variables, reasons)
+
+
+def services_of(root: Path) -> dict[str, Path]:
+    """The workspace's services and jobs: each name with its manifest."""
+    found = sorted((root / "copilot").glob("*/manifest.y*ml"))
+    return {file.parent.name: file for file in found if file.parent.name != "environments"}
+
+
+def environments_of(root: Path, manifests: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The workspace's environments; those that services name, where none has a manifest of its own."""
+    written = sorted(file.parent.name for file in (root / "copilot/environments").glob("*/manifest.y*ml"))
+    if written:
+        return written
+    named = {
+        name
+        for found in manifests
+        if isinstance(found.get("environments"), dict)
+        for name in found["environments"]
+        if isinstance(name, str)
+    }
+    return sorted(named)
+
+
+def domain_of(manifests: Sequence[Mapping[str, Any]], given: str = "") -> str:
+    """The application's domain: as given, else the longest that all aliases lie below; empty without any.
+
+    Copilot takes an alias only below the domain of its application, which is not written in the workspace.
+    """
+    names = [alias.split(".")[::-1] for found in manifests for alias in _aliases(found)]
+    if given or not names:
+        return given if names else ""
+    shared: list[str] = []
+    for parts in zip(*names, strict=False):
+        if len(set(parts)) > 1:
+            break
+        shared.append(parts[0])
+    return ".".join(reversed(shared)) if len(shared) > 1 else ""
+
+
+def _aliases(found: object) -> Iterator[str]:
+    """Each alias that a manifest names, at any depth: a text, a list of texts, or a list of {name: …}."""
+    if isinstance(found, dict):
+        for key, value in found.items():
+            if key == "alias":
+                for item in value if isinstance(value, list) else [value]:
+                    name = item.get("name") if isinstance(item, dict) else item
+                    if isinstance(name, str) and "$" not in name:
+                        yield name
+            else:
+                yield from _aliases(value)
+    elif isinstance(found, list):
+        for item in found:
+            yield from _aliases(item)
+
+
+def _type_of(workspace: Path, service: str) -> object:
+    try:
+        return manifest.read(services_of(workspace)[service]).get("type")
+    except (KeyError, SettingsError):
+        return None  # Copilot says what is wrong with it
+
+
+def _template(folder: Path, name: str, suffix: str) -> Template:
+    try:
+        text = (folder / f"{name}{suffix}").read_text(encoding="utf-8")
+        parameters = json.loads((folder / f"{name}.params.json").read_text(encoding="utf-8"))["Parameters"]
+    except (OSError, ValueError, KeyError) as error:
+        raise Failed(f"Copilot packaged {name} and left no template where it used to: {error}.") from error
+    # `web.addons.stack.yml` of a service, `env.addons.yml` of an environment.
+    addons = [file.read_text(encoding="utf-8") for file in folder.glob("*.addons.*")]
+    return Template(text, parameters, addons[0] if addons else None)
+
+
+def _words(said: str) -> str:
+    """Copilot's reason on one line, without its sign, its colours and the folders of this run."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", said).split("\ngoroutine ")[0]  # where it panics, its stack follows
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
+    marked = next((number for number, line in enumerate(lines) if line.startswith("✘")), 0)
+    return " ".join(lines[marked:]).removeprefix("✘").strip() or "Copilot gave no reason"
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """A safe loader that knows CloudFormation's short tags."""
+
+
+def _short_tag(loader: Any, suffix: str, node: yaml.Node) -> dict[str, Any]:
+    name = suffix if suffix in {"Ref", "Condition"} else f"Fn::{suffix}"
+    if isinstance(node, yaml.ScalarNode):
+        value = loader.construct_scalar(node)
+        return {name: value.split(".", 1) if suffix == "GetAtt" else value}
+    if isinstance(node, yaml.SequenceNode):
+        return {name: loader.construct_sequence(node, deep=True)}
+    return {name: loader.construct_mapping(node, deep=True)}
+
+
+_Loader.add_multi_constructor("!", _short_tag)
+# A date in a policy's version is text.
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: loader.construct_scalar(node))
