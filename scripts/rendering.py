@@ -12,12 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from scripts import copilot, manifest
+from scripts.aws import Aws
 from scripts.command import Shell, Variables
 from scripts.environment import Bench, rendering_environment
 from scripts.errors import Failed, SettingsError
@@ -25,6 +27,7 @@ from scripts.settings import Settings
 
 TAG = "rendered"  # of the images; without one Copilot asks Git
 _JOB = "Scheduled Job"
+_TOPIC = re.compile(r"[a-zA-Z0-9_-]{1,80}")
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class Renderer:
             done = self.shell.run(command)
             if not done.ok:
                 return Refusal(_words(done.stderr or done.stdout))
-            return _template(folder, f"{service}-{environment}", ".stack.yml")
+            return _template(folder, f"{service}-{environment}", ".stack.yml", f"{service}.addons.stack.yml")
 
     def environment(self, workspace: Path, environment: str) -> Template | Refusal:
         """The stack of an environment. Raises Failed where Copilot cannot be started."""
@@ -88,7 +91,7 @@ class Renderer:
             done = self.shell.run(here.environment_package(environment, folder))
             if not done.ok:
                 return Refusal(_words(done.stderr or done.stdout))
-            return _template(folder, f"{environment}.env", ".yml")
+            return _template(folder, f"{environment}.env", ".yml", "env.addons.yml")
 
 
 @contextmanager
@@ -101,9 +104,12 @@ def open_renderer(bench: Bench, manifests: Sequence[Mapping[str, Any]] | None = 
     root = bench.settings.root
     if manifests is None:
         manifests = [manifest.read(file) for file in services_of(root).values()]
-    with rendering_environment(
-        bench, environments_of(root, manifests), domain_of(manifests, bench.settings.test_domain)
-    ) as (variables, failed):
+    environments = environments_of(root, manifests)
+    with rendering_environment(bench, environments, domain_of(manifests, bench.settings.test_domain)) as (
+        variables,
+        failed,
+    ):
+        _announce_topics(Aws(variables), bench.settings.app, environments, manifests)
         reasons = {name: " ".join(why.split()) for name, why in failed.items()}
         yield Renderer(bench.settings, bench.shell, variables, reasons)
 
@@ -161,6 +167,39 @@ def _aliases(found: object) -> Iterator[str]:
             yield from _aliases(item)
 
 
+def _announce_topics(
+    aws: Aws, app: str, environments: Sequence[str], manifests: Sequence[Mapping[str, Any]]
+) -> None:
+    """Let the services' topics be there: Copilot packages no worker whose topics are not deployed yet.
+
+    It finds them by their tags. Source: internal/pkg/deploy/deploy.go of aws/copilot-cli 1.34.
+    """
+    if not any("subscribe" in found for found in manifests):
+        return
+    for environment, (service, topic) in product(environments, _topics(manifests)):
+        aws.client("sns").create_topic(
+            Name=f"{app}-{environment}-{service}-{topic}",
+            Tags=[
+                {"Key": "copilot-application", "Value": app},
+                {"Key": "copilot-environment", "Value": environment},
+                {"Key": "copilot-service", "Value": service},
+            ],
+        )
+
+
+def _topics(manifests: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Each service with a topic that it publishes to; what cannot be a name is left to Copilot's verdict."""
+    found = []
+    for service in manifests:
+        publish = service.get("publish")
+        topics = publish.get("topics") if isinstance(publish, dict) else None
+        for topic in topics if isinstance(topics, list) else ():
+            names = (service.get("name"), topic.get("name") if isinstance(topic, dict) else None)
+            if all(isinstance(name, str) and _TOPIC.fullmatch(name) for name in names):
+                found.append((str(names[0]), str(names[1])))
+    return found
+
+
 def _type_of(workspace: Path, service: str) -> object:
     try:
         return manifest.read(services_of(workspace)[service]).get("type")
@@ -168,14 +207,14 @@ def _type_of(workspace: Path, service: str) -> object:
         return None  # Copilot says what is wrong with it
 
 
-def _template(folder: Path, name: str, suffix: str) -> Template:
+def _template(folder: Path, name: str, suffix: str, addons: str) -> Template:
     try:
         text = (folder / f"{name}{suffix}").read_text(encoding="utf-8")
         parameters = json.loads((folder / f"{name}.params.json").read_text(encoding="utf-8"))["Parameters"]
     except (OSError, ValueError, KeyError) as error:
         raise Failed(f"Copilot packaged {name} and left no template where it used to: {error}.") from error
-    addons = folder / f"{name}.addons{suffix}"
-    return Template(text, parameters, addons.read_text(encoding="utf-8") if addons.exists() else None)
+    beside = folder / addons
+    return Template(text, parameters, beside.read_text(encoding="utf-8") if beside.exists() else None)
 
 
 def _words(said: str) -> str:
