@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable, Iterator
 
 from scripts import patches, rendering
-from scripts.check import overrides, verdict
+from scripts.check import overrides, templates, verdict
 from scripts.check import project as projects
 from scripts.check.finding import Finding, as_documents, as_github, as_gitlab
 from scripts.check.project import Project
@@ -15,7 +15,7 @@ from scripts.errors import SettingsError, UsageError
 from scripts.report import as_json
 
 Rule = Callable[[Project], Iterator[Finding]]
-RULES: tuple[Rule, ...] = (*verdict.RULES, *overrides.RULES)
+RULES: tuple[Rule, ...] = (*verdict.RULES, *overrides.RULES, *templates.RULES)
 FORMATS = ("text", "github", "gitlab")
 
 
