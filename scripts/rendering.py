@@ -95,11 +95,14 @@ class Renderer:
 
 
 @contextmanager
-def open_renderer(bench: Bench, manifests: Sequence[Mapping[str, Any]] | None = None) -> Iterator[Renderer]:
+def open_renderer(
+    bench: Bench, manifests: Sequence[Mapping[str, Any]] | None = None, domain: str = ""
+) -> Iterator[Renderer]:
     """Copilot on the running sandbox if its environments are as they are written, else on one for the moment.
 
-    `manifests` are the services', where the caller has read them. Raises SettingsError where one cannot be
-    read or the sandbox is not installed, Failed where Copilot cannot make an application.
+    `manifests` are the services', where the caller has read them; `domain` is the application's, where it is
+    not to be taken from their aliases. Raises SettingsError where one cannot be read or the sandbox is not
+    installed, Failed where Copilot cannot make an application.
     """
     root = bench.settings.root
     if manifests is None:
