@@ -108,10 +108,8 @@ def open_renderer(
     if manifests is None:
         manifests = [manifest.read(file) for file in services_of(root).values()]
     environments = environments_of(root, manifests)
-    with rendering_environment(bench, environments, domain_of(manifests, bench.settings.test_domain)) as (
-        variables,
-        failed,
-    ):
+    domain = domain or domain_of(manifests, bench.settings.test_domain)
+    with rendering_environment(bench, environments, domain) as (variables, failed):
         _announce_topics(Aws(variables), bench.settings.app, environments, manifests)
         reasons = {name: " ".join(why.split()) for name, why in failed.items()}
         yield Renderer(bench.settings, bench.shell, variables, reasons)

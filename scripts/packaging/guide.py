@@ -20,10 +20,10 @@ that its stacks can be updated in place.
 |---|---|
 {table}
 
-`<stack>.yml` is the template, `<stack>.parameters.json` has the values that hold in every account. A parameter
-that is neither there nor given keeps the value that the stack has: services change `ALBWorkloads` and its like
-of their environment themselves. In `assets/` is the code of Copilot's custom resources, and the templates of
-addons, by their keys in the bucket.
+`<stack>.yml` is the template, `<stack>.parameters.json` has the values that hold in every account. A
+parameter that is neither there nor given keeps the value that the stack has: services change `ALBWorkloads`
+and its like of their environment themselves. In `assets/` is the code of Copilot's custom resources, and the
+templates of addons, by their keys in the bucket.
 
 ## Commands
 
@@ -63,16 +63,16 @@ deploy() {{
 The tags are needed: the roles' rights are given by them. An image is what `docker push` made, with its tag or
 digest; a container that Copilot built from the same Dockerfile (`ContainerImageFor…`) gets the same image.
 
-Look before you update a stack that Copilot made: `MORE=--no-execute-changeset` makes a change set, and this shows
-it.
+Look before you update a stack that Copilot made: `MORE=--no-execute-changeset` makes a change set, and this
+shows it.
 
 ```bash
 aws cloudformation describe-change-set --output table --change-set-name ARN \\
     --query "Changes[].ResourceChange.[Action,Replacement,LogicalResourceId]"
 ```
 
-Nothing may be removed, and nothing but `TaskDefinition` (a new revision) replaced. Where it is, do not execute it:
-`docs/after-copilot.md` says why that can be.
+Nothing may be removed, and nothing but `TaskDefinition` (a new revision) replaced. Where more is, do not
+execute it: `docs/after-copilot.md` says why that can be.
 """
 
 

@@ -122,7 +122,7 @@ def _made(bench: Bench, asked: Asked, chosen: Mapping[str, Mapping[str, Any]]) -
 
 
 def _stacks(renderer: Renderer, asked: Asked, chosen: Mapping[str, object]) -> list[tuple[str, Stack]]:
-    """Each service with its stack, in the order they are deployed in; the environment's first, without one."""
+    """Each service with its stack, in the order of deployment; the environment's first, without a service."""
     settings, aws = renderer.settings, Aws(renderer.variables)
     origin = Origin(aws.account(), aws.region, assets.origin_bucket(aws, settings))
     name = f"{settings.app}-{asked.environment}"
