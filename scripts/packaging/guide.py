@@ -35,7 +35,7 @@ FROM=$(aws cloudformation list-stack-instances --stack-set-name {app}-infrastruc
     --query "Summaries[?Region=='$AWS_REGION'].StackId | [0]")
 # or, where Copilot never was, a stack of its own:
 # FROM={artifacts}
-# aws cloudformation deploy --stack-name $FROM --template-file $FROM.yml \\
+# aws cloudformation deploy --stack-name $FROM --template-file $FROM.yml --no-fail-on-empty-changeset \\
 #     --parameter-overrides AppName={app} --tags copilot-application={app}
 
 output() {{
