@@ -6,16 +6,15 @@ Stack names, logical ids and exports stay as Copilot's: a stack which Copilot ma
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
+from ruamel.yaml.comments import CommentedMap, TaggedScalar
 
-from scripts.errors import Failed
+from scripts.errors import Failed, SettingsError
+from scripts.packaging.tree import dumped, items, loaded, references, snippet, tag_of, tagged
 from scripts.rendering import Template
 
 BUCKET, KEY, DEPLOYMENT = "ArtifactBucket", "ArtifactKeyARN", "DeployID"
@@ -51,7 +50,7 @@ class Stack:
     def functions(self) -> list[str]:
         """The keys of the zip files that its Lambda functions are made from."""
         codes = [
-            resource["Properties"]["Code"]
+            resource["Properties"].get("Code")
             for resource in self.body["Resources"].values()
             if resource.get("Type") == "AWS::Lambda::Function"
         ]
@@ -70,9 +69,11 @@ def addons_key(service: str, addons: str) -> str:
 def freed(name: str, service: str, found: Template, origin: Origin) -> Stack:
     """The stack of an environment (`service` is "environments", as in the bucket) or of a service.
 
-    Raises Failed where something of the account is left in it.
+    Raises SettingsError where patches have made no template of it, Failed where something of the account is
+    left in it.
     """
     body = loaded(found.text)
+    _check(body, name)
     account = _Account(origin)
     for section in [key for key in body if key != "Metadata"]:  # that is the user's own manifest
         body[section] = account.free(body[section])
@@ -102,6 +103,23 @@ def freed(name: str, service: str, found: Template, origin: Origin) -> Stack:
             "look for it in `copilot svc package`, and report it."
         )
     return stack
+
+
+def _check(body: CommentedMap, name: str) -> None:
+    """What a patch may have put there, CloudFormation would refuse; the code here relies on the shape."""
+    for section in ("Parameters", "Conditions", "Resources", "Outputs"):
+        found = body.get(section, {})
+        well = isinstance(found, dict) and (
+            section == "Conditions"
+            or all(
+                isinstance(item, dict) and isinstance(item.get("Properties", {}), dict)
+                for item in found.values()
+            )
+        )
+        if not well or not (found or section in {"Conditions", "Outputs"}):
+            raise SettingsError(
+                f"The template of {name} has no {section} as they must be: look at the override patches."
+            )
 
 
 def _must_be_given(body: CommentedMap, values: Mapping[str, str]) -> tuple[str, ...]:
@@ -142,15 +160,10 @@ class _Account:
         """The same without the account; a text that named it becomes a `!Ref` or a `!Sub`."""
         if isinstance(node, TaggedScalar):
             node.value = self._text(node.value)
-        elif isinstance(node, dict):
-            for key, value in node.items():
-                node[key] = (
-                    self._text(value) if key == "Fn::Sub" and isinstance(value, str) else self.free(value)
-                )
-        elif isinstance(node, list):
-            of_sub = _tag(node) == "!Sub"
-            for index, item in enumerate(node):
-                node[index] = self._text(item) if of_sub and isinstance(item, str) else self.free(item)
+        elif isinstance(node, dict | list):
+            for key, value in items(node):
+                of_sub = key == "Fn::Sub" or tag_of(node) == "!Sub"
+                node[key] = self._text(value) if of_sub and isinstance(value, str) else self.free(value)
         elif isinstance(node, str) and self.of(node):
             text = self._text(node.replace("${", "${!"))
             whole = re.fullmatch(r"\$\{(\w+)\}", text)
@@ -186,7 +199,7 @@ def _update_ids(body: CommentedMap) -> None:
         properties = resource.get("Properties")
         if resource.get("Type") == "Custom::DynamicDesiredCountFunction" and "UpdateID" in properties:
             properties["UpdateID"] = tagged("!Ref", DEPLOYMENT)
-    forced = body.get("Outputs", {}).get("LastForceDeployID")
+    forced = (body.get("Outputs") or {}).get("LastForceDeployID")
     if forced:
         forced["Value"] = ""
 
@@ -197,81 +210,25 @@ def _tools_account(body: CommentedMap) -> None:
     if role is None or _TOOLS not in body["Parameters"]:
         return
     body["Parameters"][_TOOLS]["Default"] = ""
-    body["Conditions"][_THIS_ACCOUNT] = _snippet(f"!Equals [!Ref {_TOOLS}, '']")
-    for statement in role["Properties"]["AssumeRolePolicyDocument"]["Statement"]:
-        principal = statement["Principal"]
-        if isinstance(principal.get("AWS"), TaggedScalar) and _TOOLS in principal["AWS"].value:
-            principal["AWS"] = _snippet(
+    body.setdefault("Conditions", CommentedMap())[_THIS_ACCOUNT] = snippet(f"!Equals [!Ref {_TOOLS}, '']")
+    _trust_this_account(role)
+
+
+def _trust_this_account(node: Any) -> None:
+    for key, value in items(node):
+        if isinstance(value, TaggedScalar) and value.value == f"${{{_TOOLS}}}":
+            node[key] = snippet(
                 f"!If [{_THIS_ACCOUNT}, !Sub 'arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:root', "
                 f"!Ref {_TOOLS}]"
             )
+        else:
+            _trust_this_account(value)
 
 
 def _addons(body: CommentedMap, key: str) -> None:
-    body["Resources"]["AddonsStack"]["Properties"]["TemplateURL"] = tagged("!Sub", f"https://{_HOST}/{key}")
-    if "HasAddons" in body["Conditions"]:
-        body["Conditions"]["HasAddons"] = _snippet(f"!Not [!Equals [!Ref {BUCKET}, '']]")
-
-
-def references(node: Any) -> set[str]:
-    """The names that `Ref`, `GetAtt` and `Sub` in it name, short or long."""
-    found = set()
-    for function, value in functions(node):
-        if function == "Ref":
-            found.add(str(value))
-        elif function == "GetAtt":
-            found.add(str(value[0] if isinstance(value, list) else value).split(".")[0])
-        elif function == "Sub":
-            text = value[0] if isinstance(value, list) else value
-            found |= {name.split(".")[0] for name in re.findall(r"\$\{([\w.:]+)\}", str(text))}
-    return found
-
-
-def functions(node: Any) -> Iterator[tuple[str, Any]]:
-    """Each intrinsic function in it with its value: `!Sub x` and `{Fn::Sub: x}` are both ("Sub", x)."""
-    tag = _tag(node)
-    if tag:
-        yield tag.removeprefix("!"), node.value if isinstance(node, TaggedScalar) else node
-    if isinstance(node, dict):
-        for key, value in node.items():
-            if len(node) == 1 and (key in {"Ref", "Condition"} or str(key).startswith("Fn::")):
-                yield str(key).removeprefix("Fn::"), value
-            yield from functions(value)
-    elif isinstance(node, list):
-        for item in node:
-            yield from functions(item)
-
-
-def tagged(tag: str, value: str) -> TaggedScalar:
-    return TaggedScalar(value, tag=tag)
-
-
-def _tag(node: Any) -> str:
-    if isinstance(node, TaggedScalar | CommentedMap | CommentedSeq) and node.tag is not None:
-        found = str(node.tag)
-        return found if re.fullmatch(r"![A-Z]\w*", found) else ""
-    return ""
-
-
-def loaded(text: str) -> CommentedMap:
-    """The template with its comments, its order and its short tags."""
-    found: CommentedMap = _yaml().load(text)
-    return found
-
-
-def _snippet(text: str) -> Any:
-    return _yaml().load(text)
-
-
-def dumped(node: Any) -> str:
-    out = io.StringIO()
-    _yaml().dump(node, out)
-    return out.getvalue()
-
-
-def _yaml() -> YAML:
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096  # a broken line in a script or a policy is hard to compare with Copilot's
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    return yaml
+    nested = body["Resources"].get("AddonsStack")
+    if nested is None:  # a patch has taken it away
+        return
+    nested["Properties"]["TemplateURL"] = tagged("!Sub", f"https://{_HOST}/{key}")
+    if "HasAddons" in body.get("Conditions", ()):
+        body["Conditions"]["HasAddons"] = snippet(f"!Not [!Equals [!Ref {BUCKET}, '']]")

@@ -7,7 +7,7 @@ from typing import Any
 
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from scripts.packaging.plain import functions, references
+from scripts.packaging.tree import functions, references
 from scripts.template_lint import LintFinding
 
 

@@ -14,8 +14,9 @@ from scripts.environment import Bench
 from scripts.errors import SettingsError, UsageError
 from scripts.packaging import assets, guide
 from scripts.packaging.folder import Folder, State
-from scripts.packaging.plain import Origin, Stack, addons_key, dumped, freed, loaded
+from scripts.packaging.plain import Origin, Stack, addons_key, freed
 from scripts.packaging.tidy import excuse, tidy
+from scripts.packaging.tree import dumped, loaded
 from scripts.rendering import Refusal, Renderer, Template
 from scripts.report import confirm
 from scripts.settings import check_domain
@@ -52,7 +53,10 @@ def package(bench: Bench, asked: Asked) -> None:
     chosen = _chosen(bench, asked)
     root = bench.settings.root
     folder = Folder(root / (asked.output or f"cloudformation/{asked.environment}"), root)
-    made = _made(bench, asked, chosen)
+    _write(bench, folder, _made(bench, asked, chosen), asked)
+
+
+def _write(bench: Bench, folder: Folder, made: Package, asked: Asked) -> None:
     states = folder.states(made.files)
     _tell(bench, folder, states, made.findings)
     if asked.plan:
@@ -101,18 +105,20 @@ def _made(bench: Bench, asked: Asked, chosen: Mapping[str, Mapping[str, Any]]) -
         code = assets.fetch(renderer, asked.environment, types, keys)
     for _, stack in stacks:
         tidy(stack.body)
-    said = lint({stack.name: stack.text for _, stack in stacks})
-    findings = [
-        left
-        for _, stack in stacks
-        for left in excuse(stack.body, [finding for finding in said if finding.template == stack.name])
-    ]
+    addons = {
+        f"assets/{addons_key(service or ENVIRONMENTS, stack.addons)}": stack.addons
+        for service, stack in stacks
+        if stack.addons is not None
+    }
+    said = lint({**{f"{stack.name}.yml": stack.text for _, stack in stacks}, **addons})
+    findings = [finding for finding in said if finding.template in addons and not finding.copilots_own]
+    for _, stack in stacks:
+        findings += excuse(stack.body, [each for each in said if each.template == f"{stack.name}.yml"])
     files = {f"assets/{key}": body for key, body in code.items()}
-    for service, stack in stacks:
+    files |= {name: text.encode() for name, text in addons.items()}
+    for _, stack in stacks:
         files[f"{stack.name}.yml"] = stack.text.encode()
         files[f"{stack.name}.parameters.json"] = _parameters(stack)
-        if stack.addons is not None:
-            files[f"assets/{addons_key(service or ENVIRONMENTS, stack.addons)}"] = stack.addons.encode()
     if not asked.service:
         app = bench.settings.app
         artifacts = f"{app}-infrastructure-artifacts"
@@ -168,6 +174,6 @@ def _tell(bench: Bench, folder: Folder, states: Mapping[str, State], findings: l
     for name, state in states.items():
         bench.report.data(f"{state:9} {folder.path / name}")
     for finding in findings:
-        bench.report.say(f"{finding.template}.yml:{finding.line}: {finding.rule}: {finding.message}")
+        bench.report.say(f"{finding.template}:{finding.line}: {finding.rule}: {finding.message}")
     if findings:
         bench.report.say("These are not of Copilot's own: `invoke check` says what to write instead.")

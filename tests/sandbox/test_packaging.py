@@ -1,4 +1,4 @@
-"""What `invoke package` writes, deployed by boto3 alone on an embedded AWS, where Copilot was and where not."""
+"""What `invoke package` writes, deployed by boto3 alone on an embedded AWS: an empty one and Copilot's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from scripts.command import RealShell
 from scripts.environment import Bench
