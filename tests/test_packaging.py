@@ -77,6 +77,28 @@ def test_a_container_that_copilot_builds_gets_its_image_by_a_parameter() -> None
     assert "Image: !Ref ContainerImageForstartup" in made.text
 
 
+def test_what_copilot_makes_up_at_each_packaging_is_not_written_down() -> None:
+    more = f"{PARAMETERS}Outputs:\n  LastForceDeployID:\n    Value: 0a1b\n"
+    made = stack(
+        "  D:\n    Type: Custom::DynamicDesiredCountFunction\n    Properties: {UpdateID: 0a1b}\n", more
+    )
+    assert "0a1b" not in made.text
+    assert "UpdateID: !Ref DeployID" in made.text
+    assert made.asked == ("DeployID",)
+
+
+def test_the_managers_role_trusts_this_account_where_no_other_is_given() -> None:
+    made = stack(
+        "  EnvironmentManagerRole:\n    Type: AWS::IAM::Role\n    Properties:\n"
+        "      AssumeRolePolicyDocument:\n        Statement: [{Principal: {AWS: !Sub '${ToolsAccountPrincipalARN}'}}]\n",
+        "Parameters: {ToolsAccountPrincipalARN: {Type: String}}\n",
+        {"ToolsAccountPrincipalARN": "arn:aws:iam::111122223333:root"},
+    )
+    assert made.asked == ()
+    root = "!Sub 'arn:${AWS::Partition}:iam::${AWS::AccountId}:root'"
+    assert f"!If [ToolsAccountIsThisAccount, {root}, !Ref ToolsAccountPrincipalARN]" in made.text
+
+
 def test_only_values_that_hold_in_every_account_are_written_down() -> None:
     more = "Parameters:\n  A: {Type: String}\n  B: {Type: String}\n  C: {Type: String}\n"
     made = stack(
