@@ -84,13 +84,14 @@ def test_what_copilot_makes_up_at_each_packaging_is_not_written_down() -> None:
     )
     assert "0a1b" not in made.text
     assert "UpdateID: !Ref DeployID" in made.text
-    assert made.asked == ("DeployID",)
+    assert made.asked == ("AppName", "DeployID")
 
 
 def test_the_managers_role_trusts_this_account_where_no_other_is_given() -> None:
     made = stack(
         "  EnvironmentManagerRole:\n    Type: AWS::IAM::Role\n    Properties:\n"
-        "      AssumeRolePolicyDocument:\n        Statement: [{Principal: {AWS: !Sub '${ToolsAccountPrincipalARN}'}}]\n",
+        "      AssumeRolePolicyDocument:\n"
+        "        Statement: [{Principal: {AWS: !Sub '${ToolsAccountPrincipalARN}'}}]\n",
         "Parameters: {ToolsAccountPrincipalARN: {Type: String}}\n",
         {"ToolsAccountPrincipalARN": "arn:aws:iam::111122223333:root"},
     )
