@@ -173,10 +173,7 @@ class Copilot:
         )
 
     def environment_package(self, environment: str, folder: Path, *, assets: bool = False) -> Command:
-        """Write an environment's template and parameters into a folder; with `assets`, upload what it needs.
-
-        `--force`: one that is as deployed is written too.
-        """
+        """Write an environment's template and parameters into a folder; `assets` uploads what it needs."""
         return self._command(
             "env",
             "package",
@@ -184,7 +181,6 @@ class Copilot:
             f"--name={environment}",
             f"--output-dir={folder}",
             *(["--upload-assets"] if assets else []),
-            "--force",
         )
 
     def environment_deploy(self) -> Command:

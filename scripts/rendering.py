@@ -23,7 +23,7 @@ from scripts.aws import Aws
 from scripts.command import Shell, Variables
 from scripts.environment import Bench, rendering_environment
 from scripts.errors import Failed, SettingsError
-from scripts.settings import Settings
+from scripts.settings import NAME, Settings
 
 TAG = "rendered"  # of the images; without one Copilot asks Git
 _JOB = "Scheduled Job"
@@ -81,7 +81,7 @@ class Renderer:
             done = self.shell.run(command)
             if not done.ok:
                 return Refusal(_words(done.stderr or done.stdout))
-            return _template(folder, f"{service}-{environment}", ".stack.yml", f"{service}.addons.stack.yml")
+            return _template(folder, f"{service}-{environment}", ".stack.yml")
 
     def environment(self, workspace: Path, environment: str) -> Template | Refusal:
         """The stack of an environment. Raises Failed where Copilot cannot be started."""
@@ -91,7 +91,7 @@ class Renderer:
             done = self.shell.run(here.environment_package(environment, folder))
             if not done.ok:
                 return Refusal(_words(done.stderr or done.stdout))
-            return _template(folder, f"{environment}.env", ".yml", "env.addons.yml")
+            return _template(folder, f"{environment}.env", ".yml")
 
 
 @contextmanager
@@ -177,9 +177,10 @@ def _announce_topics(
     """
     if not any("subscribe" in found for found in manifests):
         return
-    for environment, (service, topic) in product(environments, _topics(manifests)):
+    for environment, (service, topic) in product(filter(NAME.fullmatch, environments), _topics(manifests)):
         aws.client("sns").create_topic(
             Name=f"{app}-{environment}-{service}-{topic}",
+            Attributes={"FifoTopic": "true"} if topic.endswith(".fifo") else {},
             Tags=[
                 {"Key": "copilot-application", "Value": app},
                 {"Key": "copilot-environment", "Value": environment},
@@ -197,7 +198,7 @@ def _topics(manifests: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
         for topic in topics if isinstance(topics, list) else ():
             names = (service.get("name"), topic.get("name") if isinstance(topic, dict) else None)
             if all(isinstance(name, str) and _TOPIC.fullmatch(name) for name in names):
-                found.append((str(names[0]), str(names[1])))
+                found.append((str(names[0]), f"{names[1]}{'.fifo' if topic.get('fifo') else ''}"))
     return found
 
 
@@ -208,14 +209,15 @@ def _type_of(workspace: Path, service: str) -> object:
         return None  # Copilot says what is wrong with it
 
 
-def _template(folder: Path, name: str, suffix: str, addons: str) -> Template:
+def _template(folder: Path, name: str, suffix: str) -> Template:
     try:
         text = (folder / f"{name}{suffix}").read_text(encoding="utf-8")
         parameters = json.loads((folder / f"{name}.params.json").read_text(encoding="utf-8"))["Parameters"]
     except (OSError, ValueError, KeyError) as error:
         raise Failed(f"Copilot packaged {name} and left no template where it used to: {error}.") from error
-    beside = folder / addons
-    return Template(text, parameters, beside.read_text(encoding="utf-8") if beside.exists() else None)
+    # `web.addons.stack.yml` of a service, `env.addons.yml` of an environment.
+    addons = [file.read_text(encoding="utf-8") for file in folder.glob("*.addons.*")]
+    return Template(text, parameters, addons[0] if addons else None)
 
 
 def _words(said: str) -> str:

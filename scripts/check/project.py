@@ -55,7 +55,7 @@ def read(settings: Settings, today: date | None = None) -> Project:
             except SettingsError as error:
                 shown = file.relative_to(settings.root).as_posix()
                 unreadable.append(
-                    Finding(shown, 1, "yaml", "error", str(error).rstrip("."), "write it as a YAML mapping")
+                    Finding(shown, 1, "yaml", "error", " ".join(str(error).rstrip(".").split()), "mend it")
                 )
         return found
 

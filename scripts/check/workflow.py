@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator
+from datetime import date
 
 from scripts import patches, rendering
 from scripts.check import overrides, templates, verdict
@@ -12,7 +13,7 @@ from scripts.check.finding import Finding, as_documents, as_github, as_gitlab
 from scripts.check.project import Project
 from scripts.environment import Bench
 from scripts.errors import SettingsError, UsageError
-from scripts.report import as_json
+from scripts.report import Report, as_json
 
 Rule = Callable[[Project], Iterator[Finding]]
 RULES: tuple[Rule, ...] = (*verdict.RULES, *overrides.RULES, *templates.RULES)
@@ -35,24 +36,28 @@ def check(bench: Bench, *, json: bool, style: str, fix: bool = False, plan: bool
         _fix(bench, plan=plan)
     if plan:
         return
-    found = findings(bench)
+    tell(bench.report, findings(bench), json=json, style=style)
+
+
+def tell(report: Report, found: list[Finding], *, json: bool, style: str) -> None:
+    """Print the findings in that form. Raises SettingsError where one is an error."""
     if json:
-        bench.report.data(as_json(as_documents(found)))
+        report.data(as_json(as_documents(found)))
     elif style == "gitlab":
-        bench.report.data(as_gitlab(found))
+        report.data(as_gitlab(found))
     else:
         for finding in found:
-            bench.report.data(as_github(finding) if style == "github" else str(finding))
+            report.data(as_github(finding) if style == "github" else str(finding))
     errors = sum(finding.severity == "error" for finding in found)
     warnings = len(found) - errors
     if errors:
         raise SettingsError(f"{_counted(errors, 'error')}, {_counted(warnings, 'warning')}.")
-    bench.report.say(f"No error, {_counted(warnings, 'warning')}." if warnings else "Nothing is wrong.")
+    report.say(f"No error, {_counted(warnings, 'warning')}." if warnings else "Nothing is wrong.")
 
 
-def findings(bench: Bench) -> list[Finding]:
+def findings(bench: Bench, today: date | None = None) -> list[Finding]:
     """What all rules find, by file and line. Raises SettingsError, Failed where Copilot cannot be asked."""
-    project = projects.read(bench.settings)
+    project = projects.read(bench.settings, today)
     projects.render(bench, project)
     return sorted({*project.unreadable, *(finding for rule in RULES for finding in rule(project))})
 

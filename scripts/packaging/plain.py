@@ -199,9 +199,6 @@ def _update_ids(body: CommentedMap) -> None:
         properties = resource.get("Properties")
         if resource.get("Type") == "Custom::DynamicDesiredCountFunction" and "UpdateID" in properties:
             properties["UpdateID"] = tagged("!Ref", DEPLOYMENT)
-    forced = (body.get("Outputs") or {}).get("LastForceDeployID")
-    if forced:
-        forced["Value"] = ""
 
 
 def _tools_account(body: CommentedMap) -> None:
