@@ -71,10 +71,10 @@ def test_a_container_that_copilot_builds_gets_its_image_by_a_parameter() -> None
         "Parameters:\n  ContainerImage: {Type: String}\n  EnvFileARN: {Type: String}\n",
         {"ContainerImage": "", "EnvFileARN": ""},
     )
-    assert made.asked == ("ContainerImage", "ContainerImageForstartup")
+    assert made.asked == ("ContainerImage", "ContainerImageForstartDASHup")
     assert made.values == {}
     assert made.body["Parameters"]["EnvFileARN"]["Default"] == ""
-    assert "Image: !Ref ContainerImageForstartup" in made.text
+    assert "Image: !Ref ContainerImageForstartDASHup" in made.text
 
 
 def test_what_copilot_makes_up_at_each_packaging_is_not_written_down() -> None:
@@ -234,6 +234,16 @@ def test_a_plan_writes_nothing_and_tells_each_file(folder: Folder, tmp_path: Pat
     assert report.printed == [f"new       {folder.path / 'a.yml'}"]
     assert report.said[0] == "a.yml:3: E3002: no such property"
     assert not folder.path.exists()
+
+
+def test_a_folder_that_cannot_be_made_is_told(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.path.parent.write_text("a file")
+    monkeypatch.setattr(workflow, "_chosen", lambda *_: {})
+    monkeypatch.setattr(workflow, "_made", lambda *_: Package({"a.yml": b"1"}, []))
+    with pytest.raises(Failed, match=r"cloudformation/test cannot be written: .*--output"):
+        workflow.package(bench(tmp_path, FakeReport()), ASKED)
 
 
 @pytest.mark.parametrize(

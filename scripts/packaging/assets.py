@@ -26,8 +26,8 @@ TYPES = tuple(_SMALLEST)
 
 def origin_bucket(aws: Aws, settings: Settings) -> str:
     """The bucket of the application that templates were rendered for. Raises Failed where there is none."""
-    stacks = aws.client("cloudformation").describe_stacks()["Stacks"]
-    for stack in stacks:
+    pages = aws.client("cloudformation").get_paginator("describe_stacks").paginate()
+    for stack in (stack for page in pages for stack in page["Stacks"]):
         if stack["StackName"].startswith(f"StackSet-{settings.app}-infrastructure-"):
             for output in stack.get("Outputs", ()):
                 if output["OutputKey"] == "PipelineBucket":

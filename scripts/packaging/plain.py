@@ -188,9 +188,11 @@ def _images(body: CommentedMap) -> Iterator[tuple[str, str]]:
             continue
         for container in resource["Properties"].get("ContainerDefinitions") or ():
             if isinstance(container, dict) and "Image" in container and container["Image"] is None:
-                parameter = f"ContainerImageFor{re.sub('[^A-Za-z0-9]', '', str(container['Name']))}"
+                name = str(container.get("Name"))
+                # As Copilot writes EnvFileARNForstartDASHup.
+                parameter = f"ContainerImageFor{re.sub('[^A-Za-z0-9]', '', name.replace('-', 'DASH'))}"
                 container["Image"] = tagged("!Ref", parameter)
-                yield parameter, _BUILT.format(container["Name"])
+                yield parameter, _BUILT.format(name)
 
 
 def _update_ids(body: CommentedMap) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from scripts import manifest, rendering
 from scripts.aws import Aws
 from scripts.environment import Bench
-from scripts.errors import SettingsError, UsageError
+from scripts.errors import Failed, SettingsError, UsageError
 from scripts.packaging import assets, guide
 from scripts.packaging.folder import Folder, State
 from scripts.packaging.plain import Origin, Stack, addons_key, freed
@@ -53,7 +53,11 @@ def package(bench: Bench, asked: Asked) -> None:
     chosen = _chosen(bench, asked)
     root = bench.settings.root
     folder = Folder(root / (asked.output or f"cloudformation/{asked.environment}"), root)
-    _write(bench, folder, _made(bench, asked, chosen), asked)
+    made = _made(bench, asked, chosen)
+    try:
+        _write(bench, folder, made, asked)
+    except OSError as error:
+        raise Failed(f"{folder.path} cannot be written: {error}. Choose another with --output.") from error
 
 
 def _write(bench: Bench, folder: Folder, made: Package, asked: Asked) -> None:

@@ -52,11 +52,6 @@ Resources:
 Outputs:
   QueueUrl: {Value: !Ref Queue}
 """
-OF_ENVIRONMENT = """
-Parameters: {App: {Type: String}, Env: {Type: String}}
-Resources:
-  Queue: {Type: 'AWS::SQS::Queue', Properties: {QueueName: !Sub '${App}-${Env}'}}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +66,6 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "api/overrides/cfn.patches.yml": RUNTIME,
         "worker/manifest.yml": WORKER,
         "worker/overrides/cfn.patches.yml": RUNTIME,
-        "environments/addons/queue.yml": OF_ENVIRONMENT,
     }
     for name, text in written.items():
         file = root / "copilot" / name
