@@ -16,7 +16,7 @@ from scripts.packaging.plain import Origin, Stack, freed
 from scripts.packaging.tidy import excuse, tidy
 from scripts.packaging.tree import loaded
 from scripts.packaging.workflow import Asked, Package
-from scripts.rendering import Template
+from scripts.rendering import Refusal, Template
 from scripts.settings import load
 from scripts.template_lint import LintFinding
 from tests.fakes import FakeReport
@@ -234,6 +234,11 @@ def test_a_plan_writes_nothing_and_tells_each_file(folder: Folder, tmp_path: Pat
     assert report.printed == [f"new       {folder.path / 'a.yml'}"]
     assert report.said[0] == "a.yml:3: E3002: no such property"
     assert not folder.path.exists()
+
+
+def test_what_copilot_refuses_is_told_in_its_words() -> None:
+    with pytest.raises(SettingsError, match="Copilot does not deploy web: no such container"):
+        workflow._accepted(Refusal("no such container"), "web")
 
 
 def test_a_folder_that_cannot_be_made_is_told(

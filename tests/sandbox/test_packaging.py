@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 
-from scripts.command import RealShell
+from scripts.command import RealShell, Result
 from scripts.environment import Bench
-from scripts.packaging import workflow
+from scripts.errors import Failed
+from scripts.packaging import assets, workflow
 from scripts.packaging.workflow import Asked
+from scripts.rendering import Renderer
 from scripts.settings import load
 from scripts.template_lint import lint
-from tests.fakes import FakeReport
+from tests.fakes import FakeReport, FakeShell
 from tests.sandbox.real_copilot import (
     COPILOT,
     REPOSITORY,
@@ -30,6 +32,10 @@ from tests.sandbox.real_copilot import (
 pytestmark = pytest.mark.skipif(not COPILOT, reason="there is no Copilot to run")
 
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/demo/web:1"
+CREDENTIALS = (
+    *("--aws-access-key-id", "sandbox", "--aws-secret-access-key", "sandbox"),
+    *("--aws-session-token", "sandbox"),
+)
 API = """
 name: api
 type: Backend Service
@@ -174,10 +180,19 @@ def test_stacks_that_copilot_made_are_updated_in_place_and_copilot_can_go_on(
     assert {name for name in after if after[name] != before["demo-test-web"][name]} <= {"TaskDefinition"}
 
 
-CREDENTIALS = (
-    *("--aws-access-key-id", "sandbox", "--aws-secret-access-key", "sandbox"),
-    *("--aws-session-token", "sandbox"),
-)
+def test_a_file_that_copilot_did_not_upload_is_told(written: Path, workspace: Path, empty: Sandbox) -> None:
+    settings = load(workspace, {})
+    renderer = Renderer(settings, FakeShell({"package": Result(1, stderr="no network")}), empty.aws, {})
+    with pytest.raises(Failed, match="Copilot made no bucket for the application demo"):
+        assets.fetch(renderer, "test", ["Worker Service"], ["some.zip"])
+    empty.client("cloudformation").create_stack(
+        StackName="StackSet-demo-infrastructure-1",
+        TemplateBody=(written / "demo-infrastructure-artifacts.yml").read_text(),
+        Parameters=[{"ParameterKey": "AppName", "ParameterValue": "demo"}],
+    )
+    empty.await_status("StackSet-demo-infrastructure-1", "CREATE_COMPLETE")
+    with pytest.raises(Failed, match=r"did not upload some\.zip, which a template needs: no network"):
+        assets.fetch(renderer, "test", ["Worker Service"], ["some.zip"])
 
 
 def upload(sandbox: Sandbox, folder: Path) -> dict[str, str]:
