@@ -136,7 +136,7 @@ class Server:
             cancelled=self._stop,
         )
         self._databases.run(image, MARK_COMMAND, "test", {OWNER: str(self._state.folder)}, self._stop)
-        self._say(f"staging has {self._settings.stage_megabytes} MB of made-up data ({_since(begun)})")
+        self._say(f"staging is filled ({_since(begun)})")
 
     def _head_image(self) -> Image:
         root = self._settings.root
