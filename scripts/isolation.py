@@ -91,8 +91,8 @@ def _edit(manifest: Any, settings: Settings, name: str) -> int:
     kind = manifest.get("type") if isinstance(manifest, dict) else None
     if kind != SERVICE_TYPE:
         raise SettingsError(
-            f"copilot/{settings.base}/manifest.yml is of type {kind!r}, and only a {SERVICE_TYPE} can have a host "
-            "name of its own: deploy it to the shared slot."
+            f"copilot/{settings.base}/manifest.yml is of type {kind!r}, and only a {SERVICE_TYPE} can "
+            "have a host name of its own: deploy it to the shared slot."
         )
     manifest["name"] = settings.service
     block = _mapping(manifest, "environments", settings.test_env)

@@ -23,6 +23,11 @@ NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 # A line and no YAML: every task reads the settings, and most no manifest.
 _TYPE_LINE = re.compile(rf"""^type:[ \t]*(['"]?){SERVICE_TYPE}\1[ \t]*(#.*)?\r?$""", re.MULTILINE)
 _DURATION = re.compile(r"(\d+)\s*([smhdw])")
+# Made-up rows come from the project's own command, where it has one.
+_FILL_STAGE = (
+    "python manage.py migrate --noinput && if python manage.py help fill_stage >/dev/null 2>&1; "
+    "then python manage.py fill_stage --megabytes {megabytes}; fi"
+)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -118,13 +123,7 @@ def load(root: Path, environ: Mapping[str, str]) -> Settings:
         timeout=seconds(value("DEPLOY_TIMEOUT", "45m"), "DEPLOY_TIMEOUT"),
         target=_target(value("DEPLOY_TARGET", ""), in_ci=in_ci),
         stage_megabytes=_megabytes(value("SANDBOX_STAGE_MB", "50")),
-        stage_command=value(
-            "SANDBOX_STAGE_COMMAND",
-            "python manage.py migrate --noinput && "
-            # Made-up rows, where the project has a command that makes them.
-            "if python manage.py help fill_stage >/dev/null 2>&1; "
-            "then python manage.py fill_stage --megabytes {megabytes}; fi",
-        ),
+        stage_command=value("SANDBOX_STAGE_COMMAND", "") or _FILL_STAGE,
         in_ci=in_ci,
         test_domain=_domain(value("TEST_DOMAIN", "")),
     )

@@ -1,0 +1,148 @@
+"""The Dockerfile: written where there is none, else given the lines that copy_stage_db needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from scripts.adoption.changes import Change, Left
+from scripts.adoption.project import Project
+from scripts.adoption.shipped import SHIPPED
+
+MARK = "# Test environments (invoke adopt)"
+IGNORE = ".dockerignore"
+_TEMPLATE = Path(__file__).with_name("templates") / "Dockerfile"
+# What copy_stage_db runs must not be older than staging's server: hence Postgres's own repository.
+_CLIENT = """RUN apt-get update \\
+    && apt-get install --yes --no-install-recommends postgresql-common \\
+    && /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh -y \\
+    && apt-get install --yes --no-install-recommends postgresql-client-18 \\
+    && rm -rf /var/lib/apt/lists/*
+"""
+_ALPINE_CLIENT = "RUN apk add --no-cache postgresql-client\n"
+
+
+def plan(project: Project, pins: Mapping[str, str]) -> Change | Left | None:
+    """The Dockerfile, new or with the lines; None where it has them. `pins` are versions of packages."""
+    path, context = project.build
+    text = project.text(path)
+    by_hand = "Copy scripts/__init__.py, scripts/healthz.py, scripts/stage_copy and deployment.json into the image, "
+    by_hand += "beside manage.py, and install the Postgres client and psycopg 3."
+    if PurePosixPath(context) != PurePosixPath("."):
+        if text is not None and ("stage_copy" in text or MARK in text):
+            return None
+        return Left(
+            path,
+            f"its build context is {context}/, and scripts/ lies outside of it. Make the repository the "
+            f"context (`image.build.context: .`). {by_hand}",
+        )
+    if text is None:
+        return Change(path, None, _written(project, pins).encode())
+    if MARK in text or "scripts/stage_copy" in text:
+        return None
+    added = _added(project, text, pins)
+    if added is None:
+        return Left(path, f"it has no FROM. {by_hand}")
+    return Change(path, text.encode(), added.encode())
+
+
+def plan_ignore(project: Project) -> Change | None:
+    """The .dockerignore lets through what the image needs; None where there is none, or it does."""
+    text = project.text(IGNORE)
+    lines = ["!deployment.json", *(f"!{each.path}" for each in SHIPPED)]
+    missing = [line for line in lines if text is not None and line not in text.splitlines()]
+    if text is None or not missing or not _hides(text):
+        return None
+    end = "\r\n" if "\r\n" in text else "\n"
+    gap = "" if text.endswith("\n") or not text else end
+    added = f"{MARK}: the image needs these.\n".replace("\n", end) + "".join(
+        f"{line}{end}" for line in missing
+    )
+    return Change(IGNORE, text.encode(), (text + gap + added).encode())
+
+
+def _hides(text: str) -> bool:
+    """Whether a pattern may hide our files: one that begins with a star, or names them."""
+    return any(
+        re.match(r"\*\*?(/\*)?$|/?scripts|\*\*/scripts|\*\.json|deployment", line)
+        for line in text.splitlines()
+    )
+
+
+def _written(project: Project, pins: Mapping[str, str]) -> str:
+    wsgi = re.search(r"^WSGI_APPLICATION *= *['\"]([\w.]+)\.\w+['\"]", project.all_settings, re.MULTILINE)
+    module = wsgi[1] if wsgi else f"{project.settings_module.split('.')[0]}.wsgi"
+    has_requirements = project.bytes("requirements.txt") is not None
+    wanted = ["gunicorn", "psycopg[binary]", "whitenoise"]
+    if not has_requirements:
+        wanted.insert(0, "Django")
+    installs = "RUN pip install --no-cache-dir -r requirements.txt\n" if has_requirements else ""
+    packages = " ".join(f'"{name}=={pins[name]}"' for name in wanted if not _installed(project, name))
+    if packages:
+        installs += f"RUN pip install --no-cache-dir {packages}\n"
+    return (
+        _TEMPLATE.read_text(encoding="utf-8")
+        .replace("@SETTINGS@", project.settings_module)
+        .replace("@REQUIREMENTS@\n", "COPY requirements.txt ./\n" if has_requirements else "")
+        .replace("@INSTALLS@\n", installs)
+        .replace("@PORT@", str(project.port))
+        .replace("@WSGI@", module)
+    )
+
+
+def _installed(project: Project, package: str) -> bool:
+    """Whether the project installs it, whatever the version."""
+    plain = re.escape(package.split("[", maxsplit=1)[0])
+    return bool(re.search(rf"(?im)(?:^|[\s\"'=]){plain}(?![\w-])", project.required))
+
+
+def _added(project: Project, text: str, pins: Mapping[str, str]) -> str | None:
+    """The text with our lines in its last stage: while it is root's still, and before what is run."""
+    lines = text.splitlines(keepends=True)
+    stages = [number for number, line in enumerate(lines) if re.match(r"(?i)\s*FROM\s", line)]
+    if not stages:
+        return None
+    continued = {number + 1 for number, line in enumerate(lines) if line.rstrip().endswith("\\")}
+    place = next(
+        (
+            number
+            for number in range(stages[-1] + 1, len(lines))
+            if re.match(r"(?i)\s*(USER|CMD|ENTRYPOINT)\s", lines[number]) and number not in continued
+        ),
+        len(lines),
+    )
+    folder = _workdir(lines[stages[-1] : place])
+    return "".join(
+        [
+            *lines[:place],
+            _gap(lines, place),
+            _block(project, lines[stages[-1]], text, pins, folder),
+            *lines[place:],
+        ]
+    )
+
+
+def _gap(lines: list[str], place: int) -> str:
+    return "" if place == 0 or lines[place - 1].endswith("\n") else "\n"
+
+
+def _workdir(lines: list[str]) -> str:
+    folder = "/"
+    for line in lines:
+        found = re.match(r"(?i)\s*WORKDIR\s+(\S+)", line)
+        if found:
+            folder = str(PurePosixPath(folder) / found[1])
+    return folder.rstrip("/")
+
+
+def _block(project: Project, base: str, text: str, pins: Mapping[str, str], folder: str) -> str:
+    added = f"{MARK}: what `manage.py copy_stage_db` needs, and which commit this is.\n"
+    if "postgresql-client" not in text:
+        added += _ALPINE_CLIENT if "alpine" in base.lower() else _CLIENT
+    if not _installed(project, "psycopg[binary]"):
+        added += f'RUN pip install --no-cache-dir "psycopg[binary]=={pins["psycopg[binary]"]}"\n'
+    for each in SHIPPED:
+        added += f"COPY {each.path} {folder}/{each.path}\n"
+    # Only a deploy writes deployment.json into the build context: a build by hand goes without.
+    return f"{added}COPY manage.py deployment.jso[n] {folder}/\n"
