@@ -21,8 +21,8 @@ _FOLDER = "scripts"
 class Copy:
     """One of our files and its name in the project.
 
-    Where the project has a file of that name that holds none of `ours_if`, it is the project's own: `instead` is
-    the name that ours takes then, and `hint` what to do by hand.
+    Where the project has a file of that name without `ours_if` in it, that is its own: `instead` is the name
+    that ours takes then, and `hint` what to do by hand.
     """
 
     source: str
@@ -45,7 +45,7 @@ _COPIES = (
         f"{_TEMPLATES}/noxfile.py",
         "noxfile.py",
         ours_if="invoke",
-        hint="it is the project's own: a session that runs `invoke check` would find a mistake in the manifests",
+        hint="it is the project's own: a session that runs `invoke check` finds mistakes in the manifests",
     ),
     # The project's own requirements.txt is never ours to name.
     Copy("requirements.txt", "requirements-deploy.txt"),
@@ -61,11 +61,11 @@ _COPIES = (
 
 
 def sources(shell: Shell, ours: Path) -> list[str]:
-    """The files of scripts/ that are copied, by Git's list. Raises Refused where this is itself an adopted copy."""
+    """The files of scripts/ by Git's list. Raises Refused where this is itself an adopted copy."""
     missing = [copy.source for copy in _COPIES if not (ours / copy.source).is_file()]
     if missing or not (ours / "demo/requirements.txt").is_file():
         raise Refused(
-            f"{ours} is itself a project that has taken these tasks over: run it in a clone of where they come from."
+            f"{ours} is itself a project that has taken these tasks over: run it in a clone of their origin."
         )
     words = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", _FOLDER)
     listed = output_of(shell, git(ours, *words), "Listing what is to be copied")
@@ -96,8 +96,8 @@ def plan(project: Project, ours: Path, files: list[str]) -> Iterator[Change | Le
     if differing:
         yield Left(
             f"{_FOLDER}/",
-            f"{len(differing)} of its files are not as they are here ({differing[0]}…): where they are an older "
-            "state of these, delete them and run this again; where they are the project's, rename those.",
+            f"{len(differing)} of its files are not as they are here ({differing[0]}…): where they are an "
+            "older state of these, delete them and run this again; where they are the project's, rename those.",
         )
 
 

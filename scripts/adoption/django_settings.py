@@ -22,18 +22,17 @@ _MASKS = """    "mask": {
 _FROM_ENVIRONMENT = {
     "SECRET_KEY": 'SECRET_KEY = os.environ.get("SECRET_KEY", SECRET_KEY)',
     "DEBUG": 'DEBUG = os.environ.get("DEBUG", str(DEBUG)).lower() in ("1", "true")',
-    "ALLOWED_HOSTS": 'ALLOWED_HOSTS = os.environ["ALLOWED_HOSTS"].split(",") if "ALLOWED_HOSTS" in os.environ '
-    "else ALLOWED_HOSTS",
+    "ALLOWED_HOSTS": 'ALLOWED_HOSTS = os.environ.get("ALLOWED_HOSTS", ",".join(ALLOWED_HOSTS)).split(",")',
 }
 
 
-def plan(project: Project, *, own_dockerfile: bool) -> Change | None:
-    """The settings with the block; None where they have it. `own_dockerfile`: static files are ours to serve."""
+def plan(project: Project, *, static: bool) -> Change | None:
+    """The settings with the block; None where they have it. `static`: static files are ours to serve."""
     if MARK in project.all_settings or SHIPPED[-1].app in project.all_settings:
         return None
     text = project.settings_text
     end = "\r\n" if "\r\n" in text else "\n"
-    added = "\n".join(_lines(project, own_dockerfile=own_dockerfile)) + "\n"
+    added = "\n".join(_lines(project, static=static)) + "\n"
     gap = "" if text.endswith("\n") or not text else "\n"
     after = text + f"{gap}\n\n{added}".replace("\n", end)
     return Change(project.settings_path, text.encode(), after.encode())
@@ -65,7 +64,7 @@ def _assignments(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
                     yield target.id, statement.value
 
 
-def _lines(project: Project, *, own_dockerfile: bool) -> Iterator[str]:
+def _lines(project: Project, *, static: bool) -> Iterator[str]:
     settings = project.all_settings
     yield MARK
     yield "import os  # noqa: E402"
@@ -77,14 +76,14 @@ def _lines(project: Project, *, own_dockerfile: bool) -> Iterator[str]:
             yield f'INSTALLED_APPS = [*INSTALLED_APPS, "{each.app}"]'
     first = ", ".join(f'"{each.middleware}"' for each in SHIPPED if each.middleware)
     yield f"MIDDLEWARE = [{first}, *MIDDLEWARE]"
-    if own_dockerfile:
+    if static:
         yield from _static(settings)
     if "DATABASE_URL" not in settings:
         yield 'if os.environ.get("DATABASE_URL"):'
         yield '    DATABASES["default"] = database_url.parse(os.environ["DATABASE_URL"])'
     yield 'if os.environ.get("DATABASE_SUFFIX"):  # a branch with a database of its own'
     yield '    DATABASES["default"]["NAME"] += os.environ["DATABASE_SUFFIX"]'
-    yield 'if os.environ.get("STAGE_DATABASE_URL"):  # what copy_stage_db copies, with a role that may only read'
+    yield 'if os.environ.get("STAGE_DATABASE_URL"):  # what copy_stage_db copies, as a role that only reads'
     yield '    DATABASES["stage"] = database_url.parse(os.environ["STAGE_DATABASE_URL"])'
     yield "# What copy_stage_db leaves behind and what it replaces; its --plan shows what looks personal."
     yield "STAGE_COPY = {"

@@ -164,7 +164,7 @@ class Project:
 
 
 def look(shell: Shell, root: Path, service: str, test_env: str) -> Project:
-    """Find the project. Raises Refused where it is no repository, SettingsError where it is no Copilot workspace."""
+    """Find the project. Raises Refused where it is no repository, SettingsError where it is no workspace."""
     top = shell.run(git(root, "rev-parse", "--show-toplevel"))
     if not top.ok:
         raise Refused(
@@ -181,9 +181,7 @@ def look(shell: Shell, root: Path, service: str, test_env: str) -> Project:
             "svc init` make one."
         )
     if not (root / "manage.py").is_file():
-        raise SettingsError(
-            f"{root} has no manage.py at its top, where the tasks need it: docs/adopt.md says what to do by hand."
-        )
+        raise SettingsError(f"{root} has no manage.py at its top: docs/adopt.md says what to do by hand.")
     return Project(root, _service(root, service), test_env)
 
 

@@ -6,6 +6,7 @@ All that is added stands under `environments.<test>`: no other environment is de
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,11 +37,11 @@ class _Dumper(yaml.SafeDumper):
         return True
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - PyYAML's
-        super().increase_indent(flow, False)
+        super().increase_indent(flow, indentless=False)
 
 
-def plan(project: Project, *, own_dockerfile: bool) -> Change | Left | None:
-    """The manifest with its block for the test environment; `own_dockerfile`: we write that too.
+def plan(project: Project, *, static: bool) -> Change | Left | None:
+    """The manifest with its block for the test environment; `static`: static files are collected at the start.
 
     None where the block is there already.
     """
@@ -50,21 +51,21 @@ def plan(project: Project, *, own_dockerfile: bool) -> Change | Left | None:
         return Left(
             project.manifest_path,
             f"it has a block `environments.{project.test_env}` of its own. Add to it what it lacks of:\n"
-            + _indented(_dumped(block(project, own_dockerfile=own_dockerfile)), "    "),
+            + _indented(_dumped(block(project, static=static)), "    "),
         )
     text = project.manifest_text
-    added = _inserted(text, project.test_env, _dumped(block(project, own_dockerfile=own_dockerfile)))
+    added = _inserted(text, project.test_env, _dumped(block(project, static=static)))
     if added is None:
         return Left(
             project.manifest_path,
             "its `environments:` is written in a way that cannot be added to. Add by hand:\n"
-            + _indented(_dumped({project.test_env: block(project, own_dockerfile=own_dockerfile)}), "    "),
+            + _indented(_dumped({project.test_env: block(project, static=static)}), "    "),
         )
     return Change(project.manifest_path, text.encode(), added.encode())
 
 
-def block(project: Project, *, own_dockerfile: bool) -> dict[str, Any]:
-    """What `environments.<test>` must say. Raises SettingsError where the manifest's sections are no mappings."""
+def block(project: Project, *, static: bool) -> dict[str, Any]:
+    """What `environments.<test>` must say. Raises SettingsError where a section is no mapping."""
     base = project.manifest
     image, sidecars = _section(base, "image"), _section(base, "sidecars")
     depends_on = dict(_section(image, "depends_on"))
@@ -78,7 +79,7 @@ def block(project: Project, *, own_dockerfile: bool) -> dict[str, Any]:
     else:
         entry |= {"essential": False, "image": {"build": image["build"]}}
         steps = [_COPY, "python manage.py migrate --noinput"]
-        if own_dockerfile:
+        if static:
             steps.append("python manage.py collectstatic --noinput")
             entry["mount_points"] = [{"source_volume": "static", "path": STATIC, "read_only": False}]
         entry["command"] = ["sh", "-c", " && ".join(steps)]
@@ -96,7 +97,7 @@ def block(project: Project, *, own_dockerfile: bool) -> dict[str, Any]:
     found["image"] = {
         "depends_on": {**depends_on, **({"redis": "start"} if redis else {}), startup: "success"}
     }
-    if own_dockerfile:
+    if static:
         found["storage"] = {"volumes": {"static": {"path": STATIC, "read_only": True}}}
     if variables:
         found["variables"] = variables
@@ -133,8 +134,6 @@ def _with_copy(command: Any, project: Project) -> list[str]:
         case [("sh" | "bash" | "/bin/sh" | "/bin/bash") as shell, "-c", str(script)]:
             return [shell, "-c", f"{_COPY} && {script}"]
         case [str(), *_] if all(isinstance(word, str) for word in command):
-            import shlex  # noqa: PLC0415 - only here
-
             return ["sh", "-c", f"{_COPY} && {shlex.join(command)}"]
     raise SettingsError(
         f"{project.root / project.manifest_path}: the startup sidecar has no command that the copy could be "
@@ -239,7 +238,7 @@ def _inserted(text: str, environment: str, content: str) -> str | None:
 
 
 def _last_line(node: yaml.Node) -> int:
-    """The last line that holds something of this node: a block's own end lies behind the comments after it."""
+    """The last line that holds something of this node: a block ends behind the comments after it."""
     if isinstance(node, yaml.MappingNode) and not node.flow_style and node.value:
         return _last_line(node.value[-1][1])
     if isinstance(node, yaml.SequenceNode) and not node.flow_style and node.value:

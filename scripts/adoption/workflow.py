@@ -34,7 +34,7 @@ def adopt(bench: Bench, *, into: str, service: str, yes: bool, plan: bool) -> No
         project.require_no_link(change.path)
 
     bench.report.say(
-        f"Into {root}, for its service {project.service} and the environment {project.test_env}:"
+        f"Into {root}, for its service {project.service} in {project.test_env}:"
     )
     changes.show(bench.report, to_write, left)
     if not to_write:
@@ -74,15 +74,15 @@ def _plan(project: Project, ours: Path, files: list[str]) -> Iterator[Change | L
         _new(project, dockerfile.IGNORE, _TEMPLATES / "dockerignore") if own_dockerfile else None,
         dockerfile.plan(project, copies.pins(ours)),
         dockerfile.plan_ignore(project),
-        service_manifest.plan(project, own_dockerfile=_serves_static(project, own=own_dockerfile)),
-        django_settings.plan(project, own_dockerfile=_serves_static(project, own=own_dockerfile)),
+        service_manifest.plan(project, static=_serves_static(project, own=own_dockerfile)),
+        django_settings.plan(project, static=_serves_static(project, own=own_dockerfile)),
     ):
         if found is not None:
             yield found
 
 
 def _serves_static(project: Project, *, own: bool) -> bool:
-    """With a Dockerfile of ours, static files are collected at the start, unless a proxy is there for them."""
+    """With a Dockerfile of ours, static files are collected at the start, unless a proxy has them."""
     http = project.manifest.get("http")
     return own and not (isinstance(http, dict) and http.get("target_container"))
 
@@ -99,7 +99,7 @@ def _environment(project: Project, ours: Path) -> Iterator[Change | Left | None]
     path = f"copilot/environments/{project.test_env}/manifest.yml"
     if project.bytes(path) is None:
         text = (
-            f"# The environment `{project.test_env}`: network, cluster and load balancer of the throw-away deployments.\n"
+            f"# The environment `{project.test_env}`: network, cluster and load balancer.\n"
             f"name: {project.test_env}\ntype: Environment\n\nobservability:\n  container_insights: false\n"
         )
         yield Change(path, None, text.encode())
@@ -122,4 +122,5 @@ def _patches(project: Project, path: str, source: Path) -> Change | Left | None:
     return Left(path, _BY_HAND.format("it has patches, and none of a Lambda runtime"))
 
 
-_BY_HAND = "{}. Copilot's templates name a runtime that AWS no longer takes for new functions: `invoke check` says which."
+_BY_HAND = "{}. Copilot's templates name a runtime that AWS no longer takes for new functions: add a patch for each, as "
+    "copilot/*/overrides/ has them here."
