@@ -97,7 +97,7 @@ def plan(project: Project, ours: Path, files: list[str]) -> Iterator[Change | Le
         yield Left(
             f"{_FOLDER}/",
             f"{len(differing)} of its files are not as they are here ({differing[0]}…): where they are an "
-            "older state of these, delete them and run this again; where they are the project's, rename those.",
+            "older state of these, delete them and run this again; where they are your own, rename those.",
         )
 
 

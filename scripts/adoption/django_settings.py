@@ -22,7 +22,8 @@ _MASKS = """    "mask": {
 _FROM_ENVIRONMENT = {
     "SECRET_KEY": 'SECRET_KEY = os.environ.get("SECRET_KEY", SECRET_KEY)',
     "DEBUG": 'DEBUG = os.environ.get("DEBUG", str(DEBUG)).lower() in ("1", "true")',
-    "ALLOWED_HOSTS": 'ALLOWED_HOSTS = os.environ.get("ALLOWED_HOSTS", ",".join(ALLOWED_HOSTS)).split(",")',
+    "ALLOWED_HOSTS": 'if os.environ.get("ALLOWED_HOSTS"):\n'
+    '    ALLOWED_HOSTS = os.environ["ALLOWED_HOSTS"].split(",")',
 }
 
 

@@ -11,6 +11,10 @@ from scripts.adoption.project import Project
 from scripts.adoption.shipped import SHIPPED
 
 MARK = "# Test environments (invoke adopt)"
+_BY_HAND = (
+    f"Copy {', '.join(each.path for each in SHIPPED)} and deployment.json into the image, beside manage.py, "
+    "and install the Postgres client and psycopg 3."
+)
 IGNORE = ".dockerignore"
 _TEMPLATE = Path(__file__).with_name("templates") / "Dockerfile"
 # What copy_stage_db runs must not be older than staging's server: hence Postgres's own repository.
@@ -24,27 +28,21 @@ _ALPINE_CLIENT = "RUN apk add --no-cache postgresql-client\n"
 
 
 def plan(project: Project, pins: Mapping[str, str]) -> Change | Left | None:
-    """The Dockerfile, new or with the lines; None where it has them. `pins` are versions of packages."""
+    """The Dockerfile, new or with the lines; None where it lacks nothing. `pins` are versions of packages."""
     path, context = project.build
     text = project.text(path)
-    by_hand = "Copy scripts/__init__.py, scripts/healthz.py, scripts/stage_copy and deployment.json into the image, "
-    by_hand += "beside manage.py, and install the Postgres client and psycopg 3."
+    if text is not None and (MARK in text or "scripts/stage_copy" in text):
+        return None
     if PurePosixPath(context) != PurePosixPath("."):
-        if text is not None and ("stage_copy" in text or MARK in text):
-            return None
         return Left(
             path,
             f"its build context is {context}/, and scripts/ lies outside of it. Make the repository the "
-            f"context (`image.build.context: .`). {by_hand}",
+            f"context (`image.build.context: .`). {_BY_HAND}",
         )
-    if text is None:
-        return Change(path, None, _written(project, pins).encode())
-    if MARK in text or "scripts/stage_copy" in text:
-        return None
-    added = _added(project, text, pins)
-    if added is None:
-        return Left(path, f"it has no FROM. {by_hand}")
-    return Change(path, text.encode(), added.encode())
+    after = _written(project, pins) if text is None else _added(project, text, pins)
+    if after is None:
+        return Left(path, f"it has no FROM. {_BY_HAND}")
+    return None if after == text else Change(path, None if text is None else text.encode(), after.encode())
 
 
 def plan_ignore(project: Project) -> Change | None:
@@ -98,7 +96,10 @@ def _installed(project: Project, package: str) -> bool:
 
 
 def _added(project: Project, text: str, pins: Mapping[str, str]) -> str | None:
-    """The text with our lines in its last stage: while it is root's still, and before what is run."""
+    """The text with our lines in its last stage: while it is root's still, and before what is run.
+
+    None where there is no stage.
+    """
     lines = text.splitlines(keepends=True)
     stages = [number for number, line in enumerate(lines) if re.match(r"(?i)\s*FROM\s", line)]
     if not stages:
@@ -112,19 +113,11 @@ def _added(project: Project, text: str, pins: Mapping[str, str]) -> str | None:
         ),
         len(lines),
     )
-    folder = _workdir(lines[stages[-1] : place])
-    return "".join(
-        [
-            *lines[:place],
-            _gap(lines, place),
-            _block(project, lines[stages[-1]], text, pins, folder),
-            *lines[place:],
-        ]
-    )
-
-
-def _gap(lines: list[str], place: int) -> str:
-    return "" if place == 0 or lines[place - 1].endswith("\n") else "\n"
+    block = _block(project, lines[stages[-1] : place], text, pins)
+    if not block:
+        return text
+    gap = "" if lines[place - 1].endswith("\n") else "\n"
+    return "".join([*lines[:place], gap, block, *lines[place:]])
 
 
 def _workdir(lines: list[str]) -> str:
@@ -136,13 +129,17 @@ def _workdir(lines: list[str]) -> str:
     return folder.rstrip("/")
 
 
-def _block(project: Project, base: str, text: str, pins: Mapping[str, str], folder: str) -> str:
-    added = f"{MARK}: what `manage.py copy_stage_db` needs, and which commit this is.\n"
+def _block(project: Project, stage: list[str], text: str, pins: Mapping[str, str]) -> str:
+    """What the last stage lacks; empty where it lacks nothing."""
+    added = ""
     if "postgresql-client" not in text:
-        added += _ALPINE_CLIENT if "alpine" in base.lower() else _CLIENT
+        added += _ALPINE_CLIENT if "alpine" in stage[0].lower() else _CLIENT
     if not _installed(project, "psycopg[binary]"):
         added += f'RUN pip install --no-cache-dir "psycopg[binary]=={pins["psycopg[binary]"]}"\n'
-    for each in SHIPPED:
-        added += f"COPY {each.path} {folder}/{each.path}\n"
-    # Only a deploy writes deployment.json into the build context: a build by hand goes without.
-    return f"{added}COPY manage.py deployment.jso[n] {folder}/\n"
+    if not any(re.match(r"(?i)\s*(COPY|ADD)\s+(--\S+\s+)*\.\s", line) for line in stage):  # not all of it
+        folder = _workdir(stage)
+        for each in SHIPPED:
+            added += f"COPY {each.path} {folder}/{each.path}\n"
+        # Only a deploy writes deployment.json into the build context: a build by hand goes without.
+        added += f"COPY manage.py deployment.jso[n] {folder}/\n"
+    return added and f"{MARK}: what `manage.py copy_stage_db` needs, and which commit this is.\n{added}"

@@ -41,7 +41,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def plan(project: Project, *, static: bool) -> Change | Left | None:
-    """The manifest with its block for the test environment; `static`: static files are collected at the start.
+    """The manifest with its block for the test environment; `static`: collect static files at the start.
 
     None where the block is there already.
     """

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _PATCHES = "overrides/cfn.patches.yml"
+_BY_HAND = (
+    "{}. Copilot's templates name a runtime that AWS no longer takes for new functions: add a patch for "
+    "each, as copilot/*/overrides/ of this repository has them."
+)
 
 
 def adopt(bench: Bench, *, into: str, service: str, yes: bool, plan: bool) -> None:
@@ -33,9 +37,7 @@ def adopt(bench: Bench, *, into: str, service: str, yes: bool, plan: bool) -> No
     for change in to_write:
         project.require_no_link(change.path)
 
-    bench.report.say(
-        f"Into {root}, for its service {project.service} in {project.test_env}:"
-    )
+    bench.report.say(f"Into {root}, for its service {project.service} in {project.test_env}:")
     changes.show(bench.report, to_write, left)
     if not to_write:
         bench.report.say("Nothing to do: all that can be added is there.")
@@ -49,12 +51,9 @@ def adopt(bench: Bench, *, into: str, service: str, yes: bool, plan: bool) -> No
     bench.report.say(
         f"Written: {len(to_write)} files. Look at `git diff` there and commit, then try it:\n"
         "  python3 -m venv .venv && .venv/bin/pip install -q -r requirements-sandbox.txt\n"
-        f"  .venv/bin/invoke deploy-test --branch {_NOW}\n"
+        "  .venv/bin/invoke deploy-test --branch $(git branch --show-current)\n"
         "docs/adopt.md says what AWS needs."
     )
-
-
-_NOW = "$(git branch --show-current)"
 
 
 def _folder(into: str) -> Path:
@@ -68,14 +67,15 @@ def _folder(into: str) -> Path:
 
 def _plan(project: Project, ours: Path, files: list[str]) -> Iterator[Change | Left]:
     own_dockerfile = project.text(project.dockerfile) is None
+    static = _serves_static(project, own=own_dockerfile)
     yield from copies.plan(project, ours, files)
     for found in (
         *_environment(project, ours),
         _new(project, dockerfile.IGNORE, _TEMPLATES / "dockerignore") if own_dockerfile else None,
         dockerfile.plan(project, copies.pins(ours)),
         dockerfile.plan_ignore(project),
-        service_manifest.plan(project, static=_serves_static(project, own=own_dockerfile)),
-        django_settings.plan(project, static=_serves_static(project, own=own_dockerfile)),
+        service_manifest.plan(project, static=static),
+        django_settings.plan(project, static=static),
     ):
         if found is not None:
             yield found
@@ -120,7 +120,3 @@ def _patches(project: Project, path: str, source: Path) -> Change | Left | None:
     if "/Properties/Runtime" in there:
         return None
     return Left(path, _BY_HAND.format("it has patches, and none of a Lambda runtime"))
-
-
-_BY_HAND = "{}. Copilot's templates name a runtime that AWS no longer takes for new functions: add a patch for each, as "
-    "copilot/*/overrides/ has them here."

@@ -46,7 +46,7 @@ def stop(message: str) -> NoReturn:
 def rewrite(text: str, root: str, paths: list[str]) -> str:
     """The configuration with the image's files looked for below `root`, and without user and pid.
 
-    Only directives that name files are changed: `location /static/` is an address, not the folder of that name.
+    Only directives that name files are changed: `location /static/` is an address, no folder.
     """
     text = re.sub(r"(?m)^([ \t]*)(user|pid)[ \t][^;\n]*;", r"\1", text)
     if not has_ipv6():
