@@ -14,8 +14,7 @@ from scripts.settings import load
 from tests.clone import IDENTITY, ROOT
 from tests.fakes import FakeReport
 
-# As `copilot svc init --name web --dockerfile ./Dockerfile` writes it; tests/e2e/test_adopt.py has Copilot do so
-# and compares.
+# As `copilot svc init --name web --dockerfile ./Dockerfile` writes it: tests/e2e/test_adopt.py compares.
 MANIFEST = (Path(__file__).with_name("svc-init.yml")).read_text()
 ENVIRONMENT = "name: test\ntype: Environment\n"
 PROXY = """
@@ -30,7 +29,7 @@ server {
 }
 """
 THREE = {
-    "copilot/web/manifest.yml": """# nginx before Django: static files are its own, the rest goes on to port 8000.
+    "copilot/web/manifest.yml": """# nginx before Django: it has the static files, the rest goes on.
 name: web
 type: Load Balanced Web Service
 

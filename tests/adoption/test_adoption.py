@@ -237,8 +237,8 @@ def test_what_stands_there_already_is_never_overwritten(tmp_path: Path) -> None:
     assert (folder / "test_environments.py").read_bytes() == (ROOT / "tasks.py").read_bytes()
     assert (folder / ".env.deploy.example").exists()
     left = "\n".join(line for line in report.said if line.startswith("Left as it is: "))
-    for name in ("tasks.py", "noxfile.py", ".env.example", "scripts/", "copilot/web/overrides/cfn.patches.yml",
-                 "copilot/environments/overrides"):  # fmt: skip
+    patches = ("copilot/web/overrides/cfn.patches.yml", "copilot/environments/overrides")
+    for name in ("tasks.py", "noxfile.py", ".env.example", "scripts/", *patches):
         assert f"Left as it is: {name}: " in left
     assert "from test_environments import *" in left
     commit(folder)

@@ -38,9 +38,7 @@ http {
 }
 """
 MOUNT = Mount("static", "/static", read_only=False)
-INSTALLED = pytest.mark.skipif(
-    nginx.program() is None, reason="no nginx on this machine: install it to see it run"
-)
+INSTALLED = pytest.mark.skipif(nginx.program() is None, reason="no nginx on PATH: install it to see it run")
 
 
 @pytest.fixture
@@ -148,7 +146,7 @@ def test_an_nginx_with_nothing_behind_it_says_why_it_does_not_run(
     with running_agent(plane, tmp_path):
         over(plane)
     assert plane.lines("nginx") == [
-        "There is no nginx on this machine, and no container with a port that it could stand before."
+        "There is no nginx on PATH, and no container with a port that it could stand before."
     ]
 
 

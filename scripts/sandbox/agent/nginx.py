@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from scripts.sandbox.model import Container
 
-# Where Debian has it is not on every user's PATH.
-_SEARCH = "/usr/local/sbin:/usr/sbin:/opt/homebrew/bin"
 _PATHS = ("/etc/nginx", "/usr/share/nginx", "/var/cache/nginx", "/var/log/nginx")
 
 
@@ -45,8 +43,8 @@ def public(reference: str, directory: Path) -> Image:
 
 
 def program() -> str | None:
-    """Where nginx is on this machine."""
-    return shutil.which("nginx") or shutil.which("nginx", path=_SEARCH)
+    """Where nginx is on this machine's PATH."""
+    return shutil.which("nginx")
 
 
 def provide(
@@ -63,10 +61,10 @@ def provide(
     found = program() if host is None else None
     note = None
     if found is None and upstream is not None:
-        why = "tasks have no network of their own here" if host else "there is no nginx on this machine"
+        why = "tasks have no network of their own here" if host else "there is no nginx on PATH"
         note = (
             f"{why}: the gateway stands in for it and sends everything to port {upstream}, "
-            "static files too" + ("" if host else " (install nginx to have it run)")
+            "static files too" + ("" if host else " (Debian has it in /usr/sbin)")
         )
     what = {
         "nginx": found,

@@ -27,6 +27,7 @@ NGINX_CONF = """events {}
 http {
     include /etc/nginx/mime.types;
     default_type application/octet-stream;
+    access_log /var/log/nginx/access.log combined;
     sendfile on;
     include /etc/nginx/conf.d/*.conf;
 }
@@ -100,12 +101,14 @@ def fill_templates(conf: Path) -> None:
         (conf / "conf.d" / template.stem).write_text(text, "utf-8")
 
 
-def temporary(nginx: str, root: str, text: str) -> str:
-    """Directives that put nginx's temporary files into the container's folder, for what it was built with."""
+def own_places(nginx: str, root: str, main: str, text: str) -> str:
+    """Directives that put nginx's temporary files and its log where the container's are."""
     built = subprocess.run([nginx, "-V"], check=False, capture_output=True, text=True).stderr
     kinds = re.findall(r"--http-([a-z-]+?)-temp-path=", built)
     names = [f"{kind.replace('-', '_')}_temp_path" for kind in kinds]
-    return " ".join(f"{name} {root}/var/cache/nginx/{name};" for name in names if name not in text)
+    found = [f"{name} {root}/var/cache/nginx/{name};" for name in names if name not in text]
+    # Without one it would write where it was built to.
+    return " ".join(found if "access_log" in main else [*found, "access_log /dev/stdout;"])
 
 
 def run(what: dict[str, Any], words: list[str]) -> NoReturn:
@@ -115,7 +118,7 @@ def run(what: dict[str, Any], words: list[str]) -> NoReturn:
     text = main.read_text("utf-8")
     texts = "\n".join(file.read_text("utf-8") for file in main.parent.rglob("*.conf") if file.is_file())
     if "/var/cache/nginx/client_body_temp_path" not in text:
-        more = temporary(nginx, root, texts)
+        more = own_places(nginx, root, text, texts)
         main.write_text(re.sub(r"(?m)^([ \t]*http[ \t]*\{)", rf"\1 {more}", text, count=1), "utf-8")
     given = [f"pid {root}/run/nginx.pid;"]
     if os.geteuid() == 0:
@@ -164,7 +167,7 @@ def main() -> None:
     if what["nginx"]:
         run(what, sys.argv[2:])
     if what["upstream"] is None:
-        stop("There is no nginx on this machine, and no container with a port that it could stand before.")
+        stop("There is no nginx on PATH, and no container with a port that it could stand before.")
     sys.stderr.write(f"nginx: {what['note']}\n")
     asyncio.run(relay(what["host"], what["ports"], what["upstream"]))
 
