@@ -3,7 +3,8 @@
 DATABASE_URL and SECRET_KEY must be set. STAGE_DATABASE_URL (staging's database, for copy_stage_db),
 DATABASE_SUFFIX (what the name of a branch's own database adds to DATABASE_URL's, as `_feature_x_1a2b3c4`),
 REDIS_HOST (localhost), REDIS_PORT (6379), ALLOWED_HOSTS (*), HTTPS_ONLY (0), STATIC_ROOT (staticfiles beside
-manage.py), LOG_LEVEL (INFO) and DEBUG (0) may be.
+manage.py), LOG_LEVEL (INFO), DEBUG (0), EMAIL_HOST (none: mail is written to the log), EMAIL_PORT (25)
+and EMAIL_BACKEND (console; without EMAIL_HOST) may be.
 """
 
 from __future__ import annotations
@@ -89,9 +90,13 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django_extensions",
     "scripts.stage_copy",
+    "scripts.test_access",
     "demo.shop",
 ]
+# Where Copilot's environment is `test`: who may see it, and what becomes of mail. Elsewhere it does nothing.
+TEST_ACCESS = {"open_paths": ["/healthz"]}
 MIDDLEWARE = [
+    "scripts.test_access.middleware.AccessMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -133,6 +138,15 @@ STORAGES = {
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _flag("HTTPS_ONLY")
 SECURE_HSTS_SECONDS = 3600 if _flag("HTTPS_ONLY") else 0
+
+# Mail goes to the server EMAIL_HOST; without one it is written to the log.
+EMAIL_HOST = os.environ.get("EMAIL_HOST", "")
+EMAIL_BACKEND = (
+    "django.core.mail.backends.smtp.EmailBackend"
+    if EMAIL_HOST
+    else os.environ.get("EMAIL_BACKEND") or "django.core.mail.backends.console.EmailBackend"
+)
+EMAIL_PORT = int(os.environ.get("EMAIL_PORT") or 25)
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"

@@ -104,7 +104,8 @@ def open_renderer(bench: Bench, manifests: Sequence[Mapping[str, Any]] | None = 
     with rendering_environment(
         bench, environments_of(root, manifests), domain_of(manifests, bench.settings.test_domain)
     ) as (variables, failed):
-        yield Renderer(bench.settings, bench.shell, variables, failed)
+        reasons = {name: " ".join(why.split()) for name, why in failed.items()}
+        yield Renderer(bench.settings, bench.shell, variables, reasons)
 
 
 def services_of(root: Path) -> dict[str, Path]:
@@ -173,8 +174,9 @@ def _template(folder: Path, name: str, suffix: str) -> Template:
         parameters = json.loads((folder / f"{name}.params.json").read_text(encoding="utf-8"))["Parameters"]
     except (OSError, ValueError, KeyError) as error:
         raise Failed(f"Copilot packaged {name} and left no template where it used to: {error}.") from error
-    addons = folder / f"{name}.addons{suffix}"
-    return Template(text, parameters, addons.read_text(encoding="utf-8") if addons.exists() else None)
+    # `web.addons.stack.yml` of a service, `env.addons.yml` of an environment.
+    addons = [file.read_text(encoding="utf-8") for file in folder.glob("*.addons.*")]
+    return Template(text, parameters, addons[0] if addons else None)
 
 
 def _words(said: str) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 import re
 import socket
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from scripts.answer import wrong_with
 from scripts.stage_copy import database_url
 from tests.stage_copy.project import CHECKOUT, Project, project
 from tests.stage_copy.servers import PostgresServer, postgres_server, redis_server
@@ -114,6 +116,18 @@ def get(address: str, path: str) -> tuple[int, str]:
             return error.code, error.read().decode()
 
 
+def headers(address: str, path: str, authorization: str = "") -> tuple[int, str | None]:
+    """The status, and what search engines are told."""
+    sent = {"Authorization": authorization} if authorization else {}
+    request = urllib.request.Request(address + path, headers=sent)  # noqa: S310  served() made it
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310  see above
+            return answer.status, answer.headers["X-Robots-Tag"]
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers["X-Robots-Tag"]
+
+
 def status(address: str) -> Any:
     return json.loads(get(address, "/status.json")[1])
 
@@ -198,6 +212,57 @@ def test_health_is_503_and_names_what_does_not_answer(
         code, page = get(address, "/")
         assert code == 200
         assert "Unreachable" in page
+
+
+def test_a_test_environment_hides_and_asks_for_the_password_where_there_is_one(
+    shop: Project, address: str
+) -> None:
+    page = get(address, "/")[1]
+    paths = ("/", "/missing", *re.findall(r'href="(/static/[^"]*css)"', page))
+    assert [headers(address, path) for path in paths] == [(200, None), (404, None), (200, None)]
+    given = f"Basic {base64.b64encode(b'tester:let me in').decode()}"
+    hidden = "noindex, nofollow"
+    with served(shop, COPILOT_ENVIRONMENT_NAME="test", BASIC_AUTH="tester:let me in") as closed:
+        assert [headers(closed, path) for path in paths] == [(401, hidden)] * 3
+        assert [headers(closed, path, given)[0] for path in paths] == [200, 404, 200]
+        assert headers(closed, "/healthz") == (200, hidden)
+        assert wrong_with(closed) == ""  # `deploy-test` takes it for served
+
+
+def test_a_test_environment_whose_mail_would_leave_ends_at_once(bare: Project) -> None:
+    variables = {"DATABASE_URL": UNREACHABLE, "EMAIL_HOST": "smtp.example"}
+    for argv in (
+        ["manage.py", "check"],
+        ["-m", "gunicorn", "demo.wsgi", "--config", "demo/gunicorn_conf.py"],
+    ):
+        done = subprocess.run(
+            [sys.executable, *argv],
+            cwd=bare.home,
+            env=bare.environment(COPILOT_ENVIRONMENT_NAME="test", **variables),
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+        assert done.returncode != 0
+        assert "Mail would leave this test environment" in done.stderr
+    assert bare.manage("check", COPILOT_ENVIRONMENT_NAME="stage", **variables).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("variables", "backend", "port"),
+    [
+        ({}, "console", 25),
+        ({"EMAIL_BACKEND": "django.core.mail.backends.dummy.EmailBackend"}, "dummy", 25),
+        ({"EMAIL_HOST": "localhost", "EMAIL_PORT": "1025", "EMAIL_BACKEND": "console"}, "smtp", 1025),
+    ],
+)
+def test_mail_goes_to_the_server_that_is_named_else_to_the_log(
+    bare: Project, variables: dict[str, str], backend: str, port: int
+) -> None:
+    shown = "from django.conf import settings as s; print(s.EMAIL_BACKEND, s.EMAIL_PORT)"
+    done = bare.manage("shell", "-c", shown, DATABASE_URL=UNREACHABLE, **variables)
+    assert done.stdout.splitlines()[-1] == f"django.core.mail.backends.{backend}.EmailBackend {port}"
 
 
 def test_without_a_deployment_file_branch_and_commit_are_unknown(shop: Project, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from scripts import rendering
@@ -26,6 +27,7 @@ class Project:
     services: dict[str, Document]
     environments: dict[str, Document]
     names: tuple[str, ...]  # of all environments, with a manifest of their own or not
+    today: date
     unreadable: tuple[Finding, ...] = ()
     rendered: dict[tuple[str, str], Template | Refusal] = field(default_factory=dict)
     rendered_environments: dict[str, Template | Refusal] = field(default_factory=dict)
@@ -41,8 +43,8 @@ class Project:
                 yield self.services[service], environment, found
 
 
-def read(settings: Settings) -> Project:
-    """The workspace's manifests, not rendered yet."""
+def read(settings: Settings, today: date | None = None) -> Project:
+    """The workspace's manifests, not rendered yet; `today` is for what ends on a day."""
     unreadable: list[Finding] = []
 
     def documents(files: dict[str, Path]) -> dict[str, Document]:
@@ -53,7 +55,7 @@ def read(settings: Settings) -> Project:
             except SettingsError as error:
                 shown = file.relative_to(settings.root).as_posix()
                 unreadable.append(
-                    Finding(shown, 1, "yaml", "error", str(error).rstrip("."), "write it as a YAML mapping")
+                    Finding(shown, 1, "yaml", "error", " ".join(str(error).rstrip(".").split()), "mend it")
                 )
         return found
 
@@ -63,7 +65,8 @@ def read(settings: Settings) -> Project:
     environments = documents(
         {name: file for name in names for file in sorted((folder / name).glob("manifest.y*ml"))[:1]}
     )
-    return Project(settings, services, environments, tuple(names), tuple(unreadable))
+    today = today or datetime.now(UTC).date()
+    return Project(settings, services, environments, tuple(names), today, tuple(unreadable))
 
 
 def render(bench: Bench, project: Project) -> None:

@@ -1,48 +1,87 @@
-"""The workflow: read, render, ask every rule, tell."""
+"""The workflow: read, render, ask every rule, tell; with `--fix`, mend the runtime patches first."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterator
+from datetime import date
 
+from scripts import patches, rendering
+from scripts.check import overrides, templates, verdict
 from scripts.check import project as projects
-from scripts.check import verdict
 from scripts.check.finding import Finding, as_documents, as_github, as_gitlab
 from scripts.check.project import Project
 from scripts.environment import Bench
 from scripts.errors import SettingsError, UsageError
-from scripts.report import as_json
+from scripts.report import Report, as_json
 
 Rule = Callable[[Project], Iterator[Finding]]
-RULES: tuple[Rule, ...] = (*verdict.RULES,)
+RULES: tuple[Rule, ...] = (*verdict.RULES, *overrides.RULES, *templates.RULES)
 FORMATS = ("text", "github", "gitlab")
 
 
-def check(bench: Bench, *, json: bool, style: str) -> None:
-    """Tell every finding. Raises SettingsError (2) where one is an error, UsageError on an unknown format."""
+def check(bench: Bench, *, json: bool, style: str, fix: bool = False, plan: bool = False) -> None:
+    """Tell every finding. Raises SettingsError (2) where one is an error, UsageError on an unknown format.
+
+    With `fix` the runtime patches are made exact before; with `plan` it only shows what that would change.
+    """
     if style not in FORMATS:
         raise UsageError(f"There is no format {style!r}: --format takes {', '.join(FORMATS)}.")
     if json and style != "text":
         raise UsageError("Say --json or --format: each is a form of its own.")
-    found = findings(bench)
+    if plan and not fix:
+        raise UsageError("--plan goes with --fix: check alone changes nothing.")
+    bench.report.say("Checking on this machine: Copilot renders on an embedded AWS.")
+    if fix:
+        _fix(bench, plan=plan)
+    if plan:
+        return
+    tell(bench.report, findings(bench), json=json, style=style)
+
+
+def tell(report: Report, found: list[Finding], *, json: bool, style: str) -> None:
+    """Print the findings in that form. Raises SettingsError where one is an error."""
     if json:
-        bench.report.data(as_json(as_documents(found)))
+        report.data(as_json(as_documents(found)))
     elif style == "gitlab":
-        bench.report.data(as_gitlab(found))
+        report.data(as_gitlab(found))
     else:
         for finding in found:
-            bench.report.data(as_github(finding) if style == "github" else str(finding))
+            report.data(as_github(finding) if style == "github" else str(finding))
     errors = sum(finding.severity == "error" for finding in found)
     warnings = len(found) - errors
     if errors:
         raise SettingsError(f"{_counted(errors, 'error')}, {_counted(warnings, 'warning')}.")
-    bench.report.say(f"No error, {_counted(warnings, 'warning')}." if warnings else "Nothing is wrong.")
+    report.say(f"No error, {_counted(warnings, 'warning')}." if warnings else "Nothing is wrong.")
 
 
-def findings(bench: Bench) -> list[Finding]:
+def findings(bench: Bench, today: date | None = None) -> list[Finding]:
     """What all rules find, by file and line. Raises SettingsError, Failed where Copilot cannot be asked."""
-    project = projects.read(bench.settings)
+    project = projects.read(bench.settings, today)
     projects.render(bench, project)
     return sorted({*project.unreadable, *(finding for rule in RULES for finding in rule(project))})
+
+
+def _fix(bench: Bench, *, plan: bool) -> None:
+    """Make the runtime patches exact. Raises SettingsError, Refused; then nothing is written."""
+    project = projects.read(bench.settings)
+    owners = [*project.services, patches.ENVIRONMENTS]
+    manifests = [found.data for found in project.services.values()]
+    with rendering.open_renderer(bench, manifests) as renderer:
+        found = list(patches.changes(project.root, owners, project.names, renderer, project.today))
+    for change in found:
+        shown = change.path.relative_to(project.root).as_posix()
+        lines = difflib.unified_diff(
+            change.before.splitlines(), change.after.splitlines(), shown, shown, lineterm=""
+        )
+        for line in lines:
+            bench.report.say(line)
+        if not plan:
+            patches.write(change)
+    if not found:
+        bench.report.say("The runtime patches are exact: nothing to fix.")
+    elif plan:
+        bench.report.say(f"{_counted(len(found), 'file')} would change; nothing was changed.")
 
 
 def _counted(number: int, noun: str) -> str:

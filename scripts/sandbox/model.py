@@ -138,11 +138,12 @@ class TargetGroup:
 
 @dataclass(frozen=True)
 class Rule:
-    """A listener rule: where hosts and paths match (`*` and `?` are wild), one of the actions."""
+    """A listener rule: where hosts, paths (`*` and `?` are wild) and sources match, one of the actions."""
 
     priority: int  # the default action comes last
     hosts: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()  # networks in CIDR notation that the client's address may be of
     target_group_arns: tuple[str, ...] = ()
     redirect_to: str | None = None
     fixed_status: int | None = None

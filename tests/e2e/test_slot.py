@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,8 @@ def test_the_first_deploy_of_a_fresh_clone_serves_the_branch_with_stagings_rows(
     assert all(rows > 0 for rows in facts["rows"].values())
     assert len(facts["rows"]) >= 5
     assert facts["data_copied_at"]
+    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - on loopback
+        assert answer.headers["X-Robots-Tag"] == "noindex, nofollow"
 
 
 def test_the_page_is_readable_in_a_browser(clone: Clone, tmp_path: Path) -> None:

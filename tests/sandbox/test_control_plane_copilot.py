@@ -67,7 +67,8 @@ def test_a_deployed_service_is_told_to_the_agent_and_the_gateway_in_full(sandbox
     assert (group.health_path, group.deregistration_delay, group.interval) == ("/healthz", 5, 5)
     balancer = next(b for b in sandbox.plane.load_balancers() if b.environment == "test")
     assert balancer.port == 8101
-    assert [rule.target_group_arns for rule in balancer.rules if rule.paths == ("/*",)] == [(group.arn,)]
+    (rule,) = [rule for rule in balancer.rules if rule.paths == ("/*",)]
+    assert (rule.target_group_arns, rule.sources) == ((group.arn,), ("127.0.0.0/8",))
     assert balancer.rules[-1].priority > 50000
 
 
