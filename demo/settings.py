@@ -2,6 +2,7 @@
 
 DATABASE_URL and SECRET_KEY must be set. STAGE_DATABASE_URL (staging's database, for copy_stage_db),
 DATABASE_SUFFIX (what the name of a branch's own database adds to DATABASE_URL's, as `_feature_x_1a2b3c4`),
+SIDECAR_DATABASE_URL (a database beside the project in its task, which takes DATABASE_URL's place),
 REDIS_HOST (localhost), REDIS_PORT (6379), ALLOWED_HOSTS (*), HTTPS_ONLY (0), STATIC_ROOT (staticfiles beside
 manage.py), LOG_LEVEL (INFO), DEBUG (0), EMAIL_HOST (none: mail is written to the log), EMAIL_PORT (25)
 and EMAIL_BACKEND (console; without EMAIL_HOST) may be.
@@ -49,12 +50,13 @@ def _flag(name: str) -> bool:
 
 
 SECRET_KEY = _required("SECRET_KEY", "a long random string")
-DATABASES = {
-    "default": _database(
-        "DATABASE_URL", _required("DATABASE_URL", "the database: postgres://user:password@host:5432/name")
-    )
-}
-DATABASES["default"]["NAME"] += _suffix("DATABASE_SUFFIX")
+_BESIDE = os.environ.get("SIDECAR_DATABASE_URL", "")
+if _BESIDE:  # each task has it for itself, so that a branch's needs no name of its own
+    DATABASES = {"default": _database("SIDECAR_DATABASE_URL", _BESIDE)}
+else:
+    _URL = _required("DATABASE_URL", "the database: postgres://user:password@host:5432/name")
+    DATABASES = {"default": _database("DATABASE_URL", _URL)}
+    DATABASES["default"]["NAME"] += _suffix("DATABASE_SUFFIX")
 if os.environ.get("STAGE_DATABASE_URL"):
     DATABASES["stage"] = _database("STAGE_DATABASE_URL", os.environ["STAGE_DATABASE_URL"])
 # What copy_stage_db leaves behind, what it replaces before it leaves staging's server, and how old the copy

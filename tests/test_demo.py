@@ -344,6 +344,13 @@ def test_a_branchs_database_is_named_by_the_url_and_the_suffix(bare: Project) ->
         assert done.stdout.splitlines()[-1] == name
 
 
+def test_a_database_beside_the_project_takes_the_place_of_the_shared_one(bare: Project) -> None:
+    named = "from django.conf import settings; print(settings.DATABASES['default']['NAME'])"
+    beside = "postgres://postgres:sidecar@localhost:5432/app"
+    done = bare.manage("shell", "-c", named, SIDECAR_DATABASE_URL=beside, DATABASE_SUFFIX="_feature_x")
+    assert done.stdout.strip().splitlines()[-1] == "app", done.stderr
+
+
 @pytest.mark.parametrize("suffix", ["x", "_", "-x", "_a-b", "_a b", "_a\n", "_é"])
 def test_a_malformed_suffix_is_one_line_and_exit_code_2(bare: Project, suffix: str) -> None:
     done = bare.manage("check", DATABASE_URL=UNREACHABLE, DATABASE_SUFFIX=suffix)

@@ -72,11 +72,7 @@ def _lines(project: Project, *, static: bool) -> Iterator[str]:
     yield ""
     yield "from scripts.stage_copy import database_url  # noqa: E402"
     yield ""
-    for each in SHIPPED:
-        if each.app:
-            yield f'INSTALLED_APPS = [*INSTALLED_APPS, "{each.app}"]'
-    first = ", ".join(f'"{each.middleware}"' for each in SHIPPED if each.middleware)
-    yield f"MIDDLEWARE = [{first}, *MIDDLEWARE]"
+    yield from _shipped(project)
     if static:
         yield from _static(settings)
     if "DATABASE_URL" not in settings:
@@ -100,10 +96,35 @@ def _lines(project: Project, *, static: bool) -> Iterator[str]:
                 yield line
 
 
+def _shipped(project: Project) -> Iterator[str]:
+    for each in SHIPPED:
+        if each.app:
+            yield f'INSTALLED_APPS = [*INSTALLED_APPS, "{each.app}"]'
+    yield "MIDDLEWARE = ["
+    for each in SHIPPED:
+        if each.middleware:
+            yield f'    "{each.middleware}",'
+    yield "    *MIDDLEWARE,"
+    yield "]"
+    yield "# In the test environment only: no search engine, no mail, and a password where BASIC_AUTH is set."
+    yield f"TEST_ACCESS = {_access(project)}"
+    yield 'if os.environ.get("EMAIL_BACKEND"):'
+    yield '    EMAIL_BACKEND = os.environ["EMAIL_BACKEND"]'
+
+
+def _access(project: Project) -> str:
+    """The load balancer asks for its path without a password."""
+    keys = [f'"open_paths": ["{project.health_path}"]']
+    if project.test_env != "test":
+        keys.insert(0, f'"environments": ["{project.test_env}"]')
+    return "{" + ", ".join(keys) + "}"
+
+
 def _static(settings: str) -> Iterator[str]:
     """With the Dockerfile that is written here the project serves its static files itself, in a container."""
     if "STATIC_ROOT" not in settings:
         yield 'STATIC_ROOT = os.environ.get("STATIC_ROOT", "staticfiles")'
     if "whitenoise" not in settings.lower():
         yield 'if os.environ.get("COPILOT_ENVIRONMENT_NAME"):  # in the image, which has whitenoise'
-        yield '    MIDDLEWARE.insert(1, "whitenoise.middleware.WhiteNoiseMiddleware")'
+        behind = sum(bool(each.middleware) for each in SHIPPED)
+        yield f'    MIDDLEWARE.insert({behind}, "whitenoise.middleware.WhiteNoiseMiddleware")'

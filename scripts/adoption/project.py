@@ -97,6 +97,14 @@ class Project:
         return self.build[0]
 
     @property
+    def health_path(self) -> str:
+        """What the load balancer asks for; scripts/healthz.py answers where the manifest does not say."""
+        http = self.manifest.get("http")
+        check = http.get("healthcheck") if isinstance(http, dict) else None
+        path = check.get("path") if isinstance(check, dict) else check
+        return path if isinstance(path, str) and re.fullmatch(r"/[\w./-]*", path) else "/healthz"
+
+    @property
     def port(self) -> int:
         image = self.manifest.get("image")
         port = image.get("port") if isinstance(image, dict) else None

@@ -12,12 +12,12 @@ from typing import Any
 
 import yaml
 
+from scripts import editing, sidecars
 from scripts.adoption import django_settings
 from scripts.adoption.changes import Change, Left
 from scripts.adoption.project import Project
-from scripts.errors import SettingsError
+from scripts.errors import Refused, SettingsError
 
-REDIS_IMAGE = "public.ecr.aws/docker/library/redis:7.4.1-alpine"
 STATIC = "/app/staticfiles"
 _SECRET = "/copilot/${COPILOT_APPLICATION_NAME}/${COPILOT_ENVIRONMENT_NAME}/secrets/"  # noqa: S105 - a path
 _COPY = "python manage.py copy_stage_db"
@@ -27,17 +27,8 @@ _WHY = {
     "startup: success": "the service starts when the copy and the migrations are through",
     "essential: false": "it ends when it is done, and the task goes on",
     "spot: 1": "one task on Spot",
+    "allowed_source_ips: [127.0.0.0/8]": "the sandbox; add your office's or VPN's addresses (docs/access.md)",
 }
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes each mapping out: an anchor would be a riddle to whoever edits it."""
-
-    def ignore_aliases(self, _data: Any) -> bool:
-        return True
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - PyYAML's
-        super().increase_indent(flow, indentless=False)
 
 
 def plan(project: Project, *, static: bool) -> Change | Left | None:
@@ -51,31 +42,38 @@ def plan(project: Project, *, static: bool) -> Change | Left | None:
         return Left(
             project.manifest_path,
             f"it has a block `environments.{project.test_env}` of its own. Add to it what it lacks of:\n"
-            + _indented(_dumped(block(project, static=static)), "    "),
+            + _shown(block(project, static=static)),
         )
+    wanted = {"environments": {project.test_env: block(project, static=static)}}
     text = project.manifest_text
-    added = _inserted(text, project.test_env, _dumped(block(project, static=static)))
-    if added is None:
+    try:
+        added = (
+            editing.add(text, wanted, project.manifest_path)
+            if "environments" in project.manifest
+            else _appended(text, wanted)
+        )
+    except (Refused, yaml.YAMLError):
         return Left(
             project.manifest_path,
-            "its `environments:` is written in a way that cannot be added to. Add by hand:\n"
-            + _indented(_dumped({project.test_env: block(project, static=static)}), "    "),
+            "its `environments:` is empty, or written in a way that cannot be added to. It is to have:\n"
+            + _shown(wanted),
         )
-    return Change(project.manifest_path, text.encode(), added.encode())
+    after = _explained(text, added)
+    return Change(project.manifest_path, text.encode(), after.encode())
 
 
 def block(project: Project, *, static: bool) -> dict[str, Any]:
     """What `environments.<test>` must say. Raises SettingsError where a section is no mapping."""
     base = project.manifest
-    image, sidecars = _section(base, "image"), _section(base, "sidecars")
+    image, there = _section(base, "image"), _section(base, "sidecars")
     depends_on = dict(_section(image, "depends_on"))
-    startup = _startup(depends_on, sidecars)
+    startup = _startup(depends_on, there)
     variables, secrets = _variables(project), _secrets(project)
     redis = wants_redis(project)
 
     entry: dict[str, Any] = {}
-    if startup in sidecars:
-        entry["command"] = _with_copy(_section(sidecars, startup).get("command"), project)
+    if startup in there:
+        entry["command"] = _with_copy(_section(there, startup).get("command"), project)
     else:
         entry |= {"essential": False, "image": {"build": image["build"]}}
         steps = [_COPY, "python manage.py migrate --noinput"]
@@ -86,14 +84,18 @@ def block(project: Project, *, static: bool) -> dict[str, Any]:
         if "env_file" in base:
             entry["env_file"] = base["env_file"]
     # A sidecar inherits nothing: what the project needs is repeated.
-    inherited = {} if startup in sidecars else base
+    inherited = {} if startup in there else base
     for key, more in (("variables", variables), ("secrets", secrets)):
         if all_of_it := {**_section(inherited, key), **more}:
             entry[key] = all_of_it
 
     found: dict[str, Any] = {"count": {"spot": 1}, "deployment": {"rolling": "recreate"}}
     if base.get("http") is not False:
-        found["http"] = {"deregistration_delay": "5s", "healthcheck": _healthcheck(base)}
+        found["http"] = {
+            "allowed_source_ips": ["127.0.0.0/8"],
+            "deregistration_delay": "5s",
+            "healthcheck": _healthcheck(project),
+        }
     found["image"] = {
         "depends_on": {**depends_on, **({"redis": "start"} if redis else {}), startup: "success"}
     }
@@ -103,7 +105,7 @@ def block(project: Project, *, static: bool) -> dict[str, Any]:
         found["variables"] = variables
     found["secrets"] = secrets
     found["sidecars"] = {
-        **({"redis": {"image": REDIS_IMAGE, "port": 6379, "essential": True}} if redis else {}),
+        **({"redis": dict(sidecars.load("redis", None).sidecar)} if redis else {}),
         startup: entry,
     }
     return found
@@ -141,20 +143,19 @@ def _with_copy(command: Any, project: Project) -> list[str]:
     )
 
 
-def _healthcheck(base: Mapping[str, Any]) -> dict[str, Any]:
+def _healthcheck(project: Project) -> dict[str, Any]:
     """The project's own check with a longer grace period, or one that scripts/healthz.py answers."""
-    http = _section(base, "http")
-    own = http.get("healthcheck")
-    if isinstance(own, str):
-        own = {"path": own}
-    if not isinstance(own, dict) or not own:
-        own = {"path": "/healthz", "success_codes": "200", "interval": "10s", "timeout": "5s"}
-    return {**own, "grace_period": "3600s"}
+    own = _section(project.manifest, "http").get("healthcheck")
+    if not isinstance(own, dict):
+        own = {"path": project.health_path}
+    return {"path": project.health_path, **own, "grace_period": "3600s"}
 
 
 def _variables(project: Project) -> dict[str, Any]:
     given = _names(project.manifest)
     found: dict[str, Any] = {}
+    if "EMAIL_BACKEND" not in _section(project.manifest, "secrets"):
+        found["EMAIL_BACKEND"] = "django.core.mail.backends.console.EmailBackend"
     if wants_redis(project):
         wanted = {"REDIS_HOST": "localhost", "REDIS_URL": "redis://localhost:6379/0"}
         text = f"{project.all_settings}\n{project.manifest}"
@@ -189,60 +190,28 @@ def _section(holder: Mapping[str, Any], key: str) -> dict[str, Any]:
     return found
 
 
-def _dumped(content: Mapping[str, Any]) -> str:
-    text = yaml.dump(
-        content, Dumper=_Dumper, sort_keys=False, default_flow_style=False, allow_unicode=True, width=10_000
-    )
+def _shown(content: Mapping[str, Any]) -> str:
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=10_000)
+    return "".join(f"    {line}\n" for line in text.splitlines())
+
+
+def _appended(text: str, wanted: Mapping[str, Any]) -> str:
+    """The text with a section of its own at the end, behind the last comment. Raises Refused, YAMLError."""
+    newline = "\r\n" if "\r\n" in text else "\n"
+    gap = newline if text.endswith(newline) else newline * 2
+    section = yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True, width=10_000)
+    after = text + gap + section.replace("\n", newline)
+    if yaml.safe_load(after) != {**yaml.safe_load(text), **wanted}:
+        raise Refused("It ends in a way that nothing can be appended to.")
+    return after
+
+
+def _explained(before: str, after: str) -> str:
+    """The text with a comment behind those new lines that would be a riddle to whoever edits it."""
+    stood = {line.strip() for line in before.splitlines()}
     lines = []
-    for line in text.splitlines():
-        why = _WHY.get(line.strip())
-        lines.append(f"{line.ljust(30)}  # {why}" if why else line)
-    return "\n".join(lines) + "\n"
-
-
-def _indented(text: str, by: str) -> str:
-    return "".join(f"{by}{line}\n" for line in text.splitlines())
-
-
-def _inserted(text: str, environment: str, content: str) -> str | None:
-    """The text with the block as the last of `environments:`; None where that is not written as a block.
-
-    Whatever is found or not, what is returned reads as it did, and with the block.
-    """
-    before = yaml.safe_load(text)
-    end = "\r\n" if "\r\n" in text else "\n"
-    lines = text.splitlines(keepends=True)
-    if lines and not lines[-1].endswith(("\n", "\r")):
-        lines[-1] += end
-    place, indent, heading = len(lines), "  ", True
-    root = yaml.compose(text)
-    for key, value in root.value if isinstance(root, yaml.MappingNode) else ():
-        if key.value == "environments":
-            heading = False
-            place = key.end_mark.line + 1
-            if isinstance(value, yaml.MappingNode) and not value.flow_style and value.value:
-                indent = " " * value.value[0][0].start_mark.column
-                place = _last_line(value) + 1
-    added = f"{indent}{environment}:\n" + _indented(content, indent + "  ")
-    if heading:
-        added = f"\nenvironments:\n{added}"
-    result = "".join([*lines[:place], added.replace("\n", end), *lines[place:]])
-    wanted = {
-        **before,
-        "environments": {**(before.get("environments") or {}), environment: yaml.safe_load(content)},
-    }
-    try:
-        return result if yaml.safe_load(result) == wanted else None
-    except yaml.YAMLError:
-        return None
-
-
-def _last_line(node: yaml.Node) -> int:
-    """The last line that holds something of this node: a block ends behind the comments after it."""
-    if isinstance(node, yaml.MappingNode) and not node.flow_style and node.value:
-        return _last_line(node.value[-1][1])
-    if isinstance(node, yaml.SequenceNode) and not node.flow_style and node.value:
-        return _last_line(node.value[-1])
-    mark = node.end_mark
-    ends_before = mark.column == 0 and mark.line > node.start_mark.line  # a block scalar
-    return int(mark.line - 1 if ends_before else mark.line)
+    for line in after.splitlines(keepends=True):
+        why = None if line.strip() in stood else _WHY.get(line.strip())
+        bare = line.rstrip("\r\n")
+        lines.append(f"{bare.ljust(36)}  # {why}{line[len(bare) :]}" if why else line)
+    return "".join(lines)

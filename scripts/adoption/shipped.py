@@ -16,6 +16,11 @@ class Shipped:
 
 SHIPPED = (
     Shipped("scripts/__init__.py"),
+    Shipped(
+        "scripts/test_access",
+        app="scripts.test_access",
+        middleware="scripts.test_access.middleware.AccessMiddleware",
+    ),
     Shipped("scripts/healthz.py", middleware="scripts.healthz.Healthz"),
     Shipped("scripts/stage_copy", app="scripts.stage_copy"),
 )

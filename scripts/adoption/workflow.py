@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _TEMPLATES = Path(__file__).with_name("templates")
 _PATCHES = "overrides/cfn.patches.yml"
 _BY_HAND = (
-    "{}. Copilot's templates name a runtime that AWS no longer takes for new functions: add a patch for "
-    "each, as copilot/*/overrides/ of this repository has them."
+    "{}. Copilot's templates name a runtime that AWS no longer takes for new functions: `invoke check "
+    "--fix` writes a patch for each."
 )
 
 
