@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from scripts.adoption.changes import Change
 from scripts.adoption.project import Project
-from scripts.adoption.shipped import SHIPPED
+from scripts.adoption.shipped import HEALTHZ, SHIPPED
 from scripts.errors import SettingsError
 
 MARK = "# Test environments: added by `invoke adopt`, once; yours to change from here on."
@@ -74,7 +74,7 @@ def _lines(project: Project, *, static: bool) -> Iterator[str]:
     yield ""
     yield from _shipped(project)
     if static:
-        yield from _static(settings)
+        yield from _static(project)
     if "DATABASE_URL" not in settings:
         yield 'if os.environ.get("DATABASE_URL"):'
         yield '    DATABASES["default"] = database_url.parse(os.environ["DATABASE_URL"])'
@@ -97,19 +97,23 @@ def _lines(project: Project, *, static: bool) -> Iterator[str]:
 
 
 def _shipped(project: Project) -> Iterator[str]:
-    for each in SHIPPED:
-        if each.app:
-            yield f'INSTALLED_APPS = [*INSTALLED_APPS, "{each.app}"]'
+    apps = ", ".join(f'"{each.app}"' for each in SHIPPED if each.app)
+    yield f"INSTALLED_APPS = [*INSTALLED_APPS, {apps}]"
     yield "MIDDLEWARE = ["
-    for each in SHIPPED:
-        if each.middleware:
-            yield f'    "{each.middleware}",'
+    for name in _middleware(project):
+        yield f'    "{name}",'
     yield "    *MIDDLEWARE,"
     yield "]"
     yield "# In the test environment only: no search engine, no mail, and a password where BASIC_AUTH is set."
     yield f"TEST_ACCESS = {_access(project)}"
     yield 'if os.environ.get("EMAIL_BACKEND"):'
     yield '    EMAIL_BACKEND = os.environ["EMAIL_BACKEND"]'
+
+
+def _middleware(project: Project) -> list[str]:
+    """Ours; a health check that the project answers itself stays its own, in every environment."""
+    found = [each for each in SHIPPED if each.middleware and (each != HEALTHZ or not project.own_health_path)]
+    return [each.middleware for each in found]
 
 
 def _access(project: Project) -> str:
@@ -120,11 +124,11 @@ def _access(project: Project) -> str:
     return "{" + ", ".join(keys) + "}"
 
 
-def _static(settings: str) -> Iterator[str]:
+def _static(project: Project) -> Iterator[str]:
     """With the Dockerfile that is written here the project serves its static files itself, in a container."""
+    settings = project.all_settings
     if "STATIC_ROOT" not in settings:
         yield 'STATIC_ROOT = os.environ.get("STATIC_ROOT", "staticfiles")'
     if "whitenoise" not in settings.lower():
         yield 'if os.environ.get("COPILOT_ENVIRONMENT_NAME"):  # in the image, which has whitenoise'
-        behind = sum(bool(each.middleware) for each in SHIPPED)
-        yield f'    MIDDLEWARE.insert({behind}, "whitenoise.middleware.WhiteNoiseMiddleware")'
+        yield f'    MIDDLEWARE.insert({len(_middleware(project))}, "whitenoise.middleware.WhiteNoiseMiddleware")'

@@ -74,23 +74,8 @@ class Project:
 
     @cached_property
     def build(self) -> tuple[str, str]:
-        """The Dockerfile and the context of the service's image. Raises SettingsError where none is built.
-
-        Copilot takes the Dockerfile's folder for the context where the manifest names none.
-        Source: internal/pkg/manifest/workload.go of aws/copilot-cli 1.34, `DockerBuildArgs`.
-        """
-        image = self.manifest.get("image")
-        build = image.get("build") if isinstance(image, dict) else None
-        dockerfile = build.get("dockerfile", "Dockerfile") if isinstance(build, dict) else build
-        if not isinstance(dockerfile, str) or PurePosixPath(dockerfile).is_absolute():
-            raise SettingsError(
-                f"{self.root / self.manifest_path} builds no image (`image.build`): a branch can only be "
-                "deployed as an image that is built of it."
-            )
-        context = build.get("context") if isinstance(build, dict) else None
-        if not isinstance(context, str):
-            context = str(PurePosixPath(dockerfile).parent)
-        return str(PurePosixPath(dockerfile)), str(PurePosixPath(context))
+        """The Dockerfile and the context of the service's image. Raises SettingsError where none is built."""
+        return manifest.build_of(self.manifest, str(self.root / self.manifest_path))
 
     @property
     def dockerfile(self) -> str:
@@ -99,10 +84,14 @@ class Project:
     @property
     def health_path(self) -> str:
         """What the load balancer asks for; scripts/healthz.py answers where the manifest does not say."""
+        return self.own_health_path or "/healthz"
+
+    @property
+    def own_health_path(self) -> str:
         http = self.manifest.get("http")
         check = http.get("healthcheck") if isinstance(http, dict) else None
         path = check.get("path") if isinstance(check, dict) else check
-        return path if isinstance(path, str) and re.fullmatch(r"/[\w./-]*", path) else "/healthz"
+        return path if isinstance(path, str) and re.fullmatch(r"/[\w./-]*", path) else ""
 
     @property
     def port(self) -> int:

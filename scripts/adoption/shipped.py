@@ -14,6 +14,7 @@ class Shipped:
     middleware: str = ""  # in MIDDLEWARE, before the project's own, in this order
 
 
+HEALTHZ = Shipped("scripts/healthz.py", middleware="scripts.healthz.Healthz")
 SHIPPED = (
     Shipped("scripts/__init__.py"),
     Shipped(
@@ -21,6 +22,6 @@ SHIPPED = (
         app="scripts.test_access",
         middleware="scripts.test_access.middleware.AccessMiddleware",
     ),
-    Shipped("scripts/healthz.py", middleware="scripts.healthz.Healthz"),
+    HEALTHZ,
     Shipped("scripts/stage_copy", app="scripts.stage_copy"),
 )

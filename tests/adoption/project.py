@@ -36,7 +36,7 @@ type: Load Balanced Web Service
 http:
   path: '/'
   target_container: nginx
-  healthcheck: /healthz
+  healthcheck: /admin/login/
 
 image:
   build:

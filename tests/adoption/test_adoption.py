@@ -144,12 +144,14 @@ def test_three_containers_keep_what_they_have_and_only_test_is_added_to(three: P
     startup = block["sidecars"]["startup"]
     assert startup["command"][2].startswith("python manage.py copy_stage_db && python manage.py migrate")
     assert startup["secrets"].keys() == block["secrets"].keys() == {"DATABASE_URL", "STAGE_DATABASE_URL"}
-    assert block["http"]["healthcheck"] == {"path": "/healthz", "grace_period": "3600s"}
+    assert block["http"]["healthcheck"] == {"path": "/admin/login/", "grace_period": "3600s"}
     dockerfile = (three / "Dockerfile").read_text()
     assert dockerfile.index("COPY scripts/stage_copy /srv/scripts/stage_copy") < dockerfile.index("USER")
     assert "psycopg[binary]==" in dockerfile  # psycopg2 is another
     settings = (three / "mysite/settings.py").read_text()
     assert "WhiteNoise" not in settings
+    assert "healthz" not in settings  # it has a health check of its own
+    assert '"open_paths": ["/admin/login/"]' in settings
 
 
 def test_a_project_with_redis_gets_it_as_a_sidecar(tmp_path: Path) -> None:
