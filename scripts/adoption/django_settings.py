@@ -131,4 +131,5 @@ def _static(project: Project) -> Iterator[str]:
         yield 'STATIC_ROOT = os.environ.get("STATIC_ROOT", "staticfiles")'
     if "whitenoise" not in settings.lower():
         yield 'if os.environ.get("COPILOT_ENVIRONMENT_NAME"):  # in the image, which has whitenoise'
-        yield f'    MIDDLEWARE.insert({len(_middleware(project))}, "whitenoise.middleware.WhiteNoiseMiddleware")'
+        place = len(_middleware(project))
+        yield f'    MIDDLEWARE.insert({place}, "whitenoise.middleware.WhiteNoiseMiddleware")'
