@@ -67,7 +67,7 @@ def sources(shell: Shell, ours: Path) -> list[str]:
         raise Refused(
             f"{ours} is itself a project that has taken these tasks over: run it in a clone of their origin."
         )
-    words = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", _FOLDER)
+    words = ("ls-files", "-z", "--", _FOLDER)
     listed = output_of(shell, git(ours, *words), "Listing what is to be copied")
     return [name for name in sorted(filter(None, listed.split("\0"))) if (ours / name).is_file()]
 
