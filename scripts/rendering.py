@@ -181,7 +181,7 @@ def _template(folder: Path, name: str, suffix: str) -> Template:
 
 def _words(said: str) -> str:
     """Copilot's reason on one line, without its sign, its colours and the folders of this run."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", said)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", said).split("\ngoroutine ")[0]  # where it panics, its stack follows
     lines = [line.strip() for line in plain.splitlines() if line.strip()]
     marked = next((number for number, line in enumerate(lines) if line.startswith("✘")), 0)
     return " ".join(lines[marked:]).removeprefix("✘").strip() or "Copilot gave no reason"

@@ -60,6 +60,15 @@ def test_copilots_reason_is_one_line_without_sign_and_colour(settings: Settings)
     assert found == Refusal("validate manifest: no such key")
 
 
+def test_where_copilot_panics_its_stack_is_not_told(settings: Settings) -> None:
+    said = (
+        "panic: nil pointer\n[signal SIGSEGV]\n\ngoroutine 1 [running]:\nmanifest.applyEnv(0xc0)\n\t/x.go:1\n"
+    )
+    shell = FakeShell({"package": Result(2, stderr=said)})
+    found = Renderer(settings, shell, {}, {}).service(settings.root, "web", "test")
+    assert found == Refusal("panic: nil pointer [signal SIGSEGV]")
+
+
 def test_a_service_is_not_rendered_for_an_environment_that_cannot_be_made(settings: Settings) -> None:
     shell = FakeShell()
     found = Renderer(settings, shell, {}, {"test": "no subnets"}).service(settings.root, "web", "test")

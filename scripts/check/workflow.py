@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 
 from scripts import patches, rendering
-from scripts.check import overrides, templates, verdict
+from scripts.check import blocks, keys, overrides, templates, verdict
 from scripts.check import project as projects
 from scripts.check.finding import Finding, as_documents, as_github, as_gitlab
 from scripts.check.project import Project
@@ -16,7 +16,9 @@ from scripts.errors import SettingsError, UsageError
 from scripts.report import Report, as_json
 
 Rule = Callable[[Project], Iterator[Finding]]
-RULES: tuple[Rule, ...] = (*verdict.RULES, *overrides.RULES, *templates.RULES)
+RULES: tuple[Rule, ...] = (
+    *verdict.RULES, *keys.RULES, *blocks.RULES, *overrides.RULES, *templates.RULES,
+)  # fmt: skip
 FORMATS = ("text", "github", "gitlab")
 
 
@@ -59,7 +61,12 @@ def findings(bench: Bench, today: date | None = None) -> list[Finding]:
     """What all rules find, by file and line. Raises SettingsError, Failed where Copilot cannot be asked."""
     project = projects.read(bench.settings, today)
     projects.render(bench, project)
-    return sorted({*project.unreadable, *(finding for rule in RULES for finding in rule(project))})
+    return judge(project)
+
+
+def judge(project: Project, rules: Iterable[Rule] = RULES) -> list[Finding]:
+    """What the rules find in a workspace that has been read and, as far as wanted, rendered."""
+    return sorted({*project.unreadable, *(finding for rule in rules for finding in rule(project))})
 
 
 def _fix(bench: Bench, *, plan: bool) -> None:

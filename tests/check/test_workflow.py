@@ -37,6 +37,8 @@ def test_one_document_tells_all_that_is_wrong_and_the_end_is_2(shipped: Path) ->
     assert set(told[0]) == {"path", "line", "rule", "severity", "what", "instead"}
     assert [(one["path"], one["rule"]) for one in told] == [
         ("copilot/api/manifest.yml", "yaml"),
+        ("copilot/web/manifest.yml", "stray-block"),
+        ("copilot/web/manifest.yml", "stray-block"),
         ("copilot/web/manifest.yml", "copilot"),  # it reads all manifests, whichever is asked for
     ]
 
