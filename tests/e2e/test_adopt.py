@@ -96,6 +96,8 @@ def test_an_adopted_startproject_serves_a_branch(shop: Adopted) -> None:
     assert status == 200
     assert "csrfmiddlewaretoken" in page
     assert get(f"{url}/static/admin/css/base.css")[0] == 200  # collected at the start, served by whitenoise
+    checked = shop.invoke("check")
+    assert (checked.code, checked.out) == (0, ""), checked.out
 
 
 def test_three_containers_are_served_without_nginx_and_that_is_said(three: Adopted) -> None:
