@@ -18,7 +18,9 @@ _BY_HAND = (
 IGNORE = ".dockerignore"
 _TEMPLATE = Path(__file__).with_name("templates") / "Dockerfile"
 # What copy_stage_db runs must not be older than staging's server: hence Postgres's own repository.
-_CLIENT = """RUN apt-get update \\
+_CLIENT = """# Which version there is depends on the image's Debian.
+# hadolint ignore=DL3008
+RUN apt-get update \\
     && apt-get install --yes --no-install-recommends postgresql-common \\
     && /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh -y \\
     && apt-get install --yes --no-install-recommends postgresql-client-18 \\
