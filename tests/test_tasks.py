@@ -23,6 +23,8 @@ NAMES = (
     "adopt",
     "sandbox",
     "sidecar-config",
+    "check",
+    "package",
 )
 
 _watching: list[str] | None = None
