@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from scripts import rendering
-from scripts.check import keys, templates, workflow
+from scripts.check import keys, templates, values, workflow
 from scripts.check import project as projects
 from scripts.command import RealShell
 from scripts.containers import containers
@@ -61,11 +61,13 @@ def test_check_and_copilot_agree_on_generated_manifests(kind: str, copilot: tupl
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
     @given(manifests(kind), PLACES)
-    def agree(manifest: dict[str, Any], place: tuple[str, ...]) -> None:
+    def agree(made: tuple[dict[str, Any], bool], place: tuple[str, ...]) -> None:
+        manifest, slips = made
         environment = ("test", "production", "stage")[tally.total() % 3]
         write(root, manifest)
         project = projects.read(renderer.settings)
         assert not list(keys.unknown(project))
+        assert slips or not list(values.unread(project))
         found = renderer.service(root, "web", environment)
         project.rendered["web", environment] = found
         told = workflow.judge(project, RULES)
