@@ -168,6 +168,32 @@ def check(
 
 
 @verb(
+    env="The environment to package (no default).",
+    service="Only this service's stack (default: the environment's and all services').",
+    output="The folder to write to (default: cloudformation/ENV).",
+    domain="The application's domain, where it has one (default: the one that all aliases lie below).",
+    yes=YES,
+    plan=PLAN,
+)
+def package(
+    c: Context,
+    env: str = "",
+    service: str = "",
+    output: str = "",
+    domain: str = "",
+    yes: bool = False,
+    plan: bool = False,
+) -> None:
+    """Write what Copilot would deploy as plain CloudFormation, to be deployed without Copilot.
+
+    Example: invoke package --env production
+    """
+    from scripts.packaging import workflow
+
+    workflow.package(bench(), workflow.Asked(env, service, output, domain, yes, plan))
+
+
+@verb(
     region="Whose list prices (default: AWS_REGION, else us-east-1).",
     node="The ElastiCache node of the copy of stage it is compared with (default: cache.t4g.micro).",
     json=JSON,

@@ -3,13 +3,14 @@
 DATABASE_URL and SECRET_KEY must be set. STAGE_DATABASE_URL (staging's database, for copy_stage_db),
 DATABASE_SUFFIX (what the name of a branch's own database adds to DATABASE_URL's, as `_feature_x_1a2b3c4`),
 SIDECAR_DATABASE_URL (a database beside the project in its task, which takes DATABASE_URL's place),
-REDIS_HOST (localhost), REDIS_PORT (6379), ALLOWED_HOSTS (*), HTTPS_ONLY (0), STATIC_ROOT (staticfiles beside
-manage.py), LOG_LEVEL (INFO), DEBUG (0), EMAIL_HOST (none: mail is written to the log), EMAIL_PORT (25)
-and EMAIL_BACKEND (console; without EMAIL_HOST) may be.
+REDIS_HOST (localhost), REDIS_PORT (6379), REDIS_TLS (0), ALLOWED_HOSTS (*), HTTPS_ONLY (0), STATIC_ROOT
+(staticfiles beside manage.py), LOG_LEVEL (INFO), DEBUG (0), EMAIL_HOST (none: mail is written to the log),
+EMAIL_PORT (25) and EMAIL_BACKEND (console; without EMAIL_HOST) may be.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import sys
@@ -49,6 +50,13 @@ def _flag(name: str) -> bool:
     return os.environ.get(name, "").strip().lower() in ("1", "true", "yes", "on")
 
 
+def _on_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 SECRET_KEY = _required("SECRET_KEY", "a long random string")
 _BESIDE = os.environ.get("SIDECAR_DATABASE_URL", "")
 if _BESIDE:  # each task has it for itself, so that a branch's needs no name of its own
@@ -76,6 +84,8 @@ STAGE_COPY = {
 }
 REDIS_HOST = os.environ.get("REDIS_HOST") or "localhost"  # the sidecar's place
 REDIS_PORT = int(os.environ.get("REDIS_PORT") or 6379)
+# ElastiCache takes encrypted connections only. A server on loopback has no certificate, and needs none.
+REDIS_TLS = _flag("REDIS_TLS") and not _on_this_machine(REDIS_HOST)
 
 DEBUG = _flag("DEBUG")
 # The load balancer's health check names the task's address as the host, which nobody knows beforehand, and a

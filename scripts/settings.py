@@ -119,7 +119,7 @@ def load(root: Path, environ: Mapping[str, str]) -> Settings:
             "python manage.py migrate --noinput && python manage.py fill_stage --megabytes {megabytes}",
         ),
         in_ci=in_ci,
-        test_domain=_domain(value("TEST_DOMAIN", "")),
+        test_domain=check_domain("TEST_DOMAIN", value("TEST_DOMAIN", "")),
     )
     guard_environment(settings.test_env, settings)
     return settings
@@ -175,9 +175,10 @@ def _name(setting: str, value: str) -> str:
     return value
 
 
-def _domain(value: str) -> str:
+def check_domain(name: str, value: str) -> str:
+    """The value, empty or a domain. Raises SettingsError, naming the setting or flag."""
     if value and not re.fullmatch(r"(?=.{1,190}$)([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}", value):
-        raise SettingsError(f"TEST_DOMAIN={value!r} is no domain: write for example test.example.com.")
+        raise SettingsError(f"{name}={value!r} is no domain: write for example test.example.com.")
     return value
 
 

@@ -358,6 +358,24 @@ def test_a_malformed_suffix_is_one_line_and_exit_code_2(bare: Project, suffix: s
     assert (done.returncode, done.stderr) == (2, f"settings: {why}\n")
 
 
+@pytest.mark.parametrize(
+    ("host", "encrypted"),
+    [
+        ("master.shop.cache.amazonaws.com", True),
+        ("10.0.2.7", True),
+        ("localhost", False),
+        ("127.83.1.2", False),
+    ],
+)
+def test_redis_is_spoken_to_in_tls_where_that_is_asked_for_and_it_is_another_machine(
+    bare: Project, host: str, *, encrypted: bool
+) -> None:
+    asked = "from demo.shop import facts; print(facts._redis().connection_pool.connection_class.__name__)"
+    for flag, name in (("1", "SSLConnection" if encrypted else "Connection"), ("0", "Connection")):
+        done = bare.manage("shell", "-c", asked, DATABASE_URL=UNREACHABLE, REDIS_HOST=host, REDIS_TLS=flag)
+        assert done.stdout.splitlines()[-1] == name
+
+
 def test_the_models_and_the_migrations_agree(shop: Project) -> None:
     done = shop.manage("makemigrations", "--check", "--dry-run")
     assert done.returncode == 0, done.stdout
