@@ -303,7 +303,7 @@ SLIPS: Strategy = of(
 
 @st.composite
 def manifests(draw: st.DrawFn, kind: str) -> tuple[dict[str, Any], bool]:
-    """A manifest with blocks for `test` and `production`, and whether it has a slip; `stage` gets the base."""
+    """A manifest with blocks for `test` and `production`, and if it has a slip; `stage` gets the base."""
     known = sections(kind)
 
     def drawn(least: int, most: int) -> dict[str, Any]:
