@@ -17,8 +17,13 @@ from scripts.report import Report, as_json
 
 Rule = Callable[[Project], Iterator[Finding]]
 RULES: tuple[Rule, ...] = (
-    *verdict.RULES, *keys.RULES, *values.RULES, *blocks.RULES, *overrides.RULES, *templates.RULES,
-)  # fmt: skip
+    *verdict.RULES,
+    *keys.RULES,
+    *values.RULES,
+    *blocks.RULES,
+    *overrides.RULES,
+    *templates.RULES,
+)
 FORMATS = ("text", "github", "gitlab")
 
 

@@ -88,6 +88,29 @@ def test_check_and_copilot_agree_on_generated_manifests(kind: str, copilot: tupl
     assert min(tally["packaged"], tally["refused"]) > 10  # neither is left untried
 
 
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("slip", "rule"),
+    [
+        ("http: {path: /, grace_period: 7777s}", "unknown-key"),
+        ("http: {path: /, deregistration_delay: 7777}", "unread-value"),
+        ("http: {path: /, allowed_source_ips: 7777::/32}", "unread-value"),
+    ],
+)
+def test_copilot_drops_without_a_word_what_check_refuses(
+    slip: str, rule: str, copilot: tuple[Renderer, Path]
+) -> None:
+    renderer, root = copilot
+    (root / "copilot/web/manifest.yml").write_text(
+        f"name: web\ntype: {KINDS[0]}\nimage: {{location: nginx, port: 80}}\n{slip}\n"
+        "environments: {test: {}, stage: {}, production: {}}\n"
+    )
+    found = renderer.service(root, "web", "test")
+    assert isinstance(found, Template)
+    assert "7777" not in str(found.resources)
+    assert rule in [one.rule for one in workflow.judge(projects.read(renderer.settings), RULES)]
+
+
 def write(root: Path, manifest: dict[str, Any]) -> None:
     (root / "copilot/web/manifest.yml").write_text(yaml.safe_dump(manifest, sort_keys=False))
 
