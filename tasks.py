@@ -258,6 +258,22 @@ def sidecar_config(
 
 
 @verb(
+    into="The repository to bring the tasks into: a Django project with Copilot manifests (no default).",
+    service="Its service (default: its only Load Balanced Web Service).",
+    yes=YES,
+    plan=PLAN,
+)
+def adopt(c: Context, into: str = "", service: str = "", yes: bool = False, plan: bool = False) -> None:
+    """Bring these tasks, the sidecars and the settings into a project of yours. Overwrites nothing.
+
+    Example: invoke adopt --into ../shop --plan
+    """
+    from scripts.adoption import workflow
+
+    workflow.adopt(bench(), into=into, service=service, yes=yes, plan=plan)
+
+
+@verb(
     stop="Stop it; its databases are kept (default: off).",
     reset="Stop it and delete everything it keeps (default: off).",
     yes=YES,

