@@ -20,16 +20,11 @@ def missing(project: Project) -> Iterator[Finding]:
         blocks = _blocks(document)
         if not blocks and service != main:
             continue
-        for name in sorted({*project.names, test} if blocks else {test}):
-            if not isinstance(blocks.get(name), dict):
-                yield _finding(
-                    document,
-                    name,
-                    "missing-block",
-                    f"{name} has no block under `environments`, so Copilot deploys the base there",
-                    f"write `{name}:` with what differs, or `{name}: {{}}` where the base is meant",
-                    error=name == test,
-                )
+        without = {name for name in {*project.names, test} if not isinstance(blocks.get(name), dict)}
+        if test in without:
+            yield _missing(document, [test], error=True)
+        if blocks and without - {test}:
+            yield _missing(document, sorted(without - {test}), error=False)
 
 
 def stray(project: Project) -> Iterator[Finding]:
@@ -54,6 +49,13 @@ def stray(project: Project) -> Iterator[Finding]:
 def _blocks(document: Document) -> dict[object, object]:
     found = document.get("environments")
     return found if isinstance(found, dict) else {}
+
+
+def _missing(document: Document, names: list[str], *, error: bool) -> Finding:
+    have = f"{' and '.join(names)} {'has' if len(names) == 1 else 'have'}"
+    what = f"{have} no block under `environments`, so Copilot deploys the base there"
+    instead = f"write `{names[0]}:` with what differs, or `{names[0]}: {{}}` where the base is meant"
+    return _finding(document, names[0], "missing-block", what, instead, error=error)
 
 
 def _finding(document: Document, name: str, rule: str, what: str, instead: str, *, error: bool) -> Finding:

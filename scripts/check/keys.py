@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from scripts.check.document import Document, entries, line_of
+from scripts.check import schema
+from scripts.check.document import line_of
 from scripts.check.finding import Finding
 from scripts.check.project import Project
+from scripts.check.schema import Place
 
-Keys = dict[str, Any]  # keys.yml says how to read it
-Place = tuple[str, ...]
+Keys = dict[str, Any]
 
-_TOP_ONLY = ("name", "type", "environments")
 _SAME = 0.8  # from here on a key is taken for a slip of the other, below for one that may be meant
 _LIKE = 0.6
 _SHOWN = 8  # known keys that a message lists
@@ -25,10 +23,17 @@ _SHOWN = 8  # known keys that a message lists
 
 def unknown(project: Project) -> Iterator[Finding]:
     """Copilot ignores a key that it does not know without a word: what was wanted does not happen."""
-    for document in project.services.values():
-        yield from _unknown(document, str(document.get("type")))
-    for document in project.environments.values():
-        yield from _unknown(document, "Environment")
+    for document, top in schema.documents(project):
+        for entry in schema.written(document, top):
+            name = str(entry.key.value)
+            # x-…: a holder of anchors, as Docker Compose has them
+            if entry.known or (not entry.place and name.startswith("x-")):
+                continue
+            what, instead = (
+                f"Copilot knows no key `{entry.name}` and ignores it",
+                _instead(name, entry.place, top),
+            )
+            yield Finding(document.path, line_of(entry.key), "unknown-key", "error", what, instead)
 
 
 def repeated(project: Project) -> Iterator[Finding]:
@@ -39,57 +44,12 @@ def repeated(project: Project) -> Iterator[Finding]:
             yield Finding(document.path, second, "repeated-key", "error", what, "keep one of the two")
 
 
-@cache
-def known_keys(kind: str) -> Keys | None:
-    """The keys of a type of manifest; None for a type that Copilot does not have."""
-    file = Path(__file__).with_name("keys.yml")
-    found: Keys | None = yaml.safe_load(file.read_text(encoding="utf-8"))["types"].get(kind)
-    if found and "environments" in found:
-        block = {key: below for key, below in found.items() if key not in _TOP_ONLY}
-        found["environments"] = {"*": block}
-    return found
-
-
-def _unknown(document: Document, kind: str) -> Iterator[Finding]:
-    top = known_keys(kind)
-    if top is None:
-        return
-    told: dict[int, tuple[yaml.Node, Place]] = {}
-    for key, place in _strangers(document.root, top, (), set()):
-        told.setdefault(id(key), (key, place))  # a merged mapping is met at each place it is merged into
-    for key, place in told.values():
-        shown = ".".join((*place, key.value))
-        what = f"Copilot knows no key `{shown}` and ignores it"
-        instead = _instead(key.value, place, top)
-        yield Finding(document.path, line_of(key), "unknown-key", "error", what, instead)
-
-
-def _strangers(
-    node: yaml.Node, known: Any, place: Place, seen: set[tuple[int, int]]
-) -> Iterator[tuple[yaml.Node, Place]]:
-    """Each key that is not known, with the place it stands in. `seen`: an alias may lead back."""
-    if isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            if isinstance(item, yaml.MappingNode):
-                yield from _strangers(item, known, place, seen)
-    if not isinstance(node, yaml.MappingNode) or not isinstance(known, dict):
-        return
-    if (id(node), id(known)) in seen:
-        return
-    seen.add((id(node), id(known)))
-    for name, key, value in entries(node):
-        if name in known or "*" in known:
-            yield from _strangers(value, known.get(name, known.get("*")), (*place, name), seen)
-        elif place or not name.startswith("x-"):  # x-…: a holder of anchors, as Docker Compose has them
-            yield key, place
-
-
 def _instead(name: str, place: Place, top: Keys) -> str:
     here = _at(top, place)
     if near := _nearest(name, here, _SAME):
         return f"write `{near}`"
     in_block = place[:1] == ("environments",)
-    if in_block and name in _TOP_ONLY:
+    if in_block and name in schema.TOP_ONLY:
         return "it belongs at the top of the manifest, for all environments"
     start, scope = (place[:2], top["environments"]["*"]) if in_block else ((), top)
     if elsewhere := _elsewhere(name, place, start, scope):
@@ -121,23 +81,25 @@ def _elsewhere(name: str, place: Place, start: Place, scope: Keys) -> str:
 
 def _names(known: Any) -> Iterator[str]:
     """Every key of a tree, but for those of the environments' blocks and free ones."""
-    if isinstance(known, dict):
-        for key, below in known.items():
+    inner = schema.below(known)
+    if isinstance(inner, dict):
+        for key, read in inner.items():
             if key != "*":
                 yield key
             if key != "environments":
-                yield from _names(below)
+                yield from _names(read)
 
 
 def _places(name: str, known: Any, place: Place = ()) -> Iterator[Place]:
     """Each place that has a key of this name, but for those of the environments' blocks."""
-    if not isinstance(known, dict):
+    inner = schema.below(known)
+    if not isinstance(inner, dict):
         return
-    if name in known:
+    if name in inner:
         yield place
-    for key, below in known.items():
+    for key, read in inner.items():
         if (*place, key) != ("environments",):
-            yield from _places(name, below, (*place, key))
+            yield from _places(name, read, (*place, key))
 
 
 def _nearest(name: str, known: Keys, least: float) -> str | None:
@@ -149,7 +111,7 @@ def _nearest(name: str, known: Keys, least: float) -> str | None:
 
 def _at(known: Keys, place: Place) -> Keys:
     for key in place:
-        known = known[key] if key in known else known["*"]
+        known = schema.below(known[key] if key in known else known["*"])
     return known
 
 

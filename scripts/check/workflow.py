@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 
 from scripts import patches, rendering
-from scripts.check import blocks, keys, overrides, templates, verdict
+from scripts.check import blocks, keys, overrides, templates, values, verdict
 from scripts.check import project as projects
 from scripts.check.finding import Finding, as_documents, as_github, as_gitlab
 from scripts.check.project import Project
@@ -17,8 +17,13 @@ from scripts.report import Report, as_json
 
 Rule = Callable[[Project], Iterator[Finding]]
 RULES: tuple[Rule, ...] = (
-    *verdict.RULES, *keys.RULES, *blocks.RULES, *overrides.RULES, *templates.RULES,
-)  # fmt: skip
+    *verdict.RULES,
+    *keys.RULES,
+    *values.RULES,
+    *blocks.RULES,
+    *overrides.RULES,
+    *templates.RULES,
+)
 FORMATS = ("text", "github", "gitlab")
 
 

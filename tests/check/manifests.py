@@ -289,6 +289,8 @@ SLIPS: Strategy = of(
     {"http": {"path": "/", "version": "http3"}},
     {"http": {"path": "/", "allowed_source_ips": ["everywhere"]}},
     {"http": {"path": "/", "alias": "shop.elsewhere.org"}},
+    {"http": {"path": "/", "allowed_source_ips": "10.0.0.0/8"}},
+    {"http": {"path": "/", "deregistration_delay": 60}},
     {"http": {"path": "/", "healthcheck": {"path": "/", "grace_period": 60}}},
     {"nlb": {"port": "443/http"}},
     {"nlb": {"port": "http"}},
@@ -300,8 +302,8 @@ SLIPS: Strategy = of(
 
 
 @st.composite
-def manifests(draw: st.DrawFn, kind: str) -> dict[str, Any]:
-    """A manifest with a block for `test` and one for `production`; `stage` gets the base."""
+def manifests(draw: st.DrawFn, kind: str) -> tuple[dict[str, Any], bool]:
+    """A manifest with blocks for `test` and `production`, and if it has a slip; `stage` gets the base."""
     known = sections(kind)
 
     def drawn(least: int, most: int) -> dict[str, Any]:
@@ -310,7 +312,8 @@ def manifests(draw: st.DrawFn, kind: str) -> dict[str, Any]:
 
     base = {"name": "web", "type": kind, **drawn(2, 6)}
     blocks = {"test": drawn(1, 4), "production": drawn(1, 4), "stage": {}}
-    if draw(st.integers(0, 2)) == 1:
+    slips = draw(st.integers(0, 2)) == 1
+    if slips:
         slip = draw(SLIPS)
         place = draw(of(blocks["test"], blocks["production"], base))
         for name in slip.keys() & known.keys():
@@ -322,4 +325,4 @@ def manifests(draw: st.DrawFn, kind: str) -> dict[str, Any]:
     if kind == "Load Balanced Web Service":
         image.setdefault("port", 8000)
         base.setdefault("http", {"path": "/"})
-    return {**base, "environments": blocks}
+    return {**base, "environments": blocks}, slips

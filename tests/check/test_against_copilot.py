@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from scripts import rendering
-from scripts.check import keys, templates, workflow
+from scripts.check import keys, templates, values, workflow
 from scripts.check import project as projects
 from scripts.command import RealShell
 from scripts.containers import containers
@@ -61,11 +61,13 @@ def test_check_and_copilot_agree_on_generated_manifests(kind: str, copilot: tupl
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
     @given(manifests(kind), PLACES)
-    def agree(manifest: dict[str, Any], place: tuple[str, ...]) -> None:
+    def agree(made: tuple[dict[str, Any], bool], place: tuple[str, ...]) -> None:
+        manifest, slips = made
         environment = ("test", "production", "stage")[tally.total() % 3]
         write(root, manifest)
         project = projects.read(renderer.settings)
         assert not list(keys.unknown(project))
+        assert slips or not list(values.unread(project))
         found = renderer.service(root, "web", environment)
         project.rendered["web", environment] = found
         told = workflow.judge(project, RULES)
@@ -84,6 +86,29 @@ def test_check_and_copilot_agree_on_generated_manifests(kind: str, copilot: tupl
     agree()
     assert tally.total() == 100
     assert min(tally["packaged"], tally["refused"]) > 10  # neither is left untried
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("slip", "rule"),
+    [
+        ("http: {path: /, grace_period: 7777s}", "unknown-key"),
+        ("http: {path: /, deregistration_delay: 7777}", "unread-value"),
+        ("http: {path: /, allowed_source_ips: 7777::/32}", "unread-value"),
+    ],
+)
+def test_copilot_drops_without_a_word_what_check_refuses(
+    slip: str, rule: str, copilot: tuple[Renderer, Path]
+) -> None:
+    renderer, root = copilot
+    (root / "copilot/web/manifest.yml").write_text(
+        f"name: web\ntype: {KINDS[0]}\nimage: {{location: nginx, port: 80}}\n{slip}\n"
+        "environments: {test: {}, stage: {}, production: {}}\n"
+    )
+    found = renderer.service(root, "web", "test")
+    assert isinstance(found, Template)
+    assert "7777" not in str(found.resources)
+    assert rule in [one.rule for one in workflow.judge(projects.read(renderer.settings), RULES)]
 
 
 def write(root: Path, manifest: dict[str, Any]) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts.check import keys
-from scripts.check.keys import known_keys, repeated, unknown
+from scripts.check import keys, schema
+from scripts.check.keys import repeated, unknown
 from tests.check.projects import with_manifest
 
 WEB = "name: web\ntype: Load Balanced Web Service\n"
@@ -335,6 +335,6 @@ def test_the_same_key_in_two_places_or_over_a_merged_one_is_no_repetition(worksp
 
 
 def test_each_type_has_its_keys_and_no_shape_is_left_over() -> None:
-    file = yaml.safe_load(Path(keys.__file__).with_name("keys.yml").read_text(encoding="utf-8"))
-    assert all(known_keys(kind) for kind in file["types"])
+    file = yaml.safe_load(Path(schema.__file__).with_name("keys.yml").read_text(encoding="utf-8"))
+    assert all(schema.read_of(kind) for kind in file["types"])
     assert set(DOCUMENTED) == set(file["types"]) - {"Environment"}
