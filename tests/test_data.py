@@ -232,17 +232,20 @@ def test_the_data_are_those_that_the_copy_spoke_of_last(settings: Settings) -> N
     tasks = [Task("t", "RUNNING", "HEALTHY", "arn", NOW, "", ended)]
     assert environment.copied_data(settings, here, tasks) is None
     aws.logs["/copilot/demo-test-web", "copilot/startup/t"] = [
+        (1, "copy_stage_db: the copy took 12.5 s"),
         (1, 'copy_stage_db: data of 2026-11-20T10:00:00+00:00 in "test"'),
         (2, "Operations to perform"),
     ]
     found = environment.copied_data(settings, here, tasks)
     assert found
     assert (environment.iso(found.of), found.database) == ("2026-11-20T10:00:00Z", "test")
+    assert found.seconds == 12.5
     aws.logs[f"/copilot/{GROUP}", "copilot-task/x/1"] = [
         (3, 'copy_stage_db: data of 2026-11-19T10:00:00+00:00 in "test_x"')
     ]
     found = environment.copied_data(settings, here, tasks)
     assert found
     assert (environment.iso(found.of), found.database) == ("2026-11-19T10:00:00Z", "test_x")
+    assert found.seconds is None
     aws.logs[f"/copilot/{GROUP}", "copilot-task/x/1"] = [(4, "copy_stage_db: data of 2026-x")]
     assert environment.copied_data(settings, here, tasks) is None

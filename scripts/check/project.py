@@ -12,6 +12,7 @@ from scripts import rendering
 from scripts.check import document
 from scripts.check.document import Document
 from scripts.check.finding import Finding
+from scripts.command import RealShell, Shell
 from scripts.environment import Bench
 from scripts.errors import SettingsError
 from scripts.rendering import Refusal, Template
@@ -20,7 +21,10 @@ from scripts.settings import Settings
 
 @dataclass(frozen=True)
 class Project:
-    """A workspace, read and rendered once. `unreadable` are its manifests that are no YAML."""
+    """A workspace, read and rendered once. `unreadable` are its manifests that are no YAML.
+
+    `notes` are what the rules could not look at, for people; nothing of the workspace is wrong there.
+    """
 
     settings: Settings
     services: dict[str, Document]
@@ -29,6 +33,8 @@ class Project:
     unreadable: tuple[Finding, ...] = ()
     rendered: dict[tuple[str, str], Template | Refusal] = field(default_factory=dict)
     rendered_environments: dict[str, Template | Refusal] = field(default_factory=dict)
+    shell: Shell = field(default_factory=RealShell)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def root(self) -> Path:
@@ -41,7 +47,7 @@ class Project:
                 yield self.services[service], environment, found
 
 
-def read(settings: Settings) -> Project:
+def read(settings: Settings, shell: Shell | None = None) -> Project:
     """The workspace's manifests, not rendered yet."""
     unreadable: list[Finding] = []
 
@@ -63,7 +69,9 @@ def read(settings: Settings) -> Project:
     environments = documents(
         {name: file for name in names for file in sorted((folder / name).glob("manifest.y*ml"))[:1]}
     )
-    return Project(settings, services, environments, tuple(names), tuple(unreadable))
+    return Project(
+        settings, services, environments, tuple(names), tuple(unreadable), shell=shell or RealShell()
+    )
 
 
 def render(bench: Bench, project: Project) -> None:

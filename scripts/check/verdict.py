@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from scripts.check import containers
 from scripts.check.finding import Finding
 from scripts.check.project import Project
 from scripts.rendering import Refusal
 
 
 def refused(project: Project) -> Iterator[Finding]:
-    """What Copilot will not package; a reason that holds in several environments is told once."""
+    """What Copilot will not package, unless a rule tells it with its line.
+
+    A reason that holds in several environments is told once.
+    """
     told: dict[tuple[str, str], list[str]] = {}
     for (service, environment), found in project.rendered.items():
-        if isinstance(found, Refusal):
+        if isinstance(found, Refusal) and not containers.tells(found):
             told.setdefault((service, found.why), []).append(environment)
     for (service, why), names in told.items():
         manifest = project.services[service]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from scripts.check import access, containers, files, secret, throwaway, verdict
 from scripts.check import project as projects
-from scripts.check import verdict
 from scripts.check.finding import Finding, as_documents, as_github, as_gitlab
 from scripts.check.project import Project
 from scripts.environment import Bench
@@ -13,7 +13,14 @@ from scripts.errors import SettingsError, UsageError
 from scripts.report import as_json
 
 Rule = Callable[[Project], Iterator[Finding]]
-RULES: tuple[Rule, ...] = (*verdict.RULES,)
+RULES: tuple[Rule, ...] = (
+    *verdict.RULES,
+    *containers.RULES,
+    *throwaway.RULES,
+    *secret.RULES,
+    *files.RULES,
+    *access.RULES,
+)
 FORMATS = ("text", "github", "gitlab")
 
 
@@ -40,9 +47,12 @@ def check(bench: Bench, *, json: bool, style: str) -> None:
 
 def findings(bench: Bench) -> list[Finding]:
     """What all rules find, by file and line. Raises SettingsError, Failed where Copilot cannot be asked."""
-    project = projects.read(bench.settings)
+    project = projects.read(bench.settings, bench.shell)
     projects.render(bench, project)
-    return sorted({*project.unreadable, *(finding for rule in RULES for finding in rule(project))})
+    found = sorted({*project.unreadable, *(finding for rule in RULES for finding in rule(project))})
+    for note in project.notes:
+        bench.report.say(note)
+    return found
 
 
 def _counted(number: int, noun: str) -> str:
