@@ -151,16 +151,20 @@ def copy_db(
 
 @verb(
     format="How findings are told: text, github (annotations) or gitlab (Code Quality) (default: text).",
+    fix="First write the patches that raise Lambda runtimes, exactly as the templates need (default: off).",
+    plan="With --fix: show what it would write and change nothing (default: off).",
     json=JSON,
 )
-def check(c: Context, format: str = "text", json: bool = False) -> None:
+def check(
+    c: Context, format: str = "text", fix: bool = False, plan: bool = False, json: bool = False
+) -> None:
     """Check every service and environment of copilot/ without AWS, with Copilot's own verdict.
 
     Example: invoke check --format github
     """
     from scripts.check import workflow
 
-    workflow.check(bench(), json=json, style=format)
+    workflow.check(bench(), json=json, style=format, fix=fix, plan=plan)
 
 
 @verb(

@@ -278,7 +278,7 @@ def describe(bench: Bench, place: Place, stack: Stack, tasks: list[Task] | None 
         data = copied_data(settings, place, running(place, stack) if tasks is None else tasks)
         url = asking.result()
     if data and data.seconds is not None:
-        last_copy.keep(bench.shell, settings, iso(data.of), data.seconds, bench.report.say)
+        last_copy.keep(settings, iso(data.of), data.seconds, bench.report.say)
     return deployment_of(
         settings,
         stack.tags,

@@ -104,7 +104,8 @@ def open_renderer(bench: Bench, manifests: Sequence[Mapping[str, Any]] | None = 
     with rendering_environment(
         bench, environments_of(root, manifests), domain_of(manifests, bench.settings.test_domain)
     ) as (variables, failed):
-        yield Renderer(bench.settings, bench.shell, variables, failed)
+        reasons = {name: " ".join(why.split()) for name, why in failed.items()}
+        yield Renderer(bench.settings, bench.shell, variables, reasons)
 
 
 def services_of(root: Path) -> dict[str, Path]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from scripts import rendering
@@ -30,6 +31,7 @@ class Project:
     services: dict[str, Document]
     environments: dict[str, Document]
     names: tuple[str, ...]  # of all environments, with a manifest of their own or not
+    today: date
     unreadable: tuple[Finding, ...] = ()
     rendered: dict[tuple[str, str], Template | Refusal] = field(default_factory=dict)
     rendered_environments: dict[str, Template | Refusal] = field(default_factory=dict)
@@ -47,8 +49,8 @@ class Project:
                 yield self.services[service], environment, found
 
 
-def read(settings: Settings, shell: Shell | None = None) -> Project:
-    """The workspace's manifests, not rendered yet."""
+def read(settings: Settings, shell: Shell | None = None, today: date | None = None) -> Project:
+    """The workspace's manifests, not rendered yet; `today` is for what ends on a day."""
     unreadable: list[Finding] = []
 
     def documents(files: dict[str, Path]) -> dict[str, Document]:
@@ -69,8 +71,9 @@ def read(settings: Settings, shell: Shell | None = None) -> Project:
     environments = documents(
         {name: file for name in names for file in sorted((folder / name).glob("manifest.y*ml"))[:1]}
     )
+    today = today or datetime.now(UTC).date()
     return Project(
-        settings, services, environments, tuple(names), tuple(unreadable), shell=shell or RealShell()
+        settings, services, environments, tuple(names), today, tuple(unreadable), shell=shell or RealShell()
     )
 
 

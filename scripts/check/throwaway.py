@@ -51,7 +51,7 @@ def restarted(project: Project) -> Iterator[Finding]:
 def grace(project: Project) -> Iterator[Finding]:
     """A task that is still copying when the grace period ends is taken for ill, and ended."""
     settings = project.settings
-    longest = last_copy.seconds(project.shell, settings)
+    longest = last_copy.seconds(settings)
     for document, environment, template in project.templates():
         period = properties(template, "Service").get("HealthCheckGracePeriodSeconds")
         if (

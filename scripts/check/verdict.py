@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
+from scripts import patches
 from scripts.check import containers
 from scripts.check.finding import Finding
 from scripts.check.project import Project
+from scripts.errors import SettingsError
 from scripts.rendering import Refusal
+
+_PATCH = re.compile(r'unable to apply the "\w+" patch at index (\d+)')
 
 
 def refused(project: Project) -> Iterator[Finding]:
@@ -16,22 +22,49 @@ def refused(project: Project) -> Iterator[Finding]:
     A reason that holds in several environments is told once.
     """
     told: dict[tuple[str, str], list[str]] = {}
-    for (service, environment), found in project.rendered.items():
+    rendered = {
+        **project.rendered,
+        **{(patches.ENVIRONMENTS, name): found for name, found in project.rendered_environments.items()},
+    }
+    for (owner, environment), found in rendered.items():
         if isinstance(found, Refusal) and not containers.tells(found):
-            told.setdefault((service, found.why), []).append(environment)
-    for (service, why), names in told.items():
-        manifest = project.services[service]
-        line = manifest.line("environments", names[0]) if len(names) == 1 else 1
-        yield _finding(manifest.path, line, why, names)
-    for name, found in project.rendered_environments.items():
-        if isinstance(found, Refusal):
-            written = project.environments.get(name)
-            yield _finding(written.path if written else "copilot/environments", 1, found.why, [name])
+            told.setdefault((owner, _anywhere(found.why, environment)), []).append(environment)
+    for (owner, why), names in told.items():
+        manifest = project.services.get(owner) or project.environments.get(names[0])
+        line = manifest.line("environments", names[0]) if manifest and len(names) == 1 else 1
+        place = (manifest.path if manifest else "copilot/environments", line)
+        yield _finding(project, owner, place, why, names)
 
 
-def _finding(path: str, line: int, why: str, names: list[str]) -> Finding:
-    what = f"Copilot does not deploy this to {', '.join(names)}"
-    return Finding(path, line, "copilot", "error", what, f"mend what Copilot names: {why}")
+def _anywhere(why: str, environment: str) -> str:
+    """Copilot's reason without the environment's name, where it only says which one it was looking at."""
+    return re.sub(rf' (?:against|to) environment "?{re.escape(environment)}"?(?=[:,])', "", why)
+
+
+def _finding(project: Project, owner: str, place: tuple[str, int], why: str, names: list[str]) -> Finding:
+    """A patch that misses is told where it stands, else the place in the manifest."""
+    what, instead = f"Copilot does not deploy this to {', '.join(names)}", f"mend what Copilot names: {why}"
+    match = _PATCH.search(why)
+    if match:
+        where = f"copilot/{owner}/{patches.FILE.as_posix()}"
+        try:
+            patch = patches.read(patches.text_of(project.root / where, where), where)[int(match[1])]
+        except (SettingsError, IndexError):
+            return Finding(where, 1, "patch", "error", what, instead)
+        what = f"the patch at {patch.path} misses in {', '.join(names)}, so Copilot does not deploy"
+        instead = (
+            "`invoke check --fix` takes it away"
+            if patch.function
+            else f"take it away, or mend its path ({why[match.end() :].strip(': ')})"
+        )
+        return Finding(where, patch.begin + 1, "patch", "error", what, instead)
+    if "overrides" in why:
+        overrides = Path(f"copilot/{owner}/overrides")
+        file = project.root / "copilot" / owner / patches.FILE
+        place = ((overrides / patches.FILE.name if file.is_file() else overrides).as_posix(), 1)
+        why = why.replace(f"{project.root}/", "")
+        return Finding(*place, "patch", "error", what, f"mend what Copilot names: {why}")
+    return Finding(*place, "copilot", "error", what, instead)
 
 
 RULES = (refused,)

@@ -1,10 +1,12 @@
-"""The workflow: read, render, ask every rule, tell."""
+"""The workflow: read, render, ask every rule, tell; with `--fix`, mend the runtime patches first."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterator
 
-from scripts.check import access, containers, files, secret, throwaway, verdict
+from scripts import patches, rendering
+from scripts.check import access, containers, files, overrides, secret, templates, throwaway, verdict
 from scripts.check import project as projects
 from scripts.check.finding import Finding, as_documents, as_github, as_gitlab
 from scripts.check.project import Project
@@ -15,6 +17,8 @@ from scripts.report import as_json
 Rule = Callable[[Project], Iterator[Finding]]
 RULES: tuple[Rule, ...] = (
     *verdict.RULES,
+    *overrides.RULES,
+    *templates.RULES,
     *containers.RULES,
     *throwaway.RULES,
     *secret.RULES,
@@ -24,12 +28,22 @@ RULES: tuple[Rule, ...] = (
 FORMATS = ("text", "github", "gitlab")
 
 
-def check(bench: Bench, *, json: bool, style: str) -> None:
-    """Tell every finding. Raises SettingsError (2) where one is an error, UsageError on an unknown format."""
+def check(bench: Bench, *, json: bool, style: str, fix: bool = False, plan: bool = False) -> None:
+    """Tell every finding. Raises SettingsError (2) where one is an error, UsageError on an unknown format.
+
+    With `fix` the runtime patches are made exact before; with `plan` it only shows what that would change.
+    """
     if style not in FORMATS:
         raise UsageError(f"There is no format {style!r}: --format takes {', '.join(FORMATS)}.")
     if json and style != "text":
         raise UsageError("Say --json or --format: each is a form of its own.")
+    if plan and not fix:
+        raise UsageError("--plan goes with --fix: check alone changes nothing.")
+    bench.report.say("Checking on this machine: Copilot renders on an embedded AWS.")
+    if fix:
+        _fix(bench, plan=plan)
+    if plan:
+        return
     found = findings(bench)
     if json:
         bench.report.data(as_json(as_documents(found)))
@@ -53,6 +67,28 @@ def findings(bench: Bench) -> list[Finding]:
     for note in project.notes:
         bench.report.say(note)
     return found
+
+
+def _fix(bench: Bench, *, plan: bool) -> None:
+    """Make the runtime patches exact. Raises SettingsError, Refused; then nothing is written."""
+    project = projects.read(bench.settings, bench.shell)
+    owners = [*project.services, patches.ENVIRONMENTS]
+    manifests = [found.data for found in project.services.values()]
+    with rendering.open_renderer(bench, manifests) as renderer:
+        found = list(patches.changes(project.root, owners, project.names, renderer, project.today))
+    for change in found:
+        shown = change.path.relative_to(project.root).as_posix()
+        lines = difflib.unified_diff(
+            change.before.splitlines(), change.after.splitlines(), shown, shown, lineterm=""
+        )
+        for line in lines:
+            bench.report.say(line)
+        if not plan:
+            patches.write(change)
+    if not found:
+        bench.report.say("The runtime patches are exact: nothing to fix.")
+    elif plan:
+        bench.report.say(f"{_counted(len(found), 'file')} would change; nothing was changed.")
 
 
 def _counted(number: int, noun: str) -> str:

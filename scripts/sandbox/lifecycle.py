@@ -19,7 +19,6 @@ from scripts import copilot
 from scripts.command import Shell, Variables
 from scripts.errors import Failed, UsageError
 from scripts.report import confirm
-from scripts.sandbox.seed import seed
 from scripts.sandbox.state import OWNER, Running, State
 
 if TYPE_CHECKING:
@@ -55,10 +54,11 @@ def rendering(
         yield _variables(state.bin, running.variables), {}
         return
     from scripts.sandbox.control_plane.server import ControlPlaneServer  # noqa: PLC0415 - moto takes a second
+    from scripts.sandbox.seed import seed  # noqa: PLC0415 - boto3 takes a tenth of one
 
     with tempfile.TemporaryDirectory(prefix="rendering-aws-") as name:
         folder = Path(name)
-        plane = ControlPlaneServer(0, folder, None, lambda _name: 1)
+        plane = ControlPlaneServer(0, folder, None, lambda _name: 1, any_runtime=True)
         plane.start()
         try:
             variables = _variables(folder / "bin", plane.environment())
@@ -72,6 +72,7 @@ def rendering(
                 environments=environments,
                 secrets={},
                 domain=domain,
+                bare=True,
             )
             yield variables, failed
         finally:

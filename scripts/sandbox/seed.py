@@ -39,9 +39,11 @@ def seed(
     environments: Sequence[str],
     secrets: Mapping[str, Mapping[str, str]],
     domain: str = "",
+    bare: bool = False,
 ) -> dict[str, str]:
     """Create what is missing; run again, it changes nothing but the secrets' values.
 
+    `bare` environments are made without their addons and patches, which services are not rendered from.
     Returns the environments that Copilot could not make, each with the reason.
 
     `workspace` holds `copilot/`; Copilot works on a scratch copy of it, for its `init` commands write
@@ -51,7 +53,10 @@ def seed(
     no application or service.
     """
     clients = _Clients(aws)
-    with _scratch(workspace) as folder, ThreadPoolExecutor(max_workers=len(environments) + 1) as pool:
+    with (
+        _scratch(workspace, bare=bare) as folder,
+        ThreadPoolExecutor(max_workers=len(environments) + 1) as pool,
+    ):
         copilot_runs = _Copilot(shell, copilot, folder, aws)
         known = clients.names(f"/copilot/applications/{application}")
         writing = pool.submit(clients.put_secrets, application, secrets)
@@ -83,10 +88,12 @@ def seed(
 
 
 @contextmanager
-def _scratch(workspace: Path) -> Iterator[Path]:
+def _scratch(workspace: Path, *, bare: bool) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="sandbox-seed-") as name:
         folder = Path(name)
         shutil.copytree(workspace / "copilot", folder / "copilot")
+        for part in ("addons", "overrides") if bare else ():
+            shutil.rmtree(folder / "copilot/environments" / part, ignore_errors=True)
         dockerfile = workspace / "Dockerfile"
         if dockerfile.exists():
             shutil.copy(dockerfile, folder / "Dockerfile")

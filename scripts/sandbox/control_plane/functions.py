@@ -59,23 +59,27 @@ def refusal(runtime: str | None) -> str | None:
 
 
 class FunctionHandler(Handler):
-    """AWS::Lambda::Function."""
+    """AWS::Lambda::Function; with `any_runtime` Lambda's refusals are left out."""
+
+    def __init__(self, *, any_runtime: bool = False) -> None:
+        self._any_runtime = any_runtime
 
     def create(self, wanted: Wanted) -> Made:
-        _check(wanted)
+        self._check(wanted)
         name = str(wanted.properties.get("FunctionName") or wanted.name())
         return Made(name, {"Arn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"})
 
     def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
-        _check(wanted)
+        self._check(wanted)
         return made if old.get("FunctionName") == wanted.properties.get("FunctionName") else None
 
-
-def _check(wanted: Wanted) -> None:
-    if words := refusal(wanted.properties.get("Runtime")):
-        raise handler_failed(
-            f"{words} (Service: Lambda, Status Code: 400, Request ID: 00000000-0000-0000-0000-000000000000)"
-        )
+    def _check(self, wanted: Wanted) -> None:
+        words = refusal(wanted.properties.get("Runtime"))
+        if words and not self._any_runtime:
+            raise handler_failed(
+                f"{words} (Service: Lambda, Status Code: 400, Request ID: "
+                "00000000-0000-0000-0000-000000000000)"
+            )
 
 
 class _InvalidParameter(ServiceException):

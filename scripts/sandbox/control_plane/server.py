@@ -56,8 +56,13 @@ class ControlPlaneServer:
         state_dir: Path,
         agent: model.Agent | None,
         port_for: Callable[[str], int],
+        *,
+        any_runtime: bool = False,
     ) -> None:
-        """`port` 0 takes any free one; `port_for` gives the loopback port of an environment's balancer."""
+        """`port` 0 takes any free one; `port_for` gives the loopback port of an environment's balancer.
+
+        With `any_runtime` it makes Lambda functions that AWS would refuse.
+        """
         self.agent = agent
         self._lock = threading.RLock()
         self._port = port
@@ -72,7 +77,7 @@ class ControlPlaneServer:
         self._catalogue = Catalogue()
         self._engine = Engine(self._lock, self._wake, self._faults, self._catalogue)
         self._stack_sets = StackSets(self._engine)
-        self._fill_catalogue()
+        self._fill_catalogue(any_runtime=any_runtime)
         self._authority: CertificateAuthority | None = None
 
     @property
@@ -143,7 +148,7 @@ class ControlPlaneServer:
             self._server = self._thread = None
         self._engine.stop()
 
-    def _fill_catalogue(self) -> None:
+    def _fill_catalogue(self, *, any_runtime: bool) -> None:
         self._catalogue.add(
             {
                 "AWS::CloudFormation::Stack": NestedStacks(self._engine),
@@ -156,7 +161,7 @@ class ControlPlaneServer:
                 "AWS::ElasticLoadBalancingV2::TargetGroup": TargetGroupHandler(self._balancing),
                 "AWS::ElasticLoadBalancingV2::Listener": ListenerHandler(),
                 "AWS::ElasticLoadBalancingV2::ListenerRule": ListenerRuleHandler(),
-                "AWS::Lambda::Function": FunctionHandler(),
+                "AWS::Lambda::Function": FunctionHandler(any_runtime=any_runtime),
                 "AWS::Route53::HostedZone": HostedZoneHandler(),
                 "AWS::Route53::RecordSet": RecordsHandler(),
                 "AWS::Route53::RecordSetGroup": RecordsHandler(),

@@ -1,0 +1,115 @@
+"""cfn-lint on what Copilot renders; what it says of an unchanged template is kept in `.sandbox/lint/`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+
+from scripts import patches, template_lint
+from scripts.check.finding import Finding
+from scripts.check.project import Project
+from scripts.rendering import Template
+from scripts.template_lint import LintFinding
+
+
+def linted(project: Project) -> Iterator[Finding]:
+    """What cfn-lint finds that is not Copilot's own; the same in several environments is told once.
+
+    Raises SettingsError where cfn-lint is not installed.
+    """
+    texts: dict[str, str] = {}
+    owners: dict[str, str] = {}
+    for owner, environment, template in _templates(project):
+        texts[f"{owner} {environment}"], owners[f"{owner} {environment}"] = template.text, owner
+        if template.addons:
+            texts[f"{owner} {environment} addons"] = template.addons
+            owners[f"{owner} {environment} addons"] = owner
+    told = set()
+    for found in _lint(texts, project.root / ".sandbox/lint"):
+        severity = {"error": "error", "warning": "warning"}.get(found.severity)
+        if found.copilots_own or severity is None:
+            continue
+        owner = owners[found.template]
+        path, line = _place(project, owner, found, addons=found.template.endswith(" addons"))
+        what = f"cfn-lint {found.rule} at {found.path or 'the template'}: {' '.join(found.message.split())}"
+        if (path, line, what) not in told:
+            told.add((path, line, what))
+            yield Finding(
+                path,
+                line,
+                "cfn-lint",
+                "error" if severity == "error" else "warning",
+                what,
+                "mend it in the manifest, the override patches or the addons that it comes from",
+            )
+
+
+def _templates(project: Project) -> Iterator[tuple[str, str, Template]]:
+    for document, environment, template in project.templates():
+        yield Path(document.path).parent.name, environment, template
+    for name, found in project.rendered_environments.items():
+        if isinstance(found, Template):
+            yield patches.ENVIRONMENTS, name, found
+
+
+def _place(project: Project, owner: str, found: LintFinding, *, addons: bool) -> tuple[str, int]:
+    """The addons' file and line that define the resource; else the patches, else the manifest."""
+    folder = project.root / "copilot" / owner
+    if addons:
+        key = re.escape(found.path.split("/")[1]) if "/" in found.path else ""
+        for file in sorted((folder / "addons").glob("*.y*ml")):
+            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+            for number, line in enumerate(lines, 1):
+                if key and re.match(rf"\s+['\"]?{key}['\"]?\s*:", line):
+                    return file.relative_to(project.root).as_posix(), number
+        return f"copilot/{owner}/addons", 1
+    if (folder / patches.FILE).is_file():
+        return (folder / patches.FILE).relative_to(project.root).as_posix(), 1
+    manifest = project.services.get(owner)
+    return (manifest.path if manifest else "copilot/environments", 1)
+
+
+def _lint(texts: Mapping[str, str], kept: Path) -> Iterator[LintFinding]:
+    """What cfn-lint says, from what it said before where template and cfn-lint are the same."""
+    linter = hashlib.sha256(_version().encode())
+    files = {}
+    for name, text in texts.items():
+        digest = linter.copy()
+        digest.update(text.encode())
+        files[name] = kept / f"{digest.hexdigest()}.json"
+    new: dict[str, str] = {}
+    for name, file in files.items():
+        try:
+            for item in json.loads(file.read_text(encoding="utf-8")):
+                yield LintFinding(**{**item, "template": name})
+        except (OSError, ValueError, TypeError):
+            new[name] = texts[name]
+    if not new:
+        return
+    found = template_lint.lint(new)
+    yield from found
+    with suppress(OSError):  # what cannot be kept is found again
+        kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (kept.parent / ".gitignore").write_text("*\n")
+        for file in set(kept.iterdir()) - set(files.values()):
+            file.unlink()
+        for name in new:
+            draft = files[name].with_suffix(".new")
+            draft.write_text(json.dumps([asdict(one) for one in found if one.template == name]))
+            draft.replace(files[name])
+
+
+def _version() -> str:
+    try:
+        return metadata.version("cfn-lint")
+    except metadata.PackageNotFoundError:
+        return ""  # template_lint says that it is not installed
+
+
+RULES = (linted,)

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts import rendering
+from scripts.command import RealShell
+from scripts.environment import Bench
+from scripts.rendering import Renderer
+from scripts.settings import load
+from tests.fakes import FakeReport
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def renderer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Renderer]:
+    """The real Copilot on an embedded AWS that has this repository's three environments."""
+    folder = tmp_path_factory.mktemp("rendering")
+    shutil.copytree(ROOT / "copilot", folder / "copilot")
+    bench = Bench(load(folder, {}), RealShell(), FakeReport(), {})
+    with rendering.open_renderer(bench) as opened:
+        yield opened
+
+
+@pytest.fixture
+def shipped(tmp_path: Path) -> Path:
+    """A copy of this repository's own workspace, to spoil."""
+    shutil.copytree(ROOT / "copilot", tmp_path / "copilot")
+    return tmp_path
