@@ -43,7 +43,7 @@ class Secret:
     @property
     def path(self) -> str:
         """The name without ARN and JSON key."""
-        found = re.sub(r"^arn:.*?:(parameter|secret):?(?=/|[^/])", "", self.source)
+        found = re.sub(r"^arn:.*?:(parameter(?=/)|secret:)", "", self.source)
         return found if found.startswith("/") else found.partition(":")[0]
 
 
@@ -169,7 +169,7 @@ def _part(aws: Aws, source: str) -> str | None:
 
     Source: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/secrets-envvar-secrets-manager.html
     """
-    fields = source.split(":")
+    fields = re.sub(r"\$\{.*?\}", "", source).split(":")
     name, key = fields[6:7], "".join(fields[7:8])
     # Copilot writes an ARN of just the name, which AWS knows by the name only.
     found = aws.secret_value(name[0] if "${" in source else ":".join(fields[:7])) if name else None
