@@ -41,7 +41,7 @@ _RUNNERS = frozenset(
 # `${X:?}` ends the script where it is empty, `${X:-test}` has another value then.
 _KEPT_FROM_EMPTY = re.compile(r"\$\{\w+:[?\-=][^}]+\}|\$\{\w+:\?\}")
 _VARIABLE = re.compile(
-    r"\$\{\{.*?\}\}|\{\{.*?\}\}|\$\{[^}]*\}|\$\([^)]*\)|\$[A-Za-z_]\w*|\$[\d@*]|%\w+%", re.DOTALL
+    r"\$\{\{.*?\}\}|\{\{.*?\}\}|\$\{[^}]*\}|\$\([^)]*\)|\$[A-Za-z_]\w*|\$[\d@*]|\$$|%\w+%", re.DOTALL
 )
 _UNKNOWN = "$UNKNOWN"  # what a program puts in: not known here
 # Of Jenkins: what a step hands to the shell.
@@ -134,8 +134,11 @@ def _tracked(project: Project) -> list[str]:
 def _simples(path: str, text: str) -> Iterator[Simple]:
     """The commands that a file runs, as far as they are written in it."""
     name = PurePosixPath(path).name
+    # An expression of CI, or a variable of make, is one word.
+    text = re.sub(r"\$?\{\{.*?\}\}", lambda found: re.sub(r"[^\w.${}-]", "", found[0]), text)
+    text = re.sub(r"\$\((\w+)\)", r"${\1}", text)
     if name.endswith((".yml", ".yaml", ".json")):
-        yield from _of_yaml(text)
+        yield from _of_yaml(text.replace("\t", " "))  # YAML takes no tabs where JSON does
     elif name.endswith(".py") or text.startswith(("#!/usr/bin/env python", "#!/usr/bin/python")):
         yield from _of_python(text)
     elif name.startswith("Jenkinsfile"):
@@ -181,7 +184,14 @@ def _of_python(text: str) -> Iterator[Simple]:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError):
         return
-    for node in ast.walk(tree):
+    said_only: set[int] = set()  # docstrings, and the parts of texts that are looked at as a whole
+    for node in ast.walk(tree):  # a node comes before those in it
+        if isinstance(node, ast.Expr):
+            said_only.add(id(node.value))
+        elif isinstance(node, ast.JoinedStr):
+            said_only.update(map(id, node.values))
+        if id(node) in said_only:
+            continue
         if isinstance(node, ast.Constant | ast.JoinedStr):
             said = _word(node)
             if said != _UNKNOWN and re.match(r"\s*\S*copilot\s|.*[;&|]\s*\S*copilot\s", said, re.DOTALL):

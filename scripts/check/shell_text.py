@@ -59,7 +59,7 @@ class Simple:
     def own(self) -> tuple[str, ...]:
         """The words from its program on: without variables set for it, and without `exec` and the like."""
         words = list(self.words)
-        while words and (words[0].lstrip("@") in _BEFORE or _ASSIGNMENT.match(words[0]) or not words[0]):
+        while words and (name_of(words[0].lstrip("@")) in _BEFORE or _ASSIGNMENT.match(words[0])):
             words.pop(0)
         return tuple(words)
 
