@@ -122,7 +122,11 @@ def _startup(project: Project) -> Iterator[tuple[str, Finding]]:
         for each in containers(template):
             if each.main or not each.essential or not _ends(project, document, environment, each):
                 continue
-            line = where(document, environment, *each.keys, "essential")
+            keys = (*each.keys, "essential")
+            if value(document, environment, *keys) is None and document.get(*each.keys) is not None:
+                line = document.line(*each.keys)  # said once there, it holds in every environment
+            else:
+                line = where(document, environment, *keys)
             what = f"{each.name} ends when it is done, and is essential: the task ends with it"
             instead = f"write `essential: false` under `sidecars.{each.name}`"
             yield environment, Finding(document.path, line, "startup", "error", what, instead)
@@ -203,8 +207,13 @@ def _images(project: Project) -> Iterator[tuple[str, Finding]]:
             inner = ("location",) if isinstance(given, dict) else ()
             line = where(document, environment, *keys, "image", *inner)
             what = f"the image {each.image} has no pinned tag, so that it may be another one tomorrow"
-            instead = f"write a version, as in `{each.image.rpartition('/')[2].partition(':')[0]}:1.2.3`"
+            instead = f"write which one is meant, as `{_untagged(each.image)}:VERSION`"
             yield environment, Finding(document.path, line, "image", "warning", what, instead)
+
+
+def _untagged(image: str) -> str:
+    folder, slash, name = image.rpartition("/")
+    return f"{folder}{slash}{name.partition(':')[0]}"
 
 
 def _is_pinned(image: str) -> bool:

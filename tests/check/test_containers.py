@@ -322,6 +322,23 @@ def test_what_only_comes_near_is_not_told(renderer: Renderer, settings: Settings
     assert list(case.rule(project)) == []
 
 
+def test_a_startup_sidecar_that_is_essential_everywhere_is_told_in_the_base(
+    renderer: Renderer, settings: Settings
+) -> None:
+    manifest = """
+image: {build: Dockerfile, port: 8000}
+sidecars:
+  startup:  # HERE
+    image: {build: Dockerfile}
+    command: python manage.py migrate
+environments:
+  test: {sidecars: {startup: {variables: {A: b}}}}
+"""
+    project = rendered(renderer, settings, HTTP + manifest, environments=("stage", "test"))
+    (found,) = containers.startup(accepted(project))
+    assert places([found]) == marked(settings.root)
+
+
 def test_one_mistake_of_several_environments_is_told_once_with_their_names(
     renderer: Renderer, settings: Settings
 ) -> None:
@@ -330,5 +347,5 @@ def test_one_mistake_of_several_environments_is_told_once_with_their_names(
     (found,) = containers.images(project)
     assert str(found) == (
         "copilot/web/manifest.yml:4: the image shop has no pinned tag, so that it may be another one "
-        "tomorrow (in stage, test): write a version, as in `shop:1.2.3`"
+        "tomorrow (in stage, test): write which one is meant, as `shop:VERSION`"
     )
