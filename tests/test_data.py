@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from scripts import data, environment, shelf
+from scripts import data, environment, last_copy, shelf
 from scripts.aws import Aws
 from scripts.command import Command, Result
 from scripts.copilot import VERSION, Copilot
@@ -215,6 +215,18 @@ def test_where_nothing_is_served_there_is_nothing_to_copy(
     aws = Played(replace(STACK, status=status) if status else None)
     with pytest.raises(Failed, match="Nothing is deployed"):
         data.copy(on(settings, aws, monkeypatch), name="", wait=False, yes=True, plan=False, json=False)
+
+
+def test_how_long_a_copy_took_is_noted_for_the_check(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws = Played()
+    aws.logs[f"/copilot/{GROUP}", "copilot-task/x/1"] = [
+        (1, "copy_stage_db: the copy took 61.5 s"),
+        (2, 'copy_stage_db: data of 2026-11-20T10:00:00+00:00 in "test"'),
+    ]
+    data.copy(on(settings, aws, monkeypatch), name="", wait=False, yes=True, plan=False, json=False)
+    assert last_copy.seconds(settings) == 61.5
 
 
 def test_a_service_that_never_copies_is_a_settings_error(
