@@ -20,6 +20,7 @@ RUN pip install --no-cache-dir --require-hashes -r demo/requirements.txt
 
 COPY scripts/__init__.py scripts/__init__.py
 COPY scripts/stage_copy scripts/stage_copy
+COPY scripts/test_access scripts/test_access
 COPY demo demo
 # The deploy writes deployment.json (branch and commit) into the build context; a build by hand goes without.
 COPY manage.py deployment.jso[n] ./

@@ -201,6 +201,37 @@ def create_env(
 
 
 @verb(
+    service="Whose containers (default: COPILOT_SERVICE).",
+    env="Only this environment; with --add and --remove, the one to edit (default: every environment).",
+    add="Add this sidecar to the environment: one of the catalogue, or a name of your own (default: none).",
+    from_="The YAML file that describes the sidecar (default: the catalogue's).",
+    remove="Take this sidecar out of the environment, with what it brought (default: none).",
+    json=JSON,
+    diagram="Print the order of start as a Mermaid diagram (default: off).",
+    plan=PLAN,
+)
+def sidecar_config(
+    c: Context,
+    service: str = "",
+    env: str = "",
+    add: str = "",
+    from_: str = "",
+    remove: str = "",
+    json: bool = False,
+    diagram: bool = False,
+    plan: bool = False,
+) -> None:
+    """Show the containers of each environment as Copilot renders them; add a sidecar or take one out.
+
+    Example: invoke sidecar-config --add mailpit --env test
+    """
+    from scripts import sidecar_config as workflow
+
+    asked = workflow.Asked(service, env, add, from_, remove, json, diagram, plan)
+    workflow.sidecar_config(bench(), asked)
+
+
+@verb(
     stop="Stop it; its databases are kept (default: off).",
     reset="Stop it and delete everything it keeps (default: off).",
     yes=YES,

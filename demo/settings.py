@@ -2,12 +2,15 @@
 
 DATABASE_URL and SECRET_KEY must be set. STAGE_DATABASE_URL (staging's database, for copy_stage_db),
 DATABASE_SUFFIX (what the name of a branch's own database adds to DATABASE_URL's, as `_feature_x_1a2b3c4`),
-REDIS_HOST (localhost), REDIS_PORT (6379), ALLOWED_HOSTS (*), HTTPS_ONLY (0), STATIC_ROOT (staticfiles beside
-manage.py), LOG_LEVEL (INFO) and DEBUG (0) may be.
+SIDECAR_DATABASE_URL (a database beside the project in its task, which takes DATABASE_URL's place),
+REDIS_HOST (localhost), REDIS_PORT (6379), REDIS_TLS (0), ALLOWED_HOSTS (*), HTTPS_ONLY (0), STATIC_ROOT
+(staticfiles beside manage.py), LOG_LEVEL (INFO), DEBUG (0), EMAIL_HOST (none: mail is written to the log),
+EMAIL_PORT (25) and EMAIL_BACKEND (console; without EMAIL_HOST) may be.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import sys
@@ -47,13 +50,21 @@ def _flag(name: str) -> bool:
     return os.environ.get(name, "").strip().lower() in ("1", "true", "yes", "on")
 
 
+def _on_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 SECRET_KEY = _required("SECRET_KEY", "a long random string")
-DATABASES = {
-    "default": _database(
-        "DATABASE_URL", _required("DATABASE_URL", "the database: postgres://user:password@host:5432/name")
-    )
-}
-DATABASES["default"]["NAME"] += _suffix("DATABASE_SUFFIX")
+_BESIDE = os.environ.get("SIDECAR_DATABASE_URL", "")
+if _BESIDE:  # each task has it for itself, so that a branch's needs no name of its own
+    DATABASES = {"default": _database("SIDECAR_DATABASE_URL", _BESIDE)}
+else:
+    _URL = _required("DATABASE_URL", "the database: postgres://user:password@host:5432/name")
+    DATABASES = {"default": _database("DATABASE_URL", _URL)}
+    DATABASES["default"]["NAME"] += _suffix("DATABASE_SUFFIX")
 if os.environ.get("STAGE_DATABASE_URL"):
     DATABASES["stage"] = _database("STAGE_DATABASE_URL", os.environ["STAGE_DATABASE_URL"])
 # What copy_stage_db leaves behind, what it replaces before it leaves staging's server, and how old the copy
@@ -73,6 +84,8 @@ STAGE_COPY = {
 }
 REDIS_HOST = os.environ.get("REDIS_HOST") or "localhost"  # the sidecar's place
 REDIS_PORT = int(os.environ.get("REDIS_PORT") or 6379)
+# ElastiCache takes encrypted connections only. A server on loopback has no certificate, and needs none.
+REDIS_TLS = _flag("REDIS_TLS") and not _on_this_machine(REDIS_HOST)
 
 DEBUG = _flag("DEBUG")
 # The load balancer's health check names the task's address as the host, which nobody knows beforehand, and a
@@ -89,9 +102,13 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django_extensions",
     "scripts.stage_copy",
+    "scripts.test_access",
     "demo.shop",
 ]
+# Where Copilot's environment is `test`: who may see it, and what becomes of mail. Elsewhere it does nothing.
+TEST_ACCESS = {"open_paths": ["/healthz"]}
 MIDDLEWARE = [
+    "scripts.test_access.middleware.AccessMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -133,6 +150,15 @@ STORAGES = {
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _flag("HTTPS_ONLY")
 SECURE_HSTS_SECONDS = 3600 if _flag("HTTPS_ONLY") else 0
+
+# Mail goes to the server EMAIL_HOST; without one it is written to the log.
+EMAIL_HOST = os.environ.get("EMAIL_HOST", "")
+EMAIL_BACKEND = (
+    "django.core.mail.backends.smtp.EmailBackend"
+    if EMAIL_HOST
+    else os.environ.get("EMAIL_BACKEND") or "django.core.mail.backends.console.EmailBackend"
+)
+EMAIL_PORT = int(os.environ.get("EMAIL_PORT") or 25)
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"

@@ -8,6 +8,8 @@ from http import HTTPStatus
 from http.client import HTTPException
 from urllib.parse import urlsplit
 
+CLOSED = "the load balancer itself answers 503, as it does where no rule takes one's address"
+
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """A redirect is an answer: the project's own login page, or HTTPS without a certificate here."""
@@ -17,7 +19,10 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def wrong_with(url: str) -> str:
-    """What is wrong with the answer there; empty where the project itself answers, be it with a 404."""
+    """What is wrong with the answer there; empty where the project itself answers, be it with a 401 or 404.
+
+    CLOSED where the answer is the load balancer's own, which names itself in the header `Server`.
+    """
     if not url.startswith(("http://", "https://")):
         return "it has no URL yet"
     try:
@@ -32,6 +37,10 @@ def wrong_with(url: str) -> str:
             response.read()
     except urllib.error.HTTPError as error:
         with error:
+            if error.code == HTTPStatus.SERVICE_UNAVAILABLE and error.headers.get("Server", "").startswith(
+                "awselb/"
+            ):
+                return CLOSED
             return f"it answers {error.code}" if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR else ""
     except (OSError, HTTPException, ValueError) as error:
         return str(error)

@@ -169,17 +169,13 @@ class Copilot:
         )
 
     def environment_package(self, environment: str, folder: Path) -> Command:
-        """Write an environment's template and parameters into a folder.
-
-        `--force`: one that is as deployed is written too.
-        """
+        """Write an environment's template and parameters into a folder."""
         return self._command(
             "env",
             "package",
             f"--app={self.settings.app}",
             f"--name={environment}",
             f"--output-dir={folder}",
-            "--force",
         )
 
     def environment_deploy(self) -> Command:

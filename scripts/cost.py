@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
-from scripts import environment, expiry, manifest, prices
+from scripts import addons, environment, expiry, manifest, prices
 from scripts.errors import UsageError
 from scripts.footprint import Footprint, footprint, shown
 from scripts.report import as_json
 
 if TYPE_CHECKING:
+    from scripts.addons import Database
     from scripts.environment import Bench
     from scripts.prices import Price, Prices
 
@@ -52,6 +53,7 @@ class Estimate:
     hours: float | None  # until its end, if it has one
     until: str | None
     left_out: tuple[str, ...]
+    database: Database | None = None  # the environment's own
 
     @property
     def per_hour(self) -> float | None:
@@ -95,17 +97,24 @@ class Comparison:
 
 
 def estimate(
-    found: Mapping[str, Any], name: str, listed: Prices, *, hours: float | None, until: str | None = None
+    found: Mapping[str, Any],
+    name: str,
+    listed: Prices,
+    *,
+    hours: float | None,
+    until: str | None = None,
+    database: Database | None = None,
 ) -> Estimate:
     """What the service of a manifest costs in the environment `name`, for `hours` or without an end.
 
-    `until` is the end's name. Nothing is raised: what cannot be priced is named in `left_out`.
+    `until` is the end's name, `database` the environment's own. Nothing is raised: what cannot be priced is
+    named in `left_out`.
     """
     takes = footprint(found, name)
     lines = tuple(_task_lines(takes, listed))
-    shared = tuple(_shared_lines(takes, listed))
+    shared = (*_shared_lines(takes, listed), *(_database_lines(database, listed) if database else ()))
     left_out = dict.fromkeys((*takes.left_out, *_missing((*lines, *shared), listed)))
-    return Estimate(name, listed, takes, lines, shared, hours, until, tuple(left_out))
+    return Estimate(name, listed, takes, lines, shared, hours, until, tuple(left_out), database)
 
 
 def compare(found: Mapping[str, Any], deployed: Estimate, node: str = CACHE_NODE) -> Comparison:
@@ -148,7 +157,8 @@ def of_deployment(bench: Bench, region: str, until: datetime | None, since: date
 def cost(bench: Bench, *, json: bool, region: str, node: str) -> None:
     """Show what a deployment made now would cost, and what it saves. Asks neither AWS nor the sandbox.
 
-    Raises SettingsError where the manifest or DEPLOY_TTL is wrong, UsageError where the region is none.
+    Raises SettingsError where the manifest, database.yml or DEPLOY_TTL is wrong, UsageError where the region
+    is none.
     """
     settings = bench.settings
     environment.announce(bench)
@@ -158,7 +168,14 @@ def cost(bench: Bench, *, json: bool, region: str, node: str) -> None:
     end = expiry.expiry(settings.ttl, now)
     listed = prices.load(_region(bench, region))
     hours = (end - now).total_seconds() / 3600
-    deployed = estimate(found, settings.test_env, listed, hours=hours, until=environment.iso(end))
+    deployed = estimate(
+        found,
+        settings.test_env,
+        listed,
+        hours=hours,
+        until=environment.iso(end),
+        database=addons.database(settings.root, settings.test_env),
+    )
     comparison = compare(found, deployed, node or CACHE_NODE)
     assumed = assumptions(found, comparison)
     if json:
@@ -199,8 +216,13 @@ def assumptions(found: Mapping[str, Any], comparison: Comparison) -> list[str]:
         )
     said.append(
         f"Not counted: data transfer, one-off tasks, logs ({_for_each(listed, 'logs')}), images "
-        f"({_for_each(listed, 'images')}), and the test database, which stays whatever is deployed "
-        f"(a db.t4g.micro: {_for_each(listed, 'db.t4g.micro')}, and {_for_each(listed, 'db-storage')})."
+        f"({_for_each(listed, 'images')}) and backups."
+    )
+    said.append(
+        f"The database of {deployed.environment} stays whatever is deployed there."
+        if deployed.database
+        else f"{deployed.environment} has its database on a server that is there anyway; one of its own, a "
+        f"db.t4g.micro, is {_for_each(listed, 'db.t4g.micro')}, and {_for_each(listed, 'db-storage')}."
     )
     valkey = _for_each(listed, f"valkey {comparison.node}")
     said.append(
@@ -243,6 +265,15 @@ def _shared_lines(takes: Footprint, listed: Prices) -> Iterable[Line]:
     if takes.private:
         yield Line("NAT gateways", ZONES, listed.get("nat-gateway"))
         yield Line("NAT gateways' IPv4 addresses", ZONES, address)
+
+
+def _database_lines(found: Database, listed: Prices) -> Iterable[Line]:
+    """An RDS instance and its storage; the price list here has no prices in two zones."""
+    where = ", in two zones" if found.two_zones else ""
+    storage = listed.get("db-storage")
+    hourly = storage and replace(storage, usd=storage.usd / HOURS_A_MONTH, unit="GB-hour")
+    yield Line(f"database, {found.size}{where}", 1, None if where else listed.get(found.size))
+    yield Line(f"database's storage, GB{where}", found.gigabytes, None if where else hourly)
 
 
 def _region(bench: Bench, region: str) -> str:

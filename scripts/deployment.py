@@ -23,7 +23,7 @@ from scripts import (
     pull_request,
     shelf,
 )
-from scripts.answer import wrong_with
+from scripts.answer import CLOSED, wrong_with
 from scripts.command import Result, Stop, catching_signals, output_of
 from scripts.errors import Failed, Held, Interrupted, Refused, SettingsError, UserError
 from scripts.ledger import Entry
@@ -306,7 +306,7 @@ class _Deploy:
         if not tasks:
             return None
         deployment = environment.describe(self.bench, self.place, before, tasks)
-        return deployment if deployment.url and not wrong_with(deployment.url) else None
+        return deployment if deployment.url and wrong_with(deployment.url) in {"", CLOSED} else None
 
     def _tell_unchanged(self, served: environment.Deployment) -> None:
         settings = self.bench.settings
@@ -441,7 +441,9 @@ class _Deploy:
                     return deployment
                 if wrong.startswith("it answers"):
                     unreachable_since = time.monotonic()
-                elif settings.target == "aws" and time.monotonic() - unreachable_since > REACH_SECONDS:
+                elif (
+                    settings.target == "aws" or wrong == CLOSED
+                ) and time.monotonic() - unreachable_since > REACH_SECONDS:
                     self.bench.report.say(
                         f"ECS says that it is healthy, but from here {deployment.url} cannot be reached "
                         f"({wrong}): is this machine among the manifest's allowed_source_ips?"

@@ -154,6 +154,12 @@ def rendering_environment(
     return found
 
 
+def sandbox_runs(image: str) -> bool:
+    """Whether the sandbox can run a public image."""
+    found: bool = _lifecycle().runs(image)
+    return found
+
+
 def sandbox(bench: Bench, *, stop: bool, reset: bool, yes: bool) -> None:
     """Start the sandbox or say that it runs, stop it, wipe it."""
     bench.report.say(IN_SANDBOX)

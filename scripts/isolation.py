@@ -7,12 +7,13 @@ the end of its database's name.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from scripts.errors import Failed, Refused, SettingsError
+from scripts.manifest import inside
 from scripts.settings import Settings
+from scripts.sidecars import running_project
 
 SUFFIX = "DATABASE_SUFFIX"  # the variable that the project appends to its database's name
 TYPE = "Load Balanced Web Service"
@@ -55,10 +56,10 @@ def generate(folder: Path, settings: Settings, name: str) -> Path:
                 f"copilot/{settings.service} is a service of the project's own: a branch of that name cannot "
                 "have its own beside it. Rename the branch, or deploy it to the shared slot."
             )
-    _inside(own, folder)  # before anything is written
+    inside(own, folder)  # before anything is written
     try:
         shutil.copytree(base, own, symlinks=True)
-        manifest = _inside(own / "manifest.yml", folder)
+        manifest = inside(own / "manifest.yml", folder)
         yaml = YAML()
         yaml.preserve_quotes = True
         yaml.width = 10_000
@@ -67,7 +68,7 @@ def generate(folder: Path, settings: Settings, name: str) -> Path:
         with manifest.open("w", encoding="utf-8") as file:
             yaml.dump(found, file)
         if settings.target == "sandbox":
-            _answer_to_host_only(_inside(own / _PATCHES, folder), name, rules)
+            _answer_to_host_only(inside(own / _PATCHES, folder), name, rules)
     except (YAMLError, ValueError, RecursionError) as error:
         raise SettingsError(
             f"copilot/{settings.base}/manifest.yml of the branch cannot be read: "
@@ -76,15 +77,6 @@ def generate(folder: Path, settings: Settings, name: str) -> Path:
     except OSError as error:
         raise Failed(f"copilot/{settings.service} could not be written in the worktree: {error}.") from error
     return manifest
-
-
-def _inside(file: Path, folder: Path) -> Path:
-    """The file, where no link leads out of the worktree. Raises SettingsError."""
-    if not file.resolve().is_relative_to(folder.resolve()):
-        raise SettingsError(
-            f"{file.relative_to(folder)} is a link that leads out of the repository: make it a file."
-        )
-    return file
 
 
 def _edit(manifest: Any, settings: Settings, name: str) -> int:
@@ -97,7 +89,8 @@ def _edit(manifest: Any, settings: Settings, name: str) -> int:
         )
     manifest["name"] = settings.service
     block = _mapping(manifest, "environments", settings.test_env)
-    for container in (block, *_sidecars(manifest, block)):
+    users = [_mapping(block, "sidecars", name) for name in running_project(manifest, block)]
+    for container in (block, *users):
         _mapping(container, "variables")[SUFFIX] = settings.database_suffix
     # An environment's list takes the place of the base's.
     more = _rules(block) or _rules(manifest)
@@ -116,22 +109,6 @@ def _rules(holder: Any) -> list[Any]:
     if not isinstance(found, list) or not all(isinstance(rule, dict) for rule in found):
         raise SettingsError("The manifest's `http.additional_rules` must be a list of mappings.")
     return found
-
-
-def _sidecars(manifest: Any, block: Any) -> Iterator[Any]:
-    """Test's entry of each sidecar that runs the project: one that is given secrets or built."""
-    of_base, of_test = manifest.get("sidecars") or {}, block.get("sidecars") or {}
-    if not isinstance(of_base, dict) or not isinstance(of_test, dict):
-        raise SettingsError("The manifest's `sidecars` is no mapping: Copilot wants a name for each.")
-    for name in dict.fromkeys((*of_base, *of_test)):
-        entries = [entry for entry in (of_base.get(name), of_test.get(name)) if isinstance(entry, dict)]
-        if any(
-            "secrets" in entry
-            or "env_file" in entry
-            or (isinstance(entry.get("image"), dict) and "build" in entry["image"])
-            for entry in entries
-        ):
-            yield _mapping(block, "sidecars", name)
 
 
 def _mapping(holder: Any, *keys: str) -> Any:

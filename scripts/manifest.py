@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from scripts.errors import SettingsError
+
+BOM = "\ufeff"
+_DEEPEST = 200
+# libyaml takes a tab before a comment, as Copilot does; PyYAML's own scanner, where there is no libyaml, not.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -23,7 +28,9 @@ def read(path: Path) -> dict[str, Any]:
 def parse(text: str, where: str) -> dict[str, Any]:
     """What a manifest says. Raises SettingsError, naming `where` it stands."""
     try:
-        found = yaml.safe_load(text)
+        for _ in events(text):
+            pass
+        found = yaml.load(text.removeprefix(BOM), Loader=_LOADER)  # noqa: S506 - both are safe
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none; hostile nesting
         why = str(error).replace("\n", " ")
         raise SettingsError(f"The manifest {where} cannot be read: {why}.") from error
@@ -32,6 +39,19 @@ def parse(text: str, where: str) -> dict[str, Any]:
             f"The manifest {where} is not a mapping: compare it with copilot/web/manifest.yml."
         )
     return found
+
+
+def events(text: str) -> Iterator[yaml.Event]:
+    """YAML's events, counted from behind a byte order mark. Raises YAMLError, RecursionError.
+
+    What is nested without end would end the process in libyaml's composer.
+    """
+    depth = 0
+    for event in yaml.parse(text.removeprefix(BOM), Loader=_LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise RecursionError(f"it is nested more than {_DEEPEST} deep")
+        yield event
 
 
 def check_environment(manifest: Mapping[str, Any], environment: str, where: str) -> None:
@@ -45,6 +65,15 @@ def check_environment(manifest: Mapping[str, Any], environment: str, where: str)
             f"{where} has no block `{environment}` under `environments:`: Copilot would silently deploy the "
             f"base manifest there. Write one, or set TEST_ENV to the environment that has it."
         )
+
+
+def inside(file: Path, folder: Path) -> Path:
+    """The file, where no link leads out of the folder. Raises SettingsError."""
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise SettingsError(
+            f"{file.relative_to(folder)} is a link that leads out of the repository: make it a file."
+        )
+    return file
 
 
 def secret_parameters(manifest: Mapping[str, Any], app: str, environment: str) -> list[str]:

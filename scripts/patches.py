@@ -68,7 +68,7 @@ def read(text: str, where: str) -> list[Patch]:
     if not isinstance(root, yaml.SequenceNode) or not all(isinstance(item, dict) for item in data):
         raise SettingsError(f"{where} is no list of patches: write `- op: …`, `path: …`, `value: …`.")
     begins = [item.start_mark.line for item in root.value]
-    ends = [*begins[1:], text.count("\n") + 1]
+    ends = [*begins[1:], text.count("\n") + 1][: len(begins)]
     return [
         Patch(str(item.get("op")), str(item.get("path")), item.get("value"), begin, end)
         for item, begin, end in zip(data, begins, ends, strict=True)
@@ -101,6 +101,14 @@ def write(change: Change) -> None:
     draft = change.path.with_suffix(".new")
     draft.write_bytes(change.after.encode())
     draft.replace(change.path)
+
+
+def _read_again(text: str, where: str) -> list[Patch]:
+    """What the edit made; none where that cannot be read."""
+    try:
+        return read(text, where)
+    except SettingsError:
+        return []
 
 
 def text_of(file: Path, where: str) -> str:
@@ -136,7 +144,7 @@ def edited(text: str, functions: Sequence[str], where: str, today: date) -> str:
     added = "".join([*head, *(_patch(name) for name in new)]).replace("\n", line_end)
     after = added + "".join(lines) if head else "".join(lines) + added
     left = [(patch.operation, patch.path, patch.value) for patch in found if not patch.function]
-    now = read(after, where)
+    now = _read_again(after, where)
     if (
         left != [(patch.operation, patch.path, patch.value) for patch in now if not patch.function]
         or sorted(patch.function for patch in now if patch.function) != sorted(functions)
@@ -230,6 +238,8 @@ def _without_runtime_patches(root: Path, owners: Sequence[str]) -> Iterator[Path
         shutil.copytree(root / "copilot", workspace / "copilot", symlinks=True)
         for owner in owners:
             file = workspace / "copilot" / owner / FILE
+            if file.parent.is_dir() and not any(file.parent.iterdir()):
+                file.parent.rmdir()  # Copilot takes an empty folder for a broken override
             if file.is_file() and not file.is_symlink():
                 shown = file.relative_to(workspace).as_posix()
                 text = text_of(file, shown)

@@ -174,13 +174,14 @@ def _template(folder: Path, name: str, suffix: str) -> Template:
         parameters = json.loads((folder / f"{name}.params.json").read_text(encoding="utf-8"))["Parameters"]
     except (OSError, ValueError, KeyError) as error:
         raise Failed(f"Copilot packaged {name} and left no template where it used to: {error}.") from error
-    addons = folder / f"{name}.addons{suffix}"
-    return Template(text, parameters, addons.read_text(encoding="utf-8") if addons.exists() else None)
+    # `web.addons.stack.yml` of a service, `env.addons.yml` of an environment.
+    addons = [file.read_text(encoding="utf-8") for file in folder.glob("*.addons.*")]
+    return Template(text, parameters, addons[0] if addons else None)
 
 
 def _words(said: str) -> str:
     """Copilot's reason on one line, without its sign, its colours and the folders of this run."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", said)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", said).split("\ngoroutine ")[0]  # where it panics, its stack follows
     lines = [line.strip() for line in plain.splitlines() if line.strip()]
     marked = next((number for number, line in enumerate(lines) if line.startswith("✘")), 0)
     return " ".join(lines[marked:]).removeprefix("✘").strip() or "Copilot gave no reason"

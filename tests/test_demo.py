@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 import re
 import socket
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from demo import database_url
+from scripts.answer import wrong_with
 from tests.stage_copy.project import CHECKOUT, Project, project
 from tests.stage_copy.servers import PostgresServer, postgres_server, redis_server
 
@@ -114,6 +116,18 @@ def get(address: str, path: str) -> tuple[int, str]:
             return error.code, error.read().decode()
 
 
+def headers(address: str, path: str, authorization: str = "") -> tuple[int, str | None]:
+    """The status, and what search engines are told."""
+    sent = {"Authorization": authorization} if authorization else {}
+    request = urllib.request.Request(address + path, headers=sent)  # noqa: S310  served() made it
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310  see above
+            return answer.status, answer.headers["X-Robots-Tag"]
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers["X-Robots-Tag"]
+
+
 def status(address: str) -> Any:
     return json.loads(get(address, "/status.json")[1])
 
@@ -200,6 +214,57 @@ def test_health_is_503_and_names_what_does_not_answer(
         assert "Unreachable" in page
 
 
+def test_a_test_environment_hides_and_asks_for_the_password_where_there_is_one(
+    shop: Project, address: str
+) -> None:
+    page = get(address, "/")[1]
+    paths = ("/", "/missing", *re.findall(r'href="(/static/[^"]*css)"', page))
+    assert [headers(address, path) for path in paths] == [(200, None), (404, None), (200, None)]
+    given = f"Basic {base64.b64encode(b'tester:let me in').decode()}"
+    hidden = "noindex, nofollow"
+    with served(shop, COPILOT_ENVIRONMENT_NAME="test", BASIC_AUTH="tester:let me in") as closed:
+        assert [headers(closed, path) for path in paths] == [(401, hidden)] * 3
+        assert [headers(closed, path, given)[0] for path in paths] == [200, 404, 200]
+        assert headers(closed, "/healthz") == (200, hidden)
+        assert wrong_with(closed) == ""  # `deploy-test` takes it for served
+
+
+def test_a_test_environment_whose_mail_would_leave_ends_at_once(bare: Project) -> None:
+    variables = {"DATABASE_URL": UNREACHABLE, "EMAIL_HOST": "smtp.example"}
+    for argv in (
+        ["manage.py", "check"],
+        ["-m", "gunicorn", "demo.wsgi", "--config", "demo/gunicorn_conf.py"],
+    ):
+        done = subprocess.run(
+            [sys.executable, *argv],
+            cwd=bare.home,
+            env=bare.environment(COPILOT_ENVIRONMENT_NAME="test", **variables),
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+        assert done.returncode != 0
+        assert "Mail would leave this test environment" in done.stderr
+    assert bare.manage("check", COPILOT_ENVIRONMENT_NAME="stage", **variables).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("variables", "backend", "port"),
+    [
+        ({}, "console", 25),
+        ({"EMAIL_BACKEND": "django.core.mail.backends.dummy.EmailBackend"}, "dummy", 25),
+        ({"EMAIL_HOST": "localhost", "EMAIL_PORT": "1025", "EMAIL_BACKEND": "console"}, "smtp", 1025),
+    ],
+)
+def test_mail_goes_to_the_server_that_is_named_else_to_the_log(
+    bare: Project, variables: dict[str, str], backend: str, port: int
+) -> None:
+    shown = "from django.conf import settings as s; print(s.EMAIL_BACKEND, s.EMAIL_PORT)"
+    done = bare.manage("shell", "-c", shown, DATABASE_URL=UNREACHABLE, **variables)
+    assert done.stdout.splitlines()[-1] == f"django.core.mail.backends.{backend}.EmailBackend {port}"
+
+
 def test_without_a_deployment_file_branch_and_commit_are_unknown(shop: Project, tmp_path: Path) -> None:
     plain = replace(project(tmp_path / "app"), variables=shop.variables)
     with served(plain) as address:
@@ -279,11 +344,36 @@ def test_a_branchs_database_is_named_by_the_url_and_the_suffix(bare: Project) ->
         assert done.stdout.splitlines()[-1] == name
 
 
+def test_a_database_beside_the_project_takes_the_place_of_the_shared_one(bare: Project) -> None:
+    named = "from django.conf import settings; print(settings.DATABASES['default']['NAME'])"
+    beside = "postgres://postgres:sidecar@localhost:5432/app"
+    done = bare.manage("shell", "-c", named, SIDECAR_DATABASE_URL=beside, DATABASE_SUFFIX="_feature_x")
+    assert done.stdout.strip().splitlines()[-1] == "app", done.stderr
+
+
 @pytest.mark.parametrize("suffix", ["x", "_", "-x", "_a-b", "_a b", "_a\n", "_é"])
 def test_a_malformed_suffix_is_one_line_and_exit_code_2(bare: Project, suffix: str) -> None:
     done = bare.manage("check", DATABASE_URL=UNREACHABLE, DATABASE_SUFFIX=suffix)
     why = f"DATABASE_SUFFIX is {suffix!r}: it must begin with _ and hold nothing but letters, digits and _"
     assert (done.returncode, done.stderr) == (2, f"settings: {why}\n")
+
+
+@pytest.mark.parametrize(
+    ("host", "encrypted"),
+    [
+        ("master.shop.cache.amazonaws.com", True),
+        ("10.0.2.7", True),
+        ("localhost", False),
+        ("127.83.1.2", False),
+    ],
+)
+def test_redis_is_spoken_to_in_tls_where_that_is_asked_for_and_it_is_another_machine(
+    bare: Project, host: str, *, encrypted: bool
+) -> None:
+    asked = "from demo.shop import facts; print(facts._redis().connection_pool.connection_class.__name__)"
+    for flag, name in (("1", "SSLConnection" if encrypted else "Connection"), ("0", "Connection")):
+        done = bare.manage("shell", "-c", asked, DATABASE_URL=UNREACHABLE, REDIS_HOST=host, REDIS_TLS=flag)
+        assert done.stdout.splitlines()[-1] == name
 
 
 def test_the_models_and_the_migrations_agree(shop: Project) -> None:

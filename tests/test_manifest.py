@@ -46,3 +46,16 @@ def test_what_the_service_is_given_the_startup_sidecar_is_given_too() -> None:
         startup = block.get("sidecars", {}).get("startup", {})
         for section in ("variables", "secrets"):
             assert block.get(section, {}) == startup.get(section, {})
+
+
+def test_a_tab_before_a_comment_is_read_as_copilot_reads_it() -> None:
+    assert manifest.parse("name: web\t# its name\n", "m") == {"name": "web"}
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_key() -> None:
+    assert manifest.parse("\ufeffname: web\n", "m") == {"name": "web"}
+
+
+def test_nesting_without_end_is_refused_before_it_is_composed() -> None:
+    with pytest.raises(SettingsError, match="nested more than 200 deep"):
+        manifest.parse("[" * 100_000, "m")

@@ -586,6 +586,7 @@ def test_every_flag_has_help_that_tells_its_default() -> None:
 
 
 def test_the_app_runs_without_the_rest_of_scripts(demo: Project) -> None:
-    assert sorted(path.name for path in (demo.home / "scripts").iterdir()) == ["__init__.py", "stage_copy"]
+    shipped = sorted(path.name for path in (demo.home / "scripts").iterdir())
+    assert shipped == ["__init__.py", "stage_copy", "test_access"]
     done = demo.manage(*COPY, "--help", DATABASE_URL="postgres://a:b@127.0.0.1:1/c")
     assert done.returncode == 0, done.stderr

@@ -11,7 +11,18 @@ import pytest
 from invoke import Collection, Program
 
 ROOT = Path(__file__).parent.parent
-NAMES = ("deploy-test", "teardown", "status", "logs", "copy-db", "extend", "cost", "create-env", "sandbox")
+NAMES = (
+    "deploy-test",
+    "teardown",
+    "status",
+    "logs",
+    "copy-db",
+    "extend",
+    "cost",
+    "create-env",
+    "sandbox",
+    "sidecar-config",
+)
 
 _watching: list[str] | None = None
 

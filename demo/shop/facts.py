@@ -106,6 +106,7 @@ def _redis() -> redis.Redis:
     return redis.Redis(
         settings.REDIS_HOST,
         settings.REDIS_PORT,
+        ssl=settings.REDIS_TLS,
         socket_connect_timeout=_PATIENCE,
         socket_timeout=_PATIENCE,
         # Once, for a connection that Redis has closed; its default is 8 s, which no health check has.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,14 +25,15 @@ class Document:
     data: dict[str, Any]
 
     @cached_property
-    def _root(self) -> yaml.Node:
+    def root(self) -> yaml.Node:
+        """What stands in the file as YAML's nodes: every key with its line, also one that stands twice."""
         found = yaml.compose(self.text, Loader=_LOADER)
         assert found is not None  # noqa: S101 - it has been read as a mapping
         return found
 
     def line(self, *keys: str | int) -> int:
         """The line, from 1, of the key or item that these keys lead to; else of the last one there is."""
-        node, line = self._root, 1
+        node, line = self.root, 1
         for key in keys:
             found = _child(node, key)
             if found is None:
@@ -67,20 +69,29 @@ def read(file: Path, root: Path) -> Document:
     return Document(shown, text, manifest.parse(text, shown))
 
 
+def entries(mapping: yaml.MappingNode) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
+    """A mapping's keys as they are written, each with its node and its value; last what is merged into it."""
+    merged: list[yaml.Node] = []
+    for key, value in mapping.value:
+        if key.tag == "tag:yaml.org,2002:merge":
+            merged += value.value if isinstance(value, yaml.SequenceNode) else [value]
+        else:
+            yield str(key.value), key, value
+    for holder in merged:
+        if isinstance(holder, yaml.MappingNode):
+            yield from entries(holder)
+
+
+def line_of(node: yaml.Node) -> int:
+    """The node's line, from 1."""
+    return int(node.start_mark.line) + 1
+
+
 def _child(node: yaml.Node, key: str | int) -> tuple[int, yaml.Node] | None:
     if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
-        item = node.value[key]
-        return item.start_mark.line + 1, item
-    if not isinstance(node, yaml.MappingNode):
-        return None
-    for name, value in node.value:
-        if name.value == str(key):
-            return name.start_mark.line + 1, value
-    for name, value in node.value:
-        if name.tag == "tag:yaml.org,2002:merge":
-            merged = value.value if isinstance(value, yaml.SequenceNode) else [value]
-            for holder in merged:
-                found = _child(holder, key)
-                if found:
-                    return found
+        return line_of(node.value[key]), node.value[key]
+    if isinstance(node, yaml.MappingNode):
+        for name, written, value in entries(node):
+            if name == str(key):
+                return line_of(written), value
     return None

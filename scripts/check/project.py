@@ -49,7 +49,7 @@ class Project:
                 yield self.services[service], environment, found
 
 
-def read(settings: Settings, shell: Shell | None = None, today: date | None = None) -> Project:
+def read(settings: Settings, today: date | None = None, shell: Shell | None = None) -> Project:
     """The workspace's manifests, not rendered yet; `today` is for what ends on a day."""
     unreadable: list[Finding] = []
 
@@ -61,7 +61,7 @@ def read(settings: Settings, shell: Shell | None = None, today: date | None = No
             except SettingsError as error:
                 shown = file.relative_to(settings.root).as_posix()
                 unreadable.append(
-                    Finding(shown, 1, "yaml", "error", str(error).rstrip("."), "write it as a YAML mapping")
+                    Finding(shown, 1, "yaml", "error", " ".join(str(error).rstrip(".").split()), "mend it")
                 )
         return found
 

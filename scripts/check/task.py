@@ -1,4 +1,4 @@
-"""The containers of a rendered service, and where the manifest speaks of each."""
+"""The containers of a rendered service with all that rules look at, and where the manifest speaks of each."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from scripts import containers as rendered
 from scripts.check.document import Document
 from scripts.rendering import Template
 
@@ -48,12 +49,8 @@ class Container:
 
 def containers(template: Template) -> list[Container]:
     """Those of the task definition; none where the service has none (App Runner, a static site)."""
-    defined = properties(template, "TaskDefinition").get("ContainerDefinitions")
-    return [
-        _container(each, template)
-        for each in (defined if isinstance(defined, list) else ())
-        if isinstance(each, dict)
-    ]
+    defined = rendered.definitions(template)
+    return [_container(each, defined[each.name]) for each in rendered.containers(template)]
 
 
 def properties(template: Template, logical_id: str) -> Mapping[str, Any]:
@@ -77,42 +74,32 @@ def value(document: Document, environment: str, *keys: str | int) -> Any:
     return document.get(*document.nearest(environment, *keys))
 
 
-def _container(found: Mapping[str, Any], template: Template) -> Container:
-    name = _text(found.get("Name"), template)
+def _container(shown: rendered.Container, found: Mapping[str, Any]) -> Container:
     return Container(
-        name=name,
-        main=isinstance(found.get("Name"), dict),
-        image=_text(found.get("Image"), template),
-        essential=found.get("Essential") is not False,
+        name=shown.name,
+        main=isinstance(found.get("Name"), dict),  # the service's own name is a parameter
+        image=shown.image or "",
+        essential=shown.essential,
         command=_words(found.get("Command")),
         entry_point=_words(found.get("EntryPoint")),
         variables={
             name: value
-            for name, value in _pairs(found.get("Environment"), "Name", "Value").items()
-            if not name.startswith("COPILOT_")
+            for name, value in _pairs(found.get("Environment"), "Value").items()
+            if not name.startswith(rendered.COPILOTS)
         },
-        secrets=_pairs(found.get("Secrets"), "Name", "ValueFrom"),
-        depends_on={
-            name: str(value).lower()
-            for name, value in _pairs(found.get("DependsOn"), "ContainerName", "Condition").items()
-        },
+        secrets=_pairs(found.get("Secrets"), "ValueFrom"),
+        depends_on=shown.depends_on,
         has_healthcheck=bool(found.get("HealthCheck")),
     )
-
-
-def _text(found: Any, template: Template) -> str:
-    if isinstance(found, dict):
-        return str(template.parameters.get(str(found.get("Ref")), ""))
-    return "" if found is None else str(found)
 
 
 def _words(found: Any) -> tuple[str, ...]:
     return tuple(str(word) for word in found) if isinstance(found, list) else ()
 
 
-def _pairs(found: Any, name: str, value: str) -> dict[str, Any]:
+def _pairs(found: Any, value: str) -> dict[str, Any]:
     return {
-        str(each.get(name)): each.get(value)
+        str(each.get("Name")): each.get(value)
         for each in (found if isinstance(found, list) else ())
         if isinstance(each, dict)
     }

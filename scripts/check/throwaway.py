@@ -66,7 +66,7 @@ def grace(project: Project) -> Iterator[Finding]:
         line = where(document, environment, "http", "healthcheck", "grace_period")
         what = (
             f"the grace period of {period} s is shorter than the last copy of staging's data, which took "
-            f"{longest:.0f} s (in {environment})"
+            f"{longest:g} s (in {environment})"
         )
         instead = f"write a `grace_period` under `http.healthcheck` well above it, as in `{_roomy(longest)}s`"
         yield Finding(document.path, line, "grace-period", "error", what, instead)

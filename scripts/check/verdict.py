@@ -38,6 +38,9 @@ def refused(project: Project) -> Iterator[Finding]:
 
 def _anywhere(why: str, environment: str) -> str:
     """Copilot's reason without the environment's name, where it only says which one it was looking at."""
+    patch = _PATCH.search(why)
+    if patch:
+        return why[patch.start() :]
     return re.sub(rf' (?:against|to) environment "?{re.escape(environment)}"?(?=[:,])', "", why)
 
 

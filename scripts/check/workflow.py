@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date
 
 from scripts import patches, rendering
-from scripts.check import access, containers, files, overrides, secret, templates, throwaway, verdict
+from scripts.check import (
+    access,
+    blocks,
+    containers,
+    files,
+    keys,
+    overrides,
+    secret,
+    templates,
+    throwaway,
+    verdict,
+)
 from scripts.check import project as projects
 from scripts.check.finding import Finding, as_documents, as_github, as_gitlab
 from scripts.check.project import Project
 from scripts.environment import Bench
 from scripts.errors import SettingsError, UsageError
-from scripts.report import as_json
+from scripts.report import Report, as_json
 
 Rule = Callable[[Project], Iterator[Finding]]
 RULES: tuple[Rule, ...] = (
     *verdict.RULES,
+    *keys.RULES,
+    *blocks.RULES,
     *overrides.RULES,
     *templates.RULES,
     *containers.RULES,
@@ -44,34 +58,43 @@ def check(bench: Bench, *, json: bool, style: str, fix: bool = False, plan: bool
         _fix(bench, plan=plan)
     if plan:
         return
-    found = findings(bench)
+    tell(bench.report, findings(bench), json=json, style=style)
+
+
+def tell(report: Report, found: list[Finding], *, json: bool, style: str) -> None:
+    """Print the findings in that form. Raises SettingsError where one is an error."""
     if json:
-        bench.report.data(as_json(as_documents(found)))
+        report.data(as_json(as_documents(found)))
     elif style == "gitlab":
-        bench.report.data(as_gitlab(found))
+        report.data(as_gitlab(found))
     else:
         for finding in found:
-            bench.report.data(as_github(finding) if style == "github" else str(finding))
+            report.data(as_github(finding) if style == "github" else str(finding))
     errors = sum(finding.severity == "error" for finding in found)
     warnings = len(found) - errors
     if errors:
         raise SettingsError(f"{_counted(errors, 'error')}, {_counted(warnings, 'warning')}.")
-    bench.report.say(f"No error, {_counted(warnings, 'warning')}." if warnings else "Nothing is wrong.")
+    report.say(f"No error, {_counted(warnings, 'warning')}." if warnings else "Nothing is wrong.")
 
 
-def findings(bench: Bench) -> list[Finding]:
+def findings(bench: Bench, today: date | None = None) -> list[Finding]:
     """What all rules find, by file and line. Raises SettingsError, Failed where Copilot cannot be asked."""
-    project = projects.read(bench.settings, bench.shell)
+    project = projects.read(bench.settings, today, bench.shell)
     projects.render(bench, project)
-    found = sorted({*project.unreadable, *(finding for rule in RULES for finding in rule(project))})
+    found = judge(project)
     for note in project.notes:
         bench.report.say(note)
     return found
 
 
+def judge(project: Project, rules: Iterable[Rule] = RULES) -> list[Finding]:
+    """What the rules find in a workspace that has been read and, as far as wanted, rendered."""
+    return sorted({*project.unreadable, *(finding for rule in rules for finding in rule(project))})
+
+
 def _fix(bench: Bench, *, plan: bool) -> None:
     """Make the runtime patches exact. Raises SettingsError, Refused; then nothing is written."""
-    project = projects.read(bench.settings, bench.shell)
+    project = projects.read(bench.settings)
     owners = [*project.services, patches.ENVIRONMENTS]
     manifests = [found.data for found in project.services.values()]
     with rendering.open_renderer(bench, manifests) as renderer:

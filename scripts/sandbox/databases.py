@@ -16,7 +16,8 @@ import subprocess
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
+from urllib.parse import quote
 
 from psycopg import sql
 
@@ -50,19 +51,7 @@ class Databases:
         kept = self._kept()
         with self.server.connect() as connection:
             for role in (*ENVIRONMENTS, READER):
-                exists = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone()
-                # Postgres gets only the verifier: the password itself can reach no log.
-                verifier = connection.pgconn.encrypt_password(
-                    kept[role].encode(), role.encode(), b"scram-sha-256"
-                )
-                connection.execute(
-                    sql.SQL("{} ROLE {} LOGIN NOSUPERUSER NOCREATEROLE {} PASSWORD {}").format(
-                        sql.SQL("CREATE" if exists is None else "ALTER"),
-                        sql.Identifier(role),
-                        sql.SQL("CREATEDB" if role == "test" else "NOCREATEDB"),
-                        sql.Literal(verifier.decode()),
-                    )
-                )
+                _let_in(connection, role, kept[role], "CREATEDB" if role == "test" else "NOCREATEDB")
             connection.execute(
                 sql.SQL("ALTER ROLE {} SET default_transaction_read_only = on").format(sql.Identifier(READER))
             )
@@ -80,6 +69,29 @@ class Databases:
         for name in ("stage", "production"):
             found[name]["REDIS_HOST"] = self.redis_host
         return found
+
+    def database(self, name: str, user: str, password: str) -> str:
+        """Play an RDS instance; see `model.DataServers`. The address is the socket's folder, as a URL has it.
+
+        A database of the sandbox's own keeps its owner, whom the instance's master user becomes.
+        """
+        with self.server.connect() as connection:
+            _let_in(connection, user, password, "CREATEDB")
+            found = connection.execute(
+                "SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = %s", (name,)
+            ).fetchone()
+            if found is None:
+                connection.execute(
+                    sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(user))
+                )
+            elif found[0] != user:
+                owner, master = sql.Identifier(found[0]), sql.Identifier(user)
+                connection.execute(sql.SQL("GRANT {} TO {}").format(owner, master))
+                connection.execute(sql.SQL("ALTER ROLE {} SET role = {}").format(master, owner))
+        return quote(str(self.server.socket_dir), safe="")
+
+    def cache(self) -> str:
+        return self.redis_host
 
     def filled(self) -> bool:
         """Whether staging has its data, all of it."""
@@ -205,6 +217,23 @@ class Databases:
             found = {name: secrets.token_urlsafe(36) for name in names}
             write_private(self._secrets, json.dumps(found))
         return found
+
+
+def _let_in(
+    connection: psycopg.Connection[tuple[Any, ...]], role: str, password: str, right: LiteralString
+) -> None:
+    """Make the role, or give it this password."""
+    exists = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone()
+    # Postgres gets only the verifier: the password itself can reach no log.
+    verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
+    connection.execute(
+        sql.SQL("{} ROLE {} LOGIN NOSUPERUSER NOCREATEROLE {} PASSWORD {}").format(
+            sql.SQL("CREATE" if exists is None else "ALTER"),
+            sql.Identifier(role),
+            sql.SQL(right),
+            sql.Literal(verifier.decode()),
+        )
+    )
 
 
 def _grant_reading(connection: psycopg.Connection[tuple[Any, ...]]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import html
 import http
+import ipaddress
 import logging
 import os
 import re
@@ -65,12 +66,13 @@ class Backend(Protocol):
 
 
 class RefusedError(Exception):
-    """A request the gateway answers itself: status, then what to tell."""
+    """A request the gateway answers itself: status, what to tell, and as whom."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, server: bytes = b"sandbox-gateway") -> None:
         super().__init__(message)
         self.status = status
         self.message = message
+        self.server = server
 
 
 class UpstreamError(Exception):
@@ -257,22 +259,24 @@ class Exchange:
                 return False
             if balancer is None:
                 raise RefusedError(503, "the load balancer is gone")  # noqa: TRY301 -- one way to answer
-            rule = find_rule(balancer.rules, request)
-            return await self._act(balancer, rule, request)
+            return await self._act(balancer, request)
         except RefusedError as refusal:
             if not self._answered:
-                await self._answer(request, refusal.status, refusal.message)
+                await self._answer(request, refusal)
             return False
         except UpstreamError as error:
             if not self._answered:
-                await self._answer(request, 502, f"the service broke off: {error}")
+                await self._answer(request, RefusedError(502, f"the service broke off: {error}"))
             return False
         except TimeoutError:
             if request is not None and not self._answered:
-                await self._answer(request, 504, f"the service did not answer in {self._idle_timeout:g} s")
+                late = RefusedError(504, f"the service did not answer in {self._idle_timeout:g} s")
+                await self._answer(request, late)
             return False
 
-    async def _act(self, balancer: LoadBalancer, rule: Rule | None, request: Request) -> bool:
+    async def _act(self, balancer: LoadBalancer, request: Request) -> bool:
+        client = self._client()
+        rule = find_rule(balancer.rules, request, client)
         if rule is None:
             raise RefusedError(404, "no rule of the load balancer matches this host and path")
         if rule.redirect_to is not None:
@@ -292,8 +296,22 @@ class Exchange:
                 return await self._forward(request, balancer.port, *upstream)
             finally:
                 self._backend.targets.release(target)
+        if (closed := find_rule(balancer.rules, request, None)) is not rule and closed is not None:
+            # AWS answers so too, without the words: its default action leads to no target. The header lets
+            # a deploy tell it from an answer of the service.
+            raise RefusedError(
+                503,
+                f"{client} is none of the sources that the service lets in, {', '.join(closed.sources)}: "
+                "they are its manifest's http.allowed_source_ips",
+                b"awselb/2.0",
+            )
         reasons = [self._backend.explain(arn) for arn in rule.target_group_arns]
         raise RefusedError(503, "; ".join(reasons) or "no target group")
+
+    def _client(self) -> str:
+        """The client's address, as a load balancer of Copilot's sees it: those have IPv4 addresses only."""
+        peer: str = self._writer.get_extra_info("peername")[0]
+        return "127.0.0.1" if peer == "::1" else peer
 
     async def _connect(self, target: Target) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         connection = await asyncio.get_running_loop().run_in_executor(
@@ -451,9 +469,10 @@ class Exchange:
         self._writer.write(head(b"HTTP/1.1 301 Moved Permanently", [*headers, (b"Connection", b"close")]))
         await self._writer.drain()
 
-    async def _answer(self, request: Request | None, status: int, message: str) -> None:
+    async def _answer(self, request: Request | None, refusal: RefusedError) -> None:
         """The gateway's own short answer: a page for a browser, else a line of text."""
         self._answered = True
+        status, message = refusal.status, refusal.message
         try:
             phrase = http.HTTPStatus(status).phrase
         except ValueError:
@@ -471,7 +490,7 @@ class Exchange:
             kind, text = b"text/plain; charset=utf-8", f"{status} {phrase}: {message}\n"
         body = text.encode()
         headers = [
-            (b"Server", b"sandbox-gateway"),
+            (b"Server", refusal.server),
             (b"Content-Type", kind),
             (b"Content-Length", str(len(body)).encode()),
             (b"Cache-Control", b"no-store"),
@@ -493,14 +512,23 @@ class Exchange:
                     pass
 
 
-def find_rule(rules: Sequence[Rule], request: Request) -> Rule | None:
-    """The first rule, by priority, whose host and path conditions both match."""
+def find_rule(rules: Sequence[Rule], request: Request, client: str | None) -> Rule | None:
+    """The first rule, by priority, whose conditions all match; a `client` of None is of every source.
+
+    As on AWS, X-Forwarded-For is not looked at.
+    """
     host = urlsplit(f"//{request.host}").hostname or "" if request.host else ""
     for rule in sorted(rules, key=lambda rule: rule.priority):
         hosts = not rule.hosts or any(wild(each.lower()).fullmatch(host.lower()) for each in rule.hosts)
-        if hosts and (not rule.paths or any(wild(each).fullmatch(request.path) for each in rule.paths)):
+        paths = not rule.paths or any(wild(each).fullmatch(request.path) for each in rule.paths)
+        if hosts and paths and (client is None or not rule.sources or _within(client, rule.sources)):
             return rule
     return None
+
+
+def _within(client: str, networks: Sequence[str]) -> bool:
+    address = ipaddress.ip_address(client)
+    return any(address in ipaddress.ip_network(each, strict=False) for each in networks)
 
 
 @lru_cache(maxsize=256)

@@ -79,6 +79,13 @@ def rendering(
             plane.stop()
 
 
+def runs(image: str) -> bool:
+    """Whether a public image is one of those that run here."""
+    from scripts.sandbox.agent.catalogue import KNOWN, short_name  # noqa: PLC0415 - it brings psycopg along
+
+    return short_name(image) in KNOWN
+
+
 def written(settings: Settings) -> str:
     """A digest of the application's name and of what says how its environments are made."""
     digest = hashlib.sha256(settings.app.encode())

@@ -65,7 +65,7 @@ class Container:
     command: tuple[str, ...] | None = None
     working_directory: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
-    secrets: Mapping[str, str] = field(default_factory=dict)  # variable → SSM name or ARN
+    secrets: Mapping[str, str] = field(default_factory=dict)  # variable → SSM name, or ARN
     ports: tuple[int, ...] = ()
     depends_on: Mapping[str, Condition] = field(default_factory=dict)
     health_check: HealthCheck | None = None
@@ -132,11 +132,12 @@ class TargetGroup:
 
 @dataclass(frozen=True)
 class Rule:
-    """A listener rule: where hosts and paths match (`*` and `?` are wild), one of the actions."""
+    """A listener rule: where hosts, paths (`*` and `?` are wild) and sources match, one of the actions."""
 
     priority: int  # the default action comes last
     hosts: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()  # networks in CIDR notation that the client's address may be of
     target_group_arns: tuple[str, ...] = ()
     redirect_to: str | None = None
     fixed_status: int | None = None
@@ -220,7 +221,10 @@ class ControlPlane(Protocol):
     def target_group(self, arn: str) -> TargetGroup | None: ...
 
     def secret(self, name: str) -> str:
-        """The value of an SSM parameter, by name or ARN. Raises KeyError where there is none."""
+        """The value of an SSM parameter, by name or ARN, or of a secret, by ARN (and the key of its JSON).
+
+        Raises KeyError where there is none.
+        """
 
     def log(self, group: str, stream: str, events: Iterable[tuple[int, str]]) -> None:
         """Append (milliseconds since 1970, line) pairs; makes the stream where it is missing.
@@ -248,3 +252,13 @@ class Agent(Protocol):
 
     def drained(self, service_arn: str) -> bool:
         """No task of that service is left."""
+
+
+class DataServers(Protocol):
+    """What plays RDS and ElastiCache."""
+
+    def database(self, name: str, user: str, password: str) -> str:
+        """Make what is missing of an instance's database and master user; return its address, for a URL."""
+
+    def cache(self) -> str:
+        """Return the address of what plays ElastiCache, on its usual port."""

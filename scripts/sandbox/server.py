@@ -60,7 +60,7 @@ class Server:
         self._databases = Databases(self._postgres, redis_host=self._redis_address)
         self._images = ImageStore(state.folder)
         self._control_plane = ControlPlaneServer(
-            self._ports.of("control plane"), state.folder, None, self._ports.of
+            self._ports.of("control plane"), state.folder, None, self._ports.of, self._databases
         )
         self._agent = TaskAgent(
             self._control_plane,

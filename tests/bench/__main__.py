@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import copy, deploy
+from tests.bench import check, copy, deploy
 
-BENCHMARKS = {"copy": copy.run, "deploy": deploy.run}
+BENCHMARKS = {"check": check.run, "copy": copy.run, "deploy": deploy.run}
 
 
 def main(words: list[str]) -> None:

@@ -33,7 +33,7 @@ def rendered(
         file = settings.root / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    project = projects.read(settings, shell)
+    project = projects.read(settings, shell=shell)
     for name in environments:
         project.rendered["web", name] = renderer.service(settings.root, "web", name)
     return replace(project, names=tuple(name for name in project.names if name in environments))

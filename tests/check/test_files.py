@@ -254,6 +254,6 @@ def test_without_the_linter_that_is_said_once(settings: Settings, monkeypatch: p
 
 def test_a_linter_that_fails_is_said(settings: Settings) -> None:
     shell = FakeShell({"hadolint": Result(1, "", "broken")})
-    project = projects.read(with_dockerfiles(settings, "FROM python\n"), shell)
+    project = projects.read(with_dockerfiles(settings, "FROM python\n"), shell=shell)
     assert list(files.dockerfiles(project)) == []
     assert "hadolint could not look at app/Dockerfile" in project.notes[0]

@@ -284,7 +284,7 @@ def test_a_grace_period_below_the_last_copy_is_told(renderer: Renderer, settings
     project = accepted(rendered(renderer, settings, GRACE, environments=("stage", "test")))
     (found,) = throwaway.grace(project)
     assert [(found.path, found.line)] == marked(settings.root)
-    assert "120 s is shorter than the last copy of staging's data, which took 150 s (in test)" in found.what
+    assert "120 s is shorter than the last copy of staging's data, which took 150.2 s (in test)" in found.what
     assert found.instead.endswith("`360s`")
 
 

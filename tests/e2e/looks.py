@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from tests.clone import ROOT, Clone, Ran
+from tests.clone import ROOT, Clone, Ran, get_json
 
 MODELS = (ROOT / "demo/shop/models.py").read_text()
 FIELD = "    description = models.TextField(blank=True)\n"
@@ -123,3 +123,35 @@ def stacks(clone: Clone) -> dict[str, str]:
         cwd=clone.folder, env=clone.variables(), check=True, capture_output=True, text=True,
     )  # fmt: skip
     return dict(line.split() for line in done.stdout.splitlines())
+
+
+def fail(clone: Clone, *rules: dict[str, Any]) -> None:
+    """What fails next on the embedded AWS; nothing where no rule is given."""
+    draft = clone.folder / ".sandbox/faults.new"
+    draft.write_text(json.dumps(rules))
+    draft.replace(clone.folder / ".sandbox/faults.json")
+
+
+def run(clone: Clone, code: str) -> str:
+    """Python with a client of the embedded AWS's CloudFormation at hand, and the tasks' own place."""
+    start = (
+        "import json\nfrom scripts import environment, shelf\nfrom scripts.ledger import Entry\n"
+        "from scripts.menu import bench\nhere = bench()\nplace = environment.enter(here)\n"
+        "cloudformation = place.aws.client('cloudformation')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", start + code],
+        cwd=clone.folder, env=clone.environ(), check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return done.stdout
+
+
+def served(ran: Ran, branch: str) -> None:
+    assert get_json(deployed(ran) + "/status.json")["branch"] == branch
+
+
+def told(ran: Ran, code: int, *words: str) -> None:
+    """A failure is some lines for a person, and never a traceback."""
+    assert ran.code == code, ran.err
+    assert "Traceback" not in ran.err
+    assert all(word in ran.err for word in words), ran.err

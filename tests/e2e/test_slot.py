@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,8 @@ def test_the_first_deploy_of_a_fresh_clone_serves_the_branch_with_stagings_rows(
     assert all(rows > 0 for rows in facts["rows"].values())
     assert len(facts["rows"]) >= 5
     assert facts["data_copied_at"]
+    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - on loopback
+        assert answer.headers["X-Robots-Tag"] == "noindex, nofollow"
 
 
 def test_the_page_is_readable_in_a_browser(clone: Clone, tmp_path: Path) -> None:
@@ -221,6 +224,15 @@ def test_the_base_chain_works_in_stage_and_redis_runs_in_test_only(clone: Clone)
     shown = json.loads(clone.copilot("svc", "show", "--app=demo", "--name=web", "--json").out)
     url = next(route["url"] for route in shown["routes"] if route["environment"] == "stage")
     assert get(url.rstrip("/") + "/healthz")[0] == 200
+    # Health asks database and Redis, and both were reached by what stage's addons have exported.
+    given = {
+        (each["container"], each["name"]): each.get("valueFrom") or each.get("value")
+        for each in (*shown["secrets"], *shown["variables"])
+        if each["environment"] == "stage"
+    }
+    for container in ("web", "startup"):
+        assert given[container, "DATABASE_URL"].startswith("arn:aws:secretsmanager:")
+        assert given[container, "REDIS_HOST"].startswith("127.83.")
     test = rendered(clone, "test")
     assert set(test) == {"web", "startup", "redis"}
     assert test["startup"]["Command"][2] == (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import time
@@ -67,8 +68,69 @@ def test_a_deployed_service_is_told_to_the_agent_and_the_gateway_in_full(sandbox
     assert (group.health_path, group.deregistration_delay, group.interval) == ("/healthz", 5, 5)
     balancer = next(b for b in sandbox.plane.load_balancers() if b.environment == "test")
     assert balancer.port == 8101
-    assert [rule.target_group_arns for rule in balancer.rules if rule.paths == ("/*",)] == [(group.arn,)]
+    (rule,) = [rule for rule in balancer.rules if rule.paths == ("/*",)]
+    assert (rule.target_group_arns, rule.sources) == ((group.arn,), ("127.0.0.0/8",))
     assert balancer.rules[-1].priority > 50000
+
+
+def addons(sandbox: Sandbox, environment: str) -> set[str]:
+    """The resources that an environment's addons have."""
+    cloudformation = sandbox.client("cloudformation")
+    nested = cloudformation.describe_stack_resource(
+        StackName=f"demo-{environment}", LogicalResourceId="AddonsStack"
+    )["StackResourceDetail"]["PhysicalResourceId"]
+    found = cloudformation.describe_stack_resources(StackName=nested)["StackResources"]
+    return {resource["LogicalResourceId"] for resource in found}
+
+
+DATABASE = {"Database", "DatabasePassword", "DatabaseSubnets", "DatabaseURL", "DatabaseSecurityGroup"}
+CACHE = {"Cache", "CacheSubnets", "CacheSecurityGroup"}
+
+
+def test_stage_and_production_have_a_database_and_a_cache_and_test_uses_stages_database(
+    sandbox: Sandbox,
+) -> None:
+    for environment in ("stage", "production"):
+        assert addons(sandbox, environment) == DATABASE | CACHE
+    assert addons(sandbox, "test") == {"DatabaseSecurityGroup"}
+    packaged = sandbox.copilot("env", "package", "--name", "test")
+    assert packaged.returncode == 0
+    assert "AddonsStack" in packaged.stdout
+
+
+def test_the_service_and_its_sidecar_are_given_what_the_addons_export(sandbox: Sandbox) -> None:
+    for container in sandbox.service("stage").task_definition.containers:
+        url = sandbox.plane.secret(container.secrets["DATABASE_URL"])
+        assert re.fullmatch(r"postgres://stageadmin:\w{40}@[\w.-]+\.rds\.amazonaws\.com:5432/stage", url)
+        assert container.environment["REDIS_HOST"].endswith(".cache.amazonaws.com")
+        assert container.environment["REDIS_TLS"] == "1"
+        described = sandbox.client("secretsmanager").describe_secret(
+            SecretId=container.secrets["DATABASE_URL"]
+        )
+        tags = {tag["Key"]: tag["Value"] for tag in described["Tags"]}
+        # Without both, the task may not read it.
+        assert (tags["copilot-application"], tags["copilot-environment"]) == ("demo", "stage")
+
+
+def test_test_may_have_an_instance_of_its_own_and_be_admitted_to_stages(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    changed = copy_of(sandbox.workspace, tmp_path / "own")
+    template = changed / "copilot/environments/addons/database.yml"
+    text = template.read_text()
+    head, row, rest = text.partition("    test:\n")
+    row += rest.replace("Server: stage", "Server: own", 1).replace(
+        "ReachesStage: 'no'", "ReachesStage: 'yes'", 1
+    )
+    template.write_text(head + row)
+    try:
+        done = sandbox.copilot("env", "deploy", "--name", "test", within=changed)
+        assert done.returncode == 0, done.stdout
+        assert addons(sandbox, "test") == DATABASE | {"WayToStage"}
+    finally:
+        done = sandbox.copilot("env", "deploy", "--name", "test")
+    assert done.returncode == 0, done.stdout
+    assert addons(sandbox, "test") == {"DatabaseSecurityGroup"}
 
 
 def test_redis_runs_in_test_only(sandbox: Sandbox) -> None:

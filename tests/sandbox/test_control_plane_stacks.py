@@ -192,6 +192,59 @@ def test_a_network_goes_with_its_stack(cloud: Cloud) -> None:
     assert identity not in [vpc["VpcId"] for vpc in vpcs]
 
 
+@pytest.mark.parametrize(
+    ("sources", "why"),
+    [
+        (["192.0.2.0/24", "2001:db8::/32", "198.51.100.1/32"], ""),
+        ([f"192.0.2.{number}/32" for number in range(4)], "A rule can only have '5' condition values"),
+        (["192.0.2.0/33"], "'192.0.2.0/33' is not a valid CIDR block"),
+    ],
+)
+def test_a_listener_rule_takes_five_values_and_real_networks(
+    cloud: Cloud, sources: list[str], why: str
+) -> None:
+    kind = "AWS::ElasticLoadBalancingV2::"
+    forward = [{"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "200"}}]
+    listener = {"LoadBalancerArn": {"Ref": "Balancer"}, "Port": 80, "Protocol": "HTTP"}
+    conditions = [
+        {"Field": "path-pattern", "PathPatternConfig": {"Values": ["/a", "/a/*"]}},
+        {"Field": "source-ip", "SourceIpConfig": {"Values": sources}},
+    ]
+    rule = {"ListenerArn": {"Ref": "Listener"}, "Priority": 1, "Actions": forward, "Conditions": conditions}
+    network = {"VpcId": {"Ref": "Vpc"}}
+    subnets = {
+        f"Subnet{zone}": {
+            "Type": "AWS::EC2::Subnet",
+            "Properties": {
+                **network,
+                "CidrBlock": f"10.0.{number}.0/24",
+                "AvailabilityZone": f"us-east-1{zone}",
+            },
+        }
+        for number, zone in enumerate("ab")
+    }
+    status = cloud.create(
+        template(
+            {
+                "Vpc": {"Type": "AWS::EC2::VPC", "Properties": {"CidrBlock": "10.0.0.0/16"}},
+                **subnets,
+                "Balancer": {
+                    "Type": f"{kind}LoadBalancer",
+                    "Properties": {"Subnets": [{"Ref": name} for name in subnets]},
+                },
+                "Listener": {
+                    "Type": f"{kind}Listener",
+                    "Properties": {**listener, "DefaultActions": forward},
+                },
+                "Rule": {"Type": f"{kind}ListenerRule", "Properties": rule},
+            }
+        )
+    )
+    assert status == ("ROLLBACK_COMPLETE" if why else "CREATE_COMPLETE")
+    if why:
+        assert why in cloud.reason("Rule", "CREATE_FAILED")
+
+
 def test_a_task_definition_is_registered_in_full(cloud: Cloud) -> None:
     cloud.create(template(service("a:1")))
     described = cloud.ecs.describe_task_definition(taskDefinition="web:1")["taskDefinition"]

@@ -80,11 +80,16 @@ def test_each_environment_has_its_own_database_and_nobody_is_superuser(databases
         assert row == (name, name, False, name == "test", False)
 
 
-def test_the_secrets_are_those_that_the_manifest_names(databases: Databases) -> None:
+def test_the_secrets_that_the_manifest_names_are_there(databases: Databases) -> None:
+    """Those it has by name; what the environments' addons export has none of its own."""
     manifest = yaml.safe_load((REPOSITORY / "copilot/web/manifest.yml").read_text())
     for environment in ENVIRONMENTS:
-        named = set(manifest["secrets"]) | set(manifest["environments"][environment].get("secrets", ()))
-        assert set(databases.secrets()[environment]) == named
+        named = {**manifest["secrets"], **manifest["environments"][environment].get("secrets", {})}
+        paths = {name for name, value in named.items() if isinstance(value, str)}
+        assert paths <= set(databases.secrets()[environment])
+        assert "SECRET_KEY" in paths
+    # For a project with an RDS and an ElastiCache of its own, whose addresses are secrets.
+    assert {"DATABASE_URL", "REDIS_HOST"} <= set(databases.secrets()["stage"])
 
 
 def test_the_urls_hold_the_sockets_folder_percent_encoded(databases: Databases) -> None:
@@ -264,3 +269,20 @@ def test_a_fill_has_stagings_secrets_and_the_images_settings_and_works_on_a_copy
 
     assert not (image.root / "app" / "written").exists()
     assert databases.log.read_text().splitlines()[-1] == databases.secrets()["stage"]["DATABASE_URL"]
+
+
+def test_a_master_user_owns_a_database_of_its_own_and_acts_as_the_owner_of_one_that_is_there(
+    databases: Databases,
+) -> None:
+    for name, owner in (("fresh", "freshadmin"), ("stage", "stage")):
+        for password in ("first-password", "second-password"):  # what a stack is told again, changed
+            host = databases.database(name, f"{name}admin", password)
+        with connect(f"postgres://{name}admin:second-password@{host}:5432/{name}") as connection:
+            assert one(connection, "SELECT current_user::text") == owner
+            connection.execute("CREATE TABLE made ()")
+            assert one(connection, "SELECT tableowner::text FROM pg_tables WHERE tablename = 'made'") == owner
+        with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+            connect(f"postgres://{name}admin:first-password@{host}:5432/{name}")
+    with connect(databases.secrets()["test"]["STAGE_DATABASE_URL"]) as reader:
+        assert one(reader, "SELECT count(*) FROM made") == 0
+    assert databases.cache() == "127.9.9.9"

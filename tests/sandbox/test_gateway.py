@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -362,6 +362,42 @@ def test_hosts_and_paths_choose_the_rule_by_priority(town: Town) -> None:
     }  # fmt: skip
     answers = [town.get(path, Host=host or "x")[1].strip() for path, host in asked.items()]
     assert answers == ["api", "api", "api", "rest", "rest", "rest", "shop", "rest"]
+
+
+def test_a_rule_takes_only_clients_of_its_sources_whatever_they_claim_to_be(town: Town) -> None:
+    for name in ("office", "rest"):
+        town.add(says(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n" + name.encode().ljust(6)), group=name)
+    office = Rule(
+        1, paths=("/*",), sources=("198.51.100.0/24", "2001:db8::/32"), target_group_arns=("office",)
+    )
+    town.rules(office, Rule(50_000, target_group_arns=("rest",)))
+    time.sleep(0.3)
+    assert town.get(X_Forwarded_For="198.51.100.7") == (200, "rest  ")
+    town.rules(replace(office, sources=(*office.sources, "127.0.0.9/8")))
+    time.sleep(0.3)
+    assert town.get() == (200, "office")
+    with contextlib.closing(http.client.HTTPConnection("::1", town.port, timeout=5)) as connection:
+        try:
+            connection.request("GET", "/")
+        except OSError:
+            pytest.skip("this machine has no ::1")
+        assert connection.getresponse().read() == b"office"
+
+
+def test_a_client_that_a_service_does_not_let_in_is_told_so(town: Town) -> None:
+    town.add(OK)
+    town.rules(
+        Rule(1, paths=("/*",), sources=("198.51.100.0/24",), target_group_arns=(GROUP,)),
+        Rule(100_000, target_group_arns=("nobody",)),
+    )
+    time.sleep(0.3)
+    status, told = town.get()
+    assert status == 503
+    assert told == (
+        "503 Service Unavailable: 127.0.0.1 is none of the sources that the service lets in, "
+        "198.51.100.0/24: they are its manifest's http.allowed_source_ips\n"
+    )
+    assert b"\r\nServer: awselb/2.0\r\n" in town.send(HEAD + b"\r\n")
 
 
 def test_a_request_no_rule_matches_is_not_found(town: Town) -> None:

@@ -32,6 +32,7 @@ def left_out(text: str, *paths: str) -> list[str]:
         ("[^a]x", ["bx"], ["ax", "/x"]),
         ("a.c+", ["a.c+"], ["abc+", "a.cc"]),
         (r"\*x", ["*x"], ["ax"]),
+        ("[&&a]x", ["&x", "ax"], ["bx"]),
         ("  spaced  ", ["spaced"], []),
         ("# a comment", [], ["# a comment"]),
     ],
@@ -89,7 +90,7 @@ def test_the_dockerfiles_own_ignore_file_is_read_instead_of_the_contexts(tmp_pat
     assert read_ignore(tmp_path, tmp_path / "web.Dockerfile")("b")
 
 
-@pytest.mark.parametrize("text", ["!", "ok\n! ", "[a"])
+@pytest.mark.parametrize("text", ["!", "ok\n! ", "[a", "[?--]"])
 def test_a_pattern_that_docker_refuses_is_refused_with_its_line(text: str) -> None:
     with pytest.raises(IgnoreError, match="line"):
         Ignore(text)

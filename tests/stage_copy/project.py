@@ -53,6 +53,7 @@ def project(home: Path, **variables: str) -> Project:
     (home / "scripts").mkdir(parents=True)
     shutil.copy(CHECKOUT / "manage.py", home)
     shutil.copy(CHECKOUT / "scripts" / "__init__.py", home / "scripts")
-    shutil.copytree(CHECKOUT / "scripts" / "stage_copy", home / "scripts" / "stage_copy", ignore=ignored)
+    for app in ("stage_copy", "test_access"):
+        shutil.copytree(CHECKOUT / "scripts" / app, home / "scripts" / app, ignore=ignored)
     shutil.copytree(CHECKOUT / "demo", home / "demo", ignore=ignored)
     return Project(home, {"SECRET_KEY": "not secret: a test's", **variables})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable
 from typing import Any
 
@@ -12,9 +13,11 @@ from moto.elbv2.responses import ELBV2Response
 
 from scripts.sandbox import model
 
+from .errors import handler_failed
 from .resources import ACCOUNT, REGION, Handler, Made, Wanted
 from .shapes import to_api
 
+_MOST_VALUES = 5  # of all conditions of a rule together
 _LAST = 100_000  # after every priority that a rule can have (50000)
 
 
@@ -78,11 +81,14 @@ class LoadBalancing:
 def _to_rule(rule: Any) -> model.Rule:
     hosts: list[str] = []
     paths: list[str] = []
+    sources: list[str] = []
     for condition in rule.conditions:
         if condition["Field"] == "host-header":
             hosts += condition.get("HostHeaderConfig", {}).get("Values") or condition.get("Values", [])
         elif condition["Field"] == "path-pattern":
             paths += condition.get("PathPatternConfig", {}).get("Values") or condition.get("Values", [])
+        elif condition["Field"] == "source-ip":
+            sources += condition["SourceIpConfig"]["Values"]
     groups: list[str] = []
     redirect: str | None = None
     status: int | None = None
@@ -102,6 +108,7 @@ def _to_rule(rule: Any) -> model.Rule:
         priority=_LAST if rule.is_default else int(rule.priority),
         hosts=tuple(hosts),
         paths=tuple(paths),
+        sources=tuple(sources),
         target_group_arns=tuple(groups),
         redirect_to=redirect,
         fixed_status=status,
@@ -264,6 +271,25 @@ class ListenerHandler(Handler):
         backend().delete_listener(made.physical_id)
 
 
+def _checked(conditions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The conditions of a rule. Raises ResourceFailed where ELB would not take them and moto does.
+
+    Source: https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-limits.html
+    """
+    values = 0
+    for condition in conditions:
+        configs = [value for key, value in condition.items() if key.endswith("Config")]
+        values += len(condition.get("Values", [])) + sum(len(config.get("Values", [])) for config in configs)
+        for source in condition.get("SourceIpConfig", {}).get("Values", []):
+            try:
+                ipaddress.ip_network(source, strict=False)
+            except ValueError:
+                raise handler_failed(f"The source IP '{source}' is not a valid CIDR block") from None
+    if values > _MOST_VALUES:
+        raise handler_failed(f"A rule can only have '{_MOST_VALUES}' condition values")
+    return conditions
+
+
 class ListenerRuleHandler(Handler):
     """AWS::ElasticLoadBalancingV2::ListenerRule."""
 
@@ -271,7 +297,7 @@ class ListenerRuleHandler(Handler):
         asked = to_api("elbv2", "CreateRule", wanted.properties)
         rule = backend().create_rule(
             asked["ListenerArn"],
-            asked["Conditions"],
+            _checked(asked["Conditions"]),
             asked["Priority"],
             asked["Actions"],
             tags=_tags(wanted),
@@ -283,7 +309,7 @@ class ListenerRuleHandler(Handler):
             return None
         asked = to_api("elbv2", "CreateRule", wanted.properties)
         # moto's own change keeps the old conditions where a field is missing.
-        made.model.conditions = asked["Conditions"]
+        made.model.conditions = _checked(asked["Conditions"])
         made.model.priority = asked["Priority"]
         made.model.actions = [FakeAction(action) for action in asked["Actions"]]
         return made

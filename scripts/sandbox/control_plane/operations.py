@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Generator, Mapping
+from dataclasses import replace
 from typing import Literal, TypeVar, cast
 
 from moto.core.exceptions import ServiceException
@@ -15,6 +16,7 @@ from .faults import Faults, Verb
 from .resolution import Resolver, differs
 from .resources import Catalogue, Settling, Wanted
 from .stacks import Resource, Rollback, Stack, Stacks, Target, now
+from .stores import with_secrets
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +173,7 @@ class Operations:
     ) -> Operation:
         handler = self._catalogue[wanted.type]
         stack.add_event(wanted, "", "CREATE_IN_PROGRESS")
-        made = self._attempt("create", wanted, lambda: handler.create(wanted))
+        made = self._attempt("create", wanted, lambda: handler.create(_ready(wanted)))
         journal.setdefault(wanted.logical_id, None)
         stack.resources[wanted.logical_id] = Resource(wanted, made, target.retains(wanted.logical_id))
         stack.add_event(wanted, made.physical_id, "CREATE_IN_PROGRESS", "Resource creation Initiated")
@@ -197,7 +199,9 @@ class Operations:
         stack.add_event(wanted, have.made.physical_id, "UPDATE_IN_PROGRESS")
         journal[name] = before
         made = (
-            self._attempt("update", wanted, lambda: handler.update(have.made, have.wanted.properties, wanted))
+            self._attempt(
+                "update", wanted, lambda: handler.update(have.made, have.wanted.properties, _ready(wanted))
+            )
             if in_place
             else None
         )
@@ -208,7 +212,7 @@ class Operations:
                 "UPDATE_IN_PROGRESS",
                 "Requested update requires the creation of a new physical resource; hence creating one.",
             )
-            made = self._attempt("create", wanted, lambda: handler.create(wanted))
+            made = self._attempt("create", wanted, lambda: handler.create(_ready(wanted)))
             stack.resources[name] = Resource(wanted, made, target.retains(name))
             stack.add_event(wanted, made.physical_id, "UPDATE_IN_PROGRESS", "Resource creation Initiated")
         else:
@@ -250,11 +254,11 @@ class Operations:
             made = self._attempt(
                 "update",
                 before.wanted,
-                lambda: handler.update(now.made, now.wanted.properties, before.wanted),
+                lambda: handler.update(now.made, now.wanted.properties, _ready(before.wanted)),
             )
             now.wanted, now.made = before.wanted, made or now.made
             yield from self._settle(handler.settling(now.made))
-        except ResourceFailed as error:
+        except (ResourceFailed, TemplateError) as error:
             stack.add_event(before.wanted, now.made.physical_id, "UPDATE_FAILED", _words(error))
             return False
         stack.add_event(before.wanted, now.made.physical_id, "UPDATE_COMPLETE")
@@ -335,6 +339,11 @@ class Operations:
         changing = verb == "update" and have is not None and not have.status.startswith("CREATE")
         status = "UPDATE_FAILED" if changing else "CREATE_FAILED"
         stack.add_event(wanted, have.made.physical_id if have else "", status, reason)
+
+
+def _ready(wanted: Wanted) -> Wanted:
+    """Resolve dynamic references for the handler alone: what a stack keeps of a resource holds no secret."""
+    return replace(wanted, properties=with_secrets(wanted.properties))
 
 
 def _replaced(stack: Stack, journal: Mapping[str, Resource | None]) -> list[Resource]:

@@ -14,7 +14,15 @@ from moto.ssm.models import ssm_backends
 
 from scripts.sandbox import model
 
-from . import cloudformation, container_service, functions, load_balancing, repositories, tagging
+from . import (
+    cloudformation,
+    container_service,
+    data_stores,
+    functions,
+    load_balancing,
+    repositories,
+    tagging,
+)
 from .access import OWN_KEY, Access
 from .certificates import CertificateAuthority
 from .container_service import (
@@ -39,6 +47,7 @@ from .nested_stacks import NestedStacks
 from .proxy import ProxyServer, Router
 from .resources import ACCOUNT, REGION, Catalogue
 from .stack_sets import StackSets
+from .stores import secret_value
 
 log = logging.getLogger(__name__)
 
@@ -56,12 +65,14 @@ class ControlPlaneServer:
         state_dir: Path,
         agent: model.Agent | None,
         port_for: Callable[[str], int],
+        servers: model.DataServers | None = None,
         *,
         any_runtime: bool = False,
     ) -> None:
         """`port` 0 takes any free one; `port_for` gives the loopback port of an environment's balancer.
 
-        With `any_runtime` it makes Lambda functions that AWS would refuse.
+        Without `servers`, databases and caches have addresses where nothing answers. With `any_runtime` it
+        makes Lambda functions that AWS would refuse.
         """
         self.agent = agent
         self._lock = threading.RLock()
@@ -77,7 +88,7 @@ class ControlPlaneServer:
         self._catalogue = Catalogue()
         self._engine = Engine(self._lock, self._wake, self._faults, self._catalogue)
         self._stack_sets = StackSets(self._engine)
-        self._fill_catalogue(any_runtime=any_runtime)
+        self._fill_catalogue(servers, any_runtime=any_runtime)
         self._authority: CertificateAuthority | None = None
 
     @property
@@ -148,9 +159,10 @@ class ControlPlaneServer:
             self._server = self._thread = None
         self._engine.stop()
 
-    def _fill_catalogue(self, *, any_runtime: bool) -> None:
+    def _fill_catalogue(self, servers: model.DataServers | None, *, any_runtime: bool) -> None:
         self._catalogue.add(
             {
+                **data_stores.handlers(servers),
                 "AWS::CloudFormation::Stack": NestedStacks(self._engine),
                 "AWS::ECS::Cluster": ClusterHandler(),
                 "AWS::ECS::TaskDefinition": TaskDefinitionHandler(),
@@ -211,8 +223,12 @@ class ControlPlaneServer:
             return self._balancing.target_group(arn)
 
     def secret(self, name: str) -> str:
-        path = name.split(":parameter", 1)[1] if name.startswith("arn:") else name
         with self._lock:
+            if name.startswith("arn:aws:secretsmanager:"):
+                # Source: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/secrets-envvar-secrets-manager.html
+                parts = [*name.split(":"), ""]
+                return secret_value(":".join(parts[:7]), parts[7])
+            path = name.split(":parameter", 1)[1] if name.startswith("arn:") else name
             parameter = ssm_backends[ACCOUNT][REGION].get_parameter(path)
             if parameter is None:
                 raise KeyError(name)

@@ -1,14 +1,24 @@
-"""What CloudFormation reads from the account's other services: templates in S3, values in Parameter Store."""
+"""What is read from the account's other services: templates in S3, parameters, secrets."""
 
 from __future__ import annotations
 
+import json
+import re
+from typing import Any
 from urllib.parse import urlparse
 
 from moto.s3.models import s3_backends
+from moto.secretsmanager.models import secretsmanager_backends
 from moto.ssm.models import ssm_backends
 
 from .errors import TemplateError
 from .resources import ACCOUNT, REGION
+
+# A dynamic reference: the service, the secret's ARN or name, and perhaps a key of its JSON.
+# Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/cfn-example_reference-secret.html
+_REFERENCE = re.compile(
+    r"\{\{resolve:secretsmanager:((?:arn(?::[^:}]+){6})|[^:}]+)(?::SecretString)?(?::([^:}]*))?[^}]*\}\}"
+)
 
 
 def parameter_value(name: str) -> str:
@@ -29,3 +39,42 @@ def fetch_template(url: str) -> str:
     if key is None:
         raise TemplateError(f"S3 error: The specified key does not exist: {url}")
     return str(key.value.decode())
+
+
+def secret_value(name: str, key: str = "") -> str:
+    """Return a secret of Secrets Manager, by name or ARN; with a key, that of the JSON it holds.
+
+    Raises KeyError where there is no such secret, or no such key.
+    """
+    secrets = secretsmanager_backends[ACCOUNT][REGION]
+    if name not in secrets.secrets:
+        raise KeyError(name)
+    text = str(secrets.get_secret_value(name, "", "AWSCURRENT")["SecretString"])
+    if not key:
+        return text
+    try:
+        return str(json.loads(text)[key])
+    except (ValueError, TypeError):
+        raise KeyError(key) from None
+
+
+def with_secrets(node: Any) -> Any:
+    """Put secrets in the place of the dynamic references to them. Raises TemplateError."""
+    if isinstance(node, dict):
+        return {key: with_secrets(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [with_secrets(item) for item in node]
+    if not isinstance(node, str) or "{{resolve:" not in node:
+        return node
+    text = _REFERENCE.sub(_secret, node)
+    if "{{resolve:" in text:
+        raise TemplateError(f"Template error: the embedded AWS cannot resolve {node}")
+    return text
+
+
+def _secret(reference: re.Match[str]) -> str:
+    name, key = reference.groups()
+    try:
+        return secret_value(name, key or "")
+    except KeyError:
+        raise TemplateError(f"Could not find a value associated with JSONKey or secret in {name}") from None

@@ -122,10 +122,17 @@ def translate(pattern: str) -> str:
     return "".join(regex)
 
 
+_ONE = r"(?:\\.|[^\]\\-])"  # a character in brackets, as Go's filepath.Match reads it
+
+
 def _character_class(pattern: str, at: int) -> tuple[str, int]:
     """Read `[a-z]` or `[^a-z]` from behind its bracket: the regular expression and where it ends."""
-    match = re.compile(r"(\^?)((?:\\.|[^\]\\])+)\]").match(pattern, at)
+    match = re.compile(rf"(\^?)((?:{_ONE}(?:-{_ONE})?)+)\]").match(pattern, at)
     if match is None:
-        raise re.error("a bracket that is not closed")
-    inner = re.sub(r"\\(.)", lambda found: re.escape(found[1]), match[2])
-    return f"(?!/)[{match[1]}{inner.replace('[', re.escape('['))}]", match.end()
+        raise re.error("a bracket that is not closed, or a range without its ends")
+    # Each is escaped, so that Python sees no set operation (`&&`, `||`, `~~`) that Go does not know.
+    parts = [
+        "-".join(re.escape(end.removeprefix("\\") or end) for end in ends if end)
+        for ends in re.findall(rf"({_ONE})(?:-({_ONE}))?", match[2])
+    ]
+    return f"(?!/)[{match[1]}{''.join(parts)}]", match.end()

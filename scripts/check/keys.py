@@ -1,0 +1,176 @@
+"""Keys that Copilot does not know, and keys that stand twice."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from scripts.check.document import Document, entries, line_of
+from scripts.check.finding import Finding
+from scripts.check.project import Project
+
+Keys = dict[str, Any]  # keys.yml says how to read it
+Place = tuple[str, ...]
+
+_TOP_ONLY = ("name", "type", "environments")
+_SAME = 0.8  # from here on a key is taken for a slip of the other, below for one that may be meant
+_LIKE = 0.6
+_SHOWN = 8  # known keys that a message lists
+
+
+def unknown(project: Project) -> Iterator[Finding]:
+    """Copilot ignores a key that it does not know without a word: what was wanted does not happen."""
+    for document in project.services.values():
+        yield from _unknown(document, str(document.get("type")))
+    for document in project.environments.values():
+        yield from _unknown(document, "Environment")
+
+
+def repeated(project: Project) -> Iterator[Finding]:
+    """Copilot refuses a key that stands twice in a place it reads, and names one line of many."""
+    for document in (*project.services.values(), *project.environments.values()):
+        for name, first, second in _twice(document.root):
+            what = f"`{name}` stands twice here, first on line {first}"
+            yield Finding(document.path, second, "repeated-key", "error", what, "keep one of the two")
+
+
+@cache
+def known_keys(kind: str) -> Keys | None:
+    """The keys of a type of manifest; None for a type that Copilot does not have."""
+    file = Path(__file__).with_name("keys.yml")
+    found: Keys | None = yaml.safe_load(file.read_text(encoding="utf-8"))["types"].get(kind)
+    if found and "environments" in found:
+        block = {key: below for key, below in found.items() if key not in _TOP_ONLY}
+        found["environments"] = {"*": block}
+    return found
+
+
+def _unknown(document: Document, kind: str) -> Iterator[Finding]:
+    top = known_keys(kind)
+    if top is None:
+        return
+    told: dict[int, tuple[yaml.Node, Place]] = {}
+    for key, place in _strangers(document.root, top, (), set()):
+        told.setdefault(id(key), (key, place))  # a merged mapping is met at each place it is merged into
+    for key, place in told.values():
+        shown = ".".join((*place, key.value))
+        what = f"Copilot knows no key `{shown}` and ignores it"
+        instead = _instead(key.value, place, top)
+        yield Finding(document.path, line_of(key), "unknown-key", "error", what, instead)
+
+
+def _strangers(
+    node: yaml.Node, known: Any, place: Place, seen: set[tuple[int, int]]
+) -> Iterator[tuple[yaml.Node, Place]]:
+    """Each key that is not known, with the place it stands in. `seen`: an alias may lead back."""
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            if isinstance(item, yaml.MappingNode):
+                yield from _strangers(item, known, place, seen)
+    if not isinstance(node, yaml.MappingNode) or not isinstance(known, dict):
+        return
+    if (id(node), id(known)) in seen:
+        return
+    seen.add((id(node), id(known)))
+    for name, key, value in entries(node):
+        if name in known or "*" in known:
+            yield from _strangers(value, known.get(name, known.get("*")), (*place, name), seen)
+        elif place or not name.startswith("x-"):  # x-…: a holder of anchors, as Docker Compose has them
+            yield key, place
+
+
+def _instead(name: str, place: Place, top: Keys) -> str:
+    here = _at(top, place)
+    if near := _nearest(name, here, _SAME):
+        return f"write `{near}`"
+    in_block = place[:1] == ("environments",)
+    if in_block and name in _TOP_ONLY:
+        return "it belongs at the top of the manifest, for all environments"
+    start, scope = (place[:2], top["environments"]["*"]) if in_block else ((), top)
+    if elsewhere := _elsewhere(name, place, start, scope):
+        return f"it belongs {elsewhere}"
+    if near := _nearest(name, here, _LIKE):
+        return f"write `{near}` if that is meant, else remove it"
+    if near := _nearest(name, dict.fromkeys(_names(scope)), _SAME):
+        return f"write `{near}` {_elsewhere(near, place, start, scope)}"
+    listed = ", ".join(f"`{key}`" for key in list(here)[:_SHOWN]) + (", …" if len(here) > _SHOWN else "")
+    holder = "" if place else "; a holder of anchors may be called `x-…`"
+    return f"remove it, or write what Copilot knows here ({listed}){holder}"
+
+
+def _elsewhere(name: str, place: Place, start: Place, scope: Keys) -> str:
+    """The nearest places below `start` in which a key of this name is known, in words; empty for none."""
+    far: dict[int, list[Place]] = {}
+    for found in _places(name, scope):
+        candidate = (*start, *found)
+        shared = 0
+        while shared < min(len(place), len(candidate)) and candidate[shared] in {place[shared], "*"}:
+            shared += 1
+        full = (*place[:shared], *(part if part != "*" else "<name>" for part in candidate[shared:]))
+        far.setdefault(len(place) + len(candidate) - 2 * shared, []).append(full)
+    nearest = far[min(far)] if far else []
+    if () in nearest:
+        return "at the top of the manifest"
+    return "under " + " or ".join(f"`{'.'.join(full)}`" for full in nearest) if nearest else ""
+
+
+def _names(known: Any) -> Iterator[str]:
+    """Every key of a tree, but for those of the environments' blocks and free ones."""
+    if isinstance(known, dict):
+        for key, below in known.items():
+            if key != "*":
+                yield key
+            if key != "environments":
+                yield from _names(below)
+
+
+def _places(name: str, known: Any, place: Place = ()) -> Iterator[Place]:
+    """Each place that has a key of this name, but for those of the environments' blocks."""
+    if not isinstance(known, dict):
+        return
+    if name in known:
+        yield place
+    for key, below in known.items():
+        if (*place, key) != ("environments",):
+            yield from _places(name, below, (*place, key))
+
+
+def _nearest(name: str, known: Keys, least: float) -> str | None:
+    """The known key most like this one, whatever its case."""
+    folded = {key.casefold(): key for key in known if key != "*"}
+    found = difflib.get_close_matches(name.casefold().replace("-", "_"), folded, 1, least)
+    return folded[found[0]] if found else None
+
+
+def _at(known: Keys, place: Place) -> Keys:
+    for key in place:
+        known = known[key] if key in known else known["*"]
+    return known
+
+
+def _twice(root: yaml.Node) -> Iterator[tuple[str, int, int]]:
+    """Each key that its mapping has already, with the lines of both."""
+    waiting, seen = [root], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+            continue
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            name, line = str(key.value), line_of(key)
+            if name in lines:
+                yield name, lines[name], line
+            lines.setdefault(name, line)
+            waiting.append(value)
+
+
+RULES = (unknown, repeated)

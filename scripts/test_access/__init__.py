@@ -1,0 +1,1 @@
+"""A Django app that keeps a test environment to those it is for: no search engine, no stranger, no mail."""

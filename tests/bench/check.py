@@ -1,0 +1,73 @@
+"""What `check` costs on top of the `copilot svc package` calls that it makes."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.clone import Clone
+
+RUNS = 7
+FILE = Path("bench-check.json")
+ENVIRONMENTS = ("production", "stage", "test")
+
+
+def run(arguments: list[str]) -> None:
+    """Interleaved runs on a running sandbox; medians in seconds."""
+    if arguments:
+        sys.exit(f"This benchmark has no options, so what is {arguments[0]!r}?")
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Clone(Path(folder))
+        clone.stage_megabytes = 1
+        try:
+            first = _check(clone)  # no sandbox runs yet, and no template is known to cfn-lint
+            variables = clone.variables()
+            _check(clone)
+            pairs = [(_package(clone, variables), _check(clone)) for _ in range(RUNS)]
+        finally:
+            clone.stop()
+    _show([one for one, _ in pairs], [other for _, other in pairs], first)
+
+
+def _check(clone: Clone) -> float:
+    ran = clone.invoke("check")
+    if ran.code:
+        raise RuntimeError(ran.out + ran.err)
+    return ran.seconds
+
+
+def _package(clone: Clone, variables: dict[str, str]) -> float:
+    """The same calls, one after the other, as a person would make them."""
+    started = time.monotonic()
+    for environment in ENVIRONMENTS:
+        subprocess.run(
+            [str(Path(sys.executable).with_name("copilot")), "svc", "package", "--app=demo", "--name=web",
+             f"--env={environment}", "--tag=rendered", f"--output-dir={clone.folder}/.worktrees/bench"],
+            cwd=clone.folder, env=variables, stdin=subprocess.DEVNULL, capture_output=True, check=True,
+        )  # fmt: skip
+    return time.monotonic() - started
+
+
+def _show(package: list[float], check: list[float], first: float) -> None:
+    one, other = statistics.median(package), statistics.median(check)
+    table = Table("what", "seconds", "ratio", title=f"Medians of {RUNS} interleaved runs")
+    table.add_row(f"`copilot svc package`, {len(ENVIRONMENTS)} environments", f"{one:.2f}", "1")
+    table.add_row("`invoke check`", f"{other:.2f}", f"{other / one:.2f}")
+    table.add_row(
+        "the first one: no sandbox runs, no template is known", f"{first:.2f}", f"{first / one:.2f}"
+    )
+    document = {
+        "package_s": one, "check_s": other, "ratio": other / one, "first_s": first,
+        "package_runs": package, "check_runs": check,
+    }  # fmt: skip
+    Console().print(table)
+    FILE.write_text(json.dumps(document, indent=2) + "\n")
+    print(json.dumps(document))  # noqa: T201 - the benchmark's result

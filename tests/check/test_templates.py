@@ -1,0 +1,72 @@
+"""cfn-lint itself, on small templates; on what Copilot renders of this repository: test_workflow.py."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from scripts.check import project, templates
+from scripts.check.finding import Finding
+from scripts.rendering import Template
+from scripts.settings import load
+
+FAULT = """\
+Resources:
+  Topic:
+    Type: AWS::SNS::Topic
+    Properties:
+      NoSuchThing: 1
+"""
+CLEAN = "Resources:\n  Topic:\n    Type: AWS::SNS::Topic\n"
+
+
+def found(root: Path, text: str, addons: str | None = None) -> list[Finding]:
+    read = project.read(load(root, {}))
+    read.rendered["web", "test"] = read.rendered["web", "stage"] = Template(text, {}, addons)
+    return sorted(templates.linted(read))
+
+
+def test_a_fault_of_two_environments_is_told_once_at_the_patches_or_the_manifest(workspace: Path) -> None:
+    (told,) = found(workspace, FAULT)
+    assert (told.path, told.line, told.severity) == ("copilot/web/manifest.yml", 1, "error")
+    assert "E3002 at Resources/Topic/Properties/NoSuchThing" in told.what
+    (workspace / "copilot/web/overrides").mkdir()
+    (workspace / "copilot/web/overrides/cfn.patches.yml").write_text("")
+    (told,) = found(workspace, FAULT)
+    assert told.path == "copilot/web/overrides/cfn.patches.yml"
+
+
+def test_a_fault_of_addons_is_told_where_the_resource_is_written(workspace: Path) -> None:
+    folder = workspace / "copilot/web/addons"
+    folder.mkdir()
+    (folder / "a.yml").write_text("Resources:\n  Other: {Type: 'AWS::SNS::Topic'}\n")
+    (folder / "b.yml").write_text(f"# the topic\n{FAULT}")
+    (told,) = found(workspace, CLEAN, FAULT)
+    assert (told.path, told.line) == ("copilot/web/addons/b.yml", 3)
+
+
+def test_a_hint_of_cfn_lint_is_no_finding(workspace: Path) -> None:
+    hint = (
+        "Parameters: {Old: {Type: 'AWS::SSM::Parameter::Value<String>'}}\n"
+        f"{CLEAN}    Properties: {{TopicName: !Sub 'a-${{Old}}'}}\n    DependsOn: []\n"
+    )
+    assert found(workspace, hint) == []
+
+
+def test_an_unchanged_template_is_not_linted_again_and_a_spoiled_note_is(workspace: Path) -> None:
+    assert found(workspace, CLEAN) == []
+    (kept,) = (workspace / ".sandbox/lint").glob("*.json")
+    note = {
+        "template": "",
+        "line": 3,
+        "path": "Resources/Topic",
+        "rule": "E9",
+        "severity": "error",
+        "message": "x",
+    }
+    kept.write_text(json.dumps([note]))
+    assert "E9" in found(workspace, CLEAN)[0].what
+    kept.write_text("spoiled")
+    assert found(workspace, CLEAN) == []
+    assert json.loads(kept.read_text()) == []
+    assert (workspace / ".sandbox/.gitignore").read_text() == "*\n"

@@ -1,0 +1,88 @@
+"""`check` from end to end: the real Copilot, on an embedded AWS of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.check import workflow
+from scripts.check.finding import Finding
+from scripts.command import RealShell
+from scripts.environment import Bench
+from scripts.errors import SettingsError, UsageError
+from scripts.settings import load
+from tests.fakes import FakeReport
+
+
+def bench(root: Path) -> tuple[Bench, FakeReport]:
+    report = FakeReport()
+    return Bench(load(root, {}), RealShell(), report, {}), report
+
+
+def test_one_document_tells_all_that_is_wrong_and_the_end_is_2(shipped: Path) -> None:
+    for name in ("stage", "production"):  # one environment is enough here
+        shutil.rmtree(shipped / "copilot/environments" / name)
+    (shipped / "copilot/api").mkdir()
+    (shipped / "copilot/api/manifest.yml").write_text("a: [")
+    here, report = bench(shipped)
+    with pytest.raises(SettingsError, match=r"\d errors?, \d+ warning"):
+        workflow.check(here, json=True, style="text")
+    (document,) = report.printed
+    told: list[dict[str, Any]] = json.loads(document)
+    assert set(told[0]) == {"path", "line", "rule", "severity", "what", "instead"}
+    assert [(one["path"], one["rule"]) for one in told] == [
+        ("copilot/api/manifest.yml", "yaml"),
+        ("copilot/web/manifest.yml", "stray-block"),
+        ("copilot/web/manifest.yml", "stray-block"),
+        ("copilot/web/manifest.yml", "copilot"),  # it reads all manifests, whichever is asked for
+    ]
+
+
+@pytest.mark.parametrize(
+    ("style", "begins"), [("text", "a.yml:2: "), ("github", "::warning "), ("gitlab", "[")]
+)
+def test_a_warning_is_told_in_the_form_asked_for_and_is_no_failure(style: str, begins: str) -> None:
+    report = FakeReport()
+    workflow.tell(report, [Finding("a.yml", 2, "r", "warning", "what", "instead")], json=False, style=style)
+    (line,) = report.printed
+    assert line.startswith(begins)
+    assert report.said == ["No error, 1 warning."]
+
+
+def test_fix_with_plan_shows_the_difference_and_changes_nothing(shipped: Path) -> None:
+    patches = shipped / "copilot/web/overrides/cfn.patches.yml"
+    patches.write_text(patches.read_text().replace("nodejs24.x", "nodejs20.x"))
+    before = patches.read_text()
+    here, report = bench(shipped)
+    workflow.check(here, json=False, style="text", fix=True, plan=True)
+    assert "-  value: nodejs20.x" in report.said
+    assert "+  value: nodejs24.x" in report.said
+    assert report.said[-1] == "1 file would change; nothing was changed."
+    assert patches.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"json": False, "style": "xml"}, "--format takes text, github, gitlab"),
+        ({"json": True, "style": "github"}, "--json or --format"),
+        ({"json": False, "style": "text", "plan": True}, "--plan goes with --fix"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_refused_before_anything_runs(
+    workspace: Path, flags: dict[str, Any], said: str
+) -> None:
+    here, _ = bench(workspace)
+    with pytest.raises(UsageError, match=said):
+        workflow.check(here, **flags)
+
+
+def test_this_repository_passes_without_a_warning_on_the_day_its_lists_were_made() -> None:
+    """Everything that is shipped, Dockerfile and CI files too: rules look at the whole repository."""
+    here, _ = bench(Path(__file__).parent.parent.parent)
+    assert workflow.findings(here, date(2026, 11, 24)) == []

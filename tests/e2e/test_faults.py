@@ -1,0 +1,123 @@
+"""What AWS does on its bad days: throttled and dropped calls; and how few calls many deployments take."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.clone import Clone
+from tests.e2e.looks import deployed, fail, run, served, stacks, told
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sandbox(clone: Clone) -> None:
+    clone.stage_megabytes = 5
+    clone.branch("other", {"note.txt": "another commit"})
+    assert clone.invoke("sandbox").code == 0
+
+
+@pytest.fixture(autouse=True)
+def no_faults(clone: Clone) -> None:
+    fail(clone)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "branch"), [(("throttle", "drop"), "other"), (("drop-answer", "server-error"), "main")]
+)
+def test_calls_that_fail_now_and_then_are_made_again(
+    clone: Clone, kinds: tuple[str, ...], branch: str
+) -> None:
+    rules = [{"call": call, "kind": kind, "times": 1} for call in EACH for kind in kinds]
+    words = ("deploy-test", "--branch", branch, "--take-over")
+    fail(clone, *rules)
+    ran = clone.invoke(*words)
+    assert "Traceback" not in ran.err
+    assert ran.code == 0, ran.err
+    served(ran, words[2])
+    fail(clone, *rules)
+    (shown,) = json.loads(clone.invoke("status", "--json").out)
+    assert shown["branch"] == words[2]
+
+
+# Each fails the first times that it is made in a run.
+EACH = (
+    "cloudformation:DescribeStacks", "cloudformation:DescribeStackResource",
+    "cloudformation:DescribeStackEvents",
+    "cloudformation:ListStackInstances", "cloudformation:ListStacks", "ecs:ListTasks", "ecs:DescribeTasks",
+    "logs:GetLogEvents", "logs:DescribeLogStreams", "s3:GetObject", "resourcegroupstaggingapi:GetResources",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kinds", [("throttle", "drop"), ("drop-answer", "server-error")])
+def test_a_teardown_whose_calls_fail_now_and_then_leaves_nothing(
+    clone: Clone, kinds: tuple[str, ...]
+) -> None:
+    deployed(clone.invoke("deploy-test", "--branch", "other", "--isolated"))
+    fail(clone, *({"call": call, "kind": kind, "times": 1} for call in OF_A_TEARDOWN for kind in kinds))
+    ran = clone.invoke("teardown", "--branch", "other", "--yes", "--json")
+    told(ran, 0)
+    fail(clone)
+    (receipt,) = json.loads(ran.out)
+    assert receipt["left"] == []
+    assert {"kind": "database", "name": "test_other"} in receipt["gone"]
+    assert "demo-test-web-other" not in stacks(clone)
+    assert "web-other" not in clone.copilot("svc", "ls", "--app", "demo").out
+    assert clone.invoke("teardown", "--branch", "other", "--yes").code == 0
+
+
+OF_A_TEARDOWN = (
+    *EACH, "cloudformation:DescribeStackSet", "cloudformation:UpdateStackSet",
+    "cloudformation:DescribeStackSetOperation", "ecs:UpdateService", "ecs:DescribeTaskDefinition",
+    "ecr:ListImages", "ecr:BatchDeleteImage", "ssm:DeleteParameter", "s3:PutObject",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("call", "kind"), [("s3:PutObject", "throttle"), ("cloudformation:*", "drop"), ("ecs:*", "throttle")]
+)
+def test_where_nothing_goes_any_more_that_is_said_and_afterwards_all_is_as_if_nothing_had_been(
+    clone: Clone, call: str, kind: str
+) -> None:
+    deployed(clone.invoke("deploy-test", "--branch", "main", "--take-over"))
+    fail(clone, {"call": call, "kind": kind, "times": 100_000})
+    ran = clone.invoke("deploy-test", "--branch", "other", DEPLOY_TIMEOUT="8s")
+    assert ran.code in {4, 5}, ran.err
+    assert "Traceback" not in ran.err
+    fail(clone)
+    served(clone.invoke("deploy-test", "--branch", "other", "--wait"), "other")
+
+
+def test_two_hundred_deployments_are_shown_by_at_most_six_calls(clone: Clone) -> None:
+    clone.invoke("teardown", "--yes")
+    run(
+        clone,
+        """
+entries = {}
+for number in range(200):
+    name = f"branch-number-{number}"
+    service = f"web-{name}"
+    tags = {"copilot-application": "demo", "copilot-environment": "test", "copilot-service": service,
+            "branch": name, "commit": "c" * 40, "deployed_by": "ada", "deployed_at": "2026-11-24T10:00:00Z",
+            "expires_at": "2999-01-01T00:00:00Z", "isolated": "yes"}
+    cloudformation.create_stack(
+        StackName=f"demo-test-{service}", Tags=[{"Key": k, "Value": v} for k, v in tags.items()],
+        TemplateBody=json.dumps({"Resources": {"W": {"Type": "AWS::CloudFormation::WaitConditionHandle"}}}))
+    url = f"http://{name}.localhost"
+    entries[service] = Entry(name, isolated=True, url=url, data_copied_at=tags["deployed_at"])
+from scripts.ledger import Book
+store = shelf.ledger(here, place).store
+store.write(Book(entries).as_bytes(), store.read().version)
+""",
+    )
+    log = clone.folder / ".sandbox/calls.log"
+    log.touch()
+    ran = clone.invoke("status", "--json")
+    calls = log.read_text().split()
+    log.unlink()
+    found = json.loads(ran.out)
+    assert len(found) == 200
+    assert all(each["url"] and each["data_copied_at"] and each["expires_at"] for each in found)
+    assert 0 < len(calls) <= 6, calls

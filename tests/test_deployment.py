@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from scripts import deployment, environment
+from scripts.answer import CLOSED
+from scripts.aws import Aws
+from scripts.branch import Branch
+from scripts.command import Stop
+from scripts.copilot import Copilot
+from scripts.environment import Bench, Place
+from scripts.errors import Failed
+from scripts.settings import Settings
+from scripts.stack import Stack
+from tests.fakes import FakeReport, FakeShell
+
+URL = "http://closed.example"
+
+
+class OneStack(Aws):
+    """An account with one stack that is complete."""
+
+    def stack(self, name: str) -> Stack:
+        return Stack(name, "CREATE_COMPLETE", {}, datetime.now(UTC))
+
+
+def waiting(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, target: str, wrong: str
+) -> tuple[deployment._Deploy, FakeReport]:
+    """A deploy whose task is healthy and whose URL has, seen from here, this wrong with it."""
+    report, here = FakeReport(), replace(settings, target=target)  # type: ignore[arg-type]  # the two literals
+    served = replace(environment.deployment_of(here, {"branch": "main"}), url=URL)
+    monkeypatch.setattr(environment, "running", lambda *_: [{"taskArn": "one"}])
+    monkeypatch.setattr(environment, "describe", lambda *_: served)
+    monkeypatch.setattr(deployment, "wrong_with", lambda _: wrong)
+    monkeypatch.setattr(deployment, "REACH_SECONDS", 0)
+    place = Place({}, Copilot(here, {}, here.root), OneStack({}))
+    bench = Bench(here, FakeShell({}), report, {})
+    return deployment._Deploy(
+        bench, place, Branch("main", "c0ffee"), datetime.now(UTC), deployment.Asked()
+    ), report
+
+
+@pytest.mark.parametrize(("target", "wrong"), [("aws", CLOSED), ("sandbox", CLOSED), ("aws", "timed out")])
+def test_a_healthy_deployment_that_lets_this_machine_not_in_is_said_to_be_so(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, target: str, wrong: str
+) -> None:
+    deploy, report = waiting(settings, monkeypatch, target, wrong)
+    assert deploy._wait_until_served(Stop(10)).url == URL
+    (said,) = report.said
+    assert wrong in said
+    assert "allowed_source_ips" in said
+
+
+@pytest.mark.parametrize(
+    ("target", "wrong"), [("aws", "it answers 503"), ("sandbox", "it answers 500"), ("sandbox", "timed out")]
+)
+def test_a_deployment_that_answers_wrongly_is_waited_for_to_the_end(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, target: str, wrong: str
+) -> None:
+    deploy, _ = waiting(settings, monkeypatch, target, wrong)
+    with pytest.raises(Failed, match=wrong):
+        deploy._wait_until_served(Stop(0.3))
