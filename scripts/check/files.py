@@ -151,9 +151,17 @@ def _simples(path: str, text: str) -> Iterator[Simple]:
             yield from shell_text.commands(found[2], text.count("\n", 0, found.start(2)) + 1)
     elif name in {"tox.ini", "pyproject.toml"}:
         for number, line in enumerate(text.splitlines(), 1):
-            yield from shell_text.commands(re.sub(r"^\s*[\w.-]+\s*=\s*|[\"'\[\],]", " ", line), number)
+            yield from shell_text.commands(_bare(line), number)
     else:
         yield from shell_text.commands(text)
+
+
+def _bare(line: str) -> str:
+    """A line of an INI or TOML file without its key, brackets and the quotes around it all."""
+    value = re.sub(r"^\s*[\w.-]+\s*=\s*", "", line).strip(" \t[],")
+    listed = re.sub(r"""(['"])\s*,""", r"\1 ", value)
+    quoted = re.fullmatch(r"""(['"])((?:(?!\1).)*)\1""", listed)
+    return quoted[2] if quoted else listed
 
 
 def _of_yaml(text: str) -> Iterator[Simple]:

@@ -49,6 +49,7 @@ _SERVERS = frozenset(
     ]
 )
 _SERVER_IMAGES = frozenset(["redis", "valkey", "nginx", "postgres", "memcached", "mailpit"])
+_AFTERWARDS = frozenset({"", "exit", "true", "fi", "done", "esac", "}"})  # the end of a script, not its work
 # With one of these a server only says something and ends.
 _SAYING = frozenset({"--version", "-v", "-V", "--help", "-h", "-t", "-T", "--check-config", "--print-config"})
 _CELERY = frozenset({"worker", "beat", "flower"})
@@ -120,6 +121,8 @@ def copies(simple: Simple) -> str:
 def ends(container: Container, found: list[Step]) -> bool | None:
     """Whether the container comes to an end by itself; None where that is not certain."""
     own = [step.simple for step in found]
+    while own and (own[-1].telling or own[-1].program in _AFTERWARDS):
+        own.pop()
     if not own:
         bare = not container.command and not container.entry_point
         return False if bare and container.repository in _SERVER_IMAGES else None

@@ -77,7 +77,8 @@ def compared(project: Project, aws_of: Callable[[copilot.Environment], Aws]) -> 
     asked = {name: of.get(name, []) for name in (test, *protected)}
     if unread := list(_read(project, aws_of, digests, asked)):
         yield _unread(project, unread)
-    for own in of[test]:
+    # The service and its sidecars have the same ones: each is told where it stands first.
+    for own in {(each.variable, each.source): each for each in reversed(of[test])}.values():
         for other in (other for name in protected for other in asked[name]):
             if digests.same(own, other):
                 yield Finding(

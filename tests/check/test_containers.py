@@ -282,7 +282,7 @@ logging: {{destination: {{Name: cloudwatch}}}}
 FILES = {
     **DOCKERFILE,
     "proxy/Dockerfile": "FROM nginx:1.27\n",
-    "scripts/start.sh": "#!/bin/sh\nset -e\nexec python manage.py migrate --noinput\n",
+    "scripts/start.sh": '#!/bin/sh\nif [ "$1" ]; then\n  python manage.py migrate\nfi\necho through\n',
     "web.env": "A=1\n",
     "startup.env": "LOG_LEVEL=INFO\n",
 }

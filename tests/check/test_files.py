@@ -106,13 +106,29 @@ TOLD = {
         '{\n\t"scripts": {\n\t\t"down": "npx copilot svc delete --name web --yes"\n\t}\n}\n',
         EVERYWHERE,
     ),
+    "commands of a pyproject.toml": (
+        "pyproject.toml",
+        '[tool.poe.tasks]\ndown = "copilot svc delete --yes"\nlist = ["copilot", "svc", "delete"]\n',
+        EVERYWHERE,
+    ),
+    "an empty name in tox": (
+        "tox.ini",
+        '[testenv:down]\ncommands = copilot svc delete --env "" --yes  # HERE\n',
+        "with an empty `--env`",
+    ),
     "a command of tox": (
         "tox.ini",
         "[testenv:down]\ncommands = copilot svc delete --yes  # HERE\n",
         EVERYWHERE,
     ),
 }
-LINES = {"a command over several lines": 2, "a folded text": 4, "Jenkins": 5, "a script of package.json": 3}
+LINES = {
+    "a command over several lines": [2],
+    "a folded text": [4],
+    "Jenkins": [5],
+    "a script of package.json": [3],
+    "commands of a pyproject.toml": [2, 3],
+}
 SILENT = {
     "an environment": ("ops/down.sh", "copilot svc delete --name web --env test --yes\n"),
     "the short flag": ("ops/down.sh", "copilot svc delete -n web -e=test --yes\ncopilot svc delete -etest\n"),
@@ -175,7 +191,8 @@ def git(root: Path, *words: str) -> None:
 def test_a_deletion_of_no_one_environment_is_told_in_its_file(settings: Settings, name: str) -> None:
     path, text, says = TOLD[name]
     found = looked_at(settings, path, text)
-    assert places(found) == ([(path, LINES[name])] if name in LINES else marked(settings.root, path))
+    unmarked = [(path, line) for line in LINES.get(name, ())]
+    assert places(found) == (unmarked or marked(settings.root, path))
     assert says in found[0].what
     assert found[0].severity == ("warning" if "should that be empty" in says else "error")
 
