@@ -88,22 +88,22 @@ def text_of(root: Path, path: str) -> str | None:
 def starts(text: str, target: str = "") -> Starts:
     """The command and entry point of the last stage, or of `target`, its own or an earlier stage's."""
     stages: dict[str, Starts] = {}
-    name, now = "", Starts()
+    name, now, own_command = "", Starts(), False
     for line, instruction in _instructions(text):
         found = _INSTRUCTION.fullmatch(instruction)
         if not found:
             continue
         word, rest = found[1].upper(), found[2].strip()
         if word == "FROM":
-            if target and name == target:
+            if target and name == target.lower():
                 break
             origin = _FROM.match(rest)
             now = stages.get(origin[1].lower(), Starts()) if origin else Starts()
-            name = (origin[2] or "").lower() if origin else ""
+            name, own_command = (origin[2] or "").lower() if origin else "", False
         elif word == "CMD":
-            now = Starts(now.entry_point, _start(rest, line))
+            now, own_command = Starts(now.entry_point, _start(rest, line)), True
         else:  # a new entry point takes an inherited command away
-            now = Starts(_start(rest, line), now.command if name not in stages else None)
+            now = Starts(_start(rest, line), now.command if own_command else None)
         stages[name] = now
     return now
 

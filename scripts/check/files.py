@@ -39,7 +39,7 @@ _RUNNERS = frozenset(
     ["xargs", "timeout", "poetry", "uv", "uvx", "pipenv", "pdm", "rye", "npx", "aws-vault", "run", "exec"]
 )
 # `${X:?}` ends the script where it is empty, `${X:-test}` has another value then.
-_KEPT_FROM_EMPTY = re.compile(r"\$\{\w+:[?\-=][^}]+\}|\$\{\w+:\?\}")
+_KEPT_FROM_EMPTY = re.compile(r"\$\{\w+:\?[^}]*\}|\$\{\w+:[-=][^}$]+\}")
 _VARIABLE = re.compile(
     r"\$\{\{.*?\}\}|\{\{.*?\}\}|\$\{[^}]*\}|\$\([^)]*\)|\$[A-Za-z_]\w*|\$[\d@*]|\$$|%\w+%", re.DOTALL
 )

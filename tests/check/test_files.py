@@ -36,6 +36,11 @@ TOLD = {
         "down:\n\tcopilot svc delete --name web --env $(TARGET) --yes # HERE\n",
         "with `--env ${TARGET}` deletes it from every environment, production included, should that be empty",
     ),
+    "a default that may be empty": (
+        "ops/down.sh",
+        'copilot svc delete --env "${TARGET:-}"  # HERE\ncopilot svc delete --env "${TARGET:-$E}"  # HERE\n',
+        "should that be empty",
+    ),
     "what another command prints": (
         "ops/down.sh",
         'copilot svc delete --env "$(cat target)"  # HERE\ncopilot svc delete --env $(cat target)  # HERE\n',
