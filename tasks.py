@@ -168,6 +168,32 @@ def check(
 
 
 @verb(
+    env="The environment to package (no default).",
+    service="Only this service's stack (default: the environment's and all services').",
+    output="The folder to write to (default: cloudformation/ENV).",
+    domain="The application's domain, where it has one (default: the one that all aliases lie below).",
+    yes=YES,
+    plan=PLAN,
+)
+def package(
+    c: Context,
+    env: str = "",
+    service: str = "",
+    output: str = "",
+    domain: str = "",
+    yes: bool = False,
+    plan: bool = False,
+) -> None:
+    """Write what Copilot would deploy as plain CloudFormation, to be deployed without Copilot.
+
+    Example: invoke package --env production
+    """
+    from scripts.packaging import workflow
+
+    workflow.package(bench(), workflow.Asked(env, service, output, domain, yes, plan))
+
+
+@verb(
     region="Whose list prices (default: AWS_REGION, else us-east-1).",
     node="The ElastiCache node of the copy of stage it is compared with (default: cache.t4g.micro).",
     json=JSON,
@@ -229,6 +255,22 @@ def sidecar_config(
 
     asked = workflow.Asked(service, env, add, from_, remove, json, diagram, plan)
     workflow.sidecar_config(bench(), asked)
+
+
+@verb(
+    into="The repository to bring the tasks into: a Django project with Copilot manifests (no default).",
+    service="Its service (default: its only Load Balanced Web Service).",
+    yes=YES,
+    plan=PLAN,
+)
+def adopt(c: Context, into: str = "", service: str = "", yes: bool = False, plan: bool = False) -> None:
+    """Bring these tasks, the sidecars and the settings into a project of yours. Overwrites nothing.
+
+    Example: invoke adopt --into ../shop --plan
+    """
+    from scripts.adoption import workflow
+
+    workflow.adopt(bench(), into=into, service=service, yes=yes, plan=plan)
 
 
 @verb(

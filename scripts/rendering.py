@@ -12,19 +12,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from scripts import copilot, manifest
+from scripts.aws import Aws
 from scripts.command import Shell, Variables
 from scripts.environment import Bench, rendering_environment
 from scripts.errors import Failed, SettingsError
-from scripts.settings import Settings
+from scripts.settings import NAME, Settings
 
 TAG = "rendered"  # of the images; without one Copilot asks Git
 _JOB = "Scheduled Job"
+_TOPIC = re.compile(r"[a-zA-Z0-9_-]{1,80}")
 
 
 @dataclass(frozen=True)
@@ -92,18 +95,22 @@ class Renderer:
 
 
 @contextmanager
-def open_renderer(bench: Bench, manifests: Sequence[Mapping[str, Any]] | None = None) -> Iterator[Renderer]:
+def open_renderer(
+    bench: Bench, manifests: Sequence[Mapping[str, Any]] | None = None, domain: str = ""
+) -> Iterator[Renderer]:
     """Copilot on the running sandbox if its environments are as they are written, else on one for the moment.
 
-    `manifests` are the services', where the caller has read them. Raises SettingsError where one cannot be
-    read or the sandbox is not installed, Failed where Copilot cannot make an application.
+    `manifests` are the services', where the caller has read them; `domain` is the application's, where it is
+    not to be taken from their aliases. Raises SettingsError where one cannot be read or the sandbox is not
+    installed, Failed where Copilot cannot make an application.
     """
     root = bench.settings.root
     if manifests is None:
         manifests = [manifest.read(file) for file in services_of(root).values()]
-    with rendering_environment(
-        bench, environments_of(root, manifests), domain_of(manifests, bench.settings.test_domain)
-    ) as (variables, failed):
+    environments = environments_of(root, manifests)
+    domain = domain or domain_of(manifests, bench.settings.test_domain)
+    with rendering_environment(bench, environments, domain) as (variables, failed):
+        _announce_topics(Aws(variables), bench.settings.app, environments, manifests)
         reasons = {name: " ".join(why.split()) for name, why in failed.items()}
         yield Renderer(bench.settings, bench.shell, variables, reasons)
 
@@ -159,6 +166,40 @@ def _aliases(found: object) -> Iterator[str]:
     elif isinstance(found, list):
         for item in found:
             yield from _aliases(item)
+
+
+def _announce_topics(
+    aws: Aws, app: str, environments: Sequence[str], manifests: Sequence[Mapping[str, Any]]
+) -> None:
+    """Let the services' topics be there: Copilot packages no worker whose topics are not deployed yet.
+
+    It finds them by their tags. Source: internal/pkg/deploy/deploy.go of aws/copilot-cli 1.34.
+    """
+    if not any("subscribe" in found for found in manifests):
+        return
+    for environment, (service, topic) in product(filter(NAME.fullmatch, environments), _topics(manifests)):
+        aws.client("sns").create_topic(
+            Name=f"{app}-{environment}-{service}-{topic}",
+            Attributes={"FifoTopic": "true"} if topic.endswith(".fifo") else {},
+            Tags=[
+                {"Key": "copilot-application", "Value": app},
+                {"Key": "copilot-environment", "Value": environment},
+                {"Key": "copilot-service", "Value": service},
+            ],
+        )
+
+
+def _topics(manifests: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Each service with a topic that it publishes to; what cannot be a name is left to Copilot's verdict."""
+    found = []
+    for service in manifests:
+        publish = service.get("publish")
+        topics = publish.get("topics") if isinstance(publish, dict) else None
+        for topic in topics if isinstance(topics, list) else ():
+            names = (service.get("name"), topic.get("name") if isinstance(topic, dict) else None)
+            if all(isinstance(name, str) and _TOPIC.fullmatch(name) for name in names):
+                found.append((str(names[0]), f"{names[1]}{'.fifo' if topic.get('fifo') else ''}"))
+    return found
 
 
 def _type_of(workspace: Path, service: str) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -13,12 +14,20 @@ from dotenv import dotenv_values
 
 from scripts.errors import Refused, SettingsError
 
+SERVICE_TYPE = "Load Balanced Web Service"  # the one type that has a URL to show
 Target = Literal["sandbox", "aws"]
 
 # Copilot's own rule for the names of applications, environments and services.
 # Source: internal/pkg/cli/validate.go of aws/copilot-cli 1.34.
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+# A line and no YAML: every task reads the settings, and most no manifest.
+_TYPE_LINE = re.compile(rf"""^type:[ \t]*(['"]?){SERVICE_TYPE}\1[ \t]*(#.*)?\r?$""", re.MULTILINE)
 _DURATION = re.compile(r"(\d+)\s*([smhdw])")
+# Made-up rows come from the project's own command, where it has one.
+_FILL_STAGE = (
+    "python manage.py migrate --noinput && if python manage.py help fill_stage >/dev/null 2>&1; "
+    "then python manage.py fill_stage --megabytes {megabytes}; fi"
+)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -107,19 +116,16 @@ def load(root: Path, environ: Mapping[str, str]) -> Settings:
     settings = Settings(
         root=root,
         app=_name("COPILOT_APP", value("COPILOT_APP", "") or _workspace_application(root)),
-        service=_name("COPILOT_SERVICE", value("COPILOT_SERVICE", "web")),
+        service=_name("COPILOT_SERVICE", value("COPILOT_SERVICE", _workspace_service(root))),
         test_env=value("TEST_ENV", "test"),
         protected_envs=protected,
         ttl=value("DEPLOY_TTL", "friday 18:00 Europe/London"),
         timeout=seconds(value("DEPLOY_TIMEOUT", "45m"), "DEPLOY_TIMEOUT"),
         target=_target(value("DEPLOY_TARGET", ""), in_ci=in_ci),
         stage_megabytes=_megabytes(value("SANDBOX_STAGE_MB", "50")),
-        stage_command=value(
-            "SANDBOX_STAGE_COMMAND",
-            "python manage.py migrate --noinput && python manage.py fill_stage --megabytes {megabytes}",
-        ),
+        stage_command=value("SANDBOX_STAGE_COMMAND", "") or _FILL_STAGE,
         in_ci=in_ci,
-        test_domain=_domain(value("TEST_DOMAIN", "")),
+        test_domain=check_domain("TEST_DOMAIN", value("TEST_DOMAIN", "")),
     )
     guard_environment(settings.test_env, settings)
     return settings
@@ -175,9 +181,10 @@ def _name(setting: str, value: str) -> str:
     return value
 
 
-def _domain(value: str) -> str:
+def check_domain(name: str, value: str) -> str:
+    """The value, empty or a domain. Raises SettingsError, naming the setting or flag."""
     if value and not re.fullmatch(r"(?=.{1,190}$)([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}", value):
-        raise SettingsError(f"TEST_DOMAIN={value!r} is no domain: write for example test.example.com.")
+        raise SettingsError(f"{name}={value!r} is no domain: write for example test.example.com.")
     return value
 
 
@@ -198,6 +205,16 @@ def _megabytes(value: str) -> int:
     if not re.fullmatch(r"[1-9]\d{0,4}", value):
         raise SettingsError(f"SANDBOX_STAGE_MB={value!r} is not a whole number of megabytes from 1 to 99999.")
     return int(value)
+
+
+def _workspace_service(root: Path) -> str:
+    """The only service with a URL in the workspace; `web` where there are several or none."""
+    found = []
+    for file in (root / "copilot").glob("*/manifest.yml"):
+        with suppress(OSError, UnicodeDecodeError):  # whoever works with that manifest says what is wrong
+            if _TYPE_LINE.search(file.read_text(encoding="utf-8")):
+                found.append(file.parent.name)
+    return found[0] if len(found) == 1 else "web"
 
 
 def _workspace_application(root: Path) -> str:

@@ -58,6 +58,11 @@ KNOWN = (
         "Copilot declares the parameters of the service's type whether or not this service uses them",
     ),
     Known(
+        "W2001",
+        "Parameters/(App|Env|Name)",
+        "Copilot gives addons these parameters, so they declare them whether or not they use them",
+    ),
+    Known(
         "W8001",
         "Conditions/(ExposePort|HasAssociatedDomain)",
         "Copilot declares the conditions of the service's type whether or not this service uses them",

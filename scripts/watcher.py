@@ -154,6 +154,8 @@ class Watcher:
                 continue
             for container in task.containers:
                 state = container.status + (f" ({container.exit_code})" if container.exit_code else "")
+                if container.status == "RUNNING" and container.reason:  # AWS says none: the sandbox does
+                    state += f": {container.reason}"
                 if self.told.get((task.id, container.name)) != state:
                     self.told[task.id, container.name] = state
                     self.bench.report.say(f"  task {task.id[:8]}: {container.name} {state}")

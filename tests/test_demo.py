@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from demo import database_url
 from scripts.answer import wrong_with
+from scripts.stage_copy import database_url
 from tests.stage_copy.project import CHECKOUT, Project, project
 from tests.stage_copy.servers import PostgresServer, postgres_server, redis_server
 

@@ -208,7 +208,7 @@ def test_whatever_stands_in_a_manifest_is_edited_or_named_as_wrong(
     aws: bool,  # noqa: FBT001 - drawn by hypothesis
 ) -> None:
     shutil.rmtree(worktree / "copilot" / own.service, ignore_errors=True)
-    written(worktree, yaml.safe_dump({"type": isolation.TYPE, **manifest}))
+    written(worktree, yaml.safe_dump({"type": isolation.SERVICE_TYPE, **manifest}))
     found = None
     with suppress(SettingsError):
         found = made(worktree, replace(own, target="aws" if aws else "sandbox"))

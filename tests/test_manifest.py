@@ -59,3 +59,26 @@ def test_a_byte_order_mark_is_no_part_of_the_first_key() -> None:
 def test_nesting_without_end_is_refused_before_it_is_composed() -> None:
     with pytest.raises(SettingsError, match="nested more than 200 deep"):
         manifest.parse("[" * 100_000, "m")
+
+
+@pytest.mark.parametrize(
+    ("build", "dockerfile", "context"),
+    [
+        ("Dockerfile", "Dockerfile", "."),
+        ("./web/Dockerfile", "web/Dockerfile", "web"),
+        ({"dockerfile": "web/Dockerfile"}, "web/Dockerfile", "web"),
+        ({"dockerfile": "web/Dockerfile", "context": "."}, "web/Dockerfile", "."),
+        ({"context": "web"}, "web/Dockerfile", "web"),
+    ],
+)
+def test_the_dockerfile_and_its_context_are_found_as_copilot_finds_them(
+    build: object, dockerfile: str, context: str
+) -> None:
+    assert manifest.build_of({"image": {"build": build}}, "x") == (dockerfile, context)
+
+
+@pytest.mark.parametrize("image", [None, 3, {}, {"location": "nginx"}, {"build": {}}, {"build": [1]},
+                                   {"build": {"dockerfile": 3}}, {"build": {"context": 3}}])  # fmt: skip
+def test_a_manifest_that_builds_no_image_is_wrong(image: object) -> None:
+    with pytest.raises(SettingsError, match=r"x builds no image \(`image.build`\)"):
+        manifest.build_of({"image": image}, "x")

@@ -53,6 +53,17 @@ def test_environments_without_a_manifest_are_those_that_services_name(tmp_path: 
     assert rendering.environments_of(tmp_path, [{"environments": {"test": {}, 7: {}}}, {}]) == ["test"]
 
 
+def test_topics_are_what_services_publish_to_and_what_can_be_no_name_is_none() -> None:
+    good = {"name": "api", "publish": {"topics": [{"name": "a"}, {"name": "b", "fifo": True}]}}
+    odd: list[dict[str, Any]] = [
+        {"publish": 7},
+        {"publish": {"topics": {"a": 1}}},
+        {"name": ["x"], "publish": good["publish"]},
+    ]
+    hostile = {"name": "api", "publish": {"topics": [7, None, {"name": None}, {"name": "a/../b"}]}}
+    assert rendering._topics([good, *odd, hostile]) == [("api", "a"), ("api", "b.fifo")]
+
+
 def test_copilots_reason_is_one_line_without_sign_and_colour(settings: Settings) -> None:
     said = "Note: something\n\x1b[31m✘\x1b[0m  validate manifest:\n    no such key\n"
     shell = FakeShell({"package": Result(1, stderr=said)})
@@ -81,8 +92,13 @@ def test_a_package_that_leaves_no_template_is_a_failure(settings: Settings) -> N
         Renderer(settings, FakeShell(), {}, {}).environment(settings.root, "test")
 
 
-def test_aliases_jobs_and_broken_environments_are_rendered_by_the_real_copilot(workspace: Path) -> None:
-    """One embedded AWS: an alias needs a domain, a job its own command; one environment cannot be made."""
+def test_aliases_jobs_workers_and_broken_environments_are_rendered_by_the_real_copilot(
+    workspace: Path,
+) -> None:
+    """One embedded AWS: an alias needs a domain, a job its own command, a worker the topics of others.
+
+    One environment cannot be made.
+    """
     web = workspace / "copilot/web/manifest.yml"
     web.write_text(
         "name: web\ntype: Load Balanced Web Service\nimage: {location: nginx, port: 80}\ncpu: 256\n"
@@ -91,6 +107,12 @@ def test_aliases_jobs_and_broken_environments_are_rendered_by_the_real_copilot(w
     (workspace / "copilot/tidy").mkdir()
     (workspace / "copilot/tidy/manifest.yml").write_text(
         "name: tidy\ntype: Scheduled Job\nimage: {location: busybox}\non: {schedule: '@daily'}\n"
+        "publish: {topics: [{name: done}, {name: in-order, fifo: true}]}\n"
+    )
+    (workspace / "copilot/worker").mkdir()
+    (workspace / "copilot/worker/manifest.yml").write_text(
+        "name: worker\ntype: Worker Service\nimage: {location: busybox}\nsubscribe:\n  topics:\n"
+        "    - {name: done, service: tidy}\n    - {name: in-order, service: tidy, queue: {fifo: true}}\n"
     )
     stage = workspace / "copilot/environments/stage/manifest.yml"
     stage.write_text("name: stage\ntype: Environment\nnetwork: {vpc: {id: vpc-1}}\n")
@@ -98,11 +120,14 @@ def test_aliases_jobs_and_broken_environments_are_rendered_by_the_real_copilot(w
     with rendering.open_renderer(bench) as renderer:
         found = renderer.service(workspace, "web", "test")
         job = renderer.service(workspace, "tidy", "test")
+        worker = renderer.service(workspace, "worker", "test")
         broken = renderer.service(workspace, "web", "stage")
     assert isinstance(found, Template)
     assert found.parameters["HTTPSEnabled"] == "true"
     assert isinstance(job, Template)
     assert "StateMachine" in job.resources
+    assert isinstance(worker, Template)
+    assert "tidydoneSNSTopicSubscription" in worker.resources
     assert isinstance(broken, Refusal)
     assert "\n" not in broken.why
     assert "stage cannot be deployed" in broken.why

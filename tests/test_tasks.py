@@ -20,6 +20,7 @@ NAMES = (
     "extend",
     "cost",
     "create-env",
+    "adopt",
     "sandbox",
     "sidecar-config",
 )

@@ -17,6 +17,12 @@ TaskStatus = Literal["PROVISIONING", "PENDING", "RUNNING", "DEPROVISIONING", "ST
 Health = Literal["UNKNOWN", "HEALTHY", "UNHEALTHY"]
 TargetState = Literal["initial", "healthy", "unhealthy", "draining", "unused"]
 
+# What the image of nginx sets, and so every image that is built from it: by this variable it is known.
+# Source: https://github.com/nginx/docker-nginx, stable/debian/Dockerfile.
+NGINX_VERSION = "NGINX_VERSION"
+NGINX_ENTRYPOINT = ("docker-entrypoint.sh",)
+NGINX_CMD = ("nginx", "-g", "daemon off;")
+
 
 @dataclass(frozen=True)
 class Image:

@@ -14,8 +14,7 @@ from botocore.exceptions import ClientError
 from scripts.aws import Aws
 from scripts.command import Command, Shell, Variables, output_of
 from scripts.errors import Failed
-
-_SERVICE_TYPE = "Load Balanced Web Service"
+from scripts.settings import SERVICE_TYPE
 
 # The user's own AWS settings, which must not reach the sandbox's Copilot.
 _NOT_THE_USERS = (
@@ -77,7 +76,7 @@ def seed(
             if not clients.has_network(f"{application}-{name}"):
                 deploying[name] = pool.submit(copilot_runs.run, "env", "deploy", "--name", name)
         if service and f"components/{service}" not in known:
-            copilot_runs.run("svc", "init", "--name", service, "--svc-type", _SERVICE_TYPE)
+            copilot_runs.run("svc", "init", "--name", service, "--svc-type", SERVICE_TYPE)
         for name, done in deploying.items():
             try:
                 done.result()

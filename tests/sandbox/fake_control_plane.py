@@ -194,12 +194,13 @@ def until(test: Callable[[], T], timeout: float = 10) -> T:
 def running_agent(
     plane: ControlPlane, directory: Path, way: Way | None = None, **options: Any
 ) -> Iterator[TaskAgent]:
-    """An agent that knows one built image, `demo`; all is stopped afterwards, and seen to be."""
+    """An agent that knows a built image, `demo`, and `images`; all is stopped afterwards, and seen to be."""
     image = options.pop("image", None) or make_image(directory / "image")
+    known: dict[str, Image] = {"demo": image, **options.pop("images", {})}
     agent = TaskAgent(
         plane,
         directory / "state",
-        lambda reference: image if reference == "demo" else None,
+        known.get,
         owner_env={"SANDBOX_OWNER": str(directory)},
         way=way,
         **options,

@@ -151,13 +151,13 @@ def test_postgres_without_password_is_refused_as_by_its_image(
 def test_an_image_that_can_not_run_here_is_named_with_what_can(
     plane: FakeControlPlane, tmp_path: Path
 ) -> None:
-    plane.wanted = [service(container("web", None), container("proxy", None, image="nginx:1.27"))]
+    plane.wanted = [service(container("web", None), container("proxy", None, image="caddy:2"))]
     with running_agent(plane, tmp_path, "loopback"):
         task = over(plane)
     assert task.stop_code == "TaskFailedToStart"
     assert task.stopped_reason == (
-        "CannotPullContainerError: the sandbox can't run image nginx:1.27: it runs images built from a "
-        "Dockerfile (`image.build`) and, without Docker, redis, valkey, postgres."
+        "CannotPullContainerError: the sandbox can't run image caddy:2: it runs images built from a "
+        "Dockerfile (`image.build`) and, without Docker, redis, valkey, postgres, nginx."
     )
 
 

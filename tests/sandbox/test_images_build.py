@@ -566,3 +566,18 @@ def test_old_images_go_with_their_environments_and_those_in_use_stay(project: Pr
     assert [store.load(each.digest) for each in (kept, new)] == [kept, new]
     assert kept.venv is not None
     assert [each.name for each in (project.state / "venvs").iterdir() if each.is_dir()] == [kept.venv.name]
+
+
+@pytest.mark.parametrize(
+    ("base", "version"),
+    [("nginx:1.27-alpine", "1.27-alpine"), ("public.ecr.aws/nginx/nginx", "latest"),
+     ("nginxinc/nginx-unprivileged:1.27@sha256:0", "1.27")],
+)  # fmt: skip
+def test_what_is_built_from_nginx_starts_as_nginx_does(project: Project, base: str, version: str) -> None:
+    image = project.build(f"FROM {base}\nCOPY Dockerfile /etc/nginx/conf.d/default.conf\n")
+    assert image.env["NGINX_VERSION"] == version
+    assert (image.entrypoint, image.cmd) == (("docker-entrypoint.sh",), ("nginx", "-g", "daemon off;"))
+
+
+def test_what_is_only_called_like_nginx_is_none(project: Project) -> None:
+    assert "NGINX_VERSION" not in project.build("FROM my-nginx:1\n").env

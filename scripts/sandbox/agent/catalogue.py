@@ -9,10 +9,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from scripts.errors import Failed
+from scripts.sandbox.agent import nginx
 from scripts.sandbox.model import Image
 from scripts.sandbox.postgres import bin_dir
 
-KNOWN = ("redis", "valkey", "postgres")
+KNOWN = ("redis", "valkey", "postgres", "nginx")
 
 
 class NoImageError(Exception):
@@ -51,6 +52,8 @@ def provide(reference: str, directory: Path, host: str | None) -> PublicImage:
         return _redis(reference, directory, host)
     if name == "postgres":
         return _postgres(reference, directory, host)
+    if name in {"nginx", "nginx-unprivileged"}:
+        return PublicImage(nginx.public(reference, directory), ())  # its programs: see nginx.provide
     if ".dkr.ecr." in reference:
         raise NoImageError(
             "CannotPullContainerError: pull image manifest has been retried 1 time(s): "

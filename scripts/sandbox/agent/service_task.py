@@ -9,10 +9,10 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scripts.sandbox.agent import catalogue, namespace
+from scripts.sandbox.agent import catalogue, namespace, nginx
 from scripts.sandbox.agent.container import compose
 from scripts.sandbox.agent.runner import Runner, remove_tree
-from scripts.sandbox.model import ContainerReport, Health, TaskReport
+from scripts.sandbox.model import NGINX_VERSION, ContainerReport, Health, TaskReport
 from scripts.sandbox.postgres import bin_dir
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class ServiceTask:
         self._claim: socket.socket | None = None  # the loopback address, where there is no namespace
         self._drain_until: float | None = None
         self._began: dict[str, float] = {}
+        self._notes: dict[str, str | None] = {}  # what to know of a container that runs, by its name
         self.id = service.only_task or uuid.uuid4().hex
         self.deployment_id = deployment_id
         self.stopping = False
@@ -145,6 +146,8 @@ class ServiceTask:
                 self._began.setdefault(report.name, time.time())
             report.status, report.health = state["status"], state["health"]
             report.exit_code, report.reason = state["exit_code"], state["reason"]
+            if state["status"] == "RUNNING":
+                report.reason = report.reason or self._notes.get(report.name)
         self.report.health = self._health()
         status = event.get("status")
         if status == "RUNNING" and not self.running:
@@ -244,6 +247,11 @@ class ServiceTask:
             if image is None:
                 public = catalogue.provide(each.image, own, host)
                 image, tools = public.image, public.tools
+            if NGINX_VERSION in image.env:
+                upstream = nginx.upstream_of(definition.containers, each)
+                provided = nginx.provide(each, image, own, host, upstream)
+                tools = (provided.programs, *tools)
+                self._notes[each.name] = provided.note
             report.image_digest = image.digest or None
             for mount in each.mounts:
                 volumes.setdefault(mount.volume, directory / "volumes" / mount.volume)

@@ -14,6 +14,7 @@ from scripts.sandbox.images import store, venvs
 from scripts.sandbox.images.dockerfile import Dockerfile, Instruction, Stage, assignments, expand, parse
 from scripts.sandbox.images.ignore import read_ignore
 from scripts.sandbox.images.tree import CopyError, Entry, Tree, file_of, hash_file, read_context
+from scripts.sandbox.model import NGINX_CMD, NGINX_ENTRYPOINT, NGINX_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -188,6 +189,10 @@ class _Build:
                 state.env.update(_PYTHON_ENV)
                 state.cmd = ("python3",)
                 self._compare_python(name, python)
+            proxy = re.search(r"(?:^|/)nginx(?:-unprivileged)?(?::([^@]*))?(?:@|$)", name)
+            if proxy:
+                state.env[NGINX_VERSION] = proxy[1] or "latest"
+                state.entrypoint, state.cmd = NGINX_ENTRYPOINT, NGINX_CMD
         for step in stage.instructions:
             self._step(step, state, number)
         return state

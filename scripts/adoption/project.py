@@ -1,0 +1,214 @@
+"""The project that adopts: what of it matters here, read once. Nothing is written."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from scripts import manifest
+from scripts.branch import git
+from scripts.command import Shell
+from scripts.errors import Refused, SettingsError, UsageError
+from scripts.settings import SERVICE_TYPE
+
+_SETTINGS_IN_MANAGE = re.compile(r"""DJANGO_SETTINGS_MODULE['"]\s*,\s*['"]([\w.]+)['"]""")
+_SETTINGS_IN_DOCKERFILE = re.compile(r"""DJANGO_SETTINGS_MODULE[= ]['"]?([\w.]+)""")
+_MORE_SETTINGS = re.compile(r"^from \.(\w+) import \*", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A repository with a Django project and Copilot manifests. All paths are relative to `root`."""
+
+    root: Path
+    service: str
+    test_env: str
+
+    def bytes(self, path: str) -> bytes | None:
+        """A file's content, None where there is none. Raises Refused for what lies behind a link."""
+        self.require_no_link(path)
+        try:
+            return (self.root / path).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise SettingsError(f"{self.root / path} cannot be read: {error.strerror}.") from error
+
+    def text(self, path: str) -> str | None:
+        """The same as text. Raises SettingsError where it is not UTF-8."""
+        content = self.bytes(path)
+        try:
+            return None if content is None else content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise SettingsError(f"{self.root / path} is not UTF-8: {error}.") from error
+
+    def require_no_link(self, path: str) -> None:
+        """Raises Refused where the path, or a folder on the way to it, is a link: it may lead anywhere."""
+        place = self.root
+        for part in PurePosixPath(path).parts:
+            place /= part
+            if part == ".." or place.is_symlink():
+                raise Refused(f"{place} is a link, and nothing is written behind one: make it a real one.")
+
+    @property
+    def manifest_path(self) -> str:
+        return f"copilot/{self.service}/manifest.yml"
+
+    @cached_property
+    def manifest_text(self) -> str:
+        return self.text(self.manifest_path) or ""
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        return manifest.parse(self.manifest_text, str(self.root / self.manifest_path))
+
+    @cached_property
+    def test_block(self) -> dict[str, Any] | None:
+        """What the manifest says of the test environment; None where it says nothing."""
+        blocks = self.manifest.get("environments")
+        block = blocks.get(self.test_env) if isinstance(blocks, dict) else None
+        return block if isinstance(block, dict) else None
+
+    @cached_property
+    def build(self) -> tuple[str, str]:
+        """The Dockerfile and the context of the service's image. Raises SettingsError where none is built."""
+        return manifest.build_of(self.manifest, str(self.root / self.manifest_path))
+
+    @property
+    def dockerfile(self) -> str:
+        return self.build[0]
+
+    @property
+    def health_path(self) -> str:
+        """What the load balancer asks for; scripts/healthz.py answers where the manifest does not say."""
+        return self.own_health_path or "/healthz"
+
+    @property
+    def own_health_path(self) -> str:
+        http = self.manifest.get("http")
+        check = http.get("healthcheck") if isinstance(http, dict) else None
+        path = check.get("path") if isinstance(check, dict) else check
+        return path if isinstance(path, str) and re.fullmatch(r"/[\w./-]*", path) else ""
+
+    @property
+    def port(self) -> int:
+        image = self.manifest.get("image")
+        port = image.get("port") if isinstance(image, dict) else None
+        return port if isinstance(port, int) else 8000
+
+    @cached_property
+    def settings_module(self) -> str:
+        """The settings that run in the container. Raises SettingsError where nothing names them."""
+        for holder in (self.test_block or {}, self.manifest):
+            variables = holder.get("variables")
+            named = variables.get("DJANGO_SETTINGS_MODULE") if isinstance(variables, dict) else None
+            if isinstance(named, str):
+                return named
+        for path, pattern in (
+            (self.dockerfile, _SETTINGS_IN_DOCKERFILE),
+            ("manage.py", _SETTINGS_IN_MANAGE),
+        ):
+            found = pattern.search(self.text(path) or "")
+            if found:
+                return found[1]
+        raise SettingsError(
+            f"Neither {self.root / 'manage.py'} nor the Dockerfile nor the manifest names "
+            "DJANGO_SETTINGS_MODULE: name it in one of them."
+        )
+
+    @cached_property
+    def settings_path(self) -> str:
+        """The file of the settings. Raises SettingsError where it is not there."""
+        stem = self.settings_module.replace(".", "/")
+        for path in (f"{stem}.py", f"{stem}/__init__.py"):
+            if self.bytes(path) is not None:
+                return path
+        raise SettingsError(f"The settings {self.settings_module} are not at {self.root / stem}.py.")
+
+    @cached_property
+    def settings_text(self) -> str:
+        return self.text(self.settings_path) or ""
+
+    @cached_property
+    def all_settings(self) -> str:
+        """The settings with those that they take everything over from (`from .base import *`)."""
+        folder = PurePosixPath(self.settings_path).parent
+        texts, todo, seen = [self.settings_text], [self.settings_text], set()
+        while todo:
+            for name in _MORE_SETTINGS.findall(todo.pop()):
+                if name not in seen:
+                    seen.add(name)
+                    more = self.text(str(folder / f"{name}.py")) or ""
+                    texts.append(more)
+                    todo.append(more)
+        return "\n".join(texts)
+
+    @cached_property
+    def required(self) -> str:
+        """Everything that says what the project installs, as text to look for names in."""
+        names = sorted(
+            str(file.relative_to(self.root))
+            for pattern in ("*requirements*.txt", "*requirements*.in", "requirements/*.txt")
+            for file in self.root.glob(pattern)
+            if not file.is_symlink()
+            and file.name not in {"requirements-sandbox.txt", "requirements-deploy.txt"}
+        )
+        found = [self.text(name) or "" for name in (*names, "pyproject.toml", "Pipfile", self.dockerfile)]
+        return "\n".join(found)
+
+
+def look(shell: Shell, root: Path, service: str, test_env: str) -> Project:
+    """Find the project. Raises Refused where it is no repository, SettingsError where it is no workspace."""
+    top = shell.run(git(root, "rev-parse", "--show-toplevel"))
+    if not top.ok:
+        raise Refused(
+            f"{root} is no Git repository, so nothing that goes wrong there could be undone: `git init` and "
+            "commit it first."
+        )
+    if Path(top.stdout.strip()).resolve() != root:
+        raise Refused(
+            f"{root} is a folder within the repository {top.stdout.strip()}: these tasks stand at its top."
+        )
+    if not (root / "copilot/.workspace").is_file():
+        raise SettingsError(
+            f"{root} has no copilot/.workspace: it is no Copilot workspace. `copilot app init` and `copilot "
+            "svc init` make one."
+        )
+    if not (root / "manage.py").is_file():
+        raise SettingsError(f"{root} has no manage.py at its top: docs/adopt.md says what to do by hand.")
+    return Project(root, _service(root, service), test_env)
+
+
+def _service(root: Path, wanted: str) -> str:
+    found = sorted(
+        file.parent.name
+        for file in (root / "copilot").glob("*/manifest.yml")
+        if manifest.read(file).get("type") == SERVICE_TYPE
+    )
+    if wanted:
+        if wanted not in found:
+            raise SettingsError(
+                f"{root} has no {SERVICE_TYPE} called {wanted!r}: it has {', '.join(found) or 'none'}."
+            )
+        return wanted
+    if not found:
+        raise SettingsError(f"{root} has no {SERVICE_TYPE}: `copilot svc init` makes one.")
+    if len(found) > 1:
+        raise UsageError(f"Which service? Write --service with one of {', '.join(found)}.")
+    return found[0]
+
+
+def require_committed(shell: Shell, project: Project, paths: list[str]) -> None:
+    """Raises Refused where a file that would be edited has changes that are not committed."""
+    if not paths:
+        return
+    found = shell.run(git(project.root, "status", "--porcelain", "--", *paths))
+    if not found.ok or found.stdout.strip():
+        names = ", ".join(line[3:] for line in found.stdout.splitlines()) or ", ".join(paths)
+        raise Refused(
+            f"{names} in {project.root} would be edited and has changes that are not committed: commit or "
+            "stash them first, so that what is added here can be told from them."
+        )

@@ -1,0 +1,1 @@
+"""`invoke package`: what Copilot would deploy, as CloudFormation that needs no Copilot."""

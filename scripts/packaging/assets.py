@@ -1,0 +1,75 @@
+"""The code of Copilot's Lambda functions: files of its bucket that a stack cannot be made without."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import yaml
+
+from scripts.aws import Aws
+from scripts.copilot import Copilot
+from scripts.errors import Failed
+from scripts.rendering import TAG, Renderer
+from scripts.settings import Settings
+
+# What each type needs to be packaged at all. It is not the user's manifest: Copilot would build its images.
+_SMALLEST = {
+    "Backend Service": {},
+    "Load Balanced Web Service": {"http": {"path": "/"}},
+    "Scheduled Job": {"on": {"schedule": "@daily"}},
+    "Worker Service": {},
+}
+TYPES = tuple(_SMALLEST)
+
+
+def origin_bucket(aws: Aws, settings: Settings) -> str:
+    """The bucket of the application that templates were rendered for. Raises Failed where there is none."""
+    pages = aws.client("cloudformation").get_paginator("describe_stacks").paginate()
+    for stack in (stack for page in pages for stack in page["Stacks"]):
+        if stack["StackName"].startswith(f"StackSet-{settings.app}-infrastructure-"):
+            for output in stack.get("Outputs", ()):
+                if output["OutputKey"] == "PipelineBucket":
+                    return str(output["OutputValue"])
+    raise Failed(f"Copilot made no bucket for the application {settings.app} on the embedded AWS.")
+
+
+def fetch(
+    renderer: Renderer, environment: str, types: Iterable[str], keys: Iterable[str]
+) -> Mapping[str, bytes]:
+    """The files with these keys, which Copilot uploads with an environment and with services of these types.
+
+    Raises Failed where Copilot has not uploaded one.
+    """
+    wanted = sorted(set(keys))
+    aws = Aws(renderer.variables)
+    with tempfile.TemporaryDirectory(prefix="packaging-") as name:
+        workspace = Path(name)
+        (workspace / "copilot").mkdir()
+        (workspace / "copilot/.workspace").write_text(f"application: {renderer.settings.app}\n")
+        here = Copilot(renderer.settings, renderer.variables, workspace)
+        written = Copilot(renderer.settings, renderer.variables, renderer.settings.root)
+        commands = [written.environment_package(environment, workspace / "out", assets=True)]
+        for number, kind in enumerate(sorted(set(types))):
+            service = f"assets{number}"
+            folder = workspace / "copilot" / service
+            folder.mkdir()
+            image = {"location": "scratch", **({"port": 80} if kind == "Load Balanced Web Service" else {})}
+            manifest = {"name": service, "type": kind, "image": image, **_SMALLEST[kind]}
+            (folder / "manifest.yml").write_text(yaml.safe_dump(manifest))
+            commands.append(
+                here.service_package(
+                    service, environment, TAG, workspace / "out", job=kind == "Scheduled Job", assets=True
+                )
+            )
+        said = [renderer.shell.run(command).stderr for command in commands]
+    bucket, s3 = origin_bucket(aws, renderer.settings), aws.client("s3")
+    found = {}
+    for key in wanted:
+        try:
+            found[key] = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        except s3.exceptions.NoSuchKey as error:
+            why = " ".join(" ".join(said).split()) or "it said nothing"
+            raise Failed(f"Copilot did not upload {key}, which a template needs: {why}.") from error
+    return found
