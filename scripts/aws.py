@@ -505,6 +505,26 @@ class Aws:
             missing += found.get("InvalidParameters", [])
         return missing
 
+    def parameter_values(self, names: Sequence[str]) -> dict[str, str]:
+        """The decrypted values of those of these SSM parameters that exist: secrets, never to be shown."""
+        values: dict[str, str] = {}
+        for start in range(0, len(names), 10):
+            found = self._ask("ssm", "get_parameters", Names=names[start : start + 10], WithDecryption=True)
+            values |= {each["Name"]: each["Value"] for each in found["Parameters"]}
+        return values
+
+    def secret_value(self, name: str) -> str | None:
+        """The text of a Secrets Manager secret, by name or ARN, never to be shown; None where it has none."""
+        try:
+            found: str | None = self._ask("secretsmanager", "get_secret_value", SecretId=name).get(
+                "SecretString"
+            )
+        except _Answered as error:
+            if error.says("ResourceNotFoundException"):
+                return None
+            raise
+        return found
+
 
 def _not_deleted(repository: str, failures: Sequence[Mapping[str, Any]]) -> Failed:
     why = failures[0].get("failureReason") or failures[0].get("failureCode")

@@ -47,12 +47,7 @@ class Difference:
 
 def containers(template: Template) -> tuple[Container, ...]:
     """The containers of a service's stack in their order of start; empty where it has no tasks."""
-    definitions = [
-        (each.get("Properties") or {}).get("ContainerDefinitions")
-        for each in template.resources.values()
-        if each.get("Type") == _TASK_DEFINITION
-    ]
-    found = [each for definition in definitions for each in _each(definition)]
+    found = list(_definitions(template))
     waiting = {_name(each, template): _depends_on(each, template) for each in found}
     order = _order(waiting)
     made = [
@@ -69,6 +64,11 @@ def containers(template: Template) -> tuple[Container, ...]:
         for each in found
     ]
     return tuple(sorted(made, key=lambda container: (container.starts, container.name)))
+
+
+def definitions(template: Template) -> dict[str, Mapping[str, Any]]:
+    """What the task definition says of each container, by name."""
+    return {_name(each, template): each for each in _definitions(template)}
 
 
 def differences(environments: Mapping[str, Sequence[Container]]) -> list[Difference]:
@@ -129,6 +129,12 @@ def _order(waiting: Mapping[str, Mapping[str, str]]) -> dict[str, int]:
     for name in waiting:
         place(name)
     return order
+
+
+def _definitions(template: Template) -> Iterator[Mapping[str, Any]]:
+    for resource in template.resources.values():
+        if resource.get("Type") == _TASK_DEFINITION:
+            yield from _each((resource.get("Properties") or {}).get("ContainerDefinitions"))
 
 
 def _name(container: Mapping[str, Any], template: Template) -> str:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from scripts import branch, copilot, expiry, manifest
+from scripts import branch, copilot, expiry, last_copy, manifest
 from scripts.command import Command, Shell, Variables, catching_signals, output_of
 from scripts.copilot import Copilot
 from scripts.errors import Failed, Held, Interrupted, SettingsError, UsageError
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from scripts.stack import Stack, Task
 
 _DATA_OF = re.compile(r'copy_stage_db: data of (\d{4}-\S+)(?: in "(.+)")?')
+_TOOK = re.compile(r"copy_stage_db: the copy took (\d+\.\d+) s")  # said just before
 IN_SANDBOX = "Target: sandbox, the AWS embedded on this machine; nothing leaves it."
 
 
@@ -273,12 +274,17 @@ def deployment_of(
 
 
 def describe(bench: Bench, place: Place, stack: Stack, tasks: list[Task] | None = None) -> Deployment:
-    """The deployment that a stack carries; `tasks` are those that run it, where they are known."""
+    """The deployment that a stack carries; `tasks` are those that run it, where they are known.
+
+    How long its data took to copy is noted for `check`.
+    """
     settings = bench.settings
     with ThreadPoolExecutor(1) as pool:  # one question takes as long as the other
         asking = pool.submit(_url, bench, place, stack)
         data = copied_data(settings, place, running(place, stack) if tasks is None else tasks)
         url = asking.result()
+    if data and data.seconds is not None:
+        last_copy.keep(settings, iso(data.of), data.seconds, bench.report.say)
     return deployment_of(
         settings,
         stack.tags,
@@ -312,10 +318,14 @@ def service_of_task_stack(settings: Settings, stack: str) -> str:
 
 @dataclass(frozen=True)
 class Data:
-    """The moment of staging that a deployment's data show, and the database that they are in."""
+    """The moment of staging that a deployment's data show, and the database that they are in.
+
+    `seconds` that staging's rows took to be copied; None where they were there already.
+    """
 
     of: datetime
     database: str | None
+    seconds: float | None = None
 
 
 def copied_data(settings: Settings, place: Place, tasks: list[Task]) -> Data | None:
@@ -333,15 +343,17 @@ def copied_data(settings: Settings, place: Place, tasks: list[Task]) -> Data | N
     own = f"/copilot/{task_group(settings)}"
     if stream := place.aws.last_stream(own):
         streams.append((own, stream))
-    said = [
-        (at, found[1], found[2])
-        for group, stream in streams
-        for at, line in place.aws.last_events(group, stream, 1000)
-        if (found := _DATA_OF.search(line))
-    ]
+    said = []
+    for group, stream in streams:
+        took = None
+        for at, line in place.aws.last_events(group, stream, 1000):
+            if found := _TOOK.search(line):
+                took = float(found[1])
+            elif found := _DATA_OF.search(line):
+                said.append((at, found[1], found[2], took))
     try:
-        _, of, database = max(said, key=lambda each: each[:2])
-        return Data(datetime.fromisoformat(of), database)
+        _, of, database, took = max(said, key=lambda each: each[:2])
+        return Data(datetime.fromisoformat(of), database, took)
     except ValueError:  # nothing was said, or the project prints such a line itself
         return None
 

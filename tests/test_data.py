@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from scripts import data, environment, shelf
+from scripts import data, environment, last_copy, shelf
 from scripts.aws import Aws
 from scripts.command import Command, Result
 from scripts.copilot import VERSION, Copilot
@@ -217,6 +217,18 @@ def test_where_nothing_is_served_there_is_nothing_to_copy(
         data.copy(on(settings, aws, monkeypatch), name="", wait=False, yes=True, plan=False, json=False)
 
 
+def test_how_long_a_copy_took_is_noted_for_the_check(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws = Played()
+    aws.logs[f"/copilot/{GROUP}", "copilot-task/x/1"] = [
+        (1, "copy_stage_db: the copy took 61.5 s"),
+        (2, 'copy_stage_db: data of 2026-11-20T10:00:00+00:00 in "test"'),
+    ]
+    data.copy(on(settings, aws, monkeypatch), name="", wait=False, yes=True, plan=False, json=False)
+    assert last_copy.seconds(settings) == 61.5
+
+
 def test_a_service_that_never_copies_is_a_settings_error(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,17 +244,20 @@ def test_the_data_are_those_that_the_copy_spoke_of_last(settings: Settings) -> N
     tasks = [Task("t", "RUNNING", "HEALTHY", "arn", NOW, "", ended)]
     assert environment.copied_data(settings, here, tasks) is None
     aws.logs["/copilot/demo-test-web", "copilot/startup/t"] = [
+        (1, "copy_stage_db: the copy took 12.5 s"),
         (1, 'copy_stage_db: data of 2026-11-20T10:00:00+00:00 in "test"'),
         (2, "Operations to perform"),
     ]
     found = environment.copied_data(settings, here, tasks)
     assert found
     assert (environment.iso(found.of), found.database) == ("2026-11-20T10:00:00Z", "test")
+    assert found.seconds == 12.5
     aws.logs[f"/copilot/{GROUP}", "copilot-task/x/1"] = [
         (3, 'copy_stage_db: data of 2026-11-19T10:00:00+00:00 in "test_x"')
     ]
     found = environment.copied_data(settings, here, tasks)
     assert found
     assert (environment.iso(found.of), found.database) == ("2026-11-19T10:00:00Z", "test_x")
+    assert found.seconds is None
     aws.logs[f"/copilot/{GROUP}", "copilot-task/x/1"] = [(4, "copy_stage_db: data of 2026-x")]
     assert environment.copied_data(settings, here, tasks) is None

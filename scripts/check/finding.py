@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 Severity = Literal["error", "warning"]
@@ -24,6 +24,15 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {self.what}: {self.instead}"
+
+
+def in_environments(found: Iterable[tuple[str, Finding]]) -> Iterator[Finding]:
+    """Each finding once, with the names of the environments in which it holds."""
+    told: dict[Finding, list[str]] = {}
+    for environment, finding in found:
+        told.setdefault(finding, []).append(environment)
+    for finding, names in told.items():
+        yield replace(finding, what=f"{finding.what} (in {', '.join(dict.fromkeys(names))})")
 
 
 def as_github(finding: Finding) -> str:

@@ -13,6 +13,7 @@ from scripts import rendering
 from scripts.check import document
 from scripts.check.document import Document
 from scripts.check.finding import Finding
+from scripts.command import RealShell, Shell
 from scripts.environment import Bench
 from scripts.errors import SettingsError
 from scripts.rendering import Refusal, Template
@@ -21,7 +22,10 @@ from scripts.settings import Settings
 
 @dataclass(frozen=True)
 class Project:
-    """A workspace, read and rendered once. `unreadable` are its manifests that are no YAML."""
+    """A workspace, read and rendered once. `unreadable` are its manifests that are no YAML.
+
+    `notes` are what the rules could not look at, for people; nothing of the workspace is wrong there.
+    """
 
     settings: Settings
     services: dict[str, Document]
@@ -31,6 +35,8 @@ class Project:
     unreadable: tuple[Finding, ...] = ()
     rendered: dict[tuple[str, str], Template | Refusal] = field(default_factory=dict)
     rendered_environments: dict[str, Template | Refusal] = field(default_factory=dict)
+    shell: Shell = field(default_factory=RealShell)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def root(self) -> Path:
@@ -43,7 +49,7 @@ class Project:
                 yield self.services[service], environment, found
 
 
-def read(settings: Settings, today: date | None = None) -> Project:
+def read(settings: Settings, today: date | None = None, shell: Shell | None = None) -> Project:
     """The workspace's manifests, not rendered yet; `today` is for what ends on a day."""
     unreadable: list[Finding] = []
 
@@ -66,7 +72,9 @@ def read(settings: Settings, today: date | None = None) -> Project:
         {name: file for name in names for file in sorted((folder / name).glob("manifest.y*ml"))[:1]}
     )
     today = today or datetime.now(UTC).date()
-    return Project(settings, services, environments, tuple(names), today, tuple(unreadable))
+    return Project(
+        settings, services, environments, tuple(names), today, tuple(unreadable), shell=shell or RealShell()
+    )
 
 
 def render(bench: Bench, project: Project) -> None:

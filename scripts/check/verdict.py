@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scripts import patches
+from scripts.check import containers
 from scripts.check.finding import Finding
 from scripts.check.project import Project
 from scripts.errors import SettingsError
@@ -16,14 +17,17 @@ _PATCH = re.compile(r'unable to apply the "\w+" patch at index (\d+)')
 
 
 def refused(project: Project) -> Iterator[Finding]:
-    """What Copilot will not package; a reason that holds in several environments is told once."""
+    """What Copilot will not package, unless a rule tells it with its line.
+
+    A reason that holds in several environments is told once.
+    """
     told: dict[tuple[str, str], list[str]] = {}
     rendered = {
         **project.rendered,
         **{(patches.ENVIRONMENTS, name): found for name, found in project.rendered_environments.items()},
     }
     for (owner, environment), found in rendered.items():
-        if isinstance(found, Refusal):
+        if isinstance(found, Refusal) and not containers.tells(found):
             told.setdefault((owner, _anywhere(found.why, environment)), []).append(environment)
     for (owner, why), names in told.items():
         manifest = project.services.get(owner) or project.environments.get(names[0])

@@ -7,7 +7,19 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 
 from scripts import patches, rendering
-from scripts.check import blocks, keys, overrides, templates, values, verdict
+from scripts.check import (
+    access,
+    blocks,
+    containers,
+    files,
+    keys,
+    overrides,
+    secret,
+    templates,
+    throwaway,
+    values,
+    verdict,
+)
 from scripts.check import project as projects
 from scripts.check.finding import Finding, as_documents, as_github, as_gitlab
 from scripts.check.project import Project
@@ -23,6 +35,11 @@ RULES: tuple[Rule, ...] = (
     *blocks.RULES,
     *overrides.RULES,
     *templates.RULES,
+    *containers.RULES,
+    *throwaway.RULES,
+    *secret.RULES,
+    *files.RULES,
+    *access.RULES,
 )
 FORMATS = ("text", "github", "gitlab")
 
@@ -64,9 +81,12 @@ def tell(report: Report, found: list[Finding], *, json: bool, style: str) -> Non
 
 def findings(bench: Bench, today: date | None = None) -> list[Finding]:
     """What all rules find, by file and line. Raises SettingsError, Failed where Copilot cannot be asked."""
-    project = projects.read(bench.settings, today)
+    project = projects.read(bench.settings, today, bench.shell)
     projects.render(bench, project)
-    return judge(project)
+    found = judge(project)
+    for note in project.notes:
+        bench.report.say(note)
+    return found
 
 
 def judge(project: Project, rules: Iterable[Rule] = RULES) -> list[Finding]:

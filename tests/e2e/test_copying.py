@@ -49,6 +49,8 @@ def test_copy_db_brings_stagings_rows_back_while_the_service_goes_on(clone: Clon
     url = json.loads(clone.invoke("status", "--json").out)[0]["url"]
     before, running = get_json(url + "/status.json"), containers(clone)
     assert is_as_the_tester_left_it(clone)
+    noted = json.loads((clone.folder / ".sandbox/last-copy.json").read_text())  # by the deploy, for `check`
+    assert noted["web test sandbox"]["seconds"] > 0
     ran = clone.invoke("copy-db")
     assert ran.code != 0
     assert "--yes" in ran.err

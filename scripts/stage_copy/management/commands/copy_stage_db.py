@@ -227,7 +227,9 @@ class Command(BaseCommand):
             claim = partial(branches.claim, server, target, suffix)
             receipt = copy.run(claim, guarded, fresh=flags["fresh"])
         self.stdout.write(json.dumps(asdict(receipt)) if flags["json"] else _sentence(receipt))
-        # `invoke status` reads this line from the container's log.
+        if receipt.bytes:  # not where a clone, or what was there already, was all that it took
+            self._say(f"the copy took {receipt.seconds:.1f} s")
+        # `invoke status` reads these lines from the container's log.
         self._say(f'data of {receipt.copied_at} in "{receipt.target}"')
 
     def _prepared(

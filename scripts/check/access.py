@@ -1,0 +1,132 @@
+"""Rules on who reaches the test environment, and whom it reaches."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from scripts.check.document import Document
+from scripts.check.finding import Finding
+from scripts.check.project import Project
+from scripts.check.task import Container, containers, properties, where
+from scripts.rendering import Template
+
+BASIC_AUTH = "BASIC_AUTH"  # the variable or secret that turns basic auth on
+_WIDE = 8  # bits of a range's prefix, below which it is the Internet rather than an office
+_MAIL_SINKS = frozenset({"mailpit", "mailhog", "maildev"})
+_BACKENDS = ("console", "dummy", "filebased", "locmem")
+_LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def reached(project: Project) -> Iterator[Finding]:
+    """The test environment is not public by accident."""
+    for document, environment, template in _test(project):
+        if not _is_public(template) or any(map(_asks, containers(template))):
+            continue
+        if _limited_by_environment(project, environment):
+            continue
+        keys = ("http", "allowed_source_ips")
+        ranges = document.get(*document.nearest(environment, *keys))
+        what = f"everybody on the Internet reaches this (in {environment})"
+        if isinstance(ranges, list) and ranges:
+            what = (
+                f"everybody on the Internet reaches this, by {', '.join(map(str, ranges))} (in {environment})"
+            )
+        instead = (
+            f"write `http.allowed_source_ips` under `environments.{environment}`, or give the service a "
+            f"secret {BASIC_AUTH}"
+        )
+        line = where(document, environment, *keys)
+        yield Finding(document.path, line, "public", "warning", what, instead)
+
+
+def mail(project: Project) -> Iterator[Finding]:
+    """Mail of the test environment does not leave it: its data came from staging."""
+    for document, environment, template in _test(project):
+        found = containers(template)
+        main = next((each for each in found if each.main), None)
+        sinks = any(each.repository in _MAIL_SINKS for each in found)
+        if main is None or sinks or _keeps_mail(main.variables):
+            continue
+        line = where(document, environment, "variables", "EMAIL_BACKEND")
+        what = f"mail may leave this environment (in {environment})"
+        instead = (
+            f"write `EMAIL_BACKEND: django.core.mail.backends.console.EmailBackend` under "
+            f"`environments.{environment}.variables`, or add a mailpit sidecar"
+        )
+        yield Finding(document.path, line, "mail", "warning", what, instead)
+
+
+def _test(project: Project) -> Iterator[tuple[Document, str, Template]]:
+    return (each for each in project.templates() if each[1] == project.settings.test_env)
+
+
+def _is_public(template: Template) -> bool:
+    """Whether a public load balancer lets every address in. A network load balancer of its own does."""
+    return any(
+        _lets_in(resource.get("Type"), properties(template, name))
+        for name, resource in template.resources.items()
+        if isinstance(resource, dict)
+    )
+
+
+def _lets_in(kind: object, given: Mapping[str, Any]) -> bool:
+    if kind == "AWS::ElasticLoadBalancingV2::LoadBalancer":
+        return given.get("Scheme") == "internet-facing"
+    return (
+        kind == "AWS::ElasticLoadBalancingV2::ListenerRule"
+        # EnvControllerAction.HTTPListenerArn, or .InternalHTTPListenerArn
+        and "Internal" not in str(given.get("ListenerArn"))
+        and _serves(given)
+        and _is_open(given)
+    )
+
+
+def _serves(rule: Mapping[str, Any]) -> bool:
+    """Not where it only redirects, as from HTTP to HTTPS."""
+    actions = rule.get("Actions")
+    return any(
+        isinstance(each, dict) and each.get("Type") == "forward"
+        for each in (actions if isinstance(actions, list) else ())
+    )
+
+
+def _is_open(rule: Mapping[str, Any]) -> bool:
+    conditions = rule.get("Conditions")
+    for each in conditions if isinstance(conditions, list) else ():
+        limits = each.get("SourceIpConfig") if isinstance(each, dict) else None
+        values = limits.get("Values") if isinstance(limits, dict) else None
+        if isinstance(values, list) and values:
+            return any(_is_wide(str(value)) for value in values)
+    return True
+
+
+def _is_wide(text: str) -> bool:
+    try:
+        return ipaddress.ip_network(text, strict=False).prefixlen < _WIDE
+    except ValueError:
+        return False  # Copilot refuses it
+
+
+def _limited_by_environment(project: Project, environment: str) -> bool:
+    """Whether the environment's load balancer takes some addresses only."""
+    written = project.environments.get(environment)
+    ranges = written.get("http", "public", "ingress", "source_ips") if written else None
+    return isinstance(ranges, list) and bool(ranges) and not any(_is_wide(str(each)) for each in ranges)
+
+
+def _asks(container: Container) -> bool:
+    """Whether it asks for a password."""
+    return BASIC_AUTH in container.secrets or bool(container.variables.get(BASIC_AUTH))
+
+
+def _keeps_mail(variables: Mapping[str, Any]) -> bool:
+    backend = str(variables.get("EMAIL_BACKEND", ""))
+    return (
+        any(f".{name}." in f".{backend.lower()}." for name in _BACKENDS)
+        or str(variables.get("EMAIL_HOST", "")).lower() in _LOCAL
+    )
+
+
+RULES = (reached, mail)

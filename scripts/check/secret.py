@@ -1,0 +1,244 @@
+"""Rules on secrets: each environment has its own, and `test` none of production's."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import re
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scripts import copilot
+from scripts.check.document import Document
+from scripts.check.finding import Finding, in_environments
+from scripts.check.project import Project
+from scripts.check.task import Keys, containers, where
+from scripts.command import output_of
+from scripts.errors import UserError
+from scripts.settings import folded
+
+if TYPE_CHECKING:
+    from scripts.aws import Aws
+
+_LONG = 16  # characters; shorter values, a port or a flag, may be equal by chance under other names
+_APP, _ENV = "${COPILOT_APPLICATION_NAME}", "${COPILOT_ENVIRONMENT_NAME}"
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A container's secret. `source` is its parameter's or secret's name or ARN."""
+
+    document: Document
+    environment: str
+    keys: Keys
+    variable: str
+    source: str
+
+    @property
+    def line(self) -> int:
+        return where(self.document, self.environment, *self.keys)
+
+    @property
+    def path(self) -> str:
+        """The name without ARN and JSON key."""
+        found = re.sub(r"^arn:.*?:(parameter(?=/)|secret:)", "", self.source)
+        return found if found.startswith("/") else found.partition(":")[0]
+
+
+def paths(project: Project) -> Iterator[Finding]:
+    """A secret whose path does not name the environment is another environment's, or everybody's."""
+    found = list(_secrets(project))
+    users: dict[str, set[str]] = {}
+    for each in found:
+        users.setdefault(each.source, set()).add(each.environment)
+    yield from in_environments(_paths(project, found, users))
+
+
+def same_values(project: Project) -> Iterator[Finding]:
+    """With DEPLOY_TARGET=aws: no secret of `test` has the value of a protected environment's.
+
+    Values are compared by their digests with a key that only this run knows; neither is ever shown.
+    """
+    if project.settings.target == "aws":
+        yield from compared(project, lambda place: _aws(place.region))
+
+
+def compared(project: Project, aws_of: Callable[[copilot.Environment], Aws]) -> Iterator[Finding]:
+    """The same, asked of the AWS that `aws_of` has for an environment."""
+    test, digests = project.settings.test_env, _Digests(secrets.token_bytes(32))
+    protected = [name for name in project.names if folded(name) in project.settings.protected_envs]
+    of: dict[str, list[Secret]] = {}
+    for each in _secrets(project):
+        of.setdefault(each.environment, []).append(each)
+    if not of.get(test) or not any(of.get(name) for name in protected):
+        return
+    asked = {name: of.get(name, []) for name in (test, *protected)}
+    if unread := list(_read(project, aws_of, digests, asked)):
+        yield _unread(project, unread)
+    # The service and its sidecars have the same ones: each is told where it stands first.
+    for own in {(each.variable, each.source): each for each in reversed(of[test])}.values():
+        for other in (other for name in protected for other in asked[name]):
+            if digests.same(own, other):
+                yield Finding(
+                    own.document.path,
+                    own.line,
+                    "secret-value",
+                    "error",
+                    f"{own.variable} of {test} has the value of {other.variable} of {other.environment}",
+                    f"give {test} one of its own: `copilot secret init`",
+                )
+
+
+def _read(
+    project: Project,
+    aws_of: Callable[[copilot.Environment], Aws],
+    digests: _Digests,
+    asked: Mapping[str, Sequence[Secret]],
+) -> Iterator[str]:
+    """Read the environments' secrets; why one could not be read."""
+    command = copilot.Copilot(project.settings, {}, project.root).environments()
+    try:
+        listed = output_of(project.shell, command, "Asking Copilot for the environments")
+        places = {place.name: place for place in copilot.environments(listed)}
+    except UserError as error:
+        yield str(error)
+        return
+    for name, found in asked.items():
+        if name not in places:
+            yield f"Copilot knows no environment {name}"
+            continue
+        try:
+            digests.read(aws_of(places[name]), places[name], found)
+        except UserError as error:
+            yield f"{name}: {error}"
+
+
+def _unread(project: Project, why: Sequence[str]) -> Finding:
+    first = next(iter(project.services.values()))
+    return Finding(
+        first.path,
+        1,
+        "secret-value",
+        "warning",
+        "not all secrets could be compared with those of protected environments",
+        f"let somebody check who may read them ({' '.join('; '.join(why).split())})",
+    )
+
+
+class _Digests:
+    """Digests of values, with a key of this run; the values themselves are dropped as soon as read."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._known: dict[tuple[str, str], tuple[bytes, bool]] = {}  # and whether the value is long
+
+    def read(self, aws: Aws, place: copilot.Environment, found: Sequence[Secret]) -> None:
+        """Raises UserError where AWS gives no answer, or another account than the environment's does."""
+        account = aws.account()
+        if place.account and account != place.account:
+            raise UserError(f"it is in account {place.account}, and these credentials are of {account}")
+        sources = sorted({each.source for each in found})
+        names = {source: _parameter(source) for source in sources}
+        values = aws.parameter_values(sorted({name for name in names.values() if name}))
+        for source, name in names.items():
+            value = values.get(name) if name else _part(aws, source)
+            if value:
+                digest = hmac.digest(self._key, value.encode(), "sha256")
+                self._known[place.name, source] = (digest, len(value) >= _LONG)
+
+    def same(self, own: Secret, other: Secret) -> bool:
+        first = self._known.get((own.environment, own.source))
+        second = self._known.get((other.environment, other.source))
+        if first is None or second is None or own.source == other.source:
+            return False  # one and the same is told by its path
+        alike = own.variable == other.variable or first[1]
+        return alike and hmac.compare_digest(first[0], second[0])
+
+
+def _parameter(source: str) -> str:
+    """The SSM parameter's name; empty where it is a secret of Secrets Manager."""
+    if source.startswith("arn:"):
+        _, is_parameter, name = source.partition(":parameter/")
+        return f"/{name}" if is_parameter else ""
+    return source
+
+
+def _part(aws: Aws, source: str) -> str | None:
+    """The value that an ARN of a secret means: the whole text, or that of a JSON key.
+
+    Source: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/secrets-envvar-secrets-manager.html
+    """
+    fields = re.sub(r"\$\{.*?\}", "", source).split(":")
+    name, key = fields[6:7], "".join(fields[7:8])
+    # Copilot writes an ARN of just the name, which AWS knows by the name only.
+    found = aws.secret_value(name[0] if "${" in source else ":".join(fields[:7])) if name else None
+    if not found or not key:
+        return found
+    try:
+        document = json.loads(found)
+    except ValueError:
+        return None
+    part = document.get(key) if isinstance(document, dict) else None
+    return None if part is None else str(part)
+
+
+def _aws(region: str) -> Aws:
+    from scripts.aws import Aws  # noqa: PLC0415 - boto3 takes a tenth of a second, most checks none
+
+    return Aws({}, region or None)
+
+
+def _secrets(project: Project) -> Iterator[Secret]:
+    for document, environment, template in project.templates():
+        for container in containers(template):
+            for name, given in container.secrets.items():
+                source = given.get("Fn::Sub") if isinstance(given, dict) else given
+                if isinstance(source, str):  # else an addon's, or another stack's
+                    yield Secret(document, environment, (*container.keys, "secrets", name), name, source)
+
+
+def _paths(
+    project: Project, found: Sequence[Secret], users: dict[str, set[str]]
+) -> Iterator[tuple[str, Finding]]:
+    for each in found:
+        if _names(each.path, each.environment):
+            continue
+        other = next(
+            (name for name in project.names if name != each.environment and name in each.path.split("/")),
+            None,
+        )
+        shared = sorted(users[each.source])
+        if other:
+            what = f"the secret {each.variable} is that of {other}"
+        elif len(shared) > 1:
+            what = f"the secret {each.variable} is one for {', '.join(shared)}"
+        else:
+            what = f"the path of the secret {each.variable} does not name its environment"
+        finding = Finding(
+            each.document.path,
+            each.line,
+            "secret-path",
+            "error" if other or len(shared) > 1 else "warning",
+            what,
+            f"write {_own_path(project, each, other)}",
+        )
+        yield each.environment, finding
+
+
+def _names(path: str, environment: str) -> bool:
+    """Whether the environment's name stands in the path as a word of its own."""
+    return bool(re.search(rf"(?<![a-z0-9]){re.escape(environment)}(?![a-z0-9])", path))
+
+
+def _own_path(project: Project, each: Secret, other: str | None) -> str:
+    """What to write: the same path with the environment's name in the other's place, or Copilot's form."""
+    parts = each.path.split("/")
+    if other in parts:
+        parts[parts.index(str(other))] = _ENV
+        return "/".join(parts).replace(f"/{project.settings.app}/", f"/{_APP}/")
+    return f"/copilot/{_APP}/{_ENV}/secrets/{each.variable}"
+
+
+RULES = (paths, same_values)
