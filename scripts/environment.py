@@ -141,15 +141,15 @@ def child_environment(bench: Bench, *, start: bool) -> Variables | None:
 
 
 def rendering_environment(
-    bench: Bench, environments: Sequence[str], domain: str
+    bench: Bench, environments: Sequence[str], domain: str, *, alone: bool
 ) -> AbstractContextManager[tuple[Variables, Mapping[str, str]]]:
     """The variables that point Copilot at an embedded AWS with these environments, for `package` commands.
 
-    With them, why an environment could not be made there. Raises SettingsError where the sandbox is not
-    installed; entering raises Failed.
+    With them, why an environment could not be made there. `alone`: not in the running sandbox. Raises
+    SettingsError where the sandbox is not installed; entering raises Failed.
     """
     found: AbstractContextManager[tuple[Variables, Mapping[str, str]]] = _lifecycle().rendering(
-        bench.settings, bench.shell, environments, domain
+        bench.settings, bench.shell, environments, domain, alone=alone
     )
     return found
 

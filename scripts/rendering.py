@@ -19,7 +19,6 @@ from typing import Any
 import yaml
 
 from scripts import copilot, manifest
-from scripts.aws import Aws
 from scripts.command import Shell, Variables
 from scripts.environment import Bench, rendering_environment
 from scripts.errors import Failed, SettingsError
@@ -109,8 +108,11 @@ def open_renderer(
         manifests = [manifest.read(file) for file in services_of(root).values()]
     environments = environments_of(root, manifests)
     domain = domain or domain_of(manifests, bench.settings.test_domain)
-    with rendering_environment(bench, environments, domain) as (variables, failed):
-        _announce_topics(Aws(variables), bench.settings.app, environments, manifests)
+    subscribed = any("subscribe" in found for found in manifests)
+    alone = bool(domain) or subscribed  # the running sandbox has no domain, and keeps no topic of ours
+    with rendering_environment(bench, environments, domain, alone=alone) as (variables, failed):
+        if subscribed:
+            _announce_topics(variables, bench.settings.app, environments, manifests)
         reasons = {name: " ".join(why.split()) for name, why in failed.items()}
         yield Renderer(bench.settings, bench.shell, variables, reasons)
 
@@ -169,14 +171,15 @@ def _aliases(found: object) -> Iterator[str]:
 
 
 def _announce_topics(
-    aws: Aws, app: str, environments: Sequence[str], manifests: Sequence[Mapping[str, Any]]
+    variables: Variables, app: str, environments: Sequence[str], manifests: Sequence[Mapping[str, Any]]
 ) -> None:
     """Let the services' topics be there: Copilot packages no worker whose topics are not deployed yet.
 
     It finds them by their tags. Source: internal/pkg/deploy/deploy.go of aws/copilot-cli 1.34.
     """
-    if not any("subscribe" in found for found in manifests):
-        return
+    from scripts.aws import Aws  # noqa: PLC0415 - boto3 takes a tenth of a second, most workspaces none
+
+    aws = Aws(variables)
     for environment, (service, topic) in product(filter(NAME.fullmatch, environments), _topics(manifests)):
         aws.client("sns").create_topic(
             Name=f"{app}-{environment}-{service}-{topic}",

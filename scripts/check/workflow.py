@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
 from scripts import patches, rendering
@@ -28,19 +29,18 @@ from scripts.errors import SettingsError, UsageError
 from scripts.report import Report, as_json
 
 Rule = Callable[[Project], Iterator[Finding]]
-RULES: tuple[Rule, ...] = (
+# On what is written, and on what Copilot makes of it.
+WRITTEN: tuple[Rule, ...] = (*keys.RULES, *values.RULES, *blocks.RULES, *files.RULES)
+RENDERED: tuple[Rule, ...] = (
     *verdict.RULES,
-    *keys.RULES,
-    *values.RULES,
-    *blocks.RULES,
     *overrides.RULES,
     *templates.RULES,
     *containers.RULES,
     *throwaway.RULES,
     *secret.RULES,
-    *files.RULES,
     *access.RULES,
 )
+RULES = (*WRITTEN, *RENDERED)
 FORMATS = ("text", "github", "gitlab")
 
 
@@ -55,7 +55,10 @@ def check(bench: Bench, *, json: bool, style: str, fix: bool = False, plan: bool
         raise UsageError("Say --json or --format: each is a form of its own.")
     if plan and not fix:
         raise UsageError("--plan goes with --fix: check alone changes nothing.")
-    bench.report.say("Checking on this machine: Copilot renders on an embedded AWS.")
+    bench.report.say(
+        "Checking on this machine: Copilot renders on an embedded AWS"
+        + (", and your account is asked for secrets to compare." if bench.settings.target == "aws" else ".")
+    )
     if fix:
         _fix(bench, plan=plan)
     if plan:
@@ -82,8 +85,10 @@ def tell(report: Report, found: list[Finding], *, json: bool, style: str) -> Non
 def findings(bench: Bench, today: date | None = None) -> list[Finding]:
     """What all rules find, by file and line. Raises SettingsError, Failed where Copilot cannot be asked."""
     project = projects.read(bench.settings, today, bench.shell)
-    projects.render(bench, project)
-    found = judge(project)
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(judge, project, WRITTEN)  # while Copilot renders
+        projects.render(bench, project)
+        found = sorted({*judge(project, RENDERED), *written.result()})
     for note in project.notes:
         bench.report.say(note)
     return found

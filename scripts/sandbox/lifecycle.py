@@ -42,7 +42,7 @@ def enter(settings: Settings, say: Callable[[str], None], *, start: bool) -> Var
 
 @contextmanager
 def rendering(
-    settings: Settings, shell: Shell, environments: Sequence[str], domain: str
+    settings: Settings, shell: Shell, environments: Sequence[str], domain: str, *, alone: bool
 ) -> Iterator[tuple[Variables, Mapping[str, str]]]:
     """The running sandbox if its environments are as they are written, else an embedded AWS for the moment.
 
@@ -50,7 +50,7 @@ def rendering(
     """
     state = State(settings.root)
     running = state.running() if state.alive() else None
-    if running and not domain and running.environments == written(settings):
+    if running and not alone and running.environments == written(settings):
         yield _variables(state.bin, running.variables), {}
         return
     from scripts.sandbox.control_plane.server import ControlPlaneServer  # noqa: PLC0415 - moto takes a second
