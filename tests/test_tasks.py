@@ -184,4 +184,4 @@ def test_every_task_and_flag_stands_in_the_readme(name: str) -> None:
     readme = (ROOT / "README.md").read_text()
     assert f"`{name}" in readme
     for argument in collection()[name].get_arguments():
-        assert f"--{argument.name.replace('_', '-')}" in readme
+        assert f"--{argument.name.rstrip('_').replace('_', '-')}" in readme
