@@ -36,16 +36,16 @@ def test_each_file_passes_the_systems_own_schema(schema: str, path: object) -> N
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_each_system_has_the_three_jobs_in_one_call_each(name: str) -> None:
-    found = [shlex.split(line) for line in invocations(name)]
-    assert sorted(words[1] for words in found) == ["deploy-test", "teardown", "teardown"]
+def test_each_system_has_the_four_jobs_in_one_call_each(name: str) -> None:
+    found = [shlex.split(line.split(" > ")[0]) for line in invocations(name)]
+    assert sorted(words[1] for words in found) == ["check", "deploy-test", "teardown", "teardown"]
     assert ["--expired" in words for words in found].count(True) == 1
     for words in found:
         context = Parser(contexts=collection().to_contexts()).parse_argv(
             words[1:]
         )  # raises where a flag is unknown
         assert context[0].name == words[1]
-        assert "--wait" in words
+        assert ("--wait" in words) == (words[1] != "check")
         assert ("--yes" in words) == (words[1] == "teardown")
 
 

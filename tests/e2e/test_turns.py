@@ -107,6 +107,8 @@ def test_the_lines_of_the_ci_files_run_as_they_are_written(clone: Clone) -> None
             assert done.returncode == 0, (line, done.stderr)
             if "deploy-test" in line:
                 deployed(Ran(done.returncode, done.stdout, done.stderr, 0))
+            elif "check" in line:
+                assert "Nothing is wrong." in done.stderr
             elif expired:
                 assert "nothing to tear down" in done.stderr or "it stays" in done.stderr
             else:
