@@ -20,6 +20,13 @@ CATALOGUE = {name: sidecars.load(name, None) for name in sidecars.names()}
 OURS = (ROOT / "copilot/web/manifest.yml").read_bytes().decode()
 REDIS = CATALOGUE["redis"]
 
+# What the shipped manifest gives the main container in test.
+OF_MAIN = {
+    "REDIS_PORT": "6379",
+    "REDIS_HOST": "localhost",
+    "EMAIL_BACKEND": "django.core.mail.backends.console.EmailBackend",
+}
+
 
 def add(text: str, entry: sidecars.Entry) -> str:
     return sidecars.add(text, entry, "test", "demo", "manifest.yml")
@@ -109,7 +116,7 @@ def test_a_worker_is_given_what_the_main_container_has() -> None:
     assert worker["image"] == {"build": {"dockerfile": "Dockerfile"}}
     assert worker["command"] == "celery --app demo worker --loglevel INFO"
     assert worker["depends_on"] == {"startup": "success", "redis": "start"}
-    assert worker["variables"] == {"REDIS_PORT": "6379", "REDIS_HOST": "localhost"}
+    assert worker["variables"] == OF_MAIN
     assert set(worker["secrets"]) == {"DATABASE_URL", "SECRET_KEY", "STAGE_DATABASE_URL"}
 
 
@@ -129,7 +136,7 @@ def test_an_own_worker_adds_to_what_it_takes_from_the_main_container() -> None:
     found = block(add(OURS, beat))["sidecars"]["beat"]
     assert found["command"] == ["celery", "-A", "demo"]
     assert found["depends_on"] == {"startup": "success", "redis": "start"}
-    assert found["variables"] == {"REDIS_PORT": "6379", "REDIS_HOST": "localhost", "A": "b"}
+    assert found["variables"] == {**OF_MAIN, "A": "b"}
 
 
 def test_a_sidecar_added_after_a_worker_is_known_to_it_and_forgotten_again() -> None:
