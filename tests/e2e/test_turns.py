@@ -97,16 +97,13 @@ def test_a_teardown_of_what_has_expired_leaves_what_has_not(clone: Clone) -> Non
 
 def test_the_lines_of_the_ci_files_run_as_they_are_written(clone: Clone) -> None:
     # Lines that differ in nothing but the name of the system's variable are one line.
-    lines = dict.fromkeys(
-        re.sub(r"\$(BITBUCKET|CI_COMMIT)_BRANCH", "$BRANCH", line)
-        for name in FILES
-        for line in invocations(name)
-    )
-    for line in lines:
+    name_of_system = r"\$(BITBUCKET|CI_COMMIT)_BRANCH"
+    lines = [re.sub(name_of_system, "$BRANCH", line) for name in FILES for line in invocations(name)]
+    variables = {"BRANCH": "feature/rename", "WHY": 'it\'s a "test"; $(exit 1)', "CI": "true", "PATH": PATH}
+    for line in dict.fromkeys(lines):
         done = subprocess.run(
-            ["bash", "-c", line],
-            cwd=clone.folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-            env=clone.environ(BRANCH="feature/rename", WHY="it's a \"test\"; $(exit 1)", CI="true", PATH=PATH),
+            ["bash", "-c", line], cwd=clone.folder, env=clone.environ(**variables),
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, (line, done.stderr)
         if "deploy-test" in line:
