@@ -12,6 +12,7 @@ from scripts import manifest
 from scripts.branch import git
 from scripts.command import Shell
 from scripts.errors import Refused, SettingsError, UsageError
+from scripts.manifest import Build
 from scripts.settings import SERVICE_TYPE
 
 _SETTINGS_IN_MANAGE = re.compile(r"""DJANGO_SETTINGS_MODULE['"]\s*,\s*['"]([\w.]+)['"]""")
@@ -73,13 +74,13 @@ class Project:
         return block if isinstance(block, dict) else None
 
     @cached_property
-    def build(self) -> tuple[str, str]:
-        """The Dockerfile and the context of the service's image. Raises SettingsError where none is built."""
+    def build(self) -> Build:
+        """What the service's image is built from. Raises SettingsError where none is built."""
         return manifest.build_of(self.manifest, str(self.root / self.manifest_path))
 
     @property
     def dockerfile(self) -> str:
-        return self.build[0]
+        return self.build.dockerfile
 
     @property
     def health_path(self) -> str:
