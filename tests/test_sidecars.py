@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from scripts import manifest, sidecars
+from scripts import manifest, settings_module, sidecars
 from scripts.errors import Refused, SettingsError, UsageError
 from tests.clone import ROOT
 from tests.manifests import DRESSES, SHAPES, written
@@ -284,6 +284,17 @@ def test_the_project_is_the_package_of_its_settings(tmp_path: Path) -> None:
     assert sidecars.project_of(ROOT) == "demo"
     with pytest.raises(SettingsError, match=r"manage\.py sets no DJANGO_SETTINGS_MODULE"):
         sidecars.project_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings.base")',
+        "os.environ['DJANGO_SETTINGS_MODULE'] = 'shop.settings.base'",
+    ],
+)
+def test_manage_py_names_its_settings_in_either_way(line: str) -> None:
+    assert settings_module.of_manage(f"import os\n{line}\n") == "shop.settings.base"
 
 
 def test_running_the_project_is_told_by_secrets_or_a_build() -> None:

@@ -8,14 +8,13 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from scripts import manifest
+from scripts import manifest, settings_module
 from scripts.branch import git
 from scripts.command import Shell
 from scripts.errors import Refused, SettingsError, UsageError
 from scripts.manifest import Build
 from scripts.settings import SERVICE_TYPE
 
-_SETTINGS_IN_MANAGE = re.compile(r"""DJANGO_SETTINGS_MODULE['"]\s*,\s*['"]([\w.]+)['"]""")
 _SETTINGS_IN_DOCKERFILE = re.compile(r"""DJANGO_SETTINGS_MODULE[= ]['"]?([\w.]+)""")
 _MORE_SETTINGS = re.compile(r"^from \.(\w+) import \*", re.MULTILINE)
 
@@ -108,13 +107,10 @@ class Project:
             named = variables.get("DJANGO_SETTINGS_MODULE") if isinstance(variables, dict) else None
             if isinstance(named, str):
                 return named
-        for path, pattern in (
-            (self.dockerfile, _SETTINGS_IN_DOCKERFILE),
-            ("manage.py", _SETTINGS_IN_MANAGE),
-        ):
-            found = pattern.search(self.text(path) or "")
-            if found:
-                return found[1]
+        of_image = _SETTINGS_IN_DOCKERFILE.search(self.text(self.dockerfile) or "")
+        found = of_image[1] if of_image else settings_module.of_manage(self.text("manage.py") or "")
+        if found:
+            return found
         raise SettingsError(
             f"Neither {self.root / 'manage.py'} nor the Dockerfile nor the manifest names "
             "DJANGO_SETTINGS_MODULE: name it in one of them."

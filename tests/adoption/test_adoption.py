@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -246,6 +247,16 @@ def test_what_stands_there_already_is_never_overwritten(tmp_path: Path) -> None:
     assert "from test_environments import *" in left
     commit(folder)
     assert adopt(folder).said[-1].startswith("Nothing to do")
+
+
+def test_settings_that_manage_py_assigns_are_found(project: Path) -> None:
+    file = project / "manage.py"
+    text = re.sub(r"os\.environ\.setdefault\((.*), (.*)\)", r"os.environ[\1] = \2", file.read_text())
+    assert 'os.environ["DJANGO_SETTINGS_MODULE"] =' in text.replace("'", '"')
+    file.write_text(text)
+    commit(project)
+    adopt(project)
+    assert "TEST_ACCESS" in (project / "mysite/settings.py").read_text()
 
 
 def test_settings_that_read_a_database_url_keep_their_database(tmp_path: Path) -> None:
