@@ -29,8 +29,8 @@ class Project:
 
     def bytes(self, path: str) -> bytes | None:
         """A file's content, None where there is none. Raises Refused for what lies behind a link."""
-        self.require_no_link(path)
         try:
+            self.require_no_link(path)
             return (self.root / path).read_bytes()
         except FileNotFoundError:
             return None
@@ -46,11 +46,14 @@ class Project:
             raise SettingsError(f"{self.root / path} is not UTF-8: {error}.") from error
 
     def require_no_link(self, path: str) -> None:
-        """Raises Refused where the path, or a folder on the way to it, is a link: it may lead anywhere."""
+        """Raises Refused where the path leads out of the project, or over a link: that may lead anywhere."""
+        parts = PurePosixPath(path).parts
+        if "\0" in path or PurePosixPath(path).is_absolute() or ".." in parts:
+            raise Refused(f"{path!r} does not stay below {self.root}: name a path within it.")
         place = self.root
-        for part in PurePosixPath(path).parts:
+        for part in parts:
             place /= part
-            if part == ".." or place.is_symlink():
+            if place.is_symlink():
                 raise Refused(f"{place} is a link, and nothing is written behind one: make it a real one.")
 
     @property

@@ -23,6 +23,10 @@ from tests.adoption.project import (
 from tests.clone import ROOT
 from tests.fakes import FakeReport
 
+_MANIFEST = "copilot/web/manifest.yml"
+_BUILD = "sed -i 's|  build: .*|  build:"
+_SETTINGS = "printf 'variables: {DJANGO_SETTINGS_MODULE:"
+
 
 def adopt(folder: Path, *, yes: bool = True, plan: bool = False, service: str = "") -> FakeReport:
     here, report = bench()
@@ -357,6 +361,12 @@ def test_nothing_is_written_behind_a_link(project: Path, tmp_path: Path, name: s
         ("printf '\\377' > mysite/settings.py", SettingsError, "is not UTF-8"),
         ("echo 'x = (' >> mysite/settings.py", SettingsError, "cannot be read"),
         ("echo > manage.py", SettingsError, "names DJANGO_SETTINGS_MODULE"),
+        (f"{_BUILD} {{dockerfile: /tmp/x/Dockerfile, context: .}}|' {_MANIFEST}", Refused, "not stay below"),
+        (f"{_BUILD} ../Dockerfile|' {_MANIFEST}", Refused, "does not stay below"),
+        (f"{_BUILD} \"a\\\\0b\"|' {_MANIFEST}", Refused, "'a\\x00b' does not stay below"),
+        (f"{_BUILD} {'x' * 300}|' {_MANIFEST}", SettingsError, "cannot be read: File name too long"),
+        (f"{_SETTINGS} .tmp.me.s}}' >> {_MANIFEST}", Refused, "'/tmp/me/s.py' does not stay below"),
+        (f"{_SETTINGS} \"a\\\\0b\"}}' >> {_MANIFEST}", Refused, "'a\\x00b.py' does not stay below"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_project_is_one_line(
