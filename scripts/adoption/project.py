@@ -85,18 +85,6 @@ class Project:
         return self.build.dockerfile
 
     @property
-    def health_path(self) -> str:
-        """What the load balancer asks for; scripts/healthz.py answers where the manifest does not say."""
-        return self.own_health_path or "/healthz"
-
-    @property
-    def own_health_path(self) -> str:
-        http = self.manifest.get("http")
-        check = http.get("healthcheck") if isinstance(http, dict) else None
-        path = check.get("path") if isinstance(check, dict) else check
-        return path if isinstance(path, str) and re.fullmatch(r"/[\w./-]*", path) else ""
-
-    @property
     def port(self) -> int:
         image = self.manifest.get("image")
         port = image.get("port") if isinstance(image, dict) else None

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts.adoption import changes, workflow
+from scripts import healthz
+from scripts.adoption import changes, shipped, workflow
 from scripts.adoption.changes import Change
 from scripts.errors import Failed, Refused, SettingsError, UsageError, UserError
 from tests.adoption.project import (
@@ -149,14 +150,41 @@ def test_three_containers_keep_what_they_have_and_only_test_is_added_to(three: P
     startup = block["sidecars"]["startup"]
     assert startup["command"][2].startswith("python manage.py copy_stage_db && python manage.py migrate")
     assert startup["secrets"].keys() == block["secrets"].keys() == {"DATABASE_URL", "STAGE_DATABASE_URL"}
-    assert block["http"]["healthcheck"] == {"path": "/admin/login/", "grace_period": "3600s"}
+    assert block["http"]["healthcheck"] == {"path": "/healthz", "grace_period": "3600s"}
     dockerfile = (three / "Dockerfile").read_text()
     assert dockerfile.index("COPY scripts/stage_copy /srv/scripts/stage_copy") < dockerfile.index("USER")
     assert "psycopg[binary]==" in dockerfile  # psycopg2 is another
     settings = (three / "mysite/settings.py").read_text()
     assert "WhiteNoise" not in settings
-    assert "healthz" not in settings  # it has a health check of its own
-    assert '"open_paths": ["/admin/login/"]' in settings
+    assert '"scripts.healthz.Healthz",' in settings
+    assert '"open_paths": ["/healthz"]' in settings  # its own health check is a page of it
+
+
+@pytest.mark.parametrize(
+    ("own", "codes"),
+    [
+        ("healthcheck: /", {}),
+        ("healthcheck: {path: /, success_codes: '302', interval: 10s}", {"success_codes": "200"}),
+    ],
+)
+def test_a_health_check_that_is_a_page_opens_none_of_the_project(
+    tmp_path: Path, own: str, codes: dict[str, str]
+) -> None:
+    folder = start_project(tmp_path / "shop", manifest=MANIFEST.replace("# healthcheck: '/'", own))
+    before = manifest(folder)["http"]
+    adopt(folder)
+    found = manifest(folder)
+    assert found["http"] == before
+    environments = found["environments"]
+    assert isinstance(environments, dict)
+    check = environments["test"]["http"]["healthcheck"]
+    assert check == {"path": "/healthz", **codes, "grace_period": "3600s"}
+    settings = (folder / "mysite/settings.py").read_text()
+    assert 'TEST_ACCESS = {"open_paths": ["/healthz"]}' in settings
+
+
+def test_the_path_that_is_asked_for_is_the_one_that_the_middleware_answers() -> None:
+    assert healthz.PATH == shipped.HEALTH_PATH
 
 
 def test_a_project_with_redis_gets_it_as_a_sidecar(tmp_path: Path) -> None:
