@@ -75,6 +75,18 @@ class Project:
         block = blocks.get(self.test_env) if isinstance(blocks, dict) else None
         return block if isinstance(block, dict) else None
 
+    @property
+    def has_listener(self) -> bool:
+        """Whether the load balancer listens for the service in every environment.
+
+        Source: `ALBListener` in templates/workloads/services/lb-web/cf.yml of aws/copilot-cli 1.34.
+        """
+        blocks = self.manifest.get("environments")
+        of_blocks = blocks.values() if isinstance(blocks, dict) else ()
+        return isinstance(self.manifest.get("http"), dict) and not any(
+            isinstance(block, dict) and block.get("http") is False for block in of_blocks
+        )
+
     @cached_property
     def build(self) -> Build:
         """What the service's image is built from. Raises SettingsError where none is built."""

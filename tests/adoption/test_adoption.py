@@ -281,6 +281,30 @@ def test_what_stands_there_already_is_never_overwritten(tmp_path: Path) -> None:
     assert adopt(folder).said[-1].startswith("Nothing to do")
 
 
+@pytest.mark.parametrize(
+    ("there", "instead"),
+    [
+        ("http:\n", "http: false\nx-http:\n"),
+        ("http:\n", "x-http:\n"),
+        ("cpu: 256 ", "environments:\n  production:\n    http: false\ncpu: 256 "),
+    ],
+    ids=["off in the base", "absent", "off in a block"],
+)
+def test_where_no_load_balancer_listens_the_service_gets_no_patches(
+    tmp_path: Path, there: str, instead: str
+) -> None:
+    assert there in MANIFEST
+    folder = start_project(tmp_path / "shop", manifest=MANIFEST.replace(there, instead))
+    report = adopt(folder)
+    path = "copilot/web/overrides/cfn.patches.yml"
+    assert not (folder / path).exists()
+    assert (folder / "copilot/environments/overrides/cfn.patches.yml").exists()
+    left = [line for line in report.said if line.startswith(f"Left as it is: {path}: ")]
+    assert len(left) == 1
+    assert "RulePriorityFunction" in left[0]
+    assert "`invoke check --fix` writes" in left[0]
+
+
 def test_settings_that_manage_py_assigns_are_found(project: Path) -> None:
     file = project / "manage.py"
     text = re.sub(r"os\.environ\.setdefault\((.*), (.*)\)", r"os.environ[\1] = \2", file.read_text())
