@@ -10,7 +10,7 @@ from typing import Any
 
 from scripts import manifest, settings_module
 from scripts.branch import git
-from scripts.command import Shell
+from scripts.command import Shell, output_of
 from scripts.errors import Refused, SettingsError, UsageError
 from scripts.manifest import Build
 from scripts.settings import SERVICE_TYPE
@@ -202,10 +202,20 @@ def _service(root: Path, wanted: str) -> str:
 
 
 def require_committed(shell: Shell, project: Project, paths: list[str]) -> None:
-    """Raises Refused where a file that would be edited has changes that are not committed."""
+    """Raises Refused where a file that would be edited is not in Git as it stands."""
     if not paths:
         return
-    found = shell.run(git(project.root, "status", "--porcelain", "--", *paths))
+    exactly = "--literal-pathspecs"  # a star in a name is a star
+    listed = output_of(
+        shell, git(project.root, exactly, "ls-files", "-z", "--", *paths), "Listing what Git has"
+    )
+    unknown = sorted(set(paths) - set(listed.split("\0")))
+    if unknown:
+        raise Refused(
+            f"{', '.join(unknown)} in {project.root} would be edited and is not in Git, which ignores it or "
+            "was never given it: commit it first (`git add --force`), so that it can be brought back."
+        )
+    found = shell.run(git(project.root, exactly, "status", "--porcelain", "--", *paths))
     if not found.ok or found.stdout.strip():
         names = ", ".join(line[3:] for line in found.stdout.splitlines()) or ", ".join(paths)
         raise Refused(

@@ -3,6 +3,8 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -491,8 +493,65 @@ def test_an_adopted_project_sends_to_where_the_tasks_come_from(project: Path, tm
     assert git(other, "status", "--porcelain") == ""
 
 
+@dataclass
+class Meanwhile(FakeReport):
+    """A person who does something else before the answer, which is yes."""
+
+    before: Callable[[], object] = lambda: None
+
+    def ask(self, question: str) -> bool:
+        self.before()
+        return super().ask(question)
+
+
+def adopt_while(folder: Path, happens: Callable[[], object]) -> None:
+    here, _ = bench()
+    here = replace(here, report=Meanwhile(answer=True, before=happens))
+    workflow.adopt(here, into=str(folder), service="", yes=False, plan=False)
+
+
+@pytest.mark.parametrize("name", ["mysite/settings.py", "copilot/web/manifest.yml", "tasks.py"])
+def test_what_is_edited_or_made_while_the_question_waits_is_kept(project: Path, name: str) -> None:
+    file = project / name
+    mine = (file.read_text() if file.exists() else "") + "# mine\n"
+    with pytest.raises(Refused, match=rf"{name} was changed meanwhile, so it was left alone: run this again"):
+        adopt_while(project, lambda: file.write_text(mine))
+    assert file.read_text() == mine
+
+
+def test_a_folder_that_becomes_a_link_while_the_question_waits_is_not_written_into(
+    project: Path, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+
+    def move_out() -> None:
+        (project / "mysite").rename(outside)
+        (project / "mysite").symlink_to(outside)
+
+    with pytest.raises(Refused, match="mysite leads elsewhere"):
+        adopt_while(project, move_out)
+    assert "TEST_ACCESS" not in (outside / "settings.py").read_text()
+
+
+def test_an_edited_file_keeps_its_mode(project: Path) -> None:
+    (project / "mysite/settings.py").chmod(0o755)
+    commit(project)
+    adopt(project)
+    assert (project / "mysite/settings.py").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_file_that_git_ignores_is_not_edited(project: Path) -> None:
+    git(project, "rm", "--quiet", "--cached", "mysite/settings.py")
+    (project / ".gitignore").write_text("settings.py\n")
+    commit(project)
+    before = files(project)
+    with pytest.raises(Refused, match=r"^mysite/settings\.py in .* is not in Git, which ignores it"):
+        adopt(project)
+    assert files(project) == before
+
+
 def test_a_file_that_cannot_be_written_is_named_and_leaves_no_draft(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    with pytest.raises(Failed, match=r"a could not be written: .*run it again"):
-        changes.write(tmp_path, [Change("a", None, b"x")])
+    (tmp_path / "a").write_text("no folder")
+    with pytest.raises(Failed, match=r"a/b could not be written: .*run it again"):
+        changes.write(tmp_path, [Change("a/b", None, b"x")])
     assert [file.name for file in tmp_path.iterdir()] == ["a"]
