@@ -17,7 +17,7 @@ from pathlib import Path
 
 import yaml
 
-from scripts import runtimes, writing
+from scripts import manifest, runtimes, writing
 from scripts.errors import Failed, Refused, SettingsError
 from scripts.rendering import Refusal, Renderer, Template
 
@@ -59,6 +59,8 @@ class Change:
 def read(text: str, where: str) -> list[Patch]:
     """The patches of a file. Raises SettingsError where they are no list of mappings."""
     try:
+        for _ in manifest.events(text):  # refuses what would never end
+            pass
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:

@@ -73,7 +73,16 @@ def test_a_form_that_cannot_be_edited_is_refused_and_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["op: add\n", "- just text\n", "- [", "{", "- {op: add, path: 2026-99-99}\n"]
+    "text",
+    [
+        "op: add\n",
+        "- just text\n",
+        "- [",
+        "{",
+        "- {op: add, path: 2026-99-99}\n",
+        "- &x {op: add, path: /a, value: *x}\n",
+        "[" * 5000,
+    ],
 )
 def test_a_file_that_is_no_list_of_patches_is_said_to_be_none(text: str) -> None:
     with pytest.raises(SettingsError, match=r"cfn\.patches\.yml"):
