@@ -162,7 +162,8 @@ def _each(items: Any) -> Iterator[Mapping[str, Any]]:
     """The mappings of a list, those of both branches of an `Fn::If` too."""
     for item in items if isinstance(items, Iterable) and not isinstance(items, str | dict) else [items]:
         if isinstance(item, dict) and "Fn::If" in item:
-            yield from _each(item["Fn::If"][1:])
+            branches = item["Fn::If"]
+            yield from _each(branches[1:] if isinstance(branches, list) else [])
         elif isinstance(item, list):
             yield from _each(item)
         elif isinstance(item, dict) and item != {"Ref": "AWS::NoValue"}:

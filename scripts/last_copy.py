@@ -8,9 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from scripts import writing
+from scripts.errors import UserError
 from scripts.settings import Settings
 
-_FILE = ".sandbox/last-copy.json"  # of deploys to AWS too: it is the tasks' folder that Git ignores
+_NOTE = "last-copy.json"
+_FILE = f".sandbox/{_NOTE}"  # of deploys to AWS too: it is the tasks' folder that Git ignores
 
 
 def keep(settings: Settings, of: str, seconds: float, say: Callable[[str], None]) -> None:
@@ -18,19 +21,14 @@ def keep(settings: Settings, of: str, seconds: float, say: Callable[[str], None]
 
     A note that cannot be written is only said: the copy itself is done.
     """
-    file = settings.root / _FILE
-    notes = _read(file)
+    notes = _read(settings.root / _FILE)
     key = _key(settings, settings.target)
     if str(_entry(notes.get(key)).get("of", "")) >= of:
         return
     notes[key] = {"of": of, "seconds": seconds}
-    draft = file.with_suffix(".new")
     try:
-        file.parent.mkdir(mode=0o700, exist_ok=True)
-        (file.parent / ".gitignore").write_text("*\n")
-        draft.write_text(json.dumps(notes))
-        draft.replace(file)
-    except OSError as error:
+        writing.note(_NOTE, json.dumps(notes), settings.root)
+    except UserError as error:
         say(f"(How long the copy took could not be noted for `check`: {error})")
 
 

@@ -13,6 +13,7 @@ from scripts.errors import SettingsError
 
 BOM = "\ufeff"
 _DEEPEST = 200
+_MOST_VALUES = 100_000  # keys too; a manifest has a few hundred
 # libyaml takes a tab before a comment, as Copilot does; PyYAML's own scanner, where there is no libyaml, not.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -45,13 +46,32 @@ def parse(text: str, where: str) -> dict[str, Any]:
 def events(text: str) -> Iterator[yaml.Event]:
     """YAML's events, counted from behind a byte order mark. Raises YAMLError, RecursionError.
 
-    What is nested without end would end the process in libyaml's composer.
+    What is nested without end would end the process in libyaml's composer, and whoever walks what was read
+    would take for ever where aliases make it huge, or end in what holds itself.
     """
-    depth = 0
+    written_out = 0  # the values so far, with every alias written out
+    open_since: list[tuple[str | None, int]] = []  # each collection around the event: its anchor, its begin
+    sizes: dict[str | None, int] = {}
     for event in yaml.parse(text.removeprefix(BOM), Loader=_LOADER):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEEPEST:
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor in (anchor for anchor, _ in open_since):
+                raise yaml.YAMLError(f"`*{event.anchor}` stands in what it is the name of")
+            written_out += sizes.get(event.anchor, 0)  # the composer refuses one that names nothing
+        elif isinstance(event, yaml.NodeEvent):
+            written_out += 1
+            if isinstance(event, yaml.CollectionStartEvent):
+                open_since.append((event.anchor, written_out - 1))
+            elif event.anchor:
+                sizes[event.anchor] = 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, begin = open_since.pop()
+            sizes[anchor] = written_out - begin
+        if len(open_since) > _DEEPEST:
             raise RecursionError(f"it is nested more than {_DEEPEST} deep")
+        if written_out > _MOST_VALUES:
+            raise yaml.YAMLError(
+                f"with its aliases (`*name`) written out it has more than {_MOST_VALUES} values: use fewer"
+            )
         yield event
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import yaml
 
-from scripts import runtimes
-from scripts.errors import Refused, SettingsError
+from scripts import manifest, runtimes, writing
+from scripts.errors import Failed, Refused, SettingsError
 from scripts.rendering import Refusal, Renderer, Template
 
 FILE = Path("overrides/cfn.patches.yml")  # Source: Copilot's documentation, "YAML patch overrides"
@@ -59,6 +59,8 @@ class Change:
 def read(text: str, where: str) -> list[Patch]:
     """The patches of a file. Raises SettingsError where they are no list of mappings."""
     try:
+        for _ in manifest.events(text):  # refuses what would never end
+            pass
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -81,12 +83,14 @@ def changes(
     """What must change for each owner: a service's folder, or `environments`; nothing where all is right.
 
     Raises SettingsError where a file cannot be read or Copilot renders no template even without the runtime
-    patches, Refused where no list of patches can be right or a file is not ours to write.
+    patches, Refused where no list of patches can be right or a file is not ours to write, Failed where the
+    workspace cannot be copied.
     """
+    for owner in owners:
+        _must_be_ours(root / "copilot" / owner / FILE, root)
     with _without_runtime_patches(root, owners) as workspace:
         for owner in owners:
             file = root / "copilot" / owner / FILE
-            _inside(file, root)
             wanted = _outdated(_rendered(owner, names, renderer, workspace), owner, today)
             shown = file.relative_to(root).as_posix()
             before = text_of(file, shown) if file.exists() else ""
@@ -95,12 +99,9 @@ def changes(
                 yield Change(file, before, after)
 
 
-def write(change: Change) -> None:
-    """Put the file in its place, whole."""
-    change.path.parent.mkdir(parents=True, exist_ok=True)
-    draft = change.path.with_suffix(".new")
-    draft.write_bytes(change.after.encode())
-    draft.replace(change.path)
+def write(change: Change, root: Path) -> None:
+    """Put the file in its place, whole. Raises Refused where it was changed meanwhile, Failed."""
+    writing.write(change.path, change.after, root, expected=change.before)
 
 
 def _read_again(text: str, where: str) -> list[Patch]:
@@ -232,15 +233,23 @@ def _listed(functions: Sequence[str]) -> str:
 
 @contextmanager
 def _without_runtime_patches(root: Path, owners: Sequence[str]) -> Iterator[Path]:
-    """A copy of the workspace whose lists of patches leave the runtimes alone."""
+    """A copy of the workspace whose lists of patches leave the runtimes alone. Raises Failed.
+
+    What links lead to is copied too: the copy is written to, and no link may lead from it to a user's file.
+    """
     with tempfile.TemporaryDirectory(prefix="patches-") as name:
         workspace = Path(name)
-        shutil.copytree(root / "copilot", workspace / "copilot", symlinks=True)
+        try:
+            shutil.copytree(root / "copilot", workspace / "copilot", ignore_dangling_symlinks=True)
+        except OSError as error:  # shutil.Error too
+            raise Failed(
+                f"The workspace could not be copied to render it without its runtime patches: {error}."
+            ) from error
         for owner in owners:
             file = workspace / "copilot" / owner / FILE
             if file.parent.is_dir() and not any(file.parent.iterdir()):
                 file.parent.rmdir()  # Copilot takes an empty folder for a broken override
-            if file.is_file() and not file.is_symlink():
+            if file.is_file():
                 shown = file.relative_to(workspace).as_posix()
                 text = text_of(file, shown)
                 both = zip(read(text, shown), yaml.safe_load(text) or [], strict=True)
@@ -249,9 +258,9 @@ def _without_runtime_patches(root: Path, owners: Sequence[str]) -> Iterator[Path
         yield workspace
 
 
-def _inside(file: Path, root: Path) -> None:
-    if not file.resolve().is_relative_to(root.resolve()):
-        raise Refused(f"{file.relative_to(root)} is a link that leads out of the repository: make it a file.")
+def _must_be_ours(file: Path, root: Path) -> None:
+    """Raises Refused where a link is on the way to the file, or a CDK override has its place."""
+    writing.own(file, root)
     folder = file.parent
     if (folder / "cdk.json").exists() or (folder / "package.json").exists():
         raise Refused(

@@ -13,7 +13,6 @@ from scripts import manifest
 from scripts.errors import SettingsError
 
 BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # what ends a line in YAML
-_MOST_VALUES = 100_000  # with every alias written out; a manifest has a few hundred
 
 
 @dataclass(eq=False)  # each is itself only
@@ -60,13 +59,11 @@ class Entry:
 def read(text: str, where: str) -> Node:
     """The places in a text without a byte order mark. Raises SettingsError, naming `where` it stands."""
     try:
-        root = _Reader(text).document()
-        _measure(root)
+        return _Reader(text).document()
     except (yaml.YAMLError, RecursionError) as error:
         raise SettingsError(
             f"The manifest {where} cannot be read: {' '.join(str(error).split())}."
         ) from error
-    return root
 
 
 def begins_line(text: str, at: int) -> bool:
@@ -152,22 +149,3 @@ def _end(event: yaml.Event) -> int:
     mark: Any = event.end_mark
     index: int = mark.index
     return index
-
-
-def _measure(root: Node) -> None:
-    """Raises SettingsError where a manifest's aliases make it huge, as those of a bomb do."""
-    sizes: dict[int, int] = {}
-
-    def size(node: Node) -> int:
-        real = node.real
-        if id(real) not in sizes:
-            sizes[id(real)] = _MOST_VALUES  # one that holds itself never ends
-            inner = [entry.value for entry in real.entries or ()] + real.items
-            sizes[id(real)] = 1 + sum(size(each) for each in inner)
-        return sizes[id(real)]
-
-    if size(root) > _MOST_VALUES:
-        raise SettingsError(
-            f"The manifest has more than {_MOST_VALUES} values when its aliases (`*name`) are written out, "
-            "which no service needs: use fewer."
-        )

@@ -39,14 +39,22 @@ class Template:
 
     @cached_property
     def body(self) -> dict[str, Any]:
-        """The template's content; `!Ref x` and `!Sub x` are {"Ref": x} and {"Fn::Sub": x}."""
-        found: dict[str, Any] = yaml.load(self.text, Loader=_Loader)  # noqa: S506 - a safe one, see below
-        return found
+        """The template's content; `!Ref x` and `!Sub x` are {"Ref": x} and {"Fn::Sub": x}.
+
+        Empty where patches have made something else of it.
+        """
+        found = yaml.load(self.text, Loader=_Loader)  # noqa: S506 - a safe one, see below
+        return found if isinstance(found, dict) else {}
 
     @property
-    def resources(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.body.get("Resources") or {}
-        return found
+    def resources(self) -> dict[str, dict[str, Any]]:
+        """The resources whose properties are a mapping or none; patches can make something else of one."""
+        found = self.body.get("Resources")
+        return {
+            name: resource
+            for name, resource in (found.items() if isinstance(found, dict) else ())
+            if isinstance(resource, dict) and isinstance(resource.get("Properties"), dict | None)
+        }
 
 
 @dataclass(frozen=True)

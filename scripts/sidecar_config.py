@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from dataclasses import asdict, dataclass
 from difflib import unified_diff
 from pathlib import Path
 
-from scripts import containers, editing, environment, manifest, rendering, sidecars
+from scripts import containers, editing, environment, manifest, rendering, sidecars, writing
 from scripts.containers import Container
 from scripts.environment import Bench
 from scripts.errors import Failed, Refused, SettingsError, UsageError
@@ -114,7 +113,7 @@ def _edit(bench: Bench, asked: Asked, service: str, file: Path) -> None:
     ):
         _judge(renderer, bench, asked, entry, edit, service)
     if not asked.plan:
-        _write(edit)
+        _write(edit, bench.settings.root)
     if asked.json:
         bench.report.data(as_json(_document(asked, entry, service, edit)))
     else:
@@ -178,23 +177,13 @@ def _judge(renderer: Renderer, bench: Bench, asked: Asked, entry: Entry, edit: E
             )
 
 
-def _write(edit: Edit) -> None:
-    """Write beside the manifest, then replace it. Raises Refused where it was changed meanwhile, Failed."""
-    target = edit.file.resolve()
-    if _text(target) != edit.before:
-        raise Refused(f"{edit.shown} was changed while Copilot judged the edit: run this again.")
-    try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=target.name)
-        draft = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(edit.after.encode())
-            shutil.copymode(target, draft)
-            draft.replace(target)
-        finally:
-            draft.unlink(missing_ok=True)
-    except OSError as error:
-        raise Failed(f"{edit.shown} could not be written: {error.strerror}.") from error
+def _write(edit: Edit, root: Path) -> None:
+    """Write the manifest, what a link within the repository leads to too.
+
+    Raises SettingsError where it leads out by now, Refused where it was changed meanwhile, Failed.
+    """
+    target = manifest.inside(edit.file, root).resolve()
+    writing.write(target, edit.after, root.resolve(), expected=edit.before)
 
 
 def _document(asked: Asked, entry: Entry, service: str, edit: Edit) -> dict[str, object]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from scripts.errors import Failed, Refused
 
 _NEW = 0o644  # less what the umask takes
+_NOTES = ".sandbox"
 
 
 def own(file: Path, root: Path) -> Path:
@@ -53,6 +54,20 @@ def write(file: Path, text: str, root: Path, expected: str | None = None) -> Non
             draft.unlink(missing_ok=True)
     except OSError as error:
         raise Failed(f"{shown} could not be written: {error.strerror or error}.") from error
+
+
+def note(name: str, text: str, root: Path) -> None:
+    """Keep a text for later runs in `.sandbox/`, which Git ignores and nobody else reads.
+
+    Raises Refused where a link is on the way, Failed where it cannot be written.
+    """
+    folder = own(root / _NOTES, root)
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise Failed(f"{_NOTES} could not be made: {error.strerror or error}.") from error
+    write(folder / ".gitignore", "*\n", root)
+    write(folder / name, text, root)
 
 
 def _held(file: Path) -> bytes:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import pytest
 import yaml
 
 from scripts.containers import Container, Difference, containers, diagram, differences
@@ -94,6 +95,23 @@ def test_an_image_that_copilot_was_given_is_shown() -> None:
 def test_a_stack_without_tasks_has_no_containers() -> None:
     assert shown("Resources: {Bucket: {Type: 'AWS::S3::Bucket'}}") == ()
     assert shown("Resources: {T: {Type: 'AWS::ECS::TaskDefinition'}}") == ()
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "text", "Resources: [1]", "Resources: {A: hello, B: [1], C: }"])
+def test_what_is_no_template_any_more_has_no_containers(text: str) -> None:
+    assert shown(text) == ()
+
+
+@pytest.mark.parametrize("properties", ["x", "[1]", *(f"{{ContainerDefinitions: {it}}}" for it in
+                                        ("3", "x", "[x, [1]]", "{'Fn::If': 3}"))])  # fmt: skip
+def test_a_task_definition_that_a_patch_has_spoilt_has_no_containers(properties: str) -> None:
+    assert shown(f"Resources: {{T: {{Type: 'AWS::ECS::TaskDefinition', Properties: {properties}}}}}") == ()
+
+
+def test_of_a_spoilt_container_the_rest_is_shown() -> None:
+    spoilt = {"Name": "a", "Environment": [{"Fn::If": 3}, "x"], "Secrets": 3, "DependsOn": {"Fn::If": []}}
+    definition = {"Type": "AWS::ECS::TaskDefinition", "Properties": {"ContainerDefinitions": [spoilt]}}
+    assert shown(yaml.safe_dump({"Resources": {"T": definition}})) == (one("a", image=None),)
 
 
 def test_a_circle_that_a_patch_made_is_shown_and_ends() -> None:

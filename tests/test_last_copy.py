@@ -57,3 +57,18 @@ def test_a_note_that_cannot_be_written_is_only_said(settings: Settings) -> None:
     said: list[str] = []
     last_copy.keep(settings, LATE, 20.0, said.append)
     assert "could not be noted for `check`" in said[0]
+
+
+@pytest.mark.parametrize("linked", [".sandbox", ".sandbox/last-copy.json", ".sandbox/.gitignore"])
+def test_a_note_is_not_written_through_a_link(
+    settings: Settings, tmp_path_factory: pytest.TempPathFactory, linked: str
+) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "theirs").write_text("theirs")
+    place = settings.root / linked
+    place.parent.mkdir(exist_ok=True)
+    place.symlink_to(outside if linked == ".sandbox" else outside / "theirs")
+    said: list[str] = []
+    last_copy.keep(settings, LATE, 20.0, said.append)
+    assert "leads elsewhere" in said[0]
+    assert [(file.name, file.read_text()) for file in outside.iterdir()] == [("theirs", "theirs")]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,35 @@ def test_a_byte_order_mark_is_no_part_of_the_first_key() -> None:
 def test_nesting_without_end_is_refused_before_it_is_composed() -> None:
     with pytest.raises(SettingsError, match="nested more than 200 deep"):
         manifest.parse("[" * 100_000, "m")
+
+
+MAPPINGS = "a: &a {k: 1, l: 1}\n" + "".join(
+    f"{name}: &{name} {{k: *{before}, l: *{before}}}\n" for before, name in pairwise("abcdefghijklmnopqrs")
+)
+LISTS = MAPPINGS.replace("{k: ", "[").replace(", l: ", ", ").replace("}", "]")
+MERGES = "a: &a {k: 1, l: 1}\n" + "".join(
+    f"{name}: &{name} {{<<: [*{before}, *{before}]}}\n" for before, name in pairwise("abcdefghijklmnopqrs")
+)
+
+
+@pytest.mark.parametrize("text", [MAPPINGS, LISTS, MERGES])
+def test_aliases_that_make_a_manifest_huge_are_refused_before_it_is_built(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"with its aliases .* more than 100000 values"):
+        manifest.parse(text, "m")
+
+
+@pytest.mark.parametrize(
+    "text", ["x-loop: &x {y: *x}", "x: &x [[*x]]", "x: &x {<<: *x}", "x: &x {*x : 1}", "&x {a: *x}"]
+)
+def test_what_holds_itself_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"The manifest m cannot be read: `\*x` stands in what it is"):
+        manifest.parse(text, "m")
+
+
+def test_aliases_of_any_ordinary_number_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "manifest.yml"
+    file.write_text("a: &a {k: &k 1}\nb: [*a, *a, *k]\nc: {<<: *a}\n")
+    assert manifest.read(file) == {"a": {"k": 1}, "b": [{"k": 1}, {"k": 1}, 1], "c": {"k": 1}}
 
 
 @pytest.mark.parametrize(

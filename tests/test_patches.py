@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import os
 from datetime import date
+from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts import patches, runtimes
-from scripts.errors import Refused, SettingsError
+from scripts.errors import Failed, Refused, SettingsError
+from scripts.rendering import Renderer, Template
 
 TODAY = date(2026, 11, 24)
 WHERE = "copilot/web/overrides/cfn.patches.yml"
@@ -69,7 +73,16 @@ def test_a_form_that_cannot_be_edited_is_refused_and_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["op: add\n", "- just text\n", "- [", "{", "- {op: add, path: 2026-99-99}\n"]
+    "text",
+    [
+        "op: add\n",
+        "- just text\n",
+        "- [",
+        "{",
+        "- {op: add, path: 2026-99-99}\n",
+        "- &x {op: add, path: /a, value: *x}\n",
+        "[" * 5000,
+    ],
 )
 def test_a_file_that_is_no_list_of_patches_is_said_to_be_none(text: str) -> None:
     with pytest.raises(SettingsError, match=r"cfn\.patches\.yml"):
@@ -104,3 +117,81 @@ def test_whatever_stood_there_the_result_is_exact_and_the_rest_unchanged(
     assert after.count(OTHER) == text.count(OTHER)
     assert after.count("# a comment\n") == text.count("# a comment\n")
     assert patches.edited(after, functions, WHERE, TODAY) == after
+
+
+OURS = "# theirs\n" + runtime("A", "nodejs20.x")
+BODY = "Resources:\n  A: {Type: 'AWS::Lambda::Function', Properties: {Runtime: nodejs20.x}}\n"
+
+
+class Rendered:
+    """Renders the same for all; what it was given is kept, as its text."""
+
+    def __init__(self) -> None:
+        self.given: list[str] = []
+
+    def service(self, workspace: Path, service: str, _: str) -> Template:
+        file = workspace / "copilot" / service / patches.FILE
+        self.given.append(file.read_text() if file.exists() else "")
+        return Template(BODY, {})
+
+
+def changes(root: Path, renderer: Rendered) -> list[patches.Change]:
+    return list(patches.changes(root, ["web"], ["test"], cast("Renderer", renderer), TODAY))
+
+
+@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize("text", [OURS, ""])
+@pytest.mark.parametrize(
+    "linked", ["copilot/web/overrides", "copilot/web", "copilot/web/overrides/cfn.patches.yml"]
+)
+def test_nothing_that_a_link_leads_to_is_touched(
+    workspace: Path, tmp_path_factory: pytest.TempPathFactory, linked: str, text: str, *, inside: bool
+) -> None:
+    file = workspace / "copilot/web" / patches.FILE
+    file.parent.mkdir()
+    file.write_text(text)
+    shared = (workspace if inside else tmp_path_factory.mktemp("outside")) / "shared"
+    (workspace / linked).rename(shared)
+    (workspace / linked).symlink_to(shared)
+    rendered = Rendered()
+    with pytest.raises(Refused, match=f"^{linked} leads elsewhere"):
+        changes(workspace, rendered)
+    assert rendered.given == []
+    assert file.read_text() == text
+
+
+def test_an_empty_folder_that_a_link_leads_to_stays(workspace: Path) -> None:
+    (workspace / "shared").mkdir()
+    (workspace / "copilot/web/overrides").symlink_to(workspace / "shared")
+    with pytest.raises(Refused, match="leads elsewhere"):
+        changes(workspace, Rendered())
+    assert (workspace / "shared").is_dir()
+
+
+def test_what_other_links_lead_to_is_rendered_and_a_dangling_one_is_passed_over(workspace: Path) -> None:
+    file = workspace / "copilot/web" / patches.FILE
+    file.parent.mkdir()
+    file.write_text(OURS)
+    (workspace / "copilot/api").symlink_to(workspace / "copilot/web")
+    (workspace / "copilot/gone").symlink_to("nowhere")
+    rendered = Rendered()
+    (change,) = changes(workspace, rendered)
+    assert rendered.given == ["[]\n"]
+    assert file.read_text() == OURS
+    patches.write(change, workspace)
+    assert file.read_text() == OURS.replace("nodejs20.x", TARGET)
+
+
+def test_a_workspace_that_cannot_be_copied_is_one_clear_line(workspace: Path) -> None:
+    os.mkfifo(workspace / "copilot/pipe")
+    with pytest.raises(Failed, match="could not be copied"):
+        changes(workspace, Rendered())
+
+
+def test_a_file_that_was_changed_while_copilot_rendered_is_left_alone(workspace: Path) -> None:
+    (change,) = changes(workspace, Rendered())
+    change.path.parent.mkdir()
+    change.path.write_text(OTHER)
+    with pytest.raises(Refused, match="changed meanwhile"):
+        patches.write(change, workspace)
+    assert change.path.read_text() == OTHER

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -227,16 +228,16 @@ def test_a_manifest_that_was_changed_meanwhile_is_left_alone(
         manifest(root).write_text(f"{OURS}# by somebody else\n")
 
     monkeypatch.setattr(sidecar_config, "_judge", edit)
-    with pytest.raises(Refused, match="was changed while Copilot judged"):
+    with pytest.raises(Refused, match="was changed meanwhile"):
         run(root, add="mailpit", environment="test")
     assert manifest(root).read_text() == f"{OURS}# by somebody else\n"
 
 
 def test_a_folder_that_cannot_be_written_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
+    def full(**_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(shutil, "copymode", full)
+    monkeypatch.setattr(tempfile, "mkstemp", full)
     why = refused(root, Failed, add="mailpit", environment="test")
     assert why == "copilot/web/manifest.yml could not be written: No space left on device."
 

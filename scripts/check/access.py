@@ -67,7 +67,6 @@ def _is_public(template: Template) -> bool:
     return any(
         _lets_in(resource.get("Type"), properties(template, name))
         for name, resource in template.resources.items()
-        if isinstance(resource, dict)
     )
 
 

@@ -55,9 +55,7 @@ def containers(template: Template) -> list[Container]:
 
 def properties(template: Template, logical_id: str) -> Mapping[str, Any]:
     """A resource's properties; empty where there is no such resource."""
-    resource = template.resources.get(logical_id)
-    found = resource.get("Properties") if isinstance(resource, dict) else None
-    return found if isinstance(found, dict) else {}
+    return template.resources.get(logical_id, {}).get("Properties") or {}
 
 
 def where(document: Document, environment: str, *keys: str | int) -> int:

@@ -11,11 +11,14 @@ from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
-from scripts import patches, template_lint
+from scripts import patches, template_lint, writing
 from scripts.check.finding import Finding
 from scripts.check.project import Project
+from scripts.errors import UserError
 from scripts.rendering import Template
 from scripts.template_lint import LintFinding
+
+_OURS = re.compile(r"[0-9a-f]{64}\.(json|new)")  # .new: a draft that an earlier version left
 
 
 def linted(project: Project) -> Iterator[Finding]:
@@ -31,7 +34,7 @@ def linted(project: Project) -> Iterator[Finding]:
             texts[f"{owner} {environment} addons"] = template.addons
             owners[f"{owner} {environment} addons"] = owner
     told = set()
-    for found in _lint(texts, project.root / ".sandbox/lint"):
+    for found in _lint(texts, project.root):
         severity = {"error": "error", "warning": "warning"}.get(found.severity)
         if found.copilots_own or severity is None:
             continue
@@ -75,8 +78,9 @@ def _place(project: Project, owner: str, found: LintFinding, *, addons: bool) ->
     return (manifest.path if manifest else "copilot/environments", 1)
 
 
-def _lint(texts: Mapping[str, str], kept: Path) -> Iterator[LintFinding]:
+def _lint(texts: Mapping[str, str], root: Path) -> Iterator[LintFinding]:
     """What cfn-lint says, from what it said before where template and cfn-lint are the same."""
+    kept = root / ".sandbox/lint"
     linter = hashlib.sha256(_version().encode())
     files = {}
     for name, text in texts.items():
@@ -88,21 +92,19 @@ def _lint(texts: Mapping[str, str], kept: Path) -> Iterator[LintFinding]:
         try:
             for item in json.loads(file.read_text(encoding="utf-8")):
                 yield LintFinding(**{**item, "template": name})
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, RecursionError):
             new[name] = texts[name]
     if not new:
         return
     found = template_lint.lint(new)
     yield from found
-    with suppress(OSError):  # what cannot be kept is found again
-        kept.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (kept.parent / ".gitignore").write_text("*\n")
-        for file in set(kept.iterdir()) - set(files.values()):
-            file.unlink()
+    with suppress(OSError, UserError):  # what cannot be kept is found again
         for name in new:
-            draft = files[name].with_suffix(".new")
-            draft.write_text(json.dumps([asdict(one) for one in found if one.template == name]))
-            draft.replace(files[name])
+            text = json.dumps([asdict(one) for one in found if one.template == name])
+            writing.note(f"{kept.name}/{files[name].name}", text, root)
+        for file in set(kept.iterdir()) - set(files.values()):
+            if _OURS.fullmatch(file.name):
+                file.unlink()
 
 
 def _version() -> str:

@@ -99,7 +99,7 @@ def _redis(project: Project) -> Iterator[tuple[str, Finding]]:
 def _crowded(document: Document, environment: str, template: Template, reset: str) -> Iterator[Finding]:
     """More than one task: each that starts resets the database that the others use."""
     scales = any(
-        isinstance(each, dict) and each.get("Type") == "AWS::ApplicationAutoScaling::ScalableTarget"
+        each.get("Type") == "AWS::ApplicationAutoScaling::ScalableTarget"
         for each in template.resources.values()
     )
     instead = f"write `count: 1`, or `count: {{spot: 1}}`, under `environments.{environment}`"

@@ -114,7 +114,7 @@ def _fix(bench: Bench, *, plan: bool) -> None:
         for line in lines:
             bench.report.say(line)
         if not plan:
-            patches.write(change)
+            patches.write(change, project.root)
     if not found:
         bench.report.say("The runtime patches are exact: nothing to fix.")
     elif plan:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from scripts.check import project, templates
 from scripts.check.finding import Finding
 from scripts.rendering import Template
@@ -70,3 +72,29 @@ def test_an_unchanged_template_is_not_linted_again_and_a_spoiled_note_is(workspa
     assert found(workspace, CLEAN) == []
     assert json.loads(kept.read_text()) == []
     assert (workspace / ".sandbox/.gitignore").read_text() == "*\n"
+
+
+def test_of_the_kept_notes_only_those_of_gone_templates_are_cleared_away(workspace: Path) -> None:
+    folder = workspace / ".sandbox/lint"
+    folder.mkdir(parents=True)
+    old, theirs = folder / f"{'a' * 64}.json", folder / "theirs.json"
+    old.write_text("[]")
+    theirs.write_text("theirs")
+    assert found(workspace, CLEAN) == []
+    assert not old.exists()
+    assert theirs.read_text() == "theirs"
+
+
+@pytest.mark.parametrize("linked", [".sandbox", ".sandbox/lint"])
+def test_where_the_notes_would_lie_behind_a_link_none_is_kept_and_none_cleared_away(
+    workspace: Path, tmp_path_factory: pytest.TempPathFactory, linked: str
+) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "lint").mkdir()
+    for folder in (outside, outside / "lint"):
+        (folder / f"{'a' * 64}.json").write_text("theirs")
+    before = sorted(outside.rglob("*"))
+    (workspace / linked).parent.mkdir(exist_ok=True)
+    (workspace / linked).symlink_to(outside)
+    assert found(workspace, CLEAN) == []
+    assert sorted(outside.rglob("*")) == before
