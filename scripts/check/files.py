@@ -15,6 +15,7 @@ import yaml
 
 from scripts import branch, manifest
 from scripts.check import dockerfile, shell_text
+from scripts.check.document import Document
 from scripts.check.finding import Finding
 from scripts.check.project import Project
 from scripts.check.shell_text import Simple
@@ -64,6 +65,14 @@ def deletions(project: Project) -> Iterator[Finding]:
                 yield Finding(path, simple.line, "svc-delete", severity, what, instead)
 
 
+def built(project: Project) -> Iterator[Finding]:
+    """Each Dockerfile that a manifest builds is there: Copilot looks for it only when it deploys."""
+    for path, (where, line) in sorted(_built(project).items()):
+        if not dockerfile.inside(project.root, path):
+            what = f"`image.build` names {path}, which is no file of this repository"
+            yield Finding(where, line, "dockerfile", "error", what, "write the path of the Dockerfile")
+
+
 def dockerfiles(project: Project) -> Iterator[Finding]:
     """What hadolint says of each Dockerfile that a manifest builds."""
     paths = sorted(path for path in _built(project) if dockerfile.inside(project.root, path))
@@ -104,21 +113,22 @@ def _page(code: str) -> str:
     return f"{wiki}/{code}"
 
 
-def _built(project: Project) -> set[str]:
-    """Every Dockerfile that `image.build` names, in any block of any service."""
-    found: set[str] = set()
+def _built(project: Project) -> dict[str, tuple[str, int]]:
+    """Every Dockerfile that `image.build` names, in any block of any service, with where it does."""
+    found: dict[str, tuple[str, int]] = {}
 
-    def look(at: Any) -> None:
+    def look(document: Document, at: Any, keys: tuple[str, ...]) -> None:
         if isinstance(at, dict):
             image = at.get("image")
             build = manifest.build(image.get("build")) if isinstance(image, dict) else None
             if build:
-                found.add(build.dockerfile)
-            for inner in at.values():
-                look(inner)
+                place = (document.path, document.line(*keys, "image", "build"))
+                found.setdefault(PurePosixPath(build.dockerfile).as_posix(), place)
+            for key, inner in at.items():
+                look(document, inner, (*keys, str(key)))
 
     for document in project.services.values():
-        look(document.data)
+        look(document, document.data, ())
     return found
 
 
@@ -270,4 +280,4 @@ def _shown(given: str) -> str:
     return given if given != _UNKNOWN else "…"
 
 
-RULES = (deletions, dockerfiles)
+RULES = (deletions, built, dockerfiles)

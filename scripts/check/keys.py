@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import yaml
 
 from scripts.check import schema
-from scripts.check.document import line_of
+from scripts.check.document import Document, line_of
 from scripts.check.finding import Finding
 from scripts.check.project import Project
 from scripts.check.schema import Place
@@ -31,7 +31,7 @@ def unknown(project: Project) -> Iterator[Finding]:
                 continue
             what, instead = (
                 f"Copilot knows no key `{entry.name}` and ignores it",
-                _instead(name, entry.place, top),
+                _belongs(name, entry.place, document, project.names) or _instead(name, entry.place, top),
             )
             yield Finding(document.path, line_of(entry.key), "unknown-key", "error", what, instead)
 
@@ -42,6 +42,16 @@ def repeated(project: Project) -> Iterator[Finding]:
         for name, first, second in _twice(document.root):
             what = f"`{name}` stands twice here, first on line {first}"
             yield Finding(document.path, second, "repeated-key", "error", what, "keep one of the two")
+
+
+def _belongs(name: str, place: Place, document: Document, environments: Sequence[str]) -> str:
+    """Where a block belongs that slipped out of its holder: an environment's, a sidecar's; else empty."""
+    if not place and name in environments:
+        return "it belongs under `environments`"
+    block = place if len(place) == 2 and place[0] == "environments" else ()  # noqa: PLR2004 - and its name
+    if block == place and (isinstance(document.get("sidecars", name), dict) or name == "startup"):
+        return f"it belongs under `{'.'.join((*block, 'sidecars'))}`"
+    return ""
 
 
 def _instead(name: str, place: Place, top: Keys) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -60,9 +61,10 @@ def read(settings: Settings, today: date | None = None, shell: Shell | None = No
                 found[name] = document.read(file, settings.root)
             except SettingsError as error:
                 shown = file.relative_to(settings.root).as_posix()
-                unreadable.append(
-                    Finding(shown, 1, "yaml", "error", " ".join(str(error).rstrip(".").split()), "mend it")
-                )
+                why = " ".join(str(error).rstrip(".").split())
+                place = re.search(r"line (\d+), column \d+(?!.*line \d+, column)", why)
+                line = int(place[1]) if place else 1
+                unreadable.append(Finding(shown, line, "yaml", "error", why, "look at the indentation there"))
         return found
 
     services = documents(rendering.services_of(settings.root))

@@ -21,6 +21,9 @@ from scripts.template_lint import LintFinding
 _OURS = re.compile(r"[0-9a-f]{64}\.(json|new)")  # .new: a draft that an earlier version left
 
 
+_RUNTIMES = {"E2531", "W2531"}  # of Lambda: overrides.runtime tells them, with the way to mend them
+
+
 def linted(project: Project) -> Iterator[Finding]:
     """What cfn-lint finds that is not Copilot's own; the same in several environments is told once.
 
@@ -36,7 +39,7 @@ def linted(project: Project) -> Iterator[Finding]:
     told = set()
     for found in _lint(texts, project.root):
         severity = {"error": "error", "warning": "warning"}.get(found.severity)
-        if found.copilots_own or severity is None:
+        if found.copilots_own or severity is None or found.rule in _RUNTIMES:
             continue
         owner = owners[found.template]
         path, line = _place(project, owner, found, addons=found.template.endswith(" addons"))

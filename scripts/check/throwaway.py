@@ -10,9 +10,10 @@ from scripts.check.document import Document
 from scripts.check.finding import Finding, Severity, in_environments
 from scripts.check.project import Project
 from scripts.check.running import Step
-from scripts.check.task import containers, properties, where
+from scripts.check.task import containers, properties, value, where
 from scripts.rendering import Template
 
+_SOURCE = "STAGE_DATABASE_URL"  # what the settings make DATABASES["stage"] of
 _REDIS = frozenset({"redis", "valkey", "redis-stack", "redis-stack-server", "keydb", "dragonfly"})
 
 
@@ -70,6 +71,26 @@ def grace(project: Project) -> Iterator[Finding]:
         )
         instead = f"write a `grace_period` under `http.healthcheck` well above it, as in `{_roomy(longest)}s`"
         yield Finding(document.path, line, "grace-period", "error", what, instead)
+
+
+def source(project: Project) -> Iterator[Finding]:
+    """In the test environment a copy at start is told where staging's database is."""
+    for document, environment, template in project.templates():
+        if environment != project.settings.test_env:
+            continue
+        copying = {
+            name
+            for name, _, what in _database_steps(project, document, environment, template)
+            if what == running.COPYING
+        }
+        for each in containers(template):
+            given = {*each.variables, *each.secrets}
+            in_file = value(document, environment, *each.keys, "env_file")
+            if each.name in copying and _SOURCE not in given and not in_file:
+                line = where(document, environment, *each.keys, "secrets")
+                what = f"{each.name} copies staging's database and has no {_SOURCE} (in {environment})"
+                instead = f"write the secret {_SOURCE} for it and for the service, as docs/stack.md has it"
+                yield Finding(document.path, line, "copy-source", "warning", what, instead)
 
 
 def _wiped(project: Project) -> Iterator[tuple[str, Finding]]:
@@ -140,4 +161,4 @@ def _roomy(seconds: float) -> int:
     return (int(seconds * 2) // 60 + 1) * 60
 
 
-RULES = (wiped, redis, restarted, grace)
+RULES = (wiped, redis, restarted, source, grace)

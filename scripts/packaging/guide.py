@@ -27,7 +27,7 @@ templates of addons, by their keys in the bucket.
 
 ## Commands
 
-In this folder, with the AWS CLI 2 and `jq`, `AWS_REGION` set:
+In this folder, in bash, with the AWS CLI 2 and `jq`, `AWS_REGION` set:
 
 ```bash
 # Who has the bucket: the application that Copilot made,

@@ -144,6 +144,11 @@ class Server:
         with branch.worktree(self._shell, root, branch.Branch("HEAD", head)) as folder:
             written = folder / self._settings.manifest.relative_to(root)
             of = manifest.build_of(manifest.read(written), str(written))
+            if not (folder / of.dockerfile).is_file():
+                raise SettingsError(
+                    f"The commit {head[:12]} has no {of.dockerfile}, and a deployment is made of a commit: "
+                    "commit it."
+                )
             digest = build(folder / of.context, folder / of.dockerfile, self._state.folder, say=log.info)
         image = self._images.load(digest)
         if image is None:

@@ -30,4 +30,5 @@ def renderer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Renderer]:
 def shipped(tmp_path: Path) -> Path:
     """A copy of this repository's own workspace, to spoil."""
     shutil.copytree(ROOT / "copilot", tmp_path / "copilot")
+    shutil.copy(ROOT / "Dockerfile", tmp_path)
     return tmp_path

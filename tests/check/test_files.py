@@ -11,7 +11,7 @@ from scripts.check import project as projects
 from scripts.check.finding import Finding
 from scripts.command import Result
 from scripts.settings import Settings
-from tests.check.rendered import marked, places
+from tests.check.rendered import MARK, marked, places
 from tests.fakes import FakeShell
 
 EVERYWHERE = "without `--env` deletes it from every environment, production included"
@@ -279,3 +279,15 @@ def test_a_linter_that_fails_is_said(settings: Settings) -> None:
     project = projects.read(with_dockerfiles(settings, "FROM python\n"), shell=shell)
     assert list(files.dockerfiles(project)) == []
     assert "hadolint could not look at app/Dockerfile" in project.notes[0]
+
+
+def test_a_dockerfile_that_is_not_there_is_told_and_one_that_is_there_is_not(settings: Settings) -> None:
+    settings.manifest.write_text(
+        f"name: web\nimage:\n  build: Dockerfil {MARK}\n"
+        "sidecars:\n  app:\n    image:\n      build: app/Dockerfile\n"
+    )
+    (settings.root / "app").mkdir()
+    (settings.root / "app/Dockerfile").write_text("FROM scratch\n")
+    (told,) = files.built(projects.read(settings))
+    assert places([told]) == marked(settings.root)
+    assert "Dockerfil, which is no file" in told.what

@@ -338,3 +338,21 @@ def test_each_type_has_its_keys_and_no_shape_is_left_over() -> None:
     file = yaml.safe_load(Path(schema.__file__).with_name("keys.yml").read_text(encoding="utf-8"))
     assert all(schema.read_of(kind) for kind in file["types"])
     assert set(DOCUMENTED) == set(file["types"]) - {"Environment"}
+
+
+@pytest.mark.parametrize(
+    ("text", "instead"),
+    [
+        (WEB + "sidecars: {log: {port: 1}}\nlog: {essential: false}\n", "it belongs under `sidecars`"),
+        (
+            WEB + "environments: {test: {startup: {command: x}}}\n",
+            "it belongs under `environments.test.sidecars`",
+        ),
+        (WEB + "environments: {stage: {}}\ntest: {count: 1}\n", "it belongs under `environments`"),
+    ],
+)
+def test_a_block_that_slipped_out_of_its_holder_is_told_where_it_belongs(
+    workspace: Path, text: str, instead: str
+) -> None:
+    (told,) = unknown(with_manifest(workspace, text))
+    assert told.instead == instead

@@ -304,3 +304,26 @@ def test_a_grace_period_that_suffices_is_not_told(
         last_copy.keep(settings, "2026-11-20T10:00:00Z", took, print)
     project = accepted(rendered(renderer, settings, manifest))
     assert list(throwaway.grace(project)) == []
+
+
+COPY = """
+    http: {path: /}
+    image: {location: 'x:1', port: 80}
+    cpu: 256
+    memory: 512
+    count: 1
+    sidecars:
+      startup:
+        image: x:1
+        essential: false
+        command: ['sh', '-c', 'python manage.py copy_stage_db && python manage.py migrate']
+"""
+
+
+def test_a_copy_that_is_not_told_where_staging_is_is_warned_of(
+    renderer: Renderer, settings: Settings
+) -> None:
+    (told,) = throwaway.source(accepted(rendered(renderer, settings, COPY)))
+    assert (told.rule, told.severity) == ("copy-source", "warning")
+    given = COPY + "        secrets: {STAGE_DATABASE_URL: /copilot/demo/test/secrets/STAGE_DATABASE_URL}\n"
+    assert list(throwaway.source(accepted(rendered(renderer, settings, given)))) == []

@@ -28,7 +28,7 @@ def test_one_document_tells_all_that_is_wrong_and_the_end_is_2(shipped: Path) ->
     for name in ("stage", "production"):  # one environment is enough here
         shutil.rmtree(shipped / "copilot/environments" / name)
     (shipped / "copilot/api").mkdir()
-    (shipped / "copilot/api/manifest.yml").write_text("a: [")
+    (shipped / "copilot/api/manifest.yml").write_text("name: api\na: [")
     here, report = bench(shipped)
     with pytest.raises(SettingsError, match=r"\d errors?, \d+ warning"):
         workflow.check(here, json=True, style="text")
