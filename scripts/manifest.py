@@ -55,7 +55,9 @@ def events(text: str) -> Iterator[yaml.Event]:
         if isinstance(event, yaml.AliasEvent):
             if event.anchor in (anchor for anchor, _ in open_since):
                 raise yaml.YAMLError(f"`*{event.anchor}` stands in what it is the name of")
-            written_out += sizes.get(event.anchor, 0)  # the composer refuses one that names nothing
+            if event.anchor not in sizes:
+                raise yaml.YAMLError(f"`*{event.anchor}` names nothing that stands before it")
+            written_out += sizes[event.anchor]
         elif isinstance(event, yaml.NodeEvent):
             written_out += 1
             if isinstance(event, yaml.CollectionStartEvent):
