@@ -1,8 +1,9 @@
 """A Django middleware that answers the load balancer's health check at `/healthz`, shipped in the image.
 
-It stands first in MIDDLEWARE. The load balancer calls a task by its address, which is in no ALLOWED_HOSTS,
-and Django would answer that with 400; nothing that comes after, a login say, can stand in its way either. It
-says that the process serves, and asks no database: what a deploy needs of that, the startup sidecar has done.
+It stands behind AccessMiddleware, whose `open_paths` names its path, and before all others. The load balancer
+calls a task by its address, which is in no ALLOWED_HOSTS, and Django would answer that with 400; nothing that
+comes after, a login say, can stand in its way either. It says that the process serves, and asks no database:
+what a deploy needs of that, the startup sidecar has done.
 """
 
 from __future__ import annotations

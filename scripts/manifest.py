@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -87,25 +88,42 @@ class _Size:
             self.named[event.anchor] = 1
 
 
-def build_of(manifest: Mapping[str, Any], where: str) -> tuple[str, str]:
-    """The Dockerfile and the context of the service's image, relative to the workspace.
+@dataclass(frozen=True)
+class Build:
+    """An image that Copilot builds; both paths are relative to the workspace."""
 
-    One that is not named is looked for by the other. Raises SettingsError where no image is built.
-    Source: internal/pkg/manifest/workload.go of aws/copilot-cli 1.34, `BuildConfig`.
+    dockerfile: str
+    context: str
+    target: str = ""
+
+
+def build(found: Any) -> Build | None:
+    """What `image.build` means: a path, or a mapping. None where it is neither, or empty.
+
+    What is not named is looked for by what is; where neither is, it is `./Dockerfile`.
+    Source: internal/pkg/manifest/workload.go of aws/copilot-cli 1.34, ImageLocationOrBuild.BuildConfig.
     """
+    given = {"dockerfile": found} if isinstance(found, str) else found
+    if not found or not isinstance(given, dict):
+        return None
+    named = [given.get(name) or "" for name in ("dockerfile", "context", "target")]
+    if not all(isinstance(name, str) for name in named):
+        return None
+    dockerfile, context, target = named
+    file = PurePosixPath(dockerfile) if dockerfile else PurePosixPath(context) / "Dockerfile"
+    return Build(str(file), str(PurePosixPath(context)) if context else str(file.parent), target)
+
+
+def build_of(manifest: Mapping[str, Any], where: str) -> Build:
+    """What the service's image is built from. Raises SettingsError where none is built."""
     image = manifest.get("image")
-    build = image.get("build") if isinstance(image, dict) else None
-    given = build if isinstance(build, dict) else {"dockerfile": build}
-    dockerfile, context = given.get("dockerfile"), given.get("context")
-    if dockerfile is None and isinstance(context, str):
-        dockerfile = f"{context}/Dockerfile"
-    if not isinstance(dockerfile, str) or not isinstance(context, str | None):
+    found = build(image.get("build")) if isinstance(image, dict) else None
+    if found is None:
         raise SettingsError(
             f"{where} builds no image (`image.build`): a branch can only be deployed as an image that is "
             "built of it."
         )
-    folder = PurePosixPath(dockerfile).parent if context is None else PurePosixPath(context)
-    return str(PurePosixPath(dockerfile)), str(folder)
+    return found
 
 
 def check_environment(manifest: Mapping[str, Any], environment: str, where: str) -> None:

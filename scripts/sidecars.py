@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scripts import editing, manifest
+from scripts import editing, manifest, settings_module
 from scripts.editing import ANYTHING, Patch
 from scripts.errors import Refused, SettingsError, UsageError
 
@@ -165,13 +165,13 @@ def project_of(root: Path) -> str:
         text = (root / "manage.py").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         text = ""
-    named = re.search(r"""DJANGO_SETTINGS_MODULE["'\]]+\s*[,=]\s*["'](\w+)""", text)
-    if not named:
+    package = settings_module.of_manage(text).split(".")[0]
+    if not package:
         raise SettingsError(
             "manage.py sets no DJANGO_SETTINGS_MODULE, so the project's package is not known: describe the "
             "sidecar with its whole command in a file of your own (--from, docs/sidecars.md)."
         )
-    return named[1]
+    return package
 
 
 def _under(environment: str, patch: Patch) -> Patch:

@@ -106,16 +106,31 @@ def test_aliases_of_any_ordinary_number_are_read(tmp_path: Path) -> None:
         ({"dockerfile": "web/Dockerfile"}, "web/Dockerfile", "web"),
         ({"dockerfile": "web/Dockerfile", "context": "."}, "web/Dockerfile", "."),
         ({"context": "web"}, "web/Dockerfile", "web"),
+        ({"target": "prod"}, "Dockerfile", "."),
     ],
 )
 def test_the_dockerfile_and_its_context_are_found_as_copilot_finds_them(
     build: object, dockerfile: str, context: str
 ) -> None:
-    assert manifest.build_of({"image": {"build": build}}, "x") == (dockerfile, context)
+    found = manifest.build_of({"image": {"build": build}}, "x")
+    assert (found.dockerfile, found.context) == (dockerfile, context)
+    assert found.target == (build.get("target", "") if isinstance(build, dict) else "")
 
 
-@pytest.mark.parametrize("image", [None, 3, {}, {"location": "nginx"}, {"build": {}}, {"build": [1]},
-                                   {"build": {"dockerfile": 3}}, {"build": {"context": 3}}])  # fmt: skip
+@pytest.mark.parametrize(
+    "image",
+    [
+        None,
+        3,
+        {},
+        {"location": "nginx"},
+        {"build": {}},
+        {"build": ""},
+        {"build": [1]},
+        {"build": {"dockerfile": 3}},
+        {"build": {"context": 3}},
+    ],
+)
 def test_a_manifest_that_builds_no_image_is_wrong(image: object) -> None:
     with pytest.raises(SettingsError, match=r"x builds no image \(`image.build`\)"):
         manifest.build_of({"image": image}, "x")

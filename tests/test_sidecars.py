@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from scripts import manifest, sidecars
+from scripts import manifest, settings_module, sidecars
 from scripts.errors import Refused, SettingsError, UsageError
 from tests.clone import ROOT
 from tests.manifests import DRESSES, SHAPES, written
@@ -19,6 +19,13 @@ from tests.manifests import DRESSES, SHAPES, written
 CATALOGUE = {name: sidecars.load(name, None) for name in sidecars.names()}
 OURS = (ROOT / "copilot/web/manifest.yml").read_bytes().decode()
 REDIS = CATALOGUE["redis"]
+
+# What the shipped manifest gives the main container in test.
+OF_MAIN = {
+    "REDIS_PORT": "6379",
+    "REDIS_HOST": "localhost",
+    "EMAIL_BACKEND": "django.core.mail.backends.console.EmailBackend",
+}
 
 
 def add(text: str, entry: sidecars.Entry) -> str:
@@ -109,7 +116,7 @@ def test_a_worker_is_given_what_the_main_container_has() -> None:
     assert worker["image"] == {"build": {"dockerfile": "Dockerfile"}}
     assert worker["command"] == "celery --app demo worker --loglevel INFO"
     assert worker["depends_on"] == {"startup": "success", "redis": "start"}
-    assert worker["variables"] == {"REDIS_PORT": "6379", "REDIS_HOST": "localhost"}
+    assert worker["variables"] == OF_MAIN
     assert set(worker["secrets"]) == {"DATABASE_URL", "SECRET_KEY", "STAGE_DATABASE_URL"}
 
 
@@ -129,7 +136,7 @@ def test_an_own_worker_adds_to_what_it_takes_from_the_main_container() -> None:
     found = block(add(OURS, beat))["sidecars"]["beat"]
     assert found["command"] == ["celery", "-A", "demo"]
     assert found["depends_on"] == {"startup": "success", "redis": "start"}
-    assert found["variables"] == {"REDIS_PORT": "6379", "REDIS_HOST": "localhost", "A": "b"}
+    assert found["variables"] == {**OF_MAIN, "A": "b"}
 
 
 def test_a_sidecar_added_after_a_worker_is_known_to_it_and_forgotten_again() -> None:
@@ -277,6 +284,17 @@ def test_the_project_is_the_package_of_its_settings(tmp_path: Path) -> None:
     assert sidecars.project_of(ROOT) == "demo"
     with pytest.raises(SettingsError, match=r"manage\.py sets no DJANGO_SETTINGS_MODULE"):
         sidecars.project_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings.base")',
+        "os.environ['DJANGO_SETTINGS_MODULE'] = 'shop.settings.base'",
+    ],
+)
+def test_manage_py_names_its_settings_in_either_way(line: str) -> None:
+    assert settings_module.of_manage(f"import os\n{line}\n") == "shop.settings.base"
 
 
 def test_running_the_project_is_told_by_secrets_or_a_build() -> None:

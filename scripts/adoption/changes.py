@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from scripts import writing
 from scripts.errors import Failed
 from scripts.report import Report
 
@@ -25,7 +24,6 @@ class Change:
     path: str
     before: bytes | None
     after: bytes
-    mode: int = 0o644
     shown: bool = True
 
 
@@ -72,19 +70,13 @@ def _diff(change: Change) -> str:
 
 
 def write(root: Path, changes: Sequence[Change]) -> None:
-    """Write each file beside its place, then put it there. Raises Failed, naming the file."""
+    """Put each file in its place, where that still holds what was looked at.
+
+    Raises Refused where it does not, or leads elsewhere by now; Failed where it cannot be written.
+    """
     for change in changes:
-        file = root / change.path
-        draft = file.with_name(f"{file.name}.{os.getpid()}~")
+        before = (change.before or b"").decode()
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_bytes(change.after)
-            draft.chmod(change.mode)
-            draft.replace(file)
-        except OSError as error:
-            with suppress(OSError):
-                draft.unlink()
-            raise Failed(
-                f"{file} could not be written: {error.strerror}. Mend that and run it again: what is there "
-                "already stays."
-            ) from error
+            writing.write(root / change.path, change.after.decode(), root, expected=before)
+        except Failed as error:
+            raise Failed(f"{error} Mend that and run it again: what is there already stays.") from error

@@ -90,7 +90,7 @@ def plan(project: Project, ours: Path, files: list[str]) -> Iterator[Change | Le
     for name in files:
         content, there = (ours / name).read_bytes(), project.bytes(name)
         if there is None:
-            yield _copied(ours / name, name, content)
+            yield Change(name, None, content, shown=False)
         elif there != content and name != f"{_FOLDER}/__init__.py":  # any will do
             differing.append(name)
     if differing:
@@ -114,10 +114,6 @@ def _one(project: Project, ours: Path, copy: Copy) -> Iterator[Change | Left]:
         if there is None:
             yield Left(copy.path, copy.hint)
     if there is None:
-        yield _copied(ours / copy.source, path, content)
+        yield Change(path, None, content, shown=False)
     elif there != content:
         yield Left(path, "it is not as it is here: delete it and run this again for the present one.")
-
-
-def _copied(source: Path, path: str, content: bytes) -> Change:
-    return Change(path, None, content, mode=0o755 if source.stat().st_mode & 0o100 else 0o644, shown=False)

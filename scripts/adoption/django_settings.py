@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 from scripts.adoption.changes import Change
 from scripts.adoption.project import Project
-from scripts.adoption.shipped import HEALTHZ, SHIPPED
+from scripts.adoption.shipped import HEALTH_PATH, SHIPPED
 from scripts.errors import SettingsError
 
 MARK = "# Test environments: added by `invoke adopt`, once; yours to change from here on."
+_MIDDLEWARE = [each.middleware for each in SHIPPED if each.middleware]
 _MASKS = """    "mask": {
         "auth_user.username": "keep",
         "auth_user.first_name": "name",
@@ -100,7 +101,7 @@ def _shipped(project: Project) -> Iterator[str]:
     apps = ", ".join(f'"{each.app}"' for each in SHIPPED if each.app)
     yield f"INSTALLED_APPS = [*INSTALLED_APPS, {apps}]"
     yield "MIDDLEWARE = ["
-    for name in _middleware(project):
+    for name in _MIDDLEWARE:
         yield f'    "{name}",'
     yield "    *MIDDLEWARE,"
     yield "]"
@@ -110,15 +111,9 @@ def _shipped(project: Project) -> Iterator[str]:
     yield '    EMAIL_BACKEND = os.environ["EMAIL_BACKEND"]'
 
 
-def _middleware(project: Project) -> list[str]:
-    """Ours; a health check that the project answers itself stays its own, in every environment."""
-    found = [each for each in SHIPPED if each.middleware and (each != HEALTHZ or not project.own_health_path)]
-    return [each.middleware for each in found]
-
-
 def _access(project: Project) -> str:
-    """The load balancer asks for its path without a password."""
-    keys = [f'"open_paths": ["{project.health_path}"]']
+    """The load balancer asks without a password, and for no page of the project's: that would be open."""
+    keys = [f'"open_paths": ["{HEALTH_PATH}"]']
     if project.test_env != "test":
         keys.insert(0, f'"environments": ["{project.test_env}"]')
     return "{" + ", ".join(keys) + "}"
@@ -131,5 +126,4 @@ def _static(project: Project) -> Iterator[str]:
         yield 'STATIC_ROOT = os.environ.get("STATIC_ROOT", "staticfiles")'
     if "whitenoise" not in settings.lower():
         yield 'if os.environ.get("COPILOT_ENVIRONMENT_NAME"):  # in the image, which has whitenoise'
-        place = len(_middleware(project))
-        yield f'    MIDDLEWARE.insert({place}, "whitenoise.middleware.WhiteNoiseMiddleware")'
+        yield f'    MIDDLEWARE.insert({len(_MIDDLEWARE)}, "whitenoise.middleware.WhiteNoiseMiddleware")'

@@ -31,7 +31,7 @@ _ALPINE_CLIENT = "RUN apk add --no-cache postgresql-client\n"
 
 def plan(project: Project, pins: Mapping[str, str]) -> Change | Left | None:
     """The Dockerfile, new or with the lines; None where it lacks nothing. `pins` are versions of packages."""
-    path, context = project.build
+    path, context = project.build.dockerfile, project.build.context
     text = project.text(path)
     if text is not None and (MARK in text or "scripts/stage_copy" in text):
         return None

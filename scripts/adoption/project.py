@@ -8,13 +8,13 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from scripts import manifest
+from scripts import manifest, settings_module
 from scripts.branch import git
-from scripts.command import Shell
+from scripts.command import Shell, output_of
 from scripts.errors import Refused, SettingsError, UsageError
+from scripts.manifest import Build
 from scripts.settings import SERVICE_TYPE
 
-_SETTINGS_IN_MANAGE = re.compile(r"""DJANGO_SETTINGS_MODULE['"]\s*,\s*['"]([\w.]+)['"]""")
 _SETTINGS_IN_DOCKERFILE = re.compile(r"""DJANGO_SETTINGS_MODULE[= ]['"]?([\w.]+)""")
 _MORE_SETTINGS = re.compile(r"^from \.(\w+) import \*", re.MULTILINE)
 
@@ -29,8 +29,8 @@ class Project:
 
     def bytes(self, path: str) -> bytes | None:
         """A file's content, None where there is none. Raises Refused for what lies behind a link."""
-        self.require_no_link(path)
         try:
+            self.require_no_link(path)
             return (self.root / path).read_bytes()
         except FileNotFoundError:
             return None
@@ -46,11 +46,14 @@ class Project:
             raise SettingsError(f"{self.root / path} is not UTF-8: {error}.") from error
 
     def require_no_link(self, path: str) -> None:
-        """Raises Refused where the path, or a folder on the way to it, is a link: it may lead anywhere."""
+        """Raises Refused where the path leads out of the project, or over a link: that may lead anywhere."""
+        parts = PurePosixPath(path).parts
+        if "\0" in path or PurePosixPath(path).is_absolute() or ".." in parts:
+            raise Refused(f"{path!r} does not stay below {self.root}: name a path within it.")
         place = self.root
-        for part in PurePosixPath(path).parts:
+        for part in parts:
             place /= part
-            if part == ".." or place.is_symlink():
+            if place.is_symlink():
                 raise Refused(f"{place} is a link, and nothing is written behind one: make it a real one.")
 
     @property
@@ -72,26 +75,26 @@ class Project:
         block = blocks.get(self.test_env) if isinstance(blocks, dict) else None
         return block if isinstance(block, dict) else None
 
+    @property
+    def has_listener(self) -> bool:
+        """Whether the load balancer listens for the service in every environment.
+
+        Source: `ALBListener` in templates/workloads/services/lb-web/cf.yml of aws/copilot-cli 1.34.
+        """
+        blocks = self.manifest.get("environments")
+        of_blocks = blocks.values() if isinstance(blocks, dict) else ()
+        return isinstance(self.manifest.get("http"), dict) and not any(
+            isinstance(block, dict) and block.get("http") is False for block in of_blocks
+        )
+
     @cached_property
-    def build(self) -> tuple[str, str]:
-        """The Dockerfile and the context of the service's image. Raises SettingsError where none is built."""
+    def build(self) -> Build:
+        """What the service's image is built from. Raises SettingsError where none is built."""
         return manifest.build_of(self.manifest, str(self.root / self.manifest_path))
 
     @property
     def dockerfile(self) -> str:
-        return self.build[0]
-
-    @property
-    def health_path(self) -> str:
-        """What the load balancer asks for; scripts/healthz.py answers where the manifest does not say."""
-        return self.own_health_path or "/healthz"
-
-    @property
-    def own_health_path(self) -> str:
-        http = self.manifest.get("http")
-        check = http.get("healthcheck") if isinstance(http, dict) else None
-        path = check.get("path") if isinstance(check, dict) else check
-        return path if isinstance(path, str) and re.fullmatch(r"/[\w./-]*", path) else ""
+        return self.build.dockerfile
 
     @property
     def port(self) -> int:
@@ -107,13 +110,10 @@ class Project:
             named = variables.get("DJANGO_SETTINGS_MODULE") if isinstance(variables, dict) else None
             if isinstance(named, str):
                 return named
-        for path, pattern in (
-            (self.dockerfile, _SETTINGS_IN_DOCKERFILE),
-            ("manage.py", _SETTINGS_IN_MANAGE),
-        ):
-            found = pattern.search(self.text(path) or "")
-            if found:
-                return found[1]
+        of_image = _SETTINGS_IN_DOCKERFILE.search(self.text(self.dockerfile) or "")
+        found = of_image[1] if of_image else settings_module.of_manage(self.text("manage.py") or "")
+        if found:
+            return found
         raise SettingsError(
             f"Neither {self.root / 'manage.py'} nor the Dockerfile nor the manifest names "
             "DJANGO_SETTINGS_MODULE: name it in one of them."
@@ -202,10 +202,20 @@ def _service(root: Path, wanted: str) -> str:
 
 
 def require_committed(shell: Shell, project: Project, paths: list[str]) -> None:
-    """Raises Refused where a file that would be edited has changes that are not committed."""
+    """Raises Refused where a file that would be edited is not in Git as it stands."""
     if not paths:
         return
-    found = shell.run(git(project.root, "status", "--porcelain", "--", *paths))
+    exactly = "--literal-pathspecs"  # a star in a name is a star
+    listed = output_of(
+        shell, git(project.root, exactly, "ls-files", "-z", "--", *paths), "Listing what Git has"
+    )
+    unknown = sorted(set(paths) - set(listed.split("\0")))
+    if unknown:
+        raise Refused(
+            f"{', '.join(unknown)} in {project.root} would be edited and is not in Git, which ignores it or "
+            "was never given it: commit it first (`git add --force`), so that it can be brought back."
+        )
+    found = shell.run(git(project.root, exactly, "status", "--porcelain", "--", *paths))
     if not found.ok or found.stdout.strip():
         names = ", ".join(line[3:] for line in found.stdout.splitlines()) or ", ".join(paths)
         raise Refused(

@@ -16,6 +16,7 @@ from scripts import editing, sidecars
 from scripts.adoption import django_settings
 from scripts.adoption.changes import Change, Left
 from scripts.adoption.project import Project
+from scripts.adoption.shipped import HEALTH_PATH
 from scripts.errors import Refused, SettingsError
 
 STATIC = "/app/staticfiles"
@@ -144,11 +145,13 @@ def _with_copy(command: Any, project: Project) -> list[str]:
 
 
 def _healthcheck(project: Project) -> dict[str, Any]:
-    """The project's own check with a longer grace period, or one that scripts/healthz.py answers."""
+    """What scripts/healthz.py answers, whatever the base asks for: that may be a page with a password here.
+
+    The base's other keys hold on, but for the codes that it expects of its own page.
+    """
     own = _section(project.manifest, "http").get("healthcheck")
-    if not isinstance(own, dict):
-        own = {"path": project.health_path}
-    return {"path": project.health_path, **own, "grace_period": "3600s"}
+    codes = {"success_codes": "200"} if isinstance(own, dict) and "success_codes" in own else {}
+    return {"path": HEALTH_PATH, **codes, "grace_period": "3600s"}
 
 
 def _variables(project: Project) -> dict[str, Any]:

@@ -14,7 +14,7 @@ class Shipped:
     middleware: str = ""  # in MIDDLEWARE, before the project's own, in this order
 
 
-HEALTHZ = Shipped("scripts/healthz.py", middleware="scripts.healthz.Healthz")
+HEALTH_PATH = "/healthz"  # what scripts/healthz.py answers; a test compares, for that needs Django
 SHIPPED = (
     Shipped("scripts/__init__.py"),
     Shipped(
@@ -22,6 +22,6 @@ SHIPPED = (
         app="scripts.test_access",
         middleware="scripts.test_access.middleware.AccessMiddleware",
     ),
-    HEALTHZ,
+    Shipped("scripts/healthz.py", middleware="scripts.healthz.Healthz"),
     Shipped("scripts/stage_copy", app="scripts.stage_copy"),
 )

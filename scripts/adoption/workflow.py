@@ -21,6 +21,11 @@ _BY_HAND = (
     "{}. Copilot's templates name a runtime that AWS no longer takes for new functions: `invoke check "
     "--fix` writes a patch for each."
 )
+_NO_LISTENER = (
+    "it is missing, and ours patches a function (RulePriorityFunction) that Copilot writes only where the "
+    "load balancer listens for the service, which `http` does not say of every environment; a patch of what "
+    "is not there fails the deploy"
+)
 
 
 def adopt(bench: Bench, *, into: str, service: str, yes: bool, plan: bool) -> None:
@@ -116,6 +121,8 @@ def _patches(project: Project, path: str, source: Path) -> Change | Left | None:
     if there is None:
         if (project.root / overrides / "cdk.json").exists():
             return Left(overrides, _BY_HAND.format("it is overridden by the CDK"))
+        if path.startswith(f"copilot/{project.service}/") and not project.has_listener:
+            return Left(path, _BY_HAND.format(_NO_LISTENER))
         return Change(path, None, source.read_bytes())
     if "/Properties/Runtime" in there:
         return None

@@ -6,8 +6,8 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from scripts import manifest
 from scripts.check import shell_text
 from scripts.check.document import Document
 from scripts.check.shell_text import Simple
@@ -16,15 +16,6 @@ from scripts.check.task import Container, value
 LARGEST = 256 << 10  # bytes of a file that is looked into
 _INSTRUCTION = re.compile(r"\s*(FROM|CMD|ENTRYPOINT)\s+(.*)", re.IGNORECASE | re.DOTALL)
 _FROM = re.compile(r"(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Build:
-    """An image that Copilot builds; both paths are relative to the repository."""
-
-    dockerfile: str
-    context: str
-    target: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,26 +34,11 @@ class Starts:
     command: Start | None = None
 
 
-def build_of(document: Document, environment: str, container: Container) -> Build | None:
+def build_of(document: Document, environment: str, container: Container) -> manifest.Build | None:
     """What the container's image is built from; None where it is not built."""
     if container.image:
         return None
-    return build(value(document, environment, *container.keys, "image", "build"))
-
-
-def build(found: Any) -> Build | None:
-    """What `image.build` means: a path, or a mapping. None where it is neither.
-
-    Source: internal/pkg/manifest/workload.go of aws/copilot-cli 1.34, DockerBuildArgs.
-    """
-    given = {"dockerfile": found} if isinstance(found, str) else found
-    if not isinstance(given, dict):
-        return None
-    dockerfile, context, target = (given.get(name) for name in ("dockerfile", "context", "target"))
-    if not dockerfile:
-        dockerfile = str(Path(str(context or ".")) / "Dockerfile")
-    folder = str(context) if context else str(Path(str(dockerfile)).parent)
-    return Build(Path(str(dockerfile)).as_posix(), folder, str(target or ""))
+    return manifest.build(value(document, environment, *container.keys, "image", "build"))
 
 
 def inside(root: Path, path: str) -> Path | None:

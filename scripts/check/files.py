@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from scripts import branch
+from scripts import branch, manifest
 from scripts.check import dockerfile, shell_text
 from scripts.check.finding import Finding
 from scripts.check.project import Project
@@ -111,7 +111,7 @@ def _built(project: Project) -> set[str]:
     def look(at: Any) -> None:
         if isinstance(at, dict):
             image = at.get("image")
-            build = dockerfile.build(image.get("build")) if isinstance(image, dict) else None
+            build = manifest.build(image.get("build")) if isinstance(image, dict) else None
             if build:
                 found.add(build.dockerfile)
             for inner in at.values():

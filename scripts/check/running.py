@@ -11,6 +11,7 @@ from scripts.check import dockerfile, shell_text
 from scripts.check.document import Document
 from scripts.check.shell_text import Simple
 from scripts.check.task import Container, where
+from scripts.manifest import Build
 
 # Of Django, django-extensions and this project: they come to an end.
 _ENDING = frozenset(
@@ -170,12 +171,12 @@ def _started(root: Path, document: Document, environment: str, container: Contai
                 yield from _of_image(build, each)
 
 
-def _of_image(build: dockerfile.Build | None, start: dockerfile.Start) -> Iterator[Step]:
+def _of_image(build: Build | None, start: dockerfile.Start) -> Iterator[Step]:
     for simple in start.simples:
         yield Step(build.dockerfile if build else "", start.line + simple.line - 1, simple)
 
 
-def _script(root: Path, build: dockerfile.Build | None, step: Step) -> Iterator[Step]:
+def _script(root: Path, build: Build | None, step: Step) -> Iterator[Step]:
     """The commands of a shell script of the repository that the command calls; no deeper."""
     if not build or step.simple.telling:
         return

@@ -143,8 +143,8 @@ class Server:
         head = output_of(self._shell, branch.git(root, "rev-parse", "HEAD"), "Looking up HEAD").strip()
         with branch.worktree(self._shell, root, branch.Branch("HEAD", head)) as folder:
             written = folder / self._settings.manifest.relative_to(root)
-            dockerfile, context = manifest.build_of(manifest.read(written), str(written))
-            digest = build(folder / context, folder / dockerfile, self._state.folder, say=log.info)
+            of = manifest.build_of(manifest.read(written), str(written))
+            digest = build(folder / of.context, folder / of.dockerfile, self._state.folder, say=log.info)
         image = self._images.load(digest)
         if image is None:
             raise Failed(f"The image {digest} was built and is not there: `invoke sandbox --reset --yes`.")

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import yaml
 
-from scripts.adoption import changes, workflow
+from scripts import healthz
+from scripts.adoption import changes, shipped, workflow
 from scripts.adoption.changes import Change
 from scripts.errors import Failed, Refused, SettingsError, UsageError, UserError
 from tests.adoption.project import (
@@ -21,6 +25,10 @@ from tests.adoption.project import (
 )
 from tests.clone import ROOT
 from tests.fakes import FakeReport
+
+_MANIFEST = "copilot/web/manifest.yml"
+_BUILD = "sed -i 's|  build: .*|  build:"
+_SETTINGS = "printf 'variables: {DJANGO_SETTINGS_MODULE:"
 
 
 def adopt(folder: Path, *, yes: bool = True, plan: bool = False, service: str = "") -> FakeReport:
@@ -144,14 +152,41 @@ def test_three_containers_keep_what_they_have_and_only_test_is_added_to(three: P
     startup = block["sidecars"]["startup"]
     assert startup["command"][2].startswith("python manage.py copy_stage_db && python manage.py migrate")
     assert startup["secrets"].keys() == block["secrets"].keys() == {"DATABASE_URL", "STAGE_DATABASE_URL"}
-    assert block["http"]["healthcheck"] == {"path": "/admin/login/", "grace_period": "3600s"}
+    assert block["http"]["healthcheck"] == {"path": "/healthz", "grace_period": "3600s"}
     dockerfile = (three / "Dockerfile").read_text()
     assert dockerfile.index("COPY scripts/stage_copy /srv/scripts/stage_copy") < dockerfile.index("USER")
     assert "psycopg[binary]==" in dockerfile  # psycopg2 is another
     settings = (three / "mysite/settings.py").read_text()
     assert "WhiteNoise" not in settings
-    assert "healthz" not in settings  # it has a health check of its own
-    assert '"open_paths": ["/admin/login/"]' in settings
+    assert '"scripts.healthz.Healthz",' in settings
+    assert '"open_paths": ["/healthz"]' in settings  # its own health check is a page of it
+
+
+@pytest.mark.parametrize(
+    ("own", "codes"),
+    [
+        ("healthcheck: /", {}),
+        ("healthcheck: {path: /, success_codes: '302', interval: 10s}", {"success_codes": "200"}),
+    ],
+)
+def test_a_health_check_that_is_a_page_opens_none_of_the_project(
+    tmp_path: Path, own: str, codes: dict[str, str]
+) -> None:
+    folder = start_project(tmp_path / "shop", manifest=MANIFEST.replace("# healthcheck: '/'", own))
+    before = manifest(folder)["http"]
+    adopt(folder)
+    found = manifest(folder)
+    assert found["http"] == before
+    environments = found["environments"]
+    assert isinstance(environments, dict)
+    check = environments["test"]["http"]["healthcheck"]
+    assert check == {"path": "/healthz", **codes, "grace_period": "3600s"}
+    settings = (folder / "mysite/settings.py").read_text()
+    assert 'TEST_ACCESS = {"open_paths": ["/healthz"]}' in settings
+
+
+def test_the_path_that_is_asked_for_is_the_one_that_the_middleware_answers() -> None:
+    assert healthz.PATH == shipped.HEALTH_PATH
 
 
 def test_a_project_with_redis_gets_it_as_a_sidecar(tmp_path: Path) -> None:
@@ -246,6 +281,40 @@ def test_what_stands_there_already_is_never_overwritten(tmp_path: Path) -> None:
     assert "from test_environments import *" in left
     commit(folder)
     assert adopt(folder).said[-1].startswith("Nothing to do")
+
+
+@pytest.mark.parametrize(
+    ("there", "instead"),
+    [
+        ("http:\n", "http: false\nx-http:\n"),
+        ("http:\n", "x-http:\n"),
+        ("cpu: 256 ", "environments:\n  production:\n    http: false\ncpu: 256 "),
+    ],
+    ids=["off in the base", "absent", "off in a block"],
+)
+def test_where_no_load_balancer_listens_the_service_gets_no_patches(
+    tmp_path: Path, there: str, instead: str
+) -> None:
+    assert there in MANIFEST
+    folder = start_project(tmp_path / "shop", manifest=MANIFEST.replace(there, instead))
+    report = adopt(folder)
+    path = "copilot/web/overrides/cfn.patches.yml"
+    assert not (folder / path).exists()
+    assert (folder / "copilot/environments/overrides/cfn.patches.yml").exists()
+    left = [line for line in report.said if line.startswith(f"Left as it is: {path}: ")]
+    assert len(left) == 1
+    assert "RulePriorityFunction" in left[0]
+    assert "`invoke check --fix` writes" in left[0]
+
+
+def test_settings_that_manage_py_assigns_are_found(project: Path) -> None:
+    file = project / "manage.py"
+    text = re.sub(r"os\.environ\.setdefault\((.*), (.*)\)", r"os.environ[\1] = \2", file.read_text())
+    assert 'os.environ["DJANGO_SETTINGS_MODULE"] =' in text.replace("'", '"')
+    file.write_text(text)
+    commit(project)
+    adopt(project)
+    assert "TEST_ACCESS" in (project / "mysite/settings.py").read_text()
 
 
 def test_settings_that_read_a_database_url_keep_their_database(tmp_path: Path) -> None:
@@ -346,6 +415,12 @@ def test_nothing_is_written_behind_a_link(project: Path, tmp_path: Path, name: s
         ("printf '\\377' > mysite/settings.py", SettingsError, "is not UTF-8"),
         ("echo 'x = (' >> mysite/settings.py", SettingsError, "cannot be read"),
         ("echo > manage.py", SettingsError, "names DJANGO_SETTINGS_MODULE"),
+        (f"{_BUILD} {{dockerfile: /tmp/x/Dockerfile, context: .}}|' {_MANIFEST}", Refused, "not stay below"),
+        (f"{_BUILD} ../Dockerfile|' {_MANIFEST}", Refused, "does not stay below"),
+        (f"{_BUILD} \"a\\\\0b\"|' {_MANIFEST}", Refused, "'a\\x00b' does not stay below"),
+        (f"{_BUILD} {'x' * 300}|' {_MANIFEST}", SettingsError, "cannot be read: File name too long"),
+        (f"{_SETTINGS} .tmp.me.s}}' >> {_MANIFEST}", Refused, "'/tmp/me/s.py' does not stay below"),
+        (f"{_SETTINGS} \"a\\\\0b\"}}' >> {_MANIFEST}", Refused, "'a\\x00b.py' does not stay below"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_project_is_one_line(
@@ -418,8 +493,65 @@ def test_an_adopted_project_sends_to_where_the_tasks_come_from(project: Path, tm
     assert git(other, "status", "--porcelain") == ""
 
 
+@dataclass
+class Meanwhile(FakeReport):
+    """A person who does something else before the answer, which is yes."""
+
+    before: Callable[[], object] = lambda: None
+
+    def ask(self, question: str) -> bool:
+        self.before()
+        return super().ask(question)
+
+
+def adopt_while(folder: Path, happens: Callable[[], object]) -> None:
+    here, _ = bench()
+    here = replace(here, report=Meanwhile(answer=True, before=happens))
+    workflow.adopt(here, into=str(folder), service="", yes=False, plan=False)
+
+
+@pytest.mark.parametrize("name", ["mysite/settings.py", "copilot/web/manifest.yml", "tasks.py"])
+def test_what_is_edited_or_made_while_the_question_waits_is_kept(project: Path, name: str) -> None:
+    file = project / name
+    mine = (file.read_text() if file.exists() else "") + "# mine\n"
+    with pytest.raises(Refused, match=rf"{name} was changed meanwhile, so it was left alone: run this again"):
+        adopt_while(project, lambda: file.write_text(mine))
+    assert file.read_text() == mine
+
+
+def test_a_folder_that_becomes_a_link_while_the_question_waits_is_not_written_into(
+    project: Path, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+
+    def move_out() -> None:
+        (project / "mysite").rename(outside)
+        (project / "mysite").symlink_to(outside)
+
+    with pytest.raises(Refused, match="mysite leads elsewhere"):
+        adopt_while(project, move_out)
+    assert "TEST_ACCESS" not in (outside / "settings.py").read_text()
+
+
+def test_an_edited_file_keeps_its_mode(project: Path) -> None:
+    (project / "mysite/settings.py").chmod(0o755)
+    commit(project)
+    adopt(project)
+    assert (project / "mysite/settings.py").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_file_that_git_ignores_is_not_edited(project: Path) -> None:
+    git(project, "rm", "--quiet", "--cached", "mysite/settings.py")
+    (project / ".gitignore").write_text("settings.py\n")
+    commit(project)
+    before = files(project)
+    with pytest.raises(Refused, match=r"^mysite/settings\.py in .* is not in Git, which ignores it"):
+        adopt(project)
+    assert files(project) == before
+
+
 def test_a_file_that_cannot_be_written_is_named_and_leaves_no_draft(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    with pytest.raises(Failed, match=r"a could not be written: .*run it again"):
-        changes.write(tmp_path, [Change("a", None, b"x")])
+    (tmp_path / "a").write_text("no folder")
+    with pytest.raises(Failed, match=r"a/b could not be written: .*run it again"):
+        changes.write(tmp_path, [Change("a/b", None, b"x")])
     assert [file.name for file in tmp_path.iterdir()] == ["a"]

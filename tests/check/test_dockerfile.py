@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from scripts.check import dockerfile
-from scripts.check.dockerfile import Build, Start
+from scripts.check.dockerfile import Start
 
 
 def words(start: Start | None) -> list[tuple[str, ...]]:
@@ -34,23 +33,6 @@ def test_the_last_stage_or_the_target_says_what_is_started(
 ) -> None:
     found = dockerfile.starts(text, target)
     assert (words(found.entry_point), words(found.command)) == (entry_point, command)
-
-
-@pytest.mark.parametrize(
-    ("given", "build"),
-    [
-        ("Dockerfile", Build("Dockerfile", ".")),
-        ("./web/Dockerfile", Build("web/Dockerfile", "web")),
-        ({"dockerfile": "web/Dockerfile"}, Build("web/Dockerfile", "web")),
-        ({"context": "web"}, Build("web/Dockerfile", "web")),
-        ({"dockerfile": "web/D", "context": ".", "target": "t"}, Build("web/D", ".", "t")),
-        ({}, Build("Dockerfile", ".")),
-        (None, None),
-        (3, None),
-    ],
-)
-def test_a_build_is_a_path_or_a_mapping(given: Any, build: Build | None) -> None:
-    assert dockerfile.build(given) == build
 
 
 def test_only_a_text_of_modest_size_in_the_repository_is_read(tmp_path: Path) -> None:

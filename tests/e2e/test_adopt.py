@@ -70,7 +70,7 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Adopted]:
 def let_copilot_write_manifests(folder: Path) -> None:
     """`copilot svc init` and `copilot env init` on an embedded AWS of the moment."""
     shell = RealShell()
-    with lifecycle.rendering(load(folder, {}), shell, ["test"], "") as (variables, failed):
+    with lifecycle.rendering(load(folder, {}), shell, ["test"], "", alone=False) as (variables, failed):
         assert not failed
         programs = Path(str(variables["PATH"]).split(":")[0])
         programs.mkdir(exist_ok=True)
