@@ -49,30 +49,43 @@ def events(text: str) -> Iterator[yaml.Event]:
     What is nested without end would end the process in libyaml's composer, and whoever walks what was read
     would take for ever where aliases make it huge, or end in what holds itself.
     """
-    written_out = 0  # the values so far, with every alias written out
-    open_since: list[tuple[str | None, int]] = []  # each collection around the event: its anchor, its begin
-    sizes: dict[str | None, int] = {}
+    size = _Size()
     for event in yaml.parse(text.removeprefix(BOM), Loader=_LOADER):
-        if isinstance(event, yaml.AliasEvent):
-            if event.anchor in (anchor for anchor, _ in open_since):
-                raise yaml.YAMLError(f"`*{event.anchor}` stands in what it is the name of")
-            written_out += sizes.get(event.anchor, 0)  # the composer refuses one that names nothing
-        elif isinstance(event, yaml.NodeEvent):
-            written_out += 1
-            if isinstance(event, yaml.CollectionStartEvent):
-                open_since.append((event.anchor, written_out - 1))
-            elif event.anchor:
-                sizes[event.anchor] = 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            anchor, begin = open_since.pop()
-            sizes[anchor] = written_out - begin
-        if len(open_since) > _DEEPEST:
+        size.count(event)
+        if len(size.around) > _DEEPEST:
             raise RecursionError(f"it is nested more than {_DEEPEST} deep")
-        if written_out > _MOST_VALUES:
+        if size.values > _MOST_VALUES:
             raise yaml.YAMLError(
                 f"with its aliases (`*name`) written out it has more than {_MOST_VALUES} values: use fewer"
             )
         yield event
+
+
+class _Size:
+    """How many values there were so far, keys too, with every alias written out."""
+
+    def __init__(self) -> None:
+        self.values = 0
+        self.around: list[tuple[str | None, int]] = []  # each open collection's anchor, and what came before
+        self.named: dict[str | None, int] = {}
+
+    def count(self, event: yaml.Event) -> None:
+        """Raises YAMLError where an alias names nothing, or what it stands in."""
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor in (anchor for anchor, _ in self.around):
+                raise yaml.YAMLError(f"`*{event.anchor}` stands in what it is the name of")
+            if event.anchor not in self.named:
+                raise yaml.YAMLError(f"`*{event.anchor}` names nothing that stands before it")
+            self.values += self.named[event.anchor]
+        elif isinstance(event, yaml.CollectionStartEvent):
+            self.around.append((event.anchor, self.values))
+            self.values += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = self.around.pop()
+            self.named[anchor] = self.values - before
+        elif isinstance(event, yaml.ScalarEvent):
+            self.values += 1
+            self.named[event.anchor] = 1
 
 
 @dataclass(frozen=True)

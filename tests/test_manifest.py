@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from scripts import manifest
+from scripts import manifest, places
 from scripts.errors import SettingsError
 
 ROOT = Path(__file__).parent.parent
@@ -83,6 +84,12 @@ def test_aliases_that_make_a_manifest_huge_are_refused_before_it_is_built(text: 
 def test_what_holds_itself_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match=r"The manifest m cannot be read: `\*x` stands in what it is"):
         manifest.parse(text, "m")
+
+
+@pytest.mark.parametrize("read", [manifest.parse, places.read])
+def test_an_alias_of_nothing_is_refused(read: Callable[[str, str], object]) -> None:
+    with pytest.raises(SettingsError, match=r"The manifest m cannot be read: `\*b` names nothing"):
+        read("a: *b\nb: &b 1\n", "m")
 
 
 def test_aliases_of_any_ordinary_number_are_read(tmp_path: Path) -> None:

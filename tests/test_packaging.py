@@ -58,10 +58,39 @@ def test_an_account_at_an_unknown_place_is_told_and_not_written() -> None:
         stack("  T:\n    Type: AWS::SNS::Topic\n    Properties: {Name: 'of 111122223333'}\n")
 
 
-@pytest.mark.parametrize("resources", ["  T: text\n", "  T: {Type: t, Properties: [x]}\n", "  []\n"])
+@pytest.mark.parametrize(
+    "resources",
+    [
+        "  T: text\n",
+        "  T: {Type: t, Properties: [x]}\n",
+        "  T: {Type: t, Metadata: x}\n",
+        "  []\n",
+        "  T: {Type: 'AWS::ECS::TaskDefinition'}\n",
+        "  T: {Type: 'AWS::ECS::TaskDefinition', Properties: {ContainerDefinitions: 3}}\n",
+        "  T: {Type: 'AWS::ECS::TaskDefinition', Properties: {ContainerDefinitions: }}\n",
+        "  T: {Type: 'AWS::Lambda::Function'}\n",
+        "  T: {Type: 'Custom::DynamicDesiredCountFunction', Properties: }\n",
+        "  AddonsStack: {Type: 'AWS::CloudFormation::Stack'}\n",
+    ],
+)
 def test_what_patches_have_spoilt_is_told_as_the_patches_fault(resources: str) -> None:
     with pytest.raises(SettingsError, match="look at the override patches"):
         stack(resources)
+
+
+@pytest.mark.parametrize("text", ["", "[1]\n", "text\n", "{}\n"])
+def test_what_is_no_template_any_more_is_told_as_the_patches_fault(text: str) -> None:
+    with pytest.raises(SettingsError, match="The template of demo-test-web has no Parameters"):
+        freed("demo-test-web", "web", Template(text, {}), HERE)
+
+
+@pytest.mark.parametrize(
+    "spoilt", ["{'Fn::If': 3}", "{'Fn::If': []}", "{'Fn::GetAtt': []}", "{'Fn::Sub': []}"]
+)
+def test_a_function_that_a_patch_has_spoilt_is_left_to_cfn_lint(spoilt: str) -> None:
+    found = stack(f"  T: {{Type: 'AWS::SNS::Topic', Properties: {{TopicName: {spoilt}}}}}\n")
+    tidy(found.body)
+    assert spoilt in found.text
 
 
 def test_a_container_that_copilot_builds_gets_its_image_by_a_parameter() -> None:

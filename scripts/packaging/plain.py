@@ -24,6 +24,13 @@ _ADDED = {
     DEPLOYMENT: "Another value at each deployment, so that the number of tasks is asked for anew",
 }
 _BUILT = "The image of the container {}, built by you"
+_TASK, _LAMBDA, _COUNT = (
+    "AWS::ECS::TaskDefinition",
+    "AWS::Lambda::Function",
+    "Custom::DynamicDesiredCountFunction",
+)
+_LOOKED_INTO = (_TASK, _LAMBDA, _COUNT)
+_ADDONS, _CONTAINERS = "AddonsStack", "ContainerDefinitions"
 _TOOLS, _THIS_ACCOUNT = "ToolsAccountPrincipalARN", "ToolsAccountIsThisAccount"
 
 
@@ -52,7 +59,7 @@ class Stack:
         codes = [
             resource["Properties"].get("Code")
             for resource in self.body["Resources"].values()
-            if resource.get("Type") == "AWS::Lambda::Function"
+            if resource.get("Type") == _LAMBDA
         ]
         return sorted({str(code["S3Key"]) for code in codes if isinstance(code, dict) and "S3Key" in code})
 
@@ -105,21 +112,27 @@ def freed(name: str, service: str, found: Template, origin: Origin) -> Stack:
     return stack
 
 
-def _check(body: CommentedMap, name: str) -> None:
+def _check(body: Any, name: str) -> None:
     """What a patch may have put there, CloudFormation would refuse; the code here relies on the shape."""
     for section in ("Parameters", "Conditions", "Resources", "Outputs"):
-        found = body.get(section, {})
+        found = body.get(section, {}) if isinstance(body, dict) else None
         well = isinstance(found, dict) and (
-            section == "Conditions"
-            or all(
-                isinstance(item, dict) and isinstance(item.get("Properties", {}), dict)
-                for item in found.values()
-            )
+            section == "Conditions" or all(_is_well(*item) for item in found.items())
         )
         if not well or not (found or section in {"Conditions", "Outputs"}):
             raise SettingsError(
                 f"The template of {name} has no {section} as they must be: look at the override patches."
             )
+
+
+def _is_well(name: str, item: Any) -> bool:
+    if not isinstance(item, dict) or not all(
+        isinstance(item.get(key, {}), dict) for key in ("Properties", "Metadata")
+    ):
+        return False
+    if item.get("Type") not in _LOOKED_INTO and name != _ADDONS:
+        return True
+    return "Properties" in item and isinstance(item["Properties"].get(_CONTAINERS, []), list)
 
 
 def _must_be_given(body: CommentedMap, values: Mapping[str, str]) -> tuple[str, ...]:
@@ -184,9 +197,9 @@ def _images(body: CommentedMap) -> Iterator[tuple[str, str]]:
     Yields each parameter with its description.
     """
     for resource in body["Resources"].values():
-        if resource.get("Type") != "AWS::ECS::TaskDefinition":
+        if resource.get("Type") != _TASK:
             continue
-        for container in resource["Properties"].get("ContainerDefinitions") or ():
+        for container in resource["Properties"].get(_CONTAINERS, []):
             if isinstance(container, dict) and "Image" in container and container["Image"] is None:
                 name = str(container.get("Name"))
                 # As Copilot writes EnvFileARNForstartDASHup.
@@ -199,7 +212,7 @@ def _update_ids(body: CommentedMap) -> None:
     """Take away what Copilot makes up at each packaging, so that what is written is the same each time."""
     for resource in body["Resources"].values():
         properties = resource.get("Properties")
-        if resource.get("Type") == "Custom::DynamicDesiredCountFunction" and "UpdateID" in properties:
+        if resource.get("Type") == _COUNT and "UpdateID" in properties:
             properties["UpdateID"] = tagged("!Ref", DEPLOYMENT)
 
 
@@ -225,7 +238,7 @@ def _trust_this_account(node: Any) -> None:
 
 
 def _addons(body: CommentedMap, key: str) -> None:
-    nested = body["Resources"].get("AddonsStack")
+    nested = body["Resources"].get(_ADDONS)
     if nested is None:  # a patch has taken it away
         return
     nested["Properties"]["TemplateURL"] = tagged("!Sub", f"https://{_HOST}/{key}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from scripts.packaging.tree import functions, references
+from scripts.packaging.tree import first, functions, references
 from scripts.template_lint import LintFinding
 
 
@@ -61,7 +61,7 @@ def _conditions(body: CommentedMap) -> set[str]:
         if function == "Condition":
             found.add(str(value))
         elif function == "If":
-            found.add(str(value[0]))
+            found.add(str(first(value)))
     return found
 
 

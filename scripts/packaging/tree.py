@@ -18,10 +18,9 @@ def references(node: Any) -> set[str]:
         if function == "Ref":
             found.add(str(value))
         elif function == "GetAtt":
-            found.add(str(value[0] if isinstance(value, list) else value).split(".")[0])
+            found.add(str(first(value)).split(".")[0])
         elif function == "Sub":
-            text = value[0] if isinstance(value, list) else value
-            found |= {name.split(".")[0] for name in re.findall(r"\$\{([\w.:]+)\}", str(text))}
+            found |= {name.split(".")[0] for name in re.findall(r"\$\{([\w.:]+)\}", str(first(value)))}
     return found
 
 
@@ -34,6 +33,11 @@ def functions(node: Any) -> Iterator[tuple[str, Any]]:
         if len(node) == 1 and (key in {"Ref", "Condition"} or str(key).startswith("Fn::")):
             yield str(key).removeprefix("Fn::"), value
         yield from functions(value)
+
+
+def first(value: Any) -> Any:
+    """The first of a function's arguments, or its only one."""
+    return value[0] if isinstance(value, list) and value else value
 
 
 def items(node: Any) -> list[tuple[Any, Any]]:
