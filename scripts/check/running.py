@@ -33,13 +33,10 @@ _RESETTING = frozenset({"reset_db", "flush", "sqlflush", "reset_schema"})
 COPYING = "copy_stage_db"
 _HARMLESS = frozenset({"--plan", "--help", "-h", "--list-databases"})  # flags of copy_stage_db
 _SERVING_COMMANDS = frozenset({"runserver", "runserver_plus", "qcluster", "rqworker"})
+_PYTHONS = frozenset({"gunicorn", "uvicorn", "daphne", "hypercorn", "uwsgi"})  # servers of a Python project
 _SERVERS = frozenset(
     [
-        "gunicorn",
-        "uvicorn",
-        "daphne",
-        "hypercorn",
-        "uwsgi",
+        *_PYTHONS,
         "redis-server",
         "valkey-server",
         "nginx",
@@ -142,6 +139,12 @@ def ends(container: Container, found: list[Step]) -> bool | None:
 def runs_project(found: list[Step]) -> bool:
     """Whether Django's own command line is called."""
     return any(management_command(step.simple)[0] for step in found)
+
+
+def serves_project(found: list[Step]) -> bool:
+    """Whether Django's command line is called, or a server or a worker of a Python project."""
+    programs = {step.simple.program for step in found if not step.simple.telling}
+    return runs_project(found) or bool(programs & {*_PYTHONS, "celery"})
 
 
 def _started(root: Path, document: Document, environment: str, container: Container) -> Iterator[Step]:

@@ -38,14 +38,28 @@ http:
   allowed_source_ips: [192.0.2.0/24]  # HERE
 nlb: {port: 443/tcp}
 """,
+    "a password in the startup sidecar alone": """
+http: {path: /}  # HERE
+sidecars:
+  startup:
+    image: {build: Dockerfile}
+    essential: false
+    command: python manage.py migrate
+    variables: {BASIC_AUTH: 'a:b'}
+""",
+    "a password in a proxy that knows nothing of it": """
+http: {path: /, target_container: proxy}  # HERE
+sidecars: {proxy: {image: 'nginx:1.27', port: 80, variables: {BASIC_AUTH: 'a:b'}}}
+""",
 }
 CLOSED = {
     "source addresses": "http: {path: /, allowed_source_ips: ['192.0.2.0/24', '2001:db8::/32']}\n",
     "a private range": "http: {path: /, allowed_source_ips: [10.0.0.0/8]}\n",
     "a password in a secret": "http: {path: /}\nsecrets: {BASIC_AUTH: /copilot/test/BASIC_AUTH}\n",
-    "a password in a proxy": """
-http: {path: /, target_container: proxy}
-sidecars: {proxy: {image: 'nginx:1.27', port: 80, variables: {BASIC_AUTH: 'a:b'}}}
+    "a password in a sidecar in front that runs the project": """
+http: {path: /, target_container: front}
+sidecars:
+  front: {image: 'shop:1', port: 80, command: 'gunicorn shop.wsgi', variables: {BASIC_AUTH: 'a:b'}}
 """,
 }
 
@@ -133,6 +147,29 @@ def test_mail_that_may_leave_is_told(renderer: Renderer, settings: Settings, var
 def test_mail_that_stays_is_not_told(renderer: Renderer, settings: Settings, manifest: str) -> None:
     project = accepted(rendered(renderer, settings, f"{IMAGE}http: {{path: /}}\n{manifest}\n"))
     assert list(access.mail(project)) == []
+
+
+APP_RUNNER = "name: web\ntype: Request-Driven Web Service\ncpu: 1024\nmemory: 2048\n"
+
+
+def test_app_runner_is_public_unless_it_is_private_or_asks(
+    renderer: Renderer, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.check.rendered.TOP", APP_RUNNER)
+    image = "image: {location: 'public.ecr.aws/x/y:1', port: 80}\n"
+    # The addresses that the load balancer takes are nothing to it.
+    path = "copilot/environments/test/manifest.yml"
+    limited = "name: test\ntype: Environment\nhttp: {public: {ingress: {source_ips: [192.0.2.0/24]}}}\n"
+    public = "http: {healthcheck: /}  # HERE\n"
+    found = list(access.reached(accepted(rendered(renderer, settings, image + public, {path: limited}))))
+    assert places(found) == marked(settings.root)
+    assert "`http.private: true`" in found[0].instead
+    for closed in (
+        "http: {private: true}\n",
+        "variables: {BASIC_AUTH: 'a:b'}\n",
+        "secrets: {BASIC_AUTH: /test/B}\n",
+    ):
+        assert list(access.reached(accepted(rendered(renderer, settings, image + closed)))) == []
 
 
 @pytest.mark.parametrize("kind", ["Backend Service", "Worker Service"])
