@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from scripts.check import running
+from scripts.check.containers import in_file
 from scripts.check.document import Document
 from scripts.check.finding import Finding
 from scripts.check.project import Project
@@ -43,12 +44,18 @@ def reached(project: Project) -> Iterator[Finding]:
 
 
 def mail(project: Project) -> Iterator[Finding]:
-    """Mail of the test environment does not leave it: its data came from staging."""
+    """Mail of the test environment does not leave it: its data came from staging.
+
+    Asked of services that run the project; another program's mail is not Django's to keep.
+    """
     for document, environment, template in _test(project):
         found = containers(template)
         main = next((each for each in found if each.main), None)
-        sinks = any(each.repository in _MAIL_SINKS for each in found)
-        if main is None or sinks or _keeps_mail(main.variables):
+        if main is None or not any(_runs_project(project, document, environment, each) for each in found):
+            continue
+        has_sink = any(each.repository in _MAIL_SINKS for each in found)
+        given = {**in_file(project.root, document, environment, main), **main.variables, **main.secrets}
+        if _keeps_mail(given, has_sink=has_sink):
             continue
         line = where(document, environment, "variables", "EMAIL_BACKEND")
         what = f"mail may leave this environment (in {environment})"
@@ -163,11 +170,14 @@ def _at(found: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
     return found
 
 
-def _keeps_mail(variables: Mapping[str, Any]) -> bool:
+def _keeps_mail(variables: Mapping[str, Any], *, has_sink: bool) -> bool:
+    """Whether the backend sends nothing, or to this task only; a sink gets what is sent to it."""
     backend = str(variables.get("EMAIL_BACKEND", ""))
+    host = str(variables.get("EMAIL_HOST", "")).lower()
     return (
         any(f".{name}." in f".{backend.lower()}." for name in _BACKENDS)
-        or str(variables.get("EMAIL_HOST", "")).lower() in _LOCAL
+        or host in _LOCAL
+        or (has_sink and not host)
     )
 
 

@@ -155,7 +155,7 @@ def _lacking(
     other: Container,
     severity: Severity,
 ) -> Iterator[Finding]:
-    has = {*other.variables, *other.secrets, *_in_file(root, document, environment, other)}
+    has = {*other.variables, *other.secrets, *in_file(root, document, environment, other)}
     for section, noun, names in (
         ("variables", "variable", main.variables),
         ("secrets", "secret", main.secrets),
@@ -187,14 +187,14 @@ def _lacking(
         )
 
 
-def _in_file(root: Path, document: Document, environment: str, container: Container) -> set[str]:
-    """The names that the container's `env_file` sets."""
+def in_file(root: Path, document: Document, environment: str, container: Container) -> dict[str, str | None]:
+    """What the container's `env_file` sets."""
     path = value(document, environment, *container.keys, "env_file")
     file = dockerfile.inside(root, path) if isinstance(path, str) else None
     try:
-        return set(dotenv_values(file, interpolate=False)) if file else set()
+        return dotenv_values(file, interpolate=False) if file else {}
     except (OSError, ValueError):
-        return set()
+        return {}
 
 
 def _images(project: Project) -> Iterator[tuple[str, Finding]]:

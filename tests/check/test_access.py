@@ -9,6 +9,7 @@ from scripts.settings import Settings
 from tests.check.rendered import accepted, marked, places, rendered
 
 IMAGE = "image: {build: Dockerfile, port: 8000}\n"
+PROJECT = f"{IMAGE}command: gunicorn shop.wsgi\n"
 MAILPIT = "{image: 'axllent/mailpit:v1.21'}"
 
 OPEN = {
@@ -125,12 +126,15 @@ def test_a_redirect_from_http_is_no_way_in(settings: Settings) -> None:
     [
         "variables: {EMAIL_HOST: smtp.example.com}",
         "variables:\n      EMAIL_BACKEND: django.core.mail.backends.smtp.EmailBackend  # HERE",
+        f"variables: {{EMAIL_HOST: smtp.sendgrid.net}}  # HERE\n    sidecars: {{mailpit: {MAILPIT}}}",
+        f"secrets: {{EMAIL_HOST: /test/HOST}}\n    sidecars: {{mailpit: {MAILPIT}}}",
     ],
 )
 def test_mail_that_may_leave_is_told(renderer: Renderer, settings: Settings, variables: str) -> None:
-    mark = "" if "HERE" in variables else "  # HERE"
-    manifest = f"http: {{path: /}}\nenvironments:\n  test:\n    {variables}{mark}\n"
-    found = list(access.mail(accepted(rendered(renderer, settings, IMAGE + manifest))))
+    of_block = "  # HERE" if variables.startswith("secrets") else ""
+    mark = "" if of_block or "HERE" in variables else "  # HERE"
+    manifest = f"http: {{path: /}}\nenvironments:\n  test:{of_block}\n    {variables}{mark}\n"
+    found = list(access.mail(accepted(rendered(renderer, settings, PROJECT + manifest))))
     assert places(found) == marked(settings.root)
     assert {finding.severity for finding in found} == {"warning"}
 
@@ -138,6 +142,8 @@ def test_mail_that_may_leave_is_told(renderer: Renderer, settings: Settings, var
 @pytest.mark.parametrize(
     "manifest",
     [
+        "env_file: web.env",
+        "command: nginx\nvariables: {EMAIL_HOST: smtp.example.com}",
         "variables: {EMAIL_BACKEND: django.core.mail.backends.console.EmailBackend}",
         "variables: {EMAIL_BACKEND: django.core.mail.backends.dummy.EmailBackend}",
         "variables: {EMAIL_HOST: localhost}",
@@ -145,7 +151,9 @@ def test_mail_that_may_leave_is_told(renderer: Renderer, settings: Settings, var
     ],
 )
 def test_mail_that_stays_is_not_told(renderer: Renderer, settings: Settings, manifest: str) -> None:
-    project = accepted(rendered(renderer, settings, f"{IMAGE}http: {{path: /}}\n{manifest}\n"))
+    files = {"web.env": "EMAIL_BACKEND=django.core.mail.backends.console.EmailBackend\n"}
+    top = IMAGE if "command: " in manifest else PROJECT
+    project = accepted(rendered(renderer, settings, f"{top}http: {{path: /}}\n{manifest}\n", files))
     assert list(access.mail(project)) == []
 
 
