@@ -23,6 +23,7 @@ _ITSELF = re.compile(r"container dependencies: container (\S+) cannot depend on 
 _ESSENTIAL = re.compile(r"essential container (\S+) can only have status")
 _REFUSALS = (_MISSING, _CYCLE, _ITSELF, _ESSENTIAL)
 _END = frozenset({"success", "complete"})
+_MOVING = frozenset({"latest", "stable", "main", "master", "edge", "nightly"})  # of tags: always another one
 # Read by servers only: a sidecar that ends, or is another program, needs none of them.
 _OF_SERVERS = re.compile(r"PORT|WEB_CONCURRENCY|FORWARDED_ALLOW_IPS|(GUNICORN|UVICORN)_\w+")
 
@@ -217,11 +218,15 @@ def _untagged(image: str) -> str:
 
 
 def _is_pinned(image: str) -> bool:
-    """Whether it has a digest, or a tag with a number in it: `latest`, `stable` and `alpine` have none."""
+    """Whether it has a digest, or a tag with a number in it and no word for what changes: `v2-latest` has one.
+
+    A bare major version is a choice that some make, and is let be.
+    """
     if "@sha256:" in image:
         return True
     _, _, tag = image.rpartition("/")[2].partition(":")
-    return any(letter.isdigit() for letter in tag)
+    moves = not _MOVING.isdisjoint(re.split(r"[^a-z]+", tag.lower()))
+    return not moves and any(letter.isdigit() for letter in tag)
 
 
 def _ends(project: Project, document: Document, environment: str, container: Container) -> bool | None:

@@ -226,6 +226,8 @@ sidecars:
   a: {image: 'redis:latest'}  # HERE
   b:
     image: {location: 'nginx:stable-alpine'}  # HERE
+  c: {image: 'app:v2-latest'}  # HERE
+  d: {image: 'app:nightly20261124'}  # HERE
 """,
         "has no pinned tag",
         "warning",
@@ -275,6 +277,7 @@ image: {{location: 'example.org:5000/shop@sha256:{"a" * 64}', port: 8000}}
 sidecars:
   a: {{image: 'redis:7'}}
   b: {{image: 'example.org:5000/redis:7.4.1-alpine'}}
+  c: {{image: 'app:1-maintained'}}
 logging: {{destination: {{Name: cloudwatch}}}}
 """,
     ),
