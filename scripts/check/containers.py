@@ -218,7 +218,7 @@ def _untagged(image: str) -> str:
 
 
 def _is_pinned(image: str) -> bool:
-    """Whether it has a digest, or a tag with a number in it and no word for what changes: `v2-latest` has one.
+    """Whether it has a digest, or a tag with a number and no word for what moves: `v2-latest` has both.
 
     A bare major version is a choice that some make, and is let be.
     """

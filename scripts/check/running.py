@@ -32,7 +32,24 @@ _ENDING = frozenset(
 _RESETTING = frozenset({"reset_db", "flush", "sqlflush", "reset_schema"})
 COPYING = "copy_stage_db"
 _HARMLESS = frozenset({"--plan", "--help", "-h", "--list-databases"})  # flags of copy_stage_db
-_SERVING_COMMANDS = frozenset({"runserver", "runserver_plus", "qcluster", "rqworker"})
+_SERVING_COMMANDS = frozenset(
+    [
+        "runserver",
+        "runserver_plus",
+        "rungunicorn",
+        "qcluster",
+        "rqworker",
+        "rqscheduler",
+        "celery",
+        "celeryd",
+        "celerybeat",
+        "run_huey",
+        "process_tasks",
+        "rundramatiq",
+        "runworker",
+        "runapscheduler",
+    ]
+)
 _PYTHONS = frozenset({"gunicorn", "uvicorn", "daphne", "hypercorn", "uwsgi"})  # servers of a Python project
 _SERVERS = frozenset(
     [
@@ -133,7 +150,16 @@ def ends(container: Container, found: list[Step]) -> bool | None:
         return False
     if last.program == "celery" and _CELERY.intersection(last.own) and not _SAYING.intersection(last.own):
         return False
-    return None
+    return True if _is_one_shot(own) else None
+
+
+def _is_one_shot(own: list[Simple]) -> bool:
+    """Whether there are Django's commands only, none that serves, and one at least that is known to end.
+
+    Then those of the project itself, as `create_tenants`, are steps of the same start.
+    """
+    names = [management_command(simple)[0] for simple in own if not simple.telling]
+    return all(names) and not _SERVING_COMMANDS.intersection(names) and not _ENDING.isdisjoint(names)
 
 
 def runs_project(found: list[Step]) -> bool:
