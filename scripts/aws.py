@@ -513,6 +513,17 @@ class Aws:
             values |= {each["Name"]: each["Value"] for each in found["Parameters"]}
         return values
 
+    def exports(self) -> dict[str, str]:
+        """What the stacks of this region export, by name."""
+        found: dict[str, str] = {}
+        more: dict[str, str] = {}
+        while True:
+            page = self._ask("cloudformation", "list_exports", **more)
+            found |= {each["Name"]: each["Value"] for each in page.get("Exports", ())}
+            if not page.get("NextToken"):
+                return found
+            more = {"NextToken": page["NextToken"]}
+
     def secret_value(self, name: str) -> str | None:
         """The text of a Secrets Manager secret, by name or ARN, never to be shown; None where it has none."""
         try:

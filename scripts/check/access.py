@@ -6,13 +6,16 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from scripts.check import running
+from scripts.check.containers import in_file
 from scripts.check.document import Document
 from scripts.check.finding import Finding
 from scripts.check.project import Project
-from scripts.check.task import Container, containers, properties, where
+from scripts.check.task import Container, containers, pairs, properties, where
 from scripts.rendering import Template
 
 BASIC_AUTH = "BASIC_AUTH"  # the variable or secret that turns basic auth on
+_APP_RUNNER = "AWS::AppRunner::Service"
 _WIDE = 8  # bits of a range's prefix, below which it is the Internet rather than an office
 _MAIL_SINKS = frozenset({"mailpit", "mailhog", "maildev"})
 _BACKENDS = ("console", "dummy", "filebased", "locmem")
@@ -22,9 +25,9 @@ _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 def reached(project: Project) -> Iterator[Finding]:
     """The test environment is not public by accident."""
     for document, environment, template in _test(project):
-        if not _is_public(template) or any(map(_asks, containers(template))):
+        if not _is_public(template) or _asks(project, document, environment, template):
             continue
-        if _limited_by_environment(project, environment):
+        if not _is_app_runner(template) and _limited_by_environment(project, environment):
             continue
         keys = ("http", "allowed_source_ips")
         ranges = document.get(*document.nearest(environment, *keys))
@@ -33,21 +36,26 @@ def reached(project: Project) -> Iterator[Finding]:
             what = (
                 f"everybody on the Internet reaches this, by {', '.join(map(str, ranges))} (in {environment})"
             )
-        instead = (
-            f"write `http.allowed_source_ips` under `environments.{environment}`, or give the service a "
-            f"secret {BASIC_AUTH}"
-        )
+        key = "private: true" if _is_app_runner(template) else "allowed_source_ips"
+        place = f"`environments.{environment}`"
+        instead = f"write `http.{key}` under {place}, or give the service a secret {BASIC_AUTH}"
         line = where(document, environment, *keys)
         yield Finding(document.path, line, "public", "warning", what, instead)
 
 
 def mail(project: Project) -> Iterator[Finding]:
-    """Mail of the test environment does not leave it: its data came from staging."""
+    """Mail of the test environment does not leave it: its data came from staging.
+
+    Asked of services that run the project; another program's mail is not Django's to keep.
+    """
     for document, environment, template in _test(project):
         found = containers(template)
         main = next((each for each in found if each.main), None)
-        sinks = any(each.repository in _MAIL_SINKS for each in found)
-        if main is None or sinks or _keeps_mail(main.variables):
+        if main is None or not any(_runs_project(project, document, environment, each) for each in found):
+            continue
+        has_sink = any(each.repository in _MAIL_SINKS for each in found)
+        given = {**in_file(project.root, document, environment, main), **main.variables, **main.secrets}
+        if _keeps_mail(given, has_sink=has_sink):
             continue
         line = where(document, environment, "variables", "EMAIL_BACKEND")
         what = f"mail may leave this environment (in {environment})"
@@ -63,16 +71,27 @@ def _test(project: Project) -> Iterator[tuple[Document, str, Template]]:
 
 
 def _is_public(template: Template) -> bool:
-    """Whether a public load balancer lets every address in. A network load balancer of its own does."""
+    """Whether every address gets in: a network load balancer of its own, and App Runner, take them all."""
     return any(
         _lets_in(resource.get("Type"), properties(template, name))
         for name, resource in template.resources.items()
     )
 
 
+def _is_app_runner(template: Template) -> bool:
+    """A Request-Driven Web Service; no load balancer stands before it."""
+    found = template.resources.get("Service")
+    return isinstance(found, dict) and found.get("Type") == _APP_RUNNER
+
+
 def _lets_in(kind: object, given: Mapping[str, Any]) -> bool:
     if kind == "AWS::ElasticLoadBalancingV2::LoadBalancer":
         return given.get("Scheme") == "internet-facing"
+    if kind == _APP_RUNNER:
+        return (
+            _at(given, "NetworkConfiguration", "IngressConfiguration").get("IsPubliclyAccessible")
+            is not False
+        )
     return (
         kind == "AWS::ElasticLoadBalancingV2::ListenerRule"
         # EnvControllerAction.HTTPListenerArn, or .InternalHTTPListenerArn
@@ -115,16 +134,49 @@ def _limited_by_environment(project: Project, environment: str) -> bool:
     return isinstance(ranges, list) and bool(ranges) and not any(_is_wide(str(each)) for each in ranges)
 
 
-def _asks(container: Container) -> bool:
-    """Whether it asks for a password."""
-    return BASIC_AUTH in container.secrets or bool(container.variables.get(BASIC_AUTH))
+def _asks(project: Project, document: Document, environment: str, template: Template) -> bool:
+    """Whether the service asks for a password: its container, or the one in front that runs the project too.
+
+    A sidecar that nobody reaches asks nobody, and a proxy knows nothing of this project's variable.
+    """
+    given = _at(
+        properties(template, "Service"), "SourceConfiguration", "ImageRepository", "ImageConfiguration"
+    )
+    variables = pairs(given.get("RuntimeEnvironmentVariables"), "Value")  # of App Runner
+    if variables.get(BASIC_AUTH) or BASIC_AUTH in pairs(given.get("RuntimeEnvironmentSecrets"), "Value"):
+        return True
+    balancers = properties(template, "Service").get("LoadBalancers")
+    targets = [
+        each.get("ContainerName")
+        for each in (balancers if isinstance(balancers, list) else ())
+        if isinstance(each, dict)
+    ]
+    return any(
+        (BASIC_AUTH in each.secrets or each.variables.get(BASIC_AUTH))
+        and (each.main or (each.name in targets and _runs_project(project, document, environment, each)))
+        for each in containers(template)
+    )
 
 
-def _keeps_mail(variables: Mapping[str, Any]) -> bool:
+def _runs_project(project: Project, document: Document, environment: str, container: Container) -> bool:
+    return running.serves_project(running.steps(project.root, document, environment, container))
+
+
+def _at(found: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
+    for key in keys:
+        inner = found.get(key)
+        found = inner if isinstance(inner, dict) else {}
+    return found
+
+
+def _keeps_mail(variables: Mapping[str, Any], *, has_sink: bool) -> bool:
+    """Whether the backend sends nothing, or to this task only; a sink gets what is sent to it."""
     backend = str(variables.get("EMAIL_BACKEND", ""))
+    host = str(variables.get("EMAIL_HOST", "")).lower()
     return (
         any(f".{name}." in f".{backend.lower()}." for name in _BACKENDS)
-        or str(variables.get("EMAIL_HOST", "")).lower() in _LOCAL
+        or host in _LOCAL
+        or (has_sink and not host)
     )
 
 

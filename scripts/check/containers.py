@@ -23,6 +23,7 @@ _ITSELF = re.compile(r"container dependencies: container (\S+) cannot depend on 
 _ESSENTIAL = re.compile(r"essential container (\S+) can only have status")
 _REFUSALS = (_MISSING, _CYCLE, _ITSELF, _ESSENTIAL)
 _END = frozenset({"success", "complete"})
+_MOVING = frozenset({"latest", "stable", "main", "master", "edge", "nightly"})  # of tags: always another one
 # Read by servers only: a sidecar that ends, or is another program, needs none of them.
 _OF_SERVERS = re.compile(r"PORT|WEB_CONCURRENCY|FORWARDED_ALLOW_IPS|(GUNICORN|UVICORN)_\w+")
 
@@ -155,7 +156,7 @@ def _lacking(
     other: Container,
     severity: Severity,
 ) -> Iterator[Finding]:
-    has = {*other.variables, *other.secrets, *_in_file(root, document, environment, other)}
+    has = {*other.variables, *other.secrets, *in_file(root, document, environment, other)}
     for section, noun, names in (
         ("variables", "variable", main.variables),
         ("secrets", "secret", main.secrets),
@@ -187,14 +188,14 @@ def _lacking(
         )
 
 
-def _in_file(root: Path, document: Document, environment: str, container: Container) -> set[str]:
-    """The names that the container's `env_file` sets."""
+def in_file(root: Path, document: Document, environment: str, container: Container) -> dict[str, str | None]:
+    """What the container's `env_file` sets."""
     path = value(document, environment, *container.keys, "env_file")
     file = dockerfile.inside(root, path) if isinstance(path, str) else None
     try:
-        return set(dotenv_values(file, interpolate=False)) if file else set()
+        return dotenv_values(file, interpolate=False) if file else {}
     except (OSError, ValueError):
-        return set()
+        return {}
 
 
 def _images(project: Project) -> Iterator[tuple[str, Finding]]:
@@ -217,11 +218,15 @@ def _untagged(image: str) -> str:
 
 
 def _is_pinned(image: str) -> bool:
-    """Whether it has a digest, or a tag with a number in it: `latest`, `stable` and `alpine` have none."""
+    """Whether it has a digest, or a tag with a number and no word for what moves: `v2-latest` has both.
+
+    A bare major version is a choice that some make, and is let be.
+    """
     if "@sha256:" in image:
         return True
     _, _, tag = image.rpartition("/")[2].partition(":")
-    return any(letter.isdigit() for letter in tag)
+    moves = not _MOVING.isdisjoint(re.split(r"[^a-z]+", tag.lower()))
+    return not moves and any(letter.isdigit() for letter in tag)
 
 
 def _ends(project: Project, document: Document, environment: str, container: Container) -> bool | None:

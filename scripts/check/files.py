@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -32,12 +33,31 @@ _SCRIPT = re.compile(
     r"|tasks\.py|noxfile\.py|fabfile\.py|[^/]+\.(sh|bash|zsh|mk))$|(^|/)(scripts|bin|ci|\.ci)/[^/]+(/[^/]+)*$"
 )
 _NOT_RUN = frozenset(
-    {"name", "displayName", "description", "title", "label", "if", "condition", "workingDirectory"}
+    [
+        "name",
+        "displayName",
+        "description",
+        "title",
+        "label",
+        "message",
+        "summary",
+        "help",
+        "if",
+        "condition",
+        "workingDirectory",
+    ]
 )
 _WORKLOADS = frozenset({"svc", "job"})
-# Words before `copilot` that hand it on to be run.
-_RUNNERS = frozenset(
-    ["xargs", "timeout", "poetry", "uv", "uvx", "pipenv", "pdm", "rye", "npx", "aws-vault", "run", "exec"]
+# Functions of Python (subprocess, os, Invoke, Fabric, nox) that run the text or the words they are given.
+_RUNNING = frozenset(
+    ["run", "call", "check_call", "check_output", "Popen", "system", "popen", "sudo", "local", "shell"]
+)
+_NAMING = frozenset({"-n", "--name", "-a", "--app"})  # the word after one of them is no flag
+_SEVERAL = re.compile(r"\$[@*]|\$\{\w+\[[@*]\]\}")  # as many words as there are, flags too
+# The text that a script prints: `cat <<END`, to nothing but the terminal.
+_PRINTED = re.compile(
+    r"""^([^\n]*\bcat\b(?:[^\n|>;&]|>&2)*<<-?\s*(['"]?)(\w+)\2(?:[^\n|>]|>&2)*\n)(.*?)^\s*\3\s*$""",
+    re.MULTILINE | re.DOTALL,
 )
 # `${X:?}` ends the script where it is empty, `${X:-test}` has another value then.
 _KEPT_FROM_EMPTY = re.compile(r"\$\{\w+:\?[^}]*\}|\$\{\w+:[-=][^}$]+\}")
@@ -149,6 +169,7 @@ def _tracked(project: Project) -> list[str]:
 def _simples(path: str, text: str) -> Iterator[Simple]:
     """The commands that a file runs, as far as they are written in it."""
     name = PurePosixPath(path).name
+    text = _PRINTED.sub(lambda found: found[1] + "\n" * found[4].count("\n"), text)
     # An expression of CI, or a variable of make, is one word.
     text = re.sub(r"\$?\{\{.*?\}\}", lambda found: re.sub(r"[^\w.${}-]", "", found[0]), text)
     text = re.sub(r"\$\((\w+)\)", r"${\1}", text)
@@ -168,7 +189,10 @@ def _simples(path: str, text: str) -> Iterator[Simple]:
 
 def _bare(line: str) -> str:
     """A line of an INI or TOML file without its key, brackets and the quotes around it all."""
-    value = re.sub(r"^\s*[\w.-]+\s*=\s*", "", line).strip(" \t[],")
+    key = re.match(r"\s*([\w.-]+)\s*=\s*", line)
+    if key and key[1] in _NOT_RUN:
+        return ""
+    value = line[key.end() if key else 0 :].strip(" \t[],")
     listed = re.sub(r"""(['"])\s*,""", r"\1 ", value)
     quoted = re.fullmatch(r"""(['"])((?:(?!\1).)*)\1""", listed)
     return quoted[2] if quoted else listed
@@ -202,13 +226,20 @@ def _of_yaml(text: str) -> Iterator[Simple]:
 
 
 def _of_python(text: str) -> Iterator[Simple]:
-    """Texts and lists that are commands; what is only printed or raised does not begin with `copilot`."""
+    """Lists and texts that are commands.
+
+    A text that is only printed or raised does not begin with `copilot`, and is not given to what runs it.
+    """
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last one of a deep nesting
         return
     said_only: set[int] = set()  # docstrings, and the parts of texts that are looked at as a whole
+    run: set[int] = set()
     for node in ast.walk(tree):  # a node comes before those in it
+        if isinstance(node, ast.Call) and _called(node) in _RUNNING:
+            run.update(map(id, node.args[:2]))  # the first may be a context
+            yield Simple(tuple(map(_word, node.args)), node.lineno)
         if isinstance(node, ast.Expr):
             said_only.add(id(node.value))
         elif isinstance(node, ast.JoinedStr):
@@ -217,11 +248,18 @@ def _of_python(text: str) -> Iterator[Simple]:
             continue
         if isinstance(node, ast.Constant | ast.JoinedStr):
             said = _word(node)
-            if said != _UNKNOWN and re.match(r"\s*\S*copilot\s|.*[;&|]\s*\S*copilot\s", said, re.DOTALL):
-                for simple in shell_text.commands(said):
-                    yield Simple(simple.words, node.lineno)
+            if id(node) in run or re.match(r"\s*\S*copilot\s|.*[;&|]\s*\S*copilot\s", said, re.DOTALL):
+                yield from (Simple(simple.words, node.lineno) for simple in shell_text.commands(said))
         elif isinstance(node, ast.List | ast.Tuple):
             yield Simple(tuple(map(_word, node.elts)), node.lineno)
+
+
+def _called(node: ast.Call) -> str:
+    """The name of the function, without what it is an attribute of."""
+    function = node.func
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
 
 
 def _word(node: ast.expr) -> str:
@@ -231,20 +269,19 @@ def _word(node: ast.expr) -> str:
         return "".join(
             str(part.value) if isinstance(part, ast.Constant) else _UNKNOWN for part in node.values
         )
-    return _UNKNOWN
+    return "$@" if isinstance(node, ast.Starred) else _UNKNOWN
 
 
 def _deletion(simple: Simple) -> tuple[Any, str] | None:
     """The severity and what is wrong, where the command deletes a service of who knows which environment."""
-    words = _copilot(simple.own)
-    if not words:
+    words = [] if simple.telling else _copilot(simple.words)
+    if not words or {"-h", "--help"} & set(words):
         return None
-    plain = [word for word in words if not word.startswith("-")]
-    if len(plain) < 2 or plain[0] not in _WORKLOADS or plain[1] != "delete" or {"-h", "--help"} & set(words):  # noqa: PLR2004
-        return None
-    command = f"copilot {plain[0]} delete"
+    command = f"copilot {' '.join(_plain(words)[:2])}"
     given = _environment(words)
     everywhere = "deletes it from every environment, production included"
+    if given is None and (unknown := _may_hold_a_flag(words)):
+        return "warning", f"`{command}` without `--env` {everywhere}, unless {_shown(unknown)} holds one"
     if given is None:
         return "error", f"`{command}` without `--env` {everywhere}"
     if not given.strip():
@@ -256,14 +293,30 @@ def _deletion(simple: Simple) -> tuple[Any, str] | None:
 
 
 def _copilot(words: Sequence[str]) -> list[str]:
-    """The words after Copilot's name, where the command runs it."""
+    """The words after Copilot's name, where they delete a service or job; what hands them on is not asked.
+
+    There are too many that do: `sudo -E`, `docker compose run --rm tools`, `doppler run --`, `xargs`.
+    """
     for position, word in enumerate(words):
         name = shell_text.name_of(word.lstrip("@-"))
         if re.fullmatch(r"copilot(-linux|-darwin)?(-\w+)?(\.exe)?|\$\{?COPILOT\w*\}?", name):
-            before = words[:position]
-            runs = not before or shell_text.name_of(before[0]) in _RUNNERS
-            return list(words[position + 1 :]) if runs else []
+            after = list(words[position + 1 :])
+            noun, verb, *_ = *_plain(after), "", ""
+            if noun in _WORKLOADS and verb == "delete":
+                return after
     return []
+
+
+def _plain(words: Sequence[str]) -> list[str]:
+    return [word for word in words if not word.startswith("-")]
+
+
+def _may_hold_a_flag(words: Sequence[str]) -> str:
+    """The first word that is a variable and not the value of a flag; empty where there is none."""
+    for before, word in pairwise(words):
+        if _SEVERAL.fullmatch(word) or (before not in _NAMING and _VARIABLE.fullmatch(word)):
+            return word
+    return ""
 
 
 def _environment(words: Sequence[str]) -> str | None:
@@ -277,7 +330,7 @@ def _environment(words: Sequence[str]) -> str | None:
 
 
 def _shown(given: str) -> str:
-    return given if given != _UNKNOWN else "…"
+    return given if given not in {_UNKNOWN, "$@"} else "…"
 
 
 RULES = (deletions, built, dockerfiles)

@@ -33,14 +33,28 @@ _ENDING = frozenset(
 _RESETTING = frozenset({"reset_db", "flush", "sqlflush", "reset_schema"})
 COPYING = "copy_stage_db"
 _HARMLESS = frozenset({"--plan", "--help", "-h", "--list-databases"})  # flags of copy_stage_db
-_SERVING_COMMANDS = frozenset({"runserver", "runserver_plus", "qcluster", "rqworker"})
+_SERVING_COMMANDS = frozenset(
+    [
+        "runserver",
+        "runserver_plus",
+        "rungunicorn",
+        "qcluster",
+        "rqworker",
+        "rqscheduler",
+        "celery",
+        "celeryd",
+        "celerybeat",
+        "run_huey",
+        "process_tasks",
+        "rundramatiq",
+        "runworker",
+        "runapscheduler",
+    ]
+)
+_PYTHONS = frozenset({"gunicorn", "uvicorn", "daphne", "hypercorn", "uwsgi"})  # servers of a Python project
 _SERVERS = frozenset(
     [
-        "gunicorn",
-        "uvicorn",
-        "daphne",
-        "hypercorn",
-        "uwsgi",
+        *_PYTHONS,
         "redis-server",
         "valkey-server",
         "nginx",
@@ -137,12 +151,27 @@ def ends(container: Container, found: list[Step]) -> bool | None:
         return False
     if last.program == "celery" and _CELERY.intersection(last.own) and not _SAYING.intersection(last.own):
         return False
-    return None
+    return True if _is_one_shot(own) else None
+
+
+def _is_one_shot(own: list[Simple]) -> bool:
+    """Whether there are Django's commands only, none that serves, and one at least that is known to end.
+
+    Then those of the project itself, as `create_tenants`, are steps of the same start.
+    """
+    names = [management_command(simple)[0] for simple in own if not simple.telling]
+    return all(names) and not _SERVING_COMMANDS.intersection(names) and not _ENDING.isdisjoint(names)
 
 
 def runs_project(found: list[Step]) -> bool:
     """Whether Django's own command line is called."""
     return any(management_command(step.simple)[0] for step in found)
+
+
+def serves_project(found: list[Step]) -> bool:
+    """Whether Django's command line is called, or a server or a worker of a Python project."""
+    programs = {step.simple.program for step in found if not step.simple.telling}
+    return runs_project(found) or bool(programs & {*_PYTHONS, "celery"})
 
 
 def _started(root: Path, document: Document, environment: str, container: Container) -> Iterator[Step]:

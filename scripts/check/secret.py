@@ -28,13 +28,17 @@ _APP, _ENV = "${COPILOT_APPLICATION_NAME}", "${COPILOT_ENVIRONMENT_NAME}"
 
 @dataclass(frozen=True)
 class Secret:
-    """A container's secret. `source` is its parameter's or secret's name or ARN."""
+    """A container's secret. `source` is its parameter's or secret's name or ARN.
+
+    With `exported` it is the name of the export that holds them, which AWS alone knows.
+    """
 
     document: Document
     environment: str
     keys: Keys
     variable: str
     source: str
+    exported: bool = False
 
     @property
     def line(self) -> int:
@@ -49,7 +53,7 @@ class Secret:
 
 def paths(project: Project) -> Iterator[Finding]:
     """A secret whose path does not name the environment is another environment's, or everybody's."""
-    found = list(_secrets(project))
+    found = [each for each in _secrets(project) if not each.exported]
     users: dict[str, set[str]] = {}
     for each in found:
         users.setdefault(each.source, set()).add(each.environment)
@@ -110,7 +114,8 @@ def _read(
             yield f"Copilot knows no environment {name}"
             continue
         try:
-            digests.read(aws_of(places[name]), places[name], found)
+            unresolved = digests.read(aws_of(places[name]), places[name], found)
+            yield from (f"{name}: no secret is found by the export {export}" for export in unresolved)
         except UserError as error:
             yield f"{name}: {error}"
 
@@ -132,26 +137,38 @@ class _Digests:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
-        self._known: dict[tuple[str, str], tuple[bytes, bool]] = {}  # and whether the value is long
+        self._known: dict[tuple[str, str, bool], tuple[bytes, bool]] = {}  # and whether the value is long
 
-    def read(self, aws: Aws, place: copilot.Environment, found: Sequence[Secret]) -> None:
-        """Raises UserError where AWS gives no answer, or another account than the environment's does."""
+    def read(self, aws: Aws, place: copilot.Environment, found: Sequence[Secret]) -> list[str]:
+        """Read the values. Which exports lead to none.
+
+        Raises UserError where AWS gives no answer, or another account than the environment's does.
+        """
         account = aws.account()
         if place.account and account != place.account:
             raise UserError(f"it is in account {place.account}, and these credentials are of {account}")
-        sources = sorted({each.source for each in found})
-        names = {source: _parameter(source) for source in sources}
+        wanted = sorted({(each.source, each.exported) for each in found})
+        exports = aws.exports() if any(exported for _, exported in wanted) else {}
+        sources = {key: exports.get(key[0], "") if key[1] else key[0] for key in wanted}
+        names = {source: _parameter(source) for source in sources.values() if source}
         values = aws.parameter_values(sorted({name for name in names.values() if name}))
-        for source, name in names.items():
+        unresolved = []
+        for (key, exported), source in sources.items():
+            name = names.get(source)
             value = values.get(name) if name else _part(aws, source)
             if value:
                 digest = hmac.digest(self._key, value.encode(), "sha256")
-                self._known[place.name, source] = (digest, len(value) >= _LONG)
+                self._known[place.name, key, exported] = (digest, len(value) >= _LONG)
+            elif exported:
+                unresolved.append(key)
+        return unresolved
 
     def same(self, own: Secret, other: Secret) -> bool:
-        first = self._known.get((own.environment, own.source))
-        second = self._known.get((other.environment, other.source))
-        if first is None or second is None or own.source == other.source:
+        first = self._known.get((own.environment, own.source, own.exported))
+        second = self._known.get((other.environment, other.source, other.exported))
+        if first is None or second is None:
+            return False
+        if own.source == other.source and not own.exported:
             return False  # one and the same is told by its path
         alike = own.variable == other.variable or first[1]
         return alike and hmac.compare_digest(first[0], second[0])
@@ -194,9 +211,13 @@ def _secrets(project: Project) -> Iterator[Secret]:
     for document, environment, template in project.templates():
         for container in containers(template):
             for name, given in container.secrets.items():
+                keys = (*container.keys, "secrets", name)
                 source = given.get("Fn::Sub") if isinstance(given, dict) else given
-                if isinstance(source, str):  # else an addon's, or another stack's
-                    yield Secret(document, environment, (*container.keys, "secrets", name), name, source)
+                export = given.get("Fn::ImportValue") if isinstance(given, dict) else None
+                if isinstance(source, str):
+                    yield Secret(document, environment, keys, name, source)
+                elif isinstance(export, str):  # else of the service's own addons
+                    yield Secret(document, environment, keys, name, export, exported=True)
 
 
 def _paths(

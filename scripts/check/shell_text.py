@@ -40,7 +40,29 @@ _BEFORE = frozenset(
         "-",
     ]
 )
-_TELLING = frozenset(["echo", "printf", ":", "logger", "grep", "cat"])  # what they are given is not run
+# What they are given is not run: programs, functions of make, and what scripts call their own ones.
+_TELLING = frozenset(
+    [
+        "echo",
+        "printf",
+        ":",
+        "logger",
+        "grep",
+        "egrep",
+        "fgrep",
+        "rg",
+        "cat",
+        "which",
+        "man",
+        "info",
+        "warning",
+        "error",
+        "warn",
+        "die",
+        "log",
+        "print",
+    ]
+)
 _DEEPEST = 5  # `sh -c` within `sh -c`
 
 
@@ -69,7 +91,7 @@ class Simple:
         own = self.own
         if own[1:2] == ("-m",) and name_of(own[0]).startswith("python"):
             own = own[2:]
-        return name_of(own[0]) if own else ""
+        return name_of(own[0].lstrip("@-")) if own else ""
 
     @property
     def telling(self) -> bool:

@@ -82,10 +82,10 @@ def _container(shown: rendered.Container, found: Mapping[str, Any]) -> Container
         entry_point=_words(found.get("EntryPoint")),
         variables={
             name: value
-            for name, value in _pairs(found.get("Environment"), "Value").items()
+            for name, value in pairs(found.get("Environment"), "Value").items()
             if not name.startswith(rendered.COPILOTS)
         },
-        secrets=_pairs(found.get("Secrets"), "ValueFrom"),
+        secrets=pairs(found.get("Secrets"), "ValueFrom"),
         depends_on=shown.depends_on,
         has_healthcheck=bool(found.get("HealthCheck")),
     )
@@ -95,7 +95,8 @@ def _words(found: Any) -> tuple[str, ...]:
     return tuple(str(word) for word in found) if isinstance(found, list) else ()
 
 
-def _pairs(found: Any, value: str) -> dict[str, Any]:
+def pairs(found: Any, value: str) -> dict[str, Any]:
+    """A list of names with values, as CloudFormation has it, by name."""
     return {
         str(each.get("Name")): each.get(value)
         for each in (found if isinstance(found, list) else ())

@@ -56,13 +56,16 @@ def grace(project: Project) -> Iterator[Finding]:
     for document, environment, template in project.templates():
         period = properties(template, "Service").get("HealthCheckGracePeriodSeconds")
         if (
-            longest is None
-            or environment != settings.test_env
+            environment != settings.test_env
             or document is not project.services.get(settings.base)
             or not isinstance(period, int)
-            or period >= longest
             or not _database_steps(project, document, environment, template)
         ):
+            continue
+        if longest is None:
+            project.notes.append("No copy was measured on this machine, so grace periods were not judged.")
+            return
+        if period >= longest:
             continue
         line = where(document, environment, "http", "healthcheck", "grace_period")
         what = (

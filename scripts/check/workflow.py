@@ -55,6 +55,8 @@ def check(bench: Bench, *, json: bool, style: str, fix: bool = False, plan: bool
         raise UsageError("Say --json or --format: each is a form of its own.")
     if plan and not fix:
         raise UsageError("--plan goes with --fix: check alone changes nothing.")
+    if plan and (json or style != "text"):
+        raise UsageError("Say --json or --format without --plan: it shows a difference, and no findings.")
     bench.report.say(
         "Checking on this machine: Copilot renders on an embedded AWS"
         + (", and your account is asked for secrets to compare." if bench.settings.target == "aws" else ".")

@@ -18,7 +18,10 @@ ROOT = Path(__file__).parent.parent.parent
 
 @pytest.fixture(scope="module")
 def renderer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Renderer]:
-    """The real Copilot on an embedded AWS that has this repository's three environments."""
+    """The real Copilot on an embedded AWS that has this repository's three environments.
+
+    Of a module: a process has one embedded AWS, and that of another file wipes this one.
+    """
     folder = tmp_path_factory.mktemp("rendering")
     shutil.copytree(ROOT / "copilot", folder / "copilot")
     bench = Bench(load(folder, {}), RealShell(), FakeReport(), {})

@@ -9,6 +9,7 @@ from scripts.settings import Settings
 from tests.check.rendered import accepted, marked, places, rendered
 
 IMAGE = "image: {build: Dockerfile, port: 8000}\n"
+PROJECT = f"{IMAGE}command: gunicorn shop.wsgi\n"
 MAILPIT = "{image: 'axllent/mailpit:v1.21'}"
 
 OPEN = {
@@ -38,14 +39,28 @@ http:
   allowed_source_ips: [192.0.2.0/24]  # HERE
 nlb: {port: 443/tcp}
 """,
+    "a password in the startup sidecar alone": """
+http: {path: /}  # HERE
+sidecars:
+  startup:
+    image: {build: Dockerfile}
+    essential: false
+    command: python manage.py migrate
+    variables: {BASIC_AUTH: 'a:b'}
+""",
+    "a password in a proxy that knows nothing of it": """
+http: {path: /, target_container: proxy}  # HERE
+sidecars: {proxy: {image: 'nginx:1.27', port: 80, variables: {BASIC_AUTH: 'a:b'}}}
+""",
 }
 CLOSED = {
     "source addresses": "http: {path: /, allowed_source_ips: ['192.0.2.0/24', '2001:db8::/32']}\n",
     "a private range": "http: {path: /, allowed_source_ips: [10.0.0.0/8]}\n",
     "a password in a secret": "http: {path: /}\nsecrets: {BASIC_AUTH: /copilot/test/BASIC_AUTH}\n",
-    "a password in a proxy": """
-http: {path: /, target_container: proxy}
-sidecars: {proxy: {image: 'nginx:1.27', port: 80, variables: {BASIC_AUTH: 'a:b'}}}
+    "a password in a sidecar in front that runs the project": """
+http: {path: /, target_container: front}
+sidecars:
+  front: {image: 'shop:1', port: 80, command: 'gunicorn shop.wsgi', variables: {BASIC_AUTH: 'a:b'}}
 """,
 }
 
@@ -111,12 +126,15 @@ def test_a_redirect_from_http_is_no_way_in(settings: Settings) -> None:
     [
         "variables: {EMAIL_HOST: smtp.example.com}",
         "variables:\n      EMAIL_BACKEND: django.core.mail.backends.smtp.EmailBackend  # HERE",
+        f"variables: {{EMAIL_HOST: smtp.sendgrid.net}}  # HERE\n    sidecars: {{mailpit: {MAILPIT}}}",
+        f"secrets: {{EMAIL_HOST: /test/HOST}}\n    sidecars: {{mailpit: {MAILPIT}}}",
     ],
 )
 def test_mail_that_may_leave_is_told(renderer: Renderer, settings: Settings, variables: str) -> None:
-    mark = "" if "HERE" in variables else "  # HERE"
-    manifest = f"http: {{path: /}}\nenvironments:\n  test:\n    {variables}{mark}\n"
-    found = list(access.mail(accepted(rendered(renderer, settings, IMAGE + manifest))))
+    of_block = "  # HERE" if variables.startswith("secrets") else ""
+    mark = "" if of_block or "HERE" in variables else "  # HERE"
+    manifest = f"http: {{path: /}}\nenvironments:\n  test:{of_block}\n    {variables}{mark}\n"
+    found = list(access.mail(accepted(rendered(renderer, settings, PROJECT + manifest))))
     assert places(found) == marked(settings.root)
     assert {finding.severity for finding in found} == {"warning"}
 
@@ -124,6 +142,8 @@ def test_mail_that_may_leave_is_told(renderer: Renderer, settings: Settings, var
 @pytest.mark.parametrize(
     "manifest",
     [
+        "env_file: web.env",
+        "command: nginx\nvariables: {EMAIL_HOST: smtp.example.com}",
         "variables: {EMAIL_BACKEND: django.core.mail.backends.console.EmailBackend}",
         "variables: {EMAIL_BACKEND: django.core.mail.backends.dummy.EmailBackend}",
         "variables: {EMAIL_HOST: localhost}",
@@ -131,8 +151,33 @@ def test_mail_that_may_leave_is_told(renderer: Renderer, settings: Settings, var
     ],
 )
 def test_mail_that_stays_is_not_told(renderer: Renderer, settings: Settings, manifest: str) -> None:
-    project = accepted(rendered(renderer, settings, f"{IMAGE}http: {{path: /}}\n{manifest}\n"))
+    files = {"web.env": "EMAIL_BACKEND=django.core.mail.backends.console.EmailBackend\n"}
+    top = IMAGE if "command: " in manifest else PROJECT
+    project = accepted(rendered(renderer, settings, f"{top}http: {{path: /}}\n{manifest}\n", files))
     assert list(access.mail(project)) == []
+
+
+APP_RUNNER = "name: web\ntype: Request-Driven Web Service\ncpu: 1024\nmemory: 2048\n"
+
+
+def test_app_runner_is_public_unless_it_is_private_or_asks(
+    renderer: Renderer, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.check.rendered.TOP", APP_RUNNER)
+    image = "image: {location: 'public.ecr.aws/x/y:1', port: 80}\n"
+    # The addresses that the load balancer takes are nothing to it.
+    path = "copilot/environments/test/manifest.yml"
+    limited = "name: test\ntype: Environment\nhttp: {public: {ingress: {source_ips: [192.0.2.0/24]}}}\n"
+    public = "http: {healthcheck: /}  # HERE\n"
+    found = list(access.reached(accepted(rendered(renderer, settings, image + public, {path: limited}))))
+    assert places(found) == marked(settings.root)
+    assert "`http.private: true`" in found[0].instead
+    for closed in (
+        "http: {private: true}\n",
+        "variables: {BASIC_AUTH: 'a:b'}\n",
+        "secrets: {BASIC_AUTH: /test/B}\n",
+    ):
+        assert list(access.reached(accepted(rendered(renderer, settings, image + closed)))) == []
 
 
 @pytest.mark.parametrize("kind", ["Backend Service", "Worker Service"])

@@ -103,6 +103,16 @@ sidecars:
 """,
         "the task ends with it",
     ),
+    "an essential container that migrates and goes on with a command of the project's own": Case(
+        containers.startup,
+        """
+image: {build: Dockerfile, port: 8000}
+sidecars:
+  startup:  # HERE
+    image: {build: Dockerfile}
+    command: [sh, -c, 'echo now; python manage.py migrate && python manage.py create_tenants']
+""",
+    ),
     "an essential container whose script ends with a migration": Case(
         containers.startup,
         """
@@ -226,6 +236,8 @@ sidecars:
   a: {image: 'redis:latest'}  # HERE
   b:
     image: {location: 'nginx:stable-alpine'}  # HERE
+  c: {image: 'app:v2-latest'}  # HERE
+  d: {image: 'app:nightly20261124'}  # HERE
 """,
         "has no pinned tag",
         "warning",
@@ -238,6 +250,9 @@ SILENT = {
 image: {build: Dockerfile, port: 8000}
 sidecars:
   admin: {image: {build: Dockerfile}, command: [sh, -c, python manage.py migrate && gunicorn shop.admin]}
+  tasks: {image: {build: Dockerfile}, command: [sh, -c, manage.py migrate && manage.py run_huey]}
+  queue: {image: {build: Dockerfile}, command: [sh, -c, python manage.py migrate && ./forever]}
+  own: {image: {build: Dockerfile}, command: python manage.py listen}
   clock: {image: {build: Dockerfile}, command: [sh, -c, echo python manage.py migrate; ./forever]}
 """,
     ),
@@ -275,6 +290,7 @@ image: {{location: 'example.org:5000/shop@sha256:{"a" * 64}', port: 8000}}
 sidecars:
   a: {{image: 'redis:7'}}
   b: {{image: 'example.org:5000/redis:7.4.1-alpine'}}
+  c: {{image: 'app:1-maintained'}}
 logging: {{destination: {{Name: cloudwatch}}}}
 """,
     ),

@@ -121,6 +121,35 @@ TOLD = {
         '[testenv:down]\ncommands = copilot svc delete --env "" --yes  # HERE\n',
         "with an empty `--env`",
     ),
+    "what hands it on": (
+        "ops/down.sh",
+        (
+            "sudo -E copilot svc delete -n web --yes  # HERE\nsudo -u ci copilot svc delete --yes  # HERE\n"
+            "docker compose run --rm tools copilot svc delete --yes  # HERE\n"
+            "doppler run -- copilot svc delete --yes  # HERE\nop run -- copilot job delete --yes  # HERE\n"
+            "ls | xargs -n 1 copilot svc delete --yes -n  # HERE\n"
+        ),
+        EVERYWHERE,
+    ),
+    "what hands it on in a program": (
+        "tasks.py",
+        (
+            'def down(c, session):\n    c.run("sudo -E copilot svc delete --yes")  # HERE\n'
+            '    session.run("op", "run", "copilot", "svc", "delete", "--yes")  # HERE\n'
+        ),
+        EVERYWHERE,
+    ),
+    "a name that is a variable": ("ops/down.sh", 'copilot svc delete -n "$NAME" --yes  # HERE\n', EVERYWHERE),
+    "words of a script that may hold the flag": (
+        "ops/down.sh",
+        'copilot svc delete -n web "${ARGS[@]}"  # HERE\ncopilot svc delete -n $@  # HERE\n',
+        "production included, unless ${ARGS[@]} holds one",
+    ),
+    "words of a program that may hold the flag": (
+        "scripts/down.py",
+        'run(["copilot", "svc", "delete", *words, *more])  # HERE\n',
+        "production included, unless … holds one",
+    ),
     "a command of tox": (
         "tox.ini",
         "[testenv:down]\ncommands = copilot svc delete --yes  # HERE\n",
@@ -154,8 +183,14 @@ SILENT = {
         (
             "echo \"never: copilot svc delete --yes\"\nprintf '%s' 'copilot svc delete'\n"
             "cat <<'X'\nNever say copilot svc delete --yes here, it's fatal.\nX\n"
+            "usage() { cat >&2 <<END\nNever run copilot svc delete --yes\nEND\n}\n"
         ),
     ),
+    "what make only prints": (
+        "Makefile",
+        "$(info never run copilot svc delete)\ndown:\n\t@echo never run copilot svc delete --yes\n",
+    ),
+    "a description": ("pyproject.toml", 'description = "Not just copilot svc delete"\n'),
     "help": ("ops/down.sh", "copilot svc delete --help\n"),
     "other commands": ("ops/down.sh", "copilot svc deploy\ncopilot env delete --name test --yes\n"),
     "a folded text with the environment": (
@@ -199,7 +234,9 @@ def test_a_deletion_of_no_one_environment_is_told_in_its_file(settings: Settings
     unmarked = [(path, line) for line in LINES.get(name, ())]
     assert places(found) == (unmarked or marked(settings.root, path))
     assert says in found[0].what
-    assert found[0].severity == ("warning" if "should that be empty" in says else "error")
+    assert found[0].severity == (
+        "warning" if "should that be empty" in says or "holds one" in says else "error"
+    )
 
 
 @pytest.mark.parametrize("name", SILENT)

@@ -205,6 +205,37 @@ secrets:
     assert set(places(found)) == set(marked(cloud.settings.root))
 
 
+EXPORTED = """
+secrets:
+  DATABASE_URL:  # HERE
+    from_cfn: shop-${COPILOT_ENVIRONMENT_NAME}-DatabaseURL
+"""
+STACK = """
+Resources:
+  Made:
+    Type: AWS::SecretsManager::Secret
+    Properties: {Name: %(name)s, SecretString: %(value)s}
+Outputs:
+  Made: {Value: !Ref Made, Export: {Name: %(name)s-DatabaseURL}}
+"""
+
+
+def test_a_secret_that_another_stack_exports_is_compared_too(cloud: Cloud) -> None:
+    client = cloud.aws.client("cloudformation")
+    for environment in ("test", "production"):
+        stack = f"shop-{environment}"
+        body = STACK % {"name": stack, "value": "the same"}
+        client.create_stack(StackName=stack, TemplateBody=body)
+        client.get_waiter("stack_create_complete").wait(StackName=stack, WaiterConfig={"Delay": 1})
+    told, unread = sorted(cloud.found(cloud.project(EXPORTED)), key=lambda one: one.severity)
+    assert places([told]) == marked(cloud.settings.root)
+    assert told.what == "DATABASE_URL of test has the value of DATABASE_URL of production"
+    assert unread.severity == "warning"
+    assert "stage: no secret is found by the export shop-stage-DatabaseURL" in unread.instead
+    (shared, _) = cloud.found(cloud.project(EXPORTED.replace("${COPILOT_ENVIRONMENT_NAME}", "test")))[:2]
+    assert "has the value of" in shared.what
+
+
 def test_what_may_not_be_read_is_one_warning(cloud: Cloud) -> None:
     cloud.aws = Barred(cloud.aws.env)
     (found,) = cloud.found(cloud.project(NAMED, stage="999999999999"))

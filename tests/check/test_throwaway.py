@@ -294,8 +294,9 @@ def test_a_grace_period_below_the_last_copy_is_told(renderer: Renderer, settings
         (GRACE, 119.9),
         (GRACE, None),
         (GRACE.replace("copy_stage_db", "migrate"), 150),
+        (GRACE.replace("copy_stage_db", "migrate"), None),
     ],
-    ids=["long enough", "nothing was measured", "nothing is copied"],
+    ids=["long enough", "nothing was measured", "nothing is copied", "neither"],
 )
 def test_a_grace_period_that_suffices_is_not_told(
     renderer: Renderer, settings: Settings, manifest: str, took: float | None
@@ -304,6 +305,8 @@ def test_a_grace_period_that_suffices_is_not_told(
         last_copy.keep(settings, "2026-11-20T10:00:00Z", took, print)
     project = accepted(rendered(renderer, settings, manifest))
     assert list(throwaway.grace(project)) == []
+    unmeasured = ["No copy was measured on this machine, so grace periods were not judged."]
+    assert project.notes == (unmeasured if took is None and "copy_stage_db" in manifest else [])
 
 
 COPY = """

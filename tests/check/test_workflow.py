@@ -72,6 +72,8 @@ def test_fix_with_plan_shows_the_difference_and_changes_nothing(shipped: Path) -
         ({"json": False, "style": "xml"}, "--format takes text, github, gitlab"),
         ({"json": True, "style": "github"}, "--json or --format"),
         ({"json": False, "style": "text", "plan": True}, "--plan goes with --fix"),
+        ({"json": True, "style": "text", "fix": True, "plan": True}, "--json or --format without --plan"),
+        ({"json": False, "style": "gitlab", "fix": True, "plan": True}, "--json or --format without --plan"),
     ],
 )
 def test_flags_that_do_not_go_together_are_refused_before_anything_runs(
