@@ -53,10 +53,11 @@ def adopt(bench: Bench, *, into: str, service: str, yes: bool, plan: bool) -> No
     require_committed(bench.shell, project, [change.path for change in to_write if change.before is not None])
     confirm(bench.report, f"Write these {len(to_write)} files into {root}?", yes=yes)
     changes.write(root, to_write)
+    named = "" if project.test_env == "test" else f"TEST_ENV={project.test_env} "
     bench.report.say(
         f"Written: {len(to_write)} files. Look at `git diff` there and commit, then try it:\n"
         "  python3 -m venv .venv && .venv/bin/pip install -q -r requirements-sandbox.txt\n"
-        "  .venv/bin/invoke deploy-test --branch $(git branch --show-current)\n"
+        f"  {named}.venv/bin/invoke deploy-test --branch $(git branch --show-current)\n"
         "docs/adopt.md says what AWS needs."
     )
 

@@ -31,8 +31,10 @@ _BUILD = "sed -i 's|  build: .*|  build:"
 _SETTINGS = "printf 'variables: {DJANGO_SETTINGS_MODULE:"
 
 
-def adopt(folder: Path, *, yes: bool = True, plan: bool = False, service: str = "") -> FakeReport:
-    here, report = bench()
+def adopt(
+    folder: Path, *, yes: bool = True, plan: bool = False, service: str = "", test_env: str = "test"
+) -> FakeReport:
+    here, report = bench(test_env=test_env)
     workflow.adopt(here, into=str(folder), service=service, yes=yes, plan=plan)
     return report
 
@@ -90,6 +92,17 @@ def test_the_plan_and_a_no_change_nothing(project: Path) -> None:
     with pytest.raises(Refused, match="Nothing was changed"):
         adopt(project, yes=False)
     assert files(project) == before
+
+
+def test_an_environment_that_only_the_project_is_to_have_is_written_there(project: Path) -> None:
+    report = adopt(project, test_env="qa")
+    environment = yaml.safe_load((project / "copilot/environments/qa/manifest.yml").read_text())
+    assert environment["name"] == "qa"
+    environments = manifest(project)["environments"]
+    assert isinstance(environments, dict)
+    assert environments.keys() == {"qa"}
+    assert '"environments": ["qa"]' in (project / "mysite/settings.py").read_text()
+    assert "  TEST_ENV=qa .venv/bin/invoke deploy-test" in report.said[-1]
 
 
 def test_the_settings_are_as_they_were_until_variables_say_otherwise(project: Path) -> None:
