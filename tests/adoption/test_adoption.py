@@ -133,6 +133,29 @@ def test_the_settings_are_as_they_were_until_variables_say_otherwise(project: Pa
     )
 
 
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("localhost", "smtp.EmailBackend localhost 1025 False "), ("mail.example.com", "console.EmailBackend")],
+)
+def test_mail_goes_to_a_sidecar_or_to_the_log_and_never_out(tmp_path: Path, host: str, expected: str) -> None:
+    own = "EMAIL_HOST, EMAIL_PORT = 'mail.example.com', 587\nEMAIL_USE_TLS, EMAIL_HOST_USER = True, 'shop'\n"
+    folder = start_project(tmp_path / "shop", more_settings=own)
+    adopt(folder)
+    code = (
+        "import django; django.setup(); from django.conf import settings as s; print(s.EMAIL_BACKEND, "
+        "s.EMAIL_HOST, s.EMAIL_PORT, s.EMAIL_USE_TLS, s.EMAIL_HOST_USER + '.')"
+    )
+    console = "django.core.mail.backends.console.EmailBackend"
+    env = {
+        "DJANGO_SETTINGS_MODULE": "mysite.settings", "COPILOT_ENVIRONMENT_NAME": "test",
+        "EMAIL_HOST": host, "EMAIL_PORT": "1025", "EMAIL_BACKEND": console,
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=env, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.startswith(f"django.core.mail.backends.{expected}")
+
+
 def test_the_health_check_is_answered_whatever_the_host(project: Path) -> None:
     adopt(project)
     code = (
