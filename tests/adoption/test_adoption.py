@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -371,6 +372,26 @@ def test_a_dockerfile_with_everything_copied_gets_only_what_it_lacks(tmp_path: P
     after = (folder / "Dockerfile").read_text()
     assert after.startswith(text + "\n# Test environments")
     assert after.splitlines()[-1] == "RUN apk add --no-cache postgresql-client"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"requirements.txt": "Django\n"},
+        {"requirements.txt": "Django\ngunicorn\npsycopg\nwhitenoise\n"},
+        {"Dockerfile": "FROM python:3.12-slim\nCOPY mysite mysite\n"},
+        {"Dockerfile": "FROM python:3.12-alpine\nCOPY mysite mysite\n"},
+    ],
+    ids=["nothing", "requirements", "all required", "Debian", "Alpine"],
+)
+def test_what_is_installed_is_one_layer(tmp_path: Path, given: dict[str, str]) -> None:
+    folder = start_project(tmp_path / "shop", given)
+    adopt(folder)
+    text = (folder / "Dockerfile").read_text().replace("\\\n", "")
+    instructions = [line.split()[0] for line in text.splitlines() if line and not line.startswith("#")]
+    assert "RUN" in instructions
+    assert ("RUN", "RUN") not in pairwise(instructions)
 
 
 @pytest.mark.parametrize(
