@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.adoption import changes, copies, django_settings, dockerfile, service_manifest
+from scripts.adoption import changes, copies, django_settings, dockerfile, gitignore, service_manifest
 from scripts.adoption.changes import Change, Left
 from scripts.adoption.project import Project, look, require_committed
 from scripts.errors import Refused, UsageError
@@ -80,6 +80,7 @@ def _plan(project: Project, ours: Path, files: list[str]) -> Iterator[Change | L
         _new(project, dockerfile.IGNORE, _TEMPLATES / "dockerignore") if own_dockerfile else None,
         dockerfile.plan(project, copies.pins(ours)),
         dockerfile.plan_ignore(project),
+        gitignore.plan(project),
         service_manifest.plan(project, static=static),
         django_settings.plan(project, static=static),
     ):

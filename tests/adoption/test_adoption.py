@@ -68,7 +68,7 @@ def test_a_fresh_project_gets_all_and_a_second_run_changes_nothing(project: Path
     report = adopt(project)
     after = files(project)
     assert {"tasks.py", "noxfile.py", "requirements-deploy.txt", "requirements-sandbox.txt", ".env.example",
-            "Dockerfile", ".dockerignore", "scripts/menu.py", "scripts/stage_copy/apps.py",
+            "Dockerfile", ".dockerignore", ".gitignore", "scripts/menu.py", "scripts/stage_copy/apps.py",
             "copilot/web/overrides/cfn.patches.yml", "copilot/environments/overrides/cfn.patches.yml",
             } <= set(after) - set(before)  # fmt: skip
     assert not any(name.startswith(("tests/", "demo/")) for name in after)
@@ -372,6 +372,24 @@ def test_a_dockerfile_with_everything_copied_gets_only_what_it_lacks(tmp_path: P
     after = (folder / "Dockerfile").read_text()
     assert after.startswith(text + "\n# Test environments")
     assert after.splitlines()[-1] == "RUN apk add --no-cache postgresql-client"
+
+
+@pytest.mark.parametrize(
+    ("there", "added"),
+    [
+        (None, ".env\n.sandbox/\n.worktrees/\n.venv/\n"),
+        ("*.pyc\r\n/.venv\r\n# .env\r\n", ".env\r\n.sandbox/\r\n.worktrees/\r\n"),
+        (".env\n.worktrees/\n.venv", "\n.sandbox/\n"),
+        (".venv\n.worktrees\n.sandbox\n/.env", ""),
+    ],
+)
+def test_git_is_told_to_ignore_what_is_nothing_to_commit(
+    tmp_path: Path, there: str | None, added: str
+) -> None:
+    folder = start_project(tmp_path / "shop", {} if there is None else {".gitignore": there})
+    report = adopt(folder)
+    assert (folder / ".gitignore").read_bytes().decode() == (there or "") + added
+    assert any("+++ b/.gitignore" in text for text in report.printed) == bool(added)
 
 
 @pytest.mark.parametrize(
