@@ -47,6 +47,11 @@ def adopt(bench: Bench, *, into: str, service: str, yes: bool, plan: bool) -> No
     if not to_write:
         bench.report.say("Nothing to do: all that can be added is there.")
         return
+    if project.bytes(_environment_path(project)) is not None:
+        bench.report.say(
+            f"There is an environment `{project.test_env}` already: these tasks will replace what is deployed "
+            "in it. If people use it, set TEST_ENV to another name, and that one is written."
+        )
     if plan:
         bench.report.say(f"{len(to_write)} files would be written. Nothing was changed.")
         return
@@ -101,9 +106,13 @@ def _new(project: Project, path: str, source: Path) -> Change | None:
     return Change(path, None, source.read_bytes())
 
 
+def _environment_path(project: Project) -> str:
+    return f"copilot/environments/{project.test_env}/manifest.yml"
+
+
 def _environment(project: Project, ours: Path) -> Iterator[Change | Left | None]:
     """The environment's manifest, and the patches that Copilot's templates need to be deployed at all."""
-    path = f"copilot/environments/{project.test_env}/manifest.yml"
+    path = _environment_path(project)
     if project.bytes(path) is None:
         text = (
             f"# The environment `{project.test_env}`: network, cluster and load balancer.\n"

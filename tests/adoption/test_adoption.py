@@ -106,6 +106,15 @@ def test_an_environment_that_only_the_project_is_to_have_is_written_there(projec
     assert "  TEST_ENV=qa .venv/bin/invoke deploy-test" in report.said[-1]
 
 
+def test_an_environment_that_is_there_is_said_before_the_question(project: Path) -> None:
+    report = adopt(project, plan=True)
+    assert report.said[-2].startswith(
+        "There is an environment `test` already: these tasks will replace what is deployed in it. If people"
+    )
+    assert "\n" not in report.said[-2]
+    assert not any("already" in line for line in adopt(project, plan=True, test_env="qa").said)
+
+
 def test_the_settings_are_as_they_were_until_variables_say_otherwise(project: Path) -> None:
     adopt(project)
     code = (
