@@ -270,7 +270,7 @@ def adopt(c: Context, into: str = "", service: str = "", yes: bool = False, plan
     """
     from scripts.adoption import workflow
 
-    workflow.adopt(bench(), into=into, service=service, yes=yes, plan=plan)
+    workflow.adopt(bench(elsewhere=True), into=into, service=service, yes=yes, plan=plan)
 
 
 @verb(

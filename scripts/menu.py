@@ -47,11 +47,14 @@ def verb(**flags: str) -> Callable[[Callable[..., None]], Any]:
     return decorate
 
 
-def bench() -> Any:
-    """The workbench of a real run: this repository, its settings, real processes and a terminal."""
+def bench(*, elsewhere: bool = False) -> Any:
+    """The workbench of a real run: this repository, its settings, real processes and a terminal.
+
+    `elsewhere`: the run is about the environment TEST_ENV of another workspace.
+    """
     from scripts.command import RealShell  # noqa: PLC0415 - `invoke --list` pays for nothing
     from scripts.environment import Bench  # noqa: PLC0415
     from scripts.report import Terminal  # noqa: PLC0415
     from scripts.settings import load  # noqa: PLC0415
 
-    return Bench(load(ROOT, os.environ), RealShell(), Terminal(), os.environ)
+    return Bench(load(ROOT, os.environ, elsewhere=elsewhere), RealShell(), Terminal(), os.environ)

@@ -89,8 +89,11 @@ def seconds(text: str, name: str) -> float:
     return float(int(match[1]) * _SECONDS[match[2]])
 
 
-def load(root: Path, environ: Mapping[str, str]) -> Settings:
-    """Read and check the settings. Raises SettingsError (2) or, for a protected environment, Refused (3)."""
+def load(root: Path, environ: Mapping[str, str], *, elsewhere: bool = False) -> Settings:
+    """Read and check the settings. Raises SettingsError (2) or, for a protected environment, Refused (3).
+
+    `elsewhere`: TEST_ENV is an environment of another workspace, so this one need not have it.
+    """
     file = root / ".env"
     try:
         from_file = dotenv_values(file, interpolate=False) if file.is_file() else {}
@@ -127,7 +130,7 @@ def load(root: Path, environ: Mapping[str, str]) -> Settings:
         in_ci=in_ci,
         test_domain=check_domain("TEST_DOMAIN", value("TEST_DOMAIN", "")),
     )
-    guard_environment(settings.test_env, settings)
+    (_guard_name if elsewhere else guard_environment)(settings.test_env, settings)
     return settings
 
 
@@ -142,20 +145,7 @@ def guard_environment(name: str, settings: Settings) -> None:
     Raises Refused (3) for a protected one and for one whose name others continue, SettingsError (2) for an
     empty, malformed or unknown one.
     """
-    if not name.strip():
-        raise SettingsError(
-            "TEST_ENV is empty: `copilot svc delete` with an empty environment deletes the service from "
-            "every environment, production included. Set TEST_ENV=test, or leave it unset."
-        )
-    if folded(name) in settings.protected_envs:
-        raise Refused(
-            f"TEST_ENV={name!r} is a protected environment ({', '.join(settings.protected_envs)}): "
-            "these tasks only ever touch the throw-away one. Set TEST_ENV to its name."
-        )
-    if not NAME.fullmatch(name):
-        raise SettingsError(
-            f"TEST_ENV={name!r} cannot be an environment's name: lower case letters, digits and dashes."
-        )
+    _guard_name(name, settings)
     known = sorted(
         path.parent.name for path in (settings.root / "copilot/environments").glob("*/manifest.yml")
     )
@@ -170,6 +160,23 @@ def guard_environment(name: str, settings: Settings) -> None:
         raise Refused(
             f"TEST_ENV={name!r} is how the name of another environment begins ({', '.join(longer)}), and so "
             "do its stacks' names: a role that may change the one may change the other. Rename one of them."
+        )
+
+
+def _guard_name(name: str, settings: Settings) -> None:
+    if not name.strip():
+        raise SettingsError(
+            "TEST_ENV is empty: `copilot svc delete` with an empty environment deletes the service from "
+            "every environment, production included. Set TEST_ENV=test, or leave it unset."
+        )
+    if folded(name) in settings.protected_envs:
+        raise Refused(
+            f"TEST_ENV={name!r} is a protected environment ({', '.join(settings.protected_envs)}): "
+            "these tasks only ever touch the throw-away one. Set TEST_ENV to its name."
+        )
+    if not NAME.fullmatch(name):
+        raise SettingsError(
+            f"TEST_ENV={name!r} cannot be an environment's name: lower case letters, digits and dashes."
         )
 
 

@@ -28,6 +28,16 @@ def test_a_protected_environment_is_refused_whatever_its_case_and_spaces(workspa
         load(workspace, {"TEST_ENV": name})
 
 
+def test_an_environment_of_another_workspace_is_judged_by_its_name_alone(workspace: Path) -> None:
+    assert load(workspace, {"TEST_ENV": "qa"}, elsewhere=True).test_env == "qa"
+    with pytest.raises(SettingsError, match="cannot be an environment's name"):
+        load(workspace, {"TEST_ENV": "Q A"}, elsewhere=True)
+    with pytest.raises(SettingsError, match="TEST_ENV is empty"):
+        load(workspace, {"TEST_ENV": ""}, elsewhere=True)
+    with pytest.raises(Refused, match="protected"):
+        load(workspace, {"TEST_ENV": "Stage"}, elsewhere=True)
+
+
 def test_a_test_environment_whose_name_another_continues_is_refused(workspace: Path) -> None:
     other = workspace / "copilot/environments/test2"
     other.mkdir()

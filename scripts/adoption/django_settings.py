@@ -20,6 +20,17 @@ _MASKS = """    "mask": {
         "auth_user.password": {"value": "!"},  # no password fits: testers make users of their own
     },
 """
+# No other host: the address that the other environments send to may be in the variables of all.
+_MAIL = """# Mail goes to a sidecar (mailpit: plain SMTP, no password), else to EMAIL_BACKEND.
+if os.environ.get("EMAIL_HOST") == "localhost":
+    EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    EMAIL_HOST = "localhost"
+    EMAIL_PORT = int(os.environ.get("EMAIL_PORT") or 25)
+    EMAIL_USE_TLS = EMAIL_USE_SSL = False
+    EMAIL_HOST_USER = EMAIL_HOST_PASSWORD = ""
+elif os.environ.get("EMAIL_BACKEND"):
+    EMAIL_BACKEND = os.environ["EMAIL_BACKEND"]
+"""
 _FROM_ENVIRONMENT = {
     "SECRET_KEY": 'SECRET_KEY = os.environ.get("SECRET_KEY", SECRET_KEY)',
     "DEBUG": 'DEBUG = os.environ.get("DEBUG", str(DEBUG)).lower() in ("1", "true")',
@@ -107,8 +118,7 @@ def _shipped(project: Project) -> Iterator[str]:
     yield "]"
     yield "# In the test environment only: no search engine, no mail, and a password where BASIC_AUTH is set."
     yield f"TEST_ACCESS = {_access(project)}"
-    yield 'if os.environ.get("EMAIL_BACKEND"):'
-    yield '    EMAIL_BACKEND = os.environ["EMAIL_BACKEND"]'
+    yield _MAIL.rstrip("\n")
 
 
 def _access(project: Project) -> str:

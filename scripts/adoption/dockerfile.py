@@ -18,15 +18,14 @@ _BY_HAND = (
 IGNORE = ".dockerignore"
 _TEMPLATE = Path(__file__).with_name("templates") / "Dockerfile"
 # What copy_stage_db runs must not be older than staging's server: hence Postgres's own repository.
-_CLIENT = """# Which version there is depends on the image's Debian.
-# hadolint ignore=DL3008
-RUN apt-get update \\
+_CLIENT = """apt-get update \\
     && apt-get install --yes --no-install-recommends postgresql-common \\
     && /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh -y \\
     && apt-get install --yes --no-install-recommends postgresql-client-18 \\
-    && rm -rf /var/lib/apt/lists/*
-"""
-_ALPINE_CLIENT = "RUN apk add --no-cache postgresql-client\n"
+    && rm -rf /var/lib/apt/lists/*"""
+_ANY_VERSION = "# Which version there is depends on the image's Debian.\n# hadolint ignore=DL3008\n"
+_ALPINE_CLIENT = "apk add --no-cache postgresql-client"
+_INSTALL = "pip install --no-cache-dir"
 
 
 def plan(project: Project, pins: Mapping[str, str]) -> Change | Left | None:
@@ -77,18 +76,23 @@ def _written(project: Project, pins: Mapping[str, str]) -> str:
     wanted = ["gunicorn", "psycopg[binary]", "whitenoise"]
     if not has_requirements:
         wanted.insert(0, "Django")
-    installs = "RUN pip install --no-cache-dir -r requirements.txt\n" if has_requirements else ""
+    installs = [f"{_INSTALL} -r requirements.txt"] if has_requirements else []
     packages = " ".join(f'"{name}=={pins[name]}"' for name in wanted if not _installed(project, name))
     if packages:
-        installs += f"RUN pip install --no-cache-dir {packages}\n"
+        installs.append(f"{_INSTALL} {packages}")
     return (
         _TEMPLATE.read_text(encoding="utf-8")
         .replace("@SETTINGS@", project.settings_module)
         .replace("@REQUIREMENTS@\n", "COPY requirements.txt ./\n" if has_requirements else "")
-        .replace("@INSTALLS@\n", installs)
+        .replace("@INSTALLS@\n", _run(installs))
         .replace("@PORT@", str(project.port))
         .replace("@WSGI@", module)
     )
+
+
+def _run(commands: list[str]) -> str:
+    """One layer for all of them: hadolint counts several in a row as a fault (DL3059)."""
+    return "RUN " + " \\\n    && ".join(commands) + "\n" if commands else ""
 
 
 def _installed(project: Project, package: str) -> bool:
@@ -133,11 +137,12 @@ def _workdir(lines: list[str]) -> str:
 
 def _block(project: Project, stage: list[str], text: str, pins: Mapping[str, str]) -> str:
     """What the last stage lacks; empty where it lacks nothing."""
-    added = ""
+    commands = []
     if "postgresql-client" not in text:
-        added += _ALPINE_CLIENT if "alpine" in stage[0].lower() else _CLIENT
+        commands.append(_ALPINE_CLIENT if "alpine" in stage[0].lower() else _CLIENT)
     if not _installed(project, "psycopg[binary]"):
-        added += f'RUN pip install --no-cache-dir "psycopg[binary]=={pins["psycopg[binary]"]}"\n'
+        commands.append(f'{_INSTALL} "psycopg[binary]=={pins["psycopg[binary]"]}"')
+    added = (_ANY_VERSION if _CLIENT in commands else "") + _run(commands)
     if not any(re.match(r"(?i)\s*(COPY|ADD)\s+(--\S+\s+)*\.\s", line) for line in stage):  # not all of it
         folder = _workdir(stage)
         for each in SHIPPED:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.adoption import changes, copies, django_settings, dockerfile, service_manifest
+from scripts.adoption import changes, copies, django_settings, dockerfile, gitignore, service_manifest
 from scripts.adoption.changes import Change, Left
 from scripts.adoption.project import Project, look, require_committed
 from scripts.errors import Refused, UsageError
@@ -47,16 +47,22 @@ def adopt(bench: Bench, *, into: str, service: str, yes: bool, plan: bool) -> No
     if not to_write:
         bench.report.say("Nothing to do: all that can be added is there.")
         return
+    if project.bytes(_environment_path(project)) is not None:
+        bench.report.say(
+            f"There is an environment `{project.test_env}` already: these tasks will replace what is "
+            "deployed in it. If people use it, set TEST_ENV to another name, and that one is written."
+        )
     if plan:
         bench.report.say(f"{len(to_write)} files would be written. Nothing was changed.")
         return
     require_committed(bench.shell, project, [change.path for change in to_write if change.before is not None])
     confirm(bench.report, f"Write these {len(to_write)} files into {root}?", yes=yes)
     changes.write(root, to_write)
+    named = "" if project.test_env == "test" else f"TEST_ENV={project.test_env} "
     bench.report.say(
         f"Written: {len(to_write)} files. Look at `git diff` there and commit, then try it:\n"
         "  python3 -m venv .venv && .venv/bin/pip install -q -r requirements-sandbox.txt\n"
-        "  .venv/bin/invoke deploy-test --branch $(git branch --show-current)\n"
+        f"  {named}.venv/bin/invoke deploy-test --branch $(git branch --show-current)\n"
         "docs/adopt.md says what AWS needs."
     )
 
@@ -79,6 +85,7 @@ def _plan(project: Project, ours: Path, files: list[str]) -> Iterator[Change | L
         _new(project, dockerfile.IGNORE, _TEMPLATES / "dockerignore") if own_dockerfile else None,
         dockerfile.plan(project, copies.pins(ours)),
         dockerfile.plan_ignore(project),
+        gitignore.plan(project),
         service_manifest.plan(project, static=static),
         django_settings.plan(project, static=static),
     ):
@@ -99,9 +106,13 @@ def _new(project: Project, path: str, source: Path) -> Change | None:
     return Change(path, None, source.read_bytes())
 
 
+def _environment_path(project: Project) -> str:
+    return f"copilot/environments/{project.test_env}/manifest.yml"
+
+
 def _environment(project: Project, ours: Path) -> Iterator[Change | Left | None]:
     """The environment's manifest, and the patches that Copilot's templates need to be deployed at all."""
-    path = f"copilot/environments/{project.test_env}/manifest.yml"
+    path = _environment_path(project)
     if project.bytes(path) is None:
         text = (
             f"# The environment `{project.test_env}`: network, cluster and load balancer.\n"

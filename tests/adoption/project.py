@@ -137,7 +137,8 @@ def commit(folder: Path) -> None:
     git(folder, "commit", "--quiet", "--allow-empty", "--message", "As it stands")
 
 
-def bench(*, answer: bool = False) -> tuple[Bench, FakeReport]:
+def bench(*, answer: bool = False, test_env: str = "test") -> tuple[Bench, FakeReport]:
     """This repository's, with a person who answers."""
     report = FakeReport(answer=answer)
-    return Bench(load(ROOT, {}), RealShell(), report, {}), report
+    settings = load(ROOT, {"TEST_ENV": test_env}, elsewhere=True)
+    return Bench(settings, RealShell(), report, {}), report

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,10 @@ _BUILD = "sed -i 's|  build: .*|  build:"
 _SETTINGS = "printf 'variables: {DJANGO_SETTINGS_MODULE:"
 
 
-def adopt(folder: Path, *, yes: bool = True, plan: bool = False, service: str = "") -> FakeReport:
-    here, report = bench()
+def adopt(
+    folder: Path, *, yes: bool = True, plan: bool = False, service: str = "", test_env: str = "test"
+) -> FakeReport:
+    here, report = bench(test_env=test_env)
     workflow.adopt(here, into=str(folder), service=service, yes=yes, plan=plan)
     return report
 
@@ -65,7 +68,7 @@ def test_a_fresh_project_gets_all_and_a_second_run_changes_nothing(project: Path
     report = adopt(project)
     after = files(project)
     assert {"tasks.py", "noxfile.py", "requirements-deploy.txt", "requirements-sandbox.txt", ".env.example",
-            "Dockerfile", ".dockerignore", "scripts/menu.py", "scripts/stage_copy/apps.py",
+            "Dockerfile", ".dockerignore", ".gitignore", "scripts/menu.py", "scripts/stage_copy/apps.py",
             "copilot/web/overrides/cfn.patches.yml", "copilot/environments/overrides/cfn.patches.yml",
             } <= set(after) - set(before)  # fmt: skip
     assert not any(name.startswith(("tests/", "demo/")) for name in after)
@@ -90,6 +93,26 @@ def test_the_plan_and_a_no_change_nothing(project: Path) -> None:
     with pytest.raises(Refused, match="Nothing was changed"):
         adopt(project, yes=False)
     assert files(project) == before
+
+
+def test_an_environment_that_only_the_project_is_to_have_is_written_there(project: Path) -> None:
+    report = adopt(project, test_env="qa")
+    environment = yaml.safe_load((project / "copilot/environments/qa/manifest.yml").read_text())
+    assert environment["name"] == "qa"
+    environments = manifest(project)["environments"]
+    assert isinstance(environments, dict)
+    assert environments.keys() == {"qa"}
+    assert '"environments": ["qa"]' in (project / "mysite/settings.py").read_text()
+    assert "  TEST_ENV=qa .venv/bin/invoke deploy-test" in report.said[-1]
+
+
+def test_an_environment_that_is_there_is_said_before_the_question(project: Path) -> None:
+    report = adopt(project, plan=True)
+    assert report.said[-2].startswith(
+        "There is an environment `test` already: these tasks will replace what is deployed in it. If people"
+    )
+    assert "\n" not in report.said[-2]
+    assert not any("already" in line for line in adopt(project, plan=True, test_env="qa").said)
 
 
 def test_the_settings_are_as_they_were_until_variables_say_otherwise(project: Path) -> None:
@@ -118,6 +141,29 @@ def test_the_settings_are_as_they_were_until_variables_say_otherwise(project: Pa
         "['scripts.test_access.middleware.AccessMiddleware', 'scripts.healthz.Healthz', "
         "'whitenoise.middleware.WhiteNoiseMiddleware']"
     )
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("localhost", "smtp.EmailBackend localhost 1025 False "), ("mail.example.com", "console.EmailBackend")],
+)
+def test_mail_goes_to_a_sidecar_or_to_the_log_and_never_out(tmp_path: Path, host: str, expected: str) -> None:
+    own = "EMAIL_HOST, EMAIL_PORT = 'mail.example.com', 587\nEMAIL_USE_TLS, EMAIL_HOST_USER = True, 'shop'\n"
+    folder = start_project(tmp_path / "shop", more_settings=own)
+    adopt(folder)
+    code = (
+        "import django; django.setup(); from django.conf import settings as s; print(s.EMAIL_BACKEND, "
+        "s.EMAIL_HOST, s.EMAIL_PORT, s.EMAIL_USE_TLS, s.EMAIL_HOST_USER + '.')"
+    )
+    console = "django.core.mail.backends.console.EmailBackend"
+    env = {
+        "DJANGO_SETTINGS_MODULE": "mysite.settings", "COPILOT_ENVIRONMENT_NAME": "test",
+        "EMAIL_HOST": host, "EMAIL_PORT": "1025", "EMAIL_BACKEND": console,
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=env, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.startswith(f"django.core.mail.backends.{expected}")
 
 
 def test_the_health_check_is_answered_whatever_the_host(project: Path) -> None:
@@ -335,6 +381,44 @@ def test_a_dockerfile_with_everything_copied_gets_only_what_it_lacks(tmp_path: P
     after = (folder / "Dockerfile").read_text()
     assert after.startswith(text + "\n# Test environments")
     assert after.splitlines()[-1] == "RUN apk add --no-cache postgresql-client"
+
+
+@pytest.mark.parametrize(
+    ("there", "added"),
+    [
+        (None, ".env\n.sandbox/\n.worktrees/\n.venv/\n"),
+        ("*.pyc\r\n/.venv\r\n# .env\r\n", ".env\r\n.sandbox/\r\n.worktrees/\r\n"),
+        (".env\n.worktrees/\n.venv", "\n.sandbox/\n"),
+        (".venv\n.worktrees\n.sandbox\n/.env", ""),
+    ],
+)
+def test_git_is_told_to_ignore_what_is_nothing_to_commit(
+    tmp_path: Path, there: str | None, added: str
+) -> None:
+    folder = start_project(tmp_path / "shop", {} if there is None else {".gitignore": there})
+    report = adopt(folder)
+    assert (folder / ".gitignore").read_bytes().decode() == (there or "") + added
+    assert any("+++ b/.gitignore" in text for text in report.printed) == bool(added)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"requirements.txt": "Django\n"},
+        {"requirements.txt": "Django\ngunicorn\npsycopg\nwhitenoise\n"},
+        {"Dockerfile": "FROM python:3.12-slim\nCOPY mysite mysite\n"},
+        {"Dockerfile": "FROM python:3.12-alpine\nCOPY mysite mysite\n"},
+    ],
+    ids=["nothing", "requirements", "all required", "Debian", "Alpine"],
+)
+def test_what_is_installed_is_one_layer(tmp_path: Path, given: dict[str, str]) -> None:
+    folder = start_project(tmp_path / "shop", given)
+    adopt(folder)
+    text = (folder / "Dockerfile").read_text().replace("\\\n", "")
+    instructions = [line.split()[0] for line in text.splitlines() if line and not line.startswith("#")]
+    assert "RUN" in instructions
+    assert ("RUN", "RUN") not in pairwise(instructions)
 
 
 @pytest.mark.parametrize(
