@@ -34,11 +34,11 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests: real Postgres, real Redis, real Copilot.
 
-    Each file's tests run in order, several files at once: three times as many as there are cores, since
-    the end-to-end tests wait more than they work.
+    Each file's tests run in order, several files at once: two more than there are cores, since the
+    end-to-end tests wait more than they work.
     """
     words = ("--dist", "loadfile", "--no-loadscope-reorder", *session.posargs)
-    _python(session, "pytest", "-n", str(3 * (os.cpu_count() or 1)), *words, env=SANDBOX)
+    _python(session, "pytest", "-n", str((os.cpu_count() or 1) + 2), *words, env=SANDBOX)
 
 
 @nox.session(python=False)

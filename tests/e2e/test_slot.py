@@ -10,7 +10,6 @@ import signal
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -257,21 +256,6 @@ def test_a_sandbox_that_was_killed_is_noticed_and_started_again_with_no_orphan(c
     assert "had ended without being stopped" in ran.err
     alive = {process.pid for process in psutil.process_iter()}
     assert not before & alive
-
-
-def test_a_second_clone_has_a_sandbox_of_its_own(clone: Clone, second: Clone) -> None:
-    url = deployed(second.invoke("deploy-test", "--branch", "main"))
-    ours = json.loads(clone.invoke("status", "--json").out)[0]["url"]
-    assert url.rstrip("/") != ours.rstrip("/")
-    assert get(url)[0] == 200
-    assert get(ours)[0] == 200
-
-
-@pytest.fixture(scope="module")
-def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
-    made = Clone(tmp_path_factory.mktemp("second"))
-    yield made
-    made.stop()
 
 
 def test_teardown_removes_the_slot_and_leaves_stage_and_production_alone(clone: Clone) -> None:

@@ -47,7 +47,7 @@ def test_of_many_at_once_one_deploys_and_the_others_are_told_who(clone: Clone) -
     first = clone.start("deploy-test", "--branch", "feature/rename", "--take-over")
     assert first.stderr
     for line in first.stderr:
-        if "PENDING" in line or "RUNNING" in line:
+        if line.startswith("Deploying"):  # it has the lease
             break
     others = [clone.start("deploy-test", "--branch", "feature/drop") for _ in range(3)]
     waiting = clone.start("extend", "--branch", "feature/rename", "--until", "9d", "--wait")
