@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
+from scripts import cloudformation
 from scripts.errors import SettingsError
 
 FILE = Path("copilot/environments/addons/database.yml")
@@ -26,20 +26,13 @@ class Database:
     two_zones: bool
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads CloudFormation's own tags as nothing: the mapping has plain values."""
-
-
-_Loader.add_multi_constructor("!", lambda *_: None)
-
-
 def database(root: Path, environment: str) -> Database | None:
     """The environment's own database; None where the addons give it none, or there are no addons.
 
     Raises SettingsError where the template, or the environment's row in it, cannot be meant.
     """
     try:
-        found: Any = yaml.load((root / FILE).read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a safe one's child
+        found = cloudformation.parse((root / FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError) as error:

@@ -15,7 +15,7 @@ BOM = "\ufeff"
 _DEEPEST = 200
 _MOST_VALUES = 100_000  # keys too; a manifest has a few hundred
 # libyaml takes a tab before a comment, as Copilot does; PyYAML's own scanner, where there is no libyaml, not.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def parse(text: str, where: str) -> dict[str, Any]:
     try:
         for _ in events(text):
             pass
-        found = yaml.load(text.removeprefix(BOM), Loader=_LOADER)  # noqa: S506 - both are safe
+        found = yaml.load(text.removeprefix(BOM), Loader=LOADER)  # noqa: S506 - both are safe
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none; hostile nesting
         why = str(error).replace("\n", " ")
         raise SettingsError(f"The manifest {where} cannot be read: {why}.") from error
@@ -50,7 +50,7 @@ def events(text: str) -> Iterator[yaml.Event]:
     would take for ever where aliases make it huge, or end in what holds itself.
     """
     size = _Size()
-    for event in yaml.parse(text.removeprefix(BOM), Loader=_LOADER):
+    for event in yaml.parse(text.removeprefix(BOM), Loader=LOADER):
         size.count(event)
         if len(size.around) > _DEEPEST:
             raise RecursionError(f"it is nested more than {_DEEPEST} deep")

@@ -16,9 +16,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from scripts import copilot, manifest
+from scripts import cloudformation, copilot, manifest
 from scripts.command import Shell, Variables
 from scripts.environment import Bench, rendering_environment
 from scripts.errors import Failed, SettingsError
@@ -43,7 +41,7 @@ class Template:
 
         Empty where patches have made something else of it.
         """
-        found = yaml.load(self.text, Loader=_Loader)  # noqa: S506 - a safe one, see below
+        found = cloudformation.parse(self.text)
         return found if isinstance(found, dict) else {}
 
     @property
@@ -237,22 +235,3 @@ def _words(said: str) -> str:
     lines = [line.strip() for line in plain.splitlines() if line.strip()]
     marked = next((number for number, line in enumerate(lines) if line.startswith("✘")), 0)
     return " ".join(lines[marked:]).removeprefix("✘").strip() or "Copilot gave no reason"
-
-
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """A safe loader that knows CloudFormation's short tags."""
-
-
-def _short_tag(loader: Any, suffix: str, node: yaml.Node) -> dict[str, Any]:
-    name = suffix if suffix in {"Ref", "Condition"} else f"Fn::{suffix}"
-    if isinstance(node, yaml.ScalarNode):
-        value = loader.construct_scalar(node)
-        return {name: value.split(".", 1) if suffix == "GetAtt" else value}
-    if isinstance(node, yaml.SequenceNode):
-        return {name: loader.construct_sequence(node, deep=True)}
-    return {name: loader.construct_mapping(node, deep=True)}
-
-
-_Loader.add_multi_constructor("!", _short_tag)
-# A date in a policy's version is text.
-_Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: loader.construct_scalar(node))

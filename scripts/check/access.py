@@ -80,8 +80,7 @@ def _is_public(template: Template) -> bool:
 
 def _is_app_runner(template: Template) -> bool:
     """A Request-Driven Web Service; no load balancer stands before it."""
-    found = template.resources.get("Service")
-    return isinstance(found, dict) and found.get("Type") == _APP_RUNNER
+    return template.resources.get("Service", {}).get("Type") == _APP_RUNNER
 
 
 def _lets_in(kind: object, given: Mapping[str, Any]) -> bool:

@@ -13,8 +13,6 @@ import yaml
 from scripts import manifest
 from scripts.errors import SettingsError
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
 
 @dataclass(frozen=True)
 class Document:
@@ -27,7 +25,7 @@ class Document:
     @cached_property
     def root(self) -> yaml.Node:
         """What stands in the file as YAML's nodes: every key with its line, also one that stands twice."""
-        found = yaml.compose(self.text, Loader=_LOADER)
+        found = yaml.compose(self.text, Loader=manifest.LOADER)
         assert found is not None  # noqa: S101 - it has been read as a mapping
         return found
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-
-import yaml
 
 from scripts import patches, runtimes
 from scripts.check.finding import Finding
 from scripts.check.project import Project
+from scripts.check.task import properties
 from scripts.errors import SettingsError
 from scripts.rendering import Template
 
@@ -21,16 +19,11 @@ _POSITION = re.compile(r"/Resources/(\w+)/Properties/ContainerDefinitions/(\d+)(
 def runtime(project: Project) -> Iterator[Finding]:
     """Functions on a runtime that AWS supports no longer: Copilot's own, and those of addons."""
     for owner, templates in _by_owner(project).items():
-        file = Path("copilot") / owner / patches.FILE
         for function, name in _of_all(template.body for template in templates.values()):
             why = runtimes.wrong_with(name, project.today)
             if why:
                 yield Finding(
-                    file.as_posix()
-                    if (project.root / file).is_file()
-                    else f"copilot/{owner}/manifest.yml"
-                    if owner != patches.ENVIRONMENTS
-                    else "copilot/environments",
+                    project.source(owner),
                     1,
                     "runtime",
                     "error",
@@ -81,12 +74,9 @@ def position(project: Project) -> Iterator[Finding]:
 
 def _by_owner(project: Project) -> dict[str, dict[str, Template]]:
     found: dict[str, dict[str, Template]] = {}
-    for document, environment, template in project.templates():
-        owner = Path(document.path).parent.name
-        found.setdefault(owner, {})[environment] = template
-    for name, rendered in project.rendered_environments.items():
-        if isinstance(rendered, Template):
-            found.setdefault(patches.ENVIRONMENTS, {})[name] = rendered
+    for owner, environment, stack in project.stacks():
+        if isinstance(stack, Template):
+            found.setdefault(owner, {})[environment] = stack
     return found
 
 
@@ -95,8 +85,7 @@ def _of_all(bodies: Any) -> list[tuple[str, str]]:
 
 
 def _containers(template: Template, task: str) -> list[str]:
-    properties = template.resources.get(task, {}).get("Properties") or {}
-    listed = properties.get("ContainerDefinitions")
+    listed = properties(template, task).get("ContainerDefinitions")
     return (
         [str(container.get("Name")) for container in listed if isinstance(container, dict)]
         if isinstance(listed, list)
@@ -111,7 +100,7 @@ def _read(project: Project, where: str) -> list[patches.Patch]:
         return []
     try:
         return patches.read(patches.text_of(file, where), where)
-    except (SettingsError, yaml.YAMLError):
+    except SettingsError:
         return []
 
 

@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from scripts import rendering
+from scripts import patches, rendering
 from scripts.check import document
 from scripts.check.document import Document
 from scripts.check.finding import Finding
 from scripts.command import RealShell, Shell
-from scripts.environment import Bench
 from scripts.errors import SettingsError
-from scripts.rendering import Refusal, Template
+from scripts.rendering import Refusal, Renderer, Template
 from scripts.settings import Settings
 
 
@@ -42,6 +41,24 @@ class Project:
     @property
     def root(self) -> Path:
         return self.settings.root
+
+    def stacks(self) -> Iterator[tuple[str, str, Template | Refusal]]:
+        """Each folder of copilot/ with an environment, and what Copilot makes of it there.
+
+        The folder is a service's, or `environments` for the environment's own stack.
+        """
+        for (service, environment), found in self.rendered.items():
+            yield service, environment, found
+        for environment, found in self.rendered_environments.items():
+            yield patches.ENVIRONMENTS, environment, found
+
+    def source(self, owner: str) -> str:
+        """Where what is wrong with the stack of such a folder is mended: its patches, else its manifest."""
+        file = Path("copilot") / owner / patches.FILE
+        manifest = self.services.get(owner)
+        if (self.root / file).is_file():
+            return file.as_posix()
+        return manifest.path if manifest else f"copilot/{patches.ENVIRONMENTS}"
 
     def templates(self) -> Iterator[tuple[Document, str, Template]]:
         """Each service's manifest with an environment that Copilot deploys it to, and the stack there."""
@@ -79,16 +96,12 @@ def read(settings: Settings, today: date | None = None, shell: Shell | None = No
     )
 
 
-def render(bench: Bench, project: Project) -> None:
+def render(project: Project, renderer: Renderer) -> None:
     """Let Copilot package every service for every environment, and every environment.
 
-    Raises SettingsError where the sandbox is not installed, Failed where Copilot cannot be asked.
+    Raises Failed where Copilot cannot be asked.
     """
-    manifests = [found.data for found in project.services.values()]
-    with (
-        rendering.open_renderer(bench, manifests) as renderer,
-        ThreadPoolExecutor(os.cpu_count() or 2) as pool,
-    ):
+    with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
         pairs = [(service, name) for service in project.services for name in project.names]
         of_services = pool.map(lambda pair: renderer.service(project.root, *pair), pairs)
         of_environments = pool.map(lambda name: renderer.environment(project.root, name), project.names)

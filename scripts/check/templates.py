@@ -11,16 +11,15 @@ from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
-from scripts import patches, template_lint, writing
-from scripts.check.finding import Finding
+from scripts import template_lint, writing
+from scripts.check.finding import Finding, Severity
 from scripts.check.project import Project
 from scripts.errors import UserError
 from scripts.rendering import Template
 from scripts.template_lint import LintFinding
 
 _OURS = re.compile(r"[0-9a-f]{64}\.(json|new)")  # .new: a draft that an earlier version left
-
-
+_SEVERITIES: dict[str, Severity] = {"error": "error", "warning": "warning"}  # its hints are no findings
 _RUNTIMES = {"E2531", "W2531"}  # of Lambda: overrides.runtime tells them, with the way to mend them
 
 
@@ -31,14 +30,16 @@ def linted(project: Project) -> Iterator[Finding]:
     """
     texts: dict[str, str] = {}
     owners: dict[str, str] = {}
-    for owner, environment, template in _templates(project):
+    for owner, environment, template in project.stacks():
+        if not isinstance(template, Template):
+            continue
         texts[f"{owner} {environment}"], owners[f"{owner} {environment}"] = template.text, owner
         if template.addons:
             texts[f"{owner} {environment} addons"] = template.addons
             owners[f"{owner} {environment} addons"] = owner
     told = set()
     for found in _lint(texts, project.root):
-        severity = {"error": "error", "warning": "warning"}.get(found.severity)
+        severity = _SEVERITIES.get(found.severity)
         if found.copilots_own or severity is None or found.rule in _RUNTIMES:
             continue
         owner = owners[found.template]
@@ -50,24 +51,16 @@ def linted(project: Project) -> Iterator[Finding]:
                 path,
                 line,
                 "cfn-lint",
-                "error" if severity == "error" else "warning",
+                severity,
                 what,
                 "mend it in the manifest, the override patches or the addons that it comes from",
             )
 
 
-def _templates(project: Project) -> Iterator[tuple[str, str, Template]]:
-    for document, environment, template in project.templates():
-        yield Path(document.path).parent.name, environment, template
-    for name, found in project.rendered_environments.items():
-        if isinstance(found, Template):
-            yield patches.ENVIRONMENTS, name, found
-
-
 def _place(project: Project, owner: str, found: LintFinding, *, addons: bool) -> tuple[str, int]:
     """The addons' file and line that define the resource; else the patches, else the manifest."""
-    folder = project.root / "copilot" / owner
     if addons:
+        folder = project.root / "copilot" / owner
         key = re.escape(found.path.split("/")[1]) if "/" in found.path else ""
         for file in sorted((folder / "addons").glob("*.y*ml")):
             lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -75,10 +68,7 @@ def _place(project: Project, owner: str, found: LintFinding, *, addons: bool) ->
                 if key and re.match(rf"\s+['\"]?{key}['\"]?\s*:", line):
                     return file.relative_to(project.root).as_posix(), number
         return f"copilot/{owner}/addons", 1
-    if (folder / patches.FILE).is_file():
-        return (folder / patches.FILE).relative_to(project.root).as_posix(), 1
-    manifest = project.services.get(owner)
-    return (manifest.path if manifest else "copilot/environments", 1)
+    return project.source(owner), 1
 
 
 def _lint(texts: Mapping[str, str], root: Path) -> Iterator[LintFinding]:

@@ -22,11 +22,7 @@ def refused(project: Project) -> Iterator[Finding]:
     A reason that holds in several environments is told once.
     """
     told: dict[tuple[str, str], list[str]] = {}
-    rendered = {
-        **project.rendered,
-        **{(patches.ENVIRONMENTS, name): found for name, found in project.rendered_environments.items()},
-    }
-    for (owner, environment), found in rendered.items():
+    for owner, environment, found in project.stacks():
         if isinstance(found, Refusal) and not containers.tells(found):
             told.setdefault((owner, _anywhere(found.why, environment)), []).append(environment)
     for (owner, why), names in told.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from datetime import date
 
 from scripts import patches, rendering
@@ -26,6 +27,7 @@ from scripts.check.finding import Finding, as_documents, as_github, as_gitlab
 from scripts.check.project import Project
 from scripts.environment import Bench
 from scripts.errors import SettingsError, UsageError
+from scripts.rendering import Renderer
 from scripts.report import Report, as_json
 
 Rule = Callable[[Project], Iterator[Finding]]
@@ -61,11 +63,12 @@ def check(bench: Bench, *, json: bool, style: str, fix: bool = False, plan: bool
         "Checking on this machine: Copilot renders on an embedded AWS"
         + (", and your account is asked for secrets to compare." if bench.settings.target == "aws" else ".")
     )
-    if fix:
-        _fix(bench, plan=plan)
     if plan:
+        project = projects.read(bench.settings)
+        with _opened(bench, project) as renderer:
+            _fix(bench.report, project, renderer, plan=True)
         return
-    tell(bench.report, findings(bench), json=json, style=style)
+    tell(bench.report, findings(bench, fix=fix), json=json, style=style)
 
 
 def tell(report: Report, found: list[Finding], *, json: bool, style: str) -> None:
@@ -84,12 +87,18 @@ def tell(report: Report, found: list[Finding], *, json: bool, style: str) -> Non
     report.say(f"No error, {_counted(warnings, 'warning')}." if warnings else "Nothing is wrong.")
 
 
-def findings(bench: Bench, today: date | None = None) -> list[Finding]:
-    """What all rules find, by file and line. Raises SettingsError, Failed where Copilot cannot be asked."""
+def findings(bench: Bench, today: date | None = None, *, fix: bool = False) -> list[Finding]:
+    """What all rules find, by file and line; with `fix`, after the runtime patches were made exact.
+
+    Raises SettingsError, Refused where patches cannot be fixed, Failed where Copilot cannot be asked.
+    """
     project = projects.read(bench.settings, today, bench.shell)
     with ThreadPoolExecutor(1) as pool:
         written = pool.submit(judge, project, WRITTEN)  # while Copilot renders
-        projects.render(bench, project)
+        with _opened(bench, project) as renderer:
+            if fix:
+                _fix(bench.report, project, renderer, plan=False)
+            projects.render(project, renderer)
         found = sorted({*judge(project, RENDERED), *written.result()})
     for note in project.notes:
         bench.report.say(note)
@@ -101,26 +110,27 @@ def judge(project: Project, rules: Iterable[Rule] = RULES) -> list[Finding]:
     return sorted({*project.unreadable, *(finding for rule in rules for finding in rule(project))})
 
 
-def _fix(bench: Bench, *, plan: bool) -> None:
+def _opened(bench: Bench, project: Project) -> AbstractContextManager[Renderer]:
+    return rendering.open_renderer(bench, [found.data for found in project.services.values()])
+
+
+def _fix(report: Report, project: Project, renderer: Renderer, *, plan: bool) -> None:
     """Make the runtime patches exact. Raises SettingsError, Refused; then nothing is written."""
-    project = projects.read(bench.settings)
     owners = [*project.services, patches.ENVIRONMENTS]
-    manifests = [found.data for found in project.services.values()]
-    with rendering.open_renderer(bench, manifests) as renderer:
-        found = list(patches.changes(project.root, owners, project.names, renderer, project.today))
+    found = list(patches.changes(project.root, owners, project.names, renderer, project.today))
     for change in found:
         shown = change.path.relative_to(project.root).as_posix()
         lines = difflib.unified_diff(
             change.before.splitlines(), change.after.splitlines(), shown, shown, lineterm=""
         )
         for line in lines:
-            bench.report.say(line)
+            report.say(line)
         if not plan:
             patches.write(change, project.root)
     if not found:
-        bench.report.say("The runtime patches are exact: nothing to fix.")
+        report.say("The runtime patches are exact: nothing to fix.")
     elif plan:
-        bench.report.say(f"{_counted(len(found), 'file')} would change; nothing was changed.")
+        report.say(f"{_counted(len(found), 'file')} would change; nothing was changed.")
 
 
 def _counted(number: int, noun: str) -> str:

@@ -10,20 +10,8 @@ import pytest
 from tests.clone import Clone
 from tests.e2e.looks import deployed, fail, run, served, stacks, told
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("two_commits", "no_faults")]
 STACK = "demo-test-web"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def sandbox(clone: Clone) -> None:
-    clone.stage_megabytes = 5
-    clone.branch("other", {"note.txt": "another commit"})
-    assert clone.invoke("sandbox").code == 0
-
-
-@pytest.fixture(autouse=True)
-def no_faults(clone: Clone) -> None:
-    fail(clone)
 
 
 def breaking(verb: str, times: int = 1) -> dict[str, Any]:

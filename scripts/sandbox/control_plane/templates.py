@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from scripts import cloudformation
+
 from .errors import TemplateError
 
 _SUBSTITUTION = re.compile(r"\$\{(!?)([^}]+)\}")
@@ -33,40 +35,10 @@ class Unknown(str):
     __slots__ = ()
 
 
-# The C loader reads Copilot's templates some ten times faster; PyYAML's wheels all carry it.
-_BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class _Loader(_BASE):  # type: ignore[misc]  # the base is chosen at run time
-    """YAML with CloudFormation's short function names; dates stay text (a policy's Version is one)."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012  # PyYAML's own class attribute, replaced and never changed
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in _BASE.yaml_implicit_resolvers.items()
-    }
-
-
-def _function(loader: Any, suffix: str, node: yaml.Node) -> dict[str, Any]:
-    value: Any
-    if isinstance(node, yaml.ScalarNode):
-        value = loader.construct_scalar(node)
-    elif isinstance(node, yaml.SequenceNode):
-        value = loader.construct_sequence(node, deep=True)
-    else:
-        value = loader.construct_mapping(node, deep=True)
-    if suffix == "GetAtt" and isinstance(value, str):
-        value = value.split(".", 1)
-    return {suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}": value}
-
-
-_Loader.add_multi_constructor("!", _function)
-
-
 def read_template(text: str) -> dict[str, Any]:
     """Parse a template in YAML or JSON. Raises TemplateError where AWS would refuse its form."""
     try:
-        # _Loader is a safe loader with CloudFormation's tags.
-        template = yaml.load(text, Loader=_Loader)  # noqa: S506
+        template = cloudformation.parse(text)
     except yaml.YAMLError as error:
         raise TemplateError(f"Template format error: {' '.join(str(error).split())}") from error
     if not isinstance(template, dict):
