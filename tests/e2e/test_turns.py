@@ -50,6 +50,9 @@ def test_of_many_at_once_one_deploys_and_the_others_are_told_who(clone: Clone) -
         if line.startswith("Deploying"):  # it has the lease
             break
     others = [clone.start("deploy-test", "--branch", "feature/drop") for _ in range(3)]
+    for line in first.stderr:
+        if "PENDING" in line or "RUNNING" in line:  # the stack carries its branch
+            break
     waiting = clone.start("extend", "--branch", "feature/rename", "--until", "9d", "--wait")
     for other in others:
         _, said = other.communicate(timeout=60)
