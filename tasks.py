@@ -17,6 +17,8 @@ JSON = "Print one JSON document on standard output and nothing else there (defau
     wait=WAIT,
     take_over="Replace a branch that somebody else has live there (default: leave it and exit 5).",
     why="What the deployment is for, shown to whoever wants the slot (default: nothing).",
+    trust="Changes of the branch to allow: access, cdk, paths, references, resources, rules, with commas "
+    "(default: TRUSTED_CHANGES, else none).",
     plan=PLAN,
     json=JSON,
 )
@@ -28,6 +30,7 @@ def deploy_test(
     wait: bool = False,
     take_over: bool = False,
     why: str = "",
+    trust: str = "",
     plan: bool = False,
     json: bool = False,
 ) -> None:
@@ -37,7 +40,7 @@ def deploy_test(
     """
     from scripts.deployment import Asked, deploy
 
-    deploy(bench(), branch, Asked(isolated, force, wait, take_over, why, plan, json))
+    deploy(bench(), branch, Asked(isolated, force, wait, take_over, why, trust, plan, json))
 
 
 @verb(

@@ -22,6 +22,7 @@ from scripts import (
     manifest,
     pull_request,
     shelf,
+    trust,
 )
 from scripts.answer import CLOSED, wrong_with
 from scripts.command import Result, Stop, catching_signals, output_of
@@ -58,6 +59,7 @@ class Asked:
     wait: bool = False  # for a slot that another run is changing
     take_over: bool = False  # replace what somebody else has live there
     why: str = ""  # for those who might want the slot
+    trust: str = ""  # changes of the branch that are allowed: names of scripts.trust, with commas
     plan: bool = False
     json: bool = False
 
@@ -69,6 +71,8 @@ def deploy(bench: Bench, name: str, asked: Asked) -> None:
     """
     branch.check_name(name)
     tag_value(asked.why)  # too long is told before anything begins
+    trusted = bench.settings.trusted | trust.parse(asked.trust, "--trust")
+    bench = replace(bench, settings=replace(bench.settings, trusted=trusted))
     if asked.isolated:
         bench = replace(bench, settings=bench.settings.isolated_for(branch.slug(name)))
     environment.announce(bench)

@@ -12,6 +12,7 @@ from typing import Literal, cast, get_args
 import yaml
 from dotenv import dotenv_values
 
+from scripts import trust
 from scripts.errors import Refused, SettingsError
 
 SERVICE_TYPE = "Load Balanced Web Service"  # the one type that has a URL to show
@@ -51,6 +52,7 @@ class Settings:
     stage_command: str
     in_ci: bool
     test_domain: str = ""  # of the host names of isolated deployments; empty: the application's
+    trusted: frozenset[str] = frozenset()  # changes of a branch that are allowed: names of scripts.trust
     slug: str = ""
 
     @property
@@ -129,6 +131,7 @@ def load(root: Path, environ: Mapping[str, str], *, elsewhere: bool = False) -> 
         stage_command=value("SANDBOX_STAGE_COMMAND", "") or _FILL_STAGE,
         in_ci=in_ci,
         test_domain=check_domain("TEST_DOMAIN", value("TEST_DOMAIN", "")),
+        trusted=trust.parse(value(trust.SETTING, ""), trust.SETTING),
     )
     (_guard_name if elsewhere else guard_environment)(settings.test_env, settings)
     return settings
