@@ -224,10 +224,11 @@ class _Teardown:
         )
         known = ours or not settings.slug or (stack and listing.slot(settings.shared, stack))
         if stack and not (known and ownership.is_ours(stack, settings)):
-            why = ownership.refusal(stack, settings) if known else f"{stack.name} is no branch's own."
+            why = ownership.refusal(stack, settings)
             if self._of_shared_slot:
                 raise Refused(why)
-            self.bench.report.say(f"It stays, since it is not of these tasks' making: {why}")
+            named = f"{stack.name} is not of these tasks' making: it is no branch's own service."
+            self.bench.report.say(f"It stays: {why if known else named}")
             return None
         one_off = aws.stack(f"task-{environment.task_group(settings)}")
         if one_off and not ownership.is_our_task(one_off, settings):

@@ -373,7 +373,12 @@ def test_a_name_that_looks_protected_is_never_marked(target: Target, name: str) 
     [
         ((), "production", {"deploy": "1", "environment": "production"}, "production"),
         (("--fresh",), "qa", {"deploy": "1", "environment": "test"}, 'was deployed to "test"'),
-        (("--mark-disposable", "{name}", "--confirm", "{name}"), "test", {"deploy": "1"}, "was not deployed by"),
+        (
+            ("--mark-disposable", "{name}", "--confirm", "{name}"),
+            "test",
+            {"deploy": "1"},
+            "was not deployed by",
+        ),
         (("--drop-own-database",), "test", None, "was not deployed by"),
         (("--drop-database", "{name}_x"), "production", None, "production"),
     ],

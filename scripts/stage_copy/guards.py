@@ -80,7 +80,7 @@ def require_environment(environ: Mapping[str, str], deployed: Mapping[str, objec
                 f"nothing is done here: {where} says that this is the environment {json.dumps(each)}, which "
                 f'reads like "{word}": run it in the throw-away environment'
             )
-    if name is None or name == stated:
+    if name is None or (name and name == stated):
         return
     to = f"was deployed to {json.dumps(stated)}" if stated else "was not deployed by `invoke deploy-test`"
     raise Refused(
