@@ -214,19 +214,29 @@ def cost(c: Context, region: str = "", node: str = "", json: bool = False) -> No
 @verb(
     profile="The profile of ~/.aws to create it with (default: AWS_PROFILE, else default).",
     region="Its region (default: the one of your AWS configuration).",
+    mark_disposable="Instead: say that everything deployed to this environment, which is there already, may "
+    "be replaced and deleted (default: none).",
+    confirm="Its name once more, for --mark-disposable (default: none).",
     yes=YES,
     plan=PLAN,
 )
 def create_env(
-    c: Context, profile: str = "", region: str = "", yes: bool = False, plan: bool = False
+    c: Context,
+    profile: str = "",
+    region: str = "",
+    mark_disposable: str = "",
+    confirm: str = "",
+    yes: bool = False,
+    plan: bool = False,
 ) -> None:
-    """Create the test environment, once, and say which of its secrets are missing.
+    """Create the test environment, once, mark it as disposable, and say which of its secrets are missing.
 
     Example: DEPLOY_TARGET=aws invoke create-env --profile dev --region eu-west-1
     """
-    from scripts import environment
+    from scripts import creation
 
-    environment.create_env(bench(), profile=profile, region=region, yes=yes, plan=plan)
+    asked = creation.Asked(profile, region, mark_disposable, confirm, yes, plan)
+    creation.create_env(bench(), asked)
 
 
 @verb(

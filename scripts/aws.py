@@ -46,6 +46,14 @@ class Aws:
         self._region = region
 
     @functools.cached_property
+    def home(self) -> Aws:
+        """The same in the region where Copilot keeps its records, which is that of the user's settings."""
+        if not self._region:
+            return self
+        there = Aws(self.env)
+        return self if there.region == self.region else there
+
+    @functools.cached_property
     def _session(self) -> boto3.Session:
         if "HTTPS_PROXY" not in self.env:
             # Copilot's SDK reads AWS_REGION, boto3 does not.
@@ -328,6 +336,13 @@ class Aws:
             for name, tags in self._tagged(app, environment, "deployed_at")
         ]
 
+    def service_stacks(self, app: str, environment: str) -> list[Stack]:
+        """The stacks of all services there, whoever has deployed them; see `deployments`."""
+        return [
+            Stack(name, "", tags, datetime.min.replace(tzinfo=UTC))
+            for name, tags in self._tagged(app, environment, "copilot-service")
+        ]
+
     def task_stacks(self, app: str, environment: str) -> list[str]:
         """The names of the stacks that `copilot task run` has left there; see `deployments`."""
         return [name for name, _ in self._tagged(app, environment, "copilot-task")]
@@ -496,6 +511,26 @@ class Aws:
                 return False
             raise
         return True
+
+    def parameter_tags(self, name: str) -> dict[str, str] | None:
+        """The tags of an SSM parameter; None where there is no such parameter."""
+        try:
+            found = self._ask("ssm", "list_tags_for_resource", ResourceType="Parameter", ResourceId=name)
+        except _Answered as error:
+            if error.says("InvalidResourceId"):
+                return None
+            raise
+        return {tag["Key"]: tag["Value"] for tag in found["TagList"]}
+
+    def tag_parameter(self, name: str, tags: Mapping[str, str]) -> None:
+        """Set some of an SSM parameter's tags."""
+        self._ask(
+            "ssm",
+            "add_tags_to_resource",
+            ResourceType="Parameter",
+            ResourceId=name,
+            Tags=[{"Key": key, "Value": text} for key, text in tags.items()],
+        )
 
     def missing_parameters(self, names: list[str]) -> list[str]:
         """Which of these SSM parameters do not exist. Ten a call, as SSM allows; values are not decrypted."""

@@ -107,11 +107,14 @@ def at(shell: Shell, root: Path, name: str, commit: str) -> Branch:
 
 
 @contextmanager
-def worktree(shell: Shell, root: Path, branch: Branch, deploy: str = "") -> Iterator[Path]:
+def worktree(
+    shell: Shell, root: Path, branch: Branch, deploy: str = "", environment: str = ""
+) -> Iterator[Path]:
     """A checkout of that commit beside the user's own, taken away afterwards; it names what is deployed.
 
-    It carries `deployment.json` (branch, commit and the deploy it is made for), for the project to show and
-    for `copy_stage_db` to know a new deploy from a task that is started again. Raises Failed.
+    It carries `deployment.json` for the project to show: branch, commit, the deploy it is made for, by which
+    `copy_stage_db` tells a new one from a task that is started again, and the disposable environment it goes
+    to, in no other than which `copy_stage_db` works. Raises Failed.
     """
     parent = root / ".worktrees"
     try:
@@ -128,7 +131,7 @@ def worktree(shell: Shell, root: Path, branch: Branch, deploy: str = "") -> Iter
                 git(root, "worktree", "add", "--quiet", "--force", "--detach", str(folder), branch.commit),
                 f"Checking out {branch.name} at {branch.commit[:12]}",
             )
-        _name(folder, branch, deploy)
+        _name(folder, branch, deploy, environment)
         yield folder
     finally:
         with _one_at_a_time(parent):
@@ -145,10 +148,12 @@ def _one_at_a_time(parent: Path) -> Iterator[None]:
         yield
 
 
-def _name(folder: Path, branch: Branch, deploy: str) -> None:
+def _name(folder: Path, branch: Branch, deploy: str, environment: str) -> None:
     """Write what is deployed. What the branch has there, a link to somewhere else say, goes first."""
     file = folder / DEPLOYMENT_FILE
-    facts = {"branch": branch.name, "commit": branch.commit} | ({"deploy": deploy} if deploy else {})
+    facts = {"branch": branch.name, "commit": branch.commit}
+    facts |= {"deploy": deploy} if deploy else {}
+    facts |= {"environment": environment} if environment else {}
     try:
         file.unlink(missing_ok=True)
         with file.open("x") as target:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.command import Command, Variables
-from scripts.errors import Failed, SettingsError
+from scripts.errors import Failed, Refused, SettingsError
 from scripts.settings import Settings, guard_environment
 
 VERSION = "v1.34.1"  # the last one there will be; the runtime patches are exact for its templates
@@ -38,6 +38,19 @@ class Copilot:
     settings: Settings
     env: Variables
     workspace: Path
+    marked: str = ""  # the environment that was seen to be disposable, as `scripts.disposable` writes it
+
+    def require_marked(self) -> None:
+        """Raises Refused or SettingsError unless the environment may be changed, whoever asks.
+
+        Every command line that changes a slot is made behind it, and every lease is given behind it.
+        """
+        guard_environment(self.settings.test_env, self.settings)
+        if self.marked != f"{self.settings.app}/{self.settings.test_env}":
+            raise Refused(
+                f"Nobody has looked whether the environment {self.settings.test_env} is disposable, so "
+                "nothing in it is changed. This is a fault of these tasks: please report it."
+            )
 
     def _command(self, *words: str) -> Command:
         return Command((program(), *words), env=self.env, cwd=self.workspace)
@@ -52,8 +65,9 @@ class Copilot:
         starts no task where the stack's tags have changed, and waits in steps of half a minute. A tag that
         was not there before does it: the task definition names the image by it. A service that the
         application does not know is added to it first; `svc init` would ask every environment, which a role
-        for this one may not do.
+        for this one may not do. Raises Refused.
         """
+        self.require_marked()
         return self._command(
             "deploy",
             f"--app={self.settings.app}",
@@ -70,7 +84,7 @@ class Copilot:
         Without an environment's name Copilot deletes the service everywhere and exits 0, so the name is
         checked here again, whoever calls. Raises Refused or SettingsError.
         """
-        guard_environment(self.settings.test_env, self.settings)
+        self.require_marked()
         return self._command(
             "svc",
             "delete",
@@ -99,11 +113,12 @@ class Copilot:
     def task_run(self, group: str, task: OneOff) -> Command:
         """Run a task in the test environment once, and follow it: its exit code becomes Copilot's.
 
-        Raises SettingsError where Copilot could not pass a value on: it hands the command to CloudFormation
-        as a list with commas, and reads a variable as CSV where more than one `=` is in it.
+        Raises Refused; SettingsError where Copilot could not pass a value on: it hands the command to
+        CloudFormation as a list with commas, and reads a variable as CSV where more than one `=` is in it.
         Source: internal/pkg/cli/task_run.go and internal/pkg/ecs/ecs.go of aws/copilot-cli 1.34; pflag's
         string_to_string.go.
         """
+        self.require_marked()
         if any("," in word for word in task.command):
             raise SettingsError(
                 f"Copilot cannot run `{shlex.join(task.command)}` as a one-off task: it would split it at "
@@ -128,9 +143,11 @@ class Copilot:
     def task_delete(self, group: str) -> Command:
         """Delete what `task_run` left: the stack of that task group, in the test environment.
 
-        Raises Refused or SettingsError where that is not one of ours to delete in.
+        Raises Refused or SettingsError where that is not one of ours to delete in, or not of our naming.
         """
-        guard_environment(self.settings.test_env, self.settings)
+        self.require_marked()
+        if not re.fullmatch(rf"{self.settings.app}-{self.settings.test_env}-.+-copy-db", group):
+            raise Refused(f"The one-off task {group} is not of these tasks' making: it is not deleted.")
         return self._command(
             "task",
             "delete",

@@ -9,7 +9,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from scripts import environment, isolation, listing, shelf
+from scripts import environment, isolation, listing, ownership, shelf
 from scripts.command import catching_signals
 from scripts.copilot import OneOff
 from scripts.errors import Failed, Held, Interrupted, Refused, SettingsError
@@ -34,10 +34,11 @@ def copy(bench: Bench, *, name: str, wait: bool, yes: bool, plan: bool, json: bo
     """
     environment.announce(bench)
     environment.check_workspace(bench)
-    place = environment.enter(bench, start=False)
+    place = environment.enter_to_change(bench)
     if place:
         bench, place = environment.carrying(bench, place, name)
     stack = place.aws.stack(bench.settings.stack_name) if place else None
+    ownership.require_ours(stack, bench.settings)
     if not wait:
         environment.require_settled(stack)
     if not place or not stack or not (stack.live or stack.changing):
@@ -91,14 +92,11 @@ def host(bench: Bench, place: Place) -> Host | None:
     settings, aws = bench.settings, place.aws
     shared = settings.shared
     # Of this service only: another one's containers know another database.
-    others = [
-        stack.name
-        for stack in aws.deployments(settings.app, settings.test_env)
-        if listing.slot(shared, stack)
-    ]
-    for name in dict.fromkeys((settings.stack_name, shared.stack_name, *others)):
-        stack = aws.stack(name)
-        arn = aws.resource(name, "TaskDefinition") if stack and stack.live else None
+    others = [listing.slot(shared, stack) for stack in aws.deployments(settings.app, settings.test_env)]
+    for slot in dict.fromkeys((settings, shared, *filter(None, others))):
+        stack = aws.stack(slot.stack_name)
+        usable = stack and stack.live and ownership.is_ours(stack, slot)
+        arn = aws.resource(slot.stack_name, "TaskDefinition") if usable else None
         if not stack or not arn:
             continue
         definition = aws.task_definition(arn)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from scripts import application, data, environment, images, shelf
+from scripts import application, data, environment, images, ownership, shelf
 from scripts.command import Command, Stop
 from scripts.errors import Interrupted, UserError
 
@@ -138,8 +138,10 @@ class Slot:
         lease.require_held()
         group = environment.task_group(settings)
         command = self.place.copilot.task_delete(group)
-        if aws.stack(one_off := f"task-{group}") and self._run(command, one_off, receipt, stop):
-            receipt.gone.append(Thing("stack", one_off))
+        one_off = aws.stack(f"task-{group}")
+        ours = one_off and ownership.is_our_task(one_off, settings)
+        if one_off and ours and self._run(command, one_off.name, receipt, stop):
+            receipt.gone.append(Thing("stack", one_off.name))
         lease.require_held()
         if receipt.still_stands:
             return receipt

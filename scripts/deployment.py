@@ -20,6 +20,7 @@ from scripts import (
     images,
     isolation,
     manifest,
+    ownership,
     pull_request,
     shelf,
     trust,
@@ -81,7 +82,7 @@ def deploy(bench: Bench, name: str, asked: Asked) -> None:
     wanted = branch.find(bench.shell, bench.settings.root, name)
     if wanted.note:
         bench.report.say(wanted.note)
-    place = environment.enter(bench, start=not asked.plan)
+    place = environment.enter_to_change(bench, start=not asked.plan)
     if place is None:
         bench.report.say(f"Would start the sandbox, then deploy {name} at {wanted.commit[:12]} to it.")
         if asked.json:
@@ -111,6 +112,7 @@ class _Deploy:
     def run(self) -> None:
         report, started = self.bench.report, time.monotonic()
         before = self.place.aws.stack(self.bench.settings.stack_name)
+        ownership.require_ours(before, self.bench.settings)
         served = None
         if not self.asked.force and not self.asked.plan and not (before and before.changing):
             served = self._served_already(before)
@@ -149,6 +151,7 @@ class _Deploy:
         with lease.held(wait=self.asked.wait, say=self.bench.report.say):
             # A run that was killed leaves Copilot's change under way.
             before = environment.settled(self.bench, self.place, wait=self.asked.wait)
+            ownership.require_ours(before, self.bench.settings)
             is_new = self._is_new(before)
             before = self._usable(before)
             self._require_mine(before, lease.who)
@@ -210,7 +213,7 @@ class _Deploy:
         self._check_block(manifest.read(folder / self._manifest_path))
         if settings.slug:
             isolation.generate(folder, settings, isolation.host(settings, self._domain()))
-        return copilot.Copilot(settings, self.place.variables, folder)
+        return replace(self.place.copilot, settings=settings, workspace=folder)
 
     def _domain(self) -> str:
         settings = self.bench.settings
@@ -260,7 +263,9 @@ class _Deploy:
         """Deploy and wait until it is served."""
         bench, settings = self.bench, self.bench.settings
         with (
-            branch.worktree(bench.shell, settings.root, self.branch, tags["deployed_at"]) as folder,
+            branch.worktree(
+                bench.shell, settings.root, self.branch, tags["deployed_at"], settings.test_env
+            ) as folder,
             ExitStack() as adding,
         ):
             here = self._prepared(folder)

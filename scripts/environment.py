@@ -17,11 +17,11 @@ from datetime import UTC, datetime
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from scripts import branch, copilot, expiry, last_copy, manifest
+from scripts import branch, copilot, disposable, expiry, last_copy, manifest
 from scripts.command import Command, Shell, Variables, catching_signals, output_of
 from scripts.copilot import Copilot
 from scripts.errors import Failed, Held, Interrupted, SettingsError, UsageError
-from scripts.report import Report, confirm
+from scripts.report import Report
 from scripts.settings import Settings
 
 if TYPE_CHECKING:
@@ -107,6 +107,16 @@ def enter(bench: Bench, *, start: bool = True, profile: str = "") -> Place | Non
         )
     bench.report.say(f"Account {account}, {aws.region}.")
     return Place(variables, here, aws)
+
+
+def enter_to_change(bench: Bench, *, start: bool = False) -> Place | None:
+    """The place, with the right to change what is deployed there: each task that does so enters here.
+
+    None as for `enter`. Raises Refused for an environment that does not say that it is disposable, and what
+    `enter` raises.
+    """
+    place = enter(bench, start=start)
+    return disposable.require(bench, place) if place else None
 
 
 def beside(place: Place, settings: Settings) -> Place:
@@ -208,7 +218,7 @@ def _check_version(bench: Bench, place: Place) -> None:
 
 def _check_known(bench: Bench, place: Place) -> None:
     settings = bench.settings
-    names = _known(bench, place)
+    names = known(bench, place)
     if settings.test_env not in names:
         raise SettingsError(
             f"Copilot knows no environment {settings.test_env!r} in the application {settings.app!r} "
@@ -216,7 +226,8 @@ def _check_known(bench: Bench, place: Place) -> None:
         )
 
 
-def _known(bench: Bench, place: Place) -> list[str]:
+def known(bench: Bench, place: Place) -> list[str]:
+    """The names of the environments that Copilot has in the application. Raises Failed."""
     said = output_of(bench.shell, place.copilot.environments(), "Asking Copilot for the environments")
     return [found.name for found in copilot.environments(said)]
 
@@ -426,53 +437,3 @@ def logs(bench: Bench, *, name: str, container: str, limit: str, follow: bool) -
         raise Interrupted("Interrupted.")
     if not result.ok:
         raise Failed(f"Copilot could not show the logs (exit code {result.returncode}): see the lines above.")
-
-
-def create_env(bench: Bench, *, profile: str, region: str, plan: bool, yes: bool) -> None:
-    """Create the test environment once, and say which secrets are missing."""
-    announce(bench)
-    settings = bench.settings
-    check_workspace(bench)
-    place = enter(bench, start=not plan, profile=profile)
-    if not place:
-        bench.report.say("The sandbox would be started; it brings its environments and secrets along.")
-        return
-    known = _known(bench, place)
-    steps: list[tuple[str, Command]] = []
-    if settings.test_env in known:
-        bench.report.say(f"Copilot knows the environment {settings.test_env} already.")
-    else:
-        steps.append(
-            (
-                "Creating",
-                place.copilot.environment_init(
-                    profile or bench.environ.get("AWS_PROFILE") or "default", region or place.aws.region
-                ),
-            )
-        )
-        steps.append(("Deploying", place.copilot.environment_deploy()))
-    for doing, command in steps:
-        if plan:
-            bench.report.say(f"Would run: {command}")
-            continue
-        confirm(bench.report, f"{doing} the environment {settings.test_env}: {command}?", yes=yes)
-        with catching_signals(settings.timeout, bench.report.say) as stop:
-            result = bench.shell.stream(command, bench.report.say, stop.signal_due)
-        if stop.interrupted:
-            raise Interrupted(
-                f"Interrupted while {doing.lower()} {settings.test_env}: run it again to finish."
-            )
-        if not result.ok:
-            raise Failed(f"{doing} the environment {settings.test_env} failed: see Copilot's lines above.")
-    names = manifest.secret_parameters(manifest.read(settings.manifest), settings.app, settings.test_env)
-    missing = place.aws.missing_parameters(names)
-    if not missing:
-        bench.report.say(f"All {len(names)} secrets of {settings.test_env} are there.")
-        return
-    bench.report.say(
-        f"Missing secrets of {settings.test_env}; a task that names them will not start. Put each as a "
-        f"SecureString with the tags copilot-application={settings.app} and "
-        f"copilot-environment={settings.test_env} (`copilot secret init` does both):"
-    )
-    for name in missing:
-        bench.report.say(f"  {name}")

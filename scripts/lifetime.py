@@ -6,12 +6,13 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from scripts import branch, environment, expiry, shelf
+from scripts import branch, environment, expiry, ownership, shelf
 from scripts.errors import Failed, UsageError
 from scripts.report import as_json
 
 if TYPE_CHECKING:
     from scripts.environment import Bench
+    from scripts.settings import Settings
     from scripts.stack import Stack
 
 
@@ -27,18 +28,18 @@ def extend(bench: Bench, *, name: str, until: str, keep: bool, wait: bool, plan:
     end = expiry.KEPT if keep else environment.iso(expiry.expiry(until, now, "--until"))
     environment.announce(bench)
     environment.check_workspace(bench)
-    place = environment.enter(bench, start=False)
+    place = environment.enter_to_change(bench)
     if not place:
         raise Failed(_NOTHING.format(name=name))
     bench, place = environment.carrying(bench, place, name)
-    stack = _require_deployed(place.aws.stack(bench.settings.stack_name), name)
+    stack = _require_deployed(bench.settings, place.aws.stack(bench.settings.stack_name), name)
     shown = "for as long as it is wanted" if keep else f"until {end}"
     if plan:
         bench.report.say(f"Would keep {name} {shown} (now: {stack.tags.get('expires_at')}).")
     else:
         lease = shelf.lease(bench, place, f"extending {name}")
         with lease.held(wait=wait, say=bench.report.say):
-            stack = _require_deployed(environment.settled(bench, place, wait=wait), name)
+            stack = _require_deployed(bench.settings, environment.settled(bench, place, wait=wait), name)
             place.aws.change_tags(stack.name, {"expires_at": end})
             stack = environment.settled(bench, place, wait=True) or stack
             if stack.tags.get("expires_at") != end:
@@ -51,8 +52,9 @@ def extend(bench: Bench, *, name: str, until: str, keep: bool, wait: bool, plan:
         bench.report.data(as_json(asdict(environment.describe(bench, place, stack))))
 
 
-def _require_deployed(stack: Stack | None, name: str) -> Stack:
-    """The stack, if it carries the branch. Raises Failed."""
+def _require_deployed(settings: Settings, stack: Stack | None, name: str) -> Stack:
+    """The stack, if it carries the branch. Raises Failed, or Refused where these tasks did not deploy it."""
+    ownership.require_ours(stack, settings)
     if not stack or not (stack.live or stack.changing):
         raise Failed(_NOTHING.format(name=name))
     if stack.tags.get("branch") != name:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scripts import branch, data, environment, images, shelf
+from scripts import branch, data, environment, images, ownership, shelf
 from scripts.command import output_of
 from scripts.errors import Held
 
@@ -41,6 +41,8 @@ def find(bench: Bench, place: Place, doomed: Sequence[Doomed], *, look: bool, wa
 def _unused_tags(bench: Bench, place: Place) -> list[str]:
     """The tags of the shared slot's repository that it does not run."""
     stack = place.aws.stack(bench.settings.stack_name)
+    if stack and not ownership.is_ours(stack, bench.settings):
+        return []  # nobody knows which of them it runs
     kept = stack.tags.get("commit") if stack else None
     return [tag for tag in images.ours(bench.settings, place.aws) if not kept or kept not in tag]
 

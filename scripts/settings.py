@@ -12,7 +12,7 @@ from typing import Literal, cast, get_args
 import yaml
 from dotenv import dotenv_values
 
-from scripts import trust
+from scripts import protection, trust
 from scripts.errors import Refused, SettingsError
 
 SERVICE_TYPE = "Load Balanced Web Service"  # the one type that has a URL to show
@@ -24,6 +24,8 @@ NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 # A line and no YAML: every task reads the settings, and most no manifest.
 _TYPE_LINE = re.compile(rf"""^type:[ \t]*(['"]?){SERVICE_TYPE}\1[ \t]*(#.*)?\r?$""", re.MULTILINE)
 _DURATION = re.compile(r"(\d+)\s*([smhdw])")
+# The environments that are protected wherever PROTECTED_ENVS may be silent; docs/iam has their prefixes.
+_PROTECTED = ("production", "prod", "live", "stage", "staging")
 # Made-up rows come from the project's own command, where it has one.
 _FILL_STAGE = (
     "python manage.py migrate --noinput && if python manage.py help fill_stage >/dev/null 2>&1; "
@@ -108,22 +110,12 @@ def load(root: Path, environ: Mapping[str, str], *, elsewhere: bool = False) -> 
         )
 
     in_ci = environ.get("CI", "").strip().lower() not in {"", "0", "false"}
-    protected = tuple(
-        name
-        for part in value("PROTECTED_ENVS", "production,prod,live,stage,staging").split(",")
-        if (name := folded(part))
-    )
-    if not protected:
-        raise SettingsError(
-            "PROTECTED_ENVS is empty, so nothing would be protected: "
-            "name at least production's environment, or leave it unset."
-        )
     settings = Settings(
         root=root,
         app=_name("COPILOT_APP", value("COPILOT_APP", "") or _workspace_application(root)),
         service=_name("COPILOT_SERVICE", value("COPILOT_SERVICE", _workspace_service(root))),
         test_env=value("TEST_ENV", "test"),
-        protected_envs=protected,
+        protected_envs=_protected(value("PROTECTED_ENVS", "")),
         ttl=value("DEPLOY_TTL", "friday 18:00 Europe/London"),
         timeout=seconds(value("DEPLOY_TIMEOUT", "45m"), "DEPLOY_TIMEOUT"),
         target=_target(value("DEPLOY_TARGET", ""), in_ci=in_ci),
@@ -137,9 +129,27 @@ def load(root: Path, environ: Mapping[str, str], *, elsewhere: bool = False) -> 
     return settings
 
 
-def folded(name: str) -> str:
-    """A name without case and spaces, as protected names are compared."""
-    return "".join(name.split()).casefold()
+def _protected(text: str) -> tuple[str, ...]:
+    """The protected environments: the built-in ones and those of PROTECTED_ENVS. Raises SettingsError."""
+    named = [part.strip() for part in text.split(",")] if text.strip() else []
+    for part in named:
+        # No separator but the comma: `customer;demo` would be one name, and protect neither.
+        if not NAME.fullmatch(protection.folded(part)) or re.search(r"[^\w-]", part):
+            raise SettingsError(
+                f"PROTECTED_ENVS={text!r} has {part!r}, which cannot be an environment's name: write names "
+                "with commas between them, as in PROTECTED_ENVS=customer,demo-eu. What begins with "
+                f"{_begin_like()} is protected without being written there."
+            )
+    return tuple(dict.fromkeys((*_PROTECTED, *map(protection.folded, named))))
+
+
+def _begin_like() -> str:
+    return ", ".join(f"{word}…" for word in protection.PREFIXES)
+
+
+def protector(name: str, settings: Settings) -> str:
+    """The word or name that protects an environment of that name from every task; empty where none does."""
+    return protection.protector(name, settings.protected_envs)
 
 
 def guard_environment(name: str, settings: Settings) -> None:
@@ -172,10 +182,11 @@ def _guard_name(name: str, settings: Settings) -> None:
             "TEST_ENV is empty: `copilot svc delete` with an empty environment deletes the service from "
             "every environment, production included. Set TEST_ENV=test, or leave it unset."
         )
-    if folded(name) in settings.protected_envs:
+    if word := protector(name, settings):
         raise Refused(
-            f"TEST_ENV={name!r} is a protected environment ({', '.join(settings.protected_envs)}): "
-            "these tasks only ever touch the throw-away one. Set TEST_ENV to its name."
+            f"TEST_ENV={name!r} is a protected environment (it reads like {word!r}; {_begin_like()} and "
+            "those of PROTECTED_ENVS are protected): these tasks only ever touch the throw-away one. Set "
+            "TEST_ENV to its name."
         )
     if not NAME.fullmatch(name):
         raise SettingsError(

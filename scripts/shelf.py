@@ -15,7 +15,8 @@ _SHELF = "test-environments"
 
 
 def lease(bench: Bench, place: Place, doing: str) -> Lease:
-    """The right to change the slot; nothing is taken yet."""
+    """The right to change the slot; nothing is taken yet. Raises Refused where nothing may be changed."""
+    place.copilot.require_marked()
     settings = bench.settings
     slot = f"{settings.service} in {settings.test_env}"
     return Lease(_lease_object(bench, place), slot, environment.who(bench), doing)
@@ -23,6 +24,7 @@ def lease(bench: Bench, place: Place, doing: str) -> Lease:
 
 def application_lease(bench: Bench, place: Place, doing: str) -> Lease:
     """The right to change the application's services: Copilot lets no two do that at once."""
+    place.copilot.require_marked()
     slot = f"the application {bench.settings.app}"
     return Lease(_object(bench, place, "leases/application.json"), slot, environment.who(bench), doing)
 

@@ -16,7 +16,7 @@ from scripts.environment import Bench
 from scripts.errors import Failed, Refused, SettingsError, UsageError
 from scripts.rendering import Refusal, Renderer, Template
 from scripts.report import as_json
-from scripts.settings import folded
+from scripts.settings import protector
 from scripts.sidecars import Entry
 
 _ASKING = "Asking Copilot on the embedded AWS; nothing leaves this machine"
@@ -100,10 +100,9 @@ def sidecar_config(bench: Bench, asked: Asked) -> None:
 
 def _edit(bench: Bench, asked: Asked, service: str, file: Path) -> None:
     settings = bench.settings
-    if folded(asked.environment) in settings.protected_envs:
+    if word := protector(asked.environment, settings):
         raise Refused(
-            f"{asked.environment} is a protected environment ({', '.join(settings.protected_envs)}): its "
-            "manifest is for people to edit."
+            f"{asked.environment} is a protected environment ({word}): its manifest is for people to edit."
         )
     entry = sidecars.load(asked.add or asked.remove, Path(asked.file) if asked.file else None)
     edit = _edited(bench, asked, entry, file)

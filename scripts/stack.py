@@ -65,7 +65,12 @@ class Stack:
     @property
     def changing(self) -> bool:
         """Whether CloudFormation is at work; a stack of nothing but a change set (in review) is not."""
-        return self.status.endswith("_IN_PROGRESS") and self.status != "REVIEW_IN_PROGRESS"
+        return self.status.endswith("_IN_PROGRESS") and not self.in_review
+
+    @property
+    def in_review(self) -> bool:
+        """Whether there is nothing of it yet but a change set that nobody has carried out."""
+        return self.status == "REVIEW_IN_PROGRESS"
 
     @property
     def live(self) -> bool:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from scripts import branch, cost, environment, expiry, listing, orphans, pull_request, shelf
+from scripts import branch, cost, environment, expiry, listing, orphans, ownership, pull_request, shelf
 from scripts.command import Stop, catching_signals
 from scripts.demolition import DEAD, REMAINS, Doomed, Receipt, Slot, Thing, would_go
-from scripts.errors import Failed, Held, Interrupted, UsageError, UserError
+from scripts.errors import Failed, Held, Interrupted, Refused, UsageError, UserError
 from scripts.ledger import Book, Sweep
 from scripts.pull_request import Message
 from scripts.report import as_json, confirm
@@ -49,7 +49,7 @@ def teardown(bench: Bench, asked: Asked) -> None:
         branch.check_name(asked.branch)
     environment.announce(bench)
     environment.check_workspace(bench)
-    place = environment.enter(bench, start=False)
+    place = environment.enter_to_change(bench)
     run = _Teardown(bench, place, asked) if place else None
     receipts: list[Receipt] = []
     failures: list[UserError] = []
@@ -204,22 +204,38 @@ class _Teardown:
                 found.setdefault(service, settings.isolated_for(slug))
         return list(found.values())
 
+    @property
+    def _of_shared_slot(self) -> bool:
+        """Whether the flags name nothing but the shared slot itself."""
+        asked = self.asked
+        return not (asked.branch or asked.expired or asked.every or asked.orphans)
+
     def _look(self, settings: Settings, book: Book) -> Doomed | None:
         """What there is of a slot now; None where there is nothing of these tasks' own.
 
-        A service is a branch's where its stack's tags say so, or the ledger: never by its name alone.
+        A service is a branch's where its stack's tags say so, or the ledger: never by its name alone. Raises
+        Refused where the shared slot itself is meant, and is somebody else's.
         """
         aws = self.place.aws
         stack = aws.stack(settings.stack_name)
-        if not settings.slug:
-            one_off = aws.stack(f"task-{environment.task_group(settings)}")
-            return Doomed(settings, stack, one_off, ours=False) if stack or one_off else None
         entry = book.deployments.get(settings.service)
-        ours = bool(entry and entry.isolated and branch.slug(entry.branch or "?") == settings.slug)
-        if stack and not listing.slot(settings.shared, stack) and not (ours and not stack.tags):
-            self.bench.report.say(f"{stack.name} is not of these tasks' making: it stays.")
+        ours = bool(
+            settings.slug and entry and entry.isolated and branch.slug(entry.branch or "?") == settings.slug
+        )
+        known = ours or not settings.slug or (stack and listing.slot(settings.shared, stack))
+        if stack and not (known and ownership.is_ours(stack, settings)):
+            why = ownership.refusal(stack, settings)
+            if self._of_shared_slot:
+                raise Refused(why)
+            named = f"{stack.name} is not of these tasks' making: it is no branch's own service."
+            self.bench.report.say(f"It stays: {why if known else named}")
             return None
         one_off = aws.stack(f"task-{environment.task_group(settings)}")
+        if one_off and not ownership.is_our_task(one_off, settings):
+            self.bench.report.say(f"{one_off.name} is not of these tasks' making: it stays.")
+            one_off = None
+        if not settings.slug:
+            return Doomed(settings, stack, one_off, ours=False) if stack or one_off else None
         if not stack and not one_off and not ours:
             return None
         return Doomed(settings, stack, one_off, ours=ours or stack is not None)

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from signal import Signals
 
+from scripts import disposable
+from scripts.aws import Aws
 from scripts.command import Command, Result
 from scripts.errors import Failed
 from scripts.lease import Read, State
@@ -41,6 +43,27 @@ class FakeShell:
     @property
     def lines(self) -> list[str]:
         return [str(command) for command in self.ran]
+
+
+class DisposableAws(Aws):
+    """An account in which every environment says that it is disposable."""
+
+    def parameter_tags(self, name: str) -> dict[str, str] | None:
+        app, environment = name.removeprefix("/copilot/applications/").split("/environments/")
+        return {disposable.TAG: disposable.value(app, environment)}
+
+
+def made(service: str, branch: str) -> dict[str, str]:
+    """The tags of a stack that these tasks have deployed to `test` of the application `demo`."""
+    return {
+        "copilot-application": "demo",
+        "copilot-environment": "test",
+        "copilot-service": service,
+        "branch": branch,
+        "commit": "c" * 40,
+        "deployed_at": "1",
+        "deployed_by": "ada",
+    }
 
 
 @dataclass

@@ -80,9 +80,10 @@ def test_the_worktree_holds_the_commit_names_it_and_goes_away(clone: Path) -> No
         assert (folder / "file").read_text() == "two"
         named = json.loads((folder / "deployment.json").read_text())
         assert named == {"branch": "late", "commit": found.commit}
-    with branch.worktree(SHELL, clone, found, "2026-11-22T10:00:00Z") as folder:
+    deployed = {"deploy": "2026-11-22T10:00:00Z", "environment": "test"}
+    with branch.worktree(SHELL, clone, found, *deployed.values()) as folder:
         named = json.loads((folder / "deployment.json").read_text())
-        assert named == {"branch": "late", "commit": found.commit, "deploy": "2026-11-22T10:00:00Z"}
+        assert named == {"branch": "late", "commit": found.commit, **deployed}
     assert not folder.exists()
     assert (clone / "file").read_text() == "uncommitted work"
     assert git(clone, "worktree", "list").count("\n") == 0
@@ -170,7 +171,7 @@ def test_a_slug_is_valid_wherever_it_goes_and_no_command_line_holds_more(
     assert re.fullmatch(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}", tag)
     with suppress(SettingsError):  # of a name that no tag can hold
         tags = {"branch": tag_value(name)}
-        here = Copilot(own, {}, own.root)
+        here = Copilot(own, {}, own.root, "demo/test")
         for command in (here.deploy(tag, tags), here.service_delete()):
             for word in command.argv[1:]:
                 assert re.fullmatch(WORDS, word), word

@@ -12,7 +12,7 @@ from scripts.settings import Settings
 
 @pytest.fixture
 def builder(settings: Settings) -> Copilot:
-    return Copilot(settings, {}, settings.root)
+    return Copilot(settings, {}, settings.root, "demo/test")
 
 
 def test_a_deploy_names_everything_that_copilot_would_otherwise_guess_or_ask(builder: Copilot) -> None:
@@ -63,9 +63,32 @@ def test_a_one_off_task_takes_names_of_secrets_and_is_followed(builder: Copilot)
         "--cpu=256", "--memory=512", "--task-role=arn:r", "--command=sh -c 'a && b'",
         "--env-vars=A=1", "--secrets=S=/copilot/s", "--follow",
     )  # fmt: skip
-    assert builder.task_delete("g").argv[1:] == (
-        "task", "delete", "--app=demo", "--env=test", "--name=g", "--yes",
+    assert builder.task_delete("demo-test-web-copy-db").argv[1:] == (
+        "task", "delete", "--app=demo", "--env=test", "--name=demo-test-web-copy-db", "--yes",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "group", ["g", "demo-stage-web-copy-db", "demo-test-copy-db", "demo-test-web", "demo-test-web-copy-db\n"]
+)
+def test_no_one_off_task_but_the_tasks_own_is_deleted(builder: Copilot, group: str) -> None:
+    with pytest.raises(Refused, match="not of these tasks' making"):
+        builder.task_delete(group)
+
+
+@pytest.mark.parametrize("seen", ["", "test", "demo/stage", "demo2/test", "creating demo/test"])
+def test_nothing_that_changes_a_slot_can_be_built_before_the_environment_was_seen_to_be_disposable(
+    builder: Copilot, seen: str
+) -> None:
+    here = replace(builder, marked=seen)
+    for build in (
+        here.service_delete,
+        lambda: here.deploy("abc", {}),
+        lambda: here.task_run("g", TASK),
+        lambda: here.task_delete("demo-test-web-copy-db"),
+    ):
+        with pytest.raises(Refused, match="is disposable"):
+            build()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 import pytest
 
 from scripts import data, environment, last_copy, shelf
-from scripts.aws import Aws
 from scripts.command import Command, Result
 from scripts.copilot import VERSION, Copilot
 from scripts.environment import Bench, Place
@@ -15,13 +14,13 @@ from scripts.lease import Lease
 from scripts.ledger import Book, Ledger
 from scripts.settings import Settings
 from scripts.stack import Container, Defined, Stack, Task, TaskDefinition
-from tests.fakes import FakeReport, FakeShell, Memory
+from tests.fakes import DisposableAws, FakeReport, FakeShell, Memory, made
 
 CHAIN = (
     "python manage.py copy_stage_db && python manage.py migrate --noinput && python manage.py collectstatic"
 )
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
-STACK = Stack("demo-test-web", "UPDATE_COMPLETE", {"branch": "feature/x", "commit": "c" * 40}, NOW)
+STACK = Stack("demo-test-web", "UPDATE_COMPLETE", made("web", "feature/x"), NOW)
 GROUP = "demo-test-web-copy-db"
 KNOWN = {
     "--version": Result(0, f"copilot version: {VERSION}"),
@@ -37,7 +36,7 @@ def defined(*command: str) -> TaskDefinition:
 
 
 @dataclass
-class Played(Aws):
+class Played(DisposableAws):
     """An AWS where Copilot's one-off task does what the test says."""
 
     found: Stack | None = STACK

@@ -46,8 +46,9 @@ def test_a_test_environment_whose_name_another_continues_is_refused(workspace: P
     other.rename(other.with_name("test-eu"))
     with pytest.raises(Refused, match="test-eu"):
         load(workspace, {})
-    with pytest.raises(Refused, match="stage-eu"):
-        load(workspace, {"TEST_ENV": "stage", "PROTECTED_ENVS": "production,stage-eu"})
+    other.with_name("test-eu").rename(other.with_name("qa"))
+    with pytest.raises(Refused, match="qa-eu"):
+        load(workspace, {"TEST_ENV": "qa", "PROTECTED_ENVS": "qa-eu"})
 
 
 def test_protection_cannot_be_emptied(workspace: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import signal
@@ -358,11 +359,65 @@ def test_a_mark_needs_the_targets_name_twice(target: Target, arguments: tuple[st
     assert "no disposable mark" in only_error(target.manage(*COPY), 3)
 
 
-@pytest.mark.parametrize("name", ["production", "Prod", "shop-live", "STAGE", "my_staging_2", "postgres"])
+@pytest.mark.parametrize(
+    "name", ["production", "Prod", "shop-live", "STAGE", "my_staging_2", "postgres", "proddb", "prd_main"]
+)
 def test_a_name_that_looks_protected_is_never_marked(target: Target, name: str) -> None:
     url = target.server.url(TESTER, PASSWORD, name)
     done = target.manage(*COPY, "--mark-disposable", name, "--confirm", name, DATABASE_URL=url)
     assert "is never thrown away" in only_error(done, 3)
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "deployed", "said"),
+    [
+        ((), "production", {"deploy": "1", "environment": "production"}, "production"),
+        (("--fresh",), "qa", {"deploy": "1", "environment": "test"}, 'was deployed to "test"'),
+        (
+            ("--mark-disposable", "{name}", "--confirm", "{name}"),
+            "test",
+            {"deploy": "1"},
+            "was not deployed by",
+        ),
+        (("--drop-own-database",), "test", None, "was not deployed by"),
+        (("--drop-database", "{name}_x"), "production", None, "production"),
+    ],
+)
+def test_nothing_is_done_in_an_environment_that_the_image_was_not_deployed_to(
+    target: Target, flags: tuple[str, ...], environment: str, deployed: dict[str, str] | None, said: str
+) -> None:
+    target.mark()
+    suffix = "_x" if "--drop-own-database" in flags else ""
+    variables = {"DATABASE_SUFFIX": suffix, "COPILOT_ENVIRONMENT_NAME": environment}
+    with released(target.demo, deployed):
+        done = target.manage(*COPY, *(flag.format(name=target.name) for flag in flags), **variables)
+    assert said in only_error(done, 3)
+    assert target.is_untouched()
+
+
+def test_in_the_environment_that_the_image_was_deployed_to_the_mark_of_the_database_decides(
+    target: Target,
+) -> None:
+    with released(target.demo, {"deploy": "1", "environment": "test"}):
+        done = target.manage(*COPY, COPILOT_ENVIRONMENT_NAME="test")
+        assert "no disposable mark" in only_error(done, 3)
+        target.mark()
+        done = target.manage(*COPY, COPILOT_ENVIRONMENT_NAME="test")
+        assert done.returncode == 0, done.stderr
+    listed = target.manage(*COPY, "--list-databases", COPILOT_ENVIRONMENT_NAME="production")
+    assert listed.returncode == 0, listed.stderr
+
+
+@contextlib.contextmanager
+def released(demo: Project, deployed: dict[str, str] | None) -> Iterator[None]:
+    """The project's image as a deploy has named it; without a name where None is said."""
+    file = demo.home / "deployment.json"
+    try:
+        if deployed is not None:
+            file.write_text(json.dumps(deployed))
+        yield
+    finally:
+        file.unlink(missing_ok=True)
 
 
 def test_somebody_elses_database_is_not_marked(target: Target) -> None:

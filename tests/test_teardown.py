@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from scripts import application, branch, data, environment, pull_request, shelf, teardown
-from scripts.aws import Aws
 from scripts.command import Command, Result
 from scripts.copilot import VERSION, Copilot
 from scripts.environment import Bench, Place
@@ -20,7 +19,7 @@ from scripts.pull_request import Message
 from scripts.settings import Settings
 from scripts.stack import Event, Stack
 from scripts.teardown import Asked
-from tests.fakes import FakeReport, FakeShell, Memory
+from tests.fakes import DisposableAws, FakeReport, FakeShell, Memory, made
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 PAST, FUTURE = "2026-01-01T00:00:00Z", "2999-01-01T00:00:00Z"
@@ -31,7 +30,7 @@ KNOWN = {
 
 
 def stack(service: str, name: str, **tags: str) -> Stack:
-    found = {"copilot-service": service, "branch": name, "deployed_at": "1", "expires_at": FUTURE, **tags}
+    found = {**made(service, name), "expires_at": FUTURE, **tags}
     return Stack(f"demo-test-{service}", "UPDATE_COMPLETE", found, NOW)
 
 
@@ -44,7 +43,7 @@ def isolated(name: str, **tags: str) -> Stack:
 
 
 @dataclass
-class Played(Aws):
+class Played(DisposableAws):
     """An AWS with these stacks; `svc delete` takes one away, unless it is stuck."""
 
     stacks: dict[str, Stack] = field(default_factory=dict)
@@ -312,7 +311,7 @@ def test_orphans_are_what_serves_nothing_and_what_living_ones_are_not(
     here = scene(shared(commit="c" * 40), isolated("alive"), dead, tags=[f"{'c' * 40}-test", tag])
     here.aws.tasks_left = ["task-demo-test-web-lost-copy-db", "task-demo-stage-web-copy-db"]
     here.aws.stacks["task-demo-test-web-lost-copy-db"] = Stack(
-        "task-demo-test-web-lost-copy-db", "CREATE_COMPLETE", {}, NOW
+        "task-demo-test-web-lost-copy-db", "CREATE_COMPLETE", made("", ""), NOW
     )
     monkeypatch.setattr(data, "databases", lambda *_: ["test_alive", "test_forgotten"])
     named: list[str] = []
@@ -365,7 +364,7 @@ def test_a_service_of_the_projects_own_is_never_taken_for_what_a_branch_left(
     here.ledger.record("web-other", Entry("another", isolated=True))  # the name of no such branch
     left = "task-demo-test-web-admin-copy-db"
     here.aws.tasks_left = [left]
-    here.aws.stacks[left] = Stack(left, "CREATE_COMPLETE", {}, NOW)
+    here.aws.stacks[left] = Stack(left, "CREATE_COMPLETE", made("", ""), NOW)
     here.teardown(**asked)
     assert here.withdrawn == here.dropped == []
     assert "svc delete" not in " ".join(here.deletes)

@@ -17,7 +17,7 @@ from scripts.check.project import Project
 from scripts.check.task import Keys, containers, where
 from scripts.command import output_of
 from scripts.errors import UserError
-from scripts.settings import folded
+from scripts.settings import protector
 
 if TYPE_CHECKING:
     from scripts.aws import Aws
@@ -72,7 +72,7 @@ def same_values(project: Project) -> Iterator[Finding]:
 def compared(project: Project, aws_of: Callable[[copilot.Environment], Aws]) -> Iterator[Finding]:
     """The same, asked of the AWS that `aws_of` has for an environment."""
     test, digests = project.settings.test_env, _Digests(secrets.token_bytes(32))
-    protected = [name for name in project.names if folded(name) in project.settings.protected_envs]
+    protected = [name for name in project.names if protector(name, project.settings)]
     of: dict[str, list[Secret]] = {}
     for each in _secrets(project):
         of.setdefault(each.environment, []).append(each)

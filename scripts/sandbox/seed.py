@@ -11,11 +11,13 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError
 
+from scripts import disposable
 from scripts.aws import Aws
 from scripts.command import Command, Shell, Variables, output_of
 from scripts.errors import Failed
 from scripts.settings import SERVICE_TYPE
 
+DISPOSABLE = "test"  # whatever TEST_ENV says: a wrong setting marks nothing
 # The user's own AWS settings, which must not reach the sandbox's Copilot.
 _NOT_THE_USERS = (
     "AWS_CONFIG_FILE",
@@ -41,6 +43,8 @@ def seed(
     bare: bool = False,
 ) -> dict[str, str]:
     """Create what is missing; run again, it changes nothing but the secrets' values.
+
+    The environment `test` is marked as disposable; another one by `invoke create-env`, as on AWS.
 
     `bare` environments are made without their addons and patches, which services are not rendered from.
     Returns the environments that Copilot could not make, each with the reason.
@@ -73,6 +77,7 @@ def seed(
             except Failed as error:
                 failed[name] = str(error)
                 continue
+            clients.mark_disposable(application, name)
             if not clients.has_network(f"{application}-{name}"):
                 deploying[name] = pool.submit(copilot_runs.run, "env", "deploy", "--name", name)
         if service and f"components/{service}" not in known:
@@ -153,6 +158,16 @@ class _Clients:
     def own_domain(self, domain: str) -> None:
         """Own the domain's hosted zone, without which Copilot takes no domain."""
         self._route53.create_hosted_zone(Name=domain, CallerReference=domain)
+
+    def mark_disposable(self, application: str, environment: str) -> None:
+        """Mark the environment `test`, and no other."""
+        if environment != DISPOSABLE:
+            return
+        self._ssm.add_tags_to_resource(
+            ResourceType="Parameter",
+            ResourceId=disposable.parameter(application, environment),
+            Tags=[{"Key": disposable.TAG, "Value": disposable.value(application, environment)}],
+        )
 
     def put_secrets(self, application: str, secrets: Mapping[str, Mapping[str, str]]) -> None:
         for environment, values in secrets.items():

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, LiteralString
 
 import psycopg
 
-from . import marks, swap
+from . import marks, protection, swap
 from .problems import Refused
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .database import Connection
 
+ENVIRONMENT = "COPILOT_ENVIRONMENT_NAME"  # Copilot's, in each container of its services and tasks
 SUFFIX = r"_[A-Za-z0-9_]+"  # what a branch's database is called beyond the shared one's name
 _SHOWN = 3  # examples in a message
 
@@ -62,6 +65,29 @@ _IDENTITY_BY_START = """
 SELECT extract(epoch FROM pg_postmaster_start_time())::text, d.oid::text, d.datname::text
 FROM pg_database d WHERE d.datname = %s
 """
+
+
+def require_environment(environ: Mapping[str, str], deployed: Mapping[str, object], file: str) -> None:
+    """The environment is the one that the image was deployed to, which was seen to be disposable.
+
+    `deployed` is what `file` says of the deploy. Where no environment of Copilot's is named, the database's
+    mark alone decides.
+    """
+    name, stated = environ.get(ENVIRONMENT), str(deployed.get("environment") or "")
+    for each, where in ((name, ENVIRONMENT), (stated, file)):
+        if each and (word := protection.protector(each)):
+            raise Refused(
+                f"nothing is done here: {where} says that this is the environment {json.dumps(each)}, which "
+                f'reads like "{word}": run it in the throw-away environment'
+            )
+    if name is None or (name and name == stated):
+        return
+    to = f"was deployed to {json.dumps(stated)}" if stated else "was not deployed by `invoke deploy-test`"
+    raise Refused(
+        f"nothing is done in the environment {json.dumps(name)}: by its {file} the image {to}: deploy it "
+        "with `invoke deploy-test`, which names the environment there once it was seen to be disposable, and "
+        "let the Dockerfile copy the file beside manage.py"
+    )
 
 
 def require_mark(target: Connection, name: str) -> None:

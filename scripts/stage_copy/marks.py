@@ -13,20 +13,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from . import swap
+from . import protection, swap
 from .problems import Refused
 
 if TYPE_CHECKING:
     from .database import Connection
 
-PROTECTED = frozenset({"production", "prod", "live", "stage", "staging"})
 _SYSTEM = frozenset({"postgres", "template0", "template1", "rdsadmin"})
 _LONGEST_NAME = 63  # bytes; Postgres cuts longer identifiers (NAMEDATALEN - 1)
 COPYING, REPLACED = "_copying", "_replaced"
@@ -58,7 +56,14 @@ def mark(connection: Connection, name: str, *, suffix: str = "") -> None:
     somebody else, and when a name that copies will need beside it is taken.
     """
     shared = name.removesuffix(suffix)
-    _require_name(name, shared)
+    require_name(name, shared, "marked")
+    if name.endswith((COPYING, REPLACED)):
+        raise Refused(
+            f'database "{name}" is not marked: names that end in "{COPYING}" or "{REPLACED}" are those of '
+            "copies under way: take another one"
+        )
+    if len(name.encode()) > _LONGEST_NAME - len(REPLACED):
+        raise Refused(f'database "{name}" is not marked: its name is too long: use 54 bytes at most')
     with _alone(connection) as registry:
         rows = connection.execute(
             "SELECT datname, pg_get_userbyid(datdba), pg_has_role(datdba, 'USAGE') FROM pg_database"
@@ -122,21 +127,18 @@ def read(connection: Connection) -> Marks:
     return Marks(frozenset(name for name in names if isinstance(name, str)), branches)
 
 
-def _require_name(name: str, shared: str) -> None:
-    """`name` may be marked. What a branch is called is no matter: it may well be about staging."""
-    words = set(re.split(r"[^a-z0-9]+", shared.casefold()))
-    if found := words & PROTECTED or {shared.casefold()} & _SYSTEM:
+def require_name(name: str, shared: str, doing: str) -> None:
+    """The name says nothing of production or staging. Raises Refused, by which it is not `doing`.
+
+    What a branch is called is no matter, so the shared database's name is judged: a branch may well be about
+    staging.
+    """
+    said = protection.database_protector(shared) or next(iter({protection.folded(shared)} & _SYSTEM), "")
+    if said:
         raise Refused(
-            f'database "{name}" is not marked: its name says "{min(found)}", and such a database is '
+            f'database "{name}" is not {doing}: its name says "{said}", and such a database is '
             "never thrown away: point the default database at one with another name"
         )
-    if name.endswith((COPYING, REPLACED)):
-        raise Refused(
-            f'database "{name}" is not marked: names that end in "{COPYING}" or "{REPLACED}" are those of '
-            "copies under way: take another one"
-        )
-    if len(name.encode()) > _LONGEST_NAME - len(REPLACED):
-        raise Refused(f'database "{name}" is not marked: its name is too long: use 54 bytes at most')
 
 
 @contextlib.contextmanager

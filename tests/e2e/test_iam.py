@@ -12,7 +12,7 @@ import pytest
 from scripts.aws import Aws
 from tests import ci_role
 from tests.clone import Clone, get, get_json
-from tests.e2e.looks import deployed, stacks
+from tests.e2e.looks import deployed, run, stacks, told
 
 pytestmark = pytest.mark.e2e
 
@@ -86,6 +86,60 @@ def test_production_is_out_of_reach(clone: Clone) -> None:
     assert "sts:AssumeRole on resource: arn:aws:iam::123456789012:role/demo-production-" in ran.out + ran.err
     ran = clone.invoke("deploy-test", "--branch", "main", TEST_ENV="production")
     assert ran.code == 3
+    # A separator that is none, and a list that leaves production out.
+    for setting, code in (("production;prod;stage", 2), ("qa", 3)):
+        ran = clone.invoke("teardown", "--yes", PROTECTED_ENVS=setting, TEST_ENV="production")
+        told(ran, code, "_ENV")
+
+
+CHANGES = (
+    ("deploy-test", "--branch", "main", "--force"),
+    ("teardown", "--yes"),
+    ("teardown", "--all", "--yes"),
+    ("copy-db", "--yes"),
+    ("extend", "--branch", "main", "--until", "3d"),
+)
+
+
+def test_what_plain_copilot_has_deployed_stays(clone: Clone) -> None:
+    """It leaves no tags of these tasks, so they are taken away here; the address is served all the while."""
+    url = status(clone)[0]["url"]
+    change = (
+        "found = cloudformation.describe_stacks(StackName='demo-test-web')['Stacks'][0]\n"
+        "names = [each['ParameterKey'] for each in found['Parameters']]\n"
+        "def tag(tags):\n"
+        "    cloudformation.update_stack(\n"
+        "        StackName='demo-test-web', UsePreviousTemplate=True, Tags=tags,\n"
+        "        Capabilities=['CAPABILITY_IAM', 'CAPABILITY_NAMED_IAM', 'CAPABILITY_AUTO_EXPAND'],\n"
+        "        Parameters=[{'ParameterKey': name, 'UsePreviousValue': True} for name in names])\n"
+        "    cloudformation.get_waiter('stack_update_complete').wait(StackName='demo-test-web')\n"
+    )
+    mine = "tag([each for each in found['Tags'] if each['Key'].startswith('copilot-')])\n"
+    before = run(clone, change + mine + "print(json.dumps(found['Tags']))\n")
+    for words in CHANGES:
+        ran = clone.invoke(*words)
+        if "--branch" in words and words[0] == "extend":
+            told(ran, 4, "main is not deployed")
+        else:
+            told(ran, 0 if "--all" in words else 3, "copilot svc delete --app demo --name web --env test")
+    assert get(url + "/healthz")[0] == 200
+    run(clone, f"{change}tag(json.loads({before!r}))\n")
+
+
+def test_without_the_mark_nothing_is_changed_and_the_role_cannot_set_it(clone: Clone, switch: Path) -> None:
+    record = "ResourceType='Parameter', ResourceId='/copilot/applications/demo/environments/test'"
+    unmark = f"remove_tags_from_resource({record}, TagKeys=['copilot-testenv-disposable'])"
+    policy = switch.read_text()
+    switch.unlink()
+    run(clone, f"place.aws.client('ssm').{unmark}\n")
+    switch.write_text(policy)
+    mark = ("create-env", "--mark-disposable", "test", "--confirm", "test", "--yes")
+    for words in (*CHANGES, ("teardown", "--orphans", "--plan"), ("deploy-test", "--branch", "main", "--plan")):
+        told(clone.invoke(*words), 3, "invoke " + " ".join(mark[:-1]))
+    told(clone.invoke(*mark), 4, "ssm:AddTagsToResource")
+    switch.unlink()
+    told(clone.invoke(*mark), 0, "test is marked as disposable")
+    switch.write_text(policy)
 
 
 def test_teardown_leaves_nothing_of_test_and_all_of_production(clone: Clone, switch: Path) -> None:

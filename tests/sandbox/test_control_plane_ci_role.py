@@ -17,7 +17,7 @@ import yaml
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from scripts import application
+from scripts import application, disposable
 from scripts.aws import Aws
 from scripts.errors import Failed
 from scripts.sandbox import model
@@ -146,6 +146,22 @@ def test_nothing_of_production_is_changed_directly(sandbox: Sandbox) -> None:
         ssm.delete_parameter(Name="/copilot/applications/demo/environments/production")
     with pytest.raises(ClientError, match="ssm:DeleteParameter"):
         ssm.delete_parameter(Name="/copilot/applications/demo/components/web")
+
+
+def test_no_environment_can_be_marked_as_disposable(sandbox: Sandbox) -> None:
+    for name in ("test", "production"):
+        record = f"/copilot/applications/demo/environments/{name}"
+        of = {"ResourceType": "Parameter", "ResourceId": record}
+        tags = [{"Key": disposable.TAG, "Value": f"demo/{name}"}]
+        for ssm in (sandbox.client("ssm"), taken_on(sandbox, "test")("ssm")):
+            with pytest.raises(ClientError, match=r"ssm:AddTagsToResource .*(deny|no identity-based policy)"):
+                ssm.add_tags_to_resource(**of, Tags=tags)
+            with pytest.raises(ClientError, match="ssm:RemoveTagsFromResource"):
+                ssm.remove_tags_from_resource(**of, TagKeys=[disposable.TAG])
+            with pytest.raises(ClientError, match="ssm:PutParameter"):
+                ssm.put_parameter(Name=record, Value="{}", Type="String", Tags=tags)
+        found = sandbox.client("ssm").list_tags_for_resource(**of)["TagList"]
+        assert (tags[0] in found) == (name == "test")
 
 
 def test_nothing_of_production_is_changed_through_tests_manager_role(sandbox: Sandbox) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, replace
 from functools import partial
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from scripts.stage_copy.model import Progress
 
+_RELEASE_FILE = "deployment.json"
 _MAINTENANCE = "postgres"  # every server has it, RDS too; the target itself is about to be replaced
 _HOW = {
     "copied": "Copied",
@@ -170,6 +171,7 @@ class Command(BaseCommand):
 
     def _mark(self, name: str | None, confirmed: str | None) -> None:
         target, suffix = _target()
+        _require_environment()
         if not name or name != target.name or name != confirmed:
             raise Refused(
                 f"nothing is marked: --mark-disposable {name or '(missing)'} and --confirm "
@@ -181,6 +183,8 @@ class Command(BaseCommand):
 
     def _drop(self, names: list[str], *, json_wanted: bool) -> None:
         target, suffix = _target()
+        _require_environment()
+        marks.require_name(target.name, target.name.removesuffix(suffix), "the one to drop others beside")
         with _server(target) as server:
             dropped = branches.drop(server, target.name.removesuffix(suffix), names, self._say)
         if json_wanted:
@@ -215,6 +219,8 @@ class Command(BaseCommand):
 
     def _copy(self, options: Options, flags: dict[str, Any]) -> None:
         (target, suffix), source = _target(), _database("stage").read_only()
+        _require_environment()
+        marks.require_name(target.name, target.name.removesuffix(suffix), "overwritten")
         with _server(target) as server, progress.choose(sys.stderr, self._say) as told:
             copy = self._prepared(target, source, server, options, told)
 
@@ -280,19 +286,31 @@ def _options(flags: dict[str, Any]) -> Options:
 
 def _release(options: Options) -> dict[str, str] | None:
     """What the image says it is of: branch, commit and deploy; None outside of an image."""
-    base = Path(getattr(settings, "BASE_DIR", "."))
-    path = base / (options.release_file or "deployment.json")
+    found = _deployed(options.release_file)
+    if not found.get("deploy"):
+        return None  # without the deploy, a new one of the same commit would pass for a restarted task
+    return {str(key): str(value) for key, value in found.items()}
+
+
+def _deployed(release_file: str) -> dict[str, Any]:
+    """What deploy-test has written into the image; nothing outside of one."""
+    path = Path(getattr(settings, "BASE_DIR", ".")) / (release_file or _RELEASE_FILE)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        if options.release_file:
+        if release_file:
             raise Misconfigured(f'STAGE_COPY["release_file"]: there is no file {path}') from None
-        return None
+        return {}
     except (OSError, ValueError) as error:
         raise Misconfigured(f"{path} cannot be read: {error}") from None
-    if not isinstance(found, dict) or not found.get("deploy"):
-        return None  # without the deploy, a new one of the same commit would pass for a restarted task
-    return {str(key): str(value) for key, value in found.items()}
+    return found if isinstance(found, dict) else {}
+
+
+def _require_environment() -> None:
+    """Raises Refused in an environment of Copilot's that is not the disposable one of this image."""
+    setting = getattr(settings, "STAGE_COPY", {})
+    file = str(setting.get("release_file") or "") if isinstance(setting, Mapping) else ""
+    guards.require_environment(os.environ, _deployed(file), file or _RELEASE_FILE)
 
 
 def _sentence(receipt: Receipt) -> str:

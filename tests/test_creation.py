@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from scripts import creation, disposable, environment
+from scripts.aws import Aws
+from scripts.command import Command, Result
+from scripts.copilot import Copilot
+from scripts.creation import Asked
+from scripts.environment import Bench, Place
+from scripts.errors import Failed, Interrupted, Refused, SettingsError
+from scripts.settings import Settings
+from tests.fakes import FakeReport, FakeShell
+
+RECORD = "/copilot/applications/demo/environments/test"
+
+
+@dataclass
+class Records(Aws):
+    """Copilot's records of environments, by name, each with its tags."""
+
+    records: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__init__({}, "eu-west-1")
+
+    @property
+    def home(self) -> Aws:
+        return self
+
+    @property
+    def region(self) -> str:
+        return "eu-west-1"
+
+    def parameter_tags(self, name: str) -> dict[str, str] | None:
+        return self.records.get(name)
+
+    def tag_parameter(self, name: str, tags: object) -> None:
+        assert isinstance(tags, dict)
+        self.records[name] |= tags
+
+    def missing_parameters(self, names: list[str]) -> list[str]:
+        return names
+
+
+class Making(FakeShell):
+    """Copilot, which makes the environment's record at the end of `env init`."""
+
+    aws: Records
+    fails: str = ""
+
+    def run(self, command: Command) -> Result:
+        line = str(command)
+        if self.fails and self.fails in line:
+            self.ran.append(command)
+            return Result(1)
+        if "env init" in line:
+            self.aws.records[RECORD] = {"copilot-application": "demo"}
+        result = super().run(command)
+        if "env ls" in line:
+            listed = '{"name": "test"}' if RECORD in self.aws.records else ""
+            return Result(0, f'{{"environments": [{listed}]}}')
+        return result
+
+    @property
+    def changes(self) -> list[str]:
+        return [line.split("copilot ")[1].split(" --")[0] for line in self.lines if "env ls" not in line]
+
+
+@dataclass
+class Scene:
+    bench: Bench
+    aws: Records
+    shell: Making
+
+    def create(self, **asked: object) -> None:
+        creation.create_env(self.bench, replace(Asked(yes=True), **asked))  # type: ignore[arg-type]  # its fields
+
+    @property
+    def mark(self) -> str | None:
+        return self.aws.records.get(RECORD, {}).get(disposable.TAG)
+
+    @property
+    def said(self) -> str:
+        assert isinstance(self.bench.report, FakeReport)
+        return "\n".join(self.bench.report.said)
+
+
+@pytest.fixture
+def scene(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Scene]:
+    def make(records: dict[str, dict[str, str]] | None = None) -> Scene:
+        aws, shell = Records(records or {}), Making()
+        shell.aws = aws
+        here = Place({}, Copilot(settings, {}, settings.root), aws)
+        monkeypatch.setattr(environment, "enter", lambda *_, **__: here)
+        return Scene(Bench(settings, shell, FakeReport(), {}), aws, shell)
+
+    return make
+
+
+def test_what_is_created_is_marked_when_it_is_whole(scene: Callable[..., Scene]) -> None:
+    here = scene()
+    here.create()
+    assert here.shell.changes == ["env init", "env deploy"]
+    assert here.mark == "demo/test"
+
+
+def test_half_an_environment_is_not_marked_and_the_next_run_finishes_it(scene: Callable[..., Scene]) -> None:
+    here = scene()
+    here.shell.fails = "env deploy"
+    with pytest.raises(Failed, match="run it again"):
+        here.create()
+    assert here.mark == "creating demo/test"
+    with pytest.raises(Refused, match="did not get through: run it again"):
+        disposable.require(here.bench, environment.enter(here.bench))  # type: ignore[arg-type]  # patched
+    here.shell.fails = ""
+    here.create()
+    assert here.shell.changes == ["env init", "env deploy", "env deploy"]
+    assert here.mark == "demo/test"
+
+
+def test_an_interrupted_start_is_gone_on_with(
+    scene: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = scene()
+    with monkeypatch.context() as patched:
+        patched.setattr(creation, "catching_signals", stopped)
+        with pytest.raises(Interrupted):
+            here.create()
+    assert here.mark == "creating demo/test"
+    here.create()
+    assert here.mark == "demo/test"
+
+
+@contextmanager
+def stopped(*_: object) -> Iterator[SimpleNamespace]:
+    """A Ctrl-C that Copilot did not hear of before it was through."""
+    yield SimpleNamespace(interrupted=True, signal_due=lambda: None)
+
+
+def test_somebody_elses_environment_is_neither_deployed_nor_marked(scene: Callable[..., Scene]) -> None:
+    here = scene({RECORD: {}})
+    here.create()
+    assert here.shell.changes == []
+    assert here.mark is None
+    assert "invoke create-env --mark-disposable test --confirm test" in here.said
+
+
+def test_a_plan_and_a_no_change_nothing(scene: Callable[..., Scene]) -> None:
+    here = scene()
+    here.create(plan=True)
+    with pytest.raises(Refused):
+        here.create(yes=False)
+    assert here.shell.changes == []
+    assert here.mark is None
+    assert "Would mark test" in here.said
+
+
+def test_an_environment_that_is_not_there_cannot_be_marked(scene: Callable[..., Scene]) -> None:
+    with pytest.raises(SettingsError, match="invoke create-env"):
+        scene().create(mark_disposable="test", confirm="test")
+
+
+def test_the_secrets_that_are_missing_are_named(scene: Callable[..., Scene], workspace: Path) -> None:
+    manifest = workspace / "copilot/web/manifest.yml"
+    manifest.write_text(manifest.read_text() + "secrets: {KEY: /copilot/demo/test/secrets/KEY}\n")
+    here = scene()
+    here.create()
+    assert "  /copilot/demo/test/secrets/KEY" in here.said
+
+
+def test_the_record_is_read_where_copilot_keeps_it_whatever_the_environments_region(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    assert Aws({}, "eu-west-1").home.region == "us-east-1"
+    here = Aws({}, "us-east-1")
+    assert here.home is here
+    assert Aws({}).home.region == "us-east-1"
