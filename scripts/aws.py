@@ -32,8 +32,8 @@ from scripts.stack import (
     Task,
     TaskDefinition,
     rule_url,
-    tag_text,
     tag_value,
+    tags_of,
 )
 
 
@@ -64,15 +64,17 @@ class Aws:
         )
 
     @functools.cache  # noqa: B019 - one Aws lives as long as the command
-    def client(self, service: str) -> Any:
-        """Make boto3's client of a service, once."""
-        retries: Any = {"mode": "standard", "max_attempts": 5}
+    def client(self, service: str, *, quick: bool = False) -> Any:
+        """Make boto3's client of a service, once; `quick`: one whose calls last some seconds at most."""
+        retries: Any = {"mode": "standard", "max_attempts": 2 if quick else 5}
+        seconds: Any = {"connect_timeout": 3, "read_timeout": 5} if quick else {}
         proxy = self.env.get("HTTPS_PROXY")
         config = Config(
             retries=retries,
             proxies={"https": proxy} if proxy else None,
             # Copilot knows no AWS_ENDPOINT_URL: we must not look at another place than it changes.
             ignore_configured_endpoint_urls=True,
+            **seconds,
         )
         return self._session.client(service, config=config, verify=self.env.get("AWS_CA_BUNDLE"))
 
@@ -114,7 +116,7 @@ class Aws:
         return Stack(
             name,
             found["StackStatus"],
-            {tag["Key"]: tag_text(tag["Value"]) for tag in found.get("Tags", ())},
+            tags_of(found.get("Tags", ())),
             found.get("LastUpdatedTime") or found["CreationTime"],
         )
 
@@ -350,8 +352,7 @@ class Aws:
                 **more,
             )
             for each in page["ResourceTagMappingList"]:
-                tags = {tag["Key"]: tag_text(tag["Value"]) for tag in each["Tags"]}
-                yield each["ResourceARN"].split("/")[1], tags
+                yield each["ResourceARN"].split("/")[1], tags_of(each["Tags"])
             if not page.get("PaginationToken"):
                 return
             more = {"PaginationToken": page["PaginationToken"]}

@@ -267,6 +267,7 @@ class _Deploy:
             if is_new:
                 adding.enter_context(self._adding())
             command = here.deploy(self._image_tag(before), tags)
+            lease.require_held()  # to get here can have taken minutes
             old = self.place.aws.resource(settings.stack_name, "TaskDefinition") if before else None
             with catching_signals(settings.timeout, bench.report.say) as stop:
                 watcher = Watcher(bench, self.place.aws, tags)
