@@ -21,6 +21,7 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 
+from scripts import display
 from scripts.command import Variables
 from scripts.errors import Failed, SettingsError
 from scripts.stack import (
@@ -213,7 +214,7 @@ class Aws:
                     event["Timestamp"],
                     event["LogicalResourceId"],
                     event.get("ResourceStatus", ""),
-                    event.get("ResourceStatusReason", ""),
+                    display.line(event.get("ResourceStatusReason", "")),
                 )
                 for event in found["StackEvents"]
             ]
@@ -283,7 +284,7 @@ class Aws:
             if error.says("does not exist"):
                 return []
             raise
-        return [(event["timestamp"], event["message"]) for event in found["events"]]
+        return [(event["timestamp"], display.log_line(event["message"])) for event in found["events"]]
 
     def last_stream(self, group: str) -> str | None:
         """The log stream that was written to last; None where there is none."""
@@ -549,7 +550,8 @@ class _Answered(Failed):
     def __init__(self, service: str, operation: str, error: Exception) -> None:
         self._text = str(error)
         super().__init__(
-            f"AWS did not do {service}:{operation.replace('_', '-')}: {str(error).rstrip('.')}. "
+            f"AWS did not do {service}:{operation.replace('_', '-')}: "
+            f"{display.line(str(error)).rstrip('.')}. "
             "Check the credentials, the region and the rights of this role."
         )
 
@@ -564,9 +566,14 @@ def _task(task: Mapping[str, Any]) -> Task:
         task.get("healthStatus", "UNKNOWN"),
         task["taskDefinitionArn"],
         task.get("startedAt"),
-        task.get("stoppedReason", ""),
+        display.line(task.get("stoppedReason", "")),
         tuple(
-            Container(c["name"], c.get("lastStatus", ""), c.get("exitCode"), c.get("reason", ""))
+            Container(
+                display.line(c["name"]),
+                c.get("lastStatus", ""),
+                c.get("exitCode"),
+                display.line(c.get("reason", "")),
+            )
             for c in task["containers"]
         ),
     )

@@ -2,7 +2,7 @@
 
 Nothing in it moves the cursor, turns letters around, forges a line of ours, gives GitHub a command or tells a
 secret. What comes from AWS, from Git or from a container passes through `line` where it is read; all that is
-shown passes through `block` once more.
+shown passes through `seen` or `block` once more.
 """
 
 from __future__ import annotations
@@ -44,13 +44,22 @@ def line(text: str, longest: int = LONGEST) -> str:
     return shown if len(shown) <= longest else shown[: longest - len(_CUT)] + _CUT
 
 
-def block(text: str) -> str:
-    """Several lines, ended by newlines, with tabs: the sequences of a terminal are left out."""
+def log_line(text: str) -> str:
+    """One line of a log: the sequences of a terminal are left out."""
+    return line(_SEQUENCES.sub("", text).replace("\t", "    "), len(text) * 10)
+
+
+def seen(text: str) -> str:
+    """Several lines, with tabs, without what moves the cursor: the sequences of a terminal are left out."""
     plain = _SEQUENCES.sub("", text)
-    seen = "".join(
+    return "".join(
         letter if letter.isprintable() or letter in "\n\t" else _escaped(letter) for letter in plain
     )
-    return masked(_COMMANDS.sub(lambda found: f"{found[1] or ''}\\x{ord(found[0][-1]):02x}", seen))
+
+
+def block(text: str) -> str:
+    """The same without secrets, and without what GitHub's runner takes for a command."""
+    return masked(_COMMANDS.sub(lambda found: f"{found[1] or ''}\\x{ord(found[0][-1]):02x}", seen(text)))
 
 
 def masked(text: str) -> str:
