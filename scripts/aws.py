@@ -21,6 +21,7 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 
+from scripts import display
 from scripts.command import Variables
 from scripts.errors import Failed, SettingsError
 from scripts.stack import (
@@ -32,8 +33,8 @@ from scripts.stack import (
     Task,
     TaskDefinition,
     rule_url,
-    tag_text,
     tag_value,
+    tags_of,
 )
 
 
@@ -72,15 +73,17 @@ class Aws:
         )
 
     @functools.cache  # noqa: B019 - one Aws lives as long as the command
-    def client(self, service: str) -> Any:
-        """Make boto3's client of a service, once."""
-        retries: Any = {"mode": "standard", "max_attempts": 5}
+    def client(self, service: str, *, quick: bool = False) -> Any:
+        """Make boto3's client of a service, once; `quick`: one whose calls last some seconds at most."""
+        retries: Any = {"mode": "standard", "max_attempts": 2 if quick else 5}
+        seconds: Any = {"connect_timeout": 3, "read_timeout": 5} if quick else {}
         proxy = self.env.get("HTTPS_PROXY")
         config = Config(
             retries=retries,
             proxies={"https": proxy} if proxy else None,
             # Copilot knows no AWS_ENDPOINT_URL: we must not look at another place than it changes.
             ignore_configured_endpoint_urls=True,
+            **seconds,
         )
         return self._session.client(service, config=config, verify=self.env.get("AWS_CA_BUNDLE"))
 
@@ -122,7 +125,7 @@ class Aws:
         return Stack(
             name,
             found["StackStatus"],
-            {tag["Key"]: tag_text(tag["Value"]) for tag in found.get("Tags", ())},
+            tags_of(found.get("Tags", ())),
             found.get("LastUpdatedTime") or found["CreationTime"],
         )
 
@@ -219,7 +222,7 @@ class Aws:
                     event["Timestamp"],
                     event["LogicalResourceId"],
                     event.get("ResourceStatus", ""),
-                    event.get("ResourceStatusReason", ""),
+                    display.line(event.get("ResourceStatusReason", "")),
                 )
                 for event in found["StackEvents"]
             ]
@@ -289,7 +292,7 @@ class Aws:
             if error.says("does not exist"):
                 return []
             raise
-        return [(event["timestamp"], event["message"]) for event in found["events"]]
+        return [(event["timestamp"], display.log_line(event["message"])) for event in found["events"]]
 
     def last_stream(self, group: str) -> str | None:
         """The log stream that was written to last; None where there is none."""
@@ -365,8 +368,7 @@ class Aws:
                 **more,
             )
             for each in page["ResourceTagMappingList"]:
-                tags = {tag["Key"]: tag_text(tag["Value"]) for tag in each["Tags"]}
-                yield each["ResourceARN"].split("/")[1], tags
+                yield each["ResourceARN"].split("/")[1], tags_of(each["Tags"])
             if not page.get("PaginationToken"):
                 return
             more = {"PaginationToken": page["PaginationToken"]}
@@ -583,7 +585,8 @@ class _Answered(Failed):
     def __init__(self, service: str, operation: str, error: Exception) -> None:
         self._text = str(error)
         super().__init__(
-            f"AWS did not do {service}:{operation.replace('_', '-')}: {str(error).rstrip('.')}. "
+            f"AWS did not do {service}:{operation.replace('_', '-')}: "
+            f"{display.line(str(error)).rstrip('.')}. "
             "Check the credentials, the region and the rights of this role."
         )
 
@@ -598,9 +601,14 @@ def _task(task: Mapping[str, Any]) -> Task:
         task.get("healthStatus", "UNKNOWN"),
         task["taskDefinitionArn"],
         task.get("startedAt"),
-        task.get("stoppedReason", ""),
+        display.line(task.get("stoppedReason", "")),
         tuple(
-            Container(c["name"], c.get("lastStatus", ""), c.get("exitCode"), c.get("reason", ""))
+            Container(
+                display.line(c["name"]),
+                c.get("lastStatus", ""),
+                c.get("exitCode"),
+                display.line(c.get("reason", "")),
+            )
             for c in task["containers"]
         ),
     )

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from scripts import display
 from scripts.errors import Failed
 
 # A variable set to None is taken away from the child: the sandbox must not see the user's AWS variables.
@@ -36,7 +37,7 @@ class Command:
     cwd: Path | None = None
 
     def __str__(self) -> str:
-        return shlex.join(self.argv)
+        return display.masked(shlex.join(self.argv))
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from scripts import (
     branch,
     copilot,
     cost,
+    display,
     environment,
     expiry,
     images,
@@ -27,7 +28,7 @@ from scripts import (
 )
 from scripts.answer import CLOSED, wrong_with
 from scripts.command import Result, Stop, catching_signals, output_of
-from scripts.errors import Failed, Held, Interrupted, Refused, SettingsError, UserError
+from scripts.errors import Failed, Held, Interrupted, Refused, SettingsError, UsageError, UserError
 from scripts.ledger import Entry
 from scripts.pull_request import Message
 from scripts.report import as_json
@@ -71,7 +72,7 @@ def deploy(bench: Bench, name: str, asked: Asked) -> None:
     Raises the errors of scripts.errors; nothing was started when it is a SettingsError or Refused.
     """
     branch.check_name(name)
-    tag_value(asked.why)  # too long is told before anything begins
+    asked = replace(asked, why=_reason(asked.why))  # told before anything begins
     trusted = bench.settings.trusted | trust.parse(asked.trust, "--trust")
     bench = replace(bench, settings=replace(bench.settings, trusted=trusted))
     if asked.isolated:
@@ -89,6 +90,18 @@ def deploy(bench: Bench, name: str, asked: Asked) -> None:
             bench.report.data(as_json(asdict(_planned(bench, wanted, expires))))
         return
     _Deploy(bench, place, wanted, expires, asked).run()
+
+
+def _reason(why: str) -> str:
+    """What a deployment is for, as everybody may read it. Raises UsageError, SettingsError."""
+    if display.has_secret(why):
+        raise UsageError(
+            "--why holds an address with a password, or a secret of your settings: everybody who may look at "
+            "the stack reads it. Say it without."
+        )
+    shown = display.line(why)
+    tag_value(shown)
+    return shown
 
 
 def _message(served: environment.Deployment) -> Message:
@@ -272,6 +285,7 @@ class _Deploy:
             if is_new:
                 adding.enter_context(self._adding())
             command = here.deploy(self._image_tag(before), tags)
+            lease.require_held()  # to get here can have taken minutes
             old = self.place.aws.resource(settings.stack_name, "TaskDefinition") if before else None
             with catching_signals(settings.timeout, bench.report.say) as stop:
                 watcher = Watcher(bench, self.place.aws, tags)

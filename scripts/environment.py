@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from scripts import branch, copilot, disposable, expiry, last_copy, manifest
+from scripts import branch, copilot, display, disposable, expiry, last_copy, manifest
 from scripts.command import Command, Shell, Variables, catching_signals, output_of
 from scripts.copilot import Copilot
 from scripts.errors import Failed, Held, Interrupted, SettingsError, UsageError
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from scripts.stack import Stack, Task
 
 _DATA_OF = re.compile(r'copy_stage_db: data of (\d{4}-\S+)(?: in "(.+)")?')
+_LONGEST_WHO = 100  # letters of a person's name
 _TOOK = re.compile(r"copy_stage_db: the copy took (\d+\.\d+) s")  # said just before
 IN_SANDBOX = "Target: sandbox, the AWS embedded on this machine; nothing leaves it."
 
@@ -248,13 +249,13 @@ def who(bench: Bench) -> str:
     """Who asks: the CI's actor, else Git's e-mail address, else the user on this machine."""
     for name in ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BITBUCKET_STEP_TRIGGERER_UUID"):
         if bench.environ.get(name):
-            return bench.environ[name]
+            return display.line(bench.environ[name], _LONGEST_WHO)
     email = bench.shell.run(branch.git(bench.settings.root, "config", "user.email")).stdout.strip()
     try:
         user = getpass.getuser()
     except (OSError, KeyError):  # a container's user without a name
         user = str(os.getuid())
-    return email or f"{user}@{socket.gethostname()}"
+    return display.line(email or f"{user}@{socket.gethostname()}", _LONGEST_WHO)
 
 
 def deployment_of(
@@ -430,7 +431,7 @@ def logs(bench: Bench, *, name: str, container: str, limit: str, follow: bool) -
     with catching_signals(math.inf, lambda _: None) as stop:
         result = bench.shell.stream(
             place.copilot.service_logs(container, int(limit), follow=follow),
-            bench.report.data,
+            lambda line: bench.report.data(display.block(line)),
             stop.signal_due,
         )
     if stop.interrupted:

@@ -3,7 +3,9 @@
 The lease is one small object in the bucket that Copilot keeps for the application. It is written on
 condition that it is still as it was read, so of several that try at once S3 lets one win. Times are S3's, so
 no clock of ours counts; a holder that dies is forgotten after a few seconds, because a living one says so
-again and again.
+again and again. One that was silent for longer goes on where nobody has taken its place: only who takes the
+slot writes another holder. An object that cannot be understood counts neither as free nor as held: nothing is
+done until somebody has looked at it.
 Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 """
 
@@ -16,18 +18,36 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Any, Protocol
+from typing import TypeVar
 
-from botocore.exceptions import BotoCoreError, ClientError
-
+from scripts import display, strict_json
+from scripts.bucket_object import Read, Store, Unreachable
 from scripts.errors import Failed, Held, UserError
+from scripts.strict_json import Later, Malformed
 
 LIFETIME = 20.0  # seconds that a holder or waiter counts as alive after it was last heard of
+VERSION = 1  # of the object's form
 _RENEWED_EVERY = 5.0
+_RENEWED_AGAIN = 1.0  # seconds after the store did not answer
 _LOOKED_EVERY = 1.0
+_TICK = 0.2  # seconds between two looks at the clock: after a sleep of the machine the store is asked at once
+_PATIENCE = 20.0  # seconds that a store may be silent before a run gives up
+_UNANSWERED = 5  # writes that a store may leave without an answer, though it answers to reads
+_TRIES = 100
+_CLOCKS = 60.0  # seconds by which two of S3's clocks may differ
+_MOST_WAITING = 50
+_LONGEST = 128 << 10  # bytes
+_LONGEST_NAME, _LONGEST_DOING, _LONGEST_TOKEN = 200, 300, 100  # letters that are written
+_LONGEST_READ = 2000  # letters of a name that are read: earlier versions wrote them as they were
+_CLAIM = ("token", "who", "doing", "since", "until")
+
+_T = TypeVar("_T")
+
+
+class Unreadable(Failed):
+    """The object is not what these tasks write."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +63,17 @@ class Claim:
     def __str__(self) -> str:
         since = datetime.fromtimestamp(self.since, UTC).strftime("%H:%M:%S UTC")
         return f"{self.who}, {self.doing} since {since}"
+
+    @classmethod
+    def of(cls, found: object) -> Claim:
+        """Raises Malformed."""
+        claim = strict_json.only(found, _CLAIM, "a claim")
+        since, until = (strict_json.number(claim[name], "a claim's time") for name in ("since", "until"))
+        if not 0 <= since < 1 << 40 or not 0 <= until < 1 << 40:
+            raise Malformed("a claim's time is none")
+        token = strict_json.text(claim["token"], "a claim's token", _LONGEST_TOKEN)
+        who, doing = (strict_json.text(claim[name], "a name", _LONGEST_READ) for name in ("who", "doing"))
+        return cls(token, who, doing, since, until)
 
 
 @dataclass(frozen=True)
@@ -62,85 +93,45 @@ class State:
         return State(holder, tuple(claim for claim in self.waiting if claim.token != token))
 
     def as_bytes(self) -> bytes:
-        return json.dumps(asdict(self), ensure_ascii=False).encode()
+        return json.dumps({"version": VERSION, **asdict(self)}, ensure_ascii=False).encode()
 
     @classmethod
     def of(cls, body: bytes | None) -> State:
-        """Read an object; one that nobody of ours wrote counts as none."""
-        try:
-            found: dict[str, Any] = json.loads(body or b"{}")
-            holder = found.get("holder")
-            return cls(
-                Claim(**holder) if holder else None,
-                tuple(Claim(**claim) for claim in found.get("waiting") or ()),
-            )
-        except (ValueError, TypeError, AttributeError):
+        """Read an object; where there is none, nobody holds or waits. Raises Malformed.
+
+        Earlier versions of these tasks wrote the same without `version`.
+        """
+        if body is None:
             return cls()
+        found = strict_json.read(body, _LONGEST)
+        strict_json.version(found, VERSION)
+        strict_json.only(found, (each.name for each in fields(cls)), "it")
+        holder, waiting = found["holder"], found["waiting"]
+        if not isinstance(waiting, list) or len(waiting) > 2 * _MOST_WAITING:
+            raise Malformed("its queue is none")
+        state = cls(None if holder is None else Claim.of(holder), tuple(Claim.of(each) for each in waiting))
+        tokens = [claim.token for claim in state.claims]
+        if len(set(tokens)) < len(tokens):
+            raise Malformed("two of its claims are one")
+        return state
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        return (*((self.holder,) if self.holder else ()), *self.waiting)
+
+    def require_possible(self, now: float) -> None:
+        """Raises Malformed where a claim begins in the future, or lasts longer than any that was made."""
+        for claim in self.claims:
+            if claim.since > now + _CLOCKS or claim.until > now + LIFETIME + _CLOCKS:
+                raise Malformed("a claim lasts longer than any that these tasks make")
 
 
-@dataclass(frozen=True)
-class Read:
-    """The object as it was read: `version` is None where there is none; `now` is the store's clock."""
+def _clock() -> float:
+    """Seconds that go on while the machine sleeps, which `time.monotonic` need not count.
 
-    body: bytes | None
-    version: str | None
-    now: float
-
-
-class Store(Protocol):
-    """Where the object lies."""
-
-    def read(self) -> Read:
-        """Raises UserError where the store does not answer."""
-
-    def write(self, body: bytes, version: str | None) -> bool:
-        """Replace the object if it still has that version, or is still absent; whether that was so."""
-
-
-@dataclass(frozen=True)
-class BucketObject:
-    """An object in S3."""
-
-    client: Any
-    bucket: str
-    key: str
-
-    def read(self) -> Read:
-        try:
-            found = self.client.get_object(Bucket=self.bucket, Key=self.key)
-            body = found["Body"].read()
-        except ClientError as error:
-            if error.response["Error"]["Code"] in {"NoSuchKey", "404"}:
-                return Read(None, None, _date(error.response))
-            raise self._failed("read", error) from error
-        except (BotoCoreError, OSError) as error:
-            raise self._failed("read", error) from error
-        return Read(body, found["ETag"], _date(found))
-
-    def write(self, body: bytes, version: str | None) -> bool:
-        condition = {"IfMatch": version} if version else {"IfNoneMatch": "*"}
-        try:
-            self.client.put_object(Bucket=self.bucket, Key=self.key, Body=body, **condition)
-        except ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] in {404, 409, 412}:
-                return False
-            raise self._failed("written", error) from error
-        except BotoCoreError as error:
-            raise self._failed("written", error) from error
-        return True
-
-    def _failed(self, what: str, error: Exception) -> Failed:
-        return Failed(
-            f"The object s3://{self.bucket}/{self.key} could not be {what}: {str(error).rstrip('.')}. "
-            "The role needs s3:GetObject and s3:PutObject there, s3:ListBucket on the "
-            "bucket, and the use of its key."
-        )
-
-
-def _date(answer: Any) -> float:
-    """S3's own clock."""
-    told = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-    return parsedate_to_datetime(told).timestamp() if told else time.time()
+    Source: clock_gettime(2); on macOS CLOCK_MONOTONIC counts them.
+    """
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 @dataclass
@@ -151,8 +142,10 @@ class Lease:
     slot: str  # what a message calls it: "web in test"
     who: str
     doing: str
-    lost: bool = False  # somebody else has it: we were not heard of for too long
+    lost: bool = False  # the object names us no more: somebody else has taken our place
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
+    _ends: bool = False
+    _unanswered: int = 0  # writes in a row that the store did not answer
 
     @contextmanager
     def held(self, *, wait: bool, say: Callable[[str], None]) -> Iterator[Lease]:
@@ -172,30 +165,43 @@ class Lease:
             renewing.join()
             self._leave()
 
+    def end(self) -> None:
+        """Have the object deleted when the slot is left and nobody waits: the slot itself is gone."""
+        self._ends = True
+
     def require_held(self) -> None:
-        """Raises Held where we were not heard of for too long, and somebody else may have the slot."""
+        """Ask the store whether the slot is still ours, and be heard of there.
+
+        Raises Held where somebody else has taken our place, Failed where that cannot be told.
+        """
+        try:
+            if not self.lost:
+                self._patiently(self._confirm)
+        except Failed as error:
+            raise Failed(
+                f"It cannot be told whether {self.slot} is still held by this run, so nothing further was "
+                f"touched. {error}"
+            ) from error
         if self.lost:
             raise Held(
-                f"This machine was not heard of for too long, and somebody else may have {self.slot} "
-                "now: nothing further was touched. `invoke status`, then again."
+                f"This machine was not heard of for too long, and somebody else has had {self.slot} "
+                "since: nothing further was touched. `invoke status`, then again."
             )
 
     def holder(self) -> Claim | None:
-        """Who holds the slot now. Raises UserError where that cannot be told."""
-        return self._look()[1].holder
-
-    def _leave(self) -> None:
-        with suppress(UserError):  # what is not taken out ends by itself, in a few seconds
-            self._change(lambda state, _: state.without(self.token))
+        """Who holds the slot now. Raises Failed where that cannot be told."""
+        read, state = self._patiently(self._look)
+        return state.alive(read.now).holder
 
     def _take(self, *, wait: bool, say: Callable[[str], None]) -> None:
         told = ""
         while True:
-            read, state = self._look()
-            mine = self._claim(state, read.now)
-            ahead = self._ahead(state)
+            read, state = self._patiently(self._look)
+            alive = state.alive(read.now)
+            mine = self._claim(alive, read.now)
+            ahead = self._ahead(alive)
             if ahead is None:
-                if self.store.write(replace(state.without(self.token), holder=mine).as_bytes(), read.version):
+                if self._wrote(replace(alive.without(self.token), holder=mine), read.version):
                     return
                 pause(0.05)  # somebody was first: look who
                 continue
@@ -207,17 +213,39 @@ class Lease:
             if str(ahead) != told:
                 told = str(ahead)
                 say(f"Waiting for {self.slot}: {ahead}.")
-            self._queue(read, state, mine)
+            # A holder that is silent stays named until somebody takes its place.
+            self._queue(read, replace(alive, holder=state.holder), mine)
             pause(_LOOKED_EVERY)
 
     def _look(self) -> tuple[Read, State]:
+        """Raises Unreadable, and what the store raises."""
         read = self.store.read()
-        return read, State.of(read.body).alive(read.now)
+        try:
+            state = State.of(read.body)
+            state.require_possible(read.now)
+        except Later:
+            raise Unreadable(
+                f"The lease of {self.slot}, {self.store.name}, was written by a later version of these "
+                "tasks: update them. Nothing was changed."
+            ) from None
+        except Malformed as error:
+            raise Unreadable(
+                f"The lease of {self.slot}, {self.store.name}, is not what these tasks write: {error}. "
+                "Nothing was changed. When you are sure that nobody is changing the slot, "
+                f"{self.store.removal}."
+            ) from None
+        return read, state
 
     def _claim(self, state: State, now: float) -> Claim:
         """Our own entry, alive from now on; it keeps the moment since when we wait."""
         known = next((claim for claim in state.waiting if claim.token == self.token), None)
-        return Claim(self.token, self.who, self.doing, known.since if known else now, now + LIFETIME)
+        return Claim(
+            self.token,
+            display.line(self.who, _LONGEST_NAME),
+            display.line(self.doing, _LONGEST_DOING),
+            known.since if known else now,
+            now + LIFETIME,
+        )
 
     def _ahead(self, state: State) -> Claim | None:
         """Who holds the slot or came before us; None where it is our turn."""
@@ -231,38 +259,74 @@ class Lease:
         known = next((claim for claim in state.waiting if claim.token == self.token), None)
         if known and known.until - read.now > LIFETIME / 2:
             return
+        if not known and len(state.waiting) >= _MOST_WAITING:
+            raise Held(f"{_MOST_WAITING} runs wait for {self.slot} already. Nothing was changed: try later.")
         waiting = tuple(mine if claim.token == self.token else claim for claim in state.waiting)
-        self.store.write(
-            replace(state, waiting=waiting if known else (*waiting, mine)).as_bytes(), read.version
-        )
+        self._wrote(replace(state, waiting=waiting if known else (*waiting, mine)), read.version)
+
+    def _wrote(self, state: State, version: str | None) -> bool:
+        try:
+            written = self.store.write(state.as_bytes(), version)
+        except Unreachable:  # it may be written all the same: the next look tells
+            self._unanswered += 1
+            if self._unanswered >= _UNANSWERED:
+                raise
+            return False
+        self._unanswered = 0
+        return written
 
     def _renew(self, over: threading.Event) -> None:
-        heard = time.monotonic()
-        while not over.wait(_RENEWED_EVERY):
-            try:
-                self._change(self._renewed)
-                heard = time.monotonic()
-            except UserError:  # the network may come back in time
-                pass
-            if self.lost or time.monotonic() - heard > LIFETIME:
+        due = _clock() + _RENEWED_EVERY
+        while not self.lost and not over.wait(min(_TICK, _RENEWED_EVERY)):
+            if _clock() < due:
+                continue
+            due = _clock() + _RENEWED_AGAIN
+            with suppress(Exception):  # whatever it is: until the store has answered, nothing is known
+                self._confirm()
+                due = _clock() + _RENEWED_EVERY
+
+    def _confirm(self) -> None:
+        """Be heard of, in the very object that names us; `lost` where it does no more. Raises Failed."""
+        for _ in range(_TRIES):
+            read, state = self._look()
+            if not state.holder or state.holder.token != self.token:
                 self.lost = True
                 return
-
-    def _renewed(self, state: State, now: float) -> State:
-        if not state.holder or state.holder.token != self.token:
-            self.lost = True
-            return state
-        return replace(state, holder=replace(state.holder, until=now + LIFETIME))
-
-    def _change(self, change: Callable[[State, float], State]) -> None:
-        """Change the object, whoever else writes to it meanwhile. Raises UserError."""
-        for _ in range(100):
-            read, state = self._look()
-            changed = change(state, read.now)
-            if changed == State.of(read.body) or self.store.write(changed.as_bytes(), read.version):
+            renewed = replace(state, holder=replace(state.holder, until=read.now + LIFETIME))
+            if self.store.write(renewed.as_bytes(), read.version):
                 return
             pause(0.02)
-        raise Failed(f"The lease of {self.slot} cannot be written: too many write to it at once.")
+        raise self._crowded()
+
+    def _leave(self) -> None:
+        """Take ourselves out; what cannot be taken out ends by itself, in a few seconds."""
+        with suppress(UserError):
+            for _ in range(_TRIES):
+                read, state = self._look()
+                left = state.without(self.token)
+                if left == state or self._left(left, read):
+                    return
+                pause(0.02)
+
+    def _left(self, state: State, read: Read) -> bool:
+        if self._ends and read.version and state == State():
+            with suppress(Failed):  # a role that may not delete leaves an object that says nothing
+                return self.store.delete(read.version)
+        return self.store.write(state.as_bytes(), read.version)
+
+    def _patiently(self, work: Callable[[], _T]) -> _T:
+        """What `work` gives; a store that is silent is asked again for a while."""
+        end = _clock() + _PATIENCE
+        while True:
+            try:
+                return work()
+            except Unreachable:
+                if _clock() >= end:
+                    raise
+            pause(0.5)
+
+    def _crowded(self) -> Failed:
+        return Failed(f"The lease of {self.slot} cannot be written: too many write to it at once.")
 
 
 def pause(seconds: float) -> None:

@@ -2,7 +2,8 @@
 
 The truth stands in the stacks' tags. The ledger adds what would cost several calls a deployment (its URL, its
 database, the age of its data), which services of the application are these tasks' own, and when the schedule
-last ran. It lies beside the leases and is written as they are: only over what was read.
+last ran. It lies beside the leases and is written as they are: only over what was read. An entry that cannot
+be understood is passed over by those who read, and keeps everybody from writing: it would be lost.
 """
 
 from __future__ import annotations
@@ -10,12 +11,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import TypeVar
+from typing import Any
 
+from scripts import display, strict_json
+from scripts.bucket_object import Store
 from scripts.errors import Failed
-from scripts.lease import Store, pause
+from scripts.lease import pause
+from scripts.settings import NAME
+from scripts.strict_json import Later, Malformed
 
+VERSION = 1  # of the object's form
 _TRIES = 100
+_LONGEST = 2 << 20  # bytes
+_MOST = 5000  # deployments
+_LENGTHS = {"branch": 500, "url": 2000, "database": 300, "data_copied_at": 100, "at": 100, "by": 2000}
+_SHOWN = 3  # names in a message
 
 
 @dataclass(frozen=True)
@@ -28,6 +38,19 @@ class Entry:
     database: str | None = None
     data_copied_at: str | None = None
 
+    @classmethod
+    def of(cls, found: object) -> Entry:
+        """Raises Malformed."""
+        given = strict_json.only(found, (each.name for each in fields(cls)), "an entry")
+        if not isinstance(given["isolated"], bool):
+            raise Malformed("an entry does not say whether it is isolated")
+        known = {
+            name: _text(given, name)
+            for name in ("url", "database", "data_copied_at")
+            if given[name] is not None
+        }
+        return cls(_text(given, "branch"), given["isolated"], **known)
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -36,48 +59,67 @@ class Sweep:
     at: str
     by: str
 
+    @classmethod
+    def of(cls, found: object) -> Sweep:
+        """Raises Malformed."""
+        given = strict_json.only(found, ("at", "by"), "what it says of the schedule")
+        return cls(_text(given, "at"), _text(given, "by"))
+
 
 @dataclass(frozen=True)
 class Book:
-    """What the object says; `deployments` by service."""
+    """What the object says; `deployments` by service, and of which services it cannot be understood."""
 
     deployments: Mapping[str, Entry] = field(default_factory=dict)
     swept: Sweep | None = None
+    malformed: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, body: bytes | None) -> Book:
-        """Read an object. What a later version has added is passed over, and so is an entry that is none.
+        """Read an object. Raises Malformed where nothing of it can be understood.
 
-        Raises Failed where it is no ledger at all: writing over it would lose what is in it.
+        Earlier versions of these tasks wrote the same without `version`.
         """
-        try:
-            found = json.loads(body or b"{}")
-        except ValueError:
-            found = None
-        entries = found.get("deployments") or {} if isinstance(found, dict) else None
-        if not isinstance(found, dict) or not isinstance(entries, dict):
-            raise Failed(
-                "The ledger of deployments is not what these tasks write. Look at "
-                "test-environments/ledgers/ in the application's bucket: it has versions, and an older one "
-                "can be taken back."
-            )
-        read = {service: _read(Entry, entry) for service, entry in entries.items()}
-        return cls({name: each for name, each in read.items() if each}, _read(Sweep, found.get("swept")))
+        if body is None:
+            return cls()
+        found = strict_json.read(body, _LONGEST)
+        strict_json.version(found, VERSION)
+        strict_json.only(found, ("deployments", "swept"), "it")
+        entries, swept = found["deployments"], found["swept"]
+        if not isinstance(entries, dict) or len(entries) > _MOST:
+            raise Malformed("its deployments are none")
+        read: dict[str, Entry] = {}
+        malformed: list[str] = []
+        for service, entry in entries.items():
+            try:
+                read[_service(service)] = Entry.of(entry)
+            except Malformed:
+                malformed.append(repr(display.line(service, 60)))
+        return cls(read, None if swept is None else Sweep.of(swept), tuple(malformed))
 
     def as_bytes(self) -> bytes:
-        return json.dumps(asdict(self), ensure_ascii=False).encode()
+        deployments = {name: asdict(each) for name, each in self.deployments.items()}
+        swept = asdict(self.swept) if self.swept else None
+        document = {"version": VERSION, "deployments": deployments, "swept": swept}
+        return json.dumps(document, ensure_ascii=False).encode()
+
+    @property
+    def mended_by_hand(self) -> str:
+        """Of which entries a person has to look; empty where all is well."""
+        if not self.malformed:
+            return ""
+        more = f" and {len(self.malformed) - _SHOWN} more" if len(self.malformed) > _SHOWN else ""
+        return f"{', '.join(self.malformed[:_SHOWN])}{more}"
 
 
-_T = TypeVar("_T", Entry, Sweep)
+def _service(name: str) -> str:
+    if not NAME.fullmatch(name):
+        raise Malformed("a service's name is none")
+    return name
 
 
-def _read(kind: type[_T], found: object) -> _T | None:
-    known = {each.name for each in fields(kind)}
-    try:
-        given = {name: value for name, value in dict(found).items() if name in known}  # type: ignore[call-overload]  # caught
-        return kind(**given)
-    except (TypeError, ValueError):
-        return None
+def _text(given: Mapping[str, Any], name: str) -> str:
+    return strict_json.text(given[name], name, _LENGTHS[name])
 
 
 @dataclass(frozen=True)
@@ -86,9 +128,12 @@ class Ledger:
 
     store: Store
 
-    def read(self) -> Book:
-        """Raises Failed where the store does not answer."""
-        return Book.of(self.store.read().body)
+    def read(self, *, whole: bool = False) -> Book:
+        """Raises Failed where the store does not answer, or the object is none of these tasks'.
+
+        `whole`: also where an entry of it cannot be understood.
+        """
+        return self._understood(self.store.read().body, whole=whole)
 
     def record(self, service: str, entry: Entry) -> None:
         self._change(lambda book: replace(book, deployments={**book.deployments, service: entry}))
@@ -103,12 +148,44 @@ class Ledger:
     def note_sweep(self, sweep: Sweep) -> None:
         self._change(lambda book: replace(book, swept=sweep))
 
+    def warning(self, book: Book) -> str:
+        """The line about entries that were passed over; empty where there is none."""
+        if not (names := book.mended_by_hand):
+            return ""
+        return (
+            f"The ledger of deployments, {self.store.name}, has entries that are not what these tasks write: "
+            f"{names}. Nothing is written to it until they are mended: take the object, mend the entries or "
+            f"take them out, and put it back; or, to begin anew, {self.store.removal}."
+        )
+
+    def _understood(self, body: bytes | None, *, whole: bool) -> Book:
+        try:
+            book = Book.of(body)
+        except Later:
+            raise Failed(
+                f"The ledger of deployments, {self.store.name}, was written by a later version of these "
+                "tasks: update them."
+            ) from None
+        except Malformed as error:
+            raise Failed(
+                f"The ledger of deployments, {self.store.name}, is not what these tasks write: {error}. The "
+                "bucket may have an older version of it, which can be taken back; or, to begin anew, "
+                f"{self.store.removal}."
+            ) from None
+        if whole and (warning := self.warning(book)):
+            raise Failed(warning)
+        return book
+
     def _change(self, change: Callable[[Book], Book]) -> None:
         for _ in range(_TRIES):
             read = self.store.read()
-            before = Book.of(read.body)
+            before = self._understood(read.body, whole=True)
             after = change(before)
-            if after == before or self.store.write(after.as_bytes(), read.version):
+            if after == before:
+                return
+            body = after.as_bytes()
+            self._understood(body, whole=True)  # what nobody could read is not written
+            if self.store.write(body, read.version):
                 return
             pause(0.05)
         raise Failed("The ledger of deployments cannot be written: too many write to it at once. Try again.")

@@ -98,7 +98,8 @@ def status(bench: Bench, *, html: str, json: bool) -> None:
     """
     environment.announce(bench)
     place = environment.enter(bench, start=False)
-    book = shelf.ledger(bench, place).read() if place else None
+    ledger = shelf.ledger(bench, place) if place else None
+    book = ledger.read() if ledger else None
     found = rows(bench, place, book) if place and book else []
     swept = sweep_told(book.swept, found, datetime.now(UTC)) if place and book else ""
     if html:
@@ -119,6 +120,8 @@ def status(bench: Bench, *, html: str, json: bool) -> None:
         )
     if swept:
         bench.report.say(swept)
+    if ledger and book and (warning := ledger.warning(book)):
+        bench.report.say(warning)
 
 
 def _write(bench: Bench, file: Path, found: list[Row], swept: str) -> None:

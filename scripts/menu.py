@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,21 +24,23 @@ def verb(**flags: str) -> Callable[[Callable[..., None]], Any]:
     def decorate(function: Callable[..., None]) -> Any:
         @functools.wraps(function)
         def run(_context: Context, *args: Any, **given: Any) -> None:
-            from scripts.errors import UserError  # noqa: PLC0415 - `invoke --list` pays for nothing
+            from scripts import display  # noqa: PLC0415 - `invoke --list` pays for nothing
+            from scripts.errors import UserError  # noqa: PLC0415
 
             try:
                 function(_context, *args, **given)
             except UserError as error:
-                raise Exit(str(error), error.exit_code) from None
+                raise Exit(display.block(str(error)), error.exit_code) from None
             except KeyboardInterrupt:
                 raise Exit("Interrupted; nothing was under way.", 130) from None
             except BrokenPipeError:  # `invoke logs | head`
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            except Exception as error:  # a person gets a line; whoever mends it, the traceback
+            except Exception as error:  # noqa: BLE001 - a person gets a line; whoever mends it, the traceback
                 if os.environ.get("TASKS_TRACEBACK"):
-                    raise
+                    raise Exit(display.block(traceback.format_exc()), 4) from None
+                reason = display.line(display.masked(str(error)))
                 raise Exit(
-                    f"{type(error).__name__}: {error}. This is a fault of these tasks: please report it "
+                    f"{type(error).__name__}: {reason}. This is a fault of these tasks: please report it "
                     "with what TASKS_TRACEBACK=1 shows.",
                     4,
                 ) from None

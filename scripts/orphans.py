@@ -76,7 +76,7 @@ def _suffixes(bench: Bench, place: Place, going: set[str]) -> tuple[str, ...]:
         if stack.tags.get("isolated") and stack.tags.get("copilot-service") not in going
     } | {
         entry.branch
-        for service, entry in shelf.ledger(bench, place).read().deployments.items()
+        for service, entry in shelf.ledger(bench, place).read(whole=True).deployments.items()
         if entry.isolated and service not in going
     }
     return tuple(settings.isolated_for(branch.slug(name)).database_suffix for name in branches if name)

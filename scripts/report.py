@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Protocol
 
+from scripts import display
 from scripts.errors import Refused
 
 
@@ -30,7 +31,7 @@ class Report(Protocol):
 
 
 def as_json(document: object) -> str:
-    return json.dumps(document, indent=2, ensure_ascii=False)
+    return display.json_text(json.dumps(display.plain(document), indent=2, ensure_ascii=False))
 
 
 def confirm(report: Report, question: str, *, yes: bool) -> None:
@@ -40,25 +41,30 @@ def confirm(report: Report, question: str, *, yes: bool) -> None:
 
 
 class Terminal:
-    """The real one. rich is imported when something is shown, so that `invoke --list` stays quick."""
+    """The real one: all that is shown passes scripts.display.
+
+    rich is imported when something is shown, so that `invoke --list` stays quick.
+    """
 
     def say(self, line: str) -> None:
         with suppress(BrokenPipeError):  # nobody listens any more: that must not stop a deploy
-            print(line, file=sys.stderr, flush=True)  # noqa: T201 - this is the place that prints
+            print(display.block(line), file=sys.stderr, flush=True)  # noqa: T201 - this is the place that prints
 
     def data(self, text: str) -> None:
-        print(text, flush=True)  # noqa: T201 - this is the place that prints
+        print(display.seen(text), flush=True)  # noqa: T201 - this is the place that prints
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         from rich.console import Console  # noqa: PLC0415 - see the class
         from rich.table import Table  # noqa: PLC0415 - see the class
         from rich.text import Text  # noqa: PLC0415 - see the class
 
-        table = Table(title=title, title_justify="left")
+        table = Table(title=Text(display.line(title)), title_justify="left")
         for column in columns:
             table.add_column(column, overflow="fold")
         for row in rows:
-            table.add_row(*(Text(cell) for cell in row))  # Text: a branch's name is no markup
+            table.add_row(
+                *(Text(display.line(display.masked(cell))) for cell in row)
+            )  # Text: a branch's name is no markup
         # Piped, a line is as long as it is: what is cut cannot be copied.
         Console(width=None if sys.stdout.isatty() else 240).print(table)
 
@@ -75,6 +81,7 @@ class Terminal:
             yield
             return
         from rich.console import Console  # noqa: PLC0415 - see the class
+        from rich.text import Text  # noqa: PLC0415 - see the class
 
-        with Console(stderr=True).status(for_what):
+        with Console(stderr=True).status(Text(display.block(for_what))):
             yield

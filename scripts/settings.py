@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import yaml
 from dotenv import dotenv_values
 
-from scripts import protection, trust
+from scripts import display, protection, trust
 from scripts.errors import Refused, SettingsError
 
 SERVICE_TYPE = "Load Balanced Web Service"  # the one type that has a URL to show
@@ -105,9 +105,14 @@ def load(root: Path, environ: Mapping[str, str], *, elsewhere: bool = False) -> 
         raise SettingsError(f"{file} cannot be read: {error}.") from error
 
     def value(name: str, default: str) -> str:
-        return next(
-            (found for source in (environ, from_file) if (found := source.get(name)) is not None), default
+        sources = (environ, from_file)
+        # An error that quotes it tells no secret, even where it was meant for another setting.
+        return display.Given(
+            next((found for source in sources if (found := source.get(name)) is not None), default)
         )
+
+    for name, given in {**from_file, **environ}.items():
+        display.keep_secret(name, given or "")
 
     in_ci = environ.get("CI", "").strip().lower() not in {"", "0", "false"}
     settings = Settings(
@@ -126,7 +131,13 @@ def load(root: Path, environ: Mapping[str, str], *, elsewhere: bool = False) -> 
         trusted=trust.parse(value(trust.SETTING, ""), trust.SETTING),
     )
     (_guard_name if elsewhere else guard_environment)(settings.test_env, settings)
-    return settings
+    # Plain text from here on: YAML's and other libraries' writers know no text of a type of ours.
+    plain: dict[str, Any] = {
+        each.name: str(value)
+        for each in fields(settings)
+        if isinstance(value := getattr(settings, each.name), str) and each.name != "ttl"
+    }
+    return replace(settings, **plain)
 
 
 def _protected(text: str) -> tuple[str, ...]:
@@ -136,8 +147,8 @@ def _protected(text: str) -> tuple[str, ...]:
         # No separator but the comma: `customer;demo` would be one name, and protect neither.
         if not NAME.fullmatch(protection.folded(part)) or re.search(r"[^\w-]", part):
             raise SettingsError(
-                f"PROTECTED_ENVS={text!r} has {part!r}, which cannot be an environment's name: write names "
-                "with commas between them, as in PROTECTED_ENVS=customer,demo-eu. What begins with "
+                f"PROTECTED_ENVS={text!r} has {display.Given(part)!r}, which cannot be an environment's "
+                "name: write names with commas between them, as in PROTECTED_ENVS=customer,demo-eu. What begins with "
                 f"{_begin_like()} is protected without being written there."
             )
     return tuple(dict.fromkeys((*_PROTECTED, *map(protection.folded, named))))

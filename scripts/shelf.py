@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scripts import environment
-from scripts.lease import BucketObject, Lease
+from scripts.bucket_object import BucketObject
+from scripts.lease import Lease
 from scripts.ledger import Entry, Ledger
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ def application_lease(bench: Bench, place: Place, doing: str) -> Lease:
     """The right to change the application's services: Copilot lets no two do that at once."""
     place.copilot.require_marked()
     slot = f"the application {bench.settings.app}"
-    return Lease(_object(bench, place, "leases/application.json"), slot, environment.who(bench), doing)
+    return Lease(
+        _object(bench, place, "leases/application.json", quick=True), slot, environment.who(bench), doing
+    )
 
 
 def ledger(bench: Bench, place: Place) -> Ledger:
@@ -46,9 +49,11 @@ def entry(deployment: Deployment) -> Entry:
 
 
 def _lease_object(bench: Bench, place: Place) -> BucketObject:
-    return _object(bench, place, f"leases/{bench.settings.test_env}/{bench.settings.service}.json")
+    key = f"leases/{bench.settings.test_env}/{bench.settings.service}.json"
+    return _object(bench, place, key, quick=True)
 
 
-def _object(bench: Bench, place: Place, key: str) -> BucketObject:
-    bucket = place.aws.application_bucket(bench.settings.app)
-    return BucketObject(place.aws.client("s3"), bucket, f"{_SHELF}/{key}")
+def _object(bench: Bench, place: Place, key: str, *, quick: bool = False) -> BucketObject:
+    """An object of ours; `quick`: a call of it that is not answered soon is given up."""
+    bucket, in_sandbox = place.aws.application_bucket(bench.settings.app), bench.settings.target == "sandbox"
+    return BucketObject(place.aws.client("s3", quick=quick), bucket, f"{_SHELF}/{key}", in_sandbox)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from scripts import display
 from scripts.errors import SettingsError
 
 # Statuses of a stack at which CloudFormation is at work, or has given up.
@@ -51,6 +52,11 @@ def tag_text(value: str) -> str:
     return re.sub(
         r"\+((?:[0-9a-f]{2})+)\+", lambda found: bytes.fromhex(found[1]).decode("utf-8", "replace"), value
     )
+
+
+def tags_of(tags: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """A stack's tags as they were before `tag_value`, each as one line that may be shown."""
+    return {tag["Key"]: display.line(tag_text(tag["Value"])) for tag in tags}
 
 
 @dataclass(frozen=True)

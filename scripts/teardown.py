@@ -12,6 +12,7 @@ from scripts import branch, cost, environment, expiry, listing, orphans, ownersh
 from scripts.command import Stop, catching_signals
 from scripts.demolition import DEAD, REMAINS, Doomed, Receipt, Slot, Thing, would_go
 from scripts.errors import Failed, Held, Interrupted, Refused, UsageError, UserError
+from scripts.lease import Unreadable
 from scripts.ledger import Book, Sweep
 from scripts.pull_request import Message
 from scripts.report import as_json, confirm
@@ -176,7 +177,7 @@ class _Teardown:
             slots = self._slots()
         else:
             slots = [settings]
-        book = self._ledger().read()
+        book = self._ledger().read(whole=True)
         found = [self._look(slot, book) for slot in slots]
         wanted = [each for each in found if each and self._wanted(each)]
         if not asked.branch:  # a first deploy under way has no stack yet, and only looks like a leftover
@@ -258,7 +259,11 @@ class _Teardown:
 
     def _is_held(self, settings: Settings) -> bool:
         """Whether somebody is deploying it just now, so that it only looks like a leftover."""
-        return shelf.lease(self._here(settings), self.place, "looking").holder() is not None
+        try:
+            return shelf.lease(self._here(settings), self.place, "looking").holder() is not None
+        except Unreadable as error:
+            self.bench.report.say(f"{settings.service} stays: {error}")
+            return True
 
     # Taking it down
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scripts import display
 from scripts.errors import Refused, SettingsError
 
 SETTING = "TRUSTED_CHANGES"
@@ -20,7 +21,7 @@ CHANGES = {
 def parse(text: str, name: str) -> frozenset[str]:
     """The changes that a comma-separated list names. Raises SettingsError, naming the setting or flag."""
     found = frozenset(part.strip() for part in text.split(",") if part.strip())
-    if unknown := sorted(found - CHANGES.keys()):
+    if unknown := [repr(display.Given(one)) for one in sorted(found - CHANGES.keys())]:
         raise SettingsError(
             f"{name}={text!r} names what is unknown ({', '.join(unknown)}): write of {', '.join(CHANGES)}, "
             "with commas between them."

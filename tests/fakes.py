@@ -11,9 +11,9 @@ from signal import Signals
 
 from scripts import disposable
 from scripts.aws import Aws
+from scripts.bucket_object import Read, Unreachable
 from scripts.command import Command, Result
-from scripts.errors import Failed
-from scripts.lease import Read, State
+from scripts.lease import State
 
 
 @dataclass
@@ -98,26 +98,40 @@ class FakeReport:
 class Memory:
     """A store in this process that does what S3 does: a write wins only over what was read."""
 
+    name = "s3://bucket/object.json"
+    removal = "delete it: `aws s3api delete-object --bucket bucket --key object.json`"
+
     body: bytes | None = None
     version: int = 0
-    broken: bool = False
+    broken: bool = False  # it does not answer
     ahead: float = 0.0  # seconds by which its clock is ahead
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def read(self) -> Read:
         if self.broken:
-            raise Failed("no network")
+            raise Unreachable("no network")
         with self._lock:
-            return Read(self.body, str(self.version) if self.body else None, time.time() + self.ahead)
+            return Read(self.body, self._version, time.time() + self.ahead)
 
     def write(self, body: bytes, version: str | None) -> bool:
         if self.broken:
-            raise Failed("no network")
+            raise Unreachable("no network")
         with self._lock:
-            if version != (str(self.version) if self.body else None):
+            if version != self._version:
                 return False
             self.body, self.version = body, self.version + 1
             return True
+
+    def delete(self, version: str) -> bool:
+        with self._lock:
+            if version != self._version:
+                return False
+            self.body = None
+            return True
+
+    @property
+    def _version(self) -> str | None:
+        return None if self.body is None else str(self.version)
 
     @property
     def state(self) -> State:

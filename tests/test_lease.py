@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from scripts import lease
-from scripts.errors import Held
+from scripts.errors import Failed, Held
 from scripts.lease import Claim, Lease, State
 from tests.fakes import Memory
 
@@ -15,7 +15,7 @@ from tests.fakes import Memory
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the seconds of a lease be hundredths."""
-    for name in ("LIFETIME", "_RENEWED_EVERY", "_LOOKED_EVERY"):
+    for name in ("LIFETIME", "_RENEWED_EVERY", "_RENEWED_AGAIN", "_LOOKED_EVERY", "_PATIENCE"):
         monkeypatch.setattr(lease, name, getattr(lease, name) / 50)
 
 
@@ -130,11 +130,76 @@ def test_a_holder_that_was_not_heard_of_learns_that_it_has_lost_the_slot() -> No
     assert store.state == State()
 
 
-def test_a_holder_without_network_counts_as_lost_when_its_time_is_over() -> None:
+def test_a_holder_without_network_knows_nothing_and_is_not_lost_until_the_store_says_so() -> None:
     store = Memory()
     with of(store).held(wait=False, say=print) as ours:
         store.broken = True
-        until(lambda: ours.lost)
+        time.sleep(2 * lease.LIFETIME)
+        assert not ours.lost
+        with pytest.raises(Failed, match=r"nothing further was touched\. no network"):
+            ours.require_held()
+        store.broken = False
+        ours.require_held()
+        assert store.state.holder
+        assert store.state.holder.until > time.time()
+
+
+def test_a_holder_that_was_silent_goes_on_where_nobody_has_taken_its_place() -> None:
+    store = Memory()
+    with of(store).held(wait=False, say=print) as ours:
+        store.ahead = 3600  # this machine slept for an hour
+        ours.require_held()
+        assert store.state.holder
+        assert store.state.holder.until > time.time() + 3600
+        with pytest.raises(Held, match="ada"), of(store, "grace").held(wait=False, say=print):
+            raise AssertionError("never here")
+
+
+def test_who_only_asks_or_waits_leaves_a_silent_holder_in_its_place() -> None:
+    store, now = Memory(), time.time()
+    silent = Claim("a", "ada", "deploying main", now - 60, now - 40)
+    first = Claim("b", "bob", "deploying x", now, now + 60)
+    store.body = State(silent, (first,)).as_bytes()
+    with pytest.raises(Held, match="bob"), of(store, "grace").held(wait=False, say=print):
+        raise AssertionError("never here")
+    assert store.state == State(silent, (first,))
+    said: list[str] = []
+    waiting = threading.Thread(target=lambda: wait_in_vain(of(store, "grace"), said))
+    waiting.start()
+    until(lambda: len(store.state.waiting) > 1)
+    assert store.state.holder == silent
+    store.body = State(silent, ()).as_bytes()
+    store.version += 1
+    waiting.join(20)
+    assert said[-1] == "took it"
+    assert store.state == State()
+
+
+def wait_in_vain(lease: Lease, said: list[str]) -> None:
+    with lease.held(wait=True, say=said.append):
+        said.append("took it")
+
+
+def test_the_object_of_a_slot_that_is_gone_is_deleted_unless_somebody_waits() -> None:
+    store = Memory()
+    with of(store).held(wait=False, say=print) as ours:
+        ours.end()
+    assert store.body is None
+    waiting = Claim("b", "bob", "deploying x", time.time(), time.time() + 60)
+    with of(store).held(wait=False, say=print) as ours:
+        ours.end()
+        store.body = State(store.state.holder, (waiting,)).as_bytes()
+        store.version += 1
+    assert store.state == State(None, (waiting,))
+
+
+def test_a_holder_whose_object_is_gone_has_lost_the_slot() -> None:
+    store = Memory()
+    with of(store).held(wait=False, say=print) as ours:
+        store.body = None
+        with pytest.raises(Held, match="nothing further was touched"):
+            ours.require_held()
+    assert store.body is None
 
 
 def test_who_gives_up_waiting_leaves_the_queue() -> None:
@@ -156,12 +221,5 @@ def test_a_write_that_was_made_but_not_confirmed_is_recognised_as_ours() -> None
             return super().write(body, version) and not first
 
     store = Unsure()
-    with of(store).held(wait=False, say=print):
-        assert store.state.holder
-
-
-@pytest.mark.parametrize("body", [b"", b"[]", b"no json", b'{"holder": {"who": "x"}}', b'{"waiting": 3}'])
-def test_an_object_that_nobody_of_ours_wrote_counts_as_none(body: bytes) -> None:
-    store = Memory(body, 1)
     with of(store).held(wait=False, say=print):
         assert store.state.holder

@@ -57,26 +57,3 @@ def test_an_object_that_is_no_ledger_is_said_and_not_written_over(body: bytes) -
     with pytest.raises(Failed, match="not what these tasks write"):
         Ledger(store).record("web-x", ENTRY)
     assert store.body == body
-
-
-def test_what_a_later_version_has_added_is_passed_over_and_costs_no_other_entry() -> None:
-    body = (
-        b'{"deployments": {"web-x": {"branch": "x", "isolated": true, "new": 1}, "web-y": {"url": 1}},'
-        b' "swept": {"at": "a", "by": "b", "new": 1}, "more": []}'
-    )
-    assert Book.of(body) == Book({"web-x": Entry("x", isolated=True)}, Sweep("a", "b"))
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b'{"deployments": null}',
-        b'{"deployments": {"a": {"x": 1}}}',
-        b'{"swept": {"at": 1}}',
-        b'{"deployments": {"a": 3}}',
-        b'{"deployments": {"a": null}}',
-    ],
-)
-def test_an_entry_that_is_none_counts_as_none(body: bytes) -> None:
-    assert Book.of(body) == Book()

@@ -382,7 +382,7 @@ def test_a_slot_whose_lease_was_lost_is_touched_no_further(
     held = Lease(Memory(), "web-a", "ada", "deleting")
     monkeypatch.setattr(shelf, "lease", lambda *_: held)
     monkeypatch.setattr(data, "drop_own", drop_and_sleep)
-    with pytest.raises(Held, match="somebody else may have web-a now"):
+    with pytest.raises(Held, match="somebody else has had web-a since"):
         here.teardown(branch="a")
     assert here.deletes == []
     assert here.withdrawn == []

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from datetime import date
 
-from scripts import patches, rendering
+from scripts import display, patches, rendering
 from scripts.check import (
     access,
     blocks,
@@ -79,7 +79,7 @@ def tell(report: Report, found: list[Finding], *, json: bool, style: str) -> Non
         report.data(as_gitlab(found))
     else:
         for finding in found:
-            report.data(as_github(finding) if style == "github" else str(finding))
+            report.data(as_github(finding) if style == "github" else display.block(str(finding)))
     errors = sum(finding.severity == "error" for finding in found)
     warnings = len(found) - errors
     if errors:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.ci_files import FILES, invocations
@@ -152,3 +155,88 @@ def test_after_a_sigkill_of_the_one_that_deploys_the_next_gets_its_turn(clone: C
     ran = clone.invoke("deploy-test", "--branch", "main", "--wait")
     assert get_json(deployed(ran) + "/status.json")["branch"] == "main"
     assert "Waiting for web in test: ada@example.org, deploying feature/drop" in ran.err
+
+
+# A lease that lasts three seconds instead of twenty: what sleeps for nine has been silent for too long.
+QUICK = (
+    "from scripts import lease\n"
+    "lease.LIFETIME, lease._RENEWED_EVERY = 3.0, 0.75\n"
+    "from invoke.main import program\n"
+    "program.run()"
+)
+ASLEEP = 9.0
+
+
+def start_quick(clone: Clone, *words: str, **more: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", QUICK, *words],
+        cwd=clone.folder, env=clone.environ(**more), stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def signal_all(processes: list[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+
+
+def asleep(deploy: subprocess.Popen[str], *, with_copilot: bool) -> list[psutil.Process]:
+    """Stop a deploy at the moment at which Copilot has begun; the processes that were stopped."""
+    assert deploy.stderr
+    for line in deploy.stderr:
+        if line.startswith("Deploying"):
+            break
+    ours = psutil.Process(deploy.pid)
+    deadline = time.monotonic() + 20
+    while not (children := ours.children(recursive=True)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    stopped = [ours, *children] if with_copilot else [ours]
+    signal_all(stopped, signal.SIGSTOP)
+    return stopped
+
+
+def changed_at(clone: Clone) -> str:
+    code = (
+        "import os; from scripts.aws import Aws\n"
+        "aws = Aws(os.environ)\n"
+        "print(aws.stack('demo-test-web').changed_at, sorted(aws.image_tags('demo/web')))"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=clone.folder, env=clone.variables(), check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+
+
+@pytest.mark.parametrize("with_copilot", [True, False], ids=["the whole machine", "the task alone"])
+def test_a_deploy_that_slept_with_nobody_else_about_goes_on_and_ends_well(
+    clone: Clone, *, with_copilot: bool
+) -> None:
+    sleeping = start_quick(clone, "deploy-test", "--branch", "main", "--take-over", "--force")
+    stopped = asleep(sleeping, with_copilot=with_copilot)
+    time.sleep(ASLEEP)
+    signal_all(stopped, signal.SIGCONT)
+    out, said = sleeping.communicate(timeout=120)
+    url = deployed(Ran(sleeping.returncode, out, said, 0))
+    assert get_json(url + "/status.json")["branch"] == "main"
+
+
+def test_a_deploy_that_slept_while_somebody_else_deployed_ends_with_5_and_touches_nothing(
+    clone: Clone,
+) -> None:
+    sleeping = start_quick(clone, "deploy-test", "--branch", "main", "--take-over", "--force")
+    stopped = asleep(sleeping, with_copilot=True)
+    other = start_quick(
+        clone, "deploy-test", "--branch", "feature/rename", "--take-over", "--wait", GITHUB_ACTOR="grace"
+    )
+    out, said = other.communicate(timeout=120)
+    deployed(Ran(other.returncode, out, said, 0))
+    before = changed_at(clone)
+    signal_all(stopped, signal.SIGCONT)
+    _, said = sleeping.communicate(timeout=60)
+    assert sleeping.returncode == 5, said
+    assert "nothing further was touched" in said
+    assert changed_at(clone) == before
+    (live,) = json.loads(clone.invoke("status", "--json").out)
+    assert (live["branch"], live["deployed_by"]) == ("feature/rename", "grace")
