@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -21,7 +22,7 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 
-from scripts.command import Variables
+from scripts.command import LIFELINE, Variables, is_cut
 from scripts.errors import Failed, SettingsError
 from scripts.stack import (
     UNSETTLED,
@@ -66,15 +67,21 @@ class Aws:
     @functools.cache  # noqa: B019 - one Aws lives as long as the command
     def client(self, service: str) -> Any:
         """Make boto3's client of a service, once."""
-        retries: Any = {"mode": "standard", "max_attempts": 5}
+        # Whoever does not answer is given up within a minute: four attempts and the pauses between them.
+        retries: Any = {"mode": "standard", "max_attempts": 4}
         proxy = self.env.get("HTTPS_PROXY")
         config = Config(
+            connect_timeout=5,
+            read_timeout=12,
             retries=retries,
             proxies={"https": proxy} if proxy else None,
             # Copilot knows no AWS_ENDPOINT_URL: we must not look at another place than it changes.
             ignore_configured_endpoint_urls=True,
         )
-        return self._session.client(service, config=config, verify=self.env.get("AWS_CA_BUNDLE"))
+        client = self._session.client(service, config=config, verify=self.env.get("AWS_CA_BUNDLE"))
+        if lifeline := self.env.get(LIFELINE):
+            client.meta.events.register("before-send", lambda **_: _require_server(Path(lifeline)))
+        return client
 
     def _ask(self, service: str, operation: str, /, **arguments: Any) -> dict[str, Any]:
         try:
@@ -535,6 +542,17 @@ class Aws:
                 return None
             raise
         return found
+
+
+class _SandboxEnded(BotoCoreError):  # type: ignore[misc]  # botocore has no types
+    """No retry helps: the server that would answer is gone."""
+
+    fmt = "the sandbox's server has ended; the next command starts it anew"
+
+
+def _require_server(lifeline: Path) -> None:
+    if is_cut(lifeline):
+        raise _SandboxEnded
 
 
 def _not_deleted(repository: str, failures: Sequence[Mapping[str, Any]]) -> Failed:
