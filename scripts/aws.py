@@ -290,6 +290,26 @@ class Aws:
             raise
         return [(event["timestamp"], event["message"]) for event in found["events"]]
 
+    def has_log_group(self, group: str) -> bool:
+        try:
+            self._ask("logs", "describe_log_streams", logGroupName=group, limit=1)
+        except _Answered as error:
+            if error.says("does not exist"):
+                return False
+            raise
+        return True
+
+    def object_keys(self, bucket: str, prefix: str) -> list[str]:
+        """The keys in a bucket that begin so."""
+        found: list[str] = []
+        more: dict[str, str] = {}
+        while True:
+            page = self._ask("s3", "list_objects_v2", Bucket=bucket, Prefix=prefix, **more)
+            found += [each["Key"] for each in page.get("Contents", ())]
+            if not page.get("NextContinuationToken"):
+                return found
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+
     def last_stream(self, group: str) -> str | None:
         """The log stream that was written to last; None where there is none."""
         try:

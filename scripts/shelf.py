@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from scripts import environment
-from scripts.lease import BucketObject, Lease
+from scripts.errors import UserError
+from scripts.lease import BucketObject, Lease, State
 from scripts.ledger import Entry, Ledger
 
 if TYPE_CHECKING:
@@ -25,6 +28,36 @@ def application_lease(bench: Bench, place: Place, doing: str) -> Lease:
     """The right to change the application's services: Copilot lets no two do that at once."""
     slot = f"the application {bench.settings.app}"
     return Lease(_object(bench, place, "leases/application.json"), slot, environment.who(bench), doing)
+
+
+def discard_lease(bench: Bench, place: Place) -> bool:
+    """Delete the slot's lease, unless somebody holds it or waits for it; return True where it is gone.
+
+    It is deleted on condition that it is still as it was read, as S3 can since 2025.
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-deletes.html
+    """
+    found = _lease_object(bench, place)
+    try:
+        read = found.read()
+        state = State.of(read.body).alive(read.now)
+        if read.version is None:
+            return True
+        if state.holder or state.waiting:
+            return False
+        found.client.delete_object(Bucket=found.bucket, Key=found.key, IfMatch=read.version)
+    except (UserError, ClientError, BotoCoreError) as error:
+        bench.report.say(
+            f"(The lease of {bench.settings.service} was not deleted: {str(error).rstrip('.')}.)"
+        )
+        return False
+    return True
+
+
+def leases(bench: Bench, place: Place) -> list[str]:
+    """Return the services of this environment that have a lease, held or not."""
+    folder = f"{_SHELF}/leases/{bench.settings.test_env}/"
+    keys = place.aws.object_keys(place.aws.application_bucket(bench.settings.app), folder)
+    return [key.removeprefix(folder).removesuffix(".json") for key in keys]
 
 
 def ledger(bench: Bench, place: Place) -> Ledger:

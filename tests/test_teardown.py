@@ -51,6 +51,8 @@ class Played(Aws):
     stuck: set[str] = field(default_factory=set)
     tags: list[str] = field(default_factory=list)
     tasks_left: list[str] = field(default_factory=list)
+    groups: set[str] = field(default_factory=set)
+    undeletable: set[str] = field(default_factory=set)
     on_look: Callable[[Played], None] = lambda _: None
 
     def __post_init__(self) -> None:
@@ -67,6 +69,9 @@ class Played(Aws):
         assert (app, environment) == ("demo", "test")
         return self.tasks_left
 
+    def has_log_group(self, group: str) -> bool:
+        return group in self.groups
+
     def events(self, stack: str, since: datetime) -> list[Event]:
         assert since < NOW
         return [
@@ -80,7 +85,9 @@ class Played(Aws):
 
     def delete_image_tags(self, repository: str, tags: Any) -> None:
         assert repository == "demo/web"
-        self.tags = [tag for tag in self.tags if tag not in tags]
+        self.tags = [tag for tag in self.tags if tag not in tags or tag in self.undeletable]
+        if self.undeletable:
+            raise Failed("1 images of the repository demo/web could not be deleted: in use.")
 
 
 class Deleting(FakeShell):
@@ -107,6 +114,8 @@ class Scene:
     ledger: Ledger
     withdrawn: list[str]
     dropped: list[str]
+    leases: list[str] = field(default_factory=list)
+    held: set[str] = field(default_factory=set)
 
     def teardown(self, **asked: Any) -> None:
         teardown.teardown(self.bench, Asked(**{"yes": True, "json": True, **asked}))
@@ -145,6 +154,11 @@ def scene(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
             made.aws.on_look(made.aws)
             return Lease(store, bench.settings.service, "ada", doing)
 
+        def discard(bench: Bench, *_: Any) -> bool:
+            if bench.settings.service in made.leases:
+                made.leases.remove(bench.settings.service)
+            return bench.settings.service not in made.held
+
         def withdraw(own: Settings, *_: Any) -> list[str]:
             made.withdrawn.append(own.service)
             return [f"repository demo/{own.service}"]
@@ -157,6 +171,8 @@ def scene(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         monkeypatch.setattr(environment, "enter", lambda *_, **__: here)
         monkeypatch.setattr(shelf, "ledger", lambda *_: ledger)
         monkeypatch.setattr(shelf, "lease", lease)
+        monkeypatch.setattr(shelf, "leases", lambda *_: made.leases)
+        monkeypatch.setattr(shelf, "discard_lease", discard)
         monkeypatch.setattr(
             shelf, "application_lease", lambda *_: Lease(Memory(), "the application", "ada", "taking out")
         )
@@ -439,3 +455,39 @@ def test_the_receipt_tells_what_it_has_cost_and_the_pull_request_that_it_is_gone
     assert "list prices of eu-west-1" in receipt["cost"]
     assert receipt["cost"] in here.said
     assert [(message.branch, message.url, message.service) for message in told] == [("main", None, "web")]
+
+
+def test_the_receipt_says_only_what_went(scene: Callable[..., Scene]) -> None:
+    one, other = f"{'c' * 40}-test", f"{'d' * 40}-test"
+    here = scene(shared(), tags=[one, other], undeletable={other}, groups={"/copilot/demo-test-web"})
+    here.held.add("web")
+    with pytest.raises(Failed, match=r"log group /copilot/demo-test-web.*image tags of demo/web: 1 images"):
+        here.teardown()
+    assert gone(here) == ["service web", "stack demo-test-web", f"image tag demo/web:{one}"]
+
+
+def test_a_service_that_stays_in_the_application_is_not_said_to_be_gone_and_is_found_again(
+    scene: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = scene(isolated("a"))
+
+    def withdraw(*_: object) -> list[str]:
+        raise Failed("somebody else changed it each time")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(application, "withdraw", withdraw)
+        with pytest.raises(Failed, match=r"Of web-a .*service web-a: somebody else changed it"):
+            here.teardown(branch="a")
+    assert gone(here) == ["stack demo-test-web-a", "database test_a", "log group /copilot/demo-test-web-a"]
+    assert list(here.ledger.read().deployments) == ["web-a"]
+    here.teardown(orphans=True)
+    assert here.withdrawn == ["web-a"]
+    assert here.ledger.read().deployments == {}
+
+
+def test_leases_of_slots_that_are_gone_are_orphans_and_others_are_not(scene: Callable[..., Scene]) -> None:
+    here = scene(isolated("alive"))
+    here.leases += ["web", "web-alive", "web-gone", "other"]
+    here.teardown(orphans=True)
+    assert here.leases == ["web", "web-alive", "other"]
+    assert "Gone: the lease of web-gone." in here.said
