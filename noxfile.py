@@ -49,7 +49,7 @@ def e2e(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def kills(session: nox.Session) -> None:
-    """Kill processes at random moments, 60 unless `-- --count N` says otherwise, and judge what comes after."""
+    """Kill 60 processes at random moments, or `-- --count N`, and judge what the next task makes of it."""
     _python(session, "tests.kills", *session.posargs, env=SANDBOX)
 
 
