@@ -310,6 +310,14 @@ class Aws:
                 return found
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
+    def delete_objects(self, bucket: str, keys: Sequence[str]) -> None:
+        """Delete these objects. Raises Failed where one could not be."""
+        for start in range(0, len(keys), 1000):  # as many as one call takes
+            page = [{"Key": key} for key in keys[start : start + 1000]]
+            answer = self._ask("s3", "delete_objects", Bucket=bucket, Delete={"Objects": page, "Quiet": True})
+            if errors := answer.get("Errors"):
+                raise Failed(f"s3://{bucket}/{errors[0]['Key']} was not deleted: {errors[0].get('Message')}.")
+
     def last_stream(self, group: str) -> str | None:
         """The log stream that was written to last; None where there is none."""
         try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from scripts import application, data, environment, images, shelf
 from scripts.command import Command, Stop
-from scripts.errors import Held, Interrupted, Refused, UserError
+from scripts.errors import Failed, Held, Interrupted, Refused, UserError
 
 if TYPE_CHECKING:
     from scripts.aws import Aws
@@ -150,6 +150,7 @@ class Slot:
         lease.require_held()
         if receipt.still_stands:
             return receipt
+        self._delete_templates(receipt)
         if not settings.slug:
             with self._kept_as(f"image tags of {images.repository(settings)}", receipt):
                 self._delete_tags(receipt)
@@ -174,6 +175,23 @@ class Slot:
             receipt.left.append(f"log group {name}, which CloudFormation has kept: delete it in CloudWatch")
         else:
             receipt.gone.append(Thing("log group", name))
+
+    def _delete_templates(self, receipt: Receipt) -> None:
+        """Delete what Copilot has uploaded under the names of this slot's stacks, and of no other.
+
+        An older role may not: that is said, and costs nobody anything.
+        Source: internal/pkg/template/artifactpath of aws/copilot-cli 1.34.
+        """
+        settings, aws = self.bench.settings, self.place.aws
+        try:
+            bucket = aws.application_bucket(settings.app)
+            for name in (settings.stack_name, f"task-{environment.task_group(settings)}"):
+                folder = f"manual/templates/{name}/"
+                if keys := aws.object_keys(bucket, folder):
+                    aws.delete_objects(bucket, keys)
+                    receipt.gone.append(Thing("templates", f"s3://{bucket}/{folder}"))
+        except Failed as error:
+            self.bench.report.say(f"(Copilot's templates of {settings.service} were not deleted: {error})")
 
     def _delete_tags(self, receipt: Receipt) -> None:
         settings, aws = self.bench.settings, self.place.aws

@@ -52,6 +52,8 @@ class Played(Aws):
     tags: list[str] = field(default_factory=list)
     tasks_left: list[str] = field(default_factory=list)
     groups: set[str] = field(default_factory=set)
+    keys: list[str] = field(default_factory=list)
+    forbidden: bool = False
     undeletable: set[str] = field(default_factory=set)
     on_look: Callable[[Played], None] = lambda _: None
 
@@ -68,6 +70,19 @@ class Played(Aws):
     def task_stacks(self, app: str, environment: str) -> list[str]:
         assert (app, environment) == ("demo", "test")
         return self.tasks_left
+
+    def application_bucket(self, app: str) -> str:  # type: ignore[override]  # there it is cached
+        return f"bucket-of-{app}"
+
+    def object_keys(self, bucket: str, prefix: str) -> list[str]:
+        assert bucket == "bucket-of-demo"
+        return [key for key in self.keys if key.startswith(prefix)]
+
+    def delete_objects(self, bucket: str, keys: Any) -> None:
+        assert bucket == "bucket-of-demo"
+        if self.forbidden:
+            raise Failed("s3://bucket-of-demo/… was not deleted: Access Denied.")
+        self.keys = [key for key in self.keys if key not in keys]
 
     def has_log_group(self, group: str) -> bool:
         return group in self.groups
@@ -491,3 +506,14 @@ def test_leases_of_slots_that_are_gone_are_orphans_and_others_are_not(scene: Cal
     here.teardown(orphans=True)
     assert here.leases == ["web", "web-alive", "other"]
     assert "Gone: the lease of web-gone." in here.said
+
+
+@pytest.mark.parametrize("forbidden", [False, True])
+def test_the_slots_own_templates_go_and_no_others(scene: Callable[..., Scene], forbidden: bool) -> None:  # noqa: FBT001 - a parameter
+    own = "manual/templates/demo-test-web/1.yml"
+    others = ["manual/templates/demo-test-web-a/1.yml", "manual/templates/demo-test/1.yml"]
+    here = scene(shared(), keys=[own, *others], forbidden=forbidden)
+    here.teardown()
+    assert here.aws.keys == ([own, *others] if forbidden else others)
+    assert ("templates s3://bucket-of-demo/manual/templates/demo-test-web/" in gone(here)) is not forbidden
+    assert ("templates of web were not deleted" in here.said) is forbidden
