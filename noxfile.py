@@ -1,4 +1,4 @@
-"""Sessions: lint, tests, e2e, bench. `nox` alone runs the first two.
+"""Sessions: lint, tests, e2e, kills, bench. `nox` alone runs the first two.
 
 They run in the environment that nox is installed in (requirements-dev.txt): one install, no second one.
 """
@@ -45,6 +45,12 @@ def tests(session: nox.Session) -> None:
 def e2e(session: nox.Session) -> None:
     """Run the end-to-end tests alone: deploy, redeploy, fail and tear down, on the embedded AWS."""
     _python(session, "pytest", "-m", "e2e", *session.posargs, env=SANDBOX)
+
+
+@nox.session(python=False)
+def kills(session: nox.Session) -> None:
+    """Kill 60 processes at random moments, or `-- --count N`, and judge what the next task makes of it."""
+    _python(session, "tests.kills", *session.posargs, env=SANDBOX)
 
 
 @nox.session(python=False)

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -22,7 +23,7 @@ from botocore.exceptions import (
 )
 
 from scripts import display
-from scripts.command import Variables
+from scripts.command import LIFELINE, Variables, is_cut
 from scripts.errors import Failed, SettingsError
 from scripts.stack import (
     UNSETTLED,
@@ -75,17 +76,21 @@ class Aws:
     @functools.cache  # noqa: B019 - one Aws lives as long as the command
     def client(self, service: str, *, quick: bool = False) -> Any:
         """Make boto3's client of a service, once; `quick`: one whose calls last some seconds at most."""
-        retries: Any = {"mode": "standard", "max_attempts": 2 if quick else 5}
-        seconds: Any = {"connect_timeout": 3, "read_timeout": 5} if quick else {}
+        # Whoever does not answer is given up within a minute: four attempts and the pauses between them.
+        retries: Any = {"mode": "standard", "max_attempts": 2 if quick else 4}
         proxy = self.env.get("HTTPS_PROXY")
         config = Config(
+            connect_timeout=3 if quick else 5,
+            read_timeout=5 if quick else 12,
             retries=retries,
             proxies={"https": proxy} if proxy else None,
             # Copilot knows no AWS_ENDPOINT_URL: we must not look at another place than it changes.
             ignore_configured_endpoint_urls=True,
-            **seconds,
         )
-        return self._session.client(service, config=config, verify=self.env.get("AWS_CA_BUNDLE"))
+        client = self._session.client(service, config=config, verify=self.env.get("AWS_CA_BUNDLE"))
+        if lifeline := self.env.get(LIFELINE):
+            client.meta.events.register("before-send", lambda **_: _require_server(Path(lifeline)))
+        return client
 
     def _ask(self, service: str, operation: str, /, **arguments: Any) -> dict[str, Any]:
         try:
@@ -293,6 +298,34 @@ class Aws:
                 return []
             raise
         return [(event["timestamp"], display.log_line(event["message"])) for event in found["events"]]
+
+    def has_log_group(self, group: str) -> bool:
+        try:
+            self._ask("logs", "describe_log_streams", logGroupName=group, limit=1)
+        except _Answered as error:
+            if error.says("does not exist"):
+                return False
+            raise
+        return True
+
+    def object_keys(self, bucket: str, prefix: str) -> list[str]:
+        """The keys in a bucket that begin so."""
+        found: list[str] = []
+        more: dict[str, str] = {}
+        while True:
+            page = self._ask("s3", "list_objects_v2", Bucket=bucket, Prefix=prefix, **more)
+            found += [each["Key"] for each in page.get("Contents", ())]
+            if not page.get("NextContinuationToken"):
+                return found
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def delete_objects(self, bucket: str, keys: Sequence[str]) -> None:
+        """Delete these objects. Raises Failed where one could not be."""
+        for start in range(0, len(keys), 1000):  # as many as one call takes
+            page = [{"Key": key} for key in keys[start : start + 1000]]
+            answer = self._ask("s3", "delete_objects", Bucket=bucket, Delete={"Objects": page, "Quiet": True})
+            if errors := answer.get("Errors"):
+                raise Failed(f"s3://{bucket}/{errors[0]['Key']} was not deleted: {errors[0].get('Message')}.")
 
     def last_stream(self, group: str) -> str | None:
         """The log stream that was written to last; None where there is none."""
@@ -572,6 +605,17 @@ class Aws:
                 return None
             raise
         return found
+
+
+class _SandboxEnded(BotoCoreError):  # type: ignore[misc]  # botocore has no types
+    """No retry helps: the server that would answer is gone."""
+
+    fmt = "the sandbox's server has ended; the next command starts it anew"
+
+
+def _require_server(lifeline: Path) -> None:
+    if is_cut(lifeline):
+        raise _SandboxEnded
 
 
 def _not_deleted(repository: str, failures: Sequence[Mapping[str, Any]]) -> Failed:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.command import Command, Shell, output_of
 from scripts.errors import Failed, SettingsError, UsageError
+from scripts.scratch import Scratch
 
 SLUG_LENGTH = 24
+GIT_SECONDS = 300.0  # for a fetch, or a checkout of a large repository
 DEPLOYMENT_FILE = "deployment.json"
 # What Git refuses in a name, from git-check-ref-format(1), and a leading dash, which would read as a flag.
 _REFUSED = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^[-/.]|/\.|[/.]$|\.lock(/|$)|^@$", re.DOTALL)
@@ -116,36 +115,44 @@ def worktree(
     `copy_stage_db` tells a new one from a task that is started again, and the disposable environment it goes
     to, in no other than which `copy_stage_db` works. Raises Failed.
     """
-    parent = root / ".worktrees"
-    try:
-        parent.mkdir(exist_ok=True)
-        (parent / ".gitignore").write_text("*\n")
-        folder = Path(tempfile.mkdtemp(prefix=f"{branch.slug}-", dir=parent))
-    except OSError as error:
-        raise Failed(f"No worktree can be made in {parent}: {error.strerror}.") from error
-    try:
-        with _one_at_a_time(parent):
-            output_of(shell, git(root, "worktree", "prune"), "Tidying up worktrees")
-            output_of(
-                shell,
-                git(root, "worktree", "add", "--quiet", "--force", "--detach", str(folder), branch.commit),
-                f"Checking out {branch.name} at {branch.commit[:12]}",
-            )
-        _name(folder, branch, deploy, environment)
-        yield folder
-    finally:
-        with _one_at_a_time(parent):
-            removed = shell.run(git(root, "worktree", "remove", "--force", "--force", str(folder)))
-        if not removed.ok:
-            shutil.rmtree(folder, ignore_errors=True)
+    scratch = _worktrees(root)
+    with ExitStack() as made:
+        try:
+            scratch.parent.mkdir(exist_ok=True)
+            (scratch.parent / ".gitignore").write_text("*\n")
+            folder = made.enter_context(scratch.folder(f"{branch.slug}-"))
+        except OSError as error:
+            raise Failed(f"No worktree can be made in {scratch.parent}: {error.strerror}.") from error
+        try:
+            # Git takes away what another process is just about to make: a worktree's files, an empty folder.
+            with scratch.alone():
+                output_of(shell, git(root, "worktree", "prune"), "Tidying up worktrees")
+                output_of(
+                    shell,
+                    git(
+                        root, "worktree", "add", "--quiet", "--force", "--detach", str(folder), branch.commit
+                    ),
+                    f"Checking out {branch.name} at {branch.commit[:12]}",
+                )
+            _name(folder, branch, deploy, environment)
+            yield folder
+        finally:
+            # What cannot be removed in time is pruned by whoever comes next.
+            with suppress(Failed), scratch.alone():
+                shell.run(git(root, "worktree", "remove", "--force", "--force", str(folder)))
 
 
-@contextmanager
-def _one_at_a_time(parent: Path) -> Iterator[None]:
-    """Git takes away what another process is just about to make: a worktree's files, their empty folder."""
-    with (parent / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def tidy(shell: Shell, root: Path) -> None:
+    """Remove the worktrees of runs that were killed; those of others are not touched. Raises Failed."""
+    scratch = _worktrees(root)
+    if scratch.left():
+        with scratch.alone():
+            if scratch.clear():
+                output_of(shell, git(root, "worktree", "prune"), "Tidying up worktrees")
+
+
+def _worktrees(root: Path) -> Scratch:
+    return Scratch(root / ".worktrees")
 
 
 def _name(folder: Path, branch: Branch, deploy: str, environment: str) -> None:
@@ -174,6 +181,7 @@ def git(root: Path, *words: str) -> Command:
     return Command(
         ("git", "-C", str(root), "-c", "core.hooksPath=/dev/null", *words),
         env={**dict.fromkeys(elsewhere), "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
+        timeout=GIT_SECONDS,
     )
 
 

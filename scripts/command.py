@@ -6,38 +6,64 @@ its variables and never in its words.
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 import queue
 import shlex
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from scripts import display
 from scripts.errors import Failed
+from scripts.scratch import is_held
 
 # A variable set to None is taken away from the child: the sandbox must not see the user's AWS variables.
 Variables = Mapping[str, str | None]
 
-SETTLE_SECONDS = 900  # that a command gets to end after a signal, before it is killed
+SETTLE_SECONDS = 900.0  # that a command gets to end after a signal, before it is killed
+RUN_SECONDS = 60.0  # that a command gets to answer a question, unless it says otherwise
+SILENCE_SECONDS = 30.0  # after which a person is told that a command still runs
+LIFELINE = "SANDBOX_LIFELINE"  # the variable that names the lock of the sandbox's server
+_LOOKED_EVERY = 0.5  # seconds between looks at the lifeline
+_GIT_VERBS = frozenset({"fetch", "rev-parse", "worktree", "config", "ls-files", "status"})
+_END_SECONDS = 5.0  # that what is left of a command gets to end
 
 
 @dataclass(frozen=True)
 class Command:
-    """Words to run, in a folder, with variables set on top of the ones at hand."""
+    """Words to run, in a folder, with variables set on top of the ones at hand.
+
+    `timeout` is in seconds and for `Shell.run`; `settle` is what a streamed command gets after a signal;
+    `lifeline` is a lock file: the command is of no use once nobody holds it.
+    """
 
     argv: tuple[str, ...]
     env: Variables = field(default_factory=dict, repr=False)
     cwd: Path | None = None
+    timeout: float = RUN_SECONDS
+    settle: float = SETTLE_SECONDS
+    lifeline: Path | None = None
+    quiet: bool = False  # it may be silent for as long as it likes
 
     def __str__(self) -> str:
         return display.masked(shlex.join(self.argv))
+
+    @property
+    def name(self) -> str:
+        """The program and its verb, without folders and flags: `copilot svc delete`."""
+        verbs = list(itertools.takewhile(str.isalpha, self.argv[1:3]))
+        if self.argv[0] == "git":
+            verbs = [word for word in self.argv if word in _GIT_VERBS][:1]
+        return " ".join((Path(self.argv[0]).name, *verbs))
 
 
 @dataclass(frozen=True)
@@ -57,7 +83,11 @@ class Shell(Protocol):
     """What runs commands: RealShell, or FakeShell in tests."""
 
     def run(self, command: Command) -> Result:
-        """Run to the end and keep what it prints. Raises Failed where the program cannot be started."""
+        """Run to the end and keep what it prints.
+
+        Raises Failed where the program cannot be started, takes longer than its timeout, or its lifeline
+        ends.
+        """
 
     def stream(
         self,
@@ -88,19 +118,29 @@ class RealShell:
 
     def run(self, command: Command) -> Result:
         try:
-            done = subprocess.run(
+            process = subprocess.Popen(
                 command.argv,
                 env=_merged(command.env),
                 cwd=command.cwd,
                 stdin=subprocess.DEVNULL,
-                capture_output=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 text=True,
                 errors="replace",
-                check=False,
             )
         except OSError as error:
             raise _cannot_start(command, error) from error
-        return Result(done.returncode, done.stdout, done.stderr)
+        watch = _Watch(command)
+        with process:
+            try:
+                while True:
+                    with suppress(subprocess.TimeoutExpired):
+                        stdout, stderr = process.communicate(timeout=_LOOKED_EVERY)
+                        return Result(process.returncode, stdout, stderr)
+                    watch.look(limit=command.timeout)
+            except BaseException:
+                process.kill()
+                raise
 
     def stream(
         self,
@@ -133,35 +173,110 @@ class RealShell:
         assert stdout is not None  # noqa: S101 - PIPE was asked for above; this tells the type checker
 
         def read() -> None:
-            for text in stdout:
-                lines.put(text.rstrip("\n"))
+            with stdout:
+                for text in stdout:
+                    lines.put(text.rstrip("\n"))
             lines.put(None)
 
         threading.Thread(target=read, daemon=True).start()
         kept: list[str] = []
-        sent: dict[signal.Signals, float] = {}
+        watch, signals = _Watch(command), _Signals(process, command.settle)
         try:
-            while True:
-                due = signal_due()
-                if due and due not in sent:
-                    sent[due] = time.monotonic()
-                    process.send_signal(due)
-                if sent and time.monotonic() - max(sent.values()) > SETTLE_SECONDS:
-                    process.kill()
+            while not watch.is_over(process):
+                signals.send(signal_due())
+                watch.look()
                 try:
                     line = lines.get(timeout=0.1)
                 except queue.Empty:
                     continue
                 if line is None:
                     break
+                watch.heard()
                 kept.append(line)
                 on_line(line)
-            return Result(process.wait(), "\n".join(kept))
+            return Result(_wait_or_kill(process), "\n".join(kept))
         finally:
             if process.poll() is None:  # something of ours went wrong: leave nothing running unseen
                 process.terminate()
-                process.wait()
-            stdout.close()
+                _wait_or_kill(process)
+
+
+class _Signals:
+    """What is sent to a command: each signal once, and an end by force where it does not settle."""
+
+    def __init__(self, process: subprocess.Popen[str], settle: float) -> None:
+        self._process = process
+        self._settle = settle
+        self._sent: dict[signal.Signals, float] = {}
+
+    def send(self, due: signal.Signals | None) -> None:
+        if due and due not in self._sent:
+            self._sent[due] = time.monotonic()
+            self._process.send_signal(due)
+        if self._sent and time.monotonic() - max(self._sent.values()) > self._settle:
+            _kill_group(self._process)
+
+
+class _Watch:
+    """Looks now and then at a command that runs: is it of any use still, and does anybody hear of it."""
+
+    def __init__(self, command: Command) -> None:
+        self._command = command
+        self._begun = self._heard = self._looked = time.monotonic()
+        self._ended = 0.0
+
+    def heard(self) -> None:
+        self._heard = time.monotonic()
+
+    def is_over(self, process: subprocess.Popen[str]) -> bool:
+        """Return True where the command has ended and is not heard of any more.
+
+        Somebody whom it has started may hold its output open for longer than it lives.
+        """
+        if process.poll() is None:
+            return False
+        self._ended = self._ended or time.monotonic()
+        return time.monotonic() - max(self._ended, self._heard) > _END_SECONDS
+
+    def look(self, limit: float = math.inf) -> None:
+        """Raises Failed where the command has taken longer than `limit` seconds, or its lifeline ended."""
+        now, command = time.monotonic(), self._command
+        took = now - self._begun
+        if took >= limit:
+            raise Failed(
+                f"`{command.name}` did not end within {limit:.0f} s and was stopped: {command}. Run it "
+                "yourself to see what it waits for (the network, a password, a lock), then try again."
+            )
+        if now - self._heard >= SILENCE_SECONDS and not command.quiet:
+            self._heard = now
+            with suppress(OSError):  # nobody listens any more
+                sys.stderr.write(f"  `{command.name}` still runs ({took:.0f} s)\n")
+        if command.lifeline and now - self._looked >= _LOOKED_EVERY:
+            self._looked = now
+            if is_cut(command.lifeline):
+                raise Failed(
+                    f"The sandbox's server ended while `{command.name}` ran: what was deployed in it is "
+                    "gone, its databases are kept. Run the same again."
+                )
+
+
+def is_cut(lifeline: Path) -> bool:
+    """Return True once nobody holds the lock that commands depend on."""
+    return not lifeline.exists() or not is_held(lifeline)
+
+
+def _kill_group(process: subprocess.Popen[str]) -> None:
+    """End a process that leads a session, and all that it has started there."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _wait_or_kill(process: subprocess.Popen[str]) -> int:
+    try:
+        return process.wait(timeout=_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        _kill_group(process)
+        return process.wait(timeout=_END_SECONDS)
 
 
 def _merged(env: Variables) -> dict[str, str]:

@@ -15,10 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.command import Command, Variables
+from scripts.command import LIFELINE, RUN_SECONDS, SETTLE_SECONDS, Command, Variables
 from scripts.errors import Failed, Refused, SettingsError
 from scripts.settings import Settings, guard_environment
 
+_CHANGE_SECONDS = 1800.0  # for what waits for CloudFormation, or builds images
+_PACKAGE_SECONDS = 300.0
+_SANDBOX_SETTLES = 120.0  # seconds in which a deploy has rolled back there, see Command.settle
 VERSION = "v1.34.1"  # the last one there will be; the runtime patches are exact for its templates
 
 
@@ -52,8 +55,17 @@ class Copilot:
                 "nothing in it is changed. This is a fault of these tasks: please report it."
             )
 
-    def _command(self, *words: str) -> Command:
-        return Command((program(), *words), env=self.env, cwd=self.workspace)
+    def _command(self, *words: str, timeout: float = RUN_SECONDS, quiet: bool = False) -> Command:
+        lifeline = self.env.get(LIFELINE)
+        return Command(
+            (program(), *words),
+            env=self.env,
+            cwd=self.workspace,
+            timeout=timeout,
+            settle=SETTLE_SECONDS if self.settings.target == "aws" else _SANDBOX_SETTLES,
+            lifeline=Path(lifeline) if lifeline else None,
+            quiet=quiet,
+        )
 
     def version(self) -> Command:
         return self._command("--version")
@@ -92,6 +104,7 @@ class Copilot:
             f"--name={self.settings.service}",
             f"--env={self.settings.test_env}",
             "--yes",
+            timeout=_CHANGE_SECONDS,
         )
 
     def service_show(self) -> Command:
@@ -108,6 +121,7 @@ class Copilot:
             f"--env={self.settings.test_env}",
             *([f"--container={container}"] if container else []),
             *(["--follow"] if follow else [f"--limit={limit}"]),
+            quiet=follow,
         )
 
     def task_run(self, group: str, task: OneOff) -> Command:
@@ -155,6 +169,7 @@ class Copilot:
             f"--env={self.settings.test_env}",
             f"--name={group}",
             "--yes",
+            timeout=_CHANGE_SECONDS,
         )
 
     def environments(self) -> Command:
@@ -187,6 +202,7 @@ class Copilot:
             f"--tag={tag}",
             f"--output-dir={folder}",
             *(["--upload-assets"] if assets else []),
+            timeout=_CHANGE_SECONDS if assets else _PACKAGE_SECONDS,
         )
 
     def environment_package(self, environment: str, folder: Path, *, assets: bool = False) -> Command:
@@ -198,6 +214,7 @@ class Copilot:
             f"--name={environment}",
             f"--output-dir={folder}",
             *(["--upload-assets"] if assets else []),
+            timeout=_CHANGE_SECONDS if assets else _PACKAGE_SECONDS,
         )
 
     def environment_deploy(self) -> Command:

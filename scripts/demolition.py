@@ -5,13 +5,14 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from scripts import application, data, environment, images, ownership, shelf
 from scripts.command import Command, Stop
-from scripts.errors import Interrupted, UserError
+from scripts.errors import Failed, Held, Interrupted, Refused, UserError
 
 if TYPE_CHECKING:
     from scripts.aws import Aws
@@ -77,6 +78,11 @@ class Receipt:
         """Whether a stack of it is left: it may still run, from its images, under its name."""
         return any(left.startswith("stack ") for left in self.left)
 
+    @property
+    def still_named(self) -> bool:
+        """Whether the application may know the service still: who comes next finds it by the ledger."""
+        return self.still_stands or any(left.startswith("service ") for left in self.left)
+
     def document(self, *, plan: bool) -> dict[str, object]:
         settings, stack = self.doomed.settings, self.doomed.stack
         things = [{"kind": thing.kind, "name": thing.name} for thing in self.gone]
@@ -133,8 +139,9 @@ class Slot:
             lease.require_held()
         stack, command = self.doomed.stack, self.place.copilot.service_delete()
         if stack and self._run(command, stack.name, receipt, stop):
-            receipt.gone[:0] = [Thing("service", settings.service), Thing("stack", stack.name)]
-            receipt.gone.append(Thing("log group", f"/copilot/{settings.stack_name}"))
+            of_application = [] if settings.slug else [Thing("service", settings.service)]
+            receipt.gone[:0] = [*of_application, Thing("stack", stack.name)]
+            self._look_for_log_group(receipt)
         lease.require_held()
         group = environment.task_group(settings)
         command = self.place.copilot.task_delete(group)
@@ -145,13 +152,57 @@ class Slot:
         lease.require_held()
         if receipt.still_stands:
             return receipt
+        self._delete_templates(receipt)
         if not settings.slug:
-            tags = images.ours(settings, aws)
-            aws.delete_image_tags(name := images.repository(settings), tags)
-            receipt.gone += [Thing("image tag", f"{name}:{tag}") for tag in tags]
+            with self._kept_as(f"image tags of {images.repository(settings)}", receipt):
+                self._delete_tags(receipt)
         elif self.doomed.ours:
-            self._withdraw(receipt)
+            with self._kept_as(f"service {settings.service}", receipt):
+                self._withdraw(receipt)
         return receipt
+
+    @contextmanager
+    def _kept_as(self, what: str, receipt: Receipt) -> Iterator[None]:
+        """That a thing could not be deleted is told beside what went, and keeps the receipt from nobody."""
+        try:
+            yield
+        except (Interrupted, Held, Refused):
+            raise
+        except UserError as error:
+            receipt.left.append(f"{what}: {str(error).rstrip('.')}")
+
+    def _look_for_log_group(self, receipt: Receipt) -> None:
+        name = f"/copilot/{self.bench.settings.stack_name}"
+        if self.place.aws.has_log_group(name):
+            receipt.left.append(f"log group {name}, which CloudFormation has kept: delete it in CloudWatch")
+        else:
+            receipt.gone.append(Thing("log group", name))
+
+    def _delete_templates(self, receipt: Receipt) -> None:
+        """Delete what Copilot has uploaded under the names of this slot's stacks, and of no other.
+
+        An older role may not: that is said, and costs nobody anything.
+        Source: internal/pkg/template/artifactpath of aws/copilot-cli 1.34.
+        """
+        settings, aws = self.bench.settings, self.place.aws
+        try:
+            bucket = aws.application_bucket(settings.app)
+            for name in (settings.stack_name, f"task-{environment.task_group(settings)}"):
+                folder = f"manual/templates/{name}/"
+                if keys := aws.object_keys(bucket, folder):
+                    aws.delete_objects(bucket, keys)
+                    receipt.gone.append(Thing("templates", f"s3://{bucket}/{folder}"))
+        except Failed as error:
+            self.bench.report.say(f"(Copilot's templates of {settings.service} were not deleted: {error})")
+
+    def _delete_tags(self, receipt: Receipt) -> None:
+        settings, aws = self.bench.settings, self.place.aws
+        name, tags = images.repository(settings), images.ours(settings, aws)
+        try:
+            aws.delete_image_tags(name, tags)
+        finally:
+            left = set(images.ours(settings, aws)) if tags else set()
+            receipt.gone += [Thing("image tag", f"{name}:{tag}") for tag in tags if tag not in left]
 
     def _run(self, command: Command, stack: str, receipt: Receipt, stop: Stop) -> bool:
         """See a delete to its end; whether the stack is gone."""
@@ -205,5 +256,5 @@ class Slot:
         with lease.held(wait=True, say=self.bench.report.say):
             for name in application.withdraw(settings, self.place.aws, lambda: time.sleep(1)):
                 kind, _, named = name.partition(" ")
-                if Thing(kind, named) not in receipt.gone:
-                    receipt.gone.append(Thing(kind, named))
+                at = 0 if kind == "service" else len(receipt.gone)
+                receipt.gone.insert(at, Thing(kind, named))

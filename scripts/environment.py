@@ -17,10 +17,10 @@ from datetime import UTC, datetime
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from scripts import branch, copilot, display, disposable, expiry, last_copy, manifest
+from scripts import branch, copilot, display, disposable, expiry, last_copy, manifest, scratch
 from scripts.command import Command, Shell, Variables, catching_signals, output_of
 from scripts.copilot import Copilot
-from scripts.errors import Failed, Held, Interrupted, SettingsError, UsageError
+from scripts.errors import Failed, Held, Interrupted, SettingsError, UsageError, UserError
 from scripts.report import Report
 from scripts.settings import Settings
 
@@ -87,6 +87,7 @@ def enter(bench: Bench, *, start: bool = True, profile: str = "") -> Place | Non
     """
     from scripts.aws import Aws  # noqa: PLC0415 - boto3 takes a tenth of a second, `--help` none
 
+    clear_up(bench)
     variables = child_environment(bench, start=start)
     if variables is None:
         return None
@@ -118,6 +119,15 @@ def enter_to_change(bench: Bench, *, start: bool = False) -> Place | None:
     """
     place = enter(bench, start=start)
     return disposable.require(bench, place) if place else None
+
+
+def clear_up(bench: Bench) -> None:
+    """Remove the folders of runs that were killed. A failure is said and keeps nothing from going on."""
+    try:
+        branch.tidy(bench.shell, bench.settings.root)
+        scratch.clear_temporaries()
+    except (UserError, OSError) as error:
+        bench.report.say(f"(What an earlier run left could not be removed: {error})")
 
 
 def beside(place: Place, settings: Settings) -> Place:
@@ -174,6 +184,7 @@ def sandbox_runs(image: str) -> bool:
 def sandbox(bench: Bench, *, stop: bool, reset: bool, yes: bool) -> None:
     """Start the sandbox or say that it runs, stop it, wipe it."""
     bench.report.say(IN_SANDBOX)
+    clear_up(bench)
     _lifecycle().command(bench, stop=stop, reset=reset, yes=yes)
 
 
@@ -239,7 +250,7 @@ def _check_docker(bench: Bench) -> None:
             "Docker is not installed, and with DEPLOY_TARGET=aws Copilot builds the image with it: "
             "install Docker, or let CI deploy."
         )
-    answer = bench.shell.run(Command(("docker", "info", "--format", "{{.ServerVersion}}")))
+    answer = bench.shell.run(Command(("docker", "info", "--format", "{{.ServerVersion}}"), timeout=20))
     if not answer.ok:
         why = (answer.stderr.strip().splitlines() or ["it gave no reason"])[-1]
         raise SettingsError(f"Docker is installed but its engine does not answer ({why}): start Docker.")

@@ -144,7 +144,6 @@ class Lease:
     doing: str
     lost: bool = False  # the object names us no more: somebody else has taken our place
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
-    _ends: bool = False
     _unanswered: int = 0  # writes in a row that the store did not answer
 
     @contextmanager
@@ -165,9 +164,16 @@ class Lease:
             renewing.join()
             self._leave()
 
-    def end(self) -> None:
-        """Have the object deleted when the slot is left and nobody waits: the slot itself is gone."""
-        self._ends = True
+    def discard(self) -> bool:
+        """Delete the object of a slot that is gone; return False where somebody holds it or waits for it.
+
+        It is deleted on condition that it is still as it was read. Raises Failed.
+        Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-deletes.html
+        """
+        read, state = self._patiently(self._look)
+        if read.version is None:
+            return True
+        return not state.alive(read.now).claims and self.store.delete(read.version)
 
     def require_held(self) -> None:
         """Ask the store whether the slot is still ours, and be heard of there.
@@ -304,15 +310,9 @@ class Lease:
             for _ in range(_TRIES):
                 read, state = self._look()
                 left = state.without(self.token)
-                if left == state or self._left(left, read):
+                if left == state or self.store.write(left.as_bytes(), read.version):
                     return
                 pause(0.02)
-
-    def _left(self, state: State, read: Read) -> bool:
-        if self._ends and read.version and state == State():
-            with suppress(Failed):  # a role that may not delete leaves an object that says nothing
-                return self.store.delete(read.version)
-        return self.store.write(state.as_bytes(), read.version)
 
     def _patiently(self, work: Callable[[], _T]) -> _T:
         """What `work` gives; a store that is silent is asked again for a while."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from scripts import branch, data, environment, images, ownership, shelf
@@ -35,7 +35,11 @@ def find(bench: Bench, place: Place, doomed: Sequence[Doomed], *, look: bool, wa
     """
     going = {each.settings.service for each in doomed}
     of_shared = [] if bench.settings.service in going else _images(bench, place, wait=wait)
-    return [*of_shared, *(_databases(bench, place, going, wait=wait) if look else _unseen(bench))]
+    return [
+        *of_shared,
+        *_leases(bench, place, going),
+        *(_databases(bench, place, going, wait=wait) if look else _unseen(bench)),
+    ]
 
 
 def _unused_tags(bench: Bench, place: Place) -> list[str]:
@@ -56,6 +60,29 @@ def _images(bench: Bench, place: Place, *, wait: bool) -> list[Loose]:
             place.aws.delete_image_tags(name, _unused_tags(bench, place))
 
     return [Loose(f"{len(found)} image tags of {name}", remove)] if found else []
+
+
+def _leases(bench: Bench, place: Place, going: set[str]) -> list[Loose]:
+    """The leases of slots that neither a stack nor the ledger tells of: small objects that nobody reads."""
+    settings = bench.settings
+    known = going | set(shelf.ledger(bench, place).read().deployments)
+
+    def remove(here: Bench) -> Callable[[], None]:
+        def discard() -> None:
+            if not shelf.discard_lease(here, place):
+                raise Held(f"The lease of {here.settings.service} is in use: it stays.")
+
+        return discard
+
+    found = []
+    for service in shelf.leases(bench, place):
+        slug = service.removeprefix(f"{settings.service}-")
+        if service in known or slug == service:  # the shared slot's own is used by what looks for orphans
+            continue
+        own = settings.isolated_for(slug)
+        if not place.aws.stack(own.stack_name):
+            found.append(Loose(f"the lease of {service}", remove(replace(bench, settings=own))))
+    return found
 
 
 def _unseen(bench: Bench) -> list[Loose]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from scripts import manifest, runtimes, writing
+from scripts import manifest, runtimes, scratch, writing
 from scripts.errors import Failed, Refused, SettingsError
 from scripts.rendering import Refusal, Renderer, Template
 
@@ -237,8 +236,7 @@ def _without_runtime_patches(root: Path, owners: Sequence[str]) -> Iterator[Path
 
     What links lead to is copied too: the copy is written to, and no link may lead from it to a user's file.
     """
-    with tempfile.TemporaryDirectory(prefix="patches-") as name:
-        workspace = Path(name)
+    with scratch.temporary("patches-") as workspace:
         try:
             shutil.copytree(root / "copilot", workspace / "copilot", ignore_dangling_symlinks=True)
         except OSError as error:  # shutil.Error too

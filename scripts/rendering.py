@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from scripts import cloudformation, copilot, manifest
+from scripts import cloudformation, copilot, manifest, scratch
 from scripts.command import Shell, Variables
 from scripts.environment import Bench, rendering_environment
 from scripts.errors import Failed, SettingsError
@@ -79,8 +78,7 @@ class Renderer:
                 f"{self.failed[environment]}"
             )
         here = copilot.Copilot(self.settings, self.variables, workspace)
-        with tempfile.TemporaryDirectory(prefix="rendering-") as name:
-            folder = Path(name)
+        with scratch.temporary("rendering-") as folder:
             job = _type_of(workspace, service) == _JOB
             command = here.service_package(service, environment, TAG, folder, job=job)
             done = self.shell.run(command)
@@ -91,8 +89,7 @@ class Renderer:
     def environment(self, workspace: Path, environment: str) -> Template | Refusal:
         """The stack of an environment. Raises Failed where Copilot cannot be started."""
         here = copilot.Copilot(self.settings, self.variables, workspace)
-        with tempfile.TemporaryDirectory(prefix="rendering-") as name:
-            folder = Path(name)
+        with scratch.temporary("rendering-") as folder:
             done = self.shell.run(here.environment_package(environment, folder))
             if not done.ok:
                 return Refusal(_words(done.stderr or done.stdout))

@@ -148,8 +148,8 @@ def _protected(text: str) -> tuple[str, ...]:
         if not NAME.fullmatch(protection.folded(part)) or re.search(r"[^\w-]", part):
             raise SettingsError(
                 f"PROTECTED_ENVS={text!r} has {display.Given(part)!r}, which cannot be an environment's "
-                "name: write names with commas between them, as in PROTECTED_ENVS=customer,demo-eu. What begins with "
-                f"{_begin_like()} is protected without being written there."
+                "name: write names with commas between them, as in PROTECTED_ENVS=customer,demo-eu. What "
+                f"begins with {_begin_like()} is protected without being written there."
             )
     return tuple(dict.fromkeys((*_PROTECTED, *map(protection.folded, named))))
 

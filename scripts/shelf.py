@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from scripts import environment
 from scripts.bucket_object import BucketObject
+from scripts.errors import UserError
 from scripts.lease import Lease
 from scripts.ledger import Entry, Ledger
 
@@ -30,6 +31,24 @@ def application_lease(bench: Bench, place: Place, doing: str) -> Lease:
     return Lease(
         _object(bench, place, "leases/application.json", quick=True), slot, environment.who(bench), doing
     )
+
+
+def discard_lease(bench: Bench, place: Place) -> bool:
+    """Delete the slot's lease, unless somebody holds it or waits for it; return True where it is gone."""
+    try:
+        return lease(bench, place, "removing it").discard()
+    except UserError as error:
+        bench.report.say(
+            f"(The lease of {bench.settings.service} was not deleted: {str(error).rstrip('.')}.)"
+        )
+        return False
+
+
+def leases(bench: Bench, place: Place) -> list[str]:
+    """Return the services of this environment that have a lease, held or not."""
+    folder = f"{_SHELF}/leases/{bench.settings.test_env}/"
+    keys = place.aws.object_keys(place.aws.application_bucket(bench.settings.app), folder)
+    return [key.removeprefix(folder).removesuffix(".json") for key in keys]
 
 
 def ledger(bench: Bench, place: Place) -> Ledger:

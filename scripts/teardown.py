@@ -291,9 +291,10 @@ class _Teardown:
                 )
             with self._catching() as stop:
                 receipt = replace(slot, doomed=found).delete(stop, lease)
-            if not receipt.still_stands:
+            if not receipt.still_named:
                 shelf.ledger(slot.bench, self.place).forget(agreed.settings.service)
-        receipt.gone.append(Thing("lease", agreed.settings.service))
+        if not receipt.still_named and shelf.discard_lease(slot.bench, self.place):
+            receipt.gone.append(Thing("lease", agreed.settings.service))
         self.bench.report.say(f"Gone: {found}, with {', '.join(map(str, receipt.gone))}.")
         self._tell(found, receipt)
         return receipt

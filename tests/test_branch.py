@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -240,3 +241,33 @@ def test_many_deploys_in_one_clone_at_once_each_get_a_worktree(clone: Path) -> N
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(check_out, range(40)))
+
+
+KEEP = (
+    "import sys, time; from pathlib import Path\n"
+    "from scripts import branch; from scripts.command import RealShell\n"
+    "root = Path(sys.argv[1]); found = branch.find(RealShell(), root, 'main')\n"
+    "with branch.worktree(RealShell(), root, found) as folder:\n    print(folder, flush=True); time.sleep(60)"
+)
+
+
+def test_a_killed_runs_worktree_goes_with_the_next_command_and_a_running_ones_stays(clone: Path) -> None:
+    runs = [
+        subprocess.Popen([sys.executable, "-c", KEEP, str(clone)], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    killed, living = (Path(run.stdout.readline().strip()) for run in runs if run.stdout)
+    runs[0].kill()
+    runs[0].communicate(timeout=10)
+    try:
+        branch.tidy(SHELL, clone)
+        assert not killed.exists()
+        assert (living / "file").read_text() == "one"
+        assert git(clone, "worktree", "list").count("\n") == 1
+    finally:
+        runs[1].kill()
+        runs[1].communicate(timeout=10)
+    with branch.worktree(SHELL, clone, branch.find(SHELL, clone, "main")):
+        assert not living.exists()
+        assert git(clone, "worktree", "list").count("\n") == 1
+    assert {each.name for each in (clone / ".worktrees").iterdir()} == {".gitignore", "lock"}

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from scripts.command import Command, RealShell, catching_signals, output_of
+from scripts.branch import git
+from scripts.command import Command, RealShell, Result, catching_signals, output_of
 from scripts.errors import Failed
 
 SHELL = RealShell()
@@ -101,3 +105,66 @@ def test_only_command_py_and_the_sandbox_start_processes() -> None:
     files = [root / "tasks.py", *(root / "scripts").glob("*.py")]
     users = {file.name for file in files if "import subprocess" in file.read_text()}
     assert users == {"command.py"}
+
+
+def test_a_command_that_takes_too_long_is_ended_and_that_is_said() -> None:
+    slow = Command((sys.executable, "-c", "import time; time.sleep(60)"), timeout=0.7)
+    begun = time.monotonic()
+    with pytest.raises(Failed, match=r"did not end within 1 s .* try again"):
+        SHELL.run(slow)
+    assert time.monotonic() - begun < 10
+
+
+def test_whoever_a_command_has_started_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scripts.command._END_SECONDS", 0.5)
+    code = (
+        "import subprocess, sys\n"
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(3)'])\n"
+        "print('done', flush=True)"
+    )
+    begun = time.monotonic()
+    result = SHELL.stream(python(code), lambda _: None, lambda: None)
+    assert (result.returncode, result.stdout) == (0, "done")
+    assert time.monotonic() - begun < 3
+
+
+def test_a_command_that_ignores_signals_is_killed_when_it_had_its_time() -> None:
+    code = (
+        "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('go', flush=True)\n"
+        "time.sleep(60)"
+    )
+    ready = threading.Event()
+    stubborn = Command((sys.executable, "-c", code), settle=0.3)
+    result = SHELL.stream(stubborn, lambda _: ready.set(), lambda: signal.SIGINT if ready.is_set() else None)
+    assert result.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("way", ["run", "stream"])
+def test_a_command_whose_lifeline_ends_is_ended_and_that_is_said(tmp_path: Path, way: str) -> None:
+    lifeline = tmp_path / "server.lock"
+    with lifeline.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        quick = Command((sys.executable, "-c", "print('through')"), lifeline=lifeline)
+        assert SHELL.run(quick).stdout == "through\n"
+    hangs = Command((sys.executable, "-c", "import time; time.sleep(60)"), lifeline=lifeline)
+    ways: dict[str, Callable[[Command], Result]] = {
+        "run": SHELL.run,
+        "stream": lambda command: SHELL.stream(command, lambda _: None, lambda: None),
+    }
+    with pytest.raises(Failed, match=r"server ended while `python.*Run the same again"):
+        ways[way](hangs)
+
+
+def test_silence_is_broken(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("scripts.command.SILENCE_SECONDS", 0.2)
+    slow = Command((sys.executable, "-c", "import time; time.sleep(1.5)"))
+    SHELL.run(slow)
+    SHELL.stream(slow, lambda _: None, lambda: None)
+    assert capsys.readouterr().err.count("still runs") >= 2
+    SHELL.stream(replace(slow, quiet=True), lambda _: None, lambda: None)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_command_is_called_by_its_program_and_verb() -> None:
+    assert Command(("/usr/bin/copilot", "svc", "delete", "--app=demo")).name == "copilot svc delete"
+    assert git(Path("x"), "fetch", "--quiet", "origin").name == "git fetch"

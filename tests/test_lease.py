@@ -180,16 +180,17 @@ def wait_in_vain(lease: Lease, said: list[str]) -> None:
         said.append("took it")
 
 
-def test_the_object_of_a_slot_that_is_gone_is_deleted_unless_somebody_waits() -> None:
+def test_the_object_of_a_slot_that_is_gone_is_deleted_unless_somebody_holds_it_or_waits() -> None:
     store = Memory()
-    with of(store).held(wait=False, say=print) as ours:
-        ours.end()
+    with of(store).held(wait=False, say=print):
+        assert not of(store).discard()
+        assert store.state.holder
+    assert of(store).discard()
     assert store.body is None
-    waiting = Claim("b", "bob", "deploying x", time.time(), time.time() + 60)
-    with of(store).held(wait=False, say=print) as ours:
-        ours.end()
-        store.body = State(store.state.holder, (waiting,)).as_bytes()
-        store.version += 1
+    assert of(store).discard()  # twice is fine
+    waiting = Claim("b", "bob", "deploying x", time.time(), time.time() + 10)
+    store.body = State(None, (waiting,)).as_bytes()
+    assert not of(store).discard()
     assert store.state == State(None, (waiting,))
 
 

@@ -50,6 +50,10 @@ class Played(DisposableAws):
     stuck: set[str] = field(default_factory=set)
     tags: list[str] = field(default_factory=list)
     tasks_left: list[str] = field(default_factory=list)
+    groups: set[str] = field(default_factory=set)
+    keys: list[str] = field(default_factory=list)
+    forbidden: bool = False
+    undeletable: set[str] = field(default_factory=set)
     on_look: Callable[[Played], None] = lambda _: None
 
     def __post_init__(self) -> None:
@@ -66,6 +70,22 @@ class Played(DisposableAws):
         assert (app, environment) == ("demo", "test")
         return self.tasks_left
 
+    def application_bucket(self, app: str) -> str:  # type: ignore[override]  # there it is cached
+        return f"bucket-of-{app}"
+
+    def object_keys(self, bucket: str, prefix: str) -> list[str]:
+        assert bucket == "bucket-of-demo"
+        return [key for key in self.keys if key.startswith(prefix)]
+
+    def delete_objects(self, bucket: str, keys: Any) -> None:
+        assert bucket == "bucket-of-demo"
+        if self.forbidden:
+            raise Failed("s3://bucket-of-demo/… was not deleted: Access Denied.")
+        self.keys = [key for key in self.keys if key not in keys]
+
+    def has_log_group(self, group: str) -> bool:
+        return group in self.groups
+
     def events(self, stack: str, since: datetime) -> list[Event]:
         assert since < NOW
         return [
@@ -79,7 +99,9 @@ class Played(DisposableAws):
 
     def delete_image_tags(self, repository: str, tags: Any) -> None:
         assert repository == "demo/web"
-        self.tags = [tag for tag in self.tags if tag not in tags]
+        self.tags = [tag for tag in self.tags if tag not in tags or tag in self.undeletable]
+        if self.undeletable:
+            raise Failed("1 images of the repository demo/web could not be deleted: in use.")
 
 
 class Deleting(FakeShell):
@@ -106,6 +128,8 @@ class Scene:
     ledger: Ledger
     withdrawn: list[str]
     dropped: list[str]
+    leases: list[str] = field(default_factory=list)
+    held: set[str] = field(default_factory=set)
 
     def teardown(self, **asked: Any) -> None:
         teardown.teardown(self.bench, Asked(**{"yes": True, "json": True, **asked}))
@@ -144,6 +168,11 @@ def scene(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
             made.aws.on_look(made.aws)
             return Lease(store, bench.settings.service, "ada", doing)
 
+        def discard(bench: Bench, *_: Any) -> bool:
+            if bench.settings.service in made.leases:
+                made.leases.remove(bench.settings.service)
+            return bench.settings.service not in made.held
+
         def withdraw(own: Settings, *_: Any) -> list[str]:
             made.withdrawn.append(own.service)
             return [f"repository demo/{own.service}"]
@@ -156,6 +185,8 @@ def scene(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         monkeypatch.setattr(environment, "enter", lambda *_, **__: here)
         monkeypatch.setattr(shelf, "ledger", lambda *_: ledger)
         monkeypatch.setattr(shelf, "lease", lease)
+        monkeypatch.setattr(shelf, "leases", lambda *_: made.leases)
+        monkeypatch.setattr(shelf, "discard_lease", discard)
         monkeypatch.setattr(
             shelf, "application_lease", lambda *_: Lease(Memory(), "the application", "ada", "taking out")
         )
@@ -438,3 +469,50 @@ def test_the_receipt_tells_what_it_has_cost_and_the_pull_request_that_it_is_gone
     assert "list prices of eu-west-1" in receipt["cost"]
     assert receipt["cost"] in here.said
     assert [(message.branch, message.url, message.service) for message in told] == [("main", None, "web")]
+
+
+def test_the_receipt_says_only_what_went(scene: Callable[..., Scene]) -> None:
+    one, other = f"{'c' * 40}-test", f"{'d' * 40}-test"
+    here = scene(shared(), tags=[one, other], undeletable={other}, groups={"/copilot/demo-test-web"})
+    here.held.add("web")
+    with pytest.raises(Failed, match=r"log group /copilot/demo-test-web.*image tags of demo/web: 1 images"):
+        here.teardown()
+    assert gone(here) == ["service web", "stack demo-test-web", f"image tag demo/web:{one}"]
+
+
+def test_a_service_that_stays_in_the_application_is_not_said_to_be_gone_and_is_found_again(
+    scene: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = scene(isolated("a"))
+
+    def withdraw(*_: object) -> list[str]:
+        raise Failed("somebody else changed it each time")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(application, "withdraw", withdraw)
+        with pytest.raises(Failed, match=r"Of web-a .*service web-a: somebody else changed it"):
+            here.teardown(branch="a")
+    assert gone(here) == ["stack demo-test-web-a", "database test_a", "log group /copilot/demo-test-web-a"]
+    assert list(here.ledger.read().deployments) == ["web-a"]
+    here.teardown(orphans=True)
+    assert here.withdrawn == ["web-a"]
+    assert here.ledger.read().deployments == {}
+
+
+def test_leases_of_slots_that_are_gone_are_orphans_and_others_are_not(scene: Callable[..., Scene]) -> None:
+    here = scene(isolated("alive"))
+    here.leases += ["web", "web-alive", "web-gone", "other"]
+    here.teardown(orphans=True)
+    assert here.leases == ["web", "web-alive", "other"]
+    assert "Gone: the lease of web-gone." in here.said
+
+
+@pytest.mark.parametrize("forbidden", [False, True])
+def test_the_slots_own_templates_go_and_no_others(scene: Callable[..., Scene], forbidden: bool) -> None:  # noqa: FBT001 - a parameter
+    own = "manual/templates/demo-test-web/1.yml"
+    others = ["manual/templates/demo-test-web-a/1.yml", "manual/templates/demo-test/1.yml"]
+    here = scene(shared(), keys=[own, *others], forbidden=forbidden)
+    here.teardown()
+    assert here.aws.keys == ([own, *others] if forbidden else others)
+    assert ("templates s3://bucket-of-demo/manual/templates/demo-test-web/" in gone(here)) is not forbidden
+    assert ("templates of web were not deleted" in here.said) is forbidden

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import yaml
 
+from scripts import scratch
 from scripts.aws import Aws
 from scripts.copilot import Copilot
 from scripts.errors import Failed
@@ -44,8 +43,7 @@ def fetch(
     """
     wanted = sorted(set(keys))
     aws = Aws(renderer.variables)
-    with tempfile.TemporaryDirectory(prefix="packaging-") as name:
-        workspace = Path(name)
+    with scratch.temporary("packaging-") as workspace:
         (workspace / "copilot").mkdir()
         (workspace / "copilot/.workspace").write_text(f"application: {renderer.settings.app}\n")
         here = Copilot(renderer.settings, renderer.variables, workspace)

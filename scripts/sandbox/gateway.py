@@ -35,6 +35,7 @@ BLOCK = 64 * 1024
 LOOK_INTERVAL = 0.2  # seconds between looks for load balancers that came or went
 RETRY_INTERVAL = 1.0  # seconds between tries to get a port that something else holds
 CONNECT_TIMEOUT = 5.0
+_START_SECONDS, _STOP_SECONDS = 10.0, 5.0
 TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([\x21-\x7e\x80-\xff]+) HTTP/1\.([01])")
 STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: [^\r\n]*)?")
@@ -141,14 +142,19 @@ class Gateway:
     def start(self) -> None:
         """Returns once the load balancers that exist now are listened for."""
         self._thread.start()
-        self._ready.wait()
+        self._ready.wait(_START_SECONDS)
+
+    @property
+    def lives(self) -> bool:
+        return self._thread.is_alive()
 
     def stop(self) -> None:
         """Close all listeners and connections."""
         if self._loop is not None and self._stopping is not None:
-            self._loop.call_soon_threadsafe(self._stopping.set)
+            with contextlib.suppress(RuntimeError):  # its loop is closed: the thread had ended
+                self._loop.call_soon_threadsafe(self._stopping.set)
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(_STOP_SECONDS)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self) -> None:

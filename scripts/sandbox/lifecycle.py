@@ -8,24 +8,26 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts import copilot
-from scripts.command import Shell, Variables
+from scripts import copilot, scratch
+from scripts.command import LIFELINE, Shell, Variables
 from scripts.errors import Failed, UsageError
 from scripts.report import confirm
+from scripts.sandbox import health
 from scripts.sandbox.state import OWNER, Running, State
 
 if TYPE_CHECKING:
     from scripts.environment import Bench
     from scripts.settings import Settings
 
-START_SECONDS = 300  # the first start installs what the Dockerfile does; a later one takes a few seconds
+HEAL_SECONDS = 15.0  # for the server to start again what has ended
+STOP_SECONDS = 30.0
+START_SECONDS = 300.0  # the first start installs what the Dockerfile does; a later one takes a few seconds
 
 
 def enter(settings: Settings, say: Callable[[str], None], *, start: bool) -> Variables | None:
@@ -34,10 +36,42 @@ def enter(settings: Settings, say: Callable[[str], None], *, start: bool) -> Var
     None where it does not run and `start` is off. Raises Failed where it cannot be started.
     """
     state = State(settings.root)
-    running = state.running() if state.alive() else None
+    running, wrong = _as_it_is(state, say)
+    if wrong and not start:
+        raise Failed(
+            f"The sandbox runs, but {wrong}, for {HEAL_SECONDS:.0f} s now: `invoke sandbox` starts it anew."
+        )
     if running is None and start:
         running = _start(settings, state, say)
-    return _variables(state.bin, running.variables) if running else None
+    elif running is None and state.left():
+        with state.starting(say, START_SECONDS):
+            if not state.alive():
+                _clean_up_after_death(state, say, "It is started again by the next deploy.")
+    return _variables(state, running.variables) if running else None
+
+
+def _as_it_is(state: State, say: Callable[[str], None]) -> tuple[Running | None, str]:
+    """The server, if it answers now, and else what does not, where one is there.
+
+    What has ended is started again by the server itself, within a second or two: that is waited for.
+    """
+    end, told = time.monotonic() + HEAL_SECONDS, False
+    while state.alive():
+        running = state.running()
+        if running is None:
+            return None, ""  # a start is under way
+        wrong = health.wrong_with(running)
+        if not wrong:
+            for line in state.notices():
+                say(f"  sandbox: {line}")
+            return running, ""
+        if time.monotonic() >= end:
+            return None, wrong
+        if not told:
+            say(f"The sandbox is mending itself: {wrong}.")
+            told = True
+        time.sleep(0.1)
+    return None, ""
 
 
 @contextmanager
@@ -50,18 +84,17 @@ def rendering(
     """
     state = State(settings.root)
     running = state.running() if state.alive() else None
-    if running and not alone and running.environments == written(settings):
-        yield _variables(state.bin, running.variables), {}
+    if running and not alone and running.environments == written(settings) and not health.wrong_with(running):
+        yield _variables(state, running.variables), {}
         return
     from scripts.sandbox.control_plane.server import ControlPlaneServer  # noqa: PLC0415 - moto takes a second
     from scripts.sandbox.seed import seed  # noqa: PLC0415 - boto3 takes a tenth of one
 
-    with tempfile.TemporaryDirectory(prefix="rendering-aws-") as name:
-        folder = Path(name)
+    with scratch.temporary("rendering-aws-") as folder:
         plane = ControlPlaneServer(0, folder, None, lambda _name: 1, any_runtime=True)
         plane.start()
         try:
-            variables = _variables(folder / "bin", plane.environment())
+            variables = _of_child(folder / "bin", plane.environment())
             failed = seed(
                 shell,
                 copilot.program(),
@@ -105,7 +138,7 @@ def command(bench: Bench, *, stop: bool, reset: bool, yes: bool) -> None:
     if reset:
         confirm(bench.report, f"Stop the sandbox and delete all it keeps in {state.folder}?", yes=yes)
     if stop or reset:
-        stopped = _stop(state)
+        stopped = _stop(state, say)
         say(stopped if stop else stopped.removesuffix("; its databases are kept.").rstrip(".") + ".")
         if reset:
             from scripts.sandbox import postgres  # noqa: PLC0415 - see _end_processes
@@ -119,12 +152,17 @@ def command(bench: Bench, *, stop: bool, reset: bool, yes: bool) -> None:
                 raise Failed(f"{state.folder} could not be deleted whole: {error}.") from error
             say("Its databases, images and settings are deleted.")
         return
-    was = state.alive() and state.running() is not None
+    before = state.running() if state.alive() else None
     enter(settings, say, start=True)
-    say("The sandbox runs already." if was else "The sandbox runs.")
+    say("The sandbox runs already." if before and before == state.running() else "The sandbox runs.")
 
 
-def _variables(programs: Path, of_plane: Mapping[str, str]) -> Variables:
+def _variables(state: State, of_plane: Mapping[str, str]) -> Variables:
+    """The variables of a child of the running sandbox, which is of no use once that has ended."""
+    return {**_of_child(state.bin, of_plane), LIFELINE: str(state.lock)}
+
+
+def _of_child(programs: Path, of_plane: Mapping[str, str]) -> Variables:
     """Only these reach a child: whatever of AWS and of proxies the user has set is taken away from it."""
     taken = {
         name: None
@@ -143,15 +181,17 @@ def _variables(programs: Path, of_plane: Mapping[str, str]) -> Variables:
 
 
 def _start(settings: Settings, state: State, say: Callable[[str], None]) -> Running:
-    with state.starting():
+    with state.starting(say, START_SECONDS + HEAL_SECONDS):
         if state.alive():
             running = state.running()
-            if running:
+            wrong = health.wrong_with(running) if running else "its start is unfinished"
+            if running and not wrong:
                 return running  # another command has started it meanwhile
-            say("The sandbox is in an unfinished start; stopping it first.")
+            say(f"The sandbox runs, but {wrong}; stopping it first.")
             _end_processes(state)
-        _clean_up_after_death(state, say)
+        _clean_up_after_death(state, say, "Starting it again.")
         state.progress.write_text("")
+        state.begin()
         with state.log.open("ab") as log:
             server = subprocess.Popen(
                 [sys.executable, "-m", "scripts.sandbox.server", str(settings.root)],
@@ -169,20 +209,21 @@ def _start(settings: Settings, state: State, say: Callable[[str], None]) -> Runn
             with suppress(subprocess.TimeoutExpired):
                 server.wait(timeout=15)
             server.kill()
+            server.wait(timeout=5)
             _end_processes(state)
             state.stopped()
             raise
 
 
-def _clean_up_after_death(state: State, say: Callable[[str], None]) -> None:
-    died = state.running() is not None
+def _clean_up_after_death(state: State, say: Callable[[str], None], then: str) -> None:
+    left, why = state.left(), state.why_ended()
     ended = _end_processes(state)
     state.stopped()
-    if died:
+    if left:
         say(
-            "The sandbox had ended without being stopped: starting it again"
-            + (f", after ending {ended} processes that it left" if ended else "")
-            + ". What was deployed in it is gone, its databases are kept."
+            (f"The sandbox had ended: {why}" if why else "The sandbox had ended without being stopped")
+            + (f"; {ended} processes that it left were ended" if ended else "")
+            + f". What was deployed in it is gone, its databases are kept. {then}"
         )
 
 
@@ -190,10 +231,11 @@ def _end_processes(state: State) -> int:
     """End what a server left, and say how many processes it were; none where it stopped in good order."""
     from scripts.sandbox import postgres  # noqa: PLC0415 - psycopg takes time that a deploy need not spend
 
-    server = postgres.PostgresServer(state.folder)
-    postmaster = int(server.running())
-    server.stop()  # its data is kept in order, and its children do not carry our mark
-    return postmaster + state.sweep()
+    servers = state.end_server()  # first: it would start again what is ended
+    database = postgres.PostgresServer(state.folder)
+    postmaster = int(database.running())
+    database.stop()  # its data is kept in order, and its children do not carry our mark
+    return servers + postmaster + state.sweep()
 
 
 def _wait_until_ready(state: State, server: subprocess.Popen[bytes], say: Callable[[str], None]) -> Running:
@@ -213,22 +255,24 @@ def _wait_until_ready(state: State, server: subprocess.Popen[bytes], say: Callab
     why = "".join(f"\n  {line}" for line in state.log.read_text(errors="replace").splitlines()[-12:])
     raise Failed(
         f"The sandbox could not be started; its log is {state.log}, and ends:{why}\n"
-        "`invoke sandbox --reset --yes` begins from nothing."
+        "Run the same again; where it fails each time, `invoke sandbox --reset --yes` begins from nothing."
     )
 
 
-def _stop(state: State) -> str:
-    with state.starting():
+def _stop(state: State, say: Callable[[str], None]) -> str:
+    with state.starting(say, START_SECONDS + HEAL_SECONDS):
         running = state.running()
         if not state.alive():
             left = _end_processes(state)
             state.stopped()
+            state.why_ended()
             return f"The sandbox did not run{f'; {left} processes left by it were ended' if left else ''}."
         if running and state.owns(running.pid):
             os.kill(running.pid, signal.SIGTERM)
-            end = time.monotonic() + 30
+            end = time.monotonic() + STOP_SECONDS
             while state.alive() and time.monotonic() < end:
                 time.sleep(0.05)
         _end_processes(state)
         state.stopped()
+        state.why_ended()
     return "The sandbox is stopped; its databases are kept."

@@ -37,6 +37,7 @@ SOCKETS = Path("/tmp")  # noqa: S108 - a socket's path has 107 bytes at most; th
 _START_SECONDS = 30
 _FAST_SECONDS = 10  # for sessions to be ended and the data to be written
 _IMMEDIATE_SECONDS = 5
+_CONNECT_SECONDS = 10
 _SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0777",  # who may reach the folder is asked for a password
@@ -131,11 +132,21 @@ class PostgresServer:
         """Stop the server, sessions and all; none is fine. Nothing of it is left running afterwards."""
         self._end_leftovers()
         if self._process is not None:
-            self._process.wait()
+            with suppress(subprocess.TimeoutExpired):  # the system has not ended it yet: nothing helps
+                self._process.wait(timeout=_IMMEDIATE_SECONDS)
             self._process = None
 
     def running(self) -> bool:
         return self._postmaster() is not None
+
+    @property
+    def socket(self) -> Path:
+        return self.socket_dir / ".s.PGSQL.5432"
+
+    @property
+    def ended(self) -> bool:
+        """True once the server that `start` has started is gone."""
+        return self._process is not None and self._process.poll() is not None
 
     def url(self, role: str, password: str, database: str) -> str:
         """The URL as Django settings take it, the socket's folder percent-encoded."""
@@ -150,6 +161,7 @@ class PostgresServer:
             password=self._password.read_text(),
             dbname=database,
             autocommit=True,
+            connect_timeout=_CONNECT_SECONDS,
         )
 
     def _make_folders(self) -> None:
@@ -312,7 +324,7 @@ class PostgresServer:
 
         Postgres's own check of postmaster.pid is only whether such a process lives, whatever it is.
         """
-        if not self._pid_file():
+        if not self.data.is_dir():
             return
         postmaster = self._postmaster()
         for number, seconds in ((signal.SIGINT, _FAST_SECONDS), (signal.SIGQUIT, _IMMEDIATE_SECONDS)):

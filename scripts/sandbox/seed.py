@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError
 
-from scripts import disposable
+from scripts import disposable, scratch
 from scripts.aws import Aws
 from scripts.command import Command, Shell, Variables, output_of
 from scripts.errors import Failed
@@ -93,8 +92,7 @@ def seed(
 
 @contextmanager
 def _scratch(workspace: Path, *, bare: bool) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="sandbox-seed-") as name:
-        folder = Path(name)
+    with scratch.temporary("sandbox-seed-") as folder:
         shutil.copytree(workspace / "copilot", folder / "copilot")
         for part in ("addons", "overrides") if bare else ():
             shutil.rmtree(folder / "copilot/environments" / part, ignore_errors=True)
@@ -115,7 +113,7 @@ class _Copilot:
         self._env = {**dict.fromkeys(_NOT_THE_USERS), **aws}
 
     def run(self, *words: str) -> None:
-        command = Command((self._program, *words), env=self._env, cwd=self._folder)
+        command = Command((self._program, *words), env=self._env, cwd=self._folder, timeout=240)
         output_of(self._shell, command, f"seeding the sandbox (`copilot {' '.join(words[:2])}`)")
 
     def init_environment(self, name: str) -> None:

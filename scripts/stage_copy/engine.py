@@ -8,14 +8,12 @@ What is left of the schema (triggers, rules, policies, views' contents) pg_resto
 
 from __future__ import annotations
 
-import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -27,8 +25,11 @@ from .database import no_timeouts, reason
 from .model import Moved
 from .problems import Failed, Misconfigured
 from .rows import Piece, Pump, split
+from .scratch import scratch
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .database import Connection, Database
     from .model import Progress, Table
     from .options import Options
@@ -57,7 +58,7 @@ def fill(source: Database, target: Database, options: Options, progress: Progres
     """
     try:
         with ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stage-copy-")))
+            folder = stack.enter_context(scratch())
             return _Fill(source, target, options, progress, stack, folder).run()
     except psycopg.Error as error:
         raise Failed(f'the copy of "{source.name}" failed: {reason(error)}') from None

@@ -21,6 +21,12 @@ HOLDER = {"token": "a" * 32, "who": "grace", "doing": "deploying x", "since": NO
 ENTRY = {"branch": "x", "isolated": True, "url": None, "database": None, "data_copied_at": None}
 
 
+@pytest.fixture(autouse=True)
+def at_the_time_of_the_claims(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stores' clock stands still, however long the tests before these took."""
+    monkeypatch.setattr(time, "time", lambda: NOW)
+
+
 def lease(**changed: Any) -> bytes:
     return json.dumps({"version": 1, "holder": HOLDER, "waiting": []} | changed).encode()
 

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
 from scripts.environment import Bench
-from scripts.errors import Refused, UsageError
+from scripts.errors import Failed, Refused, UsageError
 from scripts.sandbox import lifecycle
 from scripts.sandbox.state import Running, State
 from scripts.settings import Settings
@@ -15,6 +19,15 @@ from tests.fakes import FakeReport, FakeShell
 @pytest.fixture
 def bench(settings: Settings) -> Bench:
     return Bench(settings, FakeShell(), FakeReport(), {})
+
+
+@contextmanager
+def answering() -> Iterator[str]:
+    """The address of something that answers requests."""
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def test_a_sandbox_that_does_not_run_is_not_started_unless_asked(settings: Settings) -> None:
@@ -30,15 +43,15 @@ def test_nothing_of_the_users_aws_or_proxies_reaches_a_child(
     monkeypatch.setenv("https_proxy", "http://company:3128")
     state = State(settings.root)
     state.create()
-    with state.held() as got:
+    with state.held() as got, answering() as proxy:
         assert got
-        state.ready(Running(os.getpid(), {"HTTPS_PROXY": "http://127.0.0.1:1", "AWS_REGION": "us-east-1"}))
+        state.ready(Running(os.getpid(), {"HTTPS_PROXY": proxy, "AWS_REGION": "us-east-1"}))
         found = lifecycle.enter(settings, print, start=False)
     assert found
     assert "the user's" not in found.values()
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "no_proxy", "HTTP_PROXY"):
         assert found[name] is None
-    assert found["HTTPS_PROXY"] == "http://127.0.0.1:1"
+    assert found["HTTPS_PROXY"] == proxy
     assert found["AWS_CONFIG_FILE"] == os.devnull
     assert found["SANDBOX_USER_HTTPS_PROXY"] == "http://company:3128"
     assert str(found["PATH"]).startswith(str(state.bin))
@@ -64,3 +77,59 @@ def test_stopping_what_does_not_run_is_fine(bench: Bench) -> None:
     lifecycle.command(bench, stop=True, reset=False, yes=False)
     assert isinstance(bench.report, FakeReport)
     assert "did not run" in bench.report.said[-1]
+
+
+def test_a_sandbox_that_does_not_answer_is_not_taken_for_one_that_runs(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "HEAL_SECONDS", 0.2)
+    state = State(bench.settings.root)
+    state.create()
+    told: list[str] = []
+    with state.held() as got, answering() as proxy:
+        assert got
+        state.ready(Running(os.getpid(), {"HTTPS_PROXY": proxy}, "", "/nowhere/.s.PGSQL.5432"))
+        with pytest.raises(Failed, match=r"Postgres does not answer.*`invoke sandbox` starts it anew"):
+            lifecycle.enter(bench.settings, told.append, start=False)
+    assert told == ["The sandbox is mending itself: its Postgres does not answer."]
+
+
+def test_what_a_killed_server_left_is_cleared_away_by_a_command_that_starts_none(bench: Bench) -> None:
+    state = State(bench.settings.root)
+    state.create()
+    state.begin()
+    state.ready(Running(1, {}))
+    state.ended("Postgres ended 9 times within a minute")
+    told: list[str] = []
+    assert lifecycle.enter(bench.settings, told.append, start=False) is None
+    (line,) = told
+    assert "The sandbox had ended: Postgres ended 9 times" in line
+    assert "its databases are kept" in line
+    assert not state.left()
+    assert lifecycle.enter(bench.settings, told.append, start=False) is None
+    assert told == [line]
+
+
+def test_what_ended_and_was_started_again_is_told_once(bench: Bench) -> None:
+    state = State(bench.settings.root)
+    state.create()
+    state.notice("12:00:00 UTC: Postgres had ended.")
+    told: list[str] = []
+    with state.held() as got, answering() as proxy:
+        assert got
+        state.ready(Running(os.getpid(), {"HTTPS_PROXY": proxy}))
+        for _ in range(2):
+            lifecycle.enter(bench.settings, told.append, start=False)
+    assert told == ["  sandbox: 12:00:00 UTC: Postgres had ended."]
+
+
+def test_waiting_for_another_command_that_starts_it_is_told_and_ends(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "START_SECONDS", 0.1)
+    monkeypatch.setattr(lifecycle, "HEAL_SECONDS", 0.1)
+    state = State(bench.settings.root)
+    with state.starting(print, 1), pytest.raises(Failed, match="held the start of the sandbox"):
+        lifecycle.command(bench, stop=True, reset=False, yes=False)
+    assert isinstance(bench.report, FakeReport)
+    assert "Another command starts or stops the sandbox" in bench.report.said[-1]

@@ -121,7 +121,7 @@ class TaskAgent:
         self._stopping.set()
         self.wake()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(STOP_LIMIT)
         self._health_checks.stop()
         tasks = list(self._tasks())
         for task in tasks:
@@ -133,6 +133,10 @@ class TaskAgent:
         for arn, scheduler in self._schedulers.items():
             self._remember(arn, scheduler.tasks)
         self._publish()
+
+    @property
+    def lives(self) -> bool:
+        return self._thread.is_alive()
 
     def wake(self) -> None:
         self._inbox.put(None)

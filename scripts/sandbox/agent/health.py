@@ -81,6 +81,15 @@ class HealthChecks:
         self._stopped.set()
 
     def _watch(self, target: Target) -> None:
+        while self._targets.holds(target) and not self._stopped.is_set():
+            try:
+                self._look_after(target)
+            except Exception:
+                # A check that broke must not leave its target unwatched.
+                logger.exception("a health check of %s broke and begins again", target.address)
+                self._stopped.wait(FRESH_INTERVAL)
+
+    def _look_after(self, target: Target) -> None:
         passed_once = False
         passes = failures = 0
         counted = time.monotonic()

@@ -90,7 +90,7 @@ class Runner:
                 start_new_session=True,
             )
         self._thread = threading.Thread(
-            target=self._listen, args=(spec,), name=f"task {task_id}", daemon=True
+            target=self._attend, args=(spec,), name=f"task {task_id}", daemon=True
         )
         self._thread.start()
 
@@ -117,6 +117,17 @@ class Runner:
     def join(self, timeout: float) -> bool:
         self._thread.join(timeout)
         return not self._thread.is_alive()
+
+    def _attend(self, spec: wire.TaskSpec) -> None:
+        try:
+            self._listen(spec)
+        except Exception as error:
+            # A mistake of ours must not leave a task that seems to run for ever.
+            logger.exception("task %s: nobody listens to its process any more", self.task_id)
+            self._process.kill()
+            sweep(self.task_id)
+            gone: wire.Event = {"event": "state", "containers": []}
+            self._tell(self._on_state, self._obituary(gone, f"InternalError: {error}"))
 
     def _listen(self, spec: wire.TaskSpec) -> None:
         final: wire.Event | None = None

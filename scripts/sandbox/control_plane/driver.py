@@ -13,6 +13,7 @@ from .stacks import Stack
 
 log = logging.getLogger(__name__)
 
+_STOP_SECONDS = 5.0  # that the threads get to end
 _POLL = 0.05  # seconds between two questions to the agent
 _PATIENCE = 3 * 3600.0
 """Seconds until an ECS service that does not settle fails its stack, as CloudFormation gives up on one.
@@ -42,8 +43,9 @@ class Driver:
     def stop(self) -> None:
         """End the threads; stacks stay as they are. Called without the lock."""
         self._stopping.set()
+        deadline = time.monotonic() + _STOP_SECONDS
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def begin(self, stack: Stack, operation: Operation) -> None:
         stack.cancelled = False

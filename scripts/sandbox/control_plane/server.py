@@ -51,6 +51,8 @@ from .stores import secret_value
 
 log = logging.getLogger(__name__)
 
+_STOP_SECONDS = 5.0  # that a thread gets to end
+
 
 class ControlPlaneServer:
     """The embedded AWS on 127.0.0.1.
@@ -151,11 +153,15 @@ class ControlPlaneServer:
         )
         self._thread.start()
 
+    @property
+    def lives(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
     def stop(self) -> None:
         """Hang up and end the threads; stacks that are being changed stay as they are."""
         if self._server is not None and self._thread is not None:
             self._server.close()
-            self._thread.join()
+            self._thread.join(_STOP_SECONDS)
             self._server = self._thread = None
         self._engine.stop()
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts.sandbox.images.registry import pushed
 from scripts.sandbox.images.venvs import MARKER
 from scripts.sandbox.model import Image
+from scripts.scratch import Scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from scripts.sandbox.images.tree import Tree
 
+UNFINISHED = "unfinished"  # the folder of images that are being written
 MEDIA_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 
 
@@ -42,15 +43,13 @@ def save(state_dir: Path, tree: Tree, config: dict[str, object]) -> str:
     images.mkdir(parents=True, exist_ok=True)
     images.chmod(0o700)  # files keep no stricter modes of their own in here
     if not (images / digest).exists():
-        unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=images))
-        try:
+        (images / UNFINISHED).mkdir(exist_ok=True)
+        with Scratch(images / UNFINISHED).folder("image-") as unfinished:
             (unfinished / "root").mkdir()
             tree.write(unfinished / "root")
             (unfinished / "config.json").write_text(settings)
             (unfinished / "manifest.json").write_text(manifest)
             _rename(unfinished, images / digest)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
     return f"sha256:{digest}"
 
 
@@ -111,17 +110,21 @@ class ImageStore:
         environment goes with the last image that uses it. Must not run beside a build.
         """
         images = self.state_dir / "images"
+        unfinished = Scratch(images / UNFINISHED)
+        if unfinished.left():
+            with unfinished.alone():
+                unfinished.clear()
         stored = sorted(images.glob("*/config.json"), key=lambda each: each.stat().st_mtime, reverse=True)
         wanted = {digest.removeprefix("sha256:") for digest in keep} | {
             each.parent.name for each in stored[:newest]
         }
         for each in stored:
             if each.parent.name not in wanted:
-                shutil.rmtree(each.parent)
+                shutil.rmtree(each.parent, ignore_errors=True)
         used = {json.loads((images / name / "config.json").read_text())["Venv"] for name in wanted}
         for venv in (self.state_dir / "venvs").glob("*"):
             if venv.is_dir() and venv.name not in used:
-                shutil.rmtree(venv)
+                shutil.rmtree(venv, ignore_errors=True)  # a build that nobody waits for may still write
         for each in (*(images / "tags").glob("*"), *(self.state_dir / "registry").glob("*/*")):
             if each.read_text().removeprefix("sha256:") not in wanted:
                 each.unlink()

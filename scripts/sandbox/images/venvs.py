@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -12,12 +11,12 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from scripts import scratch
 from scripts.errors import UserError
 from scripts.sandbox.images.dockerfile import expand, split_words
 from scripts.sandbox.images.tree import Entry, Tree, hash_file
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 MARKER = ".complete"
+_LOCK_SECONDS = 900.0  # for another build that installs the same, as long as a deploy may take
 _LAST_LINES = 15
 _OPERATORS = frozenset("();<>|&")
 # Options that choose a place, which is always the one environment here, or that switch off pip's
@@ -282,8 +282,7 @@ def make_venv(folder: Path, installs: list[Install]) -> bool:
 
 
 def _install(venv: Path, install: Install) -> None:
-    with tempfile.TemporaryDirectory(prefix="copilot-sandbox-build-") as name:
-        root = Path(name)
+    with scratch.temporary("copilot-sandbox-build-") as root:
         install.tree.write(root)
         work = root / install.folder.strip("/")
         work.mkdir(parents=True, exist_ok=True)
@@ -295,7 +294,7 @@ def _install(venv: Path, install: Install) -> None:
         except InstallError as error:
             raise InstallError(
                 f"`pip install {shlex.join(install.arguments)}` failed (Dockerfile line {install.line}):"
-                f"{error}".replace(name, "")
+                f"{error}".replace(str(root), "")
             ) from error
 
 
@@ -361,5 +360,5 @@ def _run(words: list[str], folder: Path, env: dict[str, str]) -> None:
 def _locked(path: Path) -> Iterator[None]:
     """Hold a lock that ends with the process, however that ends."""
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        scratch.lock_within(file, _LOCK_SECONDS, "the environment of the image")
         yield

@@ -1,0 +1,160 @@
+"""Every part of the sandbox's server has an owner that notices its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from scripts.errors import Failed
+from scripts.sandbox import health
+from scripts.sandbox.gateway import Gateway
+from scripts.sandbox.postgres import PostgresServer, remove
+from scripts.sandbox.state import Running
+from scripts.sandbox.supervisor import AGAIN_TIMES, Part, Supervisor
+
+
+@pytest.fixture
+def postgres(tmp_path: Path) -> Iterator[PostgresServer]:
+    server = PostgresServer(tmp_path, {"SANDBOX_OWNER": str(tmp_path)})
+    server.start()
+    yield server
+    server.stop()
+    remove(tmp_path)
+
+
+def postmaster(server: PostgresServer) -> int:
+    return int((server.data / "postmaster.pid").read_text().splitlines()[0])
+
+
+def part_of(server: PostgresServer) -> Part:
+    return Part("Postgres", lambda: not server.ended, server.start, "; connections were cut")
+
+
+def soon(true: Callable[[], bool]) -> bool:
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        if true():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def wrong_with(server: PostgresServer) -> str:
+    """What the cheap question says, with a listener in the control plane's place."""
+    with socket.create_server(("127.0.0.1", 0)) as plane:
+        proxy = f"http://127.0.0.1:{plane.getsockname()[1]}"
+        plane.listen()
+        running = Running(1, {"HTTPS_PROXY": proxy}, "", str(server.socket))
+        # Nobody accepts: that alone is an answer that is missing.
+        assert health.wrong_with(running) == "its control plane does not answer"
+    return "" if health._takes_sessions(running.postgres) else "Postgres"
+
+
+def test_a_killed_postmaster_is_started_again_with_its_data_while_a_session_is_open(
+    postgres: PostgresServer,
+) -> None:
+    told: list[str] = []
+    supervisor = Supervisor([part_of(postgres)], told.append)
+    supervisor.look()
+    with postgres.connect() as session:
+        session.execute("CREATE TABLE kept AS SELECT 1")
+        os.kill(postmaster(postgres), signal.SIGKILL)
+        assert soon(lambda: postgres.ended)
+        begun = time.monotonic()
+        supervisor.look()
+        assert time.monotonic() - begun < 10
+        with pytest.raises(psycopg.OperationalError):
+            session.execute("SELECT 1")
+    with postgres.connect() as session:
+        assert session.execute("SELECT count(*) FROM kept").fetchone() == (1,)
+    assert len(told) == 1
+    assert told[0].startswith("Postgres had ended and was started again")
+    assert told[0].endswith("; connections were cut")
+    supervisor.look()
+    assert len(told) == 1
+
+
+def test_backends_of_a_dead_postmaster_do_not_keep_the_next_one_from_starting(
+    postgres: PostgresServer,
+) -> None:
+    with postgres.connect() as session:
+        row = session.execute("SELECT pg_backend_pid()").fetchone()
+        assert row
+        os.kill(row[0], signal.SIGSTOP)  # it does not even notice that its postmaster is gone
+        os.kill(postmaster(postgres), signal.SIGKILL)
+        (postgres.data / "postmaster.pid").unlink()
+        assert soon(lambda: postgres.ended)
+        Supervisor([part_of(postgres)], print).look()
+    with postgres.connect() as session:
+        assert session.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_killed_backend_is_postgres_own_affair_and_is_waited_for(postgres: PostgresServer) -> None:
+    told: list[str] = []
+    with postgres.connect() as session:
+        row = session.execute("SELECT pg_backend_pid()").fetchone()
+        assert row
+        os.kill(row[0], signal.SIGKILL)
+    assert soon(lambda: not wrong_with(postgres))
+    Supervisor([part_of(postgres)], told.append).look()
+    assert told == []
+
+
+def test_the_cheap_question_tells_a_postgres_that_answers_from_one_that_does_not(
+    postgres: PostgresServer,
+) -> None:
+    assert not wrong_with(postgres)
+    before = postgres.log.read_text()
+    for _ in range(5):
+        assert not wrong_with(postgres)
+    assert postgres.log.read_text() == before  # nothing of it reaches the log
+    os.kill(postmaster(postgres), signal.SIGSTOP)
+    begun = time.monotonic()
+    assert wrong_with(postgres)
+    assert time.monotonic() - begun < 3 * health.ANSWER_SECONDS
+    os.kill(postmaster(postgres), signal.SIGCONT)
+    postgres.stop()
+    assert wrong_with(postgres)
+
+
+def test_what_cannot_be_started_again_ends_the_server_with_its_reason() -> None:
+    def fail() -> None:
+        raise OSError("the disk is full")
+
+    with pytest.raises(Failed, match="Redis ended and could not be started again: the disk is full"):
+        Supervisor([Part("Redis", lambda: False, fail)], print).look()
+
+
+def test_what_cannot_go_on_by_itself_ends_the_server() -> None:
+    with pytest.raises(Failed, match="The task agent's thread ended"):
+        Supervisor([Part("The task agent's thread", lambda: False)], print).look()
+
+
+def test_what_ends_again_and_again_is_given_up() -> None:
+    told: list[str] = []
+    supervisor = Supervisor([Part("Redis", lambda: False, lambda: None)], told.append)
+    for _ in range(AGAIN_TIMES):
+        supervisor.look()
+    with pytest.raises(Failed, match=f"ended {AGAIN_TIMES + 1} times within a minute"):
+        supervisor.look()
+    assert len(told) == AGAIN_TIMES
+
+
+def test_a_thread_that_died_of_an_exception_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(_self: Gateway) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Gateway, "_run", die)
+    monkeypatch.setattr("threading.excepthook", lambda _: None)
+    monkeypatch.setattr("scripts.sandbox.gateway._START_SECONDS", 0.1)
+    gateway = Gateway(None, None)  # type: ignore[arg-type]  # it does not get as far as asking them
+    gateway.start()
+    assert soon(lambda: not gateway.lives)
+    gateway.stop()
