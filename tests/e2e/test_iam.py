@@ -134,7 +134,11 @@ def test_without_the_mark_nothing_is_changed_and_the_role_cannot_set_it(clone: C
     run(clone, f"place.aws.client('ssm').{unmark}\n")
     switch.write_text(policy)
     mark = ("create-env", "--mark-disposable", "test", "--confirm", "test", "--yes")
-    for words in (*CHANGES, ("teardown", "--orphans", "--plan"), ("deploy-test", "--branch", "main", "--plan")):
+    for words in (
+        *CHANGES,
+        ("teardown", "--orphans", "--plan"),
+        ("deploy-test", "--branch", "main", "--plan"),
+    ):
         told(clone.invoke(*words), 3, "invoke " + " ".join(mark[:-1]))
     told(clone.invoke(*mark), 4, "ssm:AddTagsToResource")
     switch.unlink()
