@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scripts.settings import Settings
 
 TAG = "copilot-testenv-disposable"
+IN_SANDBOX = "test"  # the one that the sandbox marks, whatever TEST_ENV says: a wrong setting marks nothing
 _BEGUN = "creating "  # before the value, until `create-env` is through
 
 

@@ -368,6 +368,17 @@ def test_a_name_that_looks_protected_is_never_marked(target: Target, name: str) 
     assert "is never thrown away" in only_error(done, 3)
 
 
+def test_no_suffix_makes_a_branchs_database_of_productions(target: Target) -> None:
+    name = f"{target.name}_production"
+    flags = ("--mark-disposable", name, "--confirm", name)
+    wanted = {"DATABASE_SUFFIX": "_production", "DATABASE_URL": target.url}
+    error = only_error(target.manage(*COPY, *flags, **wanted), 3)
+    assert f'the shared one, "{target.name}", carries no disposable mark' in error
+    target.mark()
+    done = target.manage(*COPY, *flags, **wanted)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     ("flags", "environment", "deployed", "said"),
     [

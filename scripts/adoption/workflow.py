@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scripts import disposable
 from scripts.adoption import changes, copies, django_settings, dockerfile, gitignore, service_manifest
 from scripts.adoption.changes import Change, Left
 from scripts.adoption.project import Project, look, require_committed
@@ -58,11 +59,15 @@ def adopt(bench: Bench, *, into: str, service: str, yes: bool, plan: bool) -> No
     require_committed(bench.shell, project, [change.path for change in to_write if change.before is not None])
     confirm(bench.report, f"Write these {len(to_write)} files into {root}?", yes=yes)
     changes.write(root, to_write)
-    named = "" if project.test_env == "test" else f"TEST_ENV={project.test_env} "
+    name = project.test_env
+    named = "" if name == disposable.IN_SANDBOX else f"TEST_ENV={name} "
+    mark = (
+        f"  {named}.venv/bin/invoke create-env --mark-disposable {name} --confirm {name}\n" if named else ""
+    )
     bench.report.say(
         f"Written: {len(to_write)} files. Look at `git diff` there and commit, then try it:\n"
         "  python3 -m venv .venv && .venv/bin/pip install -q -r requirements-sandbox.txt\n"
-        f"  {named}.venv/bin/invoke deploy-test --branch $(git branch --show-current)\n"
+        f"{mark}  {named}.venv/bin/invoke deploy-test --branch $(git branch --show-current)\n"
         "docs/adopt.md says what AWS needs."
     )
 

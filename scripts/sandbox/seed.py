@@ -16,7 +16,6 @@ from scripts.command import Command, Shell, Variables, output_of
 from scripts.errors import Failed
 from scripts.settings import SERVICE_TYPE
 
-DISPOSABLE = "test"  # whatever TEST_ENV says: a wrong setting marks nothing
 # The user's own AWS settings, which must not reach the sandbox's Copilot.
 _NOT_THE_USERS = (
     "AWS_CONFIG_FILE",
@@ -158,8 +157,8 @@ class _Clients:
         self._route53.create_hosted_zone(Name=domain, CallerReference=domain)
 
     def mark_disposable(self, application: str, environment: str) -> None:
-        """Mark the environment `test`, and no other."""
-        if environment != DISPOSABLE:
+        """Mark the environment, if it is `test`."""
+        if environment != disposable.IN_SANDBOX:
             return
         self._ssm.add_tags_to_resource(
             ResourceType="Parameter",

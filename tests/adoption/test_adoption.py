@@ -103,7 +103,9 @@ def test_an_environment_that_only_the_project_is_to_have_is_written_there(projec
     assert isinstance(environments, dict)
     assert environments.keys() == {"qa"}
     assert '"environments": ["qa"]' in (project / "mysite/settings.py").read_text()
-    assert "  TEST_ENV=qa .venv/bin/invoke deploy-test" in report.said[-1]
+    lines = report.said[-1].splitlines()
+    mark = lines.index("  TEST_ENV=qa .venv/bin/invoke create-env --mark-disposable qa --confirm qa")
+    assert lines[mark + 1].startswith("  TEST_ENV=qa .venv/bin/invoke deploy-test")
 
 
 def test_an_environment_that_is_there_is_said_before_the_question(project: Path) -> None:

@@ -26,6 +26,7 @@ from scripts.stage_copy import (
     masking,
     plan,
     progress,
+    protection,
     schema,
     swap,
 )
@@ -178,6 +179,9 @@ class Command(BaseCommand):
                 f'{confirmed or "(missing)"} must both name the default database, which is "{target.name}"'
             )
         with _server(target) as server:
+            if suffix and protection.database_protector(name):
+                # Of a branch about production, or production's with a suffix that makes it look like one.
+                guards.require_shared_mark(server, name, name.removesuffix(suffix))
             marks.mark(server, name, suffix=suffix)
         self.stdout.write(f'Database "{name}" is marked as disposable: copy_stage_db may replace it.')
 
