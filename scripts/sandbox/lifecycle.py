@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from scripts import copilot, scratch
 from scripts.command import LIFELINE, Shell, Variables
 from scripts.errors import Failed, UsageError
-from scripts.report import confirm
+from scripts.report import Patience, confirm
 from scripts.sandbox import health
 from scripts.sandbox.state import OWNER, Running, State
 
@@ -241,11 +241,13 @@ def _end_processes(state: State) -> int:
 def _wait_until_ready(state: State, server: subprocess.Popen[bytes], say: Callable[[str], None]) -> Running:
     end = time.monotonic() + START_SECONDS
     told = 0
+    patience = Patience(say, "the sandbox starts")
     while time.monotonic() < end:
         lines = state.progress.read_text().splitlines()
         for line in lines[told:]:
             say(f"  sandbox: {line}")
         told = len(lines)
+        patience.tell()
         running = state.running()
         if running:
             return running
