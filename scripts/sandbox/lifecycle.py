@@ -43,7 +43,7 @@ def enter(settings: Settings, say: Callable[[str], None], *, start: bool) -> Var
         )
     if running is None and start:
         running = _start(settings, state, say)
-    elif running is None and state.left():
+    elif running is None and state.left() and not state.alive():
         with state.starting(say, START_SECONDS):
             if not state.alive():
                 _clean_up_after_death(state, say, "It is started again by the next deploy.")
