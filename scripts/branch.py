@@ -113,6 +113,7 @@ def worktree(shell: Shell, root: Path, branch: Branch, deploy: str = "") -> Iter
     for `copy_stage_db` to know a new deploy from a task that is started again. Raises Failed.
     """
     scratch = _worktrees(root)
+    tidy(shell, root)
     with ExitStack() as made:
         try:
             scratch.parent.mkdir(exist_ok=True)
@@ -144,8 +145,10 @@ def tidy(shell: Shell, root: Path) -> None:
     scratch = _worktrees(root)
     if scratch.left():
         with scratch.alone():
-            if scratch.clear():
-                output_of(shell, git(root, "worktree", "prune"), "Tidying up worktrees")
+            for folder in scratch.clear():
+                # Where Git itself was killed while it made one, it has it locked, and prunes it never.
+                shell.run(git(root, "worktree", "remove", "--force", "--force", str(folder)))
+            output_of(shell, git(root, "worktree", "prune"), "Tidying up worktrees")
 
 
 def _worktrees(root: Path) -> Scratch:
