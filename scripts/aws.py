@@ -77,7 +77,7 @@ class Aws:
     def client(self, service: str, *, quick: bool = False) -> Any:
         """Make boto3's client of a service, once; `quick`: one whose calls last some seconds at most."""
         # Whoever does not answer is given up within a minute: four attempts and the pauses between them.
-        retries: Any = {"mode": "standard", "max_attempts": 2 if quick else 4}
+        retries: Any = {"mode": "standard", "total_max_attempts": 2 if quick else 4}
         proxy = self.env.get("HTTPS_PROXY")
         config = Config(
             connect_timeout=3 if quick else 5,
@@ -99,6 +99,11 @@ class Aws:
             raise SettingsError(
                 f"Your AWS configuration cannot be used: {str(error).rstrip('.')}. Set AWS_PROFILE or the "
                 "credentials' variables, and AWS_REGION."
+            ) from error
+        except _SandboxEnded as error:
+            raise Failed(
+                "The sandbox's server has ended: what was deployed in it is gone, its databases are kept. "
+                "Run the same again."
             ) from error
         except (BotoCoreError, ClientError) as error:
             raise _Answered(service, operation, error) from error
@@ -610,7 +615,7 @@ class Aws:
 class _SandboxEnded(BotoCoreError):  # type: ignore[misc]  # botocore has no types
     """No retry helps: the server that would answer is gone."""
 
-    fmt = "the sandbox's server has ended; the next command starts it anew"
+    fmt = "the sandbox's server has ended"
 
 
 def _require_server(lifeline: Path) -> None:

@@ -116,6 +116,7 @@ def worktree(
     to, in no other than which `copy_stage_db` works. Raises Failed.
     """
     scratch = _worktrees(root)
+    tidy(shell, root)
     with ExitStack() as made:
         try:
             scratch.parent.mkdir(exist_ok=True)
@@ -147,8 +148,10 @@ def tidy(shell: Shell, root: Path) -> None:
     scratch = _worktrees(root)
     if scratch.left():
         with scratch.alone():
-            if scratch.clear():
-                output_of(shell, git(root, "worktree", "prune"), "Tidying up worktrees")
+            for folder in scratch.clear():
+                # Where Git itself was killed while it made one, it has it locked, and prunes it never.
+                shell.run(git(root, "worktree", "remove", "--force", "--force", str(folder)))
+            output_of(shell, git(root, "worktree", "prune"), "Tidying up worktrees")
 
 
 def _worktrees(root: Path) -> Scratch:

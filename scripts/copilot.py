@@ -20,6 +20,7 @@ from scripts.errors import Failed, Refused, SettingsError
 from scripts.settings import Settings, guard_environment
 
 _CHANGE_SECONDS = 1800.0  # for what waits for CloudFormation, or builds images
+_SHOW_SECONDS = 120.0  # it asks in every environment
 _PACKAGE_SECONDS = 300.0
 _SANDBOX_SETTLES = 120.0  # seconds in which a deploy has rolled back there, see Command.settle
 VERSION = "v1.34.1"  # the last one there will be; the runtime patches are exact for its templates
@@ -109,7 +110,12 @@ class Copilot:
 
     def service_show(self) -> Command:
         return self._command(
-            "svc", "show", f"--app={self.settings.app}", f"--name={self.settings.service}", "--json"
+            "svc",
+            "show",
+            f"--app={self.settings.app}",
+            f"--name={self.settings.service}",
+            "--json",
+            timeout=_SHOW_SECONDS,
         )
 
     def service_logs(self, container: str, limit: int, *, follow: bool) -> Command:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from scripts import application, data, environment, images, ownership, shelf
 from scripts.command import Command, Stop
 from scripts.errors import Failed, Held, Interrupted, Refused, UserError
+from scripts.report import Patience
 
 if TYPE_CHECKING:
     from scripts.aws import Aws
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 REMAINS = (
     "the environment's network and cluster",
-    "the shared database",
+    "the shared database, with the golden copy where one is kept",
     "the image repository of the shared slot",
 )
 # A stack of such a status serves nothing, and a deploy did not get through.
@@ -247,7 +248,9 @@ class Slot:
         """End the tasks: one that is started again would copy the data anew, after they were dropped."""
         self.place.aws.stop_service(stack.name)
         deadline = time.monotonic() + 300
+        patience = Patience(self.bench.report.say, f"the tasks of {stack.name} end")
         while time.monotonic() < deadline and environment.alive(self.place, stack):
+            patience.tell()
             time.sleep(0.2 if self.bench.settings.target == "sandbox" else 3)
 
     def _withdraw(self, receipt: Receipt) -> None:

@@ -31,7 +31,7 @@ from scripts.command import Result, Stop, catching_signals, output_of
 from scripts.errors import Failed, Held, Interrupted, Refused, SettingsError, UsageError, UserError
 from scripts.ledger import Entry
 from scripts.pull_request import Message
-from scripts.report import as_json
+from scripts.report import Patience, as_json
 from scripts.stack import tag_value
 from scripts.watcher import Watcher
 
@@ -440,7 +440,9 @@ class _Deploy:
     def _settle(self) -> Stack | None:
         """Wait until CloudFormation has stopped changing the stack, for ten minutes at most."""
         end = time.monotonic() + 600
+        patience = Patience(self.bench.report.say, f"{self.bench.settings.stack_name} settles")
         while time.monotonic() < end:
+            patience.tell()
             stack = self.place.aws.stack(self.bench.settings.stack_name)
             if not stack or not stack.changing:
                 return stack
@@ -454,7 +456,9 @@ class _Deploy:
         """Wait for a task of this very deploy, and for an answer at the URL."""
         settings = self.bench.settings
         wrong, unreachable_since = "no task of it runs yet", time.monotonic()
+        patience = Patience(self.bench.report.say, f"{self.branch.name} is not served yet")
         while not stop.asked():
+            patience.tell()
             stack = self.place.aws.stack(settings.stack_name)
             tasks = environment.running(self.place, stack) if stack else []
             if stack and tasks:

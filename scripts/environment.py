@@ -21,7 +21,7 @@ from scripts import branch, copilot, display, disposable, expiry, last_copy, man
 from scripts.command import Command, Shell, Variables, catching_signals, output_of
 from scripts.copilot import Copilot
 from scripts.errors import Failed, Held, Interrupted, SettingsError, UsageError, UserError
-from scripts.report import Report
+from scripts.report import Patience, Report
 from scripts.settings import Settings
 
 if TYPE_CHECKING:
@@ -420,11 +420,13 @@ def settled(bench: Bench, place: Place, *, wait: bool) -> Stack | None:
     Raises Held where CloudFormation is at work on it, or still is after DEPLOY_TIMEOUT.
     """
     deadline = time.monotonic() + (bench.settings.timeout if wait else 0)
+    patience = Patience(bench.report.say, f"the stack {bench.settings.stack_name} is being changed")
     while True:
         stack = place.aws.stack(bench.settings.stack_name)
         if not stack or not stack.changing or time.monotonic() >= deadline:
             require_settled(stack)
             return stack
+        patience.tell()
         time.sleep(0.2 if bench.settings.target == "sandbox" else 5)
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Protocol
 
 from scripts import display
 from scripts.errors import Refused
+
+SILENCE_SECONDS = 30.0
 
 
 class Report(Protocol):
@@ -38,6 +41,22 @@ def confirm(report: Report, question: str, *, yes: bool) -> None:
     """Raises Refused unless `yes` was given or the answer is yes."""
     if not yes and not report.ask(question):
         raise Refused("Nothing was changed: the answer was not yes. Say --yes where nobody can be asked.")
+
+
+class Patience:
+    """Tells a person now and then what is waited for, so that no silence lasts."""
+
+    def __init__(self, say: Callable[[str], None], what: str) -> None:
+        self._say = say
+        self._what = what
+        self._begun = self._told = time.monotonic()
+
+    def tell(self) -> None:
+        """Say it, where it was not said for a while."""
+        now = time.monotonic()
+        if now - self._told >= SILENCE_SECONDS:
+            self._told = now
+            self._say(f"  still waiting: {self._what} ({now - self._begun:.0f} s)")
 
 
 class Terminal:

@@ -13,12 +13,13 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from scripts.errors import Failed
+from scripts.report import Patience
 
 WAIT_SECONDS = 60.0  # for another run that makes or removes a folder, which takes one of them seconds
 UNKNOWN_SECONDS = 24 * 3600.0  # after which a folder without a lock file counts as left behind
@@ -126,15 +127,19 @@ def _temporaries(*, make: bool) -> Scratch | None:
     return Scratch(parent) if own else None
 
 
-def lock_within(file: IO[str], seconds: float, of_what: str) -> None:
+def lock_within(
+    file: IO[str], seconds: float, of_what: str, say: Callable[[str], None] = lambda _: None
+) -> None:
     """Lock an open file for this process alone. Raises Failed where others hold it for longer than that."""
     end = time.monotonic() + seconds
+    patience = Patience(say, f"another run has {of_what}")
     while not _try_to_lock(file, fcntl.LOCK_EX):
         if time.monotonic() >= end:
             raise Failed(
                 f"Another run has held {of_what} for {seconds:.0f} s (the lock is {file.name}): wait until "
                 "it is through, or end it (`fuser` or `lsof` names its process), then try again."
             )
+        patience.tell()
         time.sleep(0.02)
 
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scripts.aws import Aws
+from scripts.command import LIFELINE
 from scripts.errors import Failed
 
 
@@ -49,3 +51,24 @@ def test_an_image_that_will_not_go_is_said() -> None:
     ):
         ecr.empty_repository("demo/web-x")
     assert ecr.images == {"a"}
+
+
+def test_a_call_is_not_tried_again_once_the_sandbox_has_ended(tmp_path: Path) -> None:
+    sent: list[object] = []
+    lifeline = tmp_path / "server.lock"
+    variables = {
+        "HTTPS_PROXY": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x",
+        "AWS_REGION": "us-east-1", LIFELINE: str(lifeline),
+    }  # fmt: skip
+    aws = Aws(variables)
+    aws.client("sts").meta.events.register_first("before-send", lambda **_: sent.append("a try"))
+    with pytest.raises(Failed, match=r"server has ended: .* Run the same again\."):
+        aws.account()
+    assert sent == ["a try"]
+
+
+def test_every_call_has_a_limit() -> None:
+    config = Aws({"AWS_PROFILE": None}, "us-east-1").client("sts").meta.config
+    tries = config.retries["total_max_attempts"]
+    assert config.connect_timeout * tries < 60
+    assert config.read_timeout * tries < 60

@@ -271,3 +271,15 @@ def test_a_killed_runs_worktree_goes_with_the_next_command_and_a_running_ones_st
         assert not living.exists()
         assert git(clone, "worktree", "list").count("\n") == 1
     assert {each.name for each in (clone / ".worktrees").iterdir()} == {".gitignore", "lock"}
+
+
+def test_a_worktree_that_git_had_not_finished_when_it_was_killed_goes_too(clone: Path) -> None:
+    parent = clone / ".worktrees"
+    parent.mkdir()
+    folder = parent / "main-killed"
+    git(clone, "worktree", "add", "--quiet", "--detach", str(folder), "main")
+    git(clone, "worktree", "lock", "--reason", "initializing", str(folder))
+    (parent / "main-killed.lock").touch()
+    branch.tidy(SHELL, clone)
+    assert not folder.exists()
+    assert git(clone, "worktree", "list").count("\n") == 0

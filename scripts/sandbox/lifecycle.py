@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from scripts import copilot, scratch
 from scripts.command import LIFELINE, Shell, Variables
 from scripts.errors import Failed, UsageError
-from scripts.report import confirm
+from scripts.report import Patience, confirm
 from scripts.sandbox import health
 from scripts.sandbox.state import OWNER, Running, State
 
@@ -43,7 +43,7 @@ def enter(settings: Settings, say: Callable[[str], None], *, start: bool) -> Var
         )
     if running is None and start:
         running = _start(settings, state, say)
-    elif running is None and state.left():
+    elif running is None and state.left() and not state.alive():
         with state.starting(say, START_SECONDS):
             if not state.alive():
                 _clean_up_after_death(state, say, "It is started again by the next deploy.")
@@ -241,11 +241,13 @@ def _end_processes(state: State) -> int:
 def _wait_until_ready(state: State, server: subprocess.Popen[bytes], say: Callable[[str], None]) -> Running:
     end = time.monotonic() + START_SECONDS
     told = 0
+    patience = Patience(say, "the sandbox starts")
     while time.monotonic() < end:
         lines = state.progress.read_text().splitlines()
         for line in lines[told:]:
             say(f"  sandbox: {line}")
         told = len(lines)
+        patience.tell()
         running = state.running()
         if running:
             return running

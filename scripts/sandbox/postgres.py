@@ -35,6 +35,7 @@ SUPERUSER = "postgres"
 ROOTS_DATA = Path("/var/lib/copilot-sandbox")
 SOCKETS = Path("/tmp")  # noqa: S108 - a socket's path has 107 bytes at most; the folder in it is checked
 _START_SECONDS = 30
+_INIT_SECONDS = 120
 _FAST_SECONDS = 10  # for sessions to be ended and the data to be written
 _IMMEDIATE_SECONDS = 5
 _CONNECT_SECONDS = 10
@@ -218,8 +219,14 @@ class PostgresServer:
                 capture_output=True,
                 text=True,
                 check=False,
+                timeout=_INIT_SECONDS,
                 **self._as_user(),
             )
+        except subprocess.TimeoutExpired as error:
+            raise Failed(
+                f"The sandbox's Postgres could not be set up: initdb did not end within {_INIT_SECONDS} s. "
+                "Is the disk full, or the machine very busy? Run the same again."
+            ) from error
         finally:
             file.unlink(missing_ok=True)
         if done.returncode:
@@ -257,11 +264,12 @@ class PostgresServer:
                     stdin=subprocess.DEVNULL,
                     capture_output=True,
                     check=False,
+                    timeout=_START_SECONDS,
                     **self._as_user(),
                 ).returncode
                 == 0
             )
-        except OSError:
+        except (OSError, subprocess.TimeoutExpired):
             return False
 
     def _as_user(self) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class State:
         with (self.folder / "start.lock").open("w") as file:
             if not _lock(file, fcntl.LOCK_EX):
                 say("Another command starts or stops the sandbox: waiting until it is through.")
-                lock_within(file, seconds, "the start of the sandbox")
+                lock_within(file, seconds, "the start of the sandbox", say)
             yield
 
     @contextmanager

@@ -19,6 +19,10 @@ _KEYWORDS = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "
 _PG14, _PG17 = 140000, 170000
 _CONNECT_TIMEOUT = "10"  # seconds, unless the settings say otherwise
 
+# A server that is gone without a word is noticed within a minute, however long a statement may take.
+# https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-KEEPALIVES
+_NOTICE = {"keepalives_idle": "20", "keepalives_interval": "10", "keepalives_count": "3"}
+
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -36,7 +40,7 @@ class Database:
     def from_django(cls, alias: str, settings: Mapping[str, Any]) -> Database:
         """Read one entry of DATABASES; of its OPTIONS, those that are libpq's (sslmode, sslrootcert, ...)."""
         known = {option.keyword.decode() for option in Conninfo.get_defaults()}
-        parameters = {"connect_timeout": _CONNECT_TIMEOUT}
+        parameters = {"connect_timeout": _CONNECT_TIMEOUT, **_NOTICE}
         for key, value in settings.get("OPTIONS", {}).items():
             if key in known and value is not None:
                 parameters[key] = str(value)
