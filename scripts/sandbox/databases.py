@@ -22,7 +22,8 @@ from urllib.parse import quote
 from psycopg import sql
 
 from scripts.errors import Failed
-from scripts.sandbox.postgres import PostgresServer, bin_dir, write_private
+from scripts.sandbox.postgres import PostgresServer, bin_dir
+from scripts.sandbox.private import write_private
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
