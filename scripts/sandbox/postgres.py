@@ -97,7 +97,8 @@ def remove(state_dir: Path) -> None:
     """End the server that `state_dir` keeps and delete its data, also what lies outside of `state_dir`."""
     server = PostgresServer(state_dir)
     server.stop()
-    for folder in (server.home, server.socket_dir, server.folder):
+    cache = server.socket_dir.with_name(f"{server.socket_dir.name}-cache")
+    for folder in (server.home, server.socket_dir, cache, server.folder):
         if folder.is_dir() and folder.stat().st_uid in (os.geteuid(), server.user.uid):
             shutil.rmtree(folder)
 

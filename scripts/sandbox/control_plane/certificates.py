@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from scripts.sandbox.private import own_folder
+
 _VALID = dt.timedelta(days=365)
 _CLOCK_SKEW = dt.timedelta(hours=1)
 
@@ -26,7 +28,7 @@ class CertificateAuthority:
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        own_folder(folder)
         self.certificate = folder / "ca.pem"
         self._chain = folder / "host.pem"
         self._key = ec.generate_private_key(ec.SECP256R1())
