@@ -34,18 +34,11 @@ _ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV = 1, 2, 4
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "arm64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
 _PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 24, 38
 
-# What Docker gives to root in a container, less what makes devices, raw packets and file capabilities.
-# Source: https://docs.docker.com/engine/security/#linux-kernel-capabilities
-_KEPT = (
-    0,
-    1,
-    3,
-    4,
-    5,
-    6,
-    7,
-    10,
-)  # chown, dac_override, fowner, fsetid, kill, setgid, setuid, net_bind_service
+# What Docker gives to root in a container, less what makes devices and raw packets: chown, dac_override,
+# fowner, fsetid, kill, setgid, setuid, net_bind_service; setfcap, without which root cannot be mapped into
+# a user namespace, where Postgres takes another name.
+# Sources: https://docs.docker.com/engine/security/#linux-kernel-capabilities, user_namespaces(7)
+_KEPT = (0, 1, 3, 4, 5, 6, 7, 10, 31)
 _LAST_CAPABILITY = Path("/proc/sys/kernel/cap_last_cap")
 _CAPABILITIES_V3 = 0x20080522
 
