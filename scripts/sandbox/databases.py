@@ -15,6 +15,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString
 from urllib.parse import quote
@@ -22,7 +23,9 @@ from urllib.parse import quote
 from psycopg import sql
 
 from scripts.errors import Failed
-from scripts.sandbox.postgres import PostgresServer, bin_dir, write_private
+from scripts.sandbox.agent.confined import confined
+from scripts.sandbox.postgres import PostgresServer, bin_dir
+from scripts.sandbox.private import write_private
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -168,13 +171,18 @@ class Databases:
         with (
             tempfile.TemporaryDirectory(prefix="fill-", dir=self.server.folder) as name,
             self.log.open("wb") as log,
+            ExitStack() as stack,
         ):
             # Like every container, on a copy: the image's own files stay as they were built.
             root = Path(name) / "root"
             shutil.copytree(image.root, root, symlinks=True)
             work = root / image.workdir.strip("/")
+            readable = [bin_dir(), self.server.socket_dir, *([image.venv] if image.venv else [])]
+            words = stack.enter_context(
+                confined(["/bin/sh", "-c", command], readable=readable, writable=[Path(name)])
+            )
             process = subprocess.Popen(
-                ["/bin/sh", "-c", command],
+                words,
                 cwd=work,
                 env={
                     "HOME": name,

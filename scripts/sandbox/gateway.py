@@ -18,6 +18,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
+from scripts.sandbox.host_names import reachable
+from scripts.sandbox.peers import is_ours
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
@@ -220,8 +223,11 @@ class Gateway:
         if task is not None:
             self._connections[task] = port
         try:
+            ours = await asyncio.get_running_loop().run_in_executor(
+                self._pool, is_ours, writer.get_extra_info("socket")
+            )
             while await Exchange(self._backend, self._idle_timeout, self._pool, reader, writer).run(
-                self._balancers.get(port)
+                self._balancers.get(port), ours=ours
             ):
                 pass
         except (ConnectionError, TimeoutError, asyncio.IncompleteReadError):
@@ -256,10 +262,12 @@ class Exchange:
         self._writer = writer
         self._answered = False  # the client has seen part of an answer
 
-    async def run(self, balancer: LoadBalancer | None) -> bool:
-        """Whether the client may send another request on this connection."""
+    async def run(self, balancer: LoadBalancer | None, *, ours: bool = True) -> bool:
+        """Whether the client may send another request on this connection; `ours` says whose program it is."""
         request: Request | None = None
         try:
+            if not ours:
+                raise RefusedError(403, "this sandbox is of another user of this machine")  # noqa: TRY301 -- as below
             request = await self._read_request()
             if request is None:
                 return False
@@ -282,7 +290,12 @@ class Exchange:
 
     async def _act(self, balancer: LoadBalancer, request: Request) -> bool:
         client = self._client()
-        rule = find_rule(balancer.rules, request, client)
+        rules = reachable(request.host, balancer.port, balancer.rules) if request.host else balancer.rules
+        if rules is None:
+            raise RefusedError(
+                421, f"the Host is no name of this load balancer's: open http://localhost:{balancer.port}/"
+            )
+        rule = find_rule(rules, request, client)
         if rule is None:
             raise RefusedError(404, "no rule of the load balancer matches this host and path")
         if rule.redirect_to is not None:
@@ -302,7 +315,7 @@ class Exchange:
                 return await self._forward(request, balancer.port, *upstream)
             finally:
                 self._backend.targets.release(target)
-        if (closed := find_rule(balancer.rules, request, None)) is not rule and closed is not None:
+        if (closed := find_rule(rules, request, None)) is not rule and closed is not None:
             # AWS answers so too, without the words: its default action leads to no target. The header lets
             # a deploy tell it from an answer of the service.
             raise RefusedError(
@@ -346,6 +359,8 @@ class Exchange:
             parts = urlsplit(request.target.decode("latin-1"))
             if parts.scheme not in {"http", "https"}:
                 raise RefusedError(400, "this is no HTTP/1.1 request")
+            if parts.netloc.lower() != request.host.lower():
+                raise RefusedError(400, "the address and the Host header name two hosts")
             request.target = (parts.path or "/").encode("latin-1") + (
                 b"?" + parts.query.encode("latin-1") if parts.query else b""
             )

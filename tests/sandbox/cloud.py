@@ -43,7 +43,9 @@ class Cloud:
         self.ecs = self.client("ecs")
 
     def client(self, service: str) -> Any:
-        session = boto3.Session(aws_access_key_id="a", aws_secret_access_key="b", region_name="us-east-1")
+        session = boto3.Session(
+            self.aws["AWS_ACCESS_KEY_ID"], self.aws["AWS_SECRET_ACCESS_KEY"], region_name="us-east-1"
+        )
         config = Config(proxies={"https": self.aws["HTTPS_PROXY"]}, retries={"max_attempts": 1})
         return session.client(service, config=config, verify=self.aws["AWS_CA_BUNDLE"])
 

@@ -146,7 +146,7 @@ class Sandbox:
 
     def client(self, service: str) -> Any:
         session = boto3.Session(
-            aws_access_key_id="sandbox", aws_secret_access_key="sandbox", region_name="us-east-1"
+            self.aws["AWS_ACCESS_KEY_ID"], self.aws["AWS_SECRET_ACCESS_KEY"], region_name="us-east-1"
         )
         config = Config(proxies={"https": self.aws["HTTPS_PROXY"]}, retries={"max_attempts": 1})
         return session.client(service, config=config, verify=self.aws["AWS_CA_BUNDLE"])
@@ -214,6 +214,14 @@ def deployed_sandbox(folder: Path) -> Iterator[Sandbox]:
             for done in pool.map(lambda line: sandbox.copilot(*line), words):
                 assert done.returncode == 0, done.stdout
         yield sandbox
+
+
+def credentials(aws: dict[str, str]) -> tuple[str, ...]:
+    """Flags of `env init` for the sandbox's own key, without which it asks."""
+    return (
+        *("--region", aws["AWS_REGION"], "--aws-access-key-id", aws["AWS_ACCESS_KEY_ID"]),
+        *("--aws-secret-access-key", aws["AWS_SECRET_ACCESS_KEY"], "--aws-session-token", "none"),
+    )
 
 
 def deploying(environment: str, *more: str) -> tuple[str, ...]:

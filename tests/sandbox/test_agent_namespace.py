@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from scripts.sandbox.agent import namespace, runner
+from scripts.sandbox.agent import namespace, neighbours, runner
 from tests.sandbox.fake_control_plane import (
     FakeControlPlane,
     container,
@@ -105,15 +106,23 @@ def test_a_neighbour_is_reached_under_its_own_address(tmp_path: Path, way: names
         "import sys, socketserver\n"
         "class Echo(socketserver.StreamRequestHandler):\n"
         "    def handle(self): self.wfile.write(b'echo ' + self.rfile.read())\n"
-        "server = socketserver.ThreadingTCPServer(('127.80.1.2', 0), Echo)\n"
-        "print(server.server_address[1], flush=True)\n"
+        "server = socketserver.ThreadingUnixStreamServer(sys.argv[1], Echo)\n"
+        "print(flush=True)\n"
         "server.serve_forever()"
     )
-    with subprocess.Popen(python("-c", script), stdout=subprocess.PIPE) as echo:
+    with (
+        tempfile.TemporaryDirectory() as short,
+        subprocess.Popen(python("-c", script, f"{short}/echo"), stdout=subprocess.PIPE) as echo,
+    ):
         assert echo.stdout is not None
-        port = int(echo.stdout.readline())
+        echo.stdout.readline()
+        with socket.create_server(("127.80.1.2", 0)) as found:
+            port: int = found.getsockname()[1]
+        neighbour = ("127.80.1.2", port, f"{short}/echo")
         plane = FakeControlPlane(wanted=[service(container("web", python("-c", TALK % port)))])
-        with running_agent(plane, tmp_path, way, neighbours=[("127.80.1.2", port)]):
+        listeners = [neighbours.guard(neighbour)] if way == "loopback" else []
+        with running_agent(plane, tmp_path, way, neighbours=[neighbour]):
             until(lambda: len(plane.lines("web")) >= 2)
+        neighbours.close(listeners)
         echo.kill()
     assert plane.lines("web")[:2] == ["echo one", "echo two"]

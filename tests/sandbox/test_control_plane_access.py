@@ -171,9 +171,12 @@ class Cloud:
     plane: ControlPlaneServer
     switch: Path
 
-    def client(self, service: str, key: str = "sandbox") -> Any:
-        session = boto3.Session(key, "secret", region_name="us-east-1")
+    def client(self, service: str, taken: dict[str, str] | None = None) -> Any:
+        """A client of the sandbox's own key, or of one that STS gave."""
         aws = self.plane.environment()
+        own = (aws["AWS_ACCESS_KEY_ID"], aws["AWS_SECRET_ACCESS_KEY"])
+        given = (taken["AccessKeyId"], taken["SecretAccessKey"], taken["SessionToken"]) if taken else own
+        session = boto3.Session(*given, region_name="us-east-1")
         config = Config(proxies={"https": aws["HTTPS_PROXY"]}, retries={"max_attempts": 1})
         return session.client(service, config=config, verify=aws["AWS_CA_BUNDLE"])
 
@@ -254,8 +257,9 @@ def test_a_start_of_the_control_plane_turns_access_control_off(cloud: Cloud) -> 
 
 def test_a_key_that_nobody_has_is_no_key(cloud: Cloud) -> None:
     cloud.enforce(allow("*"))
+    made_up = {"AccessKeyId": "AKIAIOSFODNN7EXAMPLE", "SecretAccessKey": "x", "SessionToken": "x"}
     with pytest.raises(ClientError, match="InvalidClientTokenId"):
-        cloud.client("cloudformation", key="AKIAIOSFODNN7EXAMPLE").list_stacks()
+        cloud.client("cloudformation", made_up).list_stacks()
 
 
 def test_a_role_that_was_taken_on_has_its_own_policies_inline_and_managed(cloud: Cloud) -> None:
@@ -267,8 +271,8 @@ def test_a_role_that_was_taken_on_has_its_own_policies_inline_and_managed(cloud:
     managed = iam.create_policy(PolicyName="managed", PolicyDocument=json.dumps(deny))["Policy"]["Arn"]
     cloud.client("ssm").put_parameter(Name="/x", Value="1", Type="String")
     cloud.enforce(allow("sts:AssumeRole", role))
-    key = cloud.client("sts").assume_role(RoleArn=role, RoleSessionName="me")["Credentials"]["AccessKeyId"]
-    taken = cloud.client("ssm", key=key)
+    given = cloud.client("sts").assume_role(RoleArn=role, RoleSessionName="me")["Credentials"]
+    taken = cloud.client("ssm", given)
     assert taken.get_parameter(Name="/x")["Parameter"]["Value"] == "1"
     taken.put_parameter(Name="/y", Value="1", Type="String")
     with pytest.raises(

@@ -18,7 +18,7 @@ import pytest
 from scripts import application, copilot, isolation
 from scripts.aws import Aws
 from scripts.settings import load
-from tests.sandbox.real_copilot import COPILOT, REPOSITORY, Sandbox, running_sandbox
+from tests.sandbox.real_copilot import COPILOT, REPOSITORY, Sandbox, credentials, running_sandbox
 
 pytestmark = pytest.mark.skipif(not COPILOT, reason="there is no Copilot to run")
 
@@ -30,7 +30,6 @@ image: {location: nginx, port: 80}
 cpu: 256
 memory: 512
 """
-KEYS = ("--aws-access-key-id", "a", "--aws-secret-access-key", "b", "--aws-session-token", "c")
 
 
 def succeed(sandbox: Sandbox, *words: str) -> str:
@@ -56,7 +55,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
             REPOSITORY / "copilot/environments/overrides", folder / "copilot/environments/overrides"
         )
         shutil.copytree(REPOSITORY / "copilot/web/overrides", folder / "copilot/web/overrides")
-        succeed(sandbox, "env", "init", "--name", "test", "--default-config", "--region", "us-east-1", *KEYS)
+        succeed(sandbox, "env", "init", "--name", "test", "--default-config", *credentials(sandbox.aws))
         succeed(sandbox, "env", "deploy", "--name", "test")
         (folder / "copilot/web/manifest.yml").write_text(MANIFEST.replace("ALIAS", "x.example.com"))
         succeed(sandbox, "svc", "init", "--name", "web", "--svc-type", "Load Balanced Web Service")

@@ -33,7 +33,9 @@ THROTTLED = {
 
 def client(cloud: Cloud, service: str, *, retries: int) -> Any:
     """A client that tries again as often as it is told to, as boto3's own does four times."""
-    session = boto3.Session(aws_access_key_id="a", aws_secret_access_key="b", region_name="us-east-1")
+    session = boto3.Session(
+        cloud.aws["AWS_ACCESS_KEY_ID"], cloud.aws["AWS_SECRET_ACCESS_KEY"], region_name="us-east-1"
+    )
     config = Config(proxies={"https": cloud.aws["HTTPS_PROXY"]}, retries={"max_attempts": retries})
     return session.client(service, config=config, verify=cloud.aws["AWS_CA_BUNDLE"])
 

@@ -444,7 +444,9 @@ def test_the_certificate_authority_keeps_its_key_to_itself(cloud: Cloud) -> None
 
 def test_one_connection_serves_many_requests(cloud: Cloud) -> None:
     pool = Config(proxies={"https": cloud.aws["HTTPS_PROXY"]}, max_pool_connections=1)
-    session = boto3.Session(aws_access_key_id="a", aws_secret_access_key="b", region_name="us-east-1")
+    session = boto3.Session(
+        cloud.aws["AWS_ACCESS_KEY_ID"], cloud.aws["AWS_SECRET_ACCESS_KEY"], region_name="us-east-1"
+    )
     storage = session.client("s3", config=pool, verify=cloud.aws["AWS_CA_BUNDLE"])
     storage.create_bucket(Bucket="things")
     storage.put_object(Bucket="things", Key="a", Body=b"x" * 300_000)

@@ -30,7 +30,7 @@ from tests.sandbox.fake_control_plane import (
     until,
 )
 
-HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
+HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
 Talk = Callable[[socket.socket], None]
 
 
@@ -153,6 +153,8 @@ def town() -> Iterator[Town]:
 
 def test_a_request_is_forwarded_with_host_kept_and_its_origin_told(town: Town) -> None:
     upstream = town.add(OK)
+    town.rules(Rule(1, hosts=("shop.example",), target_group_arns=(GROUP,)))
+    time.sleep(0.3)
     assert town.get("/a%20b?c=d", Host="shop.example:81", X_Forwarded_For="203.0.113.9", Cookie="a=b") == (
         200,
         "ok",
@@ -207,7 +209,7 @@ def test_a_large_upload_and_its_answer_are_streamed(town: Town) -> None:
 
     town.add(echo)
     body = bytes(range(250)) * 12_000
-    head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 3000000\r\n\r\n"
+    head = b"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 3000000\r\n\r\n"
     received = b""
     with socket.create_connection(("127.0.0.1", town.port), 10) as client:
         sender = threading.Thread(target=client.sendall, args=(head + body,))
@@ -230,7 +232,7 @@ def test_chunks_pass_both_ways_as_they_come(town: Town) -> None:
 
     town.add(talk)
     with socket.create_connection(("127.0.0.1", town.port), 5) as client:
-        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n")
+        client.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n")
         client.sendall(b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
         begun = time.monotonic()
         answer = b""
@@ -268,7 +270,7 @@ def test_an_answer_that_has_no_body_waits_for_none(town: Town, status: bytes) ->
 
 def test_the_answer_to_head_keeps_its_length_and_has_no_body(town: Town) -> None:
     town.add(says(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n"))
-    answer = town.send(b"HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    answer = town.send(b"HEAD / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     assert b"Content-Length: 99\r\n" in answer
     assert answer.endswith(b"\r\n\r\n")
 
@@ -289,7 +291,8 @@ def test_a_connection_serves_several_requests(town: Town) -> None:
 def test_two_requests_sent_at_once_get_two_answers(town: Town) -> None:
     town.add(OK)
     answer = town.send(
-        b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        b"GET /1 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        b"GET /2 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     )
     assert answer.count(b"HTTP/1.1 200 OK") == 2
 
@@ -322,7 +325,8 @@ def test_a_websocket_is_passed_through(town: Town) -> None:
     upstream = town.add(talk)
     with socket.create_connection(("127.0.0.1", town.port), 5) as client:
         client.sendall(
-            b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"
+            b"GET /ws HTTP/1.1\r\nHost: localhost\r\n"
+            b"Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"
             b"Sec-WebSocket-Key: k\r\n\r\n"
         )
         assert b"101 Switching Protocols" in client.recv(999)
@@ -358,9 +362,9 @@ def test_hosts_and_paths_choose_the_rule_by_priority(town: Town) -> None:
     time.sleep(0.3)
     asked = {
         "/api": "", "/api/x?y=/": "", "/v2/x": "", "/apis": "", "/API": "", "/?/api/": "",
-        "/": "A.Shop.Example:8080", "/b": "shop.example",
+        "/": "A.Shop.Example:8080", "/b": "127.0.0.1",
     }  # fmt: skip
-    answers = [town.get(path, Host=host or "x")[1].strip() for path, host in asked.items()]
+    answers = [town.get(path, Host=host or "localhost")[1].strip() for path, host in asked.items()]
     assert answers == ["api", "api", "api", "rest", "rest", "rest", "shop", "rest"]
 
 
@@ -409,7 +413,7 @@ def test_a_request_no_rule_matches_is_not_found(town: Town) -> None:
 def test_a_fixed_response_and_a_redirect(town: Town) -> None:
     town.rules(
         Rule(1, paths=("/gone",), fixed_status=410),
-        Rule(2, redirect_to="https://#{host}:443/#{path}?#{query}"),
+        Rule(2, hosts=("shop.example",), redirect_to="https://#{host}:443/#{path}?#{query}"),
     )
     time.sleep(0.3)
     assert town.get("/gone")[0] == 410
@@ -474,7 +478,7 @@ def test_a_slow_upload_is_no_timeout_of_the_target(town: Town) -> None:
         OK(connection)
 
     town.add(talk)
-    head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 3\r\n\r\n"
+    head = b"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 3\r\n\r\n"
     assert town.send(head, b"a", b"b", b"c", pause=0.6).endswith(b"ok")
 
 
@@ -488,7 +492,7 @@ def test_a_client_that_says_nothing_is_hung_up_on(town: Town) -> None:
     ("request_bytes", "status"),
     [
         (b"hello\r\n\r\n", 400),
-        (b"GET / HTTP/2.0\r\nHost: x\r\n\r\n", 400),
+        (b"GET / HTTP/2.0\r\nHost: localhost\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\n\r\n", 400),
         (HEAD + b"Host: y\r\n\r\n", 400),
         (HEAD + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
@@ -503,11 +507,19 @@ def test_a_client_that_says_nothing_is_hung_up_on(town: Town) -> None:
         (HEAD + b"X: \0\r\n\r\n", 400),
         (HEAD + b"X: " + b"x" * 17_000 + b"\r\n\r\n", 431),
         (HEAD + b"X: x\r\n" * 20_000 + b"\r\n", 431),
-        (b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n", 405),
-        (b"GET ftp://x/ HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
-        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n0\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1;" + b"x" * 2000 + b"\r\n", 400),
+        (b"CONNECT x:443 HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+        (b"GET ftp://x/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+        (
+            b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n0\r\n\r\n",
+            400,
+        ),
+        (
+            b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1;"
+            + b"x" * 2000
+            + b"\r\n",
+            400,
+        ),
     ],
 )
 def test_what_two_servers_might_read_differently_is_refused(
@@ -525,8 +537,64 @@ def test_what_two_servers_might_read_differently_is_refused(
 
 def test_a_request_in_absolute_form_is_turned_into_a_path(town: Town) -> None:
     upstream = town.add(OK)
-    town.send(b"GET http://shop.example/a?b HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n")
+    town.send(b"GET http://localhost/a?b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     assert upstream.requests[0].startswith(b"GET /a?b HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:{port}", 200),
+        ("LOCALHOST", 200),
+        ("127.0.0.1:{port}", 200),
+        ("[::1]:{port}", 200),
+        ("mine.localhost:{port}", 200),
+        ("deep.shop.example", 200),
+        ("localhost:1", 421),
+        ("evil.example", 421),
+        ("other.localhost:{port}", 421),
+        ("localhost.evil.example", 421),
+        ("mine.localhost.evil.example:{port}", 421),
+        ("xmine.localhost", 421),
+        ("127.0.0.1.nip.io", 421),
+        ("127.1", 421),
+        ("2130706433", 421),
+        ("[::ffff:127.0.0.1]", 421),
+        ("localhost.", 421),
+        ("evil@localhost", 421),
+        ("localhost, evil.example", 421),
+        ("anything.com", 421),
+    ],
+)
+def test_only_hosts_that_it_knows_are_answered(town: Town, host: str, status: int) -> None:
+    town.add(OK)
+    town.rules(
+        Rule(1, hosts=("mine.localhost", "*.shop.example", "*", "*.com"), target_group_arns=(GROUP,)),
+        Rule(50_000, target_group_arns=(GROUP,)),
+    )
+    time.sleep(0.3)
+    code, text = town.get(Host=host.format(port=town.port))
+    assert code == status
+    assert text == "ok" or text.count("\n") == 1
+
+
+def test_the_name_of_one_service_opens_no_other(town: Town) -> None:
+    town.add(OK, group="shared")
+    town.add(says(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nmine"), group="mine")
+    town.rules(
+        Rule(1, hosts=("rebound.example",), paths=("/mine",), target_group_arns=("mine",)),
+        Rule(50_000, target_group_arns=("shared",)),
+    )
+    time.sleep(0.3)
+    assert town.get("/mine", Host="rebound.example") == (200, "mine")
+    assert town.get("/", Host="rebound.example")[0] == 404
+    assert town.get("/", Host="localhost") == (200, "ok")
+
+
+def test_an_address_and_a_host_that_differ_are_refused(town: Town) -> None:
+    town.add(OK)
+    answer = town.send(b"GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
 
 
 def test_a_gateway_that_never_started_can_be_stopped() -> None:
@@ -554,7 +622,7 @@ def test_listeners_come_and_go_with_their_load_balancers(town: Town) -> None:
 def test_a_connection_that_is_open_ends_with_its_load_balancer(town: Town) -> None:
     town.add(lambda _: time.sleep(5))
     with socket.create_connection(("127.0.0.1", town.port), 3) as client:
-        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         time.sleep(0.1)
         town.plane.balancers = []
         begun = time.monotonic()
@@ -653,7 +721,7 @@ def test_a_request_that_outlasts_the_deregistration_delay_is_cut_off(tmp_path: P
         try:
             until(lambda: completed(agent))
             with socket.create_connection(("127.0.0.1", port), 8) as client:
-                client.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                client.sendall(b"GET /slow HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
                 time.sleep(0.1)
                 plane.wanted = []
                 begun = time.monotonic()

@@ -41,6 +41,7 @@ def aws() -> Iterator[dict[str, str]]:
             "HTTPS_PROXY": f"http://127.0.0.1:{int(server.stdout.readline())}",
             "AWS_CA_BUNDLE": CertificateCreator.cacert,
             "AWS_ACCESS_KEY_ID": "sandbox",
+            "AWS_SECRET_ACCESS_KEY": "sandbox",
         }
         with ecr(env) as client:
             client.create_repository(repositoryName="demo/web")

@@ -25,6 +25,7 @@ from tests.sandbox.real_copilot import (
     REPOSITORY,
     Sandbox,
     copy_of,
+    credentials,
     deploying,
     running_sandbox,
 )
@@ -32,10 +33,6 @@ from tests.sandbox.real_copilot import (
 pytestmark = pytest.mark.skipif(not COPILOT, reason="there is no Copilot to run")
 
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/demo/web:1"
-CREDENTIALS = (
-    *("--aws-access-key-id", "sandbox", "--aws-secret-access-key", "sandbox"),
-    *("--aws-session-token", "sandbox"),
-)
 API = """
 name: api
 type: Backend Service
@@ -149,7 +146,7 @@ def test_stacks_that_copilot_made_are_updated_in_place_and_copilot_can_go_on(
     (empty.workspace / "Dockerfile").write_text("FROM scratch\n")
     for words in (
         ("app", "init", "demo"),
-        ("env", "init", "--name", "test", "--default-config", "--region", "us-east-1", *CREDENTIALS),
+        ("env", "init", "--name", "test", "--default-config", *credentials(empty.aws)),
         ("env", "deploy", "--name", "test"),
         ("svc", "init", "--name", "web"),
         deploying("test"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import signal
 import stat
@@ -272,10 +273,15 @@ def test_the_client_programs_reach_it_from_an_empty_environment(server: Postgres
 
 
 @as_root
-def test_roots_server_runs_as_nobody_outside_of_the_clone_with_a_link_to_it(server: PostgresServer) -> None:
+def test_roots_server_runs_under_a_number_of_its_own_outside_of_the_clone(server: PostgresServer) -> None:
     server.start()
 
     assert {process.uids().real for process in processes(server)} == {server.user.uid} != {0}
+    with pytest.raises(KeyError):
+        pwd.getpwuid(server.user.uid)
+    for folder, _, names in os.walk(server.data):
+        assert {(Path(folder) / name).lstat().st_uid for name in names} <= {server.user.uid}
+    assert stat.S_IMODE(server.home.stat().st_mode) == stat.S_IMODE(server.socket_dir.stat().st_mode) == 0o710
     assert (server.folder / "data").resolve() == server.data
     assert server.data.is_relative_to(ROOTS_DATA)
     assert all(process.gids().real != 0 for process in processes(server))
@@ -300,7 +306,7 @@ def test_programs_that_nobody_can_reach_are_copied(
 
 
 @as_root
-def test_an_ordinary_users_server_stays_in_the_clone(tmp_path: Path) -> None:
+def test_an_ordinary_users_server_stays_in_the_clone() -> None:
     home = Path("/var/tmp") / f"copilot-sandbox-test-{os.getpid()}"  # noqa: S108 - pytest's folder is root's only
     code = (
         "import sys; from pathlib import Path; from scripts.sandbox.postgres import PostgresServer, remove\n"
@@ -311,8 +317,8 @@ def test_an_ordinary_users_server_stays_in_the_clone(tmp_path: Path) -> None:
     packages = Path(psycopg.__file__).parents[1]
     python = shutil.which("python3", path="/usr/bin") or sys.executable  # nobody may run this, if anything
     home.mkdir()
-    nobody = PostgresServer(tmp_path).user
-    os.chown(home, *nobody)
+    nobody = pwd.getpwnam("nobody")
+    os.chown(home, nobody.pw_uid, nobody.pw_gid)
     try:
         done = subprocess.run(
             [python, "-c", code, home / ".sandbox"],
@@ -322,8 +328,8 @@ def test_an_ordinary_users_server_stays_in_the_clone(tmp_path: Path) -> None:
                 "PYTHONDONTWRITEBYTECODE": "1",
                 "PATH": os.defpath,
             },
-            user=nobody.uid,
-            group=nobody.gid,
+            user=nobody.pw_uid,
+            group=nobody.pw_gid,
             extra_groups=(),
             capture_output=True,
             text=True,

@@ -12,7 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from scripts.sandbox.agent import runner
+from scripts.sandbox.agent import confined, runner
 from scripts.sandbox.agent.health import HealthChecks
 from scripts.sandbox.agent.scheduler import Deployment, OneTask, ServiceScheduler
 from scripts.sandbox.agent.service_task import ServiceTask, Surroundings
@@ -62,9 +62,10 @@ class TaskAgent:
     """Plays ECS: a thread that keeps each service's tasks as the control plane wants them.
 
     `find_image` looks up what was built and pushed here; `owner_env` marks every process;
-    `neighbours` are servers on loopback addresses of this machine, other than 127.0.0.1, that tasks may
-    reach under the same address (what plays ElastiCache, say), all else being out of reach; `way` forces one
-    of the two ways to a localhost of the task's own, which else is found out by trying.
+    `neighbours` are servers on Unix sockets that tasks may reach under loopback addresses other than
+    127.0.0.1 (what plays ElastiCache, say), all else being out of reach; `readable` are
+    folders of this machine that they may read (a server's socket, say), where all others are hidden; `way`
+    forces one of the two ways to a localhost of the task's own, which else is found out by trying.
     """
 
     def __init__(
@@ -74,7 +75,8 @@ class TaskAgent:
         find_image: Callable[[str], Image | None],
         *,
         owner_env: Mapping[str, str],
-        neighbours: Sequence[tuple[str, int]] = (),
+        neighbours: Sequence[tuple[str, int, str]] = (),
+        readable: Sequence[Path] = (),
         way: Way | None = None,
     ) -> None:
         self._control_plane = control_plane
@@ -94,6 +96,8 @@ class TaskAgent:
             if obstacle is not None:
                 logger.info("no network namespaces here (%s): each task gets a loopback address", obstacle)
         self.way: Way = way
+        # Why containers run in the machine's own file system; None where they do not.
+        self.open_because = "each task has a loopback address" if way == "loopback" else confined.obstacle()
         self.targets = Targets(self.wake)
         self._health_checks = HealthChecks(self.targets, self.connect, control_plane.target_group)
         self._around = Surroundings(
@@ -103,6 +107,8 @@ class TaskAgent:
             owner_env=owner_env,
             way=way,
             neighbours=neighbours,
+            readable=readable,
+            walls=self.open_because is None,
             targets=self.targets,
             health_checks=self._health_checks,
             post=lambda task, event: self._inbox.put((task, event)),

@@ -6,33 +6,43 @@ import contextlib
 import socket
 import threading
 
+from scripts.sandbox.peers import is_ours
+
 BLOCK = 64 * 1024
 
-Address = tuple[str, int]
+Neighbour = tuple[str, int, str]  # where it is inside, and the Unix socket on which it listens outside
 
 
-def offer(neighbours: list[Address], door: socket.socket) -> None:
-    """In the namespace: listen where the neighbours are outside, and hand the listeners out."""
-    for address in neighbours:
-        with socket.create_server(address) as listener:
+def guard(neighbour: Neighbour) -> socket.socket:
+    """Listen under the neighbour's address on this machine, for programs of this user's. Raises OSError."""
+    host, port, path = neighbour
+    listener = socket.create_server((host, port))
+    threading.Thread(
+        target=_accept, args=(listener, path), kwargs={"ask": True}, name=f"way to {host}:{port}", daemon=True
+    ).start()
+    return listener
+
+
+def offer(neighbours: list[Neighbour], door: socket.socket) -> None:
+    """In the namespace: listen under the neighbours' addresses, and hand the listeners out."""
+    for host, port, _ in neighbours:
+        with socket.create_server((host, port)) as listener:
             socket.send_fds(door, [b"."], [listener.fileno()])
 
 
-def serve(neighbours: list[Address], door: socket.socket) -> list[socket.socket]:
+def serve(neighbours: list[Neighbour], door: socket.socket) -> list[socket.socket]:
     """Outside: take the listeners, and connect whoever comes to the real neighbour.
 
     The connections end with the listeners, which the caller has to close. Raises OSError.
     """
     listeners = []
-    for address in neighbours:
+    for *address, path in neighbours:
         _, descriptors, _, _ = socket.recv_fds(door, 1, 1)
         if not descriptors:
             break
         listener = socket.socket(fileno=descriptors[0])
         listeners.append(listener)
-        threading.Thread(
-            target=_accept, args=(listener, address), name=f"way to {address}", daemon=True
-        ).start()
+        threading.Thread(target=_accept, args=(listener, path), name=f"way to {address}", daemon=True).start()
     return listeners
 
 
@@ -43,16 +53,22 @@ def close(listeners: list[socket.socket]) -> None:
         listener.close()
 
 
-def _accept(listener: socket.socket, address: Address) -> None:
+def _accept(listener: socket.socket, path: str, *, ask: bool = False) -> None:
     while True:
         try:
             inside, _ = listener.accept()
         except OSError:
             return
+        if ask and not is_ours(inside):
+            inside.close()
+            continue
+        outside = socket.socket(socket.AF_UNIX)
         try:
-            outside = socket.create_connection(address, 5)
+            outside.settimeout(5)
+            outside.connect(path)
         except OSError:
             inside.close()
+            outside.close()
             continue
         outside.settimeout(None)
         threading.Thread(target=_join, args=(inside, outside), daemon=True).start()

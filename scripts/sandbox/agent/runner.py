@@ -88,6 +88,7 @@ class Runner:
                 stderr=subprocess.PIPE,
                 pass_fds=[control.fileno(), door.fileno()],
                 start_new_session=True,
+                umask=0o022,  # a container's, as in Docker; nobody else gets to its folder
             )
         self._thread = threading.Thread(
             target=self._attend, args=(spec,), name=f"task {task_id}", daemon=True

@@ -9,9 +9,10 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scripts.sandbox.agent import catalogue, namespace, nginx
+from scripts.sandbox.agent import catalogue, filesystem, namespace, nginx
+from scripts.sandbox.agent.confined import hidden
 from scripts.sandbox.agent.container import compose
-from scripts.sandbox.agent.runner import Runner, remove_tree
+from scripts.sandbox.agent.runner import PROJECT, Runner, remove_tree
 from scripts.sandbox.model import NGINX_VERSION, ContainerReport, Health, TaskReport
 from scripts.sandbox.postgres import bin_dir
 
@@ -47,7 +48,9 @@ class Surroundings:
     find_image: Callable[[str], Image | None]
     owner_env: Mapping[str, str]
     way: namespace.Way
-    neighbours: Sequence[tuple[str, int]]
+    neighbours: Sequence[tuple[str, int, str]]
+    readable: Sequence[Path]  # folders of this machine that every container may read
+    walls: bool  # containers have a file system of their own
     targets: Targets
     health_checks: HealthChecks
     post: Callable[[ServiceTask, wire.Event], None]
@@ -238,6 +241,7 @@ class ServiceTask:
             self._claim = namespace.claim_loopback()
             host = self._claim.getsockname()[0]
         directory.mkdir(parents=True, mode=0o700)
+        readable = {*self._around.readable, PROJECT / "scripts"}
         volumes = {name: directory / "volumes" / name for name in definition.volumes}
         specs = []
         for each, report in zip(definition.containers, self.report.containers, strict=True):
@@ -252,6 +256,7 @@ class ServiceTask:
                 provided = nginx.provide(each, image, own, host, upstream)
                 tools = (provided.programs, *tools)
                 self._notes[each.name] = provided.note
+            readable |= {image.root, *tools, *([image.venv] if image.venv else [])}
             report.image_digest = image.digest or None
             for mount in each.mounts:
                 volumes.setdefault(mount.volume, directory / "volumes" / mount.volume)
@@ -273,9 +278,19 @@ class ServiceTask:
             "namespace": host is None,
             "address": self.report.address,
             "neighbours": [each for each in self._around.neighbours if each[1] not in own_ports],
+            "filesystem": self._filesystem(directory, readable),
             "directories": [str(each) for each in volumes.values()],
             "containers": specs,
         }
+
+    def _filesystem(self, directory: Path, readable: set[Path]) -> list[object] | None:
+        if not self._around.walls:
+            return None
+        scratch = directory / "scratch"
+        scratch.mkdir()
+        outside = [str(each) for each in readable if not each.is_relative_to(directory)]
+        shown = [*outside, *filesystem.interpreter()]
+        return [*filesystem.Shown(shown, [str(directory)], hidden(), str(scratch))]
 
     def _secrets(self, container: Container) -> dict[str, str]:
         values = {}

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts.sandbox.agent import namespace, neighbours, wire
+from scripts.sandbox.agent import filesystem, namespace, neighbours, wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -466,7 +466,9 @@ def main(arguments: list[str]) -> int:
         return 1
     if spec["namespace"]:
         namespace.enter_namespace(spec["address"])
-        neighbours.offer([(host, port) for host, port in spec["neighbours"]], door)
+        neighbours.offer([(host, port, path) for host, port, path in spec["neighbours"]], door)
+        if spec["filesystem"] is not None:
+            filesystem.enter(filesystem.Shown(*spec["filesystem"]), network=False)
     for directory in spec["directories"]:
         Path(directory).mkdir(parents=True, exist_ok=True)
     asyncio.run(serve(control, door, spec))

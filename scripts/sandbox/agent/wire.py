@@ -43,7 +43,8 @@ class TaskSpec(TypedDict):
 
     namespace: bool  # enter a network namespace of its own
     address: str  # the task's address inside that namespace
-    neighbours: list[tuple[str, int]]  # servers outside that are reachable inside, under the same address
+    neighbours: list[tuple[str, int, str]]  # neighbours.Neighbour: servers reachable inside
+    filesystem: list[Any] | None  # filesystem.Shown: have a file system of its own
     directories: list[str]
     containers: list[ContainerSpec]
 

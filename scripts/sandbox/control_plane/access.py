@@ -2,7 +2,7 @@
 
 `iam.json` there says `{"enforce": true, "principal": {"arn": …, "policies": [documents]}}`. From then on the
 sandbox's own key is that principal's, and a key that AssumeRole gave is the role's, with the policies that
-CloudFormation gave it. Not looked at: signatures, resources' own policies, roles' trust, permissions
+CloudFormation gave it. Not looked at: resources' own policies, roles' trust, permissions
 boundaries and session policies. What CloudFormation does for a stack is asked of nobody.
 """
 
@@ -29,7 +29,6 @@ from .permissions import Call, needed, passing, read_call
 from .policies import Asked, Decision, decide
 from .resources import ACCOUNT, REGION
 
-OWN_KEY = "sandbox"
 _OWN_ARN = f"arn:aws:sts::{ACCOUNT}:assumed-role/ci/sandbox"
 
 
@@ -75,9 +74,13 @@ class Denied(HTTPException):
 class Access:
     """Answers whether a request may be made. Its caller holds the control plane's lock."""
 
-    def __init__(self, switch: Path, tagged: Callable[[], Iterator[TaggedResource]]) -> None:
-        """`tagged` gives the resources whose tags a policy's condition may ask for."""
+    def __init__(self, switch: Path, own_key: str, tagged: Callable[[], Iterator[TaggedResource]]) -> None:
+        """`own_key` is the id of the sandbox's key.
+
+        `tagged` gives the resources whose tags a policy's condition may ask for.
+        """
         self._switch = switch
+        self._own_key = own_key
         self._tagged = tagged
         self._read: tuple[str, Principal | None] = ("", None)
 
@@ -87,7 +90,7 @@ class Access:
         if own is None:
             return
         call = read_call(request)
-        principal = own if call.key == OWN_KEY else _assumed(call.key)
+        principal = own if call.key == self._own_key else _assumed(call.key)
         if principal is None:
             raise Denied(
                 call, "InvalidClientTokenId", "The security token included in the request is invalid."

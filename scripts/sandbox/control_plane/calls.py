@@ -42,6 +42,31 @@ _BROKEN_ELSEWHERE = Failure(
 )
 
 
+Form = Literal["json", "query", "s3"]
+
+# What each form says of a request that no known key has signed.
+# Sources: CommonErrors.html above, and https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+_UNSIGNED: dict[Form, dict[str, str]] = {
+    "json": {
+        "InvalidClientTokenId": "UnrecognizedClientException",
+        "MissingAuthenticationToken": "MissingAuthenticationTokenException",
+        "IncompleteSignature": "IncompleteSignatureException",
+        "SignatureDoesNotMatch": "InvalidSignatureException",
+    },
+    "s3": {
+        "InvalidClientTokenId": "InvalidAccessKeyId",
+        "MissingAuthenticationToken": "AccessDenied",
+        "IncompleteSignature": "AccessDenied",
+    },
+    "query": {},
+}
+
+
+def unsigned(form: Form, code: str, message: str) -> Failure:
+    """Return what a service says of a request that is not signed; `code` is the query protocol's name."""
+    return Failure(403, _UNSIGNED[form].get(code, code), message)
+
+
 @dataclass(frozen=True)
 class Call:
     """An operation that a request asks for; as text `service:Operation`, as boto3 names them."""

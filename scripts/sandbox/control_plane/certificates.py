@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import socket
 import ssl
 import threading
 from pathlib import Path
@@ -12,6 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from scripts.sandbox.private import own_folder
 
 _VALID = dt.timedelta(days=365)
 _CLOCK_SKEW = dt.timedelta(hours=1)
@@ -25,7 +28,7 @@ class CertificateAuthority:
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        own_folder(folder)
         self.certificate = folder / "ca.pem"
         self._chain = folder / "host.pem"
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -33,6 +36,7 @@ class CertificateAuthority:
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Sandbox (this machine only)")])
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._lock = threading.Lock()
+        self._asked = threading.local()
         usage = x509.KeyUsage(
             digital_signature=False,
             content_commitment=False,
@@ -68,6 +72,15 @@ class CertificateAuthority:
             )
         )
 
+    def accept(self, connection: socket.socket, host: str) -> ssl.SSLSocket:
+        """Answer a client's TLS as `host`. Raises SSLError where the client asks for another, or for none."""
+        self._asked.host = host
+        return self.context(host).wrap_socket(connection, server_side=True)
+
+    def _name_is_wrong(self, _: object, name: str | None, __: ssl.SSLContext) -> int | None:
+        """Compare the name that a client wants with its tunnel's host; the thread of the handshake asks."""
+        return None if name == self._asked.host else ssl.AlertDescription.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+
     def context(self, host: str) -> ssl.SSLContext:
         """Return the TLS settings to answer as `host`; hosts that differ in the first label share one."""
         parent = host.partition(".")[2] or host
@@ -93,6 +106,7 @@ class CertificateAuthority:
         with os.fdopen(os.open(self._chain, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(pem)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.sni_callback = self._name_is_wrong
         context.load_cert_chain(self._chain)
         self._chain.unlink()
         return context

@@ -24,9 +24,15 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.core.request import Request
 from werkzeug.exceptions import HTTPException
 
-from .calls import Failure, read_call
+from scripts.sandbox.peers import is_ours
+
+from .calls import Failure, Form, read_call, unsigned
 from .certificates import CertificateAuthority
+from .connections import BODY_SECONDS, Connections
 from .faults import Faults, FaultsWrong
+from .hosts import is_served
+from .reading import BODY_LIMIT, BODY_LIMITS, BodyError, Head, read_body
+from .signatures import NotSignedError, Signatures
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +106,7 @@ class ProxyServer(ThreadingHTTPServer):
         lock: threading.RLock,
         faults: Faults,
         after_request: Callable[[], None],
+        signatures: Signatures,
         check: Callable[[Request], None],
     ) -> None:
         """`check` raises an HTTPException where a request may not be made."""
@@ -109,19 +116,28 @@ class ProxyServer(ThreadingHTTPServer):
         self.lock = lock
         self.faults = faults
         self.after_request = after_request
+        self.signatures = signatures
         self.check = check
-        self._open: set[socket.socket] = set()
-        self._open_lock = threading.Lock()
+        self.connections = Connections()
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Take no connection of another user's program."""
+        del client_address
+        return isinstance(request, socket.socket) and is_ours(request)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        with self._open_lock:
-            self._open.add(request)
-        super().process_request(request, client_address)
+        if self.connections.add(request):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
 
     def shutdown_request(self, request: Any) -> None:
-        with self._open_lock:
-            self._open.discard(request)
+        self.connections.forget(request)
         super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Hang up on who has taken too long; socketserver calls this many times a second."""
+        self.connections.end_late()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         del request
@@ -131,12 +147,7 @@ class ProxyServer(ThreadingHTTPServer):
         """Stop listening and hang up on everybody."""
         self.shutdown()
         self.server_close()
-        with self._open_lock:
-            for request in self._open:
-                try:
-                    request.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    log.debug("a client had hung up already")
+        self.connections.end_all()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -144,28 +155,69 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = _IDLE
     server: ProxyServer
     disable_nagle_algorithm = True
+    error_message_format = "%(code)d %(message)s\n"
+    error_content_type = "text/plain; charset=utf-8"
     _tunnel: ssl.SSLSocket | None = None
+    _host = ""  # what the tunnel leads to
+    _head: Head
+
+    def setup(self) -> None:
+        super().setup()
+        self._accepted = self.connection
+        self._use(self.rfile)
+
+    def _use(self, source: Any) -> None:
+        self._head = Head(source)
+        self.rfile = cast("BufferedIOBase", self._head)
+
+    def handle_one_request(self) -> None:
+        self._head.begin()
+        super().handle_one_request()
+
+    def handle_expect_100(self) -> bool:
+        return True  # the client is told to go on when its body is asked for
 
     def do_CONNECT(self) -> None:
-        host = self.path.rsplit(":", 1)[0]
-        context = self.server.authority.context(host)
+        found = re.fullmatch(r"([a-z0-9.-]{1,253}):443", self.path, re.ASCII)
+        if self._tunnel is not None or found is None or not is_served(found[1]):
+            self._hang_up(
+                403, "This is the AWS of a sandbox, and answers for the hosts of its services only."
+            )
+            return
+        self._host = found[1]
         self.connection.sendall(b"HTTP/1.1 200 Connection Established\r\n\r\n")
-        self._tunnel = context.wrap_socket(self.connection, server_side=True)
+        self._tunnel = self.server.authority.accept(self.connection, self._host)
+        self.server.connections.replace(self._accepted, self._tunnel)
         self.connection = self._tunnel
         self.rfile.close()
-        self.rfile = cast("BufferedIOBase", self._tunnel.makefile("rb"))
+        self._use(self._tunnel.makefile("rb"))
         self.wfile = _Writer(self._tunnel)  # type: ignore[assignment]  # all that http.server asks of it
         self.close_connection = False
 
     def finish(self) -> None:
+        self.server.connections.forget(self._accepted)
         super().finish()
         if self._tunnel is not None:
             self._tunnel.close()
 
+    def _hang_up(self, status: int, line: str) -> None:
+        """Answer with one line, and close: nothing else of the connection is read."""
+        self.close_connection = True
+        body = f"{line}\n".encode()
+        headers = {"Content-Type": "text/plain; charset=utf-8", "Connection": "close"}
+        self._send(status, headers, body)
+
     def _serve(self) -> None:
-        host = self.headers.get("Host", "")
-        path = re.sub(r"^https?://[^/]*", "", self.path) or "/"
-        answer = self._answer(host, path, self._body())
+        if self._tunnel is None:
+            self._hang_up(405, "This is the AWS of a sandbox, and a proxy by CONNECT only.")
+            return
+        if self.headers.get_all("Host") not in ([self._host], [f"{self._host}:443"]):
+            self._hang_up(421, "The Host is not the one that CONNECT asked for.")
+            return
+        if not self.path.startswith("/"):
+            self._hang_up(400, "The address has to be a path.")
+            return
+        answer = self._admit()
         if answer is None:
             self.close_connection = True
         else:
@@ -173,16 +225,43 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _serve  # noqa: N815  # http.server's names
 
-    def _body(self) -> bytes:
-        if "chunked" not in self.headers.get("Transfer-Encoding", ""):
-            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        chunks = []
-        while size := int(self.rfile.readline().split(b";")[0], 16):
-            chunks.append(self.rfile.read(size))
-            self.rfile.readline()
-        while self.rfile.readline().strip():  # trailers
-            pass
-        return b"".join(chunks)
+    def _admit(self) -> Answer | None:
+        """Answer a request that is signed. Of the body of one that names no known key nothing is read."""
+        signatures, connections = self.server.signatures, self.server.connections
+        try:
+            with self.server.lock:
+                claim = signatures.claim(self.headers)
+            connections.expect(self._accepted, BODY_SECONDS)
+            body = self._body(BODY_LIMITS.get(claim.service, BODY_LIMIT))
+            signatures.check(claim, self.command, f"https://{self._host}{self.path}", self.headers, body)
+        except NotSignedError as error:
+            return self._turn_away(unsigned(self._call_form(), error.code, error.message))
+        except BodyError as error:
+            log.warning("%s %s: %s", self.command, self._host, error)
+            return self._turn_away(Failure(error.status, "RequestEntityTooLargeException", str(error)))
+        connections.trust(self._accepted)
+        return self._answer(self._host, self.path, body)
+
+    def _turn_away(self, failure: Failure) -> Answer:
+        self.close_connection = True
+        status, headers, body = self._say(self._host, failure)
+        return status, {**headers, "Connection": "close"}, body
+
+    def _body(self, limit: int) -> bytes:
+        expects = self.headers.get("Expect", "").lower() == "100-continue"
+        if expects and int(self.headers.get("Content-Length", "0") or 0) <= limit:
+            self.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return read_body(self._head, self.headers, limit)
+
+    def _call_form(self) -> Form:
+        """Say in which of AWS's forms the request wants its errors."""
+        if self._is_json():
+            return "json"
+        return "s3" if "s3" in self._host.split(".") else "query"
+
+    def _is_json(self) -> bool:
+        in_json = "json" in self.headers.get("Content-Type", "") or self._host.startswith("lambda.")
+        return bool(self.headers.get("X-Amz-Target")) or in_json
 
     def _answer(self, host: str, path: str, body: bytes) -> Answer | None:
         """Return what to say; None where a fault asks for the connection to be closed instead."""
@@ -234,8 +313,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _say(self, host: str, failure: Failure) -> Answer:
         """Put an error in the protocol's own form."""
         status, code, message = failure
-        target = self.headers.get("X-Amz-Target", "")
-        if target or "json" in self.headers.get("Content-Type", "") or host.startswith("lambda."):
+        if self._is_json():
             body = json.dumps({"__type": code, "message": message, "Message": message})
             headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amzn-Errortype": code}
             return status, headers, body.encode()
@@ -257,7 +335,7 @@ class _Handler(BaseHTTPRequestHandler):
         has_length = False
         for key, value in headers.items():
             name = str(key).lower()
-            if name in self._HOP_BY_HOP:
+            if name in self._HOP_BY_HOP and not self.close_connection:
                 continue
             text = value.decode() if isinstance(value, bytes) else str(value)
             if name == "content-length":

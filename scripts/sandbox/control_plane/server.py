@@ -23,7 +23,7 @@ from . import (
     repositories,
     tagging,
 )
-from .access import OWN_KEY, Access
+from .access import Access
 from .certificates import CertificateAuthority
 from .container_service import (
     ClusterHandler,
@@ -46,6 +46,7 @@ from .load_balancing import (
 from .nested_stacks import NestedStacks
 from .proxy import ProxyServer, Router
 from .resources import ACCOUNT, REGION, Catalogue
+from .signatures import Signatures, random_key
 from .stack_sets import StackSets
 from .stores import secret_value
 
@@ -92,6 +93,7 @@ class ControlPlaneServer:
         self._stack_sets = StackSets(self._engine)
         self._fill_catalogue(servers, any_runtime=any_runtime)
         self._authority: CertificateAuthority | None = None
+        self._key = random_key()
 
     @property
     def port(self) -> int:
@@ -114,15 +116,16 @@ class ControlPlaneServer:
             "NO_PROXY": "",
             "no_proxy": "",
             "AWS_CA_BUNDLE": str(self.ca),
-            "AWS_ACCESS_KEY_ID": OWN_KEY,
-            "AWS_SECRET_ACCESS_KEY": "sandbox",
+            "AWS_ACCESS_KEY_ID": self._key.id,
+            "AWS_SECRET_ACCESS_KEY": self._key.secret,
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
     def start(self) -> None:
-        """Wipe moto's state and listen. Raises OSError where the port is taken."""
+        """Wipe moto's state and listen, with a new key. Raises OSError where the port is taken."""
+        self._key = random_key()
         BackendDict.reset()
         switch = self._folder / "iam.json"
         switch.unlink(missing_ok=True)  # what was there to protect is wiped
@@ -138,7 +141,7 @@ class ControlPlaneServer:
                 "resourcegroupstaggingapi": tagging.Responses.bound_to(self._tagged).dispatch,
             }
         )
-        access = Access(switch, lambda: tagging.everything(self._tagged()))
+        access = Access(switch, self._key.id, lambda: tagging.everything(self._tagged()))
         self._server = ProxyServer(
             self._port,
             router,
@@ -146,6 +149,7 @@ class ControlPlaneServer:
             self._lock,
             self._faults,
             self._wake_if_changed,
+            Signatures(self._key),
             access.check,
         )
         self._thread = threading.Thread(

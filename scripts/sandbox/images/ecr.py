@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import http.client
 import json
 import os
 import ssl
+import time
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -26,8 +29,7 @@ def put_image(target: Target, *, tag: str, digest: str, manifest: str, timeout: 
     """Give ECR an image's manifest under a tag; a tag that means this image already is fine.
 
     Goes through HTTPS_PROXY, trusting AWS_CA_BUNDLE: only the embedded AWS is ever called from here, so
-    without a proxy it refuses. The request is not signed, which moto does not ask for. `timeout` in seconds.
-    Raises PushError with ECR's own words.
+    without a proxy it refuses. `timeout` in seconds. Raises PushError with ECR's own words.
     """
     proxy = urlsplit(os.environ.get("HTTPS_PROXY", ""))
     authority = os.environ.get("AWS_CA_BUNDLE")
@@ -45,13 +47,16 @@ def put_image(target: Target, *, tag: str, digest: str, manifest: str, timeout: 
             "imageDigest": digest,
         }
     )
-    key = os.environ.get("AWS_ACCESS_KEY_ID", "sandbox")
-    headers = {
-        "Content-Type": "application/x-amz-json-1.1",
-        "X-Amz-Target": "AmazonEC2ContainerRegistry_V20150921.PutImage",
-        "Authorization": f"AWS4-HMAC-SHA256 Credential={key}/20200101/{target.region}/ecr/aws4_request,"
-        " SignedHeaders=host, Signature=none",
-    }
+    host = f"api.ecr.{target.region}.amazonaws.com"
+    headers = sign(
+        {
+            "Content-Type": "application/x-amz-json-1.1",
+            "Host": host,
+            "X-Amz-Target": "AmazonEC2ContainerRegistry_V20150921.PutImage",
+        },
+        body.encode(),
+        target.region,
+    )
     try:
         connection = http.client.HTTPSConnection(
             proxy.hostname,
@@ -59,7 +64,7 @@ def put_image(target: Target, *, tag: str, digest: str, manifest: str, timeout: 
             timeout=timeout,
             context=ssl.create_default_context(cafile=authority),
         )
-        connection.set_tunnel(f"api.ecr.{target.region}.amazonaws.com", 443)
+        connection.set_tunnel(host, 443)
         connection.request("POST", "/", body, headers)
         answer = connection.getresponse()
         text = answer.read().decode("utf-8", "replace")
@@ -70,6 +75,31 @@ def put_image(target: Target, *, tag: str, digest: str, manifest: str, timeout: 
         ) from error
     if answer.status != http.client.OK and "ImageAlreadyExistsException" not in text:
         raise PushError(f"ECR refused {target.repository}:{tag}: {_reason(answer.status, text)}")
+
+
+def sign(headers: dict[str, str], body: bytes, region: str) -> dict[str, str]:
+    """Sign a POST to ECR's `/` with the key of the environment; returns all its headers.
+
+    Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
+    """
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    found = {**headers, "X-Amz-Date": stamp}
+    if token := os.environ.get("AWS_SESSION_TOKEN"):
+        found["X-Amz-Security-Token"] = token
+    listed = sorted((name.lower(), value) for name, value in found.items())
+    names = ";".join(name for name, _ in listed)
+    written = "".join(f"{name}:{value}\n" for name, value in listed)
+    request = f"POST\n/\n\n{written}\n{names}\n{hashlib.sha256(body).hexdigest()}"
+    scope = f"{stamp[:8]}/{region}/ecr/aws4_request"
+    text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
+    key = f"AWS4{os.environ.get('AWS_SECRET_ACCESS_KEY', '')}".encode()
+    for part in (*scope.split("/"), text):
+        key = hmac.digest(key, part.encode(), "sha256")
+    found["Authorization"] = (
+        f"AWS4-HMAC-SHA256 Credential={os.environ.get('AWS_ACCESS_KEY_ID', '')}/{scope}, "
+        f"SignedHeaders={names}, Signature={key.hex()}"
+    )
+    return found
 
 
 def _reason(status: int, text: str) -> str:

@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scripts import scratch
 from scripts.errors import UserError
+from scripts.sandbox.agent.confined import confined
 from scripts.sandbox.images.dockerfile import expand, split_words
 from scripts.sandbox.images.tree import Entry, Tree, hash_file
 
@@ -289,13 +291,31 @@ def _install(venv: Path, install: Install) -> None:
         arguments = [_here(word, root, work) for word in install.arguments]
         flat = [each for word in arguments for each in word]
         words = [sys.executable, "-m", "pip", "--python", str(venv), "install", *flat]
+        env = _environment(install.variables)
         try:
-            _run(words, work, _environment(install.variables))
+            with confined(
+                words, readable=_sources(), writable=[venv, root, *_own_folders(venv, env)]
+            ) as inside:
+                _run(inside, work, env)
         except InstallError as error:
             raise InstallError(
                 f"`pip install {shlex.join(install.arguments)}` failed (Dockerfile line {install.line}):"
                 f"{error}".replace(str(root), "")
             ) from error
+
+
+def _sources() -> list[Path]:
+    """Return the folders and files that the user's own variables name to pip, not the Dockerfile's."""
+    values = [value for name, value in os.environ.items() if name.startswith("PIP_")]
+    words = [word.removeprefix("file://") for value in values for word in value.split()]
+    return [Path(word) for word in words if word.startswith("/") and word != "/"]
+
+
+def _own_folders(venv: Path, env: Mapping[str, str]) -> list[Path]:
+    """Return the home and the cache that a step was given, where they are the sandbox's: never the user's."""
+    places = (Path(tempfile.gettempdir()).resolve(), venv.parents[1].resolve())
+    given = [Path(env[name]).resolve() for name in ("HOME", "PIP_CACHE_DIR") if env.get(name)]
+    return [each for each in given if any(place in each.parents for place in places)]
 
 
 def _here(word: str, root: Path, work: Path) -> list[str]:

@@ -1,0 +1,296 @@
+"""A file system of its own for what a branch runs: the system read-only, its own folders, and nothing else.
+
+A new root is put together from an allow-list: the system's programs and libraries, the few files of /etc
+that programs need, the folders that the caller names. Everything else of the machine is not there: homes,
+checkouts, sockets of daemons, the sandbox's own secrets. Paths are the machine's own, so that nothing has to
+be translated. The processes are in a namespace of their own too, so that /proc shows no others.
+
+Only the standard library is needed: it runs before anything else does, in a process with one thread.
+Sources: mount_namespaces(7), pivot_root(2), mount_setattr(2), pid_namespaces(7), capabilities(7).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import stat
+import struct
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWNET = 0x00020000, 0x20000000, 0x10000000, 0x40000000
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 1, 2, 4, 8
+_MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 0x20, 0x1000, 0x4000, 0x40000
+_MNT_DETACH = 2
+_MOUNT_SETATTR = 442  # the same on all of Linux's machines
+_AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
+_ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV = 1, 2, 4
+_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "arm64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
+_PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 24, 38
+
+# What Docker gives to root in a container, less what makes devices and raw packets: chown, dac_override,
+# fowner, fsetid, kill, setgid, setuid, net_bind_service; setfcap, without which root cannot be mapped into
+# a user namespace, where Postgres takes another name.
+# Sources: https://docs.docker.com/engine/security/#linux-kernel-capabilities, user_namespaces(7)
+_KEPT = (0, 1, 3, 4, 5, 6, 7, 10, 31)
+_LAST_CAPABILITY = Path("/proc/sys/kernel/cap_last_cap")
+_CAPABILITIES_V3 = 0x20080522
+
+_SYSTEM = ("/bin", "/lib", "/lib32", "/lib64", "/libx32", "/nix", "/opt", "/sbin", "/usr")
+_ALSO = ("/sys/devices/system", "/sys/fs/cgroup")  # how many processors there are, and how much memory
+# What a root without capabilities could still change, or read of the whole machine; Docker's own list.
+# Source: https://github.com/moby/moby/blob/master/daemon/pkg/oci/defaults.go
+_PROC_READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")
+_PROC_HIDDEN = ("kcore", "keys", "latency_stats", "sched_debug", "timer_list", "timer_stats")
+_ETC = (
+    "ImageMagick-6", "ImageMagick-7", "alternatives", "bash.bashrc", "ca-certificates",
+    "ca-certificates.conf", "crypto-policies", "debian_version", "fonts", "gai.conf", "group", "host.conf",
+    "hostname", "hosts", "inputrc", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "lsb-release", "locale.conf", "localtime",
+    "magic", "mime.types", "nginx", "nsswitch.conf", "os-release", "passwd", "pip.conf", "pki", "profile",
+    "protocols", "resolv.conf", "rpc", "services", "shells", "ssl", "terminfo", "timezone", "xdg",
+)  # fmt: skip
+_DEVICES = ("full", "null", "random", "tty", "urandom", "zero")
+_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
+
+
+class Shown(NamedTuple):
+    """What is there beside the system: absolute paths of folders and files of this machine."""
+
+    readable: list[str]
+    writable: list[str]
+    hidden: list[str]  # not there even where the system's folders hold them: homes, checkouts
+    scratch: str  # a folder of the caller's: its `tmp` is seen as /tmp
+
+
+def interpreter() -> list[str]:
+    """Return the folders without which this Python does not run."""
+    found = {sys.prefix, sys.base_prefix}
+    link = sys.executable
+    while link:
+        found.add(os.path.dirname(os.path.dirname(link)))  # noqa: PTH120 - as text
+        target = os.path.join(os.path.dirname(link), os.readlink(link)) if os.path.islink(link) else ""  # noqa: PTH114, PTH115, PTH118, PTH120 - as text
+        link = os.path.normpath(target) if target else ""
+    homes = {"/", str(Path.home())}
+    return sorted(each for each in found - homes if not _is_below(each, _SYSTEM))
+
+
+def enter(shown: Shown, *, network: bool) -> None:
+    """Go on as a process of this kind. Raises OSError where the system allows none of it.
+
+    The process forks twice: its first parent waits and passes the end on, its second one is process 1 of the
+    new namespace and collects what others leave. Without `network` the caller has a network namespace, and
+    where it is not root a user namespace, already.
+    """
+    if network:
+        _new_user()
+    _call("unshare", CLONE_NEWNS | CLONE_NEWPID)
+    _mount("none", "/", flags=_MS_REC | _MS_PRIVATE)
+    child = _fork()
+    if child:
+        _stand_for(child)
+    _call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    _build(shown)
+    child = _fork()
+    if child:
+        _collect(child)
+    drop_privileges()
+
+
+def drop_privileges() -> None:
+    """Give up what no container needs, for this process and all that it starts."""
+    if os.geteuid() == 0:
+        last = int(_LAST_CAPABILITY.read_text())
+        for number in set(range(last + 1)) - set(_KEPT):
+            _call("prctl", _PR_CAPBSET_DROP, number, 0, 0, 0)
+        mask = sum(1 << number for number in _KEPT)
+        header = struct.pack("=Ii", _CAPABILITIES_V3, 0)
+        # Effective, permitted, inheritable: for the first 32 capabilities, then for the rest.
+        _call("capset", header, struct.pack("=6I", mask, mask, 0, 0, 0, 0))
+    _call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def _new_user() -> None:
+    """Become the root of a user namespace where this process is no root: it may mount there."""
+    uid, gid = os.geteuid(), os.getegid()
+    if uid == 0:
+        return
+    _call("unshare", CLONE_NEWUSER)
+    # user_namespaces(7): an ordinary user may map only himself, and must give up setgroups first.
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+
+
+def _build(shown: Shown) -> None:
+    """Put the new root together and go there. The old one is seen no more."""
+    root, temporary = Path(shown.scratch, "root"), Path(shown.scratch, "tmp")
+    for folder in (root, temporary):
+        folder.mkdir(exist_ok=True)
+    _mount("tmpfs", root, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=755,size=16m")
+    for path in (*_SYSTEM, *_ALSO, *(f"/etc/{name}" for name in _ETC)):
+        _show(root, path)
+    for path in shown.hidden:
+        if os.path.isdir(path) and _is_below(os.path.realpath(path), _SYSTEM):  # noqa: PTH112 - as text
+            _mount(
+                "tmpfs", root / os.path.realpath(path).lstrip("/"), "tmpfs", _MS_NOSUID, "mode=755,size=1m"
+            )
+    _make_devices(root / "dev")
+    for path in ("/tmp", "/var/tmp"):  # noqa: S108 - the container's own
+        _mount(str(temporary), _folder(root, path), flags=_MS_BIND)
+    # Outer folders first, or they would hide the inner ones.
+    for path in sorted({*shown.readable, *shown.writable}):
+        _show(root, path, writable=path in shown.writable)
+    _folder(root, "/root")
+    _make_proc(root)
+    old = root / ".old"
+    old.mkdir()
+    os.chdir(root)
+    _syscall(_PIVOT_ROOT[os.uname().machine], os.fsencode(root), os.fsencode(old))
+    os.chdir("/")
+    _call("umount2", b"/.old", _MNT_DETACH)
+    Path("/.old").rmdir()
+    _mount("none", "/", flags=_MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID | _MS_NODEV)
+
+
+def _make_proc(root: Path) -> None:
+    proc = _folder(root, "/proc")
+    try:
+        _mount("proc", proc, "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+    except OSError:
+        # Where a container hides parts of its own /proc, an ordinary user gets no new one. In this one the
+        # kernel shows what is of other processes' memory only to who may trace them, and here nobody may.
+        _mount("/proc", proc, flags=_MS_BIND | _MS_REC)
+    for name in _PROC_READ_ONLY:
+        if (proc / name).exists():
+            _mount(str(proc / name), proc / name, flags=_MS_BIND | _MS_REC)
+            _set_attributes(proc / name, _ATTR_RDONLY)
+    for name in _PROC_HIDDEN:
+        if (proc / name).exists():
+            _mount("/dev/null", proc / name, flags=_MS_BIND)
+
+
+def _show(root: Path, path: str, *, writable: bool = False) -> None:
+    """Let a path of the machine be seen in the new root; one that is not there is left out."""
+    target = root / path.lstrip("/")
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return
+    if stat.S_ISLNK(mode) and not writable:
+        # /bin → usr/bin, /etc/resolv.conf → ../run/systemd/resolve/stub-resolv.conf
+        with contextlib.suppress(FileExistsError):
+            _folder(root, os.path.dirname(path))  # noqa: PTH120 - as text
+            target.symlink_to(os.readlink(path))  # noqa: PTH115 - as text
+        real = os.path.realpath(path)
+        if os.path.exists(real) and not _is_below(real, _SYSTEM):  # noqa: PTH110 - as text
+            _show(root, real)
+        return
+    if stat.S_ISDIR(mode):
+        _folder(root, path)
+    else:
+        _folder(root, os.path.dirname(path))  # noqa: PTH120 - as text
+        with contextlib.suppress(FileExistsError):
+            target.touch()
+    # What is written to holds nobody's mounts; with them it would hold the new root itself.
+    _mount(path, target, flags=_MS_BIND if writable else _MS_BIND | _MS_REC)
+    _set_attributes(target, _ATTR_NOSUID | _ATTR_NODEV | (0 if writable else _ATTR_RDONLY))
+
+
+def _is_below(path: str, folders: Iterable[str]) -> bool:
+    return any(path == folder or path.startswith(f"{folder}/") for folder in folders)
+
+
+def _folder(root: Path, path: str) -> Path:
+    folder = root / path.lstrip("/")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _make_devices(folder: Path) -> None:
+    folder.mkdir()
+    _mount("tmpfs", folder, "tmpfs", _MS_NOSUID, "mode=755,size=64m")
+    for name in _DEVICES:
+        if os.path.exists(f"/dev/{name}"):  # noqa: PTH110 - as text
+            (folder / name).touch()
+            _mount(f"/dev/{name}", folder / name, flags=_MS_BIND)
+    for name, target in _LINKS.items():
+        (folder / name).symlink_to(target)
+    (folder / "shm").mkdir()
+    (folder / "shm").chmod(0o1777)
+
+
+def _set_attributes(path: Path, attributes: int) -> None:
+    wanted = struct.pack("=4Q", attributes, 0, 0, 0)
+    _syscall(_MOUNT_SETATTR, _AT_FDCWD, os.fsencode(path), _AT_RECURSIVE, wanted, len(wanted))
+
+
+def _mount(source: str, target: str | Path, kind: str = "", flags: int = 0, data: str = "") -> None:
+    _call(
+        "mount",
+        os.fsencode(source),
+        os.fsencode(target),
+        kind.encode() or None,
+        ctypes.c_ulong(flags),
+        data.encode() or None,
+    )
+
+
+def _fork() -> int:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return os.fork()
+
+
+def _stand_for(child: int) -> None:
+    """Wait for the namespace's first process and end as it did; signals go on to it."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda got, _: os.kill(child, got))
+    _let_go()
+    _end_as(os.waitpid(child, 0)[1])
+
+
+def _collect(child: int) -> None:
+    """As process 1: collect whatever ends, and end with the process that does the work."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda got, _: os.kill(child, got))
+    _let_go()
+    while True:
+        pid, status = os.waitpid(-1, 0)
+        if pid == child:
+            _end_as(status)
+
+
+def _let_go() -> None:
+    """Close what the process that does the work holds: who reads from it waits for the last holder."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(null, number)
+    os.closerange(3, 65_536)
+
+
+def _end_as(status: int) -> None:
+    code = os.waitstatus_to_exitcode(status)
+    os._exit(code if code >= 0 else 128 - code)
+
+
+def _call(function: str, *arguments: object) -> None:
+    """Call a function of the C library. Raises OSError."""
+    library = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(library, function):
+        raise OSError(f"this system has no {function}")
+    if getattr(library, function)(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{function}: {os.strerror(number)}")
+
+
+def _syscall(number: int, *arguments: object) -> None:
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.syscall(ctypes.c_long(number), *arguments) != 0:
+        errno = ctypes.get_errno()
+        raise OSError(errno, f"system call {number}: {os.strerror(errno)}")

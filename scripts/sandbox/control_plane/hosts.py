@@ -1,0 +1,51 @@
+"""The host names that the embedded AWS answers to: AWS's own, written out, and buckets' names."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+import botocore.session
+from botocore.regions import EndpointResolver
+from moto.backend_index import backend_url_patterns
+
+from .resources import REGION
+
+# Names that SDKs use, and that botocore's list of endpoints spells otherwise.
+_MORE = (
+    f"api.ecr.{REGION}.amazonaws.com",
+    f"data.iot.{REGION}.amazonaws.com",
+    f"elasticloadbalancing.{REGION}.amazonaws.com",
+    f"email.{REGION}.amazonaws.com",
+    f"monitoring.{REGION}.amazonaws.com",
+    f"states.{REGION}.amazonaws.com",
+    f"streams.dynamodb.{REGION}.amazonaws.com",
+    f"tagging.{REGION}.amazonaws.com",
+    "s3.amazonaws.com",
+    "sts.amazonaws.com",
+)
+# A name with a dot in it fits no certificate: SDKs put it into the path.
+# Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html
+_BUCKET = re.compile(
+    rf"[a-z0-9](?:[a-z0-9-]{{1,61}})[a-z0-9]\.s3(?:[.-]{re.escape(REGION)})?\.amazonaws\.com", re.ASCII
+)
+
+
+def is_served(host: str) -> bool:
+    """Return True for a name that the embedded AWS answers to: no pattern, no other spelling."""
+    return host in _names() or _BUCKET.fullmatch(host) is not None
+
+
+@cache
+def _names() -> frozenset[str]:
+    session = botocore.session.get_session()
+    resolver = EndpointResolver(session.get_data("endpoints"))
+    names = set(_MORE)
+    for service in session.get_available_services():
+        endpoint = resolver.construct_endpoint(service, REGION) or {}
+        names.update(endpoint[key] for key in ("hostname", "sslCommonName") if key in endpoint)
+    return frozenset(
+        name
+        for name in names
+        if any(pattern.match(f"https://{name}/") for _, pattern in backend_url_patterns)
+    )
