@@ -12,7 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from scripts.sandbox.agent import confined, runner
+from scripts.sandbox.agent import confined, listeners, runner
 from scripts.sandbox.agent.health import HealthChecks
 from scripts.sandbox.agent.scheduler import Deployment, OneTask, ServiceScheduler
 from scripts.sandbox.agent.service_task import ServiceTask, Surroundings
@@ -177,7 +177,7 @@ class TaskAgent:
             except Exception:
                 logger.exception("the task agent stumbled and goes on")
             busy = any(task.stopping or not task.steady for task in self._tasks())
-            self._listen(BUSY_TICK if busy else IDLE_TICK)
+            self._listen(BUSY_TICK if busy or self.way == "loopback" else IDLE_TICK)
 
     def _listen(self, timeout: float) -> None:
         """Wait for a wake or an event, then take all there are."""
@@ -198,6 +198,8 @@ class TaskAgent:
             task.stop(f"InternalError: {type(error).__name__}: {error}", ill=True)
 
     def _round(self) -> None:
+        if self.way == "loopback":
+            self._close_exposed()
         services = {service.arn: service for service in self._control_plane.services()}
         now = time.time()
         for arn in [*services, *(arn for arn in self._schedulers if arn not in services)]:
@@ -217,6 +219,14 @@ class TaskAgent:
             del self._schedulers[arn]
             self._last_services.pop(arn, None)
             self._last_words.pop(arn, None)
+
+    def _close_exposed(self) -> None:
+        """Stop the tasks whose servers other machines reach."""
+        tasks = {task.id: task for task in self._tasks() if task.pid is not None and not task.exposed}
+        found = listeners.exposed({task.id: task.pid for task in tasks.values() if task.pid is not None})
+        for name, listener in found.items():
+            logger.warning("task %s is stopped: %s", name, listeners.advice(listener))
+            tasks[name].expose(f"Task stopped: {listeners.advice(listener)}")
 
     def _make_scheduler(self, arn: str, *, once: bool) -> ServiceScheduler[ServiceTask]:
         def start(deployment: Deployment) -> ServiceTask:

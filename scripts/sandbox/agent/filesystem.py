@@ -193,10 +193,9 @@ def _show(root: Path, path: str, *, writable: bool = False) -> None:
         return
     if stat.S_ISDIR(mode):
         _folder(root, path)
-    else:
+    elif not target.exists():  # it is there where a folder around it is
         _folder(root, os.path.dirname(path))  # noqa: PTH120 - as text
-        with contextlib.suppress(FileExistsError):
-            target.touch()
+        target.touch()
     # What is written to holds nobody's mounts; with them it would hold the new root itself.
     _mount(path, target, flags=_MS_BIND if writable else _MS_BIND | _MS_REC)
     _set_attributes(target, _ATTR_NOSUID | _ATTR_NODEV | (0 if writable else _ATTR_RDONLY))

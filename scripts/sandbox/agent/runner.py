@@ -95,6 +95,10 @@ class Runner:
         )
         self._thread.start()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def open_socket(self) -> socket.socket:
         """A socket that belongs to the task's network namespace. Raises OSError where the task is gone."""
         with self._asking:

@@ -71,6 +71,7 @@ class ServiceTask:
         self.deployment_id = deployment_id
         self.stopping = False
         self.dismissed = False
+        self.exposed = False  # it listened where other machines reach it
         self.report = TaskReport(
             id=self.id,
             service_arn=service.arn,
@@ -180,12 +181,26 @@ class ServiceTask:
             if self._runner is not None:
                 self._runner.stop(self.report.stopped_reason or "", self.report.stop_code or "")
 
+    def expose(self, reason: str) -> None:
+        """Stop at once, for it listens where other machines reach it; the reason goes to its log as well."""
+        self.exposed = True
+        for each in self._containers():
+            if each.log_group is not None:
+                stream = f"{each.log_prefix}/{each.name}/{self.id}"
+                self._around.control_plane.log(each.log_group, stream, [(int(time.time() * 1000), reason)])
+        self.halt(reason, 0)
+
     def halt(self, reason: str, limit: float) -> None:
         """Stop within `limit` seconds, drained or not."""
         self._leave(reason, "ServiceSchedulerInitiated")
         self._drain_until = None
         if self._runner is not None:
             self._runner.stop(reason, "ServiceSchedulerInitiated", limit)
+
+    @property
+    def pid(self) -> int | None:
+        """The task's first process, where it has one that runs."""
+        return self._runner.pid if self._runner is not None and self.alive else None
 
     def join(self, timeout: float) -> None:
         """Wait for the process; end it at once where it takes longer."""
