@@ -6,7 +6,6 @@ its variables and never in its words.
 
 from __future__ import annotations
 
-import os
 import queue
 import shlex
 import signal
@@ -19,9 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from scripts import child_variables
 from scripts.errors import Failed
 
-# A variable set to None is taken away from the child: the sandbox must not see the user's AWS variables.
+# A variable set to None is taken away from the child, whatever it inherits.
 Variables = Mapping[str, str | None]
 
 SETTLE_SECONDS = 900  # that a command gets to end after a signal, before it is killed
@@ -29,11 +29,21 @@ SETTLE_SECONDS = 900  # that a command gets to end after a signal, before it is 
 
 @dataclass(frozen=True)
 class Command:
-    """Words to run, in a folder, with variables set on top of the ones at hand."""
+    """Words to run, in a folder.
+
+    The child sees the base variables (child_variables.BASE), those that `inherits` names, and `env` on top. A
+    name in `inherits` that ends in `*` is the beginning of names.
+    """
 
     argv: tuple[str, ...]
     env: Variables = field(default_factory=dict, repr=False)
     cwd: Path | None = None
+    inherits: tuple[str, ...] = ()
+
+    def environment(self) -> dict[str, str]:
+        """Return the whole environment of the child."""
+        merged = {**child_variables.inherited(*self.inherits), **self.env}
+        return {name: value for name, value in merged.items() if value is not None}
 
     def __str__(self) -> str:
         return shlex.join(self.argv)
@@ -89,7 +99,7 @@ class RealShell:
         try:
             done = subprocess.run(
                 command.argv,
-                env=_merged(command.env),
+                env=command.environment(),
                 cwd=command.cwd,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
@@ -116,7 +126,7 @@ class RealShell:
         try:
             process = subprocess.Popen(
                 command.argv,
-                env=_merged(command.env),
+                env=command.environment(),
                 cwd=command.cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -161,11 +171,6 @@ class RealShell:
                 process.terminate()
                 process.wait()
             stdout.close()
-
-
-def _merged(env: Variables) -> dict[str, str]:
-    merged = {**os.environ, **env}
-    return {name: value for name, value in merged.items() if value is not None}
 
 
 def _cannot_start(command: Command, error: OSError) -> Failed:

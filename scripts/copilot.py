@@ -6,6 +6,7 @@ The builders return words and run nothing. Facts were seen on Copilot 1.34.1.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scripts import child_variables
 from scripts.command import Command, Variables
 from scripts.errors import Failed, SettingsError
 from scripts.settings import Settings, guard_environment
@@ -31,6 +33,19 @@ def program() -> str:
     return found
 
 
+def command(
+    argv: tuple[str, ...], env: Variables, workspace: Path, variables: tuple[str, ...] = ()
+) -> Command:
+    """Run Copilot in a workspace; `variables` are those of the user's that its manifests may name.
+
+    It asks Git for a commit, which is given by `--tag`: in a folder that is no repository Git starts
+    nothing that the repository's configuration names (filters, core.fsmonitor).
+    Source: internal/pkg/cli/git.go of aws/copilot-cli 1.34.
+    """
+    inherits = (*child_variables.COPILOT, *variables)
+    return Command(argv, env={"GIT_DIR": os.devnull, **env}, cwd=workspace, inherits=inherits)
+
+
 @dataclass(frozen=True)
 class Copilot:
     """Copilot for one application, in a workspace folder, with the variables that say which AWS."""
@@ -40,7 +55,7 @@ class Copilot:
     workspace: Path
 
     def _command(self, *words: str) -> Command:
-        return Command((program(), *words), env=self.env, cwd=self.workspace)
+        return command((program(), *words), self.env, self.workspace, self.settings.manifest_variables)
 
     def version(self) -> Command:
         return self._command("--version")

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError
 
+from scripts import copilot as copilot_words
 from scripts.aws import Aws
-from scripts.command import Command, Shell, Variables, output_of
+from scripts.command import Shell, Variables, output_of
 from scripts.errors import Failed
 from scripts.settings import SERVICE_TYPE
 
@@ -39,6 +40,7 @@ def seed(
     secrets: Mapping[str, Mapping[str, str]],
     domain: str = "",
     bare: bool = False,
+    variables: tuple[str, ...] = (),
 ) -> dict[str, str]:
     """Create what is missing; run again, it changes nothing but the secrets' values.
 
@@ -48,15 +50,15 @@ def seed(
     `workspace` holds `copilot/`; Copilot works on a scratch copy of it, for its `init` commands write
     manifests. `aws` are the child's variables (`ControlPlaneServer.environment()`, and a PATH with the
     sandbox's `docker`). `secrets` maps an environment to {name: value}; each becomes
-    /copilot/<application>/<environment>/secrets/<name>. Raises Failed with Copilot's own words where it makes
-    no application or service.
+    /copilot/<application>/<environment>/secrets/<name>. `variables` are those that manifests may name.
+    Raises Failed with Copilot's own words where it makes no application or service.
     """
     clients = _Clients(aws)
     with (
         _scratch(workspace, bare=bare) as folder,
         ThreadPoolExecutor(max_workers=len(environments) + 1) as pool,
     ):
-        copilot_runs = _Copilot(shell, copilot, folder, aws)
+        copilot_runs = _Copilot(shell, copilot, folder, aws, variables)
         known = clients.names(f"/copilot/applications/{application}")
         writing = pool.submit(clients.put_secrets, application, secrets)
         if application not in known:
@@ -94,7 +96,7 @@ def _scratch(workspace: Path, *, bare: bool) -> Iterator[Path]:
         for part in ("addons", "overrides") if bare else ():
             shutil.rmtree(folder / "copilot/environments" / part, ignore_errors=True)
         dockerfile = workspace / "Dockerfile"
-        if dockerfile.exists():
+        if dockerfile.is_file():
             shutil.copy(dockerfile, folder / "Dockerfile")
         yield folder
 
@@ -102,15 +104,18 @@ def _scratch(workspace: Path, *, bare: bool) -> Iterator[Path]:
 class _Copilot:
     """Copilot's commands in the scratch copy."""
 
-    def __init__(self, shell: Shell, program: str, folder: Path, aws: Variables) -> None:
+    def __init__(
+        self, shell: Shell, program: str, folder: Path, aws: Variables, variables: tuple[str, ...]
+    ) -> None:
         self._shell = shell
         self._program = program
         self._folder = folder
         self._aws = aws
+        self._variables = variables
         self._env = {**dict.fromkeys(_NOT_THE_USERS), **aws}
 
     def run(self, *words: str) -> None:
-        command = Command((self._program, *words), env=self._env, cwd=self._folder)
+        command = copilot_words.command((self._program, *words), self._env, self._folder, self._variables)
         output_of(self._shell, command, f"seeding the sandbox (`copilot {' '.join(words[:2])}`)")
 
     def init_environment(self, name: str) -> None:

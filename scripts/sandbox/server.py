@@ -17,7 +17,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from scripts import branch, copilot, manifest
+from scripts import branch, branch_files, copilot, manifest
 from scripts.command import RealShell, output_of
 from scripts.errors import Failed, SettingsError, UserError
 from scripts.sandbox.agent.agent import TaskAgent
@@ -116,6 +116,7 @@ class Server:
                 file.parent.name for file in (settings.root / "copilot/environments").glob("*/manifest.yml")
             ),
             secrets=self._databases.secrets(),
+            variables=settings.manifest_variables,
         )
         if failed:
             raise Failed("; ".join(failed.values()))
@@ -142,6 +143,8 @@ class Server:
         root = self._settings.root
         head = output_of(self._shell, branch.git(root, "rev-parse", "HEAD"), "Looking up HEAD").strip()
         with branch.worktree(self._shell, root, branch.Branch("HEAD", head)) as folder:
+            scope = branch_files.Scope((self._settings.base,), environments=False)
+            branch_files.require(folder, self._settings, os.environ, scope, "HEAD")
             written = folder / self._settings.manifest.relative_to(root)
             of = manifest.build_of(manifest.read(written), str(written))
             if not (folder / of.dockerfile).is_file():
