@@ -14,9 +14,10 @@ from pathlib import Path
 
 import yaml
 
-from scripts import branch_manifests, trust
+from scripts import branch, branch_manifests, trust
 from scripts.branch_manifests import OWN_VARIABLES, Named, Read
 from scripts.branch_paths import Repository, Wrong, walk
+from scripts.command import Shell
 from scripts.errors import Refused
 from scripts.settings import Settings
 
@@ -42,6 +43,13 @@ class Scope:
     environments: bool = True
     paths: bool = True
     listed: frozenset[str] | None = None
+
+
+def listed(root: Path, shell: Shell) -> frozenset[str]:
+    """The files that Git has in a checkout, which a deployment would be made of; none where it cannot say."""
+    real = os.path.realpath(root)
+    found = shell.run(branch.git(root, "ls-files", "-z")).stdout
+    return frozenset(f"{real}/{path}" for path in found.split("\0") if path)
 
 
 def require(folder: Path, settings: Settings, environ: Mapping[str, str], scope: Scope, of: str = "") -> None:

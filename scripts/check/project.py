@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from scripts import branch, branch_files, patches, rendering
+from scripts import branch_files, patches, rendering
 from scripts.branch_paths import Wrong
 from scripts.check import document
 from scripts.check.document import Document
@@ -97,7 +97,7 @@ def read(settings: Settings, today: date | None = None, shell: Shell | None = No
         {name: file for name in names for file in sorted((folder / name).glob("manifest.y*ml"))[:1]}
     )
     today, shell = today or datetime.now(UTC).date(), shell or RealShell()
-    scope = branch_files.Scope(listed=_listed(settings.root, shell))
+    scope = branch_files.Scope(listed=branch_files.listed(settings.root, shell))
     unsafe = branch_files.wrong(settings.root, settings, os.environ, scope)
     return Project(
         settings,
@@ -109,13 +109,6 @@ def read(settings: Settings, today: date | None = None, shell: Shell | None = No
         shell=shell,
         unsafe=tuple(unsafe),
     )
-
-
-def _listed(root: Path, shell: Shell) -> frozenset[str]:
-    """The files that Git has here, which a deployment would be made of; none where it cannot say."""
-    real = os.path.realpath(root)
-    listed = shell.run(branch.git(root, "ls-files", "-z")).stdout
-    return frozenset(f"{real}/{path}" for path in listed.split("\0") if path)
 
 
 def render(project: Project, renderer: Renderer) -> None:

@@ -144,7 +144,7 @@ def _variables(programs: Path, of_plane: Mapping[str, str]) -> Variables:
         **of_plane,
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "PATH": child_variables.path(str(programs)),
     }
 
 

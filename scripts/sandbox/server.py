@@ -17,7 +17,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from scripts import branch, branch_files, copilot, manifest
+from scripts import branch, branch_files, child_variables, copilot, manifest
 from scripts.command import RealShell, output_of
 from scripts.errors import Failed, SettingsError, UserError
 from scripts.sandbox.agent.agent import TaskAgent
@@ -104,7 +104,7 @@ class Server:
         begun = time.monotonic()
         settings = self._settings
         self._environments = written(settings)
-        path = f"{self._state.bin}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        path = child_variables.path(str(self._state.bin))
         failed = seed(
             self._shell,
             copilot.program(),

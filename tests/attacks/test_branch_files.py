@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from scripts import branch, branch_files, trust
-from scripts.check import project as projects
 from scripts.command import Command, RealShell, output_of
 from scripts.errors import Refused, SettingsError
 from scripts.settings import Settings, load
@@ -104,7 +103,7 @@ def test_an_ordinary_branch_is_let_through(repository: Path, settings: Settings,
 
 def test_this_repository_is_let_through_whole() -> None:
     root = Path(__file__).parents[2]
-    listed = projects._listed(root, SHELL)
+    listed = branch_files.listed(root, SHELL)
     assert len(listed) > 100
     scope = branch_files.Scope(listed=listed)
     assert branch_files.wrong(root, load(root, {}), SECRETS, scope) == []

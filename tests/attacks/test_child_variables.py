@@ -25,6 +25,7 @@ from scripts.sandbox.images.store import ImageStore
 from scripts.sandbox.postgres import PostgresServer
 from scripts.sandbox.state import OWNER, State
 from scripts.settings import Settings, load
+from scripts.stage_copy import database
 from tests.fakes import FakeReport
 
 PLANTED = {
@@ -93,6 +94,20 @@ def test_a_command_sees_the_base_and_nothing_else() -> None:
     assert seen_by(Command(("x",), env={"A": "1", "HOME": None})) == {
         name: value for name, value in {**PLAIN, "A": "1"}.items() if name != "HOME"
     }
+
+
+@pytest.mark.usefixtures("planted")
+def test_no_program_is_looked_for_in_the_folder_that_a_child_works_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", ".::bin:/usr/bin:node_modules/.bin:/bin")
+    assert seen_by(Command(("x",)))["PATH"] == "/usr/bin:/bin"
+    assert child_variables.path("/first") == "/first:/usr/bin:/bin"
+
+
+@pytest.mark.usefixtures("planted")
+def test_postgress_programs_in_the_image_see_none_of_the_projects_variables() -> None:
+    assert database.base_environment() == {name: value for name, value in PLAIN.items() if name != "TERM"}
 
 
 @pytest.mark.usefixtures("planted")

@@ -70,7 +70,7 @@ def of_step(home: Path, cache: Path, variables: Mapping[str, str]) -> dict[str, 
     plain, _ = child_variables.without_credentials(found)
     return {
         **plain,
-        "PATH": os.environ.get("PATH", os.defpath),
+        "PATH": child_variables.path(),
         "HOME": str(home),
         "PIP_CACHE_DIR": str(cache),
         "PIP_USER": "0",  # a `user = true` of the machine's would send the packages past the environment
