@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from scripts import child_variables
 from scripts.command import Command, Shell, output_of
 from scripts.errors import Failed, SettingsError, UsageError
 from scripts.scratch import Scratch
@@ -80,7 +81,15 @@ def find(shell: Shell, root: Path, name: str) -> Branch:
             else "",
         )
     fetched = shell.run(
-        git(root, "fetch", "--quiet", "--no-tags", "origin", f"+refs/heads/{name}:{remote_ref}")
+        git(
+            root,
+            "fetch",
+            "--quiet",
+            "--no-tags",
+            "--no-recurse-submodules",
+            "origin",
+            f"+refs/heads/{name}:{remote_ref}",
+        )
     )
     remote = _commit(shell, root, remote_ref) if fetched.ok else None
     if remote:
@@ -98,7 +107,17 @@ def at(shell: Shell, root: Path, name: str, commit: str) -> Branch:
         if _commit(shell, root, commit) == commit:
             return Branch(name, commit)
         if attempt == 1:
-            shell.run(git(root, "fetch", "--quiet", "--no-tags", "origin", f"refs/heads/{name}"))
+            shell.run(
+                git(
+                    root,
+                    "fetch",
+                    "--quiet",
+                    "--no-tags",
+                    "--no-recurse-submodules",
+                    "origin",
+                    f"refs/heads/{name}",
+                )
+            )
     raise Failed(
         f"The commit {commit[:12]} of {name} is deployed, but is neither here nor on origin: "
         "deploy a branch that is, with `invoke deploy-test --branch B`."
@@ -128,11 +147,10 @@ def worktree(
             # Git takes away what another process is just about to make: a worktree's files, an empty folder.
             with scratch.alone():
                 output_of(shell, git(root, "worktree", "prune"), "Tidying up worktrees")
+                add = ("worktree", "add", "--quiet", "--force", "--detach", str(folder), branch.commit)
                 output_of(
                     shell,
-                    git(
-                        root, "worktree", "add", "--quiet", "--force", "--detach", str(folder), branch.commit
-                    ),
+                    git(root, *add, more=_without_filters(shell, root)),
                     f"Checking out {branch.name} at {branch.commit[:12]}",
                 )
             _name(folder, branch, deploy, environment)
@@ -175,17 +193,35 @@ def _name(folder: Path, branch: Branch, deploy: str, environment: str) -> None:
         ) from error
 
 
-def git(root: Path, *words: str) -> Command:
+def git(root: Path, *words: str, more: tuple[str, ...] = ()) -> Command:
     """A git command in this repository and no other: inside a hook, Git's variables name one.
 
-    No prompt for a password, messages in English, and no hook of the branch's own.
+    No prompt for a password, messages in English, and nothing of the branch's own is run: no hook, no
+    file-system monitor, no submodule.
     """
-    elsewhere = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY")
+    off = ("core.hooksPath=/dev/null", "core.fsmonitor=false", "submodule.recurse=false", *more)
     return Command(
-        ("git", "-C", str(root), "-c", "core.hooksPath=/dev/null", *words),
-        env={**dict.fromkeys(elsewhere), "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
+        ("git", "-C", str(root), *(word for setting in off for word in ("-c", setting)), *words),
+        env={"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
+        inherits=child_variables.GIT,
         timeout=GIT_SECONDS,
     )
+
+
+def _without_filters(shell: Shell, root: Path) -> tuple[str, ...]:
+    """Return the settings that turn off the filters a branch's `.gitattributes` could call, but Git LFS's.
+
+    A filter is a program of the user's configuration, and one that is named by a relative path would be the
+    branch's own file.
+    """
+    listed = shell.run(git(root, "config", "--null", "--get-regexp", r"^filter\..*\.(smudge|clean|process)$"))
+    found = dict(line.partition("\n")[::2] for line in listed.stdout.split("\0") if line)
+    off = []
+    for name, value in found.items():
+        driver = name.rpartition(".")[0]
+        if not (driver == "filter.lfs" and value.split()[:1] == ["git-lfs"]):
+            off += [f"{name}=", f"{driver}.required=false"]
+    return tuple(off)
 
 
 def _commit(shell: Shell, root: Path, ref: str) -> str | None:

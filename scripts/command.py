@@ -22,11 +22,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from scripts import display
+from scripts import child_variables, display
 from scripts.errors import Failed
 from scripts.scratch import is_held
 
-# A variable set to None is taken away from the child: the sandbox must not see the user's AWS variables.
+# A variable set to None is taken away from the child, whatever it inherits.
 Variables = Mapping[str, str | None]
 
 SETTLE_SECONDS = 900.0  # that a command gets to end after a signal, before it is killed
@@ -40,10 +40,12 @@ _END_SECONDS = 5.0  # that what is left of a command gets to end
 
 @dataclass(frozen=True)
 class Command:
-    """Words to run, in a folder, with variables set on top of the ones at hand.
+    """Words to run, in a folder.
 
-    `timeout` is in seconds and for `Shell.run`; `settle` is what a streamed command gets after a signal;
-    `lifeline` is a lock file: the command is of no use once nobody holds it.
+    The child sees the base variables (child_variables.BASE), those that `inherits` names, and `env` on top. A
+    name in `inherits` that ends in `*` is the beginning of names. `timeout` is in seconds and for
+    `Shell.run`; `settle` is what a streamed command gets after a signal; `lifeline` is a lock file: the
+    command is of no use once nobody holds it.
     """
 
     argv: tuple[str, ...]
@@ -53,6 +55,12 @@ class Command:
     settle: float = SETTLE_SECONDS
     lifeline: Path | None = None
     quiet: bool = False  # it may be silent for as long as it likes
+    inherits: tuple[str, ...] = ()
+
+    def environment(self) -> dict[str, str]:
+        """Return the whole environment of the child."""
+        merged = {**child_variables.inherited(*self.inherits), **self.env}
+        return {name: value for name, value in merged.items() if value is not None}
 
     def __str__(self) -> str:
         return display.masked(shlex.join(self.argv))
@@ -120,7 +128,7 @@ class RealShell:
         try:
             process = subprocess.Popen(
                 command.argv,
-                env=_merged(command.env),
+                env=command.environment(),
                 cwd=command.cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -157,7 +165,7 @@ class RealShell:
         try:
             process = subprocess.Popen(
                 command.argv,
-                env=_merged(command.env),
+                env=command.environment(),
                 cwd=command.cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -277,11 +285,6 @@ def _wait_or_kill(process: subprocess.Popen[str]) -> int:
     except subprocess.TimeoutExpired:
         _kill_group(process)
         return process.wait(timeout=_END_SECONDS)
-
-
-def _merged(env: Variables) -> dict[str, str]:
-    merged = {**os.environ, **env}
-    return {name: value for name, value in merged.items() if value is not None}
 
 
 def _cannot_start(command: Command, error: OSError) -> Failed:

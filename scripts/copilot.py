@@ -6,15 +6,17 @@ The builders return words and run nothing. Facts were seen on Copilot 1.34.1.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from scripts import child_variables
 from scripts.command import LIFELINE, RUN_SECONDS, SETTLE_SECONDS, Command, Variables
 from scripts.errors import Failed, Refused, SettingsError
 from scripts.settings import Settings, guard_environment
@@ -33,6 +35,19 @@ def program() -> str:
     if not found:
         raise SettingsError("Copilot is not installed: pip install -r requirements-sandbox.txt brings it.")
     return found
+
+
+def command(
+    argv: tuple[str, ...], env: Variables, workspace: Path, variables: tuple[str, ...] = ()
+) -> Command:
+    """Run Copilot in a workspace; `variables` are those of the user's that its manifests may name.
+
+    It asks Git for a commit, which is given by `--tag`: in a folder that is no repository Git starts
+    nothing that the repository's configuration names (filters, core.fsmonitor).
+    Source: internal/pkg/cli/git.go of aws/copilot-cli 1.34.
+    """
+    inherits = (*child_variables.COPILOT, *variables)
+    return Command(argv, env={"GIT_DIR": os.devnull, **env}, cwd=workspace, inherits=inherits)
 
 
 @dataclass(frozen=True)
@@ -58,10 +73,9 @@ class Copilot:
 
     def _command(self, *words: str, timeout: float = RUN_SECONDS, quiet: bool = False) -> Command:
         lifeline = self.env.get(LIFELINE)
-        return Command(
-            (program(), *words),
-            env=self.env,
-            cwd=self.workspace,
+        plain = command((program(), *words), self.env, self.workspace, self.settings.manifest_variables)
+        return replace(
+            plain,
             timeout=timeout,
             settle=SETTLE_SECONDS if self.settings.target == "aws" else _SANDBOX_SETTLES,
             lifeline=Path(lifeline) if lifeline else None,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from scripts import (
     application,
     branch,
+    branch_files,
     copilot,
     cost,
     display,
@@ -223,6 +224,8 @@ class _Deploy:
     def _prepared(self, folder: Path) -> Copilot:
         """Copilot in the branch's worktree, with the manifest that is to be deployed."""
         settings = self.bench.settings
+        scope = branch_files.Scope(services=(settings.base,), environments=False)
+        branch_files.require(folder, settings, self.bench.environ, scope, self.branch.name)
         self._check_block(manifest.read(folder / self._manifest_path))
         if settings.slug:
             isolation.generate(folder, settings, isolation.host(settings, self._domain()))

@@ -17,7 +17,17 @@ from datetime import UTC, datetime
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from scripts import branch, copilot, display, disposable, expiry, last_copy, manifest, scratch
+from scripts import (
+    branch,
+    child_variables,
+    copilot,
+    display,
+    disposable,
+    expiry,
+    last_copy,
+    manifest,
+    scratch,
+)
 from scripts.command import Command, Shell, Variables, catching_signals, output_of
 from scripts.copilot import Copilot
 from scripts.errors import Failed, Held, Interrupted, SettingsError, UsageError, UserError
@@ -250,7 +260,8 @@ def _check_docker(bench: Bench) -> None:
             "Docker is not installed, and with DEPLOY_TARGET=aws Copilot builds the image with it: "
             "install Docker, or let CI deploy."
         )
-    answer = bench.shell.run(Command(("docker", "info", "--format", "{{.ServerVersion}}"), timeout=20))
+    words = ("docker", "info", "--format", "{{.ServerVersion}}")
+    answer = bench.shell.run(Command(words, inherits=child_variables.DOCKER, timeout=20))
     if not answer.ok:
         why = (answer.stderr.strip().splitlines() or ["it gave no reason"])[-1]
         raise SettingsError(f"Docker is installed but its engine does not answer ({why}): start Docker.")

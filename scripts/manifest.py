@@ -21,6 +21,8 @@ LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 def read(path: Path) -> dict[str, Any]:
     """The manifest as it stands. Raises SettingsError where it cannot be read."""
     try:
+        if path.exists() and not path.is_file():  # a device would be read without an end
+            raise SettingsError(f"The manifest {path} is no regular file.")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"The manifest {path} cannot be read: {error}.") from error

@@ -6,6 +6,7 @@ Nothing is sent to an account, whatever DEPLOY_TARGET says.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from scripts import cloudformation, copilot, manifest, scratch
+from scripts import branch_files, cloudformation, copilot, manifest, scratch
 from scripts.command import Shell, Variables
 from scripts.environment import Bench, rendering_environment
 from scripts.errors import Failed, SettingsError
@@ -71,12 +72,16 @@ class Renderer:
     failed: Mapping[str, str]
 
     def service(self, workspace: Path, service: str, environment: str) -> Template | Refusal:
-        """The stack of a service in an environment. Raises Failed where Copilot cannot be started."""
+        """The stack of a service in an environment.
+
+        Raises Refused where Copilot must not be started, Failed where it cannot be.
+        """
         if environment in self.failed:
             return Refusal(
                 f"the environment {environment} cannot be deployed, so no service can be: "
                 f"{self.failed[environment]}"
             )
+        self._require(workspace, branch_files.Scope((service,), environments=False, paths=False))
         here = copilot.Copilot(self.settings, self.variables, workspace)
         with scratch.temporary("rendering-") as folder:
             job = _type_of(workspace, service) == _JOB
@@ -87,13 +92,18 @@ class Renderer:
             return _template(folder, f"{service}-{environment}", ".stack.yml")
 
     def environment(self, workspace: Path, environment: str) -> Template | Refusal:
-        """The stack of an environment. Raises Failed where Copilot cannot be started."""
+        """The stack of an environment. Raises Refused, Failed where Copilot cannot be started."""
+        self._require(workspace, branch_files.Scope((), paths=False))
         here = copilot.Copilot(self.settings, self.variables, workspace)
         with scratch.temporary("rendering-") as folder:
             done = self.shell.run(here.environment_package(environment, folder))
             if not done.ok:
                 return Refusal(_words(done.stderr or done.stdout))
             return _template(folder, f"{environment}.env", ".yml")
+
+    def _require(self, workspace: Path, scope: branch_files.Scope) -> None:
+        """Raises Refused where a file that Copilot would read is not as it must be; nothing is built here."""
+        branch_files.require(workspace, self.settings, os.environ, scope)
 
 
 @contextmanager

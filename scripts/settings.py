@@ -55,6 +55,7 @@ class Settings:
     in_ci: bool
     test_domain: str = ""  # of the host names of isolated deployments; empty: the application's
     trusted: frozenset[str] = frozenset()  # changes of a branch that are allowed: names of scripts.trust
+    manifest_variables: tuple[str, ...] = ()  # of this environment, which manifests may name as `${NAME}`
     slug: str = ""
 
     @property
@@ -129,6 +130,7 @@ def load(root: Path, environ: Mapping[str, str], *, elsewhere: bool = False) -> 
         in_ci=in_ci,
         test_domain=check_domain("TEST_DOMAIN", value("TEST_DOMAIN", "")),
         trusted=trust.parse(value(trust.SETTING, ""), trust.SETTING),
+        manifest_variables=_manifest_variables(value("MANIFEST_VARIABLES", "")),
     )
     (_guard_name if elsewhere else guard_environment)(settings.test_env, settings)
     # Plain text from here on: YAML's and other libraries' writers know no text of a type of ours.
@@ -220,6 +222,23 @@ def check_domain(name: str, value: str) -> str:
     return value
 
 
+def _manifest_variables(value: str) -> tuple[str, ...]:
+    """The names, sorted. Raises SettingsError where one cannot be given to a branch's manifest."""
+    names = sorted({part.strip() for part in value.split(",") if part.strip()})
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise SettingsError(
+                f"MANIFEST_VARIABLES={value!r}: {name!r} cannot be a variable's name: write names, with "
+                "commas between them."
+            )
+        if name.upper().startswith(("AWS_", "COPILOT_")):
+            raise SettingsError(
+                f"MANIFEST_VARIABLES={value!r}: {name} is never given to a manifest, for every branch could "
+                "read it. Take it out of the list."
+            )
+    return tuple(names)
+
+
 def _target(value: str, *, in_ci: bool) -> Target:
     if not value.strip():
         if in_ci:
@@ -244,7 +263,7 @@ def _workspace_service(root: Path) -> str:
     found = []
     for file in (root / "copilot").glob("*/manifest.yml"):
         with suppress(OSError, UnicodeDecodeError):  # whoever works with that manifest says what is wrong
-            if _TYPE_LINE.search(file.read_text(encoding="utf-8")):
+            if file.is_file() and _TYPE_LINE.search(file.read_text(encoding="utf-8")):
                 found.append(file.parent.name)
     return found[0] if len(found) == 1 else "web"
 
@@ -252,6 +271,8 @@ def _workspace_service(root: Path) -> str:
 def _workspace_application(root: Path) -> str:
     file = root / "copilot" / ".workspace"
     try:
+        if file.exists() and not file.is_file():
+            raise OSError("it is no regular file")  # noqa: TRY301 - told below, like every other reason
         found = yaml.safe_load(file.read_text())
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise SettingsError(

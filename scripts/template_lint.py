@@ -16,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from scripts import child_variables
 from scripts.errors import SettingsError
 
 REGION = "us-east-1"  # has all resource types that Copilot's templates use
@@ -129,9 +130,16 @@ def lint(texts: Mapping[str, str]) -> list[LintFinding]:
     else:
         # Not forked: the caller may have threads, and a fork copies their locks as they are.
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, context) as pool:
+        with ProcessPoolExecutor(workers, context, initializer=_forget) as pool:
             found = list(pool.map(_lint, texts.keys(), texts.values()))
     return sorted(finding for findings in found for finding in findings)
+
+
+def _forget() -> None:
+    """Keep no variable but the base ones: a linter needs none of the user's."""
+    kept = child_variables.inherited()
+    os.environ.clear()
+    os.environ.update(kept)
 
 
 def _lint(name: str, text: str) -> list[LintFinding]:

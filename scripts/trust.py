@@ -10,7 +10,8 @@ SETTING = "TRUSTED_CHANGES"
 # What each name allows, as an error and `--help` say it.
 CHANGES = {
     "access": "let in more addresses than the default branch does",
-    "cdk": "run the CDK overrides of the branch, npm packages included, on this machine",
+    "cdk": "run the CDK overrides of the branch, npm packages included, on this machine, where they see your "
+    "home folder and, with DEPLOY_TARGET=aws, your AWS_* variables",
     "paths": "read links, large files and folders as they are, within the repository",
     "references": "use secrets, exports, buckets, roles and ARNs that are not of the test environment",
     "resources": "add resources, policies and custom resources by patches and addons",

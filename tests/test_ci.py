@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from invoke.parser import Parser
 
+from scripts import branch
+from scripts.command import RealShell
 from tests.ci_files import FILES, ROOT, invocations
+from tests.clone import IDENTITY
 from tests.test_tasks import collection
 
+# Only these deploy, or tear down, and so need a token for AWS.
+DEPLOYING = {"deploy", "teardown", "sweep"}
 WORKFLOW = ROOT / ".github/workflows/test-environment.yml"
 PREPARE = ROOT / ".github/actions/prepare/action.yml"
 
@@ -58,6 +67,70 @@ def test_what_somebody_typed_never_stands_in_a_line_that_a_shell_reads() -> None
     for line in WORKFLOW.read_text().splitlines():
         if line.strip().startswith(("run:", "- run:")):
             assert "${{" not in line
+
+
+def test_no_job_leaves_the_credentials_of_its_checkout_where_a_build_could_read_them() -> None:
+    checkouts = [
+        step for job in jobs().values() for step in job["steps"] if "checkout" in step.get("uses", "")
+    ]
+    assert len(checkouts) == 4
+    assert all(step["with"]["persist-credentials"] is False for step in checkouts)
+    lines = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text())["deploy-test"]["script"]
+    token_gone = lines.index('git remote set-url origin "$CI_PROJECT_URL.git"')
+    assert token_gone < next(number for number, line in enumerate(lines) if "deploy-test" in line)
+
+
+def test_each_job_has_the_least_permissions_and_forks_get_none_of_them() -> None:
+    workflow = yaml.safe_load(WORKFLOW.read_text())
+    assert workflow["permissions"] == {}
+    assert set(jobs()) == {"check", *DEPLOYING}
+    for name, job in jobs().items():
+        wanted = {"contents": "read"}
+        if name in DEPLOYING:
+            wanted |= {"id-token": "write", "pull-requests": "write"}
+        assert job["permissions"] == wanted, name
+    # `on` is YAML's `true`. With pull_request_target a fork's code would run with this repository's rights.
+    assert set(workflow[True]) == {"workflow_dispatch", "pull_request", "schedule"}
+    assert jobs()["deploy"]["if"] == "github.event_name == 'workflow_dispatch'"
+    assert "head.repo.full_name == github.repository" in jobs()["teardown"]["if"]
+    assert "secrets." not in WORKFLOW.read_text()
+
+
+def test_the_branch_is_there_without_credentials(tmp_path: Path) -> None:
+    """Of a checkout of all branches, whose origin cannot be asked any more."""
+    origin, clone = tmp_path / "origin", tmp_path / "clone"
+    git("init", "--quiet", "--initial-branch=main", str(origin))
+    for name in ("main", "-odd", "feature/x"):
+        git("-C", str(origin), "commit", "--quiet", "--allow-empty", "--message", name)
+        git("-C", str(origin), "update-ref", f"refs/heads/{name}", "HEAD")
+    git("clone", "--quiet", str(origin), str(clone))
+    git("-C", str(clone), "remote", "set-url", "origin", "/nowhere")
+    (line,) = [step["run"] for step in jobs()["deploy"]["steps"] if "git " in step.get("run", "")]
+    for name in ("feature/x", "main"):
+        subprocess.run(["bash", "-ec", line], cwd=clone, env={**os.environ, "BRANCH": name}, check=True)
+        found = branch.find(RealShell(), clone, name)
+        assert found.commit == git("-C", str(origin), "rev-parse", f"refs/heads/{name}")
+    for name in ("-odd'; touch x; '", "$(touch x)", "../../x"):
+        run = subprocess.run(
+            ["bash", "-ec", line],
+            cwd=clone,
+            env={**os.environ, "BRANCH": name},
+            check=False,
+            capture_output=True,
+        )
+        assert run.returncode
+    assert not (clone / "x").exists()
+
+
+def jobs() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(WORKFLOW.read_text())["jobs"]
+    return found
+
+
+def git(*words: str) -> str:
+    return subprocess.run(
+        ["git", *words], check=True, capture_output=True, text=True, env={**os.environ, **IDENTITY}
+    ).stdout.strip()
 
 
 def test_each_action_of_others_is_pinned_to_a_commit() -> None:

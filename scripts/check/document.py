@@ -60,6 +60,8 @@ class Document:
 def read(file: Path, root: Path) -> Document:
     """Raises SettingsError where it cannot be read as a mapping."""
     try:
+        if not file.is_file():  # a device would be read without an end
+            raise SettingsError(f"The manifest {file} is no regular file.")
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"The manifest {file} cannot be read: {error}.") from error

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from scripts import patches, rendering
+from scripts import branch_files, patches, rendering
+from scripts.branch_paths import Wrong
 from scripts.check import document
 from scripts.check.document import Document
 from scripts.check.finding import Finding
@@ -37,6 +38,11 @@ class Project:
     rendered_environments: dict[str, Template | Refusal] = field(default_factory=dict)
     shell: Shell = field(default_factory=RealShell)
     notes: list[str] = field(default_factory=list)
+    unsafe: tuple[Wrong, ...] = ()  # for which Copilot is not started
+
+    def is_unsafe(self, *owners: str) -> bool:
+        """Return True if Copilot must not be started for any of these folders of copilot/."""
+        return any(each.owner in {"", *owners} for each in self.unsafe)
 
     @property
     def root(self) -> Path:
@@ -90,19 +96,29 @@ def read(settings: Settings, today: date | None = None, shell: Shell | None = No
     environments = documents(
         {name: file for name in names for file in sorted((folder / name).glob("manifest.y*ml"))[:1]}
     )
-    today = today or datetime.now(UTC).date()
+    today, shell = today or datetime.now(UTC).date(), shell or RealShell()
+    scope = branch_files.Scope(listed=branch_files.listed(settings.root, shell))
+    unsafe = branch_files.wrong(settings.root, settings, os.environ, scope)
     return Project(
-        settings, services, environments, tuple(names), today, tuple(unreadable), shell=shell or RealShell()
+        settings,
+        services,
+        environments,
+        tuple(names),
+        today,
+        tuple(unreadable),
+        shell=shell,
+        unsafe=tuple(unsafe),
     )
 
 
 def render(project: Project, renderer: Renderer) -> None:
-    """Let Copilot package every service for every environment, and every environment.
+    """Let Copilot package every service for every environment, and every environment; what is unsafe, not.
 
     Raises Failed where Copilot cannot be asked.
     """
     with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
-        pairs = [(service, name) for service in project.services for name in project.names]
+        services = [service for service in project.services if not project.is_unsafe(service)]
+        pairs = [(service, name) for service in services for name in project.names]
         of_services = pool.map(lambda pair: renderer.service(project.root, *pair), pairs)
         of_environments = pool.map(lambda name: renderer.environment(project.root, name), project.names)
         project.rendered.update(zip(pairs, of_services, strict=True))

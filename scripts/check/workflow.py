@@ -19,6 +19,7 @@ from scripts.check import (
     secret,
     templates,
     throwaway,
+    unsafe,
     values,
     verdict,
 )
@@ -32,7 +33,7 @@ from scripts.report import Report, as_json
 
 Rule = Callable[[Project], Iterator[Finding]]
 # On what is written, and on what Copilot makes of it.
-WRITTEN: tuple[Rule, ...] = (*keys.RULES, *values.RULES, *blocks.RULES, *files.RULES)
+WRITTEN: tuple[Rule, ...] = (*keys.RULES, *values.RULES, *blocks.RULES, *files.RULES, *unsafe.RULES)
 RENDERED: tuple[Rule, ...] = (
     *verdict.RULES,
     *overrides.RULES,
@@ -95,10 +96,13 @@ def findings(bench: Bench, today: date | None = None, *, fix: bool = False) -> l
     project = projects.read(bench.settings, today, bench.shell)
     with ThreadPoolExecutor(1) as pool:
         written = pool.submit(judge, project, WRITTEN)  # while Copilot renders
-        with _opened(bench, project) as renderer:
-            if fix:
-                _fix(bench.report, project, renderer, plan=False)
-            projects.render(project, renderer)
+        if project.is_unsafe(patches.ENVIRONMENTS) and not fix:
+            bench.report.say("Copilot was not started: what is unsafe is told below.")
+        else:
+            with _opened(bench, project) as renderer:
+                if fix:
+                    _fix(bench.report, project, renderer, plan=False)
+                projects.render(project, renderer)
         found = sorted({*judge(project, RENDERED), *written.result()})
     for note in project.notes:
         bench.report.say(note)

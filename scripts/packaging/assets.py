@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 
 import yaml
 
-from scripts import scratch
+from scripts import branch_files, scratch
 from scripts.aws import Aws
 from scripts.copilot import Copilot
 from scripts.errors import Failed
@@ -39,9 +40,13 @@ def fetch(
 ) -> Mapping[str, bytes]:
     """The files with these keys, which Copilot uploads with an environment and with services of these types.
 
-    Raises Failed where Copilot has not uploaded one.
+    Raises Refused where Copilot would read what is not the repository's, Failed where it has not uploaded
+    one.
     """
     wanted = sorted(set(keys))
+    root, settings = renderer.settings.root, renderer.settings
+    scope = branch_files.Scope((), listed=branch_files.listed(root, renderer.shell))
+    branch_files.require(root, settings, os.environ, scope)  # what addons name is read here
     aws = Aws(renderer.variables)
     with scratch.temporary("packaging-") as workspace:
         (workspace / "copilot").mkdir()

@@ -14,11 +14,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts import copilot, scratch
+from scripts import branch_files, child_variables, copilot, scratch
 from scripts.command import LIFELINE, Shell, Variables
 from scripts.errors import Failed, UsageError
 from scripts.report import Patience, confirm
 from scripts.sandbox import health
+from scripts.sandbox.images import build_variables
 from scripts.sandbox.state import OWNER, Running, State
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ def rendering(
 
     Yields the child's variables, and why an environment could not be made. Raises Failed.
     """
+    # Copilot makes environments out of this workspace, whose addons and overrides `bare` ones do without.
+    branch_files.require(settings.root, settings, os.environ, branch_files.Scope((), paths=False))
     state = State(settings.root)
     running = state.running() if state.alive() else None
     if running and not alone and running.environments == written(settings) and not health.wrong_with(running):
@@ -106,6 +109,7 @@ def rendering(
                 secrets={},
                 domain=domain,
                 bare=True,
+                variables=settings.manifest_variables,
             )
             yield variables, failed
         finally:
@@ -163,20 +167,22 @@ def _variables(state: State, of_plane: Mapping[str, str]) -> Variables:
 
 
 def _of_child(programs: Path, of_plane: Mapping[str, str]) -> Variables:
-    """Only these reach a child: whatever of AWS and of proxies the user has set is taken away from it."""
+    """Only these reach a child: what of AWS, of proxies and of Docker the user has set is taken away.
+
+    pip's way to its index goes along, for Copilot starts the program that builds images.
+    """
     taken = {
         name: None
         for name in os.environ
         if name.startswith(("AWS_", "COPILOT_")) or name.lower().endswith("_proxy")
-    }
-    own = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
+    } | dict.fromkeys(child_variables.selected(os.environ, child_variables.DOCKER))
     return {
         **taken,
+        **build_variables.handed_on(),
         **of_plane,
-        **({"SANDBOX_USER_HTTPS_PROXY": own} if own else {}),  # pip, in an image's build, still needs it
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "PATH": child_variables.path(str(programs)),
     }
 
 
@@ -189,6 +195,7 @@ def _start(settings: Settings, state: State, say: Callable[[str], None]) -> Runn
                 return running  # another command has started it meanwhile
             say(f"The sandbox runs, but {wrong}; stopping it first.")
             _end_processes(state)
+        branch_files.require(settings.root, settings, os.environ, branch_files.Scope((), paths=False))
         _clean_up_after_death(state, say, "Starting it again.")
         state.progress.write_text("")
         state.begin()
@@ -196,7 +203,10 @@ def _start(settings: Settings, state: State, say: Callable[[str], None]) -> Runn
             server = subprocess.Popen(
                 [sys.executable, "-m", "scripts.sandbox.server", str(settings.root)],
                 cwd=settings.root,
-                env={**os.environ, OWNER: str(state.folder)},
+                env={
+                    **child_variables.inherited(*child_variables.SANDBOX, *settings.manifest_variables),
+                    OWNER: str(state.folder),
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

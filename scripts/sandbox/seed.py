@@ -6,13 +6,15 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from botocore.exceptions import ClientError
 
+from scripts import copilot as copilot_words
 from scripts import disposable, scratch
 from scripts.aws import Aws
-from scripts.command import Command, Shell, Variables, output_of
+from scripts.command import Shell, Variables, output_of
 from scripts.errors import Failed
 from scripts.sandbox.private import write_private
 from scripts.settings import SERVICE_TYPE
@@ -41,6 +43,7 @@ def seed(
     secrets: Mapping[str, Mapping[str, str]],
     domain: str = "",
     bare: bool = False,
+    variables: tuple[str, ...] = (),
 ) -> dict[str, str]:
     """Create what is missing; run again, it changes nothing but the secrets' values.
 
@@ -52,15 +55,15 @@ def seed(
     `workspace` holds `copilot/`; Copilot works on a scratch copy of it, for its `init` commands write
     manifests. `aws` are the child's variables (`ControlPlaneServer.environment()`, and a PATH with the
     sandbox's `docker`). `secrets` maps an environment to {name: value}; each becomes
-    /copilot/<application>/<environment>/secrets/<name>. Raises Failed with Copilot's own words where it makes
-    no application or service.
+    /copilot/<application>/<environment>/secrets/<name>. `variables` are those that manifests may name.
+    Raises Failed with Copilot's own words where it makes no application or service.
     """
     clients = _Clients(aws)
     with (
         _scratch(workspace, bare=bare) as folder,
         ThreadPoolExecutor(max_workers=len(environments) + 1) as pool,
     ):
-        copilot_runs = _Copilot(shell, copilot, folder, aws)
+        copilot_runs = _Copilot(shell, copilot, folder, aws, variables)
         known = clients.names(f"/copilot/applications/{application}")
         writing = pool.submit(clients.put_secrets, application, secrets)
         if application not in known:
@@ -98,7 +101,7 @@ def _scratch(workspace: Path, *, bare: bool) -> Iterator[Path]:
         for part in ("addons", "overrides") if bare else ():
             shutil.rmtree(folder / "copilot/environments" / part, ignore_errors=True)
         dockerfile = workspace / "Dockerfile"
-        if dockerfile.exists():
+        if dockerfile.is_file():
             shutil.copy(dockerfile, folder / "Dockerfile")
         yield folder
 
@@ -106,16 +109,20 @@ def _scratch(workspace: Path, *, bare: bool) -> Iterator[Path]:
 class _Copilot:
     """Copilot's commands in the scratch copy."""
 
-    def __init__(self, shell: Shell, program: str, folder: Path, aws: Variables) -> None:
+    def __init__(
+        self, shell: Shell, program: str, folder: Path, aws: Variables, variables: tuple[str, ...]
+    ) -> None:
         self._shell = shell
         self._program = program
         self._folder = folder
         self._aws = aws
+        self._variables = variables
         self._env = {**dict.fromkeys(_NOT_THE_USERS), **aws}
 
     def run(self, *words: str, **variables: str) -> None:
         env = {**self._env, **variables}
-        command = Command((self._program, *words), env=env, cwd=self._folder, timeout=240)
+        command = copilot_words.command((self._program, *words), env, self._folder, self._variables)
+        command = replace(command, timeout=240)
         output_of(self._shell, command, f"seeding the sandbox (`copilot {' '.join(words[:2])}`)")
 
     def init_environment(self, name: str) -> None:

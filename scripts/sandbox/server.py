@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
-from scripts import branch, copilot, manifest
+from scripts import branch, branch_files, child_variables, copilot, manifest
 from scripts.command import RealShell, output_of
 from scripts.errors import Failed, SettingsError, UserError
 from scripts.sandbox import cache
@@ -161,7 +161,7 @@ class Server:
         begun = time.monotonic()
         settings = self._settings
         self._environments = written(settings)
-        path = f"{self._state.bin}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        path = child_variables.path(str(self._state.bin))
         failed = seed(
             self._shell,
             copilot.program(),
@@ -173,6 +173,7 @@ class Server:
                 file.parent.name for file in (settings.root / "copilot/environments").glob("*/manifest.yml")
             ),
             secrets=self._databases.secrets(),
+            variables=settings.manifest_variables,
         )
         if failed:
             raise Failed("; ".join(failed.values()))
@@ -199,6 +200,8 @@ class Server:
         root = self._settings.root
         head = output_of(self._shell, branch.git(root, "rev-parse", "HEAD"), "Looking up HEAD").strip()
         with branch.worktree(self._shell, root, branch.Branch("HEAD", head)) as folder:
+            scope = branch_files.Scope((self._settings.base,), environments=False)
+            branch_files.require(folder, self._settings, os.environ, scope, "HEAD")
             written = folder / self._settings.manifest.relative_to(root)
             of = manifest.build_of(manifest.read(written), str(written))
             if not (folder / of.dockerfile).is_file():

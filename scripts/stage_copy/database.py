@@ -74,12 +74,20 @@ class Database:
 
     def environment(self) -> dict[str, str]:
         """The variables that make pg_dump and psql reach this database: nothing of it goes into argv."""
-        variables = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
+        variables = base_environment()
         for option in Conninfo.get_defaults():
             keyword = option.keyword.decode()
             if option.envvar and keyword in self.parameters:
                 variables[option.envvar.decode()] = self.parameters[keyword]
         return variables
+
+
+def base_environment() -> dict[str, str]:
+    """Return what a program of Postgres's needs of this process's variables: no secret of the project."""
+    names = {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH"}
+    return {
+        name: value for name, value in os.environ.items() if name in names or name.startswith(("LC_", "KRB5"))
+    }
 
 
 def no_timeouts(version: int) -> str:

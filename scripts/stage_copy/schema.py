@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from .database import base_environment
 from .problems import Failed
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def client_version() -> int:
             )
     said = subprocess.run(
         ["pg_dump", "--version"],  # noqa: S607  the user's PATH says which client is theirs
+        env=base_environment(),
         capture_output=True,
         text=True,
         check=False,
@@ -156,7 +158,7 @@ def _run(
     """What the program prints; it never outlives an interruption. Raises Failed with its own reason."""
     done = subprocess.run(
         argv,
-        env=database.environment() if database else None,
+        env=database.environment() if database else base_environment(),
         stdin=stdin or subprocess.DEVNULL,
         capture_output=True,
         check=False,

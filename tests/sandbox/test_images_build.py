@@ -13,6 +13,7 @@ import pytest
 
 from scripts.errors import UserError
 from scripts.sandbox.images import build as builder
+from scripts.sandbox.images import build_variables
 from scripts.sandbox.images.store import ImageStore
 from scripts.sandbox.images.tree import CopyError, Entry, Tree
 from scripts.sandbox.images.venvs import InstallError, pip_arguments
@@ -486,20 +487,21 @@ def test_two_builds_at_once_make_one_environment(project: Project) -> None:
 
 
 def test_pip_does_not_go_through_the_embedded_aws(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    from scripts.sandbox.images.venvs import _environment  # noqa: PLC0415 - what pip is given is private
-
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    handed_on = build_variables.handed_on()
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_CA_BUNDLE", str(project.context / "ca.crt"))
-    monkeypatch.setenv("SANDBOX_USER_HTTPS_PROXY", "http://proxy.example:3128")
+    for name, value in handed_on.items():
+        monkeypatch.setenv(name, value)
 
-    env = _environment({"PIP_RETRIES": "1"})
+    env = build_variables.of_step(project.context, project.state, {"PIP_RETRIES": "1"})
 
     assert env["HTTPS_PROXY"] == "http://proxy.example:3128"
     assert "AWS_CA_BUNDLE" not in env
     assert env["PIP_NO_INDEX"] == "1"  # the user's own settings stay
     assert env["PIP_RETRIES"] == "1"
     monkeypatch.delenv("SANDBOX_USER_HTTPS_PROXY")
-    assert "HTTPS_PROXY" not in _environment({})
+    assert "HTTPS_PROXY" not in build_variables.of_step(project.context, project.state, {})
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,10 @@ def _suspects() -> Iterator[tuple[str, Listener]]:
         protocol = table[:3]
         for line in lines:
             fields = line.split()
-            if fields[3] != (_LISTEN if protocol == "tcp" else _UNCONNECTED) or int(fields[7]) != os.geteuid():
+            if (
+                fields[3] != (_LISTEN if protocol == "tcp" else _UNCONNECTED)
+                or int(fields[7]) != os.geteuid()
+            ):
                 continue
             written, _, port = fields[1].partition(":")
             listener = Listener(protocol, _address(written), int(port, 16))

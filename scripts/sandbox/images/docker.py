@@ -172,8 +172,8 @@ def _build(state: Path, words: list[str]) -> None:
     arguments = {}
     for each in given.all("--build-arg"):
         name, equals, value = each.partition("=")
-        if equals or name in os.environ:  # `--build-arg NAME` takes the value from the environment
-            arguments[name] = value if equals else os.environ[name]
+        if equals:  # `--build-arg NAME` would take the value from the environment, which is the user's
+            arguments[name] = value
     digest = build(
         given.context,
         Path(given.last("-f", "--file") or given.context / "Dockerfile"),

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from scripts import scratch
 from scripts.errors import UserError
 from scripts.sandbox.agent.confined import confined
+from scripts.sandbox.images import build_variables
 from scripts.sandbox.images.dockerfile import expand, split_words
 from scripts.sandbox.images.tree import Entry, Tree, hash_file
 
@@ -89,8 +90,7 @@ def understand(
             continue
         arguments = pip_arguments(words)
         if arguments is not None:
-            pip = {name: value for name, value in variables.items() if name.startswith("PIP_")}
-            pip.pop("PIP_NO_CACHE_DIR", None)
+            pip = build_variables.of_dockerfile(variables)
             installs.append(Install(arguments, folder, _hashed(_inputs(arguments, folder, tree)), pip, line))
         elif not _prepares(words):
             left.append(text)
@@ -276,22 +276,26 @@ def make_venv(folder: Path, installs: list[Install]) -> bool:
         if (folder / MARKER).exists():
             return False
         shutil.rmtree(folder, ignore_errors=True)
-        _run([sys.executable, "-m", "venv", "--without-pip", str(folder)], folder.parent, _environment({}))
-        for install in installs:
-            _install(folder, install)
+        with tempfile.TemporaryDirectory(prefix="copilot-sandbox-home-") as home:
+            env = build_variables.of_step(Path(home), folder.parents[1] / "pip", {})
+            words = [sys.executable, "-I", "-m", "venv", "--without-pip", str(folder)]
+            _run(words, folder.parent, env)
+            for install in installs:
+                _install(folder, install, env)
         (folder / MARKER).touch()
     return True
 
 
-def _install(venv: Path, install: Install) -> None:
+def _install(venv: Path, install: Install, env: Mapping[str, str]) -> None:
     with scratch.temporary("copilot-sandbox-build-") as root:
         install.tree.write(root)
         work = root / install.folder.strip("/")
         work.mkdir(parents=True, exist_ok=True)
         arguments = [_here(word, root, work) for word in install.arguments]
         flat = [each for word in arguments for each in word]
-        words = [sys.executable, "-m", "pip", "--python", str(venv), "install", *flat]
-        env = _environment(install.variables)
+        # -I: no module of the folder that it works in, which is the branch's, is taken for one of pip's.
+        words = [sys.executable, "-I", "-m", "pip", "--python", str(venv), "install", *flat]
+        env = {**env, **install.variables}
         try:
             with confined(
                 words, readable=_sources(), writable=[venv, root, *_own_folders(venv, env)]
@@ -300,7 +304,7 @@ def _install(venv: Path, install: Install) -> None:
         except InstallError as error:
             raise InstallError(
                 f"`pip install {shlex.join(install.arguments)}` failed (Dockerfile line {install.line}):"
-                f"{error}".replace(str(root), "")
+                f"{error}{build_variables.withheld()}".replace(str(root), "")
             ) from error
 
 
@@ -338,28 +342,7 @@ def _filled(before: str, path: Path) -> Iterator[str]:
         yield f"{before}{each}"
 
 
-def _environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """Build pip's environment: the user's own, without what leads to the embedded AWS.
-
-    Copilot's processes have HTTPS_PROXY pointing at the embedded AWS, which serves no packages;
-    SANDBOX_USER_HTTPS_PROXY holds what the user had there.
-    """
-    aws = os.environ.get("HTTPS_PROXY")
-    env = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("AWS_", "PYTHON"))
-        and name != "__PYVENV_LAUNCHER__"
-        and not ("AWS_CA_BUNDLE" in os.environ and name.upper() == "HTTPS_PROXY" and value == aws)
-    }
-    users = env.pop("SANDBOX_USER_HTTPS_PROXY", "")
-    if users:
-        env["HTTPS_PROXY"] = users
-    # PIP_USER: a user's `user = true` would send the packages past the environment.
-    return {**env, "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1", **variables}
-
-
-def _run(words: list[str], folder: Path, env: dict[str, str]) -> None:
+def _run(words: list[str], folder: Path, env: Mapping[str, str]) -> None:
     done = subprocess.run(
         words,
         cwd=folder,
