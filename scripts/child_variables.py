@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 # Where programs, folders and messages are; each child gets these. A name that ends in `*` is a beginning.
 BASE = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_*", "TZ", "TMPDIR", "TERM", "NO_COLOR")
-# Where a helper for credentials (Git's, Docker's, `credential_process`) finds the keyring of the user's desktop.
+# Where a helper for credentials (Git's, Docker's, `credential_process`) finds the user's keyring.
 KEYRING = (
     *("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"),
     *("GNUPGHOME", "PASSWORD_STORE_DIR"),
