@@ -8,6 +8,7 @@ shown passes through `seen` or `block` once more.
 from __future__ import annotations
 
 import json
+import logging
 import re
 from typing import Any
 
@@ -79,6 +80,13 @@ def masked(text: str) -> str:
 def has_secret(text: str) -> bool:
     """Return True if `masked` would change the text."""
     return masked(text) != text
+
+
+class Masked(logging.Formatter):
+    """A log's lines, with what is known of an error, without the passwords in them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return masked(super().format(record))
 
 
 def plain(value: Any) -> Any:

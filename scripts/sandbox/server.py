@@ -17,7 +17,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from scripts import branch, copilot, manifest
+from scripts import branch, copilot, display, manifest
 from scripts.command import RealShell, output_of
 from scripts.errors import Failed, SettingsError, UserError
 from scripts.sandbox.agent.agent import TaskAgent
@@ -204,7 +204,9 @@ def _own_address(folder: Path) -> str:
 
 def main(root: str) -> int:
     """Serve; 4 where it could not be started, with the reason in the log."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(display.Masked("%(asctime)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.INFO)
     settings = load(Path(root), os.environ)
     state = State(settings.root)
     with state.held() as got:

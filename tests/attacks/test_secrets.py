@@ -664,3 +664,18 @@ def test_the_shapes_are_many() -> None:
     assert len(SHAPES) >= 70
     assert issubclass(Failed, UserError)
     assert psycopg.__version__
+
+
+def test_the_sandboxs_log_has_no_passwords() -> None:
+    log = io.StringIO()
+    handler = logging.StreamHandler(log)
+    handler.setFormatter(display.Masked("%(name)s: %(message)s"))
+    logger = logging.getLogger("of the sandbox")
+    logger.addHandler(handler)
+    try:
+        int(URL)
+    except ValueError:
+        logger.exception("cannot reach %s", URL)
+    logger.removeHandler(handler)
+    assert "Traceback" in log.getvalue()
+    assert_hidden(log.getvalue())
