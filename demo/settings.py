@@ -11,6 +11,7 @@ EMAIL_PORT (25) and EMAIL_BACKEND (console; without EMAIL_HOST) may be.
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import re
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from scripts.stage_copy import database_url
+from scripts.stage_copy.secret import Hidden, shown
 
 BASE_DIR = Path(__file__).resolve().parents[1]
 
@@ -28,26 +30,45 @@ def _stop(message: str) -> NoReturn:
     raise SystemExit(2)
 
 
-def _required(name: str, meaning: str) -> str:
-    return os.environ.get(name) or _stop(f"{name} is not set: give it {meaning}")
+def _require(name: str, meaning: str) -> None:
+    if not os.environ.get(name):
+        _stop(f"{name} is not set: give it {meaning}")
 
 
-def _database(name: str, url: str) -> dict[str, Any]:
+def _database(name: str) -> dict[str, Any]:
     try:
-        return database_url.parse(url)
+        return database_url.of(name)
     except ValueError as error:
-        _stop(f"{name} cannot be read: {error}")
+        why = str(error)
+    _stop(why)
 
 
 def _suffix(name: str) -> str:
     value = os.environ.get(name, "")
     if value and not re.fullmatch(r"_[A-Za-z0-9_]+", value):
-        _stop(f"{name} is {value!r}: it must begin with _ and hold nothing but letters, digits and _")
+        value = shown(value)
+        _stop(f"{name} is {value}: it must begin with _ and hold nothing but letters, digits and _")
     return value
+
+
+def _number(name: str, default: int) -> int:
+    value = os.environ.get(name) or str(default)
+    if not re.fullmatch("[0-9]{1,5}", value):
+        value = shown(value)
+        _stop(f"{name} is {value}: it must be a whole number")
+    return int(value)
 
 
 def _flag(name: str) -> bool:
     return os.environ.get(name, "").strip().lower() in ("1", "true", "yes", "on")
+
+
+def _level(name: str) -> str:
+    value = os.environ.get(name) or "INFO"
+    if value not in logging.getLevelNamesMapping():
+        value = shown(value)
+        _stop(f"{name} is {value}: it must be one of {', '.join(logging.getLevelNamesMapping())}")
+    return value
 
 
 def _on_this_machine(host: str) -> bool:
@@ -57,16 +78,16 @@ def _on_this_machine(host: str) -> bool:
         return host == "localhost"
 
 
-SECRET_KEY = _required("SECRET_KEY", "a long random string")
-_BESIDE = os.environ.get("SIDECAR_DATABASE_URL", "")
-if _BESIDE:  # each task has it for itself, so that a branch's needs no name of its own
-    DATABASES = {"default": _database("SIDECAR_DATABASE_URL", _BESIDE)}
+_require("SECRET_KEY", "a long random string")
+SECRET_KEY = Hidden(os.environ["SECRET_KEY"])
+if os.environ.get("SIDECAR_DATABASE_URL"):  # each task has it for itself: a branch's needs no name of its own
+    DATABASES = {"default": _database("SIDECAR_DATABASE_URL")}
 else:
-    _URL = _required("DATABASE_URL", "the database: postgres://user:password@host:5432/name")
-    DATABASES = {"default": _database("DATABASE_URL", _URL)}
+    _require("DATABASE_URL", "the database: postgres://user:password@host:5432/name")
+    DATABASES = {"default": _database("DATABASE_URL")}
     DATABASES["default"]["NAME"] += _suffix("DATABASE_SUFFIX")
 if os.environ.get("STAGE_DATABASE_URL"):
-    DATABASES["stage"] = _database("STAGE_DATABASE_URL", os.environ["STAGE_DATABASE_URL"])
+    DATABASES["stage"] = _database("STAGE_DATABASE_URL")
 # What copy_stage_db leaves behind, what it replaces before it leaves staging's server, and how old the copy
 # may be that databases are cloned from.
 STAGE_COPY = {
@@ -83,7 +104,7 @@ STAGE_COPY = {
     "golden": {"max_age": "24h"},
 }
 REDIS_HOST = os.environ.get("REDIS_HOST") or "localhost"  # the sidecar's place
-REDIS_PORT = int(os.environ.get("REDIS_PORT") or 6379)
+REDIS_PORT = _number("REDIS_PORT", 6379)
 # ElastiCache takes encrypted connections only. A server on loopback has no certificate, and needs none.
 REDIS_TLS = _flag("REDIS_TLS") and not _on_this_machine(REDIS_HOST)
 
@@ -158,7 +179,7 @@ EMAIL_BACKEND = (
     if EMAIL_HOST
     else os.environ.get("EMAIL_BACKEND") or "django.core.mail.backends.console.EmailBackend"
 )
-EMAIL_PORT = int(os.environ.get("EMAIL_PORT") or 25)
+EMAIL_PORT = _number("EMAIL_PORT", 25)
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
@@ -170,6 +191,6 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "{levelname} {name}: {message}", "style": "{"}},
     "handlers": {"stdout": {"class": "logging.StreamHandler", "stream": sys.stdout, "formatter": "line"}},
-    "root": {"handlers": ["stdout"], "level": os.environ.get("LOG_LEVEL", "INFO")},
+    "root": {"handlers": ["stdout"], "level": _level("LOG_LEVEL")},
     "loggers": {"django": {"handlers": ["stdout"], "propagate": False}},
 }

@@ -8,6 +8,7 @@ shown passes through `seen` or `block` once more.
 from __future__ import annotations
 
 import json
+import logging
 import re
 from typing import Any
 
@@ -20,14 +21,17 @@ _SEQUENCES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\n]*(?:\x07|\x
 _COMMANDS = re.compile(r"^(\s*):(?=:[^\n]*::)|#(?=#\[)", re.MULTILINE)
 _MASK = "***"
 _DATABASES = r"(?:postgres(?:ql)?|psql|mysql|mariadb|mssql|rediss?|valkeys?|amqps?|mongodb)(?:\+[a-z0-9]+)?"
-# An address with a password, well-formed or not: a database's up to the last `@` of the line.
+# An address with a password, well-formed or not. A database's is not shown at all: up to the last `@` of the
+# line all may be its password, and so may what stands behind the next `?` or `#`.
 _ADDRESSES = (
-    re.compile(rf"(?i)\b({_DATABASES}:/+)(?!user:password@)[^\n]*@"),
+    re.compile(rf"(?i)\b({_DATABASES}:/+)(?!user:password@)[^\n]*@[^\s\"'`]*"),
     re.compile(
-        rf"(?i)\b({_DATABASES}:/+)(?!\*\*\*@|user:password@)[^\s@:/]*:(?!\d{{1,5}}(?![^\s/?\"',.)]))[^\n\"'`]*"
+        rf"(?i)\b({_DATABASES}:/+)(?!\*\*\*|user:password@)[^\s@:/]*:(?!\d{{1,5}}(?![^\s/?\"',.)]))[^\n\"'`]*"
     ),
+)
+_LOGINS = (
     re.compile(r"(?i)\b(https?://)[^\s/?#@]+@"),
-    re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/?#@:]*:(?!\d{1,5}[/?#])[^\s@]+@"),
+    re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)(?!user:password@)[^\s/?#@:]*:(?!\d{1,5}[/?#])[^\s@]+@"),
 )
 _NAMED = re.compile(
     r"(?i)((?:\b(?:pg|ssl)?password|\bpasswd|\bpwd|\baws_secret_access_key|\baws_session_token"
@@ -67,13 +71,22 @@ def masked(text: str) -> str:
     for secret in _known:
         text = text.replace(secret, _MASK)
     for address in _ADDRESSES:
-        text = address.sub(rf"\1{_MASK}@", text)
+        text = address.sub(rf"\1{_MASK}", text)
+    for login in _LOGINS:
+        text = login.sub(rf"\1{_MASK}@", text)
     return _NAMED.sub(rf"\1{_MASK}", text)
 
 
 def has_secret(text: str) -> bool:
     """Return True if `masked` would change the text."""
     return masked(text) != text
+
+
+class Masked(logging.Formatter):
+    """A log's lines, with what is known of an error, without the passwords in them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return masked(super().format(record))
 
 
 def plain(value: Any) -> Any:

@@ -77,7 +77,7 @@ class Terminal:
         from rich.table import Table  # noqa: PLC0415 - see the class
         from rich.text import Text  # noqa: PLC0415 - see the class
 
-        table = Table(title=Text(display.line(title)), title_justify="left")
+        table = Table(title=Text(display.line(display.masked(title))), title_justify="left")
         for column in columns:
             table.add_column(column, overflow="fold")
         for row in rows:

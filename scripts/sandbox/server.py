@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
-from scripts import branch, branch_files, child_variables, copilot, manifest
+from scripts import branch, branch_files, child_variables, copilot, display, manifest
 from scripts.command import RealShell, output_of
 from scripts.errors import Failed, SettingsError, UserError
 from scripts.sandbox import cache
@@ -275,7 +275,9 @@ def _own_address(folder: Path) -> str:
 def main(root: str) -> int:
     """Serve; 4 where it could not be started, with the reason in the log."""
     os.umask(0o077)  # whatever it and its children write is this user's
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(display.Masked("%(asctime)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.INFO)
     settings = load(Path(root), os.environ)
     state = State(settings.root)
     with state.held() as got:

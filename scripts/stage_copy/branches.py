@@ -16,6 +16,7 @@ import psycopg
 from . import guards, marks, swap
 from .database import reason
 from .problems import Failed, Misconfigured
+from .secret import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -42,7 +43,7 @@ def suffix_in(environ: Mapping[str, str]) -> str:
     found = environ.get(VARIABLE, "")
     if found and not re.fullmatch(guards.SUFFIX, found):
         raise Misconfigured(
-            f"{VARIABLE} is {found!r}: it must begin with _ and hold nothing but letters, digits and _"
+            f"{VARIABLE} is {shown(found)}: it must begin with _ and hold nothing but letters, digits and _"
         )
     return found
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.pq import Conninfo
 
-from .problems import Failed
+from .problems import Failed, Misconfigured
+from .reasons import reason
+from .secret import MASK, Hidden, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +20,14 @@ if TYPE_CHECKING:
 # Django's names for what libpq calls otherwise.
 _KEYWORDS = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
 _PG14, _PG17 = 140000, 170000
+_SECRET = ("password", "sslpassword")
+_SHORTEST = 4  # letters of a password that is looked for within words
+# What the others look like, where they are not the end of a password in a malformed URL.
+_FORMS = {
+    "NAME": r"(?:(?!://)[^@=\x00-\x1f])*",
+    "HOST": r"[A-Za-z0-9._,:%-]*|[/@][^\x00-\x1f]*",
+    "PORT": r"[0-9,]*",
+}
 _CONNECT_TIMEOUT = "10"  # seconds, unless the settings say otherwise
 
 # A server that is gone without a word is noticed within a minute, however long a statement may take.
@@ -34,16 +45,30 @@ class Database:
     """
 
     alias: str
-    parameters: Mapping[str, str]
+    parameters: Mapping[str, str | Secret]
+
+    def __post_init__(self) -> None:
+        secrets = {key: Secret(str(self.parameters[key])) for key in _SECRET if key in self.parameters}
+        kept = {key: value for key, value in self.parameters.items() if isinstance(value, Secret)}
+        object.__setattr__(self, "parameters", {**self.parameters, **secrets, **kept})
 
     @classmethod
     def from_django(cls, alias: str, settings: Mapping[str, Any]) -> Database:
-        """Read one entry of DATABASES; of its OPTIONS, those that are libpq's (sslmode, sslrootcert, ...)."""
+        """Read one entry of DATABASES; of its OPTIONS, those that are libpq's (sslmode, sslrootcert, ...).
+
+        Raises Misconfigured where one of them looks like a piece of a malformed URL, and so of a password.
+        """
+        if odd := _odd(settings):
+            settings = {}  # no variable that a traceback shows is to hold a password
+            raise Misconfigured(
+                f'DATABASES["{alias}"]["{odd}"] cannot be one: it looks like a piece of a URL. '
+                "In a password within a URL, write @ : / ? # as %40 %3A %2F %3F %23"
+            )
         known = {option.keyword.decode() for option in Conninfo.get_defaults()}
-        parameters = {"connect_timeout": _CONNECT_TIMEOUT, **_NOTICE}
+        parameters: dict[str, str | Secret] = {"connect_timeout": _CONNECT_TIMEOUT, **_NOTICE}
         for key, value in settings.get("OPTIONS", {}).items():
             if key in known and value is not None:
-                parameters[key] = str(value)
+                parameters[key] = Secret(str(value)) if key in _SECRET else str(value)
         for key, keyword in _KEYWORDS.items():
             if settings.get(key):
                 parameters[keyword] = str(settings[key])
@@ -51,7 +76,7 @@ class Database:
 
     @property
     def name(self) -> str:
-        return self.parameters.get("dbname") or self.parameters.get("user", "")
+        return str(self.parameters.get("dbname") or self.parameters.get("user", ""))
 
     def named(self, name: str) -> Database:
         """Another database of the same server, reached with the same role."""
@@ -65,12 +90,23 @@ class Database:
     def connect(self) -> Connection:
         """Open a connection in autocommit mode. Raises Failed with the server's own reason."""
         try:
-            return psycopg.connect(**self.parameters, autocommit=True)  # type: ignore[arg-type]  # libpq takes strings
+            return psycopg.connect(**_revealed(self.parameters), autocommit=True)  # type: ignore[arg-type]  # libpq takes strings
         except psycopg.Error as error:
-            raise Failed(
-                f'cannot connect to database "{self.name}": {reason(error)}: '
-                f'check the address and password in DATABASES["{self.alias}"]'
-            ) from None
+            why = self._without_secrets(reason(error))
+        raise Failed(  # not above: what libpq was given would hang on it
+            f'cannot connect to database "{self.name}": {why}: '
+            f'check the address and password in DATABASES["{self.alias}"]'
+        )
+
+    def _without_secrets(self, text: str) -> str:
+        """The text without passwords; a user without one may be a password in the wrong place."""
+        hidden = [value.reveal() for value in self.parameters.values() if isinstance(value, Secret)]
+        if not self.parameters.get("password"):
+            hidden.append(str(self.parameters.get("user", "")))
+        for one in filter(None, hidden):
+            text = text.replace(f'"{one}"', f'"{MASK}"')
+            text = text.replace(one, MASK) if len(one) >= _SHORTEST else text
+        return text
 
     def environment(self) -> dict[str, str]:
         """The variables that make pg_dump and psql reach this database: nothing of it goes into argv."""
@@ -78,7 +114,7 @@ class Database:
         for option in Conninfo.get_defaults():
             keyword = option.keyword.decode()
             if option.envvar and keyword in self.parameters:
-                variables[option.envvar.decode()] = self.parameters[keyword]
+                variables[option.envvar.decode()] = _revealed(self.parameters)[keyword]
         return variables
 
 
@@ -90,15 +126,23 @@ def base_environment() -> dict[str, str]:
     }
 
 
+def _revealed(parameters: Mapping[str, str | Secret]) -> dict[str, str]:
+    """The parameters for libpq; a traceback that shows variables shows the passwords as `***`."""
+    return {
+        key: Hidden(value.reveal()) if isinstance(value, Secret) else value
+        for key, value in parameters.items()
+    }
+
+
+def _odd(settings: Mapping[str, Any]) -> str:
+    """The first key of DATABASES whose value may be the end of a password; empty where none is."""
+    odd = (key for key, form in _FORMS.items() if not re.fullmatch(form, str(settings.get(key) or "")))
+    return next(odd, "")
+
+
 def no_timeouts(version: int) -> str:
     """SQL that lets a session wait: the timeouts of a role or a server are not made for copies."""
     names = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"]
     names += ["idle_session_timeout"] if version >= _PG14 else []
     names += ["transaction_timeout"] if version >= _PG17 else []
     return "; ".join(f"SET {name} = 0" for name in names)
-
-
-def reason(error: Exception) -> str:
-    """The first line of a Postgres error, which says why; the others are detail and hints."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return " ".join(lines[0].removeprefix("connection failed: ").split())

@@ -9,6 +9,7 @@ from django.db import DatabaseError, connections
 from django.db.migrations.exceptions import BadMigrationError, NodeNotFoundError
 from django.db.migrations.executor import MigrationExecutor
 
+from .database import reason
 from .problems import Failed, Misconfigured
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def make(alias: str) -> Forecast:
     except (BadMigrationError, NodeNotFoundError) as error:
         raise Misconfigured(f"this branch's migrations cannot be read: {error}") from None
     except DatabaseError as error:
-        raise Failed(f"staging's migrations cannot be read: {str(error).splitlines()[0]}") from None
+        raise Failed(f"staging's migrations cannot be read: {reason(error)}") from None
     finally:
         connection.close()
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .problems import Misconfigured
+from .secret import Hidden, shown
 
 FAKES = ("email", "name", "phone")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -68,12 +69,12 @@ class Options:
         if not isinstance(mask, Mapping):
             raise Misconfigured('STAGE_COPY["mask"] is no dictionary: write {"table.column": rule, ...}')
         found = {str(column): _rule(str(column), rule) for column, rule in mask.items()}
-        secret = str(settings.get("mask_key") or key)
+        secret = Hidden(settings.get("mask_key") or key)
         return cls(
             exclude_data=_words(settings, "exclude_data"),
             mask=found,
             # Not the key itself: it goes to staging's server with each session.
-            mask_key=hashlib.sha256(f"stage_copy {secret}".encode()).hexdigest(),
+            mask_key=Hidden(hashlib.sha256(f"stage_copy {secret}".encode()).hexdigest()),
             personal=_words(settings, "personal"),
             golden=_golden(settings.get("golden")),
             jobs=_number(settings, "jobs", cls.jobs),
@@ -144,7 +145,9 @@ def _golden(setting: Any) -> Golden | None:
         _known(str(name), ("max_age", "spare"), where)
     age = str(setting.get("max_age", "24h"))
     if not (match := re.fullmatch(r"(\d+)([smhdw])", age)):
-        raise Misconfigured(f'{where}["max_age"] is {age!r}: write a number and a unit, "90m", "24h" or "7d"')
+        raise Misconfigured(
+            f'{where}["max_age"] is {shown(age)}: write a number and a unit, "90m", "24h" or "7d"'
+        )
     return Golden(int(match[1]) * _UNITS[match[2]], spare=_flag(setting, "spare", default=False))
 
 
@@ -158,12 +161,12 @@ def _words(settings: Mapping[str, Any], name: str) -> tuple[str, ...]:
 def _number(settings: Mapping[str, Any], name: str, default: int) -> int:
     value = settings.get(name, default)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise Misconfigured(f'STAGE_COPY["{name}"] is {value!r}: it must be a whole number, 1 or more')
+        raise Misconfigured(f'STAGE_COPY["{name}"] is {shown(value)}: it must be a whole number, 1 or more')
     return value
 
 
 def _flag(settings: Mapping[str, Any], name: str, *, default: bool) -> bool:
     value = settings.get(name, default)
     if not isinstance(value, bool):
-        raise Misconfigured(f'STAGE_COPY: "{name}" is {value!r}: it must be True or False')
+        raise Misconfigured(f'STAGE_COPY: "{name}" is {shown(value)}: it must be True or False')
     return value

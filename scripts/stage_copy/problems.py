@@ -6,9 +6,20 @@ from typing import ClassVar
 
 
 class CopyError(Exception):
-    """What happened, why, and what to do next, in one line; never with a password in it."""
+    """What happened, why, and what to do next, in one line; never with a password or a row's value in it.
+
+    It has no context: what it was made of, a server's own error, may quote a row.
+    """
 
     exit_code: ClassVar[int] = 4
+
+    @property  # of the interpreter's own field: what shows errors reads it by name
+    def __context__(self) -> None:
+        """Nothing."""
+
+    @__context__.setter
+    def __context__(self, _: BaseException | None) -> None:
+        """Keep nothing."""
 
 
 class Misconfigured(CopyError):

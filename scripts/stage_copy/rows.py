@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import pq, sql
 
+from . import reasons
 from .problems import Failed
 from .wire import Wire, can_carry
 
@@ -63,6 +64,14 @@ def split(table: Table, pages: int) -> list[Piece]:
     return [Piece(table, first, last) for first, last in zip(starts, [*starts[1:], None], strict=True)]
 
 
+class _Choked(Exception):
+    """A rule's function failed: in which column, at which row of the piece, with which kind of error."""
+
+    def __init__(self, column: int, row: int, kind: str) -> None:
+        super().__init__()
+        self.column, self.row, self.kind = column, row, kind
+
+
 class Pump:
     """Copies pieces from one connection to another, one after the other."""
 
@@ -70,6 +79,7 @@ class Pump:
         self._source, self._target = source.pgconn, target.pgconn
         self._encoding = source.info.encoding
         self._stopped = stopped
+        self._row = 0  # of the piece, where rules call Python
         self._source_context, self._target_context = source, target
         self._plain = can_carry(source) and can_carry(target)
 
@@ -85,10 +95,16 @@ class Pump:
         )
         names = [column.name for column in piece.table.columns if not column.generated]
         calls = {names.index(name): call for name, call in selection.calls.items()}
-        if self._plain and not calls:
-            sent, arrived, moved = self._through_sockets(out, into, tell)
-        else:
-            sent, arrived, moved = self._through_libpq(out, into, calls, tell)
+        self._row, choked = 0, None
+        try:
+            if self._plain and not calls:
+                sent, arrived, moved = self._through_sockets(out, into, tell)
+            else:
+                sent, arrived, moved = self._through_libpq(out, into, calls, tell)
+        except _Choked as error:
+            choked = (names[error.column], error.row, error.kind)
+        if choked:  # not above: the row that it choked on would hang on the error
+            raise _failed(piece, *choked)
         if freeze and piece.whole:
             _done(self._target, b"COMMIT")
         if sent != arrived:
@@ -157,7 +173,8 @@ class Pump:
                 if held < _BATCH:
                     continue
             elif size < -1:
-                raise psycopg.OperationalError(source.get_error_message())
+                _rows(source)
+                raise psycopg.OperationalError("the source broke off")
             if batch and (held >= _BATCH or size < 0):
                 self._put(b"".join(batch))
                 moved += held
@@ -195,13 +212,25 @@ class Pump:
             raise Failed("the copy was stopped")
 
     def _called(self, row: bytes, calls: Mapping[int, Call]) -> bytes:
-        """A row in COPY's text format with the values that Python changes."""
+        """A row in COPY's text format with the values that Python changes. Raises _Choked."""
         fields = row.removesuffix(b"\n").split(b"\t")
+        self._row += 1
         for number, call in calls.items():
-            value = None if fields[number] == _NULL else _unescape(fields[number]).decode(self._encoding)
-            changed = call(value)
-            fields[number] = _NULL if changed is None else _escape(str(changed).encode(self._encoding))
+            try:
+                value = None if fields[number] == _NULL else _unescape(fields[number]).decode(self._encoding)
+                changed = call(value)
+                fields[number] = _NULL if changed is None else _escape(str(changed).encode(self._encoding))
+            except BaseException as error:  # noqa: BLE001 - whatever it is, it may hold the value
+                raise _Choked(number, self._row, type(error).__name__) from None
         return b"\t".join(fields) + b"\n"
+
+
+def _failed(piece: Piece, column: str, row: int, kind: str) -> Failed:
+    where = "" if piece.whole else f" of its part from page {piece.first} on"
+    return Failed(
+        f"the rule of {piece.table.qualified}.{column} failed at row {row}{where}: its function raised "
+        f"{kind}, whose words are not shown, since they may quote the value"
+    )
 
 
 def _unescape(field: bytes) -> bytes:
@@ -215,13 +244,13 @@ def _escape(value: bytes) -> bytes:
 def _done(connection: pq.abc.PGconn, statement: bytes) -> None:
     result = connection.exec_(statement)
     if result.status != pq.ExecStatus.COMMAND_OK:
-        raise psycopg.DatabaseError(result.get_error_message())
+        raise reasons.of_result(result)
 
 
 def _begin(connection: pq.abc.PGconn, statement: bytes, expected: pq.ExecStatus) -> None:
     result = connection.exec_(statement)
     if result.status != expected:
-        raise psycopg.DatabaseError(result.get_error_message())
+        raise reasons.of_result(result)
 
 
 def _rows(connection: pq.abc.PGconn) -> int:
@@ -229,7 +258,7 @@ def _rows(connection: pq.abc.PGconn) -> int:
     rows = -1
     while result := _result(connection):
         if result.status != pq.ExecStatus.COMMAND_OK:
-            raise psycopg.DatabaseError(result.get_error_message())
+            raise reasons.of_result(result)
         rows = result.command_tuples if result.command_tuples is not None else rows
     return rows
 

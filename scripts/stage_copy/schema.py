@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from . import reasons
 from .database import base_environment
 from .problems import Failed
 
@@ -169,8 +170,4 @@ def _run(
 
 
 def _why(errors: bytes) -> str:
-    """The first error that a tool of Postgres's reported, else the last thing it said."""
-    lines = [line.strip() for line in errors.decode(errors="replace").splitlines() if line.strip()]
-    errors_only = [line for line in lines if re.search(r"\b(ERROR|FATAL|error):", line)]
-    line = (errors_only or lines[-1:] or ["it said nothing"])[0]
-    return re.sub(r"^(pg_dump: |pg_restore: )?(ERROR|FATAL|error):\s*", "", line)
+    return reasons.of_tool(errors.decode(errors="replace"))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from . import reasons
 from .problems import Failed
 
 if TYPE_CHECKING:
@@ -111,14 +112,17 @@ class Wire:
         kind, length = _HEADER.unpack_from(self._held)
         body, self._held = self._held[_HEADER.size : length + 1], self._held[length + 1 :]
         if kind == _ERROR:
-            fields = {part[:1]: part[1:] for part in body.split(b"\0") if part}
-            why = fields.get(b"M", b"").decode(self._encoding, "replace")
-            try:
-                kind_of_error = psycopg.errors.lookup(fields.get(b"C", b"XX000").decode())
-            except KeyError:  # a code that a function of the project's raises
-                kind_of_error = psycopg.DatabaseError
-            raise kind_of_error(why)
+            raise self._error(body)
         return kind, body
+
+    def _error(self, body: bytes) -> psycopg.Error:
+        """What an error of the server's says.
+
+        Source: https://www.postgresql.org/docs/current/protocol-error-fields.html
+        """
+        fields = {part[:1]: part[1:].decode(self._encoding, "replace") for part in body.split(b"\0") if part}
+        names = {"table": fields.get(b"t"), "column": fields.get(b"c"), "constraint": fields.get(b"n")}
+        return reasons.of_parts(fields.get(b"C", "XX000"), fields.get(b"M", ""), names, fields.get(b"W", ""))
 
     def _read(self) -> bytes:
         while True:

@@ -417,7 +417,7 @@ def wire(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     ("table", "why"),
     [
         ("by_check", 'new row for relation "by_check" violates check constraint "small"'),
-        ("by_function", "row 3000 does not fit"),
+        ("by_function", "a function of the project failed (ZZ001, row 2999 of those that were being sent)"),
         ("by_domain", "value for domain public.even violates check constraint"),
     ],
 )

@@ -144,17 +144,20 @@ class Command(BaseCommand):
         try:
             self._do(flags)
         except CopyError as error:
-            raise CommandError(str(error), returncode=error.exit_code) from None
+            why, code = str(error), error.exit_code
         except psycopg.Error as error:
-            raise CommandError(f"a server failed: {reason(error)}", returncode=Failed.exit_code) from None
+            why, code = f"a server failed: {reason(error)}", Failed.exit_code
         except OSError as error:
-            raise CommandError(f"this machine failed: {error}", returncode=Failed.exit_code) from None
+            why, code = f"this machine failed: {error}", Failed.exit_code
         except KeyboardInterrupt:
             if flags["drop_database"] or flags["drop_own_database"]:
                 self._say("interrupted: run it again for the rest")
             else:
                 self._say("interrupted, the target is as it was: run it again")
             sys.exit(130)
+        else:
+            return
+        raise CommandError(why, returncode=code)  # not above: a server's error would hang on it
 
     def _do(self, flags: dict[str, Any]) -> None:
         if flags["mark_disposable"] is not None or flags["confirm"] is not None:

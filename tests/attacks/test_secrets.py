@@ -1,0 +1,681 @@
+"""A password in a setting, in an address however malformed, or in a row: no output of ours repeats it."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import json
+import logging
+import pickle
+import runpy
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import psycopg
+import pytest
+from django.core.management.base import CommandError
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from invoke.exceptions import Exit
+
+from scripts import display, menu
+from scripts.command import Command, Result, output_of
+from scripts.deployment import Asked, deploy
+from scripts.environment import Bench
+from scripts.errors import Failed, UsageError, UserError
+from scripts.report import Terminal, as_json
+from scripts.settings import Settings, load
+from scripts.stage_copy import database_url, engine, reasons, rows
+from scripts.stage_copy.database import Database
+from scripts.stage_copy.management.commands import copy_stage_db
+from scripts.stage_copy.options import Options
+from scripts.stage_copy.problems import CopyError
+from scripts.stage_copy.secret import Hidden, Secret
+from tests.fakes import FakeReport, FakeShell
+from tests.stage_copy.copies import PASSWORD, Copies, Told, make_roles
+from tests.stage_copy.servers import BIN, postgres_server
+
+ROOT = Path(__file__).parents[2]
+SECRET = "Xq7wZk9vJp4Y"
+URL = f"postgres://shop:{SECRET}@db.example/shop"
+
+
+def pieces(secret: str, length: int = 4) -> set[str]:
+    return {secret[start : start + length] for start in range(len(secret) - length + 1)}
+
+
+def assert_hidden(text: str, secret: str = SECRET) -> None:
+    found = [piece for piece in pieces(secret) if piece.casefold() in text.casefold()]
+    assert not found, (found, text)
+
+
+def everything(error: BaseException) -> str:
+    """All that can be shown of an error: what hangs on it, and the variables of all frames but the test's."""
+    frames = error.__traceback__
+    while frames and ("/tests/" in (name := frames.tb_frame.f_code.co_filename) or "runpy" in name):
+        frames = frames.tb_next
+    shown = [str(error), repr(error), repr(error.args), *map(str, getattr(error, "__notes__", ()))]
+    told = traceback.TracebackException(type(error), error, frames, capture_locals=True)
+    shown += told.format(chain=True)
+    for other in (error.__cause__, error.__context__):
+        shown += [everything(other)] if other else []
+    log = io.StringIO()
+    logger, handler = logging.getLogger("of the test"), logging.StreamHandler(log)
+    logger.addHandler(handler)
+    logger.error("%s %r", error, error)
+    logger.removeHandler(handler)
+    return "\n".join([*shown, log.getvalue()])
+
+
+# Addresses, malformed in ways that people find: what stands in the place of `PW` is the password.
+SHAPES = [
+    "postgres://u:PW@[::1/db",
+    "postgres://u:PW@::1]/db",
+    "postgres://u:[PW@h/db",
+    "postgres://u:PW]@h/db",
+    "postgres://u:PW@h]/db",
+    "postgres://[u:PW@h/db",
+    "postgres://u:PW\u2100@h/db",
+    "postgres://u:\uff0fPW@h/db",
+    "postgres://u:PW\uff20h/db",
+    "postgres://u:PW@h\u2488/db",
+    "postgres://\uff1au:PW@h/db",
+    "postgres://u:PW\ufe16@h/db",
+    "postgres://u:/PW@h",
+    "postgres://u:/PW@h/db",
+    "postgres://u:12/PW@h/db",
+    "postgres://u:PW/@h/db",
+    "postgres://u:#PW@h/db",
+    "postgres://u:12#PW@h/db",
+    "postgres://u:?PW@h/db",
+    "postgres://u:12?PW@h/db",
+    "postgres://u:x@PW@h/db",
+    "postgres://u:x@PW/y@h/db",
+    "postgres://u:x@PW?y@h/db",
+    "postgres://u:x@PW:y@h/db",
+    "postgres://u:PW @h/db",
+    "postgres://u: PW@h/db",
+    "postgres://u:PW\n@h/db",
+    "postgres://u:PW\t@h/db",
+    "postgres://u:PW\x00@h/db",
+    "postgres://u:PW\x1b@h/db",
+    "postgres://u:PW\u202e@h/db",
+    "postgres://u:PW\udcff@h/db",
+    "postgres://u:%PW@h/db",
+    "postgres://u:PW%@h/db",
+    "postgres://u:PW%zz@h/db",
+    "postgres://u:PW%ff@h/db",
+    "postgres://u:PW%00@h/db",
+    "postgres://u:PW@h:port/db",
+    "postgres://u:PW@h:99999/db",
+    "postgres://u:PW@h:-1/db",
+    "postgres://u:PW@h:5432:5433/db",
+    "postgres://u:PW@h",
+    "postgres://u:PW@h/",
+    "postgres://u:PW@/",
+    "postgres://u:PW@",
+    "postgres://u:PW",
+    "postgres:/u:PW@h/db",
+    "postgres:u:PW@h/db",
+    "postgres//u:PW@h/db",
+    "://u:PW@h/db",
+    "u:PW@h/db",
+    "PW",
+    "mysql://u:PW@h/db",
+    "postgresql+psycopg://u:PW@h/db",
+    "POSTGRES://u:PW@h/db",
+    " postgres://u:PW@h/db",
+    '"postgres://u:PW@h/db"',
+    "'postgres://u:PW@h/db'",
+    "DATABASE_URL=postgres://u:PW@h/db",
+    "postgres://u:PW@h/db@other",
+    "postgres://u:PW@h/db?PW",
+    "postgres://u:PW@h/db?sslmode=PW",
+    "postgres://u:PW@h/db?connect_timeout=PW",
+    "postgres://u:PW@h/db?unknown=PW",
+    "postgres://u@h/db?pasword=PW",
+    "postgres://u:PW@h/db?host=a@PW",
+    "postgres://u:PW@h/db#PW",
+    "postgres://u:PW@h db/db",
+    "postgres://u:PW@h\\db/db",
+    "postgres://u:PW@h/db;drop",
+    "postgres://u:PW@h/d:b",
+    "postgres://u:PW@h/a/b",
+    "host=h user=u password=PW dbname=db",
+]
+
+
+def wrong(url: str) -> bool:
+    """Return True if it cannot be read: letters that only look like `/` or `@` are letters of a password."""
+    try:
+        database_url.parse(url)
+    except ValueError:
+        return True
+    return False
+
+
+def tried(url: str) -> str:
+    """All that can be seen of reading a URL, as a project's settings and this one's do."""
+    seen = []
+    reads: list[Callable[[], dict[str, Any]]] = [
+        lambda: database_url.parse(url),
+        lambda: database_url.of("DATABASE_URL", {"DATABASE_URL": url}),
+    ]
+    for read in reads:
+        try:
+            found = read()
+        except ValueError as error:
+            seen.append(everything(error))
+        else:
+            seen.append(f"{found!r} {found | {'PASSWORD': ''}!s} {json.dumps(found | {'PASSWORD': ''})}")
+            seen.append(repr(Database.from_django("default", found)))
+    return "\n".join(seen)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_address_however_malformed_keeps_its_password(shape: str) -> None:
+    assert_hidden(tried(shape.replace("PW", SECRET)))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_prints_keeps_it_too(shape: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The second wall: whatever error or log of anybody's holds the address. A bare word is not one."""
+    if "://" not in shape or shape.startswith("://"):
+        return
+    Terminal().say(f"cannot read {shape.replace('PW', SECRET)}")
+    if "\n" not in shape:  # what breaks the line leaves it
+        assert_hidden(capsys.readouterr().err)
+
+
+BREAKING = "@:/?#[]%&=+;, \\\"'\t\n\x00\u2100\uff0f\uff20\u2488\u202e\udcffé"
+
+
+@st.composite
+def malformed(draw: st.DrawFn) -> tuple[str, str]:
+    """A URL whose password is broken by letters that part addresses; and the password."""
+    cuts = draw(st.lists(st.tuples(st.integers(0, len(SECRET)), st.sampled_from(BREAKING)), max_size=4))
+    password = SECRET
+    for place, letter in cuts:
+        password = password[:place] + letter + password[place:]
+    scheme = draw(
+        st.sampled_from(["postgres://", "postgresql://", "postgres:/", "mysql://", "", "://", "http://"])
+    )
+    user = draw(st.sampled_from(["u", "", "a:b", "[", "u%zz", "ü", "u u"]))
+    host = draw(
+        st.sampled_from(["h", "", "[::1]", "[::1", "::1]", "h h", "h%2", "h:x", "1.2.3.4:99999", "\uff48"])
+    )
+    end = draw(st.sampled_from(["/db", "", "/", "/d@b", "?x", "/db?sslmode=x", "/db#f", "/a/b", ":5432/db"]))
+    noise = draw(st.text(alphabet=st.sampled_from(BREAKING), max_size=2))
+    where = draw(st.integers(0, 3))
+    parts = [scheme, user, ":", password, "@", host, end]
+    parts.insert(2 * where, noise)
+    return "".join(parts), SECRET
+
+
+@settings(max_examples=400, deadline=None, database=None)
+@given(malformed())
+@example(("postgres://u:/Xq7wZk9vJp4Y@h", SECRET))
+def test_no_malformed_address_shows_a_piece_of_its_password(case: tuple[str, str]) -> None:
+    url, secret = case
+    assert_hidden(tried(url), secret)
+
+
+@settings(max_examples=200, deadline=None, database=None)
+@given(malformed())
+def test_no_setting_that_is_an_address_is_repeated(case: tuple[str, str]) -> None:
+    url, secret = case
+    shown = repr(display.Given(url))
+    if "@" in url and len(url) > 20:
+        assert_hidden(shown, secret)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://u:p%40w@h:5432/db?sslmode=verify-full&sslrootcert=/etc/ca.pem",
+        "postgres://user:pass:word@db-1.abc.eu-central-1.rds.amazonaws.com/app_test",
+        "postgres://u:pä$s!w*rd@h/db",
+        "postgres://u@h/db?application_name=web&connect_timeout=3",
+        "postgres://u:p@/db?host=/run/postgresql",
+        "postgres://u:p@%2Frun%2Fpostgresql/db",
+        "postgres://u:p@h/db?options=-c%20statement_timeout%3D5s",
+    ],
+)
+def test_near_misses_are_read(url: str) -> None:
+    assert database_url.parse(url)["NAME"] in {"db", "app_test"}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"NAME": f"{SECRET}@h"},
+        {"NAME": f"postgres://u:{SECRET}"},
+        {"NAME": f"password={SECRET}"},
+        {"HOST": f"{SECRET}@h"},
+        {"HOST": f"x {SECRET}"},
+        {"PORT": SECRET},
+        {"PORT": f"12/{SECRET}"},
+    ],
+)
+def test_a_piece_of_an_address_in_a_projects_own_settings_is_refused(changed: dict[str, str]) -> None:
+    facts = {"NAME": "db", "USER": "u", "PASSWORD": SECRET, "HOST": "h", "PORT": "1"} | changed
+    with pytest.raises(CopyError, match="looks like a piece of a URL") as told:
+        Database.from_django("default", facts)
+    assert_hidden(everything(told.value))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"OPTIONS": {"sslmode": SECRET}},
+        {"OPTIONS": {"connect_timeout": SECRET}},
+        {"PASSWORD": "", "USER": SECRET},
+    ],
+)
+def test_a_database_that_cannot_be_reached_keeps_its_password(changed: dict[str, Any]) -> None:
+    facts = {"NAME": "db", "USER": "u", "PASSWORD": SECRET, "HOST": "127.0.0.1", "PORT": "1"} | changed
+    database = Database.from_django("default", facts)
+    with pytest.raises(CopyError, match='cannot connect to database "db"') as told:
+        database.connect()
+    assert_hidden(everything(told.value))
+    assert_hidden(f"{database!r} {database}")
+    if not changed:
+        assert_hidden(f"{database.parameters} {database.environment()}")
+
+
+def test_a_secret_is_given_by_reveal_alone() -> None:
+    secret = Secret(SECRET)
+    assert secret.reveal() == SECRET
+    assert f"{secret} {secret!r} {secret:>9}" + str([secret]) + "%s" % secret == "*** *** ***[***]***"  # noqa: UP031 - one of the ways
+    for dump in (json.dumps, pickle.dumps, copy.deepcopy):
+        with pytest.raises(TypeError) as told:
+            dump(secret)
+        assert_hidden(str(told.value))
+    assert repr({"PASSWORD": Hidden(SECRET)}) == "{'PASSWORD': ***}"
+    assert Hidden(SECRET) == SECRET
+
+
+# The demo's settings
+
+
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if "\x00" not in shape and wrong(shape)])
+def test_the_demos_settings_end_in_one_line_that_names_the_variable(
+    shape: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SECRET_KEY", "x")
+    monkeypatch.setenv("DATABASE_URL", shape.replace("PW", SECRET))
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "demo/settings.py"))
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("settings: DATABASE_URL cannot be read: ")
+    assert error.count("\n") == 1
+    assert_hidden(error + everything(ended.value))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "REDIS_PORT",
+        "EMAIL_PORT",
+        "LOG_LEVEL",
+        "DATABASE_SUFFIX",
+        "STAGE_DATABASE_URL",
+        "SIDECAR_DATABASE_URL",
+    ],
+)
+def test_a_password_in_another_variable_is_not_repeated(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SECRET_KEY", "x")
+    monkeypatch.setenv("DATABASE_URL", "postgres://u@h/db")
+    monkeypatch.setenv(name, f"redis://u:{SECRET}@h")
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "demo/settings.py"))
+    error = capsys.readouterr().err
+    assert name in error
+    assert_hidden(error + everything(ended.value))
+
+
+def test_no_setting_of_django_is_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_KEY", SECRET)
+    monkeypatch.setenv("DATABASE_URL", URL)
+    found = runpy.run_path(str(ROOT / "demo/settings.py"))
+    assert_hidden(repr({name: value for name, value in found.items() if name.isupper()}))
+
+
+# Rows
+
+
+@pytest.fixture(scope="module")
+def copies() -> Iterator[Copies]:
+    with postgres_server() as source, postgres_server() as target:
+        made = make_roles(source, target)
+        made.make_source(
+            "hostile",
+            "CREATE FUNCTION public.of_trigger(t text) RETURNS boolean LANGUAGE plpgsql AS "
+            "$$BEGIN IF current_user = 'tester' THEN RAISE 'bad row: %', t; END IF; RETURN true; END$$",
+            "CREATE FUNCTION public.of_cast(t text) RETURNS boolean LANGUAGE plpgsql AS "
+            "$$BEGIN IF current_user = 'tester' THEN RETURN t::int > 0; END IF; RETURN true; END$$",
+            "CREATE TABLE plain (id int PRIMARY KEY, word text UNIQUE, tag varchar(40))",
+            "CREATE TABLE raising (word text CHECK (public.of_trigger(word)))",
+            "CREATE TABLE casting (word text CHECK (public.of_cast(word)))",
+            f"INSERT INTO plain SELECT n, '{SECRET}' || n, '{SECRET}' FROM generate_series(1, 5) n",
+            f"INSERT INTO raising VALUES ('{SECRET}')",
+            f"INSERT INTO casting VALUES ('{SECRET}')",
+        )
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{BIN}:{Path(sys.executable).parent}:/usr/bin:/bin")
+
+
+class Choked(Exception):
+    """A project's own error."""
+
+
+def quoting(value: str | None) -> str | None:
+    raise Choked(f"cannot mask {value}")
+
+
+def noting(value: str | None) -> str | None:
+    error = KeyError(value)
+    error.add_note(f"the value was {value}")
+    raise error
+
+
+def leaving(value: str | None) -> str | None:
+    raise SystemExit(f"the value was {value}")
+
+
+def chained(value: str | None) -> str | None:
+    try:
+        return str(int(value or ""))
+    except ValueError as error:
+        raise Choked(repr(value)) from error
+
+
+def unprintable(value: str | None) -> Any:
+    return SimpleNamespace(value=value, __str__=None) if value is None else Unprintable(value)
+
+
+class Unprintable:
+    def __init__(self, value: str) -> None:
+        self.value = value
+
+    def __str__(self) -> str:
+        raise Choked(self.value)
+
+
+def unencodable(value: str | None) -> str:
+    return f"{value}\udcff"
+
+
+CALLS: list[Callable[[str | None], Any]] = [quoting, noting, leaving, chained, unprintable, unencodable]
+OTHERS = {"exclude_data": ["raising", "casting"]}
+
+
+def failed(copies: Copies, setting: dict[str, Any], *, told: Told) -> CopyError:
+    copies.target_server.run("DROP DATABASE IF EXISTS hostile")
+    with copies.target_server.connect(role="tester", password=PASSWORD) as connection:
+        connection.execute("CREATE DATABASE hostile TEMPLATE template0")
+    ends = copies.database("hostile", reader=True).read_only(), copies.database("hostile", reader=False)
+    with pytest.raises(CopyError) as raised:
+        engine.fill(*ends, Options.read(setting, key="made-up"), told)
+    return raised.value
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_rule_that_chokes_on_a_row_tells_column_row_and_kind_and_not_the_value(
+    copies: Copies, call: Callable[[str | None], Any]
+) -> None:
+    told = Told()
+    error = failed(copies, {**OTHERS, "mask": {"plain.tag": call}}, told=told)
+    assert "the rule of public.plain.tag failed at row 1: its function raised " in str(error)
+    assert_hidden(everything(error) + str(told))
+
+
+@pytest.fixture(params=["sockets", "libpq"])
+def wire(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "libpq":
+        monkeypatch.setattr(rows, "can_carry", lambda _: False)
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("wire")
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"exclude_data": ["plain", "casting"]}, "a function of the project failed (P0001"),
+        ({"exclude_data": ["plain", "raising"]}, "a function of the project failed (22P02"),
+        (
+            {**OTHERS, "mask": {"plain.id": lambda _: SECRET}},
+            'invalid text representation (22P02, column "id", row 1',
+        ),
+        (
+            {**OTHERS, "mask": {"plain.word": lambda _: SECRET}},
+            'could not create unique index "plain_word_key"',
+        ),
+        ({**OTHERS, "mask": {"plain.tag": lambda _: SECRET * 9}}, "string data right truncation (22001"),
+        ({**OTHERS, "mask": {"plain.id": {"value": SECRET}}}, "invalid text representation (22P02"),
+        ({**OTHERS, "mask": {"plain.id": lambda _: f"9{SECRET}"}}, "invalid text representation (22P02"),
+        ({**OTHERS, "mask": {"plain.id": lambda _: None}}, 'null value in column "id" of relation "plain"'),
+        ({**OTHERS, "mask": {"plain.id": lambda _: "99999999999"}}, "numeric value out of range (22003"),
+    ],
+)
+def test_what_a_server_chokes_on_is_told_by_code_table_and_column(
+    copies: Copies, setting: dict[str, Any], said: str
+) -> None:
+    told = Told()
+    error = failed(copies, setting, told=told)
+    assert said in str(error)
+    assert "\n" not in str(error)
+    # A constant of the project's STAGE_COPY is no value of a row: it stands in the statements.
+    constant = any(isinstance(rule, dict) for rule in setting.get("mask", {}).values())
+    assert_hidden((str(error) if constant else everything(error)) + str(told))
+
+
+def test_the_command_ends_in_an_error_that_nothing_hangs_on(
+    copies: Copies, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object) -> None:
+        with closing(copies.database("hostile", reader=True).connect()) as connection:
+            connection.execute("SELECT word::int FROM plain")
+
+    monkeypatch.setattr(copy_stage_db.Command, "_do", fails)
+    with pytest.raises(CommandError) as told:
+        copy_stage_db.Command().handle(drop_database=None, drop_own_database=False)
+    assert "invalid text representation (22P02): the server's words are not shown" in str(told.value)
+    assert told.value.__context__ is None
+    assert_hidden(everything(told.value) + str(capsys.readouterr()))
+
+
+@pytest.mark.parametrize(
+    ("stderr", "told"),
+    [
+        (
+            f'pg_restore: error: ERROR:  could not create unique index "x"\nDETAIL:  Key (a)=({SECRET}) is.',
+            'could not create unique index "x"',
+        ),
+        (f'pg_restore: error: ERROR:  invalid input syntax for type integer: "{SECRET}"', "not shown"),
+        (f'ERROR:  invalid input syntax for type integer: "a" role "{SECRET}"', "not shown"),
+        (f'ERROR:  time zone "{SECRET}" not recognized', "not shown"),
+        (
+            f"ERROR:  bad: {SECRET}\nCONTEXT:  PL/pgSQL function f() line 1 at RAISE",
+            "a function of the project",
+        ),
+        (f'ERROR:  bad: {SECRET}\nCONTEXT:  SQL function "f" statement 1', "a function of the project"),
+        (
+            "pg_dump: error: query failed: ERROR:  permission denied for table log",
+            "permission denied for table log",
+        ),
+        ('FATAL:  database "x" does not exist', 'database "x" does not exist'),
+        ("", "it said nothing"),
+    ],
+)
+def test_what_a_tool_of_postgres_says_is_told_without_values(stderr: str, told: str) -> None:
+    said = reasons.of_tool(stderr)
+    assert told in said
+    assert_hidden(said)
+
+
+# The tasks
+
+
+SETTINGS = [
+    "DEPLOY_TARGET", "TEST_ENV", "COPILOT_APP", "COPILOT_SERVICE", "DEPLOY_TIMEOUT", "SANDBOX_STAGE_MB",
+    "TEST_DOMAIN", "TRUSTED_CHANGES",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize(
+    "value",
+    [URL, URL.replace("@", "/@"), f"redis://:{SECRET}@h", f"u:{SECRET}@h", f"{SECRET}wJalrXUtnFEMI/K7MDENG"],
+)
+def test_a_secret_in_the_wrong_line_of_env_is_not_repeated(workspace: Path, name: str, value: str) -> None:
+    (workspace / ".env").write_text(f"{name}='{value}'\n")
+    with pytest.raises(UserError) as told:
+        load(workspace, {})
+    assert name in str(told.value)
+    assert_hidden(str(told.value))
+
+
+@pytest.mark.parametrize(
+    "why", [f"see {URL}", f"redis://:{SECRET}@h", f"https://ci:{SECRET}@git.example/x", f"password={SECRET}"]
+)
+def test_a_reason_with_a_password_is_refused_before_it_is_a_tag(settings: Settings, why: str) -> None:
+    shell = FakeShell()
+    with pytest.raises(UsageError, match="--why holds") as told:
+        deploy(Bench(settings, shell, FakeReport(), {}), "main", Asked(why=why))
+    assert_hidden(str(told.value))
+    assert shell.ran == []
+
+
+def test_what_a_child_says_is_shown_without_passwords(capsys: pytest.CaptureFixture[str]) -> None:
+    command = Command(("sh", "-c", f"psql {URL}"))
+    assert_hidden(str(command))
+    shell = FakeShell({"sh": Result(1, "", f"cannot reach {URL}\nPGPASSWORD={SECRET} psql")})
+
+    @menu.verb()
+    def ending(_: object) -> None:
+        """End as a task does."""
+        output_of(shell, command, "Asking")
+
+    with pytest.raises(Exit) as ended:
+        ending.body(None)
+    assert_hidden(str(ended.value))
+    Terminal().say(f"cannot reach {URL}")
+    Terminal().table(URL, ("a",), [(URL,)])
+    Terminal().data(as_json({"left": [f"it said {URL}"], "n": (1, URL)}))
+    assert_hidden(str(capsys.readouterr()))
+
+
+@pytest.mark.parametrize("with_traceback", ["", "1"])
+def test_a_fault_of_the_tasks_is_told_without_passwords(
+    monkeypatch: pytest.MonkeyPatch, with_traceback: str
+) -> None:
+    @menu.verb()
+    def failing(_: object) -> None:
+        """Fail."""
+        raise ValueError(f"netloc {URL}")
+
+    monkeypatch.setenv("TASKS_TRACEBACK", with_traceback)
+    with pytest.raises(Exit) as ended:
+        failing.body(None)
+    assert "ValueError" in str(ended.value)
+    assert ("Traceback" in str(ended.value)) == bool(with_traceback)
+    assert_hidden(str(ended.value))
+
+
+def test_the_secrets_of_a_runs_own_settings_are_looked_for_in_every_line(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with mock.patch.object(display, "_known", set()):
+        load(
+            workspace, {"GITHUB_TOKEN": SECRET, "AWS_SECRET_ACCESS_KEY": f"{SECRET}/+", "APP_TOKEN": "short"}
+        )
+        Terminal().say(f"git said: bad token {SECRET}, {SECRET}/+; short")
+    said = capsys.readouterr().err
+    assert_hidden(said)
+    assert "short" in said
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "main at 4f1c2a9d7be0 is served (3.1 s), until 2026-12-01T17:00:00Z:",
+        "http://feature-x.localhost:8000/ by ada@example.org",
+        "Would run: copilot env init --name test --profile default",
+        "ssh://git@github.com/acme/shop.git",
+        "its host: postgres://localhost:5432/name",
+        "Put each as a SecureString: /copilot/demo/test/secrets/SECRET_KEY",
+        "password_changed_at has no rule",
+    ],
+)
+def test_ordinary_lines_are_shown_as_they_are(line: str) -> None:
+    assert display.block(line) == line
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "::error file=x::forged",
+        "  ::add-mask::a",
+        "::set-output name=url::http://evil",
+        "x ##[error]forged",
+        "\t::stop-commands::x",
+    ],
+)
+def test_a_line_of_a_containers_log_gives_github_no_command(line: str) -> None:
+    shown = display.block(f"before\n{line}\nafter")
+    assert all(each.lstrip()[:2] != "::" for each in shown.splitlines())
+    assert "##[" not in shown
+    assert display.block("::1 localhost") == "::1 localhost"
+
+
+def test_a_containers_terminal_sequences_move_nothing() -> None:
+    log = "\x1b[31mred\x1b[0m \x1b]0;title\x07\x1b[2J\x9b2J\rforged\x08\tend\x1b"
+    shown = display.block(log)
+    assert shown == "red \\x9b2J\\rforged\\x08\tend\\x1b"
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        Terminal().data(log)
+    assert out.getvalue() == f"{shown}\n"
+
+
+def test_json_shows_what_cannot_be_seen_as_its_escapes() -> None:
+    document = {"branch": "a\u202eb\x9b\U000e0067\x7f\nz"}
+    text = as_json(document)
+    assert all(letter.isprintable() or letter == "\n" for letter in text)
+    assert json.loads(text) == document
+
+
+def test_the_shapes_are_many() -> None:
+    assert len(SHAPES) >= 70
+    assert issubclass(Failed, UserError)
+    assert psycopg.__version__
+
+
+def test_the_sandboxs_log_has_no_passwords() -> None:
+    log = io.StringIO()
+    handler = logging.StreamHandler(log)
+    handler.setFormatter(display.Masked("%(name)s: %(message)s"))
+    logger = logging.getLogger("of the sandbox")
+    logger.addHandler(handler)
+    try:
+        int(URL)
+    except ValueError:
+        logger.exception("cannot reach %s", URL)
+    logger.removeHandler(handler)
+    assert "Traceback" in log.getvalue()
+    assert_hidden(log.getvalue())
