@@ -52,6 +52,7 @@ class Settings:
     stage_command: str
     in_ci: bool
     test_domain: str = ""  # of the host names of isolated deployments; empty: the application's
+    default_branch: str = ""  # what branches are compared with; empty: origin's HEAD, main or master
     trusted: frozenset[str] = frozenset()  # changes of a branch that are allowed: names of scripts.trust
     slug: str = ""
 
@@ -131,6 +132,7 @@ def load(root: Path, environ: Mapping[str, str], *, elsewhere: bool = False) -> 
         stage_command=value("SANDBOX_STAGE_COMMAND", "") or _FILL_STAGE,
         in_ci=in_ci,
         test_domain=check_domain("TEST_DOMAIN", value("TEST_DOMAIN", "")),
+        default_branch=value("DEFAULT_BRANCH", "").strip(),
         trusted=trust.parse(value(trust.SETTING, ""), trust.SETTING),
     )
     (_guard_name if elsewhere else guard_environment)(settings.test_env, settings)
