@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from scripts import (
+    aliases,
     application,
     branch,
     branch_files,
@@ -24,6 +25,7 @@ from scripts import (
     manifest,
     ownership,
     pull_request,
+    rendered_guard,
     shelf,
     trust,
 )
@@ -226,16 +228,26 @@ class _Deploy:
         settings = self.bench.settings
         scope = branch_files.Scope(services=(settings.base,), environments=False)
         branch_files.require(folder, settings, self.bench.environ, scope, self.branch.name)
-        self._check_block(manifest.read(folder / self._manifest_path))
+        file = folder / self._manifest_path
+        found = manifest.read(file)
+        self._check_block(found)
+        aliases.require_own(file.read_text(encoding="utf-8-sig"), self._manifest_path, settings)
+        host = self._host() if settings.slug else ""
+        own = {alias.name: self.branch.name for alias in aliases.of(found, settings.test_env)}
+        aliases.require_free({host: self.branch.name} if host else own, settings, [settings.root, folder])
         if settings.slug:
-            isolation.generate(folder, settings, isolation.host(settings, self._domain()))
+            isolation.generate(folder, settings, host)
+        rendered_guard.require_harmless(self.bench, self.place, self.branch, folder, host)
         return replace(self.place.copilot, settings=settings, workspace=folder)
 
-    def _domain(self) -> str:
+    def _host(self) -> str:
+        """What the branch's own service answers to. Raises SettingsError where that is not its own."""
         settings = self.bench.settings
-        if settings.target == "sandbox" or settings.test_domain:
-            return ""
-        return application.domain(settings, self.place.aws)
+        if settings.target == "sandbox":
+            return isolation.host(settings, "")
+        domain = application.domain(settings, self.place.aws)
+        aliases.require_domain_of_its_own(settings, domain)
+        return isolation.host(settings, domain)
 
     def _is_new(self, before: Stack | None) -> bool:
         """Whether the application is still to be told of the branch's own service; the shared one it knows.

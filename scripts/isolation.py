@@ -11,32 +11,55 @@ from pathlib import Path
 from typing import Any
 
 from scripts.errors import Failed, Refused, SettingsError
-from scripts.manifest import inside
+from scripts.manifest import inside, read
 from scripts.settings import SERVICE_TYPE, Settings
 from scripts.sidecars import running_project
 
 SUFFIX = "DATABASE_SUFFIX"  # the variable that the project appends to its database's name
 _PATCHES = Path("overrides/cfn.patches.yml")
+_NAMES = frozenset({"alias", "hosted_zone"})  # Copilot makes records of the one in the other
+
+
+_LABEL = 63  # characters between two dots of a host name; RFC 1035
 
 
 def host(settings: Settings, domain: str) -> str:
     """The host name that a branch's own service answers to. Raises SettingsError where it can have none.
 
-    `domain` is the application's, empty where it has none. In the sandbox it is below localhost, which
-    browsers take for this machine.
+    `domain` is the application's, empty where it has none. Below it, it is Copilot's own name for a service:
+    that lies in the environment's zone and is on its certificate already, by a wildcard. In the sandbox it is
+    below localhost, which browsers take for this machine.
     """
     if settings.target == "sandbox":
         return f"{settings.slug}.localhost"
-    found = settings.test_domain or domain
-    if not found:
+    if settings.test_domain:
+        return f"{settings.slug}.{settings.test_domain}"
+    if not domain or _imports_certificates(settings):
+        has = "has no domain" if not domain else f"imports certificates in {settings.test_env}"
         raise SettingsError(
-            f"The application {settings.app} has no domain, so a branch of its own would have no host name: "
+            f"The application {settings.app} {has}, so a branch of its own would have no host name: "
             "an application gets one when it is made (`copilot app init --domain example.com`). Or import a "
             "wildcard certificate in the environment's manifest (http.public.certificates), let the "
             "wildcard's DNS record point to its load balancer, and set TEST_DOMAIN. Without --isolated the "
             "branch goes to the shared slot."
         )
-    return f"{settings.slug}.{found}"
+    if len(settings.service) > _LABEL:
+        raise SettingsError(
+            f"The host name of {settings.service} would begin with {len(settings.service)} characters, and "
+            f"DNS takes {_LABEL}: give the service {settings.base} a shorter name, or set TEST_DOMAIN."
+        )
+    return f"{settings.service}.{settings.test_env}.{settings.app}.{domain}"
+
+
+def _imports_certificates(settings: Settings) -> bool:
+    """Return True where the environment brings a certificate: Copilot then names no service by itself."""
+    for file in (settings.root / "copilot/environments" / settings.test_env).glob("manifest.y*ml"):
+        found: Any = read(file)
+        for key in ("http", "public", "certificates"):
+            found = found.get(key) if isinstance(found, dict) else None
+        if found:
+            return True
+    return False
 
 
 def generate(folder: Path, settings: Settings, name: str) -> Path:
@@ -93,12 +116,37 @@ def _edit(manifest: Any, settings: Settings, name: str) -> int:
         _mapping(container, "variables")[SUFFIX] = settings.database_suffix
     # An environment's list takes the place of the base's.
     more = _rules(block) or _rules(manifest)
-    if settings.target == "aws":
+    for holder in (manifest, block):  # nobody else's name, whoever wrote it
+        _without_aliases(holder)
+    if settings.target == "aws" and settings.test_domain:
         http = _mapping(block, "http")
         http["alias"] = name
         if more:
             http["additional_rules"] = [{**rule, "alias": name} for rule in more]
     return 1 + len(more)
+
+
+def _without_aliases(holder: Any) -> None:
+    """Take the host names out of the load balancers' parts, those that anchors and merges bring too."""
+    for section in ("http", "nlb"):
+        found = holder.get(section)
+        if not isinstance(found, dict):
+            continue
+        rules = found.get("additional_rules")
+        listed = isinstance(rules, list) and any(
+            isinstance(rule, dict) and _NAMES & set(rule) for rule in rules
+        )
+        if not listed and not _NAMES & set(found):
+            continue
+        kept = {key: value for key, value in found.items() if key not in _NAMES}
+        if isinstance(rules, list):
+            kept["additional_rules"] = [
+                {key: value for key, value in rule.items() if key not in _NAMES}
+                if isinstance(rule, dict)
+                else rule
+                for rule in rules
+            ]
+        holder[section] = kept
 
 
 def _rules(holder: Any) -> list[Any]:

@@ -54,6 +54,7 @@ class Settings:
     stage_command: str
     in_ci: bool
     test_domain: str = ""  # of the host names of isolated deployments; empty: the application's
+    default_branch: str = ""  # what branches are compared with; empty: origin's HEAD, main or master
     trusted: frozenset[str] = frozenset()  # changes of a branch that are allowed: names of scripts.trust
     manifest_variables: tuple[str, ...] = ()  # of this environment, which manifests may name as `${NAME}`
     slug: str = ""
@@ -129,6 +130,7 @@ def load(root: Path, environ: Mapping[str, str], *, elsewhere: bool = False) -> 
         stage_command=value("SANDBOX_STAGE_COMMAND", "") or _FILL_STAGE,
         in_ci=in_ci,
         test_domain=check_domain("TEST_DOMAIN", value("TEST_DOMAIN", "")),
+        default_branch=value("DEFAULT_BRANCH", "").strip(),
         trusted=trust.parse(value(trust.SETTING, ""), trust.SETTING),
         manifest_variables=_manifest_variables(value("MANIFEST_VARIABLES", "")),
     )

@@ -92,19 +92,19 @@ def test_in_the_sandbox_a_patch_gives_each_rule_the_host(worktree: Path, own: Se
     assert all(patch["value"]["HostHeaderConfig"] == {"Values": ["x.localhost"]} for patch in patches)
 
 
-def test_on_aws_the_host_is_an_alias_of_each_rule_and_nothing_is_patched(
+def test_below_a_domain_of_tests_own_the_host_is_an_alias_of_each_rule_and_nothing_is_patched(
     worktree: Path, own: Settings
 ) -> None:
     more = "http:\n  path: /\n  additional_rules:\n    - path: /api\n      alias: api.example.com\n"
     written(worktree, f"name: web\ntype: Load Balanced Web Service\n{more}environments:\n  test: {{}}\n")
     before = (worktree / "copilot/web/overrides/cfn.patches.yml").read_text()
-    found = made(worktree, replace(own, target="aws"), "x.example.com")
+    found = made(worktree, replace(own, target="aws", test_domain="example.com"), "x.example.com")
     http = found["environments"]["test"]["http"]
     assert http == {
         "alias": "x.example.com",
         "additional_rules": [{"path": "/api", "alias": "x.example.com"}],
     }
-    assert found["http"]["additional_rules"] == [{"path": "/api", "alias": "api.example.com"}]
+    assert found["http"]["additional_rules"] == [{"path": "/api"}]
     assert (worktree / f"copilot/{own.service}/overrides/cfn.patches.yml").read_text() == before
 
 
@@ -167,8 +167,44 @@ def test_no_link_leads_the_writing_out_of_the_worktree(
 def test_the_host_lies_below_localhost_in_the_sandbox_and_below_the_domain_on_aws(own: Settings) -> None:
     assert isolation.host(own, "") == f"{SLUG}.localhost"
     aws = replace(own, target="aws")
-    assert isolation.host(aws, "example.com") == f"{SLUG}.example.com"
+    assert isolation.host(aws, "example.com") == f"web-{SLUG}.test.demo.example.com"
     assert isolation.host(replace(aws, test_domain="try.example.org"), "") == f"{SLUG}.try.example.org"
+
+
+def test_an_environment_with_certificates_of_its_own_needs_a_domain_of_its_own(own: Settings) -> None:
+    file = own.root / "copilot/environments/test/manifest.yml"
+    file.write_text("name: test\ntype: Environment\nhttp: {public: {certificates: [arn]}}\n")
+    with pytest.raises(SettingsError, match=r"imports certificates in test.*TEST_DOMAIN"):
+        isolation.host(replace(own, target="aws"), "example.com")
+
+
+def test_a_host_name_longer_than_dns_takes_is_told(own: Settings) -> None:
+    long = replace(own, target="aws", service=f"{'w' * 60}-{SLUG}")
+    with pytest.raises(SettingsError, match="DNS takes 63"):
+        isolation.host(long, "example.com")
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        "http: {path: /, alias: www.example.com, hosted_zone: Z1}\n",
+        "http: &h {path: /, alias: [www.example.com]}\nx: *h\n",
+        "x: &h {path: /, alias: [{name: www.example.com, hosted_zone: Z1}]}\nhttp: {<<: *h}\n",
+        "http: {path: /, additional_rules: [{path: /a, alias: www.example.com}]}\n",
+        "http: {path: /}\nnlb: {alias: www.example.com}\n",
+    ],
+)
+@pytest.mark.parametrize("target", ["aws", "sandbox"])
+def test_no_alias_of_the_manifest_comes_along(
+    worktree: Path, own: Settings, manifest: str, target: Any
+) -> None:
+    http = "{alias: test.example.com, additional_rules: [{path: /b, alias: b.example.com}]}"
+    block = f"environments: {{test: {{http: {http}}}}}\n"
+    written(worktree, f"name: web\ntype: Load Balanced Web Service\n{manifest}{block}")
+    found = made(worktree, replace(own, target=target), "x.example.com")
+    shown = yaml.safe_dump({key: found[key] for key in ("http", "nlb", "environments") if key in found})
+    assert "example.com" not in shown
+    assert "Z1" not in shown
 
 
 def test_an_application_without_a_domain_can_have_no_isolated_deployment_on_aws(own: Settings) -> None:

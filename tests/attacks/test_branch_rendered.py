@@ -1,0 +1,96 @@
+"""Hostile branches are refused by what Copilot renders of them, and ordinary ones pass without a word."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from scripts import rendered_guard, rendering
+from scripts.command import RealShell
+from scripts.environment import Bench
+from scripts.errors import Refused
+from scripts.rendering import Refusal, Renderer, Template
+from scripts.settings import load
+from scripts.template_changes import Change
+from tests.attacks.branches import HOSTILE, ORDINARY, Attack
+from tests.clone import ROOT
+from tests.fakes import FakeReport
+
+OTHERS = frozenset({"production", "prod", "live", "stage", "staging"})
+
+
+@pytest.fixture(scope="module")
+def renderer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Renderer]:
+    folder = workspace_in(tmp_path_factory.mktemp("base"))
+    with rendering.open_renderer(Bench(load(folder, {}), RealShell(), FakeReport(), {})) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def base(renderer: Renderer) -> Template:
+    return rendered(renderer, renderer.settings.root)
+
+
+def workspace_in(folder: Path) -> Path:
+    shutil.copytree(ROOT / "copilot", folder / "copilot")
+    shutil.copy(ROOT / "Dockerfile", folder)
+    return folder
+
+
+def rendered(renderer: Renderer, workspace: Path) -> Template:
+    found = renderer.service(workspace, "web", "test")
+    assert isinstance(found, Template), found
+    return found
+
+
+def changes(renderer: Renderer, base: Template, folder: Path) -> list[Change]:
+    """What the guard finds in a branch's workspace; nothing where Copilot does not deploy it at all."""
+    here = replace(renderer.settings, root=folder)
+    broken = list(rendered_guard.pasted(folder, here))
+    found = renderer.service(folder, "web", "test")
+    if isinstance(found, Refusal):
+        assert broken, found.why
+        return broken
+    plain = plain_of(renderer, folder)
+    return [*broken, *rendered_guard.changes(here, found, base, plain, OTHERS)]
+
+
+def plain_of(renderer: Renderer, folder: Path, known: dict[tuple[str, ...], Template] = {}) -> Template:  # noqa: B006 - kept, since many have the same manifest
+    files = [folder / "copilot/web/manifest.yml", *sorted((folder / "copilot/web/addons").glob("*"))]
+    key = tuple(file.read_text() for file in files)
+    if key not in known:
+        known[key] = rendered(renderer, rendered_guard.without_overrides(folder, folder / "plain", "web"))
+    return known[key]
+
+
+@pytest.mark.parametrize("attack", HOSTILE, ids=lambda attack: attack.id)
+def test_a_hostile_branch_is_refused_with_file_and_line(
+    attack: Attack, renderer: Renderer, base: Template, tmp_path: Path
+) -> None:
+    folder = workspace_in(tmp_path)
+    attack.apply(folder)
+    found = changes(renderer, base, folder)
+    assert {change.name for change in found} & attack.names, found
+    with pytest.raises(Refused, match=r"--trust ") as refused:
+        rendered_guard.refuse(found, replace(renderer.settings, root=folder), folder)
+    lines = str(refused.value).splitlines()[1:-1]
+    assert any(line.startswith("  copilot/web/") for line in lines), lines
+
+
+@pytest.mark.parametrize(("name", "apply"), ORDINARY, ids=[name for name, _ in ORDINARY])
+def test_an_ordinary_branch_passes_without_a_word(
+    name: str, apply: Callable[[Path], None], renderer: Renderer, base: Template, tmp_path: Path
+) -> None:
+    folder = workspace_in(tmp_path)
+    apply(folder)
+    assert changes(renderer, base, folder) == [], name
+
+
+def test_there_are_enough_of_either() -> None:
+    assert len(HOSTILE) >= 45
+    assert len({attack.id for attack in HOSTILE}) == len(HOSTILE)
+    assert len(ORDINARY) >= 15
