@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scripts import child_variables
-from scripts.command import LIFELINE, RUN_SECONDS, SETTLE_SECONDS, Command, Variables
+from scripts import child_variables, disposable
+from scripts.command import Command, LIFELINE, RUN_SECONDS, SETTLE_SECONDS, Variables
 from scripts.errors import Failed, Refused, SettingsError
 from scripts.settings import Settings, guard_environment
 
@@ -65,7 +65,7 @@ class Copilot:
         Every command line that changes a slot is made behind it, and every lease is given behind it.
         """
         guard_environment(self.settings.test_env, self.settings)
-        if self.marked != f"{self.settings.app}/{self.settings.test_env}":
+        if self.marked != disposable.value(self.settings.app, self.settings.test_env):
             raise Refused(
                 f"Nobody has looked whether the environment {self.settings.test_env} is disposable, so "
                 "nothing in it is changed. This is a fault of these tasks: please report it."

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Asked:
-    """What the flags of `create-env` say."""
+    """The flags of `create-env`."""
 
     profile: str = ""
     region: str = ""

@@ -29,7 +29,7 @@ def parameter(app: str, environment: str) -> str:
 
 
 def value(app: str, environment: str) -> str:
-    """What the tag says of a disposable environment."""
+    """The tag's value for a disposable environment."""
     return f"{app}/{environment}"
 
 
@@ -51,12 +51,12 @@ def require(bench: Bench, place: Place) -> Place:
 
 
 def is_marked(settings: Settings, aws: Aws) -> bool:
-    """Whether the environment says that it is disposable. Raises SettingsError, Failed as `require` does."""
+    """Return True if the environment is marked. Raises SettingsError, Failed as `require` does."""
     return _read(settings, aws) == value(settings.app, settings.test_env)
 
 
 def is_begun(settings: Settings, aws: Aws) -> bool:
-    """Whether `create-env` has begun to make the environment, and did not get through."""
+    """Return True if `create-env` has begun to make the environment, and did not get through."""
     return _read(settings, aws) == _BEGUN + value(settings.app, settings.test_env)
 
 
@@ -71,7 +71,7 @@ def begin(settings: Settings, aws: Aws) -> None:
 
 
 def command(settings: Settings) -> str:
-    """What a person says to mark the environment."""
+    """The command that marks the environment."""
     name = settings.test_env
     chosen = f"TEST_ENV={name} " if name != "test" else ""
     target = "DEPLOY_TARGET=aws " if settings.target == "aws" else ""
@@ -79,7 +79,7 @@ def command(settings: Settings) -> str:
 
 
 def _but(found: str | None) -> str:
-    """What the tag says instead, where it is there."""
+    """The reason, in brackets, where the tag is there and says something else."""
     if found is None:
         return ""
     if found.startswith(_BEGUN):
@@ -93,7 +93,7 @@ def _read(settings: Settings, aws: Aws) -> str | None:
         found = aws.home.parameter_tags(name)
     except Failed as error:
         raise Failed(
-            f"Whether {settings.test_env} is disposable cannot be read, so nothing is changed. {error} It "
+            f"The mark of {settings.test_env} cannot be read, so nothing is changed. {error} It "
             f"takes ssm:ListTagsForResource on the parameter {name} (docs/iam.md)."
         ) from error
     if found is None:

@@ -1,4 +1,4 @@
-"""Which stacks these tasks have made: no other is replaced or deleted, whatever it is called.
+"""The stacks that these tasks have made: no other is replaced or deleted, whatever it is called.
 
 A stack's name does not tell: that of the service `web` in the environment `test` of the application `demo` is
 also that of the environment `test-web`, and of what another application may have. Its tags do.
@@ -41,7 +41,7 @@ def require_ours(stack: Stack | None, settings: Settings) -> None:
 
 
 def refusal(stack: Stack, settings: Settings) -> str:
-    """What stands there instead, and what to do: sentences."""
+    """The reason why the stack stays, and what to do: sentences."""
     start = f"The stack {stack.name} was not deployed by these tasks, so it is neither replaced nor deleted"
     tags = stack.tags
     of = {**_place(settings), "copilot-service": settings.service}

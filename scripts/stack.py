@@ -75,7 +75,7 @@ class Stack:
 
     @property
     def in_review(self) -> bool:
-        """Whether there is nothing of it yet but a change set that nobody has carried out."""
+        """Return True if there is nothing of it yet but a change set that nobody has carried out."""
         return self.status == "REVIEW_IN_PROGRESS"
 
     @property

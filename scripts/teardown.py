@@ -207,7 +207,7 @@ class _Teardown:
 
     @property
     def _of_shared_slot(self) -> bool:
-        """Whether the flags name nothing but the shared slot itself."""
+        """Return True if the flags name nothing but the shared slot itself."""
         asked = self.asked
         return not (asked.branch or asked.expired or asked.every or asked.orphans)
 

@@ -300,7 +300,7 @@ def _release(options: Options) -> dict[str, str] | None:
 
 
 def _deployed(release_file: str) -> dict[str, Any]:
-    """What deploy-test has written into the image; nothing outside of one."""
+    """Read what deploy-test has written into the image; nothing outside of one."""
     path = Path(getattr(settings, "BASE_DIR", ".")) / (release_file or _RELEASE_FILE)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
