@@ -14,6 +14,7 @@ from scripts.check import (
     blocks,
     containers,
     files,
+    foreign,
     keys,
     overrides,
     secret,
@@ -32,7 +33,7 @@ from scripts.report import Report, as_json
 
 Rule = Callable[[Project], Iterator[Finding]]
 # On what is written, and on what Copilot makes of it.
-WRITTEN: tuple[Rule, ...] = (*keys.RULES, *values.RULES, *blocks.RULES, *files.RULES)
+WRITTEN: tuple[Rule, ...] = (*keys.RULES, *values.RULES, *blocks.RULES, *files.RULES, *foreign.WRITTEN)
 RENDERED: tuple[Rule, ...] = (
     *verdict.RULES,
     *overrides.RULES,
@@ -41,6 +42,7 @@ RENDERED: tuple[Rule, ...] = (
     *throwaway.RULES,
     *secret.RULES,
     *access.RULES,
+    *foreign.RULES,
 )
 RULES = (*WRITTEN, *RENDERED)
 FORMATS = ("text", "github", "gitlab")
