@@ -115,9 +115,9 @@ def require_free(names: Mapping[str, str], settings: Settings, folders: list[Pat
 
 def _taken(name: str, source: str, by: str) -> Refused:
     return Refused(
-        f"{source} would have the host name {name}, and {by}: it would take its requests. Nothing was "
-        "changed. Rename the branch, set TEST_DOMAIN to a domain that nothing else is below, or take the name "
-        "out of the manifest."
+        f"{source} would have the host name {name}, and {by}: it would take its requests. "
+        "Nothing was changed. Rename the branch, set TEST_DOMAIN to a domain that nothing else is below, or "
+        "take the name out of the manifest."
     )
 
 

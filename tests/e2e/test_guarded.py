@@ -31,21 +31,24 @@ class Branches:
 
 @pytest.fixture(scope="module")
 def branches(clone: Clone) -> Branches:
-    """Hostile branches, and one that changes what every branch may: code, a variable, a sidecar."""
+    """Hostile branches, and one that changes what every branch may."""
     clone.stage_megabytes = 5
     made = Branches()
-    manifest = MANIFEST.replace(OWN, OWN.replace("${COPILOT_ENVIRONMENT_NAME}", "production")).replace(
+    foreign = OWN.replace("${COPILOT_ENVIRONMENT_NAME}", "production")
+    manifest = MANIFEST.replace(OWN, foreign).replace(
         "      REDIS_HOST: localhost\n      EMAIL",
         "      REDIS_HOST:\n        from_cfn: ${COPILOT_APPLICATION_NAME}-production-DatabaseURL\n      EMAIL",
     )
     assert manifest.count("production") > MANIFEST.count("production")
     clone.branch(made.secrets, {"copilot/web/manifest.yml": manifest})
     clone.branch(made.thief, {"copilot/web/overrides/cfn.patches.yml": PATCHES + THIEF})
-    alias = MANIFEST.replace("http:\n  path: '/'\n", "http:\n  path: '/'\n  alias: www.example.com\n", 1)
+    path = "http:\n  path: '/'\n"
+    alias = MANIFEST.replace(path, f"{path}  alias: www.example.com\n", 1)
     clone.branch(made.alias, {"copilot/web/manifest.yml": alias})
-    plain = MANIFEST.replace(
-        "      REDIS_HOST: localhost\n      EMAIL", "      REDIS_HOST: localhost\n      FLAG: on\n      EMAIL"
-    ).replace("    memory: 512\n", "    memory: 1024\n")
+    host = "      REDIS_HOST: localhost\n      EMAIL"
+    plain = MANIFEST.replace(host, f"      FLAG: 'on'\n{host}").replace(
+        "    memory: 512\n", "    memory: 1024\n"
+    )
     assert plain != MANIFEST
     clone.branch(made.plain, {"copilot/web/manifest.yml": plain, "note.txt": "more"})
     assert clone.invoke("sandbox").code == 0
