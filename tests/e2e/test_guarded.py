@@ -35,17 +35,15 @@ def branches(clone: Clone) -> Branches:
     clone.stage_megabytes = 5
     made = Branches()
     foreign = OWN.replace("${COPILOT_ENVIRONMENT_NAME}", "production")
-    manifest = MANIFEST.replace(OWN, foreign).replace(
-        "      REDIS_HOST: localhost\n      EMAIL",
-        "      REDIS_HOST:\n        from_cfn: ${COPILOT_APPLICATION_NAME}-production-DatabaseURL\n      EMAIL",
-    )
+    host = "      REDIS_HOST: localhost\n      EMAIL"
+    imported = "REDIS_HOST:\n        from_cfn: ${COPILOT_APPLICATION_NAME}-production-DatabaseURL"
+    manifest = MANIFEST.replace(OWN, foreign).replace(host, f"      {imported}\n      EMAIL")
     assert manifest.count("production") > MANIFEST.count("production")
     clone.branch(made.secrets, {"copilot/web/manifest.yml": manifest})
     clone.branch(made.thief, {"copilot/web/overrides/cfn.patches.yml": PATCHES + THIEF})
     path = "http:\n  path: '/'\n"
     alias = MANIFEST.replace(path, f"{path}  alias: www.example.com\n", 1)
     clone.branch(made.alias, {"copilot/web/manifest.yml": alias})
-    host = "      REDIS_HOST: localhost\n      EMAIL"
     plain = MANIFEST.replace(host, f"      FLAG: 'on'\n{host}").replace(
         "    memory: 512\n", "    memory: 1024\n"
     )
