@@ -70,8 +70,8 @@ def test_a_branch_does_not_take_its_neighbours_traffic(clone: Clone, branches: B
     for words in ((), ("--isolated",)):
         ran = clone.invoke("deploy-test", "--branch", branches.thief, *words)
         assert ran.code == 3, ran.err
-        assert "cfn.patches.yml:9: the rule HTTPListenerRule has the priority 1" in ran.err
-        assert "cfn.patches.yml:12: the rule HTTPListenerRule lets in every address" in ran.err
+        assert "cfn.patches.yml:10: the rule HTTPListenerRule has the priority 1" in ran.err
+        assert "cfn.patches.yml:13: the rule HTTPListenerRule lets in every address" in ran.err
     assert get_json(f"{url}/status.json")["branch"] == branches.plain
     assert [name for name in stacks(clone) if name.startswith("demo-test-web")] == [
         name for name in stacks(clone) if "feature-plain" in name
