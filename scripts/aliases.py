@@ -109,12 +109,17 @@ def require_free(names: Mapping[str, str], settings: Settings, folders: list[Pat
                 for name, source in names.items():
                     if not mine and clash(name, alias.name):
                         where = f"{shown}:{line(text, alias.keys)}"
-                        raise Refused(
-                            f"{source} would have the host name {name}, and {where} gives {alias.name} to "
-                            f"{service} in {environment}: it would take its requests. Nothing was changed. "
-                            "Rename the branch, set TEST_DOMAIN to a domain that nothing else is below, or take "
-                            "the name out of the manifest."
+                        raise _taken(
+                            name, source, f"{where} gives {alias.name} to {service} in {environment}"
                         )
+
+
+def _taken(name: str, source: str, by: str) -> Refused:
+    return Refused(
+        f"{source} would have the host name {name}, and {by}: it would take its requests. "
+        "Nothing was changed. Rename the branch, set TEST_DOMAIN to a domain that nothing else is below, or "
+        "take the name out of the manifest."
+    )
 
 
 def require_domain_of_its_own(settings: Settings, domain: str) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from scripts.settings import Settings
 
 _MOST = 10  # findings in one message
+_LONGEST = 200  # characters of one
 # Copilot writes these in quotes, whatever is in them; everything else it pastes into its template.
 _QUOTED = frozenset({"variables", "labels", "taskdef_overrides", "args"})
 _BREAK = re.compile("[\n\r\x85\u2028\u2029]")
@@ -107,7 +108,8 @@ def refuse(found: Sequence[Change], settings: Settings, folder: Path) -> None:
         return
     lines: dict[str, None] = {}
     for change in left:
-        lines[f"{change_places.place(change, folder, settings.base)}: {change.what} ({change.name})"] = None
+        where = change_places.place(change, folder, settings.base)
+        lines[f"{where}: {_shown(change.what)} ({change.name})"] = None
     shown = [f"\n  {line}" for line in list(lines)[:_MOST]]
     if len(lines) > _MOST:
         shown.append(f"\n  and {len(lines) - _MOST} more")
@@ -119,6 +121,12 @@ def refuse(found: Sequence[Change], settings: Settings, folder: Path) -> None:
         + f"\nTake it out of the branch. If you trust it, say --trust {','.join(names)} (or set "
         f"{trust.SETTING}): {allowed}."
     )
+
+
+def _shown(text: str) -> str:
+    """A text of the branch on one line, and not without end."""
+    plain = "".join(sign if sign.isprintable() else "?" for sign in text)
+    return plain if len(plain) <= _LONGEST else f"{plain[:_LONGEST]}…"
 
 
 def default_branch(bench: Bench, deployed: Branch) -> Baseline:

@@ -77,7 +77,10 @@ def _judged(name: str, branch: Rendered, base: Rendered, before: list[_Rule]) ->
         yield Change("rules", path, f"{what}, which is not {limit}", needles)
         return
     judge = any if fitting else all
-    if before and not judge(_lets_in_no_more(rule, each) for each in fitting or before):
+    closed = rule.sources is not None
+    if not (closed or before) or (
+        before and not judge(_lets_in_no_more(rule, each) for each in fitting or before)
+    ):
         shown = ", ".join(map(str, rule.sources)) if rule.sources is not None else "every address"
         what = f"the rule {name} lets in {shown}, which the default branch does not"
         yield Change("access", path, what, ("allowed_source_ips", *map(str, rule.sources or ()), "http"))

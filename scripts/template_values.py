@@ -21,6 +21,8 @@ from scripts.manifest import LOADER, events
 # Parameters that have another value at the deploy than in what `package` writes: what is uploaded then.
 LATE = re.compile(r"ContainerImage|AddonsTemplateURL|(Logging)?EnvFileARN\w*")
 _VARIABLE = re.compile(r"\$\{(!?)([^}]*)\}")
+_YAML = "tag:yaml.org,2002:"
+_TAGS = frozenset({"bool", "float", "int", "map", "null", "seq", "str", "timestamp", "value"})
 _PAIR = 2  # arguments of a function
 _NOTHING = object()  # Ref AWS::NoValue
 
@@ -45,6 +47,8 @@ def read(text: str) -> dict[str, Any]:
 
 
 def _require_plain(node: yaml.Node | None) -> None:
+    if node is not None and node.tag.startswith(_YAML) and node.tag.removeprefix(_YAML) not in _TAGS:
+        raise ValueError(f"line {node.start_mark.line + 1}: the tag {node.tag} is not CloudFormation's")
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for key, value in node.value:

@@ -14,6 +14,7 @@ from scripts.check import (
     blocks,
     containers,
     files,
+    foreign,
     keys,
     overrides,
     secret,
@@ -33,7 +34,14 @@ from scripts.report import Report, as_json
 
 Rule = Callable[[Project], Iterator[Finding]]
 # On what is written, and on what Copilot makes of it.
-WRITTEN: tuple[Rule, ...] = (*keys.RULES, *values.RULES, *blocks.RULES, *files.RULES, *unsafe.RULES)
+WRITTEN: tuple[Rule, ...] = (
+    *keys.RULES,
+    *values.RULES,
+    *blocks.RULES,
+    *files.RULES,
+    *foreign.WRITTEN,
+    *unsafe.RULES,
+)
 RENDERED: tuple[Rule, ...] = (
     *verdict.RULES,
     *overrides.RULES,
@@ -42,6 +50,7 @@ RENDERED: tuple[Rule, ...] = (
     *throwaway.RULES,
     *secret.RULES,
     *access.RULES,
+    *foreign.RULES,
 )
 RULES = (*WRITTEN, *RENDERED)
 FORMATS = ("text", "github", "gitlab")

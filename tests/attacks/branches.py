@@ -323,6 +323,7 @@ RESOURCES = [
     attack("line-break-in-a-name", "resources", in_test(variables={"A\n  Evil": "x"})),
     attack("container-key", "resources",
            in_test(taskdef_overrides=[{"path": "ContainerDefinitions[0].CredentialSpecs", "value": ["x"]}])),
+    attack("binary-value", "resources", op("add", f"{TASK}/0/Environment/-", "{Name: X, Value: !!binary e3tyZXNvbHZlOnNzbTovcHJvZH19}")),
     attack("merge-key", "resources", written(PATCHES, "- op: add\n  path: /Resources/LogGroup/Properties/<<\n  value: {LogGroupName: x}\n")),
 ]  # fmt: skip
 HOSTILE = [*REFERENCES, *RULES, *ACCESS, *RESOURCES]

@@ -142,28 +142,118 @@ def test_without_an_alias_the_service_has_a_name_below_the_environments(sandbox:
     assert ("web.test.shop.example.com.", "A") not in records(sandbox, "test.shop.example.com.")
 
 
-def test_a_branchs_own_service_has_its_slug_below_the_domain_as_host(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
-    folder = tmp_path / "worktree"
+def target(sandbox: Sandbox, zone: str, name: str) -> str | None:
+    """Where an A record leads to; None where there is none."""
+    found = records(sandbox, zone).get((name, "A"))
+    return found["AliasTarget"]["DNSName"] if found else None
+
+
+def a_record(sandbox: Sandbox, action: str, name: str, leads_to: str) -> None:
+    sandbox.client("route53").change_resource_record_sets(
+        HostedZoneId=zones(sandbox)["example.com."],
+        ChangeBatch={
+            "Changes": [
+                {
+                    "Action": action,
+                    "ResourceRecordSet": {
+                        "Name": name,
+                        "Type": "A",
+                        "AliasTarget": {
+                            "HostedZoneId": "Z1", "DNSName": leads_to, "EvaluateTargetHealth": False,
+                        },
+                    },
+                }
+            ]
+        },
+    )  # fmt: skip
+
+
+def test_an_alias_takes_over_the_record_that_somebody_else_had_and_takes_it_along(sandbox: Sandbox) -> None:
+    a_record(sandbox, "CREATE", "www.example.com", "production.elb.amazonaws.com")
+    deploy(sandbox, "www.example.com")
+    assert str(target(sandbox, "example.com.", "www.example.com.")).startswith("localhost:8101")
+    deploy(sandbox, "x.example.com")
+    assert target(sandbox, "example.com.", "www.example.com.") is None
+    assert str(target(sandbox, "example.com.", "x.example.com.")).startswith("localhost:8101")
+
+
+def test_an_alias_is_in_the_zone_that_it_lies_in(sandbox: Sandbox) -> None:
+    deploy(sandbox, "x.test.shop.example.com")
+    assert target(sandbox, "test.shop.example.com.", "x.test.shop.example.com.")
+    deploy(sandbox, "x.shop.example.com")
+    assert target(sandbox, "shop.example.com.", "x.shop.example.com.")
+    assert not target(sandbox, "test.shop.example.com.", "x.test.shop.example.com.")
+
+
+def test_an_eleventh_name_is_too_many_for_the_certificate(sandbox: Sandbox) -> None:
+    def rules(*counts: int) -> str:
+        """Aliases for so many rules; a rule takes five values, its paths among them."""
+        first, *more = (
+            f"[{', '.join(f'{sign}{number}.example.com' for sign in 'abcd'[:count])}]"
+            for number, count in enumerate(counts)
+        )
+        listed = (f"{{path: /{number}, alias: {names}}}" for number, names in enumerate(more))
+        return f"{first}, additional_rules: [{', '.join(listed)}]"
+
+    deploy(sandbox, rules(4, 3, 1))
+    assert len(certificate(sandbox)["SubjectAlternativeNames"]) == 10
+    manifest = MANIFEST.replace("ALIAS", rules(4, 3, 2))
+    (sandbox.workspace / "copilot/web/manifest.yml").write_text(manifest)
+    done = sandbox.copilot("deploy", "--name", "web", "--env", "test", "--deploy-env=false", "--tag", "abc")
+    assert done.returncode != 0
+    assert "takes 10 domain names, and 11 were asked for" in str(sandbox.failures("shop-test")), done.stdout
+    assert len(certificate(sandbox)["SubjectAlternativeNames"]) == 10
+    deploy(sandbox, "x.example.com")
+
+
+def made(sandbox: Sandbox, tmp_path: Path, branch: str, **more: str) -> str:
+    """Deploy a branch's own service, as `deploy-test --isolated` would; what Copilot says."""
+    folder = tmp_path / f"worktree-{branch}"
     shutil.copytree(sandbox.workspace, folder)
     text = MANIFEST.replace(", alias: ALIAS", "") + "environments: {test: {variables: {A: b}}}\n"
     (folder / "copilot/web/manifest.yml").write_text(text)
-    settings = load(folder, {"COPILOT_APP": "shop", "DEPLOY_TARGET": "aws"}).isolated_for("feature-x")
+    environ = {"COPILOT_APP": "shop", "DEPLOY_TARGET": "aws", **more}
+    settings = load(folder, environ).isolated_for(branch)
     here = replace(settings, root=tmp_path)  # the user's checkout is another folder than the worktree
     domain = application.domain(settings, Aws(sandbox.aws))
     isolation.generate(folder, here, isolation.host(here, domain))
-    deploying = copilot.Copilot(here, {}, folder).deploy("abc", {"branch": "feature/x"})
+    deploying = copilot.Copilot(here, {}, folder).deploy("abc", {"branch": branch})
     done = sandbox.copilot(*deploying.argv[1:], within=folder)
     assert done.returncode == 0, done.stdout
-    assert "accessible at https://feature-x.example.com" in done.stdout
-    assert Aws(sandbox.aws).address("shop-test-web-feature-x") == "https://feature-x.example.com:8101"
-    assert "feature-x.example.com" in certificate(sandbox)["SubjectAlternativeNames"]
-    gone = sandbox.copilot(
-        "svc", "delete", "--name", "web-feature-x", "--env", "test", "--yes", within=folder
-    )
+    return done.stdout
+
+
+def deleted(sandbox: Sandbox, branch: str, folder: Path) -> None:
+    words = ("svc", "delete", "--name", f"web-{branch}", "--env", "test", "--yes")
+    gone = sandbox.copilot(*words, within=folder / f"worktree-{branch}")
     assert gone.returncode == 0, gone.stdout
-    assert "feature-x.example.com" not in certificate(sandbox)["SubjectAlternativeNames"]
+
+
+def test_a_branch_called_www_has_a_name_in_the_environments_zone_and_touches_no_other(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    deploy(sandbox, "x.example.com")
+    a_record(sandbox, "UPSERT", "www.example.com", "production.elb.amazonaws.com.")
+    before, names = certificate(sandbox)["CertificateArn"], records(sandbox, "example.com.")
+    assert "https://web-www.test.shop.example.com" in made(sandbox, tmp_path, "www")
+    found = Aws(sandbox.aws).address("shop-test-web-www")
+    assert found == "https://web-www.test.shop.example.com:8101"
+    assert target(sandbox, "test.shop.example.com.", "web-www.test.shop.example.com.")
+    # No name was added to the certificate, and no record to the application's zone.
+    assert certificate(sandbox)["CertificateArn"] == before
+    assert records(sandbox, "example.com.") == names
+    deleted(sandbox, "www", tmp_path)
+    assert records(sandbox, "example.com.") == names
+    assert not target(sandbox, "test.shop.example.com.", "web-www.test.shop.example.com.")
+    a_record(sandbox, "DELETE", "www.example.com", "production.elb.amazonaws.com.")
+
+
+def test_with_a_domain_of_its_own_a_branchs_host_is_an_alias_below_it(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    own = "test.shop.example.com"  # another one needs a certificate of its own, imported
+    assert f"https://www.{own}" in made(sandbox, tmp_path, "www", TEST_DOMAIN=own)
+    deleted(sandbox, "www", tmp_path)
 
 
 def test_all_of_it_goes_with_the_application(sandbox: Sandbox) -> None:

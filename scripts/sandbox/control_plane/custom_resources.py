@@ -77,7 +77,6 @@ class CustomResources(Handler):
             return {"UniqueValues": sorted({*values, *properties.get("AdditionalStrings", [])})}
         if wanted.type in (
             "Custom::BucketCleanerFunction",
-            "Custom::CustomDomainFunction",
             "Custom::DNSDelegationFunction",
             "Custom::NLBCustomDomainFunction",
         ):

@@ -18,6 +18,12 @@ from moto.route53.models import DelegationSet, FakeZone, Route53Backend, route53
 from .errors import ResourceFailed
 from .resources import ACCOUNT, REGION, Handler, Made, Wanted
 
+MOST_NAMES = 10
+"""On one certificate, until AWS raises the quota.
+
+Source: https://docs.aws.amazon.com/acm/latest/userguide/acm-limits.html
+"""
+
 
 def _zones() -> Route53Backend:
     return route53_backends[ACCOUNT]["aws"]
@@ -102,6 +108,90 @@ def _records(properties: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]
     return records
 
 
+class AliasRecordsHandler(Handler):
+    """Custom::CustomDomainFunction: the A records of an environment's aliases, whoever had one before.
+
+    As Copilot's function does, it writes over a record that is there, and does not mind one that is gone when
+    it is to be deleted. An alias that is in none of the three zones is left out. Source:
+    github.com/aws/copilot-cli, cf-custom-resources/lib/custom-domain.js.
+    """
+
+    def create(self, wanted: Wanted) -> Made:
+        for alias in _aliases(wanted.properties):
+            self._write(wanted.properties, alias)
+        return Made(wanted.logical_id)
+
+    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
+        now = _aliases(wanted.properties)
+        for alias in now:
+            self._write(wanted.properties, alias)
+        for alias in _aliases(old):
+            if alias not in now:
+                self._delete(wanted.properties, alias)
+        return made
+
+    def delete(self, made: Made, wanted: Wanted) -> None:
+        del made
+        for alias in _aliases(wanted.properties):
+            self._delete(wanted.properties, alias)
+
+    def _write(self, properties: dict[str, Any], alias: str) -> None:
+        zone = _zone_of(properties, alias)
+        if zone is not None:
+            zone.upsert_rrset(_alias_record(properties, alias))
+
+    def _delete(self, properties: dict[str, Any], alias: str) -> None:
+        """Route 53 deletes a record only as it is: one that leads elsewhere by now is an error."""
+        zone, record = _zone_of(properties, alias), _alias_record(properties, alias)
+        found = next(
+            (
+                each
+                for each in (zone.rrsets if zone else ())
+                if (each.name, each.type) == (record["Name"], "A")
+            ),
+            None,
+        )
+        if zone is None or found is None:
+            return
+        target = getattr(found, "alias_target", None) or {}
+        if target.get("DNSName", "").rstrip(".") != record["AliasTarget"]["DNSName"].rstrip("."):
+            raise ResourceFailed(
+                f"InvalidChangeBatch: [Tried to delete resource record set [name='{alias}.', type='A'] "
+                "but the values provided do not match the current values]"
+            )
+        zone.delete_rrset(record)
+
+
+def _alias_record(properties: dict[str, Any], alias: str) -> dict[str, Any]:
+    return {
+        "Name": _full(alias),
+        "Type": "A",
+        "AliasTarget": {
+            "HostedZoneId": properties["PublicAccessHostedZone"],
+            "DNSName": properties["PublicAccessDNS"],
+            "EvaluateTargetHealth": True,
+        },
+    }
+
+
+def _zone_of(properties: dict[str, Any], alias: str) -> FakeZone | None:
+    """Return the zone that an alias is in, the environment's first; None where Copilot writes none of it."""
+    app = f"{properties['AppName']}.{properties['DomainName']}"
+    for domain in (f"{properties['EnvName']}.{app}", app, properties["DomainName"]):
+        if alias == domain or alias.partition(".")[2] == domain:
+            found = _zones().get_hosted_zone_by_name(_full(domain))
+            if found is None:
+                raise ResourceFailed(f"Couldn't find any Hosted Zone with DNS name {domain}.")
+            return found
+    return None
+
+
+def _aliases(properties: dict[str, Any]) -> list[str]:
+    """Return each alias once: the property is JSON, with the aliases of each service."""
+    of_each: dict[str, list[str]] = json.loads(properties.get("Aliases") or "{}")
+    return list(dict.fromkeys(alias for names in of_each.values() for alias in names))
+
+
 class CertificateHandler(Handler):
     """Custom::CertificateValidationFunction: an ACM certificate for an environment's domains, valid at once.
 
@@ -113,6 +203,11 @@ class CertificateHandler(Handler):
     def create(self, wanted: Wanted) -> Made:
         properties = wanted.properties
         names = _names(properties)
+        if len(names) > MOST_NAMES:
+            raise ResourceFailed(
+                f"LimitExceededException: a certificate takes {MOST_NAMES} domain names, and {len(names)} "
+                f"were asked for ({', '.join(names)})"
+            )
         tags = {"copilot-application": properties["AppName"], "copilot-environment": properties["EnvName"]}
         arn = _certificates().request_certificate(
             names[0], uuid.uuid4().hex, names, [{"Key": key, "Value": value} for key, value in tags.items()]
@@ -132,11 +227,5 @@ def _names(properties: dict[str, Any]) -> list[str]:
     """Return the environment's own domain, all below it, and the aliases of its services in the domain."""
     domain = properties["DomainName"]
     own = f"{properties['EnvName']}.{properties['AppName']}.{domain}"
-    of_each: dict[str, list[str]] = json.loads(properties.get("Aliases") or "{}")
-    aliases = {
-        alias
-        for aliases in of_each.values()
-        for alias in aliases
-        if alias == domain or alias.endswith(f".{domain}")
-    }
+    aliases = {alias for alias in _aliases(properties) if alias == domain or alias.endswith(f".{domain}")}
     return [own, f"*.{own}", *sorted(aliases - {own, f"*.{own}"})]

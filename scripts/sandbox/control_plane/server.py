@@ -32,7 +32,7 @@ from .container_service import (
     TaskDefinitionHandler,
 )
 from .custom_resources import CustomResources
-from .domains import CertificateHandler, HostedZoneHandler, RecordsHandler
+from .domains import AliasRecordsHandler, CertificateHandler, HostedZoneHandler, RecordsHandler
 from .engine import Engine
 from .faults import Faults
 from .functions import FunctionHandler
@@ -188,6 +188,7 @@ class ControlPlaneServer:
                 "AWS::Route53::RecordSet": RecordsHandler(),
                 "AWS::Route53::RecordSetGroup": RecordsHandler(),
                 "Custom::CertificateValidationFunction": CertificateHandler(),
+                "Custom::CustomDomainFunction": AliasRecordsHandler(),
             },
             CustomResources(self._engine),
         )
