@@ -50,8 +50,9 @@ _PROC_READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 _PROC_HIDDEN = ("kcore", "keys", "latency_stats", "sched_debug", "timer_list", "timer_stats")
 _ETC = (
     "ImageMagick-6", "ImageMagick-7", "alternatives", "bash.bashrc", "ca-certificates",
-    "ca-certificates.conf", "crypto-policies", "debian_version", "fonts", "gai.conf", "group", "host.conf",
-    "hostname", "hosts", "inputrc", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "lsb-release", "locale.conf", "localtime",
+    "ca-certificates.conf", "crypto-policies", "debian_version", "fonts", "gai.conf", "group",
+    "host.conf", "hostname", "hosts",
+    "inputrc", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "lsb-release", "locale.conf", "localtime",
     "magic", "mime.types", "nginx", "nsswitch.conf", "os-release", "passwd", "pip.conf", "pki", "profile",
     "protocols", "resolv.conf", "rpc", "services", "shells", "ssl", "terminfo", "timezone", "xdg",
 )  # fmt: skip
@@ -213,15 +214,17 @@ def _folder(root: Path, path: str) -> Path:
 
 def _make_devices(folder: Path) -> None:
     folder.mkdir()
-    _mount("tmpfs", folder, "tmpfs", _MS_NOSUID, "mode=755,size=64m")
+    _mount("tmpfs", folder, "tmpfs", _MS_NOSUID, "mode=755,size=64k")
     for name in _DEVICES:
         if os.path.exists(f"/dev/{name}"):  # noqa: PTH110 - as text
             (folder / name).touch()
             _mount(f"/dev/{name}", folder / name, flags=_MS_BIND)
     for name, target in _LINKS.items():
         (folder / name).symlink_to(target)
-    (folder / "shm").mkdir()
-    (folder / "shm").chmod(0o1777)
+    shared = folder / "shm"
+    shared.mkdir()
+    _mount("tmpfs", shared, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=1777,size=64m")
+    _mount("none", folder, flags=_MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID)
 
 
 def _set_attributes(path: Path, attributes: int) -> None:

@@ -49,8 +49,8 @@ def exposed(tasks: Mapping[str, int]) -> dict[str, Listener]:
 def advice(listener: Listener) -> str:
     """Return the line that says what is wrong, and what to write."""
     return (
-        f"a container listens on {listener}, where other machines reach it: this system gives a task no network of its "
-        f"own. Write 0.0.0.0:{listener.port} in the container's command or variables (`--bind "
+        f"a container listens on {listener}, where other machines reach it: this system gives a task no "
+        f"network of its own. Write 0.0.0.0:{listener.port} in the container's command or variables (`--bind "
         f"0.0.0.0:{listener.port}`): the sandbox puts the task's own loopback address in its place"
     )
 
@@ -63,12 +63,13 @@ def is_open(address: str) -> bool:
 
 
 def _by_tables(tasks: Mapping[str, int]) -> dict[str, Listener]:
-    """Linux: the kernel's tables first, which are short; only who is suspect is looked for among processes."""
+    """Linux: read the kernel's tables, which are short, and look for the processes of suspects only."""
     suspects = dict(_suspects())
     found: dict[str, Listener] = {}
     for pid in _own_processes() if suspects and tasks else ():
         with contextlib.suppress(OSError, psutil.Error):
-            inodes = {os.readlink(each.path) for each in os.scandir(f"/proc/{pid}/fd")}
+            folder = Path(f"/proc/{pid}/fd")
+            inodes = {str((folder / name).readlink()) for name in os.listdir(folder)}  # noqa: PTH208 - names do
             for inode, listener in suspects.items():
                 if f"socket:[{inode}]" in inodes and (task := _task_of(pid)) in tasks:
                     found.setdefault(task, listener)
@@ -114,11 +115,10 @@ def _ephemeral() -> tuple[int, int]:
 
 
 def _own_processes() -> Iterable[int]:
-    for entry in os.scandir("/proc"):
-        if entry.name.isdecimal():
-            with contextlib.suppress(OSError):
-                if entry.stat().st_uid == os.geteuid():
-                    yield int(entry.name)
+    for pid in psutil.pids():
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}").stat().st_uid == os.geteuid():
+                yield pid
 
 
 def _task_of(pid: int) -> str:

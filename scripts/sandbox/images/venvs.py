@@ -319,7 +319,8 @@ def _own_folders(venv: Path, env: Mapping[str, str]) -> list[Path]:
     """Return the home and the cache that a step was given, where they are the sandbox's: never the user's."""
     places = (Path(tempfile.gettempdir()).resolve(), venv.parents[1].resolve())
     given = [Path(env[name]).resolve() for name in ("HOME", "PIP_CACHE_DIR") if env.get(name)]
-    return [each for each in given if any(place in each.parents for place in places)]
+    own = [each for each in given if any(place in each.parents for place in places)]
+    return [each for each in own if each != Path.home().resolve()]
 
 
 def _here(word: str, root: Path, work: Path) -> list[str]:
