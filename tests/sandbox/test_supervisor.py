@@ -183,9 +183,8 @@ def test_the_server_notes_why_it_ends_and_what_it_mended(tmp_path: Path) -> None
     )  # fmt: skip
     supervising = threading.Thread(target=lambda: suppressed(server._supervise))
     supervising.start()
-    noted: list[str] = []
-    assert soon(lambda: bool(noted.extend(state.notices()) or noted))
-    (notice,) = noted
+    assert soon(lambda: state._notices.exists())
+    (notice,) = state.notices()
     assert "The Redis of stage and production had ended and was started again" in notice
     server._postgres.ended = True  # type: ignore[misc]  # no real one
     supervising.join(10)
