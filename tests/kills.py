@@ -270,11 +270,12 @@ def main(words: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="kills-") as name:
         made = arena(Path(name))
         try:
-            for work, victim in rounds(asked.count, asked.seed):
-                outcomes.append(made.kill(work, victim, draw))
-                print(outcomes[-1], flush=True)  # noqa: T201 - its output
-                if outcomes[-1].words:
-                    print(f"         {outcomes[-1].words[:200]}", flush=True)  # noqa: T201 - its output
+            with suppress(KeyboardInterrupt):  # it ends with the table of what there is so far
+                for work, victim in rounds(asked.count, asked.seed):
+                    outcomes.append(made.kill(work, victim, draw))
+                    print(outcomes[-1], flush=True)  # noqa: T201 - its output
+                    if outcomes[-1].words:
+                        print(f"         {outcomes[-1].words[:200]}", flush=True)  # noqa: T201 - its output
         finally:
             made.clone.stop()
         left = made.orphans()

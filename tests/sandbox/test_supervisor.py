@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import psycopg
 import pytest
@@ -16,7 +19,8 @@ from scripts.errors import Failed
 from scripts.sandbox import health
 from scripts.sandbox.gateway import Gateway
 from scripts.sandbox.postgres import PostgresServer, remove
-from scripts.sandbox.state import Running
+from scripts.sandbox.server import Server
+from scripts.sandbox.state import Running, State
 from scripts.sandbox.supervisor import AGAIN_TIMES, Part, Supervisor
 
 
@@ -158,3 +162,36 @@ def test_a_thread_that_died_of_an_exception_is_noticed(monkeypatch: pytest.Monke
     gateway.start()
     assert soon(lambda: not gateway.lives)
     gateway.stop()
+
+
+def test_the_server_notes_why_it_ends_and_what_it_mended(tmp_path: Path) -> None:
+    def fail() -> None:
+        raise Failed("its data is damaged")
+
+    state = State(tmp_path)
+    state.create()
+    server = Server.__new__(Server)  # nothing of it is started
+    living = SimpleNamespace(lives=True)
+    redis = SimpleNamespace(poll=lambda: -9)
+
+    def start_redis() -> None:
+        server._redis = None
+
+    vars(server).update(
+        _state=state, _stop=threading.Event(), _gateway=living, _agent=living, _control_plane=living,
+        _postgres=SimpleNamespace(ended=False, start=fail), _redis=redis, _start_redis=start_redis,
+    )  # fmt: skip
+    supervising = threading.Thread(target=lambda: suppressed(server._supervise))
+    supervising.start()
+    assert soon(lambda: state._notices.exists())
+    (notice,) = state.notices()
+    assert "The Redis of stage and production had ended and was started again" in notice
+    server._postgres.ended = True  # type: ignore[misc]  # no real one
+    supervising.join(10)
+    assert state.why_ended() == "Postgres ended and could not be started again: its data is damaged"
+    assert state.why_ended() == ""
+
+
+def suppressed(run: Callable[[], None]) -> None:
+    with suppress(Failed):
+        run()
