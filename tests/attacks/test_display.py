@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import logging
+import time
 
 import pytest
 
@@ -76,3 +77,24 @@ def test_the_sandboxs_log_has_no_passwords() -> None:
     logger.removeHandler(handler)
     assert "Traceback" in log.getvalue()
     assert_hidden(log.getvalue())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgres://a " * 4000,
+        "postgres://a@" * 4000,
+        "http://a" * 4000,
+        "a.b-" * 8000,
+        (" " * 100 + "\n") * 500,
+        " " * 40000 + "::x",
+        "\x1b[" * 8000,
+        "\x1b]" * 8000,
+        "password" + " " * 20000,
+    ],
+)
+def test_no_log_keeps_the_tasks_busy(text: str) -> None:
+    """Were one of these looked at in the square of its length, it would take minutes."""
+    began = time.process_time()
+    display.block(text)
+    assert time.process_time() - began < 5
