@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts import child_variables, disposable
-from scripts.command import Command, LIFELINE, RUN_SECONDS, SETTLE_SECONDS, Variables
+from scripts.command import LIFELINE, RUN_SECONDS, SETTLE_SECONDS, Command, Variables
 from scripts.errors import Failed, Refused, SettingsError
 from scripts.settings import Settings, guard_environment
 

@@ -59,6 +59,7 @@ def copy(bench: Bench, *, name: str, wait: bool, yes: bool, plan: bool, json: bo
         with lease.held(wait=wait, say=bench.report.say):
             stack = _require_same(environment.settled(bench, place, wait=wait), stack)
             doing = f"Copying staging's data for {branch} ({bench.settings.service})"
+            lease.require_held()  # a stack that was being changed can have been waited for
             _run(bench, place, _cluster(place, stack), _repeated(bench, place, stack), doing)
             deployment = environment.describe(bench, place, stack)
             shelf.ledger(bench, place).record(deployment.service, shelf.entry(deployment))

@@ -135,6 +135,7 @@ class Slot:
         Raises Held where the lease was lost: somebody else may have the slot, and nothing further is touched.
         """
         receipt, settings, aws = Receipt(self.doomed), self.bench.settings, self.place.aws
+        lease.require_held()
         if self.doomed.ours:
             self._drop_database(receipt)
             lease.require_held()

@@ -18,20 +18,22 @@ _CUT = "…"
 _SEQUENCES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)?")
 # What GitHub's runner takes for a command, spaces before it or not.
 # Source: src/Runner.Common/ActionCommand.cs of actions/runner.
-_COMMANDS = re.compile(r"^(\s*):(?=:[^\n]*::)|#(?=#\[)", re.MULTILINE)
+_COMMANDS = re.compile(r"^([^\S\n]*):(?=:[^\n]*::)|#(?=#\[)", re.MULTILINE)
 _MASK = "***"
 _DATABASES = r"(?:postgres(?:ql)?|psql|mysql|mariadb|mssql|rediss?|valkeys?|amqps?|mongodb)(?:\+[a-z0-9]+)?"
 # An address with a password, well-formed or not. A database's is not shown at all: up to the last `@` of the
 # line all may be its password, and so may what stands behind the next `?` or `#`.
-_ADDRESSES = (
-    re.compile(rf"(?i)\b({_DATABASES}:/+)(?!user:password@)[^\n]*@[^\s\"'`]*"),
-    re.compile(
-        rf"(?i)\b({_DATABASES}:/+)(?!\*\*\*|user:password@)[^\s@:/]*:(?!\d{{1,5}}(?![^\s/?\"',.)]))[^\n\"'`]*"
-    ),
+_DATABASE = re.compile(rf"(?i)\b{_DATABASES}:/+(?!user:password@)")
+_CUT_OFF = re.compile(
+    rf"(?i)\b({_DATABASES}:/+)(?!\*\*\*|user:password@)[^\s@:/]*:(?!\d{{1,5}}(?![^\s/?\"',.)]))[^\n\"'`]*"
 )
+_END = re.compile(r"[\s\"'`]|$")
+# Repetitions have an end: what a container writes must not keep us busy.
 _LOGINS = (
-    re.compile(r"(?i)\b(https?://)[^\s/?#@]+@"),
-    re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)(?!user:password@)[^\s/?#@:]*:(?!\d{1,5}[/?#])[^\s@]+@"),
+    re.compile(r"(?i)\b(https?://)[^\s/?#@]{1,500}@"),
+    re.compile(
+        r"(?i)\b([a-z][a-z0-9+.-]{0,20}://)(?!user:password@)[^\s/?#@:]{0,200}:(?!\d{1,5}[/?#])[^\s@]{1,500}@"
+    ),
 )
 _NAMED = re.compile(
     r"(?i)((?:\b(?:pg|ssl)?password|\bpasswd|\bpwd|\baws_secret_access_key|\baws_session_token"
@@ -70,11 +72,21 @@ def masked(text: str) -> str:
     """The text without the passwords of addresses, `password=…`, and the secrets of this run's settings."""
     for secret in _known:
         text = text.replace(secret, _MASK)
-    for address in _ADDRESSES:
-        text = address.sub(rf"\1{_MASK}", text)
+    if "@" in text:
+        text = "\n".join(_without_addresses(each) for each in text.split("\n"))
+    text = _CUT_OFF.sub(rf"\1{_MASK}", text)
     for login in _LOGINS:
         text = login.sub(rf"\1{_MASK}@", text)
     return _NAMED.sub(rf"\1{_MASK}", text)
+
+
+def _without_addresses(text: str) -> str:
+    """A line without what stands between the first address of a database and the end of its last `@`."""
+    found, last = _DATABASE.search(text), text.rfind("@")
+    if not found or last < found.end():
+        return text
+    end = _END.search(text, last)
+    return text[: found.end()] + _MASK + (text[end.start() :] if end else "")
 
 
 def has_secret(text: str) -> bool:

@@ -40,6 +40,7 @@ def extend(bench: Bench, *, name: str, until: str, keep: bool, wait: bool, plan:
         lease = shelf.lease(bench, place, f"extending {name}")
         with lease.held(wait=wait, say=bench.report.say):
             stack = _require_deployed(bench.settings, environment.settled(bench, place, wait=wait), name)
+            lease.require_held()  # a stack that was being changed can have been waited for
             place.aws.change_tags(stack.name, {"expires_at": end})
             stack = environment.settled(bench, place, wait=True) or stack
             if stack.tags.get("expires_at") != end:

@@ -9,7 +9,7 @@ from scripts.check.document import Document
 from scripts.check.finding import Finding
 from scripts.check.project import Project
 from scripts.check.task import Keys, containers, where
-from scripts.settings import folded
+from scripts.protection import folded
 
 
 def host_names(project: Project) -> Iterator[Finding]:

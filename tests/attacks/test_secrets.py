@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
 import json
-import logging
 import pickle
 import runpy
-import sys
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
 import psycopg
 import pytest
-from django.core.management.base import CommandError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from invoke.exceptions import Exit
@@ -32,48 +24,14 @@ from scripts.environment import Bench
 from scripts.errors import Failed, UsageError, UserError
 from scripts.report import Terminal, as_json
 from scripts.settings import Settings, load
-from scripts.stage_copy import database_url, engine, reasons, rows
+from scripts.stage_copy import database_url
 from scripts.stage_copy.database import Database
-from scripts.stage_copy.management.commands import copy_stage_db
-from scripts.stage_copy.options import Options
 from scripts.stage_copy.problems import CopyError
 from scripts.stage_copy.secret import Hidden, Secret
 from tests.fakes import FakeReport, FakeShell
-from tests.stage_copy.copies import PASSWORD, Copies, Told, make_roles
-from tests.stage_copy.servers import BIN, postgres_server
+from tests.hidden import SECRET, URL, assert_hidden, everything
 
 ROOT = Path(__file__).parents[2]
-SECRET = "Xq7wZk9vJp4Y"
-URL = f"postgres://shop:{SECRET}@db.example/shop"
-
-
-def pieces(secret: str, length: int = 4) -> set[str]:
-    return {secret[start : start + length] for start in range(len(secret) - length + 1)}
-
-
-def assert_hidden(text: str, secret: str = SECRET) -> None:
-    found = [piece for piece in pieces(secret) if piece.casefold() in text.casefold()]
-    assert not found, (found, text)
-
-
-def everything(error: BaseException) -> str:
-    """All that can be shown of an error: what hangs on it, and the variables of all frames but the test's."""
-    frames = error.__traceback__
-    while frames and ("/tests/" in (name := frames.tb_frame.f_code.co_filename) or "runpy" in name):
-        frames = frames.tb_next
-    shown = [str(error), repr(error), repr(error.args), *map(str, getattr(error, "__notes__", ()))]
-    told = traceback.TracebackException(type(error), error, frames, capture_locals=True)
-    shown += told.format(chain=True)
-    for other in (error.__cause__, error.__context__):
-        shown += [everything(other)] if other else []
-    log = io.StringIO()
-    logger, handler = logging.getLogger("of the test"), logging.StreamHandler(log)
-    logger.addHandler(handler)
-    logger.error("%s %r", error, error)
-    logger.removeHandler(handler)
-    return "\n".join([*shown, log.getvalue()])
-
-
 # Addresses, malformed in ways that people find: what stands in the place of `PW` is the password.
 SHAPES = [
     "postgres://u:PW@[::1/db",
@@ -352,183 +310,6 @@ def test_no_setting_of_django_is_the_address(monkeypatch: pytest.MonkeyPatch) ->
     assert_hidden(repr({name: value for name, value in found.items() if name.isupper()}))
 
 
-# Rows
-
-
-@pytest.fixture(scope="module")
-def copies() -> Iterator[Copies]:
-    with postgres_server() as source, postgres_server() as target:
-        made = make_roles(source, target)
-        made.make_source(
-            "hostile",
-            "CREATE FUNCTION public.of_trigger(t text) RETURNS boolean LANGUAGE plpgsql AS "
-            "$$BEGIN IF current_user = 'tester' THEN RAISE 'bad row: %', t; END IF; RETURN true; END$$",
-            "CREATE FUNCTION public.of_cast(t text) RETURNS boolean LANGUAGE plpgsql AS "
-            "$$BEGIN IF current_user = 'tester' THEN RETURN t::int > 0; END IF; RETURN true; END$$",
-            "CREATE TABLE plain (id int PRIMARY KEY, word text UNIQUE, tag varchar(40))",
-            "CREATE TABLE raising (word text CHECK (public.of_trigger(word)))",
-            "CREATE TABLE casting (word text CHECK (public.of_cast(word)))",
-            f"INSERT INTO plain SELECT n, '{SECRET}' || n, '{SECRET}' FROM generate_series(1, 5) n",
-            f"INSERT INTO raising VALUES ('{SECRET}')",
-            f"INSERT INTO casting VALUES ('{SECRET}')",
-        )
-        yield made
-
-
-@pytest.fixture(autouse=True)
-def tools(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", f"{BIN}:{Path(sys.executable).parent}:/usr/bin:/bin")
-
-
-class Choked(Exception):
-    """A project's own error."""
-
-
-def quoting(value: str | None) -> str | None:
-    raise Choked(f"cannot mask {value}")
-
-
-def noting(value: str | None) -> str | None:
-    error = KeyError(value)
-    error.add_note(f"the value was {value}")
-    raise error
-
-
-def leaving(value: str | None) -> str | None:
-    raise SystemExit(f"the value was {value}")
-
-
-def chained(value: str | None) -> str | None:
-    try:
-        return str(int(value or ""))
-    except ValueError as error:
-        raise Choked(repr(value)) from error
-
-
-def unprintable(value: str | None) -> Any:
-    return SimpleNamespace(value=value, __str__=None) if value is None else Unprintable(value)
-
-
-class Unprintable:
-    def __init__(self, value: str) -> None:
-        self.value = value
-
-    def __str__(self) -> str:
-        raise Choked(self.value)
-
-
-def unencodable(value: str | None) -> str:
-    return f"{value}\udcff"
-
-
-CALLS: list[Callable[[str | None], Any]] = [quoting, noting, leaving, chained, unprintable, unencodable]
-OTHERS = {"exclude_data": ["raising", "casting"]}
-
-
-def failed(copies: Copies, setting: dict[str, Any], *, told: Told) -> CopyError:
-    copies.target_server.run("DROP DATABASE IF EXISTS hostile")
-    with copies.target_server.connect(role="tester", password=PASSWORD) as connection:
-        connection.execute("CREATE DATABASE hostile TEMPLATE template0")
-    ends = copies.database("hostile", reader=True).read_only(), copies.database("hostile", reader=False)
-    with pytest.raises(CopyError) as raised:
-        engine.fill(*ends, Options.read(setting, key="made-up"), told)
-    return raised.value
-
-
-@pytest.mark.parametrize("call", CALLS)
-def test_a_rule_that_chokes_on_a_row_tells_column_row_and_kind_and_not_the_value(
-    copies: Copies, call: Callable[[str | None], Any]
-) -> None:
-    told = Told()
-    error = failed(copies, {**OTHERS, "mask": {"plain.tag": call}}, told=told)
-    assert "the rule of public.plain.tag failed at row 1: its function raised " in str(error)
-    assert_hidden(everything(error) + str(told))
-
-
-@pytest.fixture(params=["sockets", "libpq"])
-def wire(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "libpq":
-        monkeypatch.setattr(rows, "can_carry", lambda _: False)
-    return str(request.param)
-
-
-@pytest.mark.usefixtures("wire")
-@pytest.mark.parametrize(
-    ("setting", "said"),
-    [
-        ({"exclude_data": ["plain", "casting"]}, "a function of the project failed (P0001"),
-        ({"exclude_data": ["plain", "raising"]}, "a function of the project failed (22P02"),
-        (
-            {**OTHERS, "mask": {"plain.id": lambda _: SECRET}},
-            'invalid text representation (22P02, column "id", row 1',
-        ),
-        (
-            {**OTHERS, "mask": {"plain.word": lambda _: SECRET}},
-            'could not create unique index "plain_word_key"',
-        ),
-        ({**OTHERS, "mask": {"plain.tag": lambda _: SECRET * 9}}, "string data right truncation (22001"),
-        ({**OTHERS, "mask": {"plain.id": {"value": SECRET}}}, "invalid text representation (22P02"),
-        ({**OTHERS, "mask": {"plain.id": lambda _: f"9{SECRET}"}}, "invalid text representation (22P02"),
-        ({**OTHERS, "mask": {"plain.id": lambda _: None}}, 'null value in column "id" of relation "plain"'),
-        ({**OTHERS, "mask": {"plain.id": lambda _: "99999999999"}}, "numeric value out of range (22003"),
-    ],
-)
-def test_what_a_server_chokes_on_is_told_by_code_table_and_column(
-    copies: Copies, setting: dict[str, Any], said: str
-) -> None:
-    told = Told()
-    error = failed(copies, setting, told=told)
-    assert said in str(error)
-    assert "\n" not in str(error)
-    # A constant of the project's STAGE_COPY is no value of a row: it stands in the statements.
-    constant = any(isinstance(rule, dict) for rule in setting.get("mask", {}).values())
-    assert_hidden((str(error) if constant else everything(error)) + str(told))
-
-
-def test_the_command_ends_in_an_error_that_nothing_hangs_on(
-    copies: Copies, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def fails(*_: object) -> None:
-        with closing(copies.database("hostile", reader=True).connect()) as connection:
-            connection.execute("SELECT word::int FROM plain")
-
-    monkeypatch.setattr(copy_stage_db.Command, "_do", fails)
-    with pytest.raises(CommandError) as told:
-        copy_stage_db.Command().handle(drop_database=None, drop_own_database=False)
-    assert "invalid text representation (22P02): the server's words are not shown" in str(told.value)
-    assert told.value.__context__ is None
-    assert_hidden(everything(told.value) + str(capsys.readouterr()))
-
-
-@pytest.mark.parametrize(
-    ("stderr", "told"),
-    [
-        (
-            f'pg_restore: error: ERROR:  could not create unique index "x"\nDETAIL:  Key (a)=({SECRET}) is.',
-            'could not create unique index "x"',
-        ),
-        (f'pg_restore: error: ERROR:  invalid input syntax for type integer: "{SECRET}"', "not shown"),
-        (f'ERROR:  invalid input syntax for type integer: "a" role "{SECRET}"', "not shown"),
-        (f'ERROR:  time zone "{SECRET}" not recognized', "not shown"),
-        (
-            f"ERROR:  bad: {SECRET}\nCONTEXT:  PL/pgSQL function f() line 1 at RAISE",
-            "a function of the project",
-        ),
-        (f'ERROR:  bad: {SECRET}\nCONTEXT:  SQL function "f" statement 1', "a function of the project"),
-        (
-            "pg_dump: error: query failed: ERROR:  permission denied for table log",
-            "permission denied for table log",
-        ),
-        ('FATAL:  database "x" does not exist', 'database "x" does not exist'),
-        ("", "it said nothing"),
-    ],
-)
-def test_what_a_tool_of_postgres_says_is_told_without_values(stderr: str, told: str) -> None:
-    said = reasons.of_tool(stderr)
-    assert told in said
-    assert_hidden(said)
-
-
 # The tasks
 
 
@@ -611,71 +392,7 @@ def test_the_secrets_of_a_runs_own_settings_are_looked_for_in_every_line(
     assert "short" in said
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "main at 4f1c2a9d7be0 is served (3.1 s), until 2026-12-01T17:00:00Z:",
-        "http://feature-x.localhost:8000/ by ada@example.org",
-        "Would run: copilot env init --name test --profile default",
-        "ssh://git@github.com/acme/shop.git",
-        "its host: postgres://localhost:5432/name",
-        "Put each as a SecureString: /copilot/demo/test/secrets/SECRET_KEY",
-        "password_changed_at has no rule",
-    ],
-)
-def test_ordinary_lines_are_shown_as_they_are(line: str) -> None:
-    assert display.block(line) == line
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "::error file=x::forged",
-        "  ::add-mask::a",
-        "::set-output name=url::http://evil",
-        "x ##[error]forged",
-        "\t::stop-commands::x",
-    ],
-)
-def test_a_line_of_a_containers_log_gives_github_no_command(line: str) -> None:
-    shown = display.block(f"before\n{line}\nafter")
-    assert all(each.lstrip()[:2] != "::" for each in shown.splitlines())
-    assert "##[" not in shown
-    assert display.block("::1 localhost") == "::1 localhost"
-
-
-def test_a_containers_terminal_sequences_move_nothing() -> None:
-    log = "\x1b[31mred\x1b[0m \x1b]0;title\x07\x1b[2J\x9b2J\rforged\x08\tend\x1b"
-    shown = display.block(log)
-    assert shown == "red \\x9b2J\\rforged\\x08\tend\\x1b"
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        Terminal().data(log)
-    assert out.getvalue() == f"{shown}\n"
-
-
-def test_json_shows_what_cannot_be_seen_as_its_escapes() -> None:
-    document = {"branch": "a\u202eb\x9b\U000e0067\x7f\nz"}
-    text = as_json(document)
-    assert all(letter.isprintable() or letter == "\n" for letter in text)
-    assert json.loads(text) == document
-
-
 def test_the_shapes_are_many() -> None:
     assert len(SHAPES) >= 70
     assert issubclass(Failed, UserError)
     assert psycopg.__version__
-
-
-def test_the_sandboxs_log_has_no_passwords() -> None:
-    log = io.StringIO()
-    handler = logging.StreamHandler(log)
-    handler.setFormatter(display.Masked("%(name)s: %(message)s"))
-    logger = logging.getLogger("of the sandbox")
-    logger.addHandler(handler)
-    try:
-        int(URL)
-    except ValueError:
-        logger.exception("cannot reach %s", URL)
-    logger.removeHandler(handler)
-    assert "Traceback" in log.getvalue()
-    assert_hidden(log.getvalue())
