@@ -8,14 +8,12 @@ Source: internal/pkg/config/env.go of aws/copilot-cli 1.34.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scripts.errors import Failed, Refused, SettingsError
 
 if TYPE_CHECKING:
     from scripts.aws import Aws
-    from scripts.environment import Bench, Place
     from scripts.settings import Settings
 
 TAG = "copilot-testenv-disposable"
@@ -33,21 +31,20 @@ def value(app: str, environment: str) -> str:
     return f"{app}/{environment}"
 
 
-def require(bench: Bench, place: Place) -> Place:
-    """The place, with the right to change what is deployed in the environment.
+def require(settings: Settings, aws: Aws) -> str:
+    """Return the mark, the right to change what is deployed in the environment.
 
     One call of AWS's, which reads. Raises Refused for an environment without the mark, SettingsError for one
     that Copilot does not know, Failed where the mark cannot be read.
     """
-    settings = bench.settings
-    found = _read(settings, place.aws)
+    found = _read(settings, aws)
     if found != value(settings.app, settings.test_env):
         raise Refused(
             f"The environment {settings.test_env} of the application {settings.app} does not say that it is "
             f"disposable{_but(found)}, so nothing in it is changed. If everything that is deployed there may "
             f"be replaced and deleted, say so once: {command(settings)}"
         )
-    return replace(place, copilot=replace(place.copilot, marked=found))
+    return found
 
 
 def is_marked(settings: Settings, aws: Aws) -> bool:

@@ -124,11 +124,18 @@ def enter(bench: Bench, *, start: bool = True, profile: str = "") -> Place | Non
 def enter_to_change(bench: Bench, *, start: bool = False) -> Place | None:
     """The place, with the right to change what is deployed there: each task that does so enters here.
 
-    None as for `enter`. Raises Refused for an environment that does not say that it is disposable, and what
-    `enter` raises.
+    In an account the environment's mark is asked for before Copilot is started at all. None as for `enter`.
+    Raises Refused for an environment that does not say that it is disposable, and what `enter` raises.
     """
+    from scripts.aws import Aws  # noqa: PLC0415 - see `enter`
+
+    settings = bench.settings
+    marked = disposable.require(settings, Aws({})) if settings.target == "aws" else ""
     place = enter(bench, start=start)
-    return disposable.require(bench, place) if place else None
+    if place is None:
+        return None
+    marked = marked or disposable.require(settings, place.aws)
+    return replace(place, copilot=replace(place.copilot, marked=marked))
 
 
 def clear_up(bench: Bench) -> None:

@@ -133,7 +133,8 @@ def default_branch(bench: Bench, deployed: Branch) -> Baseline:
     """Find the default branch: DEFAULT_BRANCH, else origin's HEAD, else main, else master.
 
     The branch that is deployed is its own baseline where it is the default one, or has its copilot/ folder
-    unchanged. Raises SettingsError where there is none.
+    unchanged. Raises SettingsError where there is none, or where there are both and nobody has said which: a
+    branch must not become the default one by its name.
     """
     shell, root = bench.shell, bench.settings.root
     name = bench.settings.default_branch
@@ -141,19 +142,18 @@ def default_branch(bench: Bench, deployed: Branch) -> Baseline:
         head = shell.run(branches.git(root, "symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD"))
         name = head.stdout.strip().removeprefix("origin/") if head.ok else ""
     names = [name] if name else ["main", "master"]
-    if deployed.name in names[:1]:
+    if deployed.name in names and len(names) == 1:
         return Baseline(deployed.name, "")
-    for name in names:
-        commit = _newest(bench, name)
-        if not commit:
-            continue
-        if name == deployed.name or _same_manifests(bench, commit, deployed.commit):
-            return Baseline(name, "")
-        return Baseline(name, commit)
-    raise SettingsError(
-        f"There is no default branch ({' or '.join(names)}), here or on origin, to compare the branch with: "
-        "set DEFAULT_BRANCH to its name."
-    )
+    found = {name: commit for name in names if (commit := _newest(bench, name))}
+    if len(found) != 1:
+        there = " and ".join(found) if found else f"no {' or '.join(names)}"
+        raise SettingsError(
+            f"It cannot be told which branch is the default one, to compare {deployed.name} with: there is "
+            f"{there}, here or on origin. Set DEFAULT_BRANCH to its name."
+        )
+    ((name, commit),) = found.items()
+    same = name == deployed.name or _same_manifests(bench, commit, deployed.commit)
+    return Baseline(name, "" if same else commit)
 
 
 def _newest(bench: Bench, name: str) -> str:
@@ -169,7 +169,7 @@ def _newest(bench: Bench, name: str) -> str:
         return remote if behind.ok else local
     if local or remote:
         return local or remote
-    fetched = shell.run(branches.git(root, "fetch", "--quiet", "--no-tags", "--depth=1", "origin",
+    fetched = shell.run(branches.git(root, "fetch", "--quiet", "--no-tags", "origin",
                                      f"+refs/heads/{name}:{refs[1]}"))  # fmt: skip
     found = shell.run(branches.git(root, *words, f"{refs[1]}^{{commit}}"))
     return found.stdout.strip() if fetched.ok else ""

@@ -118,7 +118,7 @@ def test_half_an_environment_is_not_marked_and_the_next_run_finishes_it(scene: C
         here.create()
     assert here.mark == "creating demo/test"
     with pytest.raises(Refused, match="did not get through: run it again"):
-        disposable.require(here.bench, environment.enter(here.bench))  # type: ignore[arg-type]  # patched
+        environment.enter_to_change(here.bench)
     here.shell.fails = ""
     here.create()
     assert here.shell.changes == ["env init", "env deploy", "env deploy"]

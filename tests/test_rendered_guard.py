@@ -97,8 +97,32 @@ def test_the_default_branch_is_set_or_what_origin_says_or_main_or_master(
     assert compared(settings, changed).name == "master"
     repository.git("branch", "--move", "master", "trunk")
     for name in ("", "gone", "-x", "a..b"):
-        with pytest.raises(SettingsError, match="set DEFAULT_BRANCH"):
+        with pytest.raises(SettingsError, match="Set DEFAULT_BRANCH"):
             compared(settings, changed, name)
+
+
+@pytest.mark.parametrize("hostile", ["main", "master"])
+def test_no_branch_becomes_the_default_one_by_its_name(
+    settings: Settings, repository: Repository, hostile: str
+) -> None:
+    repository.git("branch", "--move", "main", "master" if hostile == "main" else "main")
+    repository.git("branch", hostile)
+    commit = repository.git("rev-parse", hostile)
+    with pytest.raises(SettingsError, match="there is main and master"):
+        compared(settings, Branch(hostile, commit))
+    assert compared(settings, Branch(hostile, commit), hostile).commit == ""
+
+
+def test_a_default_branch_that_is_fetched_leaves_a_whole_clone_whole(
+    settings: Settings, repository: Repository, tmp_path: Path
+) -> None:
+    repository.branch("other", copilot__web__z="y")
+    clone = tmp_path / "clone"
+    repository.git("clone", "--quiet", "--single-branch", "--branch", "other", str(settings.root), str(clone))
+    here = replace(settings, root=clone)
+    other = Branch("other", repository.git("rev-parse", "other"))
+    assert compared(here, other, "main").commit == repository.git("rev-parse", "main")
+    assert not (clone / ".git/shallow").exists()
 
 
 def test_a_stale_local_branch_is_not_what_is_compared_with(
