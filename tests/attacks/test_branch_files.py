@@ -13,9 +13,12 @@ import pytest
 from scripts import branch, branch_files, trust
 from scripts.command import Command, RealShell, output_of
 from scripts.errors import Refused, SettingsError
+from scripts.rendering import Renderer
+from scripts.sandbox import lifecycle
 from scripts.settings import Settings, load
-from tests.attacks.hostile_branches import BASE, HOSTILE, ORDINARY, Branch
+from tests.attacks.hostile_branches import BASE, CDK, HOSTILE, ORDINARY, Branch
 from tests.clone import IDENTITY
+from tests.fakes import FakeShell
 
 SHELL = RealShell()
 SECRETS = {"HOME": "/home/ada", "AWS_SECRET_ACCESS_KEY": "key", "GITHUB_TOKEN": "token"}
@@ -89,6 +92,9 @@ def test_a_hostile_branch_is_refused_before_anything_is_started_in_it(
         else:
             with pytest.raises(Refused):
                 branch_files.require(folder, every, SECRETS, DEPLOY, "hostile")
+        if not case.after:  # `check` looks at what Git has
+            scope = branch_files.Scope(listed=branch_files.listed(folder, SHELL))
+            assert branch_files.wrong(folder, settings, SECRETS, scope)
 
 
 def test_there_are_more_than_forty_of_them_and_each_has_a_name() -> None:
@@ -99,6 +105,36 @@ def test_there_are_more_than_forty_of_them_and_each_has_a_name() -> None:
 def test_an_ordinary_branch_is_let_through(repository: Path, settings: Settings, case: Branch) -> None:
     with worktree_of(repository, case) as folder:
         branch_files.require(folder, settings, SECRETS, DEPLOY, "ordinary")
+
+
+def test_copilot_is_not_started_to_render_a_hostile_workspace(repository: Path, settings: Settings) -> None:
+    files = CDK | {"copilot/environments/overrides/cdk.json": "{}"}
+    shell = FakeShell()
+    renderer = Renderer(settings, shell, {}, {})
+    with worktree_of(repository, Branch("cdk", files)) as folder:
+        with pytest.raises(Refused, match="--trust cdk"):
+            renderer.service(folder, "web", "test")
+        with pytest.raises(Refused, match="--trust cdk"):
+            renderer.environment(folder, "test")
+    linked = Branch("linked", {}, {"copilot/environments/test/manifest.yml": "/etc/passwd"})
+    with worktree_of(repository, linked) as folder, pytest.raises(Refused, match="out of the repository"):
+        renderer.service(folder, "web", "test")
+    assert shell.ran == []
+
+
+def test_the_sandbox_is_not_started_in_a_hostile_workspace(
+    repository: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "subprocess", None)  # nothing can be started
+    with worktree_of(repository, Branch("link", {}, {"copilot/api": "/etc"})) as folder:
+        hostile = replace(settings, root=folder)
+        with pytest.raises(Refused, match="out of the repository"):
+            lifecycle.enter(hostile, print, start=True)
+        with (
+            pytest.raises(Refused, match="out of the repository"),
+            lifecycle.rendering(hostile, SHELL, ["test"], "", alone=False),
+        ):
+            pass
 
 
 def test_this_repository_is_let_through_whole() -> None:
