@@ -183,7 +183,7 @@ def test_the_server_notes_why_it_ends_and_what_it_mended(tmp_path: Path) -> None
     )  # fmt: skip
     supervising = threading.Thread(target=lambda: suppressed(server._supervise))
     supervising.start()
-    assert soon(lambda: state._notices.exists())
+    assert soon(state._notices.exists)
     (notice,) = state.notices()
     assert "The Redis of stage and production had ended and was started again" in notice
     server._postgres.ended = True  # type: ignore[misc]  # no real one
