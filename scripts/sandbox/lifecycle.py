@@ -238,14 +238,20 @@ def _clean_up_after_death(state: State, say: Callable[[str], None], then: str) -
 
 
 def _end_processes(state: State) -> int:
-    """End what a server left, and say how many processes it were; none where it stopped in good order."""
+    """End what a server left and remove its containers' files; return how many processes it were.
+
+    None where it stopped in good order.
+    """
     from scripts.sandbox import postgres  # noqa: PLC0415 - psycopg takes time that a deploy need not spend
 
     servers = state.end_server()  # first: it would start again what is ended
     database = postgres.PostgresServer(state.folder)
     postmaster = int(database.running())
     database.stop()  # its data is kept in order, and its children do not carry our mark
-    return servers + postmaster + state.sweep()
+    ended = servers + postmaster + state.sweep()
+    for folder in (*state.folder.glob("tasks/*"), *state.folder.glob("postgres/fill-*")):
+        shutil.rmtree(folder, ignore_errors=True)  # of containers, and of a command of the project
+    return ended
 
 
 def _wait_until_ready(state: State, server: subprocess.Popen[bytes], say: Callable[[str], None]) -> Running:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -93,7 +92,7 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.set())
         try:
-            self._clear()
+            self._images.prune(keep=())  # nothing is deployed yet
             self._control_plane.start()
             self._agent.start()
             self._gateway.start()
@@ -117,12 +116,6 @@ class Server:
             self._supervise()
         finally:
             self._close()
-
-    def _clear(self) -> None:
-        """Remove what a server that was killed has left half made. Nothing is deployed yet."""
-        self._images.prune(keep=())
-        for folder in (self._state.folder / "postgres").glob("fill-*"):
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _supervise(self) -> None:
         """Look after the parts until a signal comes. Raises Failed where one cannot be started again."""

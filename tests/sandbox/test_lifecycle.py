@@ -100,12 +100,16 @@ def test_what_a_killed_server_left_is_cleared_away_by_a_command_that_starts_none
     state.begin()
     state.ready(Running(1, {}))
     state.ended("Postgres ended 9 times within a minute")
+    left = [state.folder / "tasks/4711/web", state.folder / "postgres/fill-x/root"]
+    for folder in left:
+        folder.mkdir(parents=True)
     told: list[str] = []
     assert lifecycle.enter(bench.settings, told.append, start=False) is None
     (line,) = told
     assert "The sandbox had ended: Postgres ended 9 times" in line
     assert "its databases are kept" in line
     assert not state.left()
+    assert not any(folder.parent.exists() for folder in left)
     assert lifecycle.enter(bench.settings, told.append, start=False) is None
     assert told == [line]
 
