@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Protocol
@@ -38,6 +40,11 @@ def confirm(report: Report, question: str, *, yes: bool) -> None:
     """Raises Refused unless `yes` was given or the answer is yes."""
     if not yes and not report.ask(question):
         raise Refused("Nothing was changed: the answer was not yes. Say --yes where nobody can be asked.")
+
+
+def thread_failed(found: threading.ExceptHookArgs) -> None:
+    """Show what ended a thread, as all is shown: an error may hold a password."""
+    Terminal().say("".join(traceback.format_exception(found.exc_value)))
 
 
 class Terminal:
