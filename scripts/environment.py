@@ -394,8 +394,8 @@ def copied_data(settings: Settings, place: Place, tasks: list[Task]) -> Data | N
                 said.append((at, found[1], found[2], took))
     try:
         _, of, database, took = max(said, key=lambda each: each[:2])
-        return Data(datetime.fromisoformat(of), database, took)
-    except ValueError:  # nothing was said, or the project prints such a line itself
+        return Data(datetime.fromisoformat(of).astimezone(UTC), database, took)
+    except (ValueError, OverflowError):  # nothing was said, or the project prints such a line itself
         return None
 
 

@@ -51,8 +51,8 @@ def later(tag: str | None, end: datetime) -> datetime | None:
     if tag == KEPT:
         return None
     try:
-        return max(datetime.fromisoformat(tag or ""), end)
-    except (ValueError, TypeError):
+        return max(datetime.fromisoformat(tag or "").astimezone(UTC), end)
+    except (ValueError, TypeError, OverflowError):  # the last: beyond the calendar in UTC
         return end
 
 

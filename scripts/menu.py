@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,9 @@ def verb(**flags: str) -> Callable[[Callable[..., None]], Any]:
         def run(_context: Context, *args: Any, **given: Any) -> None:
             from scripts import display  # noqa: PLC0415 - `invoke --list` pays for nothing
             from scripts.errors import UserError  # noqa: PLC0415
+            from scripts.report import thread_failed  # noqa: PLC0415
+
+            threading.excepthook = thread_failed
 
             try:
                 function(_context, *args, **given)

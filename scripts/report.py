@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Protocol
@@ -57,6 +59,11 @@ class Patience:
         if now - self._told >= SILENCE_SECONDS:
             self._told = now
             self._say(f"  still waiting: {self._what} ({now - self._begun:.0f} s)")
+
+
+def thread_failed(found: threading.ExceptHookArgs) -> None:
+    """Show what ended a thread, as all is shown: an error may hold a password."""
+    Terminal().say("".join(traceback.format_exception(found.exc_value)))
 
 
 class Terminal:

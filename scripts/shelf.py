@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scripts import environment
+from scripts import display, environment
 from scripts.bucket_object import BucketObject
 from scripts.errors import UserError
 from scripts.lease import Lease
@@ -13,6 +13,7 @@ from scripts.ledger import Entry, Ledger
 if TYPE_CHECKING:
     from scripts.environment import Bench, Deployment, Place
 
+_LONGEST_NAME = 200  # letters of a database's name: a container says it, and may say anything
 _SHELF = "test-environments"
 
 
@@ -61,8 +62,8 @@ def entry(deployment: Deployment) -> Entry:
     return Entry(
         branch=deployment.branch or "",
         isolated=deployment.isolated,
-        url=deployment.url,
-        database=deployment.database,
+        url=deployment.url and display.line(deployment.url),
+        database=deployment.database and display.line(deployment.database, _LONGEST_NAME),
         data_copied_at=deployment.data_copied_at,
     )
 

@@ -56,7 +56,7 @@ def tag_text(value: str) -> str:
 
 def tags_of(tags: Iterable[Mapping[str, str]]) -> dict[str, str]:
     """A stack's tags as they were before `tag_value`, each as one line that may be shown."""
-    return {tag["Key"]: display.line(tag_text(tag["Value"])) for tag in tags}
+    return {tag["Key"]: display.masked(display.line(tag_text(tag["Value"]))) for tag in tags}
 
 
 @dataclass(frozen=True)

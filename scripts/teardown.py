@@ -302,7 +302,9 @@ class _Teardown:
     def _tell(self, gone: Doomed, receipt: Receipt) -> None:
         """What it has cost, and that its URL no longer answers."""
         tags = gone.stack.tags if gone.stack else {}
-        with suppress(ValueError, TypeError):  # it was never deployed, or somebody wrote its tags
+        with suppress(
+            ValueError, TypeError, OverflowError
+        ):  # it was never deployed, or somebody wrote its tags
             since = datetime.fromisoformat(tags.get("deployed_at", ""))
             receipt.cost = cost.of_deployment(self._here(gone.settings), self.place.aws.region, None, since)
             self.bench.report.say(receipt.cost)

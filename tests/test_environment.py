@@ -39,6 +39,18 @@ def test_the_first_line_says_where_commands_go(settings: Settings) -> None:
         assert said in here.report.said[0]
 
 
+def test_in_an_account_nothing_is_started_for_an_environment_that_is_not_marked(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Aws, "parameter_tags", lambda *_: {"copilot-environment": "test"})
+    monkeypatch.setattr(Aws, "region", "eu-west-1")
+    here = bench(replace(settings, target="aws"), {"env ls": KNOWN})
+    with pytest.raises(Refused, match="DEPLOY_TARGET=aws invoke create-env --mark-disposable test"):
+        environment.enter_to_change(here)
+    assert isinstance(here.shell, FakeShell)
+    assert here.shell.ran == []
+
+
 def test_preflight_passes_where_copilot_is_the_right_one_and_knows_the_environment(
     settings: Settings,
 ) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from scripts import display, ledger, strict_json
+from scripts import display, environment, expiry, ledger, listing, shelf, strict_json
 from scripts.errors import Failed, Held, UserError
 from scripts.lease import Claim, Lease, State, Unreadable
 from scripts.ledger import Book, Entry, Ledger, Sweep
@@ -37,6 +38,11 @@ def holder(**changed: Any) -> bytes:
 
 def without(name: str) -> bytes:
     return lease(holder={key: value for key, value in HOLDER.items() if key != name})
+
+
+def stored(body: bytes) -> Memory:
+    """An object in a store whose clock says when this file was read, however long the tests have taken."""
+    return Memory(body, 1, ahead=NOW - time.time())
 
 
 def of(store: Memory) -> Lease:
@@ -111,7 +117,7 @@ HOSTILE_LEASES: dict[str, bytes] = {
 @pytest.mark.parametrize("body", HOSTILE_LEASES.values(), ids=HOSTILE_LEASES.keys())
 def test_a_lease_that_cannot_be_understood_is_neither_free_nor_written_over(body: bytes) -> None:
     for wait in (True, False):
-        store = Memory(body, 1)
+        store = stored(body)
         with pytest.raises(Unreadable) as told, of(store).held(wait=wait, say=print):
             raise AssertionError("never here")
         assert store.body == body
@@ -121,7 +127,7 @@ def test_a_lease_that_cannot_be_understood_is_neither_free_nor_written_over(body
         assert "aws s3api delete-object" in message
         assert message == display.line(message)
     with pytest.raises(Unreadable):
-        of(Memory(body, 1)).holder()
+        of(stored(body)).holder()
 
 
 def test_a_person_deletes_it_and_the_slot_is_free_again() -> None:
@@ -131,7 +137,7 @@ def test_a_person_deletes_it_and_the_slot_is_free_again() -> None:
 
 def test_a_lease_of_a_later_version_says_that_the_tasks_are_to_be_updated() -> None:
     body = json.dumps({"version": 2, "somebody": "else"}).encode()
-    store = Memory(body, 1)
+    store = stored(body)
     with (
         pytest.raises(Unreadable, match="later version of these tasks: update them"),
         of(store).held(wait=True, say=print),
@@ -145,14 +151,14 @@ def test_a_holder_and_a_waiter_count_in_either_form(version: dict[str, int]) -> 
     body = json.dumps({**version, "holder": HOLDER, "waiting": []}).encode()
     with (
         pytest.raises(Held, match="grace, deploying x since"),
-        of(Memory(body, 1)).held(wait=False, say=print),
+        of(stored(body)).held(wait=False, say=print),
     ):
         raise AssertionError("never here")
     body = json.dumps({**version, "holder": None, "waiting": [HOLDER]}).encode()
-    with pytest.raises(Held, match="grace"), of(Memory(body, 1)).held(wait=False, say=print):
+    with pytest.raises(Held, match="grace"), of(stored(body)).held(wait=False, say=print):
         raise AssertionError("never here")
     nobody = json.dumps({**version, "holder": None, "waiting": []}).encode()
-    with of(store := Memory(nobody, 1)).held(wait=False, say=print):
+    with of(store := stored(nobody)).held(wait=False, say=print):
         assert b'"version": 1' in (store.body or b"")
 
 
@@ -168,7 +174,7 @@ def test_a_holder_and_a_waiter_count_in_either_form(version: dict[str, int]) -> 
     ],
 )
 def test_near_misses_are_holders(changed: dict[str, Any]) -> None:
-    with pytest.raises(Held), of(Memory(holder(**changed), 1)).held(wait=False, say=print):
+    with pytest.raises(Held), of(stored(holder(**changed))).held(wait=False, say=print):
         raise AssertionError("never here")
 
 
@@ -192,7 +198,7 @@ FORGED = [
 def test_a_name_that_forges_lines_is_shown_with_what_it_is_made_of(name: str) -> None:
     body = json.dumps({"version": 1, "holder": HOLDER | {"who": name, "doing": name}, "waiting": []}).encode()
     said: list[str] = []
-    with pytest.raises(Held) as told, of(store := Memory(body, 1)).held(wait=False, say=said.append):
+    with pytest.raises(Held) as told, of(store := stored(body)).held(wait=False, say=said.append):
         raise AssertionError("never here")
     assert str(told.value).isprintable()
     assert State.of(store.body).as_bytes().decode()  # it can be written again
@@ -201,6 +207,35 @@ def test_a_name_that_forges_lines_is_shown_with_what_it_is_made_of(name: str) ->
     assert "\n" not in display.block(name).removeprefix("grace\n")
     assert "\x1b" not in display.block(name)
     assert "\u202e" not in display.block(name)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "9999-12-31T23:59:59-14:00",
+        "0001-01-01T00:00:00+14:00",
+        "2026-01-01",
+        "soon",
+        "",
+        "1e18",
+        "\u0662026-01-01",
+    ],
+)
+def test_a_moment_that_is_none_or_beyond_the_calendar_is_no_fault(moment: str) -> None:
+    end = datetime.now(UTC)
+    assert environment.iso(expiry.later(moment, end) or end)
+    assert expiry.is_over(moment, end) in {True, False}
+    assert listing.sweep_told(Sweep(moment, "ci"), [], end).isprintable()
+
+
+def test_what_a_container_says_of_its_data_is_never_too_long_for_the_ledger() -> None:
+    hostile = environment.Deployment(
+        "x", None, None, "test", "web", "http://x" * 9000, "d\n" * 9000, None, None, None, None,
+        isolated=False, target="sandbox",
+    )  # fmt: skip
+    store = Memory()
+    Ledger(store).record("web", shelf.entry(hostile))
+    assert Book.of(store.body).deployments.keys() == {"web"}
 
 
 def test_what_this_run_writes_is_within_the_bounds_of_what_is_read() -> None:
@@ -215,7 +250,7 @@ def test_what_this_run_writes_is_within_the_bounds_of_what_is_read() -> None:
 
 def test_a_queue_that_is_full_takes_nobody_more() -> None:
     waiting = tuple(Claim(str(n), "bob", "deploying", NOW, NOW + 60) for n in range(50))
-    store = Memory(State(Claim("h", "grace", "x", NOW, NOW + 60), waiting).as_bytes(), 1)
+    store = stored(State(Claim("h", "grace", "x", NOW, NOW + 60), waiting).as_bytes())
     with pytest.raises(Held, match="50 runs wait"), of(store).held(wait=True, say=print):
         raise AssertionError("never here")
 
