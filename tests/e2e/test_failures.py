@@ -94,7 +94,7 @@ def test_whatever_an_earlier_run_left_of_a_stack_a_deploy_goes_on_from_it(clone:
 
 _MADE = """
 tags = {"copilot-application": "demo", "copilot-environment": "test", "copilot-service": "web",
-        "branch": "main", "deployed_at": "2026-11-24T10:00:00Z"}
+        "branch": "main", "commit": "c" * 40, "deployed_by": "ada", "deployed_at": "2026-11-24T10:00:00Z"}
 made = dict(StackName="demo-test-web", Tags=[{"Key": k, "Value": v} for k, v in tags.items()],
             TemplateBody=json.dumps({"Resources": {
                 "Other": {"Type": "AWS::CloudFormation::WaitConditionHandle"},
