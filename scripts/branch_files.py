@@ -66,7 +66,7 @@ def require(folder: Path, settings: Settings, environ: Mapping[str, str], scope:
     reason = f"{first.path}:{first.line}{f' of {of}' if of else ''}: {first.what}{also}"
     if first.change:
         raise trust.refused(first.change, reason)
-    raise Refused(f"{reason}. Copilot was not started: {first.instead}.")
+    raise Refused(f"{reason}. Copilot was not started, and nothing was changed. Instead: {first.instead}.")
 
 
 def wrong(folder: Path, settings: Settings, environ: Mapping[str, str], scope: Scope) -> list[Wrong]:
