@@ -66,7 +66,7 @@ def require(folder: Path, settings: Settings, environ: Mapping[str, str], scope:
     reason = f"{first.path}:{first.line}{f' of {of}' if of else ''}: {first.what}{also}"
     if first.change:
         raise trust.refused(first.change, reason)
-    raise Refused(f"{reason}. Copilot was not started: {first.instead}.")
+    raise Refused(f"{reason}. Copilot was not started, and nothing was changed. Instead: {first.instead}.")
 
 
 def wrong(folder: Path, settings: Settings, environ: Mapping[str, str], scope: Scope) -> list[Wrong]:
@@ -216,7 +216,7 @@ class _Look:
             yield large
 
     def _overrides(self, folder: Path) -> Iterator[Wrong]:
-        """Raise nothing for patches; what else is there Copilot takes for a CDK application, and installs it.
+        """Let patches pass; what else is there may be a CDK application, which Copilot installs.
 
         Source: internal/pkg/override/override.go of aws/copilot-cli 1.34.
         """
@@ -224,10 +224,10 @@ class _Look:
             return
         names = {each.name for each in folder.iterdir()}
         odd = sorted(name for name in names if name.lower() not in _BESIDE_PATCHES)
-        if odd or _PATCHES not in names:
+        if odd:
             shown = self.repository.shown(str(folder))
             what = (
-                f"an override by the CDK ({', '.join(odd) or 'no ' + _PATCHES}) is code of the branch, which "
+                f"an override by the CDK ({', '.join(odd)}) is code of the branch, which "
                 "Copilot installs with npm and runs on this machine"
             )
             yield Wrong(shown, 1, what, f"say it in {_PATCHES}, or let whoever deploys trust it", "cdk")

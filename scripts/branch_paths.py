@@ -12,7 +12,7 @@ from pathlib import Path
 LARGEST_FILE = 1 << 20  # bytes of a manifest, template, patch, Dockerfile or env_file
 LARGEST_FOLDER = 2 << 30  # bytes of a build context or a folder that is uploaded
 MOST_FILES = 200_000  # in such a folder
-_OUTSIDE = "give it a regular file of the repository instead"
+_OUTSIDE = "give it a regular file of the repository"
 
 
 @dataclass(frozen=True, order=True)

@@ -121,6 +121,7 @@ class Database:
 def base_environment() -> dict[str, str]:
     """Return what a program of Postgres's needs of this process's variables: no secret of the project."""
     names = {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH"}
+    names |= {"SSL_CERT_FILE", "SSL_CERT_DIR"}
     return {
         name: value for name, value in os.environ.items() if name in names or name.startswith(("LC_", "KRB5"))
     }

@@ -265,6 +265,7 @@ ORDINARY = (
     Branch("a cache by its name", web(build="{dockerfile: Dockerfile, cache_from: ['demo/web:latest']}")),
     Branch("patches with a README", {"copilot/web/overrides/cfn.patches.yml": "[]\n",
                                      "copilot/web/overrides/README.md": "what they do\n"}),
+    Branch("overrides with a README only", {"copilot/web/overrides/README.md": "none yet\n"}),
     Branch("an addon with its code inside", addon(
         "    Type: AWS::Lambda::Function\n    Properties: {Code: {ZipFile: 'exports.handler = 1'}}\n")),
     Branch("an addon with a folder", addon(
