@@ -118,7 +118,8 @@ def refuse(found: Sequence[Change], settings: Settings, folder: Path) -> None:
     raise Refused(
         "The branch would change what is not its own, so nothing was deployed:"
         + "".join(shown)
-        + f"\nTake it out of the branch. If you trust it, say --trust {','.join(names)} (or set "
+        + "\nTake it out of the branch, or merge the default branch where that has changed since. If you "
+        f"trust it, say --trust {','.join(names)} (or set "
         f"{trust.SETTING}): {allowed}."
     )
 

@@ -29,11 +29,14 @@ Judge = Callable[[str, Any, Any, Settings], Verdict | None]
 _RUNTIME = re.compile(r"nodejs\d+\.x")
 _SERVICE = frozenset(
     {
-        "DesiredCount", "DeploymentConfiguration", "PlatformVersion", "CapacityProviderStrategy",
-        "LaunchType", "HealthCheckGracePeriodSeconds", "PropagateTags", "EnableECSManagedTags",
+        "DesiredCount", "PlatformVersion", "CapacityProviderStrategy", "LaunchType",
+        "HealthCheckGracePeriodSeconds", "PropagateTags", "EnableECSManagedTags",
         "AvailabilityZoneRebalancing",
     }
 )  # fmt: skip
+# Beside these a deployment can have hooks, and a target another rule, which call with a role of their own.
+_DEPLOYMENT = frozenset({"DeploymentCircuitBreaker", "MinimumHealthyPercent", "MaximumPercent", "Alarms"})
+_TARGET = frozenset({"ContainerName", "ContainerPort", "TargetGroupArn"})
 
 
 def verdict(kind: str, key: str, value: Any, before: Any, settings: Settings) -> Verdict | None:
@@ -75,14 +78,23 @@ def _service(key: str, value: Any, before: Any, settings: Settings) -> Verdict |
     found: Verdict | None = None
     if key in _SERVICE:
         found = FREE
+    elif key == "DeploymentConfiguration":
+        plain = _keys(value) <= _DEPLOYMENT
+        found = (
+            FREE
+            if plain
+            else Verdict("resources", f"it deploys with {', '.join(_keys(value) - _DEPLOYMENT)}")
+        )
     elif key == "EnableExecuteCommand":
         opens = str(value).lower() not in {"none", "false"}
         found = Verdict("access", "it opens a shell into the containers (`exec`)") if opens else FREE
     elif key == "NetworkConfiguration":
         found = _network(value, before, settings)
     elif key == "LoadBalancers":
-        groups = [each.get("TargetGroupArn") for each in value or () if isinstance(each, dict)]
-        own = all(re.fullmatch(r"\$\{TargetGroup\d*\}", str(group)) for group in groups)
+        own = isinstance(value, list | None) and all(
+            _keys(each) == _TARGET and re.fullmatch(r"\$\{TargetGroup\d*\}", str(each["TargetGroupArn"]))
+            for each in value or ()
+        )
         found = FREE if own else Verdict("rules", "its tasks would answer for another target group")
     elif key == "ServiceRegistries":
         same = _without_ports(value) == _without_ports(before)

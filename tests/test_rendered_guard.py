@@ -72,7 +72,7 @@ def test_attributes_and_links_could_make_other_files_of_the_same_commits(
     attributes = repository.branch("attributes")
     assert compared(settings, attributes).commit == ""
     repository.git("checkout", "--quiet", "attributes")
-    (settings.root / ".gitattributes").write_text("*.yml working-tree-encoding=UTF-16\n")
+    (settings.root / ".gitattributes").write_text("*.yml eol=crlf\n")
     commit = repository.commit()
     repository.git("checkout", "--quiet", "--force", "main")
     assert compared(settings, Branch("attributes", commit)).commit

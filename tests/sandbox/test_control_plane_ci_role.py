@@ -88,6 +88,16 @@ def test_a_service_is_deployed_looked_at_and_deleted(sandbox: Sandbox) -> None:
     assert "web" in succeeds(sandbox.copilot("svc", "ls", "--app=demo", "--json"))
 
 
+@pytest.mark.parametrize("name", ["web", "web-x"])  # the application knows the first one only
+def test_what_would_be_deployed_is_rendered_and_nothing_is_changed_by_that(
+    sandbox: Sandbox, tmp_path: Path, name: str
+) -> None:
+    words = ("svc", "package", "--app=demo", f"--name={name}", "--env=test", "--tag=abc")
+    succeeds(sandbox.copilot(*words, f"--output-dir={tmp_path}"))
+    assert "HTTPListenerRule" in (tmp_path / f"{name}-test.stack.yml").read_text()
+    assert '"name":"web-x"' not in succeeds(sandbox.copilot("svc", "ls", "--app=demo", "--json"))
+
+
 def test_a_deploy_makes_a_branchs_own_service_known_to_the_application(sandbox: Sandbox) -> None:
     words = ("deploy", "--name", "web-x", "--env", "test", "--deploy-env=false", "--tag", "abc")
     succeeds(sandbox.copilot(*words))
