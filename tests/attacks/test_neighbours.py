@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pwd
 import shutil
 import socket
 import stat
@@ -23,7 +24,7 @@ import psycopg
 import pytest
 from botocore.config import Config
 
-from scripts.sandbox import cache
+from scripts.sandbox import cache, peers
 from scripts.sandbox.agent import neighbours
 from scripts.sandbox.agent.catalogue import redis_server
 from scripts.sandbox.control_plane import ControlPlaneServer
@@ -270,6 +271,46 @@ def test_another_user_gets_nothing_even_with_the_key(plane: ControlPlaneServer, 
     assert client(plane, "cloudformation").list_stacks()["StackSummaries"] == []
 
 
+@as_root
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])
+@pytest.mark.parametrize("quick", [True, False], ids=["by a question", "by the tables"])
+def test_whose_a_connection_is_is_known(host: str, monkeypatch: pytest.MonkeyPatch, *, quick: bool) -> None:
+    if not quick:
+        monkeypatch.setattr(peers, "_asked", lambda *_: None)
+    inside = "127.0.0.1" if host.endswith("127.0.0.1") else host
+    family = socket.AF_INET6 if ":" in inside else socket.AF_INET
+    with socket.create_server((inside, 0), family=family) as listener:
+        port = listener.getsockname()[1]
+
+        def connected() -> bool:
+            with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as client:
+                client.connect((host, port))
+                accepted, _ = listener.accept()
+                with accepted:
+                    return peers.is_ours(accepted)
+
+        def seen_from_here() -> list[bool]:
+            ready, done = socket.socketpair()
+            with ready, done:
+                child = os.fork()
+                if child == 0:
+                    os.setuid(pwd.getpwnam("nobody").pw_uid)
+                    client = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+                    client.connect((host, port))
+                    done.recv(1)
+                    os._exit(0)
+                accepted, _ = listener.accept()
+                with accepted:
+                    found = [peers.is_ours(accepted)]
+                    ready.send(b".")
+                    os.waitpid(child, 0)
+                    found.append(peers.is_ours(accepted))  # a socket that its owner has closed is nobody's
+                return found
+
+        assert connected()
+        assert seen_from_here() == [False, False]
+
+
 # Ports and files.
 
 
@@ -320,6 +361,7 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
     found = Databases(server)
     found.prepare()
     yield found
+    server.stop()
     remove(state)
 
 
