@@ -24,7 +24,7 @@ import psycopg
 import pytest
 from botocore.config import Config
 
-from scripts.sandbox import cache, peers
+from scripts.sandbox import cache, peers, seed
 from scripts.sandbox.agent import neighbours
 from scripts.sandbox.agent.catalogue import redis_server
 from scripts.sandbox.control_plane import ControlPlaneServer
@@ -37,6 +37,7 @@ from scripts.sandbox.ports import Ports
 from scripts.sandbox.postgres import PostgresServer, remove
 from scripts.sandbox.state import Running, State
 from tests.attacks.neighbours import CREATE, FORM, HOST, Target, as_neighbour, post
+from tests.fakes import FakeShell
 from tests.sandbox.fake_control_plane import FakeControlPlane
 from tests.sandbox.test_gateway import Town, free_port
 
@@ -483,6 +484,21 @@ def test_another_user_gets_no_page_of_the_load_balancer() -> None:
         assert "another user" in text
     finally:
         gateway.stop()
+
+
+def test_copilot_is_told_the_key_by_a_file_that_only_this_user_reads(tmp_path: Path) -> None:
+    aws = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "AKIATHEKEY", "AWS_SECRET_ACCESS_KEY": "hush"}
+    shell = FakeShell()
+    mask = os.umask(0)
+    try:
+        seed._Copilot(shell, "copilot", tmp_path, aws).init_environment("test")
+    finally:
+        os.umask(mask)
+    (command,) = shell.ran
+    assert not any(secret in str(command) for secret in ("AKIATHEKEY", "hush"))
+    file = Path(str(command.env["AWS_SHARED_CREDENTIALS_FILE"]))
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert "hush" in file.read_text()
 
 
 def test_no_secret_of_these_is_in_a_command_line(
