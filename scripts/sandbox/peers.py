@@ -11,6 +11,9 @@ from pathlib import Path
 # Source: https://docs.kernel.org/networking/proc_net_tcp.html
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _LOCAL, _REMOTE, _UID, _INODE = 1, 2, 7, 9
+# From linux/netlink.h, linux/sock_diag.h and linux/inet_diag.h: a header of 16 bytes, then the message, whose
+# last words are the user and the inode.
+_SOCK_DIAG, _BY_FAMILY, _REQUEST, _ANSWER = 4, 20, 1, 88
 _MAPPED = bytes(10) + b"\xff\xff"
 
 
@@ -26,6 +29,9 @@ def is_ours(connection: socket.socket) -> bool:
         here, there = connection.getsockname(), connection.getpeername()
     except OSError:
         return False
+    owner = _asked(there[:2], here[:2])
+    if owner is not None:
+        return owner in {0, os.geteuid()}
     # From the other end the connection is seen the other way around.
     ends = [(_written(*there[:2], wide=wide), _written(*here[:2], wide=wide)) for wide in (False, True)]
     for table in _TABLES:
@@ -38,6 +44,30 @@ def is_ours(connection: socket.socket) -> bool:
             if (fields[_LOCAL], fields[_REMOTE]) in ends and fields[_INODE] != "0":
                 return int(fields[_UID]) in {0, os.geteuid()}
     return False
+
+
+def _asked(local: tuple[str, int], remote: tuple[str, int]) -> int | None:
+    """Ask the kernel for one socket's user, which takes microseconds where the tables take milliseconds.
+
+    None where it does not say: it may not have the module for this.
+    """
+    family = socket.AF_INET6 if ":" in local[0] else socket.AF_INET
+    ends = [socket.inet_pton(family, host.partition("%")[0]).ljust(16, b"\0") for host, _ in (local, remote)]
+    ports = struct.pack("!HH", local[1], remote[1])
+    identity = ports + b"".join(ends) + bytes(4) + b"\xff" * 8
+    request = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, 0xFFFFFFFF) + identity
+    head = struct.pack("=IHHII", 16 + len(request), _BY_FAMILY, _REQUEST, 0, 0)
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG) as kernel:
+            kernel.settimeout(1)
+            kernel.send(head + request)
+            answer = kernel.recv(4096)
+    except (OSError, AttributeError):
+        return None
+    if len(answer) < _ANSWER or struct.unpack_from("=H", answer, 4)[0] != _BY_FAMILY:
+        return None
+    uid, inode = struct.unpack_from("=II", answer, _ANSWER - 8)
+    return int(uid) if inode else None
 
 
 def _written(host: str, port: int, *, wide: bool) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pwd
 import shutil
 import socket
 import stat
@@ -23,7 +24,7 @@ import psycopg
 import pytest
 from botocore.config import Config
 
-from scripts.sandbox import cache
+from scripts.sandbox import cache, peers, seed
 from scripts.sandbox.agent import neighbours
 from scripts.sandbox.agent.catalogue import redis_server
 from scripts.sandbox.control_plane import ControlPlaneServer
@@ -36,6 +37,7 @@ from scripts.sandbox.ports import Ports
 from scripts.sandbox.postgres import PostgresServer, remove
 from scripts.sandbox.state import Running, State
 from tests.attacks.neighbours import CREATE, FORM, HOST, Target, as_neighbour, post
+from tests.fakes import FakeShell
 from tests.sandbox.fake_control_plane import FakeControlPlane
 from tests.sandbox.test_gateway import Town, free_port
 
@@ -270,6 +272,46 @@ def test_another_user_gets_nothing_even_with_the_key(plane: ControlPlaneServer, 
     assert client(plane, "cloudformation").list_stacks()["StackSummaries"] == []
 
 
+@as_root
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])
+@pytest.mark.parametrize("quick", [True, False], ids=["by a question", "by the tables"])
+def test_whose_a_connection_is_is_known(host: str, monkeypatch: pytest.MonkeyPatch, *, quick: bool) -> None:
+    if not quick:
+        monkeypatch.setattr(peers, "_asked", lambda *_: None)
+    inside = "127.0.0.1" if host.endswith("127.0.0.1") else host
+    family = socket.AF_INET6 if ":" in inside else socket.AF_INET
+    with socket.create_server((inside, 0), family=family) as listener:
+        port = listener.getsockname()[1]
+
+        def connected() -> bool:
+            with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as client:
+                client.connect((host, port))
+                accepted, _ = listener.accept()
+                with accepted:
+                    return peers.is_ours(accepted)
+
+        def seen_from_here() -> list[bool]:
+            ready, done = socket.socketpair()
+            with ready, done:
+                child = os.fork()
+                if child == 0:
+                    os.setuid(pwd.getpwnam("nobody").pw_uid)
+                    client = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+                    client.connect((host, port))
+                    done.recv(1)
+                    os._exit(0)
+                accepted, _ = listener.accept()
+                with accepted:
+                    found = [peers.is_ours(accepted)]
+                    ready.send(b".")
+                    os.waitpid(child, 0)
+                    found.append(peers.is_ours(accepted))  # a socket that its owner has closed is nobody's
+                return found
+
+        assert connected()
+        assert seen_from_here() == [False, False]
+
+
 # Ports and files.
 
 
@@ -320,6 +362,7 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
     found = Databases(server)
     found.prepare()
     yield found
+    server.stop()
     remove(state)
 
 
@@ -441,6 +484,21 @@ def test_another_user_gets_no_page_of_the_load_balancer() -> None:
         assert "another user" in text
     finally:
         gateway.stop()
+
+
+def test_copilot_is_told_the_key_by_a_file_that_only_this_user_reads(tmp_path: Path) -> None:
+    aws = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "AKIATHEKEY", "AWS_SECRET_ACCESS_KEY": "hush"}
+    shell = FakeShell()
+    mask = os.umask(0)
+    try:
+        seed._Copilot(shell, "copilot", tmp_path, aws).init_environment("test")
+    finally:
+        os.umask(mask)
+    (command,) = shell.ran
+    assert not any(secret in str(command) for secret in ("AKIATHEKEY", "hush"))
+    file = Path(str(command.env["AWS_SHARED_CREDENTIALS_FILE"]))
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert "hush" in file.read_text()
 
 
 def test_no_secret_of_these_is_in_a_command_line(

@@ -148,6 +148,17 @@ def test_postgres_without_password_is_refused_as_by_its_image(
     assert plane.lines("db")[0].startswith("Error: Database is uninitialized and superuser password is not")
 
 
+def test_postgres_that_trusts_everybody_is_refused_where_everybody_reaches_it(
+    plane: FakeControlPlane, tmp_path: Path
+) -> None:
+    trusting = {"POSTGRES_HOST_AUTH_METHOD": "trust"}
+    plane.wanted = [service(container("db", None, image="postgres:16", environment=trusting))]
+    with running_agent(plane, tmp_path, "loopback"):
+        over(plane)
+    (line,) = plane.lines("db")
+    assert line.endswith("set POSTGRES_PASSWORD in its place.")
+
+
 def test_an_image_that_can_not_run_here_is_named_with_what_can(
     plane: FakeControlPlane, tmp_path: Path
 ) -> None:

@@ -53,6 +53,11 @@ def initialise(data: Path, user: str, database: str) -> None:
             "Error: Database is uninitialized and superuser password is not specified.\n"
             "       You must specify POSTGRES_PASSWORD to a non-empty value for the superuser."
         )
+    if method == "trust" and os.environ.get("SANDBOX_HOST"):
+        stop(
+            "POSTGRES_HOST_AUTH_METHOD=trust lets in every user of this machine, for this system gives a "
+            "task no network of its own: set POSTGRES_PASSWORD in its place."
+        )
     options = ["--encoding=UTF8", "--locale=C.UTF-8", f"--username={user}", "--no-sync", "--no-instructions"]
     receiver, sender = os.pipe()
     os.write(sender, f"{password or 'none'}\n".encode())
