@@ -24,7 +24,7 @@ _SECRET = ("password", "sslpassword")
 _SHORTEST = 4  # letters of a password that is looked for within words
 # What the others look like, where they are not the end of a password in a malformed URL.
 _FORMS = {
-    "NAME": r"(?:(?!://)[^@=\x00-\x1f])*",
+    "NAME": r"(?:(?!://)[^@=])*",
     "HOST": r"[A-Za-z0-9._,:%-]*|[/@][^\x00-\x1f]*",
     "PORT": r"[0-9,]*",
 }

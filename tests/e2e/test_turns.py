@@ -188,7 +188,7 @@ def asleep(deploy: subprocess.Popen[str], *, with_copilot: bool) -> list[psutil.
         if line.startswith("Deploying"):
             break
     ours = psutil.Process(deploy.pid)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not (children := ours.children(recursive=True)):
         assert time.monotonic() < deadline
         time.sleep(0.01)
