@@ -491,7 +491,7 @@ def test_copilot_is_told_the_key_by_a_file_that_only_this_user_reads(tmp_path: P
     shell = FakeShell()
     mask = os.umask(0)
     try:
-        seed._Copilot(shell, "copilot", tmp_path, aws).init_environment("test")
+        seed._Copilot(shell, "copilot", tmp_path, aws, ()).init_environment("test")
     finally:
         os.umask(mask)
     (command,) = shell.ran
