@@ -122,6 +122,33 @@ def test_the_branch_is_there_without_credentials(tmp_path: Path) -> None:
     assert not (clone / "x").exists()
 
 
+def test_gitlabs_job_has_the_branch_and_the_default_one_before_the_token_goes(tmp_path: Path) -> None:
+    """GitLab checks out one commit of one branch."""
+    origin, clone = tmp_path / "origin", tmp_path / "clone"
+    git("init", "--quiet", "--initial-branch=trunk", str(origin))
+    git("-C", str(origin), "commit", "--quiet", "--allow-empty", "--message", "trunk")
+    git("-C", str(origin), "checkout", "--quiet", "-b", "feature/x")
+    git("-C", str(origin), "commit", "--quiet", "--allow-empty", "--message", "x")
+    commit = git("-C", str(origin), "rev-parse", "HEAD")
+    git("clone", "--quiet", "--depth=1", "--branch=feature/x", f"file://{origin}", str(clone))
+    git("-C", str(clone), "checkout", "--quiet", "--detach")
+    git("-C", str(clone), "branch", "--quiet", "--delete", "--force", "feature/x")
+    job = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text())["deploy-test"]
+    lines = [line for line in job["script"] if line.startswith("git ")]
+    given = {"CI_DEFAULT_BRANCH": "trunk", "CI_COMMIT_BRANCH": "feature/x", "CI_COMMIT_SHA": commit}
+    subprocess.run(
+        ["bash", "-ec", "\n".join(lines)],
+        cwd=clone,
+        env={**os.environ, **given, "CI_PROJECT_URL": "/nowhere"},
+        check=True,
+    )
+    assert branch.find(RealShell(), clone, "feature/x").commit == commit
+    trunk = git("-C", str(origin), "rev-parse", "trunk")
+    assert git("-C", str(clone), "rev-parse", "refs/remotes/origin/trunk") == trunk
+    assert job["variables"]["DEFAULT_BRANCH"] == "$CI_DEFAULT_BRANCH"
+    assert git("-C", str(clone), "remote", "get-url", "origin") == "/nowhere.git"
+
+
 def jobs() -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load(WORKFLOW.read_text())["jobs"]
     return found
