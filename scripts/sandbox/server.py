@@ -100,11 +100,7 @@ class Server:
             self._postgres.start()
             self._databases.prepare()
             self._say("the embedded AWS and its databases answer")
-            if self._agent.open_because is not None:
-                self._say(
-                    "a branch that is built and deployed here runs with your rights, on your files: this "
-                    f"system keeps it apart by no namespaces ({self._agent.open_because})"
-                )
+            self._say(self._warning())
             write_docker(self._state.bin, self._state.folder)
             with ThreadPoolExecutor(2) as pool:
                 steps = [pool.submit(self._seed), pool.submit(self._fill)]
@@ -116,6 +112,16 @@ class Server:
             self._supervise()
         finally:
             self._close()
+
+    def _warning(self) -> str:
+        """Return what a person should know before the first branch runs here."""
+        said = "a branch that is deployed here is built and run on this machine"
+        if self._agent.open_because is None:
+            return f"{said}, apart from your files (SECURITY.md says what it can do)"
+        return (
+            f"{said} with your rights, on your files: this system keeps it apart by no namespaces "
+            f"({self._agent.open_because}). Deploy only branches that you would run by hand"
+        )
 
     def _supervise(self) -> None:
         """Look after the parts until a signal comes. Raises Failed where one cannot be started again."""
