@@ -335,7 +335,7 @@ HOSTILE = [*REFERENCES, *RULES, *ACCESS, *RESOURCES]
 
 ORDINARY: list[tuple[str, Callable[[Path], None]]] = [
     ("nothing", lambda _: None),
-    ("variables", in_test(variables={"FLAG": "1", "TEXT": "a\nb: 'c'\n", "DOLLAR": "${HOME} {{ x }}"})),
+    ("variables", in_test(variables={"FLAG": "1", "TEXT": "a\nb: 'c'\n", "DOLLAR": "$HOME {{ x }}"})),
     ("a-variable-taken-away", edited(lambda found: found["environments"]["test"]["variables"].pop("EMAIL_BACKEND"))),
     ("command", in_test(command=["gunicorn", "-w", "3", "demo.wsgi"])),
     ("entrypoint", in_test(entrypoint="sh -c 'exec gunicorn demo.wsgi'")),

@@ -217,7 +217,8 @@ def made(sandbox: Sandbox, tmp_path: Path, branch: str, **more: str) -> str:
     here = replace(settings, root=tmp_path)  # the user's checkout is another folder than the worktree
     domain = application.domain(settings, Aws(sandbox.aws))
     isolation.generate(folder, here, isolation.host(here, domain))
-    deploying = copilot.Copilot(here, {}, folder).deploy("abc", {"branch": branch})
+    shutil.copytree(folder / "copilot/environments", tmp_path / "copilot/environments", dirs_exist_ok=True)
+    deploying = copilot.Copilot(here, {}, folder, "shop/test").deploy("abc", {"branch": branch})
     done = sandbox.copilot(*deploying.argv[1:], within=folder)
     assert done.returncode == 0, done.stdout
     return done.stdout

@@ -25,9 +25,11 @@ import psycopg
 import pytest
 
 from scripts.stage_copy import stamp, swap
+from scripts.stage_copy.database import Database
 from scripts.stage_copy.golden import GoldenCopy
 from scripts.stage_copy.marks import beside
 from scripts.stage_copy.options import Options
+from scripts.stage_copy.secret import Secret
 from scripts.stage_copy.wire import Wire
 from tests.stage_copy.copies import PASSWORD, Copies, make_roles
 from tests.stage_copy.servers import BIN, PostgresServer, postgres_server
@@ -211,6 +213,14 @@ class Runner:
         self._process.stdout.close()
 
 
+def revealed(database: Database) -> dict[str, str]:
+    """What the other process needs: its passwords are made up."""
+    return {
+        key: value.reveal() if isinstance(value, Secret) else value
+        for key, value in database.parameters.items()
+    }
+
+
 @dataclass
 class Scene:
     """A source, a target, and the copies from one to the other, each in a process of its own."""
@@ -236,8 +246,8 @@ class Scene:
 
     def start(self, deploy: int, *, fresh: bool = False) -> Copying:
         ends = {
-            "source": dict(self.copies.database(self.source, reader=True).parameters),
-            "target": dict(self.copies.database(self.target, reader=False).parameters),
+            "source": revealed(self.copies.database(self.source, reader=True)),
+            "target": revealed(self.copies.database(self.target, reader=False)),
         }
         release = {"deploy": str(deploy)}
         return self.runner.start({**ends, "setting": self.setting, "release": release, "fresh": fresh})

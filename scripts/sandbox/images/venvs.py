@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from scripts import scratch
+from scripts import child_variables, scratch
 from scripts.errors import UserError
 from scripts.sandbox.agent.confined import confined
 from scripts.sandbox.images import build_variables
@@ -295,12 +295,11 @@ def _install(venv: Path, install: Install, env: Mapping[str, str]) -> None:
         flat = [each for word in arguments for each in word]
         # -I: no module of the folder that it works in, which is the branch's, is taken for one of pip's.
         words = [sys.executable, "-I", "-m", "pip", "--python", str(venv), "install", *flat]
-        env = {**env, **install.variables}
         try:
             with confined(
-                words, readable=_sources(), writable=[venv, root, *_own_folders(venv, env)]
+                words, readable=_sources(env), writable=[venv, root, *_own_folders(venv, env)]
             ) as inside:
-                _run(inside, work, env)
+                _run(inside, work, {**env, **install.variables})
         except InstallError as error:
             raise InstallError(
                 f"`pip install {shlex.join(install.arguments)}` failed (Dockerfile line {install.line}):"
@@ -308,9 +307,9 @@ def _install(venv: Path, install: Install, env: Mapping[str, str]) -> None:
             ) from error
 
 
-def _sources() -> list[Path]:
-    """Return the folders and files that the user's own variables name to pip, not the Dockerfile's."""
-    values = [value for name, value in os.environ.items() if name.startswith("PIP_")]
+def _sources(env: Mapping[str, str]) -> list[Path]:
+    """Return the folders and files that pip's own variables name; `env` has none of the Dockerfile's."""
+    values = [env[name] for name in child_variables.PIP if name in env]
     words = [word.removeprefix("file://") for value in values for word in value.split()]
     return [Path(word) for word in words if word.startswith("/") and word != "/"]
 
