@@ -8,6 +8,8 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -262,9 +264,21 @@ def test_a_back_end_of_a_branchs_own_sees_and_writes_nothing_of_the_users(
 def test_a_dockerfiles_variable_shows_pip_no_more_of_the_machine(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("PIP_FIND_LINKS", f"{tmp_path} https://pypi.example/simple /")
-    assert venvs._sources()[-1:] != [Path("/")]
-    assert tmp_path in venvs._sources()
+    users = {"PIP_FIND_LINKS": f"{tmp_path} https://pypi.example/simple /", "PIP_CONFIG_FILE": "/dev/null"}
+    assert venvs._sources(users) == [tmp_path]
+    shown: list[Path] = []
+
+    @contextmanager
+    def seen(words: list[str], *, readable: list[Path], writable: list[Path]) -> Iterator[list[str]]:
+        shown.extend((*readable, *writable))
+        yield words
+
+    monkeypatch.setattr(venvs, "confined", seen)
+    monkeypatch.setattr(venvs, "_run", lambda *_: None)
+    install = venvs.Install(("x",), "/", Tree(), {"PIP_FIND_LINKS": "/root", "PIP_CERT": "/root/.ssh"}, 1)
+    venvs._install(tmp_path / "s/venvs/one", install, users)
+    assert tmp_path in shown
+    assert not [each for each in shown if Path("/root") in (each, *each.parents)]
     assert venvs._own_folders(tmp_path / "s/venvs/one", {"HOME": str(Path.home())}) == []
 
 
