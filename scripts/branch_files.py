@@ -32,7 +32,7 @@ _INSTALLED = frozenset({"node_modules", ".build"})  # what npm and the CDK have 
 
 @dataclass(frozen=True)
 class Scope:
-    """What Copilot is to be started for.
+    """The services and environments that Copilot is to be started for.
 
     `services` are folders of copilot/ that it renders or deploys, and `environments` says whether it does
     environments; None: all services. Without `paths` nothing is built or uploaded: what manifests name is
@@ -70,7 +70,7 @@ def require(folder: Path, settings: Settings, environ: Mapping[str, str], scope:
 
 
 def wrong(folder: Path, settings: Settings, environ: Mapping[str, str], scope: Scope) -> list[Wrong]:
-    """What is wrong, without what settings.trusted allows; by file and line."""
+    """Return the faults that settings.trusted does not allow, by file and line."""
     look = _Look(Repository(folder, scope.listed), settings, environ, scope)
     return sorted({each for each in look.all() if each.change not in settings.trusted or not each.change})
 

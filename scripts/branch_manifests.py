@@ -142,7 +142,7 @@ def _paths(document: yaml.Node, keys: Keys) -> Iterator[Named]:
 
 
 def _in_base(keys: Keys) -> Keys:
-    """Where the base says what an environment's block says there."""
+    """Return the base's place of what an environment's block says."""
     return keys[2:] if keys[:1] == ("environments",) else keys
 
 
