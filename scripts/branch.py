@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts import child_variables
-from scripts.command import Command, Shell, output_of
+from scripts.command import Command, Result, Shell, output_of
 from scripts.errors import Failed, SettingsError, UsageError
 from scripts.scratch import Scratch
 
@@ -80,17 +80,7 @@ def find(shell: Shell, root: Path, name: str) -> Branch:
             if differs and remote
             else "",
         )
-    fetched = shell.run(
-        git(
-            root,
-            "fetch",
-            "--quiet",
-            "--no-tags",
-            "--no-recurse-submodules",
-            "origin",
-            f"+refs/heads/{name}:{remote_ref}",
-        )
-    )
+    fetched = fetch(shell, root, f"+refs/heads/{name}:{remote_ref}")
     remote = _commit(shell, root, remote_ref) if fetched.ok else None
     if remote:
         return Branch(name, remote)
@@ -107,17 +97,7 @@ def at(shell: Shell, root: Path, name: str, commit: str) -> Branch:
         if _commit(shell, root, commit) == commit:
             return Branch(name, commit)
         if attempt == 1:
-            shell.run(
-                git(
-                    root,
-                    "fetch",
-                    "--quiet",
-                    "--no-tags",
-                    "--no-recurse-submodules",
-                    "origin",
-                    f"refs/heads/{name}",
-                )
-            )
+            fetch(shell, root, f"refs/heads/{name}")
     raise Failed(
         f"The commit {commit[:12]} of {name} is deployed, but is neither here nor on origin: "
         "deploy a branch that is, with `invoke deploy-test --branch B`."
@@ -222,6 +202,12 @@ def _without_filters(shell: Shell, root: Path) -> tuple[str, ...]:
         if not (driver == "filter.lfs" and value.split()[:1] == ["git-lfs"]):
             off += [f"{name}=", f"{driver}.required=false"]
     return tuple(off)
+
+
+def fetch(shell: Shell, root: Path, refs: str) -> Result:
+    """Fetch these references from origin, and no tag or submodule with them."""
+    words = ("fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "origin", refs)
+    return shell.run(git(root, *words))
 
 
 def _commit(shell: Shell, root: Path, ref: str) -> str | None:

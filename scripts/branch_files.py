@@ -46,7 +46,7 @@ class Scope:
 
 
 def listed(root: Path, shell: Shell) -> frozenset[str]:
-    """The files that Git has in a checkout, which a deployment would be made of; none where it cannot say."""
+    """List the files of a checkout that Git tracks; none where Git cannot say."""
     real = os.path.realpath(root)
     found = shell.run(branch.git(root, "ls-files", "-z")).stdout
     return frozenset(f"{real}/{path}" for path in found.split("\0") if path)
@@ -102,7 +102,7 @@ class _Look:
                     yield replace(each, owner=owner)
 
     def _owners(self) -> list[str]:
-        """The folders of copilot/ with what Copilot may deploy: services, jobs, `environments`."""
+        """List the folders of copilot/ with what Copilot may deploy: services, jobs, `environments`."""
         folder = self.repository.root / "copilot"
         return sorted(each.name for each in folder.iterdir() if each.is_dir())
 
@@ -174,7 +174,7 @@ class _Look:
                 yield Wrong(shown, line, what, "name an image, as repository:tag")
 
     def _named(self, shown: str, named: Named) -> Iterator[Wrong]:
-        """What is wrong with a path, as it is written and as Copilot fills it in for each environment."""
+        """Say what is wrong with a path, as it is written and as Copilot fills it in for each environment."""
         texts = {named.path, *(branch_manifests.filled(named.path, values) for values in self._filled_in())}
         for text in sorted(texts):
             place, found = self.repository.locate(text, absolute=named.kind == "asset")
@@ -195,7 +195,7 @@ class _Look:
             yield {**given, **dict(zip(OWN_VARIABLES, (self.settings.app, name), strict=True))}
 
     def _read(self, place: str, named: Named) -> Iterator[Wrong]:
-        """What is wrong with a file or folder that is there."""
+        """Say what is wrong with a file or folder that is there."""
         repository = self.repository
         if named.kind in {"file", "dockerfile"}:
             if not Path(place).is_dir() and (large := repository.too_large(place)):
@@ -208,7 +208,7 @@ class _Look:
             yield from self._ignoring(f"{place}{'.' if named.kind == 'dockerfile' else '/.'}dockerignore")
 
     def _ignoring(self, ignore: str) -> Iterator[Wrong]:
-        """What is wrong with a .dockerignore, where there is one."""
+        """Say what is wrong with a .dockerignore, where there is one."""
         real, found = self.repository.follow(ignore)
         if found:
             yield found

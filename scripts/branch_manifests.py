@@ -113,7 +113,7 @@ def paths(found: Read) -> Iterator[Named]:
 
 
 def caches(found: Read) -> Iterator[tuple[int, str]]:
-    """What `cache_from` names, with its line: Docker takes more there than images."""
+    """Find what `cache_from` names, with its line: Docker takes more there than images."""
     for document in found.documents:
         for keys, node in _scalars(document, ()):
             if "cache_from" in keys[-2:]:
@@ -147,7 +147,7 @@ def _in_base(keys: Keys) -> Keys:
 
 
 def _built(dockerfile: str | None, context: str | None, line: int) -> Iterator[Named]:
-    """What is not named is looked for by what is: manifest.build says how."""
+    """Find what the manifest does not name by what it names: manifest.build says how."""
     if not (dockerfile or context):
         return
     build = manifest.build({"dockerfile": dockerfile, "context": context})
@@ -185,7 +185,7 @@ def assets(found: Read) -> Iterator[Named]:
 
 
 def _included(node: yaml.Node) -> Iterator[yaml.Node]:
-    """The `Location` of each transform; Copilot uploads AWS::Include's."""
+    """Find the `Location` of each transform; Copilot uploads AWS::Include's."""
     children: list[yaml.Node] = []
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
@@ -215,7 +215,7 @@ def _under(node: yaml.Node, keys: Keys) -> Iterator[yaml.Node]:
 
 
 def _values(node: yaml.Node, name: str) -> Iterator[yaml.Node]:
-    """What stands under a key, once for each time that it does, merged in or not."""
+    """Find what stands under a key, once for each time that it does, merged in or not."""
     for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
         if key.value == name:
             yield value

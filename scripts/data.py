@@ -16,6 +16,8 @@ from scripts.errors import Failed, Held, Interrupted, Refused, SettingsError
 from scripts.report import as_json, confirm
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from scripts.command import Command
     from scripts.environment import Bench, Deployment, Place
     from scripts.stack import Stack, Task, TaskDefinition
@@ -220,9 +222,7 @@ def _run(bench: Bench, place: Place, cluster: str, command: Command, doing: str)
     task = _ended(place, cluster, group, begun[0])
     stream = f"copilot-task/{group}/{task.id}"
     lines = place.aws.last_lines(f"/copilot/{group}", stream, 10_000)
-    for line in lines[
-        len(told) :
-    ]:  # Copilot stops looking when the task has ended, before the last ones come
+    for line in _missing(lines, told):
         bench.report.say(f"  {line}")
     code = task.containers[0].exit_code if task.containers else None
     if code:
@@ -233,6 +233,22 @@ def _run(bench: Bench, place: Place, cluster: str, command: Command, doing: str)
     if code is None:
         raise Failed(f"The one-off task did not start: {task.stopped_reason or 'ECS gives no reason'}.")
     return lines
+
+
+def _missing(lines: Sequence[str], told: Sequence[str]) -> list[str]:
+    """Give the lines of the log that Copilot did not show, in their order.
+
+    Copilot stops following when the task has ended, before the last lines arrive. While it follows, it asks
+    for what is at least a millisecond newer than the last line that it got (`LogEvents` in Copilot's
+    internal/pkg/aws/cloudwatchlogs), and so passes over a later line of the same millisecond.
+    """
+    missing, shown = [], 0
+    for line in lines:
+        if shown < len(told) and told[shown] == line:
+            shown += 1
+        else:
+            missing.append(line)
+    return missing
 
 
 def _ended(place: Place, cluster: str, group: str, task: Task) -> Task:

@@ -170,8 +170,7 @@ def _newest(bench: Bench, name: str) -> str:
         return remote if behind.ok else local
     if local or remote:
         return local or remote
-    fetched = shell.run(branches.git(root, "fetch", "--quiet", "--no-tags", "origin",
-                                     f"+refs/heads/{name}:{refs[1]}"))  # fmt: skip
+    fetched = branches.fetch(shell, root, f"+refs/heads/{name}:{refs[1]}")
     found = shell.run(branches.git(root, *words, f"{refs[1]}^{{commit}}"))
     return found.stdout.strip() if fetched.ok else ""
 

@@ -153,6 +153,26 @@ def test_the_task_runs_and_all_of_its_lines_are_told_once(
     assert Book.of(aws.noted.body).deployments["web"].branch == "feature/x"
 
 
+@pytest.mark.parametrize(
+    ("followed", "rest"),
+    [
+        (("one", "three"), ("two", "four")),  # passed over in the middle, and at the end
+        (("two", "three", "four"), ("one",)),
+        (("one", "two", "three", "four"), ()),
+        ((), ("one", "two", "three", "four")),
+    ],
+)
+def test_a_line_that_copilot_passed_over_is_told_and_no_line_twice(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, followed: tuple[str, ...], rest: tuple[str, ...]
+) -> None:
+    output = "".join(f"copilot-task/{GROUP}/new {line}\n" for line in followed)
+    aws = Played(lines=["one", "two", "three", "four"])
+    here = on(settings, aws, monkeypatch, task_run=Result(0, output))
+    data.copy(here, name="", wait=False, yes=True, plan=False, json=False)
+    lines = [line.strip() for line in said(here).splitlines() if line.startswith("  ")]
+    assert lines == [*followed, *rest]
+
+
 @pytest.mark.parametrize(("code", "error"), [(2, SettingsError), (3, Refused), (4, Failed), (1, Failed)])
 def test_the_tasks_exit_code_and_reason_come_back(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, code: int, error: type[UserError]
