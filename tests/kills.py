@@ -34,6 +34,8 @@ WORK = {
 DEPLOY = ("deploy-test", "--branch", "main", "--wait")
 DOCUMENTED = {0, 2, 3, 4, 5, 130}
 LIMIT = 60.0  # seconds for the next command
+HELD = 5  # another run's lease stands, also that of a run which was killed a moment ago
+FORGOTTEN = 25.0  # seconds after which nobody's turn stands in the way of the next kill any more
 PATIENCE = 180.0  # for whatever was under way when something was killed
 COMBINATIONS = [
     (work, victim)
@@ -129,6 +131,8 @@ class Arena:
             if last.code or get_json(last.out.strip() + "/status.json")["branch"] != "main":
                 outcome.wrong += (f"not served (code {last.code}): {last.err.strip()[-300:]}",)
         outcome.wrong += tuple(self.orphans())
+        if outcome.code == HELD:
+            time.sleep(max(0, killed + FORGOTTEN - time.monotonic()))
         return outcome
 
     def prepare(self, work: str) -> None:
