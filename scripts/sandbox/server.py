@@ -34,6 +34,7 @@ from scripts.sandbox.gateway import Gateway
 from scripts.sandbox.images.build import build
 from scripts.sandbox.images.docker import write_docker
 from scripts.sandbox.images.store import ImageStore
+from scripts.sandbox.images.venvs import share
 from scripts.sandbox.lifecycle import written
 from scripts.sandbox.model import Image
 from scripts.sandbox.ports import Ports, bindable
@@ -92,6 +93,7 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.set())
         try:
+            share(self._state.folder)
             self._images.prune(keep=())  # nothing is deployed yet
             self._control_plane.start()
             self._agent.start()

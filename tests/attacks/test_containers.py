@@ -256,7 +256,7 @@ def test_a_back_end_of_a_branchs_own_sees_and_writes_nothing_of_the_users(
     tree.put("/evil/back.py", file_of((BACK_END % (reads, writes)).encode(), 0o644))
     install = venvs.Install(("/evil",), "/", tree, {}, 3)
     with pytest.raises(venvs.InstallError) as caught:
-        venvs.make_venv(tmp_path / "state/venvs/one", [install])
+        venvs.make_venv(tmp_path / "state/venvs/one", [install], pip_cache=tmp_path / "state/pip")
     assert "GOT []" in str(caught.value)
 
 
@@ -276,10 +276,10 @@ def test_a_dockerfiles_variable_shows_pip_no_more_of_the_machine(
     monkeypatch.setattr(venvs, "confined", seen)
     monkeypatch.setattr(venvs, "_run", lambda *_: None)
     install = venvs.Install(("x",), "/", Tree(), {"PIP_FIND_LINKS": "/root", "PIP_CERT": "/root/.ssh"}, 1)
-    venvs._install(tmp_path / "s/venvs/one", install, users)
+    venvs._install(tmp_path / "s/venvs/one", install, users, tmp_path / "s/pip")
     assert tmp_path in shown
     assert not [each for each in shown if Path("/root") in (each, *each.parents)]
-    assert venvs._own_folders(tmp_path / "s/venvs/one", {"HOME": str(Path.home())}) == []
+    assert venvs._own_folders(tmp_path / "s/pip", {"HOME": str(Path.home())}) == []
 
 
 @walled

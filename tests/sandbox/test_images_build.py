@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,10 +14,10 @@ import pytest
 
 from scripts.errors import UserError
 from scripts.sandbox.images import build as builder
-from scripts.sandbox.images import build_variables
+from scripts.sandbox.images import build_variables, venvs
 from scripts.sandbox.images.store import ImageStore
 from scripts.sandbox.images.tree import CopyError, Entry, Tree
-from scripts.sandbox.images.venvs import InstallError, pip_arguments
+from scripts.sandbox.images.venvs import MARKER, InstallError, pip_arguments
 from scripts.sandbox.model import Image
 
 
@@ -567,7 +568,56 @@ def test_old_images_go_with_their_environments_and_those_in_use_stay(project: Pr
     assert store.load(old.digest) is None
     assert [store.load(each.digest) for each in (kept, new)] == [kept, new]
     assert kept.venv is not None
+    assert old.venv is not None
+    assert old.venv.is_dir()  # another clone may use it
+    for each in (kept.venv, old.venv):
+        os.utime(each / MARKER, (0, 0))
+    store.prune([kept.digest], newest=1)
     assert [each.name for each in (project.state / "venvs").iterdir() if each.is_dir()] == [kept.venv.name]
+
+
+def test_clones_share_the_environments_that_they_build(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    clones = [tmp_path / "one", tmp_path / "two"]
+    (project.context / "Dockerfile").write_text("FROM x\nRUN pip install tiny\n")
+    said: list[str] = []
+    for clone in clones:
+        clone.mkdir()
+        venvs.share(clone)
+        digest = builder.build(project.context, project.context / "Dockerfile", clone, say=said.append)
+        image = ImageStore(clone).load(digest)
+        assert image
+        assert image.venv
+        assert image.venv.parent == tmp_path / "cache/copilot-sandbox/venvs"
+    assert [line for line in said if "pip install" in line] == said[:1]  # the second clone installs nothing
+    monkeypatch.setenv("PIP_FIND_LINKS", f"{tmp_path / 'wheels'} {tmp_path}")
+    builder.build(project.context, project.context / "Dockerfile", clones[1], say=said.append)
+    assert len(said) == 2  # what another index gives is another environment
+    assert (tmp_path / "cache/copilot-sandbox").stat().st_mode & 0o077 == 0
+
+
+def test_environments_stay_with_the_clone_where_the_cache_is_somebody_elses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/copilot-sandbox").symlink_to(tmp_path / "elsewhere")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    venvs.share(tmp_path)
+    assert venvs.venv_folder(tmp_path, "1") == tmp_path / "venvs/1"
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_cache_that_the_user_has_removed_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    venvs.share(tmp_path)
+    shutil.rmtree(tmp_path / "cache")
+    venvs.share(tmp_path)
+    assert (tmp_path / "venvs").is_dir()
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,8 @@ def build(
     venv = None
     if work.installs:
         venv = venvs.venv_digest(work.installs)
-        if venvs.make_venv(state_dir / "venvs" / venv, work.installs):
+        folder = venvs.venv_folder(state_dir, venv)
+        if venvs.make_venv(folder, work.installs, pip_cache=state_dir / "pip"):
             say(f"sandbox: {len(work.installs)} pip install step(s) done in a new virtual environment")
     return store.save(
         state_dir,

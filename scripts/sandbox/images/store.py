@@ -8,7 +8,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from scripts.sandbox.images.registry import pushed
-from scripts.sandbox.images.venvs import MARKER
+from scripts.sandbox.images.venvs import forget_unused, use, venv_folder
 from scripts.sandbox.model import Image
 from scripts.scratch import Scratch
 
@@ -89,8 +89,8 @@ class ImageStore:
             config = json.loads((folder / "config.json").read_text())
         except FileNotFoundError:
             return None
-        venv = self.state_dir / "venvs" / config["Venv"] if config["Venv"] else None
-        if venv is not None and not (venv / MARKER).exists():
+        venv = venv_folder(self.state_dir, config["Venv"]) if config["Venv"] else None
+        if venv is not None and not use(venv):
             return None
         return Image(
             digest=digest,
@@ -107,7 +107,8 @@ class ImageStore:
         """Remove all images but those in `keep` (digests) and the newest; returns how many went.
 
         An image costs a copy of its files, an environment what pip installs (Django: some 60 MB); an
-        environment goes with the last image that uses it. Must not run beside a build.
+        environment, which other clones may use too, goes when it was not used for a month. Must not run
+        beside a build.
         """
         images = self.state_dir / "images"
         unfinished = Scratch(images / UNFINISHED)
@@ -122,9 +123,7 @@ class ImageStore:
             if each.parent.name not in wanted:
                 shutil.rmtree(each.parent, ignore_errors=True)
         used = {json.loads((images / name / "config.json").read_text())["Venv"] for name in wanted}
-        for venv in (self.state_dir / "venvs").glob("*"):
-            if venv.is_dir() and venv.name not in used:
-                shutil.rmtree(venv, ignore_errors=True)  # a build that nobody waits for may still write
+        forget_unused(self.state_dir / "venvs", used)
         for each in (*(images / "tags").glob("*"), *(self.state_dir / "registry").glob("*/*")):
             if each.read_text().removeprefix("sha256:") not in wanted:
                 each.unlink()

@@ -12,23 +12,26 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from scripts import child_variables, scratch
-from scripts.errors import UserError
+from scripts.errors import Failed, UserError
 from scripts.sandbox.agent.confined import confined
 from scripts.sandbox.images import build_variables
 from scripts.sandbox.images.dockerfile import expand, split_words
 from scripts.sandbox.images.tree import Entry, Tree, hash_file
+from scripts.sandbox.private import own_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 MARKER = ".complete"
 _LOCK_SECONDS = 900.0  # for another build that installs the same, as long as a deploy may take
+_UNUSED_SECONDS = 30 * 24 * 3600.0
 _LAST_LINES = 15
 _OPERATORS = frozenset("();<>|&")
 # Options that choose a place, which is always the one environment here, or that switch off pip's
@@ -258,35 +261,84 @@ def _lines(entry: Entry) -> list[str]:
 
 
 def venv_digest(installs: list[Install]) -> str:
-    """Name an environment by its content: the interpreter, and each install with the files it reads."""
-    content = [sys.version, sys.platform, os.uname().machine, [install.key() for install in installs]]
+    """Name an environment by its content: the interpreter, the index, and each install with its files."""
+    index = child_variables.selected(build_variables.of_step(Path(), Path(), {}), child_variables.PIP)
+    machine = [sys.version, sys.base_prefix, sys.platform, os.uname().machine]
+    content = [machine, sorted(index.items()), [install.key() for install in installs]]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def make_venv(folder: Path, installs: list[Install]) -> bool:
+def venv_folder(state_dir: Path, digest: str) -> Path:
+    """Return where an environment lies; see `share`."""
+    return (state_dir / "venvs").resolve() / digest
+
+
+def share(state_dir: Path) -> None:
+    """Keep this sandbox's environments in the user's cache, which all clones of the project share.
+
+    Where that folder cannot be made, or is not this user's alone, they stay in the sandbox's own folder.
+    Source: https://specifications.freedesktop.org/basedir-spec/latest/
+    """
+    link, given = state_dir / "venvs", os.environ.get("XDG_CACHE_HOME", "")
+    if link.is_dir():
+        return
+    try:
+        cache = (Path(given) if given.startswith("/") else Path.home() / ".cache") / "copilot-sandbox"
+        own_folder(cache)
+        own_folder(cache / "venvs")
+        link.unlink(missing_ok=True)  # the user has emptied the cache that it led to
+        link.symlink_to(cache / "venvs")
+    except (OSError, RuntimeError, Failed):
+        return
+
+
+def use(folder: Path) -> bool:
+    """Return True if the environment is complete, and note that it is in use: see `forget_unused`."""
+    try:
+        os.utime(folder / MARKER)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def forget_unused(folder: Path, keep: Collection[str]) -> None:
+    """Remove the environments in a folder that nobody has used for a month, but those of these digests."""
+    for venv in folder.glob("*"):
+        try:
+            old = time.time() - (venv / MARKER).stat().st_mtime > _UNUSED_SECONDS
+        except OSError:  # one that is being made, or was cut off: whoever needs it makes it anew
+            continue
+        if old and venv.name not in keep:
+            shutil.rmtree(venv, ignore_errors=True)
+            venv.with_name(f"{venv.name}.lock").unlink(missing_ok=True)
+
+
+def make_venv(folder: Path, installs: list[Install], *, pip_cache: Path) -> bool:
     """Make the environment at `folder` and install; False where it was already complete.
+
+    `pip_cache` is the clone's own: a build step can write to it, so that clones must not share it.
 
     It is made in its final place, because an environment cannot be moved, under a lock and with a marker
     at the end: an interrupted one is made anew. Raises InstallError with pip's last lines.
     """
-    if (folder / MARKER).exists():
+    if use(folder):
         return False
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _locked(folder.with_name(folder.name + ".lock")):
-        if (folder / MARKER).exists():
+        if use(folder):
             return False
         shutil.rmtree(folder, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix="copilot-sandbox-home-") as home:
-            env = build_variables.of_step(Path(home), folder.parents[1] / "pip", {})
+            env = build_variables.of_step(Path(home), pip_cache, {})
             words = [sys.executable, "-I", "-m", "venv", "--without-pip", str(folder)]
             _run(words, folder.parent, env)
             for install in installs:
-                _install(folder, install, env)
+                _install(folder, install, env, pip_cache)
         (folder / MARKER).touch()
     return True
 
 
-def _install(venv: Path, install: Install, env: Mapping[str, str]) -> None:
+def _install(venv: Path, install: Install, env: Mapping[str, str], pip_cache: Path) -> None:
     with scratch.temporary("copilot-sandbox-build-") as root:
         install.tree.write(root)
         work = root / install.folder.strip("/")
@@ -297,7 +349,7 @@ def _install(venv: Path, install: Install, env: Mapping[str, str]) -> None:
         words = [sys.executable, "-I", "-m", "pip", "--python", str(venv), "install", *flat]
         try:
             with confined(
-                words, readable=_sources(env), writable=[venv, root, *_own_folders(venv, env)]
+                words, readable=_sources(env), writable=[venv, root, *_own_folders(pip_cache, env)]
             ) as inside:
                 _run(inside, work, {**env, **install.variables})
         except InstallError as error:
@@ -314,9 +366,9 @@ def _sources(env: Mapping[str, str]) -> list[Path]:
     return [Path(word) for word in words if word.startswith("/") and word != "/"]
 
 
-def _own_folders(venv: Path, env: Mapping[str, str]) -> list[Path]:
+def _own_folders(pip_cache: Path, env: Mapping[str, str]) -> list[Path]:
     """Return the home and the cache that a step was given, where they are the sandbox's: never the user's."""
-    places = (Path(tempfile.gettempdir()).resolve(), venv.parents[1].resolve())
+    places = (Path(tempfile.gettempdir()).resolve(), pip_cache.resolve().parent)
     given = [Path(env[name]).resolve() for name in ("HOME", "PIP_CACHE_DIR") if env.get(name)]
     own = [each for each in given if any(place in each.parents for place in places)]
     return [each for each in own if each != Path.home().resolve()]
