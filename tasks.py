@@ -114,7 +114,7 @@ def status(c: Context, html: str = "", json: bool = False) -> None:
 
 @verb(
     branch="Its deployment (default: the shared slot, whatever it carries).",
-    container="Only this container's lines: web, startup or redis (default: all of them).",
+    container="Only this container's lines, such as web, startup or redis (default: all of them).",
     limit="How many lines at most (default: 100).",
     follow="Go on with new lines until Ctrl-C (default: off).",
 )
