@@ -11,13 +11,13 @@ JSON = "Print one JSON document on standard output and nothing else there (defau
 
 
 @verb(
-    branch="The Git branch to deploy, here or on origin (no default).",
+    branch="Deploy this Git branch, of this repository or of origin (no default).",
     isolated="Give the branch a service, URL, database and Redis of its own (default: the shared slot).",
     force="Start new tasks even where nothing changed (default: off).",
     wait=WAIT,
     take_over="Replace a branch that somebody else has live there (default: leave it and exit 5).",
-    why="What the deployment is for, shown to whoever wants the slot (default: nothing).",
-    trust="Changes of the branch to allow: access, cdk, paths, references, resources, rules, with commas "
+    why="Say what the deployment is for, to whoever wants the slot (default: nothing).",
+    trust="Allow these changes of the branch: access, cdk, paths, references, resources, rules, with commas "
     "(default: TRUSTED_CHANGES, else none).",
     plan=PLAN,
     json=JSON,
@@ -44,11 +44,12 @@ def deploy_test(
 
 
 @verb(
-    branch="What carries this branch, beside the shared slot or in it, as the end of a pull request wants it "
-    "(default: the shared slot, whatever it carries).",
-    expired="What has come to its end, as a schedule wants it (default: off).",
-    all="Every deployment (default: off).",
-    orphans="What no deployment accounts for: half-made services, databases, image tags (default: off).",
+    branch="Remove what carries this branch, its own slot or the shared one, as the end of a pull request "
+    "wants it (default: the shared slot, whatever it carries).",
+    expired="Remove what has come to its end, as a schedule wants it (default: off).",
+    all="Remove every deployment (default: off).",
+    orphans="Remove what no deployment accounts for: half-made services, databases, image tags "
+    "(default: off).",
     wait=WAIT,
     yes=YES,
     plan=PLAN,
@@ -76,9 +77,9 @@ def teardown(
 
 
 @verb(
-    branch="The deployed branch (no default).",
-    until="Its new end: 5d, a date, or a week's end such as friday 18:00 Europe/London (no default).",
-    keep="No end: until it is torn down or extended (default: off).",
+    branch="Move the end of this branch's deployment (no default).",
+    until="Set this end: 5d, a date, or a week's end such as friday 18:00 Europe/London (no default).",
+    keep="Set no end: it stays until it is torn down or extended (default: off).",
     wait=WAIT,
     plan=PLAN,
     json=JSON,
@@ -113,9 +114,9 @@ def status(c: Context, html: str = "", json: bool = False) -> None:
 
 
 @verb(
-    branch="Its deployment (default: the shared slot, whatever it carries).",
-    container="Only this container's lines, such as web, startup or redis (default: all of them).",
-    limit="How many lines at most (default: 100).",
+    branch="Show the lines of this branch's deployment (default: the shared slot, whatever it carries).",
+    container="Show only this container's lines, such as web, startup or redis (default: all of them).",
+    limit="Show at most this number of lines (default: 100).",
     follow="Go on with new lines until Ctrl-C (default: off).",
 )
 def logs(c: Context, branch: str = "", container: str = "", limit: str = "100", follow: bool = False) -> None:
@@ -129,7 +130,7 @@ def logs(c: Context, branch: str = "", container: str = "", limit: str = "100", 
 
 
 @verb(
-    branch="Its deployment (default: the shared slot, whatever it carries).",
+    branch="Copy into this branch's database (default: the shared slot's, whatever it carries).",
     wait=WAIT,
     yes=YES,
     plan=PLAN,
@@ -153,8 +154,8 @@ def copy_db(
 
 
 @verb(
-    format="How findings are told: text, github (annotations) or gitlab (Code Quality) (default: text).",
-    fix="First write the patches that raise Lambda runtimes, exactly as the templates need (default: off).",
+    format="Print findings as text, github (annotations) or gitlab (Code Quality) (default: text).",
+    fix="Write first the patches that raise Lambda runtimes, exactly as the templates need (default: off).",
     plan="With --fix: show what it would write and change nothing (default: off).",
     json=JSON,
 )
@@ -171,10 +172,11 @@ def check(
 
 
 @verb(
-    env="The environment to package (no default).",
-    service="Only this service's stack (default: the environment's and all services').",
-    output="The folder to write to (default: cloudformation/ENV).",
-    domain="The application's domain, where it has one (default: the one that all aliases lie below).",
+    env="Package this environment (no default).",
+    service="Package only this service's stack (default: the environment's and all services').",
+    output="Write to this folder (default: cloudformation/ENV).",
+    domain="Take this for the application's domain, if it has one (default: the one "
+    "that all aliases lie below).",
     yes=YES,
     plan=PLAN,
 )
@@ -197,8 +199,8 @@ def package(
 
 
 @verb(
-    region="Whose list prices (default: AWS_REGION, else us-east-1).",
-    node="The ElastiCache node of the copy of stage it is compared with (default: cache.t4g.micro).",
+    region="Take this region's list prices (default: AWS_REGION, else us-east-1).",
+    node="Compare with a copy of stage that has this ElastiCache node (default: cache.t4g.micro).",
     json=JSON,
 )
 def cost(c: Context, region: str = "", node: str = "", json: bool = False) -> None:
@@ -212,11 +214,11 @@ def cost(c: Context, region: str = "", node: str = "", json: bool = False) -> No
 
 
 @verb(
-    profile="The profile of ~/.aws to create it with (default: AWS_PROFILE, else default).",
-    region="Its region (default: the one of your AWS configuration).",
-    mark_disposable="Instead: say that everything deployed to this environment, which is there already, may "
-    "be replaced and deleted (default: none).",
-    confirm="Its name once more, for --mark-disposable (default: none).",
+    profile="Create it with this profile of ~/.aws (default: AWS_PROFILE, else default).",
+    region="Create it in this region (default: the one of your AWS configuration).",
+    mark_disposable="Create none, but say of this one that everything deployed to it may be replaced and "
+    "deleted (default: none).",
+    confirm="Repeat the name, for --mark-disposable (default: none).",
     yes=YES,
     plan=PLAN,
 )
@@ -240,10 +242,10 @@ def create_env(
 
 
 @verb(
-    service="Whose containers (default: COPILOT_SERVICE).",
-    env="Only this environment; with --add and --remove, the one to edit (default: every environment).",
+    service="Show this service's containers (default: COPILOT_SERVICE).",
+    env="Show only this environment, or edit it with --add and --remove (default: every environment).",
     add="Add this sidecar to the environment: one of the catalogue, or a name of your own (default: none).",
-    from_="The YAML file that describes the sidecar (default: the catalogue's).",
+    from_="Read the sidecar from this YAML file (default: from the catalogue).",
     remove="Take this sidecar out of the environment, with what it brought (default: none).",
     json=JSON,
     diagram="Print the order of start as a Mermaid diagram (default: off).",
@@ -271,8 +273,8 @@ def sidecar_config(
 
 
 @verb(
-    into="The repository to bring the tasks into: a Django project with Copilot manifests (no default).",
-    service="Its service (default: its only Load Balanced Web Service).",
+    into="Bring them into this repository: a Django project with Copilot manifests (no default).",
+    service="Take this service of it (default: its only Load Balanced Web Service).",
     yes=YES,
     plan=PLAN,
 )
