@@ -36,6 +36,8 @@ def deploy_test(
 ) -> None:
     """Deploy a branch to the test environment, to the shared slot or beside it, and print its URL.
 
+    The task waits until that commit is served. A redeploy renews the deployment's end and never shortens it.
+
     Example: invoke deploy-test --branch feature/checkout --isolated
     """
     from scripts.deployment import Asked, deploy
@@ -67,6 +69,8 @@ def teardown(
     json: bool = False,
 ) -> None:
     """Remove deployments from the test environment; the environment itself stays. Twice is fine.
+
+    Without a flag it is the shared slot's. The task lists what went, and ends with 4 if something is left.
 
     Example: invoke teardown --branch feature/checkout --yes
     """
@@ -106,6 +110,8 @@ def extend(
 def status(c: Context, html: str = "", json: bool = False) -> None:
     """Show what is deployed to test: branch, commit, by whom, URL, expiry, age of its data.
 
+    The task also shows when the schedule that ends deployments last ran.
+
     Example: invoke status --html status.html
     """
     from scripts import listing
@@ -121,6 +127,8 @@ def status(c: Context, html: str = "", json: bool = False) -> None:
 )
 def logs(c: Context, branch: str = "", container: str = "", limit: str = "100", follow: bool = False) -> None:
     """Show the last lines of the deployed containers.
+
+    The task ends with 4 if nothing is deployed, or if there is no such container.
 
     Example: invoke logs --container startup --limit 50
     """
@@ -146,6 +154,8 @@ def copy_db(
 ) -> None:
     """Copy staging's database afresh into the deployed branch's, by a one-off task in the environment.
 
+    The data are migrated, the service goes on running meanwhile, and the exit code is the copy's.
+
     Example: invoke copy-db --yes
     """
     from scripts import data
@@ -163,6 +173,8 @@ def check(
     c: Context, format: str = "text", fix: bool = False, plan: bool = False, json: bool = False
 ) -> None:
     """Check every service and environment of copilot/ without AWS, with Copilot's own verdict.
+
+    The task ends with 2 if there is an error; docs/check.md has each rule.
 
     Example: invoke check --format github
     """
@@ -191,6 +203,8 @@ def package(
 ) -> None:
     """Write what Copilot would deploy as plain CloudFormation, to be deployed without Copilot.
 
+    docs/after-copilot.md says how to go on from there.
+
     Example: invoke package --env production
     """
     from scripts.packaging import workflow
@@ -205,6 +219,8 @@ def package(
 )
 def cost(c: Context, region: str = "", node: str = "", json: bool = False) -> None:
     """Show what a deployment costs by AWS's list prices, and what it saves. Asks AWS nothing.
+
+    It is compared with a copy of stage that is always on.
 
     Example: invoke cost --region eu-west-1
     """
@@ -264,6 +280,8 @@ def sidecar_config(
 ) -> None:
     """Show the containers of each environment as Copilot renders them; add a sidecar or take one out.
 
+    An edit leaves every other byte of the manifest; docs/sidecars.md has the catalogue.
+
     Example: invoke sidecar-config --add mailpit --env test
     """
     from scripts import sidecar_config as workflow
@@ -281,6 +299,8 @@ def sidecar_config(
 def adopt(c: Context, into: str = "", service: str = "", yes: bool = False, plan: bool = False) -> None:
     """Bring these tasks, the sidecars and the settings into a project of yours. Overwrites nothing.
 
+    The task shows each change before it asks; docs/adopt.md says what is added and why.
+
     Example: invoke adopt --into ../shop --plan
     """
     from scripts.adoption import workflow
@@ -295,6 +315,8 @@ def adopt(c: Context, into: str = "", service: str = "", yes: bool = False, plan
 )
 def sandbox(c: Context, stop: bool = False, reset: bool = False, yes: bool = False) -> None:
     """Start the embedded AWS, or say that it runs.
+
+    It stays in the background. The other tasks start it when they need it.
 
     Example: invoke sandbox --reset --yes
     """

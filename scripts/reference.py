@@ -43,7 +43,7 @@ def text() -> str:
 
 def _section(task: Task[Any]) -> Iterator[str]:
     said = inspect.getdoc(task) or ""
-    summary = " ".join(_EXAMPLE.sub("", said).split())
+    summary = _EXAMPLE.sub("", said).strip()
     (example,) = _EXAMPLE.findall(said)
     yield from (f"## {task.name.replace('_', '-')}", "", summary, "", "```console", f"$ {example}", "```", "")
     yield from ("| flag | default | does |", "|---|---|---|")
