@@ -80,6 +80,13 @@ def test_the_readme_can_be_read_in_five_minutes() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
 
+def test_each_setting_of_the_example_stands_on_the_page_of_settings() -> None:
+    names = re.findall(r"^#([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    page = (ROOT / "docs" / "settings.md").read_text()
+    assert names
+    assert [name for name in names if f"`{name}`" not in page] == []
+
+
 def test_security_and_the_guards_lead_to_each_other() -> None:
     assert "docs/guards.md" in targets(ROOT / "SECURITY.md")
     assert "../SECURITY.md" in targets(ROOT / "docs" / "guards.md")
