@@ -11,13 +11,13 @@ JSON = "Print one JSON document on standard output and nothing else there (defau
 
 
 @verb(
-    branch="The Git branch to deploy, here or on origin (no default).",
+    branch="Deploy this Git branch, of this repository or of origin (no default).",
     isolated="Give the branch a service, URL, database and Redis of its own (default: the shared slot).",
     force="Start new tasks even where nothing changed (default: off).",
     wait=WAIT,
     take_over="Replace a branch that somebody else has live there (default: leave it and exit 5).",
-    why="What the deployment is for, shown to whoever wants the slot (default: nothing).",
-    trust="Changes of the branch to allow: access, cdk, paths, references, resources, rules, with commas "
+    why="Say what the deployment is for, to whoever wants the slot (default: nothing).",
+    trust="Allow these changes of the branch: access, cdk, paths, references, resources, rules, with commas "
     "(default: TRUSTED_CHANGES, else none).",
     plan=PLAN,
     json=JSON,
@@ -36,6 +36,8 @@ def deploy_test(
 ) -> None:
     """Deploy a branch to the test environment, to the shared slot or beside it, and print its URL.
 
+    The task waits until that commit is served. A redeploy renews the deployment's end and never shortens it.
+
     Example: invoke deploy-test --branch feature/checkout --isolated
     """
     from scripts.deployment import Asked, deploy
@@ -44,11 +46,12 @@ def deploy_test(
 
 
 @verb(
-    branch="What carries this branch, beside the shared slot or in it, as the end of a pull request wants it "
-    "(default: the shared slot, whatever it carries).",
-    expired="What has come to its end, as a schedule wants it (default: off).",
-    all="Every deployment (default: off).",
-    orphans="What no deployment accounts for: half-made services, databases, image tags (default: off).",
+    branch="Remove what carries this branch, its own slot or the shared one, as the end of a pull request "
+    "wants it (default: the shared slot, whatever it carries).",
+    expired="Remove what has come to its end, as a schedule wants it (default: off).",
+    all="Remove every deployment (default: off).",
+    orphans="Remove what no deployment accounts for: half-made services, databases, image tags "
+    "(default: off).",
     wait=WAIT,
     yes=YES,
     plan=PLAN,
@@ -67,6 +70,8 @@ def teardown(
 ) -> None:
     """Remove deployments from the test environment; the environment itself stays. Twice is fine.
 
+    Without a flag it is the shared slot's. The task lists what went, and ends with 4 if something is left.
+
     Example: invoke teardown --branch feature/checkout --yes
     """
     from scripts import teardown as workflow
@@ -76,9 +81,9 @@ def teardown(
 
 
 @verb(
-    branch="The deployed branch (no default).",
-    until="Its new end: 5d, a date, or a week's end such as friday 18:00 Europe/London (no default).",
-    keep="No end: until it is torn down or extended (default: off).",
+    branch="Move the end of this branch's deployment (no default).",
+    until="Set this end: 5d, a date, or a week's end such as friday 18:00 Europe/London (no default).",
+    keep="Set no end: it stays until it is torn down or extended (default: off).",
     wait=WAIT,
     plan=PLAN,
     json=JSON,
@@ -105,6 +110,8 @@ def extend(
 def status(c: Context, html: str = "", json: bool = False) -> None:
     """Show what is deployed to test: branch, commit, by whom, URL, expiry, age of its data.
 
+    The task also shows when the schedule that ends deployments last ran.
+
     Example: invoke status --html status.html
     """
     from scripts import listing
@@ -113,13 +120,15 @@ def status(c: Context, html: str = "", json: bool = False) -> None:
 
 
 @verb(
-    branch="Its deployment (default: the shared slot, whatever it carries).",
-    container="Only this container's lines: web, startup or redis (default: all of them).",
-    limit="How many lines at most (default: 100).",
+    branch="Show the lines of this branch's deployment (default: the shared slot, whatever it carries).",
+    container="Show only this container's lines, such as web, startup or redis (default: all of them).",
+    limit="Show at most this number of lines (default: 100).",
     follow="Go on with new lines until Ctrl-C (default: off).",
 )
 def logs(c: Context, branch: str = "", container: str = "", limit: str = "100", follow: bool = False) -> None:
     """Show the last lines of the deployed containers.
+
+    The task ends with 4 if nothing is deployed, or if there is no such container.
 
     Example: invoke logs --container startup --limit 50
     """
@@ -129,7 +138,7 @@ def logs(c: Context, branch: str = "", container: str = "", limit: str = "100", 
 
 
 @verb(
-    branch="Its deployment (default: the shared slot, whatever it carries).",
+    branch="Copy into this branch's database (default: the shared slot's, whatever it carries).",
     wait=WAIT,
     yes=YES,
     plan=PLAN,
@@ -145,6 +154,8 @@ def copy_db(
 ) -> None:
     """Copy staging's database afresh into the deployed branch's, by a one-off task in the environment.
 
+    The data are migrated, the service goes on running meanwhile, and the exit code is the copy's.
+
     Example: invoke copy-db --yes
     """
     from scripts import data
@@ -153,8 +164,8 @@ def copy_db(
 
 
 @verb(
-    format="How findings are told: text, github (annotations) or gitlab (Code Quality) (default: text).",
-    fix="First write the patches that raise Lambda runtimes, exactly as the templates need (default: off).",
+    format="Print findings as text, github (annotations) or gitlab (Code Quality) (default: text).",
+    fix="Write first the patches that raise Lambda runtimes, exactly as the templates need (default: off).",
     plan="With --fix: show what it would write and change nothing (default: off).",
     json=JSON,
 )
@@ -162,6 +173,8 @@ def check(
     c: Context, format: str = "text", fix: bool = False, plan: bool = False, json: bool = False
 ) -> None:
     """Check every service and environment of copilot/ without AWS, with Copilot's own verdict.
+
+    The task ends with 2 if there is an error; docs/check.md has each rule.
 
     Example: invoke check --format github
     """
@@ -171,10 +184,11 @@ def check(
 
 
 @verb(
-    env="The environment to package (no default).",
-    service="Only this service's stack (default: the environment's and all services').",
-    output="The folder to write to (default: cloudformation/ENV).",
-    domain="The application's domain, where it has one (default: the one that all aliases lie below).",
+    env="Package this environment (no default).",
+    service="Package only this service's stack (default: the environment's and all services').",
+    output="Write to this folder (default: cloudformation/ENV).",
+    domain="Take this for the application's domain, if it has one (default: the one "
+    "that all aliases lie below).",
     yes=YES,
     plan=PLAN,
 )
@@ -189,6 +203,8 @@ def package(
 ) -> None:
     """Write what Copilot would deploy as plain CloudFormation, to be deployed without Copilot.
 
+    docs/after-copilot.md says how to go on from there.
+
     Example: invoke package --env production
     """
     from scripts.packaging import workflow
@@ -197,12 +213,14 @@ def package(
 
 
 @verb(
-    region="Whose list prices (default: AWS_REGION, else us-east-1).",
-    node="The ElastiCache node of the copy of stage it is compared with (default: cache.t4g.micro).",
+    region="Take this region's list prices (default: AWS_REGION, else us-east-1).",
+    node="Compare with a copy of stage that has this ElastiCache node (default: cache.t4g.micro).",
     json=JSON,
 )
 def cost(c: Context, region: str = "", node: str = "", json: bool = False) -> None:
     """Show what a deployment costs by AWS's list prices, and what it saves. Asks AWS nothing.
+
+    It is compared with a copy of stage that is always on.
 
     Example: invoke cost --region eu-west-1
     """
@@ -212,11 +230,11 @@ def cost(c: Context, region: str = "", node: str = "", json: bool = False) -> No
 
 
 @verb(
-    profile="The profile of ~/.aws to create it with (default: AWS_PROFILE, else default).",
-    region="Its region (default: the one of your AWS configuration).",
-    mark_disposable="Instead: say that everything deployed to this environment, which is there already, may "
-    "be replaced and deleted (default: none).",
-    confirm="Its name once more, for --mark-disposable (default: none).",
+    profile="Create it with this profile of ~/.aws (default: AWS_PROFILE, else default).",
+    region="Create it in this region (default: the one of your AWS configuration).",
+    mark_disposable="Create none, but say of this one that everything deployed to it may be replaced and "
+    "deleted (default: none).",
+    confirm="Repeat the name, for --mark-disposable (default: none).",
     yes=YES,
     plan=PLAN,
 )
@@ -240,10 +258,10 @@ def create_env(
 
 
 @verb(
-    service="Whose containers (default: COPILOT_SERVICE).",
-    env="Only this environment; with --add and --remove, the one to edit (default: every environment).",
+    service="Show this service's containers (default: COPILOT_SERVICE).",
+    env="Show only this environment, or edit it with --add and --remove (default: every environment).",
     add="Add this sidecar to the environment: one of the catalogue, or a name of your own (default: none).",
-    from_="The YAML file that describes the sidecar (default: the catalogue's).",
+    from_="Read the sidecar from this YAML file (default: from the catalogue).",
     remove="Take this sidecar out of the environment, with what it brought (default: none).",
     json=JSON,
     diagram="Print the order of start as a Mermaid diagram (default: off).",
@@ -262,6 +280,8 @@ def sidecar_config(
 ) -> None:
     """Show the containers of each environment as Copilot renders them; add a sidecar or take one out.
 
+    An edit leaves every other byte of the manifest; docs/sidecars.md has the catalogue.
+
     Example: invoke sidecar-config --add mailpit --env test
     """
     from scripts import sidecar_config as workflow
@@ -271,13 +291,15 @@ def sidecar_config(
 
 
 @verb(
-    into="The repository to bring the tasks into: a Django project with Copilot manifests (no default).",
-    service="Its service (default: its only Load Balanced Web Service).",
+    into="Bring them into this repository: a Django project with Copilot manifests (no default).",
+    service="Take this service of it (default: its only Load Balanced Web Service).",
     yes=YES,
     plan=PLAN,
 )
 def adopt(c: Context, into: str = "", service: str = "", yes: bool = False, plan: bool = False) -> None:
     """Bring these tasks, the sidecars and the settings into a project of yours. Overwrites nothing.
+
+    The task shows each change before it asks; docs/adopt.md says what is added and why.
 
     Example: invoke adopt --into ../shop --plan
     """
@@ -293,6 +315,8 @@ def adopt(c: Context, into: str = "", service: str = "", yes: bool = False, plan
 )
 def sandbox(c: Context, stop: bool = False, reset: bool = False, yes: bool = False) -> None:
     """Start the embedded AWS, or say that it runs.
+
+    It stays in the background. The other tasks start it when they need it.
 
     Example: invoke sandbox --reset --yes
     """

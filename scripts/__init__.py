@@ -1,1 +1,1 @@
-"""What the tasks are made of: one module per noun, see README.md under «Where things are»."""
+"""What the tasks are made of: one module per noun, see CONTRIBUTING.md under "Where things are"."""

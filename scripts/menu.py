@@ -10,10 +10,31 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from invoke import Context, task
+from invoke import Context, Task, task
 from invoke.exceptions import Exit
 
 ROOT = Path(__file__).resolve().parent.parent
+# Every short flag there is, the same on each task that has the long one. `-h` is Invoke's own: --help.
+SHORT_FLAGS = {"branch": "b", "plan": "p", "yes": "y"}
+# Flags of Invoke itself, by what they set in its settings for `Context.run`, which no task here calls.
+_INVOKES_OWN = {
+    "echo": "-e (--echo)",
+    "pty": "-p (--pty)",
+    "warn": "-w (--warn-only)",
+    "hide": "--hide",
+    "dry": "-R (--dry)",
+}
+
+
+class Verb(Task[Callable[..., None]]):
+    """A task with the short flags of the table, in place of Invoke's: the first letter that is free."""
+
+    def arg_opts(self, name: str, default: str, taken_names: set[str]) -> dict[str, Any]:
+        """Return what Invoke's Argument is made from."""
+        options = super().arg_opts(name, default, taken_names)
+        if short := SHORT_FLAGS.get(name):
+            options["names"] = [*options["names"], short]
+        return options
 
 
 def verb(**flags: str) -> Callable[[Callable[..., None]], Any]:
@@ -32,6 +53,7 @@ def verb(**flags: str) -> Callable[[Callable[..., None]], Any]:
             threading.excepthook = thread_failed
 
             try:
+                _refuse_invokes_own(_context)
                 function(_context, *args, **given)
             except UserError as error:
                 raise Exit(display.block(str(error)), error.exit_code) from None
@@ -49,9 +71,25 @@ def verb(**flags: str) -> Callable[[Callable[..., None]], Any]:
                     4,
                 ) from None
 
-        return task(positional=[], help=flags)(run)
+        return task(positional=[], help=flags, auto_shortflags=False, klass=Verb)(run)
 
     return decorate
+
+
+def _refuse_invokes_own(context: Context) -> None:
+    """Raise UsageError if a flag of Invoke itself was given that would have no effect.
+
+    Invoke takes its own flags after a task's name too, so `teardown --dry` or a mistyped short flag would
+    otherwise carry out the task. Settings in a file of Invoke's, such as ~/.invoke.yaml, are left alone.
+    """
+    from scripts.errors import UsageError  # noqa: PLC0415 - `invoke --list` pays for nothing
+
+    given = context.config._overrides.get("run", {})  # noqa: SLF001 - the command line's alone; no public name
+    if names := [shown for name, shown in _INVOKES_OWN.items() if name in given]:
+        raise UsageError(
+            f"{', '.join(names)} is a flag of Invoke itself and has no effect on these tasks: leave it out. "
+            "`invoke TASK --help` shows the flags of a task; --plan changes nothing."
+        )
 
 
 def bench(*, elsewhere: bool = False) -> Any:

@@ -13,7 +13,7 @@ from scripts.environment import Bench, Place
 from scripts.errors import Failed, Held, Refused, SettingsError, UsageError
 from scripts.report import confirm
 from scripts.settings import Settings
-from scripts.stack import Stack
+from scripts.stack import Defined, Stack, TaskDefinition
 from tests.fakes import FakeReport, FakeShell
 
 KNOWN = Result(0, '{"environments": [{"name": "test"}, {"name": "stage"}]}')
@@ -170,3 +170,59 @@ def test_logs_want_a_sensible_number_of_lines(settings: Settings) -> None:
     for limit in ("abc", "0", "-5", "100000"):
         with pytest.raises(UsageError, match="--limit"):
             environment.logs(bench(settings, {}), name="", container="", limit=limit, follow=False)
+
+
+def deployed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, lines: str, definition: str | None = "arn:definition"
+) -> Bench:
+    """A slot whose task definition has web, startup and redis, and for which Copilot prints these lines."""
+    containers = tuple(Defined(name, "image", (), {}, {}) for name in ("web", "startup", "redis"))
+    monkeypatch.setattr(environment, "enter", lambda *_, **__: place(settings))
+    monkeypatch.setattr(Aws, "stack", lambda *_: stack("UPDATE_ROLLBACK_COMPLETE"))
+    monkeypatch.setattr(Aws, "resource", lambda *_: definition)
+    monkeypatch.setattr(Aws, "task_definition", lambda *_: TaskDefinition("256", "512", "", containers))
+    return bench(settings, {"svc logs": Result(0, lines)})
+
+
+def logs(here: Bench, container: str, *, follow: bool = False) -> None:
+    environment.logs(here, name="", container=container, limit="100", follow=follow)
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_logs_of_a_container_that_is_not_there_fail_and_name_those_that_are(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, *, follow: bool
+) -> None:
+    here = deployed(settings, monkeypatch, "")
+    with pytest.raises(Failed, match=r"no container .nope.: it has redis, startup, web") as error:
+        logs(here, "nope", follow=follow)
+    assert error.value.exit_code == 4
+    assert isinstance(here.shell, FakeShell)
+    assert len(here.shell.ran) == (0 if follow else 1)  # else it would wait for lines that never come
+
+
+def test_logs_of_a_container_that_a_roll_back_took_away_are_still_shown(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = deployed(settings, monkeypatch, "copilot/mailpit/1 it did not start")
+    logs(here, "mailpit")
+    assert isinstance(here.report, FakeReport)
+    assert here.report.printed == ["copilot/mailpit/1 it did not start"]
+
+
+@pytest.mark.parametrize(("container", "definition"), [("startup", "arn:definition"), ("nope", None)])
+def test_a_container_may_have_no_lines_yet(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, container: str, definition: str | None
+) -> None:
+    here = deployed(settings, monkeypatch, "", definition)
+    logs(here, container)
+    assert isinstance(here.report, FakeReport)
+    assert here.report.printed == []
+
+
+def test_logs_of_nothing_fail_without_copilot(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = deployed(settings, monkeypatch, "")
+    monkeypatch.setattr(Aws, "stack", lambda *_: None)
+    with pytest.raises(Failed, match="Nothing is deployed"):
+        logs(here, "")
+    assert isinstance(here.shell, FakeShell)
+    assert here.shell.ran == []

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from invoke import Collection, Program
+from invoke import Argument, Collection, Program
+
+from scripts import reference
+from scripts.menu import SHORT_FLAGS
 
 ROOT = Path(__file__).parent.parent
 NAMES = (
@@ -70,13 +73,20 @@ def collection() -> Collection:
     return Collection.from_module(module)
 
 
+def flags_of(name: str) -> dict[str, Argument]:
+    """The arguments of a task by the names of their long flags, without the dashes."""
+    return {argument.names[0]: argument for argument in collection()[name].get_arguments()}
+
+
 def test_the_menu_is_flat_and_holds_the_verbs() -> None:
     assert sorted(collection().task_names) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_help_prints_help_with_an_example_and_starts_nothing(name: str) -> None:
-    for words in ((name, "--help"), ("--help", name)):
+    for words in ((name, "--help"), ("--help", name), (name, "-h"), (name, "--yes", "-h")):
+        if "--yes" in words and "yes" not in flags_of(name):
+            continue
         ran = Ran(*words)
         assert ran.code == 0
         assert "Docstring:" in ran.out
@@ -92,6 +102,36 @@ def test_every_flag_has_help_that_names_its_default(name: str) -> None:
         assert not argument.positional
         assert argument.help, argument.name
         assert "default" in argument.help, argument.name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_short_flag_is_one_of_the_table_and_means_the_same_on_each_task(name: str) -> None:
+    for long, argument in flags_of(name).items():
+        assert argument.nicknames == ((SHORT_FLAGS[long],) if long in SHORT_FLAGS else ())
+
+
+def test_no_short_flag_takes_the_one_for_help() -> None:
+    assert SHORT_FLAGS == {"branch": "b", "plan": "p", "yes": "y"}
+
+
+def test_a_short_flag_is_taken_for_its_long_one() -> None:
+    ran = Ran("teardown", "-b=-x", "-py")
+    assert (ran.code, ran.processes) == (1, [])
+    assert "'-x'" in ran.err
+
+
+@pytest.mark.parametrize("flag", ["--dry", "-R", "-e", "-w", "--echo", "--hide=out"])
+@pytest.mark.parametrize("before", [False, True])
+def test_a_flag_of_invoke_itself_is_refused_before_any_process_starts(flag: str, *, before: bool) -> None:
+    ran = Ran(*((flag, "teardown", "--yes") if before else ("teardown", "--yes", flag)))
+    assert (ran.code, ran.processes) == (1, [])
+    assert "flag of Invoke itself" in ran.err
+
+
+def test_a_value_without_a_flag_is_a_usage_error() -> None:
+    ran = Ran("deploy-test", "main")
+    assert (ran.code, ran.processes) == (1, [])
+    assert "main" in ran.err
 
 
 @pytest.mark.parametrize(
@@ -180,8 +220,17 @@ def test_the_readmes_first_code_block_holds_the_two_commands() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_task_and_flag_stands_in_the_readme(name: str) -> None:
-    readme = (ROOT / "README.md").read_text()
-    assert f"`{name}" in readme
-    for argument in collection()[name].get_arguments():
-        assert f"--{argument.name.rstrip('_').replace('_', '-')}" in readme
+def test_every_task_stands_in_the_readmes_table(name: str) -> None:
+    assert (ROOT / "README.md").read_text().count(f"\n| `{name}` |") == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_flag_stands_in_the_reference(name: str) -> None:
+    section = reference.FILE.read_text().split(f"\n## {name}\n")[1].split("\n## ")[0]
+    assert [long for long in flags_of(name) if f"| `--{long}" not in section] == []
+
+
+def test_the_reference_is_what_the_tasks_say() -> None:
+    """It is renewed by a command, never by hand, and the same tasks give the same page."""
+    assert reference.text() == reference.text()
+    assert reference.FILE.read_text() == reference.text(), f"It is stale: renew it by `{reference.COMMAND}`."

@@ -40,7 +40,7 @@ class Golden:
 
 @dataclass(frozen=True)
 class Options:
-    """The setting; see the README for what each key means."""
+    """The setting; docs/copy.md says what each key means."""
 
     exclude_data: tuple[str, ...] = ()  # "table", "schema.table", or globs of them
     mask: Mapping[str, Rule] = field(default_factory=dict)  # "table.column" or "schema.table.column" -> rule
