@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .model import Progress, Table
     from .options import Options
 
-_PAGES_PER_MIB = 128
+_PIECE = 2048 * 128  # pages of 8 KiB, so 2 GiB; a larger table is moved in pieces, which cannot be frozen
 _FIRST = 1 << 62  # the weight of a job that should not wait
 _SETVALS = 500  # in one statement
 _SMALL = 8 << 20  # bytes; the indexes of a smaller table are built in one go
@@ -103,8 +103,6 @@ class _Fill:
         self._progress.phase("schema")
         archive = schema.Archive(self._source, self._snapshot.name, self._folder)
         archive.restore(archive.entries("pre-data", left), self._target)
-        if self._options.unlogged:
-            self._unlog(filler, tables, references)
         self._done("schema")
 
         later = archive.entries("post-data", left)
@@ -186,24 +184,6 @@ class _Fill:
         connection.execute(sql.SQL("SET client_encoding = {}").format(sql.Literal(self._snapshot.encoding)))
         return connection
 
-    def _unlog(
-        self, filler: Connection, tables: Iterable[Table], references: Iterable[catalogue.Reference]
-    ) -> None:
-        """Make the tables unlogged, but for those that a partitioned table refers to.
-
-        A partitioned table is always logged, and a logged table may refer to none but logged ones.
-        """
-        found = list(references)
-        logged = {table.oid for table in tables if table.ancestors}
-        stay: set[int] = set()
-        while more := {key.referenced for key in found if key.table in logged} - stay:
-            stay |= more
-            logged |= more
-        for table in tables:
-            if table.oid not in stay:
-                name = sql.Identifier(table.schema, table.name)
-                filler.execute(sql.SQL("ALTER TABLE {} SET UNLOGGED").format(name))
-
 
 class _Later:
     """What follows the rows of each table: its constraints one by one, its indexes, its foreign keys.
@@ -272,7 +252,7 @@ class _Streams:
             self._weights[reference.referenced] = max(self._weights[reference.referenced], size)
         for table in tables:
             excluded = self._selections[table.oid].excluded
-            pieces = [] if excluded else split(table, self._options.split * _PAGES_PER_MIB)
+            pieces = [] if excluded else split(table, _PIECE)
             self._moving_rows += len(pieces)
             self._open[table.oid] = len(pieces) or 1
             for piece in pieces:
@@ -299,7 +279,7 @@ class _Streams:
             table = piece.table
             selection, text = self._selections[table.oid], table.oid in self._text
             try:
-                rows, size = pump.copy(piece, selection, text=text, freeze=self._options.freeze, tell=tell)
+                rows, size = pump.copy(piece, selection, text=text, tell=tell)
             except psycopg.Error as error:
                 raise Failed(f"the rows of {table.qualified} could not be copied: {reason(error)}") from None
             self._progress.advance(amount=piece.weight - told, rows=rows)
