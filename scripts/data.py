@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import json as json_module
 import re
 import shlex
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from scripts import environment, isolation, listing, ownership, shelf
+from scripts import environment, isolation, listing, ownership, shelf, strict_json
 from scripts.command import catching_signals
 from scripts.copilot import OneOff
 from scripts.errors import Failed, Held, Interrupted, Refused, SettingsError
 from scripts.report import as_json, confirm
+from scripts.strict_json import Malformed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from scripts.command import Command
     from scripts.environment import Bench, Deployment, Place
     from scripts.stack import Stack, Task, TaskDefinition
 
 COPY = "copy_stage_db"
-_DATABASES = re.compile(rf"{COPY}: databases (\[.*\])")
-_DROPPED = re.compile(rf'{COPY}: dropped "(.+)"')
 _OUTCOMES = {2: SettingsError, 3: Refused}  # the exit codes of copy_stage_db that are ours too
 _LOOKS = 50  # at ECS, after Copilot has ended, until it tells how the task did
+_LONGEST = 256 << 10  # bytes of one event in CloudWatch Logs
+_LONGEST_NAME = 63  # letters of a database's name in Postgres
+
+_T = TypeVar("_T")
 
 
 def copy(bench: Bench, *, name: str, wait: bool, yes: bool, plan: bool, json: bool) -> None:
@@ -113,38 +116,55 @@ def drop_own(bench: Bench, place: Place, host: Host) -> list[str]:
     suffix = bench.settings.database_suffix
     if not suffix:
         raise Refused("The shared database is never dropped: the next deploy copies it afresh.")
-    lines = _speak(bench, place, host, "--drop-own-database", suffix, "Dropping its database")
-    return [found[1] for line in lines if (found := _DROPPED.search(line))]
+    doing = "Dropping its database"
+    return list(filter(None, _speak(bench, place, host, "--drop-own-database", suffix, doing, of=_dropped)))
 
 
 def databases(bench: Bench, place: Place, host: Host) -> list[str]:
     """The databases of branches that are there, whichever deployment they belong to."""
-    lines = _speak(bench, place, host, "--list-databases", "", "Looking at the databases")
-    for line in lines:
-        if found := _DATABASES.search(line):
-            return [str(name) for name in json_module.loads(found[1])]
-    raise Failed("The one-off task did not say which databases there are: see its lines above.")
+    return _speak(bench, place, host, "--list-databases", "", "Looking at the databases", of=_name)
 
 
 def drop_named(bench: Bench, place: Place, host: Host, name: str) -> None:
     """Drop the database of a branch that has no deployment any more."""
-    _speak(bench, place, host, f"--drop-database {shlex.quote(name)}", "", f"Dropping {name}")
+    _speak(bench, place, host, f"--drop-database {shlex.quote(name)}", "", f"Dropping {name}", of=_dropped)
 
 
-def _speak(bench: Bench, place: Place, host: Host, flags: str, suffix: str, doing: str) -> list[str]:
-    """Run `copy_stage_db` with these flags, as the container that copies does, for that database."""
+def _speak(
+    bench: Bench, place: Place, host: Host, flags: str, suffix: str, doing: str, *, of: Callable[[Any], _T]
+) -> list[_T]:
+    """Run `copy_stage_db` as the container that copies does, for that database; what it prints, checked."""
     task = one_off(host.definition)
     if task is None:
         raise Failed(f"No container runs `{COPY}`, so the databases cannot be reached.")
     variables = {name: value for name, value in task.variables.items() if name != isolation.SUFFIX}
     words = re.search(rf"[^&|;]*\b{COPY}\b", " ".join(task.command[-1:]))
-    command = ("sh", "-c", f"{words[0].strip() if words else f'python manage.py {COPY}'} {flags}")
+    command = ("sh", "-c", f"{words[0].strip() if words else f'python manage.py {COPY}'} {flags} --json")
     if suffix:
         variables[isolation.SUFFIX] = suffix
     # No role of the service's: it may be gone, and the database asks for none.
     task = replace(task, command=command, variables=variables, role="")
     group = environment.task_group(bench.settings)
-    return _run(bench, place, host.cluster, place.copilot.task_run(group, task), doing)
+    lines = _run(bench, place, host.cluster, place.copilot.task_run(group, task), doing)
+    for line in reversed(lines):  # the project may print lines of its own before
+        with suppress(Malformed):
+            found = strict_json.document(line.encode(), _LONGEST)
+            if isinstance(found, list):
+                return [of(each) for each in found]
+    raise Failed(
+        "The one-off task ended well, but printed no result that these tasks understand: the image that it "
+        "ran may be older or newer than they are. Deploy its branch again from here, then try again."
+    )
+
+
+def _dropped(found: object) -> str:
+    """The name of a database that was dropped; empty where it was not there. Raises Malformed."""
+    result = strict_json.only(found, ("database", "dropped"), "a result")
+    return _name(result["database"]) if result["dropped"] is True else ""
+
+
+def _name(found: object) -> str:
+    return strict_json.text(found, "a database's name", _LONGEST_NAME)
 
 
 def _require_same(stack: Stack | None, agreed: Stack) -> Stack:
