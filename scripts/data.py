@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,6 +12,7 @@ from scripts import environment, isolation, listing, ownership, shelf, strict_js
 from scripts.command import catching_signals
 from scripts.copilot import OneOff
 from scripts.errors import Failed, Held, Interrupted, Refused, SettingsError
+from scripts.polling import until
 from scripts.report import as_json, confirm
 from scripts.strict_json import Malformed
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 COPY = "copy_stage_db"
 _OUTCOMES = {2: SettingsError, 3: Refused}  # the exit codes of copy_stage_db that are ours too
-_LOOKS = 50  # at ECS, after Copilot has ended, until it tells how the task did
+_SECONDS = 10  # after Copilot has ended, until it tells how the task did
 _LONGEST = 256 << 10  # bytes of one event in CloudWatch Logs
 _LONGEST_NAME = 63  # letters of a database's name in Postgres
 
@@ -273,10 +273,12 @@ def _missing(lines: Sequence[str], told: Sequence[str]) -> list[str]:
 
 def _ended(place: Place, cluster: str, group: str, task: Task) -> Task:
     """The task as ECS shows it once it has stopped. Raises Failed where it does not."""
-    for _ in range(_LOOKS):
+
+    def look() -> Task:
         found = place.aws.tasks_of_family(cluster, f"copilot-{group}")
-        task = next((each for each in found if each.id == task.id), task)
-        if task.status == "STOPPED":
-            return task
-        time.sleep(0.2)
+        return next((each for each in found if each.id == task.id), task)
+
+    ended = until(look, lambda now: now.status == "STOPPED", seconds=_SECONDS, every=0.2)
+    if ended.status == "STOPPED":
+        return ended
     raise Failed(f"Copilot stopped following the task {task.id}, which still runs: see `invoke status`.")

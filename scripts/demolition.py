@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import signal
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from scripts import application, data, environment, images, ownership, shelf
 from scripts.command import Command, Stop
 from scripts.errors import Failed, Held, Interrupted, Refused, UserError
+from scripts.polling import until
 from scripts.report import Patience
 
 if TYPE_CHECKING:
@@ -248,11 +250,13 @@ class Slot:
     def _stop_tasks(self, stack: Stack) -> None:
         """End the tasks: one that is started again would copy the data anew, after they were dropped."""
         self.place.aws.stop_service(stack.name)
-        deadline = time.monotonic() + 300
-        patience = Patience(self.bench.report.say, f"the tasks of {stack.name} end")
-        while time.monotonic() < deadline and environment.alive(self.place, stack):
-            patience.tell()
-            time.sleep(0.2 if self.bench.settings.target == "sandbox" else 3)
+        until(
+            lambda: environment.alive(self.place, stack),
+            operator.not_,
+            seconds=300,
+            every=0.2 if self.bench.settings.target == "sandbox" else 3,
+            tell=Patience(self.bench.report.say, f"the tasks of {stack.name} end").tell,
+        )
 
     def _withdraw(self, receipt: Receipt) -> None:
         settings = self.bench.settings

@@ -454,14 +454,10 @@ class _Deploy:
 
     def _settle(self) -> Stack | None:
         """Wait until CloudFormation has stopped changing the stack, for ten minutes at most."""
-        end = time.monotonic() + 600
         patience = Patience(self.bench.report.say, f"{self.bench.settings.stack_name} settles")
-        while time.monotonic() < end:
-            patience.tell()
-            stack = self.place.aws.stack(self.bench.settings.stack_name)
-            if not stack or not stack.changing:
-                return stack
-            time.sleep(0.5 if self.bench.settings.target == "sandbox" else 5)
+        stack = environment.at_rest(self.bench, self.place, seconds=600, patience=patience)
+        if not stack or not stack.changing:
+            return stack
         raise Failed(
             f"The stack {self.bench.settings.stack_name} is still changing ten minutes after the roll-back "
             "was asked for: look at it in the CloudFormation console, then run `invoke teardown`."

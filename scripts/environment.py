@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import socket
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -31,6 +30,7 @@ from scripts import (
 from scripts.command import Command, Shell, Variables, catching_signals, output_of
 from scripts.copilot import Copilot
 from scripts.errors import Failed, Held, Interrupted, SettingsError, UsageError, UserError
+from scripts.polling import until
 from scripts.report import Patience, Report
 from scripts.settings import Settings
 
@@ -437,15 +437,21 @@ def settled(bench: Bench, place: Place, *, wait: bool) -> Stack | None:
 
     Raises Held where CloudFormation is at work on it, or still is after DEPLOY_TIMEOUT.
     """
-    deadline = time.monotonic() + (bench.settings.timeout if wait else 0)
     patience = Patience(bench.report.say, f"the stack {bench.settings.stack_name} is being changed")
-    while True:
-        stack = place.aws.stack(bench.settings.stack_name)
-        if not stack or not stack.changing or time.monotonic() >= deadline:
-            require_settled(stack)
-            return stack
-        patience.tell()
-        time.sleep(0.2 if bench.settings.target == "sandbox" else 5)
+    stack = at_rest(bench, place, seconds=bench.settings.timeout if wait else 0, patience=patience)
+    require_settled(stack)
+    return stack
+
+
+def at_rest(bench: Bench, place: Place, *, seconds: float, patience: Patience) -> Stack | None:
+    """The slot's stack once CloudFormation has stopped changing it, or as it is after so many seconds."""
+    return until(
+        lambda: place.aws.stack(bench.settings.stack_name),
+        lambda stack: not stack or not stack.changing,
+        seconds=seconds,
+        every=0.2 if bench.settings.target == "sandbox" else 5,
+        tell=patience.tell,
+    )
 
 
 def logs(bench: Bench, *, name: str, container: str, limit: str, follow: bool) -> None:
