@@ -54,7 +54,7 @@ def test_every_feature_of_a_schema_arrives_equal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if "in pieces" in request.node.name:
-        monkeypatch.setattr("scripts.stage_copy.engine._PIECE", 4)  # small tables are split as well
+        monkeypatch.setattr("scripts.stage_copy.streams._PIECE", 4)  # small tables are split as well
     moved = copies.fill("torture", "arrived", setting)
     assert copies.schema(copies.target_server, "arrived") == copies.schema(copies.source_server, "torture")
     sent = content(copies, copies.source_server, "torture")
