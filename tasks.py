@@ -123,9 +123,9 @@ def logs(c: Context, branch: str = "", container: str = "", limit: str = "100", 
 
     Example: invoke logs --container startup --limit 50
     """
-    from scripts import environment
+    from scripts import logs as workflow
 
-    environment.logs(bench(), name=branch, container=container, limit=limit, follow=follow)
+    workflow.logs(bench(), name=branch, container=container, limit=limit, follow=follow)
 
 
 @verb(

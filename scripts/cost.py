@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
-from scripts import addons, environment, expiry, manifest, prices
+from scripts import addons, environment, expiry, live, manifest, prices
 from scripts.errors import UsageError
 from scripts.footprint import Footprint, footprint, shown
 from scripts.report import as_json
@@ -150,7 +150,7 @@ def of_deployment(bench: Bench, region: str, until: datetime | None, since: date
     end = datetime.now(UTC) if since else until
     begin = since or datetime.now(UTC)
     hours = (end - begin).total_seconds() / 3600 if end else None
-    told = environment.iso(until) if until and not since else None
+    told = live.iso(until) if until and not since else None
     return short(estimate(found, settings.test_env, prices.load(region), hours=hours, until=told))
 
 
@@ -173,7 +173,7 @@ def cost(bench: Bench, *, json: bool, region: str, node: str) -> None:
         settings.test_env,
         listed,
         hours=hours,
-        until=environment.iso(end),
+        until=live.iso(end),
         database=addons.database(settings.root, settings.test_env),
     )
     comparison = compare(found, deployed, node or CACHE_NODE)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from scripts import environment, isolation, listing, ownership, shelf, strict_json
+from scripts import environment, isolation, listing, live, ownership, preflight, shelf, strict_json
 from scripts.command import catching_signals
 from scripts.copilot import OneOff
 from scripts.errors import Failed, Held, Interrupted, Refused, SettingsError
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from scripts.command import Command
-    from scripts.environment import Bench, Deployment, Place
+    from scripts.environment import Bench, Place
+    from scripts.live import Deployment
     from scripts.stack import Stack, Task, TaskDefinition
 
 COPY = "copy_stage_db"
@@ -59,17 +60,17 @@ def copy(bench: Bench, *, name: str, wait: bool, yes: bool, plan: bool, json: bo
             f"Replace the data of {branch} by a fresh copy of staging's? What testers did there is lost.",
             yes=yes,
         )
-        environment.preflight(bench, place, builds=False)
+        preflight.preflight(bench, place, builds=False)
         lease = shelf.lease(bench, place, f"copying staging's data for {branch}")
         with lease.held(wait=wait, say=bench.report.say):
             stack = _require_same(environment.settled(bench, place, wait=wait), stack)
             doing = f"Copying staging's data for {branch} ({bench.settings.service})"
             lease.require_held()  # a stack that was being changed can have been waited for
             _run(bench, place, _cluster(place, stack), _repeated(bench, place, stack), doing)
-            deployment = environment.describe(bench, place, stack)
+            deployment = live.describe(bench, place, stack)
             shelf.ledger(bench, place).record(deployment.service, shelf.entry(deployment))
     if json:
-        bench.report.data(as_json(asdict(deployment or environment.describe(bench, place, stack))))
+        bench.report.data(as_json(asdict(deployment or live.describe(bench, place, stack))))
 
 
 def _repeated(bench: Bench, place: Place, stack: Stack) -> Command:
@@ -82,7 +83,7 @@ def _repeated(bench: Bench, place: Place, stack: Stack) -> Command:
             f"No container of {settings.service} in {settings.test_env} runs `{COPY}`, so there is no "
             "command to repeat: take the startup sidecar's from this project's manifest and deploy."
         )
-    return place.copilot.task_run(environment.task_group(settings), task)
+    return place.copilot.task_run(live.task_group(settings), task)
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def _speak(
         variables[isolation.SUFFIX] = suffix
     # No role of the service's: it may be gone, and the database asks for none.
     task = replace(task, command=command, variables=variables, role="")
-    group = environment.task_group(bench.settings)
+    group = live.task_group(bench.settings)
     lines = _run(bench, place, host.cluster, place.copilot.task_run(group, task), doing)
     for line in reversed(lines):  # the project may print lines of its own before
         with suppress(Malformed):
@@ -211,7 +212,7 @@ def _cluster(place: Place, stack: Stack) -> str:
 
 def _run(bench: Bench, place: Place, cluster: str, command: Command, doing: str) -> list[str]:
     """Run a one-off task to its end; all that it said. Raises what its exit code stands for."""
-    settings, group = bench.settings, environment.task_group(bench.settings)
+    settings, group = bench.settings, live.task_group(bench.settings)
     before = {task.id for task in place.aws.tasks_of_family(cluster, f"copilot-{group}")}
     told: list[str] = []
 

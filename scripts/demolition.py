@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from scripts import application, data, environment, images, ownership, shelf
+from scripts import application, data, images, live, ownership, shelf
 from scripts.command import Command, Stop
 from scripts.errors import Failed, Held, Interrupted, Refused, UserError
 from scripts.polling import until
@@ -147,7 +147,7 @@ class Slot:
             receipt.gone[:0] = [*of_application, Thing("stack", stack.name)]
             self._look_for_log_group(receipt)
         lease.require_held()
-        group = environment.task_group(settings)
+        group = live.task_group(settings)
         command = self.place.copilot.task_delete(group)
         one_off = aws.stack(f"task-{group}")
         ours = one_off and ownership.is_our_task(one_off, settings)
@@ -191,7 +191,7 @@ class Slot:
         settings, aws = self.bench.settings, self.place.aws
         try:
             bucket = aws.application_bucket(settings.app)
-            for name in (settings.stack_name, f"task-{environment.task_group(settings)}"):
+            for name in (settings.stack_name, f"task-{live.task_group(settings)}"):
                 folder = f"manual/templates/{name}/"
                 if keys := aws.object_keys(bucket, folder):
                     aws.delete_objects(bucket, keys)
@@ -251,7 +251,7 @@ class Slot:
         """End the tasks: one that is started again would copy the data anew, after they were dropped."""
         self.place.aws.stop_service(stack.name)
         until(
-            lambda: environment.alive(self.place, stack),
+            lambda: live.alive(self.place, stack),
             operator.not_,
             seconds=300,
             every=0.2 if self.bench.settings.target == "sandbox" else 3,

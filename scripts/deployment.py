@@ -22,8 +22,10 @@ from scripts import (
     expiry,
     images,
     isolation,
+    live,
     manifest,
     ownership,
+    preflight,
     pull_request,
     rendered_guard,
     shelf,
@@ -107,13 +109,13 @@ def _reason(why: str) -> str:
     return shown
 
 
-def _message(served: environment.Deployment) -> Message:
+def _message(served: live.Deployment) -> Message:
     return Message(served.branch or "", served.commit, served.url, served.expires_at, served.service)
 
 
-def _planned(bench: Bench, wanted: Branch, expires: datetime) -> environment.Deployment:
-    tags = {"branch": wanted.name, "commit": wanted.commit, "expires_at": environment.iso(expires)}
-    return environment.deployment_of(bench.settings, tags)
+def _planned(bench: Bench, wanted: Branch, expires: datetime) -> live.Deployment:
+    tags = {"branch": wanted.name, "commit": wanted.commit, "expires_at": live.iso(expires)}
+    return live.deployment_of(bench.settings, tags)
 
 
 @dataclass
@@ -136,10 +138,10 @@ class _Deploy:
             self._tell_unchanged(served)
         elif self.asked.plan:
             environment.require_settled(before)
-            environment.preflight(self.bench, self.place, builds=True)
+            preflight.preflight(self.bench, self.place, builds=True)
             self._plan(before)
         else:
-            environment.preflight(self.bench, self.place, builds=True)
+            preflight.preflight(self.bench, self.place, builds=True)
             served = self._alone()
         if served is None:
             if self.asked.json:
@@ -152,7 +154,7 @@ class _Deploy:
             report.data(as_json(asdict(served)) if self.asked.json else served.url or "")
             self._tell(served)
 
-    def _tell(self, served: environment.Deployment) -> None:
+    def _tell(self, served: live.Deployment) -> None:
         """Let the pull request and later steps of CI know; neither can fail the deploy."""
         environ, say = self.bench.environ, self.bench.report.say
         known = {"url": served.url, "service": served.service, "expires_at": served.expires_at}
@@ -161,7 +163,7 @@ class _Deploy:
             if message:
                 pull_request.tell(environ, message, say)
 
-    def _alone(self) -> environment.Deployment:
+    def _alone(self) -> live.Deployment:
         """Deploy while nobody else changes the slot."""
         lease = shelf.lease(self.bench, self.place, f"deploying {self.branch.name}")
         with lease.held(wait=self.asked.wait, say=self.bench.report.say):
@@ -200,7 +202,7 @@ class _Deploy:
             )
         return stack
 
-    def _record(self, ledger: Ledger, served: environment.Deployment) -> None:
+    def _record(self, ledger: Ledger, served: live.Deployment) -> None:
         """Let `status` know. What is served is served: that this failed is only said."""
         try:
             ledger.record(served.service, shelf.entry(served))
@@ -287,7 +289,7 @@ class _Deploy:
 
     def _deploy(
         self, before: Stack | None, tags: Mapping[str, str], lease: Lease, *, is_new: bool
-    ) -> environment.Deployment:
+    ) -> live.Deployment:
         """Deploy and wait until it is served."""
         bench, settings = self.bench, self.bench.settings
         with (
@@ -329,7 +331,7 @@ class _Deploy:
             watcher.remember_unfinished()
         return watcher.signal_due() or stop.signal_due()
 
-    def _served_already(self, before: Stack | None) -> environment.Deployment | None:
+    def _served_already(self, before: Stack | None) -> live.Deployment | None:
         """The deployment, where it is this very one already: same commit, same end, and healthy."""
         if not before or not before.live:
             return None
@@ -340,13 +342,13 @@ class _Deploy:
         } | ({"why": self.asked.why} if self.asked.why else {})
         if wanted.items() - before.tags.items():
             return None
-        tasks = environment.running(self.place, before)
+        tasks = live.running(self.place, before)
         if not tasks:
             return None
-        deployment = environment.describe(self.bench, self.place, before, tasks)
+        deployment = live.describe(self.bench, self.place, before, tasks)
         return deployment if deployment.url and wrong_with(deployment.url) in {"", CLOSED} else None
 
-    def _tell_unchanged(self, served: environment.Deployment) -> None:
+    def _tell_unchanged(self, served: live.Deployment) -> None:
         settings = self.bench.settings
         self.bench.report.say(
             f"Unchanged: {settings.service} in {settings.test_env} runs this commit already, so no task was "
@@ -369,7 +371,7 @@ class _Deploy:
 
         So it is too where a killed teardown had ended the tasks: Copilot would find nothing to change.
         """
-        ended = before and before.live and not environment.alive(self.place, before)
+        ended = before and before.live and not live.alive(self.place, before)
         more = f"-{datetime.now(UTC):%Y%m%d%H%M%S}" if self.asked.force or ended else ""
         return images.tag(self.bench.settings.test_env, self.branch.commit, more)
 
@@ -382,7 +384,7 @@ class _Deploy:
             "branch": self.branch.name,
             "commit": self.branch.commit,
             "deployed_by": by,
-            "deployed_at": environment.iso(datetime.now(UTC)),
+            "deployed_at": live.iso(datetime.now(UTC)),
         }
         runs = before.tags if before and before.live and not self.asked.force else {}
         if all(runs.get(name) == facts[name] for name in ("branch", "commit")):
@@ -404,7 +406,7 @@ class _Deploy:
     def _end(self, before: Stack | None) -> str:
         """The tag."""
         end = self._ends(before)
-        return environment.iso(end) if end else expiry.KEPT
+        return live.iso(end) if end else expiry.KEPT
 
     def _require_mine(self, stack: Stack | None, by: str) -> None:
         """Raises Held where another branch of somebody else is live there."""
@@ -463,7 +465,7 @@ class _Deploy:
             "was asked for: look at it in the CloudFormation console, then run `invoke teardown`."
         )
 
-    def _wait_until_served(self, stop: Stop) -> environment.Deployment:
+    def _wait_until_served(self, stop: Stop) -> live.Deployment:
         """Wait for a task of this very deploy, and for an answer at the URL."""
         settings = self.bench.settings
         wrong, unreachable_since = "no task of it runs yet", time.monotonic()
@@ -471,9 +473,9 @@ class _Deploy:
         while not stop.asked():
             patience.tell()
             stack = self.place.aws.stack(settings.stack_name)
-            tasks = environment.running(self.place, stack) if stack else []
+            tasks = live.running(self.place, stack) if stack else []
             if stack and tasks:
-                deployment = environment.describe(self.bench, self.place, stack, tasks)
+                deployment = live.describe(self.bench, self.place, stack, tasks)
                 wrong = wrong_with(deployment.url or "")
                 if not wrong:
                     return deployment

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from scripts import data, environment, last_copy, shelf
+from scripts import data, environment, last_copy, live, shelf
 from scripts.command import Command, Result
 from scripts.copilot import VERSION, Copilot
 from scripts.environment import Bench, Place
@@ -197,7 +197,7 @@ def test_of_its_own_database_a_deployment_is_told_whether_it_was_there(
     here = on(settings, aws, monkeypatch)
     place = environment.enter_to_change(here)
     assert place
-    monkeypatch.setattr(environment, "task_group", lambda _: GROUP)
+    monkeypatch.setattr(live, "task_group", lambda _: GROUP)
     own = replace(here, settings=settings.isolated_for("x"))
     assert data.drop_own(own, place, HOST) == ["test_x"]
 
@@ -312,22 +312,22 @@ def test_the_data_are_those_that_the_copy_spoke_of_last(settings: Settings) -> N
     here = Place({}, Copilot(settings, {}, settings.root), aws)
     ended = (Container("startup", "STOPPED", 0, ""), Container("web", "RUNNING", None, ""))
     tasks = [Task("t", "RUNNING", "HEALTHY", "arn", NOW, "", ended)]
-    assert environment.copied_data(settings, here, tasks) is None
+    assert live.copied_data(settings, here, tasks) is None
     aws.logs["/copilot/demo-test-web", "copilot/startup/t"] = [
         (1, "copy_stage_db: the copy took 12.5 s"),
         (1, 'copy_stage_db: data of 2026-11-20T10:00:00+00:00 in "test"'),
         (2, "Operations to perform"),
     ]
-    found = environment.copied_data(settings, here, tasks)
+    found = live.copied_data(settings, here, tasks)
     assert found
-    assert (environment.iso(found.of), found.database) == ("2026-11-20T10:00:00Z", "test")
+    assert (live.iso(found.of), found.database) == ("2026-11-20T10:00:00Z", "test")
     assert found.seconds == 12.5
     aws.logs[f"/copilot/{GROUP}", "copilot-task/x/1"] = [
         (3, 'copy_stage_db: data of 2026-11-19T10:00:00+00:00 in "test_x"')
     ]
-    found = environment.copied_data(settings, here, tasks)
+    found = live.copied_data(settings, here, tasks)
     assert found
-    assert (environment.iso(found.of), found.database) == ("2026-11-19T10:00:00Z", "test_x")
+    assert (live.iso(found.of), found.database) == ("2026-11-19T10:00:00Z", "test_x")
     assert found.seconds is None
     aws.logs[f"/copilot/{GROUP}", "copilot-task/x/1"] = [(4, "copy_stage_db: data of 2026-x")]
-    assert environment.copied_data(settings, here, tasks) is None
+    assert live.copied_data(settings, here, tasks) is None

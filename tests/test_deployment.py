@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from scripts import deployment, environment
+from scripts import deployment, live
 from scripts.answer import CLOSED
 from scripts.aws import Aws
 from scripts.branch import Branch
@@ -32,9 +32,9 @@ def waiting(
 ) -> tuple[deployment._Deploy, FakeReport]:
     """A deploy whose task is healthy and whose URL has, seen from here, this wrong with it."""
     report, here = FakeReport(), replace(settings, target=target)  # type: ignore[arg-type]  # the two literals
-    served = replace(environment.deployment_of(here, {"branch": "main"}), url=URL)
-    monkeypatch.setattr(environment, "running", lambda *_: [{"taskArn": "one"}])
-    monkeypatch.setattr(environment, "describe", lambda *_: served)
+    served = replace(live.deployment_of(here, {"branch": "main"}), url=URL)
+    monkeypatch.setattr(live, "running", lambda *_: [{"taskArn": "one"}])
+    monkeypatch.setattr(live, "describe", lambda *_: served)
     monkeypatch.setattr(deployment, "wrong_with", lambda _: wrong)
     monkeypatch.setattr(deployment, "REACH_SECONDS", 0)
     place = Place({}, Copilot(here, {}, here.root), OneStack({}))

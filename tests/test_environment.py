@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from scripts import environment
+from scripts import environment, logs, preflight
 from scripts.aws import Aws
 from scripts.command import Result
 from scripts.copilot import VERSION, Copilot
@@ -55,7 +55,7 @@ def test_preflight_passes_where_copilot_is_the_right_one_and_knows_the_environme
     settings: Settings,
 ) -> None:
     answers = {"--version": Result(0, f"copilot version: {VERSION}\n"), "env ls": KNOWN}
-    environment.preflight(bench(settings, answers), place(settings), builds=True)
+    preflight.preflight(bench(settings, answers), place(settings), builds=True)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_preflight_names_what_is_wrong_and_the_cure(
     settings: Settings, answers: dict[str, Result], said: str
 ) -> None:
     with pytest.raises(SettingsError, match=said):
-        environment.preflight(bench(settings, answers), place(settings), builds=True)
+        preflight.preflight(bench(settings, answers), place(settings), builds=True)
 
 
 def test_a_copilot_that_fails_is_quoted(settings: Settings) -> None:
@@ -79,17 +79,17 @@ def test_a_copilot_that_fails_is_quoted(settings: Settings) -> None:
         "env ls": Result(1, "", "✘ no application"),
     }
     with pytest.raises(Failed, match="no application"):
-        environment.preflight(bench(settings, answers), place(settings), builds=True)
+        preflight.preflight(bench(settings, answers), place(settings), builds=True)
 
 
 def test_on_aws_docker_must_be_there_and_answer(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _: None)
     with pytest.raises(SettingsError, match="Docker is not installed"):
-        environment._check_docker(bench(settings, {}))
+        preflight._check_docker(bench(settings, {}))
     monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/docker")
     answers = {"docker info": Result(1, "", "Cannot connect to the Docker daemon")}
     with pytest.raises(SettingsError, match="Cannot connect to the Docker daemon"):
-        environment._check_docker(bench(settings, answers))
+        preflight._check_docker(bench(settings, answers))
 
 
 @pytest.mark.parametrize(
@@ -169,4 +169,4 @@ def test_a_profile_that_is_not_there_is_a_settings_error(
 def test_logs_want_a_sensible_number_of_lines(settings: Settings) -> None:
     for limit in ("abc", "0", "-5", "100000"):
         with pytest.raises(UsageError, match="--limit"):
-            environment.logs(bench(settings, {}), name="", container="", limit=limit, follow=False)
+            logs.logs(bench(settings, {}), name="", container="", limit=limit, follow=False)
