@@ -206,7 +206,7 @@ def cost(c: Context, region: str = "", node: str = "", json: bool = False) -> No
 
     Example: invoke cost --region eu-west-1
     """
-    from scripts import cost as workflow
+    from scripts import cost_report as workflow
 
     workflow.cost(bench(), json=json, region=region, node=node)
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from scripts import (
@@ -28,15 +28,16 @@ from scripts import (
     preflight,
     pull_request,
     rendered_guard,
+    settling,
     shelf,
     trust,
 )
 from scripts.answer import CLOSED, wrong_with
-from scripts.command import Result, Stop, catching_signals, output_of
-from scripts.errors import Failed, Held, Interrupted, Refused, SettingsError, UsageError, UserError
+from scripts.command import Stop, catching_signals
+from scripts.errors import Held, Refused, SettingsError, UsageError, UserError
 from scripts.ledger import Entry
 from scripts.pull_request import Message
-from scripts.report import Patience, as_json
+from scripts.report import as_json
 from scripts.stack import tag_value
 from scripts.watcher import Watcher
 
@@ -49,12 +50,6 @@ if TYPE_CHECKING:
     from scripts.lease import Lease
     from scripts.ledger import Ledger
     from scripts.stack import Stack
-
-COMPLETE = ("CREATE_COMPLETE", "UPDATE_COMPLETE")
-# What is left of a first deploy, or of a teardown, that Copilot does not clear up itself.
-LEFT = ("CREATE_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS")
-BEGINNING = timedelta(minutes=1)  # between Copilot's making a change set and its carrying it out
-REACH_SECONDS = 60  # after which an address that does not answer from here is taken for closed to us
 
 
 @dataclass(frozen=True)
@@ -171,36 +166,11 @@ class _Deploy:
             before = environment.settled(self.bench, self.place, wait=self.asked.wait)
             ownership.require_ours(before, self.bench.settings)
             is_new = self._is_new(before)
-            before = self._usable(before)
+            before = settling.usable(self.bench, self.place, before)
             self._require_mine(before, lease.who)
             served = self._deploy(before, self._tags(before, lease.who), lease, is_new=is_new)
             self._record(shelf.ledger(self.bench, self.place), served)
             return served
-
-    def _usable(self, stack: Stack | None) -> Stack | None:
-        """The stack in a state that Copilot can go on from; what an earlier run left is mended first.
-
-        Nothing is served by a stack that did not get as far as that, so it may go. Copilot itself deletes one
-        that was rolled back. Raises Failed where it cannot be mended, Held where somebody has just begun.
-        """
-        say, aws = self.bench.report.say, self.place.aws
-        if stack and stack.status == "UPDATE_ROLLBACK_FAILED":
-            say(f"The stack {stack.name} is {stack.status}: an earlier roll-back is finished first.")
-            aws.continue_rollback(stack.name)
-            time.sleep(0.2 if self.bench.settings.target == "sandbox" else 5)  # until it has begun
-            stack = self._settle()
-        elif stack and stack.status in LEFT:
-            if stack.status == "REVIEW_IN_PROGRESS" and datetime.now(UTC) - stack.changed_at < BEGINNING:
-                raise Held(f"Somebody has just begun to deploy {stack.name}: try again in a minute.")
-            say(f"The stack {stack.name} is {stack.status}, left by an earlier run: it is deleted first.")
-            output_of(self.bench.shell, self.place.copilot.service_delete(), f"Deleting {stack.name}")
-            stack = self._settle()
-        if stack and stack.status in {"UPDATE_ROLLBACK_FAILED", *LEFT}:
-            raise Failed(
-                f"The stack {stack.name} is {stack.status}, and no deploy can go on from there: "
-                "run `invoke teardown` first; if that fails, look at it in the CloudFormation console."
-            )
-        return stack
 
     def _record(self, ledger: Ledger, served: live.Deployment) -> None:
         """Let `status` know. What is served is served: that this failed is only said."""
@@ -316,8 +286,8 @@ class _Deploy:
                 with bench.report.waiting(doing), watcher:
                     result = bench.shell.stream(command, hear, lambda: self._signal_due(watcher, stop, lease))
                     lease.require_held()
-                    self._require_deployed(result, watcher, stop)
-                    served = self._wait_until_served(stop)
+                    settling.require_deployed(bench, self.place, self.branch, result, watcher, stop)
+                    served = settling.wait_until_served(bench, self.place, self.branch, stop)
         if old and old == self.place.aws.resource(settings.stack_name, "TaskDefinition"):
             self._tell_unchanged(served)
         return served
@@ -425,74 +395,3 @@ class _Deploy:
             )
         self.bench.report.say(f"Taking over: {found}, and is displaced.")
         self.displaced = Message(theirs or "", tags.get("commit"), None, None, self.bench.settings.service)
-
-    def _require_deployed(self, result: Result, watcher: Watcher, stop: Stop) -> None:
-        """Judge by CloudFormation, not by the exit code: Copilot ends an interrupted deploy with 0."""
-        settings = self.bench.settings
-        if stop.asked():
-            settled = self._settle()
-            live = settled is not None and settled.status in COMPLETE and watcher.carried_by(settled)
-            became = "had gone through already and is live" if live else "has been rolled back"
-            if stop.interrupted:
-                raise Interrupted(f"Interrupted; the deploy of {self.branch.name} {became}.")
-            raise Failed(
-                f"The deploy took longer than DEPLOY_TIMEOUT ({settings.timeout:.0f} s) and {became}."
-                f"{watcher.why()}"
-            )
-        stack = self.place.aws.stack(settings.stack_name)
-        if not result.ok and (
-            (stack and stack.changing) or any("currently being updated" in line for line in watcher.lines)
-        ):
-            environment.require_settled(stack)
-            raise Held("Another deploy or teardown came first. `invoke status` shows what is live.")
-        complete = stack and stack.status in COMPLETE
-        ended = result.ok or result.returncode == -signal.SIGTERM  # Watcher.signal_due
-        if not ended or not complete or not stack or not watcher.carried_by(stack):
-            status = stack.status if stack else "gone"
-            raise Failed(
-                f"{self.branch.name} at {self.branch.commit[:12]} was not deployed; the stack "
-                f"{settings.stack_name} is {status}.{watcher.why(result)}"
-            )
-
-    def _settle(self) -> Stack | None:
-        """Wait until CloudFormation has stopped changing the stack, for ten minutes at most."""
-        patience = Patience(self.bench.report.say, f"{self.bench.settings.stack_name} settles")
-        stack = environment.at_rest(self.bench, self.place, seconds=600, patience=patience)
-        if not stack or not stack.changing:
-            return stack
-        raise Failed(
-            f"The stack {self.bench.settings.stack_name} is still changing ten minutes after the roll-back "
-            "was asked for: look at it in the CloudFormation console, then run `invoke teardown`."
-        )
-
-    def _wait_until_served(self, stop: Stop) -> live.Deployment:
-        """Wait for a task of this very deploy, and for an answer at the URL."""
-        settings = self.bench.settings
-        wrong, unreachable_since = "no task of it runs yet", time.monotonic()
-        patience = Patience(self.bench.report.say, f"{self.branch.name} is not served yet")
-        while not stop.asked():
-            patience.tell()
-            stack = self.place.aws.stack(settings.stack_name)
-            tasks = live.running(self.place, stack) if stack else []
-            if stack and tasks:
-                deployment = live.describe(self.bench, self.place, stack, tasks)
-                wrong = wrong_with(deployment.url or "")
-                if not wrong:
-                    return deployment
-                if wrong.startswith("it answers"):
-                    unreachable_since = time.monotonic()
-                elif (
-                    settings.target == "aws" or wrong == CLOSED
-                ) and time.monotonic() - unreachable_since > REACH_SECONDS:
-                    self.bench.report.say(
-                        f"ECS says that it is healthy, but from here {deployment.url} cannot be reached "
-                        f"({wrong}): is this machine among the manifest's allowed_source_ips?"
-                    )
-                    return deployment
-            time.sleep(0.2 if settings.target == "sandbox" else 2)
-        if stop.interrupted:
-            raise Interrupted(f"Interrupted; {self.branch.name} is deployed, but was not yet seen served.")
-        raise Failed(
-            f"{self.branch.name} is deployed, but was not served within DEPLOY_TIMEOUT: {wrong}. "
-            "`invoke logs` shows what its containers say."
-        )
