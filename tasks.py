@@ -132,9 +132,9 @@ def logs(c: Context, branch: str = "", container: str = "", limit: str = "100", 
 
     Example: invoke logs --container startup --limit 50
     """
-    from scripts import environment
+    from scripts import logs as workflow
 
-    environment.logs(bench(), name=branch, container=container, limit=limit, follow=follow)
+    workflow.logs(bench(), name=branch, container=container, limit=limit, follow=follow)
 
 
 @verb(
@@ -224,7 +224,7 @@ def cost(c: Context, region: str = "", node: str = "", json: bool = False) -> No
 
     Example: invoke cost --region eu-west-1
     """
-    from scripts import cost as workflow
+    from scripts import cost_report as workflow
 
     workflow.cost(bench(), json=json, region=region, node=node)
 

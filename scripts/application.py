@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from scripts import images
+from scripts import cloudformation, images
 from scripts.errors import Failed, Refused
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def without(text: str, repository: str, service: str) -> tuple[str, int] | None:
     """
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-        before: Any = yaml.load(text, Loader=_Plain)  # noqa: S506 - a SafeLoader that knows no object's tag
+        before = cloudformation.parse(text)
         name = next(
             (
                 key
@@ -144,8 +144,7 @@ def without(text: str, repository: str, service: str) -> tuple[str, int] | None:
             line, column = number.start_mark.line, number.start_mark.column
             lines[line] = f"{lines[line][:column]}{version}\n"
         changed = "".join(line for at, line in enumerate(lines) if not any(at in cut for cut in cuts))
-        after: Any = yaml.load(changed, Loader=_Plain)  # noqa: S506 - see above
-        _require_only(before, after, name, kept, version)
+        _require_only(before, cloudformation.parse(changed), name, kept, version)
     except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise Failed(
             f"The application's stack set is not what Copilot 1.34 writes ({type(error).__name__}: {error}); "
@@ -163,23 +162,6 @@ def _require_only(before: Any, after: Any, name: str | None, kept: list[Any], ve
     before["Outputs"]["StackSetOpId"]["Value"] = version
     if not kept or before != after:
         raise ValueError("taking the service out would change more than that")
-
-
-class _Plain(yaml.SafeLoader):
-    """Reads CloudFormation's short forms (`!Sub`) as the text or list behind them."""
-
-
-def _untagged(loader: _Plain, _tag: str, node: Any) -> Any:
-    if isinstance(node, yaml.ScalarNode):
-        return loader.construct_scalar(node)
-    return (
-        loader.construct_sequence(node, deep=True)
-        if isinstance(node, yaml.SequenceNode)
-        else loader.construct_mapping(node, deep=True)
-    )
-
-
-_Plain.add_multi_constructor("!", _untagged)
 
 
 def _value(node: Any, *keys: str) -> Any:

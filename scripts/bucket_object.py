@@ -5,6 +5,7 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes
 
 from __future__ import annotations
 
+import random
 import shlex
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from scripts import display
 from scripts.errors import Failed
 
 READ_AT_MOST = 4 << 20  # bytes of an object
+_TRIES = 100
 
 
 class Unreachable(Failed):
@@ -54,6 +56,25 @@ class Store(Protocol):
 
     def delete(self, version: str) -> bool:
         """Delete the object if it still has that version; whether that was so."""
+
+
+def change(store: Store, wanted: Callable[[Read], bytes | None]) -> None:
+    """Write what `wanted` makes of the object; where another has written meanwhile, read it and try again.
+
+    None: nothing is to be written. Raises what both raise, and Failed where others write all the time.
+    """
+    for _ in range(_TRIES):
+        read = store.read()
+        body = wanted(read)
+        if body is None or store.write(body, read.version):
+            return
+        pause(0.05)
+    raise Failed(f"{store.name} cannot be written: too many write to it at once. Try again.")
+
+
+def pause(seconds: float) -> None:
+    """Wait about so long; each a little differently, so that two do not meet again and again."""
+    time.sleep(seconds * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
 
 
 @dataclass(frozen=True)

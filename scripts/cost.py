@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
-from scripts import addons, environment, expiry, manifest, prices
-from scripts.errors import UsageError
+from scripts import live, manifest, prices
 from scripts.footprint import Footprint, footprint, shown
-from scripts.report import as_json
 
 if TYPE_CHECKING:
     from scripts.addons import Database
@@ -21,8 +18,6 @@ if TYPE_CHECKING:
 HOURS_A_MONTH = 730  # as https://calculator.aws has it
 STAGE = "stage"
 CACHE_NODE = "cache.t4g.micro"
-REGION = "us-east-1"
-_REGION = re.compile(r"[a-z]{2}(-[a-z]{1,12}){1,3}-[0-9]{1,2}")
 # A load balancer has an address, and a private network a NAT gateway, in each of the two zones that an
 # environment has by default. Source: internal/pkg/deploy/cloudformation/stack/env.go of aws/copilot-cli 1.34.
 ZONES = 2
@@ -136,9 +131,9 @@ def short(found: Estimate) -> str:
         span = f"until {found.until}" if found.until else f"in {found.hours:.0f} h"
         total = f"{found.until_end:.2f} USD {span}"
     without = f"; left out: {'; '.join(found.left_out)}" if found.left_out else ""
-    since = f", {oldest:%Y-%m}" if (oldest := _oldest(found)) else ""
+    since = f", {first:%Y-%m}" if (first := oldest(found)) else ""
     return (
-        f"{verb} some {_usd(found.per_hour, 3)} USD an hour ({_size(found.takes)}), {total}; "
+        f"{verb} some {usd(found.per_hour, 3)} USD an hour ({_size(found.takes)}), {total}; "
         f"list prices of {found.prices.region}{since}{without}."
     )
 
@@ -150,95 +145,8 @@ def of_deployment(bench: Bench, region: str, until: datetime | None, since: date
     end = datetime.now(UTC) if since else until
     begin = since or datetime.now(UTC)
     hours = (end - begin).total_seconds() / 3600 if end else None
-    told = environment.iso(until) if until and not since else None
+    told = live.iso(until) if until and not since else None
     return short(estimate(found, settings.test_env, prices.load(region), hours=hours, until=told))
-
-
-def cost(bench: Bench, *, json: bool, region: str, node: str) -> None:
-    """Show what a deployment made now would cost, and what it saves. Asks neither AWS nor the sandbox.
-
-    Raises SettingsError where the manifest, database.yml or DEPLOY_TTL is wrong, UsageError where the region
-    is none.
-    """
-    settings = bench.settings
-    environment.announce(bench)
-    environment.check_workspace(bench)
-    found = manifest.read(settings.manifest)
-    now = datetime.now(UTC)
-    end = expiry.expiry(settings.ttl, now)
-    listed = prices.load(_region(bench, region))
-    hours = (end - now).total_seconds() / 3600
-    deployed = estimate(
-        found,
-        settings.test_env,
-        listed,
-        hours=hours,
-        until=environment.iso(end),
-        database=addons.database(settings.root, settings.test_env),
-    )
-    comparison = compare(found, deployed, node or CACHE_NODE)
-    assumed = assumptions(found, comparison)
-    if json:
-        bench.report.data(as_json(_document(comparison, assumed)))
-        return
-    _show(bench, comparison)
-    for line in (*_left_out(comparison), *assumed):
-        bench.report.say(line)
-
-
-def assumptions(found: Mapping[str, Any], comparison: Comparison) -> list[str]:
-    """What the sums take for granted, each a sentence."""
-    deployed, always_on, listed = comparison.deployed, comparison.always_on, comparison.deployed.prices
-    oldest = _oldest(deployed, always_on)
-    since = f", the oldest of {oldest}" if oldest else ""
-    said = [
-        f"List prices of {listed.region}{since}, without tax, free tier, Savings Plans and discounts.",
-        "scripts/prices.json has the source and date of each. What runs in the sandbox costs nothing.",
-        "Sidecars run inside the task's cpu and memory: Redis and the startup sidecar add nothing.",
-    ]
-    if deployed.takes.spot or always_on.takes.spot:
-        spot = listed.spot_discount
-        said.append(
-            f"Fargate Spot's price varies: {spot.fraction * 100:.0f} % below Fargate's is taken as typical, "
-            f"as it was on {spot.as_of}."
-        )
-    said += [
-        f"{each.environment} scales: it is counted at its least, {each.takes.tasks} of up to "
-        f"{each.takes.at_most} tasks."
-        for each in (deployed, always_on)
-        if each.takes.at_most is not None
-    ]
-    if deployed.shared or always_on.shared:
-        said.append(
-            "What is the environment's serves whatever is deployed there, goes with the last service that "
-            f"needs it and is in no sum. It has {ZONES} zones, as Copilot makes them; its data and capacity "
-            "units (LCU) are not counted."
-        )
-    said.append(
-        f"Not counted: data transfer, one-off tasks, logs ({_for_each(listed, 'logs')}), images "
-        f"({_for_each(listed, 'images')}) and backups."
-    )
-    said.append(
-        f"The database of {deployed.environment} stays whatever is deployed there."
-        if deployed.database
-        else f"{deployed.environment} has its database on a server that is there anyway; one of its own, a "
-        f"db.t4g.micro, is {_for_each(listed, 'db.t4g.micro')}, and {_for_each(listed, 'db-storage')}."
-    )
-    valkey = _for_each(listed, f"valkey {comparison.node}")
-    said.append(
-        f"Always on is the block `{STAGE}` of the same manifest, {HOURS_A_MONTH} h a month, and one "
-        f"ElastiCache node with Redis OSS and no replica (with Valkey: {valkey})."
-    )
-    said.append(
-        f"What is saved is reckoned with a deployment that stays for those {HOURS_A_MONTH} h too: one that "
-        "is torn down at its end saves more."
-    )
-    blocks = found.get("environments")
-    if not isinstance(blocks, Mapping) or not isinstance(blocks.get(STAGE), Mapping):
-        said.append(
-            f"The manifest has no block `{STAGE}`, so its base is reckoned, as Copilot would deploy it."
-        )
-    return said
 
 
 def _task_lines(takes: Footprint, listed: Prices) -> Iterable[Line]:
@@ -276,17 +184,6 @@ def _database_lines(found: Database, listed: Prices) -> Iterable[Line]:
     yield Line(f"database's storage, GB{where}", found.gigabytes, None if where else hourly)
 
 
-def _region(bench: Bench, region: str) -> str:
-    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
-        region = region or bench.environ.get(name, "")
-    if not region:
-        bench.report.say(f"No region is set (--region, AWS_REGION): the prices are those of {REGION}.")
-        return REGION
-    if not _REGION.fullmatch(region):
-        raise UsageError(f"{shown(region)} cannot be a region: write for example --region eu-west-1.")
-    return region
-
-
 def _missing(lines: Iterable[Line], listed: Prices) -> Iterable[str]:
     known = ", ".join(listed.regions)
     for line in lines:
@@ -296,30 +193,14 @@ def _missing(lines: Iterable[Line], listed: Prices) -> Iterable[str]:
             yield f"no list price of anything in {listed.region}, only in {known}"
 
 
-def _left_out(comparison: Comparison) -> list[str]:
-    """What the sums do not have, each a sentence."""
-    whose: dict[str, list[str]] = {}
-    for each in (comparison.deployed, comparison.always_on):
-        for left in each.left_out:
-            whose.setdefault(left, []).append(each.environment)
-    return [
-        f"{left[0].upper()}{left[1:]}: left out of the sum ({', '.join(of)})." for left, of in whose.items()
-    ]
-
-
-def _oldest(*found: Estimate) -> date | None:
+def oldest(*found: Estimate) -> date | None:
     """Of when the oldest price is that is in a sum."""
     dates = [line.price.as_of for each in found for line in each.lines if line.price]
     return min(dates, default=None)
 
 
-def _usd(value: float | None, digits: int = 4) -> str:
+def usd(value: float | None, digits: int = 4) -> str:
     return "?" if value is None else f"{value:.{digits}f}"
-
-
-def _for_each(listed: Prices, item: str) -> str:
-    price = listed.get(item)
-    return f"{price.usd:g} USD per {price.unit}" if price else "no list price"
 
 
 def _size(takes: Footprint) -> str:
@@ -332,91 +213,3 @@ def _size(takes: Footprint) -> str:
     address = ", a public IPv4 address" if takes.public else ""
     size = f"{takes.cpu:g} vCPU, {takes.memory:g} GB" if takes.cpu else "of unknown size"
     return f"{many}{size}{address}"
-
-
-def _show(bench: Bench, comparison: Comparison) -> None:
-    deployed, always_on, service = comparison.deployed, comparison.always_on, bench.settings.service
-    bench.report.table(
-        f"{service} in {deployed.environment}, by the list prices of {deployed.prices.region}",
-        ("", "quantity", "USD", "an hour", "a month", f"until {deployed.until}"),
-        _rows(deployed),
-    )
-    saved = "?"
-    if comparison.saving is not None:
-        saved = _usd(comparison.saving, 2)
-        saved += "" if comparison.per_cent is None else f" ({comparison.per_cent:.0f} %)"
-    bench.report.table(
-        f"{service} always on, as a copy of {STAGE} with ElastiCache",
-        ("", "quantity", "USD", "an hour", "a month"),
-        [*_rows(always_on), (f"saved in {deployed.environment}", "", "", "", saved)],
-    )
-
-
-def _rows(found: Estimate) -> list[tuple[str, ...]]:
-    """A table's rows; those of one that has an end have a column more."""
-
-    def amounts(hour: float | None) -> tuple[str, ...]:
-        month = None if hour is None else hour * HOURS_A_MONTH
-        until = None if hour is None or found.hours is None else hour * found.hours
-        return _usd(hour), _usd(month, 2), *([_usd(until, 2)] if found.hours is not None else [])
-
-    def row(line: Line, whose: str = "") -> tuple[str, ...]:
-        each = f"{line.price.usd:g} per {line.price.unit}" if line.price else "?"
-        return f"{whose}{line.what}", f"{line.quantity:g}", each, *amounts(line.per_hour)
-
-    in_all = "in all, but for what is left out" if found.left_out else "in all"
-    return [
-        *(row(line) for line in found.lines),
-        (in_all, "", "", *amounts(found.per_hour)),
-        *(row(line, "environment: ") for line in found.shared),
-    ]
-
-
-def _document(comparison: Comparison, assumed: list[str]) -> dict[str, object]:
-    """The comparison as `--json` shows it; amounts in USD."""
-    deployed = comparison.deployed
-    return {
-        "region": deployed.prices.region,
-        "currency": "USD",
-        "deployed": {
-            **_estimate_document(deployed),
-            "expires_at": deployed.until,
-            "hours": _rounded(deployed.hours),
-            "until_end": _rounded(deployed.until_end),
-        },
-        "always_on": _estimate_document(comparison.always_on),
-        "saving": {"a_month": _rounded(comparison.saving), "per_cent": _rounded(comparison.per_cent)},
-        "assumptions": assumed,
-        "prices": {
-            item: {"usd": price.usd, "unit": price.unit, "source": price.source, "as_of": f"{price.as_of}"}
-            for item, price in deployed.prices.items.items()
-        },
-    }
-
-
-def _estimate_document(found: Estimate) -> dict[str, object]:
-    def lines(these: Iterable[Line]) -> list[dict[str, object]]:
-        return [
-            {
-                "what": line.what,
-                "quantity": line.quantity,
-                "unit": line.price.unit if line.price else None,
-                "usd": _rounded(line.price.usd) if line.price else None,
-                "an_hour": _rounded(line.per_hour),
-            }
-            for line in these
-        ]
-
-    return {
-        "environment": found.environment,
-        "lines": lines(found.lines),
-        "shared": lines(found.shared),
-        "an_hour": _rounded(found.per_hour),
-        "a_month": _rounded(found.per_month),
-        "left_out": list(found.left_out),
-    }
-
-
-def _rounded(value: float | None) -> float | None:
-    """Without the digits that are a float's and not AWS's."""
-    return None if value is None else round(value, 8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scripts import disposable, environment, manifest, ownership
+from scripts import disposable, environment, manifest, ownership, preflight
 from scripts.command import catching_signals
 from scripts.errors import Failed, Interrupted, Refused
 from scripts.report import confirm
@@ -87,7 +87,7 @@ def _create(bench: Bench, place: Place, asked: Asked) -> None:
     run that was interrupted is gone on with, and nobody else's environment is taken for its rest.
     """
     settings, say, copilot = bench.settings, bench.report.say, place.copilot
-    is_there = settings.test_env in environment.known(bench, place)
+    is_there = settings.test_env in preflight.known(bench, place)
     if is_there and not disposable.is_begun(settings, place.aws):
         say(f"Copilot knows the environment {settings.test_env} already.")
         if not disposable.is_marked(settings, place.aws):
@@ -102,7 +102,7 @@ def _create(bench: Bench, place: Place, asked: Asked) -> None:
         try:
             _run(bench, "Creating", command, asked)
         except Interrupted:
-            if settings.test_env in environment.known(bench, place):
+            if settings.test_env in preflight.known(bench, place):
                 disposable.begin(settings, place.aws)
             raise
         if not asked.plan:

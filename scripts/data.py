@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import json as json_module
 import re
 import shlex
-import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from scripts import environment, isolation, listing, ownership, shelf
+from scripts import environment, isolation, listing, live, ownership, preflight, shelf, strict_json
 from scripts.command import catching_signals
 from scripts.copilot import OneOff
 from scripts.errors import Failed, Held, Interrupted, Refused, SettingsError
+from scripts.polling import until
 from scripts.report import as_json, confirm
+from scripts.strict_json import Malformed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from scripts.command import Command
-    from scripts.environment import Bench, Deployment, Place
+    from scripts.environment import Bench, Place
+    from scripts.live import Deployment
     from scripts.stack import Stack, Task, TaskDefinition
 
 COPY = "copy_stage_db"
-_DATABASES = re.compile(rf"{COPY}: databases (\[.*\])")
-_DROPPED = re.compile(rf'{COPY}: dropped "(.+)"')
 _OUTCOMES = {2: SettingsError, 3: Refused}  # the exit codes of copy_stage_db that are ours too
-_LOOKS = 50  # at ECS, after Copilot has ended, until it tells how the task did
+_SECONDS = 10  # after Copilot has ended, until it tells how the task did
+_LONGEST = 256 << 10  # bytes of one event in CloudWatch Logs
+_LONGEST_NAME = 63  # letters of a database's name in Postgres
+
+_T = TypeVar("_T")
 
 
 def copy(bench: Bench, *, name: str, wait: bool, yes: bool, plan: bool, json: bool) -> None:
@@ -56,17 +60,17 @@ def copy(bench: Bench, *, name: str, wait: bool, yes: bool, plan: bool, json: bo
             f"Replace the data of {branch} by a fresh copy of staging's? What testers did there is lost.",
             yes=yes,
         )
-        environment.preflight(bench, place, builds=False)
+        preflight.preflight(bench, place, builds=False)
         lease = shelf.lease(bench, place, f"copying staging's data for {branch}")
         with lease.held(wait=wait, say=bench.report.say):
             stack = _require_same(environment.settled(bench, place, wait=wait), stack)
             doing = f"Copying staging's data for {branch} ({bench.settings.service})"
             lease.require_held()  # a stack that was being changed can have been waited for
             _run(bench, place, _cluster(place, stack), _repeated(bench, place, stack), doing)
-            deployment = environment.describe(bench, place, stack)
+            deployment = live.describe(bench, place, stack)
             shelf.ledger(bench, place).record(deployment.service, shelf.entry(deployment))
     if json:
-        bench.report.data(as_json(asdict(deployment or environment.describe(bench, place, stack))))
+        bench.report.data(as_json(asdict(deployment or live.describe(bench, place, stack))))
 
 
 def _repeated(bench: Bench, place: Place, stack: Stack) -> Command:
@@ -79,7 +83,7 @@ def _repeated(bench: Bench, place: Place, stack: Stack) -> Command:
             f"No container of {settings.service} in {settings.test_env} runs `{COPY}`, so there is no "
             "command to repeat: take the startup sidecar's from this project's manifest and deploy."
         )
-    return place.copilot.task_run(environment.task_group(settings), task)
+    return place.copilot.task_run(live.task_group(settings), task)
 
 
 @dataclass(frozen=True)
@@ -113,38 +117,55 @@ def drop_own(bench: Bench, place: Place, host: Host) -> list[str]:
     suffix = bench.settings.database_suffix
     if not suffix:
         raise Refused("The shared database is never dropped: the next deploy copies it afresh.")
-    lines = _speak(bench, place, host, "--drop-own-database", suffix, "Dropping its database")
-    return [found[1] for line in lines if (found := _DROPPED.search(line))]
+    doing = "Dropping its database"
+    return list(filter(None, _speak(bench, place, host, "--drop-own-database", suffix, doing, of=_dropped)))
 
 
 def databases(bench: Bench, place: Place, host: Host) -> list[str]:
     """The databases of branches that are there, whichever deployment they belong to."""
-    lines = _speak(bench, place, host, "--list-databases", "", "Looking at the databases")
-    for line in lines:
-        if found := _DATABASES.search(line):
-            return [str(name) for name in json_module.loads(found[1])]
-    raise Failed("The one-off task did not say which databases there are: see its lines above.")
+    return _speak(bench, place, host, "--list-databases", "", "Looking at the databases", of=_name)
 
 
 def drop_named(bench: Bench, place: Place, host: Host, name: str) -> None:
     """Drop the database of a branch that has no deployment any more."""
-    _speak(bench, place, host, f"--drop-database {shlex.quote(name)}", "", f"Dropping {name}")
+    _speak(bench, place, host, f"--drop-database {shlex.quote(name)}", "", f"Dropping {name}", of=_dropped)
 
 
-def _speak(bench: Bench, place: Place, host: Host, flags: str, suffix: str, doing: str) -> list[str]:
-    """Run `copy_stage_db` with these flags, as the container that copies does, for that database."""
+def _speak(
+    bench: Bench, place: Place, host: Host, flags: str, suffix: str, doing: str, *, of: Callable[[Any], _T]
+) -> list[_T]:
+    """Run `copy_stage_db` as the container that copies does, for that database; what it prints, checked."""
     task = one_off(host.definition)
     if task is None:
         raise Failed(f"No container runs `{COPY}`, so the databases cannot be reached.")
     variables = {name: value for name, value in task.variables.items() if name != isolation.SUFFIX}
     words = re.search(rf"[^&|;]*\b{COPY}\b", " ".join(task.command[-1:]))
-    command = ("sh", "-c", f"{words[0].strip() if words else f'python manage.py {COPY}'} {flags}")
+    command = ("sh", "-c", f"{words[0].strip() if words else f'python manage.py {COPY}'} {flags} --json")
     if suffix:
         variables[isolation.SUFFIX] = suffix
     # No role of the service's: it may be gone, and the database asks for none.
     task = replace(task, command=command, variables=variables, role="")
-    group = environment.task_group(bench.settings)
-    return _run(bench, place, host.cluster, place.copilot.task_run(group, task), doing)
+    group = live.task_group(bench.settings)
+    lines = _run(bench, place, host.cluster, place.copilot.task_run(group, task), doing)
+    for line in reversed(lines):  # the project may print lines of its own before
+        with suppress(Malformed):
+            found = strict_json.document(line.encode(), _LONGEST)
+            if isinstance(found, list):
+                return [of(each) for each in found]
+    raise Failed(
+        "The one-off task ended well, but printed no result that these tasks understand: the image that it "
+        "ran may be older or newer than they are. Deploy its branch again from here, then try again."
+    )
+
+
+def _dropped(found: object) -> str:
+    """The name of a database that was dropped; empty where it was not there. Raises Malformed."""
+    result = strict_json.only(found, ("database", "dropped"), "a result")
+    return _name(result["database"]) if result["dropped"] is True else ""
+
+
+def _name(found: object) -> str:
+    return strict_json.text(found, "a database's name", _LONGEST_NAME)
 
 
 def _require_same(stack: Stack | None, agreed: Stack) -> Stack:
@@ -191,7 +212,7 @@ def _cluster(place: Place, stack: Stack) -> str:
 
 def _run(bench: Bench, place: Place, cluster: str, command: Command, doing: str) -> list[str]:
     """Run a one-off task to its end; all that it said. Raises what its exit code stands for."""
-    settings, group = bench.settings, environment.task_group(bench.settings)
+    settings, group = bench.settings, live.task_group(bench.settings)
     before = {task.id for task in place.aws.tasks_of_family(cluster, f"copilot-{group}")}
     told: list[str] = []
 
@@ -253,10 +274,12 @@ def _missing(lines: Sequence[str], told: Sequence[str]) -> list[str]:
 
 def _ended(place: Place, cluster: str, group: str, task: Task) -> Task:
     """The task as ECS shows it once it has stopped. Raises Failed where it does not."""
-    for _ in range(_LOOKS):
+
+    def look() -> Task:
         found = place.aws.tasks_of_family(cluster, f"copilot-{group}")
-        task = next((each for each in found if each.id == task.id), task)
-        if task.status == "STOPPED":
-            return task
-        time.sleep(0.2)
+        return next((each for each in found if each.id == task.id), task)
+
+    ended = until(look, lambda now: now.status == "STOPPED", seconds=_SECONDS, every=0.2)
+    if ended.status == "STOPPED":
+        return ended
     raise Failed(f"Copilot stopped following the task {task.id}, which still runs: see `invoke status`.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import signal
 import time
 from collections.abc import Iterator
@@ -10,9 +11,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from scripts import application, data, environment, images, ownership, shelf
+from scripts import application, data, images, live, ownership, shelf
 from scripts.command import Command, Stop
 from scripts.errors import Failed, Held, Interrupted, Refused, UserError
+from scripts.polling import until
 from scripts.report import Patience
 
 if TYPE_CHECKING:
@@ -145,7 +147,7 @@ class Slot:
             receipt.gone[:0] = [*of_application, Thing("stack", stack.name)]
             self._look_for_log_group(receipt)
         lease.require_held()
-        group = environment.task_group(settings)
+        group = live.task_group(settings)
         command = self.place.copilot.task_delete(group)
         one_off = aws.stack(f"task-{group}")
         ours = one_off and ownership.is_our_task(one_off, settings)
@@ -189,7 +191,7 @@ class Slot:
         settings, aws = self.bench.settings, self.place.aws
         try:
             bucket = aws.application_bucket(settings.app)
-            for name in (settings.stack_name, f"task-{environment.task_group(settings)}"):
+            for name in (settings.stack_name, f"task-{live.task_group(settings)}"):
                 folder = f"manual/templates/{name}/"
                 if keys := aws.object_keys(bucket, folder):
                     aws.delete_objects(bucket, keys)
@@ -248,11 +250,13 @@ class Slot:
     def _stop_tasks(self, stack: Stack) -> None:
         """End the tasks: one that is started again would copy the data anew, after they were dropped."""
         self.place.aws.stop_service(stack.name)
-        deadline = time.monotonic() + 300
-        patience = Patience(self.bench.report.say, f"the tasks of {stack.name} end")
-        while time.monotonic() < deadline and environment.alive(self.place, stack):
-            patience.tell()
-            time.sleep(0.2 if self.bench.settings.target == "sandbox" else 3)
+        until(
+            lambda: live.alive(self.place, stack),
+            operator.not_,
+            seconds=300,
+            every=0.2 if self.bench.settings.target == "sandbox" else 3,
+            tell=Patience(self.bench.report.say, f"the tasks of {stack.name} end").tell,
+        )
 
     def _withdraw(self, receipt: Receipt) -> None:
         settings = self.bench.settings

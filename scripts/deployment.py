@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from scripts import (
@@ -22,19 +22,22 @@ from scripts import (
     expiry,
     images,
     isolation,
+    live,
     manifest,
     ownership,
+    preflight,
     pull_request,
     rendered_guard,
+    settling,
     shelf,
     trust,
 )
 from scripts.answer import CLOSED, wrong_with
-from scripts.command import Result, Stop, catching_signals, output_of
-from scripts.errors import Failed, Held, Interrupted, Refused, SettingsError, UsageError, UserError
+from scripts.command import Stop, catching_signals
+from scripts.errors import Held, Refused, SettingsError, UsageError, UserError
 from scripts.ledger import Entry
 from scripts.pull_request import Message
-from scripts.report import Patience, as_json
+from scripts.report import as_json
 from scripts.stack import tag_value
 from scripts.watcher import Watcher
 
@@ -47,12 +50,6 @@ if TYPE_CHECKING:
     from scripts.lease import Lease
     from scripts.ledger import Ledger
     from scripts.stack import Stack
-
-COMPLETE = ("CREATE_COMPLETE", "UPDATE_COMPLETE")
-# What is left of a first deploy, or of a teardown, that Copilot does not clear up itself.
-LEFT = ("CREATE_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS")
-BEGINNING = timedelta(minutes=1)  # between Copilot's making a change set and its carrying it out
-REACH_SECONDS = 60  # after which an address that does not answer from here is taken for closed to us
 
 
 @dataclass(frozen=True)
@@ -107,13 +104,13 @@ def _reason(why: str) -> str:
     return shown
 
 
-def _message(served: environment.Deployment) -> Message:
+def _message(served: live.Deployment) -> Message:
     return Message(served.branch or "", served.commit, served.url, served.expires_at, served.service)
 
 
-def _planned(bench: Bench, wanted: Branch, expires: datetime) -> environment.Deployment:
-    tags = {"branch": wanted.name, "commit": wanted.commit, "expires_at": environment.iso(expires)}
-    return environment.deployment_of(bench.settings, tags)
+def _planned(bench: Bench, wanted: Branch, expires: datetime) -> live.Deployment:
+    tags = {"branch": wanted.name, "commit": wanted.commit, "expires_at": live.iso(expires)}
+    return live.deployment_of(bench.settings, tags)
 
 
 @dataclass
@@ -136,10 +133,10 @@ class _Deploy:
             self._tell_unchanged(served)
         elif self.asked.plan:
             environment.require_settled(before)
-            environment.preflight(self.bench, self.place, builds=True)
+            preflight.preflight(self.bench, self.place, builds=True)
             self._plan(before)
         else:
-            environment.preflight(self.bench, self.place, builds=True)
+            preflight.preflight(self.bench, self.place, builds=True)
             served = self._alone()
         if served is None:
             if self.asked.json:
@@ -152,7 +149,7 @@ class _Deploy:
             report.data(as_json(asdict(served)) if self.asked.json else served.url or "")
             self._tell(served)
 
-    def _tell(self, served: environment.Deployment) -> None:
+    def _tell(self, served: live.Deployment) -> None:
         """Let the pull request and later steps of CI know; neither can fail the deploy."""
         environ, say = self.bench.environ, self.bench.report.say
         known = {"url": served.url, "service": served.service, "expires_at": served.expires_at}
@@ -161,7 +158,7 @@ class _Deploy:
             if message:
                 pull_request.tell(environ, message, say)
 
-    def _alone(self) -> environment.Deployment:
+    def _alone(self) -> live.Deployment:
         """Deploy while nobody else changes the slot."""
         lease = shelf.lease(self.bench, self.place, f"deploying {self.branch.name}")
         with lease.held(wait=self.asked.wait, say=self.bench.report.say):
@@ -169,38 +166,13 @@ class _Deploy:
             before = environment.settled(self.bench, self.place, wait=self.asked.wait)
             ownership.require_ours(before, self.bench.settings)
             is_new = self._is_new(before)
-            before = self._usable(before)
+            before = settling.usable(self.bench, self.place, before)
             self._require_mine(before, lease.who)
             served = self._deploy(before, self._tags(before, lease.who), lease, is_new=is_new)
             self._record(shelf.ledger(self.bench, self.place), served)
             return served
 
-    def _usable(self, stack: Stack | None) -> Stack | None:
-        """The stack in a state that Copilot can go on from; what an earlier run left is mended first.
-
-        Nothing is served by a stack that did not get as far as that, so it may go. Copilot itself deletes one
-        that was rolled back. Raises Failed where it cannot be mended, Held where somebody has just begun.
-        """
-        say, aws = self.bench.report.say, self.place.aws
-        if stack and stack.status == "UPDATE_ROLLBACK_FAILED":
-            say(f"The stack {stack.name} is {stack.status}: an earlier roll-back is finished first.")
-            aws.continue_rollback(stack.name)
-            time.sleep(0.2 if self.bench.settings.target == "sandbox" else 5)  # until it has begun
-            stack = self._settle()
-        elif stack and stack.status in LEFT:
-            if stack.status == "REVIEW_IN_PROGRESS" and datetime.now(UTC) - stack.changed_at < BEGINNING:
-                raise Held(f"Somebody has just begun to deploy {stack.name}: try again in a minute.")
-            say(f"The stack {stack.name} is {stack.status}, left by an earlier run: it is deleted first.")
-            output_of(self.bench.shell, self.place.copilot.service_delete(), f"Deleting {stack.name}")
-            stack = self._settle()
-        if stack and stack.status in {"UPDATE_ROLLBACK_FAILED", *LEFT}:
-            raise Failed(
-                f"The stack {stack.name} is {stack.status}, and no deploy can go on from there: "
-                "run `invoke teardown` first; if that fails, look at it in the CloudFormation console."
-            )
-        return stack
-
-    def _record(self, ledger: Ledger, served: environment.Deployment) -> None:
+    def _record(self, ledger: Ledger, served: live.Deployment) -> None:
         """Let `status` know. What is served is served: that this failed is only said."""
         try:
             ledger.record(served.service, shelf.entry(served))
@@ -287,7 +259,7 @@ class _Deploy:
 
     def _deploy(
         self, before: Stack | None, tags: Mapping[str, str], lease: Lease, *, is_new: bool
-    ) -> environment.Deployment:
+    ) -> live.Deployment:
         """Deploy and wait until it is served."""
         bench, settings = self.bench, self.bench.settings
         with (
@@ -314,8 +286,8 @@ class _Deploy:
                 with bench.report.waiting(doing), watcher:
                     result = bench.shell.stream(command, hear, lambda: self._signal_due(watcher, stop, lease))
                     lease.require_held()
-                    self._require_deployed(result, watcher, stop)
-                    served = self._wait_until_served(stop)
+                    settling.require_deployed(bench, self.place, self.branch, result, watcher, stop)
+                    served = settling.wait_until_served(bench, self.place, self.branch, stop)
         if old and old == self.place.aws.resource(settings.stack_name, "TaskDefinition"):
             self._tell_unchanged(served)
         return served
@@ -329,7 +301,7 @@ class _Deploy:
             watcher.remember_unfinished()
         return watcher.signal_due() or stop.signal_due()
 
-    def _served_already(self, before: Stack | None) -> environment.Deployment | None:
+    def _served_already(self, before: Stack | None) -> live.Deployment | None:
         """The deployment, where it is this very one already: same commit, same end, and healthy."""
         if not before or not before.live:
             return None
@@ -340,13 +312,13 @@ class _Deploy:
         } | ({"why": self.asked.why} if self.asked.why else {})
         if wanted.items() - before.tags.items():
             return None
-        tasks = environment.running(self.place, before)
+        tasks = live.running(self.place, before)
         if not tasks:
             return None
-        deployment = environment.describe(self.bench, self.place, before, tasks)
+        deployment = live.describe(self.bench, self.place, before, tasks)
         return deployment if deployment.url and wrong_with(deployment.url) in {"", CLOSED} else None
 
-    def _tell_unchanged(self, served: environment.Deployment) -> None:
+    def _tell_unchanged(self, served: live.Deployment) -> None:
         settings = self.bench.settings
         self.bench.report.say(
             f"Unchanged: {settings.service} in {settings.test_env} runs this commit already, so no task was "
@@ -369,7 +341,7 @@ class _Deploy:
 
         So it is too where a killed teardown had ended the tasks: Copilot would find nothing to change.
         """
-        ended = before and before.live and not environment.alive(self.place, before)
+        ended = before and before.live and not live.alive(self.place, before)
         more = f"-{datetime.now(UTC):%Y%m%d%H%M%S}" if self.asked.force or ended else ""
         return images.tag(self.bench.settings.test_env, self.branch.commit, more)
 
@@ -382,7 +354,7 @@ class _Deploy:
             "branch": self.branch.name,
             "commit": self.branch.commit,
             "deployed_by": by,
-            "deployed_at": environment.iso(datetime.now(UTC)),
+            "deployed_at": live.iso(datetime.now(UTC)),
         }
         runs = before.tags if before and before.live and not self.asked.force else {}
         if all(runs.get(name) == facts[name] for name in ("branch", "commit")):
@@ -404,7 +376,7 @@ class _Deploy:
     def _end(self, before: Stack | None) -> str:
         """The tag."""
         end = self._ends(before)
-        return environment.iso(end) if end else expiry.KEPT
+        return live.iso(end) if end else expiry.KEPT
 
     def _require_mine(self, stack: Stack | None, by: str) -> None:
         """Raises Held where another branch of somebody else is live there."""
@@ -423,78 +395,3 @@ class _Deploy:
             )
         self.bench.report.say(f"Taking over: {found}, and is displaced.")
         self.displaced = Message(theirs or "", tags.get("commit"), None, None, self.bench.settings.service)
-
-    def _require_deployed(self, result: Result, watcher: Watcher, stop: Stop) -> None:
-        """Judge by CloudFormation, not by the exit code: Copilot ends an interrupted deploy with 0."""
-        settings = self.bench.settings
-        if stop.asked():
-            settled = self._settle()
-            live = settled is not None and settled.status in COMPLETE and watcher.carried_by(settled)
-            became = "had gone through already and is live" if live else "has been rolled back"
-            if stop.interrupted:
-                raise Interrupted(f"Interrupted; the deploy of {self.branch.name} {became}.")
-            raise Failed(
-                f"The deploy took longer than DEPLOY_TIMEOUT ({settings.timeout:.0f} s) and {became}."
-                f"{watcher.why()}"
-            )
-        stack = self.place.aws.stack(settings.stack_name)
-        if not result.ok and (
-            (stack and stack.changing) or any("currently being updated" in line for line in watcher.lines)
-        ):
-            environment.require_settled(stack)
-            raise Held("Another deploy or teardown came first. `invoke status` shows what is live.")
-        complete = stack and stack.status in COMPLETE
-        ended = result.ok or result.returncode == -signal.SIGTERM  # Watcher.signal_due
-        if not ended or not complete or not stack or not watcher.carried_by(stack):
-            status = stack.status if stack else "gone"
-            raise Failed(
-                f"{self.branch.name} at {self.branch.commit[:12]} was not deployed; the stack "
-                f"{settings.stack_name} is {status}.{watcher.why(result)}"
-            )
-
-    def _settle(self) -> Stack | None:
-        """Wait until CloudFormation has stopped changing the stack, for ten minutes at most."""
-        end = time.monotonic() + 600
-        patience = Patience(self.bench.report.say, f"{self.bench.settings.stack_name} settles")
-        while time.monotonic() < end:
-            patience.tell()
-            stack = self.place.aws.stack(self.bench.settings.stack_name)
-            if not stack or not stack.changing:
-                return stack
-            time.sleep(0.5 if self.bench.settings.target == "sandbox" else 5)
-        raise Failed(
-            f"The stack {self.bench.settings.stack_name} is still changing ten minutes after the roll-back "
-            "was asked for: look at it in the CloudFormation console, then run `invoke teardown`."
-        )
-
-    def _wait_until_served(self, stop: Stop) -> environment.Deployment:
-        """Wait for a task of this very deploy, and for an answer at the URL."""
-        settings = self.bench.settings
-        wrong, unreachable_since = "no task of it runs yet", time.monotonic()
-        patience = Patience(self.bench.report.say, f"{self.branch.name} is not served yet")
-        while not stop.asked():
-            patience.tell()
-            stack = self.place.aws.stack(settings.stack_name)
-            tasks = environment.running(self.place, stack) if stack else []
-            if stack and tasks:
-                deployment = environment.describe(self.bench, self.place, stack, tasks)
-                wrong = wrong_with(deployment.url or "")
-                if not wrong:
-                    return deployment
-                if wrong.startswith("it answers"):
-                    unreachable_since = time.monotonic()
-                elif (
-                    settings.target == "aws" or wrong == CLOSED
-                ) and time.monotonic() - unreachable_since > REACH_SECONDS:
-                    self.bench.report.say(
-                        f"ECS says that it is healthy, but from here {deployment.url} cannot be reached "
-                        f"({wrong}): is this machine among the manifest's allowed_source_ips?"
-                    )
-                    return deployment
-            time.sleep(0.2 if settings.target == "sandbox" else 2)
-        if stop.interrupted:
-            raise Interrupted(f"Interrupted; {self.branch.name} is deployed, but was not yet seen served.")
-        raise Failed(
-            f"{self.branch.name} is deployed, but was not served within DEPLOY_TIMEOUT: {wrong}. "
-            "`invoke logs` shows what its containers say."
-        )

@@ -12,7 +12,6 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes
 from __future__ import annotations
 
 import json
-import random
 import threading
 import time
 import uuid
@@ -23,7 +22,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from scripts import display, strict_json
-from scripts.bucket_object import Read, Store, Unreachable
+from scripts.bucket_object import Read, Store, Unreachable, change, pause
 from scripts.errors import Failed, Held, UserError
 from scripts.strict_json import Later, Malformed
 
@@ -35,7 +34,6 @@ _LOOKED_EVERY = 1.0
 _TICK = 0.2  # seconds between two looks at the clock: after a sleep of the machine the store is asked at once
 _PATIENCE = 20.0  # seconds that a store may be silent before a run gives up
 _UNANSWERED = 5  # writes that a store may leave without an answer, though it answers to reads
-_TRIES = 100
 _CLOCKS = 60.0  # seconds by which two of S3's clocks may differ
 _MOST_WAITING = 50
 _LONGEST = 128 << 10  # bytes
@@ -226,6 +224,9 @@ class Lease:
     def _look(self) -> tuple[Read, State]:
         """Raises Unreadable, and what the store raises."""
         read = self.store.read()
+        return read, self._understood(read)
+
+    def _understood(self, read: Read) -> State:
         try:
             state = State.of(read.body)
             state.require_possible(read.now)
@@ -240,7 +241,7 @@ class Lease:
                 "Nothing was changed. When you are sure that nobody is changing the slot, "
                 f"{self.store.removal}."
             ) from None
-        return read, state
+        return state
 
     def _claim(self, state: State, now: float) -> Claim:
         """Our own entry, alive from now on; it keeps the moment since when we wait."""
@@ -293,26 +294,25 @@ class Lease:
 
     def _confirm(self) -> None:
         """Be heard of, in the very object that names us; `lost` where it does no more. Raises Failed."""
-        for _ in range(_TRIES):
-            read, state = self._look()
+
+        def renewed(read: Read) -> bytes | None:
+            state = self._understood(read)
             if not state.holder or state.holder.token != self.token:
                 self.lost = True
-                return
-            renewed = replace(state, holder=replace(state.holder, until=read.now + LIFETIME))
-            if self.store.write(renewed.as_bytes(), read.version):
-                return
-            pause(0.02)
-        raise self._crowded()
+                return None
+            return replace(state, holder=replace(state.holder, until=read.now + LIFETIME)).as_bytes()
+
+        change(self.store, renewed)
 
     def _leave(self) -> None:
         """Take ourselves out; what cannot be taken out ends by itself, in a few seconds."""
+
+        def left(read: Read) -> bytes | None:
+            state = self._understood(read)
+            return state.without(self.token).as_bytes() if state != state.without(self.token) else None
+
         with suppress(UserError):
-            for _ in range(_TRIES):
-                read, state = self._look()
-                left = state.without(self.token)
-                if left == state or self.store.write(left.as_bytes(), read.version):
-                    return
-                pause(0.02)
+            change(self.store, left)
 
     def _patiently(self, work: Callable[[], _T]) -> _T:
         """What `work` gives; a store that is silent is asked again for a while."""
@@ -324,11 +324,3 @@ class Lease:
                 if _clock() >= end:
                     raise
             pause(0.5)
-
-    def _crowded(self) -> Failed:
-        return Failed(f"The lease of {self.slot} cannot be written: too many write to it at once.")
-
-
-def pause(seconds: float) -> None:
-    """Wait about so long; each a little differently, so that two do not meet again and again."""
-    time.sleep(seconds * random.uniform(0.5, 1.5))  # noqa: S311 - no secret

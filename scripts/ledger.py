@@ -14,14 +14,12 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from scripts import display, strict_json
-from scripts.bucket_object import Store
+from scripts.bucket_object import Read, Store, change
 from scripts.errors import Failed
-from scripts.lease import pause
 from scripts.settings import NAME
 from scripts.strict_json import Later, Malformed
 
 VERSION = 1  # of the object's form
-_TRIES = 100
 _LONGEST = 2 << 20  # bytes
 _MOST = 5000  # deployments
 _LENGTHS = {"branch": 500, "url": 2000, "database": 300, "data_copied_at": 100, "at": 100, "by": 2000}
@@ -176,16 +174,14 @@ class Ledger:
             raise Failed(warning)
         return book
 
-    def _change(self, change: Callable[[Book], Book]) -> None:
-        for _ in range(_TRIES):
-            read = self.store.read()
+    def _change(self, changed: Callable[[Book], Book]) -> None:
+        def wanted(read: Read) -> bytes | None:
             before = self._understood(read.body, whole=True)
-            after = change(before)
+            after = changed(before)
             if after == before:
-                return
+                return None
             body = after.as_bytes()
             self._understood(body, whole=True)  # what nobody could read is not written
-            if self.store.write(body, read.version):
-                return
-            pause(0.05)
-        raise Failed("The ledger of deployments cannot be written: too many write to it at once. Try again.")
+            return body
+
+        change(self.store, wanted)

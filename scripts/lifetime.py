@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from scripts import branch, environment, expiry, ownership, shelf
+from scripts import branch, environment, expiry, live, ownership, shelf
 from scripts.errors import Failed, UsageError
 from scripts.report import as_json
 
@@ -25,7 +25,7 @@ def extend(bench: Bench, *, name: str, until: str, keep: bool, wait: bool, plan:
     if bool(until) == keep:
         raise UsageError("Until when? Write either --until 5d (or a date, or a week's end) or --keep.")
     now = datetime.now(UTC)
-    end = expiry.KEPT if keep else environment.iso(expiry.expiry(until, now, "--until"))
+    end = expiry.KEPT if keep else live.iso(expiry.expiry(until, now, "--until"))
     environment.announce(bench)
     environment.check_workspace(bench)
     place = environment.enter_to_change(bench)
@@ -50,7 +50,7 @@ def extend(bench: Bench, *, name: str, until: str, keep: bool, wait: bool, plan:
                 )
         bench.report.say(f"{name} stays {shown}.")
     if json:
-        bench.report.data(as_json(asdict(environment.describe(bench, place, stack))))
+        bench.report.data(as_json(asdict(live.describe(bench, place, stack))))
 
 
 def _require_deployed(settings: Settings, stack: Stack | None, name: str) -> Stack:

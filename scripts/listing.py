@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts import branch, environment, expiry, page, shelf
-from scripts.environment import Deployment
+from scripts import branch, environment, expiry, live, page, shelf
 from scripts.errors import Failed
+from scripts.live import Deployment
 from scripts.report import as_json
 
 if TYPE_CHECKING:
@@ -74,14 +74,12 @@ def _row(
     here = replace(bench, settings=own)
     if not found.live:
         return Row(_told(own, found, None), found.status, found.tags.get("why", ""))
-    return Row(
-        environment.describe(here, environment.beside(place, own), found), "", found.tags.get("why", "")
-    )
+    return Row(live.describe(here, environment.beside(place, own), found), "", found.tags.get("why", ""))
 
 
 def _told(own: Settings, stack: Stack, known: Entry | None) -> Deployment:
     """What tags and ledger say."""
-    return environment.deployment_of(
+    return live.deployment_of(
         own,
         stack.tags,
         url=known.url if known else None,

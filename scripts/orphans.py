@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from scripts import branch, data, environment, images, ownership, shelf
+from scripts import branch, data, images, live, ownership, shelf
 from scripts.command import output_of
 from scripts.errors import Held
 
@@ -135,7 +135,7 @@ def _databases(bench: Bench, place: Place, going: set[str], *, wait: bool) -> li
 @contextmanager
 def _alone(bench: Bench, place: Place, *, wait: bool) -> Iterator[None]:
     """Run one-off tasks under the shared slot's name, and leave none of its stacks without the slot."""
-    settings, group = bench.settings, environment.task_group(bench.settings)
+    settings, group = bench.settings, live.task_group(bench.settings)
     with shelf.lease(bench, place, "looking at the databases").held(wait=wait, say=bench.report.say):
         yield
         if place.aws.stack(f"task-{group}") and not place.aws.stack(settings.stack_name):

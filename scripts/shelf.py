@@ -11,7 +11,8 @@ from scripts.lease import Lease
 from scripts.ledger import Entry, Ledger
 
 if TYPE_CHECKING:
-    from scripts.environment import Bench, Deployment, Place
+    from scripts.environment import Bench, Place
+    from scripts.live import Deployment
 
 _LONGEST_NAME = 200  # letters of a database's name: a container says it, and may say anything
 _SHELF = "test-environments"

@@ -18,11 +18,19 @@ class Malformed(Exception):
 
 def read(body: bytes, longest: int) -> dict[str, Any]:
     """The object of a document of `longest` bytes at most. Raises Malformed."""
+    found = document(body, longest)
+    if not isinstance(found, dict):
+        raise Malformed("it is no object")
+    return found
+
+
+def document(body: bytes, longest: int) -> Any:
+    """A document of `longest` bytes at most, whatever it is. Raises Malformed."""
     if len(body) > longest:
         raise Malformed(f"it is longer than {longest // 1024} KiB")
     try:
         text = body.decode()
-        found = json.loads(
+        return json.loads(
             text, object_pairs_hook=_unique, parse_constant=_no_number, parse_int=_whole, parse_float=_real
         )
     except UnicodeDecodeError:
@@ -31,10 +39,6 @@ def read(body: bytes, longest: int) -> dict[str, Any]:
         reason = "it is nested too deeply"
     except ValueError:
         reason = "it is not JSON"
-    else:
-        if isinstance(found, dict):
-            return found
-        reason = "it is no object"
     raise Malformed(reason)
 
 

@@ -8,7 +8,19 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from scripts import branch, cost, environment, expiry, listing, orphans, ownership, pull_request, shelf
+from scripts import (
+    branch,
+    cost,
+    environment,
+    expiry,
+    listing,
+    live,
+    orphans,
+    ownership,
+    preflight,
+    pull_request,
+    shelf,
+)
 from scripts.command import Stop, catching_signals
 from scripts.demolition import DEAD, REMAINS, Doomed, Receipt, Slot, Thing, would_go
 from scripts.errors import Failed, Held, Interrupted, Refused, UsageError, UserError
@@ -80,10 +92,10 @@ class _Teardown:
         asked = self.asked
         if asked.expired and not asked.plan:
             by = environment.who(self.bench)
-            self._ledger().note_sweep(Sweep(environment.iso(datetime.now(UTC)), by))
+            self._ledger().note_sweep(Sweep(live.iso(datetime.now(UTC)), by))
         doomed = self._doomed()
         if doomed or asked.orphans:
-            environment.preflight(self.bench, self.place, builds=False)
+            preflight.preflight(self.bench, self.place, builds=False)
         loose = (
             orphans.find(self.bench, self.place, doomed, look=not asked.plan, wait=asked.wait)
             if asked.orphans
@@ -198,7 +210,7 @@ class _Teardown:
                 found[slot.service] = slot
         services = list(self._ledger().read().deployments)
         left = aws.task_stacks(settings.app, settings.test_env)
-        services += [environment.service_of_task_stack(settings, name) for name in left]
+        services += [live.service_of_task_stack(settings, name) for name in left]
         for service in services:
             slug = service.removeprefix(f"{settings.service}-")
             if slug not in {"", service}:
@@ -231,7 +243,7 @@ class _Teardown:
             named = f"{stack.name} is not of these tasks' making: it is no branch's own service."
             self.bench.report.say(f"It stays: {why if known else named}")
             return None
-        one_off = aws.stack(f"task-{environment.task_group(settings)}")
+        one_off = aws.stack(f"task-{live.task_group(settings)}")
         if one_off and not ownership.is_our_task(one_off, settings):
             self.bench.report.say(f"{one_off.name} is not of these tasks' making: it stays.")
             one_off = None

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scripts.addons import FILE, Database, database
-from scripts.cost import cost
+from scripts.cost_report import cost
 from scripts.environment import Bench
 from scripts.errors import SettingsError
 from scripts.settings import Settings

@@ -5,9 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-import yaml
 
-from scripts import application
+from scripts import application, cloudformation
 from scripts.aws import Aws
 from scripts.errors import Failed, Refused
 from scripts.settings import Settings
@@ -70,7 +69,7 @@ Outputs:
 
 
 def read(text: str) -> Any:
-    return yaml.load(text, Loader=application._Plain)  # noqa: S506 - it is a SafeLoader
+    return cloudformation.parse(text)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from scripts import manifest, prices
-from scripts.cost import Estimate, assumptions, compare, cost, estimate, short
+from scripts.cost import Estimate, compare, estimate, short
+from scripts.cost_report import assumptions, cost
 from scripts.environment import Bench
 from scripts.errors import SettingsError, UsageError
 from scripts.prices import Price, Prices, Typical

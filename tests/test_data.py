@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from scripts import data, environment, last_copy, shelf
+from scripts import data, environment, last_copy, live, shelf
 from scripts.command import Command, Result
 from scripts.copilot import VERSION, Copilot
 from scripts.environment import Bench, Place
@@ -173,6 +173,57 @@ def test_a_line_that_copilot_passed_over_is_told_and_no_line_twice(
     assert lines == [*followed, *rest]
 
 
+HOST = data.Host("cluster", defined("sh", "-c", CHAIN))
+
+
+def test_the_databases_are_those_of_the_document_that_the_task_prints(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws = Played(lines=["[INFO] starting", '["no"]', "more", '["test_a", "test_b"]', 'copy_stage_db: "x"'])
+    here = on(settings, aws, monkeypatch)
+    place = environment.enter_to_change(here)
+    assert place
+    assert data.databases(here, place, HOST) == ["test_a", "test_b"]
+    (line,) = ran(here)
+    assert "copy_stage_db --list-databases --json" in line
+
+
+def test_of_its_own_database_a_deployment_is_told_whether_it_was_there(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws = Played(
+        lines=['[{"database": "test_x", "dropped": true}, {"database": "test_y", "dropped": false}]']
+    )
+    here = on(settings, aws, monkeypatch)
+    place = environment.enter_to_change(here)
+    assert place
+    monkeypatch.setattr(live, "task_group", lambda _: GROUP)
+    own = replace(here, settings=settings.isolated_for("x"))
+    assert data.drop_own(own, place, HOST) == ["test_x"]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [],
+        ['copy_stage_db: databases ["test_a"]'],  # an earlier version
+        ['{"databases": ["test_a"]}'],
+        ["[1]"],
+        ['["test_a", null]'],
+        [f'["{64 * "a"}"]'],
+        [f"[{400_000 * '['}"],
+    ],
+)
+def test_a_task_that_prints_no_result_is_told_with_what_to_do(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, lines: list[str]
+) -> None:
+    here = on(settings, Played(lines=lines), monkeypatch)
+    place = environment.enter_to_change(here)
+    assert place
+    with pytest.raises(Failed, match="Deploy its branch again from here"):
+        data.databases(here, place, HOST)
+
+
 @pytest.mark.parametrize(("code", "error"), [(2, SettingsError), (3, Refused), (4, Failed), (1, Failed)])
 def test_the_tasks_exit_code_and_reason_come_back(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, code: int, error: type[UserError]
@@ -261,22 +312,22 @@ def test_the_data_are_those_that_the_copy_spoke_of_last(settings: Settings) -> N
     here = Place({}, Copilot(settings, {}, settings.root), aws)
     ended = (Container("startup", "STOPPED", 0, ""), Container("web", "RUNNING", None, ""))
     tasks = [Task("t", "RUNNING", "HEALTHY", "arn", NOW, "", ended)]
-    assert environment.copied_data(settings, here, tasks) is None
+    assert live.copied_data(settings, here, tasks) is None
     aws.logs["/copilot/demo-test-web", "copilot/startup/t"] = [
         (1, "copy_stage_db: the copy took 12.5 s"),
         (1, 'copy_stage_db: data of 2026-11-20T10:00:00+00:00 in "test"'),
         (2, "Operations to perform"),
     ]
-    found = environment.copied_data(settings, here, tasks)
+    found = live.copied_data(settings, here, tasks)
     assert found
-    assert (environment.iso(found.of), found.database) == ("2026-11-20T10:00:00Z", "test")
+    assert (live.iso(found.of), found.database) == ("2026-11-20T10:00:00Z", "test")
     assert found.seconds == 12.5
     aws.logs[f"/copilot/{GROUP}", "copilot-task/x/1"] = [
         (3, 'copy_stage_db: data of 2026-11-19T10:00:00+00:00 in "test_x"')
     ]
-    found = environment.copied_data(settings, here, tasks)
+    found = live.copied_data(settings, here, tasks)
     assert found
-    assert (environment.iso(found.of), found.database) == ("2026-11-19T10:00:00Z", "test_x")
+    assert (live.iso(found.of), found.database) == ("2026-11-19T10:00:00Z", "test_x")
     assert found.seconds is None
     aws.logs[f"/copilot/{GROUP}", "copilot-task/x/1"] = [(4, "copy_stage_db: data of 2026-x")]
-    assert environment.copied_data(settings, here, tasks) is None
+    assert live.copied_data(settings, here, tasks) is None

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from scripts import environment
+from scripts import environment, logs, preflight
 from scripts.aws import Aws
 from scripts.command import Result
 from scripts.copilot import VERSION, Copilot
@@ -55,7 +55,7 @@ def test_preflight_passes_where_copilot_is_the_right_one_and_knows_the_environme
     settings: Settings,
 ) -> None:
     answers = {"--version": Result(0, f"copilot version: {VERSION}\n"), "env ls": KNOWN}
-    environment.preflight(bench(settings, answers), place(settings), builds=True)
+    preflight.preflight(bench(settings, answers), place(settings), builds=True)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_preflight_names_what_is_wrong_and_the_cure(
     settings: Settings, answers: dict[str, Result], said: str
 ) -> None:
     with pytest.raises(SettingsError, match=said):
-        environment.preflight(bench(settings, answers), place(settings), builds=True)
+        preflight.preflight(bench(settings, answers), place(settings), builds=True)
 
 
 def test_a_copilot_that_fails_is_quoted(settings: Settings) -> None:
@@ -79,17 +79,17 @@ def test_a_copilot_that_fails_is_quoted(settings: Settings) -> None:
         "env ls": Result(1, "", "✘ no application"),
     }
     with pytest.raises(Failed, match="no application"):
-        environment.preflight(bench(settings, answers), place(settings), builds=True)
+        preflight.preflight(bench(settings, answers), place(settings), builds=True)
 
 
 def test_on_aws_docker_must_be_there_and_answer(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _: None)
     with pytest.raises(SettingsError, match="Docker is not installed"):
-        environment._check_docker(bench(settings, {}))
+        preflight._check_docker(bench(settings, {}))
     monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/docker")
     answers = {"docker info": Result(1, "", "Cannot connect to the Docker daemon")}
     with pytest.raises(SettingsError, match="Cannot connect to the Docker daemon"):
-        environment._check_docker(bench(settings, answers))
+        preflight._check_docker(bench(settings, answers))
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_a_profile_that_is_not_there_is_a_settings_error(
 def test_logs_want_a_sensible_number_of_lines(settings: Settings) -> None:
     for limit in ("abc", "0", "-5", "100000"):
         with pytest.raises(UsageError, match="--limit"):
-            environment.logs(bench(settings, {}), name="", container="", limit=limit, follow=False)
+            logs.logs(bench(settings, {}), name="", container="", limit=limit, follow=False)
 
 
 def deployed(
@@ -177,15 +177,15 @@ def deployed(
 ) -> Bench:
     """A slot whose task definition has web, startup and redis, and for which Copilot prints these lines."""
     containers = tuple(Defined(name, "image", (), {}, {}) for name in ("web", "startup", "redis"))
-    monkeypatch.setattr(environment, "enter", lambda *_, **__: place(settings))
+    monkeypatch.setattr(logs, "enter", lambda *_, **__: place(settings))
     monkeypatch.setattr(Aws, "stack", lambda *_: stack("UPDATE_ROLLBACK_COMPLETE"))
     monkeypatch.setattr(Aws, "resource", lambda *_: definition)
     monkeypatch.setattr(Aws, "task_definition", lambda *_: TaskDefinition("256", "512", "", containers))
     return bench(settings, {"svc logs": Result(0, lines)})
 
 
-def logs(here: Bench, container: str, *, follow: bool = False) -> None:
-    environment.logs(here, name="", container=container, limit="100", follow=follow)
+def show_logs(here: Bench, container: str, *, follow: bool = False) -> None:
+    logs.logs(here, name="", container=container, limit="100", follow=follow)
 
 
 @pytest.mark.parametrize("follow", [False, True])
@@ -194,7 +194,7 @@ def test_logs_of_a_container_that_is_not_there_fail_and_name_those_that_are(
 ) -> None:
     here = deployed(settings, monkeypatch, "")
     with pytest.raises(Failed, match=r"no container .nope.: it has redis, startup, web") as error:
-        logs(here, "nope", follow=follow)
+        show_logs(here, "nope", follow=follow)
     assert error.value.exit_code == 4
     assert isinstance(here.shell, FakeShell)
     assert len(here.shell.ran) == (0 if follow else 1)  # else it would wait for lines that never come
@@ -204,7 +204,7 @@ def test_logs_of_a_container_that_a_roll_back_took_away_are_still_shown(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = deployed(settings, monkeypatch, "copilot/mailpit/1 it did not start")
-    logs(here, "mailpit")
+    show_logs(here, "mailpit")
     assert isinstance(here.report, FakeReport)
     assert here.report.printed == ["copilot/mailpit/1 it did not start"]
 
@@ -214,7 +214,7 @@ def test_a_container_may_have_no_lines_yet(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, container: str, definition: str | None
 ) -> None:
     here = deployed(settings, monkeypatch, "", definition)
-    logs(here, container)
+    show_logs(here, container)
     assert isinstance(here.report, FakeReport)
     assert here.report.printed == []
 
@@ -223,6 +223,6 @@ def test_logs_of_nothing_fail_without_copilot(settings: Settings, monkeypatch: p
     here = deployed(settings, monkeypatch, "")
     monkeypatch.setattr(Aws, "stack", lambda *_: None)
     with pytest.raises(Failed, match="Nothing is deployed"):
-        logs(here, "")
+        show_logs(here, "")
     assert isinstance(here.shell, FakeShell)
     assert here.shell.ran == []

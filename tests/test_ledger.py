@@ -44,7 +44,7 @@ def test_nothing_is_written_where_nothing_changes() -> None:
 
 
 def test_a_store_that_never_takes_a_write_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scripts.ledger.pause", lambda _: None)
+    monkeypatch.setattr("scripts.bucket_object.pause", lambda _: None)
     store = Memory()
     monkeypatch.setattr(store, "write", lambda *_: False)
     with pytest.raises(Failed, match="too many write"):

@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from scripts import branch, environment, listing, shelf
+from scripts import branch, environment, listing, live, shelf
 from scripts.aws import Aws
 from scripts.copilot import Copilot
-from scripts.environment import Bench, Deployment, Place
+from scripts.environment import Bench, Place
 from scripts.ledger import Entry, Ledger, Sweep
 from scripts.listing import Row
+from scripts.live import Deployment
 from scripts.settings import Settings
 from scripts.stack import Stack
 from tests.fakes import FakeReport, FakeShell, Memory
@@ -154,7 +155,7 @@ def a_row(expires_at: str) -> Row:
 def test_a_schedule_that_looks_dead_is_warned_of(
     swept: timedelta | None, ends: str | None, said: str
 ) -> None:
-    last = Sweep(environment.iso(NOW - swept), "ci") if swept else None
+    last = Sweep(live.iso(NOW - swept), "ci") if swept else None
     assert re.search(said, listing.sweep_told(last, [a_row(ends)] if ends else [], NOW))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scripts import application, branch, data, environment, pull_request, shelf, teardown
+from scripts import application, branch, data, environment, live, pull_request, shelf, teardown
 from scripts.command import Command, Result
 from scripts.copilot import VERSION, Copilot
 from scripts.environment import Bench, Place
@@ -195,7 +195,7 @@ def scene(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         monkeypatch.setattr(data, "drop_own", drop_own)
         monkeypatch.setattr(data, "databases", lambda *_: [])
         monkeypatch.setattr(Played, "stop_service", lambda *_: None)
-        monkeypatch.setattr(environment, "alive", lambda *_: False)
+        monkeypatch.setattr(live, "alive", lambda *_: False)
         return made
 
     return make

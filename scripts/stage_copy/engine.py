@@ -8,10 +8,8 @@ What is left of the schema (triggers, rules, policies, views' contents) pg_resto
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,8 +22,8 @@ from .crew import Crew, Worker
 from .database import no_timeouts, reason
 from .model import Moved
 from .problems import Failed, Misconfigured
-from .rows import Piece, Pump, split
 from .scratch import scratch
+from .streams import FIRST, Later, Streams
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,10 +32,7 @@ if TYPE_CHECKING:
     from .model import Progress, Table
     from .options import Options
 
-_PAGES_PER_MIB = 128
-_FIRST = 1 << 62  # the weight of a job that should not wait
 _SETVALS = 500  # in one statement
-_SMALL = 8 << 20  # bytes; the indexes of a smaller table are built in one go
 # Values mean the same on both ends. https://www.postgresql.org/docs/current/app-pgdump.html
 _SESSION = (
     "SET search_path = ''; SET DateStyle = ISO; SET IntervalStyle = postgres; SET extra_float_digits = 1; "
@@ -103,16 +98,14 @@ class _Fill:
         self._progress.phase("schema")
         archive = schema.Archive(self._source, self._snapshot.name, self._folder)
         archive.restore(archive.entries("pre-data", left), self._target)
-        if self._options.unlogged:
-            self._unlog(filler, tables, references)
         self._done("schema")
 
         later = archive.entries("post-data", left)
-        jobs = _Later(archive, later, catalogue.built(reader, tables), references, tables)
+        jobs = Later(archive, later, catalogue.built(reader, tables), references, tables)
         crew = Crew(self._options.jobs, lambda: Worker(self._open_source, self._open_target))
         self._stack.callback(crew.close)
         copied = [table for table in tables if not selections[table.oid].excluded]
-        streams = _Streams(crew, jobs, selections, catalogue.text_only(reader, copied), self._options)
+        streams = Streams(crew, jobs, selections, catalogue.text_only(reader, copied))
         rows = self._move(reader, filler, crew, streams, tables, copied)
 
         self._progress.phase("the rest of the schema")
@@ -130,7 +123,7 @@ class _Fill:
         reader: Connection,
         filler: Connection,
         crew: Crew,
-        streams: _Streams,
+        streams: Streams,
         tables: list[Table],
         copied: list[Table],
     ) -> Mapping[str, int]:
@@ -139,7 +132,7 @@ class _Fill:
         streams.start(tables, self._progress)
         if catalogue.has_large_objects(reader):
             name = self._snapshot.name
-            crew.add(_FIRST, lambda _: schema.copy_large_objects(self._source, name, self._target))
+            crew.add(FIRST, lambda _: schema.copy_large_objects(self._source, name, self._target))
         state = catalogue.sequences(reader)
         crew.run()
         self._seconds["rows"] = streams.rows_done - self._began - sum(self._seconds.values())
@@ -186,226 +179,6 @@ class _Fill:
         connection.execute(sql.SQL("SET client_encoding = {}").format(sql.Literal(self._snapshot.encoding)))
         return connection
 
-    def _unlog(
-        self, filler: Connection, tables: Iterable[Table], references: Iterable[catalogue.Reference]
-    ) -> None:
-        """Make the tables unlogged, but for those that a partitioned table refers to.
-
-        A partitioned table is always logged, and a logged table may refer to none but logged ones.
-        """
-        found = list(references)
-        logged = {table.oid for table in tables if table.ancestors}
-        stay: set[int] = set()
-        while more := {key.referenced for key in found if key.table in logged} - stay:
-            stay |= more
-            logged |= more
-        for table in tables:
-            if table.oid not in stay:
-                name = sql.Identifier(table.schema, table.name)
-                filler.execute(sql.SQL("ALTER TABLE {} SET UNLOGGED").format(name))
-
-
-class _Later:
-    """What follows the rows of each table: its constraints one by one, its indexes, its foreign keys.
-
-    That is of the schema's later section what reads the tables; only ordinary tables', since those of
-    partitioned tables are but put together of their partitions' and need these to be there.
-    """
-
-    def __init__(
-        self,
-        archive: schema.Archive,
-        later: Iterable[schema.Entry],
-        built: Iterable[catalogue.Built],
-        references: Iterable[catalogue.Reference],
-        tables: Iterable[Table],
-    ) -> None:
-        ours = {table.oid for table in tables}
-        owners = {number: one.table for one in built for number in (one.index, one.constraint)}
-        named = {one.oid: one for one in references if one.referenced in ours}
-        building = [entry for entry in later if entry.is_one_of(owners, owners)]
-        adding = [entry for entry in later if entry.is_one_of((), named)]
-        texts = archive.statements([*building, *adding])
-        self.numbers = {entry.number for entry in (*building, *adding)}
-        self.constraints: dict[int, list[str]] = defaultdict(list)
-        self.indexes: dict[int, list[str]] = defaultdict(list)
-        self.keys = [(named[entry.oid], texts[entry.number]) for entry in adding]
-        for entry in building:
-            kept = self.indexes if entry.kind.startswith("INDEX ") else self.constraints
-            kept[owners[entry.oid]].append(texts[entry.number])
-
-
-class _Streams:
-    """The jobs of the rows, of the indexes that follow them, and of the foreign keys that follow these."""
-
-    def __init__(
-        self,
-        crew: Crew,
-        later: _Later,
-        selections: Mapping[int, masking.Selection],
-        text: frozenset[int],
-        options: Options,
-    ) -> None:
-        self._crew, self._later, self._options = crew, later, options
-        self._selections, self._text = selections, text
-        self._keys = list(later.keys)  # still to be added
-        self._under_way: list[catalogue.Reference] = []  # being added
-        self._added: list[catalogue.Reference] = []  # still to be checked
-        self._lock = threading.Lock()
-        self._adding = threading.Lock()
-        self._open: Counter[int] = Counter()  # jobs of each table that its foreign keys wait for
-        self._moving_rows = 0  # pieces that are under way or wait
-        self._weights: dict[int, int] = {}
-        self._tables: dict[int, Table] = {}
-        self._pumps: dict[Worker, Pump] = {}
-        self.rows: Counter[int] = Counter()
-        self.bytes = 0
-        self.rows_done = time.monotonic()
-
-    def start(self, tables: Iterable[Table], progress: Progress) -> None:
-        """Add the jobs of the rows; the others follow as they can."""
-        self._progress = progress
-        self._tables = {table.oid: table for table in tables}
-        self._weights = {table.oid: table.size for table in tables}
-        for reference, _ in self._keys:  # a large table's check waits for what it refers to
-            size = self._tables[reference.table].size
-            self._weights[reference.referenced] = max(self._weights[reference.referenced], size)
-        for table in tables:
-            excluded = self._selections[table.oid].excluded
-            pieces = [] if excluded else split(table, self._options.split * _PAGES_PER_MIB)
-            self._moving_rows += len(pieces)
-            self._open[table.oid] = len(pieces) or 1
-            for piece in pieces:
-                self._crew.add(self._weights[table.oid], self._moving(piece))
-            if not pieces:
-                self._crew.add(self._weights[table.oid], self._nothing_moves(table))
-
-    def _nothing_moves(self, table: Table) -> Callable[[Worker], None]:
-        return lambda _: self._arrived(table)
-
-    def _moving(self, piece: Piece) -> Callable[[Worker], None]:
-        def move(worker: Worker) -> None:
-            pump = self._pumps.get(worker)
-            if pump is None:
-                pump = self._pumps[worker] = Pump(worker.source, worker.target, self._crew.stopped)
-            told = 0
-
-            def tell(size: int) -> None:
-                nonlocal told
-                step = min(size, piece.weight - told)  # a table's size is an estimate of what COPY sends
-                told += step
-                self._progress.advance(amount=step)
-
-            table = piece.table
-            selection, text = self._selections[table.oid], table.oid in self._text
-            try:
-                rows, size = pump.copy(piece, selection, text=text, freeze=self._options.freeze, tell=tell)
-            except psycopg.Error as error:
-                raise Failed(f"the rows of {table.qualified} could not be copied: {reason(error)}") from None
-            self._progress.advance(amount=piece.weight - told, rows=rows)
-            with self._lock:
-                self.rows[table.oid] += rows
-                self.bytes += size
-                self._moving_rows -= 1
-                if not self._moving_rows:
-                    self.rows_done = time.monotonic()
-                    self._progress.phase("indexes and foreign keys")
-            self._arrived(table)
-
-        return move
-
-    def _arrived(self, table: Table) -> None:
-        """A piece is there; after the last one the indexes are built."""
-        if not self._closed(table):
-            return
-        constraints, indexes = self._later.constraints[table.oid], self._later.indexes[table.oid]
-        one_by_one = indexes if table.size >= _SMALL else []
-        with self._lock:
-            self._open[table.oid] = 1 + len(one_by_one)
-        weight = self._weights[table.oid]
-
-        def build(worker: Worker) -> None:
-            _run(worker, constraints if one_by_one else [*constraints, *indexes])
-            for index in one_by_one:
-                self._crew.add(weight, self._building(table, [index]))
-            self._built(table)
-
-        self._crew.add(weight, build)
-
-    def _building(self, table: Table, statements: list[str]) -> Callable[[Worker], None]:
-        def build(worker: Worker) -> None:
-            _run(worker, statements)
-            self._built(table)
-
-        return build
-
-    def _built(self, table: Table) -> None:
-        """An index is there; after the last one, the foreign keys whose two tables are built follow.
-
-        They are added unchecked, which takes no time, one after the other, since two at once could wait for
-        each other's tables. A table's keys are checked when none is to be added to it any more: adding one
-        would wait for the check.
-        """
-        if not self._closed(table):
-            return
-        with self._lock:
-            due = [
-                (reference, statement)
-                for reference, statement in self._keys
-                if table.oid in (reference.table, reference.referenced)
-                and not self._open[reference.table]
-                and not self._open[reference.referenced]
-            ]
-            for pair in due:
-                self._keys.remove(pair)
-                self._under_way.append(pair[0])
-        if due:
-            self._crew.add(_FIRST, self._adding_keys(due))
-
-    def _adding_keys(self, due: list[tuple[catalogue.Reference, str]]) -> Callable[[Worker], None]:
-        def add(worker: Worker) -> None:
-            with self._adding:
-                _run(worker, [_unchecked(text) if key.valid else text for key, text in due])
-            with self._lock:
-                for key, _ in due:
-                    self._under_way.remove(key)
-                    self._added.append(key)
-                to_add = [*self._under_way, *(key for key, _ in self._keys)]
-                waiting = {oid for key in to_add for oid in (key.table, key.referenced)}
-                ready = {key.table for key in self._added} - waiting
-                checks = [key for key in self._added if key.table in ready]
-                self._added = [key for key in self._added if key.table not in ready]
-            for oid in ready:
-                self._crew.add(
-                    self._weights[oid],
-                    self._checking(self._tables[oid], [k for k in checks if k.table == oid]),
-                )
-
-        return add
-
-    def _checking(self, table: Table, keys: list[catalogue.Reference]) -> Callable[[Worker], None]:
-        def check(worker: Worker) -> None:
-            for key in keys:
-                if key.valid:
-                    worker.target.execute(
-                        sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(
-                            sql.Identifier(table.schema, table.name), sql.Identifier(key.name)
-                        )
-                    )
-
-        return check
-
-    def _closed(self, table: Table) -> bool:
-        """Count one job of the table as done; whether it was the last."""
-        with self._lock:
-            self._open[table.oid] -= 1
-            return not self._open[table.oid]
-
-
-def _run(worker: Worker, statements: list[str]) -> None:
-    if statements:
-        worker.target.execute("".join(statements).encode("utf-8", "surrogateescape"))
-
 
 def _prepare(connection: Connection) -> None:
     connection.execute(f"{no_timeouts(connection.info.server_version)}; {_SESSION}".encode())
@@ -443,8 +216,3 @@ def _set_sequences(filler: Connection, state: Iterable[catalogue.Sequence]) -> N
     ]
     for start in range(0, len(calls), _SETVALS):
         filler.execute(sql.SQL("SELECT {}").format(sql.SQL(", ").join(calls[start : start + _SETVALS])))
-
-
-def _unchecked(statement: str) -> str:
-    """The statement that adds a foreign key, with its check left for later."""
-    return statement.rstrip().removesuffix(";") + " NOT VALID;\n"

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from psycopg import sql
-
 from . import stamp, swap
 from .problems import Refused
 
@@ -45,7 +43,7 @@ class GoldenCopy:
         }
         address = {key: source.parameters.get(key, "") for key in ("host", "hostaddr", "port", "service")}
         facts = [address, source.name, server.info.user, rules, sorted(options.exclude_data)]
-        digest = hashlib.sha256(json.dumps([*facts, options.mask_key, options.unlogged]).encode())
+        digest = hashlib.sha256(json.dumps([*facts, options.mask_key]).encode())
         return cls(PREFIX + digest.hexdigest()[:16], options.golden.max_age, options.golden.spare)
 
     def require_ours(self, server: Connection) -> None:
@@ -113,31 +111,6 @@ class GoldenCopy:
             if age > self.max_age:
                 say(f'golden copy "{name}" of {found["copied_at"]} is not asked for any more: it is dropped')
                 swap.drop(server, name)
-
-
-def is_empty_after_a_crash(database: Connection, filled_before: int) -> bool:
-    """Whether the server lost the unlogged tables' rows, as it does when it was not shut down properly.
-
-    Who went on to use the database has written to a few of them since.
-    """
-    return 2 * filled_unlogged(database) < filled_before
-
-
-def filled_unlogged(database: Connection) -> int:
-    """How many unlogged tables have rows."""
-    rows = database.execute(
-        "SELECT n.nspname::text, c.relname::text "
-        "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-        "WHERE c.relkind = 'r' AND c.relpersistence = 'u' AND n.nspname !~ '^pg_'"
-    ).fetchall()
-    return sum(
-        bool(
-            database.execute(
-                sql.SQL("SELECT 1 FROM ONLY {} LIMIT 1").format(sql.Identifier(schema, table))
-            ).fetchone()
-        )
-        for schema, table in rows
-    )
 
 
 def _path(call: object) -> str | None:

@@ -16,9 +16,9 @@ from .secret import Hidden, shown
 FAKES = ("email", "name", "phone")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _KNOWN = (
-    "exclude_data", "mask", "mask_key", "personal", "golden", "jobs", "memory", "split", "freeze", "unlogged",
-    "verify", "release_file",
+    "exclude_data", "mask", "mask_key", "personal", "golden", "jobs", "memory", "verify", "release_file",
 )  # fmt: skip
+_GONE = ("unlogged", "split", "freeze")  # were options once
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,6 @@ class Options:
     golden: Golden | None = None
     jobs: int = 2  # connections to each server that move rows and build indexes
     memory: int = 256  # MiB that one index build may take in the server (maintenance_work_mem)
-    split: int = 2048  # MiB; a larger table is moved by several connections, and not frozen
-    freeze: bool = True  # write rows as Postgres's VACUUM FREEZE leaves them: nothing has to touch them again
-    unlogged: bool = False  # no write-ahead log: faster, and empty after a crash of the server
     verify: bool = False  # compare a checksum of every table
     release_file: str = ""  # instead of deployment.json beside manage.py
 
@@ -64,6 +61,8 @@ class Options:
         if not isinstance(settings, Mapping):
             raise Misconfigured("STAGE_COPY is no dictionary: write STAGE_COPY = {...}")
         for name in settings:
+            if name in _GONE:
+                raise Misconfigured(f'STAGE_COPY["{name}"] is no option any more: take it out')
             _known(str(name), _KNOWN, "STAGE_COPY")
         mask = settings.get("mask", {})
         if not isinstance(mask, Mapping):
@@ -79,9 +78,6 @@ class Options:
             golden=_golden(settings.get("golden")),
             jobs=_number(settings, "jobs", cls.jobs),
             memory=_number(settings, "memory", cls.memory),
-            split=_number(settings, "split", cls.split),
-            freeze=_flag(settings, "freeze", default=cls.freeze),
-            unlogged=_flag(settings, "unlogged", default=cls.unlogged),
             verify=_flag(settings, "verify", default=cls.verify),
             release_file=str(settings.get("release_file", "")),
         )

@@ -83,16 +83,12 @@ class Pump:
         self._source_context, self._target_context = source, target
         self._plain = can_carry(source) and can_carry(target)
 
-    def copy(
-        self, piece: Piece, selection: Selection, *, text: bool, freeze: bool, tell: Tell
-    ) -> tuple[int, int]:
+    def copy(self, piece: Piece, selection: Selection, *, text: bool, tell: Tell) -> tuple[int, int]:
         """Copy a piece; rows and bytes that arrived.
 
         Raises psycopg.Error for what a server says, Failed where the two ends count different rows.
         """
-        out, into = self._statements(
-            piece, selection, text=text or bool(selection.calls), freeze=freeze and piece.whole
-        )
+        out, into = self._statements(piece, selection, text=text or bool(selection.calls))
         names = [column.name for column in piece.table.columns if not column.generated]
         calls = {names.index(name): call for name, call in selection.calls.items()}
         self._row, choked = 0, None
@@ -105,7 +101,7 @@ class Pump:
             choked = (names[error.column], error.row, error.kind)
         if choked:  # not above: the row that it choked on would hang on the error
             raise _failed(piece, *choked)
-        if freeze and piece.whole:
+        if piece.whole:
             _done(self._target, b"COMMIT")
         if sent != arrived:
             raise Failed(f"{piece.table.qualified}: the source sent {sent} rows, the target took {arrived}")
@@ -133,9 +129,7 @@ class Pump:
             self._target.nonblocking = 0
         return _rows(self._source), _rows(self._target), moved
 
-    def _statements(
-        self, piece: Piece, selection: Selection, *, text: bool, freeze: bool
-    ) -> tuple[bytes, bytes]:
+    def _statements(self, piece: Piece, selection: Selection, *, text: bool) -> tuple[bytes, bytes]:
         table = sql.Identifier(piece.table.schema, piece.table.name)
         names = [column.name for column in piece.table.columns if not column.generated]
         columns = sql.SQL(", ").join(map(sql.Identifier, names))
@@ -153,9 +147,9 @@ class Pump:
             table,
             sql.SQL(" ({})").format(columns) if names else sql.SQL(""),
             form,
-            sql.SQL(", FREEZE" if freeze else ""),
+            sql.SQL(", FREEZE" if piece.whole else ""),
         )
-        if freeze:  # Postgres freezes only what no other transaction can have seen
+        if piece.whole:  # Postgres freezes only what no other transaction can have seen
             into = sql.SQL("BEGIN; TRUNCATE ONLY {}; ").format(table) + into
         return out.as_bytes(self._source_context), into.as_bytes(self._target_context)
 

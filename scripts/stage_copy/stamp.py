@@ -23,10 +23,7 @@ class Cursor(Protocol):
 
 
 def write(server: Connection, name: str, stamp: Mapping[str, Any]) -> None:
-    """Stamp `name`: `copied_at` (ISO 8601, UTC), `source`, `rows`, `tables`, `release`, `unlogged`.
-
-    Where tables are unlogged, `filled` is how many of them have rows.
-    """
+    """Stamp `name`: `copied_at` (ISO 8601, UTC), `source`, `rows`, `tables`, `release`."""
     server.execute(
         sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(json.dumps(stamp)))
     )

@@ -8,14 +8,13 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from . import engine, golden, stamp, swap
+from . import engine, stamp, swap
 from .database import Connection, Database, reason
 from .golden import GoldenCopy
 from .marks import COPYING, REPLACED, beside
@@ -119,11 +118,6 @@ class Copy:
         found = stamp.of(self.server, self.target.name)
         if not found or not self.release or found.get("release") != dict(self.release):
             return None
-        if filled := found.get("filled"):
-            with closing(self.target.connect()) as target:
-                if golden.is_empty_after_a_crash(target, filled):
-                    self.progress.say("the server was not shut down properly and lost the unlogged tables")
-                    return None
         return found
 
     def _copy(self, staging: Connection, into: str, replaced: str) -> tuple[dict[str, Any], int]:
@@ -140,11 +134,7 @@ class Copy:
             "source": self.source.name,
             "tables": len(moved.rows),
             "rows": sum(moved.rows.values()),
-            "unlogged": self.options.unlogged,
         }
-        if self.options.unlogged:
-            with closing(self.target.named(into).connect()) as copy:
-                new["filled"] = golden.filled_unlogged(copy)
         return new, moved.bytes
 
     def _put_in_place(self, new: Mapping[str, Any], incoming: str, replaced: str) -> None:
@@ -162,18 +152,6 @@ class Copy:
             how = self._take(made, incoming)
             new = stamp.of(self.server, made.name)
             assert new  # noqa: S101  it was just made or found
-            if filled := new.get("filled"):
-                with closing(self.target.named(incoming).connect()) as clone:
-                    lost = golden.is_empty_after_a_crash(clone, filled)
-                if lost:
-                    self.progress.say(
-                        "the server was not shut down properly and lost the golden copy's tables"
-                    )
-                    swap.drop(self.server, incoming)
-                    size = self._refresh(made, staging)
-                    how = self._take(made, incoming)
-                    new = stamp.of(self.server, made.name)
-                    assert new  # noqa: S101  it was just made
         self._put_in_place(new, incoming, replaced)
         return how, new, size
 

@@ -310,7 +310,7 @@ def test_what_stands_there_already_is_never_overwritten(tmp_path: Path) -> None:
         ".env.example": "MINE=1\n",
         "requirements.txt": "Django\n",
         "scripts/__init__.py": "",
-        "scripts/aws.py": "# mine\n",
+        "scripts/stack.py": "# mine\n",
         ".dockerignore": "*\n!mysite",
         "copilot/web/overrides/cfn.patches.yml": "[]\n",
         "copilot/environments/overrides/cdk.json": "{}\n",

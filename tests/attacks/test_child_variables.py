@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import branch, child_variables, environment, template_lint
+from scripts import branch, child_variables, environment, preflight, template_lint
 from scripts.check import files
 from scripts.check import project as projects
 from scripts.command import Command, RealShell, Result
@@ -150,8 +150,8 @@ def test_the_sandboxs_copilot_sees_the_sandboxs_aws_only(settings: Settings, tmp
 @pytest.mark.usefixtures("planted")
 def test_docker_sees_its_own_settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     shell = Noting()
-    monkeypatch.setattr(environment.shutil, "which", lambda name: name)
-    environment._check_docker(environment.Bench(settings, shell, FakeReport(), {}))
+    monkeypatch.setattr(preflight.shutil, "which", lambda name: name)
+    preflight._check_docker(environment.Bench(settings, shell, FakeReport(), {}))
     (command,) = shell.ran
     assert command.argv[:2] == ("docker", "info")
     assert seen_by(command) == {**PLAIN, **{name: PLANTED[name] for name in DOCKER}}

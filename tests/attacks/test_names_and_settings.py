@@ -6,7 +6,7 @@ A harm is any call of AWS's that does not read, and any command of Copilot's tha
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from invoke import Context
 from invoke.exceptions import Exit
 
 from scripts import disposable, environment, shelf
-from scripts.aws import Aws, _Answered
+from scripts.aws import Aws
+from scripts.aws.calls import Answered
 from scripts.command import Result
 from scripts.copilot import VERSION, Copilot
 from scripts.environment import Bench, Place
@@ -248,6 +250,12 @@ def test_a_protected_name_beside_others_leaves_the_usual_ones_alone(workspace: P
 # Tasks, on an account of which every call is known.
 
 
+def answered(code: str, text: str = "") -> Answered:
+    return Answered(
+        "service", "operation", ClientError({"Error": {"Code": code, "Message": text}}, "Operation")
+    )
+
+
 @dataclass
 class Account(Aws):
     """An account by its stacks and the tags of the environment's record; what does not read is a harm."""
@@ -269,10 +277,13 @@ class Account(Aws):
     def region(self) -> str:
         return "eu-west-1"
 
+    def _pages(self, service: str, operation: str, /, **arguments: Any) -> Iterator[dict[str, Any]]:
+        yield self._ask(service, operation, **arguments)
+
     def _ask(self, service: str, operation: str, /, **arguments: Any) -> dict[str, Any]:
         self.calls.append(operation)
         if operation == self.denied:
-            raise _Answered(service, operation, PermissionError(f"AccessDenied: {service}:{operation}"))
+            raise answered("AccessDenied", f"{service}:{operation}")
         if not operation.startswith(("describe_", "get_", "list_")):
             self.harms.append(f"{service}:{operation} {arguments}")
         answer: dict[str, Any] = getattr(self, f"_{operation}", lambda **_: {})(**arguments)
@@ -280,13 +291,13 @@ class Account(Aws):
 
     def _list_tags_for_resource(self, ResourceId: str, **_: str) -> dict[str, Any]:  # noqa: N803 - AWS's name
         if self.tags is None:
-            raise _Answered("ssm", "list_tags_for_resource", KeyError("InvalidResourceId"))
+            raise answered("InvalidResourceId")
         assert ResourceId == "/copilot/applications/demo/environments/test"
         return {"TagList": listed(self.tags)}
 
     def _describe_stacks(self, StackName: str) -> dict[str, Any]:  # noqa: N803 - AWS's name
         if StackName not in self.stacks:
-            raise _Answered("cloudformation", "describe_stacks", KeyError(f"{StackName} does not exist"))
+            raise answered("ValidationError", f"Stack with id {StackName} does not exist")
         tags, status = self.stacks[StackName]
         at = datetime(2026, 1, 1, tzinfo=UTC)
         return {"Stacks": [{"StackStatus": status, "Tags": listed(tags), "CreationTime": at}]}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from scripts import display, environment, expiry, ledger, listing, shelf, strict_json
+from scripts import display, expiry, ledger, listing, live, shelf, strict_json
 from scripts.errors import Failed, Held, UserError
 from scripts.lease import Claim, Lease, State, Unreadable
 from scripts.ledger import Book, Entry, Ledger, Sweep
@@ -223,13 +223,13 @@ def test_a_name_that_forges_lines_is_shown_with_what_it_is_made_of(name: str) ->
 )
 def test_a_moment_that_is_none_or_beyond_the_calendar_is_no_fault(moment: str) -> None:
     end = datetime.now(UTC)
-    assert environment.iso(expiry.later(moment, end) or end)
+    assert live.iso(expiry.later(moment, end) or end)
     assert expiry.is_over(moment, end) in {True, False}
     assert listing.sweep_told(Sweep(moment, "ci"), [], end).isprintable()
 
 
 def test_what_a_container_says_of_its_data_is_never_too_long_for_the_ledger() -> None:
-    hostile = environment.Deployment(
+    hostile = live.Deployment(
         "x", None, None, "test", "web", "http://x" * 9000, "d\n" * 9000, None, None, None, None,
         isolated=False, target="sandbox",
     )  # fmt: skip

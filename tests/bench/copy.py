@@ -84,7 +84,6 @@ class Bench:
             ),
             "pgcopydb": self._pgcopydb,
             "ours": self._ours,
-            "ours --unlogged": lambda: self._ours("--unlogged"),
             "ours, masked": lambda: self._ours(setting={"mask": MASKS}),
             "ours, a further branch by clone": lambda: self._further(spare=False),
             "ours, a further branch by spare": lambda: self._further(spare=True),

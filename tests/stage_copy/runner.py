@@ -15,6 +15,7 @@ from typing import Any
 
 import psycopg
 
+from scripts.stage_copy import streams
 from scripts.stage_copy.database import Database, reason
 from scripts.stage_copy.options import Options
 from scripts.stage_copy.problems import CopyError, Failed
@@ -73,6 +74,7 @@ def run(job: dict[str, Any]) -> Receipt:
     target = Database("default", job["target"])
     maintenance = target.named("postgres")
     options = Options.read(job["setting"], key="made-up")
+    streams._PIECE = job["piece"] or streams._PIECE
     with closing(maintenance.connect()) as server:
         copy = Copy(source, target, maintenance, server, options, job["release"], Telling())
         return copy.run(lambda: None, lambda: closing(source.connect()), fresh=job["fresh"])

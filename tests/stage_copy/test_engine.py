@@ -44,14 +44,17 @@ def content(copies: Copies, server: PostgresServer, database: str) -> dict[str, 
 
 @pytest.mark.parametrize(
     "setting",
-    [{}, {"split": 1, "jobs": 4}, {"freeze": False, "jobs": 1}, {"verify": True}],
-    ids=["as it comes", "split", "one job", "verified"],
+    [{}, {"jobs": 4}, {"jobs": 1}, {"verify": True}],
+    ids=["as it comes", "in pieces", "one job", "verified"],
 )
 def test_every_feature_of_a_schema_arrives_equal(
-    copies: Copies, setting: dict[str, object], monkeypatch: pytest.MonkeyPatch
+    copies: Copies,
+    setting: dict[str, object],
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if "split" in setting:
-        monkeypatch.setattr("scripts.stage_copy.engine._PAGES_PER_MIB", 4)  # small tables are split as well
+    if "in pieces" in request.node.name:
+        monkeypatch.setattr("scripts.stage_copy.streams._PIECE", 4)  # small tables are split as well
     moved = copies.fill("torture", "arrived", setting)
     assert copies.schema(copies.target_server, "arrived") == copies.schema(copies.source_server, "torture")
     sent = content(copies, copies.source_server, "torture")
@@ -73,16 +76,3 @@ def test_rows_arrive_equal_when_the_connection_is_encrypted_and_libpq_must_hand_
     monkeypatch.setattr(rows, "can_carry", lambda _: False)
     copies.fill("torture", "handed")
     assert content(copies, copies.target_server, "handed") == content(copies, copies.source_server, "torture")
-
-
-def test_unlogged_changes_nothing_but_that_tables_and_their_sequences_are_unlogged(copies: Copies) -> None:
-    copies.fill("torture", "unlogged", {"unlogged": True})
-    assert content(copies, copies.target_server, "unlogged") == content(
-        copies, copies.source_server, "torture"
-    )
-
-    def logged(lines: list[str]) -> list[str]:
-        return [line.replace("CREATE UNLOGGED", "CREATE") for line in lines if "SET LOGGED" not in line]
-
-    theirs = logged(copies.schema(copies.source_server, "torture"))
-    assert logged(copies.schema(copies.target_server, "unlogged")) == theirs

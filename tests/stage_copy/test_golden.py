@@ -21,7 +21,6 @@ from scripts.stage_copy.model import Moved, Progress
 from scripts.stage_copy.options import Options
 from scripts.stage_copy.problems import Failed, Refused
 from tests.stage_copy.copies import PASSWORD, Attempt, Copies, run_command
-from tests.stage_copy.servers import postgres_server
 
 PATIENCE = 60  # seconds after which something counts as never happening
 STAGE = "golden_stage"
@@ -264,7 +263,6 @@ def test_every_other_rule_asks_for_another_golden_copy(copies: Copies) -> None:
         {"exclude_data": ["log"]},
         {"exclude_data": []},
         {"mask_key": "another"},
-        {"unlogged": True},
     ]
     names = [Project(copies, {**SETTING, **other}).golden for other in ({}, *others)]
     assert len(set(names)) == len(names)
@@ -275,7 +273,7 @@ def test_the_same_rules_written_otherwise_share_a_golden_copy(copies: Copies) ->
     others: list[dict[str, object]] = [
         {"mask": dict(reversed(SETTING["mask"].items())), "exclude_data": ("session", "log")},
         {"golden": {"max_age": "7d", "spare": True}},
-        {"jobs": 4, "memory": 64, "split": 1, "freeze": False, "verify": True, "personal": ["nick"]},
+        {"jobs": 4, "memory": 64, "verify": True, "personal": ["nick"]},
     ]
     names = {Project(copies, {**SETTING, **other}).golden for other in ({}, *others)}
     assert len(names) == 1
@@ -360,23 +358,3 @@ def test_a_database_of_that_name_that_another_role_owns_is_refused_and_nothing_c
         f'CommandError: the golden copy would be database "{project.golden}", but "{name}" belongs to '
         'another role: have its owner drop it, or take STAGE_COPY["golden"] out\n'
     )
-
-
-def test_an_unlogged_golden_copy_that_a_crash_has_emptied_is_made_again(copies: Copies) -> None:
-    with postgres_server() as server:
-        server.create_role("tester", PASSWORD, "CREATEDB")
-        project = new_project(Copies(copies.source_server, server), spare=True).with_setting(unlogged=True)
-        first, second, third = project.branch(), project.branch(), project.branch()
-        first.run()
-        project.spare()
-        server.crash()
-        server.start()
-        assert second.run().how == "cloned"
-        assert "the server was not shut down properly and lost the golden copy's tables" in second.told.lines
-        assert second.fills == 1
-        seen(second)
-        assert first.run().how in {"cloned", "spare"}
-        assert third.run().how in {"cloned", "spare"}
-        assert (first.fills, third.fills) == (1, 0)
-        seen(first)
-        seen(third)

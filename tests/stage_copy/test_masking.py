@@ -39,7 +39,8 @@ EMAIL = Column("email", "character varying(120)")
         ({"golden": {"age": "1h"}}, "has no 'age'"),
         ({"jobs": 0}, "must be a whole number"),
         ({"jobs": True}, "must be a whole number"),
-        ({"unlogged": "yes"}, "must be True or False"),
+        ({"verify": "yes"}, "must be True or False"),
+        ({"split": 1}, "is no option any more: take it out"),
     ],
 )
 def test_a_setting_that_says_nothing_sensible_is_one_clear_line(setting: dict[str, object], why: str) -> None:

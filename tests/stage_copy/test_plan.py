@@ -277,7 +277,10 @@ def only_error(capsys: pytest.CaptureFixture[str]) -> str:
         ({"golden": {"spare": "yes"}}, "\"spare\" is 'yes': it must be True or False"),
         ({"jobs": 0}, 'STAGE_COPY["jobs"] is 0: it must be a whole number, 1 or more'),
         ({"memory": "256MB"}, "STAGE_COPY[\"memory\"] is '256MB': it must be a whole number, 1 or more"),
-        ({"split": True}, 'STAGE_COPY["split"] is True: it must be a whole number'),
+        ({"jobs": True}, 'STAGE_COPY["jobs"] is True: it must be a whole number'),
+        ({"unlogged": True}, 'STAGE_COPY["unlogged"] is no option any more: take it out'),
+        ({"unloged": True}, "STAGE_COPY has no 'unloged': it has exclude_data, mask, "),
+        ({"memry": 1}, "STAGE_COPY has no 'memry': did you mean 'memory'?"),
         ({"verify": 1}, '"verify" is 1: it must be True or False'),
         (
             {"release_file": "nothing.json"},

@@ -353,43 +353,6 @@ def test_a_target_that_is_closed_to_connections_is_opened_although_its_data_stay
     assert persons(copies, target) == 200
 
 
-UNLOGGED = {"unlogged": True}
-LOST = "the server was not shut down properly and lost the unlogged tables"
-
-
-def test_what_a_crash_has_taken_is_copied_again_and_what_the_server_still_has_is_kept(
-    own: Copies, target: str
-) -> None:
-    unlogged, logged, server = target, f"{target}too", own.target_server
-    Attempt(own, SHOP, unlogged, UNLOGGED, RELEASE).run()
-    Attempt(own, SHOP, logged, {}, RELEASE).run()
-    change(own, logged)
-    server.crash()
-    server.start()
-    assert persons(own, unlogged) == 0
-    server.run("INSERT INTO kind VALUES (9)", database=unlogged)  # somebody went on to use it
-    again = Attempt(own, SHOP, unlogged, UNLOGGED, RELEASE)
-    assert again.run().how == "copied"
-    assert again.told.lines == [LOST]
-    assert persons(own, unlogged) == 200
-    assert Attempt(own, SHOP, logged, {}, RELEASE).run().how == "kept"
-    assert persons(own, logged) == 7
-
-    change(own, unlogged)
-    server.stop()
-    server.start()
-    assert Attempt(own, SHOP, unlogged, UNLOGGED, RELEASE).run().how == "kept"
-    assert persons(own, unlogged) == 7
-
-
-def test_unlogged_tables_that_were_empty_from_the_beginning_are_not_taken_for_lost(
-    copies: Copies, target: str
-) -> None:
-    setting = {**UNLOGGED, "exclude_data": ["*"]}
-    assert Attempt(copies, SHOP, target, setting, RELEASE).run().rows == 0
-    assert Attempt(copies, SHOP, target, setting, RELEASE).run().how == "kept"
-
-
 def test_a_role_that_may_make_no_database_is_told_so(
     copies: Copies, spared: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -91,12 +91,6 @@ class Command(BaseCommand):
             "(default: row counts and the validity of constraints only)",
         )
         parser.add_argument(
-            "--unlogged",
-            action="store_true",
-            help="make the tables UNLOGGED: faster, but a crash of the server empties them, and the next "
-            "start of the task copies again (default: logged)",
-        )
-        parser.add_argument(
             "--jobs",
             type=int,
             metavar="N",
@@ -286,7 +280,6 @@ def _options(flags: dict[str, Any]) -> Options:
     return replace(
         found,
         jobs=flags["jobs"] or found.jobs,
-        unlogged=flags["unlogged"] or found.unlogged,
         verify=flags["verify"] or found.verify,
     )
 
