@@ -63,7 +63,7 @@ def provide(
     if found is None and upstream is not None:
         why = "tasks have no network of their own here" if host else "there is no nginx on PATH"
         note = (
-            f"{why}: the gateway stands in for it and sends everything to port {upstream}, "
+            f"{why}: a relay stands in for it and sends everything to port {upstream}, "
             "static files too" + ("" if host else " (Debian has it in /usr/sbin)")
         )
     what = {

@@ -1,4 +1,4 @@
-"""The control plane as a whole: starts and stops it, and is what the agent and the gateway ask."""
+"""The control plane as a whole: starts and stops it, and is what the agent and the load balancer ask."""
 
 from __future__ import annotations
 
