@@ -26,7 +26,7 @@ from scripts import branch, branch_files, child_variables, copilot, display, man
 from scripts.command import RealShell, output_of
 from scripts.errors import Failed, SettingsError, UserError
 from scripts.sandbox import cache
-from scripts.sandbox.agent import neighbours
+from scripts.sandbox.agent import port_forwards
 from scripts.sandbox.agent.agent import TaskAgent
 from scripts.sandbox.agent.catalogue import redis_server
 from scripts.sandbox.control_plane.server import ControlPlaneServer
@@ -78,7 +78,7 @@ class Server:
             state.folder,
             self._pull,
             owner_env=owner,
-            neighbours=[self._cache],
+            port_forwards=[self._cache],
             readable=[self._postgres.socket_dir],
         )
         self._control_plane.agent = self._agent
@@ -229,7 +229,7 @@ class Server:
                     "no Redis here; test has its own and is not concerned"
                 )
                 return
-            self._cache_listener = neighbours.guard(self._cache)
+            self._cache_listener = port_forwards.listen(self._cache)
         self._redis = subprocess.Popen(
             cache.command(program, self._state.folder),
             env={OWNER: str(self._state.folder)},
@@ -247,7 +247,7 @@ class Server:
         self._load_balancers.stop()
         self._control_plane.stop()
         if self._cache_listener is not None:
-            neighbours.close([self._cache_listener])
+            port_forwards.close([self._cache_listener])
         if self._redis:
             self._redis.terminate()
             try:

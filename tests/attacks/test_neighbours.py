@@ -25,7 +25,7 @@ import pytest
 from botocore.config import Config
 
 from scripts.sandbox import cache, peers, seed
-from scripts.sandbox.agent import neighbours
+from scripts.sandbox.agent import port_forwards
 from scripts.sandbox.agent.catalogue import redis_server
 from scripts.sandbox.control_plane import ControlPlaneServer
 from scripts.sandbox.control_plane.connections import STRANGERS
@@ -455,11 +455,11 @@ def test_valkey_writes_no_file_and_loads_none(valkey: Path, words: tuple[str, ..
 @as_root
 def test_another_user_does_not_reach_valkey_by_its_socket_or_where_tasks_do(valkey: Path) -> None:
     assert as_neighbour(lambda: said(valkey, "PING")) is None
-    neighbour = ("127.83.7.9", free_port(), str(valkey))
-    listener = neighbours.guard(neighbour)
+    forward = ("127.83.7.9", free_port(), str(valkey))
+    listener = port_forwards.listen(forward)
 
     def over_tcp() -> str:
-        with socket.create_connection(neighbour[:2], 5) as connection:
+        with socket.create_connection(forward[:2], 5) as connection:
             connection.settimeout(5)
             connection.sendall(b"PING\r\n")
             return connection.recv(100).decode()
@@ -468,7 +468,7 @@ def test_another_user_does_not_reach_valkey_by_its_socket_or_where_tasks_do(valk
         assert over_tcp() == "+PONG\r\n"
         assert as_neighbour(over_tcp) in ("", None)
     finally:
-        neighbours.close([listener])
+        port_forwards.close([listener])
 
 
 @as_root

@@ -48,7 +48,7 @@ class Surroundings:
     find_image: Callable[[str], Image | None]
     owner_env: Mapping[str, str]
     way: namespace.Way
-    neighbours: Sequence[tuple[str, int, str]]
+    port_forwards: Sequence[tuple[str, int, str]]
     readable: Sequence[Path]  # folders of this machine that every container may read
     walls: bool  # containers have a file system of their own
     targets: Targets
@@ -292,7 +292,7 @@ class ServiceTask:
         return {
             "namespace": host is None,
             "address": self.report.address,
-            "neighbours": [each for each in self._around.neighbours if each[1] not in own_ports],
+            "port_forwards": [each for each in self._around.port_forwards if each[1] not in own_ports],
             "filesystem": self._filesystem(directory, readable),
             "directories": [str(each) for each in volumes.values()],
             "containers": specs,

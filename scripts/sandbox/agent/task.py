@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts.sandbox.agent import filesystem, namespace, neighbours, wire
+from scripts.sandbox.agent import filesystem, namespace, port_forwards, wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -466,7 +466,7 @@ def main(arguments: list[str]) -> int:
         return 1
     if spec["namespace"]:
         namespace.enter_namespace(spec["address"])
-        neighbours.offer([(host, port, path) for host, port, path in spec["neighbours"]], door)
+        port_forwards.offer([(host, port, path) for host, port, path in spec["port_forwards"]], door)
         if spec["filesystem"] is not None:
             filesystem.enter(filesystem.Shown(*spec["filesystem"]), network=False)
     for directory in spec["directories"]:
