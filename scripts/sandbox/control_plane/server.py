@@ -16,7 +16,7 @@ from scripts.sandbox import model
 
 from . import (
     cloudformation,
-    container_service,
+    container_api,
     data_stores,
     functions,
     load_balancing,
@@ -25,12 +25,8 @@ from . import (
 )
 from .access import Access
 from .certificates import CertificateAuthority
-from .container_service import (
-    ClusterHandler,
-    ContainerService,
-    ServiceHandler,
-    TaskDefinitionHandler,
-)
+from .container_resources import ClusterHandler, ServiceHandler, TaskDefinitionHandler
+from .container_service import ContainerService
 from .custom_resources import CustomResources
 from .domains import AliasRecordsHandler, CertificateHandler, HostedZoneHandler, RecordsHandler
 from .engine import Engine
@@ -133,7 +129,7 @@ class ControlPlaneServer:
         router = Router(
             {
                 "cloudformation": cloudformation.Responses.bound_to(self._engine, self._stack_sets).dispatch,
-                "ecs": container_service.Responses.bound_to(self._ecs, self._changed.set).dispatch,
+                "ecs": container_api.Responses.bound_to(self._ecs, self._changed.set).dispatch,
                 # moto looks both generations of the service up under the older name.
                 "elb": load_balancing.Responses.bound_to(self._balancing).dispatch,
                 "awslambda": functions.Responses.dispatch,
