@@ -23,14 +23,13 @@ from . import (
     repositories,
     tagging,
 )
-from .access import Access
 from .certificates import CertificateAuthority
 from .container_resources import ClusterHandler, ServiceHandler, TaskDefinitionHandler
 from .container_service import ContainerService
 from .custom_resources import CustomResources
 from .domains import AliasRecordsHandler, CertificateHandler, HostedZoneHandler, RecordsHandler
 from .engine import Engine
-from .faults import Faults
+from .for_tests import ForTests
 from .functions import FunctionHandler
 from .load_balancing import (
     ListenerHandler,
@@ -83,9 +82,9 @@ class ControlPlaneServer:
         self._thread: threading.Thread | None = None
         self._ecs = ContainerService()
         self._balancing = LoadBalancing()
-        self._faults = Faults(state_dir)
+        self._for_tests = ForTests(state_dir, lambda: tagging.everything(self._tagged()))
         self._catalogue = Catalogue()
-        self._engine = Engine(self._lock, self._wake, self._faults, self._catalogue)
+        self._engine = Engine(self._lock, self._wake, self._for_tests, self._catalogue)
         self._stack_sets = StackSets(self._engine)
         self._fill_catalogue(servers, any_runtime=any_runtime)
         self._authority: CertificateAuthority | None = None
@@ -123,8 +122,7 @@ class ControlPlaneServer:
         """Wipe moto's state and listen, with a new key. Raises OSError where the port is taken."""
         self._key = random_key()
         BackendDict.reset()
-        switch = self._folder / "iam.json"
-        switch.unlink(missing_ok=True)  # what was there to protect is wiped
+        self._for_tests.begin(self._key.id)
         self._authority = CertificateAuthority(self._folder)
         router = Router(
             {
@@ -137,16 +135,14 @@ class ControlPlaneServer:
                 "resourcegroupstaggingapi": tagging.Responses.bound_to(self._tagged).dispatch,
             }
         )
-        access = Access(switch, self._key.id, lambda: tagging.everything(self._tagged()))
         self._server = ProxyServer(
             self._port,
             router,
             self._authority,
             self._lock,
-            self._faults,
+            self._for_tests,
             self._wake_if_changed,
             Signatures(self._key),
-            access.check,
         )
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.05,), name="control plane", daemon=True

@@ -16,8 +16,8 @@ from urllib.parse import parse_qsl, unquote
 
 from moto.core.request import Request
 
-from .policies import Asked
-from .resources import ACCOUNT, REGION
+from scripts.sandbox.control_plane.resources import ACCOUNT, REGION
+from scripts.sandbox.testing.policies import Asked
 
 # Signing names that are not IAM's prefixes.
 _PREFIXES = {"tagging": "tag", "monitoring": "cloudwatch"}

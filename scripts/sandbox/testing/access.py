@@ -25,9 +25,9 @@ from moto.s3.models import s3_backends
 from moto.sts.models import sts_backends
 from werkzeug.exceptions import HTTPException
 
-from .permissions import Call, needed, passing, read_call
-from .policies import Asked, Decision, decide
-from .resources import ACCOUNT, REGION
+from scripts.sandbox.control_plane.resources import ACCOUNT, REGION
+from scripts.sandbox.testing.permissions import Call, needed, passing, read_call
+from scripts.sandbox.testing.policies import Asked, Decision, decide
 
 _OWN_ARN = f"arn:aws:sts::{ACCOUNT}:assumed-role/ci/sandbox"
 

@@ -1,0 +1,1 @@
+"""What tests ask of the sandbox: faults, and IAM that says no. A plain start imports nothing of it."""
