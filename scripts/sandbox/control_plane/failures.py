@@ -13,6 +13,14 @@ class Failure(NamedTuple):
     message: str
 
 
+class CallFailed(Exception):
+    """A call that is answered with this failure."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
 Form = Literal["json", "query", "s3"]
 
 # What each form says of a request that no known key has signed.

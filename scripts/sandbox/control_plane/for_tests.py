@@ -46,7 +46,7 @@ class ForTests:
             return self._faults
 
     def check(self, request: Request) -> None:
-        """Raise an HTTPException where access control is on and does not allow the request."""
+        """Raise CallFailed where access control is on and does not allow the request."""
         if not self._switch.exists():
             return
         if self._access is None:

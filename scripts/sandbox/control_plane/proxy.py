@@ -28,7 +28,7 @@ from scripts.sandbox.peers import is_ours
 
 from .certificates import CertificateAuthority
 from .connections import BODY_SECONDS, Connections
-from .failures import Failure, Form, unsigned
+from .failures import CallFailed, Failure, Form, unsigned
 from .for_tests import ForTests
 from .hosts import is_served
 from .reading import BODY_LIMIT, BODY_LIMITS, BodyError, Head, read_body
@@ -268,6 +268,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._refuse(host, f"The sandbox has no service at {host}{path.split('?', 1)[0]}")
             request = Request.from_primitives(self.command, f"https://{host}{path}", self.headers, body)
             return self._meet(route, request)
+        except CallFailed as error:
+            return self._say(host, error.failure)
         except HTTPException as error:
             described = error.get_body()
             return error.code or 400, dict(error.get_headers()), described.encode()

@@ -8,7 +8,6 @@ boundaries and session policies. What CloudFormation does for a stack is asked o
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,8 +22,8 @@ from moto.ecs.models import ecs_backends
 from moto.iam.models import iam_backends
 from moto.s3.models import s3_backends
 from moto.sts.models import sts_backends
-from werkzeug.exceptions import HTTPException
 
+from scripts.sandbox.control_plane.failures import CallFailed, Failure
 from scripts.sandbox.control_plane.resources import ACCOUNT, REGION
 from scripts.sandbox.testing.permissions import Call, needed, passing, read_call
 from scripts.sandbox.testing.policies import Asked, Decision, decide
@@ -40,35 +39,13 @@ class Principal:
     policies: tuple[Mapping[str, Any], ...]
 
 
-class Denied(HTTPException):
-    """No, in the words and the form of the service that was asked."""
-
-    def __init__(self, call: Call, code: str, message: str) -> None:
-        super().__init__(message)
-        in_json = call.protocol in {"json", "rest"}
-        self.code = 400 if call.protocol == "json" else 403
-        self._headers = [("Content-Type", "application/x-amz-json-1.1" if in_json else "text/xml")]
-        if in_json:
-            code += "Exception"
-            self._headers.append(("x-amzn-ErrorType", code))
-            self._body = json.dumps({"__type": code, "message": message, "Message": message})
-            return
-        if call.protocol == "ec2" and code == "AccessDenied":
-            code = "UnauthorizedOperation"
-        error = f"<Code>{code}</Code><Message>{html.escape(message)}</Message>"
-        self._body = {
-            "ec2": f"<Response><Errors><Error>{error}</Error></Errors><RequestID>0</RequestID></Response>",
-            "s3": f"<Error>{error}<RequestId>0</RequestId></Error>",
-        }.get(
-            call.protocol,
-            f"<ErrorResponse><Error><Type>Sender</Type>{error}</Error><RequestId>0</RequestId></ErrorResponse>",
-        )
-
-    def get_body(self, *_: object) -> str:
-        return self._body
-
-    def get_headers(self, *_: object) -> list[tuple[str, str]]:
-        return self._headers
+def _denied(call: Call, code: str, message: str) -> CallFailed:
+    """Return AWS's no, with the code and status of the protocol that was spoken."""
+    if call.protocol in {"json", "rest"}:
+        code += "Exception"
+    elif call.protocol == "ec2" and code == "AccessDenied":
+        code = "UnauthorizedOperation"
+    return CallFailed(Failure(400 if call.protocol == "json" else 403, code, message))
 
 
 class Access:
@@ -85,21 +62,21 @@ class Access:
         self._read: tuple[str, Principal | None] = ("", None)
 
     def check(self, request: Request) -> None:
-        """Raises Denied where access control is on and does not allow the request."""
+        """Raise CallFailed where access control is on and does not allow the request."""
         own = self._own()
         if own is None:
             return
         call = read_call(request)
         principal = own if call.key == self._own_key else _assumed(call.key)
         if principal is None:
-            raise Denied(
+            raise _denied(
                 call, "InvalidClientTokenId", "The security token included in the request is invalid."
             )
         for asked in [*needed(call), *_implied(call)]:
             known = Asked(asked.action, asked.resource, {**self._tags(asked), **asked.context})
             decision = decide(principal.policies, known)
             if decision is not Decision.ALLOWED:
-                raise Denied(call, "AccessDenied", _words(principal, asked, decision))
+                raise _denied(call, "AccessDenied", _words(principal, asked, decision))
 
     def _own(self) -> Principal | None:
         """Whom the sandbox's own key is for; None where access control is off."""
