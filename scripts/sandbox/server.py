@@ -116,11 +116,11 @@ class Server:
 
     def _warning(self) -> str:
         """Return what a person should know before the first branch runs here."""
-        said = "a branch that is deployed here is built and run on this machine"
+        warning = "a branch that is deployed here is built and run on this machine"
         if self._agent.open_because is None:
-            return f"{said}, apart from your files (SECURITY.md says what it can do)"
+            return f"{warning}, apart from your files (SECURITY.md says what it can do)"
         return (
-            f"{said} with your rights, on your files: this system keeps it apart by no namespaces "
+            f"{warning} with your rights, on your files: this system keeps it apart by no namespaces "
             f"({self._agent.open_because}). Deploy only branches that you would run by hand"
         )
 

@@ -57,7 +57,7 @@ def wrong_with(server: PostgresServer) -> str:
         plane.listen()
         running = Running(1, {"HTTPS_PROXY": proxy}, "", str(server.socket))
         # Nobody accepts: that alone is an answer that is missing.
-        assert health.wrong_with(running) == "its control plane does not answer"
+        assert health.find_problem(running) == "its control plane does not answer"
     return "" if health._takes_sessions(running.postgres) else "Postgres"
 
 

@@ -38,7 +38,7 @@ def command(*arguments: str) -> list[str]:
 
 
 def probe() -> tuple[namespace.Way, str | None]:
-    """Which way to a localhost of its own this system allows, and why not the first one."""
+    """Return the way to a localhost of its own that this system allows, and why not the first one."""
     attempt = subprocess.run(
         command("probe", "10.0.255.254"),
         check=False,

@@ -225,7 +225,7 @@ class ServiceTask:
         return connection
 
     def doing(self) -> tuple[str, float]:
-        """What the task is at, for someone who waits for it, and since when (Unix seconds)."""
+        """Return what the task is doing, for someone who waits for it, and since when (Unix seconds)."""
         for each in self._around.targets.at(self.report.address):
             if each.state != "healthy" and each.reason:
                 return each.reason, self.report.started_at or self.report.created_at

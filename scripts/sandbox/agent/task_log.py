@@ -1,4 +1,4 @@
-"""What a task's containers print, gathered and sent to the agent in batches."""
+"""Gather what a task's containers print, and send it to the agent in batches."""
 
 from __future__ import annotations
 

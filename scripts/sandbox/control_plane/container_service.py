@@ -134,15 +134,15 @@ class ContainerService:
         if record is None or record.status == "INACTIVE":
             return
         known = {deployment.id: deployment for deployment in record.history}
-        told = []
+        reported = []
         for report in reports:
             if deployment := known.get(report.id):
                 deployment.take(report)
-                told.append(deployment)
+                reported.append(deployment)
         current = record.history[-1]
-        if current not in told:
-            told.append(current)  # the agent has not seen it yet
-        record.deployments = sorted(told, key=lambda deployment: deployment is not current)
+        if current not in reported:
+            reported.append(current)  # the agent has not seen it yet
+        record.deployments = sorted(reported, key=lambda deployment: deployment is not current)
         if event:
             record.add_event(event)
 

@@ -1,4 +1,4 @@
-"""What ECS's parts share: moto's memory of it, its errors, and names in ARNs."""
+"""The common ground of ECS's parts: moto's memory of it, its errors, and names in ARNs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a service says that a request has failed: status, code and message."""
+"""The failures of a request in the words of its service: status, code and message."""
 
 from __future__ import annotations
 

@@ -124,8 +124,8 @@ def _inspect(state: Path, words: list[str]) -> None:
     digest = registry.pushed(state, reference)
     if digest is None:
         known = registry.tagged(state, reference)
-        why = "it was built, but not pushed" if known else "No such object"
-        raise DockerError(f"inspect {reference}: {why}")
+        reason = "it was built, but not pushed" if known else "No such object"
+        raise DockerError(f"inspect {reference}: {reason}")
     _say(template.replace(asked, f'"{registry.split_reference(reference)[0]}@{digest}"'))
 
 

@@ -1,4 +1,4 @@
-"""What a stage of a Dockerfile is so far, and the instructions that only set that."""
+"""The state of a Dockerfile's stage, and the instructions that only set that."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHELL = ("/bin/sh", "-c")
 
 @dataclass
 class State:
-    """What a stage is so far."""
+    """The state of a stage after the steps that were done."""
 
     tree: Tree = field(default_factory=Tree)
     env: dict[str, str] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class State:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What `$name` means: ENV wins over ARG."""
+        """Return the values of `$name`; ENV wins over ARG."""
         return {"PATH": _PATH, **self.arguments, **self.env}
 
     def heir(self) -> State:

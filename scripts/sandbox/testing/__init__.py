@@ -1,1 +1,1 @@
-"""What tests ask of the sandbox: faults, and IAM that says no. A plain start imports nothing of it."""
+"""Faults on demand, and IAM that says no, for tests. A plain start imports nothing of it."""

@@ -79,7 +79,7 @@ class Access:
                 raise _denied(call, "AccessDenied", _words(principal, asked, decision))
 
     def _own(self) -> Principal | None:
-        """Whom the sandbox's own key is for; None where access control is off."""
+        """Return whose the sandbox's own key is; None where access control is off."""
         try:
             text = self._switch.read_text()
         except FileNotFoundError:
@@ -108,17 +108,17 @@ def _words(principal: Principal, asked: Asked, decision: Decision) -> str:
 
     Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
     """
-    why = (
+    reason = (
         "with an explicit deny in an identity-based policy"
         if decision is Decision.DENIED
         else f"because no identity-based policy allows the {asked.action} action"
     )
     what = f"to perform: {asked.action} on resource: {asked.resource}"
-    return f"User: {principal.arn} is not authorized {what} {why}"
+    return f"User: {principal.arn} is not authorized {what} {reason}"
 
 
 def _assumed(key: str) -> Principal | None:
-    """Whom a key that AssumeRole gave is for."""
+    """Return whose a key is that AssumeRole gave."""
     session = sts_backends[ACCOUNT]["aws"].get_assumed_role_from_access_key(key)
     role = _role(session.role_arn.rsplit("/", 1)[-1]) if session else None
     if session is None or role is None:
@@ -146,7 +146,7 @@ def _role(name: str) -> Any:
 
 
 def _implied(call: Call) -> Iterable[Asked]:
-    """What a service asks for beside the call's own action."""
+    """Return what a service asks for beside the call's own action."""
     if call.service == "ecs" and call.operation == "RunTask":
         try:
             named = ecs_backends[ACCOUNT][REGION].describe_task_definition(call.parameters["taskDefinition"])

@@ -1,4 +1,4 @@
-"""Which operation of which service a request calls, and that service's own words for failing now."""
+"""Name the operation that a request calls, and its service's own words for failing now."""
 
 from __future__ import annotations
 
