@@ -156,7 +156,10 @@ def _prepares(words: list[str]) -> bool:
 
 
 def pip_arguments(words: list[str]) -> tuple[str, ...] | None:
-    """Return the words after `pip install` or `python -m pip install`, less those that name a place."""
+    """Return the words after `pip install` or `python -m pip install`, less those that name a place.
+
+    None for another command.
+    """
     if not words:
         return None
     program = posixpath.basename(words[0])
