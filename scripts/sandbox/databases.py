@@ -97,7 +97,7 @@ class Databases:
         return self.redis_host
 
     def filled(self) -> bool:
-        """Whether staging has its data, all of it."""
+        """Return True if staging has its data, all of it."""
         with self.server.connect() as connection:
             row = connection.execute(
                 "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'stage'"

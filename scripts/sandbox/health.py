@@ -16,7 +16,7 @@ _PROTOCOL = 3 << 16  # version 3.0 of Postgres's protocol
 _NOT_NOW = b"57P"  # the class of "the database system is starting up", "… is shutting down", "… was ended"
 
 
-def wrong_with(running: Running) -> str:
+def find_problem(running: Running) -> str:
     """Return what does not answer, for a person; empty where all is well.
 
     Takes some milliseconds, and never longer than twice ANSWER_SECONDS.

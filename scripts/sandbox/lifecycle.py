@@ -56,21 +56,21 @@ def _as_it_is(state: State, say: Callable[[str], None]) -> tuple[Running | None,
 
     What has ended is started again by the server itself, within a second or two: that is waited for.
     """
-    end, told = time.monotonic() + HEAL_SECONDS, False
+    end, announced = time.monotonic() + HEAL_SECONDS, False
     while state.alive():
         running = state.running()
         if running is None:
             return None, ""  # a start is under way
-        wrong = health.wrong_with(running)
+        wrong = health.find_problem(running)
         if not wrong:
             for line in state.notices():
                 say(f"  sandbox: {line}")
             return running, ""
         if time.monotonic() >= end:
             return None, wrong
-        if not told:
+        if not announced:
             say(f"The sandbox is mending itself: {wrong}.")
-            told = True
+            announced = True
         time.sleep(0.1)
     return None, ""
 
@@ -87,7 +87,12 @@ def rendering(
     branch_files.require(settings.root, settings, os.environ, branch_files.Scope((), paths=False))
     state = State(settings.root)
     running = state.running() if state.alive() else None
-    if running and not alone and running.environments == written(settings) and not health.wrong_with(running):
+    if (
+        running
+        and not alone
+        and running.environments == written(settings)
+        and not health.find_problem(running)
+    ):
         yield _variables(state, running.variables), {}
         return
     from scripts.sandbox.control_plane.server import ControlPlaneServer  # noqa: PLC0415 - moto takes a second
@@ -117,7 +122,7 @@ def rendering(
 
 
 def runs(image: str) -> bool:
-    """Whether a public image is one of those that run here."""
+    """Return True for a public image that runs here."""
     from scripts.sandbox.agent.catalogue import KNOWN, short_name  # noqa: PLC0415 - it brings psycopg along
 
     return short_name(image) in KNOWN
@@ -190,7 +195,7 @@ def _start(settings: Settings, state: State, say: Callable[[str], None]) -> Runn
     with state.starting(say, START_SECONDS + HEAL_SECONDS):
         if state.alive():
             running = state.running()
-            wrong = health.wrong_with(running) if running else "its start is unfinished"
+            wrong = health.find_problem(running) if running else "its start is unfinished"
             if running and not wrong:
                 return running  # another command has started it meanwhile
             say(f"The sandbox runs, but {wrong}; stopping it first.")
@@ -226,12 +231,12 @@ def _start(settings: Settings, state: State, say: Callable[[str], None]) -> Runn
 
 
 def _clean_up_after_death(state: State, say: Callable[[str], None], then: str) -> None:
-    left, why = state.left(), state.why_ended()
+    left, reason = state.left(), state.why_ended()
     ended = _end_processes(state)
     state.stopped()
     if left:
         say(
-            (f"The sandbox had ended: {why}" if why else "The sandbox had ended without being stopped")
+            (f"The sandbox had ended: {reason}" if reason else "The sandbox had ended without being stopped")
             + (f"; {ended} processes that it left were ended" if ended else "")
             + f". What was deployed in it is gone, its databases are kept. {then}"
         )
@@ -256,13 +261,13 @@ def _end_processes(state: State) -> int:
 
 def _wait_until_ready(state: State, server: subprocess.Popen[bytes], say: Callable[[str], None]) -> Running:
     end = time.monotonic() + START_SECONDS
-    told = 0
+    shown = 0
     patience = Patience(say, "the sandbox starts")
     while time.monotonic() < end:
         lines = state.progress.read_text().splitlines()
-        for line in lines[told:]:
+        for line in lines[shown:]:
             say(f"  sandbox: {line}")
-        told = len(lines)
+        shown = len(lines)
         patience.tell()
         running = state.running()
         if running:
@@ -270,9 +275,9 @@ def _wait_until_ready(state: State, server: subprocess.Popen[bytes], say: Callab
         if server.poll() is not None:
             break
         time.sleep(0.05)
-    why = "".join(f"\n  {line}" for line in state.log.read_text(errors="replace").splitlines()[-12:])
+    last_lines = "".join(f"\n  {line}" for line in state.log.read_text(errors="replace").splitlines()[-12:])
     raise Failed(
-        f"The sandbox could not be started; its log is {state.log}, and ends:{why}\n"
+        f"The sandbox could not be started; its log is {state.log}, and ends:{last_lines}\n"
         "Run the same again; where it fails each time, `invoke sandbox --reset --yes` begins from nothing."
     )
 

@@ -1,7 +1,7 @@
 """What the parts of the sandbox tell each other, in ECS's and ELB's own words.
 
 The control plane (moto, extended) says what ought to run; the task agent runs it and reports back; the
-gateway serves it. None of them imports another: they meet in these types.
+load balancer serves it. None of them imports another: they meet in these types.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ class TargetReport:
 
 
 class ControlPlane(Protocol):
-    """What the agent and the gateway may ask and tell; every method is safe to call from any thread."""
+    """The questions and reports of the agent and the load balancer; safe to call from any thread."""
 
     def services(self) -> list[Service]:
         """All services that should have tasks; one that is deleted is no longer listed."""
@@ -254,7 +254,7 @@ class Agent(Protocol):
         """Something changed: look now."""
 
     def rollout(self, service_arn: str, deployment_id: str) -> tuple[RolloutState, str]:
-        """How that deployment stands, and why."""
+        """Return how far that deployment is, and the reason."""
 
     def drained(self, service_arn: str) -> bool:
         """No task of that service is left."""

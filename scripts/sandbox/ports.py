@@ -31,7 +31,7 @@ class Ports:
 
 
 def bindable(address: str, port: int) -> bool:
-    """Whether a server could listen there now."""
+    """Return True if a server could listen there now."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

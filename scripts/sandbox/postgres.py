@@ -314,7 +314,7 @@ class PostgresServer:
             return False
 
     def _as_user(self, user: _User | None = None) -> dict[str, Any]:
-        """How a process is started: as the server's user, knowing nothing of ours, out of Ctrl-C's reach."""
+        """Return how a process is started: as the server's user, without our variables, beyond Ctrl-C."""
         how: dict[str, Any] = {
             "cwd": "/",
             "env": {"PATH": os.defpath, "LC_ALL": "C", **self.env},
@@ -359,7 +359,7 @@ class PostgresServer:
             return None
 
     def _is_ours(self, process: psutil.Process) -> bool:
-        """Whether a process is of this server: all of them work in its data folder."""
+        """Return True for a process of this server: all of them work in its data folder."""
         try:
             return (
                 process.cwd() == str(self.data.resolve())

@@ -8,11 +8,11 @@ from pathlib import Path
 from scripts.errors import Failed
 
 
-def write_private(path: Path, text: str) -> None:
-    """Write a file of mode 0600, completely or not at all, whatever the umask is."""
-    unfinished = path.with_name(path.name + "~")
+def write_private(path: Path, text: str, *, mode: int = 0o600) -> None:
+    """Write a file completely or not at all, also where several processes write it at once."""
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}~")
     unfinished.unlink(missing_ok=True)
-    with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123 - Path cannot open with a mode
+    with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:  # noqa: PTH123 - Path cannot open with a mode
         file.write(text)
     unfinished.replace(path)
 

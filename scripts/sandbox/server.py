@@ -1,6 +1,7 @@
 """The sandbox's background process: `python -m scripts.sandbox.server FOLDER`.
 
-It holds the embedded AWS, the task agent, the gateway and, as children, Postgres and what plays ElastiCache.
+It holds the embedded AWS, the task agent, the load balancer and, as children, Postgres and what plays
+ElastiCache.
 It says that it is ready once Copilot has made the application and its environments, and staging has its data.
 From then on it looks after its parts: what ends is started again, and where that cannot be, the server says
 why and ends too, so that the next command starts a fresh one.
@@ -25,17 +26,17 @@ from scripts import branch, branch_files, child_variables, copilot, display, man
 from scripts.command import RealShell, output_of
 from scripts.errors import Failed, SettingsError, UserError
 from scripts.sandbox import cache
-from scripts.sandbox.agent import neighbours
+from scripts.sandbox.agent import port_forwards
 from scripts.sandbox.agent.agent import TaskAgent
 from scripts.sandbox.agent.catalogue import redis_server
 from scripts.sandbox.control_plane.server import ControlPlaneServer
 from scripts.sandbox.databases import Databases
-from scripts.sandbox.gateway import Gateway
 from scripts.sandbox.images.build import build
 from scripts.sandbox.images.docker import write_docker
 from scripts.sandbox.images.store import ImageStore
 from scripts.sandbox.images.venvs import share
 from scripts.sandbox.lifecycle import written
+from scripts.sandbox.load_balancer.listening import Listeners
 from scripts.sandbox.model import Image
 from scripts.sandbox.ports import Ports, bindable
 from scripts.sandbox.postgres import PostgresServer
@@ -78,11 +79,11 @@ class Server:
             state.folder,
             self._pull,
             owner_env=owner,
-            neighbours=[self._cache],
+            port_forwards=[self._cache],
             readable=[self._postgres.socket_dir],
         )
         self._control_plane.agent = self._agent
-        self._gateway = Gateway(self._control_plane, self._agent)
+        self._load_balancers = Listeners(self._control_plane, self._agent)
 
     def _pull(self, reference: str) -> Image | None:
         """Find an image as ECS does: what was built and pushed here, and is in ECR still."""
@@ -97,7 +98,7 @@ class Server:
             self._images.prune(keep=())  # nothing is deployed yet
             self._control_plane.start()
             self._agent.start()
-            self._gateway.start()
+            self._load_balancers.start()
             self._start_redis()
             self._postgres.start()
             self._databases.prepare()
@@ -117,11 +118,11 @@ class Server:
 
     def _warning(self) -> str:
         """Return what a person should know before the first branch runs here."""
-        said = "a branch that is deployed here is built and run on this machine"
+        warning = "a branch that is deployed here is built and run on this machine"
         if self._agent.open_because is None:
-            return f"{said}, apart from your files (SECURITY.md says what it can do)"
+            return f"{warning}, apart from your files (SECURITY.md says what it can do)"
         return (
-            f"{said} with your rights, on your files: this system keeps it apart by no namespaces "
+            f"{warning} with your rights, on your files: this system keeps it apart by no namespaces "
             f"({self._agent.open_because}). Deploy only branches that you would run by hand"
         )
 
@@ -133,7 +134,8 @@ class Server:
                      "; whoever was connected to it was cut off"),
                 Part("The Redis of stage and production", self._redis_lives, self._start_redis,
                      "; it is empty now"),
-                Part("The load balancers' thread", lambda: self._gateway.lives, self._start_gateway),
+                Part("The load balancers' thread", lambda: self._load_balancers.lives,
+                     self._start_load_balancers),
                 Part("The task agent's thread", lambda: self._agent.lives),
                 Part("The control plane's thread", lambda: self._control_plane.lives),
             ],
@@ -150,10 +152,10 @@ class Server:
         log.warning(line)
         self._state.notice(f"{datetime.now(UTC):%H:%M:%S} UTC: {line}.")
 
-    def _start_gateway(self) -> None:
-        self._gateway.stop()
-        self._gateway = Gateway(self._control_plane, self._agent)
-        self._gateway.start()
+    def _start_load_balancers(self) -> None:
+        self._load_balancers.stop()
+        self._load_balancers = Listeners(self._control_plane, self._agent)
+        self._load_balancers.start()
 
     def _redis_lives(self) -> bool:
         return self._redis is None or self._redis.poll() is None
@@ -229,7 +231,7 @@ class Server:
                     "no Redis here; test has its own and is not concerned"
                 )
                 return
-            self._cache_listener = neighbours.guard(self._cache)
+            self._cache_listener = port_forwards.listen(self._cache)
         self._redis = subprocess.Popen(
             cache.command(program, self._state.folder),
             env={OWNER: str(self._state.folder)},
@@ -244,10 +246,10 @@ class Server:
         last.daemon = True
         last.start()
         self._agent.stop()
-        self._gateway.stop()
+        self._load_balancers.stop()
         self._control_plane.stop()
         if self._cache_listener is not None:
-            neighbours.close([self._cache_listener])
+            port_forwards.close([self._cache_listener])
         if self._redis:
             self._redis.terminate()
             try:

@@ -82,21 +82,21 @@ class State:
             yield True
 
     def alive(self) -> bool:
-        """Whether a server runs, ready or starting. Those who only look do not disturb each other."""
+        """Return True while a server runs, ready or starting. Several may look at once."""
         if not self.folder.is_dir():
             return False
         with self.lock.open("a") as file:
             return not _lock(file, fcntl.LOCK_SH)
 
     def owns(self, pid: int) -> bool:
-        """Whether a process is of this sandbox."""
+        """Return True for a process of this sandbox."""
         try:
             return psutil.Process(pid).environ().get(OWNER) == str(self.folder)
         except (psutil.Error, OSError):
             return False
 
     def running(self) -> Running | None:
-        """What a server left when it became ready; it is taken away by an orderly stop only."""
+        """Return what a server left when it became ready; it is taken away by an orderly stop only."""
         try:
             return Running(**json.loads(self._running.read_text()))
         except FileNotFoundError:
@@ -193,7 +193,7 @@ def _lock(file: IO[str], how: int) -> bool:
 
 
 def _lives(process: psutil.Process) -> bool:
-    """Whether it still runs: one that ended and that nobody collects (in many containers) does not."""
+    """Return True while it runs: one that ended and that nobody collects (in many containers) does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -25,13 +25,13 @@ import pytest
 from botocore.config import Config
 
 from scripts.sandbox import cache, peers, seed
-from scripts.sandbox.agent import neighbours
+from scripts.sandbox.agent import port_forwards
 from scripts.sandbox.agent.catalogue import redis_server
 from scripts.sandbox.control_plane import ControlPlaneServer
 from scripts.sandbox.control_plane.connections import STRANGERS
 from scripts.sandbox.control_plane.signatures import Key, NotSignedError, Signatures
 from scripts.sandbox.databases import Databases
-from scripts.sandbox.gateway import Gateway
+from scripts.sandbox.load_balancer.listening import Listeners
 from scripts.sandbox.model import LoadBalancer, Rule
 from scripts.sandbox.ports import Ports
 from scripts.sandbox.postgres import PostgresServer, remove
@@ -39,7 +39,7 @@ from scripts.sandbox.state import Running, State
 from tests.attacks.neighbours import CREATE, FORM, HOST, Target, as_neighbour, post
 from tests.fakes import FakeShell
 from tests.sandbox.fake_control_plane import FakeControlPlane
-from tests.sandbox.test_gateway import Town, free_port
+from tests.sandbox.test_load_balancer import Town, free_port
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 Attack = Callable[[Target], bytes]
@@ -455,11 +455,11 @@ def test_valkey_writes_no_file_and_loads_none(valkey: Path, words: tuple[str, ..
 @as_root
 def test_another_user_does_not_reach_valkey_by_its_socket_or_where_tasks_do(valkey: Path) -> None:
     assert as_neighbour(lambda: said(valkey, "PING")) is None
-    neighbour = ("127.83.7.9", free_port(), str(valkey))
-    listener = neighbours.guard(neighbour)
+    forward = ("127.83.7.9", free_port(), str(valkey))
+    listener = port_forwards.listen(forward)
 
     def over_tcp() -> str:
-        with socket.create_connection(neighbour[:2], 5) as connection:
+        with socket.create_connection(forward[:2], 5) as connection:
             connection.settimeout(5)
             connection.sendall(b"PING\r\n")
             return connection.recv(100).decode()
@@ -468,22 +468,22 @@ def test_another_user_does_not_reach_valkey_by_its_socket_or_where_tasks_do(valk
         assert over_tcp() == "+PONG\r\n"
         assert as_neighbour(over_tcp) in ("", None)
     finally:
-        neighbours.close([listener])
+        port_forwards.close([listener])
 
 
 @as_root
 def test_another_user_gets_no_page_of_the_load_balancer() -> None:
     town = Town(plane=FakeControlPlane())
     town.plane.balancers = [LoadBalancer("arn:lb", "test", town.port, (Rule(1, fixed_status=410),))]
-    gateway = Gateway(town.plane, town, idle_timeout=1)
-    gateway.start()
+    listeners = Listeners(town.plane, town, idle_timeout=1)
+    listeners.start()
     try:
         assert town.get()[0] == 410
         status, text = as_neighbour(town.get)
         assert (status, text.count("\n")) == (403, 1)
         assert "another user" in text
     finally:
-        gateway.stop()
+        listeners.stop()
 
 
 def test_copilot_is_told_the_key_by_a_file_that_only_this_user_reads(tmp_path: Path) -> None:

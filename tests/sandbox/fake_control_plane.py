@@ -1,4 +1,4 @@
-"""A control plane for the agent's and the gateway's tests: plain lists that say what should run."""
+"""A control plane for the agent's and the load balancer's tests: plain lists that say what should run."""
 
 from __future__ import annotations
 

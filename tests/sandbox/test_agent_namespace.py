@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.sandbox.agent import namespace, neighbours, runner
+from scripts.sandbox.agent import namespace, port_forwards, runner
 from tests.sandbox.fake_control_plane import (
     FakeControlPlane,
     container,
@@ -101,7 +101,7 @@ for word in (b"one", b"two"):
 
 
 @pytest.mark.parametrize("way", ["namespace", "loopback"])
-def test_a_neighbour_is_reached_under_its_own_address(tmp_path: Path, way: namespace.Way) -> None:
+def test_a_forwarded_port_is_reached_under_its_own_address(tmp_path: Path, way: namespace.Way) -> None:
     script = (
         "import sys, socketserver\n"
         "class Echo(socketserver.StreamRequestHandler):\n"
@@ -118,11 +118,11 @@ def test_a_neighbour_is_reached_under_its_own_address(tmp_path: Path, way: names
         echo.stdout.readline()
         with socket.create_server(("127.80.1.2", 0)) as found:
             port: int = found.getsockname()[1]
-        neighbour = ("127.80.1.2", port, f"{short}/echo")
+        forward = ("127.80.1.2", port, f"{short}/echo")
         plane = FakeControlPlane(wanted=[service(container("web", python("-c", TALK % port)))])
-        listeners = [neighbours.guard(neighbour)] if way == "loopback" else []
-        with running_agent(plane, tmp_path, way, neighbours=[neighbour]):
+        listeners = [port_forwards.listen(forward)] if way == "loopback" else []
+        with running_agent(plane, tmp_path, way, port_forwards=[forward]):
             until(lambda: len(plane.lines("web")) >= 2)
-        neighbours.close(listeners)
+        port_forwards.close(listeners)
         echo.kill()
     assert plane.lines("web")[:2] == ["echo one", "echo two"]

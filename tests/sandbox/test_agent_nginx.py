@@ -122,7 +122,7 @@ def test_the_public_image_greets_as_it_comes_and_takes_templates(
 
 @pytest.mark.parametrize("way", ["namespace", "loopback"])
 @pytest.mark.parametrize("image", ["proxy", "nginxinc/nginx-unprivileged:1.27@sha256:0"])
-def test_where_there_is_no_nginx_the_gateway_stands_in_and_says_so(
+def test_where_there_is_no_nginx_a_relay_stands_in_and_says_so(
     plane: FakeControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: Way, image: str
 ) -> None:
     monkeypatch.setattr(nginx, "program", lambda: None)
@@ -133,7 +133,7 @@ def test_where_there_is_no_nginx_the_gateway_stands_in_and_says_so(
         (task,) = plane.live()
         (reason,) = [each.reason for each in task.containers if each.name == "nginx"]
         assert reason
-        assert "the gateway stands in for it and sends everything to port 8000" in reason
+        assert "a relay stands in for it and sends everything to port 8000" in reason
         until(lambda: plane.lines("nginx"))
     assert plane.lines("nginx") == [f"nginx: {reason}"]
 

@@ -52,7 +52,7 @@ def test_seeding_again_changes_nothing_and_ignores_the_users_own_aws(
         sandbox.plane.secret("/copilot/demo/test/secrets/NONE")
 
 
-def test_a_deployed_service_is_told_to_the_agent_and_the_gateway_in_full(sandbox: Sandbox) -> None:
+def test_a_deployed_service_is_told_to_the_agent_and_the_load_balancer_in_full(sandbox: Sandbox) -> None:
     service = sandbox.service("test")
     web = next(c for c in service.task_definition.containers if c.name == "web")
     assert dict(web.depends_on) == {"redis": "START", "startup": "SUCCESS"}

@@ -17,7 +17,7 @@ import pytest
 
 from scripts.errors import Failed
 from scripts.sandbox import health
-from scripts.sandbox.gateway import Gateway
+from scripts.sandbox.load_balancer.listening import Listeners
 from scripts.sandbox.postgres import PostgresServer, remove
 from scripts.sandbox.server import Server
 from scripts.sandbox.state import Running, State
@@ -57,7 +57,7 @@ def wrong_with(server: PostgresServer) -> str:
         plane.listen()
         running = Running(1, {"HTTPS_PROXY": proxy}, "", str(server.socket))
         # Nobody accepts: that alone is an answer that is missing.
-        assert health.wrong_with(running) == "its control plane does not answer"
+        assert health.find_problem(running) == "its control plane does not answer"
     return "" if health._takes_sessions(running.postgres) else "Postgres"
 
 
@@ -152,16 +152,16 @@ def test_what_ends_again_and_again_is_given_up() -> None:
 
 
 def test_a_thread_that_died_of_an_exception_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def die(_self: Gateway) -> None:
+    def die(_self: Listeners) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(Gateway, "_run", die)
+    monkeypatch.setattr(Listeners, "_run", die)
     monkeypatch.setattr("threading.excepthook", lambda _: None)
-    monkeypatch.setattr("scripts.sandbox.gateway._START_SECONDS", 0.1)
-    gateway = Gateway(None, None)  # type: ignore[arg-type]  # it does not get as far as asking them
-    gateway.start()
-    assert soon(lambda: not gateway.lives)
-    gateway.stop()
+    monkeypatch.setattr("scripts.sandbox.load_balancer.listening._START_SECONDS", 0.1)
+    listeners = Listeners(None, None)  # type: ignore[arg-type]  # it does not get as far as asking them
+    listeners.start()
+    assert soon(lambda: not listeners.lives)
+    listeners.stop()
 
 
 def test_the_server_notes_why_it_ends_and_what_it_mended(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_the_server_notes_why_it_ends_and_what_it_mended(tmp_path: Path) -> None
         server._redis = None
 
     vars(server).update(
-        _state=state, _stop=threading.Event(), _gateway=living, _agent=living, _control_plane=living,
+        _state=state, _stop=threading.Event(), _load_balancers=living, _agent=living, _control_plane=living,
         _postgres=SimpleNamespace(ended=False, start=fail), _redis=redis, _start_redis=start_redis,
     )  # fmt: skip
     supervising = threading.Thread(target=lambda: suppressed(server._supervise))

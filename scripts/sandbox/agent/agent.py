@@ -62,7 +62,7 @@ class TaskAgent:
     """Plays ECS: a thread that keeps each service's tasks as the control plane wants them.
 
     `find_image` looks up what was built and pushed here; `owner_env` marks every process;
-    `neighbours` are servers on Unix sockets that tasks may reach under loopback addresses other than
+    `port_forwards` are servers on Unix sockets that tasks may reach under loopback addresses other than
     127.0.0.1 (what plays ElastiCache, say), all else being out of reach; `readable` are
     folders of this machine that they may read (a server's socket, say), where all others are hidden; `way`
     forces one of the two ways to a localhost of the task's own, which else is found out by trying.
@@ -75,7 +75,7 @@ class TaskAgent:
         find_image: Callable[[str], Image | None],
         *,
         owner_env: Mapping[str, str],
-        neighbours: Sequence[tuple[str, int, str]] = (),
+        port_forwards: Sequence[tuple[str, int, str]] = (),
         readable: Sequence[Path] = (),
         way: Way | None = None,
     ) -> None:
@@ -106,7 +106,7 @@ class TaskAgent:
             find_image=find_image,
             owner_env=owner_env,
             way=way,
-            neighbours=neighbours,
+            port_forwards=port_forwards,
             readable=readable,
             walls=self.open_because is None,
             targets=self.targets,

@@ -129,7 +129,7 @@ def path_mover(root: Path, image: Image, mounts: Sequence[str]) -> Callable[[str
 
 
 def working_directory(path: str, root: Path, move: Callable[[str], str]) -> str:
-    """Where the container starts; a path the image does not know is made under its root."""
+    """Return the folder that the container starts in; one that the image lacks is made under its root."""
     if not path or path == "/":
         return str(root)
     moved = move(path)

@@ -31,7 +31,7 @@ class Problem(NamedTuple):
 
 
 def matches(matcher: str, code: int) -> bool:
-    """Whether a status code is in "200", "200,301" or "200-299"."""
+    """Return True if a status code is in "200", "200,301" or "200-299"."""
     for part in matcher.split(","):
         low, _, high = part.strip().partition("-")
         if low.isdigit() and int(low) <= code <= int(high or low):

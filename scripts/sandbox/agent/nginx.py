@@ -43,7 +43,7 @@ def public(reference: str, directory: Path) -> Image:
 
 
 def program() -> str | None:
-    """Where nginx is on this machine's PATH."""
+    """Return the path of this machine's nginx."""
     return shutil.which("nginx")
 
 
@@ -61,9 +61,9 @@ def provide(
     found = program() if host is None else None
     note = None
     if found is None and upstream is not None:
-        why = "tasks have no network of their own here" if host else "there is no nginx on PATH"
+        reason = "tasks have no network of their own here" if host else "there is no nginx on PATH"
         note = (
-            f"{why}: the gateway stands in for it and sends everything to port {upstream}, "
+            f"{reason}: a relay stands in for it and sends everything to port {upstream}, "
             "static files too" + ("" if host else " (Debian has it in /usr/sbin)")
         )
     what = {
@@ -84,7 +84,7 @@ def provide(
 
 
 def upstream_of(containers: Sequence[Container], proxy: Container) -> int | None:
-    """Where a stand-in sends to: the port of the first other container, which is the service's own."""
+    """Return the first other container's port, the service's own: a stand-in sends everything there."""
     return next((each.ports[0] for each in containers if each is not proxy and each.ports), None)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from scripts.sandbox.agent import container, namespace, neighbours, wire
+from scripts.sandbox.agent import container, namespace, port_forwards, wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,7 +38,7 @@ def command(*arguments: str) -> list[str]:
 
 
 def probe() -> tuple[namespace.Way, str | None]:
-    """Which way to a localhost of its own this system allows, and why not the first one."""
+    """Return the way to a localhost of its own that this system allows, and why not the first one."""
     attempt = subprocess.run(
         command("probe", "10.0.255.254"),
         check=False,
@@ -140,7 +140,7 @@ class Runner:
         listeners: list[socket.socket] = []
         with contextlib.suppress(OSError), self._sending, self._asking:
             self._control.sendall(wire.pack(spec))
-            listeners = neighbours.serve(spec["neighbours"], self._door) if spec["namespace"] else []
+            listeners = port_forwards.serve(spec["port_forwards"], self._door) if spec["namespace"] else []
             self._door.settimeout(DOOR_WAIT)
         while (event := self._receive()) is not None:
             if event["event"] == "log":
@@ -151,7 +151,7 @@ class Runner:
                 final = event
             else:
                 self._tell(self._on_state, event)
-        neighbours.close(listeners)
+        port_forwards.close(listeners)
         complaint = self._bury()
         if final is None:
             final = self._obituary(last, complaint)

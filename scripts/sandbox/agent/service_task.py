@@ -48,7 +48,7 @@ class Surroundings:
     find_image: Callable[[str], Image | None]
     owner_env: Mapping[str, str]
     way: namespace.Way
-    neighbours: Sequence[tuple[str, int, str]]
+    port_forwards: Sequence[tuple[str, int, str]]
     readable: Sequence[Path]  # folders of this machine that every container may read
     walls: bool  # containers have a file system of their own
     targets: Targets
@@ -225,7 +225,7 @@ class ServiceTask:
         return connection
 
     def doing(self) -> tuple[str, float]:
-        """What the task is at, for someone who waits for it, and since when (Unix seconds)."""
+        """Return what the task is doing, for someone who waits for it, and since when (Unix seconds)."""
         for each in self._around.targets.at(self.report.address):
             if each.state != "healthy" and each.reason:
                 return each.reason, self.report.started_at or self.report.created_at
@@ -292,7 +292,7 @@ class ServiceTask:
         return {
             "namespace": host is None,
             "address": self.report.address,
-            "neighbours": [each for each in self._around.neighbours if each[1] not in own_ports],
+            "port_forwards": [each for each in self._around.port_forwards if each[1] not in own_ports],
             "filesystem": self._filesystem(directory, readable),
             "directories": [str(each) for each in volumes.values()],
             "containers": specs,

@@ -89,7 +89,7 @@ class Targets:
             return [target for target in self._targets if target.address == address]
 
     def holds(self, target: Target) -> bool:
-        """Whether health checks of this target still matter."""
+        """Return True while health checks of this target matter."""
         with self._lock:
             return target.state != "draining" and any(each is target for each in self._targets)
 

@@ -43,7 +43,7 @@ class TaskSpec(TypedDict):
 
     namespace: bool  # enter a network namespace of its own
     address: str  # the task's address inside that namespace
-    neighbours: list[tuple[str, int, str]]  # neighbours.Neighbour: servers reachable inside
+    port_forwards: list[tuple[str, int, str]]  # port_forwards.PortForward: servers reachable inside
     filesystem: list[Any] | None  # filesystem.Shown: have a file system of its own
     directories: list[str]
     containers: list[ContainerSpec]

@@ -38,7 +38,7 @@ class SecretHandler(Handler):
     def create(self, wanted: Wanted) -> Made:
         properties = wanted.properties
         value = _made_up(properties) if "GenerateSecretString" in properties else properties["SecretString"]
-        told = _secrets().create_secret(
+        answer = _secrets().create_secret(
             name=str(properties.get("Name") or wanted.name()),
             secret_string=value,
             secret_binary=None,
@@ -49,7 +49,7 @@ class SecretHandler(Handler):
             replica_regions=[],
             force_overwrite=False,
         )
-        arn = json.loads(told)["ARN"]
+        arn = json.loads(answer)["ARN"]
         return Made(arn, {"Id": arn})
 
     def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
@@ -81,15 +81,15 @@ def _put(arn: str, value: str) -> None:
 
 
 def _made_up(properties: dict[str, Any]) -> str:
-    told = properties["GenerateSecretString"]
+    asked = properties["GenerateSecretString"]
 
     def flag(name: str, default: str) -> bool:
-        return str(told.get(name, default)).lower() == "true"
+        return str(asked.get(name, default)).lower() == "true"
 
     password = json.loads(
         _secrets().get_random_password(
-            password_length=int(told.get("PasswordLength", 32)),
-            exclude_characters=told.get("ExcludeCharacters", ""),
+            password_length=int(asked.get("PasswordLength", 32)),
+            exclude_characters=asked.get("ExcludeCharacters", ""),
             exclude_numbers=flag("ExcludeNumbers", "false"),
             exclude_punctuation=flag("ExcludePunctuation", "false"),
             exclude_uppercase=flag("ExcludeUppercase", "false"),
@@ -98,9 +98,9 @@ def _made_up(properties: dict[str, Any]) -> str:
             require_each_included_type=flag("RequireEachIncludedType", "true"),
         )
     )["RandomPassword"]
-    if "GenerateStringKey" not in told:
+    if "GenerateStringKey" not in asked:
         return str(password)
-    return json.dumps({**json.loads(told["SecretStringTemplate"]), told["GenerateStringKey"]: password})
+    return json.dumps({**json.loads(asked["SecretStringTemplate"]), asked["GenerateStringKey"]: password})
 
 
 class DatabaseHandler(Handler):

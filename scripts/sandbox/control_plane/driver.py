@@ -58,9 +58,9 @@ class Driver:
             self._threads.append(thread)
             thread.start()
 
-    def _advance(self, stack: Stack, operation: Operation, told: Outcome | None) -> Settling | None:
+    def _advance(self, stack: Stack, operation: Operation, outcome: Outcome | None) -> Settling | None:
         try:
-            return next(operation) if told is None else operation.send(told)
+            return next(operation) if outcome is None else operation.send(outcome)
         except StopIteration:
             return None
         except Exception as error:
@@ -72,13 +72,13 @@ class Driver:
 
     def _attend(self, stack: Stack, operation: Operation, waiting: Settling | None) -> None:
         while waiting is not None:
-            told = self._await(stack, waiting)
-            if told is None:
+            outcome = self._await(stack, waiting)
+            if outcome is None:
                 return
             with self._lock:
                 if stack.cancelled:  # while it was settling
-                    stack.cancelled, told = False, ("CANCELLED", "")
-                waiting = self._advance(stack, operation, told)
+                    stack.cancelled, outcome = False, ("CANCELLED", "")
+                waiting = self._advance(stack, operation, outcome)
 
     def _await(self, stack: Stack, settling: Settling) -> Outcome | None:
         """Ask until it has settled; the lock is not held, for the agent may need it. None: stopping."""

@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 
 from .driver import Driver
 from .errors import Refusal, ResourceFailed, StackMissing
-from .faults import Faults
+from .for_tests import ForTests
 from .operations import Operations
 from .resolution import Resolver, check_parameters
 from .resources import ACCOUNT, REGION, Catalogue
@@ -49,12 +49,12 @@ class Engine:
     """All stacks of the account, and what is done with them. Whoever calls a method holds `lock`."""
 
     def __init__(
-        self, lock: threading.RLock, wake: Callable[[], None], faults: Faults, catalogue: Catalogue
+        self, lock: threading.RLock, wake: Callable[[], None], for_tests: ForTests, catalogue: Catalogue
     ) -> None:
         self.stacks = Stacks()
         self.change_sets: dict[str, ChangeSet] = {}
         self._resolver = Resolver(self.stacks, catalogue)
-        self._operations = Operations(self.stacks, catalogue, self._resolver, faults)
+        self._operations = Operations(self.stacks, catalogue, self._resolver, for_tests)
         self._driver = Driver(lock, wake)
 
     def stop(self) -> None:

@@ -40,7 +40,7 @@ def _retag(arn: str, wanted: Wanted) -> None:
 
 
 class LoadBalancing:
-    """What the agent reports of targets, and what the gateway asks for. Its caller holds the lock."""
+    """The agent's reports of targets, and the load balancer's rules. Its caller holds the lock."""
 
     def __init__(self) -> None:
         self.targets: dict[str, list[model.TargetReport]] = {}

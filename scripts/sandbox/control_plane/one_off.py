@@ -9,6 +9,8 @@ from typing import Any
 
 from scripts.sandbox import model
 
+from .ecs_common import family_of
+
 
 @dataclass(frozen=True)
 class OneOffTask:
@@ -36,7 +38,7 @@ class OneOffTasks:
     ) -> OneOffTask:
         """Want one more task; its ARN begins with `prefix`."""
         identity = uuid.uuid4().hex
-        family = definition.arn.rsplit("/", 1)[-1].split(":", maxsplit=1)[0]
+        family = family_of(definition.arn)
         network = (asked.get("networkConfiguration") or {}).get("awsvpcConfiguration") or {}
         task = OneOffTask(
             model.Service(

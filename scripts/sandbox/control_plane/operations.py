@@ -5,18 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Generator, Mapping
 from dataclasses import replace
-from typing import Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 from moto.core.exceptions import ServiceException
 from werkzeug.exceptions import HTTPException
 
 from .driver import Operation, Outcome
 from .errors import OperationCancelled, ResourceFailed, TemplateError, handler_failed
-from .faults import Faults, Verb
+from .for_tests import ForTests
 from .resolution import Resolver, differs
 from .resources import Catalogue, Settling, Wanted
 from .stacks import Resource, Rollback, Stack, Stacks, Target, now
 from .stores import with_secrets
+
+if TYPE_CHECKING:
+    from scripts.sandbox.testing.faults import Verb
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +39,11 @@ _T = TypeVar("_T")
 class Operations:
     """Makes the operations that the driver carries on."""
 
-    def __init__(self, stacks: Stacks, catalogue: Catalogue, resolver: Resolver, faults: Faults) -> None:
+    def __init__(self, stacks: Stacks, catalogue: Catalogue, resolver: Resolver, for_tests: ForTests) -> None:
         self._stacks = stacks
         self._catalogue = catalogue
         self._resolver = resolver
-        self._faults = faults
+        self._for_tests = for_tests
 
     def create(self, stack: Stack) -> Operation:
         target = cast("Target", stack.target)
@@ -305,7 +308,8 @@ class Operations:
 
     def _attempt(self, verb: Verb, wanted: Wanted, function: Callable[[], _T]) -> _T:
         """Call a handler and turn whatever goes wrong into the resource's failure."""
-        if reason := self._faults.of_resource(wanted.stack_name, wanted.logical_id, verb):
+        faults = self._for_tests.faults()
+        if faults and (reason := faults.of_resource(wanted.stack_name, wanted.logical_id, verb)):
             raise ResourceFailed(reason)
         try:
             return function()

@@ -26,10 +26,10 @@ from werkzeug.exceptions import HTTPException
 
 from scripts.sandbox.peers import is_ours
 
-from .calls import Failure, Form, read_call, unsigned
 from .certificates import CertificateAuthority
 from .connections import BODY_SECONDS, Connections
-from .faults import Faults, FaultsWrong
+from .failures import CallFailed, Failure, Form, unsigned
+from .for_tests import ForTests
 from .hosts import is_served
 from .reading import BODY_LIMIT, BODY_LIMITS, BodyError, Head, read_body
 from .signatures import NotSignedError, Signatures
@@ -104,20 +104,17 @@ class ProxyServer(ThreadingHTTPServer):
         router: Router,
         authority: CertificateAuthority,
         lock: threading.RLock,
-        faults: Faults,
+        for_tests: ForTests,
         after_request: Callable[[], None],
         signatures: Signatures,
-        check: Callable[[Request], None],
     ) -> None:
-        """`check` raises an HTTPException where a request may not be made."""
         super().__init__(("127.0.0.1", port), _Handler)
         self.router = router
         self.authority = authority
         self.lock = lock
-        self.faults = faults
+        self.for_tests = for_tests
         self.after_request = after_request
         self.signatures = signatures
-        self.check = check
         self.connections = Connections()
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
@@ -271,8 +268,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._refuse(host, f"The sandbox has no service at {host}{path.split('?', 1)[0]}")
             request = Request.from_primitives(self.command, f"https://{host}{path}", self.headers, body)
             return self._meet(route, request)
-        except FaultsWrong as error:
-            return self._refuse(host, str(error))
+        except CallFailed as error:
+            return self._say(host, error.failure)
         except HTTPException as error:
             described = error.get_body()
             return error.code or 400, dict(error.get_headers()), described.encode()
@@ -285,22 +282,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _meet(self, route: Route, request: Request) -> Answer | None:
         """Let the fault that waits for this call happen, if there is one."""
-        faults = self.server.faults
-        if not faults.watching:
+        faults = self.server.for_tests.faults()
+        if faults is None:
             return self._dispatch(route, request)
-        call = read_call(route.service, request)
-        faults.note(str(call))
-        fault = faults.of_call(str(call)) if call.operation else None
-        if fault == "drop":
-            return None
-        if fault in ("throttle", "server-error"):
-            return self._say(request.host, call.failure(fault))
-        answer = self._dispatch(route, request)
-        return None if fault == "drop-answer" else answer
+        return faults.meet(
+            route.service,
+            request,
+            lambda: self._dispatch(route, request),
+            lambda failure: self._say(request.host, failure),
+        )
 
     def _dispatch(self, route: Route, request: Request) -> Answer:
         with self.server.lock:
-            self.server.check(request)
+            self.server.for_tests.check(request)
             answer = route.dispatch(request, request.raw_url, request.headers)
         self.server.after_request()
         status, headers, content = answer if isinstance(answer, tuple) else (200, {}, answer)

@@ -14,7 +14,6 @@ BODY_LIMITS = {"s3": 64 << 20}
 BODY_LIMIT = 8 << 20
 _CHUNK_LINE = 1024
 _TRAILERS = 32
-_BLOCK = 1 << 16
 
 
 class BodyError(Exception):

@@ -213,7 +213,7 @@ _SPECIAL: dict[str, type[MotoHandler]] = {
 
 
 class Catalogue:
-    """Which handler a resource type has: its own, moto's, or the stand-in."""
+    """Return a resource type's handler: its own, moto's, or the stand-in."""
 
     def __init__(self) -> None:
         self._own: dict[str, Handler] = {}

@@ -1,4 +1,4 @@
-"""The control plane as a whole: starts and stops it, and is what the agent and the gateway ask."""
+"""The control plane as a whole: starts and stops it, and is what the agent and the load balancer ask."""
 
 from __future__ import annotations
 
@@ -16,25 +16,20 @@ from scripts.sandbox import model
 
 from . import (
     cloudformation,
-    container_service,
+    container_api,
     data_stores,
     functions,
     load_balancing,
     repositories,
     tagging,
 )
-from .access import Access
 from .certificates import CertificateAuthority
-from .container_service import (
-    ClusterHandler,
-    ContainerService,
-    ServiceHandler,
-    TaskDefinitionHandler,
-)
+from .container_resources import ClusterHandler, ServiceHandler, TaskDefinitionHandler
+from .container_service import ContainerService
 from .custom_resources import CustomResources
 from .domains import AliasRecordsHandler, CertificateHandler, HostedZoneHandler, RecordsHandler
 from .engine import Engine
-from .faults import Faults
+from .for_tests import ForTests
 from .functions import FunctionHandler
 from .load_balancing import (
     ListenerHandler,
@@ -87,9 +82,9 @@ class ControlPlaneServer:
         self._thread: threading.Thread | None = None
         self._ecs = ContainerService()
         self._balancing = LoadBalancing()
-        self._faults = Faults(state_dir)
+        self._for_tests = ForTests(state_dir, lambda: tagging.everything(self._tagged()))
         self._catalogue = Catalogue()
-        self._engine = Engine(self._lock, self._wake, self._faults, self._catalogue)
+        self._engine = Engine(self._lock, self._wake, self._for_tests, self._catalogue)
         self._stack_sets = StackSets(self._engine)
         self._fill_catalogue(servers, any_runtime=any_runtime)
         self._authority: CertificateAuthority | None = None
@@ -127,13 +122,12 @@ class ControlPlaneServer:
         """Wipe moto's state and listen, with a new key. Raises OSError where the port is taken."""
         self._key = random_key()
         BackendDict.reset()
-        switch = self._folder / "iam.json"
-        switch.unlink(missing_ok=True)  # what was there to protect is wiped
+        self._for_tests.begin(self._key.id)
         self._authority = CertificateAuthority(self._folder)
         router = Router(
             {
                 "cloudformation": cloudformation.Responses.bound_to(self._engine, self._stack_sets).dispatch,
-                "ecs": container_service.Responses.bound_to(self._ecs, self._changed.set).dispatch,
+                "ecs": container_api.Responses.bound_to(self._ecs, self._changed.set).dispatch,
                 # moto looks both generations of the service up under the older name.
                 "elb": load_balancing.Responses.bound_to(self._balancing).dispatch,
                 "awslambda": functions.Responses.dispatch,
@@ -141,16 +135,14 @@ class ControlPlaneServer:
                 "resourcegroupstaggingapi": tagging.Responses.bound_to(self._tagged).dispatch,
             }
         )
-        access = Access(switch, self._key.id, lambda: tagging.everything(self._tagged()))
         self._server = ProxyServer(
             self._port,
             router,
             self._authority,
             self._lock,
-            self._faults,
+            self._for_tests,
             self._wake_if_changed,
             Signatures(self._key),
-            access.check,
         )
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.05,), name="control plane", daemon=True

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import yaml
@@ -71,32 +72,22 @@ def references(node: Any) -> Iterator[str]:
 
 
 def in_order(resources: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Sort resources so that each comes after what it depends on; otherwise the template's order stays.
+    """Sort resources so that each comes after what it depends on.
 
     Raises TemplateError on a circle.
     """
-    done: dict[str, None] = {}
-    open_: list[str] = []
 
-    def visit(name: str) -> None:
-        if name in done:
-            return
-        if name in open_:
-            circle = ", ".join(open_[open_.index(name) :])
-            raise TemplateError(f"Circular dependency between resources: [{circle}]")
-        open_.append(name)
+    def needed(name: str) -> list[str]:
         depends = resources[name].get("DependsOn", [])
-        needed = [depends] if isinstance(depends, str) else list(depends)
-        needed += references(resources[name].get("Properties", {}))
-        for other in needed:
-            if other in resources and other != name:
-                visit(other)
-        open_.pop()
-        done[name] = None
+        named = [depends] if isinstance(depends, str) else list(depends)
+        named += references(resources[name].get("Properties", {}))
+        return [other for other in named if other in resources and other != name]
 
-    for name in resources:
-        visit(name)
-    return list(done)
+    try:
+        return list(TopologicalSorter({name: needed(name) for name in resources}).static_order())
+    except CycleError as error:
+        circle = ", ".join(reversed(error.args[1][1:]))
+        raise TemplateError(f"Circular dependency between resources: [{circle}]") from None
 
 
 def resolve_parameters(

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import platform as machine
-import posixpath
 import re
 import sys
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from scripts.errors import UserError
 from scripts.sandbox.images import store, venvs
+from scripts.sandbox.images.copying import Copying
 from scripts.sandbox.images.dockerfile import Dockerfile, Instruction, Stage, assignments, expand, parse
 from scripts.sandbox.images.ignore import read_ignore
-from scripts.sandbox.images.tree import CopyError, Entry, Tree, file_of, hash_file, read_context
+from scripts.sandbox.images.stage_state import State, absolute, make_folders, set_command
+from scripts.sandbox.images.tree import CopyError, Tree, read_context
 from scripts.sandbox.model import NGINX_CMD, NGINX_ENTRYPOINT, NGINX_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-# What docker.io/library/python sets; other images are taken to set nothing but PATH.
-_PATH = "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin"
-_PYTHON_ENV = {"LANG": "C.UTF-8"}
-_SHELL = ("/bin/sh", "-c")
+_PYTHON_ENV = {"LANG": "C.UTF-8"}  # what docker.io/library/python sets beside PATH
 # Instructions that change nothing here: ECS takes health checks, ports and stop signals from the task
 # definition, and a task runs as the user who started the sandbox.
 _SILENT = frozenset({"EXPOSE", "HEALTHCHECK", "LABEL", "MAINTAINER", "STOPSIGNAL"})
@@ -32,29 +29,6 @@ _SHOWN = 110  # characters of a step in the list of what was not done
 
 class BuildError(UserError):
     """The image cannot be built; nothing was stored."""
-
-
-@dataclass
-class _State:
-    """What a stage is so far."""
-
-    tree: Tree = field(default_factory=Tree)
-    env: dict[str, str] = field(default_factory=dict)
-    arguments: dict[str, str] = field(default_factory=dict)
-    workdir: str = "/"
-    shell: tuple[str, ...] = _SHELL
-    entrypoint: tuple[str, ...] = ()
-    cmd: tuple[str, ...] = ()
-    cmd_is_own: bool = False  # set in this stage; ENTRYPOINT resets an inherited CMD
-    volumes: tuple[str, ...] = ()
-
-    @property
-    def variables(self) -> dict[str, str]:
-        """What `$name` means: ENV wins over ARG."""
-        return {"PATH": _PATH, **self.arguments, **self.env}
-
-    def heir(self) -> _State:
-        return replace(self, tree=self.tree.copy(), env=dict(self.env), arguments={}, cmd_is_own=False)
 
 
 def build(
@@ -120,7 +94,7 @@ class _Build:
         self.given = given
         self.say = say
         self.installs: list[venvs.Install] = []
-        self.states: dict[int, _State] = {}
+        self.states: dict[int, State] = {}
         system, _, architecture = platform.partition("/")
         self.platform = {
             "TARGETPLATFORM": platform,
@@ -135,7 +109,7 @@ class _Build:
             self._declare(step, self.globals, {**self.platform, **self.globals})
         self.other_pythons: set[str] = set()
 
-    def run(self, target: str | None) -> _State:
+    def run(self, target: str | None) -> State:
         """Carry out the target stage (by default the last) and those it needs, in order."""
         last = len(self.stages) - 1
         if target:
@@ -175,7 +149,7 @@ class _Build:
                         todo.append(self._number(_mount(value).get("from", ""), number))
         return needed
 
-    def _stage(self, number: int) -> _State:
+    def _stage(self, number: int) -> State:
         stage = self.stages[number]
         name = self._base(stage)
         if not name:
@@ -184,7 +158,7 @@ class _Build:
         if base is not None:
             state = self.states[base].heir()
         else:
-            state = _State()
+            state = State()
             python = re.search(r"(?:^|/)python:(\d+)(?:\.(\d+))?", name)
             if python:
                 state.env.update(_PYTHON_ENV)
@@ -207,20 +181,22 @@ class _Build:
                 f" {sys.version_info.major}.{sys.version_info.minor} ({sys.executable})"
             )
 
-    def _step(self, step: Instruction, state: _State, number: int) -> None:
+    def _step(self, step: Instruction, state: State, number: int) -> None:
         match step.keyword:
             case "ENV":
                 state.env.update(assignments(step, state.variables))
             case "ARG":
                 self._declare(step, state.arguments, state.variables, self.globals)
             case "COPY" | "ADD":
-                self._copy(step, state, number)
+                given = step.flag("from")
+                tree = self._source(None if given is None else expand(given, state.variables), number)
+                Copying(step, state, tree, tree is self.context, self.say, self._not_done).run()
             case "RUN":
                 self._run(step, state, number)
             case "WORKDIR" | "VOLUME":
-                _make_folders(step, state)
+                make_folders(step, state)
             case "CMD" | "ENTRYPOINT" | "SHELL":
-                _set_command(step, state)
+                set_command(step, state)
             case keyword if keyword not in _SILENT:  # USER, ONBUILD
                 self._not_done(step, f"{keyword} {step.text}")
 
@@ -248,7 +224,7 @@ class _Build:
         short = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
         self.say(f"sandbox: not done here: {short} (line {step.line})")
 
-    def _run(self, step: Instruction, state: _State, number: int) -> None:
+    def _run(self, step: Instruction, state: State, number: int) -> None:
         listed = step.json()
         command: str | list[str] = step.text if listed is None else listed
         if step.heredocs:
@@ -268,14 +244,14 @@ class _Build:
         if done.left:
             self._not_done(step, "RUN " + " && ".join(done.left))
 
-    def _bind(self, tree: Tree, mount: dict[str, str], state: _State, number: int) -> None:
+    def _bind(self, tree: Tree, mount: dict[str, str], state: State, number: int) -> None:
         """Put what `RUN --mount=type=bind` shows into the files that this one step sees."""
         source = self._source(mount.get("from"), number)
         if source is None:
             return
-        path = source.resolve(_absolute("/", mount.get("source", "/")))
+        path = source.resolve(absolute("/", mount.get("source", "/")))
         entry = source.get(path)
-        target = _absolute(state.workdir, mount["target"])
+        target = absolute(state.workdir, mount["target"])
         if entry is None:
             raise CopyError(f'failed to calculate checksum of ref: "{path}": not found')
         if entry.kind != "folder":
@@ -292,139 +268,9 @@ class _Build:
         stage = self._number(name, number)
         return None if stage is None else self.states[stage].tree
 
-    def _copy(self, step: Instruction, state: _State, number: int) -> None:
-        for flag, _ in step.flags:
-            if flag in ("parents", "exclude", "unpack", "checksum", "keep-git-dir"):
-                raise step.error(f"--{flag} is not supported in the sandbox: copy without it.")
-        words = step.words(state.variables)
-        heredocs = {each.name: each for each in step.heredocs}
-        if len(words) < 2:  # noqa: PLR2004 - at least a source and a destination
-            raise step.error(f"{step.keyword} requires at least two arguments")
-        *sources, to = words
-        target = _absolute(state.workdir, to) + ("/" if to.endswith(("/", "/.")) or to == "." else "")
-        if len(sources) > 1 and not target.endswith("/"):
-            raise step.error("the destination must be a directory and end with a /")
-        mode = _mode(step)
-        given = step.flag("from")
-        tree = self._source(expand(given, state.variables) if given is not None else None, number)
-        for source in sources:
-            inline = (
-                heredocs.get(source.removeprefix("<<").removeprefix("-")) if source.startswith("<<") else None
-            )
-            if inline is not None:
-                text = _fill(inline.text, state.variables, step) if inline.expand else inline.text
-                self._place(state, file_of(text.encode(), mode or 0o644), inline.name, target)
-            elif tree is None:
-                self._not_done(step, f"{step.keyword} --from={given} {source} {to}: that image is not here")
-            elif step.keyword == "ADD" and _is_foreign(source):
-                self._not_done(step, f"ADD {source} {to}")
-            else:
-                self._copy_one(step, state, tree, source, target=target, mode=mode)
-
-    def _copy_one(
-        self, step: Instruction, state: _State, tree: Tree, source: str, *, target: str, mode: int | None
-    ) -> None:
-        from_context = tree is self.context
-        outside = f"COPY failed: forbidden path outside the build context: {source} ()"
-        if from_context and posixpath.normpath(source.lstrip("/") or ".").split("/")[0] == "..":
-            raise step.error(outside)
-        path = _absolute("/", source)
-        found = tree.glob(path) if re.search(r"[*?\[]", path) and tree.get(path) is None else [path]
-        for each in found:
-            try:
-                place = tree.resolve(each, outside=outside if from_context else None)
-            except CopyError as error:
-                raise step.error(str(error)) from error
-            entry = tree.get(place)
-            if entry is None and not from_context:
-                self._not_done(step, f"COPY --from={step.flag('from')} {source}: nothing is there")
-            elif entry is None:
-                raise step.error(f'failed to calculate checksum of ref: "{each}": not found')
-            elif entry.kind == "folder":
-                self._copy_folder(state, tree, place, target, mode)
-            else:
-                self._place(state, self._known(tree, place, entry, mode), posixpath.basename(each), target)
-
-    def _copy_folder(self, state: _State, tree: Tree, place: str, target: str, mode: int | None) -> None:
-        below = list(tree.below(place))
-        to = state.tree.make_folder(target)
-        for path, entry in below:
-            state.tree.put(
-                to.rstrip("/") + path[len(place.rstrip("/")) :], self._known(tree, path, entry, mode)
-            )
-
-    def _known(self, tree: Tree, path: str, entry: Entry, mode: int | None) -> Entry:
-        """The entry with its content's hash (worked out once) and the mode that --chmod asks for."""
-        if entry.source is not None and not entry.sha256:
-            entry = tree.entries[path] = replace(entry, sha256=hash_file(entry.source))
-        if entry.kind == "link" and entry.target.startswith("/") and tree is self.context:
-            self.say(
-                f"sandbox: {path.lstrip('/')} is a link to {entry.target}: it stays one, nothing is copied"
-            )
-        return replace(entry, mode=mode) if mode is not None and entry.kind == "file" else entry
-
-    def _place(self, state: _State, entry: Entry, name: str, target: str) -> None:
-        """Put one file at `target`, or into it where that is a folder."""
-        place = state.tree.get(state.tree.resolve(target))
-        inside = target.endswith("/") or (place is not None and place.kind == "folder")
-        state.tree.put(posixpath.join(target, name) if inside else target, entry)
-
-
-def _make_folders(step: Instruction, state: _State) -> None:
-    for path in step.words(state.variables):
-        if step.keyword == "WORKDIR":
-            state.workdir = _absolute(state.workdir, path)
-            state.tree.make_folder(state.workdir)
-        else:
-            state.volumes = (*state.volumes, state.tree.make_folder(_absolute("/", path)))
-
-
-def _set_command(step: Instruction, state: _State) -> None:
-    listed = step.json()
-    words = tuple(listed) if listed is not None else (*state.shell, step.text)
-    if step.keyword == "CMD":
-        state.cmd = words
-        state.cmd_is_own = True
-    elif step.keyword == "ENTRYPOINT":
-        state.entrypoint = words
-        state.cmd = state.cmd if state.cmd_is_own else ()
-    elif listed:
-        state.shell = words
-    else:
-        raise step.error('write it as a JSON list, such as SHELL ["/bin/bash", "-c"].')
-
-
-def _absolute(folder: str, path: str) -> str:
-    joined = posixpath.normpath(posixpath.join("/", folder, path))
-    return "/" + joined.lstrip("/")
-
 
 def _mount(value: str) -> dict[str, str]:
     """`type=bind,source=a,target=b` as a mapping, with the long names."""
     names = {"src": "source", "dst": "target", "destination": "target"}
     pairs = (part.partition("=") for part in value.split(","))
     return {names.get(name, name): text for name, _, text in pairs}
-
-
-def _mode(step: Instruction) -> int | None:
-    text = step.flag("chmod")
-    if text is None:
-        return None
-    if not re.fullmatch(r"0?[0-7]{3}", text):
-        raise step.error(f"--chmod={text} is not supported in the sandbox: write it as --chmod=755.")
-    return int(text, 8)
-
-
-def _fill(text: str, variables: Mapping[str, str], step: Instruction) -> str:
-    """Fill variables into a heredoc: quotes are plain text there."""
-    return re.sub(
-        r"(?<!\\)\$(?:\w+|\{[^}]*\})", lambda found: expand(found[0], variables, step.escape, step.line), text
-    )
-
-
-def _is_foreign(source: str) -> bool:
-    """Whether ADD would download or unpack this."""
-    return bool(
-        re.match(r"https?://|git@|ssh://|git://", source)
-        or re.search(r"\.(tar|tar\.(gz|bz2|xz|zst)|tgz|tbz2|txz)$", source)
-    )

@@ -5,7 +5,6 @@ Each call is a process that a deploy waits for: nothing is imported before it is
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import sys
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scripts.errors import UserError
 from scripts.sandbox.images import registry
+from scripts.sandbox.private import write_private
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,14 +58,12 @@ def write_docker(bin_dir: Path, state_dir: Path) -> Path:
     words = [sys.executable, "-I", "-S", "-c", code, str(repository), str(state_dir.resolve())]
     bin_dir.mkdir(parents=True, exist_ok=True)
     program = bin_dir / "docker"
-    unfinished = bin_dir / f"docker.{os.getpid()}~"
-    unfinished.write_text(
+    text = (
         "#!/bin/sh\n"
         "# Answers Copilot in the sandbox; no Docker is involved. Written when the sandbox starts.\n"
         f'exec {shlex.join(words)} "$@"\n'
     )
-    unfinished.chmod(0o755)
-    unfinished.replace(program)
+    write_private(program, text, mode=0o700)
     return program
 
 
@@ -126,8 +124,8 @@ def _inspect(state: Path, words: list[str]) -> None:
     digest = registry.pushed(state, reference)
     if digest is None:
         known = registry.tagged(state, reference)
-        why = "it was built, but not pushed" if known else "No such object"
-        raise DockerError(f"inspect {reference}: {why}")
+        reason = "it was built, but not pushed" if known else "No such object"
+        raise DockerError(f"inspect {reference}: {reason}")
     _say(template.replace(asked, f'"{registry.split_reference(reference)[0]}@{digest}"'))
 
 

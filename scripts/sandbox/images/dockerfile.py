@@ -65,8 +65,8 @@ class Instruction:
         parts = split_words(self.text, self.escape) if listed is None else listed
         return [expand(part, variables, self.escape, self.line) for part in parts]
 
-    def error(self, why: str) -> DockerfileError:
-        return DockerfileError(f"Dockerfile line {self.line}: {self.keyword}: {why}")
+    def error(self, reason: str) -> DockerfileError:
+        return DockerfileError(f"Dockerfile line {self.line}: {self.keyword}: {reason}")
 
 
 @dataclass

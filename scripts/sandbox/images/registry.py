@@ -8,9 +8,10 @@ Every call of `docker` imports this and is a process of its own: nothing slow is
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 from urllib.parse import quote
+
+from scripts.sandbox.private import write_private
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,9 +58,7 @@ def pushed(state_dir: Path, reference: str) -> str | None:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}~")
-    unfinished.write_text(text)
-    unfinished.replace(path)
+    write_private(path, text)
 
 
 def _read(path: Path) -> str | None:

@@ -70,7 +70,7 @@ class Tree:
         return self.entries.get(path)
 
     def below(self, path: str) -> Iterator[tuple[str, Entry]]:
-        """What stands in a folder, at any depth, without the folder itself; sorted."""
+        """Return what a folder holds, at any depth, without the folder itself; sorted."""
         prefix = path.rstrip("/") + "/"
         for each in sorted(self.entries):
             if each.startswith(prefix) and each != "/":

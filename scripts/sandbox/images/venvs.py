@@ -147,7 +147,7 @@ def _restore(text: str) -> str:
 
 
 def _prepares(words: list[str]) -> bool:
-    """Whether a command only prepares for pip: an environment made or entered, or a shell's option set."""
+    """Return True for a command that makes or enters an environment, or sets a shell's option."""
     if not words:
         return False
     program = posixpath.basename(words[0])
@@ -159,7 +159,10 @@ def _prepares(words: list[str]) -> bool:
 
 
 def pip_arguments(words: list[str]) -> tuple[str, ...] | None:
-    """What follows `pip install` or `python -m pip install`, without what names a place; None otherwise."""
+    """Return the words after `pip install` or `python -m pip install`, less those that name a place.
+
+    None for another command.
+    """
     if not words:
         return None
     program = posixpath.basename(words[0])

@@ -16,8 +16,8 @@ from urllib.parse import parse_qsl, unquote
 
 from moto.core.request import Request
 
-from .policies import Asked
-from .resources import ACCOUNT, REGION
+from scripts.sandbox.control_plane.resources import ACCOUNT, REGION
+from scripts.sandbox.testing.policies import Asked
 
 # Signing names that are not IAM's prefixes.
 _PREFIXES = {"tagging": "tag", "monitoring": "cloudwatch"}
@@ -95,13 +95,13 @@ def passing(role: str, service: str) -> Asked:
 
 
 def _cloudformation(call: Call) -> Iterable[str | Asked]:
-    said = call.parameters
+    parameters = call.parameters
     for name in ("RoleARN", "AdministrationRoleARN"):
-        if name in said:
-            yield passing(said[name], "cloudformation.amazonaws.com")
-    if stack := said.get("StackName"):
+        if name in parameters:
+            yield passing(parameters[name], "cloudformation.amazonaws.com")
+    if stack := parameters.get("StackName"):
         yield stack if stack.startswith("arn:") else _arn("cloudformation", f"stack/{stack}/*")
-    elif stack_set := said.get("StackSetName"):
+    elif stack_set := parameters.get("StackSetName"):
         yield _arn("cloudformation", f"stackset/{stack_set.split(':', 1)[0]}:*")
     else:
         yield "*"
@@ -110,8 +110,8 @@ def _cloudformation(call: Call) -> Iterable[str | Asked]:
 
 
 def _containers(call: Call) -> Iterable[str | Asked]:
-    said, action = call.parameters, f"ecs:{call.operation}"
-    cluster = str(said.get("cluster") or "default").rsplit("/", 1)[-1]
+    parameters, action = call.parameters, f"ecs:{call.operation}"
+    cluster = str(parameters.get("cluster") or "default").rsplit("/", 1)[-1]
     context = {"ecs:cluster": _arn("ecs", f"cluster/{cluster}")}
 
     def full(kind: str, name: str) -> str:
@@ -119,15 +119,15 @@ def _containers(call: Call) -> Iterable[str | Asked]:
 
     resources = {
         "DescribeClusters": lambda: [
-            _arn("ecs", f"cluster/{name.rsplit('/', 1)[-1]}") for name in _listed(said.get("clusters"))
+            _arn("ecs", f"cluster/{name.rsplit('/', 1)[-1]}") for name in _listed(parameters.get("clusters"))
         ],
-        "DescribeServices": lambda: [full("service", name) for name in _listed(said.get("services"))],
-        "DescribeTasks": lambda: [full("task", name) for name in _listed(said.get("tasks"))],
-        "ExecuteCommand": lambda: [context["ecs:cluster"], full("task", str(said.get("task")))],
+        "DescribeServices": lambda: [full("service", name) for name in _listed(parameters.get("services"))],
+        "DescribeTasks": lambda: [full("task", name) for name in _listed(parameters.get("tasks"))],
+        "ExecuteCommand": lambda: [context["ecs:cluster"], full("task", str(parameters.get("task")))],
         "ListTasks": lambda: [_arn("ecs", f"container-instance/{cluster}/*")],
-        "RunTask": lambda: [_definition(str(said.get("taskDefinition")))],
-        "StopTask": lambda: [full("task", str(said.get("task")))],
-        "UpdateService": lambda: [full("service", str(said.get("service")))],
+        "RunTask": lambda: [_definition(str(parameters.get("taskDefinition")))],
+        "StopTask": lambda: [full("task", str(parameters.get("task")))],
+        "UpdateService": lambda: [full("service", str(parameters.get("service")))],
     }.get(call.operation, lambda: ["*"])()
     return [Asked(action, resource, context) for resource in resources]
 
@@ -139,10 +139,10 @@ def _definition(name: str) -> str:
 
 
 def _parameters(call: Call) -> Iterable[str | Asked]:
-    said = call.parameters
-    names = _listed(said.get("Names") or said.get("Name") or said.get("Path"))
-    if not names and said.get("ResourceType") == "Parameter":
-        names = _listed(said.get("ResourceId"))
+    parameters = call.parameters
+    names = _listed(parameters.get("Names") or parameters.get("Name") or parameters.get("Path"))
+    if not names and parameters.get("ResourceType") == "Parameter":
+        names = _listed(parameters.get("ResourceId"))
     return [
         name if name.startswith("arn:") else _arn("ssm", f"parameter/{name.removeprefix('/')}")
         for name in names
@@ -150,25 +150,25 @@ def _parameters(call: Call) -> Iterable[str | Asked]:
 
 
 def _repositories(call: Call) -> Iterable[str | Asked]:
-    said = call.parameters
-    names = _listed(said.get("repositoryName") or said.get("repositoryNames"))
+    parameters = call.parameters
+    names = _listed(parameters.get("repositoryName") or parameters.get("repositoryNames"))
     return [_arn("ecr", f"repository/{name}") for name in names] or ["*"]
 
 
 def _logs(call: Call) -> Iterable[str | Asked]:
-    said = call.parameters
-    if not (group := said.get("logGroupName")):
+    parameters = call.parameters
+    if not (group := parameters.get("logGroupName")):
         return ["*"]
-    stream = said.get("logStreamName")
+    stream = parameters.get("logStreamName")
     return [_arn("logs", f"log-group:{group}:{f'log-stream:{stream}' if stream else '*'}")]
 
 
 def _objects(call: Call) -> Iterable[str | Asked]:
-    said = call.parameters
-    bucket, key = said["Bucket"], said["Key"]
+    parameters = call.parameters
+    bucket, key = parameters["Bucket"], parameters["Key"]
     resource = f"arn:aws:s3:::{bucket}/{key}" if key else f"arn:aws:s3:::{bucket}" if bucket else "*"
     yield resource
-    if said["ACL"]:
+    if parameters["ACL"]:
         yield Asked("s3:PutObjectAcl", resource)
 
 

@@ -1,24 +1,17 @@
-"""Which operation of which service a request calls, and that service's own words for failing now."""
+"""Name the operation that a request calls, and its service's own words for failing now."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import botocore.session
 from moto.core.request import Request, determine_request_protocol
 from moto.core.routing import get_service_router
 from werkzeug.exceptions import NotFound
 
-
-class Failure(NamedTuple):
-    """An error's HTTP status, code and words."""
-
-    status: int
-    code: str
-    message: str
-
+from scripts.sandbox.control_plane.failures import Failure
 
 # Codes that boto3 and the Go SDK take for throttling and try again:
 # https://github.com/boto/botocore/blob/develop/botocore/data/_retry.json and
@@ -40,31 +33,6 @@ _BROKEN = {"s3": Failure(500, "InternalError", "We encountered an internal error
 _BROKEN_ELSEWHERE = Failure(
     500, "InternalFailure", "The request processing has failed because of an unknown error."
 )
-
-
-Form = Literal["json", "query", "s3"]
-
-# What each form says of a request that no known key has signed.
-# Sources: CommonErrors.html above, and https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
-_UNSIGNED: dict[Form, dict[str, str]] = {
-    "json": {
-        "InvalidClientTokenId": "UnrecognizedClientException",
-        "MissingAuthenticationToken": "MissingAuthenticationTokenException",
-        "IncompleteSignature": "IncompleteSignatureException",
-        "SignatureDoesNotMatch": "InvalidSignatureException",
-    },
-    "s3": {
-        "InvalidClientTokenId": "InvalidAccessKeyId",
-        "MissingAuthenticationToken": "AccessDenied",
-        "IncompleteSignature": "AccessDenied",
-    },
-    "query": {},
-}
-
-
-def unsigned(form: Form, code: str, message: str) -> Failure:
-    """Return what a service says of a request that is not signed; `code` is the query protocol's name."""
-    return Failure(403, _UNSIGNED[form].get(code, code), message)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Servers outside a task (ElastiCache's part) made reachable from inside its network namespace."""
+"""Forward ports inside a task's network namespace to servers outside (ElastiCache's part)."""
 
 from __future__ import annotations
 
@@ -10,39 +10,45 @@ from scripts.sandbox.peers import is_ours
 
 BLOCK = 64 * 1024
 
-Neighbour = tuple[str, int, str]  # where it is inside, and the Unix socket on which it listens outside
+PortForward = tuple[str, int, str]  # the address and port inside, and the server's Unix socket outside
 
 
-def guard(neighbour: Neighbour) -> socket.socket:
-    """Listen under the neighbour's address on this machine, for programs of this user's. Raises OSError."""
-    host, port, path = neighbour
+def listen(forward: PortForward) -> socket.socket:
+    """Forward the port on this machine itself, for programs of this user's. Raises OSError."""
+    host, port, path = forward
     listener = socket.create_server((host, port))
     threading.Thread(
-        target=_accept, args=(listener, path), kwargs={"ask": True}, name=f"way to {host}:{port}", daemon=True
+        target=_accept,
+        args=(listener, path),
+        kwargs={"ask": True},
+        name=f"forward of {host}:{port}",
+        daemon=True,
     ).start()
     return listener
 
 
-def offer(neighbours: list[Neighbour], door: socket.socket) -> None:
-    """In the namespace: listen under the neighbours' addresses, and hand the listeners out."""
-    for host, port, _ in neighbours:
+def offer(forwards: list[PortForward], door: socket.socket) -> None:
+    """Listen in the namespace, and hand the listeners out."""
+    for host, port, _ in forwards:
         with socket.create_server((host, port)) as listener:
             socket.send_fds(door, [b"."], [listener.fileno()])
 
 
-def serve(neighbours: list[Neighbour], door: socket.socket) -> list[socket.socket]:
-    """Outside: take the listeners, and connect whoever comes to the real neighbour.
+def serve(forwards: list[PortForward], door: socket.socket) -> list[socket.socket]:
+    """Take the listeners outside, and connect whoever comes to the real server.
 
     The connections end with the listeners, which the caller has to close. Raises OSError.
     """
     listeners = []
-    for *address, path in neighbours:
+    for *address, path in forwards:
         _, descriptors, _, _ = socket.recv_fds(door, 1, 1)
         if not descriptors:
             break
         listener = socket.socket(fileno=descriptors[0])
         listeners.append(listener)
-        threading.Thread(target=_accept, args=(listener, path), name=f"way to {address}", daemon=True).start()
+        threading.Thread(
+            target=_accept, args=(listener, path), name=f"forward of {address}", daemon=True
+        ).start()
     return listeners
 
 

@@ -8,7 +8,6 @@ boundaries and session policies. What CloudFormation does for a stack is asked o
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,11 +22,11 @@ from moto.ecs.models import ecs_backends
 from moto.iam.models import iam_backends
 from moto.s3.models import s3_backends
 from moto.sts.models import sts_backends
-from werkzeug.exceptions import HTTPException
 
-from .permissions import Call, needed, passing, read_call
-from .policies import Asked, Decision, decide
-from .resources import ACCOUNT, REGION
+from scripts.sandbox.control_plane.failures import CallFailed, Failure
+from scripts.sandbox.control_plane.resources import ACCOUNT, REGION
+from scripts.sandbox.testing.permissions import Call, needed, passing, read_call
+from scripts.sandbox.testing.policies import Asked, Decision, decide
 
 _OWN_ARN = f"arn:aws:sts::{ACCOUNT}:assumed-role/ci/sandbox"
 
@@ -40,35 +39,13 @@ class Principal:
     policies: tuple[Mapping[str, Any], ...]
 
 
-class Denied(HTTPException):
-    """No, in the words and the form of the service that was asked."""
-
-    def __init__(self, call: Call, code: str, message: str) -> None:
-        super().__init__(message)
-        in_json = call.protocol in {"json", "rest"}
-        self.code = 400 if call.protocol == "json" else 403
-        self._headers = [("Content-Type", "application/x-amz-json-1.1" if in_json else "text/xml")]
-        if in_json:
-            code += "Exception"
-            self._headers.append(("x-amzn-ErrorType", code))
-            self._body = json.dumps({"__type": code, "message": message, "Message": message})
-            return
-        if call.protocol == "ec2" and code == "AccessDenied":
-            code = "UnauthorizedOperation"
-        error = f"<Code>{code}</Code><Message>{html.escape(message)}</Message>"
-        self._body = {
-            "ec2": f"<Response><Errors><Error>{error}</Error></Errors><RequestID>0</RequestID></Response>",
-            "s3": f"<Error>{error}<RequestId>0</RequestId></Error>",
-        }.get(
-            call.protocol,
-            f"<ErrorResponse><Error><Type>Sender</Type>{error}</Error><RequestId>0</RequestId></ErrorResponse>",
-        )
-
-    def get_body(self, *_: object) -> str:
-        return self._body
-
-    def get_headers(self, *_: object) -> list[tuple[str, str]]:
-        return self._headers
+def _denied(call: Call, code: str, message: str) -> CallFailed:
+    """Return AWS's no, with the code and status of the protocol that was spoken."""
+    if call.protocol in {"json", "rest"}:
+        code += "Exception"
+    elif call.protocol == "ec2" and code == "AccessDenied":
+        code = "UnauthorizedOperation"
+    return CallFailed(Failure(400 if call.protocol == "json" else 403, code, message))
 
 
 class Access:
@@ -85,24 +62,24 @@ class Access:
         self._read: tuple[str, Principal | None] = ("", None)
 
     def check(self, request: Request) -> None:
-        """Raises Denied where access control is on and does not allow the request."""
+        """Raise CallFailed where access control is on and does not allow the request."""
         own = self._own()
         if own is None:
             return
         call = read_call(request)
         principal = own if call.key == self._own_key else _assumed(call.key)
         if principal is None:
-            raise Denied(
+            raise _denied(
                 call, "InvalidClientTokenId", "The security token included in the request is invalid."
             )
         for asked in [*needed(call), *_implied(call)]:
             known = Asked(asked.action, asked.resource, {**self._tags(asked), **asked.context})
             decision = decide(principal.policies, known)
             if decision is not Decision.ALLOWED:
-                raise Denied(call, "AccessDenied", _words(principal, asked, decision))
+                raise _denied(call, "AccessDenied", _words(principal, asked, decision))
 
     def _own(self) -> Principal | None:
-        """Whom the sandbox's own key is for; None where access control is off."""
+        """Return whose the sandbox's own key is; None where access control is off."""
         try:
             text = self._switch.read_text()
         except FileNotFoundError:
@@ -131,17 +108,17 @@ def _words(principal: Principal, asked: Asked, decision: Decision) -> str:
 
     Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
     """
-    why = (
+    reason = (
         "with an explicit deny in an identity-based policy"
         if decision is Decision.DENIED
         else f"because no identity-based policy allows the {asked.action} action"
     )
     what = f"to perform: {asked.action} on resource: {asked.resource}"
-    return f"User: {principal.arn} is not authorized {what} {why}"
+    return f"User: {principal.arn} is not authorized {what} {reason}"
 
 
 def _assumed(key: str) -> Principal | None:
-    """Whom a key that AssumeRole gave is for."""
+    """Return whose a key is that AssumeRole gave."""
     session = sts_backends[ACCOUNT]["aws"].get_assumed_role_from_access_key(key)
     role = _role(session.role_arn.rsplit("/", 1)[-1]) if session else None
     if session is None or role is None:
@@ -169,7 +146,7 @@ def _role(name: str) -> Any:
 
 
 def _implied(call: Call) -> Iterable[Asked]:
-    """What a service asks for beside the call's own action."""
+    """Return what a service asks for beside the call's own action."""
     if call.service == "ecs" and call.operation == "RunTask":
         try:
             named = ecs_backends[ACCOUNT][REGION].describe_task_definition(call.parameters["taskDefinition"])

@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from moto.core.request import Request
 
 from scripts.sandbox.control_plane import ControlPlaneServer
-from scripts.sandbox.control_plane.permissions import needed, read_call
+from scripts.sandbox.testing.permissions import needed, read_call
 
 CFN, SSM, ECS, ECR, LOGS = (
     f"arn:aws:{service}:us-east-1:123456789012:"

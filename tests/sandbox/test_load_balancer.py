@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from scripts.sandbox.agent.targets import Target, Targets
-from scripts.sandbox.gateway import Gateway
+from scripts.sandbox.load_balancer.listening import Listeners
 from scripts.sandbox.model import LoadBalancer, Rule, TargetGroup
 from tests.sandbox.fake_control_plane import (
     GROUP,
@@ -85,7 +85,7 @@ OK = says(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
 @dataclass
 class Town:
-    """A gateway, and a backend whose targets are the test's own servers."""
+    """A load balancer, and a backend whose targets are the test's own servers."""
 
     plane: FakeControlPlane = field(default_factory=FakeControlPlane)
     port: int = field(default_factory=free_port)
@@ -126,7 +126,7 @@ class Town:
             return answer.status, answer.read().decode()
 
     def send(self, *parts: bytes, pause: float = 0) -> bytes:
-        """All that the gateway answers to these very bytes."""
+        """All that the load balancer answers to these very bytes."""
         with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
             for part in parts:
                 connection.sendall(part)
@@ -141,12 +141,12 @@ class Town:
 @pytest.fixture
 def town() -> Iterator[Town]:
     town = Town()
-    gateway = Gateway(town.plane, town, idle_timeout=1)
-    gateway.start()
+    listeners = Listeners(town.plane, town, idle_timeout=1)
+    listeners.start()
     try:
         yield town
     finally:
-        gateway.stop()
+        listeners.stop()
         for each in town.servers:
             each.listener.close()
 
@@ -337,6 +337,27 @@ def test_a_websocket_is_passed_through(town: Town) -> None:
     assert upstream.header("Sec-WebSocket-Key") == ["k"]
 
 
+def test_what_follows_a_switch_of_protocols_at_once_is_passed_on(town: Town) -> None:
+    def talk(connection: socket.socket) -> None:
+        connection.sendall(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\nhello "
+        )
+        connection.sendall(connection.recv(99))
+
+    town.add(talk)
+    answer = town.send(HEAD + b"Connection: Upgrade\r\nUpgrade: echo\r\n\r\nworld")
+    assert answer.endswith(b"\r\n\r\nhello world")
+
+
+def test_an_answer_before_the_end_of_an_upload_is_the_last_on_its_connection(town: Town) -> None:
+    upstream = town.add(OK)
+    answer = town.send(HEAD + b"Content-Length: 999\r\n\r\nGET /never HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"\r\nConnection: close\r\n" in answer
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert len(upstream.requests) == 1
+
+
 def test_without_a_healthy_target_the_reason_is_told(town: Town) -> None:
     town.reason = "startup is still running (12 s)"
     assert town.get() == (503, "503 Service Unavailable: startup is still running (12 s)\n")
@@ -504,6 +525,7 @@ def test_a_client_that_says_nothing_is_hung_up_on(town: Town) -> None:
         (HEAD + b"Transfer-Encoding : chunked\r\n\r\n", 400),
         (HEAD + b"X: 1\r\n folded\r\n\r\n", 400),
         (HEAD + b"X: 1\nY: 2\r\n\r\n", 400),
+        (HEAD + b"X: 1\rY: 2\r\n\r\n", 400),
         (HEAD + b"X: \0\r\n\r\n", 400),
         (HEAD + b"X: " + b"x" * 17_000 + b"\r\n\r\n", 431),
         (HEAD + b"X: x\r\n" * 20_000 + b"\r\n", 431),
@@ -597,9 +619,9 @@ def test_an_address_and_a_host_that_differ_are_refused(town: Town) -> None:
     assert answer.startswith(b"HTTP/1.1 400 ")
 
 
-def test_a_gateway_that_never_started_can_be_stopped() -> None:
+def test_a_load_balancer_that_never_started_can_be_stopped() -> None:
     town = Town()
-    Gateway(town.plane, town).stop()
+    Listeners(town.plane, town).stop()
 
 
 def test_listeners_come_and_go_with_their_load_balancers(town: Town) -> None:
@@ -655,7 +677,7 @@ def town_answers(town: Town) -> bool:
         return False
 
 
-def test_a_gateway_whose_control_plane_fails_keeps_its_listeners(
+def test_a_load_balancer_whose_control_plane_fails_keeps_its_listeners(
     town: Town, caplog: pytest.LogCaptureFixture
 ) -> None:
     town.add(OK)
@@ -683,8 +705,8 @@ def test_a_request_under_way_ends_before_its_task_and_new_ones_go_elsewhere(tmp_
 
     slow: list[tuple[int, str]] = []
     with running_agent(plane, tmp_path) as agent:
-        gateway = Gateway(plane, agent)
-        gateway.start()
+        listeners = Listeners(plane, agent)
+        listeners.start()
         try:
             assert get("/")[0] == 503
             release("one")
@@ -707,7 +729,7 @@ def test_a_request_under_way_ends_before_its_task_and_new_ones_go_elsewhere(tmp_
             until(lambda: agent.drained(SERVICE))
             assert get("/") == (503, "503 Service Unavailable: no task is running\n")
         finally:
-            gateway.stop()
+            listeners.stop()
 
 
 def test_a_request_that_outlasts_the_deregistration_delay_is_cut_off(tmp_path: Path) -> None:
@@ -716,8 +738,8 @@ def test_a_request_that_outlasts_the_deregistration_delay_is_cut_off(tmp_path: P
     plane.balancers = [LoadBalancer("arn:lb", "test", port, (Rule(1, target_group_arns=(GROUP,)),))]
     plane.wanted = [service(container("web", server(), environment={"SLOW": "5"}), load_balancing=balanced())]
     with running_agent(plane, tmp_path) as agent:
-        gateway = Gateway(plane, agent)
-        gateway.start()
+        listeners = Listeners(plane, agent)
+        listeners.start()
         try:
             until(lambda: completed(agent))
             with socket.create_connection(("127.0.0.1", port), 8) as client:
@@ -730,4 +752,4 @@ def test_a_request_that_outlasts_the_deregistration_delay_is_cut_off(tmp_path: P
                 assert 0.3 <= time.monotonic() - begun < 2
                 assert client.recv(99).startswith(b"HTTP/1.1 502 ")
         finally:
-            gateway.stop()
+            listeners.stop()

@@ -23,13 +23,20 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
+from moto.core.request import Request
+
+from scripts.sandbox.control_plane.failures import Failure
+from scripts.sandbox.testing.calls import read_call
+
 Kind = Literal["throttle", "server-error", "drop", "drop-answer"]
 Verb = Literal["create", "update", "delete"]
+Answer = tuple[int, Mapping[str, Any], bytes]  # status, headers, body
 
 
 class FaultsWrong(Exception):
@@ -73,10 +80,29 @@ class Faults:
         self._calls: list[_CallRule] = []
         self._resources: list[_ResourceRule] = []
 
-    @property
-    def watching(self) -> bool:
-        """Whether anybody wants to know what is called: naming a call costs more than this look."""
-        return self._file.exists() or self._log.exists()
+    def meet(
+        self,
+        service: str,
+        request: Request,
+        dispatch: Callable[[], Answer],
+        say: Callable[[Failure], Answer],
+    ) -> Answer | None:
+        """Answer a call, by `dispatch` or as its fault says; None where the connection is to be closed.
+
+        `service` is moto's name of it, and `say` puts an error in the protocol's form.
+        """
+        call = read_call(service, request)
+        self.note(str(call))
+        try:
+            fault = self.of_call(str(call)) if call.operation else None
+        except FaultsWrong as error:
+            return say(Failure(400, "SandboxException", str(error)))
+        if fault == "drop":
+            return None
+        if fault in ("throttle", "server-error"):
+            return say(call.failure(fault))
+        answer = dispatch()
+        return None if fault == "drop-answer" else answer
 
     def note(self, call: str) -> None:
         """Append to the log of calls, where there is one."""

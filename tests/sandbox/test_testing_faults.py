@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ProxyConnectionError
 
-from scripts.sandbox.control_plane.faults import Faults, FaultsWrong
+from scripts.sandbox.testing.faults import Faults, FaultsWrong
 from tests.sandbox.cloud import Cloud, group, template
 
 THROTTLED = {
@@ -45,6 +47,23 @@ def ask(cloud: Cloud, call: str, *, retries: int) -> Any:
     asking = client(cloud, service, retries=retries)
     names: dict[str, str] = {name: method for method, name in asking.meta.method_to_api_mapping.items()}
     return getattr(asking, names[operation])()
+
+
+def test_a_plain_start_imports_nothing_that_only_tests_need(tmp_path: Path) -> None:
+    code = (
+        "import sys, boto3; from pathlib import Path; from tests.sandbox.cloud import Agent, Cloud\n"
+        "from scripts.sandbox.control_plane import ControlPlaneServer\n"
+        "plane = ControlPlaneServer(0, Path(sys.argv[1]), None, lambda _: 0); plane.start()\n"
+        "cloud = Cloud(plane, Agent())\n"
+        "def ours(): return any(name.startswith('scripts.sandbox.testing') for name in sys.modules)\n"
+        "cloud.stacks.list_stacks(); print(ours())\n"
+        "cloud.watch(); cloud.stacks.list_stacks(); print(ours())\n"
+        "plane.stop()\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert ran.stdout.split() == ["False", "True"]
 
 
 @pytest.mark.parametrize(("call", "code"), THROTTLED.items())

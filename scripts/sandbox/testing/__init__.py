@@ -1,0 +1,1 @@
+"""Faults on demand, and IAM that says no, for tests. A plain start imports nothing of it."""
