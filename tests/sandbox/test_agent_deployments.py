@@ -86,15 +86,6 @@ def test_recreate_never_has_two_tasks(plane: FakeControlPlane, tmp_path: Path) -
     assert all(ended <= begun for (_, ended), (begun, _) in pairwise(found))
 
 
-def test_a_deployment_is_quick(plane: FakeControlPlane, tmp_path: Path) -> None:
-    with running_agent(plane, tmp_path) as agent:
-        begun = time.monotonic()
-        put(plane, agent, service(container("web", FOREVER)))
-        until(lambda: completed(agent))
-        # Some 0.1 s on an idle machine, most of it Python's own start.
-        assert time.monotonic() - begun < 1.5
-
-
 def test_three_failed_starts_trip_the_circuit_breaker_and_a_rollback_recovers(
     plane: FakeControlPlane, tmp_path: Path
 ) -> None:

