@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 COPY = "copy_stage_db"
 _OUTCOMES = {2: SettingsError, 3: Refused}  # the exit codes of copy_stage_db that are ours too
-_SECONDS = 10  # after Copilot has ended, until it tells how the task did
+_SECONDS = 60  # after Copilot has ended, until ECS tells how the task did: a busy one takes long
 _LONGEST = 256 << 10  # bytes of one event in CloudWatch Logs
 _LONGEST_NAME = 63  # letters of a database's name in Postgres
 
