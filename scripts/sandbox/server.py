@@ -34,7 +34,7 @@ from scripts.sandbox.databases import Databases
 from scripts.sandbox.images.build import build
 from scripts.sandbox.images.docker import write_docker
 from scripts.sandbox.images.store import ImageStore
-from scripts.sandbox.images.venvs import share
+from scripts.sandbox.images.venv_cache import share
 from scripts.sandbox.lifecycle import written
 from scripts.sandbox.load_balancer.listening import Listeners
 from scripts.sandbox.model import Image

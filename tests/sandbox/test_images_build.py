@@ -14,10 +14,11 @@ import pytest
 
 from scripts.errors import UserError
 from scripts.sandbox.images import build as builder
-from scripts.sandbox.images import build_variables, venvs
+from scripts.sandbox.images import build_variables, venv_cache
 from scripts.sandbox.images.store import ImageStore
 from scripts.sandbox.images.tree import CopyError, Entry, Tree
-from scripts.sandbox.images.venvs import MARKER, InstallError, pip_arguments
+from scripts.sandbox.images.venv_cache import MARKER
+from scripts.sandbox.images.venvs import InstallError, pip_arguments
 from scripts.sandbox.model import Image
 
 
@@ -585,7 +586,7 @@ def test_clones_share_the_environments_that_they_build(
     said: list[str] = []
     for clone in clones:
         clone.mkdir()
-        venvs.share(clone)
+        venv_cache.share(clone)
         digest = builder.build(project.context, project.context / "Dockerfile", clone, say=said.append)
         image = ImageStore(clone).load(digest)
         assert image
@@ -605,8 +606,8 @@ def test_environments_stay_with_the_clone_where_the_cache_is_somebody_elses(
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache/copilot-sandbox").symlink_to(tmp_path / "elsewhere")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    venvs.share(tmp_path)
-    assert venvs.venv_folder(tmp_path, "1") == tmp_path / "venvs/1"
+    venv_cache.share(tmp_path)
+    assert venv_cache.venv_folder(tmp_path, "1") == tmp_path / "venvs/1"
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
@@ -614,9 +615,9 @@ def test_a_cache_that_the_user_has_removed_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    venvs.share(tmp_path)
+    venv_cache.share(tmp_path)
     shutil.rmtree(tmp_path / "cache")
-    venvs.share(tmp_path)
+    venv_cache.share(tmp_path)
     assert (tmp_path / "venvs").is_dir()
 
 

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from scripts.errors import UserError
-from scripts.sandbox.images import store, venvs
+from scripts.sandbox.images import store, venv_cache, venvs
 from scripts.sandbox.images.copying import Copying
 from scripts.sandbox.images.dockerfile import Dockerfile, Instruction, Stage, assignments, expand, parse
 from scripts.sandbox.images.ignore import read_ignore
@@ -63,7 +63,7 @@ def build(
     venv = None
     if work.installs:
         venv = venvs.venv_digest(work.installs)
-        folder = venvs.venv_folder(state_dir, venv)
+        folder = venv_cache.venv_folder(state_dir, venv)
         if venvs.make_venv(folder, work.installs, pip_cache=state_dir / "pip"):
             say(f"sandbox: {len(work.installs)} pip install step(s) done in a new virtual environment")
     return store.save(

@@ -8,7 +8,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from scripts.sandbox.images.registry import pushed
-from scripts.sandbox.images.venvs import forget_unused, use, venv_folder
+from scripts.sandbox.images.venv_cache import forget_unused, use, venv_folder
 from scripts.sandbox.model import Image
 from scripts.scratch import Scratch
 

@@ -12,26 +12,23 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from scripts import child_variables, scratch
-from scripts.errors import Failed, UserError
+from scripts.errors import UserError
 from scripts.sandbox.agent.confined import confined
 from scripts.sandbox.images import build_variables
 from scripts.sandbox.images.dockerfile import expand, split_words
 from scripts.sandbox.images.tree import Entry, Tree, hash_file
-from scripts.sandbox.private import own_folder
+from scripts.sandbox.images.venv_cache import MARKER, use
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
-MARKER = ".complete"
 _LOCK_SECONDS = 900.0  # for another build that installs the same, as long as a deploy may take
-_UNUSED_SECONDS = 30 * 24 * 3600.0
 _LAST_LINES = 15
 _OPERATORS = frozenset("();<>|&")
 # Options that choose a place, which is always the one environment here, or that switch off pip's
@@ -269,51 +266,6 @@ def venv_digest(installs: list[Install]) -> str:
     machine = [sys.version, sys.base_prefix, sys.platform, os.uname().machine]
     content = [machine, sorted(index.items()), [install.key() for install in installs]]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def venv_folder(state_dir: Path, digest: str) -> Path:
-    """Return where an environment lies; see `share`."""
-    return (state_dir / "venvs").resolve() / digest
-
-
-def share(state_dir: Path) -> None:
-    """Keep this sandbox's environments in the user's cache, which all clones of the project share.
-
-    Where that folder cannot be made, or is not this user's alone, they stay in the sandbox's own folder.
-    Source: https://specifications.freedesktop.org/basedir-spec/latest/
-    """
-    link, given = state_dir / "venvs", os.environ.get("XDG_CACHE_HOME", "")
-    if link.is_dir():
-        return
-    try:
-        cache = (Path(given) if given.startswith("/") else Path.home() / ".cache") / "copilot-sandbox"
-        own_folder(cache)
-        own_folder(cache / "venvs")
-        link.unlink(missing_ok=True)  # the user has emptied the cache that it led to
-        link.symlink_to(cache / "venvs")
-    except (OSError, RuntimeError, Failed):
-        return
-
-
-def use(folder: Path) -> bool:
-    """Return True if the environment is complete, and note that it is in use: see `forget_unused`."""
-    try:
-        os.utime(folder / MARKER)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def forget_unused(folder: Path, keep: Collection[str]) -> None:
-    """Remove the environments in a folder that nobody has used for a month, but those of these digests."""
-    for venv in folder.glob("*"):
-        try:
-            old = time.time() - (venv / MARKER).stat().st_mtime > _UNUSED_SECONDS
-        except OSError:  # one that is being made, or was cut off: whoever needs it makes it anew
-            continue
-        if old and venv.name not in keep:
-            shutil.rmtree(venv, ignore_errors=True)
-            venv.with_name(f"{venv.name}.lock").unlink(missing_ok=True)
 
 
 def make_venv(folder: Path, installs: list[Install], *, pip_cache: Path) -> bool:
