@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from invoke import Context
 from invoke.exceptions import Exit
 
 from scripts import display, menu
@@ -373,7 +374,7 @@ def test_a_fault_of_the_tasks_is_told_without_passwords(
 
     monkeypatch.setenv("TASKS_TRACEBACK", with_traceback)
     with pytest.raises(Exit) as ended:
-        failing.body(None)
+        failing.body(Context())
     assert "ValueError" in str(ended.value)
     assert ("Traceback" in str(ended.value)) == bool(with_traceback)
     assert_hidden(str(ended.value))
