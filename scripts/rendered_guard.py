@@ -69,7 +69,8 @@ def require_harmless(bench: Bench, place: Place, deployed: Branch, folder: Path,
     if isinstance(before, Refusal):
         bench.report.say(
             f"{baseline.name} cannot be deployed to {settings.test_env} ({before.why.rstrip('.')}): "
-            f"{deployed.name} is only compared with what Copilot itself writes."
+            f"{deployed.name} is compared with what Copilot itself writes instead. "
+            f"That is expected until {baseline.name} has the test environment."
         )
         before = replace(own, addons=None)
     listed = list(changes(settings, found, before, own, other_environments(settings)))

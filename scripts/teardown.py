@@ -258,7 +258,7 @@ class _Teardown:
         asked, stack, say = self.asked, found.stack, self.bench.report.say
         if asked.branch and not found.settings.slug and found.branch != asked.branch:
             if found.stack:
-                say(f"The shared slot carries {found.branch}, not {asked.branch}: it stays.")
+                say(f"The shared slot carries {found.branch}, not {asked.branch}: the slot stays.")
             return False
         if asked.expired:
             end = stack.tags.get("expires_at") if stack else None

@@ -226,7 +226,7 @@ def test_a_branchs_own_goes_with_database_repository_and_name(scene: Callable[..
     assert f"repository demo/web-{slug}" in gone(here)
     assert here.ledger.read().deployments == {}
     assert list(here.aws.stacks) == ["demo-test-web"]
-    assert "The shared slot carries main, not feature/x: it stays." in here.said
+    assert "The shared slot carries main, not feature/x: the slot stays." in here.said
 
 
 def test_the_branch_in_the_shared_slot_goes_from_there(scene: Callable[..., Scene]) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from scripts import branch_files, child_variables, copilot, scratch
 from scripts.command import LIFELINE, Shell, Variables
-from scripts.errors import Failed, UsageError
+from scripts.errors import Failed, SettingsError, UsageError
 from scripts.report import Patience, confirm
 from scripts.sandbox import health
 from scripts.sandbox.images import build_variables
@@ -276,8 +276,11 @@ def _wait_until_ready(state: State, server: subprocess.Popen[bytes], say: Callab
             break
         time.sleep(0.05)
     last_lines = "".join(f"\n  {line}" for line in state.log.read_text(errors="replace").splitlines()[-12:])
+    reason = f"The sandbox could not be started; its log is {state.log}, and ends:{last_lines}"
+    if server.poll() == SettingsError.exit_code:
+        raise SettingsError(reason)
     raise Failed(
-        f"The sandbox could not be started; its log is {state.log}, and ends:{last_lines}\n"
+        f"{reason}\n"
         "Run the same again; where it fails each time, `invoke sandbox --reset --yes` begins from nothing."
     )
 

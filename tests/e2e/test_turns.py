@@ -86,7 +86,7 @@ def test_a_teardown_of_what_has_expired_leaves_what_has_not(clone: Clone) -> Non
     assert "it stays" in ran.err
     ran = clone.invoke("teardown", "--branch", "main", "--yes", "--json")
     assert (ran.code, json.loads(ran.out)) == (0, [])
-    assert "The shared slot carries feature/rename, not main: it stays." in ran.err
+    assert "The shared slot carries feature/rename, not main: the slot stays." in ran.err
     code = (
         "import os; from scripts.aws import Aws\n"
         "Aws(os.environ).change_tags('demo-test-web', {'expires_at': '2026-01-01T00:00:00Z'})"

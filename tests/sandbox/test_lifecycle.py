@@ -5,11 +5,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
 from scripts.environment import Bench
-from scripts.errors import Failed, Refused, UsageError
+from scripts.errors import Failed, Refused, SettingsError, UsageError
 from scripts.sandbox import lifecycle
 from scripts.sandbox.state import Running, State
 from scripts.settings import Settings
@@ -33,6 +34,21 @@ def answering() -> Iterator[str]:
 def test_a_sandbox_that_does_not_run_is_not_started_unless_asked(settings: Settings) -> None:
     assert lifecycle.enter(settings, print, start=False) is None
     assert not (settings.root / ".sandbox").exists()
+
+
+@pytest.mark.parametrize(("code", "again"), [(2, False), (4, True)])
+def test_starting_again_is_advised_where_it_can_help(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, *, again: bool
+) -> None:
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\necho 'The commit has no Dockerfile: commit it.' >&2\nexit {code}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(lifecycle.sys, "executable", str(program))
+    with pytest.raises((SettingsError, Failed), match="has no Dockerfile: commit it") as failed:
+        lifecycle.enter(settings, print, start=True)
+    assert isinstance(failed.value, SettingsError | Failed)
+    assert failed.value.exit_code == code
+    assert ("--reset" in str(failed.value)) is again
 
 
 def test_nothing_of_the_users_aws_or_proxies_reaches_a_child(
