@@ -66,7 +66,7 @@ def cost(bench: Bench, *, json: bool, region: str, node: str) -> None:
 
 
 def assumptions(found: Mapping[str, Any], comparison: Comparison) -> list[str]:
-    """What the sums take for granted, each a sentence."""
+    """Return what the sums take for granted, each a sentence."""
     deployed, always_on, listed = comparison.deployed, comparison.always_on, comparison.deployed.prices
     since_when = oldest(deployed, always_on)
     since = f", the oldest of {since_when}" if since_when else ""
@@ -132,7 +132,7 @@ def _region(bench: Bench, region: str) -> str:
 
 
 def _left_out(comparison: Comparison) -> list[str]:
-    """What the sums do not have, each a sentence."""
+    """Return what the sums do not have, each a sentence."""
     whose: dict[str, list[str]] = {}
     for each in (comparison.deployed, comparison.always_on):
         for left in each.left_out:
@@ -166,7 +166,7 @@ def _show(bench: Bench, comparison: Comparison) -> None:
 
 
 def _rows(found: Estimate) -> list[tuple[str, ...]]:
-    """A table's rows; those of one that has an end have a column more."""
+    """Return a table's rows; those of one that has an end have a column more."""
 
     def amounts(hour: float | None) -> tuple[str, ...]:
         month = None if hour is None else hour * HOURS_A_MONTH
@@ -186,7 +186,7 @@ def _rows(found: Estimate) -> list[tuple[str, ...]]:
 
 
 def _document(comparison: Comparison, assumed: list[str]) -> dict[str, object]:
-    """The comparison as `--json` shows it; amounts in USD."""
+    """Return the comparison as `--json` shows it; amounts in USD."""
     deployed = comparison.deployed
     return {
         "region": deployed.prices.region,

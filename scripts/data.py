@@ -122,7 +122,7 @@ def drop_own(bench: Bench, place: Place, host: Host) -> list[str]:
 
 
 def databases(bench: Bench, place: Place, host: Host) -> list[str]:
-    """The databases of branches that are there, whichever deployment they belong to."""
+    """Return the databases of branches that are there, whichever deployment they belong to."""
     return _speak(bench, place, host, "--list-databases", "", "Looking at the databases", of=_name)
 
 
@@ -159,7 +159,7 @@ def _speak(
 
 
 def _dropped(found: object) -> str:
-    """The name of a database that was dropped; empty where it was not there. Raises Malformed."""
+    """Return the name of a database that was dropped; empty where it was not there. Raises Malformed."""
     result = strict_json.only(found, ("database", "dropped"), "a result")
     return _name(result["database"]) if result["dropped"] is True else ""
 
@@ -169,7 +169,7 @@ def _name(found: object) -> str:
 
 
 def _require_same(stack: Stack | None, agreed: Stack) -> Stack:
-    """The stack as it is now. Raises Held where it is no longer what the answer was about."""
+    """Return the stack as it is now. Raises Held where it is no longer what the answer was about."""
     if not stack or stack.tags.get("branch") != agreed.tags.get("branch"):
         raise Held(
             "Another branch was deployed meanwhile, so nothing was copied: `invoke status`, then again."
@@ -273,7 +273,7 @@ def _missing(lines: Sequence[str], told: Sequence[str]) -> list[str]:
 
 
 def _ended(place: Place, cluster: str, group: str, task: Task) -> Task:
-    """The task as ECS shows it once it has stopped. Raises Failed where it does not."""
+    """Return the task as ECS shows it once it has stopped. Raises Failed where it does not."""
 
     def look() -> Task:
         found = place.aws.tasks_of_family(cluster, f"copilot-{group}")

@@ -54,7 +54,7 @@ class Place:
 
 
 def announce(bench: Bench) -> None:
-    """The first line of every run: where its commands go."""
+    """Say where the commands of a run go, as its first line."""
     if bench.settings.target == "sandbox":
         bench.report.say(IN_SANDBOX)
     else:
@@ -62,7 +62,7 @@ def announce(bench: Bench) -> None:
 
 
 def enter(bench: Bench, *, start: bool = True, profile: str = "") -> Place | None:
-    """The place this run's commands go to; the sandbox is started when it does not run.
+    """Return the place this run's commands go to; the sandbox is started when it does not run.
 
     None where it does not run and `start` is off. Raises Failed, SettingsError.
     """
@@ -93,7 +93,7 @@ def enter(bench: Bench, *, start: bool = True, profile: str = "") -> Place | Non
 
 
 def enter_to_change(bench: Bench, *, start: bool = False) -> Place | None:
-    """The place, with the right to change what is deployed there: each task that does so enters here.
+    """Return the place, with the right to change what is deployed there: each task that does so enters here.
 
     In an account the environment's mark is asked for before Copilot is started at all. None as for `enter`.
     Raises Refused for an environment that does not say that it is disposable, and what `enter` raises.
@@ -119,7 +119,7 @@ def clear_up(bench: Bench) -> None:
 
 
 def beside(place: Place, settings: Settings) -> Place:
-    """The same place, for another slot of the environment."""
+    """Return the same place, for another slot of the environment."""
     return replace(place, copilot=replace(place.copilot, settings=settings))
 
 
@@ -142,7 +142,7 @@ def carrying(bench: Bench, place: Place, name: str) -> tuple[Bench, Place]:
 
 
 def child_environment(bench: Bench, *, start: bool) -> Variables | None:
-    """The variables that point a child process at this run's AWS: the only door to the sandbox."""
+    """Return the variables that point a child process at this run's AWS: the only door to the sandbox."""
     if bench.settings.target == "aws":
         return {}
     found: Variables | None = _lifecycle().enter(bench.settings, bench.report.say, start=start)
@@ -164,7 +164,7 @@ def rendering_environment(
 
 
 def sandbox_runs(image: str) -> bool:
-    """Whether the sandbox can run a public image."""
+    """Return True if the sandbox can run a public image."""
     found: bool = _lifecycle().runs(image)
     return found
 

@@ -47,7 +47,7 @@ def deployment_of(
     database: str | None = None,
     data_copied_at: str | None = None,
 ) -> Deployment:
-    """The deployment that a stack's tags tell of, with what else is known."""
+    """Return the deployment that a stack's tags tell of, with what else is known."""
     name, end = tags.get("branch"), tags.get("expires_at")
     return Deployment(
         branch=name,
@@ -67,7 +67,7 @@ def deployment_of(
 
 
 def describe(bench: Bench, place: Place, stack: Stack, tasks: list[Task] | None = None) -> Deployment:
-    """The deployment that a stack carries; `tasks` are those that run it, where they are known.
+    """Return the deployment that a stack carries; `tasks` are those that run it, where they are known.
 
     How long its data took to copy is noted for `check`.
     """
@@ -88,7 +88,7 @@ def describe(bench: Bench, place: Place, stack: Stack, tasks: list[Task] | None 
 
 
 def _url(bench: Bench, place: Place, stack: Stack) -> str | None:
-    """Where the deployment is reached: by its load balancer's rules, else as Copilot shows it.
+    """Return where the deployment is reached: by its load balancer's rules, else as Copilot shows it.
 
     Copilot asks every environment, which takes long and which a role for this one may not do (docs/iam.md).
     """
@@ -99,12 +99,12 @@ def _url(bench: Bench, place: Place, stack: Stack) -> str | None:
 
 
 def task_group(settings: Settings) -> str:
-    """What Copilot calls the one-off task that copies staging's data into the slot's."""
+    """Return what Copilot calls the one-off task that copies staging's data into the slot's."""
     return f"{settings.stack_name}-copy-db"
 
 
 def service_of_task_stack(settings: Settings, stack: str) -> str:
-    """The service whose one-off task left that stack; empty where it is none of this environment's."""
+    """Return the service whose one-off task left that stack; empty where it is none of this environment's."""
     found = re.fullmatch(rf"task-{settings.app}-{settings.test_env}-(.+)-copy-db", stack)
     return found[1] if found else ""
 
@@ -122,7 +122,7 @@ class Data:
 
 
 def copied_data(settings: Settings, place: Place, tasks: list[Task]) -> Data | None:
-    """What `copy_stage_db` said last of the data; None where it said nothing.
+    """Return what `copy_stage_db` said last of the data; None where it said nothing.
 
     It speaks in a container that ends before the service starts, or in the one-off task of `copy-db`.
     """
@@ -152,7 +152,7 @@ def copied_data(settings: Settings, place: Place, tasks: list[Task]) -> Data | N
 
 
 def running(place: Place, stack: Stack) -> list[Task]:
-    """The tasks that run the stack's own task definition, and are not ill."""
+    """Return the tasks that run the stack's own task definition, and are not ill."""
     service = place.aws.service(stack.name)
     wanted = place.aws.resource(stack.name, "TaskDefinition")
     if not service:
@@ -165,7 +165,7 @@ def running(place: Place, stack: Stack) -> list[Task]:
 
 
 def alive(place: Place, stack: Stack) -> bool:
-    """Whether a task of the stack's service is left."""
+    """Return True if a task of the stack's service is left."""
     service = place.aws.service(stack.name)
     return service is not None and any(task.status != "STOPPED" for task in place.aws.tasks(*service))
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def preflight(bench: Bench, place: Place, *, builds: bool) -> None:
-    """What must hold before the first change. Raises SettingsError with the cure, or Failed."""
+    """Check what must hold before the first change. Raises SettingsError with the cure, or Failed."""
     checks = [
         lambda: _check_version(bench, place),
         lambda: _check_known(bench, place),
@@ -47,7 +47,7 @@ def _check_known(bench: Bench, place: Place) -> None:
 
 
 def known(bench: Bench, place: Place) -> list[str]:
-    """The names of the environments that Copilot has in the application. Raises Failed."""
+    """Return the names of the environments that Copilot has in the application. Raises Failed."""
     said = output_of(bench.shell, place.copilot.environments(), "Asking Copilot for the environments")
     return [found.name for found in copilot.environments(said)]
 

@@ -27,7 +27,7 @@ REACH_SECONDS = 60  # after which an address that does not answer from here is t
 
 
 def usable(bench: Bench, place: Place, stack: Stack | None) -> Stack | None:
-    """The stack in a state that Copilot can go on from; what an earlier run left is mended first.
+    """Return the stack in a state that Copilot can go on from; what an earlier run left is mended first.
 
     Nothing is served by a stack that did not get as far as that, so it may go. Copilot itself deletes one
     that was rolled back. Raises Failed where it cannot be mended, Held where somebody has just begun.

@@ -72,13 +72,13 @@ class Calls:
         return client
 
     def _ask(self, service: str, operation: str, /, **arguments: Any) -> dict[str, Any]:
-        """The answer. Raises SettingsError, and Answered, which is a Failed."""
+        """Return the answer. Raises SettingsError, and Answered, which is a Failed."""
         with _errors(service, operation):
             answer: dict[str, Any] = getattr(self.client(service), operation)(**arguments)
         return answer
 
     def _find(self, service: str, operation: str, /, *absent: str, **arguments: Any) -> dict[str, Any] | None:
-        """The answer; None where AWS answers with one of the codes `absent`."""
+        """Return the answer; None where AWS answers with one of the codes `absent`."""
         try:
             return self._ask(service, operation, **arguments)
         except Answered as error:
@@ -87,7 +87,7 @@ class Calls:
             raise
 
     def _pages(self, service: str, operation: str, /, **arguments: Any) -> Iterator[dict[str, Any]]:
-        """The answer's pages, each asked for when it is wanted. Raises as `_ask`."""
+        """Yield the answer's pages, each asked for when it is wanted. Raises as `_ask`."""
         with _errors(service, operation):
             yield from self.client(service).get_paginator(operation).paginate(**arguments)
 
@@ -97,7 +97,7 @@ class Calls:
 
     @property
     def region(self) -> str:
-        """The region asked. Raises SettingsError where none is set."""
+        """Return the region asked. Raises SettingsError where none is set."""
         try:
             region = self._session.region_name
         except BotoCoreError as error:  # a profile that is not there
@@ -122,7 +122,7 @@ class Answered(Failed):
 
 @contextmanager
 def _errors(service: str, operation: str) -> Iterator[None]:
-    """What goes wrong with a call, as an error of ours."""
+    """Raise what goes wrong with a call as an error of ours."""
     try:
         yield
     except (NoCredentialsError, NoRegionError, PartialCredentialsError, ProfileNotFound) as error:

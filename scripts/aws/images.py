@@ -13,7 +13,7 @@ class Images(Calls):
     """What ECR keeps."""
 
     def image_tags(self, repository: str) -> list[str]:
-        """The tags of a repository's images; empty where there is no such repository."""
+        """Return the tags of a repository's images; empty where there is no such repository."""
         return [image["imageTag"] for image in self._images(repository) if "imageTag" in image]
 
     def delete_image_tags(self, repository: str, tags: Sequence[str]) -> None:
@@ -41,7 +41,7 @@ class Images(Calls):
         return [image for page in pages for image in page["imageIds"]]
 
     def _delete_images(self, repository: str, images: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
-        """What could not be deleted, with ECR's reasons."""
+        """Return what could not be deleted, with ECR's reasons."""
         left: list[dict[str, Any]] = []
         for start in range(0, len(images), 100):  # as many as one call takes
             page = images[start : start + 100]

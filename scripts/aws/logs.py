@@ -14,11 +14,11 @@ class Logs(Calls):
     """What CloudWatch Logs keeps."""
 
     def last_lines(self, group: str, stream: str, limit: int) -> list[str]:
-        """The last lines of a log stream; empty where it does not exist."""
+        """Return the last lines of a log stream; empty where it does not exist."""
         return [line for _, line in self.last_events(group, stream, limit)]
 
     def last_events(self, group: str, stream: str, limit: int) -> list[tuple[int, str]]:
-        """The same, each with its time in milliseconds since 1970."""
+        """Return the same, each with its time in milliseconds since 1970."""
         where: dict[str, Any] = {"logGroupName": group, "logStreamName": stream}
         found = self._find("logs", "get_log_events", _ABSENT, **where, limit=limit, startFromHead=False)
         events = found["events"] if found else ()
@@ -28,7 +28,7 @@ class Logs(Calls):
         return self._find("logs", "describe_log_streams", _ABSENT, logGroupName=group, limit=1) is not None
 
     def last_stream(self, group: str) -> str | None:
-        """The log stream that was written to last; None where there is none."""
+        """Return the log stream that was written to last; None where there is none."""
         how: dict[str, Any] = {"orderBy": "LastEventTime", "descending": True, "limit": 1}
         found = self._find("logs", "describe_log_streams", _ABSENT, logGroupName=group, **how)
         return next((stream["logStreamName"] for stream in found["logStreams"]), None) if found else None

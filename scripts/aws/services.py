@@ -16,7 +16,7 @@ class Services(Stacks):
     """What ECS and the load balancer know."""
 
     def service(self, stack: str) -> tuple[str, str] | None:
-        """The names of the stack's cluster and ECS service; None where it has none."""
+        """Return the names of the stack's cluster and ECS service; None where it has none."""
         found = self.resource(stack, "Service")
         if not found or "/" not in found:
             return None
@@ -24,7 +24,7 @@ class Services(Stacks):
         return cluster, name
 
     def address(self, stack: str) -> str | None:
-        """Where the stack's service is reached, by its load balancer's rules; None where it has none.
+        """Return where the stack's service is reached, by its load balancer's rules; None where it has none.
 
         Copilot tells it too, but asks in every environment, which a role for this one may not do.
         """
@@ -57,7 +57,7 @@ class Services(Stacks):
         return self._tasks(cluster, serviceName=service)
 
     def tasks_of_family(self, cluster: str, family: str) -> list[Task]:
-        """The same of a task definition's family: those that `copilot task run` started."""
+        """Return the same of a task definition's family: those that `copilot task run` started."""
         return self._tasks(cluster, family=family)
 
     def _tasks(self, cluster: str, **which: str) -> list[Task]:

@@ -20,7 +20,7 @@ class Stacks(Calls):
     """What CloudFormation knows."""
 
     def stack(self, name: str) -> Stack | None:
-        """The stack of that name, or None where there is none."""
+        """Return the stack of that name, or None where there is none."""
         answer = self._of_stack("describe_stacks", StackName=name)
         if answer is None:
             return None
@@ -33,7 +33,7 @@ class Stacks(Calls):
         )
 
     def _of_stack(self, operation: str, **arguments: Any) -> dict[str, Any] | None:
-        """The answer about a stack or its resource; None where there is no such."""
+        """Return the answer about a stack or its resource; None where there is no such."""
         try:
             return self._ask("cloudformation", operation, **arguments)
         except Answered as error:
@@ -62,12 +62,12 @@ class Stacks(Calls):
         )
 
     def resource(self, stack: str, logical_id: str) -> str | None:
-        """A stack's resource's physical id."""
+        """Return a stack's resource's physical id."""
         found = self._of_stack("describe_stack_resource", StackName=stack, LogicalResourceId=logical_id)
         return found["StackResourceDetail"].get("PhysicalResourceId") if found else None
 
     def events(self, stack: str, since: datetime) -> list[Event]:
-        """The stack's events after `since`, oldest first; empty where the stack is gone."""
+        """Return the stack's events after `since`, oldest first; empty where the stack is gone."""
         events: list[Event] = []
         try:
             for page in self._pages("cloudformation", "describe_stack_events", StackName=stack):
@@ -83,7 +83,7 @@ class Stacks(Calls):
 
     @functools.cache  # noqa: B019 - one Aws lives as long as the command
     def application_bucket(self, app: str) -> str:
-        """The bucket that Copilot keeps for the application in this region. Raises Failed.
+        """Return the bucket that Copilot keeps for the application in this region. Raises Failed.
 
         Source: internal/pkg/deploy/cloudformation/app.go of aws/copilot-cli 1.34, GetRegionalAppResources.
         """
@@ -100,7 +100,7 @@ class Stacks(Calls):
         raise Failed(f"Copilot's bucket for the application {app} in {self.region} was not found.")
 
     def deployments(self, app: str, environment: str) -> list[Stack]:
-        """The stacks that these tasks have deployed there, a hundred a call; no status is asked.
+        """Return the stacks that these tasks have deployed there, a hundred a call; no status is asked.
 
         AWS finds them by their tags, and may be some minutes late: what is done to one asks `stack` first.
         """
@@ -110,14 +110,14 @@ class Stacks(Calls):
         ]
 
     def service_stacks(self, app: str, environment: str) -> list[Stack]:
-        """The stacks of all services there, whoever has deployed them; see `deployments`."""
+        """Return the stacks of all services there, whoever has deployed them; see `deployments`."""
         return [
             Stack(name, "", tags, datetime.min.replace(tzinfo=UTC))
             for name, tags in self._tagged(app, environment, "copilot-service")
         ]
 
     def task_stacks(self, app: str, environment: str) -> list[str]:
-        """The names of the stacks that `copilot task run` has left there; see `deployments`."""
+        """Return the names of the stacks that `copilot task run` has left there; see `deployments`."""
         return [name for name, _ in self._tagged(app, environment, "copilot-task")]
 
     def _tagged(self, app: str, environment: str, key: str) -> Iterator[tuple[str, dict[str, str]]]:
@@ -203,7 +203,7 @@ class Stacks(Calls):
         )
 
     def exports(self) -> dict[str, str]:
-        """What the stacks of this region export, by name."""
+        """Return what the stacks of this region export, by name."""
         return {
             each["Name"]: each["Value"]
             for page in self._pages("cloudformation", "list_exports")

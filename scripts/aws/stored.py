@@ -12,7 +12,7 @@ class Stored(Calls):
     """What SSM, Secrets Manager and S3 keep."""
 
     def parameter(self, name: str) -> str | None:
-        """The value of an SSM parameter that is no secret; None where there is none."""
+        """Return the value of an SSM parameter that is no secret; None where there is none."""
         found = self._find("ssm", "get_parameter", "ParameterNotFound", Name=name)
         return str(found["Parameter"]["Value"]) if found else None
 
@@ -21,7 +21,7 @@ class Stored(Calls):
         return self._find("ssm", "delete_parameter", "ParameterNotFound", Name=name) is not None
 
     def parameter_tags(self, name: str) -> dict[str, str] | None:
-        """The tags of an SSM parameter; None where there is no such parameter."""
+        """Return the tags of an SSM parameter; None where there is no such parameter."""
         which = {"ResourceType": "Parameter", "ResourceId": name}
         found = self._find("ssm", "list_tags_for_resource", "InvalidResourceId", **which)
         return {tag["Key"]: tag["Value"] for tag in found["TagList"]} if found else None
@@ -58,7 +58,7 @@ class Stored(Calls):
         return found.get("SecretString") if found else None
 
     def object_keys(self, bucket: str, prefix: str) -> list[str]:
-        """The keys in a bucket that begin so."""
+        """Return the keys in a bucket that begin so."""
         pages = self._pages("s3", "list_objects_v2", Bucket=bucket, Prefix=prefix)
         return [each["Key"] for page in pages for each in page.get("Contents", ())]
 
