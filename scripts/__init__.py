@@ -1,1 +1,1 @@
-"""What the tasks are made of: one module per noun, see CONTRIBUTING.md under "Where things are"."""
+"""Hold the parts of the tasks, a module for each noun; CONTRIBUTING.md says where things are."""

@@ -1,4 +1,4 @@
-"""What these tasks ask AWS themselves; whatever changes a service goes through Copilot."""
+"""Ask AWS the few things that Copilot does not tell; a service is changed through Copilot alone."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from scripts.aws.stored import Stored
 
 
 class Aws(Services, Logs, Images, Stored):
-    """The few things we ask AWS ourselves; whatever changes something goes through Copilot."""
+    """Ask AWS with one set of credentials; see the classes it is made of for each service."""
 
     @functools.cached_property
     def home(self) -> Aws:
-        """The same in the region where Copilot keeps its records, which is that of the user's settings."""
+        """Return the same in the region where Copilot keeps its records: that of the user's settings."""
         if not self._region:
             return self
         there = Aws(self.env)

@@ -10,7 +10,7 @@ from scripts.errors import Failed
 
 
 class Images(Calls):
-    """What ECR keeps."""
+    """Look up and delete images in ECR."""
 
     def image_tags(self, repository: str) -> list[str]:
         """Return the tags of a repository's images; empty where there is no such repository."""

@@ -11,7 +11,7 @@ _ABSENT = "ResourceNotFoundException"
 
 
 class Logs(Calls):
-    """What CloudWatch Logs keeps."""
+    """Read CloudWatch Logs."""
 
     def last_lines(self, group: str, stream: str, limit: int) -> list[str]:
         """Return the last lines of a log stream; empty where it does not exist."""

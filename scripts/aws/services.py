@@ -1,4 +1,4 @@
-"""What runs: a stack's ECS service, its tasks, and the address at which it is reached."""
+"""Look up a stack's ECS service, its tasks, and the address at which it is reached."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _GONE = ("ClusterNotFoundException", "ServiceNotFoundException")
 
 
 class Services(Stacks):
-    """What ECS and the load balancer know."""
+    """Ask ECS and the load balancer."""
 
     def service(self, stack: str) -> tuple[str, str] | None:
         """Return the names of the stack's cluster and ECS service; None where it has none."""

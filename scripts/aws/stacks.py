@@ -17,7 +17,7 @@ _OTHERS_FIRST = ("OperationIdAlreadyExistsException", "OperationInProgressExcept
 
 
 class Stacks(Calls):
-    """What CloudFormation knows."""
+    """Ask CloudFormation, and change tags and stack sets."""
 
     def stack(self, name: str) -> Stack | None:
         """Return the stack of that name, or None where there is none."""

@@ -9,7 +9,7 @@ from scripts.errors import Failed
 
 
 class Stored(Calls):
-    """What SSM, Secrets Manager and S3 keep."""
+    """Read and write what SSM, Secrets Manager and S3 keep."""
 
     def parameter(self, name: str) -> str | None:
         """Return the value of an SSM parameter that is no secret; None where there is none."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from scripts.sandbox.agent import wire
     from scripts.sandbox.agent.namespace import Way
+    from scripts.sandbox.agent.port_forwards import PortForward
     from scripts.sandbox.model import (
         ControlPlane,
         DeploymentReport,
@@ -75,7 +76,7 @@ class TaskAgent:
         find_image: Callable[[str], Image | None],
         *,
         owner_env: Mapping[str, str],
-        port_forwards: Sequence[tuple[str, int, str]] = (),
+        port_forwards: Sequence[PortForward] = (),
         readable: Sequence[Path] = (),
         way: Way | None = None,
     ) -> None:

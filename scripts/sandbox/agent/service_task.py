@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from scripts.sandbox.agent import wire
     from scripts.sandbox.agent.health import HealthChecks
+    from scripts.sandbox.agent.port_forwards import PortForward
     from scripts.sandbox.agent.targets import Targets
     from scripts.sandbox.model import Container, ControlPlane, Image, Service
 
@@ -48,7 +49,7 @@ class Surroundings:
     find_image: Callable[[str], Image | None]
     owner_env: Mapping[str, str]
     way: namespace.Way
-    port_forwards: Sequence[tuple[str, int, str]]
+    port_forwards: Sequence[PortForward]
     readable: Sequence[Path]  # folders of this machine that every container may read
     walls: bool  # containers have a file system of their own
     targets: Targets
