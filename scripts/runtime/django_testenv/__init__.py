@@ -1,0 +1,1 @@
+"""Hold what goes into a Django project's image in a test environment."""

@@ -1,0 +1,233 @@
+"""Change a project's settings for its test environment: one call at their end.
+
+if os.environ.get("COPILOT_ENVIRONMENT_NAME") == "test":
+    from django_testenv import settings as test_environment
+
+    test_environment.apply(globals())
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Union
+
+from django.core.exceptions import ImproperlyConfigured
+
+from django_testenv.access import access
+from django_testenv.stage_copy import database_url
+from django_testenv.stage_copy.secret import Hidden, shown
+
+_APPS = ("django_testenv.access", "django_testenv.stage_copy")
+_WHITENOISE = "whitenoise.middleware.WhiteNoiseMiddleware"
+_SMTP = "django.core.mail.backends.smtp.EmailBackend"
+_FROM_ENVIRONMENT = ("SECRET_KEY", "DEBUG", "ALLOWED_HOSTS")
+_TRUE = ("1", "true", "yes", "on")
+_LARGEST_PORT = 65535
+# Schemes of dj-database-url and django-environ that are Postgres too, and the engines that they choose.
+_SCHEMES = {"postgis": "django.contrib.gis.db.backends.postgis", "psql": "", "pgsql": ""}
+# Keys of a DATABASES entry that say which database it is; the others say how the project uses it.
+_ADDRESS = frozenset({"NAME", "USER", "PASSWORD", "HOST", "PORT"})
+# Options of libpq that say how to connect: those of another server need not hold for this one.
+_CONNECTION = re.compile(
+    "host|hostaddr|port|dbname|user|password|service|passfile|requirepeer|require_auth|channel_binding|"
+    "target_session_attrs|load_balance_hosts|connect_timeout|(ssl|gss|krb).*"
+)
+_MASKS: Mapping[str, Any] = {
+    "auth_user.username": "keep",
+    "auth_user.first_name": "name",
+    "auth_user.last_name": "name",
+    "auth_user.email": "email",
+    "auth_user.password": {"value": "!"},  # no password fits: testers make users of their own
+}
+_Names = Union[list[Any], tuple[Any, ...]]
+
+
+def apply(
+    settings: dict[str, Any],
+    *,
+    environment: str = "test",
+    from_environment: Sequence[str] = (),
+    whitenoise: bool = False,
+) -> None:
+    """Change `settings`, the globals() of a settings module, for the test environment `environment`.
+
+    `from_environment` names those of SECRET_KEY, DEBUG and ALLOWED_HOSTS that come from the variables of
+    these names, where they are set. With `whitenoise` the project serves its static files itself.
+
+    Raise ImproperlyConfigured, before anything is changed, where this process is not of that environment or
+    a variable cannot be read.
+    """
+    _require_environment(environment)
+    changed: dict[str, Any] = {}
+    changed.update(_values(from_environment))
+    changed.update(_mail())
+    changed["DATABASES"] = _databases(settings.get("DATABASES") or {})
+    changed["INSTALLED_APPS"] = _apps(settings.get("INSTALLED_APPS") or [])
+    changed["MIDDLEWARE"] = _middleware(settings.get("MIDDLEWARE") or [], whitenoise=whitenoise)
+    changed["TEST_ACCESS"] = _access(settings.get("TEST_ACCESS", {}), environment)
+    changed["STAGE_COPY"] = _stage_copy(settings.get("STAGE_COPY", {}), settings)
+    if not settings.get("STATIC_ROOT"):
+        changed["STATIC_ROOT"] = os.environ.get("STATIC_ROOT") or "staticfiles"
+    settings.update(changed)
+
+
+def _require_environment(environment: str) -> None:
+    if environment.lower() in access.PRODUCTION:
+        raise ImproperlyConfigured(
+            f"{environment!r} is no test environment: name the one that branches are deployed to."
+        )
+    name = os.environ.get(access.ENVIRONMENT)
+    if not environment or name != environment:
+        raise ImproperlyConfigured(
+            f"These settings are for the test environment {environment!r}, and {access.ENVIRONMENT} is "
+            f'{name!r}: call apply() only if os.environ.get("{access.ENVIRONMENT}") == {environment!r}.'
+        )
+
+
+def _values(names: Iterable[str]) -> dict[str, Any]:
+    """Return the settings of these names from the variables that are set."""
+    values: dict[str, Any] = {}
+    for name in [names] if isinstance(names, str) else names:
+        if name not in _FROM_ENVIRONMENT:
+            raise ImproperlyConfigured(
+                f"from_environment has {name!r}: it may name {', '.join(_FROM_ENVIRONMENT)}."
+            )
+        value = os.environ.get(name)
+        if not value:
+            continue
+        if name == "SECRET_KEY":
+            values[name] = Hidden(value)
+        elif name == "DEBUG":
+            values[name] = value.strip().lower() in _TRUE
+        else:
+            values[name] = [host.strip() for host in value.split(",") if host.strip()]
+    return values
+
+
+def _mail() -> dict[str, Any]:
+    """Return the settings that send mail to a sidecar, or to the backend that EMAIL_BACKEND names.
+
+    EMAIL_HOST is used for nothing but a sidecar: the server of other environments may be in the variables of
+    all.
+    """
+    if os.environ.get("EMAIL_HOST") != "localhost":
+        backend = os.environ.get("EMAIL_BACKEND")
+        return {"EMAIL_BACKEND": backend} if backend else {}
+    port = os.environ.get("EMAIL_PORT") or "25"
+    if not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) <= _LARGEST_PORT:
+        raise ImproperlyConfigured(f"EMAIL_PORT is {shown(port)}: it must be the number of a port.")
+    return {
+        "EMAIL_BACKEND": _SMTP,
+        "EMAIL_HOST": "localhost",
+        "EMAIL_PORT": int(port),
+        "EMAIL_USE_TLS": False,
+        "EMAIL_USE_SSL": False,
+        "EMAIL_HOST_USER": "",
+        "EMAIL_HOST_PASSWORD": "",
+    }
+
+
+def _databases(present: Mapping[str, Any]) -> dict[str, Any]:
+    databases = {alias: dict(entry) for alias, entry in present.items()}
+    for alias, variable in (("default", "DATABASE_URL"), ("stage", "STAGE_DATABASE_URL")):
+        if os.environ.get(variable):
+            databases[alias] = _database(databases.get(alias, {}), variable)
+    suffix = os.environ.get("DATABASE_SUFFIX", "")
+    if suffix and not re.fullmatch("_[A-Za-z0-9_]+", suffix):
+        raise ImproperlyConfigured(
+            f"DATABASE_SUFFIX is {shown(suffix)}: it must begin with _ and hold nothing but letters, digits "
+            "and _."
+        )
+    default = databases.get("default")
+    # Settings that append it themselves have done so already, unless the name came from DATABASE_URL above.
+    if suffix and default and (os.environ.get("DATABASE_URL") or not _ends(default.get("NAME"), suffix)):
+        default["NAME"] = f"{default.get('NAME', '')}{suffix}"
+    return databases
+
+
+def _ends(name: object, suffix: str) -> bool:
+    return str(name or "").endswith(suffix)
+
+
+def _database(present: Mapping[str, Any], variable: str) -> dict[str, Any]:
+    """Return the entry of DATABASES for the URL in a variable, used as the project uses its present one.
+
+    A Postgres engine of the project's (PostGIS, a connection pool's) stays, and so do ATOMIC_REQUESTS,
+    CONN_MAX_AGE and the like; user, password and host never do.
+    """
+    scheme, separator, rest = os.environ[variable].partition("://")
+    engine = _SCHEMES.get(scheme, "")
+    url = f"postgres{separator}{rest}" if scheme in _SCHEMES else os.environ[variable]
+    try:
+        entry = database_url.of(variable, {variable: url})
+    except ValueError as error:
+        reason = str(error)
+    else:
+        reason = ""
+    del rest, url  # no variable that a traceback shows is to hold the password
+    if reason:
+        raise ImproperlyConfigured(reason)
+    if engine:
+        entry["ENGINE"] = engine
+    if not database_url.is_postgres(str(present.get("ENGINE", ""))):
+        return entry
+    kept = {key: value for key, value in present.items() if key not in _ADDRESS and key != "OPTIONS"}
+    options = {
+        key: value for key, value in (present.get("OPTIONS") or {}).items() if not _CONNECTION.fullmatch(key)
+    }
+    return {**entry, **kept, "OPTIONS": {**options, **entry["OPTIONS"]}}
+
+
+def _apps(present: _Names) -> _Names:
+    missing = [app for app in _APPS if not _has(present, app)]
+    return _joined(present, [*present, *missing])
+
+
+def _middleware(present: _Names, *, whitenoise: bool) -> _Names:
+    first = [access.MIDDLEWARE, access.HEALTHZ]
+    others = [each for each in present if each not in first]
+    if whitenoise and not any("whitenoise" in str(each).lower() for each in others):
+        first.append(_WHITENOISE)
+    return _joined(present, [*first, *others])
+
+
+def _joined(present: _Names, names: list[Any]) -> _Names:
+    """Return the names in a tuple where the project has a tuple: what follows may add to it."""
+    return tuple(names) if isinstance(present, tuple) else names
+
+
+def _access(present: Any, environment: str) -> Any:
+    """Return TEST_ACCESS with this environment and the health check's path in it."""
+    if not isinstance(present, Mapping):
+        return present  # django_testenv.access says what is wrong with it
+    merged = dict(present)
+    for key, needed in (("environments", environment), ("open_paths", access.HEALTHZ_PATH)):
+        value = merged.get(key, [])
+        if isinstance(value, (list, tuple)) and needed not in value:
+            merged[key] = [*value, needed]
+    return merged
+
+
+def _stage_copy(present: Any, settings: Mapping[str, Any]) -> Any:
+    """Return STAGE_COPY: what the project says counts, by key and, of "mask", by column."""
+    if not isinstance(present, Mapping):
+        return present  # copy_stage_db says what is wrong with it
+    apps = settings.get("INSTALLED_APPS") or []
+    merged: dict[str, Any] = {}
+    if _has(apps, "django.contrib.sessions"):
+        merged["exclude_data"] = ["django_session"]
+    merged.update(present)
+    has_own_users = settings.get("AUTH_USER_MODEL", "auth.User") != "auth.User"
+    if (
+        _has(apps, "django.contrib.auth")
+        and not has_own_users
+        and isinstance(merged.get("mask", {}), Mapping)
+    ):
+        merged["mask"] = {**_MASKS, **merged.get("mask", {})}
+    return merged
+
+
+def _has(apps: _Names, app: str) -> bool:
+    return any(f"{each}.".startswith(f"{app}.") for each in apps)

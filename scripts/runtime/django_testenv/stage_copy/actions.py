@@ -1,0 +1,278 @@
+"""Carry out what the flags of copy_stage_db ask for; raise CopyError where it cannot be done."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from django.conf import settings
+
+from . import (
+    branches,
+    catalogue,
+    database_url,
+    disposable_registry,
+    forecast,
+    guards,
+    masking,
+    plan,
+    progress,
+    protection,
+    schema,
+    swap,
+)
+from .database import Connection, Database, reason
+from .options import Options
+from .problems import Failed, Misconfigured, Refused
+from .transfer import Copy, Receipt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .model import Progress
+
+_RELEASE_FILE = "deployment.json"
+_MAINTENANCE = "postgres"  # every server has it, RDS too; the target itself is about to be replaced
+_HOW = {
+    "copied": "Copied",
+    "cloned": "Cloned the golden copy of",
+    "spare": "Took the spare clone of",
+    "kept": "Kept",
+}
+
+
+class Actions:
+    """Run one command; `write` takes what goes to stdout, `say` what is told on the way."""
+
+    def __init__(self, write: Callable[[str], object], say: Callable[[str], None]) -> None:
+        self._write, self._say = write, say
+
+    def run(self, flags: dict[str, Any]) -> None:
+        """Do what the flags say. Raise CopyError, also for what a server reports."""
+        try:
+            self._do(flags)
+        except psycopg.Error as error:
+            why = f"a server failed: {reason(error)}"
+        else:
+            return
+        raise Failed(why)  # not above: a server's error would hang on it
+
+    def _do(self, flags: dict[str, Any]) -> None:
+        if flags["mark_disposable"] is not None or flags["confirm"] is not None:
+            self._mark(flags["mark_disposable"], flags["confirm"])
+        elif flags["drop_database"] is not None:
+            self._drop(flags["drop_database"], json_wanted=flags["json"])
+        elif flags["drop_own_database"]:
+            self._drop([_own()], json_wanted=flags["json"])
+        elif flags["list_databases"]:
+            self._list(json_wanted=flags["json"])
+        elif flags["plan"]:
+            self._plan(_options(flags), flags)
+        else:
+            self._copy(_options(flags), flags)
+
+    def _mark(self, name: str | None, confirmed: str | None) -> None:
+        target, suffix = _target()
+        _require_environment()
+        if not name or name != target.name or name != confirmed:
+            raise Refused(
+                f"nothing is marked: --mark-disposable {name or '(missing)'} and --confirm "
+                f'{confirmed or "(missing)"} must both name the default database, which is "{target.name}"'
+            )
+        with _server(target) as server:
+            if suffix and protection.database_protector(name):
+                # Of a branch about production, or production's with a suffix that makes it look like one.
+                guards.require_shared_mark(server, name, name.removesuffix(suffix))
+            disposable_registry.mark(server, name, suffix=suffix)
+        self._write(f'Database "{name}" is marked as disposable: copy_stage_db may replace it.')
+
+    def _drop(self, names: list[str], *, json_wanted: bool) -> None:
+        target, suffix = _target()
+        _require_environment()
+        disposable_registry.require_name(
+            target.name, target.name.removesuffix(suffix), "the one to drop others beside"
+        )
+        with _server(target) as server:
+            dropped = branches.drop(server, target.name.removesuffix(suffix), names, self._say)
+        if json_wanted:
+            found = [{"database": name, "dropped": was_there} for name, was_there in dropped.items()]
+            self._write(json.dumps(found))
+
+    def _list(self, *, json_wanted: bool) -> None:
+        target, suffix = _target()
+        with _server(target) as server:
+            found = json.dumps(branches.existing(server, target.name.removesuffix(suffix)))
+        # One line, for whoever reads it from the container's log.
+        self._say(f"databases {found}")
+        if json_wanted:
+            self._write(found)
+
+    def _plan(self, options: Options, flags: dict[str, Any]) -> None:
+        (target, suffix), source = _target(), _database("stage").read_only()
+        with _server(target) as server, closing(source.connect()) as staging:
+            found = plan.make(staging, server, options)
+            ahead = forecast.make("stage")
+            marked = branches.admits(server, target, suffix)
+            copy = self._prepared(target, source, server, options, progress.Lines(self._say))
+            would = copy.would(fresh=flags["fresh"])
+        if flags["json"]:
+            document = {**asdict(found), **asdict(ahead), "marked": marked, "would": would}
+            self._write(json.dumps(document))
+            return
+        first = [f'"{source.name}" would go to "{target.name}":']
+        last = [would] if marked else [would, f'"{target.name}" carries no disposable mark yet: refused (3).']
+        for line in (*first, *plan.lines(found), *forecast.lines(ahead), *last):
+            self._write(line)
+
+    def _copy(self, options: Options, flags: dict[str, Any]) -> None:
+        (target, suffix), source = _target(), _database("stage").read_only()
+        _require_environment()
+        disposable_registry.require_name(target.name, target.name.removesuffix(suffix), "overwritten")
+        with _server(target) as server, progress.choose(sys.stderr, self._say) as told:
+            copy = self._prepared(target, source, server, options, told)
+
+            @contextlib.contextmanager
+            def guarded() -> Iterator[Connection]:
+                with closing(source.connect()) as staging:
+                    self._guard(source, staging, target, server, options, flags)
+                    yield staging
+
+            claim = partial(branches.claim, server, target, suffix)
+            receipt = copy.run(claim, guarded, fresh=flags["fresh"])
+        self._write(json.dumps(asdict(receipt)) if flags["json"] else _sentence(receipt))
+        if receipt.bytes:  # not where a clone, or what was there already, was all that it took
+            self._say(f"the copy took {receipt.seconds:.1f} s")
+        # `invoke status` reads these lines from the container's log.
+        self._say(f'data of {receipt.copied_at} in "{receipt.target}"')
+
+    def _prepared(
+        self, target: Database, source: Database, server: Connection, options: Options, told: Progress
+    ) -> Copy:
+        maintenance = target.named(_MAINTENANCE)
+        return Copy(source, target, maintenance, server, options, _release(options), told)
+
+    def _guard(
+        self,
+        source: Database,
+        staging: Connection,
+        target: Database,
+        server: Connection,
+        options: Options,
+        flags: dict[str, Any],
+    ) -> None:
+        guards.require_two_databases(staging, source.name, server, target.name)
+        reasons = guards.writable_reasons(staging)
+        if flags["allow_writable_source"] and reasons:
+            self._say(
+                "WARNING: --allow-writable-source: the role of the source could change staging: it "
+                f"{guards.listed(reasons)}. Its sessions are read-only for this copy."
+            )
+        else:
+            guards.require_reader(reasons, staging.info.user)
+        guards.require_current_client(schema.client_version(), staging)
+        if flags["require_mask"]:
+            left = catalogue.extensions_to_leave(staging, server)
+            masking.require_rules(catalogue.tables(staging, left), options)
+
+
+def _options(flags: dict[str, Any]) -> Options:
+    found = Options.read(getattr(settings, "STAGE_COPY", {}), key=settings.SECRET_KEY)
+    if flags["jobs"] is not None and flags["jobs"] < 1:
+        raise Misconfigured(f"--jobs {flags['jobs']}: it must be 1 or more")
+    return replace(
+        found,
+        jobs=flags["jobs"] or found.jobs,
+        verify=flags["verify"] or found.verify,
+    )
+
+
+def _release(options: Options) -> dict[str, str] | None:
+    """Return branch, commit and deploy of the image; None outside of an image."""
+    found = _deployed(options.release_file)
+    if not found.get("deploy"):
+        return None  # without the deploy, a new one of the same commit would pass for a restarted task
+    return {str(key): str(value) for key, value in found.items()}
+
+
+def _deployed(release_file: str) -> dict[str, Any]:
+    """Read what deploy-test has written into the image; an empty mapping outside of one."""
+    path = Path(getattr(settings, "BASE_DIR", ".")) / (release_file or _RELEASE_FILE)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if release_file:
+            raise Misconfigured(f'STAGE_COPY["release_file"]: there is no file {path}') from None
+        return {}
+    except (OSError, ValueError) as error:
+        raise Misconfigured(f"{path} cannot be read: {error}") from None
+    return found if isinstance(found, dict) else {}
+
+
+def _require_environment() -> None:
+    """Raise Refused in an environment of Copilot's that is not the disposable one of this image."""
+    setting = getattr(settings, "STAGE_COPY", {})
+    file = str(setting.get("release_file") or "") if isinstance(setting, Mapping) else ""
+    guards.require_environment(os.environ, _deployed(file), file or _RELEASE_FILE)
+
+
+def _sentence(receipt: Receipt) -> str:
+    what = f'{_HOW[receipt.how]} "{receipt.source}"'
+    if receipt.how == "kept":
+        return (
+            f'Kept "{receipt.target}": its data of {receipt.copied_at} were copied for this release. '
+            "--fresh copies them again."
+        )
+    rate = f", {progress.size(round(receipt.bytes / receipt.seconds))}/s" if receipt.bytes else ""
+    return (
+        f'{what} to "{receipt.target}": {receipt.tables} tables, {receipt.rows} rows'
+        f"{f', {progress.size(receipt.bytes)}' if receipt.bytes else ''} in {receipt.seconds:.2f} s{rate}."
+    )
+
+
+def _target() -> tuple[Database, str]:
+    """Return the default database and its suffix; raise Refused where the name lacks the suffix."""
+    target, suffix = _database("default"), branches.suffix_in(os.environ)
+    guards.require_suffix(target.name, suffix)
+    return target, suffix
+
+
+def _own() -> str:
+    """Return the name of the branch's database; raise Refused where the shared one is meant."""
+    target, suffix = _target()
+    if not suffix:
+        raise Refused(
+            f"nothing is dropped: {branches.VARIABLE} is not set, so the default database is the shared one, "
+            f'"{target.name}", which is only ever copied afresh'
+        )
+    return target.name
+
+
+@contextlib.contextmanager
+def _server(target: Database) -> Iterator[Connection]:
+    """Open a session on the target's server that may wait for others, not connected to the target."""
+    with closing(target.named(_MAINTENANCE).connect()) as server:
+        swap.wait_without_end(server)
+        yield server
+
+
+def _database(alias: str) -> Database:
+    found = settings.DATABASES.get(alias)
+    if not found and alias == "stage":
+        raise Misconfigured(
+            'DATABASES has no "stage": set STAGE_DATABASE_URL to the address of staging\'s database, with a '
+            "role that may only read it"
+        )
+    if not found or not database_url.is_postgres(found.get("ENGINE", "")):
+        raise Misconfigured(
+            f'DATABASES["{alias}"] is no Postgres database: set its variable to postgres://...'
+        )
+    return Database.from_django(alias, found)

@@ -1,0 +1,54 @@
+"""Store when a database was copied, from where and for which release, where a page can read it.
+
+The stamp is the database's own comment: it changes no schema, so no migration and no model can meet it, it
+goes when the database goes, and any role can read it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from .database import Connection
+
+
+class Cursor(Protocol):
+    """A psycopg or a Django cursor."""
+
+    def execute(self, query: str, /) -> Any: ...
+    def fetchone(self) -> Any: ...
+
+
+def write(server: Connection, name: str, stamp: Mapping[str, Any]) -> None:
+    """Stamp `name`: `copied_at` (ISO 8601, UTC), `source`, `rows`, `tables`, `release`."""
+    from psycopg import sql  # noqa: PLC0415  a page that shows the stamp runs without psycopg 3
+
+    server.execute(
+        sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(json.dumps(stamp)))
+    )
+
+
+def of(server: Connection, name: str) -> dict[str, Any] | None:
+    """Return the stamp of database `name`, which need not be the connected one; None where it has none."""
+    row = server.execute(
+        "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s", [name]
+    ).fetchone()
+    return _parsed(row)
+
+
+def read(cursor: Cursor) -> dict[str, Any] | None:
+    """Return the stamp of the database that `cursor` is connected to, or None."""
+    cursor.execute(
+        "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"
+    )
+    return _parsed(cursor.fetchone())
+
+
+def _parsed(row: Any) -> dict[str, Any] | None:
+    try:
+        found = json.loads(row[0])
+    except (TypeError, ValueError):  # no database, no comment, or one that somebody wrote by hand
+        return None
+    return found if isinstance(found, dict) and "copied_at" in found else None

@@ -1,0 +1,130 @@
+"""Run jobs in threads, the heaviest first; each thread has its own connections to the two servers."""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import psycopg
+
+if TYPE_CHECKING:
+    from .database import Connection
+
+_TICK = 0.2  # seconds between two looks of the main thread, which alone gets the user's Ctrl-C
+_CANCEL = 2.0  # seconds that a server may take to take back a statement
+
+
+class Worker:
+    """One thread's connections, opened when a job first asks for them."""
+
+    def __init__(self, open_source: Callable[[], Connection], open_target: Callable[[], Connection]) -> None:
+        self._open_source, self._open_target = open_source, open_target
+        self._source: Connection | None = None
+        self._target: Connection | None = None
+
+    @property
+    def source(self) -> Connection:
+        self._source = self._source or self._open_source()
+        return self._source
+
+    @property
+    def target(self) -> Connection:
+        self._target = self._target or self._open_target()
+        return self._target
+
+    def cancel(self) -> None:
+        """End the statement that the target is at; the source's ends when its connection does."""
+        if self._target:
+            with contextlib.suppress(psycopg.Error):
+                self._target.cancel_safe(timeout=_CANCEL)
+
+    def close(self) -> None:
+        for connection in (self._source, self._target):
+            if connection:
+                connection.close()
+
+
+@dataclass(order=True)
+class _Job:
+    rank: tuple[int, int]
+    work: Callable[[Worker], None] = field(compare=False)
+
+
+class Crew:
+    """A crew of threads that run jobs until none is left, those that jobs add too; an error ends it."""
+
+    def __init__(self, size: int, make_worker: Callable[[], Worker]) -> None:
+        self._workers = [make_worker() for _ in range(size)]
+        self._jobs: list[_Job] = []
+        self._busy = 0
+        self._error: BaseException | None = None
+        self._stop = threading.Event()
+        self._changed = threading.Condition()
+        self._numbers = itertools.count()
+
+    @property
+    def stopped(self) -> Callable[[], bool]:
+        return self._stop.is_set
+
+    def add(self, weight: int, work: Callable[[Worker], None]) -> None:
+        """Add a job; of those that wait, the one with the largest weight is next."""
+        with self._changed:
+            heapq.heappush(self._jobs, _Job((-weight, next(self._numbers)), work))
+            self._changed.notify()
+
+    def run(self) -> None:
+        """Work until every job is done; raise the first error that a job raised."""
+        threads = [
+            threading.Thread(target=self._work, args=[worker], daemon=True) for worker in self._workers
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            with self._changed:
+                while (self._jobs or self._busy) and not self._stop.is_set():
+                    self._changed.wait(_TICK)
+        finally:
+            interrupted = bool(self._jobs or self._busy)
+            self._stop.set()
+            with self._changed:
+                self._changed.notify_all()
+            if interrupted:
+                for worker in self._workers:
+                    worker.cancel()
+            for thread in threads:
+                thread.join()
+            self._stop.clear()
+        if self._error:
+            raise self._error
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.close()
+
+    def _work(self, worker: Worker) -> None:
+        while (job := self._next()) is not None:
+            error: BaseException | None = None
+            try:
+                job.work(worker)
+            except BaseException as raised:  # noqa: BLE001  it is raised again where `run` was called
+                error = raised
+            with self._changed:
+                self._busy -= 1
+                if error:
+                    self._error = self._error or error
+                    self._stop.set()
+                self._changed.notify_all()
+
+    def _next(self) -> _Job | None:
+        with self._changed:
+            while not self._jobs and self._busy and not self._stop.is_set():
+                self._changed.wait()
+            if self._stop.is_set() or not self._jobs:
+                return None
+            self._busy += 1
+            return heapq.heappop(self._jobs)

@@ -1,0 +1,218 @@
+"""Fill an empty database with what the source holds at one moment, all of it or an error.
+
+One snapshot serves every connection to the source: the catalogue, pg_dump's schema, each stream of rows. Rows
+flow first through the largest tables; as soon as a table has all of its rows its indexes are built, while
+the rows of others still flow. Foreign keys are added unchecked, all at once, and then checked side by side.
+What is left of the schema (triggers, rules, policies, views' contents) pg_restore adds at the end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import sql
+
+from . import catalogue, masking, schema, verify
+from .crew import Crew, Worker
+from .database import no_timeouts, reason
+from .model import Moved
+from .problems import Failed, Misconfigured
+from .scratch import scratch
+from .streams import FIRST, Later, Streams
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .database import Connection, Database
+    from .model import Progress, Table
+    from .options import Options
+
+_SETVALS = 500  # in one statement
+# Values mean the same on both ends. https://www.postgresql.org/docs/current/app-pgdump.html
+_SESSION = (
+    "SET search_path = ''; SET DateStyle = ISO; SET IntervalStyle = postgres; SET extra_float_digits = 1; "
+    "SET lc_monetary = 'C'; SET row_security = off; SET lock_timeout = '60s'"
+)
+# Nothing is lost by a late commit record: the copy takes the target's place by a commit that is waited for.
+_FILLING = (
+    "SET synchronous_commit = off; SET maintenance_work_mem = '{memory}MB'; SET check_function_bodies = off; "
+    "SET xmloption = content; SET max_parallel_maintenance_workers = 0"
+)
+
+
+def fill(source: Database, target: Database, options: Options, progress: Progress) -> Moved:
+    """Copy `source` into the new, empty database `target`.
+
+    Raises Failed, or Misconfigured where the options do not fit the source's tables; the target is then to be
+    thrown away.
+    """
+    try:
+        with ExitStack() as stack:
+            folder = stack.enter_context(scratch())
+            return _Fill(source, target, options, progress, stack, folder).run()
+    except psycopg.Error as error:
+        raise Failed(f'the copy of "{source.name}" failed: {reason(error)}') from None
+
+
+@dataclass
+class _Snapshot:
+    name: str
+    at: str
+    encoding: str
+
+
+class _Fill:
+    def __init__(
+        self,
+        source: Database,
+        target: Database,
+        options: Options,
+        progress: Progress,
+        stack: ExitStack,
+        folder: Path,
+    ) -> None:
+        self._source, self._target, self._options, self._progress = source, target, options, progress
+        self._stack, self._folder = stack, folder
+        self._seconds: dict[str, float] = {}
+        self._began = time.monotonic()
+
+    def run(self) -> Moved:
+        reader = self._stack.enter_context(closing(self._source.connect()))
+        self._snapshot = self._take_snapshot(reader)
+        filler = self._stack.enter_context(closing(self._open_target()))
+        left = catalogue.extensions_to_leave(reader, filler)
+        for name in left:
+            self._progress.say(f'extension "{name}" stays behind: the role of the target may not create it')
+        tables = catalogue.tables(reader, left)
+        self._lock(reader, tables)
+        masking.check(tables, self._options)
+        selections = {table.oid: masking.select(table, self._options) for table in tables}
+        references = catalogue.references(reader, tables)
+        require_whole(tables, selections, references)
+
+        self._progress.phase("schema")
+        archive = schema.Archive(self._source, self._snapshot.name, self._folder)
+        archive.restore(archive.entries("pre-data", left), self._target)
+        self._done("schema")
+
+        later = archive.entries("post-data", left)
+        jobs = Later(archive, later, catalogue.built(reader, tables), references, tables)
+        crew = Crew(self._options.jobs, lambda: Worker(self._open_source, self._open_target))
+        self._stack.callback(crew.close)
+        copied = [table for table in tables if not selections[table.oid].excluded]
+        streams = Streams(crew, jobs, selections, catalogue.text_only(reader, copied))
+        rows = self._move(reader, filler, crew, streams, tables, copied)
+
+        self._progress.phase("the rest of the schema")
+        archive.restore([entry for entry in later if entry.number not in jobs.numbers], self._target)
+        verify.require_same_validity(reader, filler)
+        self._done("the rest of the schema")
+        if self._options.verify:
+            self._progress.phase("verification", total=sum(table.size for table in copied))
+            verify.compare(crew, copied, selections, self._progress)
+            self._done("verification")
+        return Moved(self._snapshot.at, rows, streams.bytes, self._seconds)
+
+    def _move(
+        self,
+        reader: Connection,
+        filler: Connection,
+        crew: Crew,
+        streams: Streams,
+        tables: list[Table],
+        copied: list[Table],
+    ) -> Mapping[str, int]:
+        """Move rows, indexes, foreign keys, large objects and sequences; return the rows of each table."""
+        self._progress.phase("rows", total=sum(table.size for table in copied))
+        streams.start(tables, self._progress)
+        if catalogue.has_large_objects(reader):
+            name = self._snapshot.name
+            crew.add(FIRST, lambda _: schema.copy_large_objects(self._source, name, self._target))
+        state = catalogue.sequences(reader)
+        crew.run()
+        self._seconds["rows"] = streams.rows_done - self._began - sum(self._seconds.values())
+        _set_sequences(filler, state)
+        self._done("indexes and foreign keys")
+        return {table.qualified: streams.rows[table.oid] for table in copied}
+
+    def _done(self, phase: str) -> None:
+        self._seconds[phase] = time.monotonic() - self._began - sum(self._seconds.values())
+
+    def _take_snapshot(self, reader: Connection) -> _Snapshot:
+        _prepare(reader)
+        reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        row = reader.execute(
+            "SELECT pg_export_snapshot(), "
+            "to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"+00:00\"'), "
+            "current_setting('server_encoding')"
+        ).fetchone()
+        assert row  # noqa: S101  a SELECT without FROM has one row
+        reader.execute(sql.SQL("SET client_encoding = {}").format(sql.Literal(row[2])))
+        return _Snapshot(*row)
+
+    def _lock(self, reader: Connection, tables: Iterable[Table]) -> None:
+        """Lock these tables' shape, as pg_dump does; writers do not notice."""
+        names = [sql.Identifier(table.schema, table.name) for table in tables]
+        if names:
+            reader.execute(
+                sql.SQL("LOCK TABLE ONLY {} IN ACCESS SHARE MODE").format(sql.SQL(", ONLY ").join(names))
+            )
+
+    def _open_source(self) -> Connection:
+        connection = self._source.connect()
+        _prepare(connection)
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(self._snapshot.name)))
+        connection.execute(sql.SQL("SET client_encoding = {}").format(sql.Literal(self._snapshot.encoding)))
+        masking.prepare(connection, self._options)
+        return connection
+
+    def _open_target(self) -> Connection:
+        connection = self._target.connect()
+        _prepare(connection)
+        connection.execute(_FILLING.format(memory=self._options.memory).encode())
+        connection.execute(sql.SQL("SET client_encoding = {}").format(sql.Literal(self._snapshot.encoding)))
+        return connection
+
+
+def _prepare(connection: Connection) -> None:
+    connection.execute(f"{no_timeouts(connection.info.server_version)}; {_SESSION}".encode())
+
+
+def require_whole(
+    tables: Iterable[Table],
+    selections: Mapping[int, masking.Selection],
+    references: Iterable[catalogue.Reference],
+) -> None:
+    """Raise Misconfigured where rows that are copied refer to rows that stay behind."""
+    names = {table.oid: table.qualified for table in tables}
+    for reference in references:
+        referenced = selections.get(reference.referenced)
+        referring = selections[reference.table]
+        if referenced is None or not referenced.excluded or referring.excluded or not reference.valid:
+            continue
+        if not any(column in referring.nulled for column in reference.columns):
+            columns = ", ".join(reference.columns)
+            raise Misconfigured(
+                f'STAGE_COPY["exclude_data"] leaves the rows of {names[reference.referenced]} behind, but '
+                f"{names[reference.table]} ({columns}) refers to them: exclude {names[reference.table]} as "
+                f'well, or mask that column with "null"'
+            )
+
+
+def _set_sequences(filler: Connection, state: Iterable[catalogue.Sequence]) -> None:
+    calls = [
+        sql.SQL("setval({}, {}, {})").format(
+            sql.Literal(sql.Identifier(sequence.schema, sequence.name).as_string(filler)),
+            sql.Literal(sequence.value),
+            sql.Literal(sequence.called),
+        )
+        for sequence in state
+    ]
+    for start in range(0, len(calls), _SETVALS):
+        filler.execute(sql.SQL("SELECT {}").format(sql.SQL(", ").join(calls[start : start + _SETVALS])))

@@ -1,0 +1,1 @@
+"""Hold the package that Django looks for commands in."""

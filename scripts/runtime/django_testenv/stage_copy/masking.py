@@ -1,0 +1,249 @@
+"""Select which rows and values of the source go across, and mask those that must not.
+
+A fake is made of a keyed hash of the value, on the source's server: equal values become equal fakes in every
+table, different ones different fakes, and nobody without the key can try out which value a fake stands for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from psycopg import sql
+
+from .options import FAKES, Options, Rule, nearest
+from .problems import Misconfigured, Refused
+
+if TYPE_CHECKING:
+    from .database import Connection
+    from .model import Column, Table
+
+# Words in a column's name that tell of a person, or of what must not leave staging.
+PERSONAL = frozenset({
+    "address", "birth", "birthdate", "birthday", "card", "cell", "city", "dob", "email", "fax",
+    "firstname", "fullname", "gender", "iban", "ip", "lastname", "latitude", "login", "longitude",
+    "maiden", "mail", "mobile", "nickname", "passport", "passwd", "password", "phone", "pin",
+    "postcode", "salary", "secret", "ssn", "street", "surname", "tax", "telephone", "token", "username",
+    "vat", "vin", "zip", "zipcode",
+})  # fmt: skip
+_PAIRS = frozenset({
+    ("first", "name"), ("last", "name"), ("full", "name"), ("middle", "name"), ("given", "name"),
+    ("family", "name"), ("user", "name"), ("api", "key"), ("private", "key"), ("e", "mail"),
+    ("credit", "card"), ("account", "number"), ("national", "id"),
+})  # fmt: skip
+# Tables whose column "name" is a person's.
+_PEOPLE = frozenset({
+    "author", "client", "contact", "customer", "employee", "guest", "lead", "member", "patient", "people",
+    "person", "profile", "student", "subscriber", "user",
+})  # fmt: skip
+# Numbers and switches about a person's data are not that data: email_verified, password_changed_at.
+_HARMLESS = re.compile(r"^(bool|smallint|integer|bigint|timestamp|oid|uuid)")
+
+_KEY = "stage_copy.key"
+_HASH = sql.SQL("encode(sha256(convert_to(current_setting({}) || {}::text, 'UTF8')), 'hex')")
+_FIRST = ("Ada", "Ben", "Cleo", "Dario", "Elif", "Farid", "Greta", "Hugo", "Ines", "Jonas", "Kaia", "Liam",
+          "Mira", "Noah", "Olga", "Pavel")  # fmt: skip
+# Digits of the hash that a fake keeps: with 14 of 16 values each, a million different values meet with a
+# chance of one in 140,000; a unique column then fails the copy, loudly.
+_HEX, _SHORTEST = 20, 14
+_DIGITS, _FEWEST_DIGITS = 17, 14
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The part of one table that a copy takes."""
+
+    excluded: bool = False
+    expressions: Mapping[str, sql.Composable] = field(
+        default_factory=dict
+    )  # by column, for the source's server
+    calls: Mapping[str, Callable[[str | None], str | None]] = field(default_factory=dict)
+    nulled: frozenset[str] = frozenset()
+    kinds: Mapping[str, str] = field(default_factory=dict)  # the rule's name, by column
+
+
+def prepare(source: Connection, options: Options) -> None:
+    """Give a session of the source the key; as a bound parameter, so that it is in no statement's text."""
+    source.execute("SELECT set_config(%s, %s, false)", [_KEY, options.mask_key])
+
+
+def check(tables: Iterable[Table], options: Options) -> None:
+    """Raise Misconfigured where an entry of the options fits no table or column."""
+    found = list(tables)
+    names = {name for table in found for name in _names(table)}
+    for pattern in options.exclude_data:
+        if not any(_matches(table, pattern) for table in found):
+            raise Misconfigured(
+                f'STAGE_COPY["exclude_data"]: there is no table {pattern!r} in staging'
+                f"{nearest(pattern, names)}"
+            )
+    for entry in options.mask:
+        name, _, column = entry.rpartition(".")
+        concerned = [table for table in found if name in _names(table)]
+        if not concerned:
+            raise Misconfigured(
+                f'STAGE_COPY["mask"]["{entry}"]: there is no table {name!r} in staging{nearest(name, names)}'
+            )
+        columns = [known.name for table in concerned for known in table.columns]
+        if column not in columns:
+            raise Misconfigured(
+                f'STAGE_COPY["mask"]["{entry}"]: {name} has no column {column!r}{nearest(column, columns)}'
+            )
+    for table in found:
+        select(table, options)
+
+
+def select(table: Table, options: Options) -> Selection:
+    """Return what goes across of `table`. Raise Misconfigured where a rule cannot be kept for a column."""
+    if any(_matches(table, pattern) for pattern in options.exclude_data):
+        return Selection(excluded=True)
+    rules = {
+        column.name: (column, rule) for column in table.columns if (rule := _rule(table, column, options))
+    }
+    return Selection(
+        expressions={
+            name: _expression(table, column, rule)
+            for name, (column, rule) in rules.items()
+            if rule.kind in ("null", "value", *FAKES)
+        },
+        calls={name: rule.call for name, (_, rule) in rules.items() if rule.call},
+        nulled=frozenset(name for name, (_, rule) in rules.items() if rule.kind == "null"),
+        kinds={name: rule.kind for name, (_, rule) in rules.items()},
+    )
+
+
+def unmasked(tables: Iterable[Table], options: Options) -> list[str]:
+    """Return the columns whose rows go across, that look personal and have no rule: "schema.table.column"."""
+    found = []
+    for table in tables:
+        selection = select(table, options)
+        if not selection.excluded:
+            found += [
+                f"{table.qualified}.{column.name}"
+                for column in table.columns
+                if column.name not in selection.kinds
+                and not column.generated
+                and _looks_personal(table, column, options)
+            ]
+    return found
+
+
+def require_rules(tables: Iterable[Table], options: Options) -> None:
+    """Raise Refused where a column that looks personal has no rule."""
+    if missing := unmasked(tables, options):
+        raise Refused(
+            f"--require-mask: {', '.join(missing)} {'looks' if len(missing) == 1 else 'look'} personal and "
+            f'{"has" if len(missing) == 1 else "have"} no rule: give each one in STAGE_COPY["mask"], or '
+            '"keep" where its values may go across'
+        )
+
+
+def _names(table: Table) -> set[str]:
+    """Return the names that an entry may call the table by: its own and those of what it is a part of."""
+    qualified = {table.qualified, *table.ancestors}
+    return qualified | {name.partition(".")[2] for name in qualified}
+
+
+def _matches(table: Table, pattern: str) -> bool:
+    return any(fnmatchcase(name, pattern) for name in _names(table))
+
+
+def _rule(table: Table, column: Column, options: Options) -> Rule | None:
+    """Return the rule of a column; the entry that names the table most exactly wins."""
+    parents = [*table.ancestors, *(name.partition(".")[2] for name in table.ancestors)]
+    for name in (table.qualified, table.name, *parents):
+        if rule := options.mask.get(f"{name}.{column.name}"):
+            return rule
+    return None
+
+
+def _expression(table: Table, column: Column, rule: Rule) -> sql.Composable:
+    where = f'STAGE_COPY["mask"]: {table.qualified}.{column.name}'
+    if column.generated:
+        raise Misconfigured(f"{where} is generated from other columns: mask those")
+    if rule.kind == "null":
+        if not column.nullable:
+            raise Misconfigured(f'{where} may not be null: use "email", "name", "phone" or {{"value": ...}}')
+        return sql.SQL("NULL::{}").format(_type(column))
+    if rule.kind == "value":
+        return sql.SQL("{}::text::{}").format(sql.Literal(rule.value), _type(column))
+    room = _room(column.type)
+    value = sql.Identifier(column.name)
+    fake = {"email": _email, "name": _name, "phone": _phone}[rule.kind](value, room)
+    if fake is None:
+        raise Misconfigured(
+            f'{where} is {column.type}: too short for a "{rule.kind}" that keeps different values different: '
+            'use "null" or {"value": ...}'
+        )
+    return sql.SQL(
+        "CASE WHEN {value} IS NULL OR {value}::text = '' THEN {value} ELSE ({fake})::{type} END"
+    ).format(value=value, fake=fake, type=_type(column))
+
+
+def _email(value: sql.Identifier, room: int) -> sql.Composable | None:
+    # .invalid is reserved, so that no mail ever arrives: RFC 2606.
+    domain = next(
+        (d for d in ("@example.invalid", "@x.invalid", "@x.y") if room - len(d) - 1 >= _SHORTEST), None
+    )
+    if domain is None:
+        return None
+    kept = min(_HEX, room - len(domain) - 1)
+    return sql.SQL("'u' || left({}, {}) || {}").format(_hash(value), sql.Literal(kept), sql.Literal(domain))
+
+
+def _name(value: sql.Identifier, room: int) -> sql.Composable | None:
+    longest = max(map(len, _FIRST)) + 1
+    if room < longest + _SHORTEST:
+        return None if room < _SHORTEST else sql.SQL("left({}, {})").format(_hash(value), sql.Literal(room))
+    kept = min(_SHORTEST + 2, room - longest)
+    first = sql.SQL("({}::text[])[1 + ('x' || right({}, 1))::bit(4)::int]").format(
+        sql.Literal(list(_FIRST)), _hash(value)
+    )
+    return sql.SQL("{} || ' ' || left({}, {})").format(first, _hash(value), sql.Literal(kept))
+
+
+def _phone(value: sql.Identifier, room: int) -> sql.Composable | None:
+    if room < _FEWEST_DIGITS + 1:
+        return None
+    kept = min(_DIGITS, room - 1)
+    number = sql.SQL("abs(('x' || left({}, 15))::bit(60)::bigint) % {}").format(
+        _hash(value), sql.Literal(10**kept)
+    )
+    return sql.SQL("'+' || lpad(({})::text, {}, '0')").format(number, sql.Literal(kept))
+
+
+def _hash(value: sql.Identifier) -> sql.Composable:
+    return _HASH.format(sql.Literal(_KEY), value)
+
+
+def _type(column: Column) -> sql.SQL:
+    return sql.SQL(column.type)  # format_type quotes it: it is the catalogue's own
+
+
+def _room(type_: str) -> int:
+    """Return how many characters the type takes."""
+    found = re.fullmatch(r"character(?: varying)?\((\d+)\)", type_)
+    return int(found[1]) if found else 1000
+
+
+def _looks_personal(table: Table, column: Column, options: Options) -> bool:
+    words = [word for word in re.split(r"[^a-z0-9]+", _spaced(column.name).casefold()) if word]
+    joined = "_".join(words)
+    if any(fnmatchcase(joined, word.casefold()) or word.casefold() in words for word in options.personal):
+        return True
+    if _HARMLESS.match(column.type):
+        return False
+    of_person = _PEOPLE & {part.rstrip("s") for part in re.split(r"[^a-z0-9]+", table.name.casefold())}
+    return (
+        bool(PERSONAL & set(words))
+        or any(pair in _PAIRS for pair in zip(words, words[1:]))
+        or (words == ["name"] and bool(of_person))
+    )
+
+
+def _spaced(name: str) -> str:
+    """Return `firstName` as `first_Name`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)

@@ -1,0 +1,72 @@
+"""Plan a copy, table by table, without doing it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from . import catalogue, engine, masking
+from .progress import size
+
+if TYPE_CHECKING:
+    from .database import Connection
+    from .model import Table
+    from .options import Options
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One table: `rows` is the planner's estimate, None where nobody has counted; `bytes` without indexes."""
+
+    table: str
+    rows: int | None
+    bytes: int
+    copied: bool
+    masked: Mapping[str, str]  # the rule's name, by column
+
+
+@dataclass(frozen=True)
+class Plan:
+    tables: list[Planned]
+    unmasked: list[str]  # columns that look personal and have no rule
+    extensions_left: list[str]
+
+
+def make(staging: Connection, server: Connection, options: Options) -> Plan:
+    """Return the plan of a copy. Raise Misconfigured where the options do not fit the source's tables."""
+    left = catalogue.extensions_to_leave(staging, server)
+    found = catalogue.tables(staging, left)
+    masking.check(found, options)
+    selections = {table.oid: masking.select(table, options) for table in found}
+    engine.require_whole(found, selections, catalogue.references(staging, found))
+    return Plan([_planned(table, options) for table in found], masking.unmasked(found, options), left)
+
+
+def _planned(table: Table, options: Options) -> Planned:
+    selection = masking.select(table, options)
+    rows = table.estimate if table.estimate >= 0 else None
+    return Planned(table.qualified, rows, table.size, not selection.excluded, dict(selection.kinds))
+
+
+def lines(plan: Plan) -> list[str]:
+    """Return the plan as a person reads it."""
+    width = max((len(one.table) for one in plan.tables), default=0)
+    told = []
+    for one in plan.tables:
+        rows = "? rows" if one.rows is None else f"~{one.rows:,} rows"
+        what = "copied" if one.copied else "rows stay behind"
+        rules = ", ".join(f"{column} ({rule})" for column, rule in one.masked.items())
+        told.append(
+            f"  {one.table:<{width}}  {rows:>16}  {size(one.bytes):>8}  {what}"
+            + (f"; {rules}" if one.copied and rules else "")
+        )
+    copied = [one for one in plan.tables if one.copied]
+    told.append(
+        f"{len(copied)} of {len(plan.tables)} tables, ~{sum(one.rows or 0 for one in copied):,} rows, "
+        f"{size(sum(one.bytes for one in copied))} without indexes."
+    )
+    if plan.unmasked:
+        told.append(f"Looks personal and has no rule: {', '.join(plan.unmasked)}.")
+    told += [f'Extension "{name}" stays behind.' for name in plan.extensions_left]
+    return told

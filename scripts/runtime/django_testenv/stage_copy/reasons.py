@@ -1,0 +1,117 @@
+"""Tell why a server or a tool of Postgres's failed, repeating no value of a row and no password.
+
+Postgres quotes what it chokes on: in the message where a value is malformed, in DETAIL and CONTEXT else; and
+a function of the project may put anything into its own. The code, table, column and constraint stay.
+Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg.pq import DiagnosticField as Part
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from psycopg import pq
+
+# Classes of errors whose messages are about values, or are the project's own words.
+_OF_VALUES = ("21", "22", "2F", "38", "39", "P0", "HV")
+# Lines of a CONTEXT that say that a function was running.
+_OF_FUNCTION = re.compile(
+    r"^(?:CONTEXT:\s*)?(?:PL/\w+|SQL) (?:function|trigger)|^(?:CONTEXT:\s*)?PL/", re.MULTILINE
+)
+_AT = re.compile(r"^COPY .*?, line (\d+)(?:, column ([^:\n]+))?", re.MULTILINE)
+# Words before a name in quotes that is one of the schema's or of the server's, and no value.
+_NAMES = (
+    "access method|aggregate|at|attribute|cast|class|collation|column|configuration|constraint|conversion|"
+    "database|dictionary|domain|encoding|extension|family|file|function|host|index|language|locale|method|name|"
+    "object|operator|owner|parser|policy|procedure|publication|relation|role|routine|rule|schema|"
+    "sequence|server|socket|statistics|subscription|table|tablespace|template|trigger|type|user|view|wrapper"
+)
+_QUOTED = re.compile(rf'(?<![\w"])(?:(?P<kind>{_NAMES}) )?"(?P<name>[^"\n]*)"|(?<=: )\'')
+_HIDDEN = "(what follows is not shown: it may be a value)"
+
+
+def reason(error: Exception) -> str:
+    """Return why the server failed, in one line."""
+    if isinstance(error, psycopg.Error) and (state := error.diag.sqlstate):
+        diag = error.diag
+        return _why(
+            state,
+            diag.message_primary or "",
+            {"table": diag.table_name, "column": diag.column_name, "constraint": diag.constraint_name},
+            diag.context or "",
+        )
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return without_values(" ".join(lines[0].removeprefix("connection failed: ").split()))
+
+
+def of_result(result: pq.abc.PGresult) -> psycopg.Error:
+    """Return the error of a result, whose message repeats no value."""
+
+    def part(field: Part) -> str:
+        return (result.error_field(field) or b"").decode(errors="replace")
+
+    names = {"table": Part.TABLE_NAME, "column": Part.COLUMN_NAME, "constraint": Part.CONSTRAINT_NAME}
+    return of_parts(
+        part(Part.SQLSTATE),
+        part(Part.MESSAGE_PRIMARY) or "the server gave no reason",
+        {name: part(field) for name, field in names.items()},
+        part(Part.CONTEXT),
+    )
+
+
+def of_parts(state: str, message: str, names: Mapping[str, str | None], context: str) -> psycopg.Error:
+    """Return the error that the server has sent in parts; its message repeats no value."""
+    try:
+        kind = psycopg.errors.lookup(state)
+    except KeyError:  # a code that a function of the project's raises
+        kind = psycopg.DatabaseError
+    return kind(_why(state, message, names, context))
+
+
+def of_tool(errors: str) -> str:
+    """Return the first error that a tool of Postgres's reported, else its last line."""
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    errors_only = [line for line in lines if re.search(r"\b(ERROR|FATAL|error):", line)]
+    line = (errors_only or lines[-1:] or ["it said nothing"])[0]
+    if any(_OF_FUNCTION.match(each) for each in lines):
+        return _of_function("")
+    return without_values(re.sub(r"^(pg_dump: |pg_restore: )?(ERROR|FATAL|error):\s*", "", line))
+
+
+def without_values(text: str) -> str:
+    """Return the text up to the first thing in quotes that is no name."""
+    for found in _QUOTED.finditer(text):
+        if not found["kind"]:
+            return f"{text[: found.start()].rstrip()} {_HIDDEN}"
+    return text
+
+
+def _why(state: str, message: str, names: Mapping[str, str | None], context: str) -> str:
+    where = "".join(f', {kind} "{name}"' for kind, name in names.items() if name)
+    if at := _AT.search(context):
+        column = "" if names.get("column") or not at[2] else f', column "{at[2]}"'
+        where += f"{column}, row {at[1]} of those that were being sent"
+    if _OF_FUNCTION.search(context):
+        return _of_function(f" ({state}{where})")
+    if state.startswith(_OF_VALUES) or not re.fullmatch("[0-9A-Z]{5}", state):
+        return f"{_called(state)} ({state}{where}): the server's words are not shown, since they quote values"
+    return without_values(" ".join((message.splitlines() or [""])[0].split()))
+
+
+def _of_function(where: str) -> str:
+    return f"a function of the project failed{where}: its words are not shown, since they may quote values"
+
+
+def _called(state: str) -> str:
+    """Return the name of an error code: "invalid text representation"."""
+    try:
+        name = psycopg.errors.lookup(state).__name__
+    except KeyError:
+        return "an error"
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()

@@ -1,0 +1,267 @@
+"""Move rows: COPY out of the source, COPY into the target, message by message, in one process.
+
+A piece is a range of a table's pages, so that several connections share a large table. Its rows pass through
+as they are, in COPY's binary format where both ends can; only where a rule calls Python are they looked at.
+"""
+
+from __future__ import annotations
+
+import re
+import select
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Optional
+
+import psycopg
+from psycopg import pq, sql
+
+from . import reasons
+from .problems import Failed
+from .wire import Wire, can_carry
+
+if TYPE_CHECKING:
+    from .database import Connection
+    from .masking import Selection
+    from .model import Table
+
+_BATCH = 1 << 16  # bytes in one message to the target: COPY takes them cut anywhere
+_WAIT = 500  # milliseconds between two looks whether to stop
+_NULL = b"\\N"
+# COPY's text format: https://www.postgresql.org/docs/current/sql-copy.html
+_ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
+_MEANS = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
+_SPECIAL = re.compile(rb"[\\\b\f\n\r\t\v]")
+_WRITTEN = {meant: b"\\" + letter for letter, meant in _MEANS.items()} | {b"\\": b"\\\\"}
+
+Tell = Callable[[int], None]
+Call = Callable[[Optional[str]], Optional[str]]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Pages `first` to `last` (not included) of a table; None for the open end."""
+
+    table: Table
+    first: int = 0
+    last: int | None = None
+
+    @property
+    def whole(self) -> bool:
+        return self.first == 0 and self.last is None
+
+    @property
+    def weight(self) -> int:
+        """Return the bytes of the table that the piece stands for."""
+        pages = max(self.table.pages, 1)
+        return self.table.size * ((self.last or pages) - self.first) // pages
+
+
+def split(table: Table, pages: int) -> list[Piece]:
+    """Cut a table into pieces of `pages`; the last one takes what was added since they were counted."""
+    if table.pages < 2 * pages:
+        return [Piece(table)]
+    starts = list(range(0, table.pages - pages // 2, pages))
+    return [Piece(table, first, last) for first, last in zip(starts, [*starts[1:], None])]
+
+
+class _Choked(Exception):
+    """A rule's function failed: in which column, at which row of the piece, with which kind of error."""
+
+    def __init__(self, column: int, row: int, kind: str) -> None:
+        super().__init__()
+        self.column, self.row, self.kind = column, row, kind
+
+
+class Pump:
+    """A pump that copies pieces from one connection to another, one after the other."""
+
+    def __init__(self, source: Connection, target: Connection, stopped: Callable[[], bool]) -> None:
+        self._source, self._target = source.pgconn, target.pgconn
+        self._encoding = source.info.encoding
+        self._stopped = stopped
+        self._row = 0  # of the piece, where rules call Python
+        self._source_context, self._target_context = source, target
+        self._plain = can_carry(source) and can_carry(target)
+
+    def copy(self, piece: Piece, selection: Selection, *, text: bool, tell: Tell) -> tuple[int, int]:
+        """Copy a piece; rows and bytes that arrived.
+
+        Raises psycopg.Error for what a server says, Failed where the two ends count different rows.
+        """
+        out, into = self._statements(piece, selection, text=text or bool(selection.calls))
+        names = [column.name for column in piece.table.columns if not column.generated]
+        calls = {names.index(name): call for name, call in selection.calls.items()}
+        self._row, choked = 0, None
+        try:
+            if self._plain and not calls:
+                sent, arrived, moved = self._through_sockets(out, into, tell)
+            else:
+                sent, arrived, moved = self._through_libpq(out, into, calls, tell)
+        except _Choked as error:
+            choked = (names[error.column], error.row, error.kind)
+        if choked:  # not above: the row that it choked on would hang on the error
+            raise _failed(piece, *choked)
+        if piece.whole:
+            _done(self._target, b"COMMIT")
+        if sent != arrived:
+            raise Failed(f"{piece.table.qualified}: the source sent {sent} rows, the target took {arrived}")
+        return arrived, moved
+
+    def _through_sockets(self, out: bytes, into: bytes, tell: Tell) -> tuple[int, int, int]:
+        source, target = Wire(self._source_context, self._stopped), Wire(self._target_context, self._stopped)
+        source.begin(out, rows_come=True)
+        target.begin(into, rows_come=False)
+        moved = source.pass_on_to(target, tell)
+        target.finish()
+        return source.rows(), target.rows(), moved
+
+    def _through_libpq(
+        self, out: bytes, into: bytes, calls: Mapping[int, Call], tell: Tell
+    ) -> tuple[int, int, int]:
+        _begin(self._source, out, pq.ExecStatus.COPY_OUT)
+        _begin(self._target, into, pq.ExecStatus.COPY_IN)
+        self._target.nonblocking = 1
+        try:
+            moved = self._pass_on(calls, tell)
+            self._target.put_copy_end()
+            self._flush()
+        finally:
+            self._target.nonblocking = 0
+        return _rows(self._source), _rows(self._target), moved
+
+    def _statements(self, piece: Piece, selection: Selection, *, text: bool) -> tuple[bytes, bytes]:
+        table = sql.Identifier(piece.table.schema, piece.table.name)
+        names = [column.name for column in piece.table.columns if not column.generated]
+        columns = sql.SQL(", ").join(map(sql.Identifier, names))
+        wanted = sql.SQL(", ").join(selection.expressions.get(name, sql.Identifier(name)) for name in names)
+        limits = [sql.SQL("ctid >= {}").format(sql.Literal(f"({piece.first},0)"))] if piece.first else []
+        if piece.last is not None:
+            limits.append(sql.SQL("ctid < {}").format(sql.Literal(f"({piece.last},0)")))
+        where = sql.SQL(" WHERE ") + sql.SQL(" AND ").join(limits) if limits else sql.SQL("")
+        if piece.table.condition:  # an extension's own words, as pg_dump uses them
+            where = sql.SQL(" ") + sql.SQL(piece.table.condition)  # from the catalogue
+        form = sql.SQL("TEXT" if text else "BINARY")
+        query = sql.SQL("SELECT {} FROM ONLY {}{}").format(wanted, table, where)
+        out = sql.SQL("COPY ({}) TO STDOUT (FORMAT {})").format(query, form)
+        into = sql.SQL("COPY {}{} FROM STDIN (FORMAT {}{})").format(
+            table,
+            sql.SQL(" ({})").format(columns) if names else sql.SQL(""),
+            form,
+            sql.SQL(", FREEZE" if piece.whole else ""),
+        )
+        if piece.whole:  # Postgres freezes only what no other transaction can have seen
+            into = sql.SQL("BEGIN; TRUNCATE ONLY {}; ").format(table) + into
+        return out.as_bytes(self._source_context), into.as_bytes(self._target_context)
+
+    def _pass_on(self, calls: Mapping[int, Call], tell: Tell) -> int:
+        """Read rows until the source has no more, and write them in batches; bytes that were written."""
+        source, batch, held, moved = self._source, [], 0, 0
+        get = source.get_copy_data
+        waiting = select.poll()
+        waiting.register(source.socket, select.POLLIN)
+        while True:
+            size, row = get(1)
+            if size > 0:
+                batch.append(self._called(bytes(row), calls) if calls else row)
+                held += size
+                if held < _BATCH:
+                    continue
+            elif size < -1:
+                _rows(source)
+                raise psycopg.OperationalError("the source broke off")
+            if batch and (held >= _BATCH or size < 0):
+                self._put(b"".join(batch))
+                moved += held
+                tell(held)
+                batch, held = [], 0
+            if size < 0:
+                return moved
+            if size == 0:
+                self._look()
+                if waiting.poll(_WAIT):
+                    source.consume_input()
+
+    def _put(self, data: bytes) -> None:
+        try:
+            self._target.put_copy_data(data)
+        except psycopg.Error:
+            _rows(self._target)  # the server has ended the COPY, and its own error says why
+            raise
+        self._flush()
+
+    def _flush(self) -> None:
+        """Write until the target has taken it all; it may have an error to tell meanwhile."""
+        waiting = None
+        while self._target.flush() == 1:
+            if waiting is None:
+                waiting = select.poll()
+                waiting.register(self._target.socket, select.POLLIN | select.POLLOUT)
+            self._look()
+            for _, event in waiting.poll(_WAIT):
+                if event & select.POLLIN:
+                    self._target.consume_input()
+
+    def _look(self) -> None:
+        if self._stopped():
+            raise Failed("the copy was stopped")
+
+    def _called(self, row: bytes, calls: Mapping[int, Call]) -> bytes:
+        """Return a row in COPY's text format with the values that Python changes. Raise _Choked."""
+        fields = row.removesuffix(b"\n").split(b"\t")
+        self._row += 1
+        for number, call in calls.items():
+            try:
+                value = None if fields[number] == _NULL else _unescape(fields[number]).decode(self._encoding)
+                changed = call(value)
+                fields[number] = _NULL if changed is None else _escape(str(changed).encode(self._encoding))
+            except BaseException as error:  # noqa: BLE001 - whatever it is, it may hold the value
+                raise _Choked(number, self._row, type(error).__name__) from None
+        return b"\t".join(fields) + b"\n"
+
+
+def _failed(piece: Piece, column: str, row: int, kind: str) -> Failed:
+    where = "" if piece.whole else f" of its part from page {piece.first} on"
+    return Failed(
+        f"the rule of {piece.table.qualified}.{column} failed at row {row}{where}: its function raised "
+        f"{kind}, whose words are not shown, since they may quote the value"
+    )
+
+
+def _unescape(field: bytes) -> bytes:
+    return _ESCAPED.sub(lambda found: _MEANS.get(found[1], found[1]), field)
+
+
+def _escape(value: bytes) -> bytes:
+    return _SPECIAL.sub(lambda found: _WRITTEN[found[0]], value)
+
+
+def _done(connection: pq.abc.PGconn, statement: bytes) -> None:
+    result = connection.exec_(statement)
+    if result.status != pq.ExecStatus.COMMAND_OK:
+        raise reasons.of_result(result)
+
+
+def _begin(connection: pq.abc.PGconn, statement: bytes, expected: pq.ExecStatus) -> None:
+    result = connection.exec_(statement)
+    if result.status != expected:
+        raise reasons.of_result(result)
+
+
+def _rows(connection: pq.abc.PGconn) -> int:
+    """Return the number of rows that a COPY which has ended reports; raise psycopg.Error where it failed."""
+    rows = -1
+    while result := _result(connection):
+        if result.status != pq.ExecStatus.COMMAND_OK:
+            raise reasons.of_result(result)
+        rows = result.command_tuples if result.command_tuples is not None else rows
+    return rows
+
+
+def _result(connection: pq.abc.PGconn) -> pq.abc.PGresult | None:
+    """Return the next result; other threads go on meanwhile, which libpq's own waiting does not allow."""
+    waiting = select.poll()
+    waiting.register(connection.socket, select.POLLIN)
+    while connection.is_busy():
+        waiting.poll()
+        connection.consume_input()
+    return connection.get_result()

@@ -1,0 +1,59 @@
+"""Hold texts that must not be shown, in types that do not print, so that no message has to take care."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+MASK = "***"
+_SHORT = 6  # letters of a wrong setting that an error repeats: `soon`, `_a-b`; no password is that short
+
+
+class Secret:
+    """A text that `reveal` alone gives; printed, formatted and in a traceback's variables it is `***`."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the text, to be handed on at once to what needs it."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return MASK
+
+    def __format__(self, _: str) -> str:
+        return MASK
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other.reveal() == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not written anywhere")
+
+
+class Hidden(str):
+    """A secret where others need text, as Django does in DATABASES: what shows variables shows `***`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return MASK
+
+
+def shown(value: Any) -> str:
+    """Return a wrong setting as an error may repeat it: a number or a few letters, else its kind."""
+    if (
+        value is None
+        or isinstance(value, (bool, int, float))
+        or (isinstance(value, str) and len(value) <= _SHORT)
+    ):
+        return repr(value)
+    return f"a text of {len(value)} letters" if isinstance(value, str) else f"a {type(value).__name__}"

@@ -1,0 +1,232 @@
+"""Run the jobs of a copy: the rows of each table, the indexes that follow them, then the foreign keys."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import sql
+
+from . import catalogue, schema
+from .crew import Crew, Worker
+from .database import reason
+from .problems import Failed
+from .rows import Piece, Pump, split
+
+if TYPE_CHECKING:
+    from . import masking
+    from .model import Progress, Table
+
+FIRST = 1 << 62  # the weight of a job that should not wait
+_PIECE = 2048 * 128  # pages of 8 KiB, so 2 GiB; a larger table is moved in pieces, which cannot be frozen
+_SMALL = 8 << 20  # bytes; the indexes of a smaller table are built in one go
+
+
+class Later:
+    """The statements that follow the rows of each table: constraints one by one, indexes, foreign keys.
+
+    That is of the schema's later section what reads the tables; only ordinary tables', since those of
+    partitioned tables are but put together of their partitions' and need these to be there.
+    """
+
+    def __init__(
+        self,
+        archive: schema.Archive,
+        later: Iterable[schema.Entry],
+        built: Iterable[catalogue.Built],
+        references: Iterable[catalogue.Reference],
+        tables: Iterable[Table],
+    ) -> None:
+        ours = {table.oid for table in tables}
+        owners = {number: one.table for one in built for number in (one.index, one.constraint)}
+        named = {one.oid: one for one in references if one.referenced in ours}
+        building = [entry for entry in later if entry.is_one_of(owners, owners)]
+        adding = [entry for entry in later if entry.is_one_of((), named)]
+        texts = archive.statements([*building, *adding])
+        self.numbers = {entry.number for entry in (*building, *adding)}
+        self.constraints: dict[int, list[str]] = defaultdict(list)
+        self.indexes: dict[int, list[str]] = defaultdict(list)
+        self.keys = [(named[entry.oid], texts[entry.number]) for entry in adding]
+        for entry in building:
+            kept = self.indexes if entry.kind.startswith("INDEX ") else self.constraints
+            kept[owners[entry.oid]].append(texts[entry.number])
+
+
+class Streams:
+    """The jobs of the rows, of the indexes that follow them, and of the foreign keys that follow these."""
+
+    def __init__(
+        self,
+        crew: Crew,
+        later: Later,
+        selections: Mapping[int, masking.Selection],
+        text: frozenset[int],
+    ) -> None:
+        self._crew, self._later = crew, later
+        self._selections, self._text = selections, text
+        self._keys = list(later.keys)  # still to be added
+        self._under_way: list[catalogue.Reference] = []  # being added
+        self._added: list[catalogue.Reference] = []  # still to be checked
+        self._lock = threading.Lock()
+        self._adding = threading.Lock()
+        self._open: Counter[int] = Counter()  # jobs of each table that its foreign keys wait for
+        self._moving_rows = 0  # pieces that are under way or wait
+        self._weights: dict[int, int] = {}
+        self._tables: dict[int, Table] = {}
+        self._pumps: dict[Worker, Pump] = {}
+        self.rows: Counter[int] = Counter()
+        self.bytes = 0
+        self.rows_done = time.monotonic()
+
+    def start(self, tables: Iterable[Table], progress: Progress) -> None:
+        """Add the jobs of the rows; the others follow as they can."""
+        self._progress = progress
+        self._tables = {table.oid: table for table in tables}
+        self._weights = {table.oid: table.size for table in tables}
+        for reference, _ in self._keys:  # a large table's check waits for what it refers to
+            size = self._tables[reference.table].size
+            self._weights[reference.referenced] = max(self._weights[reference.referenced], size)
+        for table in tables:
+            excluded = self._selections[table.oid].excluded
+            pieces = [] if excluded else split(table, _PIECE)
+            self._moving_rows += len(pieces)
+            self._open[table.oid] = len(pieces) or 1
+            for piece in pieces:
+                self._crew.add(self._weights[table.oid], self._moving(piece))
+            if not pieces:
+                self._crew.add(self._weights[table.oid], self._nothing_moves(table))
+
+    def _nothing_moves(self, table: Table) -> Callable[[Worker], None]:
+        return lambda _: self._arrived(table)
+
+    def _moving(self, piece: Piece) -> Callable[[Worker], None]:
+        def move(worker: Worker) -> None:
+            pump = self._pumps.get(worker)
+            if pump is None:
+                pump = self._pumps[worker] = Pump(worker.source, worker.target, self._crew.stopped)
+            told = 0
+
+            def tell(size: int) -> None:
+                nonlocal told
+                step = min(size, piece.weight - told)  # a table's size is an estimate of what COPY sends
+                told += step
+                self._progress.advance(amount=step)
+
+            table = piece.table
+            selection, text = self._selections[table.oid], table.oid in self._text
+            try:
+                rows, size = pump.copy(piece, selection, text=text, tell=tell)
+            except psycopg.Error as error:
+                raise Failed(f"the rows of {table.qualified} could not be copied: {reason(error)}") from None
+            self._progress.advance(amount=piece.weight - told, rows=rows)
+            with self._lock:
+                self.rows[table.oid] += rows
+                self.bytes += size
+                self._moving_rows -= 1
+                if not self._moving_rows:
+                    self.rows_done = time.monotonic()
+                    self._progress.phase("indexes and foreign keys")
+            self._arrived(table)
+
+        return move
+
+    def _arrived(self, table: Table) -> None:
+        """Count a piece as copied; after the last one build the indexes."""
+        if not self._closed(table):
+            return
+        constraints, indexes = self._later.constraints[table.oid], self._later.indexes[table.oid]
+        one_by_one = indexes if table.size >= _SMALL else []
+        with self._lock:
+            self._open[table.oid] = 1 + len(one_by_one)
+        weight = self._weights[table.oid]
+
+        def build(worker: Worker) -> None:
+            _run(worker, constraints if one_by_one else [*constraints, *indexes])
+            for index in one_by_one:
+                self._crew.add(weight, self._building(table, [index]))
+            self._built(table)
+
+        self._crew.add(weight, build)
+
+    def _building(self, table: Table, statements: list[str]) -> Callable[[Worker], None]:
+        def build(worker: Worker) -> None:
+            _run(worker, statements)
+            self._built(table)
+
+        return build
+
+    def _built(self, table: Table) -> None:
+        """Count an index as built; after the last one add the foreign keys whose two tables are built.
+
+        They are added unchecked, which takes no time, one after the other, since two at once could wait for
+        each other's tables. A table's keys are checked when none is to be added to it any more: adding one
+        would wait for the check.
+        """
+        if not self._closed(table):
+            return
+        with self._lock:
+            due = [
+                (reference, statement)
+                for reference, statement in self._keys
+                if table.oid in (reference.table, reference.referenced)
+                and not self._open[reference.table]
+                and not self._open[reference.referenced]
+            ]
+            for pair in due:
+                self._keys.remove(pair)
+                self._under_way.append(pair[0])
+        if due:
+            self._crew.add(FIRST, self._adding_keys(due))
+
+    def _adding_keys(self, due: list[tuple[catalogue.Reference, str]]) -> Callable[[Worker], None]:
+        def add(worker: Worker) -> None:
+            with self._adding:
+                _run(worker, [_unchecked(text) if key.valid else text for key, text in due])
+            with self._lock:
+                for key, _ in due:
+                    self._under_way.remove(key)
+                    self._added.append(key)
+                to_add = [*self._under_way, *(key for key, _ in self._keys)]
+                waiting = {oid for key in to_add for oid in (key.table, key.referenced)}
+                ready = {key.table for key in self._added} - waiting
+                checks = [key for key in self._added if key.table in ready]
+                self._added = [key for key in self._added if key.table not in ready]
+            for oid in ready:
+                self._crew.add(
+                    self._weights[oid],
+                    self._checking(self._tables[oid], [k for k in checks if k.table == oid]),
+                )
+
+        return add
+
+    def _checking(self, table: Table, keys: list[catalogue.Reference]) -> Callable[[Worker], None]:
+        def check(worker: Worker) -> None:
+            for key in keys:
+                if key.valid:
+                    worker.target.execute(
+                        sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(
+                            sql.Identifier(table.schema, table.name), sql.Identifier(key.name)
+                        )
+                    )
+
+        return check
+
+    def _closed(self, table: Table) -> bool:
+        """Count one job of the table as done; return True if it was the last."""
+        with self._lock:
+            self._open[table.oid] -= 1
+            return not self._open[table.oid]
+
+
+def _run(worker: Worker, statements: list[str]) -> None:
+    if statements:
+        worker.target.execute("".join(statements).encode("utf-8", "surrogateescape"))
+
+
+def _unchecked(statement: str) -> str:
+    """Return the statement that adds a foreign key, with its check left for later."""
+    return statement.rstrip().removesuffix(";") + " NOT VALID;\n"

@@ -1,0 +1,212 @@
+"""Make databases beside the target and let one take its place: by two renames in one transaction.
+
+Nothing here leaves the target closed or missing, at whatever instant the process dies: a transaction that was
+not committed has not happened, and what stands beside the target is dropped by the next copy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import sql
+
+from .database import no_timeouts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .database import Connection, Database
+
+_TERMINATION = 5000  # milliseconds that a session may take to end
+_AGAIN = 0.05  # seconds between two rounds of ending the sessions that slipped in
+_TRIES = 5
+_PG15, _PG17, _PG18 = 150000, 170000, 180000
+# Smaller databases are cloned faster through the write-ahead log than by FILE_COPY's two checkpoints.
+_FILE_COPY = 512 << 20  # bytes
+
+
+def exists(server: Connection, name: str) -> bool:
+    return bool(server.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone())
+
+
+def is_ours(server: Connection, name: str) -> bool:
+    """Return True if the role of `server` owns database `name`, or there is none."""
+    row = server.execute(
+        "SELECT pg_has_role(datdba, 'USAGE') FROM pg_database WHERE datname = %s", [name]
+    ).fetchone()
+    return row is None or bool(row[0])
+
+
+def wait_without_end(server: Connection) -> None:
+    """Let no timeout end this session."""
+    server.execute(no_timeouts(server.info.server_version).encode())
+
+
+@contextlib.contextmanager
+def locked(server: Connection, name: str, waiting: Callable[[], None]) -> Iterator[None]:
+    """Let one copy at a time into a database; the lock also goes when `server` is closed or its process dies.
+
+    `waiting` is called once if another holds it.
+    """
+    key = [f"stage_copy {name}"]
+    row = server.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", key).fetchone()
+    if not row or not row[0]:
+        waiting()
+        server.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", key)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(psycopg.Error):  # the server is gone, and with it the lock
+            server.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", key)
+
+
+def create(server: Connection, name: str, like: Connection, say: Callable[[str], None]) -> None:
+    """Make an empty database with the encoding and locale of the one that `like` is connected to."""
+    plain = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {}").format(
+        sql.Identifier(name), sql.Literal(like.info.parameter_status("server_encoding"))
+    )
+    try:
+        server.execute(plain + _locale(like, server.info.server_version))
+    except (psycopg.errors.WrongObjectType, psycopg.errors.InvalidParameterValue, psycopg.errors.SyntaxError):
+        say("the target's server lacks staging's locale: text may sort in another order there")
+        server.execute(plain)
+
+
+def clone(server: Connection, name: str, template: str) -> None:
+    """Copy a database of this server, to which nobody may be connected, the fastest way it offers."""
+    server.execute(_clone(server, name, template))
+
+
+def order_clone(maintenance: Database, name: str, template: str) -> None:
+    """Have the server make such a copy, closed to connections, and leave it to it."""
+    connection = maintenance.connect()
+    wait_without_end(connection)
+    make = _clone(connection, name, template) + sql.SQL(" ALLOW_CONNECTIONS false")
+    connection.pgconn.send_query(make.as_bytes(connection))
+    connection.close()  # what was sent before is carried out first
+
+
+def _clone(server: Connection, name: str, template: str) -> sql.Composed:
+    make = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+    version = server.info.server_version
+    if version >= _PG18:
+        try:  # the kernel copies, or shares the blocks where the file system can
+            server.execute("SET file_copy_method = clone")
+        except psycopg.errors.InvalidParameterValue:  # this server's system has no such way
+            pass
+        else:
+            return make + sql.SQL(" STRATEGY FILE_COPY")
+    row = server.execute("SELECT pg_database_size(%s::name)", [template]).fetchone()
+    if version >= _PG15 and row and row[0] >= _FILE_COPY:
+        make += sql.SQL(" STRATEGY FILE_COPY")
+    return make
+
+
+def drop(server: Connection, *names: str) -> None:
+    """Drop databases of ours, with their sessions; none is fine.
+
+    Not `WITH (FORCE)`: that fails for an ordinary role when autovacuum happens to be at work in the database,
+    which a plain DROP DATABASE ends by itself.
+    """
+    for name in names:
+        if exists(server, name):
+            end_sessions(server, name)
+            server.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))
+
+
+def end_sessions(server: Connection, name: str) -> None:
+    """End the sessions of database `name` that our role may end; those of others are not ours to end."""
+    server.execute(
+        "SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity "
+        "WHERE datname = %s AND pg_has_role(usesysid, 'USAGE')",
+        [_TERMINATION, name],
+    )
+
+
+def open_again(server: Connection, name: str) -> None:
+    """Let connections in, should somebody have shut them out."""
+    if server.execute("SELECT 1 FROM pg_database WHERE datname = %s AND NOT datallowconn", [name]).fetchone():
+        allow(server, name, connections=True)
+
+
+def allow(server: Connection, name: str, *, connections: bool) -> None:
+    server.execute(
+        sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format(
+            sql.Identifier(name), sql.Literal(connections)
+        )
+    )
+
+
+def rename(server: Connection, old: str, new: str) -> None:
+    server.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new)))
+
+
+def exchange(server: Connection, maintenance: Database, name: str, incoming: str, replaced: str) -> None:
+    """Let `incoming` take the place of `name`, if that exists; what stood there is `replaced` then.
+
+    A rename shuts out whoever comes after it has begun, and waits for those who are there: they are ended
+    meanwhile by another session, on `maintenance`. Raise psycopg.Error; nothing has changed then.
+    """
+    if not exists(server, name):
+        rename(server, incoming, name)
+        return
+    with closing(maintenance.connect()) as other, _nobody_in(other, name):
+        for attempt in range(_TRIES):
+            try:
+                with server.transaction():
+                    rename(server, name, replaced)
+                    rename(server, incoming, name)
+            except psycopg.errors.ObjectInUse:
+                if attempt == _TRIES - 1:
+                    raise
+            else:
+                return
+
+
+@contextlib.contextmanager
+def _nobody_in(other: Connection, name: str) -> Iterator[None]:
+    over = threading.Event()
+
+    def end() -> None:
+        with contextlib.suppress(psycopg.Error):  # then the rename says what is in its way
+            while not over.is_set():
+                end_sessions(other, name)
+                over.wait(_AGAIN)
+
+    wait_without_end(other)
+    end_sessions(other, name)
+    thread = threading.Thread(target=end, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _locale(like: Connection, version: int) -> sql.Composable:
+    """Return the options of CREATE DATABASE that give a new database the locale of the connected one."""
+    source = like.info.server_version
+    provider = "datlocprovider" if source >= _PG15 else "'c'"
+    locale = "datlocale" if source >= _PG17 else "daticulocale" if source >= _PG15 else "NULL"
+    row = like.execute(
+        sql.SQL(  # the columns are ours, by version
+            f"SELECT datcollate, datctype, {provider}, {locale} FROM pg_database "  # noqa: S608
+            "WHERE datname = current_database()"
+        )
+    ).fetchone()
+    assert row  # noqa: S101  the database that we are connected to exists
+    collate, ctype, by, name = row
+    options = sql.SQL(" LC_COLLATE {} LC_CTYPE {}").format(sql.Literal(collate), sql.Literal(ctype))
+    kinds = {"i": ("icu", "ICU_LOCALE"), "b": ("builtin", "BUILTIN_LOCALE"), "c": ("libc", "")}
+    provider, keyword = kinds.get(by.decode() if isinstance(by, bytes) else by, ("libc", ""))
+    if version >= _PG15:
+        options += sql.SQL(f" LOCALE_PROVIDER {provider}")
+        if keyword and name:
+            options += sql.SQL(f" {keyword} ") + sql.Literal(name)
+    return options

@@ -1,0 +1,219 @@
+"""Copy staging into a throw-away database, from the lock to the swap.
+
+The target serves until the new database beside it is complete: what fails before leaves it as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from . import copy_metadata, engine, swap
+from .database import Connection, Database, reason
+from .disposable_registry import COPYING, REPLACED, beside
+from .golden import GoldenCopy
+from .problems import Failed
+
+if TYPE_CHECKING:
+    from .model import Moved, Progress
+    from .options import Options
+
+Release = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The result for the target: `how` is "copied", "cloned" (of the golden copy), "spare" or "kept"."""
+
+    source: str
+    target: str
+    how: str
+    copied_at: str  # ISO 8601 in UTC: the moment of staging that the data show
+    tables: int
+    rows: int
+    bytes: int  # of rows that crossed the wire for it
+    seconds: float
+    phases: Mapping[str, float]  # seconds
+    release: Release | None
+
+
+@dataclass
+class Copy:
+    """`server` is a connection to another database of the target's server, `maintenance`."""
+
+    source: Database
+    target: Database
+    maintenance: Database
+    server: Connection
+    options: Options
+    release: Release | None
+    progress: Progress
+    fill: Callable[[Database, Database, Options, Progress], Moved] = engine.fill
+    _phases: dict[str, float] = field(default_factory=dict)
+    _began: float = field(default_factory=time.monotonic)
+
+    def run(
+        self,
+        claim: Callable[[], None],
+        guard: Callable[[], contextlib.AbstractContextManager[Connection]],
+        *,
+        fresh: bool,
+    ) -> Receipt:
+        """Give the target staging's data, unless it has them for this release already.
+
+        `claim` refuses a target that is not to be replaced; it is called when no other copy has it. `guard`
+        opens the connection to staging and refuses where it must; it is not called where the data stay.
+        Raises Refused or Failed; the target is then as it was.
+        """
+        name = self.target.name
+        try:
+            swap.wait_without_end(self.server)
+            with swap.locked(self.server, name, partial(self._say_waiting, name)):
+                claim()
+                incoming, replaced = beside(name)
+                swap.drop(self.server, incoming, replaced)
+                swap.open_again(self.server, name)
+                if not fresh and (kept := self._kept()):
+                    return self._receipt("kept", kept, 0)
+                with guard() as staging:
+                    made = GoldenCopy.of(self.source, self.server, self.options)
+                    try:
+                        if made is None:
+                            how, new, size = "copied", *self._copy(staging, incoming, replaced)
+                            self._put_in_place(new, incoming, replaced)
+                        else:
+                            how, new, size = self._clone(made, staging, incoming, replaced, fresh=fresh)
+                    finally:
+                        self._drop_if_it_can_be(incoming)
+                receipt = self._receipt(how, new, size)
+                self._phases["until the target serves"] = receipt.seconds
+                self._clear_up(made, replaced)
+                self._phases["clearing up"] = self._elapsed() - receipt.seconds
+                return receipt
+        except psycopg.Error as error:
+            raise Failed(f'the copy could not take the place of "{name}": {reason(error)}') from None
+
+    def would(self, *, fresh: bool) -> str:
+        """Return what a run would do now, in one sentence; change nothing."""
+        kept = None if fresh else self._kept()
+        made = GoldenCopy.of(self.source, self.server, self.options)
+        if kept:
+            return f"The target keeps its data of {kept['copied_at']}: they were copied for this release."
+        if made is None:
+            return f'Staging is copied into "{self.target.name}".'
+        age = made.age(self.server)
+        if fresh or age is None or age > made.max_age:
+            return f'Staging is copied into the golden copy, and "{self.target.name}" cloned from that.'
+        way = "takes the spare clone" if made.ready_spare(self.server) else "is cloned"
+        return f'"{self.target.name}" {way} of the golden copy, which is {age / 3600:.1f} hours old.'
+
+    def _kept(self) -> dict[str, Any] | None:
+        """Return the target's stamp, where its data are to stay."""
+        found = copy_metadata.of(self.server, self.target.name)
+        if not found or not self.release or found.get("release") != dict(self.release):
+            return None
+        return found
+
+    def _copy(self, staging: Connection, into: str, replaced: str) -> tuple[dict[str, Any], int]:
+        """Fill a new database `into`; return its stamp, and the bytes that were moved."""
+        swap.drop(self.server, into, replaced)
+        try:
+            swap.create(self.server, into, staging, self.progress.say)
+        except psycopg.Error as error:
+            raise Failed(f'cannot create database "{into}" beside the target: {reason(error)}') from None
+        moved = self.fill(self.source, self.target.named(into), self.options, self.progress)
+        self._phases.update(moved.seconds)
+        new = {
+            "copied_at": moved.copied_at,
+            "source": self.source.name,
+            "tables": len(moved.rows),
+            "rows": sum(moved.rows.values()),
+        }
+        return new, moved.bytes
+
+    def _put_in_place(self, new: Mapping[str, Any], incoming: str, replaced: str) -> None:
+        copy_metadata.write(
+            self.server, incoming, {**new, "release": dict(self.release) if self.release else None}
+        )
+        swap.exchange(self.server, self.maintenance, self.target.name, incoming, replaced)
+
+    def _clone(
+        self, made: GoldenCopy, staging: Connection, incoming: str, replaced: str, *, fresh: bool
+    ) -> tuple[str, dict[str, Any], int]:
+        made.require_ours(self.server)
+        with swap.locked(self.server, made.name, partial(self._say_waiting, made.name)):
+            age, size = made.age(self.server), 0
+            if fresh or age is None or age > made.max_age:
+                size = self._refresh(made, staging)
+            how = self._take(made, incoming)
+            new = copy_metadata.of(self.server, made.name)
+            assert new  # noqa: S101  it was just made or found
+        self._put_in_place(new, incoming, replaced)
+        return how, new, size
+
+    def _take(self, made: GoldenCopy, incoming: str) -> str:
+        """Let the spare, or else a new clone, be `incoming`."""
+        if spare := made.ready_spare(self.server):
+            swap.rename(self.server, spare, incoming)
+            swap.allow(self.server, incoming, connections=True)
+            return "spare"
+        self.progress.phase("clone")
+        swap.clone(self.server, incoming, made.name)
+        return "cloned"
+
+    def _refresh(self, made: GoldenCopy, staging: Connection) -> int:
+        """Copy staging into the golden copy; the bytes that were moved."""
+        incoming, replaced = made.name + COPYING, made.name + REPLACED
+        try:
+            new, size = self._copy(staging, incoming, replaced)
+            swap.allow(self.server, incoming, connections=False)
+            copy_metadata.write(self.server, incoming, new)
+            swap.exchange(self.server, self.maintenance, made.name, incoming, replaced)
+        finally:
+            self._drop_if_it_can_be(incoming)
+        swap.drop(self.server, replaced)
+        made.drop_spares(self.server)
+        return size
+
+    def _drop_if_it_can_be(self, incoming: str) -> None:
+        with contextlib.suppress(psycopg.Error):  # a server that is gone: the next run drops it
+            swap.drop(self.server, incoming)
+
+    def _clear_up(self, made: GoldenCopy | None, replaced: str) -> None:
+        """Do what can wait until the target serves; where it fails, the next run does it."""
+        try:
+            swap.drop(self.server, replaced)
+            if made:
+                with swap.locked(self.server, made.name, partial(self._say_waiting, made.name)):
+                    swap.drop(self.server, made.name + COPYING, made.name + REPLACED)  # of a run that died
+                    if made.wants_spare:
+                        made.order_spare(self.server, self.maintenance)
+                    made.drop_others(self.server, self.progress.say)
+        except psycopg.Error as error:
+            self.progress.say(f"the target serves, but not all could be cleared up: {reason(error)}")
+
+    def _elapsed(self) -> float:
+        return round(time.monotonic() - self._began, 3)
+
+    def _receipt(self, how: str, new: Mapping[str, Any], size: int) -> Receipt:
+        return Receipt(
+            source=str(new["source"]),
+            target=self.target.name,
+            how=how,
+            copied_at=str(new["copied_at"]),
+            tables=int(new["tables"]),
+            rows=int(new["rows"]),
+            bytes=size,
+            seconds=self._elapsed(),
+            phases=self._phases,
+            release=self.release,
+        )
+
+    def _say_waiting(self, name: str) -> None:
+        self.progress.say(f'another copy into "{name}" is running: waiting for it')

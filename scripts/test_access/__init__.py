@@ -1,1 +1,0 @@
-"""A Django app that keeps a test environment to those it is for: no search engine, no stranger, no mail."""

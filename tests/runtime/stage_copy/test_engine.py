@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from django_testenv.stage_copy import rows
+from tests.runtime.stage_copy.copies import PASSWORD, Copies
+
+if TYPE_CHECKING:
+    from tests.runtime.stage_copy.servers import PostgresServer
+
+TORTURE = Path(__file__).with_name("torture.sql")
+EVERY_TABLE = """SELECT format('%I.%I', n.nspname, c.relname)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+    WHERE relkind IN ('r', 'm') AND nspname IN ('app', 'Odd "Names"') AND relname <> 'not_yet' ORDER BY 1"""
+EVERY_SEQUENCE = "SELECT format('%I.%I', schemaname, sequencename) FROM pg_sequences ORDER BY 1"
+LARGE_OBJECTS = """SELECT oid::int, md5(lo_get(oid)), obj_description(oid, 'pg_largeobject')
+    FROM pg_largeobject_metadata ORDER BY 1"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def torture(copies: Copies) -> None:
+    """A source database with every feature of a schema."""
+    with copies.source_server.connect(role="owner", password=PASSWORD) as connection:
+        connection.execute("CREATE DATABASE torture")
+    with copies.source_server.connect("torture", "owner", PASSWORD) as connection:
+        for statement in TORTURE.read_text().split("\n--\n"):
+            connection.execute(statement.encode())
+
+
+def content(copies: Copies, server: PostgresServer, database: str) -> dict[str, object]:
+    """Every table's rows, every large object, and what each sequence gives next."""
+    found: dict[str, object] = {}
+    for (table,) in copies.rows(server, database, EVERY_TABLE):
+        query = f"SELECT count(*), md5(string_agg(r::text, E'\\n' ORDER BY r::text)) FROM ONLY {table} r"
+        found[table] = copies.rows(server, database, query)
+    found["large objects"] = copies.rows(server, database, LARGE_OBJECTS)
+    for (sequence,) in copies.rows(server, database, EVERY_SEQUENCE):
+        found[sequence] = copies.rows(server, database, f"SELECT last_value, is_called FROM {sequence}")
+    return found
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{}, {"jobs": 4}, {"jobs": 1}, {"verify": True}],
+    ids=["as it comes", "in pieces", "one job", "verified"],
+)
+def test_every_feature_of_a_schema_arrives_equal(
+    copies: Copies,
+    setting: dict[str, object],
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if "in pieces" in request.node.name:
+        monkeypatch.setattr("django_testenv.stage_copy.streams._PIECE", 4)  # small tables are split as well
+    moved = copies.fill("torture", "arrived", setting)
+    assert copies.schema(copies.target_server, "arrived") == copies.schema(copies.source_server, "torture")
+    sent = content(copies, copies.source_server, "torture")
+    assert content(copies, copies.target_server, "arrived") == sent
+    assert (
+        moved.rows["app.parent"]
+        == copies.rows(copies.source_server, "torture", "SELECT count(*) FROM app.parent")[0][0]
+    )
+    for (sequence,) in copies.rows(copies.source_server, "torture", EVERY_SEQUENCE):
+        following = f"SELECT nextval('{sequence}')"
+        copies.source_server.run("DROP DATABASE IF EXISTS after", "CREATE DATABASE after TEMPLATE torture")
+        theirs = copies.rows(copies.source_server, "after", following)
+        assert copies.rows(copies.target_server, "arrived", following) == theirs
+
+
+def test_rows_arrive_equal_when_the_connection_is_encrypted_and_libpq_must_hand_them_out(
+    copies: Copies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "can_carry", lambda _: False)
+    copies.fill("torture", "handed")
+    assert content(copies, copies.target_server, "handed") == content(copies, copies.source_server, "torture")

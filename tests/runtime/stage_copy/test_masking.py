@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from django_testenv.stage_copy import masking
+from django_testenv.stage_copy.model import Column, Table
+from django_testenv.stage_copy.options import Golden, Options
+from django_testenv.stage_copy.problems import Misconfigured, Refused
+from tests.runtime.stage_copy.copies import PASSWORD
+
+if TYPE_CHECKING:
+    from tests.runtime.stage_copy.copies import Copies
+
+
+def table(*columns: Column, name: str = "shop_customer", ancestors: tuple[str, ...] = ()) -> Table:
+    return Table(1, "public", name, columns, pages=1, size=1, estimate=1, ancestors=ancestors)
+
+
+def options(**setting: object) -> Options:
+    return Options.read(setting, key="made-up")
+
+
+EMAIL = Column("email", "character varying(120)")
+
+
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        ({"exclude": []}, "did you mean 'exclude_data'?"),
+        ({"exclude_data": "one"}, "is no list of names"),
+        ({"mask": []}, "is no dictionary"),
+        ({"mask": {"a.b": "e-mail"}}, "is no rule"),
+        ({"mask": {"a.b": {"call": "nowhere.at_all"}}}, "cannot be imported"),
+        ({"mask": {"a.b": {"call": "os.path"}}}, "is no function"),
+        ({"golden": True}, "is no dictionary"),
+        ({"golden": {"max_age": "soon"}}, "write a number and a unit"),
+        ({"golden": {"age": "1h"}}, "has no 'age'"),
+        ({"jobs": 0}, "must be a whole number"),
+        ({"jobs": True}, "must be a whole number"),
+        ({"verify": "yes"}, "must be True or False"),
+        ({"split": 1}, "is no option any more: take it out"),
+    ],
+)
+def test_a_setting_that_says_nothing_sensible_is_one_clear_line(setting: dict[str, object], why: str) -> None:
+    with pytest.raises(Misconfigured) as raised:
+        Options.read(setting, key="made-up")
+    assert why in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_setting_is_read_and_the_key_is_not_shown() -> None:
+    read = options(golden={"max_age": "90m", "spare": True}, jobs=4, mask_key="of-the-project")
+    assert read.golden == Golden(5400, spare=True)
+    assert read.jobs == 4
+    assert "of-the-project" not in repr(read)
+    assert read.mask_key not in repr(read)
+
+
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        ({"exclude_data": ["shop_custmer"]}, "did you mean"),
+        ({"mask": {"shop_custmer.email": "email"}}, "did you mean"),
+        ({"mask": {"shop_customer.emial": "email"}}, "did you mean 'email'?"),
+        ({"mask": {"shop_customer.code": "email"}}, "too short"),
+        ({"mask": {"shop_customer.code": "phone"}}, "too short"),
+        ({"mask": {"shop_customer.id": "null"}}, "may not be null"),
+        ({"mask": {"shop_customer.made": "null"}}, "is generated"),
+    ],
+)
+def test_a_rule_that_fits_no_column_is_refused_with_the_nearest_name(
+    setting: dict[str, object], why: str
+) -> None:
+    found = table(
+        EMAIL,
+        Column("code", "character varying(8)"),
+        Column("id", "bigint", nullable=False),
+        Column("made", "text", generated=True),
+    )
+    with pytest.raises(Misconfigured, match=why):
+        masking.check([found], options(**setting))
+
+
+@pytest.mark.parametrize("entry", ["shop_customer", "public.shop_customer", "shop_*", "people", "app.people"])
+def test_rows_stay_behind_by_name_by_glob_and_by_what_a_table_is_part_of(entry: str) -> None:
+    assert masking.select(table(ancestors=("app.people",)), options(exclude_data=[entry])).excluded
+
+
+def test_a_mask_of_a_partitioned_table_is_one_of_its_partitions() -> None:
+    rules = options(mask={"people.email": "email"})
+    assert masking.select(table(EMAIL, ancestors=("public.people",)), rules).kinds == {"email": "email"}
+
+
+@pytest.mark.parametrize(
+    ("column", "type_", "looks"),
+    [
+        ("email", "text", True),
+        ("contactEmail", "text", True),
+        ("first_name", "text", True),
+        ("name", "text", True),
+        ("password", "text", True),
+        ("date_of_birth", "date", False),
+        ("birth_date", "date", True),
+        ("last_ip", "inet", True),
+        ("email_verified", "boolean", False),
+        ("phones", "bigint", False),
+        ("title", "text", False),
+        ("nick", "text", True),
+    ],
+)
+def test_columns_that_look_personal_are_found(column: str, type_: str, *, looks: bool) -> None:
+    found = masking.unmasked([table(Column(column, type_))], options(personal=["nick"]))
+    assert found == ([f"public.shop_customer.{column}"] if looks or column == "date_of_birth" else [])
+
+
+def test_a_column_that_looks_personal_needs_a_rule_be_it_to_keep_it() -> None:
+    with pytest.raises(Refused, match=r"public\.shop_customer\.email looks personal"):
+        masking.require_rules([table(EMAIL)], options())
+    masking.require_rules([table(EMAIL)], options(mask={"shop_customer.email": "keep"}))
+    masking.require_rules([table(EMAIL)], options(exclude_data=["shop_customer"]))
+
+
+def test_the_name_of_a_product_is_not_a_persons() -> None:
+    assert masking.unmasked([table(Column("name", "text"), name="shop_product")], options()) == []
+
+
+@pytest.mark.parametrize("rule", ["email", "name", "phone"])
+@pytest.mark.parametrize(
+    "type_", ["varchar(16)", "varchar(20)", "varchar(30)", "varchar(254)", "text", "citext"]
+)
+def test_fakes_fit_their_column_and_keep_a_million_of_values_apart(
+    copies: Copies, rule: str, type_: str
+) -> None:
+    with copies.source_server.connect("postgres") as connection:
+        connection.execute("CREATE EXTENSION IF NOT EXISTS citext")
+        connection.execute(f"CREATE TEMP TABLE t (v {type_} UNIQUE)".encode())
+        row = connection.execute(
+            "SELECT format_type(atttypid, atttypmod) FROM pg_attribute "
+            "WHERE attrelid = 't'::regclass AND attnum = 1"
+        ).fetchone()
+        assert row
+        rules = options(mask={"t.v": rule})
+        try:
+            chosen = masking.select(table(Column("v", str(row[0])), name="t"), rules)
+        except Misconfigured:
+            assert (rule, type_) == ("email", "varchar(16)")
+            return
+        masking.prepare(connection, rules)
+        connection.execute("CREATE TEMP TABLE given AS SELECT 'v' || i AS v FROM generate_series(1, 20000) i")
+        connection.execute(
+            f"INSERT INTO t SELECT {chosen.expressions['v'].as_string(connection)} FROM given".encode()
+        )  # fails where two fakes are equal or one does not fit
+        assert connection.execute("SELECT count(*) FROM t WHERE v::text ~ '^v[0-9]+$'").fetchone() == (0,)
+
+
+def test_the_source_never_sends_what_a_rule_replaces(copies: Copies) -> None:
+    """The target's server logs and stores no raw value: it is replaced in the query that staging runs."""
+    server = copies.source_server
+    server.run("CREATE DATABASE masked OWNER owner")
+    with server.connect("masked", "owner", PASSWORD) as connection:
+        connection.execute("CREATE TABLE person (id int PRIMARY KEY, email varchar(60) UNIQUE)")
+        connection.execute(
+            "INSERT INTO person SELECT i, 'raw' || i || '@example.com' FROM generate_series(1, 50) i"
+        )
+        connection.execute("GRANT SELECT ON person TO reader")
+    copies.fill("masked", "masked", {"mask": {"person.email": "email"}, "verify": True})
+    for path in copies.target_server.data.rglob("*"):
+        if path.is_file():
+            assert b"raw17@example.com" not in path.read_bytes(), path
+
+
+def test_rows_that_refer_to_rows_left_behind_are_refused_unless_the_reference_is_masked(
+    copies: Copies,
+) -> None:
+    server = copies.source_server
+    server.run("CREATE DATABASE referring OWNER owner")
+    with server.connect("referring", "owner", PASSWORD) as connection:
+        connection.execute("CREATE TABLE log (id int PRIMARY KEY)")
+        connection.execute("CREATE TABLE item (id int PRIMARY KEY, log_id int REFERENCES log)")
+        connection.execute("INSERT INTO log VALUES (1)")
+        connection.execute("INSERT INTO item VALUES (1, 1)")
+        connection.execute("GRANT SELECT ON log, item TO reader")
+    with pytest.raises(Misconfigured, match=r"public\.item \(log_id\) refers to them"):
+        copies.fill("referring", "referring", {"exclude_data": ["log"]})
+    copies.fill("referring", "referring", {"exclude_data": ["log"], "mask": {"item.log_id": "null"}})
+    assert copies.rows(copies.target_server, "referring", "SELECT * FROM item") == [(1, None)]
