@@ -11,8 +11,8 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from scripts.sandbox import model
-from scripts.sandbox.control_plane import ControlPlaneServer
+from copilot_sandbox import model
+from copilot_sandbox.control_plane import ControlPlaneServer
 
 
 class Agent:

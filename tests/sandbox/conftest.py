@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.sandbox.control_plane import ControlPlaneServer
+from copilot_sandbox.control_plane import ControlPlaneServer
 from tests.sandbox.cloud import Agent, Cloud
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
 
-from scripts.sandbox.agent.agent import TaskAgent
-from scripts.sandbox.model import (
+from copilot_sandbox.agent.agent import TaskAgent
+from copilot_sandbox.model import (
     Container,
     ControlPlane,
     DeploymentReport,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from scripts.sandbox.agent.namespace import Way
+    from copilot_sandbox.agent.namespace import Way
 
 GROUP = "arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/web/1"
 SERVICE = "arn:aws:ecs:us-east-1:123456789012:service/cluster/web"

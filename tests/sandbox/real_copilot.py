@@ -18,10 +18,11 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from scripts.command import RealShell
-from scripts.sandbox import model
-from scripts.sandbox.control_plane import ControlPlaneServer
-from scripts.sandbox.seed import seed
+from copilot_sandbox import model
+from copilot_sandbox.control_plane import ControlPlaneServer
+from copilot_sandbox.seed import seed
+from copilot_sandbox.workspace import Workspace
+from copilot_testenv.copilot import disposable
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COPILOT = shutil.which("copilot", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}") or ""
@@ -236,13 +237,10 @@ def copy_of(workspace: Path, folder: Path, dockerfile: str = "FROM scratch\n") -
 
 
 def sow(workspace: Path, aws: dict[str, str]) -> None:
+    tags = {"test": {disposable.TAG: disposable.value("demo", "test")}}
     seed(
-        RealShell(),
-        COPILOT,
-        workspace,
+        Workspace(workspace, "demo", "web", tags=tags),
         aws,
-        application="demo",
-        service="web",
-        environments=tuple(PORTS),
+        tuple(PORTS),
         secrets={"test": {"SECRET_KEY": "sesame"}},
     )

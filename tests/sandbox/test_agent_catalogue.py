@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts.sandbox import postgres
-from scripts.sandbox.agent import catalogue
-from scripts.sandbox.agent.namespace import Way
-from scripts.sandbox.model import HealthCheck
+from copilot_sandbox import postgres
+from copilot_sandbox.agent import catalogue
+from copilot_sandbox.agent.namespace import Way
+from copilot_sandbox.model import HealthCheck
 from tests.sandbox.fake_control_plane import (
     REDIS,
     FakeControlPlane,

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.sandbox.agent.container import arguments, compose
-from scripts.sandbox.agent.wire import ContainerSpec
-from scripts.sandbox.model import Container, HealthCheck, Image, Mount
+from copilot_sandbox.agent.container import arguments, compose
+from copilot_sandbox.agent.wire import ContainerSpec
+from copilot_sandbox.model import Container, HealthCheck, Image, Mount
 from tests.sandbox.fake_control_plane import container, make_image
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts.sandbox.agent.agent import TaskAgent
-from scripts.sandbox.agent.health import matches
-from scripts.sandbox.agent.namespace import Way
-from scripts.sandbox.model import Container, HealthCheck, Service, TargetGroup, TaskReport
+from copilot_sandbox.agent.agent import TaskAgent
+from copilot_sandbox.agent.health import matches
+from copilot_sandbox.agent.namespace import Way
+from copilot_sandbox.model import Container, HealthCheck, Service, TargetGroup, TaskReport
 from tests.sandbox.fake_control_plane import (
     GROUP,
     SERVICE,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.sandbox.agent import namespace, port_forwards, runner
+from copilot_sandbox.agent import namespace, port_forwards, runner
 from tests.sandbox.fake_control_plane import (
     FakeControlPlane,
     container,

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts.sandbox.agent import nginx, nginx_start
-from scripts.sandbox.agent.agent import TaskAgent
-from scripts.sandbox.agent.namespace import Way
-from scripts.sandbox.model import NGINX_CMD, NGINX_ENTRYPOINT, Image, Mount
+from copilot_sandbox.agent import nginx, nginx_start
+from copilot_sandbox.agent.agent import TaskAgent
+from copilot_sandbox.agent.namespace import Way
+from copilot_sandbox.model import NGINX_CMD, NGINX_ENTRYPOINT, Image, Mount
 from tests.sandbox.fake_control_plane import (
     FakeControlPlane,
     balanced,

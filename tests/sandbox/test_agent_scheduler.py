@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from scripts.sandbox.agent.scheduler import Deployment, ServiceScheduler
-from scripts.sandbox.model import Service
+from copilot_sandbox.agent.scheduler import Deployment, ServiceScheduler
+from copilot_sandbox.model import Service
 from tests.sandbox.fake_control_plane import container, service
 
 

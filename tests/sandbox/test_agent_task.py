@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from scripts.sandbox.agent.namespace import Way
-from scripts.sandbox.model import Container, HealthCheck, Mount, TaskReport
+from copilot_sandbox.agent.namespace import Way
+from copilot_sandbox.model import Container, HealthCheck, Mount, TaskReport
 from tests.sandbox.fake_control_plane import (
     SERVICE,
     FakeControlPlane,
@@ -416,7 +416,11 @@ def test_a_task_whose_process_is_killed_leaves_nothing_and_is_replaced(
     with running_agent(plane, tmp_path, "namespace") as agent:
         until(lambda: completed(agent))
         (first,) = plane.live()
-        leader = next(each for each in owned(tmp_path) if "task.main" in " ".join(each.cmdline()))
+        leader = next(
+            each
+            for each in owned(tmp_path)
+            if "copilot_sandbox.agent.task import main" in " ".join(each.cmdline())
+        )
         containers = leader.children()
         leader.kill()
         task = over(plane)
@@ -441,7 +445,7 @@ with running_agent(plane, Path(sys.argv[1]), "namespace") as agent:
 def test_when_the_agent_is_killed_its_tasks_end_and_the_next_agent_cleans_up(
     plane: FakeControlPlane, tmp_path: Path
 ) -> None:
-    path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
+    path = os.pathsep.join(sys.path)
     command = [sys.executable, "-c", AGENT_TO_KILL, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}) as agent:
         assert agent.stdout is not None

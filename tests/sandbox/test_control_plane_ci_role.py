@@ -17,11 +17,11 @@ import yaml
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from scripts import application, disposable
-from scripts.aws import Aws
-from scripts.errors import Failed
-from scripts.sandbox import model
-from scripts.settings import load
+from copilot_sandbox import model
+from copilot_testenv.aws import Aws
+from copilot_testenv.copilot import application, disposable
+from copilot_testenv.core.errors import Failed
+from copilot_testenv.core.settings import load
 from tests import ci_role
 from tests.sandbox.real_copilot import COPILOT, Sandbox, copy_of, deployed_sandbox, deploying
 

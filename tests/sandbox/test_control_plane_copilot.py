@@ -12,15 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sandbox.real_copilot import (
-    COPILOT,
-    DIGEST,
-    Sandbox,
-    copy_of,
-    deployed_sandbox,
-    deploying,
-    sow,
-)
+from tests.sandbox.real_copilot import COPILOT, DIGEST, Sandbox, copy_of, deployed_sandbox, deploying, sow
 
 pytestmark = pytest.mark.skipif(not COPILOT, reason="there is no Copilot to run")
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from scripts.sandbox.control_plane import ControlPlaneServer
+from copilot_sandbox.control_plane import ControlPlaneServer
 from tests.sandbox.cloud import Agent, Cloud, template
 
 URL = "postgres://app:{{resolve:secretsmanager:${Password}:SecretString:password}}@${Database.Endpoint.Address}/app"

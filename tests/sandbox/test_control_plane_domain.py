@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from scripts import application, copilot, isolation
-from scripts.aws import Aws
-from scripts.settings import load
+from copilot_testenv.aws import Aws
+from copilot_testenv.copilot import application, branch_service, commands
+from copilot_testenv.core.settings import load
 from tests.sandbox.real_copilot import COPILOT, REPOSITORY, Sandbox, credentials, running_sandbox
 
 pytestmark = pytest.mark.skipif(not COPILOT, reason="there is no Copilot to run")
@@ -216,9 +216,9 @@ def made(sandbox: Sandbox, tmp_path: Path, branch: str, **more: str) -> str:
     settings = load(folder, environ).isolated_for(branch)
     here = replace(settings, root=tmp_path)  # the user's checkout is another folder than the worktree
     domain = application.domain(settings, Aws(sandbox.aws))
-    isolation.generate(folder, here, isolation.host(here, domain))
+    branch_service.generate(folder, here, branch_service.host(here, domain))
     shutil.copytree(folder / "copilot/environments", tmp_path / "copilot/environments", dirs_exist_ok=True)
-    deploying = copilot.Copilot(here, {}, folder, "shop/test").deploy("abc", {"branch": branch})
+    deploying = commands.Copilot(here, {}, folder, "shop/test").deploy("abc", {"branch": branch})
     done = sandbox.copilot(*deploying.argv[1:], within=folder)
     assert done.returncode == 0, done.stdout
     return done.stdout

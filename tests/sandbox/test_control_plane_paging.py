@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.sandbox.control_plane.paging import TokenWrong, page
+from copilot_sandbox.control_plane.paging import TokenWrong, page
 from tests.sandbox.cloud import Cloud, group, manifest, report, service, template
 
 

@@ -11,8 +11,8 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from scripts.sandbox import model
-from scripts.sandbox.control_plane.functions import refusal
+from copilot_sandbox import model
+from copilot_sandbox.control_plane.functions import refusal
 from tests.sandbox.cloud import Cloud, function, group, report, service, template
 
 

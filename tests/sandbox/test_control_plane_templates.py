@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from scripts.sandbox.control_plane.errors import TemplateError
-from scripts.sandbox.control_plane.templates import (
+from copilot_sandbox.control_plane.errors import TemplateError
+from copilot_sandbox.control_plane.templates import (
     ABSENT,
     Scope,
     Unknown,

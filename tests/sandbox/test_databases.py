@@ -12,10 +12,10 @@ import pytest
 import yaml
 from psycopg import errors
 
-from scripts.errors import Failed
-from scripts.sandbox.databases import ENVIRONMENTS, Databases
-from scripts.sandbox.model import Image
-from scripts.sandbox.postgres import PostgresServer, remove
+from copilot_sandbox.databases import ENVIRONMENTS, Databases, role_of
+from copilot_sandbox.errors import Failed
+from copilot_sandbox.model import Image
+from copilot_sandbox.postgres import PostgresServer, remove
 
 REPOSITORY = Path(__file__).parents[2]
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -286,3 +286,28 @@ def test_a_master_user_owns_a_database_of_its_own_and_acts_as_the_owner_of_one_t
     with connect(databases.secrets()["test"]["STAGE_DATABASE_URL"]) as reader:
         assert one(reader, "SELECT count(*) FROM made") == 0
     assert databases.cache() == "127.9.9.9"
+
+
+def test_environments_of_any_names_have_databases_alike(server: PostgresServer) -> None:
+    names = ("dev", "test", "postgres", "public", "none", "template1", "x" * 60, "x" * 64, "x" * 64 + "-2")
+    found = Databases(server, environments=names, redis_host="127.9.9.9")
+    found.prepare()
+    secrets = found.secrets()
+    assert set(secrets) == set(names)
+    databases = set()
+    for name in names:
+        assert set(secrets[name]) == {"DATABASE_URL", "SECRET_KEY", "REDIS_HOST"}
+        with connect(secrets[name]["DATABASE_URL"]) as connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS mine ()")
+            connection.execute("CREATE DATABASE for_the_tests")
+            connection.execute("DROP DATABASE for_the_tests")
+            assert one(connection, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user") is False
+            databases.add(one(connection, "SELECT current_database()::text"))
+    assert len(databases) == len(names)
+    assert (role_of("dev"), role_of("x" * 60)) == ("dev", "x" * 60)
+
+
+def test_an_environment_that_comes_later_leaves_the_others_passwords(server: PostgresServer) -> None:
+    before = Databases(server, environments=("dev",)).secrets()["dev"]
+    assert Databases(server, environments=("dev", "later")).secrets()["dev"] == before
+    assert Databases(server, environments=()).secrets() == {}

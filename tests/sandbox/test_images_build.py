@@ -12,14 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from scripts.errors import UserError
-from scripts.sandbox.images import build as builder
-from scripts.sandbox.images import build_variables, venv_cache
-from scripts.sandbox.images.store import ImageStore
-from scripts.sandbox.images.tree import CopyError, Entry, Tree
-from scripts.sandbox.images.venv_cache import MARKER
-from scripts.sandbox.images.venvs import InstallError, pip_arguments
-from scripts.sandbox.model import Image
+from copilot_sandbox.agent.namespace import Way
+from copilot_sandbox.errors import SandboxError
+from copilot_sandbox.images import build as builder
+from copilot_sandbox.images import build_variables, venv_cache
+from copilot_sandbox.images.store import ImageStore
+from copilot_sandbox.images.tree import CopyError, Entry, Tree
+from copilot_sandbox.images.venv_cache import MARKER
+from copilot_sandbox.images.venvs import InstallError, pip_arguments
+from copilot_sandbox.model import Image
+from tests.sandbox.fake_control_plane import FakeControlPlane, container, running_agent, service, until
 
 
 @pytest.fixture(autouse=True)
@@ -135,7 +137,7 @@ def test_copying_what_is_left_out_fails_like_a_missing_file_in_dockers_words(pro
 
     for source in ("secret.env", "absent"):
         with pytest.raises(
-            UserError, match=f'line 2: COPY: failed to calculate checksum of ref: "/{source}": not found'
+            SandboxError, match=f'line 2: COPY: failed to calculate checksum of ref: "/{source}": not found'
         ):
             project.build(f"FROM x\nCOPY {source} /app/\n")
 
@@ -154,7 +156,7 @@ def test_several_sources_need_a_folder(project: Project) -> None:
     project.put("a")
     project.put("b")
 
-    with pytest.raises(UserError, match="must be a directory and end with a /"):
+    with pytest.raises(SandboxError, match="must be a directory and end with a /"):
         project.build("FROM x\nCOPY a b /app\n")
 
 
@@ -162,7 +164,7 @@ def test_several_sources_need_a_folder(project: Project) -> None:
 def test_a_source_outside_of_the_context_is_refused(project: Project, source: str) -> None:
     (project.context.parent / "secret").write_text("not for the image")
 
-    with pytest.raises(UserError, match="forbidden path outside the build context"):
+    with pytest.raises(SandboxError, match="forbidden path outside the build context"):
         project.build(f"FROM x\nCOPY {source} /app/\n")
 
 
@@ -174,7 +176,7 @@ def test_a_source_through_a_link_out_of_the_context_is_refused(
     (project.context.parent / "outside").mkdir()
     (project.context / "way").symlink_to(target)
 
-    with pytest.raises(UserError, match="forbidden path outside the build context"):
+    with pytest.raises(SandboxError, match="forbidden path outside the build context"):
         project.build(f"FROM x\nCOPY {source} /app/\n")
 
 
@@ -321,7 +323,7 @@ def test_a_target_stage_is_built_as_the_last(project: Project) -> None:
 
     assert project.build(text, target="one").env == {"A": "1"}
     assert project.build(text).env == {"A": "2"}
-    with pytest.raises(UserError, match="target stage 'three' could not be found"):
+    with pytest.raises(SandboxError, match="target stage 'three' could not be found"):
         project.build(text, target="three")
 
 
@@ -513,6 +515,7 @@ def test_pip_does_not_go_through_the_embedded_aws(project: Project, monkeypatch:
         ("pip3.12 --quiet install --user -t /x a --root=/y b", ("--quiet", "a", "b")),
         ("/opt/venv/bin/python -u -m pip install -e . --no-cache-dir", (".",)),
         ("pip install --editable=./x", ("./x",)),
+        ("pip install -t/x --target=/y a", ("a",)),
         ("pip download a", None),
         ("pipx install a", None),
         ("python -m piptools sync", None),
@@ -609,6 +612,89 @@ def test_environments_stay_with_the_clone_where_the_cache_is_somebody_elses(
     venv_cache.share(tmp_path)
     assert venv_cache.venv_folder(tmp_path, "1") == tmp_path / "venvs/1"
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+TARGET = "FROM python:3\nRUN pip install tiny && pip install {} other\nENV LIBRARIES=/opt/x\nWORKDIR /app\n"
+LOOK = """
+import importlib.util, os, sys
+print("tiny" if importlib.util.find_spec("tiny") else "no tiny")
+print("other" if importlib.util.find_spec("other") else "no other")
+sys.path.append(os.environ["LIBRARIES"])
+import other
+other.main()
+print(sorted(os.listdir(os.environ["LIBRARIES"])))
+"""
+
+
+@pytest.mark.parametrize("option", ["--target /opt/x", "-t /opt/x", "-t/opt/x", "--target=/opt/../opt/x/"])
+def test_a_target_is_apart_from_the_environment(project: Project, option: str) -> None:
+    image = project.build(TARGET.format(option))
+
+    assert image.venv
+    assert not list(image.venv.glob("lib/*/site-packages/other*"))
+    assert list(image.venv.glob("lib/*/site-packages/tiny*"))
+    assert (image.root / "opt/x/other.py").resolve().is_relative_to(image.venv / "targets")
+    assert image.paths == ("/app", "/opt/x")
+    assert project.said[-1] == "sandbox: 2 pip install step(s) done in a new virtual environment"
+
+
+@pytest.mark.parametrize("way", ["namespace", "loopback"])
+def test_a_container_finds_a_target_by_its_variable_and_not_without(
+    project: Project, tmp_path: Path, way: Way
+) -> None:
+    image = project.build(TARGET.format("--target /opt/x"))
+    plane = FakeControlPlane()
+    plane.wanted = [service(container("web", ("python", "-c", LOOK)))]
+    with running_agent(plane, tmp_path / "agent", way, image=image):
+        until(lambda: len(plane.lines("web")) >= 4)
+    assert plane.lines("web")[:3] == ["tiny", "no other", "this is other"]
+    assert "'other.py'" in plane.lines("web")[3]
+
+
+def test_a_target_goes_with_the_stage_that_it_is_copied_from(project: Project) -> None:
+    image = project.build(
+        "FROM python:3 AS build\nWORKDIR /deps\nRUN pip install --target . tiny\n"
+        "FROM python:3\nCOPY --from=build /deps /srv/libraries\nCOPY --from=build /deps/tiny.py /srv/\n"
+    )
+
+    assert (image.root / "srv/libraries/tiny.py").read_text().startswith("def main")
+    assert not (image.root / "deps").exists()
+
+
+def test_a_target_that_the_interpreter_looks_in_is_the_environment(project: Project) -> None:
+    packages = "/usr/local/lib/python3.13/site-packages"
+    direct = f"FROM python:3\nRUN pip install --target {packages} tiny\n"
+    build = "FROM python:3 AS build\nRUN pip install -t /deps tiny\n"
+    for dockerfile in (direct, f"{build}FROM python:3\nCOPY --from=build /deps {packages}\n"):
+        assert run(project.build(dockerfile), "tiny") == "this is tiny\n"
+
+
+def test_what_the_image_has_at_a_target_stays_and_equal_images_have_one_digest(
+    project: Project, tmp_path: Path
+) -> None:
+    project.put("own.py", "own")
+    dockerfile = (
+        "FROM x\nRUN pip install --target /opt/x tiny\nCOPY own.py /opt/x/tiny.py\nCOPY own.py /opt/x/\n"
+    )
+    image = project.build(dockerfile)
+    project.state = tmp_path / "another"
+
+    assert (image.root / "opt/x/tiny.py").read_text() == "own"
+    assert (image.root / "opt/x/own.py").read_text() == "own"
+    assert (image.root / "opt/x/bin/tiny").exists()
+    assert project.build(dockerfile).digest == image.digest
+
+
+def test_a_target_is_linked_anew_where_the_environments_have_moved(project: Project, tmp_path: Path) -> None:
+    dockerfile = "FROM x\nRUN pip install --target /opt/x tiny\n"
+    project.build(dockerfile)
+    (project.state / "venvs").rename(tmp_path / "gone")
+    shutil.rmtree(tmp_path / "gone")
+    (tmp_path / "elsewhere").mkdir()
+    (project.state / "venvs").symlink_to(tmp_path / "elsewhere")
+    image = project.build(dockerfile)
+
+    assert (image.root / "opt/x/tiny.py").resolve().is_relative_to(tmp_path / "elsewhere")
 
 
 def test_a_cache_that_the_user_has_removed_is_made_again(

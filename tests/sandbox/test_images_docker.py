@@ -13,8 +13,9 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from scripts.sandbox.images.docker import write_docker
-from scripts.sandbox.images.store import ImageStore
+from copilot_sandbox import boot
+from copilot_sandbox.images.docker import write_docker
+from copilot_sandbox.images.store import ImageStore
 
 REPOSITORY = "123456789012.dkr.ecr.us-east-1.amazonaws.com/demo/web"
 DIGEST_FORMAT = "'{{json (index .RepoDigests 0)}}'"
@@ -111,6 +112,14 @@ def test_info_says_that_an_engine_answers_within_copilots_quotes(docker: Docker)
     assert code == 0
     assert out.startswith("'{")
     assert "ServerErrors" not in json.loads(out.strip().strip("'"))
+
+
+def test_version_tells_the_platform_that_svc_init_asks_for(docker: Docker) -> None:
+    code, out, _ = docker.run("version", "-f", "'{{json .Server}}'")
+
+    assert code == 0
+    assert json.loads(out.strip().strip("'"))["Os"] == "linux"
+    assert docker.run("version")[0] == 1
 
 
 def test_login_takes_the_password_from_standard_input(docker: Docker) -> None:
@@ -227,12 +236,11 @@ def test_a_failed_build_exits_with_1_and_tags_nothing(docker: Docker) -> None:
 
 def test_the_calls_that_a_deploy_waits_for_import_nothing_slow(docker: Docker) -> None:
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import scripts.sandbox.images.docker;"
+        "import sys; sys.path.insert(0, sys.argv[1]); import copilot_sandbox.images.docker;"
         " print({'dataclasses', 'ssl', 'http', 'subprocess', 'tempfile'} & set(sys.modules))"
     )
-    repository = Path(__file__).parents[2]
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", code, repository], capture_output=True, text=True, check=True
+        [sys.executable, "-I", "-S", "-c", code, boot.SOURCES], capture_output=True, text=True, check=True
     )
 
     assert done.stdout == "set()\n"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.sandbox.images.dockerfile import (
+from copilot_sandbox.images.dockerfile import (
     DockerfileError,
     assignments,
     expand,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.sandbox.images.ignore import Ignore, IgnoreError, read_ignore
+from copilot_sandbox.images.ignore import Ignore, IgnoreError, read_ignore
 
 
 def left_out(text: str, *paths: str) -> list[str]:

@@ -3,23 +3,21 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
-from scripts.environment import Bench
-from scripts.errors import Failed, Refused, SettingsError, UsageError
-from scripts.sandbox import lifecycle
-from scripts.sandbox.state import Running, State
-from scripts.settings import Settings
-from tests.fakes import FakeReport, FakeShell
+from copilot_sandbox import lifecycle
+from copilot_sandbox.errors import Failed, WorkspaceError
+from copilot_sandbox.state import Running, State
+from copilot_sandbox.workspace import Workspace
 
 
 @pytest.fixture
-def bench(settings: Settings) -> Bench:
-    return Bench(settings, FakeShell(), FakeReport(), {})
+def root(workspace: Path) -> Path:
+    return workspace
 
 
 @contextmanager
@@ -31,38 +29,38 @@ def answering() -> Iterator[str]:
         server.shutdown()
 
 
-def test_a_sandbox_that_does_not_run_is_not_started_unless_asked(settings: Settings) -> None:
-    assert lifecycle.enter(settings, print, start=False) is None
-    assert not (settings.root / ".sandbox").exists()
+def test_a_sandbox_that_does_not_run_is_not_started_unless_asked(root: Path) -> None:
+    assert lifecycle.enter(root, print, None) is None
+    assert not (root / ".sandbox").exists()
 
 
 @pytest.mark.parametrize(("code", "again"), [(2, False), (4, True)])
 def test_starting_again_is_advised_where_it_can_help(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, *, again: bool
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, *, again: bool
 ) -> None:
     program = tmp_path / "python"
     program.write_text(f"#!/bin/sh\necho 'The commit has no Dockerfile: commit it.' >&2\nexit {code}\n")
     program.chmod(0o755)
     monkeypatch.setattr(lifecycle.sys, "executable", str(program))
-    with pytest.raises((SettingsError, Failed), match="has no Dockerfile: commit it") as failed:
-        lifecycle.enter(settings, print, start=True)
-    assert isinstance(failed.value, SettingsError | Failed)
+    with pytest.raises((WorkspaceError, Failed), match="has no Dockerfile: commit it") as failed:
+        lifecycle.enter(root, print, lambda: nullcontext(Workspace(root, "demo")))
+    assert isinstance(failed.value, WorkspaceError | Failed)
     assert failed.value.exit_code == code
     assert ("--reset" in str(failed.value)) is again
 
 
 def test_nothing_of_the_users_aws_or_proxies_reaches_a_child(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "no_proxy", "HTTP_PROXY"):
         monkeypatch.setenv(name, "the user's")
     monkeypatch.setenv("https_proxy", "http://company:3128")
-    state = State(settings.root)
+    state = State(root)
     state.create()
     with state.held() as got, answering() as proxy:
         assert got
         state.ready(Running(os.getpid(), {"HTTPS_PROXY": proxy, "AWS_REGION": "us-east-1"}))
-        found = lifecycle.enter(settings, print, start=False)
+        found = lifecycle.enter(root, print, None)
     assert found
     assert "the user's" not in found.values()
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "no_proxy", "HTTP_PROXY"):
@@ -73,45 +71,37 @@ def test_nothing_of_the_users_aws_or_proxies_reaches_a_child(
     assert str(found["PATH"]).startswith(str(state.bin))
 
 
-def test_a_reset_asks_first_and_deletes_then(bench: Bench) -> None:
-    state = State(bench.settings.root)
+def test_a_reset_deletes_all_and_twice_is_fine(root: Path) -> None:
+    state = State(root)
     state.create()
-    with pytest.raises(Refused):
-        lifecycle.command(bench, stop=False, reset=True, yes=False)
-    assert state.folder.exists()
-    lifecycle.command(bench, stop=False, reset=True, yes=True)
+    lifecycle.reset(root, print)
     assert not state.folder.exists()
-    lifecycle.command(bench, stop=False, reset=True, yes=True)
+    lifecycle.reset(root, print)
 
 
-def test_stop_and_reset_together_are_a_usage_error(bench: Bench) -> None:
-    with pytest.raises(UsageError):
-        lifecycle.command(bench, stop=True, reset=True, yes=True)
-
-
-def test_stopping_what_does_not_run_is_fine(bench: Bench) -> None:
-    lifecycle.command(bench, stop=True, reset=False, yes=False)
-    assert isinstance(bench.report, FakeReport)
-    assert "did not run" in bench.report.said[-1]
+def test_stopping_what_does_not_run_is_fine(root: Path) -> None:
+    told: list[str] = []
+    lifecycle.stop(root, told.append)
+    assert "did not run" in told[-1]
 
 
 def test_a_sandbox_that_does_not_answer_is_not_taken_for_one_that_runs(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lifecycle, "HEAL_SECONDS", 0.2)
-    state = State(bench.settings.root)
+    state = State(root)
     state.create()
     told: list[str] = []
     with state.held() as got, answering() as proxy:
         assert got
         state.ready(Running(os.getpid(), {"HTTPS_PROXY": proxy}, "", "/nowhere/.s.PGSQL.5432"))
-        with pytest.raises(Failed, match=r"Postgres does not answer.*`invoke sandbox` starts it anew"):
-            lifecycle.enter(bench.settings, told.append, start=False)
+        with pytest.raises(Failed, match=r"Postgres does not answer.*starts it anew"):
+            lifecycle.enter(root, told.append, None)
     assert told == ["The sandbox is mending itself: its Postgres does not answer."]
 
 
-def test_what_a_killed_server_left_is_cleared_away_by_a_command_that_starts_none(bench: Bench) -> None:
-    state = State(bench.settings.root)
+def test_what_a_killed_server_left_is_cleared_away_by_a_command_that_starts_none(root: Path) -> None:
+    state = State(root)
     state.create()
     state.begin()
     state.ready(Running(1, {}))
@@ -120,18 +110,18 @@ def test_what_a_killed_server_left_is_cleared_away_by_a_command_that_starts_none
     for folder in left:
         folder.mkdir(parents=True)
     told: list[str] = []
-    assert lifecycle.enter(bench.settings, told.append, start=False) is None
+    assert lifecycle.enter(root, told.append, None) is None
     (line,) = told
     assert "The sandbox had ended: Postgres ended 9 times" in line
     assert "its databases are kept" in line
     assert not state.left()
     assert not any(folder.parent.exists() for folder in left)
-    assert lifecycle.enter(bench.settings, told.append, start=False) is None
+    assert lifecycle.enter(root, told.append, None) is None
     assert told == [line]
 
 
-def test_what_ended_and_was_started_again_is_told_once(bench: Bench) -> None:
-    state = State(bench.settings.root)
+def test_what_ended_and_was_started_again_is_told_once(root: Path) -> None:
+    state = State(root)
     state.create()
     state.notice("12:00:00 UTC: Postgres had ended.")
     told: list[str] = []
@@ -139,17 +129,27 @@ def test_what_ended_and_was_started_again_is_told_once(bench: Bench) -> None:
         assert got
         state.ready(Running(os.getpid(), {"HTTPS_PROXY": proxy}))
         for _ in range(2):
-            lifecycle.enter(bench.settings, told.append, start=False)
+            lifecycle.enter(root, told.append, None)
     assert told == ["  sandbox: 12:00:00 UTC: Postgres had ended."]
 
 
 def test_waiting_for_another_command_that_starts_it_is_told_and_ends(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lifecycle, "START_SECONDS", 0.1)
     monkeypatch.setattr(lifecycle, "HEAL_SECONDS", 0.1)
-    state = State(bench.settings.root)
+    state, told = State(root), list[str]()
     with state.starting(print, 1), pytest.raises(Failed, match="held the start of the sandbox"):
-        lifecycle.command(bench, stop=True, reset=False, yes=False)
-    assert isinstance(bench.report, FakeReport)
-    assert "Another command starts or stops the sandbox" in bench.report.said[-1]
+        lifecycle.stop(root, told.append)
+    assert "Another command starts or stops the sandbox" in told[-1]
+
+
+def test_a_sandbox_without_stagings_data_is_none_for_who_needs_them(root: Path) -> None:
+    state = State(root)
+    state.create()
+    with state.held() as got, answering() as proxy:
+        assert got
+        state.ready(Running(os.getpid(), {"HTTPS_PROXY": proxy}, is_filled=False))
+        assert lifecycle.enter(root, print, None)
+        with pytest.raises(WorkspaceError, match="`copilot-sandbox stop`"):
+            lifecycle.enter(root, print, None, filled=True)

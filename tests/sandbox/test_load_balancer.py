@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.sandbox.agent.targets import Target, Targets
-from scripts.sandbox.load_balancer.listening import Listeners
-from scripts.sandbox.model import LoadBalancer, Rule, TargetGroup
+from copilot_sandbox.agent.targets import Target, Targets
+from copilot_sandbox.load_balancer.listening import Listeners
+from copilot_sandbox.model import LoadBalancer, Rule, TargetGroup
 from tests.sandbox.fake_control_plane import (
     GROUP,
     SERVICE,

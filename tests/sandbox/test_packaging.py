@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from scripts.command import RealShell, Result
-from scripts.environment import Bench
-from scripts.errors import Failed
-from scripts.packaging import assets, workflow
-from scripts.packaging.workflow import Asked
-from scripts.rendering import Renderer
-from scripts.settings import load
-from scripts.template_lint import lint
+from copilot_testenv.copilot.template_lint import lint
+from copilot_testenv.core.errors import Failed
+from copilot_testenv.core.process import RealShell, Result
+from copilot_testenv.core.settings import load
+from copilot_testenv.export import assets, workflow
+from copilot_testenv.export.workflow import Options
+from copilot_testenv.rendering import Renderer
+from copilot_testenv.session import Session
 from tests.fakes import FakeReport, FakeShell
 from tests.sandbox.real_copilot import (
     COPILOT,
@@ -79,8 +79,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def package(root: Path, service: str = "") -> FakeReport:
     report = FakeReport()
-    asked = Asked("test", service, output="", domain="", yes=False, plan=bool(service))
-    workflow.package(Bench(load(root, {}), RealShell(), report, {}), asked)
+    options = Options("test", service, output="", domain="", yes=False, plan=bool(service))
+    workflow.package(Session(load(root, {}), RealShell(), report, {}), options)
     return report
 
 

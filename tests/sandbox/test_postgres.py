@@ -14,8 +14,8 @@ import psutil
 import psycopg
 import pytest
 
-from scripts.errors import Failed
-from scripts.sandbox.postgres import ROOTS_DATA, PostgresServer, bin_dir, remove
+from copilot_sandbox.errors import Failed
+from copilot_sandbox.postgres import ROOTS_DATA, PostgresServer, bin_dir, remove
 
 REPOSITORY = Path(__file__).parents[2]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root's server runs as somebody else")
@@ -164,8 +164,8 @@ def test_a_server_that_its_starter_left_behind_is_ended_and_replaced(
 def test_sessions_and_a_server_that_does_not_listen_do_not_keep_it_from_stopping(
     server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scripts.sandbox.postgres._FAST_SECONDS", 0.2)
-    monkeypatch.setattr("scripts.sandbox.postgres._IMMEDIATE_SECONDS", 0.2)
+    monkeypatch.setattr("copilot_sandbox.postgres._FAST_SECONDS", 0.2)
+    monkeypatch.setattr("copilot_sandbox.postgres._IMMEDIATE_SECONDS", 0.2)
     server.start()
     session = server.connect()
     for process in processes(server):
@@ -306,7 +306,7 @@ def test_programs_that_nobody_can_reach_are_copied(
 def test_an_ordinary_users_server_stays_in_the_clone() -> None:
     home = Path("/var/tmp") / f"copilot-sandbox-test-{os.getpid()}"  # noqa: S108 - pytest's folder is root's only
     code = (
-        "import sys; from pathlib import Path; from scripts.sandbox.postgres import PostgresServer, remove\n"
+        "import sys; from pathlib import Path; from copilot_sandbox.postgres import PostgresServer, remove\n"
         "server = PostgresServer(Path(sys.argv[1])); server.start()\n"
         "with server.connect() as connection: print(*connection.execute('SHOW data_directory').fetchone())\n"
         "print(oct(server.socket_dir.stat().st_mode)); remove(Path(sys.argv[1])); print(server.running())\n"

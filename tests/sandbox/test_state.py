@@ -10,12 +10,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from scripts.sandbox.ports import Ports, bindable
-from scripts.sandbox.state import OWNER, Running, State
+from copilot_sandbox.ports import Ports, bindable
+from copilot_sandbox.state import OWNER, Running, State
 
 SLEEP = (sys.executable, "-c", "import time; time.sleep(60)")
 HOLD = (
-    "import sys, time; from pathlib import Path; from scripts.sandbox.state import State\n"
+    "import sys, time; from pathlib import Path; from copilot_sandbox.state import State\n"
     "with State(Path(sys.argv[1])).held() as got:\n    print(got, flush=True); time.sleep(60)"
 )
 

@@ -15,13 +15,13 @@ from types import SimpleNamespace
 import psycopg
 import pytest
 
-from scripts.errors import Failed
-from scripts.sandbox import health
-from scripts.sandbox.load_balancer.listening import Listeners
-from scripts.sandbox.postgres import PostgresServer, remove
-from scripts.sandbox.server import Server
-from scripts.sandbox.state import Running, State
-from scripts.sandbox.supervisor import AGAIN_TIMES, Part, Supervisor
+from copilot_sandbox import health
+from copilot_sandbox.errors import Failed
+from copilot_sandbox.load_balancer.listening import Listeners
+from copilot_sandbox.postgres import PostgresServer, remove
+from copilot_sandbox.server import Server
+from copilot_sandbox.state import Running, State
+from copilot_sandbox.supervisor import AGAIN_TIMES, Part, Supervisor
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def soon(true: Callable[[], bool]) -> bool:
     return False
 
 
-def wrong_with(server: PostgresServer) -> str:
+def check_url(server: PostgresServer) -> str:
     """What the cheap question says, with a listener in the control plane's place."""
     with socket.create_server(("127.0.0.1", 0)) as plane:
         proxy = f"http://127.0.0.1:{plane.getsockname()[1]}"
@@ -106,7 +106,7 @@ def test_a_killed_backend_is_postgres_own_affair_and_is_waited_for(postgres: Pos
         row = session.execute("SELECT pg_backend_pid()").fetchone()
         assert row
         os.kill(row[0], signal.SIGKILL)
-    assert soon(lambda: not wrong_with(postgres))
+    assert soon(lambda: not check_url(postgres))
     Supervisor([part_of(postgres)], told.append).look()
     assert told == []
 
@@ -114,18 +114,18 @@ def test_a_killed_backend_is_postgres_own_affair_and_is_waited_for(postgres: Pos
 def test_the_cheap_question_tells_a_postgres_that_answers_from_one_that_does_not(
     postgres: PostgresServer,
 ) -> None:
-    assert not wrong_with(postgres)
+    assert not check_url(postgres)
     before = postgres.log.read_text()
     for _ in range(5):
-        assert not wrong_with(postgres)
+        assert not check_url(postgres)
     assert postgres.log.read_text() == before  # nothing of it reaches the log
     os.kill(postmaster(postgres), signal.SIGSTOP)
     begun = time.monotonic()
-    assert wrong_with(postgres)
+    assert check_url(postgres)
     assert time.monotonic() - begun < 3 * health.ANSWER_SECONDS
     os.kill(postmaster(postgres), signal.SIGCONT)
     postgres.stop()
-    assert wrong_with(postgres)
+    assert check_url(postgres)
 
 
 def test_what_cannot_be_started_again_ends_the_server_with_its_reason() -> None:
@@ -157,7 +157,7 @@ def test_a_thread_that_died_of_an_exception_is_noticed(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Listeners, "_run", die)
     monkeypatch.setattr("threading.excepthook", lambda _: None)
-    monkeypatch.setattr("scripts.sandbox.load_balancer.listening._START_SECONDS", 0.1)
+    monkeypatch.setattr("copilot_sandbox.load_balancer.listening._START_SECONDS", 0.1)
     listeners = Listeners(None, None)  # type: ignore[arg-type]  # it does not get as far as asking them
     listeners.start()
     assert soon(lambda: not listeners.lives)

@@ -15,8 +15,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from moto.core.request import Request
 
-from scripts.sandbox.control_plane import ControlPlaneServer
-from scripts.sandbox.testing.permissions import needed, read_call
+from copilot_sandbox.control_plane import ControlPlaneServer
+from copilot_sandbox.testing.permissions import needed, read_call
 
 CFN, SSM, ECS, ECR, LOGS = (
     f"arn:aws:{service}:us-east-1:123456789012:"

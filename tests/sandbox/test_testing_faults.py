@@ -13,7 +13,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ProxyConnectionError
 
-from scripts.sandbox.testing.faults import Faults, FaultsWrong
+from copilot_sandbox.testing.faults import Faults, FaultsWrong
 from tests.sandbox.cloud import Cloud, group, template
 
 THROTTLED = {
@@ -52,10 +52,10 @@ def ask(cloud: Cloud, call: str, *, retries: int) -> Any:
 def test_a_plain_start_imports_nothing_that_only_tests_need(tmp_path: Path) -> None:
     code = (
         "import sys, boto3; from pathlib import Path; from tests.sandbox.cloud import Agent, Cloud\n"
-        "from scripts.sandbox.control_plane import ControlPlaneServer\n"
+        "from copilot_sandbox.control_plane import ControlPlaneServer\n"
         "plane = ControlPlaneServer(0, Path(sys.argv[1]), None, lambda _: 0); plane.start()\n"
         "cloud = Cloud(plane, Agent())\n"
-        "def ours(): return any(name.startswith('scripts.sandbox.testing') for name in sys.modules)\n"
+        "def ours(): return any(name.startswith('copilot_sandbox.testing') for name in sys.modules)\n"
         "cloud.stacks.list_stacks(); print(ours())\n"
         "cloud.watch(); cloud.stacks.list_stacks(); print(ours())\n"
         "plane.stop()\n"

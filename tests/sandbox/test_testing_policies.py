@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.sandbox.testing.policies import Asked, Decision, arn_matches, decide, matches
+from copilot_sandbox.testing.policies import Asked, Decision, arn_matches, decide, matches
 
 STACK = "arn:aws:cloudformation:us-east-1:123456789012:stack/demo-test-web/1"
 DELETE = "cloudformation:DeleteStack"

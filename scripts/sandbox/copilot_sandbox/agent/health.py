@@ -1,0 +1,120 @@
+"""The load balancer's health checks: asks each target as its target group says, and judges it."""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from copilot_sandbox.agent.targets import Target, Targets
+    from copilot_sandbox.model import TargetGroup, TargetState
+
+    Connect = Callable[[str, int, float], socket.socket]
+
+logger = logging.getLogger(__name__)
+
+CLOSED_INTERVAL = 0.05  # while nothing listens yet, which costs the target nothing
+FRESH_INTERVAL = 0.25  # seconds between checks of a target that has never passed; AWS keeps the interval
+
+
+class Problem(NamedTuple):
+    """What was wrong, in words for people, and whether the target's port was closed."""
+
+    text: str
+    closed: bool = False
+
+
+def matches(matcher: str, code: int) -> bool:
+    """Return True if a status code is in "200", "200,301" or "200-299"."""
+    for part in matcher.split(","):
+        low, _, high = part.strip().partition("-")
+        if low.isdigit() and int(low) <= code <= int(high or low):
+            return True
+    return False
+
+
+def check(group: TargetGroup, target: Target, connect: Connect) -> Problem | None:
+    """Make one health check; return None where it passes, else what is wrong."""
+    what = f"health check {group.health_path}"
+    connection = http.client.HTTPConnection(target.address, target.port, timeout=group.timeout)
+    try:
+        connection.sock = connect(target.address, target.port, group.timeout)
+        headers = {"User-Agent": "ELB-HealthChecker/2.0", "Connection": "close"}
+        connection.request("GET", group.health_path, headers=headers)
+        status = connection.getresponse().status
+    except TimeoutError:
+        return Problem(f"{what} got no answer in {group.timeout:g} s")
+    except ConnectionRefusedError:
+        return Problem(f"{what} is refused: nothing listens on port {target.port} yet", closed=True)
+    except (OSError, http.client.HTTPException) as error:
+        return Problem(f"{what} failed: {error or type(error).__name__}")
+    finally:
+        connection.close()
+    return None if matches(group.matcher, status) else Problem(f"{what} answers {status}")
+
+
+class HealthChecks:
+    """A thread for each registered target, until it is drained."""
+
+    def __init__(
+        self,
+        targets: Targets,
+        connect: Connect,
+        target_group: Callable[[str], TargetGroup | None],
+    ) -> None:
+        self._targets = targets
+        self._connect = connect
+        self._target_group = target_group
+        self._stopped = threading.Event()
+
+    def watch(self, target: Target) -> None:
+        name = f"health of {target.address}:{target.port}"
+        threading.Thread(target=self._watch, args=(target,), name=name, daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _watch(self, target: Target) -> None:
+        while self._targets.holds(target) and not self._stopped.is_set():
+            try:
+                self._look_after(target)
+            except Exception:
+                # A check that broke must not leave its target unwatched.
+                logger.exception("a health check of %s broke and begins again", target.address)
+                self._stopped.wait(FRESH_INTERVAL)
+
+    def _look_after(self, target: Target) -> None:
+        passed_once = False
+        passes = failures = 0
+        counted = time.monotonic()
+        while self._targets.holds(target) and not self._stopped.is_set():
+            group = self._target_group(target.group.arn) or target.group
+            problem = check(group, target, self._connect)
+            now = time.monotonic()
+            state: TargetState = target.state
+            if problem is None:
+                passes, failures = passes + 1, 0
+                if not passed_once or passes >= group.healthy_threshold:
+                    state = "healthy"
+                passed_once = True
+            else:
+                passes = 0
+                # The quick first checks count no faster than AWS's would.
+                if passed_once or now - counted >= group.interval:
+                    failures, counted = failures + 1, now
+                if failures >= group.unhealthy_threshold:
+                    state = "unhealthy"
+            self._targets.judge(
+                target, state, None if state == "healthy" or problem is None else problem.text
+            )
+            pause = group.interval
+            if not passed_once:
+                closed = problem is not None and problem.closed
+                pause = min(pause, CLOSED_INTERVAL if closed else FRESH_INTERVAL)
+            self._stopped.wait(pause)

@@ -1,0 +1,100 @@
+"""Forward ports inside a task's network namespace to servers outside (ElastiCache's part)."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+
+from copilot_sandbox.peers import is_ours
+
+BLOCK = 64 * 1024
+
+PortForward = tuple[str, int, str]  # the address and port inside, and the server's Unix socket outside
+
+
+def listen(forward: PortForward) -> socket.socket:
+    """Forward the port on this machine itself, for programs of this user's. Raises OSError."""
+    host, port, path = forward
+    listener = socket.create_server((host, port))
+    threading.Thread(
+        target=_accept,
+        args=(listener, path),
+        kwargs={"ask": True},
+        name=f"forward of {host}:{port}",
+        daemon=True,
+    ).start()
+    return listener
+
+
+def offer(forwards: list[PortForward], door: socket.socket) -> None:
+    """Listen in the namespace, and hand the listeners out."""
+    for host, port, _ in forwards:
+        with socket.create_server((host, port)) as listener:
+            socket.send_fds(door, [b"."], [listener.fileno()])
+
+
+def serve(forwards: list[PortForward], door: socket.socket) -> list[socket.socket]:
+    """Take the listeners outside, and connect whoever comes to the real server.
+
+    The connections end with the listeners, which the caller has to close. Raises OSError.
+    """
+    listeners = []
+    for *address, path in forwards:
+        _, descriptors, _, _ = socket.recv_fds(door, 1, 1)
+        if not descriptors:
+            break
+        listener = socket.socket(fileno=descriptors[0])
+        listeners.append(listener)
+        threading.Thread(
+            target=_accept, args=(listener, path), name=f"forward of {address}", daemon=True
+        ).start()
+    return listeners
+
+
+def close(listeners: list[socket.socket]) -> None:
+    for listener in listeners:
+        with contextlib.suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
+        listener.close()
+
+
+def _accept(listener: socket.socket, path: str, *, ask: bool = False) -> None:
+    while True:
+        try:
+            inside, _ = listener.accept()
+        except OSError:
+            return
+        if ask and not is_ours(inside):
+            inside.close()
+            continue
+        outside = socket.socket(socket.AF_UNIX)
+        try:
+            outside.settimeout(5)
+            outside.connect(path)
+        except OSError:
+            inside.close()
+            outside.close()
+            continue
+        outside.settimeout(None)
+        threading.Thread(target=_join, args=(inside, outside), daemon=True).start()
+
+
+def _join(inside: socket.socket, outside: socket.socket) -> None:
+    with inside, outside:
+        back = threading.Thread(target=_pass_on, args=(outside, inside), daemon=True)
+        back.start()
+        _pass_on(inside, outside)
+        back.join()
+
+
+def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    try:
+        while block := source.recv(BLOCK):
+            target.sendall(block)
+        target.shutdown(socket.SHUT_WR)
+    except OSError:
+        # One way is broken: so is the other.
+        for end in (source, target):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,364 @@
+"""One ECS task as the agent sees it: prepared, run, registered in target groups, drained, reported."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from copilot_sandbox.agent import catalogue, filesystem, namespace, nginx
+from copilot_sandbox.agent.confined import hidden
+from copilot_sandbox.agent.container import compose
+from copilot_sandbox.agent.runner import Runner, remove_tree
+from copilot_sandbox.boot import PACKAGE
+from copilot_sandbox.model import NGINX_VERSION, ContainerReport, Health, TaskReport
+from copilot_sandbox.postgres import bin_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from copilot_sandbox.agent import wire
+    from copilot_sandbox.agent.health import HealthChecks
+    from copilot_sandbox.agent.port_forwards import PortForward
+    from copilot_sandbox.agent.targets import Targets
+    from copilot_sandbox.model import Container, ControlPlane, Image, Service
+
+logger = logging.getLogger(__name__)
+
+MISSING = (
+    "ResourceInitializationError: unable to pull secrets or registry auth: "
+    "execution resource retrieval failed: unable to retrieve secrets from ssm: "
+    "service call has been retried 1 time(s): "
+    "The parameter {name} could not be found (variable {variable} of container {container})."
+)
+
+
+class PreparationError(Exception):
+    """The task can't start; the message is its stopped reason."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all tasks of an agent share."""
+
+    control_plane: ControlPlane
+    directory: Path
+    find_image: Callable[[str], Image | None]
+    owner_env: Mapping[str, str]
+    way: namespace.Way
+    port_forwards: Sequence[PortForward]
+    readable: Sequence[Path]  # folders of this machine that every container may read
+    walls: bool  # containers have a file system of their own
+    targets: Targets
+    health_checks: HealthChecks
+    post: Callable[[ServiceTask, wire.Event], None]
+
+
+class ServiceTask:
+    """A task. All but `connect` is for the agent's own thread."""
+
+    def __init__(self, around: Surroundings, service: Service, deployment_id: str, address: str) -> None:
+        self._around = around
+        self._service = service
+        self._runner: Runner | None = None
+        self._claim: socket.socket | None = None  # the loopback address, where there is no namespace
+        self._drain_until: float | None = None
+        self._began: dict[str, float] = {}
+        self._notes: dict[str, str | None] = {}  # what to know of a container that runs, by its name
+        self.id = service.only_task or uuid.uuid4().hex
+        self.deployment_id = deployment_id
+        self.stopping = False
+        self.dismissed = False
+        self.exposed = False  # it listened where other machines reach it
+        self.report = TaskReport(
+            id=self.id,
+            service_arn=service.arn,
+            cluster_arn=service.cluster_arn,
+            task_definition_arn=service.task_definition.arn,
+            status="PROVISIONING",
+            desired_status="RUNNING",
+            health="UNKNOWN",
+            address=address,
+            created_at=time.time(),
+            capacity_provider=service.capacity_provider,
+            containers=[
+                ContainerReport(each.name, each.image) for each in service.task_definition.containers
+            ],
+        )
+
+    @property
+    def alive(self) -> bool:
+        return self.report.status != "STOPPED"
+
+    @property
+    def running(self) -> bool:
+        return self.report.status == "RUNNING"
+
+    @property
+    def steady(self) -> bool:
+        if not self.running or self.stopping or self.report.health == "UNHEALTHY":
+            return False
+        checked = any(each.essential and each.health_check for each in self._containers())
+        if checked and self.report.health != "HEALTHY":
+            return False
+        return all(each.state == "healthy" for each in self._around.targets.at(self.report.address))
+
+    @property
+    def unfit(self) -> str | None:
+        if not self.running or self.stopping or self.report.started_at is None:
+            return None
+        if time.time() - self.report.started_at < self._service.grace_period:
+            return None
+        if self.report.health == "UNHEALTHY":
+            return "Task failed container health checks"
+        for each in self._around.targets.at(self.report.address):
+            if each.state == "unhealthy":
+                return f"Task failed ELB health checks in (target-group {each.group.arn}): {each.reason}"
+        return None
+
+    def launch(self) -> None:
+        """Start the task's process; what is missing for it becomes the stopped reason."""
+        self.report.status = "PENDING"
+        directory = self._around.directory / self.id
+        try:
+            spec = self._prepare(directory)
+            self._runner = Runner(
+                self.id,
+                directory,
+                spec,
+                owner_env=self._around.owner_env,
+                on_state=lambda event: self._around.post(self, event),
+                on_log=self._log,
+            )
+        except (PreparationError, catalogue.NoImageError, namespace.NoAddressError) as error:
+            logger.warning("task %s of %s can't start: %s", self.id, self._service.name, error)
+            self._give_up(directory, str(error))
+        except Exception as error:
+            logger.exception("task %s of %s can't start", self.id, self._service.name)
+            self._give_up(directory, f"InternalError: {type(error).__name__}: {error}")
+
+    def hear(self, event: wire.Event) -> None:
+        """Take in what the task's process tells."""
+        states = {each["name"]: each for each in event.get("containers", [])}
+        for report in self.report.containers:
+            state = states.get(report.name)
+            if state is None:
+                continue
+            if state["status"] == "RUNNING":
+                self._began.setdefault(report.name, time.time())
+            report.status, report.health = state["status"], state["health"]
+            report.exit_code, report.reason = state["exit_code"], state["reason"]
+            if state["status"] == "RUNNING":
+                report.reason = report.reason or self._notes.get(report.name)
+        self.report.health = self._health()
+        status = event.get("status")
+        if status == "RUNNING" and not self.running:
+            self.report.status = "RUNNING"
+            self.report.started_at = time.time()
+            self._register()
+        elif status == "STOPPING":
+            self._leave(event.get("reason"), event.get("code"))
+            self.report.status = "DEPROVISIONING"
+        elif status == "STOPPED":
+            self._finish(event.get("reason"), event.get("code"))
+
+    def stop(self, reason: str, *, ill: bool) -> None:
+        """Take the task out of its target groups, let requests end, then stop its containers."""
+        self.dismissed = not ill
+        self._leave(reason, "ServiceSchedulerInitiated")
+        delays = [each.group.deregistration_delay for each in self._around.targets.at(self.report.address)]
+        self._drain_until = time.time() + max(delays, default=0)
+        self.tick(time.time())
+
+    def tick(self, now: float) -> None:
+        """Tell the process to stop once the task is drained."""
+        if self._drain_until is None:
+            return
+        if now >= self._drain_until or self._around.targets.idle(self.report.address):
+            self._drain_until = None
+            if self._runner is not None:
+                self._runner.stop(self.report.stopped_reason or "", self.report.stop_code or "")
+
+    def expose(self, reason: str) -> None:
+        """Stop at once, for it listens where other machines reach it; the reason goes to its log as well."""
+        self.exposed = True
+        for each in self._containers():
+            if each.log_group is not None:
+                stream = f"{each.log_prefix}/{each.name}/{self.id}"
+                self._around.control_plane.log(each.log_group, stream, [(int(time.time() * 1000), reason)])
+        self.halt(reason, 0)
+
+    def halt(self, reason: str, limit: float) -> None:
+        """Stop within `limit` seconds, drained or not."""
+        self._leave(reason, "ServiceSchedulerInitiated")
+        self._drain_until = None
+        if self._runner is not None:
+            self._runner.stop(reason, "ServiceSchedulerInitiated", limit)
+
+    @property
+    def pid(self) -> int | None:
+        """Return the task's first process, where it has one that runs."""
+        return self._runner.pid if self._runner is not None and self.alive else None
+
+    def join(self, timeout: float) -> None:
+        """Wait for the process; end it at once where it takes longer."""
+        if self._runner is not None and not self._runner.join(timeout):
+            self._runner.kill()
+            self._runner.join(5)
+
+    def connect(self, port: int, timeout: float) -> socket.socket:
+        """Return a connection to the task. Raises OSError."""
+        if self._claim is not None:
+            host = self._claim.getsockname()[0]
+            return socket.create_connection((host, port), timeout)
+        if self._runner is None:
+            raise ConnectionRefusedError(f"task {self.id} does not run")
+        connection = self._runner.open_socket()
+        try:
+            connection.settimeout(timeout)
+            connection.connect((self.report.address, port))
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+    def doing(self) -> tuple[str, float]:
+        """Return what the task is doing, for someone who waits for it, and since when (Unix seconds)."""
+        for each in self._around.targets.at(self.report.address):
+            if each.state != "healthy" and each.reason:
+                return each.reason, self.report.started_at or self.report.created_at
+        awaited = {
+            name
+            for each, report in zip(self._containers(), self.report.containers, strict=True)
+            if report.status == "PENDING"
+            for name, condition in each.depends_on.items()
+            if condition != "START"
+        }
+        for report in self.report.containers:
+            if report.name in awaited and report.status == "RUNNING":
+                return f"{report.name} is still running", self._began[report.name]
+        return "the task is starting", self.report.created_at
+
+    def _give_up(self, directory: Path, reason: str) -> None:
+        remove_tree(directory)
+        self._finish(reason, "TaskFailedToStart")
+
+    def _containers(self) -> tuple[Container, ...]:
+        return self._service.task_definition.containers
+
+    def _prepare(self, directory: Path) -> wire.TaskSpec:
+        definition = self._service.task_definition
+        secrets = {each.name: self._secrets(each) for each in definition.containers}
+        host = None
+        if self._around.way == "loopback":
+            self._claim = namespace.claim_loopback()
+            host = self._claim.getsockname()[0]
+        directory.mkdir(parents=True, mode=0o700)
+        readable = {*self._around.readable, PACKAGE}
+        volumes = {name: directory / "volumes" / name for name in definition.volumes}
+        specs = []
+        for each, report in zip(definition.containers, self.report.containers, strict=True):
+            own = directory / each.name
+            image = self._around.find_image(each.image)
+            tools: tuple[Path, ...] = (bin_dir(),)  # in the place of what apt-get would bring
+            if image is None:
+                public = catalogue.provide(each.image, own, host)
+                image, tools = public.image, public.tools
+            if NGINX_VERSION in image.env:
+                upstream = nginx.upstream_of(definition.containers, each)
+                provided = nginx.provide(each, image, own, host, upstream)
+                tools = (provided.programs, *tools)
+                self._notes[each.name] = provided.note
+            readable |= {image.root, *tools, *([image.venv] if image.venv else [])}
+            report.image_digest = image.digest or None
+            for mount in each.mounts:
+                volumes.setdefault(mount.volume, directory / "volumes" / mount.volume)
+            specs.append(
+                compose(
+                    each,
+                    image,
+                    directory=own,
+                    volumes=volumes,
+                    secrets=secrets[each.name],
+                    owner_env={**self._around.owner_env, "SANDBOX_TASK": self.id},
+                    host=host,
+                    tools=tools,
+                )
+            )
+        # A task with a server of its own on that port (a Redis sidecar) keeps the port to itself.
+        own_ports = {port for each in definition.containers for port in each.ports}
+        return {
+            "namespace": host is None,
+            "address": self.report.address,
+            "port_forwards": [each for each in self._around.port_forwards if each[1] not in own_ports],
+            "filesystem": self._filesystem(directory, readable),
+            "directories": [str(each) for each in volumes.values()],
+            "containers": specs,
+        }
+
+    def _filesystem(self, directory: Path, readable: set[Path]) -> list[object] | None:
+        if not self._around.walls:
+            return None
+        scratch = directory / "scratch"
+        scratch.mkdir()
+        outside = [str(each) for each in readable if not each.is_relative_to(directory)]
+        shown = [*outside, *filesystem.interpreter()]
+        return [*filesystem.Shown(shown, [str(directory)], hidden(), str(scratch))]
+
+    def _secrets(self, container: Container) -> dict[str, str]:
+        values = {}
+        for variable, name in container.secrets.items():
+            try:
+                values[variable] = self._around.control_plane.secret(name)
+            except KeyError as error:
+                raise PreparationError(
+                    MISSING.format(name=name, variable=variable, container=container.name)
+                ) from error
+        return values
+
+    def _log(self, event: wire.Event) -> None:
+        container = next(each for each in self._containers() if each.name == event["container"])
+        if container.log_group is not None:
+            stream = f"{container.log_prefix}/{container.name}/{self.id}"
+            lines = ((stamp, line) for stamp, line in event["lines"])
+            self._around.control_plane.log(container.log_group, stream, lines)
+
+    def _register(self) -> None:
+        if self.stopping:
+            return
+        for each in self._service.load_balancing:
+            group = self._around.control_plane.target_group(each.target_group_arn)
+            if group is None:
+                logger.warning("task %s: there is no target group %s", self.id, each.target_group_arn)
+                continue
+            target = self._around.targets.register(group, self.report.address, each.port)
+            self._around.health_checks.watch(target)
+
+    def _health(self) -> Health:
+        checked = {each.name for each in self._containers() if each.essential and each.health_check}
+        found = {report.health for report in self.report.containers if report.name in checked}
+        if "UNHEALTHY" in found:
+            return "UNHEALTHY"
+        return "HEALTHY" if found == {"HEALTHY"} else "UNKNOWN"
+
+    def _leave(self, reason: str | None, code: str | None) -> None:
+        if not self.stopping:
+            self.stopping = True
+            self.report.desired_status = "STOPPED"
+            self.report.stopped_reason, self.report.stop_code = reason, code
+            self._around.targets.drain(self.report.address)
+
+    def _finish(self, reason: str | None, code: str | None) -> None:
+        self._leave(reason, code)
+        self._around.targets.remove(self.report.address)
+        if self._claim is not None:
+            self._claim.close()
+            self._claim = None
+        for each in self.report.containers:
+            each.status = "STOPPED"
+        self.report.status = "STOPPED"
+        self.report.stopped_at = time.time()

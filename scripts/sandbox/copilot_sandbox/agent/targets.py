@@ -1,0 +1,103 @@
+"""What stands in the load balancer's target groups: which targets, in what health, how busy."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from copilot_sandbox.model import TargetGroup, TargetReport, TargetState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+
+@dataclass
+class Target:
+    group: TargetGroup
+    address: str
+    port: int
+    state: TargetState = "initial"
+    reason: str | None = "Initial health checks in progress"
+    in_flight: int = 0
+
+
+class Targets:
+    """The targets of all groups; safe to use from any thread."""
+
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        self._on_change = on_change
+        self._lock = threading.Lock()
+        self._targets: list[Target] = []
+        self._turn = 0
+
+    def register(self, group: TargetGroup, address: str, port: int) -> Target:
+        target = Target(group, address, port)
+        with self._lock:
+            self._targets.append(target)
+        self._on_change()
+        return target
+
+    def drain(self, address: str) -> None:
+        """No new request for this address from now on."""
+        with self._lock:
+            for target in self._targets:
+                if target.address == address:
+                    target.state, target.reason = "draining", "Target deregistration is in progress"
+        self._on_change()
+
+    def remove(self, address: str) -> None:
+        with self._lock:
+            self._targets = [target for target in self._targets if target.address != address]
+        self._on_change()
+
+    def judge(self, target: Target, state: TargetState, reason: str | None) -> None:
+        """Set what health checks found, unless the target is on its way out."""
+        with self._lock:
+            if target.state == "draining" or (target.state, target.reason) == (state, reason):
+                return
+            target.state, target.reason = state, reason
+        self._on_change()
+
+    def pick(self, groups: Iterable[str]) -> Target | None:
+        """Return the next healthy target, in turn; give it back with `release`."""
+        wanted = set(groups)
+        with self._lock:
+            healthy = [
+                target for target in self._targets if target.group.arn in wanted and target.state == "healthy"
+            ]
+            if not healthy:
+                return None
+            self._turn += 1
+            target = healthy[self._turn % len(healthy)]
+            target.in_flight += 1
+            return target
+
+    def release(self, target: Target) -> None:
+        with self._lock:
+            target.in_flight -= 1
+            drained = target.state == "draining" and target.in_flight == 0
+        if drained:
+            self._on_change()
+
+    def idle(self, address: str) -> bool:
+        with self._lock:
+            return not any(target.in_flight for target in self._targets if target.address == address)
+
+    def at(self, address: str) -> list[Target]:
+        with self._lock:
+            return [target for target in self._targets if target.address == address]
+
+    def holds(self, target: Target) -> bool:
+        """Return True while health checks of this target matter."""
+        with self._lock:
+            return target.state != "draining" and any(each is target for each in self._targets)
+
+    def reports(self) -> dict[str, list[TargetReport]]:
+        """Return all targets by their group's ARN."""
+        found: dict[str, list[TargetReport]] = {}
+        with self._lock:
+            for each in self._targets:
+                report = TargetReport(each.group.arn, each.address, each.port, each.state, each.reason)
+                found.setdefault(each.group.arn, []).append(report)
+        return found

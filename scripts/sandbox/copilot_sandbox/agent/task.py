@@ -1,0 +1,164 @@
+"""A task's process: runs its containers in ECS's order, and ends them with it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+from copilot_sandbox.agent import filesystem, namespace, port_forwards, wire
+from copilot_sandbox.agent.task_container import Container
+from copilot_sandbox.agent.task_log import Log, Pulse
+
+
+class Task:
+    """All containers of one task, and the socket to the agent."""
+
+    def __init__(self, spec: wire.TaskSpec, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        self.pulse = Pulse()
+        self.log = Log(self._send, writer.drain)
+        self.stopping = False
+        self._reason: str | None = None
+        self._code: str | None = None
+        self._running = False
+        self.containers = [Container(each, self) for each in spec["containers"]]
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def named(self, name: str) -> Container:
+        return next(each for each in self.containers if each.spec["name"] == name)
+
+    def changed(self) -> None:
+        """Something about a container is new: tell the agent, and stop where ECS would."""
+        self._running = self._running or all(each.started or each.ended for each in self.containers)
+        finished = next((each for each in self.containers if each.ended and each.spec["essential"]), None)
+        if finished is not None and not self.stopping:
+            if finished.started:
+                self.stop(
+                    {"reason": self._epitaph(finished), "code": "EssentialContainerExited", "limit": None}
+                )
+            else:
+                reason = finished.state["reason"] or "Task failed to start"
+                self.stop({"reason": reason, "code": "TaskFailedToStart", "limit": None})
+        self.log.flush()
+        self.tell()
+        self.pulse.beat()
+
+    def stop(self, order: wire.Stop) -> None:
+        if not self.stopping:
+            self.stopping = True
+            self._reason, self._code = order["reason"], order["code"]
+            self.tell()
+            self.pulse.beat()
+        if order["limit"] is not None:
+            if self._deadline is not None:
+                self._deadline.cancel()
+            self._deadline = asyncio.get_running_loop().call_later(order["limit"], self.kill)
+
+    def kill(self) -> None:
+        for each in self.containers:
+            each.signal(signal.SIGKILL)
+
+    def tell(self, *, over: bool = False) -> None:
+        status: Any = "STOPPED" if over else "RUNNING" if self._running else "PENDING"
+        if self.stopping and not over:
+            status = "STOPPING"
+        self._send(
+            {
+                "event": "state",
+                "status": status,
+                "reason": self._reason,
+                "code": self._code,
+                "containers": [each.state for each in self.containers],
+            }
+        )
+
+    async def run(self) -> None:
+        shipping = asyncio.create_task(self.log.run())
+        runs = [asyncio.create_task(each.run()) for each in self.containers]
+        await self.pulse.until(lambda: self.stopping)
+        stops = [asyncio.create_task(each.stop()) for each in self.containers]
+        await asyncio.gather(*runs, *stops)
+        shipping.cancel()
+        self.log.flush()
+        self.tell(over=True)
+        await self._writer.drain()
+
+    def _epitaph(self, container: Container) -> str:
+        """ECS says no more than its first sentence; the container's name and exit code save a search."""
+        name, code = container.spec["name"], container.state["exit_code"]
+        return f"Essential container in task exited ({name}, exit code {code})"
+
+    def _send(self, message: wire.Event) -> None:
+        self._writer.write(wire.pack(message))
+
+
+def hand_out_socket(door: socket.socket) -> None:
+    """Answer one request with a fresh socket of this process's network namespace."""
+    try:
+        if not door.recv(1):
+            asyncio.get_running_loop().remove_reader(door)
+            return
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as fresh:
+            socket.send_fds(door, [b"."], [fresh.fileno()])
+    except OSError:
+        asyncio.get_running_loop().remove_reader(door)
+
+
+async def serve(control: socket.socket, door: socket.socket, spec: wire.TaskSpec) -> None:
+    reader, writer = await asyncio.open_unix_connection(sock=control)
+    task = Task(spec, writer)
+    loop = asyncio.get_running_loop()
+    door.settimeout(0)
+    loop.add_reader(door, hand_out_socket, door)
+
+    def end_at_once() -> None:
+        # The agent is gone, or wants no more of this: nothing may be left behind.
+        task.kill()
+        os._exit(1)
+
+    loop.add_signal_handler(signal.SIGTERM, end_at_once)
+
+    async def listen() -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                size = wire.HEADER.unpack(await reader.readexactly(wire.HEADER.size))[0]
+                task.stop(json.loads(await reader.readexactly(size)))
+        end_at_once()
+
+    listening = asyncio.create_task(listen())
+    try:
+        await task.run()
+    except ConnectionError:
+        end_at_once()
+    listening.cancel()
+
+
+def main(arguments: list[str]) -> int:
+    """Run the task whose sockets' numbers are given; `probe ADDRESS` only tries the namespace."""
+    if arguments[0] == "probe":
+        try:
+            namespace.enter_namespace(arguments[1])
+        except OSError as error:
+            print(error.strerror)  # noqa: T201 -- the answer to the agent's question
+            return 1
+        return 0
+    control = socket.socket(fileno=int(arguments[0]))
+    door = socket.socket(fileno=int(arguments[1]))
+    spec: wire.TaskSpec | None = wire.receive(control)
+    if spec is None:
+        return 1
+    if spec["namespace"]:
+        namespace.enter_namespace(spec["address"])
+        port_forwards.offer([(host, port, path) for host, port, path in spec["port_forwards"]], door)
+        if spec["filesystem"] is not None:
+            filesystem.enter(filesystem.Shown(*spec["filesystem"]), network=False)
+    for directory in spec["directories"]:
+        Path(directory).mkdir(parents=True, exist_ok=True)
+    asyncio.run(serve(control, door, spec))
+    return 0

@@ -1,0 +1,276 @@
+"""One container of a task, in the task's process: laid out, started in its turn, checked, ended."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from copilot_sandbox.agent import wire
+    from copilot_sandbox.agent.task import Task
+
+EVENT_LIMIT = 256 * 1024 - 26  # CloudWatch Logs: an event's message, less its 26 bytes of overhead
+STRAGGLERS = 1.0  # seconds for output of what outlives its container
+FIRST_CHECKS = 0.5  # seconds between health checks until one passes; Docker waits a whole interval
+EXIT_TERMINATED = 128 + signal.SIGTERM
+
+
+class NotStartedError(Exception):
+    """A container can't be started; the message is ECS's reason."""
+
+
+class Container:
+    """One container: waits for those it depends on, runs, is checked, ends."""
+
+    def __init__(self, spec: wire.ContainerSpec, task: Task) -> None:
+        self.spec = spec
+        self.task = task
+        self.started = False
+        self.state: wire.ContainerState = {
+            "name": spec["name"],
+            "status": "PENDING",
+            "health": "UNKNOWN",
+            "exit_code": None,
+            "reason": None,
+        }
+        self._process: asyncio.subprocess.Process | None = None
+        self._output: list[asyncio.Task[None]] = []
+
+    @property
+    def ended(self) -> bool:
+        return self.state["status"] == "STOPPED"
+
+    async def run(self) -> None:
+        try:
+            await self.task.pulse.until(lambda: self.task.stopping or self._dependencies_met())
+            if self.task.stopping:
+                self._end(None, None)
+                return
+            process = await self._start()
+            if process is None:
+                self._end(None, None)
+                return
+        except NotStartedError as error:
+            self._end(EXIT_TERMINATED, f"CannotStartContainerError: {error}")
+            return
+        except OSError as error:
+            self._end(127, f"CannotStartContainerError: {error}")
+            return
+        checks = asyncio.create_task(self._check()) if self.spec["health"] else None
+        code = await process.wait()
+        if checks is not None:
+            checks.cancel()
+        # As in a container, where process 1 takes all others with it.
+        self.signal(signal.SIGKILL)
+        await asyncio.wait(self._output, timeout=STRAGGLERS)
+        for each in self._output:
+            each.cancel()
+        self._end(128 - code if code < 0 else code, None)
+
+    def signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)
+
+    async def stop(self) -> None:
+        """SIGTERM once all that depend on this one have ended, then SIGKILL after its stop timeout."""
+        dependents = [each for each in self.task.containers if self.spec["name"] in each.spec["depends_on"]]
+        await self.task.pulse.until(lambda: all(each.ended for each in dependents))
+        self.signal(signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.task.pulse.until(lambda: self.ended), self.spec["stop_timeout"])
+        if not self.ended:
+            self.signal(signal.SIGKILL)
+            await self.task.pulse.until(lambda: self.ended)
+
+    def _dependencies_met(self) -> bool:
+        met = True
+        for name, condition in self.spec["depends_on"].items():
+            other = self.task.named(name)
+            state = other.state
+            code = state["exit_code"]
+            # ECS waits on for an unhealthy one, up to a start timeout that Copilot can't set: say so now.
+            hopeless = (
+                (other.ended and not other.started)
+                or (condition == "SUCCESS" and other.ended and code != 0)
+                or (condition == "HEALTHY" and (other.ended or state["health"] == "UNHEALTHY"))
+            )
+            if hopeless:
+                # The words of amazon-ecs-agent, agent/engine/dependencygraph/graph.go.
+                failure = (
+                    "did not exit successfully" if condition == "SUCCESS" else f"can't reach {condition}"
+                )
+                raise NotStartedError(
+                    f"dependency graph: failed to resolve container ordering dependency [{name} "
+                    f"({state['status']}) - Exit: {code}] for target [{self.spec['name']}] "
+                    f"as dependency {failure}."
+                )
+            met = met and (
+                (condition == "START" and other.started)
+                or (condition in {"COMPLETE", "SUCCESS"} and other.ended)
+                or (condition == "HEALTHY" and state["health"] == "HEALTHY")
+            )
+        return met
+
+    async def _start(self) -> asyncio.subprocess.Process | None:
+        await asyncio.to_thread(lay_out, self.spec)
+        if self.task.stopping:
+            return None
+        argv, env, cwd = self.spec["argv"], self.spec["env"], self.spec["cwd"]
+        if not argv:
+            raise NotStartedError("no command specified: give the image a CMD or the container a command")
+        if shutil.which(argv[0], path=env.get("PATH")) is None and not (Path(cwd) / argv[0]).is_file():
+            raise NotStartedError(f'exec: "{argv[0]}": executable file not found in $PATH')
+        # Pipes of our own: asyncio's would have us wait for whoever else holds them, and two, as Docker has,
+        # so that the streams do not meet in the middle of a line.
+        with contextlib.ExitStack() as ends:
+            writers = []
+            for _ in ("stdout", "stderr"):
+                reader, writer = os.pipe()
+                ends.callback(os.close, writer)
+                writers.append(writer)
+                self._output.append(asyncio.create_task(self._read(reader)))
+            self._process = await asyncio.create_subprocess_exec(
+                *argv,
+                env=env,
+                cwd=cwd,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=writers[0],
+                stderr=writers[1],
+                start_new_session=True,
+            )
+        self.started = True
+        self.state["status"] = "RUNNING"
+        if self.task.stopping:
+            self.signal(signal.SIGTERM)  # told to stop in just this moment
+        self.task.changed()
+        return self._process
+
+    async def _read(self, pipe: int) -> None:
+        """Read a stream's output by lines; one longer than an event may be becomes several."""
+        stream = asyncio.StreamReader()
+        loop = asyncio.get_running_loop()
+        file = os.fdopen(pipe, "rb", buffering=0)
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), file)
+        try:
+            await self._lines(stream)
+        finally:
+            transport.close()
+
+    async def _lines(self, stream: asyncio.StreamReader) -> None:
+        pending = b""
+        while chunk := await stream.read(65536):
+            *lines, pending = (pending + chunk).split(b"\n")
+            for line in lines:
+                await self._write(line)
+            if len(pending) >= EVENT_LIMIT:
+                whole = len(pending) - len(pending) % EVENT_LIMIT
+                await self._write(pending[:whole])
+                pending = pending[whole:]
+        if pending:
+            await self._write(pending)
+
+    async def _write(self, line: bytes) -> None:
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        line = line.removesuffix(b"\r")
+        for start in range(0, len(line) or 1, EVENT_LIMIT):
+            part = line[start : start + EVENT_LIMIT]
+            text = decoder.decode(part, final=start + EVENT_LIMIT >= len(line))
+            await self.task.log.write(self.spec["name"], text, len(part) + 26)
+
+    async def _check(self) -> None:
+        """Docker's health states: one pass is healthy, `retries` failures in a row are not."""
+        check = self.spec["health"]
+        if check is None:
+            return
+        begun = time.monotonic()
+        counted = begun
+        failures = 0
+        while True:
+            settled = self.state["health"] != "UNKNOWN"
+            await asyncio.sleep(check["interval"] if settled else min(check["interval"], FIRST_CHECKS))
+            if await self._passes(check):
+                failures = 0
+                self._set_health("HEALTHY")
+                continue
+            now = time.monotonic()
+            # The early checks count no faster than Docker's would.
+            if now - begun >= check["start_period"] and (settled or now - counted >= check["interval"]):
+                counted = now
+                failures += 1
+            if failures >= check["retries"]:
+                self._set_health("UNHEALTHY")
+
+    async def _passes(self, check: wire.HealthSpec) -> bool:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *check["argv"],
+                env=self.spec["env"],
+                cwd=self.spec["cwd"],
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except OSError:
+            return False
+        try:
+            return await asyncio.wait_for(process.wait(), check["timeout"]) == 0
+        except TimeoutError:
+            return False
+        finally:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+    def _set_health(self, health: Any) -> None:
+        if self.state["health"] != health:
+            self.state["health"] = health
+            self.task.changed()
+
+    def _end(self, code: int | None, reason: str | None) -> None:
+        self.state["status"] = "STOPPED"
+        self.state["exit_code"] = code
+        self.state["reason"] = reason
+        self.task.changed()
+
+
+def lay_out(spec: wire.ContainerSpec) -> None:
+    """Make a container's file system: a copy of the image's files, its volumes linked in."""
+    root = Path(spec["root"])
+    root.mkdir(parents=True, exist_ok=True)
+    if spec["copy_from"] is not None:
+        copy_tree(spec["copy_from"], spec["root"])
+    for path, volume in spec["mounts"].items():
+        point = root / path.lstrip("/")
+        if point.is_dir() and not point.is_symlink():
+            shutil.rmtree(point)  # a mount hides what the image has there
+        else:
+            point.unlink(missing_ok=True)
+        point.parent.mkdir(parents=True, exist_ok=True)
+        point.symlink_to(volume)
+    Path(spec["cwd"]).mkdir(parents=True, exist_ok=True)
+    Path(spec["env"]["HOME"]).mkdir(parents=True, exist_ok=True)
+
+
+def copy_tree(source: str, target: str) -> None:
+    """Copy all files, sharing their blocks where the file system can. Raises OSError."""
+    clone = ["-c"] if sys.platform == "darwin" else ["--reflink=auto"]
+    with contextlib.ExitStack() as stack:
+        null = stack.enter_context(Path(os.devnull).open("r+b"))
+        redirect = [(os.POSIX_SPAWN_DUP2, null.fileno(), number) for number in (0, 1, 2)]
+        argv = ["cp", "-a", *clone, f"{source}/.", target]
+        child = os.posix_spawnp(
+            "cp", argv, {"PATH": os.environ.get("PATH", os.defpath)}, file_actions=redirect
+        )
+        _, status = os.waitpid(child, 0)
+    if status != 0:
+        # A `cp` without that option.
+        shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)

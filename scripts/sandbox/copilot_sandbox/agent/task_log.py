@@ -1,0 +1,61 @@
+"""Gather what a task's containers print, and send it to the agent in batches."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from copilot_sandbox.agent import wire
+
+LOG_DELAY = 0.1  # seconds in which lines are gathered before they are sent
+LOG_BACKLOG = 1 << 20  # bytes of unsent log at which containers have to wait
+
+
+class Pulse:
+    """Lets coroutines wait until something that others change is true."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def beat(self) -> None:
+        self._event.set()
+        self._event = asyncio.Event()
+
+    async def until(self, test: Callable[[], bool]) -> None:
+        while not test():
+            await self._event.wait()
+
+
+class Log:
+    """Gathers the containers' lines and sends them in batches; who writes too fast waits."""
+
+    def __init__(self, send: Callable[[wire.Event], None], drain: Callable[[], Any]) -> None:
+        self._send = send
+        self._drain = drain
+        self._lines: dict[str, list[tuple[int, str]]] = {}
+        self._size = 0
+        self._pulse = Pulse()
+
+    async def write(self, container: str, line: str, size: int) -> None:
+        await self._pulse.until(lambda: self._size < LOG_BACKLOG)
+        self._lines.setdefault(container, []).append((int(time.time() * 1000), line))
+        self._size += size
+        self._pulse.beat()
+
+    def flush(self) -> None:
+        lines, self._lines, self._size = self._lines, {}, 0
+        for container, batch in lines.items():
+            self._send({"event": "log", "container": container, "lines": batch})
+        self._pulse.beat()
+
+    async def run(self) -> None:
+        while True:
+            await self._pulse.until(lambda: bool(self._lines))
+            await asyncio.sleep(LOG_DELAY)
+            # What is already on its way has to be taken before more is added.
+            await self._drain()
+            self.flush()

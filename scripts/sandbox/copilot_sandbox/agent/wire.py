@@ -1,0 +1,105 @@
+"""What the agent and a task's process say to each other, and how it is framed on their socket."""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
+
+if TYPE_CHECKING:
+    import socket
+
+HEADER = struct.Struct("!I")  # the length of the JSON document that follows
+
+
+class HealthSpec(TypedDict):
+    """A container's health check, ready to run; times in seconds."""
+
+    argv: list[str]
+    interval: float
+    timeout: float
+    retries: int
+    start_period: float
+
+
+class ContainerSpec(TypedDict):
+    """A container, ready to run: every path and address is this machine's own."""
+
+    name: str
+    essential: bool
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str
+    root: str
+    copy_from: str | None  # the image's files, copied to `root` first
+    mounts: dict[str, str]  # path under `root` → the volume's directory
+    depends_on: dict[str, str]
+    health: HealthSpec | None
+    stop_timeout: float
+
+
+class TaskSpec(TypedDict):
+    """The first message to a task's process; it holds secrets and so never touches a disk."""
+
+    namespace: bool  # enter a network namespace of its own
+    address: str  # the task's address inside that namespace
+    port_forwards: list[tuple[str, int, str]]  # port_forwards.PortForward: servers reachable inside
+    filesystem: list[Any] | None  # filesystem.Shown: have a file system of its own
+    directories: list[str]
+    containers: list[ContainerSpec]
+
+
+class ContainerState(TypedDict):
+    name: str
+    status: Literal["PENDING", "RUNNING", "STOPPED"]
+    health: Literal["UNKNOWN", "HEALTHY", "UNHEALTHY"]
+    exit_code: int | None
+    reason: str | None
+
+
+class Event(TypedDict):
+    """What a task's process tells: lines of a container's log, or the state of all containers."""
+
+    event: Literal["log", "state"]
+    container: NotRequired[str]
+    lines: NotRequired[list[tuple[int, str]]]
+    status: NotRequired[Literal["PENDING", "RUNNING", "STOPPING", "STOPPED"]]
+    reason: NotRequired[str | None]
+    code: NotRequired[str | None]
+    containers: NotRequired[list[ContainerState]]
+
+
+class Stop(TypedDict):
+    """What a task's process is told: end all containers, within `limit` seconds where one is given."""
+
+    reason: str
+    code: str
+    limit: float | None
+
+
+def pack(message: object) -> bytes:
+    """Return one message as a frame."""
+    body = json.dumps(message).encode()
+    return HEADER.pack(len(body)) + body
+
+
+def receive(connection: socket.socket) -> Any | None:
+    """Return the next message of a blocking socket; None where the other end has closed."""
+    header = _exactly(connection, HEADER.size)
+    if header is None:
+        return None
+    body = _exactly(connection, HEADER.unpack(header)[0])
+    return None if body is None else json.loads(body)
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes | None:
+    parts = bytearray()
+    while len(parts) < size:
+        try:
+            part = connection.recv(min(size - len(parts), 1 << 20))
+        except ConnectionError:
+            return None
+        if not part:
+            return None
+        parts += part
+    return bytes(parts)

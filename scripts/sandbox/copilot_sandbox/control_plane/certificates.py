@@ -1,0 +1,112 @@
+"""The certificate authority that only this sandbox knows, and a certificate for each AWS host."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import socket
+import ssl
+import threading
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from copilot_sandbox.private import own_folder
+
+_VALID = dt.timedelta(days=365)
+_CLOCK_SKEW = dt.timedelta(hours=1)
+
+
+class CertificateAuthority:
+    """Signs for the hosts that clients ask for.
+
+    A new one is made with each start. Its key never leaves memory; the hosts' key is in a file of mode 0600
+    for as long as Python's ssl, which reads keys from files only, needs to load it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        own_folder(folder)
+        self.certificate = folder / "ca.pem"
+        self._chain = folder / "host.pem"
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._host_key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Sandbox (this machine only)")])
+        self._contexts: dict[str, ssl.SSLContext] = {}
+        self._lock = threading.Lock()
+        self._asked = threading.local()
+        usage = x509.KeyUsage(
+            digital_signature=False,
+            content_commitment=False,
+            key_encipherment=False,
+            data_encipherment=False,
+            key_agreement=False,
+            key_cert_sign=True,
+            crl_sign=True,
+            encipher_only=False,
+            decipher_only=False,
+        )
+        authority = (
+            self._builder(self._name, self._key.public_key())
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(usage, critical=True)
+            .sign(self._key, hashes.SHA256())
+        )
+        self.certificate.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
+
+    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+        now = dt.datetime.now(dt.UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - _CLOCK_SKEW)
+            .not_valid_after(now + _VALID)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
+            )
+        )
+
+    def accept(self, connection: socket.socket, host: str) -> ssl.SSLSocket:
+        """Answer a client's TLS as `host`. Raises SSLError where the client asks for another, or for none."""
+        self._asked.host = host
+        return self.context(host).wrap_socket(connection, server_side=True)
+
+    def _name_is_wrong(self, _: object, name: str | None, __: ssl.SSLContext) -> int | None:
+        """Compare the name that a client wants with its tunnel's host; the thread of the handshake asks."""
+        return None if name == self._asked.host else ssl.AlertDescription.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+
+    def context(self, host: str) -> ssl.SSLContext:
+        """Return the TLS settings to answer as `host`; hosts that differ in the first label share one."""
+        parent = host.partition(".")[2] or host
+        with self._lock:
+            if parent not in self._contexts:
+                self._contexts[parent] = self._make(parent)
+            return self._contexts[parent]
+
+    def _make(self, parent: str) -> ssl.SSLContext:
+        names = [x509.DNSName(parent), x509.DNSName(f"*.{parent}")]
+        certificate = (
+            self._builder(
+                x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, parent[:64])]), self._host_key.public_key()
+            )
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+        pem = self._host_key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ) + certificate.public_bytes(serialization.Encoding.PEM)
+        self._chain.unlink(missing_ok=True)
+        with os.fdopen(os.open(self._chain, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(pem)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.sni_callback = self._name_is_wrong
+        context.load_cert_chain(self._chain)
+        self._chain.unlink()
+        return context

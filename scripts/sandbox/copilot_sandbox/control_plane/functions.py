@@ -1,0 +1,105 @@
+"""Lambda: functions exist but never run, and are refused on runtimes that Lambda no longer takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from moto.awslambda.responses import LambdaResponse
+from moto.core.exceptions import ServiceException
+
+from .errors import handler_failed
+from .resources import ACCOUNT, REGION, Handler, Made, Wanted
+
+BLOCKED_RUNTIMES = frozenset(
+    {
+        "dotnet6",
+        "dotnet7",
+        "dotnet5.0",
+        "dotnetcore1.0",
+        "dotnetcore2.0",
+        "dotnetcore2.1",
+        "dotnetcore3.1",
+        "go1.x",
+        "java8",
+        "nodejs",
+        "nodejs4.3",
+        "nodejs4.3-edge",
+        "nodejs6.10",
+        "nodejs8.10",
+        "nodejs10.x",
+        "nodejs12.x",
+        "nodejs14.x",
+        "nodejs16.x",
+        "nodejs18.x",
+        "nodejs20.x",
+        "provided",
+        "python2.7",
+        "python3.6",
+        "python3.7",
+        "python3.8",
+        "ruby2.5",
+        "ruby2.7",
+    }
+)
+"""Runtimes on which Lambda neither creates nor updates functions, as of 2026-11.
+
+Source: https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html, the table of deprecated runtimes.
+Lambda announced for nodejs20.x: end of support on 2026-04-30, then no more creating, then no more updating.
+"""
+
+
+def refusal(runtime: str | None) -> str | None:
+    """Return AWS's words for a runtime that it does not take; None for one that it takes."""
+    if runtime not in BLOCKED_RUNTIMES:
+        return None
+    return (
+        f"The runtime parameter of {runtime} is no longer supported for creating or updating AWS Lambda"
+        " functions. We recommend you use a supported runtime while creating or updating functions."
+    )
+
+
+class FunctionHandler(Handler):
+    """AWS::Lambda::Function. With `accept`, that is called with each runtime that Lambda would refuse."""
+
+    def __init__(self, accept: Callable[[str], None] | None = None) -> None:
+        self._accept = accept
+
+    def create(self, wanted: Wanted) -> Made:
+        self._check(wanted)
+        name = str(wanted.properties.get("FunctionName") or wanted.name())
+        return Made(name, {"Arn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"})
+
+    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
+        self._check(wanted)
+        return made if old.get("FunctionName") == wanted.properties.get("FunctionName") else None
+
+    def _check(self, wanted: Wanted) -> None:
+        words = refusal(wanted.properties.get("Runtime"))
+        if words and self._accept is not None:
+            self._accept(wanted.properties["Runtime"])
+        elif words:
+            raise handler_failed(
+                f"{words} (Service: Lambda, Status Code: 400, Request ID: "
+                "00000000-0000-0000-0000-000000000000)"
+            )
+
+
+class _InvalidParameter(ServiceException):
+    code = "InvalidParameterValueException"
+
+
+class Responses(LambdaResponse):
+    """Lambda's API: moto's, with the runtimes checked."""
+
+    def create_function(self) -> Any:
+        self._check_runtime()
+        return super().create_function()
+
+    def update_function_configuration(self) -> Any:
+        self._check_runtime()
+        return super().update_function_configuration()
+
+    def _check_runtime(self) -> None:
+        if words := refusal(self.json_body.get("Runtime")):
+            raise _InvalidParameter(words)

@@ -1,0 +1,362 @@
+"""Elastic Load Balancing: balancers, target groups, listeners and rules that can be changed in place."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from typing import Any
+
+from moto.core.responses import ActionResult
+from moto.elbv2.exceptions import TargetGroupNotFoundError
+from moto.elbv2.models import ELBv2Backend, FakeAction, elbv2_backends
+from moto.elbv2.responses import ELBV2Response
+
+from copilot_sandbox import model
+
+from .errors import handler_failed
+from .resources import ACCOUNT, REGION, Handler, Made, Wanted
+from .shapes import to_api
+
+_MOST_VALUES = 5  # of all conditions of a rule together
+_LAST = 100_000  # after every priority that a rule can have (50000)
+
+
+def backend() -> ELBv2Backend:
+    return elbv2_backends[ACCOUNT][REGION]
+
+
+def _tags(wanted: Wanted) -> list[dict[str, str]]:
+    return [{"Key": key, "Value": value} for key, value in wanted.tags().items()]
+
+
+def _retag(arn: str, wanted: Wanted) -> None:
+    """Give a resource the tags that it is to have now: 50, where moto's own API still stops at ten.
+
+    Source: https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-limits.html
+    """
+    tagging = backend().tagging_service
+    tagging.delete_all_tags_for_resource(arn)
+    tagging.tag_resource(arn, _tags(wanted))
+
+
+class LoadBalancing:
+    """The agent's reports of targets, and the load balancer's rules. Its caller holds the lock."""
+
+    def __init__(self) -> None:
+        self.targets: dict[str, list[model.TargetReport]] = {}
+        self.environments: dict[str, tuple[str, int]] = {}  # balancer's ARN → environment, port
+
+    def load_balancers(self) -> list[model.LoadBalancer]:
+        return [
+            model.LoadBalancer(arn, environment, port, self._rules(arn))
+            for arn, (environment, port) in self.environments.items()
+            if arn in backend().load_balancers
+        ]
+
+    def _rules(self, balancer_arn: str) -> tuple[model.Rule, ...]:
+        rules: list[model.Rule] = []
+        for listener in backend().load_balancers[balancer_arn].listeners.values():
+            # The sandbox serves plain HTTP on loopback; a TLS listener needs a domain of the user's.
+            if listener.protocol == "HTTP":
+                rules += [_to_rule(rule) for rule in listener.rules.values()]
+        return tuple(sorted(rules, key=lambda rule: rule.priority))
+
+    def target_group(self, arn: str) -> model.TargetGroup | None:
+        group = backend().target_groups.get(arn)
+        if group is None:
+            return None
+        return model.TargetGroup(
+            arn=arn,
+            port=int(group.port),
+            health_path=group.health_check_path or "/",
+            matcher=str(group.matcher.get("HttpCode", "200")),
+            interval=float(group.health_check_interval_seconds),
+            timeout=float(group.health_check_timeout_seconds),
+            healthy_threshold=int(group.healthy_threshold_count),
+            unhealthy_threshold=int(group.unhealthy_threshold_count),
+            deregistration_delay=float(str(group.attributes["deregistration_delay.timeout_seconds"])),
+        )
+
+
+def _to_rule(rule: Any) -> model.Rule:
+    hosts: list[str] = []
+    paths: list[str] = []
+    sources: list[str] = []
+    for condition in rule.conditions:
+        if condition["Field"] == "host-header":
+            hosts += condition.get("HostHeaderConfig", {}).get("Values") or condition.get("Values", [])
+        elif condition["Field"] == "path-pattern":
+            paths += condition.get("PathPatternConfig", {}).get("Values") or condition.get("Values", [])
+        elif condition["Field"] == "source-ip":
+            sources += condition["SourceIpConfig"]["Values"]
+    groups: list[str] = []
+    redirect: str | None = None
+    status: int | None = None
+    for action in (action.data for action in rule.actions):
+        if action["Type"] == "forward":
+            weighted = action.get("ForwardConfig", {}).get("TargetGroups", [])
+            groups += [group["TargetGroupArn"] for group in weighted] or [action["TargetGroupArn"]]
+        elif action["Type"] == "redirect":
+            to = action["RedirectConfig"]
+            redirect = (
+                f"{to.get('Protocol', '#{protocol}').lower()}://{to.get('Host', '#{host}')}"
+                f":{to.get('Port', '#{port}')}{to.get('Path', '/#{path}')}?{to.get('Query', '#{query}')}"
+            )
+        elif action["Type"] == "fixed-response":
+            status = int(action["FixedResponseConfig"]["StatusCode"])
+    return model.Rule(
+        priority=_LAST if rule.is_default else int(rule.priority),
+        hosts=tuple(hosts),
+        paths=tuple(paths),
+        sources=tuple(sources),
+        target_group_arns=tuple(groups),
+        redirect_to=redirect,
+        fixed_status=status,
+    )
+
+
+class LoadBalancerHandler(Handler):
+    """AWS::ElasticLoadBalancingV2::LoadBalancer: its DNS name is `localhost:<port>`, so that URLs open."""
+
+    takes_tags = True
+
+    def __init__(self, balancing: LoadBalancing, port_for: Callable[[str], int]) -> None:
+        self._balancing = balancing
+        self._port_for = port_for
+
+    def create(self, wanted: Wanted) -> Made:
+        properties = wanted.properties
+        balancer = backend().create_load_balancer(
+            str(properties.get("Name") or wanted.name(32)),
+            properties.get("SecurityGroups", []),
+            properties.get("Subnets", []),
+            scheme=properties.get("Scheme", "internet-facing"),
+            loadbalancer_type=properties.get("Type", "application"),
+            tags=_tags(wanted),
+        )
+        environment = wanted.stack_tags.get("copilot-environment", wanted.stack_name)
+        if properties.get("Scheme", "internet-facing") == "internet-facing":
+            port = self._port_for(environment)
+            balancer.dns_name = f"localhost:{port}"
+            self._balancing.environments[balancer.arn] = (environment, port)
+        balancer.activate()
+        self._apply(balancer, properties)
+        return Made(
+            balancer.arn,
+            {
+                "DNSName": balancer.dns_name,
+                "LoadBalancerName": balancer.name,
+                "LoadBalancerFullName": balancer.arn.split(":loadbalancer/", 1)[1],
+                "CanonicalHostedZoneID": balancer.canonical_hosted_zone_id,
+                "LoadBalancerArn": balancer.arn,
+                "SecurityGroups": balancer.security_groups,
+            },
+            balancer,
+        )
+
+    def _apply(self, balancer: Any, properties: dict[str, Any]) -> None:
+        for attribute in properties.get("LoadBalancerAttributes", []):
+            balancer.attrs[attribute["Key"]] = str(attribute["Value"]).lower()
+
+    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
+        if any(old.get(key) != wanted.properties.get(key) for key in ("Name", "Scheme", "Type")):
+            return None
+        made.model.security_groups = wanted.properties.get("SecurityGroups", [])
+        self._apply(made.model, wanted.properties)
+        _retag(made.physical_id, wanted)
+        return made
+
+    def delete(self, made: Made, wanted: Wanted) -> None:
+        del wanted
+        backend().delete_load_balancer(made.physical_id)
+        self._balancing.environments.pop(made.physical_id, None)
+
+
+class TargetGroupHandler(Handler):
+    """AWS::ElasticLoadBalancingV2::TargetGroup."""
+
+    takes_tags = True
+    _FIXED = ("Name", "Port", "Protocol", "ProtocolVersion", "TargetType", "VpcId")
+
+    def __init__(self, balancing: LoadBalancing) -> None:
+        self._balancing = balancing
+
+    def create(self, wanted: Wanted) -> Made:
+        asked = to_api("elbv2", "CreateTargetGroup", wanted.properties)
+        group = backend().create_target_group(
+            asked.get("Name") or wanted.name(32),
+            vpc_id=asked.get("VpcId"),
+            protocol=asked.get("Protocol"),
+            protocol_version=asked.get("ProtocolVersion"),
+            port=asked.get("Port"),
+            target_type=asked.get("TargetType"),
+        )
+        _retag(group.arn, wanted)
+        self._apply(group, wanted)
+        return Made(
+            group.arn,
+            {
+                "TargetGroupArn": group.arn,
+                "TargetGroupName": group.name,
+                "TargetGroupFullName": group.arn.rsplit(":", 1)[1],
+            },
+            group,
+        )
+
+    def _apply(self, group: Any, wanted: Wanted) -> None:
+        asked = to_api("elbv2", "CreateTargetGroup", wanted.properties)
+        group.health_check_protocol = asked.get("HealthCheckProtocol", group.protocol)
+        group.health_check_port = asked.get("HealthCheckPort", "traffic-port")
+        group.health_check_path = asked.get("HealthCheckPath", "/")
+        group.health_check_interval_seconds = asked.get("HealthCheckIntervalSeconds", 30)
+        group.health_check_timeout_seconds = asked.get("HealthCheckTimeoutSeconds", 5)
+        group.healthy_threshold_count = asked.get("HealthyThresholdCount", 5)
+        group.unhealthy_threshold_count = asked.get("UnhealthyThresholdCount", 2)
+        group.matcher = asked.get("Matcher", {"HttpCode": "200"})
+        group.attributes["deregistration_delay.timeout_seconds"] = "300"
+        for attribute in wanted.properties.get("TargetGroupAttributes", []):
+            group.attributes[attribute["Key"]] = str(attribute["Value"]).lower()
+
+    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
+        if any(old.get(key) != wanted.properties.get(key) for key in self._FIXED):
+            return None
+        self._apply(made.model, wanted)
+        _retag(made.physical_id, wanted)
+        return made
+
+    def delete(self, made: Made, wanted: Wanted) -> None:
+        del wanted
+        backend().delete_target_group(made.physical_id)
+        self._balancing.targets.pop(made.physical_id, None)
+
+    def attribute(self, made: Made, name: str) -> Any:
+        if name == "LoadBalancerArns":
+            return made.model.load_balancer_arns
+        return super().attribute(made, name)
+
+
+class ListenerHandler(Handler):
+    """AWS::ElasticLoadBalancingV2::Listener."""
+
+    def create(self, wanted: Wanted) -> Made:
+        asked = to_api("elbv2", "CreateListener", wanted.properties)
+        certificates = [item["CertificateArn"] for item in asked.get("Certificates", [])]
+        listener = backend().create_listener(
+            asked["LoadBalancerArn"],
+            asked.get("Protocol", ""),
+            asked.get("Port", ""),
+            asked.get("SslPolicy", ""),
+            certificates[0] if certificates else None,
+            asked["DefaultActions"],
+            tags=_tags(wanted),
+        )
+        return Made(listener.arn, {"ListenerArn": listener.arn}, listener)
+
+    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
+        if old.get("LoadBalancerArn") != wanted.properties.get("LoadBalancerArn"):
+            return None
+        asked = to_api("elbv2", "CreateListener", wanted.properties)
+        backend().modify_listener(
+            made.physical_id,
+            asked.get("Port"),
+            asked.get("Protocol"),
+            asked.get("SslPolicy"),
+            asked.get("Certificates"),
+            asked["DefaultActions"],
+        )
+        return made
+
+    def delete(self, made: Made, wanted: Wanted) -> None:
+        del wanted
+        backend().delete_listener(made.physical_id)
+
+
+def _checked(conditions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the conditions of a rule. Raises ResourceFailed where ELB would not take them and moto does.
+
+    Source: https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-limits.html
+    """
+    values = 0
+    for condition in conditions:
+        configs = [value for key, value in condition.items() if key.endswith("Config")]
+        values += len(condition.get("Values", [])) + sum(len(config.get("Values", [])) for config in configs)
+        for source in condition.get("SourceIpConfig", {}).get("Values", []):
+            try:
+                ipaddress.ip_network(source, strict=False)
+            except ValueError:
+                raise handler_failed(f"The source IP '{source}' is not a valid CIDR block") from None
+    if values > _MOST_VALUES:
+        raise handler_failed(f"A rule can only have '{_MOST_VALUES}' condition values")
+    return conditions
+
+
+class ListenerRuleHandler(Handler):
+    """AWS::ElasticLoadBalancingV2::ListenerRule."""
+
+    def create(self, wanted: Wanted) -> Made:
+        asked = to_api("elbv2", "CreateRule", wanted.properties)
+        rule = backend().create_rule(
+            asked["ListenerArn"],
+            _checked(asked["Conditions"]),
+            asked["Priority"],
+            asked["Actions"],
+            tags=_tags(wanted),
+        )
+        return Made(rule.arn, {"RuleArn": rule.arn, "IsDefault": False}, rule)
+
+    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
+        if old.get("ListenerArn") != wanted.properties.get("ListenerArn"):
+            return None
+        asked = to_api("elbv2", "CreateRule", wanted.properties)
+        # moto's own change keeps the old conditions where a field is missing.
+        made.model.conditions = _checked(asked["Conditions"])
+        made.model.priority = asked["Priority"]
+        made.model.actions = [FakeAction(action) for action in asked["Actions"]]
+        return made
+
+    def delete(self, made: Made, wanted: Wanted) -> None:
+        del wanted
+        backend().delete_rule(made.physical_id)
+
+
+class Responses(ELBV2Response):
+    """ELB's API: moto's, with the agent's word on the targets' health."""
+
+    balancing: LoadBalancing  # set by bound_to
+
+    @classmethod
+    def bound_to(cls, balancing: LoadBalancing) -> type[Responses]:
+        """Make a class of it that serves `balancing`: moto makes an object of its own for each request."""
+        return type("BoundResponses", (cls,), {"balancing": balancing})
+
+    def describe_target_health(self) -> ActionResult:
+        arn = self._get_param("TargetGroupArn")
+        if arn not in backend().target_groups:
+            raise TargetGroupNotFoundError
+        asked = {target["Id"] for target in self._get_param("Targets") or []}
+        return ActionResult(
+            {
+                "TargetHealthDescriptions": [
+                    {
+                        "Target": {"Id": target.address, "Port": target.port},
+                        "HealthCheckPort": str(target.port),
+                        "TargetHealth": {
+                            "State": target.state,
+                            "Reason": _REASONS.get(target.state),
+                            "Description": target.reason,
+                        },
+                    }
+                    for target in self.balancing.targets.get(arn, [])
+                    if not asked or target.address in asked
+                ]
+            }
+        )
+
+
+# Source: https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetHealth.html
+_REASONS: dict[str, str] = {
+    "initial": "Elb.RegistrationInProgress",
+    "unhealthy": "Target.FailedHealthChecks",
+    "draining": "Target.DeregistrationInProgress",
+    "unused": "Target.NotInUse",
+}

@@ -1,0 +1,367 @@
+"""The HTTPS proxy that stands where AWS would: it opens the TLS of every AWS host and asks moto."""
+
+from __future__ import annotations
+
+import html
+import json
+import logging
+import re
+import socket
+import ssl
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from http.client import responses as reasons
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
+from typing import Any, ClassVar, NamedTuple, cast
+
+from moto.backend_index import backend_url_patterns
+from moto.backends import get_backend
+from moto.core.base_backend import BackendDict
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.core.request import Request
+from werkzeug.exceptions import HTTPException
+
+from copilot_sandbox.peers import is_ours
+
+from .certificates import CertificateAuthority
+from .connections import BODY_SECONDS, Connections
+from .failures import CallFailed, Failure, Form, unsigned
+from .for_tests import ForTests
+from .hosts import is_served
+from .reading import BODY_LIMIT, BODY_LIMITS, BodyError, Head, read_body
+from .signatures import NotSignedError, Signatures
+
+log = logging.getLogger(__name__)
+
+_IDLE = 900.0  # seconds until a connection that nobody uses is closed
+_NO_BODY = frozenset({204, 304})
+
+# A function of moto's: request, address, headers → status, headers, body.
+Dispatch = Callable[[Any, str, Any], Any]
+Answer = tuple[int, Mapping[str, Any], bytes]  # status, headers, body
+
+
+class Route(NamedTuple):
+    """What answers a request: the service, by moto's name, and its function."""
+
+    service: str
+    dispatch: Dispatch
+
+
+class Router:
+    """Finds what answers a request: one of our own services, or moto's by its list of addresses."""
+
+    def __init__(self, own: Mapping[str, Dispatch]) -> None:
+        self._own = own
+        self._routes: dict[str, list[tuple[re.Pattern[str], Dispatch]]] = {}
+        self._names: dict[str, str | None] = {}
+
+    def find(self, host: str, path: str) -> Route | None:
+        # Bucket names are in the host: S3 is the one service for which the path decides nothing here.
+        address = f"https://{host}"
+        if address not in self._names:
+            self._names[address] = next(
+                (name for name, pattern in backend_url_patterns if pattern.match(f"{address}{path}")), None
+            )
+        name = self._names[address]
+        if name is None:
+            return None
+        if name in self._own:
+            return Route(name, self._own[name])
+        if name not in self._routes:
+            self._routes[name] = [
+                (re.compile(pattern), function) for pattern, function in _url_paths(name).items()
+            ]
+        matching = (function for pattern, function in self._routes[name] if pattern.match(path))
+        return next((Route(name, function) for function in matching), None)
+
+
+def _url_paths(name: str) -> Mapping[str, Dispatch]:
+    backends: Any = get_backend(name)  # type: ignore[call-overload]  # its overloads list literal names
+    if isinstance(backends, BackendDict):
+        regional = backends[DEFAULT_ACCOUNT_ID]
+        backend = regional["us-east-1" if "us-east-1" in regional else "aws"]
+    else:
+        backend = backends["global"]
+    paths: Mapping[str, Dispatch] = backend.url_paths
+    return paths
+
+
+class ProxyServer(ThreadingHTTPServer):
+    """One thread for each connection; the requests themselves go through one lock."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+    allow_reuse_address = True
+
+    def __init__(
+        self,
+        port: int,
+        router: Router,
+        authority: CertificateAuthority,
+        lock: threading.RLock,
+        for_tests: ForTests,
+        after_request: Callable[[], None],
+        signatures: Signatures,
+    ) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.router = router
+        self.authority = authority
+        self.lock = lock
+        self.for_tests = for_tests
+        self.after_request = after_request
+        self.signatures = signatures
+        self.connections = Connections()
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Take no connection of another user's program."""
+        del client_address
+        return isinstance(request, socket.socket) and is_ours(request)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self.connections.add(request):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def shutdown_request(self, request: Any) -> None:
+        self.connections.forget(request)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Hang up on who has taken too long; socketserver calls this many times a second."""
+        self.connections.end_late()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        del request
+        log.debug("the connection from %s broke: %r", client_address, sys.exception())
+
+    def close(self) -> None:
+        """Stop listening and hang up on everybody."""
+        self.shutdown()
+        self.server_close()
+        self.connections.end_all()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    timeout = _IDLE
+    server: ProxyServer
+    disable_nagle_algorithm = True
+    error_message_format = "%(code)d %(message)s\n"
+    error_content_type = "text/plain; charset=utf-8"
+    _tunnel: ssl.SSLSocket | None = None
+    _host = ""  # what the tunnel leads to
+    _head: Head
+
+    def setup(self) -> None:
+        super().setup()
+        self._accepted = self.connection
+        self._use(self.rfile)
+
+    def _use(self, source: Any) -> None:
+        self._head = Head(source)
+        self.rfile = cast("BufferedIOBase", self._head)
+
+    def handle_one_request(self) -> None:
+        self._head.begin()
+        super().handle_one_request()
+
+    def handle_expect_100(self) -> bool:
+        return True  # the client is told to go on when its body is asked for
+
+    def do_CONNECT(self) -> None:
+        found = re.fullmatch(r"([a-z0-9.-]{1,253}):443", self.path, re.ASCII)
+        if self._tunnel is not None or found is None or not is_served(found[1]):
+            self._hang_up(
+                403, "This is the AWS of a sandbox, and answers for the hosts of its services only."
+            )
+            return
+        self._host = found[1]
+        self.connection.sendall(b"HTTP/1.1 200 Connection Established\r\n\r\n")
+        self._tunnel = self.server.authority.accept(self.connection, self._host)
+        self.server.connections.replace(self._accepted, self._tunnel)
+        self.connection = self._tunnel
+        self.rfile.close()
+        self._use(self._tunnel.makefile("rb"))
+        self.wfile = _Writer(self._tunnel)  # type: ignore[assignment]  # all that http.server asks of it
+        self.close_connection = False
+
+    def finish(self) -> None:
+        self.server.connections.forget(self._accepted)
+        super().finish()
+        if self._tunnel is not None:
+            self._tunnel.close()
+
+    def _hang_up(self, status: int, line: str) -> None:
+        """Answer with one line, and close: nothing else of the connection is read."""
+        self.close_connection = True
+        body = f"{line}\n".encode()
+        headers = {"Content-Type": "text/plain; charset=utf-8", "Connection": "close"}
+        self._send(status, headers, body)
+
+    def _serve(self) -> None:
+        if self._tunnel is None:
+            self._hang_up(405, "This is the AWS of a sandbox, and a proxy by CONNECT only.")
+            return
+        if self.headers.get_all("Host") not in ([self._host], [f"{self._host}:443"]):
+            self._hang_up(421, "The Host is not the one that CONNECT asked for.")
+            return
+        if not self.path.startswith("/"):
+            self._hang_up(400, "The address has to be a path.")
+            return
+        answer = self._admit()
+        if answer is None:
+            self.close_connection = True
+        else:
+            self._send(*answer)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _serve  # noqa: N815  # http.server's names
+
+    def _admit(self) -> Answer | None:
+        """Answer a request that is signed. Of the body of one that names no known key nothing is read."""
+        signatures, connections = self.server.signatures, self.server.connections
+        try:
+            with self.server.lock:
+                claim = signatures.claim(self.headers)
+            connections.expect(self._accepted, BODY_SECONDS)
+            body = self._body(BODY_LIMITS.get(claim.service, BODY_LIMIT))
+            signatures.check(claim, self.command, f"https://{self._host}{self.path}", self.headers, body)
+        except NotSignedError as error:
+            return self._turn_away(unsigned(self._call_form(), error.code, error.message))
+        except BodyError as error:
+            log.warning("%s %s: %s", self.command, self._host, error)
+            return self._turn_away(Failure(error.status, "RequestEntityTooLargeException", str(error)))
+        connections.trust(self._accepted)
+        return self._answer(self._host, self.path, body)
+
+    def _turn_away(self, failure: Failure) -> Answer:
+        self.close_connection = True
+        status, headers, body = self._say(self._host, failure)
+        return status, {**headers, "Connection": "close"}, body
+
+    def _body(self, limit: int) -> bytes:
+        expects = self.headers.get("Expect", "").lower() == "100-continue"
+        if expects and int(self.headers.get("Content-Length", "0") or 0) <= limit:
+            self.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return read_body(self._head, self.headers, limit)
+
+    def _call_form(self) -> Form:
+        """Say in which of AWS's forms the request wants its errors."""
+        if self._is_json():
+            return "json"
+        return "s3" if "s3" in self._host.split(".") else "query"
+
+    def _is_json(self) -> bool:
+        in_json = "json" in self.headers.get("Content-Type", "") or self._host.startswith("lambda.")
+        return bool(self.headers.get("X-Amz-Target")) or in_json
+
+    def _answer(self, host: str, path: str, body: bytes) -> Answer | None:
+        """Return what to say; None where a fault asks for the connection to be closed instead."""
+        try:
+            route = self.server.router.find(host, path.split("?", 1)[0])
+            if route is None:
+                return self._refuse(host, f"The sandbox has no service at {host}{path.split('?', 1)[0]}")
+            request = Request.from_primitives(self.command, f"https://{host}{path}", self.headers, body)
+            return self._meet(route, request)
+        except CallFailed as error:
+            return self._say(host, error.failure)
+        except HTTPException as error:
+            described = error.get_body()
+            return error.code or 400, dict(error.get_headers()), described.encode()
+        except NotImplementedError as error:
+            log.warning("%s %s: not implemented: %s", self.command, host, error)
+            return self._refuse(host, f"The sandbox's AWS does not have this: {error}")
+        except Exception as error:
+            log.exception("%s %s%s broke", self.command, host, path)
+            return self._refuse(host, f"The sandbox's AWS broke: {error!r}; see its log")
+
+    def _meet(self, route: Route, request: Request) -> Answer | None:
+        """Let the fault that waits for this call happen, if there is one."""
+        faults = self.server.for_tests.faults()
+        if faults is None:
+            return self._dispatch(route, request)
+        return faults.meet(
+            route.service,
+            request,
+            lambda: self._dispatch(route, request),
+            lambda failure: self._say(request.host, failure),
+        )
+
+    def _dispatch(self, route: Route, request: Request) -> Answer:
+        with self.server.lock:
+            self.server.for_tests.check(request)
+            answer = route.dispatch(request, request.raw_url, request.headers)
+        self.server.after_request()
+        status, headers, content = answer if isinstance(answer, tuple) else (200, {}, answer)
+        return int(status), headers, content.encode() if isinstance(content, str) else content or b""
+
+    def _refuse(self, host: str, message: str) -> Answer:
+        """Say no with a status that SDKs do not try again."""
+        return self._say(host, Failure(400, "SandboxException", message))
+
+    def _say(self, host: str, failure: Failure) -> Answer:
+        """Put an error in the protocol's own form."""
+        status, code, message = failure
+        if self._is_json():
+            body = json.dumps({"__type": code, "message": message, "Message": message})
+            headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amzn-Errortype": code}
+            return status, headers, body.encode()
+        error = f"<Code>{code}</Code><Message>{html.escape(message)}</Message>"
+        if host.startswith("ec2."):
+            text = f"<Response><Errors><Error>{error}</Error></Errors><RequestID>0</RequestID></Response>"
+        elif "s3" in host.split("."):
+            text = f"<Error>{error}<RequestId>0</RequestId></Error>"
+        else:
+            whose = "Receiver" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "Sender"
+            text = (
+                f"<ErrorResponse><Error><Type>{whose}</Type>{error}</Error><RequestId>0</RequestId>"
+                "</ErrorResponse>"
+            )
+        return status, {"Content-Type": "text/xml"}, text.encode()
+
+    def _send(self, status: int, headers: Mapping[str, Any], body: bytes) -> None:
+        lines = [f"HTTP/1.1 {status} {reasons.get(status, 'OK')}"]
+        has_length = False
+        for key, value in headers.items():
+            name = str(key).lower()
+            if name in self._HOP_BY_HOP and not self.close_connection:
+                continue
+            text = value.decode() if isinstance(value, bytes) else str(value)
+            if name == "content-length":
+                if self.command != "HEAD":
+                    continue
+                has_length = True
+            lines.append(f"{key}: {text}")
+        if not has_length and status not in _NO_BODY:
+            lines.append(f"Content-Length: {len(body)}")
+        head = ("\r\n".join(lines) + "\r\n\r\n").encode()
+        silent = self.command == "HEAD" or status in _NO_BODY
+        self.connection.sendall(head if silent else head + body)
+
+    _HOP_BY_HOP: ClassVar[frozenset[str]] = frozenset({"connection", "transfer-encoding", "status"})
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # http.server's name
+        log.debug(format, *args)
+
+
+class _Writer:
+    """A socket as http.server writes to it: everything at once."""
+
+    def __init__(self, connection: ssl.SSLSocket) -> None:
+        self._connection = connection
+        self.closed = False
+
+    def write(self, data: bytes) -> int:
+        self._connection.sendall(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def close(self) -> None:
+        self.closed = True

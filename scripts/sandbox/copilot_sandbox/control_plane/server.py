@@ -1,0 +1,265 @@
+"""The control plane as a whole: starts and stops it, and is what the agent and the load balancer ask."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from moto.core.base_backend import BackendDict
+from moto.core.resource_tagging import TaggedResource
+from moto.logs.models import logs_backends
+from moto.ssm.models import ssm_backends
+
+from copilot_sandbox import model
+
+from . import (
+    cloudformation,
+    container_api,
+    data_stores,
+    functions,
+    load_balancing,
+    repositories,
+    tagging,
+)
+from .certificates import CertificateAuthority
+from .container_resources import ClusterHandler, ServiceHandler, TaskDefinitionHandler
+from .container_service import ContainerService
+from .custom_resources import CustomResources
+from .domains import AliasRecordsHandler, CertificateHandler, HostedZoneHandler, RecordsHandler
+from .engine import Engine
+from .for_tests import ForTests
+from .functions import FunctionHandler
+from .load_balancing import (
+    ListenerHandler,
+    ListenerRuleHandler,
+    LoadBalancerHandler,
+    LoadBalancing,
+    TargetGroupHandler,
+)
+from .nested_stacks import NestedStacks
+from .proxy import ProxyServer, Router
+from .resources import ACCOUNT, REGION, Catalogue
+from .signatures import Signatures, random_key
+from .stack_sets import StackSets
+from .stores import secret_value
+
+log = logging.getLogger(__name__)
+
+_STOP_SECONDS = 5.0  # that a thread gets to end
+
+
+class ControlPlaneServer:
+    """The embedded AWS on 127.0.0.1.
+
+    One a process: moto keeps its state in module globals, which `start` wipes. `agent` may be set until
+    `start`. A class that fulfils `model.ControlPlane`.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        state_dir: Path,
+        agent: model.Agent | None,
+        port_for: Callable[[str], int],
+        servers: model.DataServers | None = None,
+        *,
+        accept_runtime: Callable[[str], None] | None = None,
+    ) -> None:
+        """`port` 0 takes any free one; `port_for` gives the loopback port of an environment's balancer.
+
+        Without `servers`, databases and caches have addresses where nothing answers. With `accept_runtime` it
+        makes Lambda functions that AWS would refuse, and calls it with their runtimes.
+        """
+        self.agent = agent
+        self._lock = threading.RLock()
+        self._port = port
+        self._folder = state_dir
+        self._port_for = port_for
+        self._changed = threading.Event()
+        self._server: ProxyServer | None = None
+        self._thread: threading.Thread | None = None
+        self._ecs = ContainerService()
+        self._balancing = LoadBalancing()
+        self._for_tests = ForTests(state_dir, lambda: tagging.everything(self._tagged()))
+        self._catalogue = Catalogue()
+        self._engine = Engine(self._lock, self._wake, self._for_tests, self._catalogue)
+        self._stack_sets = StackSets(self._engine)
+        self._fill_catalogue(servers, accept_runtime)
+        self._authority: CertificateAuthority | None = None
+        self._key = random_key()
+
+    @property
+    def port(self) -> int:
+        """Return the port that it listens on. Raises RuntimeError before it was started."""
+        if self._server is None:
+            raise RuntimeError("the control plane has not been started")
+        return int(self._server.server_address[1])
+
+    @property
+    def ca(self) -> Path:
+        """Return the certificate of the authority that clients must trust, in PEM."""
+        return self._folder / "ca.pem"
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that point Copilot or boto3 here; for a child process only."""
+        proxy = f"http://127.0.0.1:{self.port}"
+        return {
+            "HTTPS_PROXY": proxy,
+            "https_proxy": proxy,
+            "NO_PROXY": "",
+            "no_proxy": "",
+            "AWS_CA_BUNDLE": str(self.ca),
+            "AWS_ACCESS_KEY_ID": self._key.id,
+            "AWS_SECRET_ACCESS_KEY": self._key.secret,
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def start(self) -> None:
+        """Wipe moto's state and listen, with a new key. Raises OSError where the port is taken."""
+        self._key = random_key()
+        BackendDict.reset()
+        self._for_tests.begin(self._key.id)
+        self._authority = CertificateAuthority(self._folder)
+        router = Router(
+            {
+                "cloudformation": cloudformation.Responses.bound_to(self._engine, self._stack_sets).dispatch,
+                "ecs": container_api.Responses.bound_to(self._ecs, self._changed.set).dispatch,
+                # moto looks both generations of the service up under the older name.
+                "elb": load_balancing.Responses.bound_to(self._balancing).dispatch,
+                "awslambda": functions.Responses.dispatch,
+                "ecr": repositories.Responses.dispatch,
+                "resourcegroupstaggingapi": tagging.Responses.bound_to(self._tagged).dispatch,
+            }
+        )
+        self._server = ProxyServer(
+            self._port,
+            router,
+            self._authority,
+            self._lock,
+            self._for_tests,
+            self._wake_if_changed,
+            Signatures(self._key),
+        )
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), name="control plane", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def lives(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Hang up and end the threads; stacks that are being changed stay as they are."""
+        if self._server is not None and self._thread is not None:
+            self._server.close()
+            self._thread.join(_STOP_SECONDS)
+            self._server = self._thread = None
+        self._engine.stop()
+
+    def _fill_catalogue(
+        self, servers: model.DataServers | None, accept_runtime: Callable[[str], None] | None
+    ) -> None:
+        self._catalogue.add(
+            {
+                **data_stores.handlers(servers),
+                "AWS::CloudFormation::Stack": NestedStacks(self._engine),
+                "AWS::ECS::Cluster": ClusterHandler(),
+                "AWS::ECS::TaskDefinition": TaskDefinitionHandler(),
+                "AWS::ECS::Service": ServiceHandler(self._ecs, self._agent),
+                "AWS::ElasticLoadBalancingV2::LoadBalancer": LoadBalancerHandler(
+                    self._balancing, self._port_for
+                ),
+                "AWS::ElasticLoadBalancingV2::TargetGroup": TargetGroupHandler(self._balancing),
+                "AWS::ElasticLoadBalancingV2::Listener": ListenerHandler(),
+                "AWS::ElasticLoadBalancingV2::ListenerRule": ListenerRuleHandler(),
+                "AWS::Lambda::Function": FunctionHandler(accept_runtime),
+                "AWS::Route53::HostedZone": HostedZoneHandler(),
+                "AWS::Route53::RecordSet": RecordsHandler(),
+                "AWS::Route53::RecordSetGroup": RecordsHandler(),
+                "Custom::CertificateValidationFunction": CertificateHandler(),
+                "Custom::CustomDomainFunction": AliasRecordsHandler(),
+            },
+            CustomResources(self._engine),
+        )
+
+    def _tagged(self) -> Iterator[TaggedResource]:
+        for stack in self._engine.stacks.live():
+            yield TaggedResource(stack.id, stack.tags, "cloudformation:stack")
+        for service in self._ecs.active():
+            yield TaggedResource(service.arn, service.tags, "ecs:service")
+
+    def _agent(self) -> model.Agent:
+        if self.agent is None:
+            raise RuntimeError("the control plane has no task agent")
+        return self.agent
+
+    def _wake(self) -> None:
+        if self.agent is not None:
+            self.agent.wake()
+
+    def _wake_if_changed(self) -> None:
+        # After the request, when the lock is free again: the agent asks for its services at once.
+        if self._changed.is_set():
+            self._changed.clear()
+            self._wake()
+
+    def has_image(self, reference: str) -> bool:
+        """Say whether ECR has the image that a task definition names."""
+        with self._lock:
+            return repositories.has_image(reference)
+
+    # model.ControlPlane
+
+    def services(self) -> list[model.Service]:
+        with self._lock:
+            return self._ecs.services()
+
+    def load_balancers(self) -> list[model.LoadBalancer]:
+        with self._lock:
+            return self._balancing.load_balancers()
+
+    def target_group(self, arn: str) -> model.TargetGroup | None:
+        with self._lock:
+            return self._balancing.target_group(arn)
+
+    def secret(self, name: str) -> str:
+        with self._lock:
+            if name.startswith("arn:aws:secretsmanager:"):
+                # Source: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/secrets-envvar-secrets-manager.html
+                parts = [*name.split(":"), ""]
+                return secret_value(":".join(parts[:7]), parts[7])
+            path = name.split(":parameter", 1)[1] if name.startswith("arn:") else name
+            parameter = ssm_backends[ACCOUNT][REGION].get_parameter(path)
+            if parameter is None:
+                raise KeyError(name)
+            return str(parameter.response_object(decrypt=True, region=REGION)["Value"])
+
+    def log(self, group: str, stream: str, events: Iterable[tuple[int, str]]) -> None:
+        with self._lock:
+            logs = logs_backends[ACCOUNT][REGION]
+            if group not in logs.groups:
+                return
+            if stream not in logs.groups[group].streams:
+                logs.create_log_stream(group, stream)
+            lines = [{"timestamp": when, "message": line} for when, line in events]
+            if lines:
+                logs.groups[group].streams[stream].put_log_events(lines)
+
+    def report_task(self, report: model.TaskReport) -> None:
+        with self._lock:
+            self._ecs.report_task(report)
+
+    def report_service(
+        self, arn: str, deployments: list[model.DeploymentReport], event: str | None = None
+    ) -> None:
+        with self._lock:
+            self._ecs.report_service(arn, deployments, event)
+
+    def report_targets(self, target_group_arn: str, targets: list[model.TargetReport]) -> None:
+        with self._lock:
+            self._balancing.targets[target_group_arn] = list(targets)

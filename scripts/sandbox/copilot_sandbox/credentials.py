@@ -1,0 +1,20 @@
+"""The credentials of the embedded AWS in a file, for Copilot where it asks for a profile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from copilot_sandbox.private import write_private
+
+PROFILE = "sandbox"  # the name to give where Copilot asks
+
+
+def write_profile(file: Path, aws: Mapping[str, str | None]) -> None:
+    """Write a file of credentials with one profile, PROFILE, for this user alone to read."""
+    write_private(
+        file,
+        f"[{PROFILE}]\n"
+        f"aws_access_key_id = {aws['AWS_ACCESS_KEY_ID']}\n"
+        f"aws_secret_access_key = {aws['AWS_SECRET_ACCESS_KEY']}\n",
+    )

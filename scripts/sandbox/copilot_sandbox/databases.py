@@ -1,0 +1,303 @@
+"""The databases of the sandbox and who may do what in them, as on RDS: nobody who deploys is a superuser.
+
+Each environment that is named has a database, owned by a role of its own that may create databases.
+Where none is named there are three:
+
+stage        owned by `stage`; `stage_reader` may only read it, and `test` is given that URL
+test         owned by `test`, which may create databases
+production   owned by `production`, empty
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, LiteralString
+from urllib.parse import quote
+
+from psycopg import sql
+
+from copilot_sandbox.agent.confined import confined
+from copilot_sandbox.agent.container import path_mover
+from copilot_sandbox.errors import Failed
+from copilot_sandbox.postgres import PostgresServer, bin_dir
+from copilot_sandbox.private import write_private
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import psycopg
+
+    from copilot_sandbox.model import Image
+
+ENVIRONMENTS = ("stage", "test", "production")
+READER = "stage_reader"
+_MARK = "filled by the sandbox"
+_LAST_LINES = 15
+_LONGEST_NAME = 63  # bytes of an identifier; Postgres cuts longer ones
+# What Postgres has, or reserves, and an environment of Copilot's can be called.
+_RESERVED = frozenset({"none", "postgres", "public", "template0", "template1"})
+
+
+class Databases:
+    """The databases on one server, and the passwords that `.sandbox/` keeps."""
+
+    def __init__(
+        self,
+        server: PostgresServer,
+        *,
+        environments: Sequence[str] | None = None,
+        redis_host: str = "localhost",
+    ) -> None:
+        self._with_staging = environments is None
+        self._environments = ENVIRONMENTS if environments is None else tuple(environments)
+        self.server = server
+        self.redis_host = redis_host
+        self.log = server.folder / "fill.log"
+        self._secrets = server.folder / "secrets.json"
+
+    def prepare(self) -> None:
+        """Make what is missing: roles, databases, rights. Done at each start; what is there stays."""
+        kept = self._kept()
+        with self.server.connect() as connection:
+            for name in self._environments:
+                creates = name == "test" or not self._with_staging
+                _let_in(connection, role_of(name), kept[name], "CREATEDB" if creates else "NOCREATEDB")
+            if self._with_staging:
+                _let_in(connection, READER, kept[READER], "NOCREATEDB")
+                connection.execute(
+                    sql.SQL("ALTER ROLE {} SET default_transaction_read_only = on").format(
+                        sql.Identifier(READER)
+                    )
+                )
+        for name in self._environments:
+            self._create(role_of(name))
+
+    def secrets(self) -> dict[str, dict[str, str]]:
+        """Return the secrets that manifests may name, by environment."""
+        kept = self._kept()
+        found = {
+            name: {
+                "DATABASE_URL": self.server.url(role_of(name), kept[name], role_of(name)),
+                "SECRET_KEY": kept[f"{name} key"],
+            }
+            for name in self._environments
+        }
+        if self._with_staging:
+            found["test"]["STAGE_DATABASE_URL"] = self.server.url(READER, kept[READER], "stage")
+        for name, values in found.items():
+            if name != "test" or not self._with_staging:  # there `test` has a Redis in its own task
+                values["REDIS_HOST"] = self.redis_host
+        return found
+
+    def database(self, name: str, user: str, password: str) -> str:
+        """Play an RDS instance; see `model.DataServers`. The address is the socket's folder, as a URL has it.
+
+        A database of the sandbox's own keeps its owner, whom the instance's master user becomes.
+        """
+        with self.server.connect() as connection:
+            _let_in(connection, user, password, "CREATEDB")
+            found = connection.execute(
+                "SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = %s", (name,)
+            ).fetchone()
+            if found is None:
+                connection.execute(
+                    sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(user))
+                )
+            elif found[0] != user:
+                owner, master = sql.Identifier(found[0]), sql.Identifier(user)
+                connection.execute(sql.SQL("GRANT {} TO {}").format(owner, master))
+                connection.execute(sql.SQL("ALTER ROLE {} SET role = {}").format(master, owner))
+        return quote(str(self.server.socket_dir), safe="")
+
+    def cache(self) -> str:
+        return self.redis_host
+
+    def filled(self) -> bool:
+        """Return True if staging has its data, all of it."""
+        with self.server.connect() as connection:
+            row = connection.execute(
+                "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'stage'"
+            ).fetchone()
+        return row is not None and str(row[0] or "").startswith(_MARK)
+
+    def fill_staging(
+        self,
+        image: Image,
+        *,
+        megabytes: int = 50,
+        command: str,
+        env: Mapping[str, str] | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> bool:
+        """Fill staging by running `command` with the image's files and environment; False if it was full.
+
+        The database is emptied first and marked full last: an interrupted fill is done again from nothing.
+        `env` is set in the command's processes. Raises Failed with the command's last lines, or when
+        `cancelled` is set.
+        """
+        if self.filled():
+            return False
+        with self.server.connect() as connection:
+            connection.execute("DROP DATABASE IF EXISTS stage WITH (FORCE)")
+        self._create("stage")
+        self.run(
+            image, command.format(megabytes=megabytes), "stage", env or {}, cancelled or threading.Event()
+        )
+        with self.server.connect("stage") as connection:
+            _grant_reading(connection)
+            connection.execute("ANALYZE")
+            connection.execute(
+                sql.SQL("COMMENT ON DATABASE stage IS {}").format(sql.Literal(f"{_MARK}: {megabytes} MB"))
+            )
+        return True
+
+    def _create(self, name: str) -> None:
+        """Make a role's database, if it is not there, with its owner's and its reader's rights."""
+        database = sql.Identifier(name)
+        with self.server.connect() as connection:
+            if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone():
+                connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(database, database))
+            if name == "test":  # `reset_db` drops it and makes it anew: rights on it would not last
+                return
+            connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
+            if name == "production" or not self._with_staging:
+                return
+            connection.execute(
+                sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, sql.Identifier(READER))
+            )
+        with self.server.connect(name) as connection:
+            for right in ("SELECT ON TABLES", "SELECT ON SEQUENCES", "USAGE ON SCHEMAS"):
+                connection.execute(
+                    sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {} GRANT {} TO {}").format(
+                        database, sql.SQL(right), sql.Identifier(READER)
+                    )
+                )
+            _grant_reading(connection)
+
+    def run(
+        self,
+        image: Image,
+        command: str,
+        environment: str,
+        env: Mapping[str, str],
+        cancelled: threading.Event,
+    ) -> None:
+        """Run a command of the project with an environment's secrets; see `fill_staging`."""
+        venv = [str(image.venv / "bin")] if image.venv else []
+        with (
+            tempfile.TemporaryDirectory(prefix="fill-", dir=self.server.folder) as name,
+            self.log.open("wb") as log,
+            ExitStack() as stack,
+        ):
+            # Like every container, on a copy: the image's own files stay as they were built.
+            root = Path(name) / "root"
+            shutil.copytree(image.root, root, symlinks=True)
+            work, move = root / image.workdir.strip("/"), path_mover(root, image, ())
+            readable = [bin_dir(), self.server.socket_dir, *([image.venv] if image.venv else [])]
+            words = stack.enter_context(
+                confined(["/bin/sh", "-c", command], readable=readable, writable=[Path(name)])
+            )
+            process = subprocess.Popen(
+                words,
+                cwd=work,
+                env={
+                    "HOME": name,
+                    **{variable: move(value) for variable, value in image.env.items()},
+                    "PATH": os.pathsep.join([*venv, str(bin_dir()), os.environ.get("PATH", os.defpath)]),
+                    **self.secrets()[environment],
+                    **env,
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            try:
+                _wait(process, cancelled)
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+        if cancelled.is_set():
+            raise Failed(
+                f"`{command}` was stopped before its end; the next start does it from the beginning."
+            )
+        if process.returncode:
+            last = self.log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
+            raise Failed(
+                f"`{command}`, run for the database of {environment}, ended with exit code"
+                f" {process.returncode}:" + "".join(f"\n  {line}" for line in last)
+            )
+
+    def _kept(self) -> dict[str, str]:
+        """Return the passwords and keys, each made once: a deployed service keeps the ones it was given."""
+        try:
+            found: dict[str, str] = json.loads(self._secrets.read_text())
+        except FileNotFoundError:
+            found = {}
+        names = (*self._environments, READER, *(f"{name} key" for name in self._environments))
+        if missing := [name for name in names if name not in found]:
+            found |= {name: secrets.token_urlsafe(36) for name in missing}
+            write_private(self._secrets, json.dumps(found))
+        return found
+
+
+def role_of(environment: str) -> str:
+    """Return the role, and the database, of an environment: its name, unless Postgres takes no such name.
+
+    Copilot's names have no underscore, so what is made of one is never another's.
+    """
+    if environment not in _RESERVED and len(environment) <= _LONGEST_NAME:
+        return environment
+    return f"{environment[:40]}_{hashlib.sha256(environment.encode()).hexdigest()[:12]}"
+
+
+def _let_in(
+    connection: psycopg.Connection[tuple[Any, ...]], role: str, password: str, right: LiteralString
+) -> None:
+    """Make the role, or give it this password."""
+    exists = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone()
+    # Postgres gets only the verifier: the password itself can reach no log.
+    verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
+    connection.execute(
+        sql.SQL("{} ROLE {} LOGIN NOSUPERUSER NOCREATEROLE {} PASSWORD {}").format(
+            sql.SQL("CREATE" if exists is None else "ALTER"),
+            sql.Identifier(role),
+            sql.SQL(right),
+            sql.Literal(verifier.decode()),
+        )
+    )
+
+
+def _grant_reading(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+    """Let the reader read all there is in this database, whoever made it."""
+    schemas = connection.execute(
+        "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"
+    ).fetchall()
+    for (name,) in schemas:
+        for right in (
+            "USAGE ON SCHEMA",
+            "SELECT ON ALL TABLES IN SCHEMA",
+            "SELECT ON ALL SEQUENCES IN SCHEMA",
+        ):
+            connection.execute(
+                sql.SQL("GRANT {} {} TO {}").format(
+                    sql.SQL(right), sql.Identifier(name), sql.Identifier(READER)
+                )
+            )
+
+
+def _wait(process: subprocess.Popen[bytes], cancelled: threading.Event) -> None:
+    """Wait until the process ends or somebody cancels it."""
+    while process.poll() is None and not cancelled.wait(0.1):
+        pass

@@ -1,0 +1,299 @@
+"""Build an image: carry out a Dockerfile's steps on a build context, as far as that goes without Docker."""
+
+from __future__ import annotations
+
+import platform as machine
+import re
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from copilot_sandbox.errors import SandboxError
+from copilot_sandbox.images import pip_targets, store, venv_cache, venvs
+from copilot_sandbox.images.copying import Copying
+from copilot_sandbox.images.dockerfile import Dockerfile, Instruction, Stage, assignments, expand, parse
+from copilot_sandbox.images.ignore import read_ignore
+from copilot_sandbox.images.stage_state import State, absolute, make_folders, set_command
+from copilot_sandbox.images.tree import CopyError, Tree, read_context
+from copilot_sandbox.model import NGINX_CMD, NGINX_ENTRYPOINT, NGINX_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+_PYTHON_ENV = {"LANG": "C.UTF-8"}  # what docker.io/library/python sets beside PATH
+# Instructions that change nothing here: ECS takes health checks, ports and stop signals from the task
+# definition, and a task runs as the user who started the sandbox.
+_SILENT = frozenset({"EXPOSE", "HEALTHCHECK", "LABEL", "MAINTAINER", "STOPSIGNAL"})
+_SHOWN = 110  # characters of a step in the list of what was not done
+
+
+class BuildError(SandboxError):
+    """The image cannot be built; nothing was stored."""
+
+
+def build(
+    context: Path,
+    dockerfile: Path,
+    state_dir: Path,
+    *,
+    say: Callable[[str], None],
+    arguments: Mapping[str, str] | None = None,
+    target: str | None = None,
+    platform: str | None = None,
+) -> str:
+    """Build an image and store it; returns its digest, `sha256:…`.
+
+    `say` is told, one line each, what was not done here. Raises SandboxError in docker's words where docker
+    would fail, and with pip's last lines where pip does.
+    """
+    try:
+        text = dockerfile.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BuildError(f"failed to read dockerfile: {dockerfile}: {error}") from error
+    if not context.is_dir():
+        raise BuildError(f'unable to prepare context: path "{context}" not found')
+    work = _Build(
+        parse(text),
+        read_context(context, read_ignore(context, dockerfile), state_dir),
+        dict(arguments or {}),
+        platform or f"linux/{'arm64' if machine.machine() in ('arm64', 'aarch64') else 'amd64'}",
+        say,
+    )
+    state = work.run(target)
+    venv, packages = None, {}
+    own = {name for path, name in state.targets.items() if pip_targets.is_of_interpreter(path)}
+    installs = [replace(each, target="") if each.name in own else each for each in work.installs]
+    targets = {path: name for path, name in state.targets.items() if name not in own}
+    if installs or work.has_python:
+        venv = venvs.venv_digest(installs)
+        folder = venv_cache.venv_folder(state_dir, venv)
+        if venvs.make_venv(folder, installs, pip_cache=state_dir / "pip") and installs:
+            say(f"sandbox: {len(installs)} pip install step(s) done in a new virtual environment")
+        packages = {path: pip_targets.folder_of(folder, name) for path, name in targets.items()}
+    return store.save(
+        state_dir,
+        state.tree,
+        {
+            "Env": dict(sorted(state.env.items())),
+            "WorkingDir": state.workdir,
+            "Entrypoint": list(state.entrypoint),
+            "Cmd": list(state.cmd),
+            "Paths": sorted({*state.tree.claims(), *state.volumes}),
+            "Venv": venv,
+            **({"Targets": dict(sorted(targets.items()))} if targets else {}),
+        },
+        packages,
+    )
+
+
+class _Build:
+    def __init__(
+        self,
+        dockerfile: Dockerfile,
+        context: Tree,
+        given: dict[str, str],
+        platform: str,
+        say: Callable[[str], None],
+    ) -> None:
+        self.stages = dockerfile.stages
+        self.context = context
+        self.given = given
+        self.say = say
+        self.installs: list[venvs.Install] = []
+        self.states: dict[int, State] = {}
+        system, _, architecture = platform.partition("/")
+        self.platform = {
+            "TARGETPLATFORM": platform,
+            "TARGETOS": system,
+            "TARGETARCH": architecture.partition("/")[0],
+            "BUILDPLATFORM": platform,
+            "BUILDOS": system,
+            "BUILDARCH": architecture.partition("/")[0],
+        }
+        self.globals: dict[str, str] = {}
+        for step in dockerfile.arguments:
+            self._declare(step, self.globals, {**self.platform, **self.globals})
+        self.has_python = False  # whose images have an interpreter, also where they install nothing
+        self.other_pythons: set[str] = set()
+
+    def run(self, target: str | None) -> State:
+        """Carry out the target stage (by default the last) and those it needs, in order."""
+        last = len(self.stages) - 1
+        if target:
+            found = self._number(target, len(self.stages))
+            if found is None:
+                raise BuildError(f"target stage {target!r} could not be found")
+            last = found
+        for number in sorted(self._needed(last)):
+            self.states[number] = self._stage(number)
+        return self.states[last]
+
+    def _number(self, name: str, before: int) -> int | None:
+        """Return the stage of that name or number among the first `before`; the last one of a name counts."""
+        for number in reversed(range(before)):
+            if self.stages[number].name == name.lower():
+                return number
+        return int(name) if name.isdecimal() and int(name) < before else None
+
+    def _base(self, stage: Stage) -> str:
+        return expand(stage.base, {**self.platform, **self.globals}, stage.escape, stage.line)
+
+    def _needed(self, last: int) -> set[int]:
+        needed: set[int] = set()
+        todo: list[int | None] = [last]
+        while todo:
+            number = todo.pop()
+            if number is None or number in needed:
+                continue
+            needed.add(number)
+            stage = self.stages[number]
+            todo.append(self._number(self._base(stage), number))
+            for step in stage.instructions:
+                for name, value in step.flags:
+                    if name == "from":
+                        todo.append(self._number(value, number))
+                    elif name == "mount":
+                        todo.append(self._number(_mount(value).get("from", ""), number))
+        return needed
+
+    def _stage(self, number: int) -> State:
+        stage = self.stages[number]
+        name = self._base(stage)
+        if not name:
+            raise BuildError(f"Dockerfile line {stage.line}: base name ({stage.base}) should not be blank")
+        base = self._number(name, number)
+        if base is not None:
+            state = self.states[base].heir()
+        else:
+            state = State()
+            python = re.search(r"(?:^|/)python:(\d+)(?:\.(\d+))?", name)
+            if python:
+                self.has_python = True
+                state.env.update(_PYTHON_ENV)
+                state.cmd = ("python3",)
+                self._compare_python(name, python)
+            proxy = re.search(r"(?:^|/)nginx(?:-unprivileged)?(?::([^@]*))?(?:@|$)", name)
+            if proxy:
+                state.env[NGINX_VERSION] = proxy[1] or "latest"
+                state.entrypoint, state.cmd = NGINX_ENTRYPOINT, NGINX_CMD
+        for step in stage.instructions:
+            self._step(step, state, number)
+        return state
+
+    def _compare_python(self, name: str, python: re.Match[str]) -> None:
+        version = tuple(int(part) for part in python.groups() if part)
+        if version != sys.version_info[: len(version)] and name not in self.other_pythons:
+            self.other_pythons.add(name)
+            self.say(
+                f"sandbox: {name} is Python {'.'.join(map(str, version))}; here it runs on Python"
+                f" {sys.version_info.major}.{sys.version_info.minor} ({sys.executable})"
+            )
+
+    def _step(self, step: Instruction, state: State, number: int) -> None:
+        match step.keyword:
+            case "ENV":
+                state.env.update(assignments(step, state.variables))
+            case "ARG":
+                self._declare(step, state.arguments, state.variables, self.globals)
+            case "COPY" | "ADD":
+                given = step.flag("from")
+                tree = self._source(None if given is None else expand(given, state.variables), number)
+                Copying(step, state, tree, tree is self.context, self.say, self._not_done).run()
+                stage = None if given is None else self._number(expand(given, state.variables), number)
+                if stage is not None:
+                    self._carry(step, self.states[stage], state)
+            case "RUN":
+                self._run(step, state, number)
+            case "WORKDIR" | "VOLUME":
+                make_folders(step, state)
+            case "CMD" | "ENTRYPOINT" | "SHELL":
+                set_command(step, state)
+            case keyword if keyword not in _SILENT:  # USER, ONBUILD
+                self._not_done(step, f"{keyword} {step.text}")
+
+    def _declare(
+        self,
+        step: Instruction,
+        into: dict[str, str],
+        variables: Mapping[str, str],
+        outer: Mapping[str, str] | None = None,
+    ) -> None:
+        """ARG: the value given on the command line, or the default, or the one from before FROM."""
+        for word in step.words({**variables, **into}):
+            name, equals, default = word.partition("=")
+            if name in self.given:
+                into[name] = self.given[name]
+            elif equals:
+                into[name] = default
+            elif name in self.platform:
+                into[name] = self.platform[name]
+            elif outer and name in outer:
+                into[name] = outer[name]
+
+    def _not_done(self, step: Instruction, what: str) -> None:
+        text = " ".join(what.split())
+        short = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+        self.say(f"sandbox: not done here: {short} (line {step.line})")
+
+    def _run(self, step: Instruction, state: State, number: int) -> None:
+        listed = step.json()
+        command: str | list[str] = step.text if listed is None else listed
+        if step.heredocs:
+            first = step.text.split("\n", 1)[0].strip()
+            plain = re.fullmatch(r"<<-?(['\"]?)\w+\1", first)
+            command = step.heredocs[0].text if plain else first
+        tree = state.tree
+        for name, value in step.flags:
+            mount = _mount(value) if name == "mount" else {}
+            if mount.get("type", "bind") == "bind" and "target" in mount:
+                tree = tree.copy() if tree is state.tree else tree
+                self._bind(tree, mount, state, number)
+        done = venvs.understand(
+            command, folder=state.workdir, tree=tree, variables=state.variables, line=step.line
+        )
+        self.installs.extend(done.installs)
+        for install in done.installs:
+            if install.target:
+                state.targets[state.tree.make_folder(install.target)] = install.name
+        if done.left:
+            self._not_done(step, "RUN " + " && ".join(done.left))
+
+    def _carry(self, step: Instruction, source: State, state: State) -> None:
+        """Take along what `pip install --target` has put below the paths that COPY --from copies."""
+        *paths, to = step.words(state.variables)
+        for path in paths:
+            state.targets.update(
+                pip_targets.carried(source.targets, absolute("/", path), absolute(state.workdir, to))
+            )
+
+    def _bind(self, tree: Tree, mount: dict[str, str], state: State, number: int) -> None:
+        """Put what `RUN --mount=type=bind` shows into the files that this one step sees."""
+        source = self._source(mount.get("from"), number)
+        if source is None:
+            return
+        path = source.resolve(absolute("/", mount.get("source", "/")))
+        entry = source.get(path)
+        target = absolute(state.workdir, mount["target"])
+        if entry is None:
+            raise CopyError(f'failed to calculate checksum of ref: "{path}": not found')
+        if entry.kind != "folder":
+            tree.put(target, entry)
+            return
+        tree.make_folder(target)
+        for each, inner in source.below(path):
+            tree.put(target + each[len(path.rstrip("/")) :], inner)
+
+    def _source(self, name: str | None, number: int) -> Tree | None:
+        """Return the files that COPY --from names; None for those of another image, which nobody has here."""
+        if name is None:
+            return self.context
+        stage = self._number(name, number)
+        return None if stage is None else self.states[stage].tree
+
+
+def _mount(value: str) -> dict[str, str]:
+    """`type=bind,source=a,target=b` as a mapping, with the long names."""
+    names = {"src": "source", "dst": "target", "destination": "target"}
+    pairs = (part.partition("=") for part in value.split(","))
+    return {names.get(name, name): text for name, _, text in pairs}

