@@ -6,9 +6,14 @@ import re
 
 from tests.clone import ROOT
 
-FILES = (".github/workflows/test-environment.yml", "bitbucket-pipelines.yml", ".gitlab-ci.yml")
+TEMPLATES = ROOT / "scripts/copilot_testenv/adopt/templates/ci"
+FILES = (
+    "github/.github/workflows/test-environment.yml",
+    "bitbucket/bitbucket-pipelines.yml",
+    "gitlab/.gitlab-ci.yml",
+)
 
 
 def invocations(name: str) -> list[str]:
     """Each line of that file that calls a task, as the shell gets it."""
-    return re.findall(r"^\s*- (?:run: )?(invoke .+)$", (ROOT / name).read_text(), re.MULTILINE)
+    return re.findall(r"^\s*- (?:run: )?(invoke .+)$", (TEMPLATES / name).read_text(), re.MULTILINE)

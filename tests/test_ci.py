@@ -14,16 +14,16 @@ import pytest
 import yaml
 from invoke.parser import Parser
 
-from scripts import branch
-from scripts.command import RealShell
-from tests.ci_files import FILES, ROOT, invocations
-from tests.clone import IDENTITY
+from copilot_testenv.core import git
+from copilot_testenv.core.process import RealShell
+from tests.ci_files import FILES, TEMPLATES, invocations
+from tests.clone import IDENTITY, ROOT
 from tests.test_tasks import collection
 
 # Only these deploy, or tear down, and so need a token for AWS.
 DEPLOYING = {"deploy", "teardown", "sweep"}
-WORKFLOW = ROOT / ".github/workflows/test-environment.yml"
-PREPARE = ROOT / ".github/actions/prepare/action.yml"
+WORKFLOW = TEMPLATES / "github/.github/workflows/test-environment.yml"
+PREPARE = TEMPLATES / "github/.github/actions/prepare/action.yml"
 
 
 @pytest.mark.parametrize(
@@ -31,8 +31,9 @@ PREPARE = ROOT / ".github/actions/prepare/action.yml"
     [
         ("vendor.github-workflows", WORKFLOW),
         ("vendor.github-actions", PREPARE),
-        ("vendor.gitlab-ci", ROOT / ".gitlab-ci.yml"),
-        ("vendor.bitbucket-pipelines", ROOT / "bitbucket-pipelines.yml"),
+        ("vendor.github-workflows", ROOT / ".github/workflows/tests.yml"),
+        ("vendor.gitlab-ci", TEMPLATES / "gitlab/.gitlab-ci.yml"),
+        ("vendor.bitbucket-pipelines", TEMPLATES / "bitbucket/bitbucket-pipelines.yml"),
     ],
     ids=lambda value: getattr(value, "name", value),
 )
@@ -60,7 +61,7 @@ def test_each_system_has_the_four_jobs_in_one_call_each(name: str) -> None:
 
 def test_no_file_names_a_key_of_aws() -> None:
     for name in FILES:
-        assert not re.search("AWS_(ACCESS_KEY_ID|SECRET_ACCESS_KEY)", (ROOT / name).read_text())
+        assert not re.search("AWS_(ACCESS_KEY_ID|SECRET_ACCESS_KEY)", (TEMPLATES / name).read_text())
 
 
 def test_what_somebody_typed_never_stands_in_a_line_that_a_shell_reads() -> None:
@@ -75,7 +76,7 @@ def test_no_job_leaves_the_credentials_of_its_checkout_where_a_build_could_read_
     ]
     assert len(checkouts) == 4
     assert all(step["with"]["persist-credentials"] is False for step in checkouts)
-    lines = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text())["deploy-test"]["script"]
+    lines = yaml.safe_load((TEMPLATES / "gitlab/.gitlab-ci.yml").read_text())["deploy-test"]["script"]
     token_gone = lines.index('git remote set-url origin "$CI_PROJECT_URL.git"')
     assert token_gone < next(number for number, line in enumerate(lines) if "deploy-test" in line)
 
@@ -99,17 +100,17 @@ def test_each_job_has_the_least_permissions_and_forks_get_none_of_them() -> None
 def test_the_branch_is_there_without_credentials(tmp_path: Path) -> None:
     """Of a checkout of all branches, whose origin cannot be asked any more."""
     origin, clone = tmp_path / "origin", tmp_path / "clone"
-    git("init", "--quiet", "--initial-branch=main", str(origin))
+    run_git("init", "--quiet", "--initial-branch=main", str(origin))
     for name in ("main", "-odd", "feature/x"):
-        git("-C", str(origin), "commit", "--quiet", "--allow-empty", "--message", name)
-        git("-C", str(origin), "update-ref", f"refs/heads/{name}", "HEAD")
-    git("clone", "--quiet", str(origin), str(clone))
-    git("-C", str(clone), "remote", "set-url", "origin", "/nowhere")
+        run_git("-C", str(origin), "commit", "--quiet", "--allow-empty", "--message", name)
+        run_git("-C", str(origin), "update-ref", f"refs/heads/{name}", "HEAD")
+    run_git("clone", "--quiet", str(origin), str(clone))
+    run_git("-C", str(clone), "remote", "set-url", "origin", "/nowhere")
     (line,) = [step["run"] for step in jobs()["deploy"]["steps"] if "git " in step.get("run", "")]
     for name in ("feature/x", "main"):
         subprocess.run(["bash", "-ec", line], cwd=clone, env={**os.environ, "BRANCH": name}, check=True)
-        found = branch.find(RealShell(), clone, name)
-        assert found.commit == git("-C", str(origin), "rev-parse", f"refs/heads/{name}")
+        found = git.find(RealShell(), clone, name)
+        assert found.commit == run_git("-C", str(origin), "rev-parse", f"refs/heads/{name}")
     for name in ("-odd'; touch x; '", "$(touch x)", "../../x"):
         run = subprocess.run(
             ["bash", "-ec", line],
@@ -125,15 +126,15 @@ def test_the_branch_is_there_without_credentials(tmp_path: Path) -> None:
 def test_gitlabs_job_has_the_branch_and_the_default_one_before_the_token_goes(tmp_path: Path) -> None:
     """GitLab checks out one commit of one branch."""
     origin, clone = tmp_path / "origin", tmp_path / "clone"
-    git("init", "--quiet", "--initial-branch=trunk", str(origin))
-    git("-C", str(origin), "commit", "--quiet", "--allow-empty", "--message", "trunk")
-    git("-C", str(origin), "checkout", "--quiet", "-b", "feature/x")
-    git("-C", str(origin), "commit", "--quiet", "--allow-empty", "--message", "x")
-    commit = git("-C", str(origin), "rev-parse", "HEAD")
-    git("clone", "--quiet", "--depth=1", "--branch=feature/x", f"file://{origin}", str(clone))
-    git("-C", str(clone), "checkout", "--quiet", "--detach")
-    git("-C", str(clone), "branch", "--quiet", "--delete", "--force", "feature/x")
-    job = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text())["deploy-test"]
+    run_git("init", "--quiet", "--initial-branch=trunk", str(origin))
+    run_git("-C", str(origin), "commit", "--quiet", "--allow-empty", "--message", "trunk")
+    run_git("-C", str(origin), "checkout", "--quiet", "-b", "feature/x")
+    run_git("-C", str(origin), "commit", "--quiet", "--allow-empty", "--message", "x")
+    commit = run_git("-C", str(origin), "rev-parse", "HEAD")
+    run_git("clone", "--quiet", "--depth=1", "--branch=feature/x", f"file://{origin}", str(clone))
+    run_git("-C", str(clone), "checkout", "--quiet", "--detach")
+    run_git("-C", str(clone), "branch", "--quiet", "--delete", "--force", "feature/x")
+    job = yaml.safe_load((TEMPLATES / "gitlab/.gitlab-ci.yml").read_text())["deploy-test"]
     lines = [line for line in job["script"] if line.startswith("git ")]
     given = {"CI_DEFAULT_BRANCH": "trunk", "CI_COMMIT_BRANCH": "feature/x", "CI_COMMIT_SHA": commit}
     subprocess.run(
@@ -142,11 +143,11 @@ def test_gitlabs_job_has_the_branch_and_the_default_one_before_the_token_goes(tm
         env={**os.environ, **given, "CI_PROJECT_URL": "/nowhere"},
         check=True,
     )
-    assert branch.find(RealShell(), clone, "feature/x").commit == commit
-    trunk = git("-C", str(origin), "rev-parse", "trunk")
-    assert git("-C", str(clone), "rev-parse", "refs/remotes/origin/trunk") == trunk
+    assert git.find(RealShell(), clone, "feature/x").commit == commit
+    trunk = run_git("-C", str(origin), "rev-parse", "trunk")
+    assert run_git("-C", str(clone), "rev-parse", "refs/remotes/origin/trunk") == trunk
     assert job["variables"]["DEFAULT_BRANCH"] == "$CI_DEFAULT_BRANCH"
-    assert git("-C", str(clone), "remote", "get-url", "origin") == "/nowhere.git"
+    assert run_git("-C", str(clone), "remote", "get-url", "origin") == "/nowhere.git"
 
 
 def jobs() -> dict[str, Any]:
@@ -154,7 +155,7 @@ def jobs() -> dict[str, Any]:
     return found
 
 
-def git(*words: str) -> str:
+def run_git(*words: str) -> str:
     return subprocess.run(
         ["git", *words], check=True, capture_output=True, text=True, env={**os.environ, **IDENTITY}
     ).stdout.strip()

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from scripts.command import Command, RealShell, output_of
-from scripts.sandbox import lifecycle
-from scripts.sandbox.agent import nginx
-from scripts.settings import load
-from tests.adoption.project import MANIFEST, start_project, three_containers
+from copilot_sandbox import lifecycle
+from copilot_sandbox.agent import nginx
+from copilot_sandbox.workspace import Workspace
+from copilot_testenv.core.process import Command, RealShell, output_of
+from tests.adopt.project import MANIFEST, install, start_in_monorepo, start_project, three_containers
 from tests.clone import ROOT, Clone, get
 from tests.e2e.looks import deployed
 
@@ -30,24 +30,33 @@ echo '{"Os":"linux","Arch":"amd64","OSType":"linux","Architecture":"x86_64"}'
 class Adopted(Clone):
     """A project of somebody else's, with what the tests know to do with a clone of ours."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, installed: Path) -> None:
         self.folder = folder
         self.stage_megabytes = 1
+        self.installed = installed  # where the wheels of the tasks are unpacked
+
+    def environ(self, **more: str) -> dict[str, str]:
+        """What a shell has in which the project's requirement is installed."""
+        return super().environ(PYTHONPATH=str(self.installed), **more)
+
+    def importing(self, **more: str) -> dict[str, str]:
+        return self.environ(**more)
 
     def adopt(self) -> str:
         """What this repository's `invoke adopt` says."""
         done = subprocess.run(
             [sys.executable, "-m", "invoke", "adopt", "--into", str(self.folder), "--yes"],
-            cwd=ROOT, env=self.environ(), check=True, capture_output=True, text=True,
+            cwd=ROOT, env=super().environ(), check=True, capture_output=True, text=True,
         )  # fmt: skip
         assert "Traceback" not in done.stderr
+        install(self.folder, self.installed)
         return done.stderr
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Adopted]:
     """A fresh project, its manifests written by Copilot."""
-    project = Adopted(start_project(tmp_path_factory.mktemp("shop")))
+    project = Adopted(start_project(tmp_path_factory.mktemp("shop")), tmp_path_factory.mktemp("installed"))
     shutil.rmtree(project.folder / "copilot/web")
     (project.folder / "Dockerfile").write_text("FROM python:3.12-slim\nEXPOSE 8000\n")
     let_copilot_write_manifests(project.folder)
@@ -60,7 +69,21 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Adopted]:
 @pytest.fixture(scope="module")
 def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Adopted]:
     """nginx, Django and startup, adopted."""
-    project = Adopted(three_containers(tmp_path_factory.mktemp("three")))
+    project = Adopted(
+        three_containers(tmp_path_factory.mktemp("three")), tmp_path_factory.mktemp("installed")
+    )
+    project.adopt()
+    project.commit("Adopted")
+    yield project
+    project.stop()
+
+
+@pytest.fixture(scope="module")
+def below(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Adopted]:
+    """A project that is a folder of its repository, adopted."""
+    project = Adopted(
+        start_in_monorepo(tmp_path_factory.mktemp("monorepo")), tmp_path_factory.mktemp("installed")
+    )
     project.adopt()
     project.commit("Adopted")
     yield project
@@ -70,7 +93,7 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Adopted]:
 def let_copilot_write_manifests(folder: Path) -> None:
     """`copilot svc init` and `copilot env init` on an embedded AWS of the moment."""
     shell = RealShell()
-    with lifecycle.rendering(load(folder, {}), shell, ["test"], "", alone=False) as (variables, failed):
+    with lifecycle.rendering(Workspace(folder, "mysite"), ["test"], "", alone=False) as (variables, failed):
         assert not failed
         programs = Path(str(variables["PATH"]).split(":")[0])
         programs.mkdir(exist_ok=True)
@@ -118,3 +141,23 @@ def test_three_containers_are_served_by_nginx(three: Adopted) -> None:
     assert get(f"{url}/static/admin/css/base.css")[0] == 200  # nginx's own part
     assert "csrfmiddlewaretoken" in get(f"{url}/admin/login/")[1]
     assert "GET /static/admin/css/base.css" in three.invoke("logs", "--container", "nginx").out
+
+
+def test_a_project_below_the_top_of_its_repository_is_served(below: Adopted) -> None:
+    below.git("checkout", "--quiet", "-b", "feature/x")
+    urls = below.folder / "mysite/urls.py"
+    urls.write_text(urls.read_text() + "# changed\n")
+    below.commit("Work on it")
+    below.git("checkout", "--quiet", "main")
+
+    url = deployed(below.invoke("deploy-test", "--branch", "feature/x"))
+    assert get(f"{url}/healthz") == (200, "ok\n")
+    assert "csrfmiddlewaretoken" in get(f"{url}/admin/login/")[1]
+    isolated = deployed(below.invoke("deploy-test", "--branch", "feature/x", "--isolated"))
+    assert get(f"{isolated}/healthz") == (200, "ok\n")
+    assert (below.folder / ".worktrees").is_dir()
+    top = below.folder.parents[1]
+    assert {each.name for each in top.iterdir()} == {".git", "services"}
+    assert below.git("status", "--porcelain") == ""
+    checked = below.invoke("check")
+    assert (checked.code, checked.out) == (0, ""), checked.out

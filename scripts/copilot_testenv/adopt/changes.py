@@ -1,0 +1,83 @@
+"""What would be written into a project, and what is left alone: shown first, then written file by file."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from copilot_testenv.core import files
+from copilot_testenv.core.errors import Failed
+from copilot_testenv.core.terminal import Report
+
+_MOST = 12  # names in a list
+
+
+@dataclass(frozen=True)
+class Change:
+    """A file to write, its path relative to the project. `before` is None for a new one, `after` to delete.
+
+    `is_shown` is off for a file that nobody reads: a wheel, a list of pins, a copy that goes.
+    """
+
+    path: str
+    before: bytes | None
+    after: bytes | None
+    is_shown: bool = True
+
+
+@dataclass(frozen=True)
+class Left:
+    """What is not touched: why, and what to do by hand. `difference` is shown with it."""
+
+    path: str
+    why: str
+    difference: str = ""
+    is_behind: bool = False  # a later `adopt` has something newer for it
+
+
+def show(report: Report, changes: Sequence[Change], left: Sequence[Left]) -> None:
+    """Print names as lists and the rest as differences, on standard output; say what is left."""
+    for title, names in (
+        ("Written anew:", [each.path for each in changes if not each.is_shown and each.after is not None]),
+        ("Deleted:", [each.path for each in changes if each.after is None]),
+    ):
+        if names:
+            more = [f"and {len(names) - _MOST} more"] if len(names) > _MOST else []
+            report.data("\n".join([title, *(f"  {name}" for name in [*names[:_MOST], *more])]))
+    for change in changes:
+        if change.is_shown:
+            report.data(_diff(change))
+    for each in left:
+        report.say(f"Left as it is: {each.path}: {each.why}")
+        if each.difference:
+            report.data(each.difference)
+
+
+def _diff(change: Change) -> str:
+    before, after = ((text or b"").decode("utf-8", "replace") for text in (change.before, change.after))
+    lines = difflib.unified_diff(
+        before.splitlines(),
+        after.splitlines(),
+        "/dev/null" if change.before is None else f"a/{change.path}",
+        f"b/{change.path}",
+        lineterm="",
+    )
+    return "\n".join(lines)
+
+
+def write(root: Path, changes: Sequence[Change]) -> None:
+    """Put each file in its place, where that still holds what was looked at.
+
+    Raises Refused where it does not, or leads elsewhere by now; Failed where it cannot be written.
+    """
+    for change in changes:
+        before = change.before or b""
+        try:
+            if change.after is None:
+                files.remove(root / change.path, root, before)
+            else:
+                files.write(root / change.path, change.after, root, expected=before)
+        except Failed as error:
+            raise Failed(f"{error} Mend that and run it again: what is there already stays.") from error

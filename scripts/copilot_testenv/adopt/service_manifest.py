@@ -1,0 +1,260 @@
+"""The service's manifest: a block for the test environment, put into the text without touching another line.
+
+All that is added stands under `environments.<test>`: no other environment is deployed differently.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from copilot_testenv.adopt import django_settings, stamps
+from copilot_testenv.adopt.changes import Change, Left
+from copilot_testenv.adopt.project import Project
+from copilot_testenv.adopt.renewal import Renewal
+from copilot_testenv.copilot import sidecars, yaml_edit
+from copilot_testenv.core.errors import Refused, SettingsError
+
+HEALTH_PATH = "/healthz"  # what django_testenv.access.healthz answers
+STATIC = "/app/staticfiles"
+_SECRET = "/copilot/${COPILOT_APPLICATION_NAME}/${COPILOT_ENVIRONMENT_NAME}/secrets/"  # noqa: S105 - a path
+_COPY = "python manage.py copy_stage_db"
+_WHY = {
+    "rolling: recreate": "the old task ends before the new one replaces the database",
+    "grace_period: 3600s": "outlasts the copy of staging's database",
+    "startup: success": "the service starts when the copy and the migrations are through",
+    "essential: false": "it ends when it is done, and the task goes on",
+    "spot: 1": "one task on Spot",
+    "allowed_source_ips: [127.0.0.0/8]": "the sandbox; add your office's or VPN's addresses (docs/access.md)",
+}
+
+
+def plan(renewal: Renewal, *, static: bool) -> Change | Left | None:
+    """Add the block for the test environment, or renew it; `static`: collect static files at the start."""
+    project = renewal.project
+    path, text = project.manifest_path, project.manifest_text
+    plain = text.replace("\r\n", "\n")
+    found = stamps.find(plain)
+    if found:
+        return renewal.present(path, text, _body(project, static=static, indent=found.indent))
+    if project.test_block is not None:
+        if "copy_stage_db" not in str(project.test_block):
+            return Left(
+                path,
+                f"it has a block `environments.{project.test_env}` of its own. Add to it what it lacks of:\n"
+                + _shown(block(project, static=static)),
+            )
+        place = _place(plain, project.test_env)
+        indent = re.match(" *", plain[place[0] :])[0] if place else ""  # type: ignore[index]  # it always matches
+        body = _body(project, static=static, indent=indent)
+        return renewal.unstamped(path, text, body, lambda of: _place(of, project.test_env))
+    return _added(project, static=static)
+
+
+def _added(project: Project, *, static: bool) -> Change | Left:
+    path, text = project.manifest_path, project.manifest_text
+    wanted = {"environments": {project.test_env: block(project, static=static)}}
+    try:
+        added = (
+            yaml_edit.add(text, wanted, path)
+            if "environments" in project.manifest
+            else _appended(text, wanted)
+        )
+    except (Refused, yaml.YAMLError):
+        return Left(
+            path,
+            "its `environments:` is empty, or written in a way that cannot be added to. It is to have:\n"
+            + _shown(wanted),
+        )
+    plain = added.replace("\r\n", "\n")
+    place = _place(plain, project.test_env)
+    if place is None:
+        raise Refused(f"{path} has no lines of `environments.{project.test_env}` that could be told.")
+    indent = plain[place[0] :].partition(project.test_env)[0]
+    body = _body(project, static=static, indent=indent)
+    return Change(path, text.encode(), stamps.spliced(added, *place, stamps.block(body, indent)).encode())
+
+
+def _body(project: Project, *, static: bool, indent: str) -> str:
+    """Return the lines of the block as they are written at that indent."""
+    dumped = yaml_edit.dump({project.test_env: block(project, static=static)})
+    return _explained("".join(f"{indent}{line}\n" for line in dumped.splitlines()))
+
+
+def _place(text: str, environment: str) -> tuple[int, int] | None:
+    """Return where the lines of an environment's block begin and end; None where there are none.
+
+    The comments and empty lines behind them are not theirs.
+    """
+    section = re.search(r"^environments:[ \t]*(?:#.*)?\n", text, re.MULTILINE)
+    key = section and re.compile(rf"^( +){re.escape(environment)}:[ \t]*(?:#.*)?\n", re.MULTILINE).search(
+        text, section.end()
+    )
+    if not key:
+        return None
+    end = position = key.end()
+    deeper = re.compile(rf"{key[1]} +\S.*\n?|{key[1]}- .*\n?")
+    for line in text[position:].splitlines(keepends=True):
+        position += len(line)
+        if deeper.match(line) and not line.lstrip().startswith("#"):
+            end = position
+        elif line.strip() and not line.lstrip().startswith("#"):
+            break
+    return key.start(), end
+
+
+def block(project: Project, *, static: bool) -> dict[str, Any]:
+    """What `environments.<test>` must say. Raises SettingsError where a section is no mapping."""
+    base = project.manifest
+    image, there = _section(base, "image"), _section(base, "sidecars")
+    depends_on = dict(_section(image, "depends_on"))
+    startup = _startup(depends_on, there)
+    variables, secrets = _variables(project), _secrets(project)
+    redis = wants_redis(project)
+
+    entry: dict[str, Any] = {}
+    if startup in there:
+        entry["command"] = _with_copy(_section(there, startup).get("command"), project)
+    else:
+        entry |= {"essential": False, "image": {"build": image["build"]}}
+        steps = [_COPY, "python manage.py migrate --noinput"]
+        if static:
+            steps.append("python manage.py collectstatic --noinput")
+            entry["mount_points"] = [{"source_volume": "static", "path": STATIC, "read_only": False}]
+        entry["command"] = ["sh", "-c", " && ".join(steps)]
+        if "env_file" in base:
+            entry["env_file"] = base["env_file"]
+    # A sidecar inherits nothing: what the project needs is repeated.
+    inherited = {} if startup in there else base
+    for key, more in (("variables", variables), ("secrets", secrets)):
+        if all_of_it := {**_section(inherited, key), **more}:
+            entry[key] = all_of_it
+
+    found: dict[str, Any] = {"count": {"spot": 1}, "deployment": {"rolling": "recreate"}}
+    if base.get("http") is not False:
+        found["http"] = {
+            "allowed_source_ips": ["127.0.0.0/8"],
+            "deregistration_delay": "5s",
+            "healthcheck": _healthcheck(project),
+        }
+    found["image"] = {
+        "depends_on": {**depends_on, **({"redis": "start"} if redis else {}), startup: "success"}
+    }
+    if static:
+        found["storage"] = {"volumes": {"static": {"path": STATIC, "read_only": True}}}
+    if variables:
+        found["variables"] = variables
+    found["secrets"] = secrets
+    found["sidecars"] = {
+        **({"redis": dict(sidecars.load("redis", None).sidecar)} if redis else {}),
+        startup: entry,
+    }
+    return found
+
+
+def wants_redis(project: Project) -> bool:
+    """Whether anything that the project installs, sets or is given names Redis."""
+    return bool(
+        re.search(r"redis", f"{project.required}\n{project.all_settings}\n{project.manifest}", re.IGNORECASE)
+    )
+
+
+def _startup(depends_on: Mapping[str, Any], sidecars: Mapping[str, Any]) -> str:
+    """The sidecar that the service waits for, or the name of the one that is made."""
+    waited_for = [
+        name
+        for name, condition in depends_on.items()
+        if str(condition).lower() in {"success", "complete"} and name in sidecars
+    ]
+    return waited_for[0] if waited_for else "startup"
+
+
+def _with_copy(command: Any, project: Project) -> list[str]:
+    """The startup command, the copy put before it. Raises SettingsError where it is no shell's command."""
+    if isinstance(command, str) and command.strip():
+        return ["sh", "-c", f"{_COPY} && {command}"]
+    match command:
+        case [("sh" | "bash" | "/bin/sh" | "/bin/bash") as shell, "-c", str(script)]:
+            return [shell, "-c", f"{_COPY} && {script}"]
+        case [str(), *_] if all(isinstance(word, str) for word in command):
+            return ["sh", "-c", f"{_COPY} && {shlex.join(command)}"]
+    raise SettingsError(
+        f"{project.root / project.manifest_path}: the startup sidecar has no command that the copy could be "
+        "put before: give it one, such as ['sh', '-c', 'python manage.py migrate --noinput']."
+    )
+
+
+def _healthcheck(project: Project) -> dict[str, Any]:
+    """What our middleware answers, whatever the base asks for: that may be a page with a password here.
+
+    The base's other keys hold on, but for the codes that it expects of its own page.
+    """
+    own = _section(project.manifest, "http").get("healthcheck")
+    codes = {"success_codes": "200"} if isinstance(own, dict) and "success_codes" in own else {}
+    return {"path": HEALTH_PATH, **codes, "grace_period": "3600s"}
+
+
+def _variables(project: Project) -> dict[str, Any]:
+    given = _names(project.manifest)
+    found: dict[str, Any] = {}
+    if "EMAIL_BACKEND" not in _section(project.manifest, "secrets"):
+        found["EMAIL_BACKEND"] = "django.core.mail.backends.console.EmailBackend"
+    if wants_redis(project):
+        wanted = {"REDIS_HOST": "localhost", "REDIS_URL": "redis://localhost:6379/0"}
+        text = f"{project.all_settings}\n{project.manifest}"
+        named = {name: value for name, value in wanted.items() if re.search(rf"\b{name}\b", text)}
+        found |= named or wanted
+    hard = django_settings.hard_wired(project)
+    for name, value in (("DEBUG", "0"), ("ALLOWED_HOSTS", "*")):
+        if name in hard and name not in given:
+            found[name] = value
+    return found
+
+
+def _secrets(project: Project) -> dict[str, Any]:
+    given = _names(project.manifest)
+    wanted = ["DATABASE_URL", "STAGE_DATABASE_URL"]
+    if "SECRET_KEY" in django_settings.hard_wired(project):
+        wanted.insert(1, "SECRET_KEY")
+    return {name: f"{_SECRET}{name}" for name in wanted if name not in given}
+
+
+def _names(base: Mapping[str, Any]) -> set[str]:
+    """The variables that every environment is given."""
+    return {*_section(base, "variables"), *_section(base, "secrets")}
+
+
+def _section(holder: Mapping[str, Any], key: str) -> dict[str, Any]:
+    found = holder.get(key)
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise SettingsError(f"The manifest's `{key}` is no mapping: Copilot would refuse it too.")
+    return found
+
+
+def _shown(content: Mapping[str, Any]) -> str:
+    return "".join(f"    {line}\n" for line in yaml_edit.dump(content).splitlines())
+
+
+def _appended(text: str, wanted: Mapping[str, Any]) -> str:
+    """The text with a section of its own at the end, behind the last comment. Raises Refused, YAMLError."""
+    newline = "\r\n" if "\r\n" in text else "\n"
+    gap = newline if text.endswith(newline) else newline * 2
+    after = text + gap + f"{yaml_edit.dump(wanted)}\n".replace("\n", newline)
+    if yaml.safe_load(after) != {**yaml.safe_load(text), **wanted}:
+        raise Refused("It ends in a way that nothing can be appended to.")
+    return after
+
+
+def _explained(text: str) -> str:
+    """The text with a comment behind those lines that would be a riddle to whoever edits it."""
+    lines = []
+    for line in text.splitlines(keepends=True):
+        why = _WHY.get(line.strip())
+        lines.append(f"{line.rstrip().ljust(36)}  # {why}\n" if why else line)
+    return "".join(lines)

@@ -1,0 +1,190 @@
+"""`invoke adopt`: look at the project, show what would change, ask, write."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from copilot_testenv.adopt import (
+    changes,
+    copies,
+    django_settings,
+    dockerfile,
+    gitignore,
+    pipelines,
+    service_manifest,
+    thin,
+)
+from copilot_testenv.adopt.changes import Change, Left
+from copilot_testenv.adopt.history import History
+from copilot_testenv.adopt.origin import Origin
+from copilot_testenv.adopt.project import look, require_committed, require_not_ignored
+from copilot_testenv.adopt.renewal import Renewal
+from copilot_testenv.copilot import disposable
+from copilot_testenv.core import committed
+from copilot_testenv.core.errors import Refused, SettingsError, UsageError
+from copilot_testenv.core.settings import load
+from copilot_testenv.core.terminal import confirm
+
+if TYPE_CHECKING:
+    from copilot_testenv.session import Session
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the flags of `adopt` say."""
+
+    into: str
+    service: str = ""
+    source: str = ""
+    take: str = ""
+    ci: str = ""
+    check: bool = False
+    yes: bool = False
+    plan: bool = False
+
+
+def adopt(session: Session, options: Options) -> None:
+    """Bring the tasks into a project, or a newer version of them.
+
+    Raises UsageError, SettingsError (with --check where something is behind), Refused, Failed.
+    """
+    pipelines.require_known(options.ci)
+    root = _folder(options.into)
+    clone = _clone(session.settings.root.resolve())
+    if clone and (root == clone or clone in root.parents):
+        raise Refused(f"{root} is in this repository, which has the tasks: name another one with --into.")
+    service = options.service or committed.read(root).get("COPILOT_SERVICE", "")
+    project = look(session.shell, root, service, _environment(session, root))
+    take = frozenset(filter(None, map(str.strip, options.take.split(","))))
+    renewal = Renewal(project, History(session.shell, root), take)
+    source = Origin(session.shell, clone, options.source)
+    copies.require_history(renewal, source)
+    session.report.say(f"Into {root}, for its service {project.service} in {project.test_env}:")
+    found = list(_plan(renewal, source, options.ci))
+    to_write = [each for each in found if isinstance(each, Change)]
+    left = [each for each in found if isinstance(each, Left)]
+    if unknown := take - {each.path for each in found}:
+        raise UsageError(f"--take {','.join(sorted(unknown))}: nothing is left or written there.")
+    for change in to_write:
+        project.require_no_link(change.path)
+    if options.check:
+        _check(session, to_write, left)
+        return
+    changes.show(session.report, to_write, left)
+    if not to_write:
+        session.report.say("Nothing to do: all that can be added is there.")
+        return
+    if _is_there(renewal, to_write):
+        session.report.say(
+            f"There is an environment `{project.test_env}` already: these tasks will replace what is "
+            "deployed in it. If people use it, set TEST_ENV to another name, and that one is written."
+        )
+    if options.plan:
+        session.report.say(f"{len(to_write)} files would be written. Nothing was changed.")
+        return
+    require_committed(
+        session.shell, project, [change.path for change in to_write if change.before is not None]
+    )
+    require_not_ignored(
+        session.shell, project, [change.path for change in to_write if change.after is not None]
+    )
+    confirm(session.report, f"Write these {len(to_write)} files into {root}?", yes=options.yes)
+    changes.write(root, to_write)
+    _say_next(session, project.test_env, len(to_write))
+
+
+def _plan(renewal: Renewal, source: Origin, forge: str) -> Iterator[Change | Left]:
+    project = renewal.project
+    wheels = source.wheels()
+    wheel = thin.runtime_wheel(wheels)
+    static = _serves_static(renewal)
+    planned = (
+        *thin.plan(renewal, source, wheels, deploys=pipelines.is_wanted(renewal, forge)),
+        *pipelines.plan(renewal, forge),
+        *copies.plan(renewal, source),
+        dockerfile.plan(renewal, _pins(source), wheel),
+        dockerfile.plan_ignore(renewal, wheel, is_copy=copies.is_copy(renewal, source, dockerfile.IGNORE)),
+        gitignore.plan(project),
+        service_manifest.plan(renewal, static=static),
+        django_settings.plan(renewal, static=static),
+    )
+    found = list(copies.of_one_version(project, [each for each in planned if each is not None]))
+    yield from found
+    yield from thin.vendored(project, wheels, found)
+
+
+def _check(session: Session, to_write: list[Change], left: list[Left]) -> None:
+    """Say what is behind this version. Raises SettingsError where something is."""
+    behind = sorted({*(each.path for each in to_write), *(each.path for each in left if each.is_behind)})
+    if behind:
+        raise SettingsError(
+            f"{len(behind)} files are behind this version: {', '.join(behind)}. `invoke adopt --into` the "
+            "same folder, without --check, shows and renews them."
+        )
+    session.report.say("All that `adopt` has written is as this version writes it.")
+
+
+def _is_there(renewal: Renewal, to_write: list[Change]) -> bool:
+    """Return True if the environment was there before `adopt`, and the project is new to these tasks."""
+    project = renewal.project
+    new = any(each.path == thin.SETTINGS and each.before is None for each in to_write)
+    return new and project.bytes(project.environment_path) is not None
+
+
+def _say_next(session: Session, name: str, count: int) -> None:
+    invoke = ".testenv/bin/invoke"
+    mark = (
+        ""
+        if name == disposable.IN_SANDBOX
+        else f"  {invoke} create-env --mark-disposable {name} --confirm {name}\n"
+    )
+    session.report.say(
+        f"Written: {count} files. Look at `git diff` there and commit, then try it:\n"
+        f"  python3 -m venv .testenv && .testenv/bin/pip install -q -r {thin.REQUIREMENTS}\n"
+        f"{mark}  {invoke} deploy-test --branch $(git branch --show-current)\n"
+        "docs/adopt.md says what AWS needs."
+    )
+
+
+def _folder(into: str) -> Path:
+    if not into.strip():
+        raise UsageError("Into which repository? Write --into PATH.")
+    root = Path(into).expanduser().resolve()
+    if not root.is_dir():
+        raise UsageError(f"--into {into}: there is no such folder.")
+    return root
+
+
+def _environment(session: Session, root: Path) -> str:
+    """Return TEST_ENV, else the environment that the project has committed. Raises as `load` does."""
+    name = session.environ.get("TEST_ENV") or committed.read(root).get("TEST_ENV")
+    if not name:
+        return session.settings.test_env
+    return load(session.settings.root, {**session.environ, "TEST_ENV": name}, elsewhere=True).test_env
+
+
+def _clone(root: Path) -> Path | None:
+    """Return the clone of these tasks that the workspace is; None where it is a project that uses them."""
+    return root if (root / "scripts/copilot_testenv/menu.py").is_file() and (root / "demo").is_dir() else None
+
+
+def _pins(source: Origin) -> Mapping[str, str]:
+    """The versions that the demo's image installs, by package, as they are tested here."""
+    text = source.text("demo/requirements.txt")
+    found = {
+        name.lower(): version for name, version in re.findall(r"(?m)^([A-Za-z0-9_.-]+)==([^\s;\\]+)", text)
+    }
+    return {"Django": found["django"], "gunicorn": found["gunicorn"], "whitenoise": found["whitenoise"],
+            "psycopg[binary]": found["psycopg"]}  # fmt: skip
+
+
+def _serves_static(renewal: Renewal) -> bool:
+    """Return True if static files are collected at the start: our Dockerfile, and no proxy that has them."""
+    http = renewal.project.manifest.get("http")
+    return dockerfile.is_ours(renewal.project) and not (
+        isinstance(http, dict) and http.get("target_container")
+    )

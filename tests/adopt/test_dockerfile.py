@@ -1,0 +1,111 @@
+"""The image: a Dockerfile of ours, or lines in one of theirs, and what .dockerignore lets through."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.adopt.project import MANIFEST, RUNTIME, THREE, adopt, adopted, commit, start_project
+
+
+def test_the_lines_stand_before_the_user_and_psycopg2_stays(three: Path) -> None:
+    adopt(three)
+    text = (three / "Dockerfile").read_text()
+    lines = iter(text.splitlines())
+    assert all(line in lines for line in THREE["Dockerfile"].splitlines())
+    assert text.index(f"COPY {RUNTIME} /tmp/\n") < text.index("USER nobody")
+    assert re.search(r'pip install --no-cache-dir --target /opt/django-testenv "psycopg\[binary\]==', text)
+    assert "scripts" not in text
+    assert "COPY manage.py deployment.jso[n] /srv/\n" in text
+
+
+def test_a_dockerfile_with_everything_copied_gets_only_what_it_lacks(tmp_path: Path) -> None:
+    text = "FROM python:3.12-alpine\nWORKDIR /app\nCOPY . .\nRUN pip install 'psycopg[binary]' gunicorn"
+    folder = adopted(start_project(tmp_path / "shop", {"Dockerfile": text}))
+    after = (folder / "Dockerfile").read_text()
+    assert after.startswith(text + "\n# copilot-testenv ")
+    assert "RUN apk add --no-cache postgresql-client\n" in after
+    assert "apt-get" not in after
+    assert "deployment.jso" not in after
+    assert adopt(folder).said[-1].startswith("Nothing to do")
+
+
+def test_a_dockerfile_of_theirs_with_crlf_stays_theirs(tmp_path: Path) -> None:
+    text = "FROM python:3.12-slim\r\nCOPY mysite mysite\r\nUSER nobody\r\n"
+    folder = adopted(start_project(tmp_path / "shop", {"Dockerfile": text}))
+    after = (folder / "Dockerfile").read_bytes().decode()
+    assert after.startswith("FROM python:3.12-slim\r\nCOPY mysite mysite\r\n# copilot-testenv ")
+    assert after.endswith("# end of copilot-testenv\r\nUSER nobody\r\n")
+    assert after.count("\n") == after.count("\r\n")
+    assert adopt(folder).said[-1].startswith("Nothing to do")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"requirements.txt": "Django\n"},
+        {"requirements.txt": "Django\ngunicorn\npsycopg\nwhitenoise\n"},
+    ],
+    ids=["nothing", "requirements", "all required"],
+)
+def test_what_the_project_installs_is_one_layer_and_ours_another(
+    tmp_path: Path, given: dict[str, str]
+) -> None:
+    folder = start_project(tmp_path / "shop", given)
+    adopt(folder)
+    text = (folder / "Dockerfile").read_text().replace("\\\n", "")
+    instructions = [line.split()[0] for line in text.splitlines() if line and not line.startswith("#")]
+    assert "RUN" in instructions
+    assert ("RUN", "RUN") not in pairwise(instructions)
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "build", "why"),
+    [
+        ("# nothing\n", "Dockerfile", "it has no FROM"),
+        ("FROM python\n", "{dockerfile: docker/Dockerfile}", "its build context is docker/"),
+    ],
+)
+def test_a_dockerfile_that_cannot_be_added_to_is_named(
+    tmp_path: Path, dockerfile: str, build: str, why: str
+) -> None:
+    text = MANIFEST.replace("build: Dockerfile", f"build: {build}")
+    folder = start_project(
+        tmp_path / "shop", {"Dockerfile": dockerfile, "docker/Dockerfile": dockerfile}, manifest=text
+    )
+    report = adopt(folder)
+    assert any(why in line and f"Install {RUNTIME} into the image" in line for line in report.said)
+
+
+@pytest.mark.parametrize("pattern", ["*", "**", "/*", "**/*", "vendor", "/vendor/", "**/*.whl", "*.json"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_dockerignore_that_hides_our_files_lets_them_through(
+    tmp_path: Path, pattern: str, end: str
+) -> None:
+    given = {"Dockerfile": "FROM python\nCOPY mysite mysite\n", ".dockerignore": f".git{end}{pattern}"}
+    folder = adopted(start_project(tmp_path / "shop", given))
+    lines = (folder / ".dockerignore").read_bytes().decode().split(end)
+    assert lines[:2] == [".git", pattern]
+    assert lines[3:5] == ["!deployment.json", f"!{RUNTIME}"]
+    assert adopt(folder).said[-1].startswith("Nothing to do")
+
+
+@pytest.mark.parametrize("text", ["*.pyc\n", "node_modules\n", "docs/vendor\n", "**/__pycache__\n"])
+def test_a_dockerignore_that_hides_none_of_our_files_is_left(tmp_path: Path, text: str) -> None:
+    given = {"Dockerfile": "FROM python\nCOPY mysite mysite\n", ".dockerignore": text}
+    folder = start_project(tmp_path / "shop", given)
+    adopt(folder)
+    assert (folder / ".dockerignore").read_text() == text
+
+
+def test_an_image_that_has_the_package_by_hand_is_left(tmp_path: Path) -> None:
+    text = "FROM python\nCOPY . .\nRUN pip install vendor/django_testenv-1.whl\n"
+    folder = start_project(tmp_path / "shop", {"Dockerfile": text})
+    adopt(folder)
+    assert (folder / "Dockerfile").read_text() == text
+    commit(folder)
+    assert adopt(folder).said[-1].startswith("Nothing to do")

@@ -1,0 +1,162 @@
+"""The block `environments.test` of the service's manifest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from copilot_testenv.adopt import service_manifest
+from copilot_testenv.core.errors import SettingsError
+from django_testenv.access import access
+from tests.adopt.project import MANIFEST, THREE, adopt, adopted, commit, manifest, start_project
+
+_PATH = "copilot/web/manifest.yml"
+
+
+def test_three_containers_keep_what_they_have_and_only_test_is_added_to(three: Path) -> None:
+    before = manifest(three)
+    adopt(three)
+    text = (three / _PATH).read_text()
+    assert text.endswith("\n# The end.\n")
+    lines = iter(text.splitlines())
+    assert all(line in lines for line in THREE[_PATH].splitlines())  # in that order
+    after = manifest(three)
+    block = after["environments"].pop("test")
+    assert after == before
+    assert block["image"]["depends_on"] == {"startup": "success"}
+    assert block["sidecars"].keys() == {"startup"}
+    startup = block["sidecars"]["startup"]
+    assert startup["command"][2].startswith("python manage.py copy_stage_db && python manage.py migrate")
+    assert startup["secrets"].keys() == block["secrets"].keys() == {"DATABASE_URL", "STAGE_DATABASE_URL"}
+    assert block["http"]["healthcheck"] == {"path": "/healthz", "grace_period": "3600s"}
+    assert block["http"]["allowed_source_ips"] == ["127.0.0.0/8"]
+    assert "# the sandbox; add your office's" in text
+
+
+@pytest.mark.parametrize(
+    ("own", "codes"),
+    [
+        ("healthcheck: /", {}),
+        ("healthcheck: {path: /, success_codes: '302', interval: 10s}", {"success_codes": "200"}),
+    ],
+)
+def test_a_health_check_that_is_a_page_opens_none_of_the_project(
+    tmp_path: Path, own: str, codes: dict[str, str]
+) -> None:
+    folder = start_project(tmp_path / "shop", manifest=MANIFEST.replace("# healthcheck: '/'", own))
+    before = manifest(folder)["http"]
+    adopt(folder)
+    found = manifest(folder)
+    assert found["http"] == before
+    check = found["environments"]["test"]["http"]["healthcheck"]
+    assert check == {"path": "/healthz", **codes, "grace_period": "3600s"}
+
+
+def test_the_path_that_is_asked_for_is_the_one_that_the_middleware_answers() -> None:
+    assert service_manifest.HEALTH_PATH == access.HEALTHZ_PATH
+
+
+def test_a_project_with_redis_gets_it_as_a_sidecar(tmp_path: Path) -> None:
+    folder = adopted(start_project(tmp_path / "shop", {"requirements.txt": "Django\nredis\n"}))
+    block = manifest(folder)["environments"]["test"]
+    assert block["sidecars"]["redis"]["port"] == 6379
+    assert block["image"]["depends_on"] == {"redis": "start", "startup": "success"}
+    assert block["variables"]["REDIS_HOST"] == "localhost"
+    assert block["sidecars"]["startup"]["variables"] == block["variables"]
+    assert adopt(folder).said[-1].startswith("Nothing to do")
+
+
+def test_a_service_of_another_name_and_its_variables_go_to_the_startup_sidecar(tmp_path: Path) -> None:
+    text = (
+        MANIFEST.replace("name: web", "name: api") + "\nvariables:\n  LOG_LEVEL: info\nenv_file: some.env\n"
+    )
+    folder = start_project(
+        tmp_path / "shop", {"copilot/api/manifest.yml": text}, manifest="type: Worker Service\n"
+    )
+    adopt(folder)
+    found = yaml.safe_load((folder / "copilot/api/manifest.yml").read_text())
+    startup = found["environments"]["test"]["sidecars"]["startup"]
+    assert startup["variables"]["LOG_LEVEL"] == "info"
+    assert startup["env_file"] == "some.env"
+
+
+_TAILS = {
+    "empty": "environments:\n",
+    "four spaces": "environments:\n    production:\n        count: 2   # two\n\n# The end.\n",
+    "in the middle": "environments:\n  production:\n    command: |\n      a\n      b\ncount: 2\n",
+    "a line that ours explains": "environments:\n  production:\n    deployment:\n      rolling: recreate\n",
+    "empty flow": "environments: {}\n",
+    "no line end": "environments:\n  production:\n    count: 2",
+}
+
+
+@pytest.mark.parametrize("tail", _TAILS.values(), ids=_TAILS.keys())
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_the_manifest_keeps_every_other_line(tmp_path: Path, tail: str, end: str) -> None:
+    text = (
+        f"name: web\ntype: Load Balanced Web Service\nimage: {{build: Dockerfile, port: 80}}\n{tail}".replace(
+            "\n", end
+        )
+    )
+    folder = start_project(tmp_path / "shop", manifest=text)
+    report = adopt(folder)
+    after = (folder / _PATH).read_bytes().decode()
+    if tail in {_TAILS["empty"], _TAILS["empty flow"]}:
+        assert after == text
+        assert any("cannot be added to. It is to have:\n    environments:\n" in line for line in report.said)
+        return
+    lines = iter(after.split(end))
+    assert all(line in lines for line in text.split(end))
+    assert after.count("\n") == after.count(end)
+    assert "copy_stage_db" in str(yaml.safe_load(after)["environments"]["test"])
+    commit(folder)
+    assert adopt(folder).said[-1].startswith("Nothing to do")
+
+
+def test_a_manifest_of_both_line_ends_keeps_each(tmp_path: Path) -> None:
+    text = MANIFEST.replace("\n", "\r\n", 5) + "\nenvironments:\n  production:\n    count: 2\n# The end.\n"
+    folder = adopted(start_project(tmp_path / "shop", manifest=text))
+    lines = iter((folder / _PATH).read_bytes().decode().splitlines(keepends=True))
+    assert all(line in lines for line in text.splitlines(keepends=True))
+
+
+def test_a_block_of_the_projects_own_is_left_and_said(tmp_path: Path) -> None:
+    text = MANIFEST + "\nenvironments:\n  test:\n    count: 1\n"
+    folder = start_project(tmp_path / "shop", manifest=text)
+    report = adopt(folder)
+    assert (folder / _PATH).read_text() == text
+    assert any(
+        "`environments.test` of its own. Add to it what it lacks of:\n" in line for line in report.said
+    )
+
+
+def with_command(folder: Path, command: str) -> None:
+    file = folder / _PATH
+    lines = [
+        f"    command: {command}" if "command:" in line else line for line in file.read_text().splitlines()
+    ]
+    file.write_text("\n".join(lines) + "\n")
+    commit(folder)
+
+
+@pytest.mark.parametrize("command", ["", "{a: b}", "[1, 2]"])
+def test_a_startup_command_that_the_copy_cannot_go_before_is_named(three: Path, command: str) -> None:
+    with_command(three, command)
+    with pytest.raises(SettingsError, match="has no command that the copy could be put before"):
+        adopt(three)
+
+
+@pytest.mark.parametrize(
+    ("command", "copied"),
+    [
+        ("python manage.py migrate", "python manage.py copy_stage_db && python manage.py migrate"),
+        ("['python', 'my start.py']", "python manage.py copy_stage_db && python 'my start.py'"),
+    ],
+)
+def test_the_copy_is_put_before_every_kind_of_command(three: Path, command: str, copied: str) -> None:
+    with_command(three, command)
+    adopt(three)
+    startup = manifest(three)["environments"]["test"]["sidecars"]["startup"]
+    assert startup["command"] == ["sh", "-c", copied]
