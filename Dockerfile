@@ -18,9 +18,7 @@ WORKDIR /app
 COPY demo/requirements.txt demo/requirements.txt
 RUN pip install --no-cache-dir --require-hashes -r demo/requirements.txt
 
-COPY scripts/__init__.py scripts/__init__.py
-COPY scripts/stage_copy scripts/stage_copy
-COPY scripts/test_access scripts/test_access
+COPY scripts/runtime/django_testenv django_testenv
 COPY demo demo
 # The deploy writes deployment.json (branch and commit) into the build context; a build by hand goes without.
 COPY manage.py deployment.jso[n] ./

@@ -1,8 +1,16 @@
 """The menu: one task a verb. `invoke --list` shows it, `invoke VERB --help` explains one."""
 
+import sys
+from pathlib import Path
+
 from invoke import Context
 
-from scripts.menu import bench, verb
+# A clone of these tasks runs from its sources; where they are installed there is no such folder.
+_SOURCES = Path(__file__).resolve().parent / "scripts"
+if (_SOURCES / "copilot_testenv").is_dir():
+    sys.path[:0] = [str(_SOURCES), str(_SOURCES / "sandbox")]
+
+from copilot_testenv.menu import session, verb  # noqa: E402 - see above
 
 YES = "Answer yes to the question this task asks (default: ask; without a terminal: no)."
 PLAN = "Say what would happen and change nothing (default: off)."
@@ -40,9 +48,9 @@ def deploy_test(
 
     Example: invoke deploy-test --branch feature/checkout --isolated
     """
-    from scripts.deployment import Asked, deploy
+    from copilot_testenv.deploys.deploy import Options, deploy
 
-    deploy(bench(), branch, Asked(isolated, force, wait, take_over, why, trust, plan, json))
+    deploy(session(), branch, Options(isolated, force, wait, take_over, why, trust, plan, json))
 
 
 @verb(
@@ -74,10 +82,10 @@ def teardown(
 
     Example: invoke teardown --branch feature/checkout --yes
     """
-    from scripts import teardown as workflow
+    from copilot_testenv.deploys import teardown as workflow
 
-    asked = workflow.Asked(branch, expired, all, orphans, wait, yes, plan, json)
-    workflow.teardown(bench(), asked)
+    options = workflow.Options(branch, expired, all, orphans, wait, yes, plan, json)
+    workflow.teardown(session(), options)
 
 
 @verb(
@@ -101,9 +109,9 @@ def extend(
 
     Example: invoke extend --branch feature/checkout --until 5d
     """
-    from scripts import lifetime
+    from copilot_testenv.deploys import extend
 
-    lifetime.extend(bench(), name=branch, until=until, keep=keep, wait=wait, plan=plan, json=json)
+    extend.extend(session(), name=branch, until=until, keep=keep, wait=wait, plan=plan, json=json)
 
 
 @verb(html="Write a page for people without a terminal to this file (default: none).", json=JSON)
@@ -114,9 +122,9 @@ def status(c: Context, html: str = "", json: bool = False) -> None:
 
     Example: invoke status --html status.html
     """
-    from scripts import listing
+    from copilot_testenv.deploys import status
 
-    listing.status(bench(), html=html, json=json)
+    status.status(session(), html=html, json=json)
 
 
 @verb(
@@ -132,9 +140,9 @@ def logs(c: Context, branch: str = "", container: str = "", limit: str = "100", 
 
     Example: invoke logs --container startup --limit 50
     """
-    from scripts import logs as workflow
+    from copilot_testenv.deploys import logs as workflow
 
-    workflow.logs(bench(), name=branch, container=container, limit=limit, follow=follow)
+    workflow.logs(session(), name=branch, container=container, limit=limit, follow=follow)
 
 
 @verb(
@@ -158,9 +166,9 @@ def copy_db(
 
     Example: invoke copy-db --yes
     """
-    from scripts import data
+    from copilot_testenv.deploys import copy_db
 
-    data.copy(bench(), name=branch, wait=wait, yes=yes, plan=plan, json=json)
+    copy_db.copy(session(), name=branch, wait=wait, yes=yes, plan=plan, json=json)
 
 
 @verb(
@@ -178,9 +186,9 @@ def check(
 
     Example: invoke check --format github
     """
-    from scripts.check import workflow
+    from copilot_testenv.check import workflow
 
-    workflow.check(bench(), json=json, style=format, fix=fix, plan=plan)
+    workflow.check(session(), json=json, style=format, fix=fix, plan=plan)
 
 
 @verb(
@@ -207,9 +215,9 @@ def package(
 
     Example: invoke package --env production
     """
-    from scripts.packaging import workflow
+    from copilot_testenv.export import workflow
 
-    workflow.package(bench(), workflow.Asked(env, service, output, domain, yes, plan))
+    workflow.package(session(), workflow.Options(env, service, output, domain, yes, plan))
 
 
 @verb(
@@ -224,9 +232,9 @@ def cost(c: Context, region: str = "", node: str = "", json: bool = False) -> No
 
     Example: invoke cost --region eu-west-1
     """
-    from scripts import cost_report as workflow
+    from copilot_testenv.costs import report as workflow
 
-    workflow.cost(bench(), json=json, region=region, node=node)
+    workflow.cost(session(), json=json, region=region, node=node)
 
 
 @verb(
@@ -251,10 +259,10 @@ def create_env(
 
     Example: DEPLOY_TARGET=aws invoke create-env --profile dev --region eu-west-1
     """
-    from scripts import creation
+    from copilot_testenv.deploys import create_env
 
-    asked = creation.Asked(profile, region, mark_disposable, confirm, yes, plan)
-    creation.create_env(bench(), asked)
+    options = create_env.Options(profile, region, mark_disposable, confirm, yes, plan)
+    create_env.create_env(session(), options)
 
 
 @verb(
@@ -284,28 +292,44 @@ def sidecar_config(
 
     Example: invoke sidecar-config --add mailpit --env test
     """
-    from scripts import sidecar_config as workflow
+    from copilot_testenv.deploys import sidecar_config as workflow
 
-    asked = workflow.Asked(service, env, add, from_, remove, json, diagram, plan)
-    workflow.sidecar_config(bench(), asked)
+    options = workflow.Options(service, env, add, from_, remove, json, diagram, plan)
+    workflow.sidecar_config(session(), options)
 
 
 @verb(
-    into="Bring them into this repository: a Django project with Copilot manifests (no default).",
+    into="Bring them into this folder: a Django project with Copilot manifests, in Git (no default).",
     service="Take this service of it (default: its only Load Balanced Web Service).",
+    from_="Take the wheels from this index or Git address, git+https://… (default: build this clone's).",
+    take="Replace these files, with commas, although they were edited (default: none).",
+    ci="Write the files for this forge's CI too: github, gitlab or bitbucket (default: none).",
+    check="Say what is behind this version, write nothing, and end with 2 if something is (default: off).",
     yes=YES,
     plan=PLAN,
 )
-def adopt(c: Context, into: str = "", service: str = "", yes: bool = False, plan: bool = False) -> None:
-    """Bring these tasks, the sidecars and the settings into a project of yours. Overwrites nothing.
+def adopt(
+    c: Context,
+    into: str = "",
+    service: str = "",
+    from_: str = "",
+    take: str = "",
+    ci: str = "",
+    check: bool = False,
+    yes: bool = False,
+    plan: bool = False,
+) -> None:
+    """Bring these tasks, the sidecars and the settings into a project of yours, or renew them there.
 
-    The task shows each change before it asks; docs/adopt.md says what is added and why.
+    Nothing that you have written or edited is overwritten. The task shows each change before it asks.
 
     Example: invoke adopt --into ../shop --plan
     """
-    from scripts.adoption import workflow
+    from copilot_testenv.adopt import workflow
 
-    workflow.adopt(bench(elsewhere=True), into=into, service=service, yes=yes, plan=plan)
+    workflow.adopt(
+        session(elsewhere=True), workflow.Options(into, service, from_, take, ci, check, yes, plan)
+    )
 
 
 @verb(
@@ -320,6 +344,4 @@ def sandbox(c: Context, stop: bool = False, reset: bool = False, yes: bool = Fal
 
     Example: invoke sandbox --reset --yes
     """
-    from scripts import environment
-
-    environment.sandbox(bench(), stop=stop, reset=reset, yes=yes)
+    session().sandbox(stop=stop, reset=reset, yes=yes)

@@ -18,8 +18,8 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from scripts.stage_copy import database_url
-from scripts.stage_copy.secret import Hidden, shown
+from django_testenv.stage_copy import database_url
+from django_testenv.stage_copy.secret import Hidden, shown
 
 BASE_DIR = Path(__file__).resolve().parents[1]
 
@@ -122,14 +122,14 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django_extensions",
-    "scripts.stage_copy",
-    "scripts.test_access",
+    "django_testenv.stage_copy",
+    "django_testenv.access",
     "demo.shop",
 ]
 # Where Copilot's environment is `test`: who may see it, and what becomes of mail. Elsewhere it does nothing.
 TEST_ACCESS = {"open_paths": ["/healthz"]}
 MIDDLEWARE = [
-    "scripts.test_access.middleware.AccessMiddleware",
+    "django_testenv.access.middleware.AccessMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -1,14 +1,19 @@
-"""docs/reference.md, written from the tasks: `python -m scripts.reference` renews it."""
+"""docs/reference.md, written from the tasks: `python scripts/reference.py` renews it."""
 
 from __future__ import annotations
 
 import inspect
 import re
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invoke.loader import FilesystemLoader
 
-from scripts.menu import ROOT, SHORT_FLAGS
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "scripts")]  # this runs in a clone, and nothing need be installed
+
+from copilot_testenv.menu import SHORT_FLAGS  # noqa: E402 - see above
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +21,7 @@ if TYPE_CHECKING:
     from invoke import Argument, Task
 
 FILE = ROOT / "docs" / "reference.md"
-COMMAND = "python -m scripts.reference"
+COMMAND = "python scripts/reference.py"
 _HEAD = f"""\
 # Reference of the tasks
 

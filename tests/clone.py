@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.sources import sources
+
 ROOT = Path(__file__).parent.parent
 IDENTITY = {
     "GIT_AUTHOR_NAME": "Ada", "GIT_AUTHOR_EMAIL": "ada@example.org",
@@ -78,10 +80,15 @@ class Clone:
         kept = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("AWS_", "COPILOT_", "SANDBOX_")) and name not in {"CI", "TEST_ENV"}
+            if not name.startswith(("AWS_", "COPILOT_", "SANDBOX_"))
+            and name not in {"CI", "PYTHONPATH", "TEST_ENV"}
         }
         stage = {"SANDBOX_STAGE_MB": str(self.stage_megabytes)} if self.stage_megabytes else {}
         return {**kept, "DEPLOY_TARGET": "sandbox", "PYTHONWARNINGS": "default", **stage, **more}
+
+    def importing(self, **more: str) -> dict[str, str]:
+        """The same for a process that imports the clone's packages, which nothing has installed."""
+        return self.environ(PYTHONPATH=sources(self.folder), **more)
 
     def start(self, *words: str, **more: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -101,14 +108,14 @@ class Clone:
         """The environment of a child of the sandbox, as the tasks make it, for commands of a test's own."""
         code = (
             "import json, os; from pathlib import Path\n"
-            "from scripts.sandbox import lifecycle; from scripts.settings import load\n"
-            "settings = load(Path.cwd(), os.environ)\n"
-            "found = lifecycle.enter(settings, lambda line: None, start=True)\n"
+            "from copilot_testenv.menu import session\n"
+            "found = session().child_environment(start=True)\n"
             "print(json.dumps({k: v for k, v in {**os.environ, **found}.items() if v is not None}))"
         )
         done = subprocess.run(
             [sys.executable, "-c", code],
-            cwd=self.folder, env=self.environ(), check=True, capture_output=True, text=True,
+            cwd=self.folder, env=self.importing(), check=True,
+            capture_output=True, text=True,
         )  # fmt: skip
         found: dict[str, str] = json.loads(done.stdout)
         return found

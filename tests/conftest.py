@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from scripts.settings import Settings, load
+from copilot_testenv.core.settings import Settings, load
+from tests.sources import sources
+
+os.environ["PYTHONPATH"] = sources()  # for the processes that tests start; a clone's tasks use their own
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

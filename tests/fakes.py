@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from signal import Signals
 
-from scripts import disposable
-from scripts.aws import Aws
-from scripts.bucket_object import Read, Unreachable
-from scripts.command import Command, Result
-from scripts.lease import State
+from copilot_testenv.aws import Aws
+from copilot_testenv.copilot import disposable
+from copilot_testenv.core.process import Command, Result
+from copilot_testenv.state.bucket_object import Read, Unreachable
+from copilot_testenv.state.lease import State
 
 
 @dataclass

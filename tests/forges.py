@@ -1,6 +1,6 @@
 """GitHub, GitLab and Bitbucket on loopback: real HTTP, and of each interface what is used, as documented.
 
-The sources are named in scripts/pull_request.py.
+The sources are named in scripts/copilot_testenv/ci/pull_request.py.
 """
 
 from __future__ import annotations

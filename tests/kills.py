@@ -20,8 +20,8 @@ from pathlib import Path
 
 import psutil
 
-from scripts.sandbox.postgres import PostgresServer
-from scripts.sandbox.state import State
+from copilot_sandbox.postgres import PostgresServer
+from copilot_sandbox.state import State
 from tests.clone import Clone, Ran, get_json
 
 VICTIMS = ("invoke", "server", "copilot", "postmaster", "backend", "redis", "container")
@@ -206,15 +206,15 @@ class Arena:
                     yield f"orphan {process.pid} {' '.join(process.cmdline())[:80]}"
 
     def _folders(self) -> Iterator[str]:
-        expected = {".gitignore", "lock"}
+        expected, owned = {".gitignore", "lock"}, {"copilot-testenv", "copilot-sandbox"}
         for parent in (
             self.clone.folder / ".worktrees",
             self.temporary,
             self.state.folder / "images/unfinished",
-            *self.temporary.glob("copilot-testenv-*"),
+            *self.temporary.glob("copilot-*"),
         ):
             for each in parent.glob("*"):
-                if each.name not in expected and not each.name.startswith("copilot-testenv-"):
+                if each.name not in expected and each.name.rsplit("-", 1)[0] not in owned:
                     yield f"left {each}"
         tasks = {
             environ.get("SANDBOX_TASK") for environ in map(_environ, psutil.process_iter())

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scripts.answer import wrong_with
-from scripts.stage_copy import database_url
-from tests.stage_copy.project import CHECKOUT, Project, project
-from tests.stage_copy.servers import PostgresServer, postgres_server, redis_server
+from copilot_testenv.deploys.probe import check_url
+from django_testenv.stage_copy import database_url
+from tests.runtime.stage_copy.project import CHECKOUT, Project, project
+from tests.runtime.stage_copy.servers import PostgresServer, postgres_server, redis_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -226,7 +226,7 @@ def test_a_test_environment_hides_and_asks_for_the_password_where_there_is_one(
         assert [headers(closed, path) for path in paths] == [(401, hidden)] * 3
         assert [headers(closed, path, given)[0] for path in paths] == [200, 404, 200]
         assert headers(closed, "/healthz") == (200, hidden)
-        assert wrong_with(closed) == ""  # `deploy-test` takes it for served
+        assert check_url(closed) == ""  # `deploy-test` takes it for served
 
 
 def test_a_test_environment_whose_mail_would_leave_ends_at_once(bare: Project) -> None:

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from scripts import rendering
-from scripts.command import RealShell, Result
-from scripts.environment import Bench
-from scripts.errors import Failed
-from scripts.rendering import Refusal, Renderer, Template
-from scripts.settings import Settings, load
+from copilot_testenv import rendering
+from copilot_testenv.copilot.templates import Refusal, Template
+from copilot_testenv.core.errors import Failed
+from copilot_testenv.core.process import RealShell, Result
+from copilot_testenv.core.settings import Settings, load
+from copilot_testenv.rendering import Renderer
+from copilot_testenv.session import Session
 from tests.fakes import FakeReport, FakeShell
 
 
@@ -116,8 +117,8 @@ def test_aliases_jobs_workers_and_broken_environments_are_rendered_by_the_real_c
     )
     stage = workspace / "copilot/environments/stage/manifest.yml"
     stage.write_text("name: stage\ntype: Environment\nnetwork: {vpc: {id: vpc-1}}\n")
-    bench = Bench(load(workspace, {}), RealShell(), FakeReport(), {})
-    with rendering.open_renderer(bench) as renderer:
+    session = Session(load(workspace, {}), RealShell(), FakeReport(), {})
+    with rendering.open_renderer(session) as renderer:
         found = renderer.service(workspace, "web", "test")
         job = renderer.service(workspace, "tidy", "test")
         worker = renderer.service(workspace, "worker", "test")

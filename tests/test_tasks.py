@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from invoke import Argument, Collection, Program
 
-from scripts import reference
-from scripts.menu import SHORT_FLAGS
+import reference
+from copilot_testenv.menu import SHORT_FLAGS
 
 ROOT = Path(__file__).parent.parent
 NAMES = (

@@ -15,7 +15,7 @@ from django.db import DatabaseError, connection
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from scripts.stage_copy import stamp
+from django_testenv.stage_copy import copy_metadata
 
 _COUNTER = "demo:visits"
 _PATIENCE = 2.0  # seconds that Redis gets to answer
@@ -62,7 +62,7 @@ def data() -> Data | None:
                 rows[table] = cursor.fetchone()[0]
             cursor.execute("SELECT DISTINCT ON (app) app, name FROM django_migrations ORDER BY app, id DESC")
             migrations = dict(cursor.fetchall())
-            found: dict[str, Any] = stamp.read(cursor) or {}
+            found: dict[str, Any] = copy_metadata.read(cursor) or {}
     except DatabaseError:
         return None
     copied_at = datetime.fromisoformat(found["copied_at"]) if found else None

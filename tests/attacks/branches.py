@@ -20,7 +20,7 @@ RULE = "/Resources/HTTPListenerRule/Properties"
 
 @dataclass(frozen=True)
 class Attack:
-    """What a branch does to a workspace, and the changes (of scripts.trust) that must be refused."""
+    """What a branch does to a workspace, and the changes (of copilot_testenv.core.trust) that must be refused."""
 
     id: str
     names: frozenset[str]

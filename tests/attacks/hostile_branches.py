@@ -45,7 +45,9 @@ class Branch:
     links: Mapping[str, str] = field(default_factory=dict)
     gone: tuple[str, ...] = ()
     says: str = ""  # a part of the refusal
-    lifted_by: str = ""  # the change of scripts.trust that allows it; nothing does where it is empty
+    lifted_by: str = (
+        ""  # the change of copilot_testenv.core.trust that allows it; nothing does where it is empty
+    )
     after: Callable[[Path], None] | None = None  # done to the worktree: what Git itself cannot carry
 
 

@@ -10,15 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from scripts import branch, branch_files, trust
-from scripts.command import Command, RealShell, output_of
-from scripts.errors import Refused, SettingsError
-from scripts.rendering import Renderer
-from scripts.sandbox import lifecycle
-from scripts.settings import Settings, load
+from copilot_sandbox import lifecycle
+from copilot_testenv.branch_guard import branch_files
+from copilot_testenv.core import git, trust
+from copilot_testenv.core.errors import Refused, SettingsError
+from copilot_testenv.core.process import Command, RealShell, output_of
+from copilot_testenv.core.settings import Settings, load
+from copilot_testenv.rendering import Renderer
+from copilot_testenv.session import Session
 from tests.attacks.hostile_branches import BASE, CDK, HOSTILE, ORDINARY, Branch
 from tests.clone import IDENTITY
-from tests.fakes import FakeShell
+from tests.fakes import FakeReport, FakeShell
 
 SHELL = RealShell()
 SECRETS = {"HOME": "/home/ada", "AWS_SECRET_ACCESS_KEY": "key", "GITHUB_TOKEN": "token"}
@@ -29,13 +31,13 @@ DEPLOY = branch_files.Scope(services=("web",), environments=False)
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The base, committed once; each case is a commit upon it."""
     folder = tmp_path_factory.mktemp("hostile")
-    git(folder, "init", "--quiet", "--initial-branch=main")
+    run_git(folder, "init", "--quiet", "--initial-branch=main")
     for path, text in BASE.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
     (folder / ".env").write_text("PASSWORD=the deployer's\n")  # ignored: in the checkout only
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--message", "base")
+    run_git(folder, "add", "--all")
+    run_git(folder, "commit", "--quiet", "--message", "base")
     return folder
 
 
@@ -44,7 +46,7 @@ def settings(repository: Path) -> Settings:
     return load(repository, {})
 
 
-def git(folder: Path, *words: str) -> str:
+def run_git(folder: Path, *words: str) -> str:
     return output_of(SHELL, Command(("git", "-C", str(folder), *words), env=IDENTITY), "git").strip()
 
 
@@ -62,8 +64,8 @@ def worktree_of(repository: Path, case: Branch) -> Iterator[Path]:
         check=True,
         capture_output=True,
     )
-    commit = branch.find(SHELL, repository, "hostile")
-    with branch.worktree(SHELL, repository, commit) as folder:
+    commit = git.find(SHELL, repository, "hostile")
+    with git.worktree(SHELL, repository, commit) as folder:
         if case.after:
             case.after(folder)
         yield folder
@@ -127,12 +129,12 @@ def test_the_sandbox_is_not_started_in_a_hostile_workspace(
 ) -> None:
     monkeypatch.setattr(lifecycle, "subprocess", None)  # nothing can be started
     with worktree_of(repository, Branch("link", {}, {"copilot/api": "/etc"})) as folder:
-        hostile = replace(settings, root=folder)
+        hostile = Session(replace(settings, root=folder), SHELL, FakeReport(), {})
         with pytest.raises(Refused, match="out of the repository"):
-            lifecycle.enter(hostile, print, start=True)
+            hostile.child_environment(start=True)
         with (
             pytest.raises(Refused, match="out of the repository"),
-            lifecycle.rendering(hostile, SHELL, ["test"], "", alone=False),
+            hostile.rendering_environment(["test"], "", alone=False),
         ):
             pass
 
@@ -146,7 +148,7 @@ def test_this_repository_is_let_through_whole() -> None:
 
 
 def test_in_a_larger_repository_paths_may_leave_the_workspace_but_not_the_repository(tmp_path: Path) -> None:
-    git(tmp_path, "init", "--quiet")
+    run_git(tmp_path, "init", "--quiet")
     for path, text in BASE.items():
         (tmp_path / "shop" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "shop" / path).write_text(text)
@@ -196,20 +198,20 @@ def test_what_no_manifest_may_have_cannot_be_handed_on(repository: Path, value: 
 def test_a_branchs_file_is_put_through_no_filter_that_it_names(repository: Path, tmp_path: Path) -> None:
     """A filter of the user's that is a relative path would be the branch's own program."""
     clone = tmp_path / "clone"
-    git(tmp_path, "clone", "--quiet", str(repository), str(clone))
+    run_git(tmp_path, "clone", "--quiet", str(repository), str(clone))
     seen = tmp_path / "seen"
     (clone / "filter.sh").write_text(f"#!/bin/sh\ntouch {seen}\ncat\n")
     (clone / "filter.sh").chmod(0o755)
     (clone / ".gitattributes").write_text("*.md filter=mine\n")
     (clone / "a.md").write_text("a\n")
-    git(clone, "add", "--all")
-    git(clone, "commit", "--quiet", "--message", "hostile")
+    run_git(clone, "add", "--all")
+    run_git(clone, "commit", "--quiet", "--message", "hostile")
     for key, value in (("smudge", "./filter.sh"), ("clean", "./filter.sh"), ("required", "true")):
-        git(clone, "config", f"filter.mine.{key}", value)
-    git(clone, "config", "core.fsmonitor", "./filter.sh")
-    commit = git(clone, "-c", "core.fsmonitor=false", "rev-parse", "HEAD")
+        run_git(clone, "config", f"filter.mine.{key}", value)
+    run_git(clone, "config", "core.fsmonitor", "./filter.sh")
+    commit = run_git(clone, "-c", "core.fsmonitor=false", "rev-parse", "HEAD")
     seen.unlink(missing_ok=True)
-    with branch.worktree(SHELL, clone, branch.Branch("main", commit)) as folder:
+    with git.worktree(SHELL, clone, git.Branch("main", commit)) as folder:
         assert (folder / "a.md").read_text() == "a\n"
     assert not seen.exists()
 

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from scripts import isolation, rendered_guard, rendering
-from scripts.command import RealShell
-from scripts.environment import Bench
-from scripts.rendering import Renderer, Template
-from scripts.settings import Settings, load
+from copilot_testenv import rendering
+from copilot_testenv.copilot import branch_service
+from copilot_testenv.copilot.templates import Template
+from copilot_testenv.core.process import RealShell
+from copilot_testenv.core.settings import Settings, load
+from copilot_testenv.deploys import rendered_guard
+from copilot_testenv.rendering import Renderer
+from copilot_testenv.session import Session
 from tests.attacks.branches import both, in_base, in_test, op
 from tests.clone import ROOT
 from tests.fakes import FakeReport
@@ -27,8 +30,8 @@ RULE = "/Resources/HTTPSListenerRule/Properties"
 def renderer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Renderer]:
     folder = tmp_path_factory.mktemp("base")
     shutil.copytree(ROOT / "copilot", folder / "copilot")
-    bench = Bench(load(folder, {"DEPLOY_TARGET": "aws"}), RealShell(), FakeReport(), {})
-    with rendering.open_renderer(bench, domain="example.com") as opened:
+    session = Session(load(folder, {"DEPLOY_TARGET": "aws"}), RealShell(), FakeReport(), {})
+    with rendering.open_renderer(session, domain="example.com") as opened:
         yield opened
 
 
@@ -56,7 +59,7 @@ def test_its_host_is_copilots_own_and_every_other_one_is_refused(renderer: Rende
         folder = tmp_path / str(number)
         shutil.copytree(ROOT / "copilot", folder / "copilot")
         apply(folder)
-        isolation.generate(folder, here, HOST)
+        branch_service.generate(folder, here, HOST)
         template = rendered(renderer, folder, here)
         base = base or template
         found[name] = {

@@ -46,11 +46,11 @@ def test_no_process_of_the_sandbox_sees_what_was_planted(clone: Clone) -> None:
     assert deployed.code == 0, deployed.err
     found = list(processes(clone))
     kinds = " ".join(line for line, _ in found)
-    for kind in ("scripts.sandbox.server", "valkey", "gunicorn", "postgres"):
+    for kind in ("copilot_sandbox.server", "valkey", "gunicorn", "postgres"):
         assert kind in kinds, kinds
     for line, environ in found:
         # The server installs for the first image, and reads pip's settings and the proxy itself.
-        may = {"HTTPS_PROXY", "PIP_INDEX_URL"} if "scripts.sandbox.server" in line else set()
+        may = {"HTTPS_PROXY", "PIP_INDEX_URL"} if "copilot_sandbox.server" in line else set()
         theirs = {name for name, value in PLANTED.items() if environ.get(name) == value}
         assert theirs <= may, (line, theirs)
 

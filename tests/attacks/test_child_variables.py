@@ -7,25 +7,31 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from scripts import branch, child_variables, environment, preflight, template_lint
-from scripts.check import files
-from scripts.check import project as projects
-from scripts.command import Command, RealShell, Result
-from scripts.copilot import Copilot
-from scripts.errors import Failed
-from scripts.sandbox import lifecycle
-from scripts.sandbox.images import build as builder
-from scripts.sandbox.images import build_variables
-from scripts.sandbox.images.store import ImageStore
-from scripts.sandbox.postgres import PostgresServer
-from scripts.sandbox.state import OWNER, State
-from scripts.settings import Settings, load
-from scripts.stage_copy import database
+from copilot_sandbox import boot, lifecycle
+from copilot_sandbox import child_variables as sandbox_variables
+from copilot_sandbox import errors as sandbox_errors
+from copilot_sandbox.images import build as builder
+from copilot_sandbox.images import build_variables
+from copilot_sandbox.images.store import ImageStore
+from copilot_sandbox.postgres import PostgresServer
+from copilot_sandbox.state import OWNER
+from copilot_sandbox.workspace import Workspace
+from copilot_testenv.check import files
+from copilot_testenv.check import project as projects
+from copilot_testenv.copilot import template_lint
+from copilot_testenv.copilot.commands import Copilot
+from copilot_testenv.core import child_variables, git
+from copilot_testenv.core.process import Command, RealShell, Result
+from copilot_testenv.core.settings import Settings, load
+from copilot_testenv.deploys import preflight
+from copilot_testenv.session import Session
+from django_testenv.stage_copy import database
 from tests.fakes import FakeReport
 
 PLANTED = {
@@ -113,7 +119,7 @@ def test_postgress_programs_in_the_image_see_none_of_the_projects_variables() ->
 @pytest.mark.usefixtures("planted")
 def test_git_sees_what_a_fetch_needs() -> None:
     own = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
-    assert seen_by(branch.git(Path.cwd(), "fetch")) == {
+    assert seen_by(git.command(Path.cwd(), "fetch")) == {
         **PLAIN, **own, **{name: PLANTED[name] for name in GIT}
     }  # fmt: skip
 
@@ -151,7 +157,7 @@ def test_the_sandboxs_copilot_sees_the_sandboxs_aws_only(settings: Settings, tmp
 def test_docker_sees_its_own_settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     shell = Noting()
     monkeypatch.setattr(preflight.shutil, "which", lambda name: name)
-    preflight._check_docker(environment.Bench(settings, shell, FakeReport(), {}))
+    preflight._check_docker(Session(settings, shell, FakeReport(), {}))
     (command,) = shell.ran
     assert command.argv[:2] == ("docker", "info")
     assert seen_by(command) == {**PLAIN, **{name: PLANTED[name] for name in DOCKER}}
@@ -175,10 +181,10 @@ def test_cfn_lint_keeps_the_base_only() -> None:
         [
             sys.executable,
             "-c",
-            "import json, os\nfrom scripts import template_lint\ntemplate_lint._forget()\n"  # noqa: ISC004 - one program
+            "import json, os\nfrom copilot_testenv.copilot import template_lint\ntemplate_lint._forget()\n"  # noqa: ISC004 - one program
             "print(json.dumps(dict(os.environ)))",
         ],
-        cwd=Path(template_lint.__file__).parents[1],
+        cwd=Path(template_lint.__file__).parents[2],
         env={**PLAIN, **{name: value for name, value in PLANTED.items() if name != "PYTHONPATH"}},
         check=True,
         capture_output=True,
@@ -188,20 +194,19 @@ def test_cfn_lint_keeps_the_base_only() -> None:
 
 
 @pytest.mark.usefixtures("planted")
-def test_the_sandboxs_server_sees_the_tasks_settings(
+def test_the_sandboxs_server_sees_its_own_settings(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TEST_ENV", "test")
     monkeypatch.setenv("SANDBOX_STAGE_MB", "5")
     program, seen = tmp_path / "python", tmp_path / "seen"
     program.write_text(f"#!/bin/sh\nenv --null > {seen}\nexit 1\n")
     program.chmod(0o755)
     monkeypatch.setattr(lifecycle.sys, "executable", str(program))
-    with pytest.raises(Failed, match="could not be started"):
-        lifecycle._start(settings, State(settings.root), print)
+    with pytest.raises(sandbox_errors.Failed, match="could not be started"):
+        lifecycle.enter(settings.root, print, lambda: nullcontext(Workspace(settings.root, "demo")))
     found = dict(line.partition("=")[::2] for line in seen.read_text().split("\0") if line)
     found = {name: value for name, value in found.items() if name not in {"PWD", "_", "SHLVL", "OLDPWD"}}
-    kept = {"TEST_ENV": "test", "SANDBOX_STAGE_MB": "5", OWNER: str(settings.root / ".sandbox")}
+    kept = {"PYTHONPATH": boot.SOURCES, "SANDBOX_STAGE_MB": "5", OWNER: str(settings.root / ".sandbox")}
     assert found == {
         **PLAIN, **kept, "HTTPS_PROXY": PLANTED["HTTPS_PROXY"], "PIP_INDEX_URL": PLANTED["PIP_INDEX_URL"]
     }  # fmt: skip
@@ -330,7 +335,7 @@ def test_pips_configuration_is_handed_on_without_credentials(
     ],
 )
 def test_what_has_credentials_is_known(value: str, has: bool) -> None:  # noqa: FBT001 - a case's answer
-    assert child_variables.has_credentials(value) is has
+    assert sandbox_variables.has_credentials(value) is has
 
 
 @pytest.mark.usefixtures("planted")
@@ -349,7 +354,7 @@ def test_a_module_beside_the_requirements_is_not_taken_for_one_of_pips(tmp_path:
 def test_a_build_argument_takes_no_value_from_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from scripts.sandbox.images import docker, registry  # noqa: PLC0415 - as the program does
+    from copilot_sandbox.images import docker, registry  # noqa: PLC0415 - as the program does
 
     monkeypatch.setenv("GITHUB_TOKEN", "ghp")
     (tmp_path / "Dockerfile").write_text("FROM python:3.12\nARG GITHUB_TOKEN\nENV SEEN=x${GITHUB_TOKEN}\n")
@@ -364,7 +369,7 @@ def test_a_build_argument_takes_no_value_from_the_environment(
         "-f",
         str(tmp_path / "Dockerfile"),
     ]
-    assert docker.main(str(state), words) == 0
+    assert docker.main([str(state), *words]) == 0
     digest = registry.tagged(state, "a:b")
     assert digest is not None
     image = ImageStore(state).load(digest)

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from scripts.sandbox.agent import confined, listeners, runner
-from scripts.sandbox.agent.confined import confined as in_confinement
-from scripts.sandbox.agent.listeners import Listener
-from scripts.sandbox.agent.namespace import Way
-from scripts.sandbox.images import venvs
-from scripts.sandbox.images.tree import Tree, file_of
+from copilot_sandbox.agent import confined, listeners, runner
+from copilot_sandbox.agent.confined import confined as in_confinement
+from copilot_sandbox.agent.listeners import Listener
+from copilot_sandbox.agent.namespace import Way
+from copilot_sandbox.images import venvs
+from copilot_sandbox.images.tree import Tree, file_of
 from tests.sandbox.fake_control_plane import (
     FakeControlPlane,
     balanced,
@@ -404,7 +404,7 @@ def test_a_deployed_service_listens_on_loopback_only(tmp_path: Path, way: Way) -
 )
 def test_without_the_right_to_namespaces_a_task_has_a_loopback_address_and_it_is_said() -> None:
     code = (
-        "from scripts.sandbox.agent import confined, runner\n"
+        "from copilot_sandbox.agent import confined, runner\n"
         "print(runner.probe()[0], bool(confined.obstacle()))"
     )
     done = subprocess.run(

@@ -26,7 +26,7 @@ from tests.attacks import (
         (
             "objects",
             len(test_objects.HOSTILE_LEASES)
-            + len(test_objects.HOSTILE_LEDGERS)
+            + len(test_objects.HOSTILE_REGISTRIES)
             + len(test_objects.HOSTILE_ENTRIES),
             80,
         ),

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from scripts import display
-from scripts.report import Terminal, as_json
+from copilot_testenv.core import display
+from copilot_testenv.core.terminal import Terminal, as_json
 from tests.hidden import URL, assert_hidden
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts import aliases, isolation
-from scripts.branch import slug
-from scripts.errors import Refused, SettingsError
-from scripts.settings import Settings
+from copilot_testenv.copilot import aliases, branch_service
+from copilot_testenv.core.errors import Refused, SettingsError
+from copilot_testenv.core.git import slug
+from copilot_testenv.core.settings import Settings
 
 WEB = "name: web\ntype: Load Balanced Web Service\n"
 
@@ -66,7 +66,7 @@ def test_a_manifest_whose_test_has_its_own_or_none_passes(settings: Settings, te
 @pytest.mark.parametrize("name", ["www", "api", "staging", "production", "test", "mail", "admin", "blog"])
 def test_a_branchs_name_is_no_name_of_the_domain(settings: Settings, name: str) -> None:
     own = replace(settings, target="aws").isolated_for(slug(name))
-    assert isolation.host(own, "example.com") == f"web-{name}.test.demo.example.com"
+    assert branch_service.host(own, "example.com") == f"web-{name}.test.demo.example.com"
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_host_that_a_manifest_gives_to_others_is_refused(
     )
     own = replace(settings, target="aws", test_domain="try.example.com").isolated_for("www")
     with pytest.raises(Refused, match=rf"copilot/{service}/manifest\.yml:7 gives .*in production"):
-        aliases.require_free({isolation.host(own, ""): "www"}, own, [settings.root])
+        aliases.require_free({branch_service.host(own, ""): "www"}, own, [settings.root])
 
 
 def test_the_shared_slots_alias_is_its_own_and_nobody_elses(settings: Settings) -> None:
@@ -119,4 +119,4 @@ def test_the_shared_slots_alias_is_its_own_and_nobody_elses(settings: Settings) 
     write(settings, text % "www.example.com")
     own = replace(settings, target="aws", test_domain="example.com").isolated_for("t")
     with pytest.raises(Refused, match="in test"):
-        aliases.require_free({isolation.host(own, ""): "t"}, own, [settings.root])
+        aliases.require_free({branch_service.host(own, ""): "t"}, own, [settings.root])

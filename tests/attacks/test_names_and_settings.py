@@ -18,18 +18,19 @@ from botocore.exceptions import ClientError
 from invoke import Context
 from invoke.exceptions import Exit
 
-from scripts import disposable, environment, shelf
-from scripts.aws import Aws
-from scripts.aws.calls import Answered
-from scripts.command import Result
-from scripts.copilot import VERSION, Copilot
-from scripts.environment import Bench, Place
-from scripts.errors import Refused, SettingsError, UserError
-from scripts.lease import Lease
-from scripts.ledger import Entry, Ledger
-from scripts.settings import NAME, Settings, load
-from scripts.stage_copy import guards, marks
-from scripts.stage_copy.problems import Refused as CopyRefused
+from copilot_testenv.aws import Aws
+from copilot_testenv.aws.calls import Answered
+from copilot_testenv.copilot import disposable
+from copilot_testenv.copilot.commands import VERSION, Copilot
+from copilot_testenv.core.errors import Refused, SettingsError, UserError
+from copilot_testenv.core.process import Result
+from copilot_testenv.core.settings import NAME, Settings, load
+from copilot_testenv.session import Session, Target
+from copilot_testenv.state import bucket
+from copilot_testenv.state.lease import Lease
+from copilot_testenv.state.registry import DeploymentRecord, Registry
+from django_testenv.stage_copy import disposable_registry, guards
+from django_testenv.stage_copy.problems import Refused as CopyRefused
 from tests.fakes import FakeReport, FakeShell, Memory, made
 from tests.test_tasks import collection
 
@@ -332,7 +333,7 @@ READS = re.compile(r"/copilot (--version|env ls|svc show)\b|^git\b|/git\b")
 class World:
     """The menu's tasks on such an account."""
 
-    bench: Bench
+    session: Session
     account: Account
     tasks: Any
 
@@ -346,13 +347,13 @@ class World:
 
     @property
     def harms(self) -> list[str]:
-        assert isinstance(self.bench.shell, FakeShell)
-        return self.account.harms + [line for line in self.bench.shell.lines if not READS.search(line)]
+        assert isinstance(self.session.shell, FakeShell)
+        return self.account.harms + [line for line in self.session.shell.lines if not READS.search(line)]
 
     @property
     def said(self) -> str:
-        assert isinstance(self.bench.report, FakeReport)
-        return "\n".join(self.bench.report.said)
+        assert isinstance(self.session.report, FakeReport)
+        return "\n".join(self.session.report.said)
 
 
 def called(task: str, more: dict[str, Any], *, plan: bool) -> dict[str, Any]:
@@ -380,21 +381,21 @@ def world(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
             "config user.email": Result(0, "ada"),
         }
         aws = Account(**account)
-        here = Place({}, Copilot(settings, {}, settings.root), aws)
-        bench = Bench(settings, FakeShell(answers), FakeReport(), {})
+        here = Target({}, Copilot(settings, {}, settings.root), aws)
+        session = Session(settings, FakeShell(answers), FakeReport(), {})
         stores: dict[str, Memory] = {}
 
-        def lease(at: Bench, place: Place, doing: str) -> Lease:
-            place.copilot.require_marked()
+        def lease(at: Session, target: Target, doing: str) -> Lease:
+            target.copilot.require_marked()
             return Lease(stores.setdefault(at.settings.service, Memory()), "slot", "ada", doing)
 
-        ledger = Ledger(Memory())
-        ledger.record("web-main", Entry("main", isolated=True))
-        monkeypatch.setattr(environment, "enter", lambda *_, **__: here)
-        monkeypatch.setattr(shelf, "lease", lease)
-        monkeypatch.setattr(shelf, "ledger", lambda *_: ledger)
-        monkeypatch.setattr("scripts.menu.bench", lambda **_: bench)
-        return World(bench, aws, collection())
+        registry = Registry(Memory())
+        registry.record("web-main", DeploymentRecord("main", isolated=True))
+        monkeypatch.setattr(Session, "enter", lambda *_, **__: here)
+        monkeypatch.setattr(bucket, "lease", lease)
+        monkeypatch.setattr(bucket, "registry", lambda *_: registry)
+        monkeypatch.setattr("copilot_testenv.menu.session", lambda **_: session)
+        return World(session, aws, collection())
 
     return make
 
@@ -415,8 +416,8 @@ def test_no_task_changes_an_environment_that_does_not_say_that_it_is_disposable(
     assert "invoke create-env --mark-disposable test --confirm test" in str(ended)
     assert here.harms == []
     assert here.account.calls == ["list_tags_for_resource"]  # and nothing was asked before
-    assert isinstance(here.bench.report, FakeReport)
-    assert here.bench.report.asked == []
+    assert isinstance(here.session.report, FakeReport)
+    assert here.session.report.asked == []
 
 
 @pytest.mark.parametrize("tags", MARKS.values(), ids=MARKS)
@@ -561,13 +562,15 @@ def test_copy_stage_db_works_where_its_image_was_deployed_to_and_outside_of_copi
 @pytest.mark.parametrize("suffix", ["", "_x"])
 def test_a_database_that_reads_like_production_is_never_thrown_away(name: str, suffix: str) -> None:
     with pytest.raises(CopyRefused, match=r"never thrown away: point the default database"):
-        marks.require_name(name + suffix, name, "marked")
+        disposable_registry.require_name(name + suffix, name, "marked")
 
 
 @pytest.mark.parametrize("name", HARMLESS_DATABASES)
 def test_the_usual_names_of_test_databases_pass(name: str) -> None:
-    marks.require_name(name, name, "marked")
-    marks.require_name(f"{name}_fix_staging", name, "marked")  # a branch may well be about staging
+    disposable_registry.require_name(name, name, "marked")
+    disposable_registry.require_name(
+        f"{name}_fix_staging", name, "marked"
+    )  # a branch may well be about staging
 
 
 def test_the_harmless_names_are_names_of_copilots() -> None:

@@ -24,20 +24,19 @@ import psycopg
 import pytest
 from botocore.config import Config
 
-from scripts.sandbox import cache, peers, seed
-from scripts.sandbox.agent import port_forwards
-from scripts.sandbox.agent.catalogue import redis_server
-from scripts.sandbox.control_plane import ControlPlaneServer
-from scripts.sandbox.control_plane.connections import STRANGERS
-from scripts.sandbox.control_plane.signatures import Key, NotSignedError, Signatures
-from scripts.sandbox.databases import Databases
-from scripts.sandbox.load_balancer.listening import Listeners
-from scripts.sandbox.model import LoadBalancer, Rule
-from scripts.sandbox.ports import Ports
-from scripts.sandbox.postgres import PostgresServer, remove
-from scripts.sandbox.state import Running, State
+from copilot_sandbox import cache, peers, seed
+from copilot_sandbox.agent import port_forwards
+from copilot_sandbox.agent.catalogue import redis_server
+from copilot_sandbox.control_plane import ControlPlaneServer
+from copilot_sandbox.control_plane.connections import STRANGERS
+from copilot_sandbox.control_plane.signatures import Key, NotSignedError, Signatures
+from copilot_sandbox.databases import Databases
+from copilot_sandbox.load_balancer.listening import Listeners
+from copilot_sandbox.model import LoadBalancer, Rule
+from copilot_sandbox.ports import Ports
+from copilot_sandbox.postgres import PostgresServer, remove
+from copilot_sandbox.state import Running, State
 from tests.attacks.neighbours import CREATE, FORM, HOST, Target, as_neighbour, post
-from tests.fakes import FakeShell
 from tests.sandbox.fake_control_plane import FakeControlPlane
 from tests.sandbox.test_load_balancer import Town, free_port
 
@@ -256,7 +255,7 @@ def test_a_crowd_of_silent_connections_keeps_nobody_out(plane: ControlPlaneServe
 
 
 def test_who_says_nothing_is_hung_up_on(plane: ControlPlaneServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scripts.sandbox.control_plane.connections.STRANGER_SECONDS", 0.2)
+    monkeypatch.setattr("copilot_sandbox.control_plane.connections.STRANGER_SECONDS", 0.2)
     with socket.create_connection(("127.0.0.1", plane.port)) as silent:
         silent.settimeout(5)
         silent.sendall(b"CONN")
@@ -486,17 +485,25 @@ def test_another_user_gets_no_page_of_the_load_balancer() -> None:
         listeners.stop()
 
 
-def test_copilot_is_told_the_key_by_a_file_that_only_this_user_reads(tmp_path: Path) -> None:
+def test_copilot_is_told_the_key_by_a_file_that_only_this_user_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     aws = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "AKIATHEKEY", "AWS_SECRET_ACCESS_KEY": "hush"}
-    shell = FakeShell()
+    ran: list[tuple[list[str], dict[str, str]]] = []
+
+    def run(words: list[str], *, env: dict[str, str], **_: object) -> subprocess.CompletedProcess[str]:
+        ran.append((words, env))
+        return subprocess.CompletedProcess(words, 0, "", "")
+
+    monkeypatch.setattr(seed.subprocess, "run", run)
     mask = os.umask(0)
     try:
-        seed._Copilot(shell, "copilot", tmp_path, aws, ()).init_environment("test")
+        seed._Copilot(tmp_path, aws, ()).init_environment("test")
     finally:
         os.umask(mask)
-    (command,) = shell.ran
-    assert not any(secret in str(command) for secret in ("AKIATHEKEY", "hush"))
-    file = Path(str(command.env["AWS_SHARED_CREDENTIALS_FILE"]))
+    ((words, env),) = ran
+    assert not any(secret in " ".join(words) for secret in ("AKIATHEKEY", "hush"))
+    file = Path(env["AWS_SHARED_CREDENTIALS_FILE"])
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert "hush" in file.read_text()
 

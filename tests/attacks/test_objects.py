@@ -1,4 +1,4 @@
-"""Leases, ledgers and tags that others wrote: none counts as free, none forges a line, none is lost."""
+"""Leases, registries and tags that others wrote: none counts as free, none forges a line, none is lost."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
-from scripts import display, expiry, ledger, listing, live, shelf, strict_json
-from scripts.errors import Failed, Held, UserError
-from scripts.lease import Claim, Lease, State, Unreadable
-from scripts.ledger import Book, Entry, Ledger, Sweep
-from scripts.stack import tags_of
+from copilot_testenv.aws.stack import tags_of
+from copilot_testenv.core import display, expiry, strict_json
+from copilot_testenv.core.errors import Failed, Held, UserError
+from copilot_testenv.deploys import status
+from copilot_testenv.state import bucket, live, registry
+from copilot_testenv.state.lease import Claim, Lease, State, Unreadable
+from copilot_testenv.state.registry import DeploymentRecord, Registry, RegistryContent, Sweep
 from tests.fakes import Memory
 
 NOW = time.time()
@@ -203,7 +205,7 @@ def test_a_name_that_forges_lines_is_shown_with_what_it_is_made_of(name: str) ->
     assert str(told.value).isprintable()
     assert State.of(store.body).as_bytes().decode()  # it can be written again
     assert next(iter(tags_of([{"Key": "deployed_by", "Value": name}]).values())).isprintable()
-    assert Entry.of(ENTRY | {"branch": name}).branch.isprintable()
+    assert DeploymentRecord.of(ENTRY | {"branch": name}).branch.isprintable()
     assert "\n" not in display.block(name).removeprefix("grace\n")
     assert "\x1b" not in display.block(name)
     assert "\u202e" not in display.block(name)
@@ -225,17 +227,17 @@ def test_a_moment_that_is_none_or_beyond_the_calendar_is_no_fault(moment: str) -
     end = datetime.now(UTC)
     assert live.iso(expiry.later(moment, end) or end)
     assert expiry.is_over(moment, end) in {True, False}
-    assert listing.sweep_told(Sweep(moment, "ci"), [], end).isprintable()
+    assert status.sweep_told(Sweep(moment, "ci"), [], end).isprintable()
 
 
-def test_what_a_container_says_of_its_data_is_never_too_long_for_the_ledger() -> None:
+def test_what_a_container_says_of_its_data_is_never_too_long_for_the_registry() -> None:
     hostile = live.Deployment(
         "x", None, None, "test", "web", "http://x" * 9000, "d\n" * 9000, None, None, None, None,
         isolated=False, target="sandbox",
     )  # fmt: skip
     store = Memory()
-    Ledger(store).record("web", shelf.entry(hostile))
-    assert Book.of(store.body).deployments.keys() == {"web"}
+    Registry(store).record("web", bucket.entry(hostile))
+    assert RegistryContent.of(store.body).deployments.keys() == {"web"}
 
 
 def test_what_this_run_writes_is_within_the_bounds_of_what_is_read() -> None:
@@ -265,14 +267,14 @@ def test_a_holder_whose_object_is_overwritten_with_rubbish_touches_nothing_more_
     assert store.body == b"rubbish"
 
 
-# Ledgers
+# Registries
 
 
 def book(**changed: Any) -> bytes:
     return json.dumps({"version": 1, "deployments": {"web-x": ENTRY}, "swept": None} | changed).encode()
 
 
-HOSTILE_LEDGERS: dict[str, bytes] = {
+HOSTILE_REGISTRIES: dict[str, bytes] = {
     "nothing at all": b"",
     "no json": b"no json",
     "a list": b"[]",
@@ -310,18 +312,18 @@ HOSTILE_ENTRIES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("body", HOSTILE_LEDGERS.values(), ids=HOSTILE_LEDGERS.keys())
-def test_an_object_that_is_no_ledger_is_said_and_not_written_over(body: bytes) -> None:
-    changes: list[Callable[[Ledger], object]] = [
-        lambda ledger: ledger.record("web-x", Entry("x", isolated=True)),
-        lambda ledger: ledger.forget("web-x"),
-        lambda ledger: ledger.note_sweep(Sweep("a", "b")),
-        Ledger.read,
+@pytest.mark.parametrize("body", HOSTILE_REGISTRIES.values(), ids=HOSTILE_REGISTRIES.keys())
+def test_an_object_that_is_no_registry_is_said_and_not_written_over(body: bytes) -> None:
+    changes: list[Callable[[Registry], object]] = [
+        lambda kept: kept.record("web-x", DeploymentRecord("x", isolated=True)),
+        lambda kept: kept.forget("web-x"),
+        lambda kept: kept.note_sweep(Sweep("a", "b")),
+        Registry.read,
     ]
     for change in changes:
         store = Memory(body, 1)
         with pytest.raises(Failed, match="is not what these tasks write: ") as told:
-            change(Ledger(store))
+            change(Registry(store))
         assert "aws s3api" in str(told.value)
         assert str(told.value).isprintable()
         assert store.body == body
@@ -330,12 +332,12 @@ def test_an_object_that_is_no_ledger_is_said_and_not_written_over(body: bytes) -
 @pytest.mark.parametrize("entry", HOSTILE_ENTRIES.values(), ids=HOSTILE_ENTRIES.keys())
 def test_an_entry_that_cannot_be_understood_is_never_lost(entry: dict[str, Any]) -> None:
     body = book(deployments={"web-x": ENTRY, **entry})
-    found = Ledger(store := Memory(body, 1))
-    assert found.read().deployments == {"web-x": Entry("x", isolated=True)}
+    found = Registry(store := Memory(body, 1))
+    assert found.read().deployments == {"web-x": DeploymentRecord("x", isolated=True)}
     assert "Nothing is written to it until they are mended" in found.warning(found.read())
     assert found.warning(found.read()).isprintable()
     for change in (
-        lambda: found.record("web-z", Entry("z", isolated=True)),
+        lambda: found.record("web-z", DeploymentRecord("z", isolated=True)),
         lambda: found.forget("web-x"),
         lambda: found.note_sweep(Sweep("a", "b")),
         lambda: found.read(whole=True),
@@ -345,33 +347,33 @@ def test_an_entry_that_cannot_be_understood_is_never_lost(entry: dict[str, Any])
     assert store.body == body
 
 
-def test_a_ledger_of_a_later_version_says_that_the_tasks_are_to_be_updated() -> None:
+def test_a_registry_of_a_later_version_says_that_the_tasks_are_to_be_updated() -> None:
     body = json.dumps({"version": 2}).encode()
     store = Memory(body, 1)
     with pytest.raises(Failed, match="later version of these tasks: update them"):
-        Ledger(store).record("web-x", Entry("x", isolated=True))
+        Registry(store).record("web-x", DeploymentRecord("x", isolated=True))
     assert store.body == body
 
 
-def test_a_ledger_of_the_form_before_versions_is_read_and_written_in_this_one() -> None:
+def test_a_registry_of_the_form_before_versions_is_read_and_written_in_this_one() -> None:
     body = json.dumps({"deployments": {"web-x": ENTRY}, "swept": {"at": "a", "by": "b"}}).encode()
     store = Memory(body, 1)
-    Ledger(store).record("web-y", Entry("y", isolated=False))
-    written = Book.of(store.body)
+    Registry(store).record("web-y", DeploymentRecord("y", isolated=False))
+    written = RegistryContent.of(store.body)
     assert written.deployments.keys() == {"web-x", "web-y"}
     assert written.swept == Sweep("a", "b")
-    assert json.loads(store.body or b"")["version"] == ledger.VERSION
+    assert json.loads(store.body or b"")["version"] == registry.VERSION
 
 
 def test_an_entry_that_nobody_could_read_again_is_not_written() -> None:
     store = Memory()
     with pytest.raises(UserError):
-        Ledger(store).record("web-x", Entry("x" * 501, isolated=True))
+        Registry(store).record("web-x", DeploymentRecord("x" * 501, isolated=True))
     with pytest.raises(UserError):
-        Ledger(store).record("no name", Entry("x", isolated=True))
+        Registry(store).record("no name", DeploymentRecord("x", isolated=True))
     assert store.body is None
 
 
 def test_the_objects_are_at_least_thirty() -> None:
-    assert len(HOSTILE_LEASES) + len(HOSTILE_LEDGERS) + len(HOSTILE_ENTRIES) + len(FORGED) >= 100
+    assert len(HOSTILE_LEASES) + len(HOSTILE_REGISTRIES) + len(HOSTILE_ENTRIES) + len(FORGED) >= 100
     assert issubclass(strict_json.Later, strict_json.Malformed)

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from django.core.management.base import CommandError
 
-from scripts.stage_copy import engine, reasons, rows
-from scripts.stage_copy.management.commands import copy_stage_db
-from scripts.stage_copy.options import Options
-from scripts.stage_copy.problems import CopyError
+from django_testenv.stage_copy import actions, engine, reasons, rows
+from django_testenv.stage_copy.management.commands import copy_stage_db
+from django_testenv.stage_copy.options import Options
+from django_testenv.stage_copy.problems import CopyError
 from tests.hidden import SECRET, assert_hidden, everything
-from tests.stage_copy.copies import PASSWORD, Copies, Told, make_roles
-from tests.stage_copy.servers import BIN, postgres_server
+from tests.runtime.stage_copy.copies import PASSWORD, Copies, Told, make_roles
+from tests.runtime.stage_copy.servers import BIN, postgres_server
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ def test_the_command_ends_in_an_error_that_nothing_hangs_on(
         with closing(copies.database("hostile", reader=True).connect()) as connection:
             connection.execute("SELECT word::int FROM plain")
 
-    monkeypatch.setattr(copy_stage_db.Command, "_do", fails)
+    monkeypatch.setattr(actions.Actions, "_do", fails)
     with pytest.raises(CommandError) as told:
         copy_stage_db.Command().handle(drop_database=None, drop_own_database=False)
     assert "invalid text representation (22P02): the server's words are not shown" in str(told.value)

@@ -18,17 +18,18 @@ from hypothesis import strategies as st
 from invoke import Context
 from invoke.exceptions import Exit
 
-from scripts import display, menu
-from scripts.command import Command, Result, output_of
-from scripts.deployment import Asked, deploy
-from scripts.environment import Bench
-from scripts.errors import Failed, UsageError, UserError
-from scripts.report import Terminal, as_json
-from scripts.settings import Settings, load
-from scripts.stage_copy import database_url
-from scripts.stage_copy.database import Database
-from scripts.stage_copy.problems import CopyError
-from scripts.stage_copy.secret import Hidden, Secret
+from copilot_testenv import menu
+from copilot_testenv.core import display
+from copilot_testenv.core.errors import Failed, UsageError, UserError
+from copilot_testenv.core.process import Command, Result, output_of
+from copilot_testenv.core.settings import Settings, load
+from copilot_testenv.core.terminal import Terminal, as_json
+from copilot_testenv.deploys.deploy import Options, deploy
+from copilot_testenv.session import Session
+from django_testenv.stage_copy import database_url
+from django_testenv.stage_copy.database import Database
+from django_testenv.stage_copy.problems import CopyError
+from django_testenv.stage_copy.secret import Hidden, Secret
 from tests.fakes import FakeReport, FakeShell
 from tests.hidden import SECRET, URL, assert_hidden, everything
 
@@ -339,7 +340,7 @@ def test_a_secret_in_the_wrong_line_of_env_is_not_repeated(workspace: Path, name
 def test_a_reason_with_a_password_is_refused_before_it_is_a_tag(settings: Settings, why: str) -> None:
     shell = FakeShell()
     with pytest.raises(UsageError, match="--why holds") as told:
-        deploy(Bench(settings, shell, FakeReport(), {}), "main", Asked(why=why))
+        deploy(Session(settings, shell, FakeReport(), {}), "main", Options(why=why))
     assert_hidden(str(told.value))
     assert shell.ran == []
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 from tests.bench import check, copy, deploy
 
-BENCHMARKS = {"check": check.run, "copy": copy.run, "deploy": deploy.run}
+PARSER = argparse.ArgumentParser(prog="nox -s bench --")
+BENCHMARKS = PARSER.add_subparsers(required=True, metavar="BENCHMARK")
+for benchmark in (check, copy, deploy):
+    benchmark.add_to(BENCHMARKS)
 
 
 def main(words: list[str]) -> None:
-    if not words or words[0] not in BENCHMARKS:
-        sys.exit(f"Which benchmark? One of: {', '.join(BENCHMARKS)}.")
-    BENCHMARKS[words[0]](words[1:])
+    options = PARSER.parse_args(words)
+    options.run(options)
 
 
 main(sys.argv[1:])

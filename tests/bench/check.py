@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -20,10 +22,15 @@ FILE = Path("bench-check.json")
 ENVIRONMENTS = ("production", "stage", "test")
 
 
-def run(arguments: list[str]) -> None:
+def add_to(parsers: Any) -> None:
+    """Add this benchmark to the command line."""
+    parser = parsers.add_parser("check", help="`invoke check` beside a bare `copilot svc package`")
+    parser.add_argument("--runs", type=int, default=RUNS, help="of each (default: %(default)s)")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
     """Interleaved runs on a running sandbox; medians in seconds."""
-    if arguments:
-        sys.exit(f"This benchmark has no options, so what is {arguments[0]!r}?")
     with tempfile.TemporaryDirectory() as folder:
         clone = Clone(Path(folder))
         clone.stage_megabytes = 1
@@ -31,7 +38,7 @@ def run(arguments: list[str]) -> None:
             first = _check(clone)  # no sandbox runs yet, and no template is known to cfn-lint
             variables = clone.variables()
             _check(clone)
-            pairs = [(_package(clone, variables), _check(clone)) for _ in range(RUNS)]
+            pairs = [(_package(clone, variables), _check(clone)) for _ in range(options.runs)]
         finally:
             clone.stop()
     _show([one for one, _ in pairs], [other for _, other in pairs], first)
@@ -58,7 +65,7 @@ def _package(clone: Clone, variables: dict[str, str]) -> float:
 
 def _show(package: list[float], check: list[float], first: float) -> None:
     one, other = statistics.median(package), statistics.median(check)
-    table = Table("what", "seconds", "ratio", title=f"Medians of {RUNS} interleaved runs")
+    table = Table("what", "seconds", "ratio", title=f"Medians of {len(check)} interleaved runs")
     table.add_row(f"`copilot svc package`, {len(ENVIRONMENTS)} environments", f"{one:.2f}", "1")
     table.add_row("`invoke check`", f"{other:.2f}", f"{other / one:.2f}")
     table.add_row(

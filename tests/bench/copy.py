@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench import chart, source
-from tests.stage_copy.servers import BIN, SUPERUSER, PostgresServer, postgres_server
+from tests.runtime.stage_copy.servers import BIN, SUPERUSER, PostgresServer, postgres_server
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 FILE = Path("bench-copy.json")
@@ -266,7 +266,7 @@ def database(name, user, host):
     return {"ENGINE": "django.db.backends.postgresql", **facts}
 
 settings.configure(
-    SECRET_KEY="made-up", INSTALLED_APPS=["scripts.stage_copy"],
+    SECRET_KEY="made-up", INSTALLED_APPS=["django_testenv.stage_copy"],
     STAGE_COPY=json.loads(os.environ["STAGE_COPY"]),
     DATABASES={"default": database("copy", "tester", os.environ["TARGET_HOST"]),
                "stage": database(os.environ["SOURCE"], "reader", os.environ["SOURCE_HOST"])},
@@ -275,13 +275,17 @@ execute_from_command_line(sys.argv)
 """
 
 
-def run(arguments: list[str]) -> None:
-    """Every way at every size, interleaved; prints a table and JSON, writes the chart."""
-    parser = argparse.ArgumentParser(prog="nox -s bench -- copy")
+def add_to(parsers: Any) -> None:
+    """Add this benchmark to the command line."""
+    parser = parsers.add_parser("copy", help="copy_stage_db beside pg_dump, pgcopydb and cp")
     parser.add_argument("--sizes", default=SIZES, help="GiB, with commas (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=3, help="of each way (default: %(default)s)")
     parser.add_argument("--ways", default="", help="parts of their names, with commas (default: all)")
-    asked = parser.parse_args(arguments)
+    parser.set_defaults(run=run)
+
+
+def run(asked: argparse.Namespace) -> None:
+    """Every way at every size, interleaved; prints a table and JSON, writes the chart."""
     console = Console(stderr=True)
     sizes = [float(size) for size in asked.sizes.split(",")]
     results: dict[float, dict[str, Run]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import subprocess
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -21,27 +23,33 @@ RUNS = 5
 FILE = Path("bench-deploy.json")
 
 
-def run(arguments: list[str]) -> None:
-    """Five interleaved runs of each pair; medians in seconds."""
-    if arguments:
-        sys.exit(f"This benchmark has no options, so what is {arguments[0]!r}?")
+def add_to(parsers: Any) -> None:
+    """Add this benchmark to the command line."""
+    parser = parsers.add_parser("deploy", help="what the tasks cost on top of a bare `copilot deploy`")
+    parser.add_argument("--runs", type=int, default=RUNS, help="of each pair (default: %(default)s)")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Interleaved runs of each pair; medians in seconds."""
+    runs = options.runs
     with tempfile.TemporaryDirectory() as folder:
         clone = Clone(Path(folder))
         try:
             results = {
                 "a new commit, from command to served page": _interleave(
-                    _changed(clone, "bare", _bare), _changed(clone, "task", _task)
+                    _changed(clone, "bare", _bare), _changed(clone, "task", _task), runs
                 ),
                 "the same commit again": _interleave(
-                    lambda: _bare(clone, "same"), lambda: _task(clone, "same"), before=lambda: _prepare(clone)
+                    lambda: _bare(clone, "same"), lambda: _task(clone, "same"), runs, lambda: _prepare(clone)
                 ),
                 "invoke --list": _interleave(
-                    lambda: _list(_empty(Path(folder))), lambda: _list(clone.folder), 20
+                    lambda: _list(_empty(Path(folder))), lambda: _list(clone.folder), 4 * runs
                 ),
             }
         finally:
             clone.stop()
-    _show(results)
+    _show(results, runs)
 
 
 Pair = tuple[list[float], list[float]]
@@ -50,7 +58,7 @@ Pair = tuple[list[float], list[float]]
 def _interleave(
     bare: Callable[[], float],
     ours: Callable[[], float],
-    runs: int = RUNS,
+    runs: int,
     before: Callable[[], None] | None = None,
 ) -> Pair:
     if before:
@@ -146,8 +154,8 @@ def _list(folder: Path) -> float:
     return time.monotonic() - started
 
 
-def _show(results: dict[str, Pair]) -> None:
-    table = Table("what", "bare (s)", "tasks (s)", "ratio", title=f"Medians of {RUNS} interleaved runs")
+def _show(results: dict[str, Pair], runs: int) -> None:
+    table = Table("what", "bare (s)", "tasks (s)", "ratio", title=f"Medians of {runs} interleaved runs")
     document = {}
     for what, (bare, ours) in results.items():
         one, other = statistics.median(bare), statistics.median(ours)

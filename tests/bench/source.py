@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.stage_copy.servers import PostgresServer
+    from tests.runtime.stage_copy.servers import PostgresServer
 
 TABLES = 40  # a large one with half of all bytes, the customers, and 38 of equal size
 # Rows for one GiB of database with its indexes, measured on PostgreSQL 18.

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from scripts import rendering
-from scripts.command import RealShell
-from scripts.environment import Bench
-from scripts.rendering import Renderer
-from scripts.settings import load
+from copilot_testenv import rendering
+from copilot_testenv.core.process import RealShell
+from copilot_testenv.core.settings import load
+from copilot_testenv.rendering import Renderer
+from copilot_testenv.session import Session
 from tests.fakes import FakeReport
 
 ROOT = Path(__file__).parent.parent.parent
@@ -24,8 +24,8 @@ def renderer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Renderer]:
     """
     folder = tmp_path_factory.mktemp("rendering")
     shutil.copytree(ROOT / "copilot", folder / "copilot")
-    bench = Bench(load(folder, {}), RealShell(), FakeReport(), {})
-    with rendering.open_renderer(bench) as opened:
+    session = Session(load(folder, {}), RealShell(), FakeReport(), {})
+    with rendering.open_renderer(session) as opened:
         yield opened
 
 

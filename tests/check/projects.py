@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scripts.check import project as projects
-from scripts.check.project import Project
-from scripts.settings import load
+from copilot_testenv.check import project as projects
+from copilot_testenv.check.project import Project
+from copilot_testenv.core.settings import load
 
 
 def with_manifest(workspace: Path, text: str) -> Project:

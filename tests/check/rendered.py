@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from scripts.check import project as projects
-from scripts.check.finding import Finding
-from scripts.check.project import Project
-from scripts.command import Shell
-from scripts.rendering import Refusal, Renderer
-from scripts.settings import Settings
+from copilot_testenv.check import project as projects
+from copilot_testenv.check.finding import Finding
+from copilot_testenv.check.project import Project
+from copilot_testenv.copilot.templates import Refusal
+from copilot_testenv.core.process import Shell
+from copilot_testenv.core.settings import Settings
+from copilot_testenv.rendering import Renderer
 
 MARK = "# HERE"  # at the end of a line that is to be told
 TOP = "name: web\ntype: Load Balanced Web Service\n"

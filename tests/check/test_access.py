@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.check import access
-from scripts.check import project as projects
-from scripts.rendering import Renderer, Template
-from scripts.settings import Settings
+from copilot_testenv.check import access
+from copilot_testenv.check import project as projects
+from copilot_testenv.copilot.templates import Template
+from copilot_testenv.core.settings import Settings
+from copilot_testenv.rendering import Renderer
 from tests.check.rendered import accepted, marked, places, rendered
 
 IMAGE = "image: {build: Dockerfile, port: 8000}\n"

@@ -15,16 +15,17 @@ import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from scripts import rendering
-from scripts.check import containers as containers_rules
-from scripts.check import keys, templates, values, workflow
-from scripts.check import project as projects
-from scripts.command import RealShell, Variables
-from scripts.containers import containers
-from scripts.copilot import program
-from scripts.environment import Bench
-from scripts.rendering import Refusal, Renderer, Template
-from scripts.settings import load
+from copilot_testenv import rendering
+from copilot_testenv.check import containers as containers_rules
+from copilot_testenv.check import keys, templates, values, workflow
+from copilot_testenv.check import project as projects
+from copilot_testenv.copilot.commands import program
+from copilot_testenv.copilot.task_definition import containers
+from copilot_testenv.copilot.templates import Refusal, Template
+from copilot_testenv.core.process import RealShell, Variables
+from copilot_testenv.core.settings import load
+from copilot_testenv.rendering import Renderer
+from copilot_testenv.session import Session
 from tests.check.manifests import DOMAIN, ENV_FILE, KINDS, TOPIC, manifests
 from tests.fakes import FakeReport
 
@@ -44,9 +45,9 @@ def copilot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Renderer
     (root / "copilot/.workspace").write_text("application: demo\n")
     (root / "copilot/web").mkdir()
     (root / ENV_FILE).write_text("A=b\n")
-    bench = Bench(load(root, {}), RealShell(), FakeReport(), {})
+    session = Session(load(root, {}), RealShell(), FakeReport(), {})
     needs = {"subscribe": {}, "http": {"alias": [f"a.{DOMAIN}", f"b.{DOMAIN}"]}}
-    with rendering.open_renderer(bench, [TOPIC, needs]) as renderer:
+    with rendering.open_renderer(session, [TOPIC, needs]) as renderer:
         yield renderer, root
 
 

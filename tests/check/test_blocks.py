@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.check.blocks import missing, stray
-from scripts.check.finding import Finding
+from copilot_testenv.check.blocks import missing, stray
+from copilot_testenv.check.finding import Finding
 from tests.check.projects import with_manifest
 
 ALL = "environments:\n  stage: {}\n  production: {}\n"

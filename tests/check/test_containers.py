@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import pytest
 
-from scripts.check import containers, verdict
-from scripts.rendering import Renderer
-from scripts.settings import Settings
+from copilot_testenv.check import containers, verdict
+from copilot_testenv.core.settings import Settings
+from copilot_testenv.rendering import Renderer
 from tests.check.rendered import Rule, accepted, marked, places, rendered
 
 DOCKERFILE = {"Dockerfile": 'FROM python:3.13\nCMD ["gunicorn", "shop.wsgi"]\n'}

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.check import dockerfile
-from scripts.check.dockerfile import Start
+from copilot_testenv.check import dockerfile
+from copilot_testenv.check.dockerfile import Start
 
 
 def words(start: Start | None) -> list[tuple[str, ...]]:

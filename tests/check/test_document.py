@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.check import document
-from scripts.check.document import Document
-from scripts.errors import SettingsError
+from copilot_testenv.check import document
+from copilot_testenv.check.document import Document
+from copilot_testenv.core.errors import SettingsError
 
 TEXT = """\
 name: web

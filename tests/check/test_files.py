@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from scripts.check import dockerfile, files
-from scripts.check import project as projects
-from scripts.check.finding import Finding
-from scripts.command import Result
-from scripts.settings import Settings
+from copilot_testenv.check import dockerfile, files
+from copilot_testenv.check import project as projects
+from copilot_testenv.check.finding import Finding
+from copilot_testenv.core.process import Result
+from copilot_testenv.core.settings import Settings
 from tests.check.rendered import MARK, marked, places
 from tests.fakes import FakeShell
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from scripts.check.finding import Finding, as_github, as_gitlab
+from copilot_testenv.check.finding import Finding, as_github, as_gitlab
 
 FINDING = Finding("copilot/web/manifest.yml", 7, "key", "error", "`prot` is no key", "write `port`")
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.check import foreign
-from scripts.rendering import Renderer
-from scripts.settings import Settings
+from copilot_testenv.check import foreign
+from copilot_testenv.core.settings import Settings
+from copilot_testenv.rendering import Renderer
 from tests.check.projects import with_manifest
 from tests.check.rendered import marked, places, rendered
 

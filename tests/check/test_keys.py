@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts.check import keys, schema
-from scripts.check.keys import repeated, unknown
+from copilot_testenv.check import keys, schema
+from copilot_testenv.check.keys import repeated, unknown
 from tests.check.projects import with_manifest
 
 WEB = "name: web\ntype: Load Balanced Web Service\n"

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from scripts import patches, runtimes
-from scripts.check import overrides, project, verdict
-from scripts.check.finding import Finding
-from scripts.errors import Refused, SettingsError
-from scripts.rendering import Renderer
-from scripts.settings import load
+from copilot_testenv.check import overrides, project, verdict
+from copilot_testenv.check.finding import Finding
+from copilot_testenv.copilot import patches, runtimes
+from copilot_testenv.core.errors import Refused, SettingsError
+from copilot_testenv.core.settings import load
+from copilot_testenv.rendering import Renderer
 
 TODAY = date(2026, 11, 24)
 OF_WEB = Path("copilot/web/overrides/cfn.patches.yml")

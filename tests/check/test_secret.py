@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from scripts.aws import Aws
-from scripts.check import secret
-from scripts.check.finding import Finding, as_documents
-from scripts.check.project import Project
-from scripts.command import Result
-from scripts.errors import Failed
-from scripts.rendering import Renderer
-from scripts.settings import Settings
+from copilot_testenv.aws import Aws
+from copilot_testenv.check import secret
+from copilot_testenv.check.finding import Finding, as_documents
+from copilot_testenv.check.project import Project
+from copilot_testenv.core.errors import Failed
+from copilot_testenv.core.process import Result
+from copilot_testenv.core.settings import Settings
+from copilot_testenv.rendering import Renderer
 from tests.check.rendered import accepted, marked, places, rendered
 from tests.fakes import FakeShell
 
@@ -266,6 +266,6 @@ def test_aws_is_asked_in_the_environments_region(cloud: Cloud, monkeypatch: pyte
         asked.append((env, region))
         return cloud.aws
 
-    monkeypatch.setattr("scripts.aws.Aws", aws)
+    monkeypatch.setattr("copilot_testenv.aws.Aws", aws)
     list(secret.same_values(cloud.project(NAMED)))
     assert asked == [({}, "us-east-1")] * 3

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.check.shell_text import Simple, commands, of_words
+from copilot_testenv.check.shell_text import Simple, commands, of_words
 
 
 def words(text: str) -> list[tuple[str, ...]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from scripts import patches
-from scripts.check import project, templates, workflow
-from scripts.rendering import Template
-from scripts.settings import Settings
+from copilot_testenv.check import project, templates, workflow
+from copilot_testenv.copilot import patches
+from copilot_testenv.copilot.templates import Template
+from copilot_testenv.core.settings import Settings
 
 TASK = "Resources: {TaskDefinition: {Type: 'AWS::ECS::TaskDefinition', Properties: %s}, Service: {Type: [1]}}"
 SPOILT = (

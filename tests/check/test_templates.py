@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts.check import project, templates
-from scripts.check.finding import Finding
-from scripts.rendering import Template
-from scripts.settings import load
+from copilot_testenv.check import project, templates
+from copilot_testenv.check.finding import Finding
+from copilot_testenv.copilot.templates import Template
+from copilot_testenv.core.settings import load
 
 FAULT = """\
 Resources:

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import pytest
 
-from scripts import last_copy
-from scripts.check import throwaway
-from scripts.rendering import Renderer
-from scripts.settings import Settings
+from copilot_testenv.check import throwaway
+from copilot_testenv.core.settings import Settings
+from copilot_testenv.rendering import Renderer
+from copilot_testenv.state import last_copy
 from tests.check.rendered import accepted, marked, places, rendered
 
 HTTP = "http: {path: /, healthcheck: {path: /healthz, grace_period: 120s}}\n"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.check.values import unread
+from copilot_testenv.check.values import unread
 from tests.check.projects import with_manifest
 from tests.check.test_keys import DOCUMENTED, ENVIRONMENT
 

@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from scripts.check import workflow
-from scripts.check.finding import Finding
-from scripts.command import RealShell
-from scripts.environment import Bench
-from scripts.errors import SettingsError, UsageError
-from scripts.settings import load
+from copilot_testenv.check import workflow
+from copilot_testenv.check.finding import Finding
+from copilot_testenv.core.errors import SettingsError, UsageError
+from copilot_testenv.core.process import RealShell
+from copilot_testenv.core.settings import load
+from copilot_testenv.session import Session
 from tests.fakes import FakeReport
 
 
-def bench(root: Path) -> tuple[Bench, FakeReport]:
+def session(root: Path) -> tuple[Session, FakeReport]:
     report = FakeReport()
-    return Bench(load(root, {}), RealShell(), report, {}), report
+    return Session(load(root, {}), RealShell(), report, {}), report
 
 
 def test_one_document_tells_all_that_is_wrong_and_the_end_is_2(shipped: Path) -> None:
@@ -29,7 +29,7 @@ def test_one_document_tells_all_that_is_wrong_and_the_end_is_2(shipped: Path) ->
         shutil.rmtree(shipped / "copilot/environments" / name)
     (shipped / "copilot/api").mkdir()
     (shipped / "copilot/api/manifest.yml").write_text("name: api\na: [")
-    here, report = bench(shipped)
+    here, report = session(shipped)
     with pytest.raises(SettingsError, match=r"\d errors?, \d+ warning"):
         workflow.check(here, json=True, style="text")
     (document,) = report.printed
@@ -58,7 +58,7 @@ def test_fix_with_plan_shows_the_difference_and_changes_nothing(shipped: Path) -
     patches = shipped / "copilot/web/overrides/cfn.patches.yml"
     patches.write_text(patches.read_text().replace("nodejs24.x", "nodejs20.x"))
     before = patches.read_text()
-    here, report = bench(shipped)
+    here, report = session(shipped)
     workflow.check(here, json=False, style="text", fix=True, plan=True)
     assert "-  value: nodejs20.x" in report.said
     assert "+  value: nodejs24.x" in report.said
@@ -79,12 +79,12 @@ def test_fix_with_plan_shows_the_difference_and_changes_nothing(shipped: Path) -
 def test_flags_that_do_not_go_together_are_refused_before_anything_runs(
     workspace: Path, flags: dict[str, Any], said: str
 ) -> None:
-    here, _ = bench(workspace)
+    here, _ = session(workspace)
     with pytest.raises(UsageError, match=said):
         workflow.check(here, **flags)
 
 
 def test_this_repository_passes_without_a_warning_on_the_day_its_lists_were_made() -> None:
     """Everything that is shipped, Dockerfile and CI files too: rules look at the whole repository."""
-    here, _ = bench(Path(__file__).parent.parent.parent)
+    here, _ = session(Path(__file__).parent.parent.parent)
     assert workflow.findings(here, date(2026, 11, 24)) == []

@@ -62,9 +62,9 @@ def query(clone: Clone, sql: str, *values: str, database: str = "test") -> list[
     """What a query of a database gives, the shared slot's unless said, by the tasks' own role."""
     code = (
         "import json, sys; from pathlib import Path; import psycopg\n"
-        "from scripts.sandbox.databases import Databases\n"
-        "from scripts.sandbox.postgres import PostgresServer\n"
-        "from scripts.sandbox.state import State\n"
+        "from copilot_sandbox.databases import Databases\n"
+        "from copilot_sandbox.postgres import PostgresServer\n"
+        "from copilot_sandbox.state import State\n"
         "folder = State(Path.cwd()).folder\n"
         "url = Databases(PostgresServer(folder)).secrets()['test']['DATABASE_URL']\n"
         "with psycopg.connect(url, dbname=sys.argv[1], autocommit=True) as connection:\n"
@@ -73,7 +73,7 @@ def query(clone: Clone, sql: str, *values: str, database: str = "test") -> list[
     )
     done = subprocess.run(
         [sys.executable, "-c", code, database, sql, *values],
-        cwd=clone.folder, env=clone.environ(), check=True, capture_output=True, text=True,
+        cwd=clone.folder, env=clone.importing(), check=True, capture_output=True, text=True,
     )  # fmt: skip
     found: list[list[Any]] = json.loads(done.stdout)
     return found
@@ -113,7 +113,7 @@ def containers(clone: Clone) -> list[psutil.Process]:
 def stacks(clone: Clone) -> dict[str, str]:
     """Name → status of the stacks on the embedded AWS."""
     code = (
-        "import os; from scripts.aws import Aws\n"
+        "import os; from copilot_testenv.aws import Aws\n"
         "aws = Aws(os.environ)\n"
         "for stack in aws._ask('cloudformation', 'describe_stacks')['Stacks']:\n"
         "    print(stack['StackName'], stack['StackStatus'])"
@@ -135,13 +135,14 @@ def fail(clone: Clone, *rules: dict[str, Any]) -> None:
 def run(clone: Clone, code: str) -> str:
     """Python with a client of the embedded AWS's CloudFormation at hand, and the tasks' own place."""
     start = (
-        "import json\nfrom scripts import environment, shelf\nfrom scripts.ledger import Entry\n"
-        "from scripts.menu import bench\nhere = bench()\nplace = environment.enter(here)\n"
-        "cloudformation = place.aws.client('cloudformation')\n"
+        "import json\nfrom copilot_testenv.state import bucket\n"
+        "from copilot_testenv.state.registry import DeploymentRecord\n"
+        "from copilot_testenv.menu import session\nhere = session()\ntarget = here.enter()\n"
+        "cloudformation = target.aws.client('cloudformation')\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", start + code],
-        cwd=clone.folder, env=clone.environ(), check=True, capture_output=True, text=True,
+        cwd=clone.folder, env=clone.importing(), check=True, capture_output=True, text=True,
     )  # fmt: skip
     return done.stdout
 

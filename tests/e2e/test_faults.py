@@ -94,10 +94,10 @@ for number in range(200):
         StackName=f"demo-test-{service}", Tags=[{"Key": k, "Value": v} for k, v in tags.items()],
         TemplateBody=json.dumps({"Resources": {"W": {"Type": "AWS::CloudFormation::WaitConditionHandle"}}}))
     url = f"http://{name}.localhost"
-    entries[service] = Entry(name, isolated=True, url=url, data_copied_at=tags["deployed_at"])
-from scripts.ledger import Book
-store = shelf.ledger(here, place).store
-store.write(Book(entries).as_bytes(), store.read().version)
+    entries[service] = DeploymentRecord(name, isolated=True, url=url, data_copied_at=tags["deployed_at"])
+from copilot_testenv.state.registry import RegistryContent
+store = bucket.registry(here, target).store
+store.write(RegistryContent(entries).as_bytes(), store.read().version)
 """,
     )
     log = clone.folder / ".sandbox/calls.log"

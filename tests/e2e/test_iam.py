@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from scripts.aws import Aws
+from copilot_testenv.aws import Aws
 from tests import ci_role
 from tests.clone import Clone, get, get_json
 from tests.e2e.looks import deployed, run, stacks, told
@@ -131,7 +131,7 @@ def test_without_the_mark_nothing_is_changed_and_the_role_cannot_set_it(clone: C
     unmark = f"remove_tags_from_resource({record}, TagKeys=['copilot-testenv-disposable'])"
     policy = switch.read_text()
     switch.unlink()
-    run(clone, f"place.aws.client('ssm').{unmark}\n")
+    run(clone, f"target.aws.client('ssm').{unmark}\n")
     switch.write_text(policy)
     mark = ("create-env", "--mark-disposable", "test", "--confirm", "test", "--yes")
     for words in (

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from scripts.branch import slug
+from copilot_testenv.core.git import slug
 from tests.clone import Clone, Ran, get, get_json
 from tests.e2e.looks import FIELD, MODELS, deployed, make_conflicting_branches, migration, query, stacks
 
@@ -72,16 +72,16 @@ def tear_down(clone: Clone, moved: str = "timedelta()", **flags: Any) -> Ran:
     """A teardown, by a clock that was moved."""
     code = (
         "from datetime import datetime, timedelta\n"
-        "from scripts import teardown\nfrom scripts.menu import bench\n"
+        "from copilot_testenv.deploys import teardown\nfrom copilot_testenv.menu import session\n"
         "class Moved(datetime):\n"
         "    @classmethod\n"
         f"    def now(cls, zone=None): return datetime.now(zone) + {moved}\n"
         "teardown.datetime = Moved\n"
-        f"teardown.teardown(bench(), teardown.Asked(yes=True, json=True, **{flags!r}))"
+        f"teardown.teardown(session(), teardown.Options(yes=True, json=True, **{flags!r}))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=clone.folder, env=clone.environ(), capture_output=True, text=True, check=False,
+        cwd=clone.folder, env=clone.importing(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     return Ran(done.returncode, done.stdout, done.stderr, 0)
 

@@ -88,7 +88,7 @@ def test_a_teardown_of_what_has_expired_leaves_what_has_not(clone: Clone) -> Non
     assert (ran.code, json.loads(ran.out)) == (0, [])
     assert "The shared slot carries feature/rename, not main: the slot stays." in ran.err
     code = (
-        "import os; from scripts.aws import Aws\n"
+        "import os; from copilot_testenv.aws import Aws\n"
         "Aws(os.environ).change_tags('demo-test-web', {'expires_at': '2026-01-01T00:00:00Z'})"
     )
     subprocess.run([sys.executable, "-c", code], cwd=clone.folder, env=clone.variables(), check=True)
@@ -159,7 +159,7 @@ def test_after_a_sigkill_of_the_one_that_deploys_the_next_gets_its_turn(clone: C
 
 # A lease that lasts three seconds instead of twenty: what sleeps for nine has been silent for too long.
 QUICK = (
-    "from scripts import lease\n"
+    "from copilot_testenv.state import lease\n"
     "lease.LIFETIME, lease._RENEWED_EVERY = 3.0, 0.75\n"
     "from invoke.main import program\n"
     "program.run()"
@@ -170,7 +170,7 @@ ASLEEP = 9.0
 def start_quick(clone: Clone, *words: str, **more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", QUICK, *words],
-        cwd=clone.folder, env=clone.environ(**more), stdin=subprocess.DEVNULL,
+        cwd=clone.folder, env=clone.importing(**more), stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -199,7 +199,7 @@ def asleep(deploy: subprocess.Popen[str], *, with_copilot: bool) -> list[psutil.
 
 def changed_at(clone: Clone) -> str:
     code = (
-        "import os; from scripts.aws import Aws\n"
+        "import os; from copilot_testenv.aws import Aws\n"
         "aws = Aws(os.environ)\n"
         "print(aws.stack('demo-test-web').changed_at, sorted(aws.image_tags('demo/web')))"
     )

@@ -1,1 +1,0 @@
-"""Hold the parts of the tasks, a module for each noun; CONTRIBUTING.md says where things are."""

@@ -1,0 +1,118 @@
+"""Look up a stack's ECS service, its tasks, and the address at which it is reached."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from copilot_testenv.aws.stack import Container, Defined, Task, TaskDefinition, rule_url
+from copilot_testenv.aws.stacks import Stacks
+from copilot_testenv.core import display
+
+_GONE = ("ClusterNotFoundException", "ServiceNotFoundException")
+
+
+class Services(Stacks):
+    """Ask ECS and the load balancer."""
+
+    def service(self, stack: str) -> tuple[str, str] | None:
+        """Return the names of the stack's cluster and ECS service; None where it has none."""
+        found = self.resource(stack, "Service")
+        if not found or "/" not in found:
+            return None
+        cluster, name = found.split("/")[-2:]
+        return cluster, name
+
+    def address(self, stack: str) -> str | None:
+        """Return where the stack's service is reached, by its load balancer's rules; None where it has none.
+
+        Copilot tells it too, but asks in every environment, which a role for this one may not do.
+        """
+        found = self._of_stack("describe_stack_resources", StackName=stack)
+        if found is None:
+            return None
+        rules = {
+            resource["LogicalResourceId"]: resource["PhysicalResourceId"]
+            for resource in found["StackResources"]
+            if resource["ResourceType"] == "AWS::ElasticLoadBalancingV2::ListenerRule"
+            and resource.get("PhysicalResourceId")  # not while it is being made
+        }
+        # Where there is HTTPS, the rule for HTTP only redirects to it.
+        name = min(rules, key=lambda name: (not name.startswith("HTTPS"), name), default=None)
+        if name is None:
+            return None
+        # …:listener-rule/app/NAME/ID/LISTENER/RULE
+        arn = rules[name].replace(":listener-rule/", ":loadbalancer/").rsplit("/", 2)[0]
+        described = self._find("elbv2", "describe_rules", "RuleNotFound", RuleArns=[rules[name]])
+        balancers = self._find(
+            "elbv2", "describe_load_balancers", "LoadBalancerNotFound", LoadBalancerArns=[arn]
+        )
+        if described is None or balancers is None:  # the stack is being changed
+            return None
+        (rule,), (balancer,) = described["Rules"], balancers["LoadBalancers"]
+        return rule_url("https" if name.startswith("HTTPS") else "http", rule, balancer["DNSName"])
+
+    def tasks(self, cluster: str, service: str) -> list[Task]:
+        """Return the service's tasks that run, start, or stopped in the last hour: ECS forgets older ones."""
+        return self._tasks(cluster, serviceName=service)
+
+    def tasks_of_family(self, cluster: str, family: str) -> list[Task]:
+        """Return the same of a task definition's family: those that `copilot task run` started."""
+        return self._tasks(cluster, family=family)
+
+    def _tasks(self, cluster: str, **which: str) -> list[Task]:
+        found: list[Task] = []
+        for status in ("RUNNING", "STOPPED"):
+            # One page: 100, which is also what describe_tasks takes.
+            listed = self._find("ecs", "list_tasks", *_GONE, cluster=cluster, desiredStatus=status, **which)
+            if listed is None:  # the stack is being deleted
+                return []
+            if listed["taskArns"]:
+                described = self._ask("ecs", "describe_tasks", cluster=cluster, tasks=listed["taskArns"])
+                found += [_task(task) for task in described["tasks"]]
+        return found
+
+    def task_definition(self, arn: str) -> TaskDefinition:
+        found = self._ask("ecs", "describe_task_definition", taskDefinition=arn)["taskDefinition"]
+        return TaskDefinition(
+            str(found.get("cpu", "")),
+            str(found.get("memory", "")),
+            found.get("taskRoleArn", ""),
+            tuple(
+                Defined(
+                    each["name"],
+                    each["image"],
+                    tuple(each.get("command", ())),
+                    {item["name"]: item["value"] for item in each.get("environment", ())},
+                    {item["name"]: item["valueFrom"] for item in each.get("secrets", ())},
+                )
+                for each in found["containerDefinitions"]
+            ),
+        )
+
+    def stop_service(self, stack: str) -> None:
+        """Let the stack's ECS service have no task; nothing where it has no service."""
+        if service := self.service(stack):
+            cluster, short = service
+            gone = (*_GONE, "ServiceNotActiveException")
+            self._find("ecs", "update_service", *gone, cluster=cluster, service=short, desiredCount=0)
+
+
+def _task(task: Mapping[str, Any]) -> Task:
+    return Task(
+        task["taskArn"].rsplit("/", 1)[-1],
+        task["lastStatus"],
+        task.get("healthStatus", "UNKNOWN"),
+        task["taskDefinitionArn"],
+        task.get("startedAt"),
+        display.line(task.get("stoppedReason", "")),
+        tuple(
+            Container(
+                display.line(c["name"]),
+                c.get("lastStatus", ""),
+                c.get("exitCode"),
+                display.line(c.get("reason", "")),
+            )
+            for c in task["containers"]
+        ),
+    )

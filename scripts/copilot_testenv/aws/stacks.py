@@ -1,0 +1,228 @@
+"""CloudFormation: the stacks of services, the application's stack set, what stacks export."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from copilot_testenv.aws.calls import Answered, Calls
+from copilot_testenv.aws.stack import UNSETTLED, Event, Stack, tag_value, tags_of
+from copilot_testenv.core import display
+from copilot_testenv.core.errors import Failed
+from copilot_testenv.core.polling import until
+
+_OTHERS_FIRST = ("OperationIdAlreadyExistsException", "OperationInProgressException", "StaleRequestException")
+
+
+class Stacks(Calls):
+    """Ask CloudFormation, and change tags and stack sets."""
+
+    def stack(self, name: str) -> Stack | None:
+        """Return the stack of that name, or None where there is none."""
+        answer = self._of_stack("describe_stacks", StackName=name)
+        if answer is None:
+            return None
+        found = answer["Stacks"][0]
+        return Stack(
+            name,
+            found["StackStatus"],
+            tags_of(found.get("Tags", ())),
+            found.get("LastUpdatedTime") or found["CreationTime"],
+        )
+
+    def _of_stack(self, operation: str, **arguments: Any) -> dict[str, Any] | None:
+        """Return the answer about a stack or its resource; None where there is no such."""
+        try:
+            return self._ask("cloudformation", operation, **arguments)
+        except Answered as error:
+            if _is_missing(error):
+                return None
+            raise
+
+    def change_tags(self, name: str, changes: Mapping[str, str]) -> None:
+        """Set some of the stack's tags and begin nothing else: template and parameters stay as they are."""
+        found = self._ask("cloudformation", "describe_stacks", StackName=name)["Stacks"][0]
+        before = {tag["Key"]: tag["Value"] for tag in found.get("Tags", ())}
+        tags = before | {key: tag_value(text) for key, text in changes.items()}
+        if tags == before:  # CloudFormation refuses an update that changes nothing
+            return
+        self._ask(
+            "cloudformation",
+            "update_stack",
+            StackName=name,
+            UsePreviousTemplate=True,
+            Parameters=[
+                {"ParameterKey": parameter["ParameterKey"], "UsePreviousValue": True}
+                for parameter in found.get("Parameters", ())
+            ],
+            Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
+            Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
+        )
+
+    def resource(self, stack: str, logical_id: str) -> str | None:
+        """Return a stack's resource's physical id."""
+        found = self._of_stack("describe_stack_resource", StackName=stack, LogicalResourceId=logical_id)
+        return found["StackResourceDetail"].get("PhysicalResourceId") if found else None
+
+    def events(self, stack: str, since: datetime) -> list[Event]:
+        """Return the stack's events after `since`, oldest first; empty where the stack is gone."""
+        events: list[Event] = []
+        try:
+            for page in self._pages("cloudformation", "describe_stack_events", StackName=stack):
+                newer = [event for event in map(_event, page["StackEvents"]) if event.at > since]
+                events += newer
+                if len(newer) < len(page["StackEvents"]):  # the newest come first
+                    break
+        except Answered as error:
+            if not _is_missing(error):
+                raise
+            return []
+        return events[::-1]
+
+    @functools.cache  # noqa: B019 - one Aws lives as long as the command
+    def application_bucket(self, app: str) -> str:
+        """Return the bucket that Copilot keeps for the application in this region. Raises Failed.
+
+        Source: internal/pkg/deploy/cloudformation/app.go of aws/copilot-cli 1.34, GetRegionalAppResources.
+        """
+        found = self._ask(
+            "cloudformation",
+            "list_stack_instances",
+            StackSetName=f"{app}-infrastructure",
+            StackInstanceRegion=self.region,
+        )
+        for instance in found["Summaries"]:
+            bucket = self.resource(instance["StackId"], "PipelineBuiltArtifactBucket")
+            if bucket:
+                return bucket
+        raise Failed(f"Copilot's bucket for the application {app} in {self.region} was not found.")
+
+    def deployments(self, app: str, environment: str) -> list[Stack]:
+        """Return the stacks that these tasks have deployed there, a hundred a call; no status is asked.
+
+        AWS finds them by their tags, and may be some minutes late: what is done to one asks `stack` first.
+        """
+        return [
+            Stack(name, "", tags, datetime.min.replace(tzinfo=UTC))
+            for name, tags in self._tagged(app, environment, "deployed_at")
+        ]
+
+    def service_stacks(self, app: str, environment: str) -> list[Stack]:
+        """Return the stacks of all services there, whoever has deployed them; see `deployments`."""
+        return [
+            Stack(name, "", tags, datetime.min.replace(tzinfo=UTC))
+            for name, tags in self._tagged(app, environment, "copilot-service")
+        ]
+
+    def task_stacks(self, app: str, environment: str) -> list[str]:
+        """Return the names of the stacks that `copilot task run` has left there; see `deployments`."""
+        return [name for name, _ in self._tagged(app, environment, "copilot-task")]
+
+    def _tagged(self, app: str, environment: str, key: str) -> Iterator[tuple[str, dict[str, str]]]:
+        """Name and tags of the environment's stacks that have a tag of that name."""
+        pages = self._pages(
+            "resourcegroupstaggingapi",
+            "get_resources",
+            ResourceTypeFilters=["cloudformation:stack"],
+            TagFilters=[
+                {"Key": "copilot-application", "Values": [app]},
+                {"Key": "copilot-environment", "Values": [environment]},
+                {"Key": key},
+            ],
+            ResourcesPerPage=100,
+        )
+        for page in pages:
+            for each in page["ResourceTagMappingList"]:
+                yield each["ResourceARN"].split("/")[1], tags_of(each["Tags"])
+
+    def unsettled(self) -> dict[str, str]:
+        """Name → status of the account's stacks that are being changed or did not get through."""
+        return {
+            each["StackName"]: each["StackStatus"]
+            for page in self._pages("cloudformation", "list_stacks", StackStatusFilter=list(UNSETTLED))
+            for each in page["StackSummaries"]
+        }
+
+    def continue_rollback(self, name: str) -> None:
+        """Begin once more to bring a stack back that is UPDATE_ROLLBACK_FAILED."""
+        self._ask("cloudformation", "continue_update_rollback", StackName=name)
+
+    def stack_set(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._ask("cloudformation", "describe_stack_set", StackSetName=name)[
+            "StackSet"
+        ]
+        return found
+
+    def update_stack_set(self, before: Mapping[str, Any], template: str, operation: str) -> bool:
+        """Give a stack set another template and wait for it; False where somebody else was first.
+
+        Copilot numbers its operations, so that of two that began from the same version AWS refuses one.
+        Raises Failed.
+        """
+        name = before["StackSetName"]
+        try:
+            self._ask(
+                "cloudformation",
+                "update_stack_set",
+                StackSetName=name,
+                TemplateBody=template,
+                Description=before.get("Description", ""),
+                Tags=before.get("Tags", []),
+                AdministrationRoleARN=before["AdministrationRoleARN"],
+                ExecutionRoleName=before["ExecutionRoleName"],
+                Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
+                OperationPreferences={"RegionConcurrencyType": "PARALLEL"},
+                OperationId=operation,
+            )
+        except Answered as error:
+            if error.code in _OTHERS_FIRST:
+                return False
+            raise
+
+        def operation_now() -> dict[str, Any]:
+            found: dict[str, Any] = self._ask(
+                "cloudformation", "describe_stack_set_operation", StackSetName=name, OperationId=operation
+            )["StackSetOperation"]
+            return found
+
+        ended = {"SUCCEEDED", "FAILED", "STOPPED"}
+        found = until(operation_now, lambda now: now["Status"] in ended, seconds=600, every=1)
+        if found["Status"] == "SUCCEEDED":
+            return True
+        if found["Status"] in ended:
+            raise Failed(
+                f"The stack set {name} could not be changed: its operation {operation} is "
+                f"{found['Status']} {found.get('StatusReason', '')}. Look at it in the CloudFormation "
+                "console."
+            )
+        raise Failed(
+            f"The stack set {name} is still being changed after ten minutes, by its operation {operation}: "
+            "look at it in the CloudFormation console, then try again."
+        )
+
+    def exports(self) -> dict[str, str]:
+        """Return what the stacks of this region export, by name."""
+        return {
+            each["Name"]: each["Value"]
+            for page in self._pages("cloudformation", "list_exports")
+            for each in page.get("Exports", ())
+        }
+
+
+def _is_missing(error: Answered) -> bool:
+    """Return True if there is no such stack or resource: the one answer of AWS's that has no code of its own.
+
+    Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DescribeStacks.html
+    """
+    return error.code == "ValidationError" and "does not exist" in error.text
+
+
+def _event(found: Mapping[str, Any]) -> Event:
+    return Event(
+        found["Timestamp"],
+        found["LogicalResourceId"],
+        found.get("ResourceStatus", ""),
+        display.line(found.get("ResourceStatusReason", "")),
+    )

@@ -1,0 +1,1 @@
+"""Decide what a branch may change, before Copilot or anything of the branch is started."""

@@ -1,0 +1,179 @@
+"""Where a path of a branch's manifests leads: to a regular file or folder of its repository, or not."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+LARGEST_FILE = 1 << 20  # bytes of a manifest, template, patch, Dockerfile or env_file
+LARGEST_FOLDER = 2 << 30  # bytes of a build context or a folder that is uploaded
+MOST_FILES = 200_000  # in such a folder
+_OUTSIDE = "give it a regular file of the repository"
+
+
+@dataclass(frozen=True, order=True)
+class Wrong:
+    """What is wrong with a file that Copilot or Docker would read.
+
+    `path` is relative to the workspace, `line` counts from 1, `change` is the name of core.trust that
+    lifts it; nothing does where it is empty. `owner` is the folder of copilot/ that it concerns, empty for
+    all.
+    """
+
+    path: str
+    line: int
+    what: str
+    instead: str
+    change: str = ""
+    owner: str = ""
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A checkout: the workspace, which holds copilot/, and the repository's top folder, often the same.
+
+    Paths of manifests are relative to the workspace; no path and no link may leave the repository. `listed`
+    are the files that Git has, by their absolute paths: in a person's own checkout other files are not the
+    branch's. None where all are.
+    """
+
+    root: Path
+    listed: frozenset[str] | None = None
+    top: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        root = Path(os.path.realpath(self.root))
+        top = next((folder for folder in (root, *root.parents) if (folder / ".git").exists()), root)
+        object.__setattr__(self, "root", root)
+        object.__setattr__(self, "top", top)
+
+    def shown(self, place: str) -> str:
+        return posixpath.relpath(place, self.root)
+
+    def holds(self, place: str) -> bool:
+        """Return True if a path without `..` and links is the repository's, and not of Git's own folder."""
+        top = str(self.top)
+        if place != top and not place.startswith(top + "/"):
+            return False
+        return all(part.lower() != ".git" for part in place[len(top) :].split("/"))
+
+    def locate(self, path: str, *, absolute: bool = False) -> tuple[str | None, Wrong | None]:
+        """Return where a path leads, and what is wrong with it; neither where nothing is there.
+
+        Copilot joins paths as text before it follows links: `a/../b` is `b` whatever `a` is. `absolute`: it
+        takes an absolute path as it is; elsewhere it takes one for relative, which nobody can mean. The Wrong
+        has no path and line of its own.
+        Source: filepath.Join in internal/pkg/manifest/workload.go and addon/package.go of aws/copilot-cli.
+        """
+        if not path.isprintable():
+            return None, Wrong("", 0, f"the path {path!r} holds a control character", _OUTSIDE)
+        if path.startswith("/") and not absolute:
+            what = f"the path {path} is absolute, and paths are relative to the workspace"
+            return None, Wrong("", 0, what, "write it without the slash, if it is of this repository")
+        if path.startswith("~"):
+            return None, Wrong("", 0, f"the path {path} names a home folder", _OUTSIDE)
+        place = posixpath.normpath(path if path.startswith("/") else posixpath.join(str(self.root), path))
+        place = "/" + place.lstrip("/")
+        if not self.holds(place):
+            what = f"the path {path} leads out of the repository, or into Git's own folder"
+            return None, Wrong("", 0, what, _OUTSIDE)
+        return self.follow(place)
+
+    def follow(self, place: str) -> tuple[str | None, Wrong | None]:
+        """Return where an absolute path of the repository really is, and what is wrong with it."""
+        parts = place[len(str(self.top)) :].strip("/").split("/")
+        for count in range(1, len(parts) + 1):
+            step = posixpath.join(str(self.top), *parts[:count])
+            try:
+                mode = os.lstat(step).st_mode
+            except (OSError, ValueError):
+                return None, None
+            if stat.S_ISLNK(mode):
+                return self._linked(place, step)
+            if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+                what = f"{self.shown(step)} is neither a regular file nor a folder"
+                return None, Wrong("", 0, what, _OUTSIDE)
+        return place, None
+
+    def _linked(self, place: str, link: str) -> tuple[str | None, Wrong]:
+        shown = self.shown(link)
+        real = os.path.realpath(place)
+        if not self.holds(real):
+            return None, Wrong("", 0, f"{shown} is a link that leads out of the repository", _OUTSIDE)
+        try:
+            mode = Path(real).stat().st_mode
+        except OSError:
+            return None, Wrong("", 0, f"{shown} is a link to nothing", _OUTSIDE)
+        if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+            what = f"{shown} is a link to what is neither a regular file nor a folder"
+            return None, Wrong("", 0, what, _OUTSIDE)
+        return real, Wrong("", 0, f"{shown} is a link", "put the file itself there", "paths")
+
+    def too_large(self, place: str, most: int = LARGEST_FILE) -> Wrong | None:
+        size = Path(place).stat().st_size
+        if size <= most:
+            return None
+        what = f"{self.shown(place)} has {size:,} bytes, and {most:,} are read"
+        return Wrong("", 0, what, "make it smaller", "paths")
+
+    def below(self, folder: str) -> Iterator[Wrong]:
+        """Yield what is wrong in a folder that is read as a whole: links that lead out, devices, its size.
+
+        A link that stays in the repository is what it is: Docker sends it as a link.
+        """
+        size = 0
+        for count, (place, mode, length) in enumerate(self._files(folder), 1):
+            size += length
+            if stat.S_ISLNK(mode):
+                if not self.holds(os.path.realpath(place)):
+                    what = f"{self.shown(place)} is a link that leads out of the repository"
+                    yield Wrong("", 0, what, "make it a file, or take it away")
+            elif not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                what = f"{self.shown(place)} is neither a regular file nor a folder"
+                yield Wrong("", 0, what, "take it away")
+            if size > LARGEST_FOLDER or count > MOST_FILES:
+                what = (
+                    f"{self.shown(folder)}/ has more than {LARGEST_FOLDER >> 30} GiB or {MOST_FILES:,} files"
+                )
+                yield Wrong("", 0, what, "name a smaller folder", "paths")
+                return
+
+    def _files(self, folder: str) -> Iterator[tuple[str, int, int]]:
+        """Yield each file of the branch's, as `walk` has it."""
+        if self.listed is None:
+            yield from walk(folder)
+            return
+        beginning = folder.rstrip("/") + "/"
+        for place in sorted(self.listed):
+            if place.startswith(beginning):
+                try:
+                    found = os.lstat(place)
+                except OSError:  # deleted in the checkout
+                    continue
+                yield place, found.st_mode, found.st_size
+
+
+def walk(folder: str, without: frozenset[str] = frozenset()) -> Iterator[tuple[str, int, int]]:
+    """Yield each file and folder with its mode and size, links not followed; Git's own folder is left out.
+
+    Folders whose names are in `without` are left out too.
+    """
+    waiting = [folder]
+    while waiting:
+        here = waiting.pop()
+        try:
+            with os.scandir(here) as entries:
+                found_here = sorted(entries, key=lambda each: each.name)
+        except OSError:
+            continue
+        for each in found_here:
+            if each.name.lower() == ".git" or each.name in without:
+                continue
+            found = each.stat(follow_symlinks=False)
+            yield each.path, found.st_mode, found.st_size
+            if each.is_dir(follow_symlinks=False):
+                waiting.append(each.path)

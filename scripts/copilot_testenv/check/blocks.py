@@ -1,0 +1,66 @@
+"""The blocks under `environments:` of a service's manifest, against the environments that there are."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+
+from copilot_testenv.check.document import Document
+from copilot_testenv.check.finding import Finding
+from copilot_testenv.check.project import Project
+
+
+def missing(project: Project) -> Iterator[Finding]:
+    """Find environments without a block, which silently get the base.
+
+    A manifest that overrides nothing means its base, except that of the service which is deployed for tests.
+    """
+    test, main = project.settings.test_env, project.settings.base
+    for service, document in project.services.items():
+        blocks = _blocks(document)
+        if not blocks and service != main:
+            continue
+        without = {name for name in {*project.names, test} if not isinstance(blocks.get(name), dict)}
+        if test in without:
+            yield _missing(document, [test], error=True)
+        if blocks and without - {test}:
+            yield _missing(document, sorted(without - {test}), error=False)
+
+
+def stray(project: Project) -> Iterator[Finding]:
+    """Find blocks that no environment of the workspace reads: a slip of the pen, or a rest."""
+    for document in project.services.values():
+        blocks = _blocks(document)
+        without = [name for name in project.names if name not in blocks]
+        for name in blocks:
+            if not isinstance(name, str) or name in project.names or name.startswith("x-"):
+                continue
+            near = difflib.get_close_matches(name, without, 1)
+            yield _finding(
+                document,
+                name,
+                "stray-block",
+                f"there is no environment {name} in copilot/environments, so nothing reads this block",
+                f"write `{near[0]}`" if near else "remove it, or add the environment's manifest",
+                error=bool(near),
+            )
+
+
+def _blocks(document: Document) -> dict[object, object]:
+    found = document.get("environments")
+    return found if isinstance(found, dict) else {}
+
+
+def _missing(document: Document, names: list[str], *, error: bool) -> Finding:
+    have = f"{' and '.join(names)} {'has' if len(names) == 1 else 'have'}"
+    what = f"{have} no block under `environments`, so Copilot deploys the base there"
+    instead = f"write `{names[0]}:` with what differs, or `{names[0]}: {{}}` where the base is meant"
+    return _finding(document, names[0], "missing-block", what, instead, error=error)
+
+
+def _finding(document: Document, name: str, rule: str, what: str, instead: str, *, error: bool) -> Finding:
+    line = document.line("environments", name)
+    return Finding(document.path, line, rule, "error" if error else "warning", what, instead)
+
+
+RULES = (missing, stray)

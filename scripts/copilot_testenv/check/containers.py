@@ -1,0 +1,281 @@
+"""Rules on the containers of a task: the startup sidecar, who waits for whom, what each is given, images."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from copilot_testenv.check import dockerfile, running
+from copilot_testenv.check.document import Document
+from copilot_testenv.check.finding import Finding, Severity, in_environments
+from copilot_testenv.check.project import Project
+from copilot_testenv.check.task import Container, Keys, containers, value, where
+from copilot_testenv.copilot.templates import Refusal, Template
+
+# Copilot's words; source: internal/pkg/manifest/validate.go of aws/copilot-cli 1.34.
+_MISSING = re.compile(r"container dependencies: container (\S+) does not exist")
+_CYCLE = re.compile(r"circular container dependency chain includes the following containers: \[(.+?)\]")
+_ITSELF = re.compile(r"container dependencies: container (\S+) cannot depend on itself")
+_ESSENTIAL = re.compile(r"essential container (\S+) can only have status")
+_REFUSALS = (_MISSING, _CYCLE, _ITSELF, _ESSENTIAL)
+_END = frozenset({"success", "complete"})
+_MOVING = frozenset({"latest", "stable", "main", "master", "edge", "nightly"})  # of tags: always another one
+# Read by servers only: a sidecar that ends, or is another program, needs none of them.
+_OF_SERVERS = re.compile(r"PORT|WEB_CONCURRENCY|FORWARDED_ALLOW_IPS|(GUNICORN|UVICORN)_\w+")
+
+
+def tells(refusal: Refusal) -> bool:
+    """Return True if `dependencies` tells this refusal, with its line."""
+    return any(words.search(refusal.why) for words in _REFUSALS)
+
+
+def dependencies(project: Project) -> Iterator[Finding]:
+    """Find what Copilot refuses of `depends_on`, and what it takes although it can never be met."""
+    yield from in_environments(_dependencies(project))
+
+
+def startup(project: Project) -> Iterator[Finding]:
+    """Find containers that end and take the task with them, since they are not `essential: false`."""
+    yield from in_environments(_startup(project))
+
+
+def givens(project: Project) -> Iterator[Finding]:
+    """Find what the main container is given and a sidecar that runs the project too is not."""
+    yield from in_environments(_givens(project))
+
+
+def images(project: Project) -> Iterator[Finding]:
+    """Find images whose tag may be another one tomorrow; those in a Dockerfile are told by its linter."""
+    yield from in_environments(_images(project))
+
+
+def _dependencies(project: Project) -> Iterator[tuple[str, Finding]]:
+    for (service, environment), found in project.rendered.items():
+        document = project.services[service]
+        if isinstance(found, Refusal):
+            for finding in _refused(document, environment, found.why):
+                yield environment, finding
+        else:
+            for finding in _unmet(project, document, environment, found):
+                yield environment, finding
+
+
+def _refused(document: Document, environment: str, why: str) -> Iterator[Finding]:
+    names = _names(document, environment)
+    if found := _MISSING.search(why):
+        near = difflib.get_close_matches(found[1], names, 1)
+        instead = f"write {near[0]}" if near else f"write one of {', '.join(names)}, or take it away"
+        what = f"a container depends on {found[1]}, and there is no container of that name"
+        yield _dependency(document, _waiting(document, environment, [found[1]]), what, instead)
+    elif found := _CYCLE.search(why):
+        members = found[1].split()
+        at = _waiting(document, environment, members, among=members)
+        what = f"the containers {', '.join(members)} wait for each other, so none of them starts"
+        yield _dependency(document, at, what, "take one of their `depends_on` away")
+    elif found := _ITSELF.search(why):
+        at = _waiting(document, environment, [found[1]], among=[found[1]])
+        what = f"the container {found[1]} waits for itself"
+        yield _dependency(document, at, what, "take this dependency away")
+    elif found := _ESSENTIAL.search(why):
+        name = found[1]
+        keys: Keys = ("sidecars", name)
+        if value(document, environment, *keys) is None:
+            at = _waiting(document, environment, [name])
+            what = f"a container waits until {name} has ended, which is the service itself and does not end"
+            yield _dependency(document, at, what, "write `start` or `healthy`")
+        else:
+            what = f"{name} is waited for until it ends, and is essential: the task would end with it"
+            instead = f"write `essential: false` under `sidecars.{name}`; `start` or `healthy` if it goes on"
+            line = where(document, environment, *keys, "essential")
+            yield Finding(document.path, line, "startup", "error", what, instead)
+
+
+def _unmet(project: Project, document: Document, environment: str, template: Template) -> Iterator[Finding]:
+    known = {each.name: each for each in containers(template)}
+    for waiting in known.values():
+        for name, condition in waiting.depends_on.items():
+            other = known.get(name)
+            line = where(document, environment, *waiting.depends_on_keys, name)
+            what = f"{waiting.name} waits until {name} is"
+            if other is None:  # a patch has taken it away
+                finding = (f"{waiting.name} waits for {name}, and there is no such container", "take it away")
+            elif condition == "healthy" and _ends(project, document, environment, other):
+                finding = (f"{what} healthy, and it ends when it is done", "write `success`")
+            elif condition == "healthy" and not other.has_healthcheck:
+                below = ".".join(map(str, (*other.keys, *(("image",) if other.main else ()), "healthcheck")))
+                finding = (
+                    f"{what} healthy, and it has no health check (ECS reads none of the image's own)",
+                    f"write one as `{below}.command`, or wait for `start`",
+                )
+            elif condition in _END and _ends(project, document, environment, other) is False:
+                finding = (f"{what} through, and it is a server, which does not end", "write `start`")
+            else:
+                continue
+            yield Finding(document.path, line, "dependency", "error", *finding)
+
+
+def _startup(project: Project) -> Iterator[tuple[str, Finding]]:
+    for document, environment, template in project.templates():
+        for each in containers(template):
+            if each.main or not each.essential or not _ends(project, document, environment, each):
+                continue
+            keys = (*each.keys, "essential")
+            if value(document, environment, *keys) is None and document.get(*each.keys) is not None:
+                line = document.line(*each.keys)  # said once there, it holds in every environment
+            else:
+                line = where(document, environment, *keys)
+            what = f"{each.name} ends when it is done, and is essential: the task ends with it"
+            instead = f"write `essential: false` under `sidecars.{each.name}`"
+            yield environment, Finding(document.path, line, "startup", "error", what, instead)
+
+
+def _givens(project: Project) -> Iterator[tuple[str, Finding]]:
+    for document, environment, template in project.templates():
+        found = containers(template)
+        main = next((each for each in found if each.main), None)
+        awaited = {name for each in found for name, how in each.depends_on.items() if how in _END}
+        for each in found if main else ():
+            steps = running.steps(project.root, document, environment, each)
+            if not main or each.main or not _is_project(document, environment, main, each, steps):
+                continue
+            is_startup = each.name in awaited or running.ends(each, steps)
+            severity: Severity = "error" if is_startup else "warning"
+            for finding in _lacking(project.root, document, environment, main, each, severity):
+                yield environment, finding
+
+
+def _lacking(
+    root: Path,
+    document: Document,
+    environment: str,
+    main: Container,
+    other: Container,
+    severity: Severity,
+) -> Iterator[Finding]:
+    has = {*other.variables, *other.secrets, *in_file(root, document, environment, other)}
+    for section, noun, names in (
+        ("variables", "variable", main.variables),
+        ("secrets", "secret", main.secrets),
+    ):
+        for name in names:
+            if name in has or (section == "variables" and _OF_SERVERS.fullmatch(name)):
+                continue
+            at = document.nearest(environment, section, name)
+            block = at[:-2] if document.get(*other.keys) is not None else ("environments", environment)
+            below = ".".join(map(str, (*block, *other.keys, section)))
+            yield Finding(
+                document.path,
+                where(document, environment, section, name),
+                "lacks",
+                severity,
+                f"{other.name} runs the project too and lacks the {noun} {name}: "
+                "a sidecar inherits nothing of the service",
+                f"repeat it under `{below}`",
+            )
+    file = value(document, environment, "env_file")
+    if isinstance(file, str) and value(document, environment, *other.keys, "env_file") is None:
+        yield Finding(
+            document.path,
+            where(document, environment, "env_file"),
+            "lacks",
+            severity,
+            f"{other.name} runs the project too and lacks what {file} gives to the service",
+            f"repeat `env_file` under `sidecars.{other.name}`",
+        )
+
+
+def in_file(root: Path, document: Document, environment: str, container: Container) -> dict[str, str | None]:
+    """Return what the container's `env_file` sets."""
+    path = value(document, environment, *container.keys, "env_file")
+    file = dockerfile.inside(root, path) if isinstance(path, str) else None
+    try:
+        return dotenv_values(file, interpolate=False) if file else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def _images(project: Project) -> Iterator[tuple[str, Finding]]:
+    for document, environment, template in project.templates():
+        for each in containers(template):
+            keys = ("logging",) if each.name == "firelens_log_router" else each.keys
+            given = value(document, environment, *keys, "image")
+            if not each.image or given is None or _is_pinned(each.image):
+                continue  # built here, or of Copilot's own choice
+            inner = ("location",) if isinstance(given, dict) else ()
+            line = where(document, environment, *keys, "image", *inner)
+            what = f"the image {each.image} has no pinned tag, so that it may be another one tomorrow"
+            instead = f"write which one is meant, as `{_untagged(each.image)}:VERSION`"
+            yield environment, Finding(document.path, line, "image", "warning", what, instead)
+
+
+def _untagged(image: str) -> str:
+    folder, slash, name = image.rpartition("/")
+    return f"{folder}{slash}{name.partition(':')[0]}"
+
+
+def _is_pinned(image: str) -> bool:
+    """Return True if it has a digest, or a tag with a number and no word for what moves.
+
+    `v2-latest` has both.
+
+    A bare major version is a choice that some make, and is let be.
+    """
+    if "@sha256:" in image:
+        return True
+    _, _, tag = image.rpartition("/")[2].partition(":")
+    moves = not _MOVING.isdisjoint(re.split(r"[^a-z]+", tag.lower()))
+    return not moves and any(letter.isdigit() for letter in tag)
+
+
+def _ends(project: Project, document: Document, environment: str, container: Container) -> bool | None:
+    return running.ends(container, running.steps(project.root, document, environment, container))
+
+
+def _is_project(
+    document: Document,
+    environment: str,
+    main: Container,
+    other: Container,
+    steps: list[running.Step],
+) -> bool:
+    """Return True if a sidecar runs the main container's image, or Django's command line."""
+    same = main.image == other.image
+    if same and not main.image:
+        builds = (dockerfile.build_of(document, environment, each) for each in (main, other))
+        first, second = ((build.dockerfile, build.context) if build else None for build in builds)
+        same = first is not None and first == second
+    return same or running.runs_project(steps)
+
+
+def _names(document: Document, environment: str) -> list[str]:
+    found: list[str] = [str(document.get("name"))]
+    for keys in (("sidecars",), ("environments", environment, "sidecars")):
+        sidecars = document.get(*keys)
+        found += [str(name) for name in sidecars] if isinstance(sidecars, dict) else []
+    return list(dict.fromkeys(found))
+
+
+def _waiting(document: Document, environment: str, names: list[str], among: list[str] | None = None) -> int:
+    """Return the line of the first dependency on one of these containers.
+
+    Where `among` is given, only a dependency by one of them.
+    """
+    for name in _names(document, environment):
+        if among and name not in among:
+            continue
+        keys: Keys = ("image",) if name == document.get("name") else ("sidecars", name)
+        for wanted in names:
+            if value(document, environment, *keys, "depends_on", wanted) is not None:
+                return where(document, environment, *keys, "depends_on", wanted)
+    return document.line("environments", environment)
+
+
+def _dependency(document: Document, line: int, what: str, instead: str) -> Finding:
+    return Finding(document.path, line, "dependency", "error", what, instead)
+
+
+RULES = (dependencies, startup, givens, images)

@@ -1,0 +1,339 @@
+"""Rules on the repository's other files: CI files and scripts that call Copilot, and the Dockerfiles."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from copilot_testenv.check import dockerfile, shell_text
+from copilot_testenv.check.document import Document
+from copilot_testenv.check.finding import Finding
+from copilot_testenv.check.project import Project
+from copilot_testenv.check.shell_text import Simple
+from copilot_testenv.copilot import manifest
+from copilot_testenv.core import git
+from copilot_testenv.core.errors import UserError
+from copilot_testenv.core.process import Command, output_of
+
+_CI = re.compile(
+    r"(^|/)(\.github/.*\.ya?ml|\.gitlab-ci.*\.ya?ml|\.gitlab/.*\.ya?ml|bitbucket-pipelines\.yml|buildspec[^/]*\.ya?ml"
+    r"|azure-pipelines[^/]*\.ya?ml|\.circleci/.*\.ya?ml|\.drone\.yml|\.travis\.yml|copilot/pipelines/.*\.ya?ml"
+    r"|Taskfile\.ya?ml|\.pre-commit-config\.yaml)$"
+)
+_SCRIPT = re.compile(
+    r"(^|/)(Jenkinsfile[^/]*|GNUmakefile|[Mm]akefile|[Jj]ustfile|Procfile|package\.json|tox\.ini|pyproject\.toml"
+    r"|tasks\.py|noxfile\.py|fabfile\.py|[^/]+\.(sh|bash|zsh|mk))$|(^|/)(scripts|bin|ci|\.ci)/[^/]+(/[^/]+)*$"
+)
+_NOT_RUN = frozenset(
+    [
+        "name",
+        "displayName",
+        "description",
+        "title",
+        "label",
+        "message",
+        "summary",
+        "help",
+        "if",
+        "condition",
+        "workingDirectory",
+    ]
+)
+_WORKLOADS = frozenset({"svc", "job"})
+# Functions of Python (subprocess, os, Invoke, Fabric, nox) that run the text or the words they are given.
+_RUNNING = frozenset(
+    ["run", "call", "check_call", "check_output", "Popen", "system", "popen", "sudo", "local", "shell"]
+)
+_NAMING = frozenset({"-n", "--name", "-a", "--app"})  # the word after one of them is no flag
+_SEVERAL = re.compile(r"\$[@*]|\$\{\w+\[[@*]\]\}")  # as many words as there are, flags too
+# The text that a script prints: `cat <<END`, to nothing but the terminal.
+_PRINTED = re.compile(
+    r"""^([^\n]*\bcat\b(?:[^\n|>;&]|>&2)*<<-?\s*(['"]?)(\w+)\2(?:[^\n|>]|>&2)*\n)(.*?)^\s*\3\s*$""",
+    re.MULTILINE | re.DOTALL,
+)
+# `${X:?}` ends the script where it is empty, `${X:-test}` has another value then.
+_KEPT_FROM_EMPTY = re.compile(r"\$\{\w+:\?[^}]*\}|\$\{\w+:[-=][^}$]+\}")
+_VARIABLE = re.compile(
+    r"\$\{\{.*?\}\}|\{\{.*?\}\}|\$\{[^}]*\}|\$\([^)]*\)|\$[A-Za-z_]\w*|\$[\d@*]|\$$|%\w+%", re.DOTALL
+)
+_UNKNOWN = "$UNKNOWN"  # what a program puts in: not known here
+# Of Jenkins: what a step hands to the shell.
+_GROOVY = re.compile(r"""\b(?:sh|bat)\b[\s(]*(?:script\s*:\s*)?('{3}|"{3}|'|")(.*?)\1""", re.DOTALL)
+
+
+def deletions(project: Project) -> Iterator[Finding]:
+    """Find `copilot svc delete` without an environment's name: it deletes the service from all of them."""
+    for path in _tracked(project):
+        if not _CI.search(path) and not _SCRIPT.search(path):
+            continue
+        text = None if (project.root / path).is_symlink() else dockerfile.text_of(project.root, path)
+        for simple in _simples(path, text) if text and _could(text) else ():
+            found = _deletion(simple)
+            if found:
+                severity, what = found
+                instead = "write `--env` with the environment's name"
+                if severity == "warning":
+                    instead += ', or `--env "${NAME:?}"`, which ends where it is empty'
+                yield Finding(path, simple.line, "svc-delete", severity, what, instead)
+
+
+def built(project: Project) -> Iterator[Finding]:
+    """Find Dockerfiles that a manifest builds and that are not there: Copilot looks only when it deploys."""
+    for path, (where, line) in sorted(_built(project).items()):
+        if not dockerfile.inside(project.root, path):
+            what = f"`image.build` names {path}, which is no file of this repository"
+            yield Finding(where, line, "dockerfile", "error", what, "write the path of the Dockerfile")
+
+
+def dockerfiles(project: Project) -> Iterator[Finding]:
+    """Find what hadolint says of each Dockerfile that a manifest builds."""
+    paths = sorted(path for path in _built(project) if dockerfile.inside(project.root, path))
+    if not paths:
+        return
+    beside = Path(sys.executable).with_name("hadolint")
+    program = str(beside) if beside.is_file() else shutil.which("hadolint")
+    if not program:
+        project.notes.append(
+            "hadolint is not installed, so no Dockerfile was looked at: requirements-sandbox.txt brings it."
+        )
+        return
+    words = (program, "--no-fail", "--format", "json", "--", *paths)
+    try:
+        done = project.shell.run(Command(words, cwd=project.root))
+        found = json.loads(done.stdout)
+    except (UserError, ValueError) as error:
+        project.notes.append(f"hadolint could not look at {', '.join(paths)}: {error}")
+        return
+    for each in found:
+        code = str(each["code"])
+        yield Finding(
+            str(each["file"]),
+            int(each["line"]),
+            "hadolint",
+            "error" if each["level"] == "error" else "warning",
+            f"hadolint {code}",
+            f"{' '.join(str(each['message']).split())} ({_page(code)})",
+        )
+
+
+def _page(code: str) -> str:
+    wiki = (
+        "https://www.shellcheck.net/wiki"
+        if code.startswith("SC")
+        else "https://github.com/hadolint/hadolint/wiki"
+    )
+    return f"{wiki}/{code}"
+
+
+def _built(project: Project) -> dict[str, tuple[str, int]]:
+    """Return every Dockerfile that `image.build` names, in any block of any service, with where it does."""
+    found: dict[str, tuple[str, int]] = {}
+
+    def look(document: Document, at: Any, keys: tuple[str, ...]) -> None:
+        if isinstance(at, dict):
+            image = at.get("image")
+            build = manifest.build(image.get("build")) if isinstance(image, dict) else None
+            if build:
+                place = (document.path, document.line(*keys, "image", "build"))
+                found.setdefault(PurePosixPath(build.dockerfile).as_posix(), place)
+            for key, inner in at.items():
+                look(document, inner, (*keys, str(key)))
+
+    for document in project.services.values():
+        look(document, document.data, ())
+    return found
+
+
+def _could(text: str) -> bool:
+    """Return True if it is worth to be taken apart: most files are not."""
+    return "delete" in text and "copilot" in text.lower() and any(word in text for word in _WORKLOADS)
+
+
+def _tracked(project: Project) -> list[str]:
+    try:
+        listed = output_of(project.shell, git.command(project.root, "ls-files", "-z"), "Listing the files")
+    except UserError as error:
+        project.notes.append(f"CI files and scripts were not looked at: {error}")
+        return []
+    return [path for path in listed.split("\0") if path]
+
+
+def _simples(path: str, text: str) -> Iterator[Simple]:
+    """Yield the commands that a file runs, as far as they are written in it."""
+    name = PurePosixPath(path).name
+    text = _PRINTED.sub(lambda found: found[1] + "\n" * found[4].count("\n"), text)
+    # An expression of CI, or a variable of make, is one word.
+    text = re.sub(r"\$?\{\{.*?\}\}", lambda found: re.sub(r"[^\w.${}-]", "", found[0]), text)
+    text = re.sub(r"\$\((\w+)\)", r"${\1}", text)
+    if name.endswith((".yml", ".yaml", ".json")):
+        yield from _of_yaml(text.replace("\t", " "))  # YAML takes no tabs where JSON does
+    elif name.endswith(".py") or text.startswith(("#!/usr/bin/env python", "#!/usr/bin/python")):
+        yield from _of_python(text)
+    elif name.startswith("Jenkinsfile"):
+        for found in _GROOVY.finditer(text):
+            yield from shell_text.commands(found[2], text.count("\n", 0, found.start(2)) + 1)
+    elif name in {"tox.ini", "pyproject.toml"}:
+        for number, line in enumerate(text.splitlines(), 1):
+            yield from shell_text.commands(_bare(line), number)
+    else:
+        yield from shell_text.commands(text)
+
+
+def _bare(line: str) -> str:
+    """Return a line of an INI or TOML file without its key, brackets and the quotes around it all."""
+    key = re.match(r"\s*([\w.-]+)\s*=\s*", line)
+    if key and key[1] in _NOT_RUN:
+        return ""
+    value = line[key.end() if key else 0 :].strip(" \t[],")
+    listed = re.sub(r"""(['"])\s*,""", r"\1 ", value)
+    quoted = re.fullmatch(r"""(['"])((?:(?!\1).)*)\1""", listed)
+    return quoted[2] if quoted else listed
+
+
+def _of_yaml(text: str) -> Iterator[Simple]:
+    """Take every text of the document for a script, unless its key says that it is a name."""
+    try:
+        documents = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
+    except (yaml.YAMLError, ValueError, RecursionError):  # a template, as GitLab's includes can be
+        yield from shell_text.commands(text)
+        return
+    waiting: list[Any] = [each for each in documents if each]
+    seen: set[int] = set()  # an anchor's node stands in each of its places
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            waiting += [value for key, value in node.value if key.value not in _NOT_RUN]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+            words = [each.value for each in node.value if isinstance(each, yaml.ScalarNode)]
+            yield Simple(tuple(words), node.start_mark.line + 1)
+        elif "copilot" in node.value:
+            is_block = node.style in {"|", ">"}  # its text begins on the line after
+            found = shell_text.commands(node.value, node.start_mark.line + 1 + is_block)
+            for simple in found:
+                yield Simple(simple.words, min(simple.line, node.end_mark.line + 1))
+
+
+def _of_python(text: str) -> Iterator[Simple]:
+    """Yield lists and texts that are commands.
+
+    A text that is only printed or raised does not begin with `copilot`, and is not given to what runs it.
+    """
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last one of a deep nesting
+        return
+    said_only: set[int] = set()  # docstrings, and the parts of texts that are looked at as a whole
+    run: set[int] = set()
+    for node in ast.walk(tree):  # a node comes before those in it
+        if isinstance(node, ast.Call) and _called(node) in _RUNNING:
+            run.update(map(id, node.args[:2]))  # the first may be a context
+            yield Simple(tuple(map(_word, node.args)), node.lineno)
+        if isinstance(node, ast.Expr):
+            said_only.add(id(node.value))
+        elif isinstance(node, ast.JoinedStr):
+            said_only.update(map(id, node.values))
+        if id(node) in said_only:
+            continue
+        if isinstance(node, ast.Constant | ast.JoinedStr):
+            said = _word(node)
+            if id(node) in run or re.match(r"\s*\S*copilot\s|.*[;&|]\s*\S*copilot\s", said, re.DOTALL):
+                yield from (Simple(simple.words, node.lineno) for simple in shell_text.commands(said))
+        elif isinstance(node, ast.List | ast.Tuple):
+            yield Simple(tuple(map(_word, node.elts)), node.lineno)
+
+
+def _called(node: ast.Call) -> str:
+    """Return the name of the function, without what it is an attribute of."""
+    function = node.func
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
+
+
+def _word(node: ast.expr) -> str:
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else _UNKNOWN
+    if isinstance(node, ast.JoinedStr):
+        return "".join(
+            str(part.value) if isinstance(part, ast.Constant) else _UNKNOWN for part in node.values
+        )
+    return "$@" if isinstance(node, ast.Starred) else _UNKNOWN
+
+
+def _deletion(simple: Simple) -> tuple[Any, str] | None:
+    """Return the severity and what is wrong, where the command deletes a service of any environment."""
+    words = [] if simple.telling else _copilot(simple.words)
+    if not words or {"-h", "--help"} & set(words):
+        return None
+    command = f"copilot {' '.join(_plain(words)[:2])}"
+    given = _environment(words)
+    everywhere = "deletes it from every environment, production included"
+    if given is None and (unknown := _may_hold_a_flag(words)):
+        return "warning", f"`{command}` without `--env` {everywhere}, unless {_shown(unknown)} holds one"
+    if given is None:
+        return "error", f"`{command}` without `--env` {everywhere}"
+    if not given.strip():
+        return "error", f"`{command}` with an empty `--env` {everywhere}"
+    rest = _VARIABLE.sub("", _KEPT_FROM_EMPTY.sub("kept", given))
+    if not rest.strip():
+        return "warning", f"`{command}` with `--env {_shown(given)}` {everywhere}, should that be empty"
+    return None
+
+
+def _copilot(words: Sequence[str]) -> list[str]:
+    """Return the words after Copilot's name, where they delete a service or job.
+
+    What hands them on is not asked.
+
+    There are too many that do: `sudo -E`, `docker compose run --rm tools`, `doppler run --`, `xargs`.
+    """
+    for position, word in enumerate(words):
+        name = shell_text.name_of(word.lstrip("@-"))
+        if re.fullmatch(r"copilot(-linux|-darwin)?(-\w+)?(\.exe)?|\$\{?COPILOT\w*\}?", name):
+            after = list(words[position + 1 :])
+            noun, verb, *_ = *_plain(after), "", ""
+            if noun in _WORKLOADS and verb == "delete":
+                return after
+    return []
+
+
+def _plain(words: Sequence[str]) -> list[str]:
+    return [word for word in words if not word.startswith("-")]
+
+
+def _may_hold_a_flag(words: Sequence[str]) -> str:
+    """Return the first word that is a variable and not the value of a flag; empty where there is none."""
+    for before, word in pairwise(words):
+        if _SEVERAL.fullmatch(word) or (before not in _NAMING and _VARIABLE.fullmatch(word)):
+            return word
+    return ""
+
+
+def _environment(words: Sequence[str]) -> str | None:
+    """Return what `--env` or `-e` is given; None where it is not there."""
+    for position, word in enumerate(words):
+        if word in {"--env", "-e"}:
+            return words[position + 1] if position + 1 < len(words) else ""
+        if found := re.match(r"--env=|-e=?(?=.)", word):
+            return word[found.end() :]
+    return None
+
+
+def _shown(given: str) -> str:
+    return given if given not in {_UNKNOWN, "$@"} else "…"
+
+
+RULES = (deletions, built, dockerfiles)

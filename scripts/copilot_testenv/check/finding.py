@@ -1,0 +1,82 @@
+"""What a rule has found, and its forms: a line, JSON, annotations of GitHub and GitLab."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """`path` is relative to the repository, `line` counts from 1; `instead` says what to write."""
+
+    path: str
+    line: int
+    rule: str
+    severity: Severity
+    what: str
+    instead: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.what}: {self.instead}"
+
+
+def in_environments(found: Iterable[tuple[str, Finding]]) -> Iterator[Finding]:
+    """Return each finding once, with the names of the environments in which it holds."""
+    told: dict[Finding, list[str]] = {}
+    for environment, finding in found:
+        told.setdefault(finding, []).append(environment)
+    for finding, names in told.items():
+        yield replace(finding, what=f"{finding.what} (in {', '.join(dict.fromkeys(names))})")
+
+
+def as_github(finding: Finding) -> str:
+    """Return a workflow command, which GitHub shows beside the line.
+
+    Source: https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
+    """
+    title, path = _property(f"check: {finding.rule}"), _property(finding.path)
+    return (
+        f"::{finding.severity} file={path},line={finding.line},title={title}::"
+        f"{_data(f'{finding.what}: {finding.instead}')}"
+    )
+
+
+def as_gitlab(findings: Iterable[Finding]) -> str:
+    """Return a Code Quality report, for `artifacts: reports: codequality`.
+
+    Source: https://docs.gitlab.com/ci/testing/code_quality/#code-quality-report-format
+    """
+    return json.dumps(
+        [
+            {
+                "description": f"{finding.what}: {finding.instead}",
+                "check_name": finding.rule,
+                # Not the line: a finding stays the same one when lines above it come and go.
+                "fingerprint": hashlib.sha256(
+                    f"{finding.path}\0{finding.rule}\0{finding.what}".encode()
+                ).hexdigest(),
+                "severity": "major" if finding.severity == "error" else "minor",
+                "location": {"path": finding.path, "lines": {"begin": finding.line}},
+            }
+            for finding in findings
+        ],
+        indent=2,
+    )
+
+
+def as_documents(findings: Iterable[Finding]) -> list[dict[str, object]]:
+    return [asdict(finding) for finding in findings]
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

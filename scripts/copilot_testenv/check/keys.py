@@ -1,0 +1,154 @@
+"""Keys that Copilot does not know, and keys that stand twice."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import yaml
+
+from copilot_testenv.check import schema
+from copilot_testenv.check.document import Document, line_of
+from copilot_testenv.check.finding import Finding
+from copilot_testenv.check.project import Project
+from copilot_testenv.check.schema import Place
+
+Keys = dict[str, Any]
+
+_SAME = 0.8  # from here on a key is taken for a slip of the other, below for one that may be meant
+_LIKE = 0.6
+_SHOWN = 8  # known keys that a message lists
+
+
+def unknown(project: Project) -> Iterator[Finding]:
+    """Copilot ignores a key that it does not know without a word: what was wanted does not happen."""
+    for document, top in schema.documents(project):
+        for entry in schema.written(document, top):
+            name = str(entry.key.value)
+            # x-…: a holder of anchors, as Docker Compose has them
+            if entry.known or (not entry.place and name.startswith("x-")):
+                continue
+            what, instead = (
+                f"Copilot knows no key `{entry.name}` and ignores it",
+                _belongs(name, entry.place, document, project.names) or _instead(name, entry.place, top),
+            )
+            yield Finding(document.path, line_of(entry.key), "unknown-key", "error", what, instead)
+
+
+def repeated(project: Project) -> Iterator[Finding]:
+    """Copilot refuses a key that stands twice in a place it reads, and names one line of many."""
+    for document in (*project.services.values(), *project.environments.values()):
+        for name, first, second in _twice(document.root):
+            what = f"`{name}` stands twice here, first on line {first}"
+            yield Finding(document.path, second, "repeated-key", "error", what, "keep one of the two")
+
+
+def _belongs(name: str, place: Place, document: Document, environments: Sequence[str]) -> str:
+    """Return where a block belongs that slipped out of its holder: an environment's, a sidecar's.
+
+    It is empty otherwise.
+    """
+    if not place and name in environments:
+        return "it belongs under `environments`"
+    block = place if len(place) == 2 and place[0] == "environments" else ()  # noqa: PLR2004 - and its name
+    if block == place and (isinstance(document.get("sidecars", name), dict) or name == "startup"):
+        return f"it belongs under `{'.'.join((*block, 'sidecars'))}`"
+    return ""
+
+
+def _instead(name: str, place: Place, top: Keys) -> str:
+    here = _at(top, place)
+    if near := _nearest(name, here, _SAME):
+        return f"write `{near}`"
+    in_block = place[:1] == ("environments",)
+    if in_block and name in schema.TOP_ONLY:
+        return "it belongs at the top of the manifest, for all environments"
+    start, scope = (place[:2], top["environments"]["*"]) if in_block else ((), top)
+    if elsewhere := _elsewhere(name, place, start, scope):
+        return f"it belongs {elsewhere}"
+    if near := _nearest(name, here, _LIKE):
+        return f"write `{near}` if that is meant, else remove it"
+    if near := _nearest(name, dict.fromkeys(_names(scope)), _SAME):
+        return f"write `{near}` {_elsewhere(near, place, start, scope)}"
+    listed = ", ".join(f"`{key}`" for key in list(here)[:_SHOWN]) + (", …" if len(here) > _SHOWN else "")
+    holder = "" if place else "; a holder of anchors may be called `x-…`"
+    return f"remove it, or write what Copilot knows here ({listed}){holder}"
+
+
+def _elsewhere(name: str, place: Place, start: Place, scope: Keys) -> str:
+    """Return the nearest places below `start` in which a key of this name is known, in words.
+
+    Empty for none.
+    """
+    far: dict[int, list[Place]] = {}
+    for found in _places(name, scope):
+        candidate = (*start, *found)
+        shared = 0
+        while shared < min(len(place), len(candidate)) and candidate[shared] in {place[shared], "*"}:
+            shared += 1
+        full = (*place[:shared], *(part if part != "*" else "<name>" for part in candidate[shared:]))
+        far.setdefault(len(place) + len(candidate) - 2 * shared, []).append(full)
+    nearest = far[min(far)] if far else []
+    if () in nearest:
+        return "at the top of the manifest"
+    return "under " + " or ".join(f"`{'.'.join(full)}`" for full in nearest) if nearest else ""
+
+
+def _names(known: Any) -> Iterator[str]:
+    """Yield every key of a tree, but for those of the environments' blocks and free ones."""
+    inner = schema.below(known)
+    if isinstance(inner, dict):
+        for key, read in inner.items():
+            if key != "*":
+                yield key
+            if key != "environments":
+                yield from _names(read)
+
+
+def _places(name: str, known: Any, place: Place = ()) -> Iterator[Place]:
+    """Yield each place that has a key of this name, but for those of the environments' blocks."""
+    inner = schema.below(known)
+    if not isinstance(inner, dict):
+        return
+    if name in inner:
+        yield place
+    for key, read in inner.items():
+        if (*place, key) != ("environments",):
+            yield from _places(name, read, (*place, key))
+
+
+def _nearest(name: str, known: Keys, least: float) -> str | None:
+    """Return the known key most like this one, whatever its case."""
+    folded = {key.casefold(): key for key in known if key != "*"}
+    found = difflib.get_close_matches(name.casefold().replace("-", "_"), folded, 1, least)
+    return folded[found[0]] if found else None
+
+
+def _at(known: Keys, place: Place) -> Keys:
+    for key in place:
+        known = schema.below(known[key] if key in known else known["*"])
+    return known
+
+
+def _twice(root: yaml.Node) -> Iterator[tuple[str, int, int]]:
+    """Yield each key that its mapping has already, with the lines of both."""
+    waiting, seen = [root], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+            continue
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            name, line = str(key.value), line_of(key)
+            if name in lines:
+                yield name, lines[name], line
+            lines.setdefault(name, line)
+            waiting.append(value)
+
+
+RULES = (unknown, repeated)

@@ -1,0 +1,131 @@
+"""What the rules look at: the workspace's manifests, and what Copilot makes of them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from copilot_testenv import rendering
+from copilot_testenv.branch_guard import branch_files
+from copilot_testenv.branch_guard.branch_paths import Wrong
+from copilot_testenv.check import document
+from copilot_testenv.check.document import Document
+from copilot_testenv.check.finding import Finding
+from copilot_testenv.copilot import patches
+from copilot_testenv.copilot.templates import Refusal, Template
+from copilot_testenv.core.errors import SettingsError
+from copilot_testenv.core.process import RealShell, Shell
+from copilot_testenv.core.settings import Settings
+from copilot_testenv.rendering import Renderer
+
+
+@dataclass(frozen=True)
+class Project:
+    """A workspace, read and rendered once. `unreadable` are its manifests that are no YAML.
+
+    `notes` are what the rules could not look at, for people; nothing of the workspace is wrong there.
+    """
+
+    settings: Settings
+    services: dict[str, Document]
+    environments: dict[str, Document]
+    names: tuple[str, ...]  # of all environments, with a manifest of their own or not
+    today: date
+    unreadable: tuple[Finding, ...] = ()
+    rendered: dict[tuple[str, str], Template | Refusal] = field(default_factory=dict)
+    rendered_environments: dict[str, Template | Refusal] = field(default_factory=dict)
+    shell: Shell = field(default_factory=RealShell)
+    notes: list[str] = field(default_factory=list)
+    unsafe: tuple[Wrong, ...] = ()  # for which Copilot is not started
+
+    def is_unsafe(self, *owners: str) -> bool:
+        """Return True if Copilot must not be started for any of these folders of copilot/."""
+        return any(each.owner in {"", *owners} for each in self.unsafe)
+
+    @property
+    def root(self) -> Path:
+        return self.settings.root
+
+    def stacks(self) -> Iterator[tuple[str, str, Template | Refusal]]:
+        """Yield each folder of copilot/ with an environment, and what Copilot makes of it there.
+
+        The folder is a service's, or `environments` for the environment's own stack.
+        """
+        for (service, environment), found in self.rendered.items():
+            yield service, environment, found
+        for environment, found in self.rendered_environments.items():
+            yield patches.ENVIRONMENTS, environment, found
+
+    def source(self, owner: str) -> str:
+        """Return where what is wrong with the stack of such a folder is mended.
+
+        That is in its patches, else in its manifest.
+        """
+        file = Path("copilot") / owner / patches.FILE
+        manifest = self.services.get(owner)
+        if (self.root / file).is_file():
+            return file.as_posix()
+        return manifest.path if manifest else f"copilot/{patches.ENVIRONMENTS}"
+
+    def templates(self) -> Iterator[tuple[Document, str, Template]]:
+        """Yield each service's manifest, an environment that Copilot deploys it to, and the stack there."""
+        for (service, environment), found in self.rendered.items():
+            if isinstance(found, Template):
+                yield self.services[service], environment, found
+
+
+def read(settings: Settings, today: date | None = None, shell: Shell | None = None) -> Project:
+    """Return the workspace's manifests, not rendered yet; `today` is for what ends on a day."""
+    unreadable: list[Finding] = []
+
+    def documents(files: dict[str, Path]) -> dict[str, Document]:
+        found = {}
+        for name, file in files.items():
+            try:
+                found[name] = document.read(file, settings.root)
+            except SettingsError as error:
+                shown = file.relative_to(settings.root).as_posix()
+                why = " ".join(str(error).rstrip(".").split())
+                place = re.search(r"line (\d+), column \d+(?!.*line \d+, column)", why)
+                line = int(place[1]) if place else 1
+                unreadable.append(Finding(shown, line, "yaml", "error", why, "look at the indentation there"))
+        return found
+
+    services = documents(rendering.services_of(settings.root))
+    names = rendering.environments_of(settings.root, [found.data for found in services.values()])
+    folder = settings.root / "copilot/environments"
+    environments = documents(
+        {name: file for name in names for file in sorted((folder / name).glob("manifest.y*ml"))[:1]}
+    )
+    today, shell = today or datetime.now(UTC).date(), shell or RealShell()
+    scope = branch_files.Scope(listed=branch_files.listed(settings.root, shell))
+    unsafe = branch_files.wrong(settings.root, settings, os.environ, scope)
+    return Project(
+        settings,
+        services,
+        environments,
+        tuple(names),
+        today,
+        tuple(unreadable),
+        shell=shell,
+        unsafe=tuple(unsafe),
+    )
+
+
+def render(project: Project, renderer: Renderer) -> None:
+    """Let Copilot package every service for every environment, and every environment; what is unsafe, not.
+
+    Raises Failed where Copilot cannot be asked.
+    """
+    with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
+        services = [service for service in project.services if not project.is_unsafe(service)]
+        pairs = [(service, name) for service in services for name in project.names]
+        of_services = pool.map(lambda pair: renderer.service(project.root, *pair), pairs)
+        of_environments = pool.map(lambda name: renderer.environment(project.root, name), project.names)
+        project.rendered.update(zip(pairs, of_services, strict=True))
+        project.rendered_environments.update(zip(project.names, of_environments, strict=True))

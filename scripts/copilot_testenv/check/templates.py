@@ -1,0 +1,111 @@
+"""cfn-lint on what Copilot renders; what it says of an unchanged template is kept in `.sandbox/lint/`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+
+from copilot_testenv.check.finding import Finding, Severity
+from copilot_testenv.check.project import Project
+from copilot_testenv.copilot import template_lint
+from copilot_testenv.copilot.template_lint import LintFinding
+from copilot_testenv.copilot.templates import Template
+from copilot_testenv.core.errors import UserError
+from copilot_testenv.core.files import note
+
+_OURS = re.compile(r"[0-9a-f]{64}\.(json|new)")  # .new: a draft that an earlier version left
+_SEVERITIES: dict[str, Severity] = {"error": "error", "warning": "warning"}  # its hints are no findings
+_RUNTIMES = {"E2531", "W2531"}  # of Lambda: overrides.runtime tells them, with the way to mend them
+
+
+def linted(project: Project) -> Iterator[Finding]:
+    """Find what cfn-lint finds that is not Copilot's own; the same in several environments is told once.
+
+    Raises SettingsError where cfn-lint is not installed.
+    """
+    texts: dict[str, str] = {}
+    owners: dict[str, str] = {}
+    for owner, environment, template in project.stacks():
+        if not isinstance(template, Template):
+            continue
+        texts[f"{owner} {environment}"], owners[f"{owner} {environment}"] = template.text, owner
+        if template.addons:
+            texts[f"{owner} {environment} addons"] = template.addons
+            owners[f"{owner} {environment} addons"] = owner
+    told = set()
+    for found in _lint(texts, project.root):
+        severity = _SEVERITIES.get(found.severity)
+        if found.copilots_own or severity is None or found.rule in _RUNTIMES:
+            continue
+        owner = owners[found.template]
+        path, line = _place(project, owner, found, addons=found.template.endswith(" addons"))
+        what = f"cfn-lint {found.rule} at {found.path or 'the template'}: {' '.join(found.message.split())}"
+        if (path, line, what) not in told:
+            told.add((path, line, what))
+            yield Finding(
+                path,
+                line,
+                "cfn-lint",
+                severity,
+                what,
+                "mend it in the manifest, the override patches or the addons that it comes from",
+            )
+
+
+def _place(project: Project, owner: str, found: LintFinding, *, addons: bool) -> tuple[str, int]:
+    """Return the addons' file and line that define the resource; else the patches, else the manifest."""
+    if addons:
+        folder = project.root / "copilot" / owner
+        key = re.escape(found.path.split("/")[1]) if "/" in found.path else ""
+        for file in sorted((folder / "addons").glob("*.y*ml")):
+            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+            for number, line in enumerate(lines, 1):
+                if key and re.match(rf"\s+['\"]?{key}['\"]?\s*:", line):
+                    return file.relative_to(project.root).as_posix(), number
+        return f"copilot/{owner}/addons", 1
+    return project.source(owner), 1
+
+
+def _lint(texts: Mapping[str, str], root: Path) -> Iterator[LintFinding]:
+    """Yield what cfn-lint says, from what it said before where template and cfn-lint are the same."""
+    kept = root / ".sandbox/lint"
+    linter = hashlib.sha256(_version().encode())
+    files = {}
+    for name, text in texts.items():
+        digest = linter.copy()
+        digest.update(text.encode())
+        files[name] = kept / f"{digest.hexdigest()}.json"
+    new: dict[str, str] = {}
+    for name, file in files.items():
+        try:
+            for item in json.loads(file.read_text(encoding="utf-8")):
+                yield LintFinding(**{**item, "template": name})
+        except (OSError, ValueError, TypeError, RecursionError):
+            new[name] = texts[name]
+    if not new:
+        return
+    found = template_lint.lint(new)
+    yield from found
+    with suppress(OSError, UserError):  # what cannot be kept is found again
+        for name in new:
+            text = json.dumps([asdict(one) for one in found if one.template == name])
+            note(f"{kept.name}/{files[name].name}", text, root)
+        for file in set(kept.iterdir()) - set(files.values()):
+            if _OURS.fullmatch(file.name):
+                file.unlink()
+
+
+def _version() -> str:
+    try:
+        return metadata.version("cfn-lint")
+    except metadata.PackageNotFoundError:
+        return ""  # template_lint says that it is not installed
+
+
+RULES = (linted,)

@@ -1,0 +1,170 @@
+"""Rules that keep what is thrown away in the test environment, and what makes it go wrong there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from copilot_testenv.check import running
+from copilot_testenv.check.document import Document
+from copilot_testenv.check.finding import Finding, Severity, in_environments
+from copilot_testenv.check.project import Project
+from copilot_testenv.check.running import Step
+from copilot_testenv.check.task import containers, properties, value, where
+from copilot_testenv.copilot.templates import Template
+from copilot_testenv.state import last_copy
+
+_SOURCE = "STAGE_DATABASE_URL"  # what the settings make DATABASES["stage"] of
+_REDIS = frozenset({"redis", "valkey", "redis-stack", "redis-stack-server", "keydb", "dragonfly"})
+
+
+def wiped(project: Project) -> Iterator[Finding]:
+    """Outside of the test environment nothing resets or replaces a database when a task starts."""
+    yield from in_environments(_wiped(project))
+
+
+def redis(project: Project) -> Iterator[Finding]:
+    """Outside of the test environment Redis is no sidecar: each task would have one of its own."""
+    yield from in_environments(_redis(project))
+
+
+def restarted(project: Project) -> Iterator[Finding]:
+    """In the test environment a reset at start wants one task, begun when the old one has ended."""
+    for document, environment, template in project.templates():
+        if environment != project.settings.test_env:
+            continue
+        found = _database_steps(project, document, environment, template)
+        reset = next((what for _, _, what in found if what != running.COPYING), "")
+        if reset:
+            yield from _crowded(document, environment, template, reset)
+        if found and not _recreates(template):
+            severity: Severity = "error" if reset else "warning"
+            why = (
+                f"and {reset} fails, or takes the database from under it"
+                if reset
+                else "and its database is replaced and migrated under it"
+            )
+            line = where(document, environment, "deployment", "rolling")
+            what = f"the old task still runs while the new one starts, {why} (in {environment})"
+            instead = f"write `deployment: {{rolling: recreate}}` under `environments.{environment}`"
+            yield Finding(document.path, line, "rolling", severity, what, instead)
+
+
+def grace(project: Project) -> Iterator[Finding]:
+    """Find a grace period that is too short.
+
+    A task that still copies when it ends is stopped as unhealthy.
+    """
+    settings = project.settings
+    longest = last_copy.seconds(settings)
+    for document, environment, template in project.templates():
+        period = properties(template, "Service").get("HealthCheckGracePeriodSeconds")
+        if (
+            environment != settings.test_env
+            or document is not project.services.get(settings.base)
+            or not isinstance(period, int)
+            or not _database_steps(project, document, environment, template)
+        ):
+            continue
+        if longest is None:
+            project.notes.append("No copy was measured on this machine, so grace periods were not judged.")
+            return
+        if period >= longest:
+            continue
+        line = where(document, environment, "http", "healthcheck", "grace_period")
+        what = (
+            f"the grace period of {period} s is shorter than the last copy of staging's data, which took "
+            f"{longest:g} s (in {environment})"
+        )
+        instead = f"write a `grace_period` under `http.healthcheck` well above it, as in `{_roomy(longest)}s`"
+        yield Finding(document.path, line, "grace-period", "error", what, instead)
+
+
+def source(project: Project) -> Iterator[Finding]:
+    """In the test environment a copy at start is told where staging's database is."""
+    for document, environment, template in project.templates():
+        if environment != project.settings.test_env:
+            continue
+        copying = {
+            name
+            for name, _, what in _database_steps(project, document, environment, template)
+            if what == running.COPYING
+        }
+        for each in containers(template):
+            given = {*each.variables, *each.secrets}
+            in_file = value(document, environment, *each.keys, "env_file")
+            if each.name in copying and _SOURCE not in given and not in_file:
+                line = where(document, environment, *each.keys, "secrets")
+                what = f"{each.name} copies staging's database and has no {_SOURCE} (in {environment})"
+                instead = f"write the secret {_SOURCE} for it and for the service, as docs/stack.md has it"
+                yield Finding(document.path, line, "copy-source", "warning", what, instead)
+
+
+def _wiped(project: Project) -> Iterator[tuple[str, Finding]]:
+    for document, environment, template in project.templates():
+        if environment == project.settings.test_env:
+            continue
+        for container, step, name in _database_steps(project, document, environment, template):
+            what = f"{container} runs `{name}` whenever a task starts, outside of {project.settings.test_env}"
+            instead = f"move it to the command under `environments.{project.settings.test_env}`"
+            yield environment, Finding(step.path, step.line, "reset", "error", what, instead)
+
+
+def _redis(project: Project) -> Iterator[tuple[str, Finding]]:
+    test = project.settings.test_env
+    for document, environment, template in project.templates():
+        for each in containers(template) if environment != test else ():
+            if not each.main and (each.repository in _REDIS or each.name in _REDIS):
+                line = where(document, environment, *each.keys)
+                what = f"{each.name} is a Redis of each task's own, and loses all when the task ends"
+                instead = (
+                    f"move it to `environments.{test}.sidecars`; elsewhere name a server for all tasks, "
+                    "such as ElastiCache"
+                )
+                yield environment, Finding(document.path, line, "redis", "error", what, instead)
+
+
+def _crowded(document: Document, environment: str, template: Template, reset: str) -> Iterator[Finding]:
+    """More than one task: each that starts resets the database that the others use."""
+    scales = any(
+        each.get("Type") == "AWS::ApplicationAutoScaling::ScalableTarget"
+        for each in template.resources.values()
+    )
+    instead = f"write `count: 1`, or `count: {{spot: 1}}`, under `environments.{environment}`"
+    line = where(document, environment, "count")
+    if scales:
+        what = f"autoscaling starts tasks whenever it likes, and each runs {reset}"
+        yield Finding(document.path, line, "count", "error", f"{what} (in {environment})", instead)
+        return
+    count = template.parameters.get("TaskCount", "")
+    if count.isdecimal() and int(count) > 1:
+        what = f"{count} tasks are started, and each runs {reset}"
+        yield Finding(document.path, line, "count", "error", f"{what} (in {environment})", instead)
+
+
+def _recreates(template: Template) -> bool:
+    """Return True if the old tasks end before new ones begin; a job has no old ones."""
+    found = properties(template, "Service").get("DeploymentConfiguration")
+    return not isinstance(found, dict) or found.get("MaximumPercent") == 100  # noqa: PLR2004 - no task beyond
+
+
+def _database_steps(
+    project: Project, document: Document, environment: str, template: Template
+) -> list[tuple[str, Step, str]]:
+    """Return what resets or copies a database: the container, the step, and what it is called."""
+    found: list[tuple[str, Step, str]] = []
+    for each in containers(template):
+        before = None
+        for step in running.steps(project.root, document, environment, each):
+            name = running.resets(step.simple, before) or running.copies(step.simple)
+            before = step.simple
+            if name:
+                found.append((each.name, step, name))
+    return found
+
+
+def _roomy(seconds: float) -> int:
+    """Twice as long, in whole minutes."""
+    return (int(seconds * 2) // 60 + 1) * 60
+
+
+RULES = (wiped, redis, restarted, source, grace)

@@ -1,0 +1,69 @@
+"""Copilot's own verdict on each service and environment."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from copilot_testenv.check import containers
+from copilot_testenv.check.finding import Finding
+from copilot_testenv.check.project import Project
+from copilot_testenv.copilot import patches
+from copilot_testenv.copilot.templates import Refusal
+from copilot_testenv.core.errors import SettingsError
+
+_PATCH = re.compile(r'unable to apply the "\w+" patch at index (\d+)')
+
+
+def refused(project: Project) -> Iterator[Finding]:
+    """Find what Copilot will not package, unless a rule tells it with its line.
+
+    A reason that holds in several environments is told once.
+    """
+    told: dict[tuple[str, str], list[str]] = {}
+    for owner, environment, found in project.stacks():
+        if isinstance(found, Refusal) and not containers.tells(found):
+            told.setdefault((owner, _anywhere(found.why, environment)), []).append(environment)
+    for (owner, why), names in told.items():
+        manifest = project.services.get(owner) or project.environments.get(names[0])
+        line = manifest.line("environments", names[0]) if manifest and len(names) == 1 else 1
+        place = (manifest.path if manifest else "copilot/environments", line)
+        yield _finding(project, owner, place, why, names)
+
+
+def _anywhere(why: str, environment: str) -> str:
+    """Return Copilot's reason without the environment's name, where that only says which one it looked at."""
+    patch = _PATCH.search(why)
+    if patch:
+        return why[patch.start() :]
+    return re.sub(rf' (?:against|to) environment "?{re.escape(environment)}"?(?=[:,])', "", why)
+
+
+def _finding(project: Project, owner: str, place: tuple[str, int], why: str, names: list[str]) -> Finding:
+    """Return the finding: a patch that misses where it stands, else the place in the manifest."""
+    what, instead = f"Copilot does not deploy this to {', '.join(names)}", f"mend what Copilot names: {why}"
+    match = _PATCH.search(why)
+    if match:
+        where = f"copilot/{owner}/{patches.FILE.as_posix()}"
+        try:
+            patch = patches.read(patches.text_of(project.root / where, where), where)[int(match[1])]
+        except (SettingsError, IndexError):
+            return Finding(where, 1, "patch", "error", what, instead)
+        what = f"the patch at {patch.path} misses in {', '.join(names)}, so Copilot does not deploy"
+        instead = (
+            "`invoke check --fix` takes it away"
+            if patch.function
+            else f"take it away, or mend its path ({why[match.end() :].strip(': ')})"
+        )
+        return Finding(where, patch.begin + 1, "patch", "error", what, instead)
+    if "overrides" in why:
+        overrides = Path(f"copilot/{owner}/overrides")
+        file = project.root / "copilot" / owner / patches.FILE
+        place = ((overrides / patches.FILE.name if file.is_file() else overrides).as_posix(), 1)
+        why = why.replace(f"{project.root}/", "")
+        return Finding(*place, "patch", "error", what, f"mend what Copilot names: {why}")
+    return Finding(*place, "copilot", "error", what, instead)
+
+
+RULES = (refused,)

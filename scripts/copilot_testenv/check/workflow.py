@@ -1,0 +1,152 @@
+"""The workflow: read, render, ask every rule, tell; with `--fix`, mend the runtime patches first."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from datetime import date
+
+from copilot_testenv import rendering
+from copilot_testenv.check import (
+    access,
+    blocks,
+    containers,
+    files,
+    foreign,
+    keys,
+    overrides,
+    secret,
+    templates,
+    throwaway,
+    unsafe,
+    values,
+    verdict,
+)
+from copilot_testenv.check import project as projects
+from copilot_testenv.check.finding import Finding, as_documents, as_github, as_gitlab
+from copilot_testenv.check.project import Project
+from copilot_testenv.copilot import patches
+from copilot_testenv.core import display
+from copilot_testenv.core.errors import SettingsError, UsageError
+from copilot_testenv.core.terminal import Report, as_json
+from copilot_testenv.rendering import Renderer
+from copilot_testenv.session import Session
+
+Rule = Callable[[Project], Iterator[Finding]]
+# On what is written, and on what Copilot makes of it.
+WRITTEN: tuple[Rule, ...] = (
+    *keys.RULES,
+    *values.RULES,
+    *blocks.RULES,
+    *files.RULES,
+    *foreign.WRITTEN,
+    *unsafe.RULES,
+)
+RENDERED: tuple[Rule, ...] = (
+    *verdict.RULES,
+    *overrides.RULES,
+    *templates.RULES,
+    *containers.RULES,
+    *throwaway.RULES,
+    *secret.RULES,
+    *access.RULES,
+    *foreign.RULES,
+)
+RULES = (*WRITTEN, *RENDERED)
+FORMATS = ("text", "github", "gitlab")
+
+
+def check(session: Session, *, json: bool, style: str, fix: bool = False, plan: bool = False) -> None:
+    """Tell every finding. Raises SettingsError (2) where one is an error, UsageError on an unknown format.
+
+    With `fix` the runtime patches are made exact before; with `plan` it only shows what that would change.
+    """
+    if style not in FORMATS:
+        raise UsageError(f"There is no format {style!r}: --format takes {', '.join(FORMATS)}.")
+    if json and style != "text":
+        raise UsageError("Say --json or --format: each is a form of its own.")
+    if plan and not fix:
+        raise UsageError("--plan goes with --fix: check alone changes nothing.")
+    if plan and (json or style != "text"):
+        raise UsageError("Say --json or --format without --plan: it shows a difference, and no findings.")
+    session.report.say(
+        "Checking on this machine: Copilot renders on an embedded AWS"
+        + (", and your account is asked for secrets to compare." if session.settings.target == "aws" else ".")
+    )
+    if plan:
+        project = projects.read(session.settings)
+        with _opened(session, project) as renderer:
+            _fix(session.report, project, renderer, plan=True)
+        return
+    tell(session.report, findings(session, fix=fix), json=json, style=style)
+
+
+def tell(report: Report, found: list[Finding], *, json: bool, style: str) -> None:
+    """Print the findings in that form. Raises SettingsError where one is an error."""
+    if json:
+        report.data(as_json(as_documents(found)))
+    elif style == "gitlab":
+        report.data(as_gitlab(found))
+    else:
+        for finding in found:
+            report.data(as_github(finding) if style == "github" else display.block(str(finding)))
+    errors = sum(finding.severity == "error" for finding in found)
+    warnings = len(found) - errors
+    if errors:
+        raise SettingsError(f"{_counted(errors, 'error')}, {_counted(warnings, 'warning')}.")
+    report.say(f"No error, {_counted(warnings, 'warning')}." if warnings else "Nothing is wrong.")
+
+
+def findings(session: Session, today: date | None = None, *, fix: bool = False) -> list[Finding]:
+    """Return what all rules find, by file and line; with `fix`, after the runtime patches were made exact.
+
+    Raises SettingsError, Refused where patches cannot be fixed, Failed where Copilot cannot be asked.
+    """
+    project = projects.read(session.settings, today, session.shell)
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(judge, project, WRITTEN)  # while Copilot renders
+        if project.is_unsafe(patches.ENVIRONMENTS) and not fix:
+            session.report.say("Copilot was not started: what is unsafe is told below.")
+        else:
+            with _opened(session, project) as renderer:
+                if fix:
+                    _fix(session.report, project, renderer, plan=False)
+                projects.render(project, renderer)
+        found = sorted({*judge(project, RENDERED), *written.result()})
+    for note in project.notes:
+        session.report.say(note)
+    return found
+
+
+def judge(project: Project, rules: Iterable[Rule] = RULES) -> list[Finding]:
+    """Return what the rules find in a workspace that has been read and, as far as wanted, rendered."""
+    return sorted({*project.unreadable, *(finding for rule in rules for finding in rule(project))})
+
+
+def _opened(session: Session, project: Project) -> AbstractContextManager[Renderer]:
+    return rendering.open_renderer(session, [found.data for found in project.services.values()])
+
+
+def _fix(report: Report, project: Project, renderer: Renderer, *, plan: bool) -> None:
+    """Make the runtime patches exact. Raises SettingsError, Refused; then nothing is written."""
+    owners = [*project.services, patches.ENVIRONMENTS]
+    found = list(patches.changes(project.root, owners, project.names, renderer, project.today))
+    for change in found:
+        shown = change.path.relative_to(project.root).as_posix()
+        lines = difflib.unified_diff(
+            change.before.splitlines(), change.after.splitlines(), shown, shown, lineterm=""
+        )
+        for line in lines:
+            report.say(line)
+        if not plan:
+            patches.write(change, project.root)
+    if not found:
+        report.say("The runtime patches are exact: nothing to fix.")
+    elif plan:
+        report.say(f"{_counted(len(found), 'file')} would change; nothing was changed.")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

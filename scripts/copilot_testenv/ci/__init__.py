@@ -1,0 +1,1 @@
+"""Talk to the forges: the comment on a pull request."""

@@ -1,0 +1,1 @@
+"""Know Copilot's command lines, manifests and templates."""

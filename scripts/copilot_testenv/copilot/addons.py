@@ -1,0 +1,54 @@
+"""Reads of copilot/environments/addons/ what an environment's own database costs by: its size."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from copilot_testenv.copilot import cloudformation
+from copilot_testenv.core.errors import SettingsError
+
+FILE = Path("copilot/environments/addons/database.yml")
+_CLASS = re.compile(r"db(\.[a-z0-9-]{1,20}){2}")
+_LARGEST = 65536  # GB of gp3; https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/CHAP_Storage.html
+
+
+@dataclass(frozen=True)
+class Database:
+    """An RDS instance of an environment's own; `two_zones`: with a standby."""
+
+    size: str
+    gigabytes: int
+    two_zones: bool
+
+
+def database(root: Path, environment: str) -> Database | None:
+    """Return the environment's own database; None where the addons give it none, or there are no addons.
+
+    Raises SettingsError where the template, or the environment's row in it, cannot be meant.
+    """
+    try:
+        found = cloudformation.parse((root / FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError) as error:
+        why = str(error).replace("\n", " ")
+        raise SettingsError(f"{FILE} cannot be read: {why}.") from error
+    for key in ("Mappings", "Database", environment):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    if not isinstance(found, Mapping):
+        return None  # a template of the project's own
+    if found.get("Server") != "own":
+        return None
+    size, gigabytes = found.get("Class"), found.get("Storage")
+    if not isinstance(size, str) or not _CLASS.fullmatch(size):
+        raise SettingsError(f"{FILE}: the Class of `{environment}` must be one like db.t4g.micro.")
+    if type(gigabytes) is not int or not 0 < gigabytes <= _LARGEST:
+        raise SettingsError(
+            f"{FILE}: the Storage of `{environment}` must be a whole number of GB, such as 20."
+        )
+    return Database(size, gigabytes, str(found.get("MultiAZ")).lower() == "true")

@@ -1,0 +1,185 @@
+"""What Copilot keeps of the application as a whole, where a branch's own service comes and goes.
+
+Copilot's own `svc delete` takes a service out of the application only when it is told no environment, and
+then takes on the role of each environment, production's among them. So that step is done here, without any
+environment's role: the service's images, its repository in the application's stack set, its name.
+Source: internal/pkg/cli/svc_delete.go and internal/pkg/deploy/cloudformation/app.go of aws/copilot-cli 1.34.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from copilot_testenv.copilot import cloudformation, images
+from copilot_testenv.core.errors import Failed, Refused
+
+if TYPE_CHECKING:
+    from copilot_testenv.aws import Aws
+    from copilot_testenv.core.settings import Settings
+
+# UpdateStackSet takes a template of 51,200 bytes, and Copilot sends the application's as it is.
+# Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
+LONGEST = 51_200
+A_SERVICE = 1_500  # bytes that a service of a name of 60 letters takes there
+_AGAIN = 8  # times that somebody else's change of the application is waited for
+
+
+def stack_set(settings: Settings) -> str:
+    return f"{settings.app}-infrastructure"
+
+
+def domain(settings: Settings, aws: Aws) -> str:
+    """Return the application's domain, empty where it has none. Raises Failed where Copilot does not know it.
+
+    Not by `copilot app show`, which asks every environment.
+    Source: internal/pkg/config/app.go of aws/copilot-cli 1.34.
+    """
+    found = aws.parameter(f"/copilot/applications/{settings.app}")
+    if found is None:
+        raise Failed(f"Copilot knows no application {settings.app} in {aws.region}: is that its region?")
+    return str(json.loads(found).get("domain") or "")
+
+
+def knows(settings: Settings, aws: Aws) -> bool:
+    """Return True if the application has a service or a job of that name.
+
+    Source: internal/pkg/config/workload.go of aws/copilot-cli 1.34.
+    """
+    return aws.parameter(f"/copilot/applications/{settings.app}/components/{settings.service}") is not None
+
+
+def require_room(settings: Settings, aws: Aws) -> None:
+    """Raise Failed where the application's stack set has no room for one more service."""
+    size = len(str(aws.stack_set(stack_set(settings))["TemplateBody"]).encode())
+    if size + A_SERVICE > LONGEST:
+        raise Failed(
+            f"The application {settings.app} has as many services as Copilot can keep (its template has "
+            f"{size} of {LONGEST} bytes): tear down an isolated deployment first, or use the shared slot."
+        )
+
+
+def withdraw(settings: Settings, aws: Aws, pause: Callable[[], None]) -> list[str]:
+    """Take an isolated service out of the application; the names of what went. Twice is fine.
+
+    Its stack must be gone. Raises Refused for any other service, Failed where AWS does not do it.
+    """
+    _require_ours(settings, aws)
+    for _ in range(_AGAIN):
+        found = aws.stack_set(stack_set(settings))
+        changed = without(str(found["TemplateBody"]), images.repository(settings), settings.service)
+        if changed is None:
+            break
+        aws.empty_repository(images.repository(settings))
+        text, version = changed
+        if aws.update_stack_set(found, text, str(version)):
+            return [f"repository {images.repository(settings)}", *_forget(settings, aws)]
+        pause()
+    else:
+        raise Failed(
+            f"{settings.service} could not be taken out of the application {settings.app}: somebody else "
+            "changed it each time. Run `invoke teardown` again."
+        )
+    return _forget(settings, aws)
+
+
+def _require_ours(settings: Settings, aws: Aws) -> None:
+    """Raise Refused where the service is not a branch's, or anything says that somebody else uses it."""
+    if not settings.slug:
+        raise Refused(f"{settings.service} is no isolated deployment: it stays in the application.")
+    manifests = (settings.root / "copilot/environments").glob("*/manifest.yml")
+    others = {path.parent.name for path in manifests} | set(settings.protected_envs)
+    for name in sorted(others - {settings.test_env}):
+        if aws.stack(f"{settings.app}-{name}-{settings.service}"):
+            raise Refused(
+                f"{settings.service} is deployed to {name} too, which these tasks never do: it stays in the "
+                "application, with its images."
+            )
+    foreign = images.not_ours(settings, aws)
+    if foreign:
+        raise Refused(
+            f"The repository {images.repository(settings)} has images that these tasks have not pushed "
+            f"({foreign[0]}): {settings.service} stays in the application, with its images."
+        )
+
+
+def _forget(settings: Settings, aws: Aws) -> list[str]:
+    name = f"/copilot/applications/{settings.app}/components/{settings.service}"
+    return [f"service {settings.service}"] if aws.delete_parameter(name) else []
+
+
+def without(text: str, repository: str, service: str) -> tuple[str, int] | None:
+    """Return the application's template without a service, and its new version.
+
+    It is None where it has no such service.
+
+    Only the lines of that service go and the version changes, as Copilot would write it. Raises Failed where
+    the template is not as Copilot 1.34 writes it.
+    """
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        before = cloudformation.parse(text)
+        name = next(
+            (
+                key
+                for key, found in before["Resources"].items()
+                if found["Type"] == "AWS::ECR::Repository"
+                and found["Properties"]["RepositoryName"] == repository
+            ),
+            None,
+        )
+        kept = [each for each in before["Metadata"]["Workloads"] if each["Name"] != service]
+        if name is None and len(kept) == len(before["Metadata"]["Workloads"]):
+            return None
+        version = int(before["Metadata"]["Version"]) + 1
+        cuts = [
+            *_entries(_value(root, "Metadata", "Workloads"), lambda entry: _name_of(entry) == service),
+            *_entries(_value(root, "Resources"), lambda key: key.value == name),
+            *_entries(_value(root, "Outputs"), lambda key: key.value == name),
+        ]
+        numbers = [_value(root, "Metadata", "Version"), _value(root, "Outputs", "StackSetOpId", "Value")]
+        lines = text.splitlines(keepends=True)
+        for number in numbers:
+            line, column = number.start_mark.line, number.start_mark.column
+            lines[line] = f"{lines[line][:column]}{version}\n"
+        changed = "".join(line for at, line in enumerate(lines) if not any(at in cut for cut in cuts))
+        _require_only(before, cloudformation.parse(changed), name, kept, version)
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Failed(
+            f"The application's stack set is not what Copilot 1.34 writes ({type(error).__name__}: {error}); "
+            f"{service} was not taken out of it: do it with `copilot svc delete` and an administrator's "
+            "rights."
+        ) from error
+    return changed, version
+
+
+def _require_only(before: Any, after: Any, name: str | None, kept: list[Any], version: int) -> None:
+    """Raise ValueError unless nothing but that service is gone: other services' images hang on it."""
+    before["Metadata"] |= {"Workloads": kept, "Version": version}
+    for section in ("Resources", "Outputs"):
+        before[section].pop(name, None)
+    before["Outputs"]["StackSetOpId"]["Value"] = version
+    if not kept or before != after:
+        raise ValueError("taking the service out would change more than that")
+
+
+def _value(node: Any, *keys: str) -> Any:
+    for key in keys:
+        node = next(value for name, value in node.value if name.value == key)
+    return node
+
+
+def _name_of(entry: Any) -> str:
+    return str(_value(entry, "Name").value)
+
+
+def _entries(node: Any, wanted: Callable[[Any], bool]) -> Iterator[range]:
+    """Yield the lines of the wanted entries of a mapping or list, each up to where the next one begins."""
+    starts = [entry[0] if isinstance(entry, tuple) else entry for entry in node.value]
+    lines = [entry.start_mark.line for entry in starts]
+    for entry, first, end in zip(starts, lines, [*lines[1:], node.end_mark.line], strict=True):
+        if wanted(entry):
+            yield range(first, end)

@@ -1,0 +1,171 @@
+"""Reads what a service's manifest says, as far as the tasks need it; Copilot stays its only interpreter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from copilot_testenv.core.errors import SettingsError
+
+BOM = "\ufeff"
+_DEEPEST = 200
+_MOST_VALUES = 100_000  # keys too; a manifest has a few hundred
+# libyaml takes a tab before a comment, as Copilot does; PyYAML's own scanner, where there is no libyaml, not.
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return the manifest as it stands. Raises SettingsError where it cannot be read."""
+    try:
+        if path.exists() and not path.is_file():  # a device would be read without an end
+            raise SettingsError(f"The manifest {path} is no regular file.")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"The manifest {path} cannot be read: {error}.") from error
+    return parse(text, str(path))
+
+
+def parse(text: str, where: str) -> dict[str, Any]:
+    """Return what a manifest says. Raises SettingsError, naming `where` it stands."""
+    try:
+        for _ in events(text):
+            pass
+        found = yaml.load(text.removeprefix(BOM), Loader=LOADER)  # noqa: S506 - both are safe
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none; hostile nesting
+        why = str(error).replace("\n", " ")
+        raise SettingsError(f"The manifest {where} cannot be read: {why}.") from error
+    if not isinstance(found, dict):
+        raise SettingsError(
+            f"The manifest {where} is not a mapping: compare it with copilot/web/manifest.yml."
+        )
+    return found
+
+
+def events(text: str) -> Iterator[yaml.Event]:
+    """Yield YAML's events, counted from behind a byte order mark. Raises YAMLError, RecursionError.
+
+    What is nested without end would end the process in libyaml's composer, and whoever walks what was read
+    would take for ever where aliases make it huge, or end in what holds itself.
+    """
+    size = _Size()
+    for event in yaml.parse(text.removeprefix(BOM), Loader=LOADER):
+        size.count(event)
+        if len(size.around) > _DEEPEST:
+            raise RecursionError(f"it is nested more than {_DEEPEST} deep")
+        if size.values > _MOST_VALUES:
+            raise yaml.YAMLError(
+                f"with its aliases (`*name`) written out it has more than {_MOST_VALUES} values: use fewer"
+            )
+        yield event
+
+
+class _Size:
+    """How many values there were so far, keys too, with every alias written out."""
+
+    def __init__(self) -> None:
+        self.values = 0
+        self.around: list[tuple[str | None, int]] = []  # each open collection's anchor, and what came before
+        self.named: dict[str | None, int] = {}
+
+    def count(self, event: yaml.Event) -> None:
+        """Count an event. Raise YAMLError where an alias names nothing, or what it stands in."""
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor in (anchor for anchor, _ in self.around):
+                raise yaml.YAMLError(f"`*{event.anchor}` stands in what it is the name of")
+            if event.anchor not in self.named:
+                raise yaml.YAMLError(f"`*{event.anchor}` names nothing that stands before it")
+            self.values += self.named[event.anchor]
+        elif isinstance(event, yaml.CollectionStartEvent):
+            self.around.append((event.anchor, self.values))
+            self.values += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = self.around.pop()
+            self.named[anchor] = self.values - before
+        elif isinstance(event, yaml.ScalarEvent):
+            self.values += 1
+            self.named[event.anchor] = 1
+
+
+@dataclass(frozen=True)
+class Build:
+    """An image that Copilot builds; both paths are relative to the workspace."""
+
+    dockerfile: str
+    context: str
+    target: str = ""
+
+
+def build(found: Any) -> Build | None:
+    """Return what `image.build` means: a path, or a mapping. None where it is neither, or empty.
+
+    What is not named is looked for by what is; where neither is, it is `./Dockerfile`.
+    Source: internal/pkg/manifest/workload.go of aws/copilot-cli 1.34, ImageLocationOrBuild.BuildConfig.
+    """
+    given = {"dockerfile": found} if isinstance(found, str) else found
+    if not found or not isinstance(given, dict):
+        return None
+    named = [given.get(name) or "" for name in ("dockerfile", "context", "target")]
+    if not all(isinstance(name, str) for name in named):
+        return None
+    dockerfile, context, target = named
+    file = PurePosixPath(dockerfile) if dockerfile else PurePosixPath(context) / "Dockerfile"
+    return Build(str(file), str(PurePosixPath(context)) if context else str(file.parent), target)
+
+
+def build_of(manifest: Mapping[str, Any], where: str) -> Build:
+    """Return what the service's image is built from. Raises SettingsError where none is built."""
+    image = manifest.get("image")
+    found = build(image.get("build")) if isinstance(image, dict) else None
+    if found is None:
+        raise SettingsError(
+            f"{where} builds no image (`image.build`): a branch can only be deployed as an image that is "
+            "built of it."
+        )
+    return found
+
+
+def check_environment(manifest: Mapping[str, Any], environment: str, where: str) -> None:
+    """Raise SettingsError unless the manifest has a block of its own for the environment.
+
+    Copilot would silently deploy the base manifest: no Redis, no reset, no copy, none of its limits.
+    """
+    blocks = manifest.get("environments")
+    if not isinstance(blocks, dict) or not isinstance(blocks.get(environment), dict):
+        raise SettingsError(
+            f"{where} has no block `{environment}` under `environments:`: Copilot would silently deploy the "
+            f"base manifest there. Write one, or set TEST_ENV to the environment that has it."
+        )
+
+
+def inside(file: Path, folder: Path) -> Path:
+    """Return the file, if no link leads out of the folder. Raises SettingsError."""
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise SettingsError(
+            f"{file.relative_to(folder)} is a link that leads out of the repository: make it a file."
+        )
+    return file
+
+
+def secret_parameters(manifest: Mapping[str, Any], app: str, environment: str) -> list[str]:
+    """Return the SSM parameters that the service and its sidecars name in an environment, sorted."""
+    block = manifest["environments"].get(environment) or {}
+    holders: list[Any] = []
+    for source in (manifest, block):
+        holders.append(source)
+        sidecars = source.get("sidecars")
+        holders += sidecars.values() if isinstance(sidecars, dict) else []
+    names = {
+        value
+        for holder in holders
+        if isinstance(holder, dict) and isinstance(holder.get("secrets"), dict)
+        for value in holder["secrets"].values()
+        if isinstance(value, str)
+    }
+    return sorted(
+        name.replace("${COPILOT_APPLICATION_NAME}", app).replace("${COPILOT_ENVIRONMENT_NAME}", environment)
+        for name in names
+    )

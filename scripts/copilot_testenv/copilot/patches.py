@@ -1,0 +1,278 @@
+"""The override patches that raise the Lambda runtimes in Copilot's templates, kept exact by `check --fix`.
+
+Copilot applies a list of patches to the templates of all environments, and a path that is not there fails the
+deploy: the list must name exactly the functions that every one of them has.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from copilot_testenv.copilot import manifest, runtimes
+from copilot_testenv.copilot.templates import Refusal, Template
+from copilot_testenv.core import files, scratch
+from copilot_testenv.core.errors import Failed, Refused, SettingsError
+
+if TYPE_CHECKING:
+    from copilot_testenv.rendering import Renderer
+
+
+FILE = Path("overrides/cfn.patches.yml")  # Source: Copilot's documentation, "YAML patch overrides"
+ENVIRONMENTS = "environments"
+_PATH = re.compile(r"/Resources/([A-Za-z0-9]+)/Properties/Runtime")
+_HEAD = (
+    "# Copilot names Lambda runtimes that AWS no longer supports. One patch for exactly each function of\n"
+    "# the rendered template: a path that is not there fails the deploy. `invoke check --fix` keeps them.\n"
+)
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One of a list: its path and value, and its lines (from 0, the end excluded) in the text."""
+
+    operation: str
+    path: str
+    value: object
+    begin: int
+    end: int
+
+    @property
+    def function(self) -> str:
+        """The function whose runtime it sets; empty where it does something else."""
+        match = _PATH.fullmatch(self.path)
+        return match[1] if match and self.operation in {"add", "replace"} else ""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A file of patches, before (empty: there was none) and after."""
+
+    path: Path
+    before: str
+    after: str
+
+
+def read(text: str, where: str) -> list[Patch]:
+    """Return the patches of a file. Raises SettingsError where they are no list of mappings."""
+    try:
+        for _ in manifest.events(text):  # refuses what would never end
+            pass
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise SettingsError(f"{where} cannot be read: {' '.join(str(error).split())}.") from error
+    if root is None:
+        return []
+    if not isinstance(root, yaml.SequenceNode) or not all(isinstance(item, dict) for item in data):
+        raise SettingsError(f"{where} is no list of patches: write `- op: …`, `path: …`, `value: …`.")
+    begins = [item.start_mark.line for item in root.value]
+    ends = [*begins[1:], text.count("\n") + 1][: len(begins)]
+    return [
+        Patch(str(item.get("op")), str(item.get("path")), item.get("value"), begin, end)
+        for item, begin, end in zip(data, begins, ends, strict=True)
+    ]
+
+
+def changes(
+    root: Path, owners: Sequence[str], names: Sequence[str], renderer: Renderer, today: date
+) -> Iterator[Change]:
+    """Yield what must change for each owner: a service's folder, or `environments`.
+
+    It yields nothing where all is right.
+
+    Raises SettingsError where a file cannot be read or Copilot renders no template even without the runtime
+    patches, Refused where no list of patches can be right or a file is not ours to write, Failed where the
+    workspace cannot be copied.
+    """
+    for owner in owners:
+        _must_be_ours(root / "copilot" / owner / FILE, root)
+    with _without_runtime_patches(root, owners) as workspace:
+        for owner in owners:
+            file = root / "copilot" / owner / FILE
+            wanted = _outdated(_rendered(owner, names, renderer, workspace), owner, today)
+            shown = file.relative_to(root).as_posix()
+            before = text_of(file, shown) if file.exists() else ""
+            after = edited(before, wanted, shown, today)
+            if after != before:
+                yield Change(file, before, after)
+
+
+def write(change: Change, root: Path) -> None:
+    """Put the file in its place, whole. Raises Refused where it was changed meanwhile, Failed."""
+    files.write(change.path, change.after, root, expected=change.before)
+
+
+def _read_again(text: str, where: str) -> list[Patch]:
+    """Return what the edit made; none where that cannot be read."""
+    try:
+        return read(text, where)
+    except SettingsError:
+        return []
+
+
+def text_of(file: Path, where: str) -> str:
+    """Return the file as it stands, its line ends too. Raises SettingsError where it cannot be read."""
+    try:
+        return file.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{where} cannot be read: {error}.") from error
+
+
+def edited(text: str, functions: Sequence[str], where: str, today: date) -> str:
+    """Return the patches with exactly these functions raised to a supported runtime; others stay as they are.
+
+    Raises SettingsError where the file cannot be read, Refused where its form is too tight to edit.
+    """
+    line_end = "\r\n" if "\r\n" in text else "\n"
+    lines = text.splitlines(keepends=True)
+    if lines and not lines[-1].endswith("\n"):
+        lines[-1] += line_end
+    kept: set[str] = set()
+    found = read(text, where)
+    for patch in reversed(found):
+        if patch.function and (patch.function not in functions or patch.function in kept):
+            del lines[patch.begin : _own_end(lines, patch)]
+        elif patch.function:
+            kept.add(patch.function)
+            if not _fits(patch.value, today):
+                _set_value(lines, patch)
+    new = [name for name in functions if name not in kept]
+    if text and not found and new:  # a file of comments only, or an empty list
+        lines = [line for line in lines if line.strip() != "[]"]
+    head = [_HEAD] if new and not any(line.strip() for line in lines) else []
+    added = "".join([*head, *(_patch(name) for name in new)]).replace("\n", line_end)
+    after = added + "".join(lines) if head else "".join(lines) + added
+    left = [(patch.operation, patch.path, patch.value) for patch in found if not patch.function]
+    now = _read_again(after, where)
+    if (
+        left != [(patch.operation, patch.path, patch.value) for patch in now if not patch.function]
+        or sorted(patch.function for patch in now if patch.function) != sorted(functions)
+        or not all(_fits(patch.value, today) for patch in now if patch.function)
+    ):
+        raise Refused(
+            f"{where} is written in a form that cannot be edited safely: write one patch to a line block "
+            f"(`- op: replace`), then run it again. It needs {', '.join(functions) or 'no runtime patch'}."
+        )
+    return after
+
+
+def _fits(value: object, today: date) -> bool:
+    return isinstance(value, str) and not runtimes.check_url(value, today)
+
+
+def _own_end(lines: list[str], patch: Patch) -> int:
+    """Return where the patch's own lines end: comments in front of the next one belong to that."""
+    end = patch.end
+    while end > patch.begin + 1 and (not lines[end - 1 : end] or _aside(lines[end - 1])):
+        end -= 1
+    return end
+
+
+def _aside(line: str) -> bool:
+    return not line.strip() or line.lstrip().startswith("#")
+
+
+def _set_value(lines: list[str], patch: Patch) -> None:
+    for number in range(patch.begin, min(patch.end, len(lines))):
+        lines[number] = re.sub(
+            rf"(\bvalue:\s*)(['\"]?){re.escape(str(patch.value))}\2",
+            rf"\g<1>\g<2>{runtimes.target()}\g<2>",
+            lines[number],
+        )
+
+
+def _patch(function: str) -> str:
+    return f"- op: replace\n  path: /Resources/{function}/Properties/Runtime\n  value: {runtimes.target()}\n"
+
+
+def _rendered(owner: str, names: Sequence[str], renderer: Renderer, workspace: Path) -> dict[str, Template]:
+    render: Callable[[str], Template | Refusal] = (
+        (lambda name: renderer.environment(workspace, name))
+        if owner == ENVIRONMENTS
+        else (lambda name: renderer.service(workspace, owner, name))
+    )
+    found = {}
+    for name in names:
+        template = render(name)
+        if isinstance(template, Refusal):
+            raise SettingsError(
+                f"copilot/{owner} cannot be fixed, for Copilot renders nothing for {name}: {template.why}."
+            )
+        found[name] = template
+    return found
+
+
+def _outdated(templates: dict[str, Template], owner: str, today: date) -> list[str]:
+    """Return the functions to patch, as they stand in the templates.
+
+    Raises Refused where environments differ.
+    """
+    of_each = {
+        name: [
+            function
+            for function, runtime in runtimes.functions(template.body).items()
+            if runtimes.check_url(runtime, today)
+        ]
+        for name, template in templates.items()
+    }
+    wanted = next(iter(of_each.values()), [])
+    for name, functions in of_each.items():
+        if sorted(functions) != sorted(wanted):
+            first = next(iter(of_each))
+            raise Refused(
+                f"copilot/{owner}: no list of patches is right for all environments, for {first} has the "
+                f"functions {_listed(wanted)} and {name} has {_listed(functions)}, and Copilot applies one "
+                "list to all: let the environments' settings that make them differ (autoscaling, aliases, "
+                "access logs, a CDN) agree, or use a CDK override."
+            )
+    return wanted
+
+
+def _listed(functions: Sequence[str]) -> str:
+    return ", ".join(sorted(functions)) or "none"
+
+
+@contextmanager
+def _without_runtime_patches(root: Path, owners: Sequence[str]) -> Iterator[Path]:
+    """Yield a copy of the workspace whose lists of patches leave the runtimes alone. Raises Failed.
+
+    What links lead to is copied too: the copy is written to, and no link may lead from it to a user's file.
+    """
+    with scratch.temporary("patches-") as workspace:
+        try:
+            shutil.copytree(root / "copilot", workspace / "copilot", ignore_dangling_symlinks=True)
+        except OSError as error:  # shutil.Error too
+            raise Failed(
+                f"The workspace could not be copied to render it without its runtime patches: {error}."
+            ) from error
+        for owner in owners:
+            file = workspace / "copilot" / owner / FILE
+            if file.parent.is_dir() and not any(file.parent.iterdir()):
+                file.parent.rmdir()  # Copilot takes an empty folder for a broken override
+            if file.is_file():
+                shown = file.relative_to(workspace).as_posix()
+                text = text_of(file, shown)
+                both = zip(read(text, shown), yaml.safe_load(text) or [], strict=True)
+                others = [item for patch, item in both if not patch.function]
+                file.write_text(yaml.safe_dump(others), encoding="utf-8")
+        yield workspace
+
+
+def _must_be_ours(file: Path, root: Path) -> None:
+    """Raise Refused where a link is on the way to the file, or a CDK override has its place."""
+    files.own(file, root)
+    folder = file.parent
+    if (folder / "cdk.json").exists() or (folder / "package.json").exists():
+        raise Refused(
+            f"{folder.relative_to(root)} holds a CDK override, and Copilot takes that or a list of patches: "
+            f"set each function's Runtime to {runtimes.target()} there."
+        )

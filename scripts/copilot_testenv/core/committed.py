@@ -1,0 +1,84 @@
+"""The settings that a team shares in Git: `copilot-testenv.toml`, or a table of pyproject.toml.
+
+What decides over trust is not among them: a checkout of a branch has that branch's file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from copilot_testenv.core.errors import SettingsError
+
+FILE = "copilot-testenv.toml"
+TABLE = "copilot-testenv"  # [tool.copilot-testenv] of pyproject.toml
+# Each key with the setting that it stands for.
+KEYS = {
+    "application": "COPILOT_APP",
+    "service": "COPILOT_SERVICE",
+    "environment": "TEST_ENV",
+    "protected": "PROTECTED_ENVS",
+    "ttl": "DEPLOY_TTL",
+    "timeout": "DEPLOY_TIMEOUT",
+    "domain": "TEST_DOMAIN",
+    "default_branch": "DEFAULT_BRANCH",
+    "stage_megabytes": "SANDBOX_STAGE_MB",
+    "stage_command": "SANDBOX_STAGE_COMMAND",
+}
+_NEVER = {
+    "target": "DEPLOY_TARGET",
+    "trusted": "TRUSTED_CHANGES",
+    "trusted_changes": "TRUSTED_CHANGES",
+    "manifest_variables": "MANIFEST_VARIABLES",
+}
+
+
+def read(root: Path) -> dict[str, str]:
+    """Return the committed settings by the names of `.env`. Raises SettingsError where they are not valid."""
+    own, shared = _table(root / FILE), _table(root / "pyproject.toml")
+    tool = (shared or {}).get("tool")
+    in_project = tool.get(TABLE) if isinstance(tool, dict) else None
+    if own is not None and in_project is not None:
+        raise SettingsError(f"{FILE} and [tool.{TABLE}] of pyproject.toml are both there: keep one of them.")
+    where = FILE if own is not None else f"[tool.{TABLE}] of pyproject.toml"
+    found = own if own is not None else in_project
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise SettingsError(f"{where} is no table: write {where} and the keys below it.")
+    return {KEYS[key]: _text(where, key, value) for key, value in found.items() if _known(where, key)}
+
+
+def _table(file: Path) -> dict[str, Any] | None:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{file} cannot be read: {error}.") from error
+
+
+def _known(where: str, key: str) -> bool:
+    if key in KEYS:
+        return True
+    if key in _NEVER:
+        raise SettingsError(
+            f"{where} has `{key}`, which is never read from there: a branch brings a file of its own. Set "
+            f"{_NEVER[key]} in the environment, or in .env."
+        )
+    near = difflib.get_close_matches(key, KEYS, 1)
+    meant = f"write `{near[0]}` if that is meant" if near else f"the keys are {', '.join(KEYS)}"
+    raise SettingsError(f"{where} has an unknown key, `{key}`: {meant}.")
+
+
+def _text(where: str, key: str, value: object) -> str:
+    if key == "protected" and isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return ",".join(value)
+    if key == "stage_megabytes" and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, str):
+        return value
+    wanted = "a list of names" if key == "protected" else "a text in quotes"
+    raise SettingsError(f"{where}: `{key}` is {value!r}: it must be {wanted}.")

@@ -1,0 +1,147 @@
+"""Text that others wrote, as a person may be shown it.
+
+Nothing in it moves the cursor, turns letters around, forges a line of ours, gives GitHub a command or tells a
+secret. What comes from AWS, from Git or from a container passes through `line` where it is read; all that is
+shown passes through `seen` or `block` once more.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from typing import Any
+
+LONGEST = 1000  # letters of one name or reason that are shown
+_CUT = "…"
+# Colours, cursor movements and titles of a terminal. Source: ECMA-48, 5.4 and 5.6.
+_SEQUENCES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)?")
+# What GitHub's runner takes for a command, spaces before it or not.
+# Source: src/Runner.Common/ActionCommand.cs of actions/runner.
+_COMMANDS = re.compile(r"^([^\S\n]*):(?=:[^\n]*::)|#(?=#\[)", re.MULTILINE)
+_MASK = "***"
+_DATABASES = r"(?:postgres(?:ql)?|psql|mysql|mariadb|mssql|rediss?|valkeys?|amqps?|mongodb)(?:\+[a-z0-9]+)?"
+# An address with a password, well-formed or not. A database's is not shown at all: up to the last `@` of the
+# line all may be its password, and so may what stands behind the next `?` or `#`.
+_DATABASE = re.compile(rf"(?i)\b{_DATABASES}:/+(?!user:password@)")
+_CUT_OFF = re.compile(
+    rf"(?i)\b({_DATABASES}:/+)(?!\*\*\*|user:password@)[^\s@:/]*:(?!\d{{1,5}}(?![^\s/?\"',.)]))[^\n\"'`]*"
+)
+_END = re.compile(r"[\s\"'`]|$")
+# Repetitions have an end: what a container writes must not keep us busy.
+_LOGINS = (
+    re.compile(r"(?i)\b(https?://)[^\s/?#@]{1,500}@"),
+    re.compile(
+        r"(?i)\b([a-z][a-z0-9+.-]{0,20}://)(?!user:password@)[^\s/?#@:]{0,200}:(?!\d{1,5}[/?#])[^\s@]{1,500}@"
+    ),
+)
+_NAMED = re.compile(
+    r"(?i)((?:\b(?:pg|ssl)?password|\bpasswd|\bpwd|\baws_secret_access_key|\baws_session_token"
+    r"|\bx-amz-(?:signature|security-token))\s*=\s*)(?!\*\*\*)(?:'[^'\n]*'|\"[^\"\n]*\"|[^\s&,;'\")]+)"
+)
+_known: set[str] = set()
+_SECRET_NAMES = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN|SECRET_KEY|ACCESS_KEY|API_KEY|DATABASE_URL)$")
+_SHORTEST = 12  # letters of a secret that is looked for in every text; a shorter one may be a word
+
+
+def line(text: str, longest: int = LONGEST) -> str:
+    r"""Return one line of text, whatever it holds.
+
+    What cannot be seen is written as `\n`, `\x1b`, `\u202e`.
+    """
+    shown = "".join(letter if letter.isprintable() else _escaped(letter) for letter in text[: longest + 1])
+    return shown if len(shown) <= longest else shown[: longest - len(_CUT)] + _CUT
+
+
+def log_line(text: str) -> str:
+    """Return one line of a log: the sequences of a terminal are left out."""
+    return line(_SEQUENCES.sub("", text).replace("\t", "    "), len(text) * 10)
+
+
+def seen(text: str) -> str:
+    """Several lines, with tabs, without what moves the cursor: the sequences of a terminal are left out."""
+    plain = _SEQUENCES.sub("", text)
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else _escaped(letter) for letter in plain
+    )
+
+
+def block(text: str) -> str:
+    """Return the same without secrets, and without what GitHub's runner takes for a command."""
+    return masked(_COMMANDS.sub(lambda found: f"{found[1] or ''}\\x{ord(found[0][-1]):02x}", seen(text)))
+
+
+def masked(text: str) -> str:
+    """Return the text without passwords of addresses, `password=…`, and secrets of this run's settings."""
+    for secret in _known:
+        text = text.replace(secret, _MASK)
+    if "@" in text:
+        text = "\n".join(_without_addresses(each) for each in text.split("\n"))
+    text = _CUT_OFF.sub(rf"\1{_MASK}", text)
+    for login in _LOGINS:
+        text = login.sub(rf"\1{_MASK}@", text)
+    return _NAMED.sub(rf"\1{_MASK}", text)
+
+
+def _without_addresses(text: str) -> str:
+    """Return a line without what stands between the first address of a database and its last `@`."""
+    found, last = _DATABASE.search(text), text.rfind("@")
+    if not found or last < found.end():
+        return text
+    end = _END.search(text, last)
+    return text[: found.end()] + _MASK + (text[end.start() :] if end else "")
+
+
+def has_secret(text: str) -> bool:
+    """Return True if `masked` would change the text."""
+    return masked(text) != text
+
+
+class Masked(logging.Formatter):
+    """A log's lines, with what is known of an error, without the passwords in them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return masked(super().format(record))
+
+
+def plain(value: Any) -> Any:
+    """Return a document for JSON with every text in it masked."""
+    if isinstance(value, str):
+        return masked(value)
+    if isinstance(value, dict):
+        return {key: plain(each) for key, each in value.items()}
+    return [plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def json_text(text: str) -> str:
+    """Return JSON with what cannot be seen as its escapes: only strings hold such letters."""
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else json.dumps(letter)[1:-1] for letter in text
+    )
+
+
+def keep_secret(name: str, value: str) -> None:
+    """Have `masked` take the value out of every text from now on, where the setting's name tells a secret."""
+    if _SECRET_NAMES.search(name.upper()) and len(value) >= _SHORTEST and not value.startswith("/"):
+        _known.add(value)
+
+
+class Given(str):  # noqa: SLOT000 - a dictionary more for each of a dozen settings is nothing
+    """A setting as somebody wrote it. Its `repr`, which errors quote, tells nothing that could be a secret.
+
+    A value of another place, such as an address with a password in a line that wants a name, is not shown.
+    """
+
+    def __repr__(self) -> str:
+        text = str(self)
+        if len(text) > 60 or has_secret(text) or _LIKE_A_SECRET.search(text):  # noqa: PLR2004 - no name is longer
+            return f"(a text of {len(text)} letters, which is not shown: it may hold a secret)"
+        return repr(line(text))
+
+
+# A run of letters that no name has: an address, or a key of letters, digits and signs.
+_LIKE_A_SECRET = re.compile(r"://|@|(?=[^\s-]*\d)(?=[^\s-]*[A-Za-z])[A-Za-z0-9/+_=]{20,}")
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape").decode()

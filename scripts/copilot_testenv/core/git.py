@@ -1,0 +1,244 @@
+"""A Git branch → slug, commit, worktree. Branch names are hostile input."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from copilot_testenv.core import child_variables
+from copilot_testenv.core.errors import Failed, SettingsError, UsageError
+from copilot_testenv.core.process import Command, Result, Shell, output_of
+from copilot_testenv.core.scratch import Scratch
+
+SLUG_LENGTH = 24
+GIT_SECONDS = 300.0  # for a fetch, or a checkout of a large repository
+DEPLOYMENT_FILE = "deployment.json"
+# What Git refuses in a name, from git-check-ref-format(1), and a leading dash, which would read as a flag.
+_REFUSED = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^[-/.]|/\.|[/.]$|\.lock(/|$)|^@$", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A branch and the commit it stands for. `note` says where local and remote differ."""
+
+    name: str
+    commit: str
+    note: str = ""
+
+    @property
+    def slug(self) -> str:
+        return slug(self.name)
+
+
+def slug(name: str) -> str:
+    """Return a readable, stable label for a branch.
+
+    Lower case letters, digits and dashes, at most 24 characters.
+
+    A digest of the whole name is appended where anything of it was changed or cut, or where it looks as if
+    that had happened, so that two branches never meet.
+    """
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    looks_digested = re.search(r"-[0-9a-f]{7}$", plain)
+    if plain == name and len(plain) <= SLUG_LENGTH and plain[0].isalpha() and not looks_digested:
+        return plain
+    digest = hashlib.sha256(name.encode()).hexdigest()[:7]
+    stem = plain if plain[:1].isalpha() else f"b-{plain}"
+    return f"{stem[: SLUG_LENGTH - 8].strip('-')}-{digest}"
+
+
+def check_name(name: str) -> str:
+    """Raise UsageError where `name` cannot be a branch."""
+    if not name.strip():
+        raise UsageError("Which branch? Write --branch NAME, for example --branch feature/checkout.")
+    if _REFUSED.search(name) or len(name.encode(errors="replace")) > 200 or not name.isprintable():  # noqa: PLR2004 - Git's files end at 255 bytes
+        raise UsageError(
+            f"{name!r} cannot be a Git branch: Git allows no such name. Look at `git branch -a`."
+        )
+    return name
+
+
+def find(shell: Shell, root: Path, name: str) -> Branch:
+    """Return the branch's commit: the local branch, else origin's, fetched when it is not here yet.
+
+    Raises SettingsError outside a repository, UsageError where no such branch exists.
+    """
+    check_name(name)
+    local = _commit(shell, root, f"refs/heads/{name}")
+    remote_ref = f"refs/remotes/origin/{name}"
+    if local:
+        remote = _commit(shell, root, remote_ref)
+        differs = remote and remote != local
+        return Branch(
+            name,
+            local,
+            f"Your local {name} is at {local[:12]}, origin's was last seen at {remote[:12]}: "
+            "the local one is deployed."
+            if differs and remote
+            else "",
+        )
+    fetched = fetch(shell, root, f"+refs/heads/{name}:{remote_ref}")
+    remote = _commit(shell, root, remote_ref) if fetched.ok else None
+    if remote:
+        return Branch(name, remote)
+    why = fetched.stderr.strip().removeprefix("fatal: ").splitlines()[:1] or ["origin has no such branch"]
+    raise UsageError(
+        f"There is no branch {name!r} here, and fetching it from origin said: {why[0].rstrip('.')}. "
+        "Look at `git branch -a`."
+    )
+
+
+def at(shell: Shell, root: Path, name: str, commit: str) -> Branch:
+    """Return a branch at a commit that somebody has deployed, fetched when it is not here yet.
+
+    Raises Failed.
+    """
+    for attempt in (1, 2):
+        if _commit(shell, root, commit) == commit:
+            return Branch(name, commit)
+        if attempt == 1:
+            fetch(shell, root, f"refs/heads/{name}")
+    raise Failed(
+        f"The commit {commit[:12]} of {name} is deployed, but is neither here nor on origin: "
+        "deploy a branch that is, with `invoke deploy-test --branch B`."
+    )
+
+
+@contextmanager
+def worktree(
+    shell: Shell, root: Path, branch: Branch, deploy: str = "", environment: str = ""
+) -> Iterator[Path]:
+    """Yield a checkout of that commit beside the user's own, taken away afterwards.
+
+    It names what is deployed.
+
+    Yield the folder of it that `root` is of the user's own: below the top where a repository has several
+    projects. It carries `deployment.json` for the project to show: branch, commit, the deploy it is made for,
+    by which `copy_stage_db` tells a new one from a task that is started again, and the disposable environment
+    it goes to, in no other than which `copy_stage_db` works. Raises Failed, and SettingsError where the
+    branch has no such folder.
+    """
+    scratch = _worktrees(root)
+    tidy(shell, root)
+    below = prefix(shell, root)
+    with ExitStack() as made:
+        try:
+            scratch.parent.mkdir(exist_ok=True)
+            (scratch.parent / ".gitignore").write_text("*\n")
+            folder = made.enter_context(scratch.folder(f"{branch.slug}-"))
+        except OSError as error:
+            raise Failed(f"No worktree can be made in {scratch.parent}: {error.strerror}.") from error
+        try:
+            # Git takes away what another process is just about to make: a worktree's files, an empty folder.
+            with scratch.alone():
+                output_of(shell, command(root, "worktree", "prune"), "Tidying up worktrees")
+                add = ("worktree", "add", "--quiet", "--force", "--detach", str(folder), branch.commit)
+                output_of(
+                    shell,
+                    command(root, *add, more=_without_filters(shell, root)),
+                    f"Checking out {branch.name} at {branch.commit[:12]}",
+                )
+            workspace = folder / below
+            if not workspace.is_dir() or workspace.resolve() != folder.resolve() / below:
+                raise SettingsError(f"{branch.name} has no folder {below} at {branch.commit[:12]}.")
+            _name(workspace, branch, deploy, environment)
+            yield workspace
+        finally:
+            # What cannot be removed in time is pruned by whoever comes next.
+            with suppress(Failed), scratch.alone():
+                shell.run(command(root, "worktree", "remove", "--force", "--force", str(folder)))
+
+
+def prefix(shell: Shell, root: Path) -> str:
+    """Return where a folder lies below the top of its checkout: `services/shop/`; "" for the top itself."""
+    found = shell.run(command(root, "rev-parse", "--show-prefix"))
+    return found.stdout.removesuffix("\n") if found.ok else ""
+
+
+def tidy(shell: Shell, root: Path) -> None:
+    """Remove the worktrees of runs that were killed; those of others are not touched. Raises Failed."""
+    scratch = _worktrees(root)
+    if scratch.left():
+        with scratch.alone():
+            for folder in scratch.clear():
+                # Where Git itself was killed while it made one, it has it locked, and prunes it never.
+                shell.run(command(root, "worktree", "remove", "--force", "--force", str(folder)))
+            output_of(shell, command(root, "worktree", "prune"), "Tidying up worktrees")
+
+
+def _worktrees(root: Path) -> Scratch:
+    return Scratch(root / ".worktrees")
+
+
+def _name(folder: Path, branch: Branch, deploy: str, environment: str) -> None:
+    """Write what is deployed. What the branch has there, a link to somewhere else say, goes first."""
+    file = folder / DEPLOYMENT_FILE
+    facts = {"branch": branch.name, "commit": branch.commit}
+    facts |= {"deploy": deploy} if deploy else {}
+    facts |= {"environment": environment} if environment else {}
+    try:
+        file.unlink(missing_ok=True)
+        with file.open("x") as target:
+            target.write(json.dumps(facts, sort_keys=True) + "\n")
+    except OSError as error:
+        raise Failed(
+            f"{branch.name} cannot be named in {DEPLOYMENT_FILE}: {error.strerror}. "
+            "The branch must have no folder of that name."
+        ) from error
+
+
+def command(root: Path, *words: str, more: tuple[str, ...] = ()) -> Command:
+    """Return a git command in this repository and no other: inside a hook, Git's variables name one.
+
+    No prompt for a password, messages in English, and nothing of the branch's own is run: no hook, no
+    file-system monitor, no submodule.
+    """
+    off = ("core.hooksPath=/dev/null", "core.fsmonitor=false", "submodule.recurse=false", *more)
+    return Command(
+        ("git", "-C", str(root), *(word for setting in off for word in ("-c", setting)), *words),
+        env={"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
+        inherits=child_variables.GIT,
+        timeout=GIT_SECONDS,
+    )
+
+
+def _without_filters(shell: Shell, root: Path) -> tuple[str, ...]:
+    """Return the settings that turn off the filters a branch's `.gitattributes` could call, but Git LFS's.
+
+    A filter is a program of the user's configuration, and one that is named by a relative path would be the
+    branch's own file.
+    """
+    listed = shell.run(
+        command(root, "config", "--null", "--get-regexp", r"^filter\..*\.(smudge|clean|process)$")
+    )
+    found = dict(line.partition("\n")[::2] for line in listed.stdout.split("\0") if line)
+    off = []
+    for name, value in found.items():
+        driver = name.rpartition(".")[0]
+        if not (driver == "filter.lfs" and value.split()[:1] == ["git-lfs"]):
+            off += [f"{name}=", f"{driver}.required=false"]
+    return tuple(off)
+
+
+def fetch(shell: Shell, root: Path, refs: str) -> Result:
+    """Fetch these references from origin, and no tag or submodule with them."""
+    words = ("fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "origin", refs)
+    return shell.run(command(root, *words))
+
+
+def _commit(shell: Shell, root: Path, ref: str) -> str | None:
+    result = shell.run(
+        command(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+    )
+    if result.ok:
+        return result.stdout.strip()
+    if "not a git repository" in result.stderr:
+        raise SettingsError(f"{root} is not a Git repository: run this in a clone of your project.")
+    if result.returncode > 1:
+        raise Failed(f"git could not look up {ref}: {result.stderr.strip()}")
+    return None

@@ -1,0 +1,113 @@
+"""What a person sees: lines on standard error, data on standard output, and questions whose default is no."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Protocol
+
+from copilot_testenv.core import display
+from copilot_testenv.core.errors import Refused
+
+SILENCE_SECONDS = 30.0
+
+
+class Report(Protocol):
+    """Where the workflows tell and ask: Terminal, or FakeReport in tests."""
+
+    def say(self, line: str) -> None:
+        """Print a line for a person on standard error."""
+
+    def data(self, text: str) -> None:
+        """Print what the task was asked for on standard output."""
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None: ...
+
+    def ask(self, question: str) -> bool:
+        """Return True if the answer is yes; without a terminal it is no."""
+
+    def waiting(self, for_what: str) -> AbstractContextManager[None]:
+        """Something long is under way: a spinner on a terminal, one plain line elsewhere."""
+
+
+def as_json(document: object) -> str:
+    return display.json_text(json.dumps(display.plain(document), indent=2, ensure_ascii=False))
+
+
+def confirm(report: Report, question: str, *, yes: bool) -> None:
+    """Raise Refused unless `yes` was given or the answer is yes."""
+    if not yes and not report.ask(question):
+        raise Refused("Nothing was changed: the answer was not yes. Say --yes where nobody can be asked.")
+
+
+class Patience:
+    """Tells a person now and then what is waited for, so that no silence lasts."""
+
+    def __init__(self, say: Callable[[str], None], what: str) -> None:
+        self._say = say
+        self._what = what
+        self._begun = self._told = time.monotonic()
+
+    def tell(self) -> None:
+        """Say it, where it was not said for a while."""
+        now = time.monotonic()
+        if now - self._told >= SILENCE_SECONDS:
+            self._told = now
+            self._say(f"  still waiting: {self._what} ({now - self._begun:.0f} s)")
+
+
+def thread_failed(found: threading.ExceptHookArgs) -> None:
+    """Show what ended a thread, as all is shown: an error may hold a password."""
+    Terminal().say("".join(traceback.format_exception(found.exc_value)))
+
+
+class Terminal:
+    """The real one: all that is shown passes copilot_testenv.core.display.
+
+    rich is imported when something is shown, so that `invoke --list` stays quick.
+    """
+
+    def say(self, line: str) -> None:
+        with suppress(BrokenPipeError):  # nobody listens any more: that must not stop a deploy
+            print(display.block(line), file=sys.stderr, flush=True)  # noqa: T201 - this is the place that prints
+
+    def data(self, text: str) -> None:
+        print(display.seen(text), flush=True)  # noqa: T201 - this is the place that prints
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        from rich.console import Console  # noqa: PLC0415 - see the class
+        from rich.table import Table  # noqa: PLC0415 - see the class
+        from rich.text import Text  # noqa: PLC0415 - see the class
+
+        table = Table(title=Text(display.line(display.masked(title))), title_justify="left")
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(
+                *(Text(display.line(display.masked(cell))) for cell in row)
+            )  # Text: a branch's name is no markup
+        # Piped, a line is as long as it is: what is cut cannot be copied.
+        Console(width=None if sys.stdout.isatty() else 240).print(table)
+
+    def ask(self, question: str) -> bool:
+        if not sys.stdin.isatty():
+            return False
+        self.say(f"{question} [y/N]")
+        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+    @contextmanager
+    def waiting(self, for_what: str) -> Iterator[None]:
+        if not sys.stderr.isatty():
+            self.say(f"{for_what} …")
+            yield
+            return
+        from rich.console import Console  # noqa: PLC0415 - see the class
+        from rich.text import Text  # noqa: PLC0415 - see the class
+
+        with Console(stderr=True).status(Text(display.block(for_what))):
+            yield

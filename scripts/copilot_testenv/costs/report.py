@@ -1,0 +1,238 @@
+"""`invoke cost`: the estimates of costs.estimate in tables and in JSON, with what they take for granted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from copilot_testenv.copilot import addons, manifest
+from copilot_testenv.copilot.resource_usage import shown
+from copilot_testenv.core import expiry
+from copilot_testenv.core.errors import UsageError
+from copilot_testenv.core.terminal import as_json
+from copilot_testenv.costs import prices
+from copilot_testenv.costs.estimate import (
+    CACHE_NODE,
+    HOURS_A_MONTH,
+    STAGE,
+    ZONES,
+    Comparison,
+    Estimate,
+    Line,
+    compare,
+    estimate,
+    oldest,
+    usd,
+)
+from copilot_testenv.costs.prices import Prices
+from copilot_testenv.state import live
+
+if TYPE_CHECKING:
+    from copilot_testenv.session import Session
+
+REGION = "us-east-1"
+_REGION = re.compile(r"[a-z]{2}(-[a-z]{1,12}){1,3}-[0-9]{1,2}")
+
+
+def cost(session: Session, *, json: bool, region: str, node: str) -> None:
+    """Show what a deployment made now would cost, and what it saves. Asks neither AWS nor the sandbox.
+
+    Raises SettingsError where the manifest, database.yml or DEPLOY_TTL is wrong, UsageError where the region
+    is none.
+    """
+    settings = session.settings
+    session.announce()
+    session.check_workspace()
+    found = manifest.read(settings.manifest)
+    now = datetime.now(UTC)
+    end = expiry.expiry(settings.ttl, now)
+    listed = prices.load(_region(session, region))
+    hours = (end - now).total_seconds() / 3600
+    deployed = estimate(
+        found,
+        settings.test_env,
+        listed,
+        hours=hours,
+        until=live.iso(end),
+        database=addons.database(settings.root, settings.test_env),
+    )
+    comparison = compare(found, deployed, node or CACHE_NODE)
+    assumed = assumptions(found, comparison)
+    if json:
+        session.report.data(as_json(_document(comparison, assumed)))
+        return
+    _show(session, comparison)
+    for line in (*_left_out(comparison), *assumed):
+        session.report.say(line)
+
+
+def assumptions(found: Mapping[str, Any], comparison: Comparison) -> list[str]:
+    """Return what the sums take for granted, each a sentence."""
+    deployed, always_on, listed = comparison.deployed, comparison.always_on, comparison.deployed.prices
+    since_when = oldest(deployed, always_on)
+    since = f", the oldest of {since_when}" if since_when else ""
+    said = [
+        f"List prices of {listed.region}{since}, without tax, free tier, Savings Plans and discounts.",
+        "prices.json has the source and date of each. What runs in the sandbox costs nothing.",
+        "Sidecars run inside the task's cpu and memory: Redis and the startup sidecar add nothing.",
+    ]
+    if deployed.takes.spot or always_on.takes.spot:
+        spot = listed.spot_discount
+        said.append(
+            f"Fargate Spot's price varies: {spot.fraction * 100:.0f} % below Fargate's is taken as typical, "
+            f"as it was on {spot.as_of}."
+        )
+    said += [
+        f"{each.environment} scales: it is counted at its least, {each.takes.tasks} of up to "
+        f"{each.takes.at_most} tasks."
+        for each in (deployed, always_on)
+        if each.takes.at_most is not None
+    ]
+    if deployed.shared or always_on.shared:
+        said.append(
+            "What is the environment's serves whatever is deployed there, goes with the last service that "
+            f"needs it and is in no sum. It has {ZONES} zones, as Copilot makes them; its data and capacity "
+            "units (LCU) are not counted."
+        )
+    said.append(
+        f"Not counted: data transfer, one-off tasks, logs ({_for_each(listed, 'logs')}), images "
+        f"({_for_each(listed, 'images')}) and backups."
+    )
+    said.append(
+        f"The database of {deployed.environment} stays whatever is deployed there."
+        if deployed.database
+        else f"{deployed.environment} has its database on a server that is there anyway; one of its own, a "
+        f"db.t4g.micro, is {_for_each(listed, 'db.t4g.micro')}, and {_for_each(listed, 'db-storage')}."
+    )
+    valkey = _for_each(listed, f"valkey {comparison.node}")
+    said.append(
+        f"Always on is the block `{STAGE}` of the same manifest, {HOURS_A_MONTH} h a month, and one "
+        f"ElastiCache node with Redis OSS and no replica (with Valkey: {valkey})."
+    )
+    said.append(
+        f"What is saved is reckoned with a deployment that stays for those {HOURS_A_MONTH} h too: one that "
+        "is torn down at its end saves more."
+    )
+    blocks = found.get("environments")
+    if not isinstance(blocks, Mapping) or not isinstance(blocks.get(STAGE), Mapping):
+        said.append(
+            f"The manifest has no block `{STAGE}`, so its base is reckoned, as Copilot would deploy it."
+        )
+    return said
+
+
+def _region(session: Session, region: str) -> str:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        region = region or session.environ.get(name, "")
+    if not region:
+        session.report.say(f"No region is set (--region, AWS_REGION): the prices are those of {REGION}.")
+        return REGION
+    if not _REGION.fullmatch(region):
+        raise UsageError(f"{shown(region)} cannot be a region: write for example --region eu-west-1.")
+    return region
+
+
+def _left_out(comparison: Comparison) -> list[str]:
+    """Return what the sums do not have, each a sentence."""
+    whose: dict[str, list[str]] = {}
+    for each in (comparison.deployed, comparison.always_on):
+        for left in each.left_out:
+            whose.setdefault(left, []).append(each.environment)
+    return [
+        f"{left[0].upper()}{left[1:]}: left out of the sum ({', '.join(of)})." for left, of in whose.items()
+    ]
+
+
+def _for_each(listed: Prices, item: str) -> str:
+    price = listed.get(item)
+    return f"{price.usd:g} USD per {price.unit}" if price else "no list price"
+
+
+def _show(session: Session, comparison: Comparison) -> None:
+    deployed, always_on, service = comparison.deployed, comparison.always_on, session.settings.service
+    session.report.table(
+        f"{service} in {deployed.environment}, by the list prices of {deployed.prices.region}",
+        ("", "quantity", "USD", "an hour", "a month", f"until {deployed.until}"),
+        _rows(deployed),
+    )
+    saved = "?"
+    if comparison.saving is not None:
+        saved = usd(comparison.saving, 2)
+        saved += "" if comparison.per_cent is None else f" ({comparison.per_cent:.0f} %)"
+    session.report.table(
+        f"{service} always on, as a copy of {STAGE} with ElastiCache",
+        ("", "quantity", "USD", "an hour", "a month"),
+        [*_rows(always_on), (f"saved in {deployed.environment}", "", "", "", saved)],
+    )
+
+
+def _rows(found: Estimate) -> list[tuple[str, ...]]:
+    """Return a table's rows; those of one that has an end have a column more."""
+
+    def amounts(hour: float | None) -> tuple[str, ...]:
+        month = None if hour is None else hour * HOURS_A_MONTH
+        until = None if hour is None or found.hours is None else hour * found.hours
+        return usd(hour), usd(month, 2), *([usd(until, 2)] if found.hours is not None else [])
+
+    def row(line: Line, whose: str = "") -> tuple[str, ...]:
+        each = f"{line.price.usd:g} per {line.price.unit}" if line.price else "?"
+        return f"{whose}{line.what}", f"{line.quantity:g}", each, *amounts(line.per_hour)
+
+    in_all = "in all, but for what is left out" if found.left_out else "in all"
+    return [
+        *(row(line) for line in found.lines),
+        (in_all, "", "", *amounts(found.per_hour)),
+        *(row(line, "environment: ") for line in found.shared),
+    ]
+
+
+def _document(comparison: Comparison, assumed: list[str]) -> dict[str, object]:
+    """Return the comparison as `--json` shows it; amounts in USD."""
+    deployed = comparison.deployed
+    return {
+        "region": deployed.prices.region,
+        "currency": "USD",
+        "deployed": {
+            **_estimate_document(deployed),
+            "expires_at": deployed.until,
+            "hours": _rounded(deployed.hours),
+            "until_end": _rounded(deployed.until_end),
+        },
+        "always_on": _estimate_document(comparison.always_on),
+        "saving": {"a_month": _rounded(comparison.saving), "per_cent": _rounded(comparison.per_cent)},
+        "assumptions": assumed,
+        "prices": {
+            item: {"usd": price.usd, "unit": price.unit, "source": price.source, "as_of": f"{price.as_of}"}
+            for item, price in deployed.prices.items.items()
+        },
+    }
+
+
+def _estimate_document(found: Estimate) -> dict[str, object]:
+    def lines(these: Iterable[Line]) -> list[dict[str, object]]:
+        return [
+            {
+                "what": line.what,
+                "quantity": line.quantity,
+                "unit": line.price.unit if line.price else None,
+                "usd": _rounded(line.price.usd) if line.price else None,
+                "an_hour": _rounded(line.per_hour),
+            }
+            for line in these
+        ]
+
+    return {
+        "environment": found.environment,
+        "lines": lines(found.lines),
+        "shared": lines(found.shared),
+        "an_hour": _rounded(found.per_hour),
+        "a_month": _rounded(found.per_month),
+        "left_out": list(found.left_out),
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    """Without the digits that are a float's and not AWS's."""
+    return None if value is None else round(value, 8)

@@ -1,0 +1,306 @@
+"""The deployed branch's data, copied afresh where they are: by a one-off task in the environment."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from copilot_testenv.copilot import branch_service, ownership
+from copilot_testenv.copilot.commands import OneOff
+from copilot_testenv.core import strict_json
+from copilot_testenv.core.errors import Failed, Held, Interrupted, Refused, SettingsError
+from copilot_testenv.core.polling import until
+from copilot_testenv.core.process import catching_signals
+from copilot_testenv.core.strict_json import Malformed
+from copilot_testenv.core.terminal import as_json, confirm
+from copilot_testenv.deploys import preflight, status
+from copilot_testenv.session import require_settled
+from copilot_testenv.state import bucket, live
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from copilot_testenv.aws.stack import Stack, Task, TaskDefinition
+    from copilot_testenv.core.process import Command
+    from copilot_testenv.session import Session, Target
+    from copilot_testenv.state.live import Deployment
+
+COPY = "copy_stage_db"
+_OUTCOMES = {2: SettingsError, 3: Refused}  # the exit codes of copy_stage_db that are ours too
+_SECONDS = 60  # after Copilot has ended, until ECS tells how the task did: a busy one takes long
+_LONGEST = 256 << 10  # bytes of one event in CloudWatch Logs
+_LONGEST_NAME = 63  # letters of a database's name in Postgres
+
+_T = TypeVar("_T")
+
+
+def copy(session: Session, *, name: str, wait: bool, yes: bool, plan: bool, json: bool) -> None:
+    """Copy staging's database into the deployed branch's and migrate it; the service goes on running.
+
+    Raises the errors of core.errors, with the exit code of `copy_stage_db` where it refused.
+    """
+    session.announce()
+    session.check_workspace()
+    target = session.enter_to_change()
+    if target:
+        session, target = session.carrying(target, name)
+    stack = target.aws.stack(session.settings.stack_name) if target else None
+    ownership.require_ours(stack, session.settings)
+    if not wait:
+        require_settled(stack)
+    if not target or not stack or not (stack.live or stack.changing):
+        raise Failed("Nothing is deployed here, so nothing can be copied: `invoke deploy-test --branch B`.")
+    branch = stack.tags.get("branch", "an unknown branch")
+    command = _repeated(session, target, stack)
+    deployment: Deployment | None = None
+    if plan:
+        session.report.say(f"Would replace the data of {branch} by a fresh copy of staging's: {command}")
+    else:
+        confirm(
+            session.report,
+            f"Replace the data of {branch} by a fresh copy of staging's? What testers did there is lost.",
+            yes=yes,
+        )
+        preflight.preflight(session, target, builds=False)
+        lease = bucket.lease(session, target, f"copying staging's data for {branch}")
+        with lease.held(wait=wait, say=session.report.say):
+            stack = _require_same(session.settled(target, wait=wait), stack)
+            doing = f"Copying staging's data for {branch} ({session.settings.service})"
+            lease.require_held()  # a stack that was being changed can have been waited for
+            _run(session, target, _cluster(target, stack), _repeated(session, target, stack), doing)
+            deployment = live.describe(session, target, stack)
+            bucket.registry(session, target).record(deployment.service, bucket.entry(deployment))
+    if json:
+        session.report.data(as_json(asdict(deployment or live.describe(session, target, stack))))
+
+
+def _repeated(session: Session, target: Target, stack: Stack) -> Command:
+    """Return Copilot's command for the one-off task.
+
+    Raises SettingsError where there is nothing to repeat.
+    """
+    settings = session.settings
+    definition = target.aws.resource(stack.name, "TaskDefinition")
+    task = one_off(target.aws.task_definition(definition)) if definition else None
+    if not task:
+        raise SettingsError(
+            f"No container of {settings.service} in {settings.test_env} runs `{COPY}`, so there is no "
+            "command to repeat: take the startup sidecar's from this project's manifest and deploy."
+        )
+    return target.copilot.task_run(live.task_group(settings), task)
+
+
+@dataclass(frozen=True)
+class Host:
+    """Where a one-off task can run that knows the project's databases, and the container to repeat."""
+
+    cluster: str
+    definition: TaskDefinition
+
+
+def host(session: Session, target: Target) -> Host | None:
+    """Return the slot's own containers, else the shared slot's, else any deployment's.
+
+    It is None where nothing stands.
+    """
+    settings, aws = session.settings, target.aws
+    shared = settings.shared
+    # Of this service only: another one's containers know another database.
+    others = [status.slot(shared, stack) for stack in aws.deployments(settings.app, settings.test_env)]
+    for slot in dict.fromkeys((settings, shared, *filter(None, others))):
+        stack = aws.stack(slot.stack_name)
+        usable = stack and stack.live and ownership.is_ours(stack, slot)
+        arn = aws.resource(slot.stack_name, "TaskDefinition") if usable else None
+        if not stack or not arn:
+            continue
+        definition = aws.task_definition(arn)
+        if any(COPY in word for container in definition.containers for word in container.command):
+            return Host(_cluster(target, stack), definition)
+    return None
+
+
+def drop_own(session: Session, target: Target, host: Host) -> list[str]:
+    """Drop the database of an isolated deployment; the names of what went. Twice is fine."""
+    suffix = session.settings.database_suffix
+    if not suffix:
+        raise Refused("The shared database is never dropped: the next deploy copies it afresh.")
+    doing = "Dropping its database"
+    return list(
+        filter(None, _speak(session, target, host, "--drop-own-database", suffix, doing, of=_dropped))
+    )
+
+
+def databases(session: Session, target: Target, host: Host) -> list[str]:
+    """Return the databases of branches that are there, whichever deployment they belong to."""
+    return _speak(session, target, host, "--list-databases", "", "Looking at the databases", of=_name)
+
+
+def drop_named(session: Session, target: Target, host: Host, name: str) -> None:
+    """Drop the database of a branch that has no deployment any more."""
+    _speak(session, target, host, f"--drop-database {shlex.quote(name)}", "", f"Dropping {name}", of=_dropped)
+
+
+def _speak(
+    session: Session,
+    target: Target,
+    host: Host,
+    flags: str,
+    suffix: str,
+    doing: str,
+    *,
+    of: Callable[[Any], _T],
+) -> list[_T]:
+    """Run `copy_stage_db` as the container that copies does, for that database; what it prints, checked."""
+    task = one_off(host.definition)
+    if task is None:
+        raise Failed(f"No container runs `{COPY}`, so the databases cannot be reached.")
+    variables = {name: value for name, value in task.variables.items() if name != branch_service.SUFFIX}
+    words = re.search(rf"[^&|;]*\b{COPY}\b", " ".join(task.command[-1:]))
+    command = ("sh", "-c", f"{words[0].strip() if words else f'python manage.py {COPY}'} {flags} --json")
+    if suffix:
+        variables[branch_service.SUFFIX] = suffix
+    # No role of the service's: it may be gone, and the database asks for none.
+    task = replace(task, command=command, variables=variables, role="")
+    group = live.task_group(session.settings)
+    lines = _run(session, target, host.cluster, target.copilot.task_run(group, task), doing)
+    for line in reversed(lines):  # the project may print lines of its own before
+        with suppress(Malformed):
+            found = strict_json.document(line.encode(), _LONGEST)
+            if isinstance(found, list):
+                return [of(each) for each in found]
+    raise Failed(
+        "The one-off task ended well, but printed no result that these tasks understand: the image that it "
+        "ran may be older or newer than they are. Deploy its branch again from here, then try again."
+    )
+
+
+def _dropped(found: object) -> str:
+    """Return the name of a database that was dropped; empty where it was not there. Raises Malformed."""
+    result = strict_json.only(found, ("database", "dropped"), "a result")
+    return _name(result["database"]) if result["dropped"] is True else ""
+
+
+def _name(found: object) -> str:
+    return strict_json.text(found, "a database's name", _LONGEST_NAME)
+
+
+def _require_same(stack: Stack | None, agreed: Stack) -> Stack:
+    """Return the stack as it is now. Raises Held where it is no longer what the answer was about."""
+    if not stack or stack.tags.get("branch") != agreed.tags.get("branch"):
+        raise Held(
+            "Another branch was deployed meanwhile, so nothing was copied: `invoke status`, then again."
+        )
+    return stack
+
+
+def one_off(definition: TaskDefinition) -> OneOff | None:
+    """Return what copies and migrates, out of the container that does so when a task starts.
+
+    It is None where none does.
+
+    Of its chain (`a && b && c`) the copy and `migrate` are kept: the copy replaces the whole database, so
+    there is nothing to reset, and static files belong to the task that serves them.
+    """
+    for container in definition.containers:
+        chain = next((word for word in container.command if COPY in word), None)
+        if chain is None:
+            continue
+        if chain == COPY:  # no shell: the words of one command
+            command = (*container.command, "--fresh")
+        else:
+            steps = [step.strip() for step in chain.split("&&")]
+            kept = [step for step in steps if COPY in step or re.search(r"\bmigrate\b", step)]
+            command = ("sh", "-c", " && ".join(kept).replace(COPY, f"{COPY} --fresh", 1))
+        return OneOff(
+            image=container.image,
+            command=command,
+            cpu=definition.cpu,
+            memory=definition.memory,
+            role=definition.role,
+            variables=container.variables,
+            secrets=container.secrets,
+        )
+    return None
+
+
+def _cluster(target: Target, stack: Stack) -> str:
+    service = target.aws.service(stack.name)
+    return service[0] if service else ""
+
+
+def _run(session: Session, target: Target, cluster: str, command: Command, doing: str) -> list[str]:
+    """Run a one-off task to its end; all that it said. Raises what its exit code stands for."""
+    settings, group = session.settings, live.task_group(session.settings)
+    before = {task.id for task in target.aws.tasks_of_family(cluster, f"copilot-{group}")}
+    told: list[str] = []
+
+    def hear(line: str) -> None:
+        prefix, _, said = line.partition(" ")
+        if prefix.startswith("copilot-task/"):
+            session.report.say(f"  {said}")
+            told.append(said)
+
+    with (
+        catching_signals(settings.timeout, session.report.say) as stop,
+        session.report.waiting(doing),
+    ):
+        result = session.shell.stream(command, hear, stop.signal_due)
+    begun = [t for t in target.aws.tasks_of_family(cluster, f"copilot-{group}") if t.id not in before]
+    if stop.asked():
+        became = (
+            "was not begun" if not begun else "goes on in the environment; `invoke status` shows its data"
+        )
+        if stop.interrupted:
+            raise Interrupted(f"Interrupted; the one-off task {became}.")
+        raise Failed(
+            f"The one-off task took longer than DEPLOY_TIMEOUT ({settings.timeout:.0f} s) and {became}."
+        )
+    if not begun:
+        last = "".join(f"\n  {line}" for line in (result.stderr or result.stdout).strip().splitlines()[-12:])
+        raise Failed(f"The one-off task was not started; the data are as they were. Copilot said:{last}")
+    task = _ended(target, cluster, group, begun[0])
+    stream = f"copilot-task/{group}/{task.id}"
+    lines = target.aws.last_lines(f"/copilot/{group}", stream, 10_000)
+    for line in _missing(lines, told):
+        session.report.say(f"  {line}")
+    code = task.containers[0].exit_code if task.containers else None
+    if code:
+        why = next((line for line in reversed(lines) if "Error: " in line), "see the lines above")
+        raise _OUTCOMES.get(code, Failed)(
+            f"The one-off task ended with exit code {code}: {why.partition('Error: ')[2] or why}"
+        )
+    if code is None:
+        raise Failed(f"The one-off task did not start: {task.stopped_reason or 'ECS gives no reason'}.")
+    return lines
+
+
+def _missing(lines: Sequence[str], told: Sequence[str]) -> list[str]:
+    """Give the lines of the log that Copilot did not show, in their order.
+
+    Copilot stops following when the task has ended, before the last lines arrive. While it follows, it asks
+    for what is at least a millisecond newer than the last line that it got (`LogEvents` in Copilot's
+    internal/pkg/aws/cloudwatchlogs), and so passes over a later line of the same millisecond.
+    """
+    missing, shown = [], 0
+    for line in lines:
+        if shown < len(told) and told[shown] == line:
+            shown += 1
+        else:
+            missing.append(line)
+    return missing
+
+
+def _ended(target: Target, cluster: str, group: str, task: Task) -> Task:
+    """Return the task as ECS shows it once it has stopped. Raises Failed where it does not."""
+
+    def look() -> Task:
+        found = target.aws.tasks_of_family(cluster, f"copilot-{group}")
+        return next((each for each in found if each.id == task.id), task)
+
+    ended = until(look, lambda now: now.status == "STOPPED", seconds=_SECONDS, every=0.2)
+    if ended.status == "STOPPED":
+        return ended
+    raise Failed(f"Copilot stopped following the task {task.id}, which still runs: see `invoke status`.")

@@ -1,0 +1,149 @@
+"""The test environment made once, or one that is there already marked as disposable: `invoke create-env`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from copilot_testenv.copilot import disposable, manifest, ownership
+from copilot_testenv.core.errors import Failed, Interrupted, Refused
+from copilot_testenv.core.process import catching_signals
+from copilot_testenv.core.terminal import confirm
+from copilot_testenv.deploys import preflight
+
+if TYPE_CHECKING:
+    from copilot_testenv.core.process import Command
+    from copilot_testenv.session import Session, Target
+
+
+@dataclass(frozen=True)
+class Options:
+    """The flags of `create-env`."""
+
+    profile: str = ""
+    region: str = ""
+    mark_disposable: str = ""  # the environment's name: mark it, and create nothing
+    confirm: str = ""  # the same once more
+    yes: bool = False
+    plan: bool = False
+
+
+def create_env(session: Session, options: Options) -> None:
+    """Create the test environment and mark it, or mark it alone; say which of its secrets are missing.
+
+    An environment that these tasks have not made is marked only where its name was said twice. Raises the
+    errors of copilot_testenv.core.errors.
+    """
+    session.announce()
+    marks_only = bool(options.mark_disposable or options.confirm)
+    if marks_only:
+        _require_twice(session.settings.test_env, options)
+    session.check_workspace()
+    target = session.enter(start=not options.plan, profile=options.profile)
+    if not target:
+        session.report.say("The sandbox would be started; it brings its environments and secrets along.")
+        return
+    if marks_only:
+        _mark(session, target, options)
+    else:
+        _create(session, target, options)
+        _tell_missing_secrets(session, target)
+
+
+def _require_twice(name: str, options: Options) -> None:
+    """Raise Refused unless both flags name the test environment."""
+    if (options.mark_disposable, options.confirm) != (name, name):
+        raise Refused(
+            f"Nothing is marked: --mark-disposable {options.mark_disposable or '(missing)'} and --confirm "
+            f"{options.confirm or '(missing)'} must both name the test environment: {name} (TEST_ENV)."
+        )
+
+
+def _mark(session: Session, target: Target, options: Options) -> None:
+    settings, say = session.settings, session.report.say
+    if disposable.is_marked(settings, target.aws):
+        say(f"{settings.test_env} is marked as disposable already.")
+        return
+    foreign = [
+        stack
+        for stack in target.aws.service_stacks(settings.app, settings.test_env)
+        if not all(stack.tags.get(name) for name in ownership.MADE)
+    ]
+    for stack in foreign:
+        say(f"Deployed there, and not by these tasks: {stack.tags['copilot-service']} ({stack.name}).")
+    where = f"{settings.test_env} of the application {settings.app}"
+    if options.plan:
+        say(f"Would mark {where} as disposable.")
+        return
+    question = f"Mark {where} as disposable, so that whatever is deployed there may be replaced and deleted?"
+    confirm(session.report, question, yes=options.yes)
+    disposable.mark(settings, target.aws)
+    say(f"{settings.test_env} is marked as disposable: branches may be deployed to it.")
+
+
+def _create(session: Session, target: Target, options: Options) -> None:
+    """Create what is missing of the environment, and mark it last: half of one is not marked.
+
+    Copilot's record of it is made by the first of two steps, and then says that these tasks are about it: a
+    run that was interrupted is gone on with, and nobody else's environment is taken for its rest.
+    """
+    settings, say, copilot = session.settings, session.report.say, target.copilot
+    is_there = settings.test_env in preflight.known(session, target)
+    if is_there and not disposable.is_begun(settings, target.aws):
+        say(f"Copilot knows the environment {settings.test_env} already.")
+        if not disposable.is_marked(settings, target.aws):
+            say(
+                "It does not say that it is disposable, so no branch is deployed to it. If everything that "
+                f"is deployed there may be replaced and deleted: {disposable.command(settings)}"
+            )
+        return
+    if not is_there:
+        profile = options.profile or session.environ.get("AWS_PROFILE") or "default"
+        command = copilot.environment_init(profile, options.region or target.aws.region)
+        try:
+            _run(session, "Creating", command, options)
+        except Interrupted:
+            if settings.test_env in preflight.known(session, target):
+                disposable.begin(settings, target.aws)
+            raise
+        if not options.plan:
+            disposable.begin(settings, target.aws)
+    _run(session, "Deploying", copilot.environment_deploy(), options)
+    if options.plan:
+        say(f"Would mark {settings.test_env} as disposable.")
+        return
+    disposable.mark(settings, target.aws)
+    say(f"{settings.test_env} is marked as disposable.")
+
+
+def _run(session: Session, doing: str, command: Command, options: Options) -> None:
+    settings = session.settings
+    if options.plan:
+        session.report.say(f"Would run: {command}")
+        return
+    confirm(session.report, f"{doing} the environment {settings.test_env}: {command}?", yes=options.yes)
+    with catching_signals(settings.timeout, session.report.say) as stop:
+        result = session.shell.stream(command, session.report.say, stop.signal_due)
+    if stop.interrupted:
+        raise Interrupted(f"Interrupted while {doing.lower()} {settings.test_env}: run it again to finish.")
+    if not result.ok:
+        raise Failed(
+            f"{doing} the environment {settings.test_env} failed: see Copilot's lines above, then run it "
+            "again."
+        )
+
+
+def _tell_missing_secrets(session: Session, target: Target) -> None:
+    settings, say = session.settings, session.report.say
+    names = manifest.secret_parameters(manifest.read(settings.manifest), settings.app, settings.test_env)
+    missing = target.aws.missing_parameters(names)
+    if not missing:
+        say(f"All {len(names)} secrets of {settings.test_env} are there.")
+        return
+    say(
+        f"Missing secrets of {settings.test_env}; a task that names them will not start. Put each as a "
+        f"SecureString with the tags copilot-application={settings.app} and "
+        f"copilot-environment={settings.test_env} (`copilot secret init` does both):"
+    )
+    for name in missing:
+        say(f"  {name}")

@@ -1,0 +1,272 @@
+"""One slot taken down: what there is of it, what goes in which order, and the receipt."""
+
+from __future__ import annotations
+
+import operator
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from copilot_testenv.copilot import application, images, ownership
+from copilot_testenv.core.errors import Failed, Held, Interrupted, Refused, UserError
+from copilot_testenv.core.polling import until
+from copilot_testenv.core.process import Command, Stop
+from copilot_testenv.core.terminal import Patience
+from copilot_testenv.deploys import copy_db
+from copilot_testenv.state import bucket, live
+
+if TYPE_CHECKING:
+    from copilot_testenv.aws import Aws
+    from copilot_testenv.aws.stack import Stack
+    from copilot_testenv.core.settings import Settings
+    from copilot_testenv.session import Session, Target
+    from copilot_testenv.state.lease import Lease
+
+REMAINS = (
+    "the environment's network and cluster",
+    "the shared database, with the golden copy where one is kept",
+    "the image repository of the shared slot",
+)
+# A stack of such a status serves nothing, and a deploy did not get through.
+DEAD = {"CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS"}
+
+
+@dataclass(frozen=True)
+class Thing:
+    """Something that goes or stays: `stack demo-test-web`."""
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True)
+class SlotSnapshot:
+    """A slot with what there is of it, as it was looked at."""
+
+    settings: Settings
+    stack: Stack | None
+    one_off: Stack | None  # of what `copy-db` left
+    ours: bool  # a branch's own, as tags or registry say: it may leave the application
+
+    @property
+    def branch(self) -> str | None:
+        return self.stack.tags.get("branch") if self.stack else None
+
+    @property
+    def deployed_at(self) -> str | None:
+        return self.stack.tags.get("deployed_at") if self.stack else None
+
+    def __str__(self) -> str:
+        if not self.stack:
+            return f"what is left of {self.settings.service}"
+        return f"{self.settings.service} ({self.branch or 'an unknown branch'})"
+
+
+@dataclass
+class Receipt:
+    """What became of a slot."""
+
+    snapshot: SlotSnapshot
+    gone: list[Thing] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)  # of the slot itself, and why
+    cost: str | None = None  # what it has come to, in a sentence
+
+    @property
+    def still_stands(self) -> bool:
+        """Whether a stack of it is left: it may still run, from its images, under its name."""
+        return any(left.startswith("stack ") for left in self.left)
+
+    @property
+    def still_named(self) -> bool:
+        """Whether the application may know the service still: who comes next finds it by the registry."""
+        return self.still_stands or any(left.startswith("service ") for left in self.left)
+
+    def document(self, *, plan: bool) -> dict[str, object]:
+        settings, stack = self.snapshot.settings, self.snapshot.stack
+        things = [{"kind": thing.kind, "name": thing.name} for thing in self.gone]
+        return {
+            "branch": self.snapshot.branch,
+            "commit": stack.tags.get("commit") if stack else None,
+            "environment": settings.test_env,
+            "service": settings.service,
+            "isolated": bool(settings.slug),
+            "gone": [] if plan else things,
+            "would_go": things if plan else [],
+            "left": self.left,
+            "remains": list(REMAINS),
+            "cost": self.cost,
+            "target": settings.target,
+        }
+
+
+def would_go(each: SlotSnapshot, aws: Aws) -> Iterator[Thing]:
+    """Yield what a teardown of the slot deletes."""
+    settings = each.settings
+    if each.stack or each.ours:
+        yield Thing("service", settings.service)
+    if each.stack:
+        yield Thing("stack", each.stack.name)
+        yield Thing("log group", f"/copilot/{settings.stack_name}")
+    if each.one_off:
+        yield Thing("stack", each.one_off.name)
+    if each.ours:
+        yield Thing("database", f"…{settings.database_suffix}")
+        yield Thing("repository", images.repository(settings))
+    elif not settings.slug:
+        for tag in images.ours(settings, aws):
+            yield Thing("image tag", f"{images.repository(settings)}:{tag}")
+    yield Thing("lease", settings.service)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A slot whose lease is held."""
+
+    session: Session
+    target: Target
+    snapshot: SlotSnapshot
+
+    def delete(self, stop: Stop, lease: Lease) -> Receipt:
+        """Delete the data while something can drop them, then what costs, then the names.
+
+        Raises Held where the lease was lost: somebody else may have the slot, and nothing further is touched.
+        """
+        receipt, settings, aws = Receipt(self.snapshot), self.session.settings, self.target.aws
+        lease.require_held()
+        if self.snapshot.ours:
+            self._drop_database(receipt)
+            lease.require_held()
+        stack, command = self.snapshot.stack, self.target.copilot.service_delete()
+        if stack and self._run(command, stack.name, receipt, stop):
+            of_application = [] if settings.slug else [Thing("service", settings.service)]
+            receipt.gone[:0] = [*of_application, Thing("stack", stack.name)]
+            self._look_for_log_group(receipt)
+        lease.require_held()
+        group = live.task_group(settings)
+        command = self.target.copilot.task_delete(group)
+        one_off = aws.stack(f"task-{group}")
+        ours = one_off and ownership.is_our_task(one_off, settings)
+        if one_off and ours and self._run(command, one_off.name, receipt, stop):
+            receipt.gone.append(Thing("stack", one_off.name))
+        lease.require_held()
+        if receipt.still_stands:
+            return receipt
+        self._delete_templates(receipt)
+        if not settings.slug:
+            with self._kept_as(f"image tags of {images.repository(settings)}", receipt):
+                self._delete_tags(receipt)
+        elif self.snapshot.ours:
+            with self._kept_as(f"service {settings.service}", receipt):
+                self._withdraw(receipt)
+        return receipt
+
+    @contextmanager
+    def _kept_as(self, what: str, receipt: Receipt) -> Iterator[None]:
+        """That a thing could not be deleted is told beside what went, and keeps the receipt from nobody."""
+        try:
+            yield
+        except (Interrupted, Held, Refused):
+            raise
+        except UserError as error:
+            receipt.left.append(f"{what}: {str(error).rstrip('.')}")
+
+    def _look_for_log_group(self, receipt: Receipt) -> None:
+        name = f"/copilot/{self.session.settings.stack_name}"
+        if self.target.aws.has_log_group(name):
+            receipt.left.append(f"log group {name}, which CloudFormation has kept: delete it in CloudWatch")
+        else:
+            receipt.gone.append(Thing("log group", name))
+
+    def _delete_templates(self, receipt: Receipt) -> None:
+        """Delete what Copilot has uploaded under the names of this slot's stacks, and of no other.
+
+        An older role may not: that is said, and costs nobody anything.
+        Source: internal/pkg/template/artifactpath of aws/copilot-cli 1.34.
+        """
+        settings, aws = self.session.settings, self.target.aws
+        try:
+            bucket = aws.application_bucket(settings.app)
+            for name in (settings.stack_name, f"task-{live.task_group(settings)}"):
+                folder = f"manual/templates/{name}/"
+                if keys := aws.object_keys(bucket, folder):
+                    aws.delete_objects(bucket, keys)
+                    receipt.gone.append(Thing("templates", f"s3://{bucket}/{folder}"))
+        except Failed as error:
+            self.session.report.say(f"(Copilot's templates of {settings.service} were not deleted: {error})")
+
+    def _delete_tags(self, receipt: Receipt) -> None:
+        settings, aws = self.session.settings, self.target.aws
+        name, tags = images.repository(settings), images.ours(settings, aws)
+        try:
+            aws.delete_image_tags(name, tags)
+        finally:
+            left = set(images.ours(settings, aws)) if tags else set()
+            receipt.gone += [Thing("image tag", f"{name}:{tag}") for tag in tags if tag not in left]
+
+    def _run(self, command: Command, stack: str, receipt: Receipt, stop: Stop) -> bool:
+        """See a delete to its end; whether the stack is gone."""
+        with self.session.report.waiting(f"Deleting {stack}"):
+            result = self.session.shell.stream(
+                command, lambda _: None, lambda: signal.SIGINT if stop.timed_out else None
+            )
+        left = self.target.aws.stack(stack)
+        if left:
+            said = " | ".join(result.stdout.splitlines()[-3:])
+            receipt.left.append(
+                f"stack {stack}, which is {left.status}{self._why(left)} (Copilot said: {said})"
+            )
+        return left is None
+
+    def _why(self, stack: Stack) -> str:
+        """Return the first thing that would not go, in CloudFormation's words."""
+        events = self.target.aws.events(stack.name, datetime.min.replace(tzinfo=UTC))
+        failed = [
+            event for event in events if event.status == "DELETE_FAILED" and event.resource != stack.name
+        ]
+        return f": {failed[-1].resource}: {failed[-1].reason}" if failed else ""
+
+    def _drop_database(self, receipt: Receipt) -> None:
+        """Drop the branch's own database. That it could not be is told, and keeps nothing else from going."""
+        what, stack = f"database …{self.session.settings.database_suffix}", self.snapshot.stack
+        try:
+            host = copy_db.host(self.session, self.target)
+            if host is None:
+                if not stack or not stack.live:  # what lives and copies nothing has no database of its own
+                    receipt.left.append(f"{what}: nothing is deployed that could drop it")
+                return
+            if stack:
+                self._stop_tasks(stack)
+            receipt.gone += [
+                Thing("database", name) for name in copy_db.drop_own(self.session, self.target, host)
+            ]
+        except Interrupted:
+            raise
+        except UserError as error:
+            receipt.left.append(f"{what}: {str(error).rstrip('.')}")
+
+    def _stop_tasks(self, stack: Stack) -> None:
+        """End the tasks: one that is started again would copy the data anew, after they were dropped."""
+        self.target.aws.stop_service(stack.name)
+        until(
+            lambda: live.alive(self.target, stack),
+            operator.not_,
+            seconds=300,
+            every=0.2 if self.session.settings.target == "sandbox" else 3,
+            tell=Patience(self.session.report.say, f"the tasks of {stack.name} end").tell,
+        )
+
+    def _withdraw(self, receipt: Receipt) -> None:
+        settings = self.session.settings
+        lease = bucket.application_lease(self.session, self.target, f"taking {settings.service} out")
+        with lease.held(wait=True, say=self.session.report.say):
+            for name in application.withdraw(settings, self.target.aws, lambda: time.sleep(1)):
+                kind, _, named = name.partition(" ")
+                at = 0 if kind == "service" else len(receipt.gone)
+                receipt.gone.insert(at, Thing(kind, named))

@@ -1,0 +1,399 @@
+"""A branch goes live: `copilot deploy` of its commit, watched until that very commit is served."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from copilot_testenv.aws.stack import tag_value
+from copilot_testenv.branch_guard import branch_files
+from copilot_testenv.ci import pull_request
+from copilot_testenv.ci.pull_request import Message
+from copilot_testenv.copilot import (
+    aliases,
+    application,
+    branch_service,
+    commands,
+    images,
+    manifest,
+    ownership,
+)
+from copilot_testenv.core import display, expiry, git, trust
+from copilot_testenv.core.errors import Held, Refused, SettingsError, UsageError, UserError
+from copilot_testenv.core.process import Stop, catching_signals
+from copilot_testenv.core.terminal import as_json
+from copilot_testenv.costs import estimate
+from copilot_testenv.deploys import preflight, rendered_guard, settling
+from copilot_testenv.deploys.probe import CLOSED, check_url
+from copilot_testenv.deploys.watch import Watcher
+from copilot_testenv.session import require_settled
+from copilot_testenv.state import bucket, live
+from copilot_testenv.state.registry import DeploymentRecord
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from copilot_testenv.aws.stack import Stack
+    from copilot_testenv.copilot.commands import Copilot
+    from copilot_testenv.core.git import Branch
+    from copilot_testenv.session import Session, Target
+    from copilot_testenv.state.lease import Lease
+    from copilot_testenv.state.registry import Registry
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the flags of `deploy-test` say."""
+
+    isolated: bool = False  # a service, a database and a Redis of the branch's own
+    force: bool = False  # start new tasks whatever has changed
+    wait: bool = False  # for a slot that another run is changing
+    take_over: bool = False  # replace what somebody else has live there
+    why: str = ""  # for those who might want the slot
+    trust: str = (
+        ""  # changes of the branch that are allowed: names of copilot_testenv.core.trust, with commas
+    )
+    plan: bool = False
+    json: bool = False
+
+
+def deploy(session: Session, name: str, options: Options) -> None:
+    """Deploy a branch to the shared slot, or to one of its own, and wait until its commit is served.
+
+    Raises the errors of core.errors; nothing was started if it is SettingsError or Refused.
+    """
+    git.check_name(name)
+    options = replace(options, why=_reason(options.why))  # told before anything begins
+    trusted = session.settings.trusted | trust.parse(options.trust, "--trust")
+    session = replace(session, settings=replace(session.settings, trusted=trusted))
+    if options.isolated:
+        session = replace(session, settings=session.settings.isolated_for(git.slug(name)))
+    session.announce()
+    session.check_workspace()
+    expires = expiry.expiry(session.settings.ttl, datetime.now(UTC))
+    wanted = git.find(session.shell, session.settings.root, name)
+    if wanted.note:
+        session.report.say(wanted.note)
+    target = session.enter_to_change(start=not options.plan)
+    if target is None:
+        session.report.say(f"Would start the sandbox, then deploy {name} at {wanted.commit[:12]} to it.")
+        if options.json:
+            session.report.data(as_json(asdict(_planned(session, wanted, expires))))
+        return
+    _Deploy(session, target, wanted, expires, options).run()
+
+
+def _reason(why: str) -> str:
+    """Return what a deployment is for, as everybody may read it. Raises UsageError, SettingsError."""
+    if display.has_secret(why):
+        raise UsageError(
+            "--why holds an address with a password, or a secret of your settings: everybody who may look at "
+            "the stack reads it. Say it without."
+        )
+    shown = display.line(why)
+    tag_value(shown)
+    return shown
+
+
+def _message(served: live.Deployment) -> Message:
+    return Message(served.branch or "", served.commit, served.url, served.expires_at, served.service)
+
+
+def _planned(session: Session, wanted: Branch, expires: datetime) -> live.Deployment:
+    tags = {"branch": wanted.name, "commit": wanted.commit, "expires_at": live.iso(expires)}
+    return live.deployment_of(session.settings, tags)
+
+
+@dataclass
+class _Deploy:
+    session: Session
+    target: Target
+    branch: Branch
+    expires: datetime
+    options: Options
+    displaced: Message | None = None  # what is told to the pull request of the branch that was live there
+
+    def run(self) -> None:
+        report, started = self.session.report, time.monotonic()
+        before = self.target.aws.stack(self.session.settings.stack_name)
+        ownership.require_ours(before, self.session.settings)
+        served = None
+        if not self.options.force and not self.options.plan and not (before and before.changing):
+            served = self._served_already(before)
+        if served:
+            self._tell_unchanged(served)
+        elif self.options.plan:
+            require_settled(before)
+            preflight.preflight(self.session, self.target, builds=True)
+            self._plan(before)
+        else:
+            preflight.preflight(self.session, self.target, builds=True)
+            served = self._alone()
+        if served is None:
+            if self.options.json:
+                report.data(as_json(asdict(_planned(self.session, self.branch, self.expires))))
+        else:
+            report.say(
+                f"{self.branch.name} at {self.branch.commit[:12]} is served "
+                f"({time.monotonic() - started:.1f} s), until {served.expires_at or 'it is torn down'}:"
+            )
+            report.data(as_json(asdict(served)) if self.options.json else served.url or "")
+            self._tell(served)
+
+    def _tell(self, served: live.Deployment) -> None:
+        """Let the pull request and later steps of CI know; neither can fail the deploy."""
+        environ, say = self.session.environ, self.session.report.say
+        known = {"url": served.url, "service": served.service, "expires_at": served.expires_at}
+        pull_request.outputs(environ, {name: value for name, value in known.items() if value}, say)
+        for message in (self.displaced, _message(served) if served.url else None):
+            if message:
+                pull_request.tell(environ, message, say)
+
+    def _alone(self) -> live.Deployment:
+        """Deploy while nobody else changes the slot."""
+        lease = bucket.lease(self.session, self.target, f"deploying {self.branch.name}")
+        with lease.held(wait=self.options.wait, say=self.session.report.say):
+            # A run that was killed leaves Copilot's change under way.
+            before = self.session.settled(self.target, wait=self.options.wait)
+            ownership.require_ours(before, self.session.settings)
+            is_new = self._is_new(before)
+            before = settling.usable(self.session, self.target, before)
+            self._require_mine(before, lease.who)
+            served = self._deploy(before, self._tags(before, lease.who), lease, is_new=is_new)
+            self._record(bucket.registry(self.session, self.target), served)
+            return served
+
+    def _record(self, registry: Registry, served: live.Deployment) -> None:
+        """Let `status` know. What is served is served: that this failed is only said."""
+        try:
+            registry.record(served.service, bucket.entry(served))
+        except UserError as error:
+            self.session.report.say(
+                f"(The registry of deployments was not written, so `status` knows less: {error})"
+            )
+
+    def _plan(self, before: Stack | None) -> None:
+        by = self.session.who()
+        self._require_mine(before, by)
+        tags = self._tags(before, by)
+        with git.worktree(self.session.shell, self.session.settings.root, self.branch) as folder:
+            here = self._prepared(folder)
+            if self._is_new(before):
+                self.session.report.say(
+                    f"Would add the service {self.session.settings.service} to the application."
+                )
+            command = here.deploy(self._image_tag(before), tags)
+        self.session.report.say(f"Would deploy {self.branch.name} at {self.branch.commit[:12]}: {command}")
+        self.session.report.say(
+            estimate.of_deployment(self.session, self.target.aws.region, self._ends(before))
+        )
+
+    def _prepared(self, folder: Path) -> Copilot:
+        """Copilot in the branch's worktree, with the manifest that is to be deployed."""
+        settings = self.session.settings
+        scope = branch_files.Scope(services=(settings.base,), environments=False)
+        branch_files.require(folder, settings, self.session.environ, scope, self.branch.name)
+        file = folder / self._manifest_path
+        found = manifest.read(file)
+        self._check_block(found)
+        aliases.require_own(file.read_text(encoding="utf-8-sig"), self._manifest_path, settings)
+        host = self._host() if settings.slug else ""
+        own = {alias.name: self.branch.name for alias in aliases.of(found, settings.test_env)}
+        aliases.require_free({host: self.branch.name} if host else own, settings, [settings.root, folder])
+        if settings.slug:
+            branch_service.generate(folder, settings, host)
+        rendered_guard.require_harmless(self.session, self.target, self.branch, folder, host)
+        return replace(self.target.copilot, settings=settings, workspace=folder)
+
+    def _host(self) -> str:
+        """Return what the branch's own service answers to. Raises SettingsError where that is not its own."""
+        settings = self.session.settings
+        if settings.target == "sandbox":
+            return branch_service.host(settings, "")
+        domain = application.domain(settings, self.target.aws)
+        aliases.require_domain_of_its_own(settings, domain)
+        return branch_service.host(settings, domain)
+
+    def _is_new(self, before: Stack | None) -> bool:
+        """Return True if the application does not know the branch's own service yet.
+
+        Raises Refused where it has a service or job of that name that is not of these tasks' making.
+        """
+        settings, aws = self.session.settings, self.target.aws
+        if not settings.slug:
+            return False
+        if not application.knows(settings.shared, aws):
+            raise SettingsError(
+                f"The application {settings.app} does not know the service {settings.base} yet, which "
+                "isolated deployments are made from: deploy a branch to the shared slot first."
+            )
+        known = application.knows(settings, aws)
+        if not known and not before:
+            return True
+        entry = bucket.registry(self.session, self.target).read().deployments.get(settings.service)
+        ours = entry and entry.isolated and git.slug(entry.branch or "?") == settings.slug
+        if not ours and not (before and before.tags.get("isolated")):
+            raise Refused(
+                f"The application {settings.app} has a service {settings.service} that these tasks have not "
+                f"made: {self.branch.name} cannot have that name. Rename the branch, or deploy it to the "
+                "shared slot."
+            )
+        return not known
+
+    @contextmanager
+    def _adding(self) -> Iterator[None]:
+        """While Copilot makes the branch's own service known to the application: one at a time."""
+        settings = self.session.settings
+        bucket.registry(self.session, self.target).record(
+            settings.service, DeploymentRecord(self.branch.name, isolated=True)
+        )
+        lease = bucket.application_lease(self.session, self.target, f"adding {settings.service}")
+        with lease.held(wait=True, say=self.session.report.say):
+            application.require_room(settings, self.target.aws)
+            yield
+
+    def _deploy(
+        self, before: Stack | None, tags: Mapping[str, str], lease: Lease, *, is_new: bool
+    ) -> live.Deployment:
+        """Deploy and wait until it is served."""
+        session, settings = self.session, self.session.settings
+        with (
+            git.worktree(
+                session.shell, settings.root, self.branch, tags["deployed_at"], settings.test_env
+            ) as folder,
+            ExitStack() as adding,
+        ):
+            here = self._prepared(folder)
+            if is_new:
+                adding.enter_context(self._adding())
+            command = here.deploy(self._image_tag(before), tags)
+            lease.require_held()  # to get here can have taken minutes
+            old = self.target.aws.resource(settings.stack_name, "TaskDefinition") if before else None
+            with catching_signals(settings.timeout, session.report.say) as stop:
+                watcher = Watcher(session, self.target.aws, tags)
+
+                def hear(line: str) -> None:
+                    watcher.keep(line)
+                    if commands.knows_service(line):
+                        adding.close()
+
+                doing = f"Deploying {self.branch.name} at {self.branch.commit[:12]} to {settings.test_env}"
+                with session.report.waiting(doing), watcher:
+                    result = session.shell.stream(
+                        command, hear, lambda: self._signal_due(watcher, stop, lease)
+                    )
+                    lease.require_held()
+                    settling.require_deployed(session, self.target, self.branch, result, watcher, stop)
+                    served = settling.wait_until_served(session, self.target, self.branch, stop)
+        if old and old == self.target.aws.resource(settings.stack_name, "TaskDefinition"):
+            self._tell_unchanged(served)
+        return served
+
+    def _signal_due(self, watcher: Watcher, stop: Stop, lease: Lease) -> signal.Signals | None:
+        if (
+            lease.lost
+        ):  # not SIGINT: Copilot would roll back whatever is under way, somebody else's deploy too
+            return signal.SIGTERM
+        if stop.timed_out and not watcher.remembered:
+            watcher.remember_unfinished()
+        return watcher.signal_due() or stop.signal_due()
+
+    def _served_already(self, before: Stack | None) -> live.Deployment | None:
+        """Return the deployment, where it is this very one already: same commit, same end, and healthy."""
+        if not before or not before.live:
+            return None
+        wanted = {
+            "branch": self.branch.name,
+            "commit": self.branch.commit,
+            "expires_at": self._end(before),
+        } | ({"why": self.options.why} if self.options.why else {})
+        if wanted.items() - before.tags.items():
+            return None
+        tasks = live.running(self.target, before)
+        if not tasks:
+            return None
+        deployment = live.describe(self.session, self.target, before, tasks)
+        return deployment if deployment.url and check_url(deployment.url) in {"", CLOSED} else None
+
+    def _tell_unchanged(self, served: live.Deployment) -> None:
+        settings = self.session.settings
+        self.session.report.say(
+            f"Unchanged: {settings.service} in {settings.test_env} runs this commit already, so no task was "
+            f"started, and its data is still of {served.data_copied_at}. For fresh data: `invoke copy-db`; "
+            "for new tasks: --force."
+        )
+
+    @property
+    def _manifest_path(self) -> str:
+        return str(self.session.settings.manifest.relative_to(self.session.settings.root))
+
+    def _check_block(self, found: Mapping[str, object]) -> None:
+        """Check that the branch's own manifest has the block too: that one is deployed."""
+        manifest.check_environment(
+            found, self.session.settings.test_env, f"{self._manifest_path} of {self.branch.name}"
+        )
+
+    def _image_tag(self, before: Stack | None) -> str:
+        """Return a new tag each time where new tasks are to be started whatever has changed.
+
+        So it is too where a killed teardown had ended the tasks: Copilot would find nothing to change.
+        """
+        ended = before and before.live and not live.alive(self.target, before)
+        more = f"-{datetime.now(UTC):%Y%m%d%H%M%S}" if self.options.force or ended else ""
+        return images.tag(self.session.settings.test_env, self.branch.commit, more)
+
+    def _tags(self, before: Stack | None, by: str) -> Mapping[str, str]:
+        """Return the tags of the stack. What runs already stays deployed by whom and when it was.
+
+        So an unchanged redeploy changes nothing, unless its expiry moves.
+        """
+        facts = {
+            "branch": self.branch.name,
+            "commit": self.branch.commit,
+            "deployed_by": by,
+            "deployed_at": live.iso(datetime.now(UTC)),
+        }
+        runs = before.tags if before and before.live and not self.options.force else {}
+        if all(runs.get(name) == facts[name] for name in ("branch", "commit")):
+            facts |= {name: runs.get(name, facts[name]) for name in ("deployed_by", "deployed_at")}
+        facts["expires_at"] = self._end(before)
+        of_same = before.tags if before and before.tags.get("branch") == self.branch.name else {}
+        if why := self.options.why or of_same.get("why"):
+            facts["why"] = why
+        if self.session.settings.slug:
+            facts["isolated"] = "yes"
+        return {name: tag_value(value) for name, value in facts.items()}
+
+    def _ends(self, before: Stack | None) -> datetime | None:
+        """Return the end: a redeploy never shortens what `extend` has granted. None: it has no end."""
+        tags = before.tags if before and before.live else {}
+        had = tags.get("expires_at") if tags.get("branch") == self.branch.name else None
+        return expiry.later(had, self.expires)
+
+    def _end(self, before: Stack | None) -> str:
+        """Return the tag."""
+        end = self._ends(before)
+        return live.iso(end) if end else expiry.KEPT
+
+    def _require_mine(self, stack: Stack | None, by: str) -> None:
+        """Raise Held where another branch of somebody else is live there."""
+        if not stack or not stack.live:
+            return
+        tags = stack.tags
+        other, theirs = tags.get("deployed_by"), tags.get("branch")
+        if other in {None, by} or theirs == self.branch.name:
+            return
+        reason = f" ({tags['why']})" if tags.get("why") else ""
+        found = f"{other} has {theirs}{reason} live in {self.session.settings.test_env}"
+        if not self.options.take_over:
+            raise Held(
+                f"{found} until {tags.get('expires_at')}: nothing was changed. "
+                "Ask them, or say --take-over to replace it."
+            )
+        self.session.report.say(f"Taking over: {found}, and is displaced.")
+        self.displaced = Message(theirs or "", tags.get("commit"), None, None, self.session.settings.service)

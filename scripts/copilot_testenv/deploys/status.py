@@ -1,0 +1,190 @@
+"""All deployments of the test environment, by a page of calls for each hundred of them: `invoke status`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from copilot_testenv.core import expiry, git
+from copilot_testenv.core.errors import Failed
+from copilot_testenv.core.terminal import as_json
+from copilot_testenv.page import html
+from copilot_testenv.state import bucket, live
+from copilot_testenv.state.live import Deployment
+
+if TYPE_CHECKING:
+    from copilot_testenv.aws.stack import Stack
+    from copilot_testenv.core.settings import Settings
+    from copilot_testenv.session import Session, Target
+    from copilot_testenv.state.registry import DeploymentRecord, RegistryContent, Sweep
+
+SWEEP_DUE = timedelta(days=8)  # a weekly schedule that has missed a week looks dead
+
+
+@dataclass(frozen=True)
+class Row:
+    """A deployment, the state of its stack (empty: it is settled and served), and what it is for."""
+
+    deployment: Deployment
+    state: str
+    why: str
+
+
+def rows(session: Session, target: Target, book: RegistryContent) -> list[Row]:
+    """Return the deployments of this workspace's service, the shared slot's first. Raises Failed."""
+    settings = session.settings
+    stacks = target.aws.deployments(settings.app, settings.test_env)
+    states = target.aws.unsettled()
+    found = [
+        _row(session, target, own, stack, states.get(stack.name, ""), book.deployments.get(own.service))
+        for stack in stacks
+        if (own := slot(settings, stack))
+    ]
+    return sorted(
+        (row for row in found if row),
+        key=lambda row: (row.deployment.isolated, row.deployment.deployed_at or "", row.deployment.service),
+    )
+
+
+def slot(settings: Settings, stack: Stack) -> Settings | None:
+    """Return the settings of the slot that a stack is in.
+
+    It is None where it is of no slot of this workspace's service.
+
+    What a stack's tags say is believed only where its own name says it too.
+    """
+    service = stack.tags.get("copilot-service", "")
+    slug = service.removeprefix(f"{settings.service}-")
+    own = settings if service == settings.service else settings.isolated_for(slug)
+    named = stack.name == own.stack_name
+    if service == settings.service:
+        return own if named else None
+    of_branch = slug == git.slug(stack.tags.get("branch") or "?")
+    return own if named and slug != service and of_branch and stack.tags.get("isolated") else None
+
+
+def _row(
+    session: Session, target: Target, own: Settings, stack: Stack, state: str, known: DeploymentRecord | None
+) -> Row | None:
+    """Return the row of a stack; None where it turns out to be gone."""
+    if known and known.branch == stack.tags.get("branch"):
+        return Row(_told(own, stack, known), state, stack.tags.get("why", ""))
+    # The registry does not know it: it is being deployed, was by an earlier version, or is gone already.
+    found = target.aws.stack(stack.name)
+    if not found or found.status == "REVIEW_IN_PROGRESS":
+        return None
+    here = replace(session, settings=own)
+    if not found.live:
+        return Row(_told(own, found, None), found.status, found.tags.get("why", ""))
+    return Row(live.describe(here, target.for_slot(own), found), "", found.tags.get("why", ""))
+
+
+def _told(own: Settings, stack: Stack, known: DeploymentRecord | None) -> Deployment:
+    """Return what tags and registry say."""
+    return live.deployment_of(
+        own,
+        stack.tags,
+        url=known.url if known else None,
+        database=known.database if known else None,
+        data_copied_at=known.data_copied_at if known else None,
+    )
+
+
+def status(session: Session, *, html: str, json: bool) -> None:
+    """Show the test deployments, and whether the schedule that ends them is alive.
+
+    With `html`, write them to that file as a page for people without a terminal. Raises Failed where it
+    cannot be written.
+    """
+    session.announce()
+    target = session.enter(start=False)
+    registry = bucket.registry(session, target) if target else None
+    book = registry.read() if registry else None
+    found = rows(session, target, book) if target and book else []
+    swept = sweep_told(book.swept, found, datetime.now(UTC)) if target and book else ""
+    if html:
+        _write(session, Path(html), found, swept)
+    if json:
+        session.report.data(as_json([asdict(row.deployment) for row in found]))
+    elif html:
+        pass
+    elif not target:
+        session.report.say(
+            "The sandbox does not run, so nothing is deployed: `invoke deploy-test --branch B`."
+        )
+    elif not found:
+        session.report.say("Nothing is deployed: `invoke deploy-test --branch B`.")
+    else:
+        session.report.table(
+            f"{session.settings.base} in {session.settings.test_env}",
+            ("branch", "commit", "by", "URL", "expires", "data of", "state"),
+            [_cells(row) for row in found],
+        )
+    if swept:
+        session.report.say(swept)
+    if registry and book and (warning := registry.warning(book)):
+        session.report.say(warning)
+
+
+def _write(session: Session, file: Path, found: list[Row], swept: str) -> None:
+    """Write the page beside its place first: who reads it meanwhile sees the old one whole."""
+    title = f"{session.settings.base} in {session.settings.test_env}"
+    text = html.page([_card(row) for row in found], title=title, made_at=datetime.now(UTC), warning=swept)
+    draft = file.with_name(f"{file.name}.new")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(file)
+    except OSError as error:
+        raise Failed(
+            f"{file} could not be written: {error.strerror}. Name another file with --html."
+        ) from error
+    session.report.say(f"{len(found)} deployments are shown in {file}.")
+
+
+def _card(row: Row) -> html.Row:
+    d = row.deployment
+    busy = row.state.endswith("_IN_PROGRESS")
+    state = "being changed" if busy else f"failed: {row.state}" if row.state else "live"
+    return html.Row(
+        branch=d.branch,
+        url=d.url,
+        commit=d.commit,
+        deployed_by=d.deployed_by,
+        deployed_at=d.deployed_at,
+        expires_at=d.expires_at,
+        data_copied_at=d.data_copied_at,
+        why=row.why,
+        state=state,
+        isolated=d.isolated,
+    )
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    d = row.deployment
+    return (
+        (d.branch or "?") + (f" ({row.why})" if row.why else ""),
+        (d.commit or "?")[:12],
+        d.deployed_by or "?",
+        d.url or "?",
+        d.expires_at or "never",
+        d.data_copied_at or "?",
+        row.state or "live",
+    )
+
+
+def sweep_told(swept: Sweep | None, found: list[Row], now: datetime) -> str:
+    """Return when the schedule last ran, and what that means: one line."""
+    overdue = [row for row in found if expiry.is_over(row.deployment.expires_at, now - timedelta(days=1))]
+    late = f" {len(overdue)} deployments are overdue by more than a day." if overdue else ""
+    cure = " Look at the schedule that runs `invoke teardown --expired` in CI (docs/ci.md)."
+    if not swept:
+        never = "`teardown --expired` has never run here, so nothing ends by itself."
+        return f"{never}{late}{cure}" if found else never
+    last = f"`teardown --expired` last ran at {swept.at}, by {swept.by}."
+    try:
+        dead = now - datetime.fromisoformat(swept.at) > SWEEP_DUE
+    except (ValueError, TypeError):  # somebody else wrote the registry
+        dead = True
+    return f"{last}{' The schedule looks dead.' if dead else ''}{late}{cure}" if dead or late else last

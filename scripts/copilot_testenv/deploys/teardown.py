@@ -1,0 +1,337 @@
+"""Slots are given back: `invoke teardown`. Which ones go, a question, then one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from copilot_testenv.ci import pull_request
+from copilot_testenv.ci.pull_request import Message
+from copilot_testenv.copilot import ownership
+from copilot_testenv.core import expiry, git
+from copilot_testenv.core.errors import Failed, Held, Interrupted, Refused, UsageError, UserError
+from copilot_testenv.core.process import Stop, catching_signals
+from copilot_testenv.core.terminal import as_json, confirm
+from copilot_testenv.costs import estimate
+from copilot_testenv.deploys import orphans, preflight, status
+from copilot_testenv.deploys.delete_slot import DEAD, REMAINS, Receipt, Slot, SlotSnapshot, Thing, would_go
+from copilot_testenv.state import bucket, live
+from copilot_testenv.state.lease import Unreadable
+from copilot_testenv.state.registry import RegistryContent, Sweep
+
+if TYPE_CHECKING:
+    from copilot_testenv.core.settings import Settings
+    from copilot_testenv.deploys.orphans import Loose
+    from copilot_testenv.session import Session, Target
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the flags of `teardown` say; without the first four it is the shared slot."""
+
+    branch: str = ""  # whatever carries it
+    expired: bool = False  # what has come to its end
+    every: bool = False  # all there is
+    orphans: bool = False  # what no deployment accounts for
+    wait: bool = False
+    yes: bool = False
+    plan: bool = False
+    json: bool = False
+
+
+def teardown(session: Session, options: Options) -> None:
+    """Delete what the flags say from the test environment; the environment stays. Twice is fine.
+
+    Raises the errors of core.errors; where several slots go, the first one's after all had their turn.
+    """
+    if sum((bool(options.branch), options.expired, options.every, options.orphans)) > 1:
+        raise UsageError(
+            "Say one of --branch, --expired, --all and --orphans: each of them names what is to go."
+        )
+    if options.branch:
+        git.check_name(options.branch)
+    session.announce()
+    session.check_workspace()
+    target = session.enter_to_change()
+    run = _Teardown(session, target, options) if target else None
+    receipts: list[Receipt] = []
+    failures: list[UserError] = []
+    if run:
+        receipts, failures = run.run()
+    else:
+        session.report.say(f"Nothing is deployed in {session.settings.test_env}: nothing to tear down.")
+    if options.json:
+        session.report.data(as_json([receipt.document(plan=options.plan) for receipt in receipts]))
+    for failure in failures[1:]:
+        session.report.say(str(failure))
+    if failures:
+        raise failures[0]
+    if run and run.interrupted:
+        raise Interrupted("Interrupted; what had begun was finished.")
+
+
+@dataclass
+class _Teardown:
+    session: Session
+    target: Target
+    options: Options
+    interrupted: bool = False
+
+    def run(self) -> tuple[list[Receipt], list[UserError]]:
+        """Return the receipts, and what went wrong with those slots that are not gone."""
+        options = self.options
+        if options.expired and not options.plan:
+            by = self.session.who()
+            self._registry().note_sweep(Sweep(live.iso(datetime.now(UTC)), by))
+        snapshot = self._doomed()
+        if snapshot or options.orphans:
+            preflight.preflight(self.session, self.target, builds=False)
+        loose = (
+            orphans.find(self.session, self.target, snapshot, look=not options.plan, wait=options.wait)
+            if options.orphans
+            else []
+        )
+        if not snapshot and not loose:
+            self.session.report.say(self._nothing())
+            return [], []
+        return (self._plan(snapshot, loose), []) if options.plan else self._agreed(snapshot, loose)
+
+    def _plan(self, snapshot: list[SlotSnapshot], loose: list[Loose]) -> list[Receipt]:
+        say = self.session.report.say
+        planned = [Receipt(each, list(would_go(each, self.target.aws))) for each in snapshot]
+        for receipt in planned:
+            say(f"Would delete {receipt.snapshot}: {', '.join(map(str, receipt.gone))}.")
+            if receipt.snapshot.stack:
+                say(f"  {self._at(receipt.snapshot).target.copilot.service_delete()}")
+        for end in loose:
+            say(f"Would delete {end}.")
+        say(f"Would remain: {', '.join(REMAINS)}.")
+        return planned
+
+    def _agreed(
+        self, snapshot: list[SlotSnapshot], loose: list[Loose]
+    ) -> tuple[list[Receipt], list[UserError]]:
+        """Ask, and take down one after the other; a failure of one does not stop the others."""
+        say = self.session.report.say
+        for each in snapshot:
+            say(f"To be deleted: {each}{_of_whom(each)}")
+        for end in loose:
+            say(f"To be deleted: {end}")
+        whats = " and ".join(map(str, (*snapshot, *loose)))
+        confirm(
+            self.session.report,
+            f"Delete {whats} from {self.session.settings.test_env}?",
+            yes=self.options.yes,
+        )
+        receipts: list[Receipt] = []
+        failures: list[UserError] = []
+        for each in snapshot:
+            with self._kept(failures):
+                receipts.append(self._take(each))
+        for end in loose:
+            with self._kept(failures):
+                if not self.interrupted:
+                    end.remove()
+                    say(f"Gone: {end}.")
+        failures += [
+            Failed(
+                f"Of {receipt.snapshot} is left: {'; '.join(receipt.left)}. "
+                "`invoke teardown --orphans` shows and removes it."
+            )
+            for receipt in receipts
+            if receipt.left
+        ]
+        say(f"Remains: {', '.join(REMAINS)}.")
+        return receipts, failures
+
+    @contextmanager
+    def _kept(self, failures: list[UserError]) -> Iterator[None]:
+        """Put an error aside and go on with the next, unless the user wants no next one."""
+        try:
+            yield
+        except (Interrupted, KeyboardInterrupt):
+            self.interrupted = True
+        except UserError as error:
+            failures.append(error)
+
+    @contextmanager
+    def _catching(self) -> Iterator[Stop]:
+        """Finish a delete that has begun: half of it would be worse than either."""
+
+        def told(_: str) -> None:
+            self.interrupted = True
+            self.session.report.say("Interrupted: a delete that has begun is finished first.")
+
+        with catching_signals(self.session.settings.timeout, told) as stop:
+            yield stop
+
+    def _nothing(self) -> str:
+        where = self.session.settings.test_env
+        if self.options.branch:
+            return f"{self.options.branch} is not deployed in {where}: nothing to tear down."
+        if self.options.expired:
+            return f"Nothing in {where} has come to its end: nothing to tear down."
+        if self.options.orphans:
+            return f"All that was looked at in {where} belongs to a deployment: nothing to tear down."
+        return f"Nothing is deployed in {where}: nothing to tear down."
+
+    # What is to go
+
+    def _doomed(self) -> list[SlotSnapshot]:
+        settings, options = self.session.settings, self.options
+        if options.branch:
+            slots = [settings, settings.isolated_for(git.slug(options.branch))]
+        elif options.every or options.expired or options.orphans:
+            slots = self._slots()
+        else:
+            slots = [settings]
+        book = self._registry().read(whole=True)
+        found = [self._look(slot, book) for slot in slots]
+        wanted = [each for each in found if each and self._wanted(each)]
+        if not options.branch:  # a first deploy under way has no stack yet, and only looks like a leftover
+            wanted = [
+                each
+                for each in wanted
+                if (each.stack and not options.orphans) or not self._is_held(each.settings)
+            ]
+        # What is left of others first: their databases are dropped by a container of one that still stands.
+        return sorted(wanted, key=lambda each: each.stack is not None and each.stack.live)
+
+    def _slots(self) -> list[Settings]:
+        """Return the shared slot, and every one that tags, the registry or a one-off task's stack tell of."""
+        settings, aws = self.session.settings, self.target.aws
+        found = {settings.service: settings}
+        for stack in aws.deployments(settings.app, settings.test_env):
+            if slot := status.slot(settings, stack):
+                found[slot.service] = slot
+        services = list(self._registry().read().deployments)
+        left = aws.task_stacks(settings.app, settings.test_env)
+        services += [live.service_of_task_stack(settings, name) for name in left]
+        for service in services:
+            slug = service.removeprefix(f"{settings.service}-")
+            if slug not in {"", service}:
+                found.setdefault(service, settings.isolated_for(slug))
+        return list(found.values())
+
+    @property
+    def _of_shared_slot(self) -> bool:
+        """Return True if the flags name nothing but the shared slot itself."""
+        options = self.options
+        return not (options.branch or options.expired or options.every or options.orphans)
+
+    def _look(self, settings: Settings, book: RegistryContent) -> SlotSnapshot | None:
+        """Return what there is of a slot now; None where there is nothing of these tasks' own.
+
+        A service is a branch's where its stack's tags or the registry say so, never by its name alone. Raises
+        Refused where the shared slot itself is meant, and is somebody else's.
+        """
+        aws = self.target.aws
+        stack = aws.stack(settings.stack_name)
+        entry = book.deployments.get(settings.service)
+        ours = bool(
+            settings.slug and entry and entry.isolated and git.slug(entry.branch or "?") == settings.slug
+        )
+        known = ours or not settings.slug or (stack and status.slot(settings.shared, stack))
+        if stack and not (known and ownership.is_ours(stack, settings)):
+            why = ownership.refusal(stack, settings)
+            if self._of_shared_slot:
+                raise Refused(why)
+            named = f"{stack.name} is not of these tasks' making: it is no branch's own service."
+            self.session.report.say(f"It stays: {why if known else named}")
+            return None
+        one_off = aws.stack(f"task-{live.task_group(settings)}")
+        if one_off and not ownership.is_our_task(one_off, settings):
+            self.session.report.say(f"{one_off.name} is not of these tasks' making: it stays.")
+            one_off = None
+        if not settings.slug:
+            return SlotSnapshot(settings, stack, one_off, ours=False) if stack or one_off else None
+        if not stack and not one_off and not ours:
+            return None
+        return SlotSnapshot(settings, stack, one_off, ours=ours or stack is not None)
+
+    def _wanted(self, found: SlotSnapshot) -> bool:
+        """Return True if the flags mean it; say why not where a person would wonder."""
+        options, stack, say = self.options, found.stack, self.session.report.say
+        if options.branch and not found.settings.slug and found.branch != options.branch:
+            if found.stack:
+                say(f"The shared slot carries {found.branch}, not {options.branch}: the slot stays.")
+            return False
+        if options.expired:
+            end = stack.tags.get("expires_at") if stack else None
+            if stack and not expiry.is_over(end, datetime.now(UTC)):
+                say(f"{found} is wanted until {end}: it stays.")
+                return False
+        if options.orphans:
+            return not stack or stack.status in DEAD
+        return True
+
+    def _is_held(self, settings: Settings) -> bool:
+        """Return True if somebody is deploying it just now, so that it only looks like a leftover."""
+        try:
+            return bucket.lease(self._here(settings), self.target, "looking").holder() is not None
+        except Unreadable as error:
+            self.session.report.say(f"{settings.service} stays: {error}")
+            return True
+
+    # Taking it down
+
+    def _here(self, settings: Settings) -> Session:
+        return replace(self.session, settings=settings)
+
+    def _at(self, snapshot: SlotSnapshot) -> Slot:
+        here = self._here(snapshot.settings)
+        return Slot(here, self.target.for_slot(snapshot.settings), snapshot)
+
+    def _take(self, agreed: SlotSnapshot) -> Receipt:
+        """Take one slot down, alone. Raises Held where it is no longer what the answer was about."""
+        if self.interrupted:
+            raise Interrupted("Interrupted.")
+        slot = self._at(agreed)
+        lease = bucket.lease(slot.session, self.target, f"deleting {agreed}")
+        with lease.held(wait=self.options.wait, say=self.session.report.say):
+            slot.session.settled(self.target, wait=self.options.wait)
+            found = self._look(agreed.settings, self._registry().read())
+            if not found:  # somebody else has done it meanwhile
+                return Receipt(agreed)
+            if (found.stack and found.deployed_at != agreed.deployed_at) or not self._wanted(found):
+                raise Held(
+                    f"{agreed} was changed meanwhile, so it was not deleted: `invoke status`, then again."
+                )
+            with self._catching() as stop:
+                receipt = replace(slot, snapshot=found).delete(stop, lease)
+            if not receipt.still_named:
+                bucket.registry(slot.session, self.target).forget(agreed.settings.service)
+        if not receipt.still_named and bucket.discard_lease(slot.session, self.target):
+            receipt.gone.append(Thing("lease", agreed.settings.service))
+        self.session.report.say(f"Gone: {found}, with {', '.join(map(str, receipt.gone))}.")
+        self._tell(found, receipt)
+        return receipt
+
+    def _tell(self, gone: SlotSnapshot, receipt: Receipt) -> None:
+        """Say what it has cost, and that its URL no longer answers."""
+        tags = gone.stack.tags if gone.stack else {}
+        with suppress(
+            ValueError, TypeError, OverflowError
+        ):  # it was never deployed, or somebody wrote its tags
+            since = datetime.fromisoformat(tags.get("deployed_at", ""))
+            receipt.cost = estimate.of_deployment(
+                self._here(gone.settings), self.target.aws.region, None, since
+            )
+            self.session.report.say(receipt.cost)
+        message = Message(gone.branch or "", tags.get("commit"), None, None, gone.settings.service)
+        pull_request.tell(self.session.environ, message, self.session.report.say)
+
+    def _registry(self) -> bucket.Registry:
+        return bucket.registry(self.session, self.target)
+
+
+def _of_whom(each: SlotSnapshot) -> str:
+    """Whose it is, what for and until when: what somebody wants to know who is asked."""
+    tags = each.stack.tags if each.stack else {}
+    if not tags.get("deployed_by"):
+        return ""
+    why = f": {tags['why']}" if tags.get("why") else ""
+    return f", of {tags['deployed_by']}, wanted until {tags.get('expires_at')}{why}"

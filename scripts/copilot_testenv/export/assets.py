@@ -1,0 +1,82 @@
+"""The code of Copilot's Lambda functions: files of its bucket that a stack cannot be made without."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+
+import yaml
+
+from copilot_testenv.aws import Aws
+from copilot_testenv.branch_guard import branch_files
+from copilot_testenv.copilot.commands import Copilot
+from copilot_testenv.core import scratch
+from copilot_testenv.core.errors import Failed
+from copilot_testenv.core.settings import Settings
+from copilot_testenv.rendering import TAG, Renderer
+
+# What each type needs to be packaged at all. It is not the user's manifest: Copilot would build its images.
+_SMALLEST = {
+    "Backend Service": {},
+    "Load Balanced Web Service": {"http": {"path": "/"}},
+    "Scheduled Job": {"on": {"schedule": "@daily"}},
+    "Worker Service": {},
+}
+TYPES = tuple(_SMALLEST)
+
+
+def origin_bucket(aws: Aws, settings: Settings) -> str:
+    """Return the bucket of the application that templates were rendered for.
+
+    Raises Failed where there is none.
+    """
+    pages = aws.client("cloudformation").get_paginator("describe_stacks").paginate()
+    for stack in (stack for page in pages for stack in page["Stacks"]):
+        if stack["StackName"].startswith(f"StackSet-{settings.app}-infrastructure-"):
+            for output in stack.get("Outputs", ()):
+                if output["OutputKey"] == "PipelineBucket":
+                    return str(output["OutputValue"])
+    raise Failed(f"Copilot made no bucket for the application {settings.app} on the embedded AWS.")
+
+
+def fetch(
+    renderer: Renderer, environment: str, types: Iterable[str], keys: Iterable[str]
+) -> Mapping[str, bytes]:
+    """Return the files with these keys, which Copilot uploads with an environment and with such services.
+
+    Raises Refused where Copilot would read what is not the repository's, Failed where it has not uploaded
+    one.
+    """
+    wanted = sorted(set(keys))
+    root, settings = renderer.settings.root, renderer.settings
+    scope = branch_files.Scope((), listed=branch_files.listed(root, renderer.shell))
+    branch_files.require(root, settings, os.environ, scope)  # what addons name is read here
+    aws = Aws(renderer.variables)
+    with scratch.temporary("packaging-") as workspace:
+        (workspace / "copilot").mkdir()
+        (workspace / "copilot/.workspace").write_text(f"application: {renderer.settings.app}\n")
+        here = Copilot(renderer.settings, renderer.variables, workspace)
+        written = Copilot(renderer.settings, renderer.variables, renderer.settings.root)
+        commands = [written.environment_package(environment, workspace / "out", assets=True)]
+        for number, kind in enumerate(sorted(set(types))):
+            service = f"assets{number}"
+            folder = workspace / "copilot" / service
+            folder.mkdir()
+            image = {"location": "scratch", **({"port": 80} if kind == "Load Balanced Web Service" else {})}
+            manifest = {"name": service, "type": kind, "image": image, **_SMALLEST[kind]}
+            (folder / "manifest.yml").write_text(yaml.safe_dump(manifest))
+            commands.append(
+                here.service_package(
+                    service, environment, TAG, workspace / "out", job=kind == "Scheduled Job", assets=True
+                )
+            )
+        said = [renderer.shell.run(command).stderr for command in commands]
+    bucket, s3 = origin_bucket(aws, renderer.settings), aws.client("s3")
+    found = {}
+    for key in wanted:
+        try:
+            found[key] = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        except s3.exceptions.NoSuchKey as error:
+            why = " ".join(" ".join(said).split()) or "it said nothing"
+            raise Failed(f"Copilot did not upload {key}, which a template needs: {why}.") from error
+    return found

@@ -1,0 +1,106 @@
+"""How a task of the menu runs: flags only, our errors as one line and an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from invoke import Context, Task, task
+from invoke.exceptions import Exit
+
+# Every short flag there is, the same on each task that has the long one. `-h` is Invoke's own: --help.
+SHORT_FLAGS = {"branch": "b", "plan": "p", "yes": "y"}
+# Flags of Invoke itself, by what they set in its settings for `Context.run`, which no task here calls.
+_INVOKES_OWN = {
+    "echo": "-e (--echo)",
+    "pty": "-p (--pty)",
+    "warn": "-w (--warn-only)",
+    "hide": "--hide",
+    "dry": "-R (--dry)",
+}
+
+
+class Verb(Task[Callable[..., None]]):
+    """A task with the short flags of the table, in place of Invoke's: the first letter that is free."""
+
+    def arg_opts(self, name: str, default: str, taken_names: set[str]) -> dict[str, Any]:
+        """Return what Invoke's Argument is made from."""
+        options = super().arg_opts(name, default, taken_names)
+        if short := SHORT_FLAGS.get(name):
+            options["names"] = [*options["names"], short]
+        return options
+
+
+def verb(**flags: str) -> Callable[[Callable[..., None]], Any]:
+    """Return a decorator that makes a task; each flag has its help text here.
+
+    `positional=[]`, because Invoke runs a task with an unfilled positional on `--help` instead of showing it.
+    """
+
+    def decorate(function: Callable[..., None]) -> Any:
+        @functools.wraps(function)
+        def run(_context: Context, *args: Any, **given: Any) -> None:
+            from copilot_testenv.core import display  # noqa: PLC0415 - `invoke --list` pays for nothing
+            from copilot_testenv.core.errors import UserError  # noqa: PLC0415
+            from copilot_testenv.core.terminal import thread_failed  # noqa: PLC0415
+
+            threading.excepthook = thread_failed
+
+            try:
+                _refuse_invokes_own(_context)
+                function(_context, *args, **given)
+            except UserError as error:
+                raise Exit(display.block(str(error)), error.exit_code) from None
+            except KeyboardInterrupt:
+                raise Exit("Interrupted; nothing was under way.", 130) from None
+            except BrokenPipeError:  # `invoke logs | head`
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            except Exception as error:  # noqa: BLE001 - a person gets a line; whoever mends it, the traceback
+                if os.environ.get("TASKS_TRACEBACK"):
+                    raise Exit(display.block(traceback.format_exc()), 4) from None
+                reason = display.line(display.masked(str(error)))
+                raise Exit(
+                    f"{type(error).__name__}: {reason}. This is a fault of these tasks: please report it "
+                    "with what TASKS_TRACEBACK=1 shows.",
+                    4,
+                ) from None
+
+        return task(positional=[], help=flags, auto_shortflags=False, klass=Verb)(run)
+
+    return decorate
+
+
+def _refuse_invokes_own(context: Context) -> None:
+    """Raise UsageError if a flag of Invoke itself was given that would have no effect.
+
+    Invoke takes its own flags after a task's name too, so `teardown --dry` or a mistyped short flag would
+    otherwise carry out the task. Settings in a file of Invoke's, such as ~/.invoke.yaml, are left alone.
+    """
+    from copilot_testenv.core.errors import UsageError  # noqa: PLC0415 - `invoke --list` pays for nothing
+
+    given = context.config._overrides.get("run", {})  # noqa: SLF001 - the command line's alone; no public name
+    if names := [shown for name, shown in _INVOKES_OWN.items() if name in given]:
+        raise UsageError(
+            f"{', '.join(names)} is a flag of Invoke itself and has no effect on these tasks: leave it out. "
+            "`invoke TASK --help` shows the flags of a task; --plan changes nothing."
+        )
+
+
+def session(*, elsewhere: bool = False) -> Any:
+    """Return the session of a real run: this workspace, its settings, real processes and a terminal.
+
+    `elsewhere`: the run is about the environment TEST_ENV of another workspace.
+    """
+    from copilot_testenv.core.process import RealShell  # noqa: PLC0415 - `invoke --list` pays for nothing
+    from copilot_testenv.core.settings import find_workspace, load  # noqa: PLC0415
+    from copilot_testenv.core.terminal import Terminal  # noqa: PLC0415
+    from copilot_testenv.session import Session  # noqa: PLC0415
+
+    return Session(
+        load(find_workspace(Path.cwd()), os.environ, elsewhere=elsewhere), RealShell(), Terminal(), os.environ
+    )

@@ -1,0 +1,1 @@
+"""Write the page for people without a terminal."""

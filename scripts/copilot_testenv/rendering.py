@@ -1,0 +1,219 @@
+"""What Copilot would deploy: its own `svc package` and `env package`, asked on the embedded AWS.
+
+Nothing is sent to an account, whatever DEPLOY_TARGET says.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from copilot_testenv.branch_guard import branch_files
+from copilot_testenv.copilot import commands, manifest
+from copilot_testenv.copilot.templates import Refusal, Template
+from copilot_testenv.core import scratch
+from copilot_testenv.core.errors import Failed, SettingsError
+from copilot_testenv.core.process import Shell, Variables
+from copilot_testenv.core.settings import NAME, Settings
+from copilot_testenv.session import Session
+
+TAG = "rendered"  # of the images; without one Copilot asks Git
+_JOB = "Scheduled Job"
+_TOPIC = re.compile(r"[a-zA-Z0-9_-]{1,80}")
+
+
+@dataclass(frozen=True)
+class Renderer:
+    """Copilot on the embedded AWS. `failed` says why an environment could not be made there."""
+
+    settings: Settings
+    shell: Shell
+    variables: Variables
+    failed: Mapping[str, str]
+
+    def service(self, workspace: Path, service: str, environment: str) -> Template | Refusal:
+        """Return the stack of a service in an environment.
+
+        Raises Refused where Copilot must not be started, Failed where it cannot be.
+        """
+        if environment in self.failed:
+            return Refusal(
+                f"the environment {environment} cannot be deployed, so no service can be: "
+                f"{self.failed[environment]}"
+            )
+        self._require(workspace, branch_files.Scope((service,), environments=False, paths=False))
+        here = commands.Copilot(self.settings, self.variables, workspace)
+        with scratch.temporary("rendering-") as folder:
+            job = _type_of(workspace, service) == _JOB
+            command = here.service_package(service, environment, TAG, folder, job=job)
+            done = self.shell.run(command)
+            if not done.ok:
+                return Refusal(_words(done.stderr or done.stdout))
+            return _template(folder, f"{service}-{environment}", ".stack.yml")
+
+    def environment(self, workspace: Path, environment: str) -> Template | Refusal:
+        """Return the stack of an environment. Raises Refused, Failed where Copilot cannot be started."""
+        self._require(workspace, branch_files.Scope((), paths=False))
+        here = commands.Copilot(self.settings, self.variables, workspace)
+        with scratch.temporary("rendering-") as folder:
+            done = self.shell.run(here.environment_package(environment, folder))
+            if not done.ok:
+                return Refusal(_words(done.stderr or done.stdout))
+            return _template(folder, f"{environment}.env", ".yml")
+
+    def _require(self, workspace: Path, scope: branch_files.Scope) -> None:
+        """Raise Refused where a file that Copilot would read is not as it must be; nothing is built here."""
+        branch_files.require(workspace, self.settings, os.environ, scope)
+
+
+@contextmanager
+def open_renderer(
+    session: Session, manifests: Sequence[Mapping[str, Any]] | None = None, domain: str = ""
+) -> Iterator[Renderer]:
+    """Copilot on the running sandbox if its environments are as they are written, else on one for the moment.
+
+    `manifests` are the services', where the caller has read them; `domain` is the application's, where it is
+    not to be taken from their aliases. Raises SettingsError where one cannot be read or the sandbox is not
+    installed, Failed where Copilot cannot make an application.
+    """
+    root = session.settings.root
+    if manifests is None:
+        manifests = [manifest.read(file) for file in services_of(root).values()]
+    environments = environments_of(root, manifests)
+    domain = domain or domain_of(manifests, session.settings.test_domain)
+    subscribed = any("subscribe" in found for found in manifests)
+    alone = bool(domain) or subscribed  # the running sandbox has no domain, and keeps no topic of ours
+    with session.rendering_environment(environments, domain, alone=alone) as (variables, failed):
+        if subscribed:
+            _announce_topics(variables, session.settings.app, environments, manifests)
+        reasons = {name: " ".join(why.split()) for name, why in failed.items()}
+        yield Renderer(session.settings, session.shell, variables, reasons)
+
+
+def services_of(root: Path) -> dict[str, Path]:
+    """Return the workspace's services and jobs: each name with its manifest."""
+    found = sorted((root / "copilot").glob("*/manifest.y*ml"))
+    return {file.parent.name: file for file in found if file.parent.name != "environments"}
+
+
+def environments_of(root: Path, manifests: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the workspace's environments; those that services name, where none has a manifest of its own."""
+    written = sorted(file.parent.name for file in (root / "copilot/environments").glob("*/manifest.y*ml"))
+    if written:
+        return written
+    named = {
+        name
+        for found in manifests
+        if isinstance(found.get("environments"), dict)
+        for name in found["environments"]
+        if isinstance(name, str)
+    }
+    return sorted(named)
+
+
+def domain_of(manifests: Sequence[Mapping[str, Any]], given: str = "") -> str:
+    """Return the application's domain: as given, else the longest that all aliases lie below.
+
+    Empty without any.
+
+    Copilot takes an alias only below the domain of its application, which is not written in the workspace.
+    """
+    names = [alias.split(".")[::-1] for found in manifests for alias in _aliases(found)]
+    if given or not names:
+        return given if names else ""
+    shared: list[str] = []
+    for parts in zip(*names, strict=False):
+        if len(set(parts)) > 1:
+            break
+        shared.append(parts[0])
+    return ".".join(reversed(shared)) if len(shared) > 1 else ""
+
+
+def _aliases(found: object) -> Iterator[str]:
+    """Yield each alias that a manifest names, at any depth.
+
+    A text, a list of texts, or a list of {name: …}.
+    """
+    if isinstance(found, dict):
+        for key, value in found.items():
+            if key == "alias":
+                for item in value if isinstance(value, list) else [value]:
+                    name = item.get("name") if isinstance(item, dict) else item
+                    if isinstance(name, str) and "$" not in name:
+                        yield name
+            else:
+                yield from _aliases(value)
+    elif isinstance(found, list):
+        for item in found:
+            yield from _aliases(item)
+
+
+def _announce_topics(
+    variables: Variables, app: str, environments: Sequence[str], manifests: Sequence[Mapping[str, Any]]
+) -> None:
+    """Let the services' topics be there: Copilot packages no worker whose topics are not deployed yet.
+
+    It finds them by their tags. Source: internal/pkg/deploy/deploy.go of aws/copilot-cli 1.34.
+    """
+    from copilot_testenv.aws import Aws  # noqa: PLC0415 - boto3 takes a tenth of a second, most workspaces none
+
+    aws = Aws(variables)
+    for environment, (service, topic) in product(filter(NAME.fullmatch, environments), _topics(manifests)):
+        aws.client("sns").create_topic(
+            Name=f"{app}-{environment}-{service}-{topic}",
+            Attributes={"FifoTopic": "true"} if topic.endswith(".fifo") else {},
+            Tags=[
+                {"Key": "copilot-application", "Value": app},
+                {"Key": "copilot-environment", "Value": environment},
+                {"Key": "copilot-service", "Value": service},
+            ],
+        )
+
+
+def _topics(manifests: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Return each service with a topic that it publishes to.
+
+    What cannot be a name is left to Copilot's verdict.
+    """
+    found = []
+    for service in manifests:
+        publish = service.get("publish")
+        topics = publish.get("topics") if isinstance(publish, dict) else None
+        for topic in topics if isinstance(topics, list) else ():
+            names = (service.get("name"), topic.get("name") if isinstance(topic, dict) else None)
+            if all(isinstance(name, str) and _TOPIC.fullmatch(name) for name in names):
+                found.append((str(names[0]), f"{names[1]}{'.fifo' if topic.get('fifo') else ''}"))
+    return found
+
+
+def _type_of(workspace: Path, service: str) -> object:
+    try:
+        return manifest.read(services_of(workspace)[service]).get("type")
+    except (KeyError, SettingsError):
+        return None  # Copilot says what is wrong with it
+
+
+def _template(folder: Path, name: str, suffix: str) -> Template:
+    try:
+        text = (folder / f"{name}{suffix}").read_text(encoding="utf-8")
+        parameters = json.loads((folder / f"{name}.params.json").read_text(encoding="utf-8"))["Parameters"]
+    except (OSError, ValueError, KeyError) as error:
+        raise Failed(f"Copilot packaged {name} and left no template where it used to: {error}.") from error
+    # `web.addons.stack.yml` of a service, `env.addons.yml` of an environment.
+    addons = [file.read_text(encoding="utf-8") for file in folder.glob("*.addons.*")]
+    return Template(text, parameters, addons[0] if addons else None)
+
+
+def _words(said: str) -> str:
+    """Return Copilot's reason on one line, without its sign, its colours and the folders of this run."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", said).split("\ngoroutine ")[0]  # where it panics, its stack follows
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
+    marked = next((number for number, line in enumerate(lines) if line.startswith("✘")), 0)
+    return " ".join(lines[marked:]).removeprefix("✘").strip() or "Copilot gave no reason"

@@ -1,0 +1,176 @@
+"""What is live in a slot: its tasks, its URL, its data, as `--json` shows them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from copilot_testenv.copilot import commands
+from copilot_testenv.core import expiry, git
+from copilot_testenv.core.settings import Settings
+from copilot_testenv.state import last_copy
+
+if TYPE_CHECKING:
+    from copilot_testenv.aws.stack import Stack, Task
+    from copilot_testenv.session import Session, Target
+
+_DATA_OF = re.compile(r'copy_stage_db: data of (\d{4}-\S+)(?: in "(.+)")?')
+_TOOK = re.compile(r"copy_stage_db: the copy took (\d+\.\d+) s")  # said just before
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One test deployment, as `--json` shows it; times in ISO 8601, UTC; unknown is None."""
+
+    branch: str | None
+    commit: str | None
+    slug: str | None
+    environment: str
+    service: str
+    url: str | None
+    database: str | None
+    deployed_by: str | None
+    deployed_at: str | None
+    expires_at: str | None
+    data_copied_at: str | None
+    isolated: bool
+    target: str
+
+
+def deployment_of(
+    settings: Settings,
+    tags: Mapping[str, str],
+    *,
+    url: str | None = None,
+    database: str | None = None,
+    data_copied_at: str | None = None,
+) -> Deployment:
+    """Return the deployment that a stack's tags tell of, with what else is known."""
+    name, end = tags.get("branch"), tags.get("expires_at")
+    return Deployment(
+        branch=name,
+        commit=tags.get("commit"),
+        slug=git.slug(name) if name else None,
+        environment=settings.test_env,
+        service=settings.service,
+        url=url,
+        database=database,
+        deployed_by=tags.get("deployed_by"),
+        deployed_at=tags.get("deployed_at"),
+        expires_at=None if end == expiry.KEPT else end,
+        data_copied_at=data_copied_at,
+        isolated=bool(settings.slug),
+        target=settings.target,
+    )
+
+
+def describe(session: Session, target: Target, stack: Stack, tasks: list[Task] | None = None) -> Deployment:
+    """Return the deployment that a stack carries; `tasks` are those that run it, where they are known.
+
+    How long its data took to copy is noted for `check`.
+    """
+    settings = session.settings
+    with ThreadPoolExecutor(1) as pool:  # one question takes as long as the other
+        asking = pool.submit(_url, session, target, stack)
+        data = copied_data(settings, target, running(target, stack) if tasks is None else tasks)
+        url = asking.result()
+    if data and data.seconds is not None:
+        last_copy.keep(settings, iso(data.of), data.seconds, session.report.say)
+    return deployment_of(
+        settings,
+        stack.tags,
+        url=url,
+        database=data.database if data else None,
+        data_copied_at=iso(data.of) if data else None,
+    )
+
+
+def _url(session: Session, target: Target, stack: Stack) -> str | None:
+    """Return where the deployment is reached: by its load balancer's rules, else as Copilot shows it.
+
+    Copilot asks every environment, which takes long and which a role for this one may not do (docs/iam.md).
+    """
+    if found := target.aws.address(stack.name):
+        return found
+    shown = session.shell.run(target.copilot.service_show())
+    return commands.url(shown.stdout, session.settings.test_env) if shown.ok else None
+
+
+def task_group(settings: Settings) -> str:
+    """Return what Copilot calls the one-off task that copies staging's data into the slot's."""
+    return f"{settings.stack_name}-copy-db"
+
+
+def service_of_task_stack(settings: Settings, stack: str) -> str:
+    """Return the service whose one-off task left that stack; empty where it is none of this environment's."""
+    found = re.fullmatch(rf"task-{settings.app}-{settings.test_env}-(.+)-copy-db", stack)
+    return found[1] if found else ""
+
+
+@dataclass(frozen=True)
+class Data:
+    """The moment of staging that a deployment's data show, and the database that they are in.
+
+    `seconds` that staging's rows took to be copied; None where they were there already.
+    """
+
+    of: datetime
+    database: str | None
+    seconds: float | None = None
+
+
+def copied_data(settings: Settings, target: Target, tasks: list[Task]) -> Data | None:
+    """Return what `copy_stage_db` said last of the data; None where it said nothing.
+
+    It speaks in a container that ends before the service starts, or in the one-off task of `copy-db`.
+    """
+    group = f"/copilot/{settings.stack_name}"
+    streams = [
+        (group, f"copilot/{container.name}/{task.id}")
+        for task in tasks
+        for container in task.containers
+        if container.exit_code == 0
+    ]
+    own = f"/copilot/{task_group(settings)}"
+    if stream := target.aws.last_stream(own):
+        streams.append((own, stream))
+    said = []
+    for group, stream in streams:
+        took = None
+        for at, line in target.aws.last_events(group, stream, 1000):
+            if found := _TOOK.search(line):
+                took = float(found[1])
+            elif found := _DATA_OF.search(line):
+                said.append((at, found[1], found[2], took))
+    try:
+        _, of, database, took = max(said, key=lambda each: each[:2])
+        return Data(datetime.fromisoformat(of).astimezone(UTC), database, took)
+    except (ValueError, OverflowError):  # nothing was said, or the project prints such a line itself
+        return None
+
+
+def running(target: Target, stack: Stack) -> list[Task]:
+    """Return the tasks that run the stack's own task definition, and are not ill."""
+    service = target.aws.service(stack.name)
+    wanted = target.aws.resource(stack.name, "TaskDefinition")
+    if not service:
+        return []
+    return [
+        task
+        for task in target.aws.tasks(*service)
+        if task.status == "RUNNING" and task.task_definition == wanted and task.health != "UNHEALTHY"
+    ]
+
+
+def alive(target: Target, stack: Stack) -> bool:
+    """Return True if a task of the stack's service is left."""
+    service = target.aws.service(stack.name)
+    return service is not None and any(task.status != "STOPPED" for task in target.aws.tasks(*service))
+
+
+def iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from copilot_testenv.aws import Aws
+from copilot_testenv.aws.stack import Stack
+from copilot_testenv.copilot.commands import Copilot
+from copilot_testenv.core import git
+from copilot_testenv.core.settings import Settings
+from copilot_testenv.deploys import status
+from copilot_testenv.deploys.status import Row
+from copilot_testenv.session import Session, Target
+from copilot_testenv.state import bucket, live
+from copilot_testenv.state.live import Deployment
+from copilot_testenv.state.registry import DeploymentRecord, Registry, Sweep
+from tests.fakes import FakeReport, FakeShell, Memory
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+def tagged(service: str, name: str, **more: str) -> Stack:
+    tags = {
+        "copilot-service": service, "branch": name, "commit": "c" * 40, "deployed_by": "ada",
+        "deployed_at": "2026-11-24T10:00:00Z", "expires_at": "2026-11-27T18:00:00Z", **more,
+    }  # fmt: skip
+    return Stack(f"demo-test-{service}", "", tags, LONG_AGO)
+
+
+def isolated(name: str, **more: str) -> Stack:
+    return tagged(f"web-{git.slug(name)}", name, isolated="yes", **more)
+
+
+@dataclass
+class Played(Aws):
+    """An AWS with these stacks, some of them in these states; `found` are those that are asked for alone."""
+
+    stacks: list[Stack] = field(default_factory=list)
+    states: dict[str, str] = field(default_factory=dict)
+    found: dict[str, Stack] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__({})
+
+    def deployments(self, app: str, environment: str) -> list[Stack]:
+        assert (app, environment) == ("demo", "test")
+        return self.stacks
+
+    def unsettled(self) -> dict[str, str]:
+        return self.states
+
+    def stack(self, name: str) -> Stack | None:
+        self.asked.append(name)
+        return self.found.get(name)
+
+
+def on(
+    settings: Settings, aws: Played, monkeypatch: pytest.MonkeyPatch, **entries: DeploymentRecord
+) -> tuple[Session, Registry]:
+    registry = Registry(Memory())
+    for service, entry in entries.items():
+        registry.record(service.replace("_", "-"), entry)
+    monkeypatch.setattr(bucket, "registry", lambda *_: registry)
+    here = Target({}, Copilot(settings, {}, settings.root), aws)
+    monkeypatch.setattr(Session, "enter", lambda *_, **__: here)
+    return Session(settings, FakeShell(), FakeReport(), {}), registry
+
+
+def test_each_deployment_is_told_by_its_tags_and_the_registry(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws = Played([isolated("feature-x", why="demo"), tagged("web", "main", expires_at="never")])
+    session, _ = on(
+        settings, aws, monkeypatch,
+        web=DeploymentRecord("main", isolated=False, url="http://localhost:1", database="test"),
+        web_feature_x=DeploymentRecord("feature-x", isolated=True, data_copied_at="2026-11-24T09:00:00Z"),
+    )  # fmt: skip
+    status.status(session, html="", json=True)
+    assert isinstance(session.report, FakeReport)
+    main, own = json.loads(session.report.printed[0])
+    assert (main["service"], main["isolated"], main["expires_at"]) == ("web", False, None)
+    assert (main["url"], main["database"]) == ("http://localhost:1", "test")
+    assert (own["service"], own["isolated"], own["slug"]) == ("web-feature-x", True, "feature-x")
+    assert own["data_copied_at"] == "2026-11-24T09:00:00Z"
+    assert aws.asked == []
+    status.status(session, html="", json=False)
+    assert "feature-x (demo)" in session.report.printed[1]
+
+
+def test_what_is_being_changed_or_has_failed_is_told_with_its_state(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = isolated("feature-x")
+    aws = Played([stack], {stack.name: "ROLLBACK_COMPLETE", "somebody-elses": "DELETE_FAILED"})
+    session, _ = on(settings, aws, monkeypatch, web_feature_x=DeploymentRecord("feature-x", isolated=True))
+    status.status(session, html="", json=False)
+    assert isinstance(session.report, FakeReport)
+    assert "ROLLBACK_COMPLETE" in session.report.printed[0]
+    assert "somebody" not in session.report.printed[0]
+
+
+def test_a_stack_that_the_registry_does_not_know_is_looked_at_and_left_out_where_it_is_gone(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, failed = isolated("feature-x"), isolated("feature-y")
+    aws = Played([gone, failed], {}, {failed.name: replace(failed, status="CREATE_IN_PROGRESS")})
+    session, registry = on(settings, aws, monkeypatch)
+    found = status.rows(session, session.enter(), registry.read())  # type: ignore[arg-type]  # patched
+    assert [(row.deployment.branch, row.state) for row in found] == [("feature-y", "CREATE_IN_PROGRESS")]
+    assert sorted(aws.asked) == sorted([gone.name, failed.name])
+
+
+@pytest.mark.parametrize(
+    "stack",
+    [
+        tagged("web-admin", "admin"),  # a service of the project's own beside `web`
+        tagged("api", "main"),  # another workspace's shared slot
+        replace(isolated("feature-x"), name="demo-production-web"),
+        replace(tagged("web", "main"), name="demo-stage-web"),
+        tagged("web-feature-y", "feature-x", isolated="yes"),
+        tagged("web-", "feature-x", isolated="yes"),
+    ],
+    ids=lambda stack: f"{stack.name} as {stack.tags['copilot-service']}",
+)
+def test_a_stack_whose_name_tags_and_branch_do_not_agree_is_no_slot_of_ours(
+    settings: Settings, stack: Stack
+) -> None:
+    assert status.slot(settings, stack) is None
+
+
+def test_the_shared_slot_and_a_branchs_own_are_told_apart(settings: Settings) -> None:
+    assert status.slot(settings, tagged("web", "main")) == settings
+    assert status.slot(settings, isolated("feature/x")) == settings.isolated_for(git.slug("feature/x"))
+
+
+def a_row(expires_at: str) -> Row:
+    end = Deployment("b", "c", "b", "test", "web", None, None, "a", None, expires_at, None, False, "aws")  # noqa: FBT003 - as it stands in the class
+    return Row(end, "", "")
+
+
+@pytest.mark.parametrize(
+    ("swept", "ends", "said"),
+    [
+        (None, None, "never run here"),
+        (None, "2026-11-27T18:00:00Z", "never run here.*docs/ci.md"),
+        (timedelta(days=1), "2026-11-27T18:00:00Z", r"last ran at .*, by ci\.$"),
+        (timedelta(days=9), "2026-11-27T18:00:00Z", "looks dead"),
+        (timedelta(days=1), "2026-11-20T18:00:00Z", "1 deployments are overdue.*docs/ci.md"),
+    ],
+)
+def test_a_schedule_that_looks_dead_is_warned_of(
+    swept: timedelta | None, ends: str | None, said: str
+) -> None:
+    last = Sweep(live.iso(NOW - swept), "ci") if swept else None
+    assert re.search(said, status.sweep_told(last, [a_row(ends)] if ends else [], NOW))
+
+
+def test_a_registry_that_somebody_wrote_by_hand_makes_the_schedule_look_dead() -> None:
+    assert "looks dead" in status.sweep_told(Sweep("last friday", "me"), [], NOW)
+
+
+def test_without_a_sandbox_nothing_is_deployed(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    session, _ = on(settings, Played(), monkeypatch)
+    status.status(session, html="", json=False)
+    monkeypatch.setattr(Session, "enter", lambda *_, **__: None)
+    status.status(session, html="", json=False)
+    status.status(session, html="", json=True)
+    assert isinstance(session.report, FakeReport)
+    assert any("Nothing is deployed" in line for line in session.report.said)
+    assert any("does not run" in line for line in session.report.said)
+    assert session.report.printed == ["[]"]

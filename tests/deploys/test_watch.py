@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from copilot_testenv.aws import Aws
+from copilot_testenv.aws.stack import Container, Event, Stack, Task
+from copilot_testenv.core.settings import Settings
+from copilot_testenv.deploys.watch import LONG_AGO, Watcher, _plain
+from copilot_testenv.session import Session
+from tests.fakes import FakeReport, FakeShell
+
+BEFORE = datetime(2026, 11, 22, tzinfo=UTC)
+OURS = {"commit": "new", "deployed_at": "now"}
+OLD = Stack("demo-test-web", "UPDATE_COMPLETE", {"commit": "old"}, BEFORE)
+
+
+@dataclass
+class Played(Aws):
+    """An AWS that answers what the test says is there: states that pass too fast to be met for real."""
+
+    found: Stack | None = None
+    ran: list[Task] = field(default_factory=list)
+    happened: list[Event] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__({})
+
+    def stack(self, name: str) -> Stack | None:
+        assert name == "demo-test-web"
+        return self.found
+
+    def resource(self, stack: str, logical_id: str) -> str | None:
+        assert stack
+        return f"arn:x:service/cluster/{logical_id}" if self.found else None
+
+    def tasks(self, cluster: str, service: str) -> list[Task]:
+        assert (cluster, service) == ("cluster", "Service")
+        return self.ran
+
+    def events(self, stack: str, since: datetime) -> list[Event]:
+        assert stack
+        return [event for event in self.happened if event.at > since]
+
+    def last_lines(self, group: str, stream: str, limit: int) -> list[str]:
+        assert group == "/copilot/demo-test-web"
+        assert limit
+        return [f"last line of {stream}"]
+
+
+def watcher(settings: Settings, aws: Played) -> Watcher:
+    made = Watcher(Session(settings, FakeShell(), FakeReport(), {}), aws, OURS)
+    with made:
+        pass
+    return made
+
+
+def looks(made: Watcher, aws: Played, *stacks: Stack | None) -> list[signal.Signals | None]:
+    due = []
+    for stack in stacks:
+        aws.found = stack
+        made._look()
+        due.append(made.signal_due())
+    return due
+
+
+def at(status: str, **tags: str) -> Stack:
+    return Stack("demo-test-web", status, {**OURS, **tags}, BEFORE + timedelta(minutes=1))
+
+
+def test_copilot_is_ended_when_our_own_change_has_settled_for_two_looks(settings: Settings) -> None:
+    aws = Played(OLD)
+    made = watcher(settings, aws)
+    done = at("UPDATE_COMPLETE")
+    assert looks(made, aws, OLD, at("UPDATE_IN_PROGRESS"), done, done) == [None, None, None, signal.SIGTERM]
+
+
+def test_a_failed_first_stack_that_is_deleted_to_be_made_anew_ends_nothing(settings: Settings) -> None:
+    old = replace(OLD, status="ROLLBACK_COMPLETE")
+    aws = Played(old)
+    made = watcher(settings, aws)
+    deleting = replace(old, status="DELETE_IN_PROGRESS", changed_at=BEFORE + timedelta(seconds=9))
+    created = at("CREATE_IN_PROGRESS")
+    assert looks(made, aws, old, deleting, None, None, None, at("REVIEW_IN_PROGRESS"), created) == [None] * 7
+
+
+def test_somebody_elses_change_ends_nothing(settings: Settings) -> None:
+    aws = Played(OLD)
+    made = watcher(settings, aws)
+    theirs = at("UPDATE_COMPLETE", commit="theirs")
+    assert looks(made, aws, at("UPDATE_IN_PROGRESS", commit="theirs"), theirs, theirs, theirs) == [None] * 4
+
+
+def test_a_stack_that_carries_our_tags_already_is_not_our_change(settings: Settings) -> None:
+    same = replace(OLD, tags=OURS)
+    aws = Played(same)
+    made = watcher(settings, aws)
+    assert looks(made, aws, same, same, same) == [None] * 3
+
+
+def test_what_failed_before_this_deploy_is_not_blamed(settings: Settings) -> None:
+    failed = (Container("startup", "STOPPED", 1, ""),)
+    earlier = Task("a" * 32, "STOPPED", "UNKNOWN", "arn:1", None, "", failed)
+    aws = Played(OLD, [earlier], [Event(BEFORE, "Service", "UPDATE_FAILED", "of old")])
+    made = watcher(settings, aws)
+    assert made.why() == ""
+    aws.ran = [earlier, replace(earlier, id="b" * 32)]
+    aws.happened.append(Event(BEFORE + timedelta(1), "Service", "UPDATE_FAILED", "of new"))
+    why = made.why()
+    assert why.startswith("\nThe container `startup` ended with exit code 1.")
+    assert f"last line of copilot/startup/{'b' * 32}" in why
+    assert "of new" in why
+    assert "of old" not in why
+
+
+def test_what_did_not_get_healthy_in_time_is_quoted(settings: Settings) -> None:
+    aws = Played(OLD)
+    made = watcher(settings, aws)
+    aws.ran = [
+        Task("b" * 32, "RUNNING", "UNKNOWN", "arn:1", None, "", (Container("web", "RUNNING", None, ""),))
+    ]
+    made.remember_unfinished()
+    assert "`web` was not healthy" in made.why()
+    assert "last line of copilot/web" in made.why()
+
+
+def test_copilots_lines_are_read_without_escapes_and_noise() -> None:
+    lines = [
+        "\x1b[2K\x1b[1A",
+        "",
+        "sandbox: not done here: RUN apt-get",
+        "\x1b[31mERROR: no such package\x1b[0m",
+    ]
+    assert _plain(lines) == ["ERROR: no such package"]
+
+
+def test_the_watch_begins_at_awss_own_time(settings: Settings) -> None:
+    assert watcher(settings, Played())._since == LONG_AGO
+    happened = [Event(BEFORE, "Service", "CREATE_COMPLETE", "")]
+    assert watcher(settings, Played(OLD, [], happened))._since == BEFORE

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from copilot_testenv.core.errors import Failed
+from copilot_testenv.state.registry import DeploymentRecord, Registry, RegistryContent, Sweep
+from tests.fakes import Memory
+
+ENTRY = DeploymentRecord("feature/x", isolated=True, url="http://x.localhost:1", database="test_x")
+
+
+def test_what_is_recorded_is_read_until_it_is_forgotten() -> None:
+    registry = Registry(Memory())
+    assert registry.read() == RegistryContent()
+    registry.record("web-x", ENTRY)
+    registry.note_sweep(Sweep("2026-11-24T18:00:00Z", "ci"))
+    assert registry.read() == RegistryContent({"web-x": ENTRY}, Sweep("2026-11-24T18:00:00Z", "ci"))
+    registry.forget("web-x")
+    registry.forget("web-x")
+    assert registry.read().deployments == {}
+
+
+def test_of_many_that_write_at_once_none_is_lost() -> None:
+    store = Memory()
+    threads = [
+        threading.Thread(target=Registry(store).record, args=(f"web-{number}", ENTRY)) for number in range(20)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(Registry(store).read().deployments) == 20
+
+
+def test_nothing_is_written_where_nothing_changes() -> None:
+    store = Memory()
+    Registry(store).record("web-x", ENTRY)
+    version = store.version
+    Registry(store).record("web-x", ENTRY)
+    Registry(store).forget("web-y")
+    assert store.version == version
+
+
+def test_a_store_that_never_takes_a_write_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("copilot_testenv.state.bucket_object.pause", lambda _: None)
+    store = Memory()
+    monkeypatch.setattr(store, "write", lambda *_: False)
+    with pytest.raises(Failed, match="too many write"):
+        Registry(store).record("web-x", ENTRY)
+
+
+@pytest.mark.parametrize("body", [b"[]", b"no json", b'{"deployments": 3}', b"\xff"])
+def test_an_object_that_is_no_registry_is_said_and_not_written_over(body: bytes) -> None:
+    store = Memory(body, 1)
+    with pytest.raises(Failed, match="not what these tasks write"):
+        Registry(store).record("web-x", ENTRY)
+    assert store.body == body

@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from copilot_sandbox import errors as sandbox_errors
+from copilot_sandbox import lifecycle
+from copilot_testenv.aws import Aws
+from copilot_testenv.aws.stack import Defined, Stack, TaskDefinition
+from copilot_testenv.copilot.commands import VERSION, Copilot
+from copilot_testenv.core.errors import Failed, Held, Refused, SettingsError, UsageError
+from copilot_testenv.core.process import Result
+from copilot_testenv.core.settings import Settings
+from copilot_testenv.core.terminal import confirm
+from copilot_testenv.deploys import logs, preflight
+from copilot_testenv.session import Session, Target, require_settled
+from tests.fakes import FakeReport, FakeShell
+
+KNOWN = Result(0, '{"environments": [{"name": "test"}, {"name": "stage"}]}')
+
+
+def session(settings: Settings, answers: dict[str, Result], **environ: str) -> Session:
+    return Session(settings, FakeShell(answers), FakeReport(), environ)
+
+
+def target(settings: Settings) -> Target:
+    return Target({}, Copilot(settings, {}, settings.root), Aws({}))
+
+
+def stack(status: str) -> Stack:
+    return Stack("demo-test-web", status, {"deployed_by": "ada"}, datetime.now(UTC))
+
+
+def test_the_first_line_says_where_commands_go(settings: Settings) -> None:
+    for target, said in (("sandbox", "nothing leaves it"), ("aws", "your AWS credentials")):
+        here = session(replace(settings, target=target), {})  # type: ignore[arg-type]  # the two literals
+        here.announce()
+        assert isinstance(here.report, FakeReport)
+        assert said in here.report.said[0]
+
+
+def test_in_an_account_nothing_is_started_for_an_environment_that_is_not_marked(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Aws, "parameter_tags", lambda *_: {"copilot-environment": "test"})
+    monkeypatch.setattr(Aws, "region", "eu-west-1")
+    here = session(replace(settings, target="aws"), {"env ls": KNOWN})
+    with pytest.raises(Refused, match="DEPLOY_TARGET=aws invoke create-env --mark-disposable test"):
+        here.enter_to_change()
+    assert isinstance(here.shell, FakeShell)
+    assert here.shell.ran == []
+
+
+def test_preflight_passes_where_copilot_is_the_right_one_and_knows_the_environment(
+    settings: Settings,
+) -> None:
+    answers = {"--version": Result(0, f"copilot version: {VERSION}\n"), "env ls": KNOWN}
+    preflight.preflight(session(settings, answers), target(settings), builds=True)
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ({"--version": Result(0, "copilot version: v1.20.0\n"), "env ls": KNOWN}, "v1.20.0"),
+        ({"--version": Result(0, f"copilot version: {VERSION}"), "env ls": Result(0, '{"environments": []}')},
+         "create-env"),
+    ],
+)  # fmt: skip
+def test_preflight_names_what_is_wrong_and_the_cure(
+    settings: Settings, answers: dict[str, Result], said: str
+) -> None:
+    with pytest.raises(SettingsError, match=said):
+        preflight.preflight(session(settings, answers), target(settings), builds=True)
+
+
+def test_a_copilot_that_fails_is_quoted(settings: Settings) -> None:
+    answers = {
+        "--version": Result(0, f"copilot version: {VERSION}"),
+        "env ls": Result(1, "", "✘ no application"),
+    }
+    with pytest.raises(Failed, match="no application"):
+        preflight.preflight(session(settings, answers), target(settings), builds=True)
+
+
+def test_on_aws_docker_must_be_there_and_answer(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    with pytest.raises(SettingsError, match="Docker is not installed"):
+        preflight._check_docker(session(settings, {}))
+    monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/docker")
+    answers = {"docker info": Result(1, "", "Cannot connect to the Docker daemon")}
+    with pytest.raises(SettingsError, match="Cannot connect to the Docker daemon"):
+        preflight._check_docker(session(settings, answers))
+
+
+@pytest.mark.parametrize(
+    "status", ["UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS", "UPDATE_ROLLBACK_IN_PROGRESS"]
+)
+def test_a_stack_that_is_being_changed_is_held_by_who_deployed_it(status: str) -> None:
+    with pytest.raises(Held, match="ada"):
+        require_settled(stack(status))
+
+
+def test_a_settled_stack_or_none_is_free() -> None:
+    require_settled(None)
+    require_settled(stack("UPDATE_COMPLETE"))
+
+
+def test_a_workspace_without_the_environments_block_is_refused_before_anything_starts(
+    settings: Settings,
+) -> None:
+    settings.manifest.write_text("name: web\nenvironments: {stage: {cpu: 1}}\n")
+    here = session(settings, {})
+    with pytest.raises(SettingsError, match="base manifest"):
+        here.check_workspace()
+    assert isinstance(here.shell, FakeShell)
+    assert here.shell.ran == []
+
+
+def test_who_deploys_is_cis_actor_else_gits_address_else_the_user(settings: Settings) -> None:
+    address = {"config user.email": Result(0, "ada@example.org\n")}
+    assert session(settings, address, GITHUB_ACTOR="grace").who() == "grace"
+    assert session(settings, address).who() == "ada@example.org"
+    assert "@" in session(settings, {"config user.email": Result(1)}).who()
+
+
+def test_no_answer_means_no() -> None:
+    report = FakeReport(answer=False)
+    with pytest.raises(Refused, match="--yes"):
+        confirm(report, "Delete it?", yes=False)
+    confirm(report, "Delete it?", yes=True)
+    assert report.asked == ["Delete it?"]
+    confirm(FakeReport(answer=True), "Delete it?", yes=False)
+
+
+def on_aws(settings: Settings, monkeypatch: pytest.MonkeyPatch, account: str) -> Session:
+    """A run on AWS with credentials of that account, where Copilot has `test` in account 222."""
+    monkeypatch.setattr(Aws, "account", lambda _: account)
+    listed = '{"environments": [{"name": "test", "region": "eu-west-1", "accountID": "222"}]}'
+    return session(replace(settings, target="aws"), {"env ls": Result(0, listed)})
+
+
+def test_credentials_of_another_account_than_the_environments_are_refused(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SettingsError, match=r"account 111.*account 222"):
+        on_aws(settings, monkeypatch, "111").enter()
+
+
+def test_aws_is_asked_in_the_region_where_copilot_has_the_environment(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_REGION", "us-west-2")
+    found = on_aws(settings, monkeypatch, "222").enter(profile="")
+    assert found
+    assert found.aws.region == "eu-west-1"
+    assert found.variables == {}
+
+
+def test_a_profile_that_is_not_there_is_a_settings_error(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = session(replace(settings, target="aws"), {"env ls": Result(0, '{"environments": []}')})
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+    with pytest.raises(SettingsError, match="nope"):
+        here.enter(profile="nope")
+
+
+def test_logs_want_a_sensible_number_of_lines(settings: Settings) -> None:
+    for limit in ("abc", "0", "-5", "100000"):
+        with pytest.raises(UsageError, match="--limit"):
+            logs.logs(session(settings, {}), name="", container="", limit=limit, follow=False)
+
+
+def deployed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, lines: str, definition: str | None = "arn:definition"
+) -> Session:
+    """A slot whose task definition has web, startup and redis, and for which Copilot prints these lines."""
+    containers = tuple(Defined(name, "image", (), {}, {}) for name in ("web", "startup", "redis"))
+    monkeypatch.setattr(Session, "enter", lambda *_, **__: target(settings))
+    monkeypatch.setattr(Aws, "stack", lambda *_: stack("UPDATE_ROLLBACK_COMPLETE"))
+    monkeypatch.setattr(Aws, "resource", lambda *_: definition)
+    monkeypatch.setattr(Aws, "task_definition", lambda *_: TaskDefinition("256", "512", "", containers))
+    return session(settings, {"svc logs": Result(0, lines)})
+
+
+def show_logs(here: Session, container: str, *, follow: bool = False) -> None:
+    logs.logs(here, name="", container=container, limit="100", follow=follow)
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_logs_of_a_container_that_is_not_there_fail_and_name_those_that_are(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, *, follow: bool
+) -> None:
+    here = deployed(settings, monkeypatch, "")
+    with pytest.raises(Failed, match=r"no container .nope.: it has redis, startup, web") as error:
+        show_logs(here, "nope", follow=follow)
+    assert error.value.exit_code == 4
+    assert isinstance(here.shell, FakeShell)
+    assert len(here.shell.ran) == (0 if follow else 1)  # else it would wait for lines that never come
+
+
+def test_logs_of_a_container_that_a_roll_back_took_away_are_still_shown(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = deployed(settings, monkeypatch, "copilot/mailpit/1 it did not start")
+    show_logs(here, "mailpit")
+    assert isinstance(here.report, FakeReport)
+    assert here.report.printed == ["copilot/mailpit/1 it did not start"]
+
+
+@pytest.mark.parametrize(("container", "definition"), [("startup", "arn:definition"), ("nope", None)])
+def test_a_container_may_have_no_lines_yet(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, container: str, definition: str | None
+) -> None:
+    here = deployed(settings, monkeypatch, "", definition)
+    show_logs(here, container)
+    assert isinstance(here.report, FakeReport)
+    assert here.report.printed == []
+
+
+def test_logs_of_nothing_fail_without_copilot(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = deployed(settings, monkeypatch, "")
+    monkeypatch.setattr(Aws, "stack", lambda *_: None)
+    with pytest.raises(Failed, match="Nothing is deployed"):
+        show_logs(here, "")
+    assert isinstance(here.shell, FakeShell)
+    assert here.shell.ran == []
+
+
+def test_a_reset_of_the_sandbox_asks_first(settings: Settings) -> None:
+    kept = settings.root / ".sandbox"
+    kept.mkdir()
+    asking = session(settings, {})
+    with pytest.raises(Refused):
+        asking.sandbox(stop=False, reset=True, yes=False)
+    assert kept.exists()
+    asking.sandbox(stop=False, reset=True, yes=True)
+    assert not kept.exists()
+
+
+def test_stop_and_reset_together_are_a_usage_error(settings: Settings) -> None:
+    with pytest.raises(UsageError):
+        session(settings, {}).sandbox(stop=True, reset=True, yes=True)
+
+
+@pytest.mark.parametrize(
+    ("raised", "ours"), [(sandbox_errors.WorkspaceError, SettingsError), (sandbox_errors.Failed, Failed)]
+)
+def test_an_error_of_the_sandbox_ends_a_task_as_one_of_its_own(
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    raised: type[sandbox_errors.SandboxError],
+    ours: type[Failed | SettingsError],
+) -> None:
+    def enter(*_: object, **__: object) -> None:
+        raise raised("no Dockerfile")
+
+    monkeypatch.setattr(lifecycle, "enter", enter)
+    with pytest.raises(ours, match="no Dockerfile"):
+        session(settings, {}).child_environment(start=False)
