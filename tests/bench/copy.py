@@ -24,6 +24,7 @@ from rich.table import Table
 
 from tests.bench import chart, source
 from tests.runtime.stage_copy.servers import BIN, SUPERUSER, PostgresServer, postgres_server
+from tests.sources import sources
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 FILE = Path("bench-copy.json")
@@ -199,7 +200,7 @@ class Bench:
             "SOURCE": self.name,
             "TARGET_HOST": str(self.target.socket),
             "STAGE_COPY": setting,
-            "PYTHONPATH": str(CHECKOUT),
+            "PYTHONPATH": sources(),
         }
 
     def _manage(self, *arguments: str) -> None:
