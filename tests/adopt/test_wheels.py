@@ -143,6 +143,6 @@ def test_what_is_installed_has_the_files_that_adopt_brings(
     here = replace(Origin(RealShell(), ROOT), clone=ROOT)
     with zipfile.ZipFile(tmp_path / name) as opened:
         shipped = [each for each in opened.namelist() if each.startswith("copilot_testenv/shipped/")]
-        assert len(shipped) == 4
+        assert len(shipped) == 5
         for each in shipped:
             assert opened.read(each).decode() == here.text(each.removeprefix("copilot_testenv/shipped/"))
