@@ -281,7 +281,7 @@ def test_a_folder_that_cannot_be_made_is_told(
 
 
 @pytest.mark.parametrize(
-    ("asked", "error", "says"),
+    ("options", "error", "says"),
     [
         (replace(ASKED, environment=""), UsageError, "--env production"),
         (replace(ASKED, environment="nope"), SettingsError, r"no environment 'nope' \(test\)"),
