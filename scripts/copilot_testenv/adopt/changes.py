@@ -29,7 +29,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Left:
-    """What is not touched: why, and what to do by hand. `difference` is shown with it."""
+    """A file that is not touched, with the reason and what to do by hand; `difference` is shown with it."""
 
     path: str
     why: str

@@ -1,4 +1,4 @@
-"""What a version before wheels copied into a project: taken away where nobody has edited it."""
+"""Take away what a version before wheels copied into a project, where nobody has edited it."""
 
 from __future__ import annotations
 

@@ -24,9 +24,7 @@ def plan(renewal: Renewal, *, static: bool) -> Change | Left | None:
         return renewal.present(path, text, body)
     if "django_testenv" in project.all_settings:  # it was put there by hand
         return None
-    end = "\r\n" if "\r\n" in text else "\n"
-    gap = "" if text.endswith("\n") or not text else end
-    return Change(path, text.encode(), f"{text}{gap}{end}{stamps.block(body).replace(chr(10), end)}".encode())
+    return Change(path, text.encode(), stamps.appended(text, body, empty_lines=1).encode())
 
 
 def _unstamped(text: str) -> tuple[int, int] | None:

@@ -99,9 +99,7 @@ def plan_ignore(renewal: Renewal, wheel: str, *, is_copy: bool) -> Change | Left
         return Change(IGNORE, text.encode(), stamps.spliced(text, *old.span(), stamps.block(body)).encode())
     if not _hides(plain):
         return None
-    gap = "" if plain.endswith("\n") or not plain else "\n"
-    after = stamps.spliced(text, len(plain), len(plain), gap + stamps.block(body))
-    return Change(IGNORE, text.encode(), after.encode())
+    return Change(IGNORE, text.encode(), stamps.appended(text, body, empty_lines=0).encode())
 
 
 def _hides(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""What was written into a project before, by its own Git: the base of a three-way difference."""
+"""Ask a project's own Git what was written into it before: the base of a three-way difference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where adopted files come from: a clone of these tasks, an installed wheel, or an address."""
+"""Fetch adopted files from a clone of these tasks, an installed wheel, or an address."""
 
 from __future__ import annotations
 

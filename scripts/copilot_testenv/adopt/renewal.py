@@ -1,4 +1,4 @@
-"""How a file or block of ours in somebody's repository is written, renewed, or left because it was edited."""
+"""Write, renew or leave a file or block of ours in somebody's repository."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def plan(renewal: Renewal, *, static: bool) -> Change | Left | None:
                 + _shown(block(project, static=static)),
             )
         place = _place(plain, project.test_env)
-        indent = re.match(" *", plain[place[0] :])[0] if place else ""  # type: ignore[index]  # it always matches
+        indent = plain[place[0] :].partition(project.test_env)[0] if place else ""
         body = _body(project, static=static, indent=indent)
         return renewal.unstamped(path, text, body, lambda of: _place(of, project.test_env))
     return _added(project, static=static)
@@ -189,7 +189,7 @@ def _with_copy(command: Any, project: Project) -> list[str]:
 
 
 def _healthcheck(project: Project) -> dict[str, Any]:
-    """What our middleware answers, whatever the base asks for: that may be a page with a password here.
+    """Ask for what our middleware answers, whatever the base asks for: that may need a password here.
 
     The base's other keys hold on, but for the codes that it expects of its own page.
     """

@@ -1,4 +1,4 @@
-"""What `adopt` has written can be told from what its owner has: each file or block begins with a stamp.
+"""Mark what `adopt` has written, to tell it from what its owner has: files and blocks begin with a stamp.
 
     # copilot-testenv 0.2.0 1a2b3c4d5e6f: by `invoke adopt`, renewed if unedited
     …
@@ -75,6 +75,13 @@ def find(text: str) -> Block | None:
         is_whole=end is None and begin.start() == 0,
         is_open=end is None and begin.start() > 0,
     )
+
+
+def appended(text: str, body: str, *, empty_lines: int) -> str:
+    """Return a text with a stamped block at its end, behind so many empty lines."""
+    plain = text.replace("\r\n", "\n")
+    gap = "" if plain.endswith("\n") or not plain else "\n"
+    return spliced(text, len(plain), len(plain), gap + "\n" * empty_lines + block(body))
 
 
 def spliced(text: str, start: int, end: int, new: str) -> str:

@@ -117,9 +117,7 @@ def _menu(renewal: Renewal, source: origin.Origin) -> Change | Left | None:
     if in_folder is not None and not re.search(r"\binvoke\b", there):
         return Left(path, _NO_MENU)
     own = re.sub(r"(?m)^from test_environments import \*.*\r?\n", "", there)  # of a version before wheels
-    end = len(own.replace("\r\n", "\n"))
-    gap = "\n\n" if own.endswith("\n") or not own else "\n\n\n"
-    return Change(path, there.encode(), stamps.spliced(own, end, end, gap + stamps.block(_ADDED)).encode())
+    return Change(path, there.encode(), stamps.appended(own, _ADDED, empty_lines=2).encode())
 
 
 def _settings(project: Project) -> str:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """What the flags of `adopt` say."""
+    """The flags of `adopt`."""
 
     into: str
     service: str = ""
