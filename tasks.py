@@ -13,6 +13,7 @@ if (_SOURCES / "copilot_testenv").is_dir():
 from copilot_testenv.menu import session, verb  # noqa: E402 - see above
 
 YES = "Answer yes to the question this task asks (default: ask; without a terminal: no)."
+ASKS_NOTHING = "Accept --yes as the tasks that ask do; this one asks nothing (default: off)."
 PLAN = "Say what would happen and change nothing (default: off)."
 WAIT = "Wait, in order of arrival, while another run changes the slot (default: exit 5)."
 JSON = "Print one JSON document on standard output and nothing else there (default: off)."
@@ -27,6 +28,7 @@ JSON = "Print one JSON document on standard output and nothing else there (defau
     why="Say what the deployment is for, to whoever wants the slot (default: nothing).",
     trust="Allow these changes of the branch: access, cdk, paths, references, resources, rules, with commas "
     "(default: TRUSTED_CHANGES, else none).",
+    yes=ASKS_NOTHING,
     plan=PLAN,
     json=JSON,
 )
@@ -39,6 +41,7 @@ def deploy_test(
     take_over: bool = False,
     why: str = "",
     trust: str = "",
+    yes: bool = False,
     plan: bool = False,
     json: bool = False,
 ) -> None:
@@ -93,6 +96,7 @@ def teardown(
     until="Set this end: 5d, a date, or a week's end such as friday 18:00 Europe/London (no default).",
     keep="Set no end: it stays until it is torn down or extended (default: off).",
     wait=WAIT,
+    yes=ASKS_NOTHING,
     plan=PLAN,
     json=JSON,
 )
@@ -102,6 +106,7 @@ def extend(
     until: str = "",
     keep: bool = False,
     wait: bool = False,
+    yes: bool = False,
     plan: bool = False,
     json: bool = False,
 ) -> None:
@@ -174,11 +179,17 @@ def copy_db(
 @verb(
     format="Print findings as text, github (annotations) or gitlab (Code Quality) (default: text).",
     fix="Write first the patches that raise Lambda runtimes, exactly as the templates need (default: off).",
+    yes=ASKS_NOTHING,
     plan="With --fix: show what it would write and change nothing (default: off).",
     json=JSON,
 )
 def check(
-    c: Context, format: str = "text", fix: bool = False, plan: bool = False, json: bool = False
+    c: Context,
+    format: str = "text",
+    fix: bool = False,
+    yes: bool = False,
+    plan: bool = False,
+    json: bool = False,
 ) -> None:
     """Check every service and environment of copilot/ without AWS, with Copilot's own verdict.
 
@@ -273,6 +284,7 @@ def create_env(
     remove="Take this sidecar out of the environment, with what it brought (default: none).",
     json=JSON,
     diagram="Print the order of start as a Mermaid diagram (default: off).",
+    yes=ASKS_NOTHING,
     plan=PLAN,
 )
 def sidecar_config(
@@ -284,6 +296,7 @@ def sidecar_config(
     remove: str = "",
     json: bool = False,
     diagram: bool = False,
+    yes: bool = False,
     plan: bool = False,
 ) -> None:
     """Show the containers of each environment as Copilot renders them; add a sidecar or take one out.
@@ -336,12 +349,15 @@ def adopt(
     stop="Stop it; its databases are kept (default: off).",
     reset="Stop it and delete everything it keeps (default: off).",
     yes=YES,
+    plan=PLAN,
 )
-def sandbox(c: Context, stop: bool = False, reset: bool = False, yes: bool = False) -> None:
+def sandbox(
+    c: Context, stop: bool = False, reset: bool = False, yes: bool = False, plan: bool = False
+) -> None:
     """Start the embedded AWS, or say that it runs.
 
     It stays in the background. The other tasks start it when they need it.
 
     Example: invoke sandbox --reset --yes
     """
-    session().sandbox(stop=stop, reset=reset, yes=yes)
+    session().sandbox(stop=stop, reset=reset, yes=yes, plan=plan)

@@ -235,15 +235,31 @@ def test_a_reset_of_the_sandbox_asks_first(settings: Settings) -> None:
     kept.mkdir()
     asking = session(settings, {})
     with pytest.raises(Refused):
-        asking.sandbox(stop=False, reset=True, yes=False)
+        asking.sandbox(stop=False, reset=True, yes=False, plan=False)
     assert kept.exists()
-    asking.sandbox(stop=False, reset=True, yes=True)
+    asking.sandbox(stop=False, reset=True, yes=True, plan=False)
     assert not kept.exists()
+
+
+@pytest.mark.parametrize(
+    ("stop", "reset", "would"),
+    [(False, False, "start it"), (True, False, "stop it"), (False, True, "delete all it keeps")],
+)
+def test_the_plan_of_the_sandbox_says_what_would_be_done_and_changes_nothing(
+    settings: Settings, *, stop: bool, reset: bool, would: str
+) -> None:
+    (settings.root / ".sandbox").mkdir()
+    before = list(settings.root.rglob("*"))
+    asking = session(settings, {})
+    asking.sandbox(stop=stop, reset=reset, yes=True, plan=True)
+    assert isinstance(asking.report, FakeReport)
+    assert f"The sandbox does not run. Would {would}" in asking.report.said[-1]
+    assert list(settings.root.rglob("*")) == before
 
 
 def test_stop_and_reset_together_are_a_usage_error(settings: Settings) -> None:
     with pytest.raises(UsageError):
-        session(settings, {}).sandbox(stop=True, reset=True, yes=True)
+        session(settings, {}).sandbox(stop=True, reset=True, yes=True, plan=False)
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,11 @@ def test_help_prints_help_with_an_example_and_starts_nothing(name: str) -> None:
         assert ran.processes == []
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in {"cost", "logs", "status"}])
+def test_a_task_that_changes_something_takes_yes_and_plan(name: str) -> None:
+    assert {"plan", "yes"} <= flags_of(name).keys()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_flag_has_help_that_names_its_default(name: str) -> None:
     task = collection()[name]

@@ -163,12 +163,17 @@ class Session:
         with _as_ours(), lifecycle.rendering(described, environments, domain, alone=alone) as found:
             yield found
 
-    def sandbox(self, *, stop: bool, reset: bool, yes: bool) -> None:
+    def sandbox(self, *, stop: bool, reset: bool, yes: bool, plan: bool) -> None:
         """Start the sandbox or say that it runs, stop it, wipe it."""
         if stop and reset:
             raise UsageError("Say --stop or --reset: a reset stops it too.")
         root, say = self.settings.root, self.report.say
         say(IN_SANDBOX)
+        if plan:
+            kept = root / ".sandbox"
+            would = f"delete all it keeps in {kept}" if reset else "stop it" if stop else "start it"
+            say(f"The sandbox {'runs' if _lifecycle().is_alive(root) else 'does not run'}. Would {would}.")
+            return
         self.clear_up()
         if reset:
             confirm(self.report, f"Stop the sandbox and delete all it keeps in {root / '.sandbox'}?", yes=yes)

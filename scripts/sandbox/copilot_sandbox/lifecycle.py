@@ -128,6 +128,11 @@ def runs(image: str) -> bool:
     return short_name(image) in KNOWN
 
 
+def is_alive(root: Path) -> bool:
+    """Return True if the sandbox of this workspace runs or is being started. Changes nothing."""
+    return State(root).alive()
+
+
 def start(root: Path, say: Callable[[str], None], source: Source) -> None:
     """Start the sandbox, or say that it runs. Raises as `enter`."""
     state = State(root)

@@ -84,9 +84,11 @@ class State:
 
     def alive(self) -> bool:
         """Return True while a server runs, ready or starting. Several may look at once."""
-        if not self.folder.is_dir():
+        try:
+            file = self.lock.open()
+        except OSError:
             return False
-        with self.lock.open("a") as file:
+        with file:
             return not try_to_lock(file, fcntl.LOCK_SH)
 
     def owns(self, pid: int) -> bool:
