@@ -1,4 +1,4 @@
-"""Sessions: lint, tests, e2e, runtime, kills, bench. `nox` alone runs the first two.
+"""Sessions: lint, tests, quick, e2e, nightly, runtime, kills, bench. `nox` alone runs the first two.
 
 All but `runtime` run in the environment that nox is installed in (requirements-dev.txt): one install, no
 second one.
@@ -60,12 +60,22 @@ def quick(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def tests(session: nox.Session) -> None:
-    """Run all tests: real Postgres, real Redis, real Copilot.
+    """Run the tests: real Postgres, real Redis, real Copilot. What `nightly` runs is left out.
 
     Each file's tests run in order, several files at once: two more than there are cores, since the
     end-to-end tests wait more than they work.
     """
-    words = ("--dist", "loadfile", "--no-loadscope-reorder", *session.posargs)
+    _several_files_at_once(session, "not nightly")
+
+
+@nox.session(python=False)
+def nightly(session: nox.Session) -> None:
+    """Run the sweeps: every further case of what `tests` shows once, with new seeds."""
+    _several_files_at_once(session, "nightly")
+
+
+def _several_files_at_once(session: nox.Session, marked: str) -> None:
+    words = ("--dist", "loadfile", "--no-loadscope-reorder", "-m", marked, *session.posargs)
     _python(session, "pytest", "-n", str((os.cpu_count() or 1) + 2), *words, env=SANDBOX)
 
 

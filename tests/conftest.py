@@ -9,6 +9,7 @@ from copilot_testenv.core.settings import Settings, load
 from tests.sources import sources
 
 os.environ["PYTHONPATH"] = sources()  # for the processes that tests start; a clone's tasks use their own
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each of them would compile every source anew
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
