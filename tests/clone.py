@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from copilot_sandbox import lifecycle
+from tests import light
 from tests.sources import sources
 
 ROOT = Path(__file__).parent.parent
@@ -34,9 +36,12 @@ class Ran:
 
 
 class Clone:
-    """A repository whose branch `main` holds this one's files, committed or not."""
+    """A repository whose branch `main` holds this one's files, committed or not.
 
-    def __init__(self, folder: Path) -> None:
+    `is_light`: with a project in place of the demo that starts in a moment; see tests/light.py.
+    """
+
+    def __init__(self, folder: Path, *, is_light: bool = False) -> None:
         self.folder = folder
         self.stage_megabytes: int | None = None  # of its sandbox's staging; None: as a person gets it
         listed = subprocess.run(
@@ -48,6 +53,9 @@ class Clone:
             if source.is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, folder / name)
+                _copy_compiled(source, folder / name)
+        for name, text in light.FILES.items() if is_light else ():
+            (folder / name).write_text(text)
         self.git("init", "--quiet", "--initial-branch=main")
         self.git("config", "user.email", "ada@example.org")
         self.commit("The project as it stands")
@@ -106,19 +114,12 @@ class Clone:
 
     def variables(self) -> dict[str, str]:
         """The environment of a child of the sandbox, as the tasks make it, for commands of a test's own."""
-        code = (
-            "import json, os; from pathlib import Path\n"
-            "from copilot_testenv.menu import session\n"
-            "found = session().child_environment(start=True)\n"
-            "print(json.dumps({k: v for k, v in {**os.environ, **found}.items() if v is not None}))"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=self.folder, env=self.importing(), check=True,
-            capture_output=True, text=True,
-        )  # fmt: skip
-        found: dict[str, str] = json.loads(done.stdout)
-        return found
+        found = lifecycle.enter(self.folder, print, None)
+        if found is None:
+            assert self.invoke("sandbox").code == 0
+            found = lifecycle.enter(self.folder, print, None)
+        variables = {**self.importing(), **(found or {})}
+        return {name: value for name, value in variables.items() if value is not None}
 
     def copilot(self, *words: str, folder: Path | None = None) -> Ran:
         """The bare Copilot, as a person would run it in this place."""
@@ -132,6 +133,14 @@ class Clone:
 
     def stop(self) -> None:
         self.invoke("sandbox", "--reset", "--yes")
+
+
+def _copy_compiled(source: Path, target: Path) -> None:
+    """Copy what Python made of a source, which is as good for a copy with the same time."""
+    for compiled in source.parent.glob(f"__pycache__/{source.stem}.{sys.implementation.cache_tag}*.pyc"):
+        if source.suffix == ".py":
+            (target.parent / "__pycache__").mkdir(exist_ok=True)
+            shutil.copy2(compiled, target.parent / "__pycache__")
 
 
 def get(url: str) -> tuple[int, str]:

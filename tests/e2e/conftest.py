@@ -9,8 +9,9 @@ from tests.e2e.looks import fail
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
-    made = Clone(tmp_path_factory.mktemp("clone"))
+def clone(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
+    """A clone whose sandbox serves the demo, or what starts in a moment where the module says LIGHT."""
+    made = Clone(tmp_path_factory.mktemp("clone"), is_light=getattr(request.module, "LIGHT", False))
     yield made
     made.stop()
 

@@ -9,7 +9,12 @@ import sys
 from typing import Any
 
 import psutil
+import psycopg
 
+from copilot_sandbox.databases import Databases
+from copilot_sandbox.postgres import PostgresServer
+from copilot_sandbox.state import State
+from copilot_testenv.aws import Aws
 from tests.clone import ROOT, Clone, Ran, get_json
 
 MODELS = (ROOT / "demo/shop/models.py").read_text()
@@ -60,23 +65,10 @@ def deployed(ran: Ran) -> str:
 
 def query(clone: Clone, sql: str, *values: str, database: str = "test") -> list[list[Any]]:
     """What a query of a database gives, the shared slot's unless said, by the tasks' own role."""
-    code = (
-        "import json, sys; from pathlib import Path; import psycopg\n"
-        "from copilot_sandbox.databases import Databases\n"
-        "from copilot_sandbox.postgres import PostgresServer\n"
-        "from copilot_sandbox.state import State\n"
-        "folder = State(Path.cwd()).folder\n"
-        "url = Databases(PostgresServer(folder)).secrets()['test']['DATABASE_URL']\n"
-        "with psycopg.connect(url, dbname=sys.argv[1], autocommit=True) as connection:\n"
-        "    cursor = connection.execute(sys.argv[2], sys.argv[3:])\n"
-        "    print(json.dumps(cursor.fetchall() if cursor.description else []))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, database, sql, *values],
-        cwd=clone.folder, env=clone.importing(), check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    found: list[list[Any]] = json.loads(done.stdout)
-    return found
+    secrets = Databases(PostgresServer(State(clone.folder).folder)).secrets()
+    with psycopg.connect(secrets["test"]["DATABASE_URL"], dbname=database, autocommit=True) as connection:
+        cursor = connection.execute(sql.encode(), values)
+        return [list(row) for row in cursor.fetchall()] if cursor.description else []
 
 
 def columns(clone: Clone, table: str) -> set[str]:
@@ -112,17 +104,8 @@ def containers(clone: Clone) -> list[psutil.Process]:
 
 def stacks(clone: Clone) -> dict[str, str]:
     """Name → status of the stacks on the embedded AWS."""
-    code = (
-        "import os; from copilot_testenv.aws import Aws\n"
-        "aws = Aws(os.environ)\n"
-        "for stack in aws._ask('cloudformation', 'describe_stacks')['Stacks']:\n"
-        "    print(stack['StackName'], stack['StackStatus'])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=clone.folder, env=clone.variables(), check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    return dict(line.split() for line in done.stdout.splitlines())
+    found = Aws(clone.variables())._ask("cloudformation", "describe_stacks")["Stacks"]
+    return {stack["StackName"]: stack["StackStatus"] for stack in found}
 
 
 def fail(clone: Clone, *rules: dict[str, Any]) -> None:

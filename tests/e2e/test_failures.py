@@ -11,6 +11,7 @@ from tests.clone import Clone
 from tests.e2e.looks import deployed, fail, run, served, stacks, told
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("two_commits", "no_faults")]
+LIGHT = True
 STACK = "demo-test-web"
 
 

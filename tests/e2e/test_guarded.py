@@ -10,6 +10,7 @@ from tests.clone import ROOT, Clone, get_json
 from tests.e2e.looks import deployed, stacks
 
 pytestmark = pytest.mark.e2e
+LIGHT = True
 MANIFEST = (ROOT / "copilot/web/manifest.yml").read_text()
 PATCHES = (ROOT / "copilot/web/overrides/cfn.patches.yml").read_text()
 OWN = "STAGE_DATABASE_URL: /copilot/${COPILOT_APPLICATION_NAME}/${COPILOT_ENVIRONMENT_NAME}/secrets/"

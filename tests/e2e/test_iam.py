@@ -15,6 +15,7 @@ from tests.clone import Clone, get, get_json
 from tests.e2e.looks import deployed, run, stacks, told
 
 pytestmark = pytest.mark.e2e
+LIGHT = True
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -20,6 +20,7 @@ from tests.clone import Clone, Ran, get_json
 from tests.e2e.looks import containers, deployed, make_conflicting_branches, stacks
 
 pytestmark = pytest.mark.e2e
+LIGHT = True
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
