@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import sys
 import tempfile
@@ -13,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 
 import copilot_testenv
-from copilot_testenv.core import child_variables, scratch
+from copilot_testenv.core import cache, child_variables, scratch
 from copilot_testenv.core.errors import Failed, Refused, UsageError
 from copilot_testenv.core.process import Command, Shell, output_of
 
@@ -58,8 +57,11 @@ class Origin:
                 "These tasks are installed and no clone, so there is nothing to build wheels from: run it "
                 "in a clone, or name an index or a Git address with --from."
             )
-        kept = _cache() / _digest(self.clone)
-        if not kept.is_dir():
+        try:
+            kept = cache.folder("wheels") / _digest(self.clone)
+        except OSError as error:
+            raise Failed(f"The wheels cannot be kept: {error}.") from error
+        if not cache.use(kept):
             _keep(self._of_pip("wheel", *(str(self.clone / folder) for folder in PARTS.values())), kept)
         return {file.name: file.read_bytes() for file in sorted(kept.glob("*.whl"))}
 
@@ -114,7 +116,6 @@ def _digest(clone: Path) -> str:
 def _keep(wheels: Mapping[str, bytes], folder: Path) -> None:
     """Write them for later runs; another run may do so at the same time. Raises Failed."""
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix="draft-"))
         for name, content in wheels.items():
             (draft / name).write_bytes(content)
@@ -126,9 +127,3 @@ def _keep(wheels: Mapping[str, bytes], folder: Path) -> None:
                 raise
     except OSError as error:
         raise Failed(f"The wheels cannot be kept in {folder}: {error.strerror}.") from error
-
-
-def _cache() -> Path:
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    cache = Path(given) if given.startswith("/") else Path.home() / ".cache"
-    return cache / "copilot-testenv" / "wheels"

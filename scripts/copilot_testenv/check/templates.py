@@ -1,4 +1,4 @@
-"""cfn-lint on what Copilot renders; what it says of an unchanged template is kept in `.sandbox/lint/`."""
+"""cfn-lint on what Copilot renders; what it says of a template is kept in the user's cache, by digest."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from importlib import metadata
-from pathlib import Path
 
 from copilot_testenv.check.finding import Finding, Severity
 from copilot_testenv.check.project import Project
 from copilot_testenv.copilot import template_lint
 from copilot_testenv.copilot.template_lint import LintFinding
 from copilot_testenv.copilot.templates import Template
+from copilot_testenv.core import cache
 from copilot_testenv.core.errors import UserError
-from copilot_testenv.core.files import note
+from copilot_testenv.core.files import write
 
-_OURS = re.compile(r"[0-9a-f]{64}\.(json|new)")  # .new: a draft that an earlier version left
 _SEVERITIES: dict[str, Severity] = {"error": "error", "warning": "warning"}  # its hints are no findings
 _RUNTIMES = {"E2531", "W2531"}  # of Lambda: overrides.runtime tells them, with the way to mend them
 
@@ -39,7 +38,7 @@ def linted(project: Project) -> Iterator[Finding]:
             texts[f"{owner} {environment} addons"] = template.addons
             owners[f"{owner} {environment} addons"] = owner
     told = set()
-    for found in _lint(texts, project.root):
+    for found in _lint(texts):
         severity = _SEVERITIES.get(found.severity)
         if found.copilots_own or severity is None or found.rule in _RUNTIMES:
             continue
@@ -72,19 +71,24 @@ def _place(project: Project, owner: str, found: LintFinding, *, addons: bool) ->
     return project.source(owner), 1
 
 
-def _lint(texts: Mapping[str, str], root: Path) -> Iterator[LintFinding]:
+def _lint(texts: Mapping[str, str]) -> Iterator[LintFinding]:
     """Yield what cfn-lint says, from what it said before where template and cfn-lint are the same."""
-    kept = root / ".sandbox/lint"
     linter = hashlib.sha256(_version().encode())
-    files = {}
+    names: dict[str, str] = {}
     for name, text in texts.items():
         digest = linter.copy()
         digest.update(text.encode())
-        files[name] = kept / f"{digest.hexdigest()}.json"
+        names[name] = f"{digest.hexdigest()}.json"
+    try:
+        kept = cache.folder("lint")
+    except OSError:  # then nothing is kept
+        yield from template_lint.lint(texts)
+        return
     new: dict[str, str] = {}
-    for name, file in files.items():
+    for name, file in names.items():
         try:
-            for item in json.loads(file.read_text(encoding="utf-8")):
+            cache.use(kept / file)
+            for item in json.loads((kept / file).read_text(encoding="utf-8")):
                 yield LintFinding(**{**item, "template": name})
         except (OSError, ValueError, TypeError, RecursionError):
             new[name] = texts[name]
@@ -92,13 +96,10 @@ def _lint(texts: Mapping[str, str], root: Path) -> Iterator[LintFinding]:
         return
     found = template_lint.lint(new)
     yield from found
-    with suppress(OSError, UserError):  # what cannot be kept is found again
+    with suppress(UserError):  # what cannot be kept is found again
         for name in new:
             text = json.dumps([asdict(one) for one in found if one.template == name])
-            note(f"{kept.name}/{files[name].name}", text, root)
-        for file in set(kept.iterdir()) - set(files.values()):
-            if _OURS.fullmatch(file.name):
-                file.unlink()
+            write(kept / names[name], text, kept)
 
 
 def _version() -> str:
