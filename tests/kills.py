@@ -256,7 +256,7 @@ def arena(folder: Path) -> Arena:
     """A clone with a deployed branch, below `folder`."""
     for name in ("clone", "temporary"):
         (folder / name).mkdir()
-    made = Arena(Clone(folder / "clone"), folder / "temporary")
+    made = Arena(Clone(folder / "clone", is_light=True), folder / "temporary")
     made.clone.stage_megabytes = 5
     made.prepare("copy")
     return made

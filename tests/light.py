@@ -1,7 +1,7 @@
 """A project that starts in a tenth of a second, for tests of the tasks that do not look at Django's pages.
 
 Its copy of staging is the real one, of what little staging has; `migrate` and `collectstatic` do nothing, and
-what is served is the commit.
+what is served is the commit. A branch whose file demo/pause.txt says so takes that many seconds to migrate.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 MANAGE = """import os
 import sys
 
-if sys.argv[1] == "copy_stage_db":
+if sys.argv[1] in {"copy_stage_db", "reset_db"}:
     os.environ["DJANGO_SETTINGS_MODULE"] = "demo.light"
     from django.core.management import execute_from_command_line
 
@@ -23,18 +23,23 @@ elif sys.argv[1] == "fill_stage":
     connection.cursor().execute("CREATE TABLE shop_product (id int PRIMARY KEY, name text); "
                                 "INSERT INTO shop_product VALUES (1, 'one')")
 elif sys.argv[1] == "migrate":
-    print("Applying shop.0001_initial... OK")
+    from pathlib import Path
+    from time import sleep
+
+    pause = Path("demo/pause.txt")
+    sleep(float(pause.read_text()) if pause.exists() else 0)
 else:
     print("1 static files copied.")
 """
 SETTINGS = """from demo.settings import *
 
-INSTALLED_APPS = ["django_testenv.stage_copy"]
-STAGE_COPY = {}
+INSTALLED_APPS = ["django_extensions", "django_testenv.stage_copy"]
+STAGE_COPY = {"golden": {"max_age": "24h"}}
 """
 WSGI = """from pathlib import Path
 
-DEPLOYMENT = Path(__file__).parent.parent.joinpath("deployment.json").read_bytes()
+FILE = Path(__file__).parent.parent / "deployment.json"
+DEPLOYMENT = FILE.read_bytes() if FILE.exists() else b"{}"
 
 
 def application(environ, start_response):

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
-    made = Clone(tmp_path_factory.mktemp("clone"))
+    made = Clone(tmp_path_factory.mktemp("clone"), is_light=True)
     made.stage_megabytes = 5
     (made.folder / ".env").write_text("PASSWORD=of-the-deployer\n")
     started = made.invoke("sandbox", **PLANTED)

@@ -27,14 +27,17 @@ def add_to(parsers: Any) -> None:
     """Add this benchmark to the command line."""
     parser = parsers.add_parser("deploy", help="what the tasks cost on top of a bare `copilot deploy`")
     parser.add_argument("--runs", type=int, default=RUNS, help="of each pair (default: %(default)s)")
+    parser.add_argument(
+        "--smoke", action="store_true", help="run through once, of a light project; no figure counts"
+    )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
     """Interleaved runs of each pair; medians in seconds."""
-    runs = options.runs
+    runs = 1 if options.smoke else options.runs
     with tempfile.TemporaryDirectory() as folder:
-        clone = Clone(Path(folder))
+        clone = Clone(Path(folder), is_light=options.smoke)
         try:
             results = {
                 "a new commit, from command to served page": _interleave(
@@ -63,7 +66,8 @@ def _interleave(
 ) -> Pair:
     if before:
         before()
-    bare(), ours()  # a warm-up that is not counted
+    if runs > 1:
+        bare(), ours()  # a warm-up that is not counted
     pairs = [(bare(), ours()) for _ in range(runs)]
     return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.e2e
 
 @pytest.mark.parametrize(
     "words",
-    [("deploy", "--runs", "1"), ("check", "--runs", "1"), ("copy", "--sizes", "0.01", "--runs", "1")],
+    [("deploy", "--smoke"), ("check", "--smoke"), ("copy", "--sizes", "0.01", "--runs", "1")],
     ids=lambda words: words[0],
 )
 def test_a_benchmark_runs_through(tmp_path: Path, words: tuple[str, ...]) -> None:

@@ -124,7 +124,7 @@ class Watcher:
                     self.unfinished = self._last_lines(service, task) or self.unfinished
 
     def _watch(self) -> None:
-        pause = 0.2 if self.session.settings.target == "sandbox" else 5.0
+        pause = 0.5 if self.session.settings.target == "sandbox" else 5.0
         told = ""
         # Between the two looks that tell that it has settled, the sandbox needs no pause.
         while not self._over.wait(0.02 if self._looks_settled and pause < 1 else pause):
