@@ -17,7 +17,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from copilot_sandbox import lifecycle
+from copilot_testenv.core.process import RealShell
+from copilot_testenv.core.settings import load
+from copilot_testenv.deploys import status
+from copilot_testenv.session import Session
 from tests import light
+from tests.fakes import FakeReport
 from tests.sources import sources
 
 ROOT = Path(__file__).parent.parent
@@ -111,6 +116,14 @@ class Clone:
         process = self.start(*words, **more)
         out, err = process.communicate(timeout=280)
         return Ran(process.returncode, out, err, time.monotonic() - started)
+
+    def status(self) -> list[dict[str, Any]]:
+        """What `invoke status --json` shows, without a process of its own."""
+        shown = FakeReport()
+        settings = load(self.folder, self.environ())
+        status.status(Session(settings, RealShell(), shown, self.environ()), html="", json=True)
+        found: list[dict[str, Any]] = json.loads(shown.printed[-1])
+        return found
 
     def variables(self) -> dict[str, str]:
         """The environment of a child of the sandbox, as the tasks make it, for commands of a test's own."""

@@ -127,7 +127,7 @@ def _deployed(clone: Clone, branch: str, commit: str) -> tuple[str, str]:
 
     Without them the stack would pass for somebody else's, which the tasks do not replace.
     """
-    found = json.loads(clone.invoke("status", "--json").out)
+    found = clone.status()
     facts = {"branch": branch, "commit": commit, "deployed_by": "ada@example.org"}
     facts |= {"deployed_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "expires_at": "never"}
     if found and found[0]["commit"] == commit:

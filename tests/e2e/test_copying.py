@@ -33,7 +33,7 @@ def branch(clone: Clone) -> None:
 
 
 def test_a_task_that_was_killed_comes_back_with_what_testers_did(clone: Clone) -> None:
-    (before,) = json.loads(clone.invoke("status", "--json").out)
+    (before,) = clone.status()
     query(clone, RENAMED, TESTERS)
     killed = containers(clone)
     for process in killed:
@@ -42,14 +42,14 @@ def test_a_task_that_was_killed_comes_back_with_what_testers_did(clone: Clone) -
     again: dict[str, Any] = {}
     end = time.monotonic() + 60
     while time.monotonic() < end and not (again.get("data_copied_at") and get(before["url"])[0] == 200):
-        again = json.loads(clone.invoke("status", "--json").out)[0]
+        again = clone.status()[0]
     assert again == before  # its data are as old as they were, and so says the new task's log
     assert is_as_the_tester_left_it(clone)
     assert not {process.pid for process in killed} & {process.pid for process in containers(clone)}
 
 
 def test_copy_db_brings_stagings_rows_back_while_the_service_goes_on(clone: Clone) -> None:
-    (before,) = json.loads(clone.invoke("status", "--json").out)
+    (before,) = clone.status()
     running = [process.pid for process in containers(clone)]
     assert is_as_the_tester_left_it(clone)
     noted = json.loads((clone.folder / ".sandbox/last-copy.json").read_text())  # by the deploy, for `check`
@@ -62,7 +62,7 @@ def test_copy_db_brings_stagings_rows_back_while_the_service_goes_on(clone: Clon
     assert not is_as_the_tester_left_it(clone)
     shown = json.loads(ran.out)["data_copied_at"]
     assert shown > before["data_copied_at"]
-    (after,) = json.loads(clone.invoke("status", "--json").out)
+    (after,) = clone.status()
     assert after == {**before, "data_copied_at": shown}
     assert [process.pid for process in containers(clone)] == running
     assert 'Cloned the golden copy of "stage" to "test"' in ran.err

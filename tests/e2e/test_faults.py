@@ -21,7 +21,7 @@ def test_calls_that_fail_now_and_then_are_made_again(clone: Clone) -> None:
     assert ran.code == 0, ran.err
     served(ran, "other")
     fail(clone, *rules)
-    (shown,) = json.loads(clone.invoke("status", "--json").out)
+    (shown,) = clone.status()
     assert shown["branch"] == "other"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -32,17 +31,10 @@ def switch(clone: Clone) -> Path:
     return file
 
 
-def status(clone: Clone) -> list[dict[str, Any]]:
-    ran = clone.invoke("status", "--json")
-    assert ran.code == 0, ran.err
-    found: list[dict[str, Any]] = json.loads(ran.out)
-    return found
-
-
 def test_a_branch_is_deployed_and_its_address_known(clone: Clone) -> None:
     url = deployed(clone.invoke("deploy-test", "--branch", "main"))
     assert get_json(url + "/status.json")["branch"] == "main"
-    (found,) = status(clone)
+    (found,) = clone.status()
     assert (found["branch"], found["url"]) == ("main", url)
     again = clone.invoke("deploy-test", "--branch", "main")
     assert again.code == 0, again.err
@@ -53,13 +45,13 @@ def test_its_logs_its_data_and_its_end_are_at_hand(clone: Clone) -> None:
     ran = clone.invoke("logs", "--container", "startup", "--limit", "200")
     assert ran.code == 0, ran.err
     assert "copy_stage_db" in ran.out
-    before = status(clone)[0]["data_copied_at"]
+    before = clone.status()[0]["data_copied_at"]
     ran = clone.invoke("copy-db", "--yes")
     assert ran.code == 0, ran.err
-    assert status(clone)[0]["data_copied_at"] > before
+    assert clone.status()[0]["data_copied_at"] > before
     ran = clone.invoke("extend", "--branch", "main", "--keep")
     assert ran.code == 0, ran.err
-    assert status(clone)[0]["expires_at"] is None
+    assert clone.status()[0]["expires_at"] is None
 
 
 def test_a_branch_has_a_service_of_its_own_for_a_while(clone: Clone) -> None:
@@ -72,13 +64,13 @@ def test_a_branch_has_a_service_of_its_own_for_a_while(clone: Clone) -> None:
     parts = urlsplit(found["url"])
     assert parts.hostname == f"{found['slug']}.localhost"
     assert get(f"http://localhost:{parts.port}/healthz")[0] == 200
-    assert [each["branch"] for each in status(clone)] == ["main", "feature/own"]
+    assert [each["branch"] for each in clone.status()] == ["main", "feature/own"]
     ran = clone.invoke("teardown", "--branch", "feature/own", "--yes", "--json")
     assert ran.code == 0, ran.err
     (receipt,) = json.loads(ran.out)
     assert receipt["left"] == []
     assert {"kind": "repository", "name": f"demo/{found['service']}"} in receipt["gone"]
-    assert [each["branch"] for each in status(clone)] == ["main"]
+    assert [each["branch"] for each in clone.status()] == ["main"]
 
 
 def test_production_is_out_of_reach(clone: Clone) -> None:
@@ -104,7 +96,7 @@ CHANGES = (
 
 def test_what_plain_copilot_has_deployed_stays(clone: Clone) -> None:
     """It leaves no tags of these tasks, so they are taken away here; the address is served all the while."""
-    url = status(clone)[0]["url"]
+    url = clone.status()[0]["url"]
     change = (
         "found = cloudformation.describe_stacks(StackName='demo-test-web')['Stacks'][0]\n"
         "names = [each['ParameterKey'] for each in found['Parameters']]\n"
@@ -148,7 +140,7 @@ def test_without_the_mark_nothing_is_changed_and_the_role_cannot_set_it(clone: C
 
 
 def test_teardown_leaves_nothing_of_test_and_all_of_production(clone: Clone, switch: Path) -> None:
-    url = status(clone)[0]["url"]
+    url = clone.status()[0]["url"]
     ran = clone.invoke("teardown", "--yes", "--json")
     assert ran.code == 0, ran.err
     (receipt,) = json.loads(ran.out)
@@ -156,7 +148,7 @@ def test_teardown_leaves_nothing_of_test_and_all_of_production(clone: Clone, swi
     assert {"kind": "stack", "name": "demo-test-web"} in receipt["gone"]
     assert {"kind": "stack", "name": "task-demo-test-web-copy-db"} in receipt["gone"]
     assert get(url)[0] == 0
-    assert status(clone) == []
+    assert clone.status() == []
     ran = clone.invoke("teardown", "--expired", "--yes")
     assert ran.code == 0, ran.err
     switch.unlink()

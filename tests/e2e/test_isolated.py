@@ -40,7 +40,7 @@ def served(clone: Clone) -> dict[str, str]:
 
 
 def isolated(clone: Clone) -> list[bool]:
-    return [each["isolated"] for each in json.loads(clone.invoke("status", "--json").out)]
+    return [each["isolated"] for each in clone.status()]
 
 
 def database(name: str) -> str:
@@ -94,7 +94,7 @@ def test_five_branches_are_served_side_by_side_each_with_its_own_data_and_redis(
 
 
 def test_status_shows_all_of_them_and_each_can_be_asked_for(clone: Clone, served: dict[str, str]) -> None:
-    found = {each["branch"]: each for each in json.loads(clone.invoke("status", "--json").out)}
+    found = {each["branch"]: each for each in clone.status()}
     assert {name: each["url"].rstrip("/") for name, each in found.items()} == served
     for name, each in found.items():
         assert each["isolated"]
@@ -115,9 +115,7 @@ def test_the_shared_slot_is_one_more_beside_them(clone: Clone, served: dict[str,
     shared = deployed(clone.invoke("deploy-test", "--branch", "light"))
     assert shared.startswith("http://localhost:")
     assert get_json(f"{shared}/status.json")["branch"] == "light"
-    assert [each["isolated"] for each in json.loads(clone.invoke("status", "--json").out)] == [False] + 5 * [
-        True
-    ]
+    assert [each["isolated"] for each in clone.status()] == [False] + 5 * [True]
     assert clone.invoke("teardown", "--yes").code == 0
     assert all(get(url)[0] == 200 for url in served.values())
     assert isolated(clone) == 5 * [True]
@@ -218,4 +216,4 @@ def test_all_are_torn_down_at_once_and_nothing_is_left(clone: Clone) -> None:
     assert [receipt["left"] for receipt in json.loads(ran.out)] == [[]]
     assert {name for name in stacks(clone) if "web" in name} == set()
     assert services(clone) == {"web", "web-admin"}
-    assert json.loads(clone.invoke("status", "--json").out) == []
+    assert clone.status() == []

@@ -88,7 +88,7 @@ def test_the_page_is_readable_in_a_browser(clone: Clone, tmp_path: Path) -> None
     if not browser and not os.environ.get("CI"):
         pytest.skip("no Chromium on this machine: install it to see the page in a browser")
     assert browser
-    url = json.loads(clone.invoke("status", "--json").out)[0]["url"]
+    url = clone.status()[0]["url"]
     picture = tmp_path / "page.png"
     done = subprocess.run(
         [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -105,7 +105,7 @@ def test_the_page_is_readable_in_a_browser(clone: Clone, tmp_path: Path) -> None
 
 
 def test_redis_counts_visits_in_its_sidecar(clone: Clone) -> None:
-    url = json.loads(clone.invoke("status", "--json").out)[0]["url"]
+    url = clone.status()[0]["url"]
     before = get_json(url + "/status.json")["counter"]
     get(url)
     assert get_json(url + "/status.json")["counter"] == before + 1
@@ -174,12 +174,12 @@ def test_logs_come_by_container(clone: Clone) -> None:
 
 
 def test_plan_changes_nothing(clone: Clone) -> None:
-    before = stacks(clone), clone.invoke("status", "--json").out
+    before = stacks(clone), clone.status()
     for words in (("deploy-test", "--branch", "main"), ("teardown",), ("copy-db",), ("create-env",),
                   ("extend", "--branch", "feature/rename", "--keep")):  # fmt: skip
         ran = clone.invoke(*words, "--plan")
         assert ran.code == 0, ran.err
-    assert (stacks(clone), clone.invoke("status", "--json").out) == before
+    assert (stacks(clone), clone.status()) == before
 
 
 def test_a_template_without_the_runtime_patches_fails_with_awss_words(clone: Clone) -> None:
@@ -204,7 +204,7 @@ def test_ctrl_c_during_a_deploy_ends_in_a_settled_stack_and_130(clone: Clone) ->
     assert out == ""
     assert "rolled back" in rest
     assert stacks(clone)["demo-test-web"] == "UPDATE_ROLLBACK_COMPLETE"
-    url = json.loads(clone.invoke("status", "--json").out)[0]["url"]
+    url = clone.status()[0]["url"]
     assert get_json(url + "/status.json")["branch"] == "light"
 
 
@@ -262,7 +262,7 @@ def test_a_sandbox_that_was_killed_is_noticed_and_started_again_with_no_orphan(c
 
 def test_teardown_removes_the_slot_and_leaves_stage_and_production_alone(clone: Clone) -> None:
     clone.copilot("deploy", "--app=demo", "--name=web", "--env=stage", "--deploy-env=false", "--tag=base")
-    url = json.loads(clone.invoke("status", "--json").out)[0]["url"]
+    url = clone.status()[0]["url"]
     untouched = {
         name: status for name, status in stacks(clone).items() if "stage" in name or "production" in name
     }
@@ -286,7 +286,7 @@ def test_teardown_removes_the_slot_and_leaves_stage_and_production_alone(clone: 
     again = clone.invoke("teardown", "--yes")
     assert again.code == 0
     assert "nothing to tear down" in again.err
-    assert json.loads(clone.invoke("status", "--json").out) == []
+    assert clone.status() == []
 
 
 def test_stopping_the_sandbox_leaves_no_process(clone: Clone) -> None:
@@ -295,4 +295,4 @@ def test_stopping_the_sandbox_leaves_no_process(clone: Clone) -> None:
     time.sleep(0.2)
     assert processes(clone) == []
     assert "did not run" in clone.invoke("sandbox", "--stop").err
-    assert json.loads(clone.invoke("status", "--json").out) == []
+    assert clone.status() == []

@@ -71,7 +71,7 @@ def test_of_many_at_once_one_deploys_and_the_others_are_told_who(clone: Clone) -
 
 
 def test_a_deployments_end_is_moved_without_a_new_task(clone: Clone) -> None:
-    (before,) = json.loads(clone.invoke("status", "--json").out)
+    (before,) = clone.status()
     running = {process.pid for process in containers(clone)}
     ran = clone.invoke("extend", "--branch", "feature/rename", "--until", "2099-01-01 12:00", "--json")
     assert ran.code == 0, ran.err
@@ -141,7 +141,7 @@ def test_of_eight_at_once_the_last_winners_branch_is_served_and_the_others_exit_
         if code == 5:
             assert "is being changed: " in said or "live in test until" in said
     last = max(won, key=lambda one: one["deployed_at"])
-    (live,) = json.loads(clone.invoke("status", "--json").out)
+    (live,) = clone.status()
     assert (live["branch"], live["deployed_by"]) == (last["branch"], last["deployed_by"])
     assert get_json(live["url"] + "/status.json")["branch"] == last["branch"]
 
@@ -246,5 +246,5 @@ def test_a_deploy_that_slept_while_somebody_else_deployed_ends_with_5_and_touche
     assert sleeping.returncode == 5, said
     assert "nothing further was touched" in said
     assert changed_at(clone) == before
-    (live,) = json.loads(clone.invoke("status", "--json").out)
+    (live,) = clone.status()
     assert (live["branch"], live["deployed_by"]) == ("feature/rename", "grace")
