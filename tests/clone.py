@@ -41,7 +41,7 @@ class Ran:
 
 
 class Clone:
-    """A repository whose branch `main` holds this one's files, committed or not.
+    """A repository whose branch `main` holds this one's files, committed or not, without tests and documents.
 
     `is_light`: with a project in place of the demo that starts in a moment; see tests/light.py.
     """
@@ -55,7 +55,7 @@ class Clone:
         ).stdout  # fmt: skip
         for name in filter(None, listed.split("\0")):
             source = ROOT / name
-            if source.is_file():
+            if source.is_file() and not name.startswith(("tests/", "docs/")):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, folder / name)
                 _copy_compiled(source, folder / name)

@@ -32,6 +32,7 @@ PREPARE = TEMPLATES / "github/.github/actions/prepare/action.yml"
         ("vendor.github-workflows", WORKFLOW),
         ("vendor.github-actions", PREPARE),
         ("vendor.github-workflows", ROOT / ".github/workflows/tests.yml"),
+        ("vendor.github-workflows", ROOT / ".github/workflows/nightly.yml"),
         ("vendor.gitlab-ci", TEMPLATES / "gitlab/.gitlab-ci.yml"),
         ("vendor.bitbucket-pipelines", TEMPLATES / "bitbucket/bitbucket-pipelines.yml"),
     ],
