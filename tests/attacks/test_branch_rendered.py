@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from copilot_testenv import rendering
 from copilot_testenv.branch_guard.template_changes import Change
 from copilot_testenv.copilot.templates import Refusal, Template
 from copilot_testenv.core.errors import Refused
-from copilot_testenv.core.process import RealShell
-from copilot_testenv.core.settings import load
 from copilot_testenv.deploys import rendered_guard
 from copilot_testenv.rendering import Renderer
-from copilot_testenv.session import Session
 from tests.attacks.branches import HOSTILE, ORDINARY, Attack
 from tests.clone import ROOT
-from tests.fakes import FakeReport
 
 OTHERS = frozenset({"production", "prod", "live", "stage", "staging"})
-
-
-@pytest.fixture(scope="module")
-def renderer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Renderer]:
-    folder = workspace_in(tmp_path_factory.mktemp("base"))
-    with rendering.open_renderer(Session(load(folder, {}), RealShell(), FakeReport(), {})) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

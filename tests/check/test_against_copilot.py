@@ -1,4 +1,4 @@
-"""Generated manifests, with the real Copilot as the judge: 300 of them, 100 of each type."""
+"""Generated manifests of each type, with the real Copilot as the judge."""
 
 from __future__ import annotations
 
@@ -52,17 +52,15 @@ def copilot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Renderer
 
 
 @pytest.mark.e2e
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("kind", KINDS)
 def test_check_and_copilot_agree_on_generated_manifests(kind: str, copilot: tuple[Renderer, Path]) -> None:
     renderer, root = copilot
     tally: Counter[str] = Counter()
 
-    # The same ones each time, and one failure as it comes: to shrink it would take a hundred more renderings.
+    # One failure as it comes: to shrink it would take a hundred more renderings.
     @settings(
-        max_examples=100,
-        deadline=None,
-        derandomize=True,
-        database=None,
+        max_examples=settings.default.max_examples // 2,
         phases=[Phase.generate],
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
@@ -95,8 +93,7 @@ def test_check_and_copilot_agree_on_generated_manifests(kind: str, copilot: tupl
         assert f"`{'.'.join((*place, STRANGE))}`" in strange.what
 
     agree()
-    assert tally.total() == 100
-    assert min(tally["packaged"], tally["refused"]) > 10  # neither is left untried
+    assert min(tally["packaged"], tally["refused"]) > tally.total() / 10  # neither is left untried
 
 
 @pytest.mark.e2e

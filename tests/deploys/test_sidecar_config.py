@@ -28,14 +28,6 @@ OURS = (ROOT / "copilot/web/manifest.yml").read_bytes().decode()
 WITHOUT_REDIS, _ = sidecars.remove(OURS, sidecars.load("redis", None), "test", "manifest.yml")
 
 
-@pytest.fixture(scope="module")
-def renderer() -> Iterator[Renderer]:
-    """The real Copilot on one embedded AWS for all tests here."""
-    session = Session(load(ROOT, {}), RealShell(), FakeReport(), {})
-    with rendering.open_renderer(session) as found:
-        yield found
-
-
 @pytest.fixture
 def root(tmp_path: Path, renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A workspace with this repository's manifests, which the one Copilot judges."""

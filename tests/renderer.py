@@ -1,0 +1,42 @@
+"""One embedded AWS on which the real Copilot renders, for all tests of a process that need no other."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import ExitStack
+from pathlib import Path
+
+from copilot_testenv import rendering
+from copilot_testenv.aws import Aws
+from copilot_testenv.core.process import RealShell
+from copilot_testenv.core.settings import load
+from copilot_testenv.rendering import Renderer
+from copilot_testenv.session import Session
+from tests.clone import ROOT
+from tests.fakes import FakeReport
+
+_MARK = "/tests/renderer"  # a parameter that is there for as long as nobody has wiped that AWS
+
+
+class SharedRenderer(ExitStack):
+    """It is opened on a copy of this workspace, and again where another test has wiped its AWS."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+        self._opened: Renderer | None = None
+
+    def get(self) -> Renderer:
+        if self._opened is None or not Aws(self._opened.variables).parameter_values([_MARK]):
+            self.close()
+            self._opened = self._open()
+        return self._opened
+
+    def _open(self) -> Renderer:
+        shutil.copytree(ROOT / "copilot", self._folder / "copilot", dirs_exist_ok=True)
+        shutil.copy(ROOT / "Dockerfile", self._folder)
+        session = Session(load(self._folder, {}), RealShell(), FakeReport(), {})
+        opened = self.enter_context(rendering.open_renderer(session))
+        ssm = Aws(opened.variables).client("ssm")
+        ssm.put_parameter(Name=_MARK, Value="there", Type="String", Overwrite=True)
+        return opened
