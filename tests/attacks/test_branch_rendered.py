@@ -17,6 +17,23 @@ from copilot_testenv.rendering import Renderer
 from tests.attacks.branches import HOSTILE, ORDINARY, Attack
 from tests.clone import ROOT
 
+# Further ways to what another attack of the list does too.
+FURTHER = frozenset(
+    {
+        "secret-path-of-a-sidecar", "secret-in-the-base", "secret-of-another-app",
+        "secret-without-a-path", "secret-arn", "secret-arn-of-another-region",
+        "secret-from-cfn-of-an-unknown-stack", "secret-secretsmanager-arn", "variable-from-cfn",
+        "variable-dynamic-reference", "sidecar-with-a-secret", "logging-secret", "efs-imported",
+        "efs-managed", "security-group", "taskdef-execution-role-by-name", "taskdef-secret",
+        "taskdef-import", "patch-secret-sub", "patch-secret-replaced", "patch-log-group",
+        "patch-task-definition-of-another", "user", "task-role-managed", "deployment-hook",
+        "lambda-role", "custom-resource", "nested-stack-replaced", "addons-bucket",
+        "addons-function", "line-break-in-a-command", "line-break-in-a-name",
+        "priority-of-a-path-that-it-has-not", "actions-other-target-group", "rule-moved",
+        "controller-workload", "controller-stack", "load-balancers-with-a-rule",
+        "source-ips-widened", "source-ips-other", "condition-replaced",
+    }
+)  # fmt: skip
 OTHERS = frozenset({"production", "prod", "live", "stage", "staging"})
 
 
@@ -57,7 +74,13 @@ def plain_of(renderer: Renderer, folder: Path, known: dict[tuple[str, ...], Temp
     return known[key]
 
 
-@pytest.mark.parametrize("attack", HOSTILE, ids=lambda attack: attack.id)
+@pytest.mark.parametrize(
+    "attack",
+    [
+        pytest.param(each, id=each.id, marks=[pytest.mark.nightly] if each.id in FURTHER else [])
+        for each in HOSTILE
+    ],
+)
 def test_a_hostile_branch_is_refused_with_file_and_line(
     attack: Attack, renderer: Renderer, base: Template, tmp_path: Path
 ) -> None:
@@ -71,6 +94,17 @@ def test_a_hostile_branch_is_refused_with_file_and_line(
     assert any(line.startswith("  copilot/web/") for line in lines), lines
 
 
+def test_a_branch_with_all_ordinary_changes_at_once_passes_without_a_word(
+    renderer: Renderer, base: Template, tmp_path: Path
+) -> None:
+    folder = workspace_in(tmp_path)
+    for _, apply in ORDINARY:
+        apply(folder)
+    assert isinstance(renderer.service(folder, "web", "test"), Template)
+    assert changes(renderer, base, folder) == []
+
+
+@pytest.mark.nightly
 @pytest.mark.parametrize(("name", "apply"), ORDINARY, ids=[name for name, _ in ORDINARY])
 def test_an_ordinary_branch_passes_without_a_word(
     name: str, apply: Callable[[Path], None], renderer: Renderer, base: Template, tmp_path: Path
@@ -83,4 +117,5 @@ def test_an_ordinary_branch_passes_without_a_word(
 def test_there_are_enough_of_either() -> None:
     assert len(HOSTILE) >= 45
     assert len({attack.id for attack in HOSTILE}) == len(HOSTILE)
+    assert {attack.id for attack in HOSTILE} > FURTHER
     assert len(ORDINARY) >= 15
