@@ -27,7 +27,7 @@ class _Remembering(Renderer):
     answers: dict[object, Template | Refusal] = field(default_factory=dict)
 
     def service(self, workspace: Path, service: str, environment: str) -> Template | Refusal:
-        asked = (service, environment, _files(workspace, "."))
+        asked = (service, environment, tuple(self.failed.items()), _files(workspace, "."))
         if asked not in self.answers:
             self.answers[asked] = super().service(workspace, service, environment)
         return self.answers[asked]

@@ -60,7 +60,7 @@ def test_check_and_copilot_agree_on_generated_manifests(kind: str, copilot: tupl
 
     # One failure as it comes: to shrink it would take a hundred more renderings.
     @settings(
-        max_examples=settings.default.max_examples // 2,
+        max_examples=settings().max_examples // 2,
         phases=[Phase.generate],
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
