@@ -70,12 +70,12 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def nightly(session: nox.Session) -> None:
-    """Run the sweeps: every further case of what `tests` shows once, with new seeds."""
-    _several_files_at_once(session, "nightly")
+    """Run the sweeps: every further case of what `tests` shows once, and ten times as many drawn examples."""
+    _several_files_at_once(session, "nightly or hypothesis", "--hypothesis-profile=nightly")
 
 
-def _several_files_at_once(session: nox.Session, marked: str) -> None:
-    words = ("--dist", "loadfile", "--no-loadscope-reorder", "-m", marked, *session.posargs)
+def _several_files_at_once(session: nox.Session, marked: str, *more: str) -> None:
+    words = ("--dist", "loadfile", "--no-loadscope-reorder", "-m", marked, *more, *session.posargs)
     _python(session, "pytest", "-n", str((os.cpu_count() or 1) + 2), *words, env=SANDBOX)
 
 

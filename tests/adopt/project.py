@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -112,9 +116,8 @@ def start_project(
 ) -> Path:
     """A fresh Django project with Copilot's manifests, committed; `files` are written over it."""
     folder.mkdir(parents=True, exist_ok=True)
-    subprocess.run(
-        [sys.executable, "-m", "django", "startproject", "mysite", str(folder)], check=True, cwd=folder
-    )
+    with tarfile.open(fileobj=io.BytesIO(_started())) as fresh:
+        fresh.extractall(folder, filter="tar")
     with (folder / "mysite/settings.py").open("a") as file:
         file.write(more_settings)
     given = {
@@ -126,10 +129,25 @@ def start_project(
     for name, text in given.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, newline="")
-    git(folder, "init", "--quiet", "--initial-branch=main")
-    git(folder, "config", "user.email", "ada@example.org")
     commit(folder)
     return folder
+
+
+@functools.cache
+def _started() -> bytes:
+    """An archive of what startproject writes, in a repository without a commit: made once in a process."""
+    packed = io.BytesIO()
+    with tempfile.TemporaryDirectory() as folder, tarfile.open(fileobj=packed, mode="w") as archive:
+        subprocess.run([sys.executable, "-m", "django", "startproject", "mysite", folder], check=True)
+        begin_repository(Path(folder))
+        archive.add(folder, "")
+    return packed.getvalue()
+
+
+def begin_repository(folder: Path) -> None:
+    git(folder, "init", "--quiet", "--initial-branch=main", "--template=")
+    for name, value in (("user.email", "ada@example.org"), ("maintenance.auto", "false")):
+        git(folder, "config", name, value)
 
 
 def start_in_monorepo(top: Path) -> Path:
@@ -138,8 +156,7 @@ def start_in_monorepo(top: Path) -> Path:
     shutil.rmtree(folder / ".git")
     (top / "services/other").mkdir()
     (top / "services/other/main.py").write_text("print(1)\n")
-    git(top, "init", "--quiet", "--initial-branch=main")
-    git(top, "config", "user.email", "ada@example.org")
+    begin_repository(top)
     commit(top)
     return folder
 
@@ -173,7 +190,7 @@ def install(folder: Path, into: Path) -> Path:
     """Unpack the wheels of an adopted project that its requirement names, as pip would."""
     for wheel in (folder / "vendor").glob("copilot_*.whl"):
         with zipfile.ZipFile(wheel) as opened:
-            opened.extractall(into)
+            opened.extractall(into)  # noqa: S202 - wheels of our own
     return into
 
 

@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,19 +32,28 @@ _OWN = {
     "pyproject.toml": _PYPROJECT,
 }
 _BASE = {"pyproject.toml": _PYPROJECT, "mysite/tests.py": _OWN["mysite/tests.py"]}
+_KEPT = ("PATH", "HOME", "LANG", "MYPY_CACHE_DIR")
 _TOOLS = {
     "ruff": ("ruff", "check", "--no-cache", "."),
     "ruff with all rules": ("ruff", "check", "--no-cache", "--output-format=concise", "--select", "ALL", "."),
-    "mypy": ("mypy", "--strict", "--cache-dir", os.devnull, "--exclude", "^tests/", "."),
+    "mypy": ("mypy", "--strict", "--exclude", "^tests/", "."),
     "pytest": ("pytest", "--collect-only", "-q", "-p", "no:cacheprovider"),
     "manage.py": ("manage.py", "test"),
     "manage.py check": ("manage.py", "check", "--deploy"),
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _mypys_notes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What mypy found of Django is kept outside of the projects, and is the same in each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MYPY_CACHE_DIR", str(tmp_path_factory.mktemp("mypy")))
+        yield
+
+
 def says(folder: Path, words: tuple[str, ...]) -> str:
     """What the tool says where nothing of ours can be imported, without numbers of files and seconds."""
-    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     program = [words[0]] if words[0] == "manage.py" else ["-m", words[0]]
     done = subprocess.run(
         [sys.executable, *program, *words[1:]],
@@ -57,7 +66,7 @@ def says(folder: Path, words: tuple[str, ...]) -> str:
 @pytest.mark.parametrize(
     "start",
     [
-        lambda top: start_project(top, _BASE),
+        pytest.param(lambda top: start_project(top, _BASE), marks=pytest.mark.nightly),
         lambda top: start_project(top, _OWN),
         start_in_monorepo,
     ],
@@ -69,7 +78,8 @@ def test_the_owners_tools_say_what_they_said_before(tmp_path: Path, start: Calla
     adopted(folder)
     after = {name: says(folder, words) for name, words in _TOOLS.items()}
     for name, text in before.items():
-        assert after[name] == text, name
+        # mypy tells what it kept and what is new in another order.
+        assert sorted(after[name].splitlines()) == sorted(text.splitlines()), name
 
 
 def test_the_tools_do_say_something(tmp_path: Path) -> None:

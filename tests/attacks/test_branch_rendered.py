@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from copilot_testenv import rendering
 from copilot_testenv.branch_guard.template_changes import Change
 from copilot_testenv.copilot.templates import Refusal, Template
 from copilot_testenv.core.errors import Refused
-from copilot_testenv.core.process import RealShell
-from copilot_testenv.core.settings import load
 from copilot_testenv.deploys import rendered_guard
 from copilot_testenv.rendering import Renderer
-from copilot_testenv.session import Session
 from tests.attacks.branches import HOSTILE, ORDINARY, Attack
 from tests.clone import ROOT
-from tests.fakes import FakeReport
 
+# Further ways to what another attack of the list does too.
+FURTHER = frozenset(
+    {
+        "secret-path-of-a-sidecar", "secret-in-the-base", "secret-of-another-app",
+        "secret-without-a-path", "secret-arn", "secret-arn-of-another-region",
+        "secret-from-cfn-of-an-unknown-stack", "secret-secretsmanager-arn", "variable-from-cfn",
+        "variable-dynamic-reference", "sidecar-with-a-secret", "logging-secret", "efs-imported",
+        "efs-managed", "security-group", "taskdef-execution-role-by-name", "taskdef-secret",
+        "taskdef-import", "patch-secret-sub", "patch-secret-replaced", "patch-log-group",
+        "patch-task-definition-of-another", "user", "task-role-managed", "deployment-hook",
+        "lambda-role", "custom-resource", "nested-stack-replaced", "addons-bucket",
+        "addons-function", "line-break-in-a-command", "line-break-in-a-name",
+        "priority-of-a-path-that-it-has-not", "actions-other-target-group", "rule-moved",
+        "controller-workload", "controller-stack", "load-balancers-with-a-rule",
+        "source-ips-widened", "source-ips-other", "condition-replaced",
+    }
+)  # fmt: skip
 OTHERS = frozenset({"production", "prod", "live", "stage", "staging"})
-
-
-@pytest.fixture(scope="module")
-def renderer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Renderer]:
-    folder = workspace_in(tmp_path_factory.mktemp("base"))
-    with rendering.open_renderer(Session(load(folder, {}), RealShell(), FakeReport(), {})) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +74,13 @@ def plain_of(renderer: Renderer, folder: Path, known: dict[tuple[str, ...], Temp
     return known[key]
 
 
-@pytest.mark.parametrize("attack", HOSTILE, ids=lambda attack: attack.id)
+@pytest.mark.parametrize(
+    "attack",
+    [
+        pytest.param(each, id=each.id, marks=[pytest.mark.nightly] if each.id in FURTHER else [])
+        for each in HOSTILE
+    ],
+)
 def test_a_hostile_branch_is_refused_with_file_and_line(
     attack: Attack, renderer: Renderer, base: Template, tmp_path: Path
 ) -> None:
@@ -83,6 +94,17 @@ def test_a_hostile_branch_is_refused_with_file_and_line(
     assert any(line.startswith("  copilot/web/") for line in lines), lines
 
 
+def test_a_branch_with_all_ordinary_changes_at_once_passes_without_a_word(
+    renderer: Renderer, base: Template, tmp_path: Path
+) -> None:
+    folder = workspace_in(tmp_path)
+    for _, apply in ORDINARY:
+        apply(folder)
+    assert isinstance(renderer.service(folder, "web", "test"), Template)
+    assert changes(renderer, base, folder) == []
+
+
+@pytest.mark.nightly
 @pytest.mark.parametrize(("name", "apply"), ORDINARY, ids=[name for name, _ in ORDINARY])
 def test_an_ordinary_branch_passes_without_a_word(
     name: str, apply: Callable[[Path], None], renderer: Renderer, base: Template, tmp_path: Path
@@ -95,4 +117,5 @@ def test_an_ordinary_branch_passes_without_a_word(
 def test_there_are_enough_of_either() -> None:
     assert len(HOSTILE) >= 45
     assert len({attack.id for attack in HOSTILE}) == len(HOSTILE)
+    assert {attack.id for attack in HOSTILE} > FURTHER
     assert len(ORDINARY) >= 15

@@ -13,7 +13,7 @@ from unittest import mock
 
 import psycopg
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from invoke import Context
 from invoke.exceptions import Exit
@@ -179,7 +179,6 @@ def malformed(draw: st.DrawFn) -> tuple[str, str]:
     return "".join(parts), SECRET
 
 
-@settings(max_examples=400, deadline=None, database=None)
 @given(malformed())
 @example(("postgres://u:/Xq7wZk9vJp4Y@h", SECRET))
 def test_no_malformed_address_shows_a_piece_of_its_password(case: tuple[str, str]) -> None:
@@ -187,7 +186,6 @@ def test_no_malformed_address_shows_a_piece_of_its_password(case: tuple[str, str
     assert_hidden(tried(url), secret)
 
 
-@settings(max_examples=200, deadline=None, database=None)
 @given(malformed())
 def test_no_setting_that_is_an_address_is_repeated(case: tuple[str, str]) -> None:
     url, secret = case

@@ -1,8 +1,9 @@
-"""Generated manifests, with the real Copilot as the judge: 300 of them, 100 of each type."""
+"""Generated manifests of each type, with the real Copilot as the judge."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 from collections import Counter
@@ -52,17 +53,15 @@ def copilot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Renderer
 
 
 @pytest.mark.e2e
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("kind", KINDS)
 def test_check_and_copilot_agree_on_generated_manifests(kind: str, copilot: tuple[Renderer, Path]) -> None:
     renderer, root = copilot
     tally: Counter[str] = Counter()
 
-    # The same ones each time, and one failure as it comes: to shrink it would take a hundred more renderings.
+    # One failure as it comes: to shrink it would take a hundred more renderings.
     @settings(
-        max_examples=100,
-        deadline=None,
-        derandomize=True,
-        database=None,
+        max_examples=settings().max_examples // 2,
         phases=[Phase.generate],
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
@@ -79,7 +78,8 @@ def test_check_and_copilot_agree_on_generated_manifests(kind: str, copilot: tupl
         told = workflow.judge(project, RULES)
         errors = {one.rule for one in told if one.severity == "error"}
         if tally.total() % 10 == 0:
-            assert packaged(root, environment, renderer.variables) == getattr(found, "text", None)
+            text = getattr(found, "text", None)
+            assert lasting(packaged(root, environment, renderer.variables)) == lasting(text)
         if isinstance(found, Refusal):
             # A rule that tells it with its line does so in place of Copilot's own words.
             assert ("copilot" in errors) != containers_rules.tells(found), found.why
@@ -95,8 +95,7 @@ def test_check_and_copilot_agree_on_generated_manifests(kind: str, copilot: tupl
         assert f"`{'.'.join((*place, STRANGE))}`" in strange.what
 
     agree()
-    assert tally.total() == 100
-    assert min(tally["packaged"], tally["refused"]) > 10  # neither is left untried
+    assert min(tally["packaged"], tally["refused"]) > tally.total() / 10  # neither is left untried
 
 
 @pytest.mark.e2e
@@ -134,6 +133,11 @@ def packaged(root: Path, environment: str, variables: Variables) -> str | None:
             capture_output=True,
         )
         return (Path(folder) / f"web-{environment}.stack.yml").read_text() if done.returncode == 0 else None
+
+
+def lasting(text: str | None) -> str | None:
+    """The template without the number that Copilot draws anew where a service scales."""
+    return text and re.sub(r"UpdateID: \S+", "", text)
 
 
 def write(root: Path, manifest: dict[str, Any]) -> None:

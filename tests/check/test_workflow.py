@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from copilot_testenv import rendering
 from copilot_testenv.check import workflow
 from copilot_testenv.check.finding import Finding
 from copilot_testenv.core.errors import SettingsError, UsageError
 from copilot_testenv.core.process import RealShell
 from copilot_testenv.core.settings import load
+from copilot_testenv.rendering import Renderer
 from copilot_testenv.session import Session
 from tests.fakes import FakeReport
 
@@ -24,6 +27,13 @@ def session(root: Path) -> tuple[Session, FakeReport]:
     return Session(load(root, {}), RealShell(), report, {}), report
 
 
+@pytest.fixture
+def shared(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `check` use the tests' embedded AWS instead of one of its own."""
+    monkeypatch.setattr(rendering, "open_renderer", lambda *_: nullcontext(renderer))
+
+
+@pytest.mark.usefixtures("shared")
 def test_one_document_tells_all_that_is_wrong_and_the_end_is_2(shipped: Path) -> None:
     for name in ("stage", "production"):  # one environment is enough here
         shutil.rmtree(shipped / "copilot/environments" / name)
@@ -54,6 +64,7 @@ def test_a_warning_is_told_in_the_form_asked_for_and_is_no_failure(style: str, b
     assert report.said == ["No error, 1 warning."]
 
 
+@pytest.mark.usefixtures("shared")
 def test_fix_with_plan_shows_the_difference_and_changes_nothing(shipped: Path) -> None:
     patches = shipped / "copilot/web/overrides/cfn.patches.yml"
     patches.write_text(patches.read_text().replace("nodejs24.x", "nodejs20.x"))

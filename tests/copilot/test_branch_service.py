@@ -233,9 +233,7 @@ ODD = st.recursive(
 )
 
 
-@hypothesis_settings(
-    max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
-)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(manifest=st.dictionaries(KEYS, ODD), aws=st.booleans())
 def test_whatever_stands_in_a_manifest_is_edited_or_named_as_wrong(
     worktree: Path,

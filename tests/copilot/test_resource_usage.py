@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from copilot_testenv.copilot import manifest
@@ -268,7 +268,6 @@ MANIFESTS: st.SearchStrategy[dict[Any, Any]] = st.dictionaries(KEYS, VALUES, max
 )
 
 
-@settings(deadline=None, derandomize=True)
 @given(MANIFESTS)
 def test_no_manifest_is_a_traceback(found: dict[Any, Any]) -> None:
     read = footprint(found, "test")

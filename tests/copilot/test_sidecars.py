@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import yaml
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from copilot_testenv.copilot import manifest, sidecars
@@ -75,7 +74,6 @@ def test_an_added_sidecar_that_is_removed_again_leaves_the_same_bytes(shape: str
         assert remove(after, entry) == text
 
 
-@hypothesis_settings(max_examples=60, deadline=None)
 @given(text=written(), entry=st.sampled_from(list(CATALOGUE.values())))
 def test_so_does_one_in_a_manifest_written_at_random(text: str, entry: sidecars.Entry) -> None:
     after = add(text, entry)

@@ -28,14 +28,6 @@ OURS = (ROOT / "copilot/web/manifest.yml").read_bytes().decode()
 WITHOUT_REDIS, _ = sidecars.remove(OURS, sidecars.load("redis", None), "test", "manifest.yml")
 
 
-@pytest.fixture(scope="module")
-def renderer() -> Iterator[Renderer]:
-    """The real Copilot on one embedded AWS for all tests here."""
-    session = Session(load(ROOT, {}), RealShell(), FakeReport(), {})
-    with rendering.open_renderer(session) as found:
-        yield found
-
-
 @pytest.fixture
 def root(tmp_path: Path, renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A workspace with this repository's manifests, which the one Copilot judges."""
@@ -215,8 +207,10 @@ def test_a_variable_with_the_name_of_a_secret_is_refused(root: Path, tmp_path: P
     assert why.startswith("DATABASE_URL would be a variable and a secret of ")
 
 
-def test_a_service_without_tasks_can_have_no_sidecar(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Renderer, "service", lambda *_: Template("Resources: {}", {}))
+def test_a_service_without_tasks_can_have_no_sidecar(
+    root: Path, renderer: Renderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(renderer), "service", lambda *_: Template("Resources: {}", {}))
     assert "only services that run on ECS" in refused(root, Refused, add="mailpit", environment="test")
     assert run(root).said[-1].startswith("Copilot gives every container")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,20 @@ class Agent:
         return self.drains and bool(service_arn)
 
 
+_SESSION = boto3.Session(region_name="us-east-1")  # one, since each reads the services' models anew
+
+
+def client(aws: Mapping[str, str], service: str, *, retries: int = 1) -> Any:
+    """A client of an embedded AWS, whose variables are `aws`."""
+    return _SESSION.client(
+        service,
+        aws_access_key_id=aws["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=aws["AWS_SECRET_ACCESS_KEY"],
+        config=Config(proxies={"https": aws["HTTPS_PROXY"]}, retries={"max_attempts": retries}),
+        verify=aws["AWS_CA_BUNDLE"],
+    )
+
+
 class Cloud:
     def __init__(self, plane: ControlPlaneServer, agent: Agent) -> None:
         self.plane, self.agent = plane, agent
@@ -43,11 +57,7 @@ class Cloud:
         self.ecs = self.client("ecs")
 
     def client(self, service: str) -> Any:
-        session = boto3.Session(
-            self.aws["AWS_ACCESS_KEY_ID"], self.aws["AWS_SECRET_ACCESS_KEY"], region_name="us-east-1"
-        )
-        config = Config(proxies={"https": self.aws["HTTPS_PROXY"]}, retries={"max_attempts": 1})
-        return session.client(service, config=config, verify=self.aws["AWS_CA_BUNDLE"])
+        return client(self.aws, service)
 
     @property
     def folder(self) -> Path:

@@ -15,14 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import boto3
-from botocore.config import Config
-
 from copilot_sandbox import model
 from copilot_sandbox.control_plane import ControlPlaneServer
 from copilot_sandbox.seed import seed
 from copilot_sandbox.workspace import Workspace
 from copilot_testenv.copilot import disposable
+from tests.sandbox.cloud import client
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COPILOT = shutil.which("copilot", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}") or ""
@@ -146,11 +144,7 @@ class Sandbox:
         )
 
     def client(self, service: str) -> Any:
-        session = boto3.Session(
-            self.aws["AWS_ACCESS_KEY_ID"], self.aws["AWS_SECRET_ACCESS_KEY"], region_name="us-east-1"
-        )
-        config = Config(proxies={"https": self.aws["HTTPS_PROXY"]}, retries={"max_attempts": 1})
-        return session.client(service, config=config, verify=self.aws["AWS_CA_BUNDLE"])
+        return client(self.aws, service)
 
     def stack(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = self.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]

@@ -19,6 +19,7 @@ from typing import Any
 from copilot_testenv.core import child_variables
 from copilot_testenv.core.errors import SettingsError
 
+_SMALL = 50_000  # letters of all templates together
 REGION = "us-east-1"  # has all resource types that Copilot's templates use
 
 
@@ -125,7 +126,7 @@ def lint(texts: Mapping[str, str]) -> list[LintFinding]:
     Raises SettingsError where cfn-lint is not installed.
     """
     workers = min(len(texts), os.cpu_count() or 1)
-    if workers < 2:  # noqa: PLR2004 - a process of its own costs more than it saves
+    if workers < 2 or sum(map(len, texts.values())) < _SMALL:  # noqa: PLR2004 - a process would cost more
         found = [_lint(*item) for item in texts.items()]
     else:
         # Not forked: the caller may have threads, and a fork copies their locks as they are.
