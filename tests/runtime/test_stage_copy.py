@@ -196,8 +196,9 @@ def test_the_target_carries_a_stamp_that_tells_when_and_what_was_copied(target: 
 
 def test_the_startup_chain_works_twice_in_a_row(target: Target) -> None:
     target.mark()
-    for _ in range(2):
-        for command in (RESET, COPY, ("migrate", "--noinput"), ("collectstatic", "--noinput")):
+    chain = (RESET, COPY, ("migrate", "--noinput"))
+    for more in ([("collectstatic", "--noinput")], []):  # a container begins without static files
+        for command in (*chain, *more):
             done = target.manage(*command)
             assert done.returncode == 0, done.stdout + done.stderr
         assert target.one("SELECT count(*) FROM shop_product") == 500
@@ -269,28 +270,28 @@ def products_read(server: PostgresServer) -> int:
     return number(server, STAGE, READ)
 
 
-def test_five_branches_at_once_are_filled_from_one_golden_copy_and_staging_is_read_once(
+def test_three_branches_at_once_are_filled_from_one_golden_copy_and_staging_is_read_once(
     target: Target, server: PostgresServer
 ) -> None:
     target.mark()
-    rounds = [[f"_b{one}_{letter}" for one in range(5)] for letter in "xy"]
+    rounds = ["_b0_x", "_b1_x", "_b2_x"], ["_b0_y", "_b1_y"]
     before = products_read(server)
     with server.connect(STAGE) as holding:  # one copies staging, and cannot yet: the others wait for it
         holding.execute("BEGIN; LOCK TABLE shop_product")
         runs = start_for_branches(target, rounds[0])
         deadline = time.monotonic() + 60
-        while number(server, "postgres", WAITING) < 4:
+        while number(server, "postgres", WAITING) < 2:
             assert time.monotonic() < deadline
             assert {run.poll() for run in runs} == {None}
             time.sleep(0.05)
     first = receipts(runs)
     assert products_read(server) - before == 500
-    assert [one["how"] for one in first] == ["cloned"] * 5
-    assert sorted(one["bytes"] > 0 for one in first) == [False] * 4 + [True]
+    assert [one["how"] for one in first] == ["cloned"] * 3
+    assert sorted(one["bytes"] > 0 for one in first) == [False] * 2 + [True]
 
     second = receipts(start_for_branches(target, rounds[1]))
     assert products_read(server) - before == 500
-    assert [(one["how"], one["bytes"]) for one in second] == [("cloned", 0)] * 5
+    assert [(one["how"], one["bytes"]) for one in second] == [("cloned", 0)] * 2
     assert {one["copied_at"] for one in (*first, *second)} == {first[0]["copied_at"]}
 
     names = [target.name + suffix for suffix in (*rounds[0], *rounds[1])]

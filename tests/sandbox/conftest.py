@@ -1,12 +1,26 @@
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from copilot_sandbox import postgres
 from copilot_sandbox.control_plane import ControlPlaneServer
+from tests.runtime.stage_copy.servers import memory
 from tests.sandbox.cloud import Agent, Cloud
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _roots_data_in_memory() -> Iterator[None]:
+    """The data of root's Postgres servers lie in memory where there is room."""
+    folder = memory() / f"copilot-sandbox-{os.getpid()}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(postgres, "ROOTS_DATA", folder)
+        yield
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

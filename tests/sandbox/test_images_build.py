@@ -9,13 +9,14 @@ import sys
 import threading
 import zipfile
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from copilot_sandbox.agent.namespace import Way
 from copilot_sandbox.errors import SandboxError
 from copilot_sandbox.images import build as builder
-from copilot_sandbox.images import build_variables, venv_cache
+from copilot_sandbox.images import build_variables, pip_targets, venv_cache, venvs
 from copilot_sandbox.images.store import ImageStore
 from copilot_sandbox.images.tree import CopyError, Entry, Tree
 from copilot_sandbox.images.venv_cache import MARKER
@@ -35,6 +36,12 @@ def _no_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
     for name in ("tiny", "other"):
         make_wheel(tmp_path / "wheels", name)
+
+
+@pytest.fixture
+def _nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Environments are made and stay empty, where only their names and places matter."""
+    monkeypatch.setattr(venvs, "_install", lambda *_: None)
 
 
 def make_wheel(folder: Path, name: str) -> Path:
@@ -401,6 +408,7 @@ def test_an_equal_environment_is_made_once_and_a_changed_requirement_makes_anoth
     assert run(third, "other") == "this is other\n"
 
 
+@pytest.mark.usefixtures("_nothing_installed")
 def test_a_change_in_an_included_requirements_file_makes_another_environment(project: Project) -> None:
     text = "FROM x\nCOPY . /app\nRUN cd /app && pip install -r a.txt -c limits.txt\n"
     project.write(**{"a.txt": "-r b.txt\n", "b.txt": "tiny\n", "limits.txt": "tiny==1.0\n"})
@@ -560,6 +568,7 @@ def test_a_file_that_changes_during_the_build_fails_it(project: Project, tmp_pat
         tree.write(tmp_path)
 
 
+@pytest.mark.usefixtures("_nothing_installed")
 def test_old_images_go_with_their_environments_and_those_in_use_stay(project: Project) -> None:
     kept = project.build("FROM x\nRUN pip install tiny\n")
     old = project.build("FROM x\nRUN pip install other\n")
@@ -580,6 +589,7 @@ def test_old_images_go_with_their_environments_and_those_in_use_stay(project: Pr
     assert [each.name for each in (project.state / "venvs").iterdir() if each.is_dir()] == [kept.venv.name]
 
 
+@pytest.mark.usefixtures("_nothing_installed")
 def test_clones_share_the_environments_that_they_build(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -614,7 +624,12 @@ def test_environments_stay_with_the_clone_where_the_cache_is_somebody_elses(
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-TARGET = "FROM python:3\nRUN pip install tiny && pip install {} other\nENV LIBRARIES=/opt/x\nWORKDIR /app\n"
+TARGET = """
+FROM python:3
+RUN pip install tiny && pip install --target /opt/x other
+ENV LIBRARIES=/opt/x
+WORKDIR /app
+"""
 LOOK = """
 import importlib.util, os, sys
 print("tiny" if importlib.util.find_spec("tiny") else "no tiny")
@@ -627,8 +642,14 @@ print(sorted(os.listdir(os.environ["LIBRARIES"])))
 
 
 @pytest.mark.parametrize("option", ["--target /opt/x", "-t /opt/x", "-t/opt/x", "--target=/opt/../opt/x/"])
-def test_a_target_is_apart_from_the_environment(project: Project, option: str) -> None:
-    image = project.build(TARGET.format(option))
+def test_a_target_is_named_in_each_of_pips_ways(option: str) -> None:
+    assert pip_targets.named(["pip", "install", *option.split(), "other"], "/app") == "/opt/x"
+
+
+def test_a_target_is_apart_from_the_environment_and_a_container_finds_it_by_its_variable_alone(
+    project: Project, tmp_path: Path
+) -> None:
+    image = project.build(TARGET)
 
     assert image.venv
     assert not list(image.venv.glob("lib/*/site-packages/other*"))
@@ -636,19 +657,19 @@ def test_a_target_is_apart_from_the_environment(project: Project, option: str) -
     assert (image.root / "opt/x/other.py").resolve().is_relative_to(image.venv / "targets")
     assert image.paths == ("/app", "/opt/x")
     assert project.said[-1] == "sandbox: 2 pip install step(s) done in a new virtual environment"
+    for way in get_args(Way):
+        *found, listed = looked(way, tmp_path / way, image)
+        assert found == ["tiny", "no other", "this is other"]
+        assert "'other.py'" in listed
 
 
-@pytest.mark.parametrize("way", ["namespace", "loopback"])
-def test_a_container_finds_a_target_by_its_variable_and_not_without(
-    project: Project, tmp_path: Path, way: Way
-) -> None:
-    image = project.build(TARGET.format("--target /opt/x"))
+def looked(way: Way, folder: Path, image: Image) -> list[str]:
+    """What a container of the image says of its packages."""
     plane = FakeControlPlane()
     plane.wanted = [service(container("web", ("python", "-c", LOOK)))]
-    with running_agent(plane, tmp_path / "agent", way, image=image):
+    with running_agent(plane, folder, way, image=image):
         until(lambda: len(plane.lines("web")) >= 4)
-    assert plane.lines("web")[:3] == ["tiny", "no other", "this is other"]
-    assert "'other.py'" in plane.lines("web")[3]
+    return plane.lines("web")[:4]
 
 
 def test_a_target_goes_with_the_stage_that_it_is_copied_from(project: Project) -> None:

@@ -14,8 +14,9 @@ import psutil
 import psycopg
 import pytest
 
+from copilot_sandbox import postgres
 from copilot_sandbox.errors import Failed
-from copilot_sandbox.postgres import ROOTS_DATA, PostgresServer, bin_dir, remove
+from copilot_sandbox.postgres import PostgresServer, bin_dir, remove
 
 REPOSITORY = Path(__file__).parents[2]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root's server runs as somebody else")
@@ -280,7 +281,7 @@ def test_roots_server_runs_under_a_number_of_its_own_outside_of_the_clone(server
         assert {(Path(folder) / name).lstat().st_uid for name in names} <= {server.user.uid}
     assert stat.S_IMODE(server.home.stat().st_mode) == stat.S_IMODE(server.socket_dir.stat().st_mode) == 0o710
     assert (server.folder / "data").resolve() == server.data
-    assert server.data.is_relative_to(ROOTS_DATA)
+    assert server.data.is_relative_to(postgres.ROOTS_DATA)
     assert all(process.gids().real != 0 for process in processes(server))
 
 
@@ -298,7 +299,7 @@ def test_programs_that_nobody_can_reach_are_copied(
     server.start()
 
     (postmaster,) = {process.exe() for process in processes(server)}
-    assert Path(postmaster).is_relative_to(ROOTS_DATA)
+    assert Path(postmaster).is_relative_to(postgres.ROOTS_DATA)
     assert answer(server, "SELECT count(*) FROM pg_timezone_names WHERE name = 'UTC'") == 1  # share/ is found
 
 

