@@ -34,6 +34,8 @@ else:
 SETTINGS = """from demo.settings import *
 
 INSTALLED_APPS = ["django_extensions", "django_testenv.stage_copy"]
+ROOT_URLCONF = "demo.light"
+urlpatterns = []
 STAGE_COPY = {"golden": {"max_age": "24h"}}
 """
 WSGI = """from pathlib import Path
