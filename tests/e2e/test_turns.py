@@ -29,7 +29,7 @@ def branch(clone: Clone) -> None:
     """A branch of Ada's, deployed."""
     clone.stage_megabytes = 5
     clone.branch("feature/drop", {"note.txt": "another commit"})
-    clone.branch("feature/rename", {"demo/pause.txt": "3"})
+    clone.branch("feature/rename", {"note.txt": "one more"})
     deployed(clone.invoke("deploy-test", "--branch", "feature/rename"))
 
 
@@ -49,6 +49,7 @@ def test_somebody_elses_live_branch_is_replaced_only_by_take_over(clone: Clone) 
 
 
 def test_of_many_at_once_one_deploys_and_the_others_are_told_who(clone: Clone) -> None:
+    clone.branch("feature/rename", {"demo/pause.txt": "10"}, start="feature/rename")
     first = clone.start("deploy-test", "--branch", "feature/rename", "--take-over")
     assert first.stderr
     for line in first.stderr:
@@ -68,6 +69,7 @@ def test_of_many_at_once_one_deploys_and_the_others_are_told_who(clone: Clone) -
     _, said = waiting.communicate(timeout=60)
     assert waiting.returncode == 0, said
     assert "Waiting for web in test: ada@example.org, deploying feature/rename" in said
+    clone.branch("feature/rename", {"demo/pause.txt": "0"}, start="feature/rename")
 
 
 def test_a_deployments_end_is_moved_without_a_new_task(clone: Clone) -> None:
