@@ -38,7 +38,7 @@ from copilot_sandbox.postgres import PostgresServer, remove
 from copilot_sandbox.state import Running, State
 from tests.attacks.neighbours import CREATE, FORM, HOST, Target, as_neighbour, post
 from tests.sandbox.fake_control_plane import FakeControlPlane
-from tests.sandbox.test_load_balancer import Town, free_port
+from tests.sandbox.town import Town, free_port
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 Attack = Callable[[Target], bytes]

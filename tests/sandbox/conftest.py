@@ -9,8 +9,10 @@ import pytest
 
 from copilot_sandbox import postgres
 from copilot_sandbox.control_plane import ControlPlaneServer
+from copilot_sandbox.load_balancer.listening import Listeners
 from tests.runtime.stage_copy.servers import memory
 from tests.sandbox.cloud import Agent, Cloud
+from tests.sandbox.town import Town
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,3 +34,16 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
         yield Cloud(plane, agent)
     finally:
         plane.stop()
+
+
+@pytest.fixture
+def town() -> Iterator[Town]:
+    town = Town()
+    listeners = Listeners(town.plane, town, idle_timeout=1)
+    listeners.start()
+    try:
+        yield town
+    finally:
+        listeners.stop()
+        for each in town.servers:
+            each.listener.close()
