@@ -14,6 +14,7 @@ from copilot_sandbox.load_balancer.listening import Listeners
 from tests.runtime.stage_copy.servers import memory
 from tests.sandbox.builds import Project, make_wheel
 from tests.sandbox.cloud import Agent, Cloud
+from tests.sandbox.fake_control_plane import FakeControlPlane
 from tests.sandbox.town import Town
 
 
@@ -73,3 +74,8 @@ def _nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     return Project(tmp_path)
+
+
+@pytest.fixture
+def plane() -> FakeControlPlane:
+    return FakeControlPlane()
