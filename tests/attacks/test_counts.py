@@ -8,8 +8,8 @@ from tests.attacks import (
     branches,
     hostile_branches,
     hostile_calls,
+    hostile_containers,
     hostile_names,
-    test_containers,
     test_objects,
     test_secrets,
 )
@@ -22,7 +22,7 @@ from tests.attacks import (
         ("renderings of branches", len(branches.HOSTILE), 110),
         ("names and settings", len(hostile_names.CASES), 80),
         ("neighbours", len(hostile_calls.OUTSIDE) + len(hostile_calls.INSIDE), 50),
-        ("containers and build steps", len(test_containers.ATTACKS), 25),
+        ("containers and build steps", len(hostile_containers.ATTACKS), 25),
         (
             "objects",
             len(test_objects.HOSTILE_LEASES)
