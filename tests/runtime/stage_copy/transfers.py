@@ -13,8 +13,6 @@ from django_testenv.stage_copy import disposable_registry
 from tests.runtime.stage_copy.copies import PASSWORD, Copies, Told
 
 PATIENCE = 60  # seconds after which something counts as never happening
-
-
 numbers = itertools.count(1)
 
 
