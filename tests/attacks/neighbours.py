@@ -14,9 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
+import pytest
 from botocore.auth import SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
+from botocore.config import Config
 from botocore.credentials import Credentials
+
+from copilot_sandbox.control_plane import ControlPlaneServer
 
 HOST = "cloudformation.us-east-1.amazonaws.com"
 CREATE = (
@@ -108,3 +113,15 @@ def as_neighbour(attack: Callable[[], Any]) -> Any:
     os.waitpid(child, 0)
     assert "broke" not in found, found["broke"]
     return found["got"]
+
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+def client(plane: ControlPlaneServer, service: str) -> Any:
+    aws = plane.environment()
+    session = boto3.Session(
+        aws["AWS_ACCESS_KEY_ID"], aws["AWS_SECRET_ACCESS_KEY"], region_name=aws["AWS_REGION"]
+    )
+    config = Config(proxies={"https": aws["HTTPS_PROXY"]}, retries={"max_attempts": 1})
+    return session.client(service, config=config, verify=aws["AWS_CA_BUNDLE"])

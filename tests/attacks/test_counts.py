@@ -7,9 +7,9 @@ import pytest
 from tests.attacks import (
     branches,
     hostile_branches,
-    test_containers,
-    test_names_and_settings,
-    test_neighbours,
+    hostile_calls,
+    hostile_containers,
+    hostile_names,
     test_objects,
     test_secrets,
 )
@@ -20,9 +20,9 @@ from tests.attacks import (
     [
         ("files of branches", len(hostile_branches.HOSTILE), 80),
         ("renderings of branches", len(branches.HOSTILE), 110),
-        ("names and settings", len(test_names_and_settings.CASES), 80),
-        ("neighbours", len(test_neighbours.OUTSIDE) + len(test_neighbours.INSIDE), 50),
-        ("containers and build steps", len(test_containers.ATTACKS), 25),
+        ("names and settings", len(hostile_names.CASES), 80),
+        ("neighbours", len(hostile_calls.OUTSIDE) + len(hostile_calls.INSIDE), 50),
+        ("containers and build steps", len(hostile_containers.ATTACKS), 25),
         (
             "objects",
             len(test_objects.HOSTILE_LEASES)

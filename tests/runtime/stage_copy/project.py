@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CHECKOUT = Path(__file__).resolve().parents[3]
+UNREACHABLE = "postgres://shop:pw-of-nobody@127.0.0.1:1/shop"
 
 
 @dataclass(frozen=True)

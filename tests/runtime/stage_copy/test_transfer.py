@@ -1,10 +1,11 @@
+"""A whole copy: what it keeps, waits for and tells, and how it ends where a server or a row fails."""
+
 from __future__ import annotations
 
-import itertools
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -12,21 +13,30 @@ from dataclasses import asdict, dataclass, field
 import psycopg
 import pytest
 
-from django_testenv.stage_copy import disposable_registry, engine, rows, swap
+from django_testenv.stage_copy import engine, rows, swap
 from django_testenv.stage_copy.database import Database
 from django_testenv.stage_copy.disposable_registry import COPYING, REPLACED
 from django_testenv.stage_copy.model import Moved, Progress
 from django_testenv.stage_copy.options import Options
 from django_testenv.stage_copy.problems import Failed
-from tests.runtime.stage_copy.copies import PASSWORD, Attempt, Copies, Told, run_command
+from tests.runtime.stage_copy.copies import PASSWORD, Attempt, Copies, run_command
 from tests.runtime.stage_copy.servers import postgres_server
+from tests.runtime.stage_copy.transfers import (
+    PATIENCE,
+    Listener,
+    beside,
+    change,
+    make_target,
+    numbers,
+    only_error,
+    persons,
+    require_untouched,
+)
 
-PATIENCE = 60  # seconds after which something counts as never happening
 SHOP, FAILING, WIDE = "transfer_shop", "transfer_failing", "transfer_wide"
 RELEASE = {"branch": "feature", "commit": "1234567", "deploy": "one"}
 LIMIT = 17 << 20  # bytes; more than a segment of the write-ahead log, less than the rows of WIDE
 BY = ("by_check", "by_function", "by_domain")  # what makes a row fail
-numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -80,68 +90,6 @@ def target() -> str:
 def spared(copies: Copies) -> str:
     """A target that stays as it is, since all copies into it fail."""
     return make_target(copies)
-
-
-def make_target(copies: Copies) -> str:
-    """Make a database that is marked, with one table that a copy replaces; its name."""
-    name = f"transfer{next(numbers)}x"
-    with copies.target_server.connect(role="tester", password=PASSWORD) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-        disposable_registry.mark(connection, name)
-    with copies.target_server.connect(name, "tester", PASSWORD) as connection:
-        connection.execute("CREATE TABLE leftover AS SELECT 'of the last branch' AS what")
-    return name
-
-
-def require_untouched(copies: Copies, target: str) -> None:
-    assert copies.rows(copies.target_server, target, "TABLE leftover") == [("of the last branch",)]
-    assert beside(copies, target) == []
-
-
-def beside(copies: Copies, target: str) -> list[object]:
-    """The databases that a copy leaves behind if it does not clean up."""
-    query = f"SELECT datname::text FROM pg_database WHERE starts_with(datname, '{target}_')"
-    return [name for (name,) in copies.rows(copies.target_server, "postgres", query)]
-
-
-def persons(copies: Copies, target: str) -> object:
-    return copies.rows(copies.target_server, target, "SELECT count(*) FROM person")[0][0]
-
-
-def change(copies: Copies, target: str) -> None:
-    """What a tester does."""
-    with copies.target_server.connect(target, "tester", PASSWORD) as connection:
-        connection.execute("DELETE FROM item")
-        connection.execute("DELETE FROM person WHERE id > 7")
-
-
-def only_error(capsys: pytest.CaptureFixture[str]) -> str:
-    """What a command that failed said at last: one line of error, no traceback, no password."""
-    said = capsys.readouterr()
-    *before, last = said.err.splitlines()
-    assert last.startswith("CommandError: ")
-    assert all(line.startswith("copy_stage_db: ") for line in before), said.err
-    assert said.out == ""
-    assert PASSWORD not in said.err
-    return last.removeprefix("CommandError: ")
-
-
-@dataclass
-class Listener(Told):
-    """Sets `said` when it is told a line, and calls `at_rows` when the first rows have arrived."""
-
-    said: threading.Event = field(default_factory=threading.Event)
-    at_rows: Callable[[], object] | None = None
-
-    def say(self, line: str) -> None:
-        super().say(line)
-        self.said.set()
-
-    def advance(self, *, amount: int, rows: int = 0) -> None:
-        super().advance(amount=amount, rows=rows)
-        call, self.at_rows = self.at_rows, None
-        if call:
-            call()
 
 
 def test_a_task_that_starts_again_keeps_what_testers_changed_and_does_not_look_at_staging(

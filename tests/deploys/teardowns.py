@@ -1,0 +1,152 @@
+"""An AWS, a registry and leases that a test fills, and what a teardown made of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from copilot_testenv.aws.stack import Event, Stack
+from copilot_testenv.copilot.commands import VERSION
+from copilot_testenv.core import git
+from copilot_testenv.core.errors import Failed
+from copilot_testenv.core.process import Command, Result
+from copilot_testenv.deploys import teardown
+from copilot_testenv.deploys.teardown import Options
+from copilot_testenv.session import Session
+from copilot_testenv.state.registry import Registry
+from tests.fakes import DisposableAws, FakeReport, FakeShell, made
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+PAST, FUTURE = "2026-01-01T00:00:00Z", "2999-01-01T00:00:00Z"
+KNOWN = {
+    "--version": Result(0, f"copilot version: {VERSION}"),
+    "env ls": Result(0, '{"environments": [{"name": "test"}]}'),
+}
+
+
+def stack(service: str, name: str, **tags: str) -> Stack:
+    found = {**made(service, name), "expires_at": FUTURE, **tags}
+    return Stack(f"demo-test-{service}", "UPDATE_COMPLETE", found, NOW)
+
+
+def shared(name: str = "main", **tags: str) -> Stack:
+    return stack("web", name, **tags)
+
+
+def isolated(name: str, **tags: str) -> Stack:
+    return stack(f"web-{git.slug(name)}", name, isolated="yes", **tags)
+
+
+@dataclass
+class Played(DisposableAws):
+    """An AWS with these stacks; `svc delete` takes one away, unless it is stuck."""
+
+    stacks: dict[str, Stack] = field(default_factory=dict)
+    stuck: set[str] = field(default_factory=set)
+    tags: list[str] = field(default_factory=list)
+    tasks_left: list[str] = field(default_factory=list)
+    groups: set[str] = field(default_factory=set)
+    keys: list[str] = field(default_factory=list)
+    forbidden: bool = False
+    undeletable: set[str] = field(default_factory=set)
+    on_look: Callable[[Played], None] = lambda _: None
+
+    def __post_init__(self) -> None:
+        super().__init__({})
+
+    def stack(self, name: str) -> Stack | None:
+        return self.stacks.get(name)
+
+    def deployments(self, app: str, environment: str) -> list[Stack]:
+        assert (app, environment) == ("demo", "test")
+        return list(self.stacks.values())
+
+    def task_stacks(self, app: str, environment: str) -> list[str]:
+        assert (app, environment) == ("demo", "test")
+        return self.tasks_left
+
+    def application_bucket(self, app: str) -> str:  # type: ignore[override]  # there it is cached
+        return f"bucket-of-{app}"
+
+    def object_keys(self, bucket: str, prefix: str) -> list[str]:
+        assert bucket == "bucket-of-demo"
+        return [key for key in self.keys if key.startswith(prefix)]
+
+    def delete_objects(self, bucket: str, keys: Any) -> None:
+        assert bucket == "bucket-of-demo"
+        if self.forbidden:
+            raise Failed("s3://bucket-of-demo/… was not deleted: Access Denied.")
+        self.keys = [key for key in self.keys if key not in keys]
+
+    def has_log_group(self, group: str) -> bool:
+        return group in self.groups
+
+    def events(self, stack: str, since: datetime) -> list[Event]:
+        assert since < NOW
+        return [
+            Event(NOW, "Service", "DELETE_FAILED", "it is in use"),
+            Event(NOW, stack, "DELETE_FAILED", ""),
+        ]
+
+    def image_tags(self, repository: str) -> list[str]:
+        assert repository == "demo/web"
+        return self.tags
+
+    def delete_image_tags(self, repository: str, tags: Any) -> None:
+        assert repository == "demo/web"
+        self.tags = [tag for tag in self.tags if tag not in tags or tag in self.undeletable]
+        if self.undeletable:
+            raise Failed("1 images of the repository demo/web could not be deleted: in use.")
+
+
+class Deleting(FakeShell):
+    """Copilot's `svc delete` and `task delete` on that AWS."""
+
+    aws: Played
+
+    def run(self, command: Command) -> Result:
+        words = command.argv
+        if words[1:3] in {("svc", "delete"), ("task", "delete")}:
+            assert "--env=test" in words
+            name = next(word for word in words if word.startswith("--name=")).removeprefix("--name=")
+            full = f"demo-test-{name}" if words[1] == "svc" else f"task-{name}"
+            found = self.aws.stacks.pop(full)
+            if full in self.aws.stuck:
+                self.aws.stacks[full] = replace(found, status="DELETE_FAILED")
+        return super().run(command)
+
+
+@dataclass
+class Scene:
+    session: Session
+    aws: Played
+    registry: Registry
+    withdrawn: list[str]
+    dropped: list[str]
+    leases: list[str] = field(default_factory=list)
+    held: set[str] = field(default_factory=set)
+
+    def teardown(self, **options: Any) -> None:
+        teardown.teardown(self.session, Options(**{"yes": True, "json": True, **options}))
+
+    @property
+    def receipts(self) -> Any:
+        assert isinstance(self.session.report, FakeReport)
+        return json.loads(self.session.report.printed[-1])
+
+    @property
+    def said(self) -> str:
+        assert isinstance(self.session.report, FakeReport)
+        return "\n".join(self.session.report.said)
+
+    @property
+    def deletes(self) -> list[str]:
+        assert isinstance(self.session.shell, FakeShell)
+        return [line for line in self.session.shell.lines if " delete " in line]
+
+
+def gone(scene: Scene) -> list[str]:
+    return [f"{thing['kind']} {thing['name']}" for each in scene.receipts for thing in each["gone"]]

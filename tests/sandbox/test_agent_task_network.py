@@ -1,0 +1,74 @@
+"""The containers of a task meet on localhost, and the agent reaches what they open."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from copilot_sandbox.agent.namespace import Way
+from tests.sandbox.agent_tasks import WAYS
+from tests.sandbox.fake_control_plane import (
+    FakeControlPlane,
+    balanced,
+    completed,
+    container,
+    grouped,
+    python,
+    running_agent,
+    server,
+    service,
+    until,
+)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_containers_meet_on_localhost_while_its_port_is_taken_outside(
+    plane: FakeControlPlane, tmp_path: Path, way: Way
+) -> None:
+    probe = (
+        "import os, sys, time, urllib.request\n"
+        "time.sleep(0.5)\n"
+        "print(urllib.request.urlopen('http://' + os.environ['PLACE'] + '/').read().decode(), flush=True)\n"
+        "time.sleep(60)"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        plane.wanted = [
+            service(
+                container("web", server(port), environment={"RELEASE": "mine"}),
+                container("side", python("-c", probe), environment={"PLACE": f"localhost:{port}"}),
+                desired_count=2,
+            )
+        ]
+        with running_agent(plane, tmp_path, way):
+            until(lambda: len(plane.lines("side")) == 2)
+    assert plane.lines("side") == ["mine", "mine"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_agent_connects_into_a_task(plane: FakeControlPlane, tmp_path: Path, way: Way) -> None:
+    plane.wanted = [service(container("web", server()), load_balancing=balanced())]
+    plane.groups = grouped()
+    with running_agent(plane, tmp_path, way) as agent:
+        until(lambda: completed(agent))
+        (task,) = plane.live()
+        with agent.connect(task.address, 8000, 1) as connection:
+            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert connection.recv(15) == b"HTTP/1.1 200 OK"
+        with pytest.raises(ConnectionRefusedError):
+            agent.connect(task.address, 8001, 1)
+        with pytest.raises(ConnectionRefusedError):
+            agent.connect("10.9.9.9", 8000, 1)
+
+
+def test_in_a_namespace_a_server_on_localhost_alone_is_out_of_reach_as_on_ecs(
+    plane: FakeControlPlane, tmp_path: Path
+) -> None:
+    plane.wanted = [service(container("web", python("-m", "http.server", "--bind", "127.0.0.1", "8000")))]
+    with running_agent(plane, tmp_path, "namespace") as agent:
+        until(lambda: completed(agent))
+        (task,) = plane.live()
+        with pytest.raises(ConnectionRefusedError):
+            agent.connect(task.address, 8000, 1)

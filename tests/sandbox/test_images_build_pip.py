@@ -1,0 +1,136 @@
+"""A build installs what pip is told to, into the image's own environment."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from copilot_sandbox.images import build_variables
+from copilot_sandbox.images.venvs import InstallError, pip_arguments
+from tests.sandbox.builds import Project, files, make_wheel, run
+
+pytestmark = pytest.mark.usefixtures("_no_index")
+
+
+def test_pip_installs_into_the_images_environment_byte_compiled(project: Project) -> None:
+    wheel = project.context.parent / "wheels" / "tiny-1.0-py3-none-any.whl"
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    project.put("requirements/base.txt", f"tiny==1.0 --hash=sha256:{digest}\n")
+    project.put("requirements.txt", "-r requirements/base.txt\n")
+
+    image = project.build(
+        "FROM x\nWORKDIR /app\nCOPY requirements requirements\nCOPY requirements.txt .\n"
+        "RUN set -eux && pip install --no-cache-dir --require-hashes -r requirements.txt && apt-get clean\n"
+    )
+
+    assert run(image, "tiny") == "this is tiny\n"
+    assert image.venv is not None
+    assert list(image.venv.rglob("__pycache__/tiny.*.pyc"))
+    assert project.said[0] == "sandbox: not done here: RUN apt-get clean (line 5)"
+
+
+def test_every_needed_stage_installs_into_the_one_environment(project: Project) -> None:
+    project.put("requirements.txt", "tiny\n")
+
+    image = project.build(
+        "FROM x AS build\nRUN python -m venv /opt/venv\nENV PATH=/opt/venv/bin:$PATH\n"
+        "COPY requirements.txt .\nRUN --mount=type=cache,target=/root/.cache/pip \\\n"
+        "  pip install --prefix /install -r requirements.txt\n"
+        "FROM x AS tests\nRUN pip install nothing-like-it\n"
+        "FROM x\nCOPY --from=build /install /usr/local\n"
+        'RUN ["python3", "-m", "pip", "install", "other==1.0"]\n'
+    )
+
+    assert run(image, "tiny") + run(image, "other") == "this is tiny\nthis is other\n"
+
+
+def test_a_requirements_file_may_be_mounted_instead_of_copied(project: Project) -> None:
+    project.put("requirements.txt", "tiny\n")
+
+    image = project.build(
+        "FROM x\nWORKDIR /app\nRUN --mount=type=bind,source=requirements.txt,target=requirements.txt \\\n"
+        "  python -m pip install -r requirements.txt\n"
+    )
+
+    assert run(image, "tiny") == "this is tiny\n"
+    assert files(image) == []
+
+
+def test_a_wheel_out_of_the_context_is_installed_by_path_or_wildcard(project: Project) -> None:
+    make_wheel(project.context, "local")
+
+    for argument in ("./local-1.0-py3-none-any.whl", "/app/local-1.0-py3-none-any.whl", "/app/*.whl"):
+        image = project.build(f"FROM x\nWORKDIR /app\nCOPY *.whl ./\nRUN pip install {argument}\n")
+        assert run(image, "local") == "this is local\n"
+
+
+def test_a_failed_install_ends_with_pips_own_lines_and_leaves_no_environment(project: Project) -> None:
+    text = "FROM x\nRUN pip install 'absent>=1'\n"
+    for _ in range(2):
+        with pytest.raises(InstallError, match=r"(?s)line 2.*No matching distribution found for absent"):
+            project.build(text)
+
+    assert not (project.state / "images").exists()
+
+
+def test_pip_does_not_go_through_the_embedded_aws(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    handed_on = build_variables.handed_on()
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(project.context / "ca.crt"))
+    for name, value in handed_on.items():
+        monkeypatch.setenv(name, value)
+
+    env = build_variables.of_step(project.context, project.state, {"PIP_RETRIES": "1"})
+
+    assert env["HTTPS_PROXY"] == "http://proxy.example:3128"
+    assert "AWS_CA_BUNDLE" not in env
+    assert env["PIP_NO_INDEX"] == "1"  # the user's own settings stay
+    assert env["PIP_RETRIES"] == "1"
+    monkeypatch.delenv("SANDBOX_USER_HTTPS_PROXY")
+    assert "HTTPS_PROXY" not in build_variables.of_step(project.context, project.state, {})
+
+
+@pytest.mark.parametrize(
+    ("words", "arguments"),
+    [
+        ("pip install a", ("a",)),
+        ("pip3.12 --quiet install --user -t /x a --root=/y b", ("--quiet", "a", "b")),
+        ("/opt/venv/bin/python -u -m pip install -e . --no-cache-dir", (".",)),
+        ("pip install --editable=./x", ("./x",)),
+        ("pip install -t/x --target=/y a", ("a",)),
+        ("pip download a", None),
+        ("pipx install a", None),
+        ("python -m piptools sync", None),
+        ("echo pip install a", None),
+        ("", None),
+    ],
+)
+def test_a_pip_install_is_recognised_and_its_place_left_out(
+    words: str, arguments: tuple[str, ...] | None
+) -> None:
+    assert pip_arguments(words.split()) == arguments
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "pip install a || true",
+        "if x; then pip install a; fi",
+        "pip install $(cat a)",
+        "(pip install a)",
+        "x 'a",
+    ],
+)
+def test_a_step_that_is_not_plainly_pip_is_listed_and_never_half_done(project: Project, step: str) -> None:
+    image = project.build(f"FROM x\nRUN {step}\n")
+
+    assert image.venv is None
+    assert len(project.said) == 1
+
+
+def test_separators_in_quotes_do_not_cut_a_step(project: Project) -> None:
+    project.build("FROM x\nRUN echo 'a && pip install b; c'\n")
+
+    assert project.said == ["sandbox: not done here: RUN echo 'a && pip install b; c' (line 2)"]

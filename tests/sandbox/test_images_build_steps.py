@@ -1,0 +1,129 @@
+"""A build does a Dockerfile's other steps, and lists those that it cannot do."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from copilot_sandbox.errors import SandboxError
+from tests.sandbox.builds import Project, files
+
+
+def test_variables_come_from_env_then_arg_then_the_command_line(project: Project) -> None:
+    image = project.build(
+        "ARG TAG=1\nFROM x:${TAG}\nARG TAG\nARG WHO=nobody\nARG UNSET\n"
+        "ENV WHO_IS=$WHO TAG_IS=$TAG U=${UNSET:-d}\n"
+        'ENV WHO_IS="$WHO_IS!" PATH=/own:$PATH\n',
+        arguments={"WHO": "me", "UNDECLARED": "x"},
+    )
+
+    assert {**image.env, "PATH": image.env["PATH"][:19]} == {
+        "WHO_IS": "me!",
+        "TAG_IS": "1",
+        "U": "d",
+        "PATH": "/own:/usr/local/bin",
+    }
+
+
+def test_the_command_has_a_shell_form_and_an_exec_form(project: Project) -> None:
+    plain = project.build("FROM x\nCMD a $B\n")
+    listed = project.build('FROM x\nSHELL ["/bin/bash", "-c"]\nENTRYPOINT ["e", "$F"]\nCMD c d\n')
+
+    assert (plain.entrypoint, plain.cmd) == ((), ("/bin/sh", "-c", "a $B"))
+    assert (listed.entrypoint, listed.cmd) == (("e", "$F"), ("/bin/bash", "-c", "c d"))
+
+
+def test_an_entrypoint_takes_the_base_images_command_away(project: Project) -> None:
+    assert project.build("FROM python:3\n").cmd == ("python3",)
+    assert project.build("FROM python:3\nENTRYPOINT e\n").cmd == ()
+    assert project.build("FROM python:3\nCMD c\nENTRYPOINT e\n").cmd == ("/bin/sh", "-c", "c")
+
+
+def test_volumes_and_nested_working_folders_are_made(project: Project) -> None:
+    image = project.build('FROM x\nWORKDIR /app\nWORKDIR sub\nVOLUME ["/data", "/app/static"]\n')
+
+    assert image.workdir == "/app/sub"
+    assert image.paths == ("/app", "/app/static", "/data")
+    assert all((image.root / path).is_dir() for path in ("app/sub", "data", "app/static"))
+
+
+def test_stages_hand_files_on_and_only_those_needed_are_built(project: Project) -> None:
+    project.put("a.txt", "a")
+
+    image = project.build(
+        "FROM x AS base\nWORKDIR /src\nCOPY a.txt .\nFROM base AS unneeded\nCOPY absent .\n"
+        "FROM y\nCOPY --from=base /src/a.txt /app/\nCOPY --from=0 /src /copy\n"
+        "COPY --from=base /usr/lib/made.so /app/\nCOPY --from=ghcr.io/a/uv:latest /uv /bin/\n"
+    )
+
+    assert files(image) == ["/app/a.txt", "/copy/a.txt"]
+    assert project.said == [
+        "sandbox: not done here: COPY --from=base /usr/lib/made.so: nothing is there (line 9)",
+        "sandbox: not done here: COPY --from=ghcr.io/a/uv:latest /uv /bin/: that image is not here (line 10)",
+    ]
+
+
+def test_a_target_stage_is_built_as_the_last(project: Project) -> None:
+    text = "FROM x AS one\nENV A=1\nFROM one AS two\nENV A=2\n"
+
+    assert project.build(text, target="one").env == {"A": "1"}
+    assert project.build(text).env == {"A": "2"}
+    with pytest.raises(SandboxError, match="target stage 'three' could not be found"):
+        project.build(text, target="three")
+
+
+def test_heredocs_become_files(project: Project) -> None:
+    image = project.build(
+        "FROM x\nENV A=1\nCOPY <<EOF <<'RAW' /app/\n\"$A\"\nEOF\n$A\nRAW\nCOPY <<E /app/named\nx\nE\n"
+    )
+
+    assert {name: (image.root / "app" / name).read_text() for name in ("EOF", "RAW", "named")} == {
+        "EOF": '"1"\n',
+        "RAW": "$A\n",
+        "named": "x\n",
+    }
+
+
+def test_what_cannot_be_done_is_listed_with_its_line(project: Project) -> None:
+    project.put("files.tar.gz")
+
+    project.build(
+        "FROM x\nRUN apt-get update && apt-get install -y postgresql-client\nADD https://example.org/a /a\n"
+        "ADD files.tar.gz /b/\nRUN python manage.py collectstatic\nUSER app\n"
+        "EXPOSE 80\nHEALTHCHECK CMD true\nLABEL a=b\n"
+    )
+
+    assert project.said == [
+        "sandbox: not done here: RUN apt-get update && apt-get install -y postgresql-client (line 2)",
+        "sandbox: not done here: ADD https://example.org/a /a (line 3)",
+        "sandbox: not done here: ADD files.tar.gz /b/ (line 4)",
+        "sandbox: not done here: RUN python manage.py collectstatic (line 5)",
+        "sandbox: not done here: USER app (line 6)",
+    ]
+
+
+def test_another_python_than_the_hosts_is_told(project: Project) -> None:
+    project.build("FROM python:3.2-slim AS a\nFROM a\n")
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+    assert project.said == [
+        f"sandbox: python:3.2-slim is Python 3.2; here it runs on Python {here} ({sys.executable})"
+    ]
+    project.build(f"FROM docker.io/library/python:{here}-slim\n")
+    assert project.said == []
+
+
+@pytest.mark.parametrize(
+    ("base", "version"),
+    [("nginx:1.27-alpine", "1.27-alpine"), ("public.ecr.aws/nginx/nginx", "latest"),
+     ("nginxinc/nginx-unprivileged:1.27@sha256:0", "1.27")],
+)  # fmt: skip
+def test_what_is_built_from_nginx_starts_as_nginx_does(project: Project, base: str, version: str) -> None:
+    image = project.build(f"FROM {base}\nCOPY Dockerfile /etc/nginx/conf.d/default.conf\n")
+    assert image.env["NGINX_VERSION"] == version
+    assert (image.entrypoint, image.cmd) == (("docker-entrypoint.sh",), ("nginx", "-g", "daemon off;"))
+
+
+def test_what_is_only_called_like_nginx_is_none(project: Project) -> None:
+    assert "NGINX_VERSION" not in project.build("FROM my-nginx:1\n").env
