@@ -142,7 +142,7 @@ class Server:
                      "; it is empty now"),
                 Part("The load balancers' thread", lambda: self._load_balancers.lives,
                      self._start_load_balancers),
-                Part("The task agent's thread", lambda: self._agent.lives),
+                Part("The task agent's thread", lambda: self._agent.is_running),
                 Part("The control plane's thread", lambda: self._control_plane.lives),
             ],
             self._notice,
