@@ -97,7 +97,7 @@ def test_a_sandbox_that_does_not_answer_is_not_taken_for_one_that_runs(
         state.ready(Running(os.getpid(), {"HTTPS_PROXY": proxy}, "", "/nowhere/.s.PGSQL.5432"))
         with pytest.raises(Failed, match=r"Postgres does not answer.*starts it anew"):
             lifecycle.enter(root, told.append, None)
-    assert told == ["The sandbox is mending itself: its Postgres does not answer."]
+    assert told == ["The sandbox is repairing itself: its Postgres does not answer."]
 
 
 def test_what_a_killed_server_left_is_cleared_away_by_a_command_that_starts_none(root: Path) -> None:
