@@ -276,7 +276,7 @@ def test_another_user_gets_nothing_even_with_the_key(plane: ControlPlaneServer, 
 @pytest.mark.parametrize("quick", [True, False], ids=["by a question", "by the tables"])
 def test_whose_a_connection_is_is_known(host: str, monkeypatch: pytest.MonkeyPatch, *, quick: bool) -> None:
     if not quick:
-        monkeypatch.setattr(peers, "_asked", lambda *_: None)
+        monkeypatch.setattr(peers, "_ask_kernel", lambda *_: None)
     inside = "127.0.0.1" if host.endswith("127.0.0.1") else host
     family = socket.AF_INET6 if ":" in inside else socket.AF_INET
     with socket.create_server((inside, 0), family=family) as listener:
@@ -287,7 +287,7 @@ def test_whose_a_connection_is_is_known(host: str, monkeypatch: pytest.MonkeyPat
                 client.connect((host, port))
                 accepted, _ = listener.accept()
                 with accepted:
-                    return peers.is_ours(accepted)
+                    return peers.is_own_user(accepted)
 
         def seen_from_here() -> list[bool]:
             ready, done = socket.socketpair()
@@ -301,10 +301,10 @@ def test_whose_a_connection_is_is_known(host: str, monkeypatch: pytest.MonkeyPat
                     os._exit(0)
                 accepted, _ = listener.accept()
                 with accepted:
-                    found = [peers.is_ours(accepted)]
+                    found = [peers.is_own_user(accepted)]
                     ready.send(b".")
                     os.waitpid(child, 0)
-                    found.append(peers.is_ours(accepted))  # a socket that its owner has closed is nobody's
+                    found.append(peers.is_own_user(accepted))  # a socket that its owner has closed is nobody's
                 return found
 
         assert connected()
@@ -515,7 +515,7 @@ def test_no_secret_of_these_is_in_a_command_line(
     secrets = {plane.environment()["AWS_SECRET_ACCESS_KEY"], plane.environment()["AWS_ACCESS_KEY_ID"]}
     named = [pair for each in databases.secrets().values() for pair in each.items()]
     secrets |= {value for name, value in named if name != "REDIS_HOST"}
-    secrets |= set(databases._kept().values())
+    secrets |= set(databases._load_secrets().values())
     secrets.add((databases.server.folder / "superuser").read_text())
     lines = []
     for process in psutil.process_iter():

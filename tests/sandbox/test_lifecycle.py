@@ -141,7 +141,7 @@ def test_waiting_for_another_command_that_starts_it_is_told_and_ends(
     state, told = State(root), list[str]()
     with state.starting(print, 1), pytest.raises(Failed, match="held the start of the sandbox"):
         lifecycle.stop(root, told.append)
-    assert "Another command starts or stops the sandbox" in told[-1]
+    assert "Another command is starting or stopping the sandbox" in told[-1]
 
 
 def test_a_sandbox_without_stagings_data_is_none_for_who_needs_them(root: Path) -> None:

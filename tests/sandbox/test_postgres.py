@@ -157,7 +157,7 @@ def test_a_server_that_its_starter_left_behind_is_ended_and_replaced(
     new = again._postmaster()
     assert new is not None
     assert new.pid != left.pid
-    assert not server._is_ours(left)
+    assert not server._belongs(left)
     again.stop()
 
 

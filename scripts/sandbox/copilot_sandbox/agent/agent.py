@@ -98,7 +98,9 @@ class TaskAgent:
                 logger.info("no network namespaces here (%s): each task gets a loopback address", obstacle)
         self.way: Way = way
         # Why containers run in the machine's own file system; None if they have one of their own.
-        self.open_because = "each task has a loopback address" if way == "loopback" else confined.obstacle()
+        self.no_isolation_reason = (
+            "each task has a loopback address" if way == "loopback" else confined.obstacle()
+        )
         self.targets = Targets(self.wake)
         self._health_checks = HealthChecks(self.targets, self.connect, control_plane.target_group)
         self._context = TaskContext(
@@ -109,7 +111,7 @@ class TaskAgent:
             way=way,
             port_forwards=port_forwards,
             readable=readable,
-            walls=self.open_because is None,
+            own_filesystem=self.no_isolation_reason is None,
             targets=self.targets,
             health_checks=self._health_checks,
             post=lambda task, event: self._inbox.put((task, event)),
@@ -192,7 +194,7 @@ class TaskAgent:
     @staticmethod
     def _handle(task: ServiceTask, event: wire.Event) -> None:
         try:
-            task.hear(event)
+            task.handle(event)
         except Exception as error:
             # A task whose event was handled halfway may never become healthy, so a new one replaces it.
             logger.exception("task %s: an event could not be handled", task.id)
@@ -229,7 +231,7 @@ class TaskAgent:
         exposed = listeners.exposed({task.id: task.pid for task in tasks.values() if task.pid is not None})
         for name, listener in exposed.items():
             logger.warning("task %s is stopped: %s", name, listeners.advice(listener))
-            tasks[name].expose(f"Task stopped: {listeners.advice(listener)}")
+            tasks[name].stop_exposed(f"Task stopped: {listeners.advice(listener)}")
 
     def _make_scheduler(self, arn: str, *, once: bool) -> ServiceScheduler[ServiceTask]:
         def start(deployment: Deployment) -> ServiceTask:
@@ -305,7 +307,7 @@ class TaskAgent:
         last = self._last_words.get(arn)
         after = f"; the last task stopped: {last}" if last else ""
         if wanted:
-            text, since = wanted[-1].doing()
+            text, since = wanted[-1].activity()
             return Explanation(text + after, since)
         if any(task.alive for task in tasks):
             return Explanation(f"the task is being stopped{after}", None)

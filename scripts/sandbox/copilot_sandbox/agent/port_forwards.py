@@ -6,7 +6,7 @@ import contextlib
 import socket
 import threading
 
-from copilot_sandbox.peers import is_ours
+from copilot_sandbox.peers import is_own_user
 
 BLOCK = 64 * 1024
 
@@ -65,7 +65,7 @@ def _accept(listener: socket.socket, path: str, *, check_user: bool = False) -> 
             inside, _ = listener.accept()
         except OSError:
             return
-        if check_user and not is_ours(inside):
+        if check_user and not is_own_user(inside):
             inside.close()
             continue
         outside = socket.socket(socket.AF_UNIX)

@@ -24,7 +24,7 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.core.request import Request
 from werkzeug.exceptions import HTTPException
 
-from copilot_sandbox.peers import is_ours
+from copilot_sandbox.peers import is_own_user
 
 from .certificates import CertificateAuthority
 from .connections import BODY_SECONDS, Connections
@@ -120,7 +120,7 @@ class ProxyServer(ThreadingHTTPServer):
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Take no connection of another user's program."""
         del client_address
-        return isinstance(request, socket.socket) and is_ours(request)
+        return isinstance(request, socket.socket) and is_own_user(request)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if self.connections.add(request):

@@ -150,7 +150,7 @@ class ControlPlaneServer:
         self._thread.start()
 
     @property
-    def lives(self) -> bool:
+    def is_running(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
     def stop(self) -> None:

@@ -15,7 +15,7 @@ import h11
 
 from copilot_sandbox.load_balancer.connection import Peer
 from copilot_sandbox.load_balancer.exchange import Backend, Exchange
-from copilot_sandbox.peers import is_ours
+from copilot_sandbox.peers import is_own_user
 
 if TYPE_CHECKING:
     from copilot_sandbox.model import ControlPlane, LoadBalancer
@@ -56,7 +56,7 @@ class Listeners:
         self._ready.wait(_START_SECONDS)
 
     @property
-    def lives(self) -> bool:
+    def is_running(self) -> bool:
         return self._thread.is_alive()
 
     def stop(self) -> None:
@@ -132,7 +132,7 @@ class Listeners:
             self._connections[task] = port
         try:
             ours = await asyncio.get_running_loop().run_in_executor(
-                self._pool, is_ours, writer.get_extra_info("socket")
+                self._pool, is_own_user, writer.get_extra_info("socket")
             )
             client = Peer(h11.SERVER, reader, writer, self._idle_timeout)
             while await Exchange(self._backend, self._pool, client).run(self._balancers.get(port), ours=ours):
