@@ -28,7 +28,7 @@ from copilot_sandbox import cache, peers, seed
 from copilot_sandbox.agent import port_forwards
 from copilot_sandbox.agent.catalogue import redis_server
 from copilot_sandbox.control_plane import ControlPlaneServer
-from copilot_sandbox.control_plane.connections import STRANGERS
+from copilot_sandbox.control_plane.connections import UNAUTHENTICATED
 from copilot_sandbox.control_plane.signatures import Key, NotSignedError, Signatures
 from copilot_sandbox.databases import Databases
 from copilot_sandbox.load_balancer.listening import Listeners
@@ -246,7 +246,7 @@ def test_a_key_is_new_with_each_start(tmp_path: Path) -> None:
 
 
 def test_a_crowd_of_silent_connections_keeps_nobody_out(plane: ControlPlaneServer) -> None:
-    crowd = [socket.create_connection(("127.0.0.1", plane.port)) for _ in range(STRANGERS + 20)]
+    crowd = [socket.create_connection(("127.0.0.1", plane.port)) for _ in range(UNAUTHENTICATED + 20)]
     try:
         assert client(plane, "cloudformation").list_stacks()["StackSummaries"] == []
     finally:
@@ -255,7 +255,7 @@ def test_a_crowd_of_silent_connections_keeps_nobody_out(plane: ControlPlaneServe
 
 
 def test_who_says_nothing_is_hung_up_on(plane: ControlPlaneServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("copilot_sandbox.control_plane.connections.STRANGER_SECONDS", 0.2)
+    monkeypatch.setattr("copilot_sandbox.control_plane.connections.UNAUTHENTICATED_SECONDS", 0.2)
     with socket.create_connection(("127.0.0.1", plane.port)) as silent:
         silent.settimeout(5)
         silent.sendall(b"CONN")

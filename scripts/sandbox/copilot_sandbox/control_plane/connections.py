@@ -9,9 +9,9 @@ import time
 
 log = logging.getLogger(__name__)
 
-STRANGERS = 64  # connections without a valid key so far; one more closes the oldest of them
+UNAUTHENTICATED = 64  # connections without a valid key so far; one more closes the oldest of them
 ALL = 512
-STRANGER_SECONDS = 60.0  # some SDKs open a connection before they need it
+UNAUTHENTICATED_SECONDS = 60.0  # some SDKs open a connection before they need it
 BODY_SECONDS = 60.0
 
 
