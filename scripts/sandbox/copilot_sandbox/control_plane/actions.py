@@ -9,7 +9,7 @@ from moto.core.responses import BaseResponse
 
 from .engine import Engine
 from .errors import Refusal
-from .paging import TokenWrong, page
+from .paging import InvalidToken, page
 from .stack_sets import StackSets
 from .stacks import Stack, Target
 from .stores import fetch_template
@@ -81,5 +81,5 @@ class Actions(BaseResponse):
         token = self._get_param("NextToken")
         try:
             return page(items, key, limit=limit, token=token, backwards=backwards)
-        except TokenWrong as error:
+        except InvalidToken as error:
             raise Refusal(f"The NextToken {error} is not valid.") from error

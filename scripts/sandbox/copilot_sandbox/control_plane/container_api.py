@@ -9,7 +9,7 @@ from moto.ecs.responses import EC2ContainerServiceResponse
 
 from .container_service import ContainerService
 from .ecs_common import EcsError, cluster_name, services_only
-from .paging import TokenWrong, page
+from .paging import InvalidToken, page
 from .service_records import ServiceRecord
 
 # Source: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListTasks.html, API_ListServices.html
@@ -48,7 +48,7 @@ class Responses(EC2ContainerServiceResponse):
             raise EcsError("InvalidParameterException", f"maxResults must be between 1 and {_PAGE}.")
         try:
             shown, token = page(arns, str, limit=limit, token=self._get_param("nextToken"))
-        except TokenWrong as error:
+        except InvalidToken as error:
             raise EcsError("InvalidParameterException", f"Invalid token: {error}") from error
         return ActionResult({key: shown, "nextToken": token})
 
