@@ -303,7 +303,7 @@ def test_pips_configuration_is_handed_on_without_credentials(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("PIP_INDEX_URL")
     monkeypatch.delenv("HTTPS_PROXY")
-    handed_on = build_variables.handed_on()
+    handed_on = build_variables.forwarded()
     assert handed_on == {
         "PIP_INDEX_URL": "https://pypi.example/simple",
         "PIP_NO_INDEX": "true",

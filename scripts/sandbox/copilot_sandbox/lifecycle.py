@@ -178,7 +178,7 @@ def _child_variables(programs: Path, plane_variables: Mapping[str, str]) -> Vari
     } | dict.fromkeys(child_variables.selected(os.environ, child_variables.DOCKER))
     return {
         **removed,
-        **build_variables.handed_on(),
+        **build_variables.forwarded(),
         **plane_variables,
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
