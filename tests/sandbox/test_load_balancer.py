@@ -419,8 +419,8 @@ def test_a_client_that_a_service_does_not_let_in_is_told_so(town: Town) -> None:
     status, told = town.get()
     assert status == 503
     assert told == (
-        "503 Service Unavailable: 127.0.0.1 is none of the sources that the service lets in, "
-        "198.51.100.0/24: they are its manifest's http.allowed_source_ips\n"
+        "503 Service Unavailable: 127.0.0.1 is not one of the sources that the service accepts, "
+        "198.51.100.0/24: its manifest sets them with http.allowed_source_ips\n"
     )
     assert b"\r\nServer: awselb/2.0\r\n" in town.send(HEAD + b"\r\n")
 
@@ -462,7 +462,7 @@ def test_a_broken_answer_is_a_502_without_a_traceback(town: Town, talk: Talk) ->
     town.add(talk)
     status, body = town.get()
     assert status == 502
-    assert body.startswith("502 Bad Gateway: the service broke off: ")
+    assert body.startswith("502 Bad Gateway: the service closed the connection: ")
     assert "Traceback" not in body
 
 
@@ -662,8 +662,8 @@ def test_a_port_that_is_taken_is_told_once_and_tried_again(
         time.sleep(1.5)
         (message,) = caplog.messages
     assert message == (
-        f"port {town.port}, which plays the load balancer of test, can't be had "
-        "(Address already in use): end what holds it; the sandbox tries again each second"
+        f"port {town.port} for the load balancer of test, is not free "
+        "(Address already in use): end the program that uses it; the sandbox tries again each second"
     )
     until(lambda: town_answers(town), 5)
 
@@ -680,7 +680,7 @@ def test_a_load_balancer_whose_control_plane_fails_keeps_its_listeners(
 ) -> None:
     town.add(OK)
     town.plane.balancers = None  # type: ignore[assignment]  # a mistake of the control plane's
-    until(lambda: "could not look for load balancers" in caplog.text)
+    until(lambda: "the list of load balancers could not be read" in caplog.text)
     assert town.get() == (200, "ok")
     town.rules(Rule(1, target_group_arns=(GROUP,)))
 

@@ -111,7 +111,7 @@ class ContainerService:
             raise EcsError("InvalidParameterException", "The referenced task was not found.")
         if self._one_off.find(identity) is None:
             raise services_only("StopTask for the tasks of a service")
-        self._one_off.over(identity)
+        self._one_off.end(identity)
 
     # Calls of the agent
 
@@ -121,7 +121,7 @@ class ContainerService:
     def report_task(self, report: model.TaskReport) -> None:
         self._tasks[report.id] = report
         if report.status == "STOPPED":
-            self._one_off.over(report.id)
+            self._one_off.end(report.id)
         horizon = time.time() - STOPPED_TASKS_KEPT
         for identity in [
             task.id for task in self._tasks.values() if task.stopped_at and task.stopped_at < horizon

@@ -316,7 +316,7 @@ class Operations:
     def _attempt(self, verb: Verb, wanted: Wanted, function: Callable[[], _T]) -> _T:
         """Call a handler and turn every error into the resource's failure."""
         faults = self._for_tests.faults()
-        if faults and (reason := faults.of_resource(wanted.stack_name, wanted.logical_id, verb)):
+        if faults and (reason := faults.take_resource_fault(wanted.stack_name, wanted.logical_id, verb)):
             raise ResourceFailed(reason)
         try:
             return function()

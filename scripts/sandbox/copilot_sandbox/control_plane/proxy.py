@@ -283,7 +283,7 @@ class _Handler(BaseHTTPRequestHandler):
         faults = self.server.for_tests.faults()
         if faults is None:
             return self._dispatch(route, request)
-        return faults.meet(
+        return faults.answer_call(
             route.service,
             request,
             lambda: self._dispatch(route, request),
