@@ -243,7 +243,7 @@ def test_somebody_elses_folder_in_the_sockets_place_is_not_used(
 ) -> None:
     server.socket_dir.symlink_to(tmp_path)
     try:
-        with pytest.raises(Failed, match="belongs to somebody else"):
+        with pytest.raises(Failed, match="belongs to another user"):
             server.start()
     finally:
         server.socket_dir.unlink()

@@ -179,7 +179,7 @@ def test_rules_are_used_up_in_their_order_and_begin_anew_when_the_file_changes(t
         ('[{"call": "*", "kind": "explode", "times": 1}]', "'explode', which is not one of throttle"),
         ('[{"call": "*", "kind": "drop"}]', "a rule without 'times'"),
         ('[{"call": "*", "kind": "drop", "times": 1, "often": true}]', "unknown 'often'"),
-        ('[{"resource": "A", "verb": "eat", "times": 1, "reason": ""}]', "'eat', which is none of create"),
+        ('[{"resource": "A", "verb": "eat", "times": 1, "reason": ""}]', "'eat', which is not one of create"),
     ],
 )
 def test_a_rule_that_is_not_understood_is_refused(tmp_path: Path, text: str, words: str) -> None:
