@@ -159,12 +159,10 @@ def _deployed(application: str, environment: dict[str, str]) -> list[str]:
     """Return a line for each service in each environment, with its URL, from Copilot's answers."""
     if not application:
         return ["There is no application yet: `copilot-sandbox exec -- copilot app init` creates one."]
-    services = (_copilot_json(environment, "svc", "ls", "--app", application) or {}).get("services") or []
+    services = (_query(environment, "svc", "ls", "--app", application) or {}).get("services") or []
     lines = []
     for service in services:
-        shown = (
-            _copilot_json(environment, "svc", "show", "--app", application, "--name", service["name"]) or {}
-        )
+        shown = _query(environment, "svc", "show", "--app", application, "--name", service["name"]) or {}
         urls = {item["environment"]: item["url"] for item in shown.get("routes") or []}
         deployed_in = sorted({item["environment"] for item in shown.get("configurations") or []})
         lines += [f"  {service['name']} in {item}: {urls.get(item, 'no URL')}" for item in deployed_in]
@@ -172,7 +170,7 @@ def _deployed(application: str, environment: dict[str, str]) -> list[str]:
     return lines or ["Nothing is deployed."]
 
 
-def _copilot_json(environment: dict[str, str], *words: str) -> dict[str, Any] | None:
+def _query(environment: dict[str, str], *words: str) -> dict[str, Any] | None:
     """Return Copilot's JSON; None if it has none, for example for a service that is not deployed."""
     try:
         done = subprocess.run(

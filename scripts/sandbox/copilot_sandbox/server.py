@@ -124,11 +124,11 @@ class Server:
     def _warning(self) -> str:
         """Return the warning that a user should read before the first branch runs here."""
         warning = "a branch that is deployed here is built and run on this machine"
-        if self._agent.no_isolation_reason is None:
+        if self._agent.unconfined_reason is None:
             return f"{warning}, apart from your files (the README on its security says what it can do)"
         return (
             f"{warning} with your rights, on your files: this system isolates it by no namespaces "
-            f"({self._agent.no_isolation_reason}). Deploy only branches that you would run by hand"
+            f"({self._agent.unconfined_reason}). Deploy only branches that you would run by hand"
         )
 
     def _supervise(self) -> None:

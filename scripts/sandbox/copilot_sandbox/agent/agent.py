@@ -98,7 +98,7 @@ class TaskAgent:
                 logger.info("no network namespaces here (%s): each task gets a loopback address", obstacle)
         self.way: Way = way
         # Why containers run in the machine's own file system; None if they have one of their own.
-        self.no_isolation_reason = (
+        self.unconfined_reason = (
             "each task has a loopback address" if way == "loopback" else confined.obstacle()
         )
         self.targets = Targets(self.wake)
@@ -111,7 +111,7 @@ class TaskAgent:
             way=way,
             port_forwards=port_forwards,
             readable=readable,
-            own_filesystem=self.no_isolation_reason is None,
+            own_filesystem=self.unconfined_reason is None,
             targets=self.targets,
             health_checks=self._health_checks,
             post=lambda task, event: self._inbox.put((task, event)),
@@ -218,9 +218,7 @@ class TaskAgent:
             if not all(task.alive for task in scheduler.tasks):
                 self.wake()  # a task failed to start: the next round handles it without delay
         self._publish()
-        for arn in [
-            arn for arn, scheduler in self._schedulers.items() if arn not in services and not scheduler.tasks
-        ]:
+        for arn in [arn for arn, each in self._schedulers.items() if arn not in services and not each.tasks]:
             del self._schedulers[arn]
             self._last_services.pop(arn, None)
             self._last_words.pop(arn, None)

@@ -66,7 +66,7 @@ def provide(
             f"{reason}: a relay stands in for it and sends everything to port {upstream}, "
             "static files too" + ("" if host else " (Debian has it in /usr/sbin)")
         )
-    settings = {
+    config = {
         "nginx": binary,
         "root": str(directory / "root"),
         "paths": sorted({*_PATHS, *image.paths, *(mount.path for mount in container.mounts)}),
@@ -75,13 +75,7 @@ def provide(
         "upstream": upstream,
         "note": note,
     }
-    start = [
-        sys.executable,
-        "-I",
-        "-S",
-        str(Path(__file__).with_name("nginx_start.py")),
-        json.dumps(settings),
-    ]
+    start = [sys.executable, "-I", "-S", str(Path(__file__).with_name("nginx_start.py")), json.dumps(config)]
     _write_script(programs / "nginx", f'exec {shlex.join(start)} "$@"')
     _write_script(
         programs / "docker-entrypoint.sh", 'case "${1-}" in -*) set -- nginx "$@" ;; esac\nexec "$@"'

@@ -86,8 +86,7 @@ class ServiceTask:
             created_at=time.time(),
             capacity_provider=service.capacity_provider,
             containers=[
-                ContainerReport(container.name, container.image)
-                for container in service.task_definition.containers
+                ContainerReport(each.name, each.image) for each in service.task_definition.containers
             ],
         )
 

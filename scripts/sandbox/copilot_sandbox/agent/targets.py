@@ -98,8 +98,7 @@ class Targets:
         reports: dict[str, list[TargetReport]] = {}
         with self._lock:
             for target in self._targets:
-                report = TargetReport(
-                    target.group.arn, target.address, target.port, target.state, target.reason
-                )
-                reports.setdefault(target.group.arn, []).append(report)
+                group = target.group.arn
+                report = TargetReport(group, target.address, target.port, target.state, target.reason)
+                reports.setdefault(group, []).append(report)
         return reports

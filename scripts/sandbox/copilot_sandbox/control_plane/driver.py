@@ -52,10 +52,7 @@ class Driver:
         waiting = self._resume(stack, operation, None)
         if waiting is not None:
             thread = threading.Thread(
-                target=self._continue,
-                args=(stack, operation, waiting),
-                name=f"stack {stack.name}",
-                daemon=True,
+                target=self._drive, args=(stack, operation, waiting), name=f"stack {stack.name}", daemon=True
             )
             self._threads = [other for other in self._threads if other.is_alive()]
             self._threads.append(thread)
@@ -73,7 +70,7 @@ class Driver:
             stack.set_status(failed, f"The sandbox's CloudFormation failed: {error!r}; see its log")
             return None
 
-    def _continue(self, stack: Stack, operation: Operation, waiting: Settling | None) -> None:
+    def _drive(self, stack: Stack, operation: Operation, waiting: Settling | None) -> None:
         while waiting is not None:
             outcome = self._await(stack, waiting)
             if outcome is None:

@@ -30,7 +30,6 @@ Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/troublesh
 from stack but not deleted".
 """
 # Source of the text: https://github.com/aws-cloudformation/cloudformation-coverage-roadmap/issues/744
-# Source of the words: https://github.com/aws-cloudformation/cloudformation-coverage-roadmap/issues/744
 _LEFT_BEHIND = "Update successful. One or more resources could not be deleted."
 
 _NOUNS = {"create": "creation", "update": "update"}
@@ -65,9 +64,9 @@ class Operations:
                 yield from self.delete(stack)
                 return
             stack.set_status("ROLLBACK_IN_PROGRESS", f"{reason} Rollback requested by user.".strip())
-            undeleted = yield from self._remove(stack, stack.newest_first())
-            if undeleted:
-                stack.set_status("ROLLBACK_FAILED", _failed_resources(undeleted, "delete"))
+            kept = yield from self._remove(stack, stack.newest_first())
+            if kept:
+                stack.set_status("ROLLBACK_FAILED", _failed_resources(kept, "delete"))
             else:
                 stack.set_status("ROLLBACK_COMPLETE")
             return
@@ -106,9 +105,9 @@ class Operations:
         stack.set_status("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS")
         removed = [resource for resource in stack.newest_first() if resource.wanted.logical_id not in names]
         replaced = [*_replaced(stack, journal), *stack.leftovers]
-        undeleted = yield from self._remove(stack, [*removed, *replaced], tries=_CLEAN_UP_TRIES)
+        kept = yield from self._remove(stack, [*removed, *replaced], tries=_CLEAN_UP_TRIES)
         stack.leftovers = []
-        stack.set_status("UPDATE_COMPLETE", _LEFT_BEHIND if undeleted else None)
+        stack.set_status("UPDATE_COMPLETE", _LEFT_BEHIND if kept else None)
 
     def delete(self, stack: Stack) -> Operation:
         """Delete all resources. The stack is already in DELETE_IN_PROGRESS."""
@@ -120,12 +119,10 @@ class Operations:
                     f"Export {min(used)} cannot be deleted as it is in use by {other.name}",
                 )
                 return
-        undeleted = yield from self._remove(stack, [*stack.newest_first(), *stack.leftovers])
-        stack.leftovers = [
-            resource for resource in stack.leftovers if resource.wanted.logical_id in undeleted
-        ]
-        if undeleted:
-            stack.set_status("DELETE_FAILED", _failed_resources(undeleted, "delete"))
+        kept = yield from self._remove(stack, [*stack.newest_first(), *stack.leftovers])
+        stack.leftovers = [resource for resource in stack.leftovers if resource.wanted.logical_id in kept]
+        if kept:
+            stack.set_status("DELETE_FAILED", _failed_resources(kept, "delete"))
             return
         stack.outputs, stack.imported = {}, set()
         stack.set_status("DELETE_COMPLETE")
@@ -151,15 +148,15 @@ class Operations:
         for name in names:
             try:
                 wanted = self._resolver.wanted(stack, target, scope, name)
-                existing = stack.resources.get(name)
-                if existing is None:
+                held = stack.resources.get(name)
+                if held is None:
                     yield from self._create_resource(stack, target, wanted, journal)
-                elif differs(self._catalogue[wanted.type], existing.wanted, wanted) or (
-                    retry and existing.status.endswith("_FAILED")
+                elif differs(self._catalogue[wanted.type], held.wanted, wanted) or (
+                    retry and held.status.endswith("_FAILED")
                 ):
-                    yield from self._update_resource(stack, target, existing, wanted, journal)
+                    yield from self._update_resource(stack, target, held, wanted, journal)
                 else:
-                    existing.wanted = wanted
+                    held.wanted = wanted
             except (ResourceFailed, TemplateError) as error:
                 failed.append(name)
                 self._add_failure_event(stack, target, name, verb, _message(error))
@@ -179,7 +176,7 @@ class Operations:
     ) -> Operation:
         handler = self._catalogue[wanted.type]
         stack.add_event(wanted, "", "CREATE_IN_PROGRESS")
-        made = self._attempt("create", wanted, lambda: handler.create(_with_secrets(wanted)))
+        made = self._attempt("create", wanted, lambda: handler.create(_resolved(wanted)))
         journal.setdefault(wanted.logical_id, None)
         stack.resources[wanted.logical_id] = Resource(wanted, made, target.retains(wanted.logical_id))
         stack.add_event(wanted, made.physical_id, "CREATE_IN_PROGRESS", "Resource creation Initiated")
@@ -190,25 +187,23 @@ class Operations:
         self,
         stack: Stack,
         target: Target,
-        existing: Resource,
+        held: Resource,
         wanted: Wanted,
         journal: dict[str, Resource | None],
     ) -> Operation:
         handler = self._catalogue[wanted.type]
         name = wanted.logical_id
-        before = Resource(existing.wanted, existing.made, existing.retained, existing.status, existing.reason)
+        before = Resource(held.wanted, held.made, held.retained, held.status, held.reason)
         in_place = (
-            existing.wanted.type == wanted.type
+            held.wanted.type == wanted.type
             and not handler.always_replaced
-            and existing.status != "CREATE_FAILED"  # it never reached a state that could be updated
+            and held.status != "CREATE_FAILED"  # it never reached a state that could be updated
         )
-        stack.add_event(wanted, existing.made.physical_id, "UPDATE_IN_PROGRESS")
+        stack.add_event(wanted, held.made.physical_id, "UPDATE_IN_PROGRESS")
         journal[name] = before
         made = (
             self._attempt(
-                "update",
-                wanted,
-                lambda: handler.update(existing.made, existing.wanted.properties, _with_secrets(wanted)),
+                "update", wanted, lambda: handler.update(held.made, held.wanted.properties, _resolved(wanted))
             )
             if in_place
             else None
@@ -216,15 +211,15 @@ class Operations:
         if made is None:
             stack.add_event(
                 wanted,
-                existing.made.physical_id,
+                held.made.physical_id,
                 "UPDATE_IN_PROGRESS",
                 "Requested update requires the creation of a new physical resource; hence creating one.",
             )
-            made = self._attempt("create", wanted, lambda: handler.create(_with_secrets(wanted)))
+            made = self._attempt("create", wanted, lambda: handler.create(_resolved(wanted)))
             stack.resources[name] = Resource(wanted, made, target.retains(name))
             stack.add_event(wanted, made.physical_id, "UPDATE_IN_PROGRESS", "Resource creation Initiated")
         else:
-            existing.wanted, existing.made = wanted, made
+            held.wanted, held.made = wanted, made
         yield from self._wait(handler.settling(made))
         stack.add_event(wanted, made.physical_id, "UPDATE_COMPLETE")
 
@@ -264,7 +259,7 @@ class Operations:
             made = self._attempt(
                 "update",
                 before.wanted,
-                lambda: handler.update(current.made, current.wanted.properties, _with_secrets(before.wanted)),
+                lambda: handler.update(current.made, current.wanted.properties, _resolved(before.wanted)),
             )
             current.wanted, current.made = before.wanted, made or current.made
             yield from self._wait(handler.settling(current.made))
@@ -281,7 +276,7 @@ class Operations:
 
         With more than one try this is a clean-up: a resource that remains then leaves the stack.
         """
-        undeleted: list[str] = []
+        kept: list[str] = []
         for resource in resources:
             wanted, physical = resource.wanted, resource.made.physical_id
             current = stack.resources.get(wanted.logical_id)
@@ -289,14 +284,14 @@ class Operations:
             if resource.retained:
                 stack.add_event(wanted, physical, "DELETE_SKIPPED")
             elif not (yield from self._delete(stack, resource, tries)):
-                undeleted.append(wanted.logical_id)
+                kept.append(wanted.logical_id)
                 if tries == 1:
                     continue
             if is_current:
                 del stack.resources[wanted.logical_id]
             elif current is not None:
                 current.status, current.reason = "UPDATE_COMPLETE", None
-        return undeleted
+        return kept
 
     def _delete(self, stack: Stack, resource: Resource, tries: int) -> Generator[Settling, Outcome, bool]:
         wanted, physical = resource.wanted, resource.made.physical_id
@@ -342,19 +337,17 @@ class Operations:
     def _add_failure_event(
         self, stack: Stack, target: Target, name: str, verb: Literal["create", "update"], reason: str
     ) -> None:
-        existing = stack.resources.get(name)
+        held = stack.resources.get(name)
         declared = target.template["Resources"][name]
         wanted = (
-            existing.wanted
-            if existing
-            else Wanted(stack.id, stack.name, target.tags, name, declared["Type"], {})
+            held.wanted if held else Wanted(stack.id, stack.name, target.tags, name, declared["Type"], {})
         )
-        changing = verb == "update" and existing is not None and not existing.status.startswith("CREATE")
+        changing = verb == "update" and held is not None and not held.status.startswith("CREATE")
         status = "UPDATE_FAILED" if changing else "CREATE_FAILED"
-        stack.add_event(wanted, existing.made.physical_id if existing else "", status, reason)
+        stack.add_event(wanted, held.made.physical_id if held else "", status, reason)
 
 
-def _with_secrets(wanted: Wanted) -> Wanted:
+def _resolved(wanted: Wanted) -> Wanted:
     """Resolve dynamic references for the handler only, because a stack's record must not contain secrets."""
     return replace(wanted, properties=with_secrets(wanted.properties))
 

@@ -68,10 +68,7 @@ class ServiceRecord:
             reason=f"ECS deployment {identity} in progress.",
         )
         self.history.append(deployment)
-        self.deployments = [
-            deployment,
-            *(other for other in self.deployments if other.running or other.pending),
-        ]
+        self.deployments = [deployment, *(d for d in self.deployments if d.running or d.pending)]
 
     def add_event(self, message: str) -> None:
         self.events.insert(

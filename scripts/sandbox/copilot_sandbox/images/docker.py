@@ -136,18 +136,16 @@ def _template(words: list[str], flags: tuple[str, str]) -> str | None:
 
 def _inspect(state: Path, words: list[str]) -> None:
     template = _template(words, ("-f", "--format"))
-    expected = "{{json (index .RepoDigests 0)}}"
-    if template is None or expected not in template:
-        raise DockerError(
-            f"`docker inspect` is answered with --format '{expected}' only, as Copilot calls it."
-        )
+    query = "{{json (index .RepoDigests 0)}}"
+    if template is None or query not in template:
+        raise DockerError(f"`docker inspect` is answered with --format '{query}' only, as Copilot calls it.")
     reference = words[-1]
     digest = registry.pushed(state, reference)
     if digest is None:
         known = registry.tagged(state, reference)
         reason = "it was built, but not pushed" if known else "No such object"
         raise DockerError(f"inspect {reference}: {reason}")
-    _say(template.replace(expected, f'"{registry.split_reference(reference)[0]}@{digest}"'))
+    _say(template.replace(query, f'"{registry.split_reference(reference)[0]}@{digest}"'))
 
 
 class _BuildOptions(NamedTuple):

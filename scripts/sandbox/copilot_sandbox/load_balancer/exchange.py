@@ -76,14 +76,14 @@ class Exchange:
         self._pool = pool
         self._client = client
 
-    async def run(self, balancer: LoadBalancer | None, *, own_user: bool = True) -> bool:
+    async def run(self, balancer: LoadBalancer | None, *, own: bool = True) -> bool:
         """Return True if the client may send another request on this connection.
 
-        `own_user` is True if the client is a program of the user who started the sandbox.
+        `own` is True if the client is a program of the user who started the sandbox.
         """
         request: h11.Request | None = None
         try:
-            if not own_user:
+            if not own:
                 raise RefusedError(403, "this sandbox belongs to another user")  # noqa: TRY301 -- as below
             request = await self._read_request()
             if request is None:
@@ -207,9 +207,7 @@ class Exchange:
 
     def _forwarded(self, request: h11.Request, port: int) -> h11.Request:
         """Return the request for the target: without hop-by-hop headers, with X-Forwarded-* added."""
-        headers = [
-            (name, value) for name, value in _forwarded_headers(request) if name.lower() not in FORWARDED
-        ]
+        headers = [(name, value) for name, value in _end_to_end(request) if name.lower() not in FORWARDED]
         peer = self._client.writer.get_extra_info("peername")[0].encode()
         headers += [
             (b"X-Forwarded-For", b", ".join([*values(request, b"x-forwarded-for"), peer])),
@@ -244,7 +242,7 @@ class Exchange:
                 return
             if request.http_version == b"1.1":
                 await client.send(answer)  # 100 Continue and the like
-        headers = _forwarded_headers(answer)
+        headers = _end_to_end(answer)
         if client.http.their_state in {h11.SEND_BODY, h11.ERROR}:
             headers.append((b"Connection", b"close"))  # the rest of its body must not become a request
         await client.send(h11.Response(status_code=answer.status_code, reason=answer.reason, headers=headers))
@@ -338,7 +336,7 @@ def _upgrade(request: h11.Request) -> bytes | None:
     return wanted[0] if wanted and b"upgrade" in list_members(request, b"connection") else None
 
 
-def _forwarded_headers(message: h11.Request | h11.Response) -> Headers:
+def _end_to_end(message: h11.Request | h11.Response) -> Headers:
     """Return the headers to forward, without hop-by-hop headers."""
     dropped = (HOP_BY_HOP | list_members(message, b"connection")) - NEVER_DROPPED
     return [(name, value) for name, value in message.headers.raw_items() if name.lower() not in dropped]

@@ -131,13 +131,11 @@ class Listeners:
         if task is not None:
             self._connections[task] = port
         try:
-            own_user = await asyncio.get_running_loop().run_in_executor(
+            own = await asyncio.get_running_loop().run_in_executor(
                 self._pool, is_own_user, writer.get_extra_info("socket")
             )
             client = Peer(h11.SERVER, reader, writer, self._idle_timeout)
-            while await Exchange(self._backend, self._pool, client).run(
-                self._balancers.get(port), own_user=own_user
-            ):
+            while await Exchange(self._backend, self._pool, client).run(self._balancers.get(port), own=own):
                 pass
         except (ConnectionError, TimeoutError):
             pass  # the client has closed the connection or is idle, so there is no one to answer

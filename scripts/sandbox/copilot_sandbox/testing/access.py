@@ -51,16 +51,14 @@ def _denied(call: Call, code: str, message: str) -> CallFailed:
 class Access:
     """Decides whether a request is allowed. The caller holds the control plane's lock."""
 
-    def __init__(
-        self, switch: Path, own_key: str, find_tagged: Callable[[], Iterator[TaggedResource]]
-    ) -> None:
+    def __init__(self, switch: Path, own_key: str, tagged: Callable[[], Iterator[TaggedResource]]) -> None:
         """`own_key` is the id of the sandbox's key.
 
-        `find_tagged` returns the resources whose tags a policy's condition may use.
+        `tagged` returns the resources whose tags a policy's condition may use.
         """
         self._switch = switch
         self._own_key = own_key
-        self._find_tagged = find_tagged
+        self._tagged = tagged
         self._read: tuple[str, Principal | None] = ("", None)
 
     def check(self, request: Request) -> None:
@@ -74,13 +72,11 @@ class Access:
             raise _denied(
                 call, "InvalidClientTokenId", "The security token included in the request is invalid."
             )
-        for permission in [*required_permissions(call), *_implied_permissions(call)]:
-            with_tags = Permission(
-                permission.action, permission.resource, {**self._tags(permission), **permission.context}
-            )
-            decision = decide(principal.policies, with_tags)
+        for need in [*required_permissions(call), *_implied_permissions(call)]:
+            tagged = Permission(need.action, need.resource, {**self._tags(need), **need.context})
+            decision = decide(principal.policies, tagged)
             if decision is not Decision.ALLOWED:
-                raise _denied(call, "AccessDenied", _denial(principal, permission, decision))
+                raise _denied(call, "AccessDenied", _denial(principal, need, decision))
 
     def _own_principal(self) -> Principal | None:
         """Return the principal of the sandbox's own key; None if access control is off."""
@@ -95,19 +91,19 @@ class Access:
             self._read = text, own
         return self._read[1]
 
-    def _tags(self, permission: Permission) -> dict[str, str]:
+    def _tags(self, need: Permission) -> dict[str, str]:
         """Return the condition keys from the resource's tags."""
-        if permission.resource.startswith("arn:aws:iam:"):
-            role = _role(permission.resource.rsplit("/", 1)[-1])
+        if need.resource.startswith("arn:aws:iam:"):
+            role = _role(need.resource.rsplit("/", 1)[-1])
             tags = {tag["Key"]: tag["Value"] for tag in (role.tags if role else None) or []}
             keys: tuple[str, ...] = ("iam:resourcetag", "aws:resourcetag")
         else:
-            tags = next((each.tags for each in self._find_tagged() if each.arn == permission.resource), {})
+            tags = next((each.tags for each in self._tagged() if each.arn == need.resource), {})
             keys = ("aws:resourcetag",)
         return {f"{key}/{tag.lower()}": value for key in keys for tag, value in tags.items()}
 
 
-def _denial(principal: Principal, permission: Permission, decision: Decision) -> str:
+def _denial(principal: Principal, need: Permission, decision: Decision) -> str:
     """Return AWS's message for the denial.
 
     Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
@@ -115,9 +111,9 @@ def _denial(principal: Principal, permission: Permission, decision: Decision) ->
     reason = (
         "with an explicit deny in an identity-based policy"
         if decision is Decision.DENIED
-        else f"because no identity-based policy allows the {permission.action} action"
+        else f"because no identity-based policy allows the {need.action} action"
     )
-    request = f"to perform: {permission.action} on resource: {permission.resource}"
+    request = f"to perform: {need.action} on resource: {need.resource}"
     return f"User: {principal.arn} is not authorized {request} {reason}"
 
 

@@ -31,13 +31,13 @@ class Permission:
     context: Mapping[str, str] = field(default_factory=dict)
 
 
-def decide(documents: Iterable[Mapping[str, Any]], permission: Permission) -> Decision:
+def decide(documents: Iterable[Mapping[str, Any]], need: Permission) -> Decision:
     """Return the decision of all policies together. Raises ValueError for an unknown condition operator."""
     effects = {
         statement["Effect"]
         for document in documents
         for statement in _as_list(document["Statement"])
-        if _applies(statement, permission)
+        if _applies(statement, need)
     }
     if "Deny" in effects:
         return Decision.DENIED
@@ -48,23 +48,17 @@ def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _applies(statement: Mapping[str, Any], permission: Permission) -> bool:
-    action = permission.action.lower()
+def _applies(statement: Mapping[str, Any], need: Permission) -> bool:
+    action = need.action.lower()
     if "Action" in statement:
-        action_fits = any(matches(each.lower(), action) for each in _as_list(statement["Action"]))
+        named = any(matches(each.lower(), action) for each in _as_list(statement["Action"]))
     else:
-        action_fits = not any(matches(each.lower(), action) for each in _as_list(statement["NotAction"]))
+        named = not any(matches(each.lower(), action) for each in _as_list(statement["NotAction"]))
     if "Resource" in statement:
-        resource_fits = any(
-            arn_matches(each, permission.resource) for each in _as_list(statement["Resource"])
-        )
+        covered = any(arn_matches(each, need.resource) for each in _as_list(statement["Resource"]))
     else:
-        resource_fits = not any(
-            arn_matches(each, permission.resource) for each in _as_list(statement["NotResource"])
-        )
-    return (
-        action_fits and resource_fits and _conditions_hold(statement.get("Condition", {}), permission.context)
-    )
+        covered = not any(arn_matches(each, need.resource) for each in _as_list(statement["NotResource"]))
+    return named and covered and _conditions_hold(statement.get("Condition", {}), need.context)
 
 
 def matches(pattern: str, text: str) -> bool:
