@@ -346,7 +346,7 @@ class _Handler(BaseHTTPRequestHandler):
         silent = self.command == "HEAD" or status in _NO_BODY
         self.connection.sendall(head if silent else head + body)
 
-    # "status" is no HTTP header of AWS: moto also puts its status code among the headers.
+    # "status" is not an HTTP header of AWS: moto puts its status code among the headers, too.
     _NOT_FORWARDED: ClassVar[frozenset[str]] = frozenset({"connection", "transfer-encoding", "status"})
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # http.server's name
