@@ -304,7 +304,7 @@ def test_whose_a_connection_is_is_known(host: str, monkeypatch: pytest.MonkeyPat
                     found = [peers.is_own_user(accepted)]
                     ready.send(b".")
                     os.waitpid(child, 0)
-                    found.append(peers.is_own_user(accepted))  # a socket that its owner has closed is nobody's
+                    found.append(peers.is_own_user(accepted))  # a closed socket has no user
                 return found
 
         assert connected()
