@@ -140,7 +140,7 @@ def test_copilot_sees_aws_docker_and_what_the_manifest_may_name(
 @pytest.mark.usefixtures("planted")
 def test_the_sandboxs_copilot_sees_the_sandboxs_aws_only(settings: Settings, tmp_path: Path) -> None:
     plane = {"AWS_ACCESS_KEY_ID": "sandbox", "HTTPS_PROXY": "http://127.0.0.1:1"}
-    variables = lifecycle._of_child(tmp_path, plane)
+    variables = lifecycle._child_variables(tmp_path, plane)
     seen = seen_by(Copilot(settings, variables, settings.root).version())
     assert seen.pop("PATH") == f"{tmp_path}{os.pathsep}{PLAIN['PATH']}"
     assert seen == {
@@ -303,7 +303,7 @@ def test_pips_configuration_is_handed_on_without_credentials(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("PIP_INDEX_URL")
     monkeypatch.delenv("HTTPS_PROXY")
-    handed_on = build_variables.handed_on()
+    handed_on = build_variables.forwarded()
     assert handed_on == {
         "PIP_INDEX_URL": "https://pypi.example/simple",
         "PIP_NO_INDEX": "true",

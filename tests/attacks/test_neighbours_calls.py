@@ -14,7 +14,7 @@ import pytest
 
 from copilot_sandbox import peers
 from copilot_sandbox.control_plane import ControlPlaneServer
-from copilot_sandbox.control_plane.connections import STRANGERS
+from copilot_sandbox.control_plane.connections import UNAUTHENTICATED
 from copilot_sandbox.control_plane.signatures import Key, NotSignedError, Signatures
 from tests.attacks.hostile_calls import INSIDE, OUTSIDE
 from tests.attacks.neighbours import CREATE, HOST, Target, as_neighbour, as_root, client, post
@@ -79,7 +79,7 @@ def test_a_key_is_new_with_each_start(tmp_path: Path) -> None:
 
 
 def test_a_crowd_of_silent_connections_keeps_nobody_out(plane: ControlPlaneServer) -> None:
-    crowd = [socket.create_connection(("127.0.0.1", plane.port)) for _ in range(STRANGERS + 20)]
+    crowd = [socket.create_connection(("127.0.0.1", plane.port)) for _ in range(UNAUTHENTICATED + 20)]
     try:
         assert client(plane, "cloudformation").list_stacks()["StackSummaries"] == []
     finally:
@@ -88,7 +88,7 @@ def test_a_crowd_of_silent_connections_keeps_nobody_out(plane: ControlPlaneServe
 
 
 def test_who_says_nothing_is_hung_up_on(plane: ControlPlaneServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("copilot_sandbox.control_plane.connections.STRANGER_SECONDS", 0.2)
+    monkeypatch.setattr("copilot_sandbox.control_plane.connections.UNAUTHENTICATED_SECONDS", 0.2)
     with socket.create_connection(("127.0.0.1", plane.port)) as silent:
         silent.settimeout(5)
         silent.sendall(b"CONN")
@@ -109,7 +109,7 @@ def test_another_user_gets_nothing_even_with_the_key(plane: ControlPlaneServer, 
 @pytest.mark.parametrize("quick", [True, False], ids=["by a question", "by the tables"])
 def test_whose_a_connection_is_is_known(host: str, monkeypatch: pytest.MonkeyPatch, *, quick: bool) -> None:
     if not quick:
-        monkeypatch.setattr(peers, "_asked", lambda *_: None)
+        monkeypatch.setattr(peers, "_ask_kernel", lambda *_: None)
     inside = "127.0.0.1" if host.endswith("127.0.0.1") else host
     family = socket.AF_INET6 if ":" in inside else socket.AF_INET
     with socket.create_server((inside, 0), family=family) as listener:
@@ -120,7 +120,7 @@ def test_whose_a_connection_is_is_known(host: str, monkeypatch: pytest.MonkeyPat
                 client.connect((host, port))
                 accepted, _ = listener.accept()
                 with accepted:
-                    return peers.is_ours(accepted)
+                    return peers.is_own_user(accepted)
 
         def seen_from_here() -> list[bool]:
             ready, done = socket.socketpair()
@@ -134,10 +134,10 @@ def test_whose_a_connection_is_is_known(host: str, monkeypatch: pytest.MonkeyPat
                     os._exit(0)
                 accepted, _ = listener.accept()
                 with accepted:
-                    found = [peers.is_ours(accepted)]
+                    found = [peers.is_own_user(accepted)]
                     ready.send(b".")
                     os.waitpid(child, 0)
-                    found.append(peers.is_ours(accepted))  # a socket that its owner has closed is nobody's
+                    found.append(peers.is_own_user(accepted))  # a closed socket has no user
                 return found
 
         assert connected()

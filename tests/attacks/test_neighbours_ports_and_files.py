@@ -236,7 +236,7 @@ def test_no_secret_of_these_is_in_a_command_line(
     secrets = {plane.environment()["AWS_SECRET_ACCESS_KEY"], plane.environment()["AWS_ACCESS_KEY_ID"]}
     named = [pair for each in databases.secrets().values() for pair in each.items()]
     secrets |= {value for name, value in named if name != "REDIS_HOST"}
-    secrets |= set(databases._kept().values())
+    secrets |= set(databases._load_secrets().values())
     secrets.add((databases.server.folder / "superuser").read_text())
     lines = []
     for process in psutil.process_iter():

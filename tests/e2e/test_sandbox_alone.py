@@ -124,7 +124,7 @@ def test_a_workspace_is_deployed_by_copilot_alone(shop: Folder) -> None:
 
 
 def test_what_aws_would_refuse_is_told_once(shop: Folder) -> None:
-    told = [shop.run("exec", "--", "true").err.count("no longer makes Lambda functions") for _ in range(2)]
+    told = [shop.run("exec", "--", "true").err.count("no longer creates Lambda functions") for _ in range(2)]
     assert told == [1, 0]
 
 

@@ -157,7 +157,7 @@ def test_postgres_that_trusts_everybody_is_refused_where_everybody_reaches_it(
         over(plane)
     lines = plane.lines("db")  # one of each task that was started: another may have begun by now
     assert lines
-    assert all(line.endswith("set POSTGRES_PASSWORD in its place.") for line in lines)
+    assert all(line.endswith("Set POSTGRES_PASSWORD in its place.") for line in lines)
 
 
 def test_an_image_that_can_not_run_here_is_named_with_what_can(

@@ -146,7 +146,7 @@ def test_an_nginx_with_nothing_behind_it_says_why_it_does_not_run(
     with running_agent(plane, tmp_path):
         over(plane)
     assert plane.lines("nginx") == [
-        "There is no nginx on PATH, and no container with a port that it could stand before."
+        "There is no nginx on PATH, and no container with a port to which a relay could send requests."
     ]
 
 

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from copilot_sandbox.control_plane.paging import TokenWrong, page
+from copilot_sandbox.control_plane.paging import InvalidToken, page
 from tests.sandbox.cloud import Cloud, group, manifest, report, service, template
 
 
@@ -43,7 +43,7 @@ def test_what_is_taken_away_between_two_pages_hides_nothing_else() -> None:
     shown, token = page("abcdef", str, limit=2, token=None)
     assert shown == ["a", "b"]
     assert page("cdef", str, limit=2, token=token)[0] == ["c", "d"]
-    with pytest.raises(TokenWrong):
+    with pytest.raises(InvalidToken):
         page("abc", str, limit=2, token="no token")
 
 

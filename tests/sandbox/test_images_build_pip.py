@@ -76,20 +76,20 @@ def test_a_failed_install_ends_with_pips_own_lines_and_leaves_no_environment(pro
 
 def test_pip_does_not_go_through_the_embedded_aws(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
-    handed_on = build_variables.handed_on()
+    handed_on = build_variables.forwarded()
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_CA_BUNDLE", str(project.context / "ca.crt"))
     for name, value in handed_on.items():
         monkeypatch.setenv(name, value)
 
-    env = build_variables.of_step(project.context, project.state, {"PIP_RETRIES": "1"})
+    env = build_variables.step_variables(project.context, project.state, {"PIP_RETRIES": "1"})
 
     assert env["HTTPS_PROXY"] == "http://proxy.example:3128"
     assert "AWS_CA_BUNDLE" not in env
     assert env["PIP_NO_INDEX"] == "1"  # the user's own settings stay
     assert env["PIP_RETRIES"] == "1"
     monkeypatch.delenv("SANDBOX_USER_HTTPS_PROXY")
-    assert "HTTPS_PROXY" not in build_variables.of_step(project.context, project.state, {})
+    assert "HTTPS_PROXY" not in build_variables.step_variables(project.context, project.state, {})
 
 
 @pytest.mark.parametrize(

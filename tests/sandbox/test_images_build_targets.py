@@ -35,7 +35,7 @@ print(sorted(os.listdir(os.environ["LIBRARIES"])))
 
 @pytest.mark.parametrize("option", ["--target /opt/x", "-t /opt/x", "-t/opt/x", "--target=/opt/../opt/x/"])
 def test_a_target_is_named_in_each_of_pips_ways(option: str) -> None:
-    assert pip_targets.named(["pip", "install", *option.split(), "other"], "/app") == "/opt/x"
+    assert pip_targets.target_of(["pip", "install", *option.split(), "other"], "/app") == "/opt/x"
 
 
 def test_a_target_is_apart_from_the_environment_and_a_container_finds_it_by_its_variable_alone(

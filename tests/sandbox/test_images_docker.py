@@ -191,7 +191,7 @@ def test_what_was_built_but_not_pushed_cannot_be_pulled(docker: Docker) -> None:
         ([], {}, "not answered"),
         (["push", f"{REPOSITORY}:absent"], {}, "does not exist locally"),
         (["push", f"{REPOSITORY}:here"], {}, "HTTPS_PROXY and AWS_CA_BUNDLE"),
-        (["push", "elsewhere:1"], {}, "no ECR repository"),
+        (["push", "elsewhere:1"], {}, "not an ECR repository"),
         (["inspect", "x"], {}, "answered with --format"),
         (["inspect", "--format", DIGEST_FORMAT, "x:absent"], {}, "No such object"),
         (["info"], {}, "as Copilot calls it"),

@@ -97,7 +97,7 @@ def test_a_sandbox_that_does_not_answer_is_not_taken_for_one_that_runs(
         state.ready(Running(os.getpid(), {"HTTPS_PROXY": proxy}, "", "/nowhere/.s.PGSQL.5432"))
         with pytest.raises(Failed, match=r"Postgres does not answer.*starts it anew"):
             lifecycle.enter(root, told.append, None)
-    assert told == ["The sandbox is mending itself: its Postgres does not answer."]
+    assert told == ["The sandbox is repairing itself: its Postgres does not answer."]
 
 
 def test_what_a_killed_server_left_is_cleared_away_by_a_command_that_starts_none(root: Path) -> None:
@@ -141,7 +141,7 @@ def test_waiting_for_another_command_that_starts_it_is_told_and_ends(
     state, told = State(root), list[str]()
     with state.starting(print, 1), pytest.raises(Failed, match="held the start of the sandbox"):
         lifecycle.stop(root, told.append)
-    assert "Another command starts or stops the sandbox" in told[-1]
+    assert "Another command is starting or stopping the sandbox" in told[-1]
 
 
 def test_a_sandbox_without_stagings_data_is_none_for_who_needs_them(root: Path) -> None:

@@ -29,7 +29,7 @@ def test_a_broken_answer_is_a_502_without_a_traceback(town: Town, talk: Talk) ->
     town.add(talk)
     status, body = town.get()
     assert status == 502
-    assert body.startswith("502 Bad Gateway: the service broke off: ")
+    assert body.startswith("502 Bad Gateway: the service closed the connection: ")
     assert "Traceback" not in body
 
 

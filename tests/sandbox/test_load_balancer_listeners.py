@@ -75,8 +75,8 @@ def test_a_port_that_is_taken_is_told_once_and_tried_again(
         time.sleep(1.5)
         (message,) = caplog.messages
     assert message == (
-        f"port {town.port}, which plays the load balancer of test, can't be had "
-        "(Address already in use): end what holds it; the sandbox tries again each second"
+        f"port {town.port} for the load balancer of test, is not free "
+        "(Address already in use): end the program that uses it; the sandbox tries again each second"
     )
     until(lambda: town_answers(town), 5)
 
@@ -93,7 +93,7 @@ def test_a_load_balancer_whose_control_plane_fails_keeps_its_listeners(
 ) -> None:
     town.add(OK)
     town.plane.balancers = None  # type: ignore[assignment]  # a mistake of the control plane's
-    until(lambda: "could not look for load balancers" in caplog.text)
+    until(lambda: "the list of load balancers could not be read" in caplog.text)
     assert town.get() == (200, "ok")
     town.rules(Rule(1, target_group_arns=(GROUP,)))
 

@@ -75,8 +75,8 @@ def test_a_client_that_a_service_does_not_let_in_is_told_so(town: Town) -> None:
     status, told = town.get()
     assert status == 503
     assert told == (
-        "503 Service Unavailable: 127.0.0.1 is none of the sources that the service lets in, "
-        "198.51.100.0/24: they are its manifest's http.allowed_source_ips\n"
+        "503 Service Unavailable: 127.0.0.1 is not one of the sources that the service accepts, "
+        "198.51.100.0/24: its manifest sets them with http.allowed_source_ips\n"
     )
     assert b"\r\nServer: awselb/2.0\r\n" in town.send(HEAD + b"\r\n")
 

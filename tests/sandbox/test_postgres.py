@@ -158,7 +158,7 @@ def test_a_server_that_its_starter_left_behind_is_ended_and_replaced(
     new = again._postmaster()
     assert new is not None
     assert new.pid != left.pid
-    assert not server._is_ours(left)
+    assert not server._belongs(left)
     again.stop()
 
 
@@ -244,7 +244,7 @@ def test_somebody_elses_folder_in_the_sockets_place_is_not_used(
 ) -> None:
     server.socket_dir.symlink_to(tmp_path)
     try:
-        with pytest.raises(Failed, match="belongs to somebody else"):
+        with pytest.raises(Failed, match="belongs to another user"):
             server.start()
     finally:
         server.socket_dir.unlink()

@@ -58,7 +58,7 @@ def check_url(server: PostgresServer) -> str:
         running = Running(1, {"HTTPS_PROXY": proxy}, "", str(server.socket))
         # Nobody accepts: that alone is an answer that is missing.
         assert health.find_problem(running) == "its control plane does not answer"
-    return "" if health._takes_sessions(running.postgres) else "Postgres"
+    return "" if health._accepts_sessions(running.postgres) else "Postgres"
 
 
 def test_a_killed_postmaster_is_started_again_with_its_data_while_a_session_is_open(
@@ -66,22 +66,22 @@ def test_a_killed_postmaster_is_started_again_with_its_data_while_a_session_is_o
 ) -> None:
     told: list[str] = []
     supervisor = Supervisor([part_of(postgres)], told.append)
-    supervisor.look()
+    supervisor.check()
     with postgres.connect() as session:
         session.execute("CREATE TABLE kept AS SELECT 1")
         os.kill(postmaster(postgres), signal.SIGKILL)
         assert soon(lambda: postgres.ended)
         begun = time.monotonic()
-        supervisor.look()
+        supervisor.check()
         assert time.monotonic() - begun < 10
         with pytest.raises(psycopg.OperationalError):
             session.execute("SELECT 1")
     with postgres.connect() as session:
         assert session.execute("SELECT count(*) FROM kept").fetchone() == (1,)
     assert len(told) == 1
-    assert told[0].startswith("Postgres had ended and was started again")
+    assert told[0].startswith("Postgres had ended and was restarted")
     assert told[0].endswith("; connections were cut")
-    supervisor.look()
+    supervisor.check()
     assert len(told) == 1
 
 
@@ -95,7 +95,7 @@ def test_backends_of_a_dead_postmaster_do_not_keep_the_next_one_from_starting(
         os.kill(postmaster(postgres), signal.SIGKILL)
         (postgres.data / "postmaster.pid").unlink()
         assert soon(lambda: postgres.ended)
-        Supervisor([part_of(postgres)], print).look()
+        Supervisor([part_of(postgres)], print).check()
     with postgres.connect() as session:
         assert session.execute("SELECT 1").fetchone() == (1,)
 
@@ -107,7 +107,7 @@ def test_a_killed_backend_is_postgres_own_affair_and_is_waited_for(postgres: Pos
         assert row
         os.kill(row[0], signal.SIGKILL)
     assert soon(lambda: not check_url(postgres))
-    Supervisor([part_of(postgres)], told.append).look()
+    Supervisor([part_of(postgres)], told.append).check()
     assert told == []
 
 
@@ -132,22 +132,22 @@ def test_what_cannot_be_started_again_ends_the_server_with_its_reason() -> None:
     def fail() -> None:
         raise OSError("the disk is full")
 
-    with pytest.raises(Failed, match="Redis ended and could not be started again: the disk is full"):
-        Supervisor([Part("Redis", lambda: False, fail)], print).look()
+    with pytest.raises(Failed, match="Redis ended and could not be restarted: the disk is full"):
+        Supervisor([Part("Redis", lambda: False, fail)], print).check()
 
 
 def test_what_cannot_go_on_by_itself_ends_the_server() -> None:
     with pytest.raises(Failed, match="The task agent's thread ended"):
-        Supervisor([Part("The task agent's thread", lambda: False)], print).look()
+        Supervisor([Part("The task agent's thread", lambda: False)], print).check()
 
 
 def test_what_ends_again_and_again_is_given_up() -> None:
     told: list[str] = []
     supervisor = Supervisor([Part("Redis", lambda: False, lambda: None)], told.append)
     for _ in range(AGAIN_TIMES):
-        supervisor.look()
+        supervisor.check()
     with pytest.raises(Failed, match=f"ended {AGAIN_TIMES + 1} times within a minute"):
-        supervisor.look()
+        supervisor.check()
     assert len(told) == AGAIN_TIMES
 
 
@@ -160,7 +160,7 @@ def test_a_thread_that_died_of_an_exception_is_noticed(monkeypatch: pytest.Monke
     monkeypatch.setattr("copilot_sandbox.load_balancer.listening._START_SECONDS", 0.1)
     listeners = Listeners(None, None)  # type: ignore[arg-type]  # it does not get as far as asking them
     listeners.start()
-    assert soon(lambda: not listeners.lives)
+    assert soon(lambda: not listeners.is_running)
     listeners.stop()
 
 
@@ -171,7 +171,7 @@ def test_the_server_notes_why_it_ends_and_what_it_mended(tmp_path: Path) -> None
     state = State(tmp_path)
     state.create()
     server = Server.__new__(Server)  # nothing of it is started
-    living = SimpleNamespace(lives=True)
+    living = SimpleNamespace(is_running=True)
     redis = SimpleNamespace(poll=lambda: -9)
 
     def start_redis() -> None:

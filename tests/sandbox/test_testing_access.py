@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from moto.core.request import Request
 
 from copilot_sandbox.control_plane import ControlPlaneServer
-from copilot_sandbox.testing.permissions import needed, read_call
+from copilot_sandbox.testing.permissions import read_call, required_permissions
 
 CFN, SSM, ECS, ECR, LOGS = (
     f"arn:aws:{service}:us-east-1:123456789012:"
@@ -154,7 +154,7 @@ def test_a_call_asks_for_the_actions_and_resources_that_aws_says(
 ) -> None:
     call = read_call(sent(service, operation, parameters))
     assert call.key == "sandbox"
-    found = [f"{asked.action} {asked.resource}" for asked in needed(call)]
+    found = [f"{asked.action} {asked.resource}" for asked in required_permissions(call)]
     assert [each.removeprefix(f"{service}:") for each in found] == [
         each.removeprefix(f"{service}:") for each in expected
     ]
@@ -162,7 +162,7 @@ def test_a_call_asks_for_the_actions_and_resources_that_aws_says(
 
 def test_a_call_to_ecs_says_which_cluster() -> None:
     for cluster in ("demo-test-C", CLUSTER):
-        (asked,) = needed(read_call(sent("ecs", "list_tasks", {"cluster": cluster})))
+        (asked,) = required_permissions(read_call(sent("ecs", "list_tasks", {"cluster": cluster})))
         assert asked.context == {"ecs:cluster": CLUSTER}
 
 

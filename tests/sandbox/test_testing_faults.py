@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ProxyConnectionError
 
-from copilot_sandbox.testing.faults import Faults, FaultsWrong
+from copilot_sandbox.testing.faults import Faults, InvalidFaults
 from tests.sandbox.cloud import Cloud, client, group, template
 
 THROTTLED = {
@@ -160,15 +160,15 @@ def test_rules_are_used_up_in_their_order_and_begin_anew_when_the_file_changes(t
         draft.replace(file)
 
     once: dict[str, Any] = {"call": "s3:*", "kind": "throttle", "times": 1}
-    assert faults.of_call("s3:GetObject") is None
+    assert faults.take_call_fault("s3:GetObject") is None
     write(once, {"call": "s3:PutObject", "kind": "drop", "times": 2})
-    assert [faults.of_call("s3:PutObject") for _ in range(4)] == ["throttle", "drop", "drop", None]
-    assert faults.of_call("s3:GetObject") is None
+    assert [faults.take_call_fault("s3:PutObject") for _ in range(4)] == ["throttle", "drop", "drop", None]
+    assert faults.take_call_fault("s3:GetObject") is None
     write(once)
-    assert faults.of_call("ecs:ListTasks") is None
-    assert [faults.of_call("s3:GetObject") for _ in range(2)] == ["throttle", None]
+    assert faults.take_call_fault("ecs:ListTasks") is None
+    assert [faults.take_call_fault("s3:GetObject") for _ in range(2)] == ["throttle", None]
     file.unlink()
-    assert faults.of_call("s3:GetObject") is None
+    assert faults.take_call_fault("s3:GetObject") is None
 
 
 @pytest.mark.parametrize(
@@ -177,16 +177,16 @@ def test_rules_are_used_up_in_their_order_and_begin_anew_when_the_file_changes(t
         ("{}", "is not a list of rules"),
         ("[", "cannot be read"),
         ("[3]", "cannot be read"),
-        ('[{"call": "*", "kind": "explode", "times": 1}]', "'explode', which is none of throttle"),
+        ('[{"call": "*", "kind": "explode", "times": 1}]', "'explode', which is not one of throttle"),
         ('[{"call": "*", "kind": "drop"}]', "a rule without 'times'"),
         ('[{"call": "*", "kind": "drop", "times": 1, "often": true}]', "unknown 'often'"),
-        ('[{"resource": "A", "verb": "eat", "times": 1, "reason": ""}]', "'eat', which is none of create"),
+        ('[{"resource": "A", "verb": "eat", "times": 1, "reason": ""}]', "'eat', which is not one of create"),
     ],
 )
 def test_a_rule_that_is_not_understood_is_refused(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "faults.json").write_text(text)
-    with pytest.raises(FaultsWrong, match=words):
-        Faults(tmp_path).of_call("s3:GetObject")
+    with pytest.raises(InvalidFaults, match=words):
+        Faults(tmp_path).take_call_fault("s3:GetObject")
 
 
 def test_a_file_that_is_not_understood_fails_the_call_that_meets_it(cloud: Cloud) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from copilot_sandbox.testing.policies import Asked, Decision, arn_matches, decide, matches
+from copilot_sandbox.testing.policies import Decision, Permission, arn_matches, decide, matches
 
 STACK = "arn:aws:cloudformation:us-east-1:123456789012:stack/demo-test-web/1"
 DELETE = "cloudformation:DeleteStack"
@@ -79,7 +79,7 @@ def test_a_deny_wins_wherever_it_stands_and_nothing_said_allows_nothing(
         Decision.DENIED if "Deny" in meant else Decision.ALLOWED if "Allow" in meant else Decision.UNMENTIONED
     )
     for order in itertools.permutations(documents):
-        assert decide(order, Asked(DELETE, STACK)) is expected
+        assert decide(order, Permission(DELETE, STACK)) is expected
 
 
 @given(actions, resources)
@@ -89,7 +89,7 @@ def test_what_is_named_and_what_is_not_named_are_opposites(action: str, resource
         for word in ("Action", "Resource"):
             if f"Not{word}" in named:
                 del found[word]
-        return decide(policy({"Effect": "Allow", **found}), Asked(DELETE, STACK)) is Decision.ALLOWED
+        return decide(policy({"Effect": "Allow", **found}), Permission(DELETE, STACK)) is Decision.ALLOWED
 
     assert applies(Action=action) != applies(NotAction=action)
     assert applies(Resource=resource) != applies(NotResource=resource)
@@ -136,11 +136,11 @@ def test_a_statement_applies_where_its_conditions_hold(
         "ecs:cluster": "arn:aws:ecs:eu:1:cluster/demo-test-C",
         "secure": "true",
     }
-    found = decide(policy(statement(Condition=condition)), Asked("ecs:RunTask", "x", context))
+    found = decide(policy(statement(Condition=condition)), Permission("ecs:RunTask", "x", context))
     assert found is (Decision.ALLOWED if expected else Decision.UNMENTIONED)
 
 
 def test_an_operator_that_is_not_known_is_never_passed_over() -> None:
     condition = {"NumericLessThan": {"s3:max-keys": "10"}}
     with pytest.raises(ValueError, match="NumericLessThan"):
-        decide(policy(statement(Condition=condition)), Asked("s3:ListBucket", "x", {"s3:max-keys": "3"}))
+        decide(policy(statement(Condition=condition)), Permission("s3:ListBucket", "x", {"s3:max-keys": "3"}))

@@ -1,1 +1,1 @@
-"""The embedded AWS: everything `DEPLOY_TARGET=sandbox` needs, and nothing a deploy to AWS does."""
+"""The embedded AWS: all that `DEPLOY_TARGET=sandbox` needs. Nothing of it runs in a deploy to AWS."""

@@ -1,6 +1,6 @@
-"""How a process of the sandbox's own is started: by this interpreter, with this package and nothing else.
+"""The command line of the sandbox's own processes: this interpreter, with this package and no others.
 
-Only the standard library is used here, and by what is started with `BARE`.
+Only the standard library is used here, and in every program that starts with `BARE`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
 SOURCES = str(PACKAGE.parent)  # where `copilot_sandbox` was imported from
-# -I and -S: nothing of the user's Python settings, and no search for packages, which halves its start.
+# -I and -S: no Python settings of the user and no search for packages, which halves the start time.
 BARE = (sys.executable, "-I", "-S", "-c")
 
 
 def bare(module: str, call: str) -> list[str]:
-    """Return the words that run `call` of a module of this package; `sys.argv` has what follows them."""
+    """Return a command line that calls `call` of a module of this package with the words added to it."""
     code = (
         f"import sys; sys.path.insert(0, sys.argv.pop(1)); from {module} import {call}; "
         f"sys.exit({call}(sys.argv[1:]))"

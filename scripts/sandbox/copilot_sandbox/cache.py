@@ -1,8 +1,8 @@
-"""What plays ElastiCache for stage and production: one Valkey, on a Unix socket that only this user opens.
+"""The emulated ElastiCache for stage and production: one Valkey on a Unix socket of this user.
 
-On AWS a cache has no password unless it is given one, and security groups keep others away. Here the socket's
-folder does. Tasks reach it under the cache's address: in a network namespace of their own by a listener in
-there, elsewhere by one on a loopback address that lets in this user's programs only.
+On AWS a cache has no password unless one is set; security groups keep others out. Here the permissions of the
+socket's folder do. Tasks use the cache's address: a listener in their network namespace forwards to the
+socket. Without namespaces, a listener on a loopback address does, for this user's programs only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from copilot_sandbox.postgres import SOCKETS
 from copilot_sandbox.private import own_folder
 
-# What ElastiCache does not have; also what writes to a disk.
+# Commands that ElastiCache does not have, and commands that write to a disk.
 # Source: https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/SupportedCommands.html
 _REFUSED = (
     "BGREWRITEAOF", "BGSAVE", "CONFIG", "DEBUG", "MIGRATE", "MODULE", "PSYNC", "REPLICAOF", "SAVE",
@@ -23,13 +23,13 @@ _REFUSED = (
 
 
 def socket_of(state_dir: Path) -> Path:
-    """Return where the server of a clone listens."""
+    """Return the socket path of a clone's server."""
     clone = hashlib.sha256(os.fsencode(state_dir.resolve())).hexdigest()[:12]
     return SOCKETS / f"copilot-sandbox-{os.geteuid()}-{clone}-cache" / "valkey"
 
 
 def command(program: str | Path, state_dir: Path) -> list[str]:
-    """Return the server's command line; its folders are made. Raises Failed where they are not ours."""
+    """Create the server's folders and return its command line. Raises Failed if another user owns them."""
     socket, folder = socket_of(state_dir), state_dir / "cache"
     own_folder(socket.parent)
     own_folder(folder)
@@ -46,5 +46,5 @@ def command(program: str | Path, state_dir: Path) -> list[str]:
             "no",
         ),
         *(word for name in _REFUSED for word in ("--rename-command", name, "")),
-        *("--set-proc-title", "no"),  # a title overwrites our mark in its memory
+        *("--set-proc-title", "no"),  # a title would overwrite the environment's mark in its memory
     ]

@@ -1,7 +1,7 @@
 """The command `copilot-sandbox`: start, stop, reset, status, exec.
 
-Exit codes: 0 done · 1 usage · 2 something of the workspace is wrong · 4 a part of the sandbox, or a command,
-failed · 130 interrupted. `exec` ends as its command does.
+Exit codes: 0 done · 1 usage · 2 the workspace has an error · 4 a command, or a part of the sandbox, failed ·
+130 interrupted. `exec` returns its command's exit code.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ from copilot_sandbox.workspace import copilot, find_or_begin, root_of
 
 USAGE = 1
 INTERRUPTED = 130
-_SHOW_SECONDS = 60.0  # for Copilot to tell what is deployed
-_MORE = """\
+_SHOW_SECONDS = 60.0  # for Copilot to list the deployed services
+_EPILOG = """\
 exit codes:
-  0 done, 1 usage, 2 something of the workspace is wrong, 4 a command or a part of the sandbox failed,
-  130 interrupted; `exec` ends with its command's.
+  0 done, 1 usage, 2 the workspace has an error, 4 a command or a part of the sandbox failed,
+  130 interrupted; `exec` returns its command's exit code.
 
 Where Copilot asks for credentials, choose the profile `sandbox`: `--profile sandbox`.
 """
 
-_WORDS_OF_EXEC = (
-    "copilot-sandbox: only `exec` takes a command, and it needs one, after two dashes: "
+_EXEC_USAGE = (
+    "copilot-sandbox: `exec` needs a command after two dashes, and no other command takes one: "
     "`copilot-sandbox exec -- copilot svc ls`."
 )
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(USAGE, f"{self.prog}: {message}. `{self.prog} --help` says more.\n")
+        self.exit(USAGE, f"{self.prog}: {message}. See `{self.prog} --help`.\n")
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Progress and errors go to standard error."""
-    found = list(sys.argv[1:] if words is None else words)
-    own, command = (found, []) if "--" not in found else _parted(found)
+    arguments = list(sys.argv[1:] if words is None else words)
+    own, command = (arguments, []) if "--" not in arguments else _split(arguments)
     options = _parser().parse_args(own, argparse.Namespace(command=command))
-    if ("--" in found) != (options.call is _exec) or (options.call is _exec and not command):
-        _say(_WORDS_OF_EXEC)
+    if ("--" in arguments) != (options.call is _exec) or (options.call is _exec and not command):
+        _say(_EXEC_USAGE)
         return USAGE
     call: Callable[[argparse.Namespace], int] = options.call
     try:
@@ -72,28 +72,28 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="copilot-sandbox",
         description="An AWS on this machine, in which the AWS Copilot CLI deploys without an account.",
-        epilog=_MORE,
+        epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     calls = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
     for name, call, text in (
         ("start", _start, "start the sandbox of this workspace"),
-        ("stop", _stop, "stop it; what is deployed goes, its databases stay"),
-        ("reset", _reset, "stop it and delete all it keeps"),
-        ("status", _status, "say if it runs, where, and what is deployed"),
-        ("exec", _exec, "run a command in it: `exec -- copilot svc deploy`; starts it when needed"),
+        ("stop", _stop, "stop it; its databases stay, the deployed services do not"),
+        ("reset", _reset, "stop it and delete all its data"),
+        ("status", _status, "show whether it runs, where, and the deployed services"),
+        ("exec", _exec, "run a command in it: `exec -- copilot svc deploy`; starts it if necessary"),
     ):
-        made = calls.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        made.set_defaults(call=call)
+        subparser = calls.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        subparser.set_defaults(call=call)
         if call is _reset:
-            made.add_argument("--yes", action="store_true", help="do not ask")
+            subparser.add_argument("--yes", action="store_true", help="do not ask")
     return parser
 
 
-def _parted(words: list[str]) -> tuple[list[str], list[str]]:
-    """Return what stands before the first `--`, and after it."""
-    where = words.index("--")
-    return words[:where], words[where + 1 :]
+def _split(words: list[str]) -> tuple[list[str], list[str]]:
+    """Return the words before the first `--`, and those after it."""
+    index = words.index("--")
+    return words[:index], words[index + 1 :]
 
 
 def _say(line: str) -> None:
@@ -101,15 +101,15 @@ def _say(line: str) -> None:
 
 
 def _root(*, begin: bool = False) -> Path:
-    """Return the folder of the workspace, or of a sandbox that was started where none is made yet.
+    """Return the folder of the workspace, or of a started sandbox that has no workspace yet.
 
-    With `begin`, the current folder where there is neither. Raises WorkspaceError without.
+    If there is neither, return the current folder with `begin`. Raises WorkspaceError without it.
     """
     here = Path.cwd()
-    started = (each for each in (here, *here.parents) if (each / ".sandbox/server.lock").exists())
+    started = (folder for folder in (here, *here.parents) if (folder / ".sandbox/server.lock").exists())
     root = root_of(here) or next(started, None)
     if root is None and not begin:
-        raise WorkspaceError(f"There is no copilot/ in {here} or above it: go to a Copilot workspace.")
+        raise WorkspaceError(f"There is no copilot/ in {here} or above it: change to a Copilot workspace.")
     return root or here
 
 
@@ -127,16 +127,16 @@ def _stop(_options: argparse.Namespace) -> int:
 def _reset(options: argparse.Namespace) -> int:
     root = _root()
     if not options.yes and not _confirmed(
-        f"Stop the sandbox and delete all it keeps in {root / '.sandbox'}?"
+        f"Stop the sandbox and delete all its data in {root / '.sandbox'}?"
     ):
-        _say("Nothing was deleted: answer y, or give --yes.")
+        _say("Nothing was deleted: answer y, or use --yes.")
         return Failed.exit_code
     lifecycle.reset(root, _say)
     return 0
 
 
 def _confirmed(question: str) -> bool:
-    """Ask on the terminal; no terminal and no answer mean no."""
+    """Ask on the terminal. Without a terminal or an answer, return False."""
     if not sys.stdin.isatty():
         return False
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201 - this is a program
@@ -156,22 +156,22 @@ def _status(_options: argparse.Namespace) -> int:
 
 
 def _deployed(application: str, environment: dict[str, str]) -> list[str]:
-    """Return a line for each service in each environment, with its URL, as Copilot tells them."""
+    """Return a line for each service in each environment, with its URL, from Copilot's answers."""
     if not application:
-        return ["No application yet: `copilot-sandbox exec -- copilot app init` makes one."]
-    services = (_asked(environment, "svc", "ls", "--app", application) or {}).get("services") or []
+        return ["There is no application yet: `copilot-sandbox exec -- copilot app init` creates one."]
+    services = (_query(environment, "svc", "ls", "--app", application) or {}).get("services") or []
     lines = []
     for service in services:
-        shown = _asked(environment, "svc", "show", "--app", application, "--name", service["name"]) or {}
-        urls = {each["environment"]: each["url"] for each in shown.get("routes") or []}
-        at = sorted({each["environment"] for each in shown.get("configurations") or []})
-        lines += [f"  {service['name']} in {each}: {urls.get(each, 'no URL')}" for each in at]
-        lines += [] if at else [f"  {service['name']}: not deployed"]
+        shown = _query(environment, "svc", "show", "--app", application, "--name", service["name"]) or {}
+        urls = {item["environment"]: item["url"] for item in shown.get("routes") or []}
+        deployed_in = sorted({item["environment"] for item in shown.get("configurations") or []})
+        lines += [f"  {service['name']} in {item}: {urls.get(item, 'no URL')}" for item in deployed_in]
+        lines += [] if deployed_in else [f"  {service['name']}: not deployed"]
     return lines or ["Nothing is deployed."]
 
 
-def _asked(environment: dict[str, str], *words: str) -> dict[str, Any] | None:
-    """Return Copilot's JSON; None where it has none to give, as for a service that is not deployed."""
+def _query(environment: dict[str, str], *words: str) -> dict[str, Any] | None:
+    """Return Copilot's JSON; None if it has none, for example for a service that is not deployed."""
     try:
         done = subprocess.run(
             [copilot(), *words, "--json"],
@@ -181,23 +181,23 @@ def _asked(environment: dict[str, str], *words: str) -> dict[str, Any] | None:
             capture_output=True,
             timeout=_SHOW_SECONDS,
         )
-        found = json.loads(done.stdout)
+        document = json.loads(done.stdout)
     except (subprocess.TimeoutExpired, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return document if isinstance(document, dict) else None
 
 
 def _exec(options: argparse.Namespace) -> int:
-    """Become the command: its output, its signals and its exit code are its own."""
+    """Replace this process with the command, which keeps its own output, signals and exit code."""
     workspace = find_or_begin(_root(begin=True))
     variables = lifecycle.enter(workspace.root, _say, lambda: nullcontext(workspace))
     if variables is None:
-        raise Failed("The sandbox has ended again: its log is .sandbox/server.log.")
+        raise Failed("The sandbox has ended again: see its log .sandbox/server.log.")
     environment = _environment(variables)
     profiles = State(workspace.root).folder / "credentials"
     write_profile(profiles, environment)
     environment["AWS_SHARED_CREDENTIALS_FILE"] = str(profiles)
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and a command inherits that
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and a command would inherit that
         signal.signal(number, signal.SIG_DFL)
     sys.stdout.flush()
     try:
@@ -207,9 +207,9 @@ def _exec(options: argparse.Namespace) -> int:
 
 
 def _environment(variables: lifecycle.Variables) -> dict[str, str]:
-    """Return a child's whole environment; a Copilot on PATH comes before the one installed with us."""
-    found = {name: value for name, value in {**os.environ, **variables}.items() if value is not None}
-    return {**found, "PATH": os.pathsep.join((found["PATH"], str(Path(sys.executable).parent)))}
+    """Return a child's whole environment. A Copilot on PATH precedes the one installed with the sandbox."""
+    environment = {name: value for name, value in {**os.environ, **variables}.items() if value is not None}
+    return {**environment, "PATH": os.pathsep.join((environment["PATH"], str(Path(sys.executable).parent)))}
 
 
 def _print(line: str) -> None:

@@ -1,4 +1,4 @@
-"""The credentials of the embedded AWS in a file, for Copilot where it asks for a profile."""
+"""Writes the emulated AWS's credentials to a file, for Copilot where it asks for a profile."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 from copilot_sandbox.private import write_private
 
-PROFILE = "sandbox"  # the name to give where Copilot asks
+PROFILE = "sandbox"  # the profile to choose when Copilot asks
 
 
 def write_profile(file: Path, aws: Mapping[str, str | None]) -> None:
-    """Write a file of credentials with one profile, PROFILE, for this user alone to read."""
+    """Write a credentials file with the profile PROFILE. Only this user may read it."""
     write_private(
         file,
         f"[{PROFILE}]\n"

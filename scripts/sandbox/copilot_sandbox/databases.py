@@ -1,9 +1,9 @@
-"""The databases of the sandbox and who may do what in them, as on RDS: nobody who deploys is a superuser.
+"""The sandbox's databases and their rights. As on RDS, no role that a deployment uses is a superuser.
 
-Each environment that is named has a database, owned by a role of its own that may create databases.
-Where none is named there are three:
+Each named environment has a database, owned by a role of its own that may create databases.
+If none is named, there are three:
 
-stage        owned by `stage`; `stage_reader` may only read it, and `test` is given that URL
+stage        owned by `stage`; `stage_reader` may only read it, and `test` gets that URL
 test         owned by `test`, which may create databases
 production   owned by `production`, empty
 """
@@ -44,12 +44,12 @@ READER = "stage_reader"
 _MARK = "filled by the sandbox"
 _LAST_LINES = 15
 _LONGEST_NAME = 63  # bytes of an identifier; Postgres cuts longer ones
-# What Postgres has, or reserves, and an environment of Copilot's can be called.
+# Names that Postgres uses or reserves, and that Copilot accepts for an environment.
 _RESERVED = frozenset({"none", "postgres", "public", "template0", "template1"})
 
 
 class Databases:
-    """The databases on one server, and the passwords that `.sandbox/` keeps."""
+    """The databases on one server, and their passwords, which are kept in `.sandbox/`."""
 
     def __init__(
         self,
@@ -66,14 +66,16 @@ class Databases:
         self._secrets = server.folder / "secrets.json"
 
     def prepare(self) -> None:
-        """Make what is missing: roles, databases, rights. Done at each start; what is there stays."""
-        kept = self._kept()
+        """Create missing roles, databases and rights at each start. Existing databases are not changed."""
+        passwords = self._load_secrets()
         with self.server.connect() as connection:
             for name in self._environments:
-                creates = name == "test" or not self._with_staging
-                _let_in(connection, role_of(name), kept[name], "CREATEDB" if creates else "NOCREATEDB")
+                may = name == "test" or not self._with_staging
+                _create_or_alter_role(
+                    connection, role_of(name), passwords[name], "CREATEDB" if may else "NOCREATEDB"
+                )
             if self._with_staging:
-                _let_in(connection, READER, kept[READER], "NOCREATEDB")
+                _create_or_alter_role(connection, READER, passwords[READER], "NOCREATEDB")
                 connection.execute(
                     sql.SQL("ALTER ROLE {} SET default_transaction_read_only = on").format(
                         sql.Identifier(READER)
@@ -84,37 +86,39 @@ class Databases:
 
     def secrets(self) -> dict[str, dict[str, str]]:
         """Return the secrets that manifests may name, by environment."""
-        kept = self._kept()
-        found = {
+        values = self._load_secrets()
+        by_environment = {
             name: {
-                "DATABASE_URL": self.server.url(role_of(name), kept[name], role_of(name)),
-                "SECRET_KEY": kept[f"{name} key"],
+                "DATABASE_URL": self.server.url(role_of(name), values[name], role_of(name)),
+                "SECRET_KEY": values[f"{name} key"],
             }
             for name in self._environments
         }
         if self._with_staging:
-            found["test"]["STAGE_DATABASE_URL"] = self.server.url(READER, kept[READER], "stage")
-        for name, values in found.items():
-            if name != "test" or not self._with_staging:  # there `test` has a Redis in its own task
-                values["REDIS_HOST"] = self.redis_host
-        return found
+            by_environment["test"]["STAGE_DATABASE_URL"] = self.server.url(READER, values[READER], "stage")
+        for name, environment_secrets in by_environment.items():
+            if name != "test" or not self._with_staging:  # with staging, `test` has Redis in its own task
+                environment_secrets["REDIS_HOST"] = self.redis_host
+        return by_environment
 
     def database(self, name: str, user: str, password: str) -> str:
-        """Play an RDS instance; see `model.DataServers`. The address is the socket's folder, as a URL has it.
+        """Create the database of an emulated RDS instance and its master user (see `model.DataServers`).
 
-        A database of the sandbox's own keeps its owner, whom the instance's master user becomes.
+        Return its host: the folder of the server's Unix socket, quoted for a URL. If the database exists
+        under another owner, keep that owner: the master user becomes a member of the owner's role, and
+        its sessions run as the owner.
         """
         with self.server.connect() as connection:
-            _let_in(connection, user, password, "CREATEDB")
-            found = connection.execute(
+            _create_or_alter_role(connection, user, password, "CREATEDB")
+            owner_row = connection.execute(
                 "SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = %s", (name,)
             ).fetchone()
-            if found is None:
+            if owner_row is None:
                 connection.execute(
                     sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(user))
                 )
-            elif found[0] != user:
-                owner, master = sql.Identifier(found[0]), sql.Identifier(user)
+            elif owner_row[0] != user:
+                owner, master = sql.Identifier(owner_row[0]), sql.Identifier(user)
                 connection.execute(sql.SQL("GRANT {} TO {}").format(owner, master))
                 connection.execute(sql.SQL("ALTER ROLE {} SET role = {}").format(master, owner))
         return quote(str(self.server.socket_dir), safe="")
@@ -123,7 +127,7 @@ class Databases:
         return self.redis_host
 
     def filled(self) -> bool:
-        """Return True if staging has its data, all of it."""
+        """Return True if staging's data is complete."""
         with self.server.connect() as connection:
             row = connection.execute(
                 "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'stage'"
@@ -139,10 +143,10 @@ class Databases:
         env: Mapping[str, str] | None = None,
         cancelled: threading.Event | None = None,
     ) -> bool:
-        """Fill staging by running `command` with the image's files and environment; False if it was full.
+        """Run `command` with the image's files and environment to fill staging; return False if it was full.
 
-        The database is emptied first and marked full last: an interrupted fill is done again from nothing.
-        `env` is set in the command's processes. Raises Failed with the command's last lines, or when
+        The database is emptied first and marked as full last: an interrupted fill starts again from nothing.
+        `env` is set in the command's processes. Raises Failed with the command's last lines, or if
         `cancelled` is set.
         """
         if self.filled():
@@ -154,7 +158,7 @@ class Databases:
             image, command.format(megabytes=megabytes), "stage", env or {}, cancelled or threading.Event()
         )
         with self.server.connect("stage") as connection:
-            _grant_reading(connection)
+            _grant_read(connection)
             connection.execute("ANALYZE")
             connection.execute(
                 sql.SQL("COMMENT ON DATABASE stage IS {}").format(sql.Literal(f"{_MARK}: {megabytes} MB"))
@@ -162,12 +166,12 @@ class Databases:
         return True
 
     def _create(self, name: str) -> None:
-        """Make a role's database, if it is not there, with its owner's and its reader's rights."""
+        """Create a role's database if it is missing, and grant the rights of its owner and its reader."""
         database = sql.Identifier(name)
         with self.server.connect() as connection:
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone():
                 connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(database, database))
-            if name == "test":  # `reset_db` drops it and makes it anew: rights on it would not last
+            if name == "test":  # `reset_db` drops and creates it again, which would remove rights on it
                 return
             connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
             if name == "production" or not self._with_staging:
@@ -182,7 +186,7 @@ class Databases:
                         database, sql.SQL(right), sql.Identifier(READER)
                     )
                 )
-            _grant_reading(connection)
+            _grant_read(connection)
 
     def run(
         self,
@@ -192,14 +196,14 @@ class Databases:
         env: Mapping[str, str],
         cancelled: threading.Event,
     ) -> None:
-        """Run a command of the project with an environment's secrets; see `fill_staging`."""
+        """Run a command of the project with an environment's secrets. Errors: see `fill_staging`."""
         venv = [str(image.venv / "bin")] if image.venv else []
         with (
             tempfile.TemporaryDirectory(prefix="fill-", dir=self.server.folder) as name,
             self.log.open("wb") as log,
             ExitStack() as stack,
         ):
-            # Like every container, on a copy: the image's own files stay as they were built.
+            # The command runs on a copy, as every container does: the image's own files must not change.
             root = Path(name) / "root"
             shutil.copytree(image.root, root, symlinks=True)
             work, move = root / image.workdir.strip("/"), path_mover(root, image, ())
@@ -239,35 +243,35 @@ class Databases:
                 f" {process.returncode}:" + "".join(f"\n  {line}" for line in last)
             )
 
-    def _kept(self) -> dict[str, str]:
-        """Return the passwords and keys, each made once: a deployed service keeps the ones it was given."""
+    def _load_secrets(self) -> dict[str, str]:
+        """Return the passwords and keys. Each is created once, as deployed services keep their values."""
         try:
-            found: dict[str, str] = json.loads(self._secrets.read_text())
+            values: dict[str, str] = json.loads(self._secrets.read_text())
         except FileNotFoundError:
-            found = {}
+            values = {}
         names = (*self._environments, READER, *(f"{name} key" for name in self._environments))
-        if missing := [name for name in names if name not in found]:
-            found |= {name: secrets.token_urlsafe(36) for name in missing}
-            write_private(self._secrets, json.dumps(found))
-        return found
+        if missing := [name for name in names if name not in values]:
+            values |= {name: secrets.token_urlsafe(36) for name in missing}
+            write_private(self._secrets, json.dumps(values))
+        return values
 
 
 def role_of(environment: str) -> str:
-    """Return the role, and the database, of an environment: its name, unless Postgres takes no such name.
+    """Return the name of an environment's role and database: its own, unless Postgres rejects that name.
 
-    Copilot's names have no underscore, so what is made of one is never another's.
+    A replaced name contains an underscore. Copilot's names have none, so the two never collide.
     """
     if environment not in _RESERVED and len(environment) <= _LONGEST_NAME:
         return environment
     return f"{environment[:40]}_{hashlib.sha256(environment.encode()).hexdigest()[:12]}"
 
 
-def _let_in(
+def _create_or_alter_role(
     connection: psycopg.Connection[tuple[Any, ...]], role: str, password: str, right: LiteralString
 ) -> None:
-    """Make the role, or give it this password."""
+    """Create a login role with this password and `right`. If the role exists, set both."""
     exists = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone()
-    # Postgres gets only the verifier: the password itself can reach no log.
+    # Postgres gets only the verifier, so no log can contain the password.
     verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
     connection.execute(
         sql.SQL("{} ROLE {} LOGIN NOSUPERUSER NOCREATEROLE {} PASSWORD {}").format(
@@ -279,8 +283,8 @@ def _let_in(
     )
 
 
-def _grant_reading(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
-    """Let the reader read all there is in this database, whoever made it."""
+def _grant_read(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+    """Let the reader read everything that is now in this database, whoever owns it."""
     schemas = connection.execute(
         "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"
     ).fetchall()
@@ -298,6 +302,6 @@ def _grant_reading(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
 
 
 def _wait(process: subprocess.Popen[bytes], cancelled: threading.Event) -> None:
-    """Wait until the process ends or somebody cancels it."""
+    """Wait until the process ends or `cancelled` is set."""
     while process.poll() is None and not cancelled.wait(0.1):
         pass

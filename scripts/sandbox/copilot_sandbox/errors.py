@@ -1,4 +1,4 @@
-"""The errors a user can see, each with the exit code that `copilot-sandbox` ends in.
+"""The errors that a user sees, with the exit codes of `copilot-sandbox`.
 
 SandboxError
   · WorkspaceError (2): a setting, a manifest or a Dockerfile is wrong; nothing was started
@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-# What brings back a package that the sandbox needs.
+# How to install a missing package of the sandbox again.
 REINSTALL = (
     "pip install -r requirements-sandbox.txt (requirements-testenv.txt in an adopted project), or install "
-    "copilot-sandbox anew"
+    "copilot-sandbox again"
 )
 
 
 class SandboxError(Exception):
-    """What happened, why, and what to do next: one message, never a traceback."""
+    """A message for the user: what happened, why, and the next step. It is shown without a traceback."""
 
     exit_code: ClassVar[int] = 4
 

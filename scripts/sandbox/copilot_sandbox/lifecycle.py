@@ -1,4 +1,4 @@
-"""Start, find, stop and wipe the server of a workspace: what others see of the sandbox."""
+"""Start, find, stop and delete the sandbox server of a workspace: the interface for other modules."""
 
 from __future__ import annotations
 
@@ -19,69 +19,68 @@ from copilot_sandbox.images import build_variables
 from copilot_sandbox.state import OWNER, Running, State
 from copilot_sandbox.workspace import Workspace
 
-HEAL_SECONDS = 15.0  # for the server to start again what has ended
+HEAL_SECONDS = 15.0  # for the server to restart a part that has ended
 STOP_SECONDS = 30.0
-SILENCE_SECONDS = 30.0  # after which a person hears that it is still starting
-START_SECONDS = 300.0  # the first start installs what the Dockerfile does; a later one takes a few seconds
+SILENCE_SECONDS = 30.0  # without output, before a line says that the sandbox is still starting
+START_SECONDS = 300.0  # the first start installs the Dockerfile's packages; a later one takes a few seconds
 
 
-# The variables of a child; one that is None is taken away from it.
+# The variables of a child; a variable that is None is removed from its environment.
 Variables = Mapping[str, str | None]
-# What says, for a start, what is to be there; it is entered while the sandbox starts.
+# Returns the workspace to start with. The context is entered while the sandbox starts.
 Source = Callable[[], AbstractContextManager[Workspace]]
-LIFELINE = "SANDBOX_LIFELINE"  # the variable that names the lock of the server: no child outlives its use
+LIFELINE = "SANDBOX_LIFELINE"  # names the server's lock file: a child ends when the server has ended
 
 
 def enter(
     root: Path, say: Callable[[str], None], source: Source | None, *, filled: bool = False
 ) -> Variables | None:
-    """Return the variables that point a child process at the sandbox, started from `source` if need be.
+    """Return the variables that point a child process at the sandbox, started from `source` if needed.
 
-    Return None where it does not run and there is no `source`. Raises Failed where it cannot be started,
-    WorkspaceError where something of the workspace is in the way, or where it runs without staging's data and
-    is to be `filled`.
+    Return None if it does not run and there is no `source`. Raises Failed if it cannot start, WorkspaceError
+    if the workspace has an error, or if the sandbox runs without staging's data but has to be `filled`.
     """
     scratch.clear_temporaries()
     state = State(root)
-    running, wrong = _as_it_is(state, say)
+    running, problem = _find_answering(state, say)
     if running and filled and not running.is_filled:
         raise WorkspaceError(
-            "The sandbox was started by `copilot-sandbox`, so its staging database has no data: stop it with "
-            "`copilot-sandbox stop`, or `invoke sandbox --stop`, then run the same again."
+            "The sandbox has no staging data, because `copilot-sandbox` started it: stop it with "
+            "`copilot-sandbox stop`, or `invoke sandbox --stop`, then run the same command again."
         )
-    if wrong and source is None:
+    if problem and source is None:
         raise Failed(
-            f"The sandbox runs, but {wrong}, for {HEAL_SECONDS:.0f} s now: `invoke sandbox`, or "
-            "`copilot-sandbox start`, starts it anew."
+            f"The sandbox runs, but {problem}, for {HEAL_SECONDS:.0f} s now: start it again with "
+            "`invoke sandbox`, or `copilot-sandbox start`."
         )
     if running is None and source is not None:
         running = _start(state, source, say)
     elif running is None and state.left() and not state.alive():
         with state.starting(say, START_SECONDS):
             if not state.alive():
-                _clean_up_after_death(state, say, "It is started again by the next deploy.")
+                _clean_up_after_death(state, say, "The next deployment starts it again.")
     return _variables(state, running.variables) if running else None
 
 
-def _as_it_is(state: State, say: Callable[[str], None]) -> tuple[Running | None, str]:
-    """Return the server if it answers now, else what does not answer, where a server is there.
+def _find_answering(state: State, say: Callable[[str], None]) -> tuple[Running | None, str]:
+    """Return the server if it answers; else None and, if a server runs, the part that does not answer.
 
-    What has ended is started again by the server itself, within a second or two: that is waited for.
+    The server restarts a part that has ended within a second or two, so this waits for it.
     """
     end, announced = time.monotonic() + HEAL_SECONDS, False
     while state.alive():
         running = state.running()
         if running is None:
             return None, ""  # a start is under way
-        wrong = health.find_problem(running)
-        if not wrong:
+        problem = health.find_problem(running)
+        if not problem:
             for line in state.notices():
                 say(f"  sandbox: {line}")
             return running, ""
         if time.monotonic() >= end:
-            return None, wrong
+            return None, problem
         if not announced:
-            say(f"The sandbox is mending itself: {wrong}.")
+            say(f"The sandbox is repairing itself: {problem}.")
             announced = True
         time.sleep(0.1)
     return None, ""
@@ -91,9 +90,9 @@ def _as_it_is(state: State, say: Callable[[str], None]) -> tuple[Running | None,
 def rendering(
     workspace: Workspace, environments: Sequence[str], domain: str, *, alone: bool
 ) -> Iterator[tuple[Variables, Mapping[str, str]]]:
-    """Enter the running sandbox if its environments are as they are written, else an AWS for the moment.
+    """Enter the running sandbox if its environments match the workspace's files, else a temporary AWS.
 
-    Yields the child's variables, and why an environment could not be made. Raises Failed.
+    Yields the child's variables, and why an environment could not be created. Raises Failed.
     """
     state = State(workspace.root)
     running = state.running() if state.alive() else None
@@ -116,38 +115,38 @@ def rendering(
             without_service = replace(workspace, service=None)
             child = {**variables, "PATH": child_variables.path(str(folder / "bin"))}
             failed = seed(without_service, child, environments, domain=domain, bare=True)
-            yield _of_child(folder / "bin", variables), failed
+            yield _child_variables(folder / "bin", variables), failed
         finally:
             plane.stop()
 
 
 def runs(image: str) -> bool:
-    """Return True for a public image that runs here."""
-    from copilot_sandbox.agent.catalogue import KNOWN, short_name  # noqa: PLC0415 - it brings psycopg along
+    """Return True if this public image can run here."""
+    from copilot_sandbox.agent.catalogue import KNOWN, short_name  # noqa: PLC0415 - it also imports psycopg
 
     return short_name(image) in KNOWN
 
 
 def is_alive(root: Path) -> bool:
-    """Return True if the sandbox of this workspace runs or is being started. Changes nothing."""
+    """Return True if the sandbox of this workspace runs or is starting. Changes nothing."""
     return State(root).alive()
 
 
 def start(root: Path, say: Callable[[str], None], source: Source) -> None:
-    """Start the sandbox, or say that it runs. Raises as `enter`."""
+    """Start the sandbox, or report that it runs. Raises the errors of `enter`."""
     state = State(root)
     before = state.running() if state.alive() else None
     enter(root, say, source)
-    say("The sandbox runs already." if before and before == state.running() else "The sandbox runs.")
+    say("The sandbox already runs." if before and before == state.running() else "The sandbox runs.")
 
 
 def stop(root: Path, say: Callable[[str], None]) -> None:
-    """Stop the sandbox; its databases are kept. Twice is fine."""
+    """Stop the sandbox and keep its databases. It need not run."""
     say(_stop(State(root), say))
 
 
 def reset(root: Path, say: Callable[[str], None]) -> None:
-    """Stop the sandbox and delete all it keeps. Raises Failed where something cannot be deleted."""
+    """Stop the sandbox and delete all its data. Raises Failed if something cannot be deleted."""
     from copilot_sandbox import postgres  # noqa: PLC0415 - see _end_processes
 
     state = State(root)
@@ -158,29 +157,29 @@ def reset(root: Path, say: Callable[[str], None]) -> None:
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise Failed(f"{state.folder} could not be deleted whole: {error}.") from error
+        raise Failed(f"{state.folder} could not be deleted completely: {error}.") from error
     say("Its databases, images and settings are deleted.")
 
 
-def _variables(state: State, of_plane: Mapping[str, str]) -> Variables:
-    """Return the variables of a child of the running sandbox, which is of no use once that has ended."""
-    return {**_of_child(state.bin, of_plane), LIFELINE: str(state.lock)}
+def _variables(state: State, plane_variables: Mapping[str, str]) -> Variables:
+    """Return the variables of a child of the running sandbox. The child ends when the sandbox has ended."""
+    return {**_child_variables(state.bin, plane_variables), LIFELINE: str(state.lock)}
 
 
-def _of_child(programs: Path, of_plane: Mapping[str, str]) -> Variables:
-    """Return what changes in a child: the user's settings of AWS, of proxies and of Docker are taken away.
+def _child_variables(programs: Path, plane_variables: Mapping[str, str]) -> Variables:
+    """Return a child's changed variables. The user's settings of AWS, proxies and Docker are removed.
 
-    pip's way to its index goes along, for Copilot starts the program that builds images.
+    pip's settings of the index are passed on, because Copilot starts the program that builds images.
     """
-    taken = {
+    removed = {
         name: None
         for name in os.environ
         if name.startswith(("AWS_", "COPILOT_")) or name.lower().endswith("_proxy")
     } | dict.fromkeys(child_variables.selected(os.environ, child_variables.DOCKER))
     return {
-        **taken,
-        **build_variables.handed_on(),
-        **of_plane,
+        **removed,
+        **build_variables.forwarded(),
+        **plane_variables,
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "PATH": child_variables.path(str(programs)),
@@ -191,10 +190,10 @@ def _start(state: State, source: Source, say: Callable[[str], None]) -> Running:
     with state.starting(say, START_SECONDS + HEAL_SECONDS):
         if state.alive():
             running = state.running()
-            wrong = health.find_problem(running) if running else "its start is unfinished"
-            if running and not wrong:
+            problem = health.find_problem(running) if running else "its start is unfinished"
+            if running and not problem:
                 return running  # another command has started it meanwhile
-            say(f"The sandbox runs, but {wrong}; stopping it first.")
+            say(f"The sandbox runs, but {problem}; stopping it first.")
             _end_processes(state)
         with source() as workspace:
             _clean_up_after_death(state, say, "Starting it again.")
@@ -207,7 +206,7 @@ def _run_server(state: State, workspace: Workspace, say: Callable[[str], None]) 
     workspace.write(state.workspace)
     with state.log.open("ab") as log:
         server = subprocess.Popen(
-            # -P: nothing of the folder that it is started in is imported.
+            # -P: the server imports nothing from its working folder.
             [sys.executable, "-P", "-m", "copilot_sandbox.server", str(state.workspace)],
             cwd=state.folder,
             env={
@@ -223,7 +222,7 @@ def _run_server(state: State, workspace: Workspace, say: Callable[[str], None]) 
     try:
         return _wait_until_ready(state, server, say)
     except BaseException:
-        server.terminate()  # it takes its half-built image away
+        server.terminate()  # it removes its half-built image
         with suppress(subprocess.TimeoutExpired):
             server.wait(timeout=15)
         server.kill()
@@ -240,40 +239,40 @@ def _clean_up_after_death(state: State, say: Callable[[str], None], then: str) -
     if left:
         say(
             (f"The sandbox had ended: {reason}" if reason else "The sandbox had ended without being stopped")
-            + (f"; {ended} processes that it left were ended" if ended else "")
-            + f". What was deployed in it is gone, its databases are kept. {then}"
+            + (f"; {ended} remaining processes were ended" if ended else "")
+            + f". Its deployed services are gone; its databases are kept. {then}"
         )
 
 
 def _end_processes(state: State) -> int:
-    """End what a server left and remove its containers' files; return how many processes it were.
+    """End the processes that a server left, and remove its containers' files. Return the number of processes.
 
-    None where it stopped in good order.
+    The number is 0 after an orderly stop.
     """
-    from copilot_sandbox import postgres  # noqa: PLC0415 - psycopg takes time that a deploy need not spend
+    from copilot_sandbox import postgres  # noqa: PLC0415 - psycopg takes time to import, which a deploy need not
 
-    servers = state.end_server()  # first: it would start again what is ended
+    servers = state.end_server()  # first, because it would restart the other processes
     database = postgres.PostgresServer(state.folder)
     postmaster = int(database.running())
-    database.stop()  # its data is kept in order, and its children do not carry our mark
+    database.stop()  # an orderly stop keeps the data intact; Postgres's children have no mark to find them by
     ended = servers + postmaster + state.sweep()
     for folder in (*state.folder.glob("tasks/*"), *state.folder.glob("postgres/fill-*")):
-        shutil.rmtree(folder, ignore_errors=True)  # of containers, and of a command of the project
+        shutil.rmtree(folder, ignore_errors=True)  # files of containers, and of a command of the project
     return ended
 
 
 def _wait_until_ready(state: State, server: subprocess.Popen[bytes], say: Callable[[str], None]) -> Running:
     end = time.monotonic() + START_SECONDS
     shown = 0
-    begun = told = time.monotonic()
+    begun = last_message = time.monotonic()
     while time.monotonic() < end:
         lines = state.progress.read_text().splitlines()
         for line in lines[shown:]:
             say(f"  sandbox: {line}")
         shown = len(lines)
-        if time.monotonic() - told >= SILENCE_SECONDS:
-            told = time.monotonic()
-            say(f"  still waiting: the sandbox starts ({told - begun:.0f} s)")
+        if time.monotonic() - last_message >= SILENCE_SECONDS:
+            last_message = time.monotonic()
+            say(f"  still waiting: the sandbox starts ({last_message - begun:.0f} s)")
         running = state.running()
         if running:
             return running
@@ -281,13 +280,13 @@ def _wait_until_ready(state: State, server: subprocess.Popen[bytes], say: Callab
             break
         time.sleep(0.05)
     last_lines = "".join(f"\n  {line}" for line in state.log.read_text(errors="replace").splitlines()[-12:])
-    reason = f"The sandbox could not be started; its log is {state.log}, and ends:{last_lines}"
+    reason = f"The sandbox could not be started. Its log {state.log} ends with:{last_lines}"
     if server.poll() == WorkspaceError.exit_code:
         raise WorkspaceError(reason)
     raise Failed(
         f"{reason}\n"
-        "Run the same again; where it fails each time, `invoke sandbox --reset --yes` begins from nothing "
-        "(`copilot-sandbox reset` where you have no tasks)."
+        "Run the same command again. If it fails each time, delete the sandbox's data with "
+        "`invoke sandbox --reset --yes` (`copilot-sandbox reset` if you have no tasks)."
     )
 
 
@@ -298,7 +297,7 @@ def _stop(state: State, say: Callable[[str], None]) -> str:
             left = _end_processes(state)
             state.stopped()
             state.why_ended()
-            return f"The sandbox did not run{f'; {left} processes left by it were ended' if left else ''}."
+            return f"The sandbox did not run{f'; {left} remaining processes were ended' if left else ''}."
         if running and state.owns(running.pid):
             os.kill(running.pid, signal.SIGTERM)
             end = time.monotonic() + STOP_SECONDS

@@ -1,7 +1,7 @@
-"""What the parts of the sandbox tell each other, in ECS's and ELB's own words.
+"""The types that the sandbox's parts exchange, with ECS's and ELB's names.
 
-The control plane (moto, extended) says what ought to run; the task agent runs it and reports back; the
-load balancer serves it. None of them imports another: they meet in these types.
+The control plane (moto, extended) decides what runs. The task agent runs it and reports back. The load
+balancer forwards requests to it. None of the three imports another one; they share only these types.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TaskStatus = Literal["PROVISIONING", "PENDING", "RUNNING", "DEPROVISIONING", "ST
 Health = Literal["UNKNOWN", "HEALTHY", "UNHEALTHY"]
 TargetState = Literal["initial", "healthy", "unhealthy", "draining", "unused"]
 
-# What the image of nginx sets, and so every image that is built from it: by this variable it is known.
+# nginx's image sets this variable, and every image built from it inherits it, so it identifies them.
 # Source: https://github.com/nginx/docker-nginx, stable/debian/Dockerfile.
 NGINX_VERSION = "NGINX_VERSION"
 NGINX_ENTRYPOINT = ("docker-entrypoint.sh",)
@@ -26,10 +26,10 @@ NGINX_CMD = ("nginx", "-g", "daemon off;")
 
 @dataclass(frozen=True)
 class Image:
-    """A built image: the files, the virtual environment and the settings a container starts with.
+    """A built image: the files, the virtual environment and the settings that a container starts with.
 
-    `root` holds the image's own paths (`root/app/manage.py` is `/app/manage.py`); it is never written to:
-    each container works on a copy. `venv` is the environment whose `bin` comes first on PATH.
+    `root` contains the image's paths (`root/app/manage.py` is `/app/manage.py`). It is never written to,
+    because each container uses a copy. `venv` is the environment whose `bin` comes first on PATH.
     """
 
     digest: str
@@ -39,12 +39,12 @@ class Image:
     workdir: str
     entrypoint: tuple[str, ...]
     cmd: tuple[str, ...]
-    paths: tuple[str, ...]  # absolute paths the Dockerfile made (WORKDIR, COPY targets, VOLUME)
+    paths: tuple[str, ...]  # absolute paths that the Dockerfile created (WORKDIR, COPY targets, VOLUME)
 
 
 @dataclass(frozen=True)
 class HealthCheck:
-    """A container's own health check; times in seconds."""
+    """A container's own health check. Times are in seconds."""
 
     command: tuple[str, ...]  # ("CMD-SHELL", "curl …") or ("CMD", "curl", …)
     interval: float = 30
@@ -101,9 +101,9 @@ class LoadBalancing:
 
 @dataclass(frozen=True)
 class Service:
-    """What the control plane wants to run. A new `deployment_id` means: roll out anew.
+    """A service that the control plane wants to run. A new `deployment_id` starts a new deployment.
 
-    A task that RunTask started is one too: nothing else keeps it.
+    A task of RunTask is also a Service, with `only_task`.
     """
 
     arn: str
@@ -118,12 +118,12 @@ class Service:
     circuit_breaker: bool = False
     capacity_provider: str | None = None
     load_balancing: tuple[LoadBalancing, ...] = ()
-    only_task: str | None = None  # its id: it is run once, by RunTask, and not replaced when it ends
+    only_task: str | None = None  # the id of a RunTask task: it runs once and is not replaced when it ends
 
 
 @dataclass(frozen=True)
 class TargetGroup:
-    """Times in seconds."""
+    """A target group with its health check. Times are in seconds."""
 
     arn: str
     port: int
@@ -138,12 +138,12 @@ class TargetGroup:
 
 @dataclass(frozen=True)
 class Rule:
-    """A listener rule: where hosts, paths (`*` and `?` are wild) and sources match, one of the actions."""
+    """A listener rule: one action for requests that match its hosts, paths (with `*`, `?`) and sources."""
 
     priority: int  # the default action comes last
     hosts: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
-    sources: tuple[str, ...] = ()  # networks in CIDR notation that the client's address may be of
+    sources: tuple[str, ...] = ()  # networks in CIDR notation that contain the client's address
     target_group_arns: tuple[str, ...] = ()
     redirect_to: str | None = None
     fixed_status: int | None = None
@@ -151,7 +151,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class LoadBalancer:
-    """An application load balancer's HTTP listener, and the loopback port that plays it."""
+    """An application load balancer's HTTP listener, and the loopback port that emulates it."""
 
     arn: str
     environment: str
@@ -172,7 +172,7 @@ class ContainerReport:
 
 @dataclass
 class TaskReport:
-    """What the agent tells of one task; `id` is 32 hexadecimal digits, as on ECS. Times are Unix seconds."""
+    """The state of one task. `id` is 32 hexadecimal digits, as on ECS. Times are Unix seconds."""
 
     id: str
     service_arn: str
@@ -181,7 +181,7 @@ class TaskReport:
     status: TaskStatus
     desired_status: Literal["RUNNING", "STOPPED"]
     health: Health
-    address: str  # the private address it is registered under in its target groups
+    address: str  # the private address of its targets
     created_at: float
     started_at: float | None = None
     stopped_at: float | None = None
@@ -217,10 +217,10 @@ class TargetReport:
 
 
 class ControlPlane(Protocol):
-    """The questions and reports of the agent and the load balancer; safe to call from any thread."""
+    """The calls of the agent and the load balancer; safe from any thread."""
 
     def services(self) -> list[Service]:
-        """Return all services that should have tasks; one that is deleted is no longer listed."""
+        """Return all services that should have tasks, without deleted ones."""
 
     def load_balancers(self) -> list[LoadBalancer]: ...
 
@@ -229,13 +229,13 @@ class ControlPlane(Protocol):
     def secret(self, name: str) -> str:
         """Return the value of an SSM parameter, by name or ARN, or of a secret, by ARN (and JSON key).
 
-        Raises KeyError where there is none.
+        Raises KeyError if it does not exist.
         """
 
     def log(self, group: str, stream: str, events: Iterable[tuple[int, str]]) -> None:
-        """Append (milliseconds since 1970, line) pairs; makes the stream where it is missing.
+        """Append (milliseconds since 1970, line) pairs. Create the stream if it is missing.
 
-        What is written to a group that is not there is lost, as it is on AWS.
+        As on AWS, lines for a missing group are lost.
         """
 
     def report_task(self, report: TaskReport) -> None: ...
@@ -248,23 +248,23 @@ class ControlPlane(Protocol):
 
 
 class Agent(Protocol):
-    """What the control plane asks of the task agent."""
+    """The control plane's calls of the task agent."""
 
     def wake(self) -> None:
-        """Something changed: look now."""
+        """Start a round now, because something changed."""
 
     def rollout(self, service_arn: str, deployment_id: str) -> tuple[RolloutState, str]:
-        """Return how far that deployment is, and the reason."""
+        """Return the state of the deployment's rollout, and the reason."""
 
     def drained(self, service_arn: str) -> bool:
-        """No task of that service is left."""
+        """Return True if the service has no task any more."""
 
 
 class DataServers(Protocol):
-    """What plays RDS and ElastiCache."""
+    """The emulated RDS and ElastiCache."""
 
     def database(self, name: str, user: str, password: str) -> str:
-        """Make what is missing of an instance's database and master user; return its address, for a URL."""
+        """Create an instance's missing database and master user. Return its address, quoted for a URL."""
 
     def cache(self) -> str:
-        """Return the address of what plays ElastiCache, on its usual port."""
+        """Return the address of the emulated ElastiCache, on its usual port."""

@@ -1,4 +1,4 @@
-"""Tell whose program is at the other end of a loopback connection."""
+"""Finds the user whose program is at the other end of a loopback connection."""
 
 from __future__ import annotations
 
@@ -7,37 +7,37 @@ import socket
 import struct
 from pathlib import Path
 
-# The kernel's tables of TCP sockets, those of IPv6 with the IPv4 ones that are written as IPv6.
+# The kernel's tables of TCP sockets. The IPv6 table includes IPv4 addresses that are mapped to IPv6.
 # Source: https://docs.kernel.org/networking/proc_net_tcp.html
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _LOCAL, _REMOTE, _UID, _INODE = 1, 2, 7, 9
-# From linux/netlink.h, linux/sock_diag.h and linux/inet_diag.h: a header of 16 bytes, then the message, whose
-# last words are the user and the inode.
+# From linux/netlink.h, linux/sock_diag.h and linux/inet_diag.h: a header of 16 bytes, then the message, which
+# ends with the user and the inode.
 _SOCK_DIAG, _BY_FAMILY, _REQUEST, _ANSWER = 4, 20, 1, 88
 _MAPPED = bytes(10) + b"\xff\xff"
 
 
-def is_ours(connection: socket.socket) -> bool:
-    """Return True where a connection was made by a program of this user's, or of root's.
+def is_own_user(connection: socket.socket) -> bool:
+    """Return True if a program of this user, or of root, opened the connection.
 
-    Also True where the system does not tell whose a socket is (macOS): then what is asked for decides alone.
-    A socket that its owner has closed already is nobody's.
+    Also return True if the system does not show a socket's user (macOS); then the caller's checks decide.
+    A socket that its program has already closed has no user: return False.
     """
     if not _TABLES[0].exists():
         return True
     try:
-        here, there = connection.getsockname(), connection.getpeername()
+        own, other = connection.getsockname(), connection.getpeername()
     except OSError:
         return False
-    owner = _asked(there[:2], here[:2])
+    owner = _ask_kernel(other[:2], own[:2])
     if owner is not None:
         return owner in {0, os.geteuid()}
-    # From the other end the connection is seen the other way around.
-    ends = [(_written(*there[:2], wide=wide), _written(*here[:2], wide=wide)) for wide in (False, True)]
+    # The table lists the connection from the other end, so its two addresses are swapped.
+    ends = [(_encoded(*other[:2], wide=wide), _encoded(*own[:2], wide=wide)) for wide in (False, True)]
     for table in _TABLES:
         try:
             lines = table.read_text().splitlines()[1:]
-        except OSError:  # no IPv6
+        except OSError:  # the system has no IPv6
             continue
         for line in lines:
             fields = line.split()
@@ -46,10 +46,10 @@ def is_ours(connection: socket.socket) -> bool:
     return False
 
 
-def _asked(local: tuple[str, int], remote: tuple[str, int]) -> int | None:
-    """Ask the kernel for one socket's user, which takes microseconds where the tables take milliseconds.
+def _ask_kernel(local: tuple[str, int], remote: tuple[str, int]) -> int | None:
+    """Ask the kernel for one socket's user. This takes microseconds; reading the tables takes milliseconds.
 
-    None where it does not say: it may not have the module for this.
+    Return None if the kernel does not answer, for example because it lacks the module.
     """
     family = socket.AF_INET6 if ":" in local[0] else socket.AF_INET
     ends = [socket.inet_pton(family, host.partition("%")[0]).ljust(16, b"\0") for host, _ in (local, remote)]
@@ -70,8 +70,8 @@ def _asked(local: tuple[str, int], remote: tuple[str, int]) -> int | None:
     return int(uid) if inode else None
 
 
-def _written(host: str, port: int, *, wide: bool) -> str:
-    """Write an address as the tables do: 32-bit words in the machine's own order of bytes."""
+def _encoded(host: str, port: int, *, wide: bool) -> str:
+    """Encode an address as in the tables: 32-bit words in the machine's byte order."""
     if ":" in host:
         packed = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
     else:

@@ -1,4 +1,4 @@
-"""Loopback ports of the sandbox's own, the same at each start where they are still free."""
+"""The sandbox's own loopback ports, the same at each start if they are still free."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from copilot_sandbox.private import write_private
 
 
 class Ports:
-    """Ports by what they are for, kept in a file."""
+    """Ports by purpose, kept in a file."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -22,7 +22,7 @@ class Ports:
             self._ports = {name: port for name, port in kept.items() if bindable("127.0.0.1", port)}
 
     def of(self, name: str) -> int:
-        """Return the port for that, chosen when it is asked for first."""
+        """Return the port of that purpose. The first call chooses it."""
         with self._lock:
             if name not in self._ports:
                 self._ports[name] = _free(set(self._ports.values()))
@@ -31,7 +31,7 @@ class Ports:
 
 
 def bindable(address: str, port: int) -> bool:
-    """Return True if a server could listen there now."""
+    """Return True if a server could listen on the port now."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

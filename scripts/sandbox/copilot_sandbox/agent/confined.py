@@ -1,4 +1,4 @@
-"""Runs a step of a build, or another command of a branch's, in a file system of its own where that goes."""
+"""Runs a command of a branch (a step of a build, for example) in its own file system, if the system can."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _PROBE_SECONDS = 30
-_REFUSED = 126  # as a shell says of a program that it may not run
+_REFUSED = 126  # a shell's exit code for a program that it may not run
 
 
 @contextmanager
 def confined(
     words: Sequence[str], *, readable: Sequence[Path], writable: Sequence[Path]
 ) -> Iterator[list[str]]:
-    """Give a command line that runs `words` where nothing else of this user's is, its /tmp included.
+    """Yield a command line that runs `words` in a file system without the user's other files and /tmp.
 
-    Where the system has no namespaces it is `words` as they are. The working folder has to be in one of those
-    that are shown.
+    On a system without namespaces it is `words` unchanged. The working folder has to be in one of the
+    `readable` or `writable` folders.
     """
     if obstacle() is not None:
         yield list(words)
@@ -47,13 +47,13 @@ def confined(
 
 
 def hidden() -> list[str]:
-    """Return the folders of the user's that system folders may hold."""
+    """Return the user's folders that a system folder may contain."""
     return sorted({str(Path.home()), str(Path.cwd())} - {"/"})
 
 
 @cache
 def obstacle() -> str | None:
-    """Return why this system gives no file system of its own; None where it does."""
+    """Return why a process can't have its own file system here; None if it can."""
     if sys.platform != "linux":
         return "this system has no namespaces"
     with tempfile.TemporaryDirectory(prefix="copilot-sandbox-probe-") as scratch:
@@ -76,7 +76,7 @@ def _command(shown: filesystem.Shown, words: Sequence[str]) -> list[str]:
 
 
 def main(arguments: list[str]) -> None:
-    """Go into the file system that the first argument describes, and become the rest."""
+    """Enter the file system that the first argument describes, then execute the other arguments."""
     shown, *words = arguments
     folder = Path.cwd()
     try:
@@ -85,4 +85,4 @@ def main(arguments: list[str]) -> None:
     except OSError as error:
         sys.stderr.write(f"{error.strerror or error}\n")
         sys.exit(_REFUSED)
-    os.execvp(words[0], words)  # noqa: S606 -- what it was told to run
+    os.execvp(words[0], words)  # noqa: S606 -- runs the caller's command

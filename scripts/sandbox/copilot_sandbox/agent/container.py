@@ -1,4 +1,4 @@
-"""A container definition and its image → what to run: argv, environment, directories of this machine."""
+"""Translates a container definition and its image to a command, variables and paths of this machine."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from copilot_sandbox.model import Container, HealthCheck, Image
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# What an image may share with the machine it runs on: moved only where the image has the file itself.
+# Directories that a container shares with the machine: a path is moved only if the image has the file itself.
 SYSTEM_DIRECTORIES = ("/bin", "/dev", "/etc", "/lib", "/lib64", "/opt", "/proc", "/sbin", "/sys", "/usr")
 LOCAL_HOST = re.compile(r"(?<![\w.-])(?:localhost|127\.0\.0\.1|0\.0\.0\.0)(?![\w-]|\.\w)")
-# These name who may call, not where to connect or listen: the browser still says `localhost`.
+# These variables name callers, not addresses to connect to or listen on: the browser still uses `localhost`.
 CALLERS = re.compile(r"ALLOWED_HOSTS|ORIGIN", re.IGNORECASE)
 UNIX_SOCKET = re.compile(r"unix:|host=(?:/|%2[Ff])|@%2[Ff]|\.sock\b")
 
@@ -32,19 +32,19 @@ def compose(
     host: str | None,
     tools: Sequence[Path] = (),
 ) -> ContainerSpec:
-    """Return what the task's process runs for `container`.
+    """Return what the task's process has to run for `container`.
 
-    `directory` is the container's own; `host` the loopback address that stands for localhost, None in a
-    network namespace; `tools` are directories that every container finds on its PATH, after its image's.
+    `directory` is the container's own. `host` is the loopback address that replaces localhost, None in a
+    network namespace. `tools` are directories that every container has on its PATH, after its image's.
     """
     root = directory / "root"
     move = path_mover(root, image, [mount.path for mount in container.mounts])
 
-    def localise(text: str) -> str:
+    def use_loopback(text: str) -> str:
         return text if host is None else LOCAL_HOST.sub(host, text)
 
-    def settle(name: str, value: str) -> str:
-        return move(value if CALLERS.search(name) else localise(value))
+    def adapt_value(name: str, value: str) -> str:
+        return move(value if CALLERS.search(name) else use_loopback(value))
 
     own = [str(image.venv / "bin")] if image.venv else []
     own += [move(part) for part in image.env.get("PATH", "").split(":") if move(part) != part]
@@ -52,10 +52,10 @@ def compose(
         "HOME": str(directory / "home"),
         "LANG": "C.UTF-8",
         "TZ": "UTC",
-        **{name: settle(name, value) for name, value in image.env.items() if name != "PATH"},
-        **{name: settle(name, value) for name, value in container.environment.items()},
+        **{name: adapt_value(name, value) for name, value in image.env.items() if name != "PATH"},
+        **{name: adapt_value(name, value) for name, value in container.environment.items()},
         **{
-            name: value if UNIX_SOCKET.search(value) or CALLERS.search(name) else localise(value)
+            name: value if UNIX_SOCKET.search(value) or CALLERS.search(name) else use_loopback(value)
             for name, value in secrets.items()
         },
         **owner_env,
@@ -64,27 +64,27 @@ def compose(
     return {
         "name": container.name,
         "essential": container.essential,
-        "argv": [move(localise(word)) for word in arguments(container, image)],
+        "argv": [move(use_loopback(word)) for word in arguments(container, image)],
         "env": env,
         "cwd": working_directory(container.working_directory or image.workdir, root, move),
         "root": str(root),
         "copy_from": str(image.root) if image.root.is_dir() else None,
         "mounts": {mount.path: str(volumes[mount.volume]) for mount in container.mounts},
         "depends_on": dict(container.depends_on),
-        "health": health(container.health_check, lambda word: move(localise(word))),
+        "health": health(container.health_check, lambda word: move(use_loopback(word))),
         "stop_timeout": container.stop_timeout,
     }
 
 
 def arguments(container: Container, image: Image) -> list[str]:
-    """Docker's rule: `command` replaces CMD; `entryPoint` replaces ENTRYPOINT and drops the image's CMD."""
+    """Return the command by Docker's rule: `command` replaces CMD; `entryPoint` replaces both."""
     if container.entry_point is not None:
         return [*container.entry_point, *(container.command or ())]
     return [*image.entrypoint, *(image.cmd if container.command is None else container.command)]
 
 
 def health(check: HealthCheck | None, adapt: Callable[[str], str]) -> HealthSpec | None:
-    """Return the check as a command line; None where there is none, or `NONE`."""
+    """Return the health check as a command line; None if there is none, or it is `NONE`."""
     if check is None or not check.command or check.command[0] == "NONE":
         return None
     kind, *words = check.command
@@ -102,10 +102,10 @@ def health(check: HealthCheck | None, adapt: Callable[[str], str]) -> HealthSpec
 
 
 def path_mover(root: Path, image: Image, mounts: Sequence[str]) -> Callable[[str], str]:
-    """Return a function that puts the container's root before each of the image's paths found in a text.
+    """Return a function that prefixes the image's paths in a text with the container's root.
 
-    A path counts at the start of a word or after `=`, `:`, a quote and the like, and after a URL's
-    `file://` or `sqlite:///`; never in the middle of another path.
+    A path counts at the start of a word, after `=`, `:`, a quote or the like, and after a URL's `file://` or
+    `sqlite:///`. It does not count in the middle of another path.
     """
     paths = {path.rstrip("/") for path in (*image.paths, image.workdir, *mounts)} - {""}
     if not paths:
@@ -118,9 +118,10 @@ def path_mover(root: Path, image: Image, mounts: Sequence[str]) -> Callable[[str
     def place(match: re.Match[str]) -> str:
         path = match[1] + match[2]
         shared = (
-            path.startswith(tuple(f"{each}/" for each in SYSTEM_DIRECTORIES)) or path in SYSTEM_DIRECTORIES
+            path.startswith(tuple(f"{folder}/" for folder in SYSTEM_DIRECTORIES))
+            or path in SYSTEM_DIRECTORIES
         )
-        mounted = any(path == each or path.startswith(f"{each}/") for each in mounts)
+        mounted = any(path == folder or path.startswith(f"{folder}/") for folder in mounts)
         if shared and not mounted and not (image.root / path.lstrip("/")).exists():
             return path
         return f"{root}{path}"
@@ -129,7 +130,7 @@ def path_mover(root: Path, image: Image, mounts: Sequence[str]) -> Callable[[str
 
 
 def working_directory(path: str, root: Path, move: Callable[[str], str]) -> str:
-    """Return the folder that the container starts in; one that the image lacks is made under its root."""
+    """Return the folder that the container starts in, under its root if the image lacks it."""
     if not path or path == "/":
         return str(root)
     moved = move(path)

@@ -1,11 +1,11 @@
-"""A file system of its own for what a branch runs: the system read-only, its own folders, and nothing else.
+"""A file system for the processes of a branch: the system read-only, their own folders, nothing else.
 
-A new root is put together from an allow-list: the system's programs and libraries, the few files of /etc
-that programs need, the folders that the caller names. Everything else of the machine is not there: homes,
-checkouts, sockets of daemons, the sandbox's own secrets. Paths are the machine's own, so that nothing has to
-be translated. The processes are in a namespace of their own too, so that /proc shows no others.
+A new root is built from an allow-list: the system's programs and libraries, the few files of /etc that
+programs need, and the folders that the caller names. Everything else of the machine is absent: homes,
+checkouts, sockets of daemons, the sandbox's own secrets. Paths are the machine's own, so nothing has to
+be translated. The processes also have their own PID namespace, so /proc shows no other processes.
 
-Only the standard library is needed: it runs before anything else does, in a process with one thread.
+This module needs only the standard library: it runs before all others, in a process with one thread.
 Sources: mount_namespaces(7), pivot_root(2), mount_setattr(2), pid_namespaces(7), capabilities(7).
 """
 
@@ -28,23 +28,23 @@ CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWNET = 0x00020000, 0x20000000,
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 1, 2, 4, 8
 _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 0x20, 0x1000, 0x4000, 0x40000
 _MNT_DETACH = 2
-_MOUNT_SETATTR = 442  # the same on all of Linux's machines
+_MOUNT_SETATTR = 442  # the same number on all of Linux's architectures
 _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 _ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV = 1, 2, 4
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "arm64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
 _PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 24, 38
 
-# What Docker gives to root in a container, less what makes devices and raw packets: chown, dac_override,
-# fowner, fsetid, kill, setgid, setuid, net_bind_service; setfcap, without which root cannot be mapped into
-# a user namespace, where Postgres takes another name.
+# Docker's capabilities of root in a container, less those for devices and raw packets: chown, dac_override,
+# fowner, fsetid, kill, setgid, setuid, net_bind_service, setfcap. Without setfcap root cannot be mapped into
+# a user namespace, in which Postgres runs under another user.
 # Sources: https://docs.docker.com/engine/security/#linux-kernel-capabilities, user_namespaces(7)
 _KEPT = (0, 1, 3, 4, 5, 6, 7, 10, 31)
 _LAST_CAPABILITY = Path("/proc/sys/kernel/cap_last_cap")
 _CAPABILITIES_V3 = 0x20080522
 
 _SYSTEM = ("/bin", "/lib", "/lib32", "/lib64", "/libx32", "/nix", "/opt", "/sbin", "/usr")
-_ALSO = ("/sys/devices/system", "/sys/fs/cgroup")  # how many processors there are, and how much memory
-# What a root without capabilities could still change, or read of the whole machine; Docker's own list.
+_SYSTEM_FILES = ("/sys/devices/system", "/sys/fs/cgroup")  # tell the number of CPUs and the memory
+# Parts of /proc that root without capabilities could change, or that show the whole machine; Docker's list.
 # Source: https://github.com/moby/moby/blob/master/daemon/pkg/oci/defaults.go
 _PROC_READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 _PROC_HIDDEN = ("kcore", "keys", "latency_stats", "sched_debug", "timer_list", "timer_stats")
@@ -61,32 +61,32 @@ _LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "f
 
 
 class Shown(NamedTuple):
-    """What is there beside the system: absolute paths of folders and files of this machine."""
+    """The visible paths besides the system's: absolute paths of folders and files of this machine."""
 
     readable: list[str]
     writable: list[str]
-    hidden: list[str]  # not there even where the system's folders hold them: homes, checkouts
-    scratch: str  # a folder of the caller's: its `tmp` is seen as /tmp
+    hidden: list[str]  # absent even if a system folder contains them: homes, checkouts
+    scratch: str  # a folder of the caller; its `tmp` becomes /tmp
 
 
 def interpreter() -> list[str]:
-    """Return the folders without which this Python does not run."""
-    found = {sys.prefix, sys.base_prefix}
+    """Return the folders that this Python needs to run."""
+    folders = {sys.prefix, sys.base_prefix}
     link = sys.executable
     while link:
-        found.add(os.path.dirname(os.path.dirname(link)))  # noqa: PTH120 - as text
+        folders.add(os.path.dirname(os.path.dirname(link)))  # noqa: PTH120 - as text
         target = os.path.join(os.path.dirname(link), os.readlink(link)) if os.path.islink(link) else ""  # noqa: PTH114, PTH115, PTH118, PTH120 - as text
         link = os.path.normpath(target) if target else ""
     homes = {"/", str(Path.home())}
-    return sorted(each for each in found - homes if not _is_below(each, _SYSTEM))
+    return sorted(each for each in folders - homes if not _is_below(each, _SYSTEM))
 
 
 def enter(shown: Shown, *, network: bool) -> None:
-    """Go on as a process of this kind. Raises OSError where the system allows none of it.
+    """Continue this process in the new file system. Raises OSError if the system does not allow it.
 
-    The process forks twice: its first parent waits and passes the end on, its second one is process 1 of the
-    new namespace and collects what others leave. Without `network` the caller has a network namespace, and
-    where it is not root a user namespace, already.
+    The process forks twice. The first parent waits and passes on the exit code. The second parent is process
+    1 of the new namespace and reaps orphaned processes. Without `network` the caller already has a network
+    namespace and, if it is not root, a user namespace.
     """
     if network:
         _new_user()
@@ -94,17 +94,17 @@ def enter(shown: Shown, *, network: bool) -> None:
     _mount("none", "/", flags=_MS_REC | _MS_PRIVATE)
     child = _fork()
     if child:
-        _stand_for(child)
+        _wait_for_child(child)
     _call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     _build(shown)
     child = _fork()
     if child:
-        _collect(child)
+        _reap(child)
     drop_privileges()
 
 
 def drop_privileges() -> None:
-    """Give up what no container needs, for this process and all that it starts."""
+    """Drop the privileges that no container needs, for this process and all its children."""
     if os.geteuid() == 0:
         last = int(_LAST_CAPABILITY.read_text())
         for number in set(range(last + 1)) - set(_KEPT):
@@ -117,7 +117,7 @@ def drop_privileges() -> None:
 
 
 def _new_user() -> None:
-    """Become the root of a user namespace where this process is no root: it may mount there."""
+    """Enter a user namespace unless this process is root; there it has the right to mount."""
     uid, gid = os.geteuid(), os.getegid()
     if uid == 0:
         return
@@ -129,12 +129,12 @@ def _new_user() -> None:
 
 
 def _build(shown: Shown) -> None:
-    """Put the new root together and go there. The old one is seen no more."""
+    """Build the new root and enter it. The old root is then unreachable."""
     root, temporary = Path(shown.scratch, "root"), Path(shown.scratch, "tmp")
     for folder in (root, temporary):
         folder.mkdir(exist_ok=True)
     _mount("tmpfs", root, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=755,size=16m")
-    for path in (*_SYSTEM, *_ALSO, *(f"/etc/{name}" for name in _ETC)):
+    for path in (*_SYSTEM, *_SYSTEM_FILES, *(f"/etc/{name}" for name in _ETC)):
         _show(root, path)
     for path in shown.hidden:
         if os.path.isdir(path) and _is_below(os.path.realpath(path), _SYSTEM):  # noqa: PTH112 - as text
@@ -144,7 +144,7 @@ def _build(shown: Shown) -> None:
     _make_devices(root / "dev")
     for path in ("/tmp", "/var/tmp"):  # noqa: S108 - the container's own
         _mount(str(temporary), _folder(root, path), flags=_MS_BIND)
-    # Outer folders first, or they would hide the inner ones.
+    # Outer folders come first, because mounting them later would hide the inner ones.
     for path in sorted({*shown.readable, *shown.writable}):
         _show(root, path, writable=path in shown.writable)
     _folder(root, "/root")
@@ -164,8 +164,8 @@ def _make_proc(root: Path) -> None:
     try:
         _mount("proc", proc, "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
     except OSError:
-        # Where a container hides parts of its own /proc, an ordinary user gets no new one. In this one the
-        # kernel shows what is of other processes' memory only to who may trace them, and here nobody may.
+        # Where a container hides parts of its /proc, an ordinary user can't mount a new one. The kernel shows
+        # other processes' memory in the old one only to processes that may trace them; here none may.
         _mount("/proc", proc, flags=_MS_BIND | _MS_REC)
     for name in _PROC_READ_ONLY:
         if (proc / name).exists():
@@ -177,7 +177,7 @@ def _make_proc(root: Path) -> None:
 
 
 def _show(root: Path, path: str, *, writable: bool = False) -> None:
-    """Let a path of the machine be seen in the new root; one that is not there is left out."""
+    """Make a path of the machine visible in the new root, if it exists."""
     target = root / path.lstrip("/")
     try:
         mode = os.lstat(path).st_mode
@@ -194,10 +194,10 @@ def _show(root: Path, path: str, *, writable: bool = False) -> None:
         return
     if stat.S_ISDIR(mode):
         _folder(root, path)
-    elif not target.exists():  # it is there where a folder around it is
+    elif not target.exists():  # it exists if a folder around it is already mounted
         _folder(root, os.path.dirname(path))  # noqa: PTH120 - as text
         target.touch()
-    # What is written to holds nobody's mounts; with them it would hold the new root itself.
+    # A writable folder is bound without the mounts below it, which would include the new root itself.
     _mount(path, target, flags=_MS_BIND if writable else _MS_BIND | _MS_REC)
     _set_attributes(target, _ATTR_NOSUID | _ATTR_NODEV | (0 if writable else _ATTR_RDONLY))
 
@@ -249,34 +249,34 @@ def _fork() -> int:
     return os.fork()
 
 
-def _stand_for(child: int) -> None:
-    """Wait for the namespace's first process and end as it did; signals go on to it."""
+def _wait_for_child(child: int) -> None:
+    """Wait for the namespace's first process and exit as it did; forward signals to it."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda got, _: os.kill(child, got))
-    _let_go()
-    _end_as(os.waitpid(child, 0)[1])
+        signal.signal(number, lambda received, _: os.kill(child, received))
+    _close_files()
+    _exit_with(os.waitpid(child, 0)[1])
 
 
-def _collect(child: int) -> None:
-    """As process 1: collect whatever ends, and end with the process that does the work."""
+def _reap(child: int) -> None:
+    """Do the duty of process 1: reap all ended processes, and exit with the process that does the work."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda got, _: os.kill(child, got))
-    _let_go()
+        signal.signal(number, lambda received, _: os.kill(child, received))
+    _close_files()
     while True:
         pid, status = os.waitpid(-1, 0)
         if pid == child:
-            _end_as(status)
+            _exit_with(status)
 
 
-def _let_go() -> None:
-    """Close what the process that does the work holds: who reads from it waits for the last holder."""
+def _close_files() -> None:
+    """Close all files, because a reader of the working process's output waits for the last holder."""
     null = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(null, number)
     os.closerange(3, 65_536)
 
 
-def _end_as(status: int) -> None:
+def _exit_with(status: int) -> None:
     code = os.waitstatus_to_exitcode(status)
     os._exit(code if code >= 0 else 128 - code)
 

@@ -1,4 +1,4 @@
-"""The load balancer's health checks: asks each target as its target group says, and judges it."""
+"""The load balancer's health checks: sends each target the request of its target group and rates it."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CLOSED_INTERVAL = 0.05  # while nothing listens yet, which costs the target nothing
+CLOSED_INTERVAL = 0.05  # seconds between checks while nothing listens, which cost the target nothing
 FRESH_INTERVAL = 0.25  # seconds between checks of a target that has never passed; AWS keeps the interval
 
 
 class Problem(NamedTuple):
-    """What was wrong, in words for people, and whether the target's port was closed."""
+    """What failed, in a sentence for people, and whether the target's port was closed."""
 
     text: str
     closed: bool = False
 
 
 def matches(matcher: str, code: int) -> bool:
-    """Return True if a status code is in "200", "200,301" or "200-299"."""
+    """Return True if a status code is in a matcher such as "200", "200,301" or "200-299"."""
     for part in matcher.split(","):
         low, _, high = part.strip().partition("-")
         if low.isdigit() and int(low) <= code <= int(high or low):
@@ -40,8 +40,8 @@ def matches(matcher: str, code: int) -> bool:
 
 
 def check(group: TargetGroup, target: Target, connect: Connect) -> Problem | None:
-    """Make one health check; return None where it passes, else what is wrong."""
-    what = f"health check {group.health_path}"
+    """Make one health check. Return None if it passes, else the problem."""
+    name = f"health check {group.health_path}"
     connection = http.client.HTTPConnection(target.address, target.port, timeout=group.timeout)
     try:
         connection.sock = connect(target.address, target.port, group.timeout)
@@ -49,18 +49,18 @@ def check(group: TargetGroup, target: Target, connect: Connect) -> Problem | Non
         connection.request("GET", group.health_path, headers=headers)
         status = connection.getresponse().status
     except TimeoutError:
-        return Problem(f"{what} got no answer in {group.timeout:g} s")
+        return Problem(f"{name} got no answer in {group.timeout:g} s")
     except ConnectionRefusedError:
-        return Problem(f"{what} is refused: nothing listens on port {target.port} yet", closed=True)
+        return Problem(f"{name} is refused: nothing listens on port {target.port} yet", closed=True)
     except (OSError, http.client.HTTPException) as error:
-        return Problem(f"{what} failed: {error or type(error).__name__}")
+        return Problem(f"{name} failed: {error or type(error).__name__}")
     finally:
         connection.close()
-    return None if matches(group.matcher, status) else Problem(f"{what} answers {status}")
+    return None if matches(group.matcher, status) else Problem(f"{name} answers {status}")
 
 
 class HealthChecks:
-    """A thread for each registered target, until it is drained."""
+    """Runs a thread for each registered target until it is drained."""
 
     def __init__(
         self,
@@ -83,13 +83,13 @@ class HealthChecks:
     def _watch(self, target: Target) -> None:
         while self._targets.holds(target) and not self._stopped.is_set():
             try:
-                self._look_after(target)
+                self._check_repeatedly(target)
             except Exception:
-                # A check that broke must not leave its target unwatched.
-                logger.exception("a health check of %s broke and begins again", target.address)
+                # A failed check must not leave its target without checks.
+                logger.exception("a health check of %s failed unexpectedly and starts again", target.address)
                 self._stopped.wait(FRESH_INTERVAL)
 
-    def _look_after(self, target: Target) -> None:
+    def _check_repeatedly(self, target: Target) -> None:
         passed_once = False
         passes = failures = 0
         counted = time.monotonic()
@@ -105,7 +105,7 @@ class HealthChecks:
                 passed_once = True
             else:
                 passes = 0
-                # The quick first checks count no faster than AWS's would.
+                # The more frequent first checks count no faster than AWS's would.
                 if passed_once or now - counted >= group.interval:
                     failures, counted = failures + 1, now
                 if failures >= group.unhealthy_threshold:

@@ -1,7 +1,7 @@
-"""Finds listeners of containers that other machines reach, where a task has no network of its own.
+"""Finds listeners of containers that other machines can reach, if a task has no network of its own.
 
-A task then shares the machine's addresses: a server that binds to `:8000` or `[::]:8000` is open to the whole
-network, past the load balancer. Nothing on such a system keeps it from that, so it is looked for.
+Such a task shares the machine's addresses: a server that binds to `:8000` or `[::]:8000` is open to the whole
+network, past the load balancer. Nothing on such a system prevents that, so the agent looks for it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _USUAL_EPHEMERAL = (32_768, 60_999)
 
 
 class Listener(NamedTuple):
-    """An open port: `protocol` is tcp or udp."""
+    """An open port; `protocol` is tcp or udp."""
 
     protocol: str
     address: str
@@ -36,10 +36,10 @@ class Listener(NamedTuple):
 
 
 def exposed(tasks: Mapping[str, int]) -> dict[str, Listener]:
-    """Return the tasks, of those named with their first process, that listen where other machines reach them.
+    """Return the tasks that listen where other machines reach them. `tasks` maps tasks to first processes.
 
-    A datagram socket counts where its port is none that the system gives to clients: those that only send
-    have one too.
+    A datagram socket counts only if its port is outside the range that the system gives to clients, because
+    a program that only sends has one too.
     """
     if sys.platform == "linux":
         return _by_tables(tasks)
@@ -47,7 +47,7 @@ def exposed(tasks: Mapping[str, int]) -> dict[str, Listener]:
 
 
 def advice(listener: Listener) -> str:
-    """Return the line that says what is wrong, and what to write."""
+    """Return a line that names the problem and the setting that solves it."""
     return (
         f"a container listens on {listener}, where other machines reach it: this system gives a task no "
         f"network of its own. Write 0.0.0.0:{listener.port} in the container's command or variables (`--bind "
@@ -56,33 +56,33 @@ def advice(listener: Listener) -> str:
 
 
 def is_open(address: str) -> bool:
-    """Return True for an address that other machines reach, or that stands for all addresses."""
-    found = ipaddress.ip_address(address.partition("%")[0])
-    mapped = getattr(found, "ipv4_mapped", None)
-    return not (mapped or found).is_loopback
+    """Return True if other machines reach the address, or if it means all addresses."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return not (mapped or parsed).is_loopback
 
 
 def _by_tables(tasks: Mapping[str, int]) -> dict[str, Listener]:
-    """Linux: read the kernel's tables, which are short, and look for the processes of suspects only."""
+    """Linux: read the kernel's short tables, then search the processes only if a socket is suspect."""
     suspects = dict(_suspects())
-    found: dict[str, Listener] = {}
+    exposed_tasks: dict[str, Listener] = {}
     for pid in _own_processes() if suspects and tasks else ():
         with contextlib.suppress(OSError, psutil.Error):
             folder = Path(f"/proc/{pid}/fd")
             inodes = {str((folder / name).readlink()) for name in os.listdir(folder)}  # noqa: PTH208 - names do
             for inode, listener in suspects.items():
                 if f"socket:[{inode}]" in inodes and (task := _task_of(pid)) in tasks:
-                    found.setdefault(task, listener)
-    return found
+                    exposed_tasks.setdefault(task, listener)
+    return exposed_tasks
 
 
 def _suspects() -> Iterator[tuple[str, Listener]]:
-    """Yield the open sockets of this user by inode."""
+    """Yield this user's open sockets by inode."""
     first, last = _ephemeral()
     for table in ("tcp", "tcp6", "udp", "udp6"):
         try:
             lines = (_NET / table).read_text().splitlines()[1:]
-        except OSError:  # no IPv6
+        except OSError:  # the system has no IPv6
             continue
         protocol = table[:3]
         for line in lines:
@@ -92,16 +92,16 @@ def _suspects() -> Iterator[tuple[str, Listener]]:
                 or int(fields[7]) != os.geteuid()
             ):
                 continue
-            written, _, port = fields[1].partition(":")
-            listener = Listener(protocol, _address(written), int(port, 16))
+            encoded, _, port = fields[1].partition(":")
+            listener = Listener(protocol, _address(encoded), int(port, 16))
             sends_only = protocol == "udp" and first <= listener.port <= last
             if is_open(listener.address) and not sends_only:
                 yield fields[9], listener
 
 
-def _address(written: str) -> str:
-    """Read an address as the tables have it: 32-bit words in the machine's own order of bytes."""
-    words = [int(written[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(written), 8)]
+def _address(encoded: str) -> str:
+    """Decode an address of the kernel's tables: 32-bit words in the machine's byte order."""
+    words = [int(encoded[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(encoded), 8)]
     packed = b"".join(words)
     return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)  # noqa: PLR2004 - bytes
 
@@ -122,7 +122,7 @@ def _own_processes() -> Iterable[int]:
 
 
 def _task_of(pid: int) -> str:
-    """Return the task whose mark a process or one of its parents carries."""
+    """Return the task whose mark the process or one of its parents has."""
     process: psutil.Process | None = psutil.Process(pid)
     while process is not None:
         with contextlib.suppress(psutil.Error):
@@ -133,19 +133,19 @@ def _task_of(pid: int) -> str:
 
 
 def _by_processes(tasks: Mapping[str, int]) -> dict[str, Listener]:
-    """macOS: the sockets of each task's processes, of which a user may ask his own."""
-    found: dict[str, Listener] = {}
+    """macOS: read the sockets of each task's processes, as a user may only ask for their own processes."""
+    exposed_tasks: dict[str, Listener] = {}
     first, last = _USUAL_EPHEMERAL[0], 65_535
     for task, pid in tasks.items():
         with contextlib.suppress(psutil.Error):
             for process in psutil.Process(pid).children(recursive=True):
-                for each in process.net_connections("inet"):
-                    if each.raddr or not each.laddr:
+                for connection in process.net_connections("inet"):
+                    if connection.raddr or not connection.laddr:
                         continue
-                    protocol = "tcp" if each.type == socket.SOCK_STREAM else "udp"
-                    listener = Listener(protocol, each.laddr.ip, each.laddr.port)
+                    protocol = "tcp" if connection.type == socket.SOCK_STREAM else "udp"
+                    listener = Listener(protocol, connection.laddr.ip, connection.laddr.port)
                     sends_only = protocol == "udp" and first <= listener.port <= last
-                    listens = protocol == "udp" or each.status == psutil.CONN_LISTEN
+                    listens = protocol == "udp" or connection.status == psutil.CONN_LISTEN
                     if listens and is_open(listener.address) and not sends_only:
-                        found.setdefault(task, listener)
-    return found
+                        exposed_tasks.setdefault(task, listener)
+    return exposed_tasks

@@ -21,20 +21,20 @@ CLONE_NEWNET = 0x40000000
 SIOCSIFFLAGS, SIOCSIFADDR, SIOCSIFNETMASK = 0x8914, 0x8916, 0x891C
 IFF_UP_RUNNING = 0x1 | 0x40
 
-CLAIM_PORT = 61_139  # whoever listens here, on an address of 127.0.0.0/8, has claimed that address
-MAC_POOL = 16  # macOS knows only 127.0.0.1 until someone adds others by hand: ask for few
+CLAIM_PORT = 61_139  # a listener on this port claims its address of 127.0.0.0/8
+MAC_POOL = 16  # macOS knows only 127.0.0.1 until someone adds others by hand, so the pool is small
 
 
 class NoAddressError(Exception):
-    """No loopback address can be had; the message says what to do."""
+    """No loopback address is available; the message names the next step."""
 
 
 def enter_namespace(address: str) -> None:
     """Move this process, which must have one thread, into a new network namespace with `address`.
 
-    In it only the loopback interface exists: whatever else a container connects to is unreachable.
-    `address` is what other machines would call the task; a server that listens on localhost alone is
-    out of reach under it, as it is on ECS. Raises OSError where the system allows none of this.
+    The namespace has only the loopback interface, so a container reaches nothing outside. Other tasks use
+    `address`; as on ECS, a server that listens only on localhost is not reachable under it. Raises OSError
+    if the system does not allow this.
     """
     uid, gid = os.getuid(), os.getgid()
     if os.geteuid() == 0:
@@ -45,7 +45,7 @@ def enter_namespace(address: str) -> None:
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
         Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
-    # A container may listen on 80 whoever it is, as it may in Docker.
+    # As in Docker, a container of any user may listen on port 80.
     with contextlib.suppress(OSError):
         Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").write_text("0")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
@@ -55,16 +55,16 @@ def enter_namespace(address: str) -> None:
 
 
 def claim_loopback(platform: str = sys.platform) -> socket.socket:
-    """Return a loopback address no other task has, held as long as the returned socket stays open.
+    """Return a socket that reserves a loopback address for one task until it is closed.
 
-    Raises NoAddressError with what to do where the system has none.
+    Raises NoAddressError with the next step if the system has no free address.
     """
     if platform == "darwin":
         candidates = [f"127.0.1.{number}" for number in range(1, MAC_POOL + 1)]
     else:
-        draw = random.SystemRandom()
+        rng = random.SystemRandom()
         candidates = [
-            f"127.{draw.randrange(16, 255)}.{draw.randrange(256)}.{draw.randrange(1, 255)}" for _ in range(20)
+            f"127.{rng.randrange(16, 255)}.{rng.randrange(256)}.{rng.randrange(1, 255)}" for _ in range(20)
         ]
     refused: OSError | None = None
     for address in candidates:
@@ -96,7 +96,7 @@ def _interface_request(name: bytes, address: str) -> bytes:
 
 
 def _unshare(flags: int) -> None:
-    # Python 3.12 brings os.unshare; ctypes costs milliseconds to import, so only where it is needed.
+    # Python 3.12 has os.unshare. ctypes takes milliseconds to import, so it is imported only if needed.
     native = getattr(os, "unshare", None)
     if native is not None:
         native(flags)

@@ -1,4 +1,4 @@
-"""What a container of the nginx image runs here: this machine's nginx, else a stand-in for it."""
+"""Prepares a container of the nginx image: runs this machine's nginx, or a relay that replaces it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _PATHS = ("/etc/nginx", "/usr/share/nginx", "/var/cache/nginx", "/var/log/nginx"
 
 @dataclass(frozen=True)
 class Provided:
-    """The folder of the programs, and what a person should know who waits for the container."""
+    """The folder of the programs, and a note for a user who waits for the container."""
 
     programs: Path
     note: str | None
 
 
 def public(reference: str, directory: Path) -> Image:
-    """Nginx's own image, as far as a container needs it."""
+    """Return nginx's own image, with the parts that a container needs."""
     return Image(
         digest="",
         root=directory / "no files",
@@ -43,7 +43,7 @@ def public(reference: str, directory: Path) -> Image:
 
 
 def program() -> str | None:
-    """Return the path of this machine's nginx."""
+    """Return the path of this machine's nginx; None if there is none."""
     return shutil.which("nginx")
 
 
@@ -52,22 +52,22 @@ def provide(
 ) -> Provided:
     """Write the programs of the image into the container's `directory`.
 
-    `host` is the loopback address that stands for localhost, None in a network namespace; `upstream` the port
-    of the container that everything goes to where a stand-in is needed: where this machine has no nginx, and
-    where tasks have no network of their own, since nginx would have to be told another address in each line.
+    `host` is the loopback address that replaces localhost, None in a network namespace. `upstream` is the
+    port to which a relay sends everything. A relay replaces nginx if this machine has none, or if tasks
+    have no network of their own, because every `listen` line of nginx would need another address.
     """
     programs = directory / "bin"
     programs.mkdir(parents=True, exist_ok=True)
-    found = program() if host is None else None
+    binary = program() if host is None else None
     note = None
-    if found is None and upstream is not None:
+    if binary is None and upstream is not None:
         reason = "tasks have no network of their own here" if host else "there is no nginx on PATH"
         note = (
             f"{reason}: a relay stands in for it and sends everything to port {upstream}, "
             "static files too" + ("" if host else " (Debian has it in /usr/sbin)")
         )
-    what = {
-        "nginx": found,
+    config = {
+        "nginx": binary,
         "root": str(directory / "root"),
         "paths": sorted({*_PATHS, *image.paths, *(mount.path for mount in container.mounts)}),
         "host": host or "",
@@ -75,7 +75,7 @@ def provide(
         "upstream": upstream,
         "note": note,
     }
-    start = [sys.executable, "-I", "-S", str(Path(__file__).with_name("nginx_start.py")), json.dumps(what)]
+    start = [sys.executable, "-I", "-S", str(Path(__file__).with_name("nginx_start.py")), json.dumps(config)]
     _write_script(programs / "nginx", f'exec {shlex.join(start)} "$@"')
     _write_script(
         programs / "docker-entrypoint.sh", 'case "${1-}" in -*) set -- nginx "$@" ;; esac\nexec "$@"'
@@ -84,7 +84,7 @@ def provide(
 
 
 def upstream_of(containers: Sequence[Container], proxy: Container) -> int | None:
-    """Return the first other container's port, the service's own: a stand-in sends everything there."""
+    """Return the service's port (the first other container's): a relay sends everything there."""
     return next((each.ports[0] for each in containers if each is not proxy and each.ports), None)
 
 

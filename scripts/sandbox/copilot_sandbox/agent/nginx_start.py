@@ -1,7 +1,7 @@
-"""What `nginx` is in a container: this machine's, with the image's configuration, else a relay in its place.
+"""The program `nginx` in a container: runs this machine's nginx with the image's configuration, or a relay.
 
-Run with the words of `nginx` after a JSON document of `nginx.provide`. In the configuration each path of the
-image becomes one of the container's own folder; who runs it, its pid and its temporary files are told anew.
+Its arguments are a JSON document of `nginx.provide`, then those of `nginx`. Each path of the image in the
+configuration becomes a path of the container's folder. User, pid and temporary files are set anew.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 BLOCK = 64 * 1024
 SYSTEM = Path("/etc/nginx")
-SHARED = ("mime.types", "fastcgi_params", "scgi_params", "uwsgi_params")  # what nginx's image has of its own
+SHARED = ("mime.types", "fastcgi_params", "scgi_params", "uwsgi_params")  # files that nginx's image also has
 FILES = re.compile(
     r"(?:^|(?<=[\s{;]))(?:root|alias|include|access_log|error_log|load_module|\w+_path|\w+_file|ssl_\w+)\s[^;]*;"
 )
@@ -45,9 +45,9 @@ def stop(message: str) -> NoReturn:
 
 
 def rewrite(text: str, root: str, paths: list[str]) -> str:
-    """Return the configuration with the image's files looked for below `root`, and without user and pid.
+    """Return the configuration with the image's paths moved below `root`, and without user and pid.
 
-    Only directives that name files are changed: `location /static/` is an address, no folder.
+    Only directives that name files are changed: `location /static/` is an address, not a folder.
     """
     text = re.sub(r"(?m)^([ \t]*)(user|pid)[ \t][^;\n]*;", r"\1", text)
     if not has_ipv6():
@@ -67,7 +67,7 @@ def has_ipv6() -> bool:
 
 
 def prepare(what: dict[str, Any]) -> Path:
-    """Make the container's /etc/nginx complete and its own; returns nginx.conf."""
+    """Complete the container's /etc/nginx and adapt it to the container. Return nginx.conf."""
     root = Path(what["root"])
     conf = root / "etc/nginx"
     (conf / "conf.d").mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def prepare(what: dict[str, Any]) -> Path:
 
 
 def fill_templates(conf: Path) -> None:
-    """Put variables of the environment into the templates, as the image's entry point does."""
+    """Insert environment variables into the templates, as the image's entry point does."""
     for template in sorted((conf / "templates").glob("*.template")):
         text = re.sub(
             r"\$\{(\w+)\}", lambda match: os.environ.get(match[1], match[0]), template.read_text("utf-8")
@@ -101,51 +101,51 @@ def fill_templates(conf: Path) -> None:
         (conf / "conf.d" / template.stem).write_text(text, "utf-8")
 
 
-def own_places(nginx: str, root: str, main: str, text: str) -> str:
-    """Directives that put nginx's temporary files and its log where the container's are."""
+def runtime_directives(nginx: str, root: str, main: str, text: str) -> str:
+    """Return directives that put nginx's temporary files and its log into the container's folder."""
     built = subprocess.run([nginx, "-V"], check=False, capture_output=True, text=True).stderr
     kinds = re.findall(r"--http-([a-z-]+?)-temp-path=", built)
     names = [f"{kind.replace('-', '_')}_temp_path" for kind in kinds]
-    found = [f"{name} {root}/var/cache/nginx/{name};" for name in names if name not in text]
-    # Without one it would write where it was built to.
-    return " ".join(found if "access_log" in main else [*found, "access_log /dev/stdout;"])
+    directives = [f"{name} {root}/var/cache/nginx/{name};" for name in names if name not in text]
+    # Without access_log, nginx would log to the path it was built with.
+    return " ".join(directives if "access_log" in main else [*directives, "access_log /dev/stdout;"])
 
 
 def run(what: dict[str, Any], words: list[str]) -> NoReturn:
-    """Become this machine's nginx."""
+    """Replace this process with this machine's nginx."""
     nginx, root = str(what["nginx"]), str(what["root"])
     main = prepare(what)
     text = main.read_text("utf-8")
     texts = "\n".join(file.read_text("utf-8") for file in main.parent.rglob("*.conf") if file.is_file())
     if "/var/cache/nginx/client_body_temp_path" not in text:
-        more = own_places(nginx, root, text, texts)
-        main.write_text(re.sub(r"(?m)^([ \t]*http[ \t]*\{)", rf"\1 {more}", text, count=1), "utf-8")
-    given = [f"pid {root}/run/nginx.pid;"]
+        runtime = runtime_directives(nginx, root, text, texts)
+        main.write_text(re.sub(r"(?m)^([ \t]*http[ \t]*\{)", rf"\1 {runtime}", text, count=1), "utf-8")
+    directives = [f"pid {root}/run/nginx.pid;"]
     if os.geteuid() == 0:
-        given.append("user root;")  # nobody else may enter the sandbox's folder
-    kept = []
+        directives.append("user root;")  # no other user may enter the sandbox's folder
+    others = []
     while words:
         word = words.pop(0)
         if word == "-g" and words:
-            given.append(words.pop(0).rstrip().rstrip(";") + ";")
+            directives.append(words.pop(0).rstrip().rstrip(";") + ";")
         elif word == "-c" and words:
             words.pop(0)
         else:
-            kept.append(word)
-    argv = [nginx, "-e", "/dev/stderr", "-p", root, "-c", str(main), "-g", " ".join(given), *kept]
+            others.append(word)
+    argv = [nginx, "-e", "/dev/stderr", "-p", root, "-c", str(main), "-g", " ".join(directives), *others]
     os.execv(nginx, argv)  # noqa: S606 - this process becomes the server
 
 
 async def relay(host: str, ports: list[int], upstream: int) -> None:
-    """Send whoever comes to one of the ports on to the upstream, byte for byte."""
+    """Forward each connection to one of the ports to the upstream, byte for byte."""
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            there = await asyncio.open_connection(host or "127.0.0.1", upstream)
+            upstream_streams = await asyncio.open_connection(host or "127.0.0.1", upstream)
         except OSError:
             writer.close()
             return
-        await asyncio.gather(pass_on(reader, there[1]), pass_on(there[0], writer))
+        await asyncio.gather(pass_on(reader, upstream_streams[1]), pass_on(upstream_streams[0], writer))
 
     servers = [await asyncio.start_server(take, host or "0.0.0.0", port) for port in ports]  # noqa: S104 - in a container, all addresses are its own
     await asyncio.gather(*(server.serve_forever() for server in servers))
@@ -167,7 +167,7 @@ def main() -> None:
     if what["nginx"]:
         run(what, sys.argv[2:])
     if what["upstream"] is None:
-        stop("There is no nginx on PATH, and no container with a port that it could stand before.")
+        stop("There is no nginx on PATH, and no container with a port to which a relay could send requests.")
     sys.stderr.write(f"nginx: {what['note']}\n")
     asyncio.run(relay(what["host"], what["ports"], what["upstream"]))
 

@@ -1,4 +1,4 @@
-"""Forward ports inside a task's network namespace to servers outside (ElastiCache's part)."""
+"""Forwards ports inside a task's network namespace to servers outside (the emulated ElastiCache)."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import contextlib
 import socket
 import threading
 
-from copilot_sandbox.peers import is_ours
+from copilot_sandbox.peers import is_own_user
 
 BLOCK = 64 * 1024
 
-PortForward = tuple[str, int, str]  # the address and port inside, and the server's Unix socket outside
+PortForward = tuple[str, int, str]  # the address and port inside; the server's Unix socket outside
 
 
 def listen(forward: PortForward) -> socket.socket:
-    """Forward the port on this machine itself, for programs of this user's. Raises OSError."""
+    """Forward the port on this machine itself, for this user's programs only. Raises OSError."""
     host, port, path = forward
     listener = socket.create_server((host, port))
     threading.Thread(
         target=_accept,
         args=(listener, path),
-        kwargs={"ask": True},
+        kwargs={"check_user": True},
         name=f"forward of {host}:{port}",
         daemon=True,
     ).start()
@@ -28,14 +28,14 @@ def listen(forward: PortForward) -> socket.socket:
 
 
 def offer(forwards: list[PortForward], door: socket.socket) -> None:
-    """Listen in the namespace, and hand the listeners out."""
+    """Listen in the namespace, and send the listening sockets to the agent."""
     for host, port, _ in forwards:
         with socket.create_server((host, port)) as listener:
             socket.send_fds(door, [b"."], [listener.fileno()])
 
 
 def serve(forwards: list[PortForward], door: socket.socket) -> list[socket.socket]:
-    """Take the listeners outside, and connect whoever comes to the real server.
+    """Receive the listening sockets, and connect each client to the real server.
 
     The connections end with the listeners, which the caller has to close. Raises OSError.
     """
@@ -55,17 +55,17 @@ def serve(forwards: list[PortForward], door: socket.socket) -> list[socket.socke
 def close(listeners: list[socket.socket]) -> None:
     for listener in listeners:
         with contextlib.suppress(OSError):
-            listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
+            listener.shutdown(socket.SHUT_RDWR)  # wakes the thread in accept()
         listener.close()
 
 
-def _accept(listener: socket.socket, path: str, *, ask: bool = False) -> None:
+def _accept(listener: socket.socket, path: str, *, check_user: bool = False) -> None:
     while True:
         try:
             inside, _ = listener.accept()
         except OSError:
             return
-        if ask and not is_ours(inside):
+        if check_user and not is_own_user(inside):
             inside.close()
             continue
         outside = socket.socket(socket.AF_UNIX)
@@ -77,10 +77,10 @@ def _accept(listener: socket.socket, path: str, *, ask: bool = False) -> None:
             outside.close()
             continue
         outside.settimeout(None)
-        threading.Thread(target=_join, args=(inside, outside), daemon=True).start()
+        threading.Thread(target=_connect_ends, args=(inside, outside), daemon=True).start()
 
 
-def _join(inside: socket.socket, outside: socket.socket) -> None:
+def _connect_ends(inside: socket.socket, outside: socket.socket) -> None:
     with inside, outside:
         back = threading.Thread(target=_pass_on, args=(outside, inside), daemon=True)
         back.start()
@@ -94,7 +94,7 @@ def _pass_on(source: socket.socket, target: socket.socket) -> None:
             target.sendall(block)
         target.shutdown(socket.SHUT_WR)
     except OSError:
-        # One way is broken: so is the other.
+        # One direction is broken, so the other one ends too.
         for end in (source, target):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""What the postgres image's entry point does: makes the database on first use, then becomes the server."""
+"""The postgres image's entry point: creates the database on first use, then becomes the server."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def stop(message: str) -> NoReturn:
     raise SystemExit(1)
 
 
-def shed_root(directory: Path) -> None:
-    """Postgres refuses to run as root: be somebody else, who may still write `directory`.
+def drop_root(directory: Path) -> None:
+    """Change to a user other than root, which Postgres refuses; that user may still write `directory`.
 
-    In a user namespace of our own, root's files belong to whom we say we are. Where the system has none,
-    become nobody. Ends the process where that one cannot reach the directory.
+    In a new user namespace, root's files belong to the mapped user. On a system without one, change to
+    `nobody`, and end the process if `nobody` cannot reach the directory.
     """
     if os.geteuid() != 0:
         return
@@ -48,15 +48,15 @@ def initialise(data: Path, user: str, database: str) -> None:
     password = os.environ.get("POSTGRES_PASSWORD", "")
     method = os.environ.get("POSTGRES_HOST_AUTH_METHOD", "")
     if not password and method != "trust":
-        # The words of docker-library/postgres, docker-entrypoint.sh.
+        # The text of docker-library/postgres, docker-entrypoint.sh.
         stop(
             "Error: Database is uninitialized and superuser password is not specified.\n"
             "       You must specify POSTGRES_PASSWORD to a non-empty value for the superuser."
         )
     if method == "trust" and os.environ.get("SANDBOX_HOST"):
         stop(
-            "POSTGRES_HOST_AUTH_METHOD=trust lets in every user of this machine, for this system gives a "
-            "task no network of its own: set POSTGRES_PASSWORD in its place."
+            "POSTGRES_HOST_AUTH_METHOD=trust is unsafe: this system gives a task no network of its own, so "
+            "every user of this machine could connect. Set POSTGRES_PASSWORD in its place."
         )
     options = ["--encoding=UTF8", "--locale=C.UTF-8", f"--username={user}", "--no-sync", "--no-instructions"]
     receiver, sender = os.pipe()
@@ -83,16 +83,16 @@ def initialise(data: Path, user: str, database: str) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Run `arguments`, by default the server; a server's database is made where there is none."""
+    """Run `arguments`, by default the server. Create the server's database if there is none."""
     argv = list(arguments)
     if not argv or argv[0].startswith("-"):
         argv.insert(0, "postgres")
     if argv[0] != "postgres":
-        os.execvp(argv[0], argv)  # noqa: S606 -- an entry point becomes what it is told to run
+        os.execvp(argv[0], argv)  # noqa: S606 -- an entry point executes its arguments
     data = Path(os.environ["PGDATA"])
     data.mkdir(parents=True, exist_ok=True)
     data.chmod(0o700)
-    shed_root(data)
+    drop_root(data)
     user = os.environ.get("POSTGRES_USER") or "postgres"
     if not (data / "PG_VERSION").exists():
         try:
@@ -100,7 +100,7 @@ def main(arguments: list[str]) -> None:
         except subprocess.CalledProcessError as error:
             stop(f"the database could not be made: {error.cmd[0]} ended with exit code {error.returncode}")
     listen = os.environ.get("SANDBOX_HOST") or "*"
-    # No socket file: its path would be too long. No fsync: the data goes with the task.
+    # No socket file, because its path would be too long. No fsync, because the data is deleted with the task.
     settings = [
         f"listen_addresses={listen}",
         "unix_socket_directories=",
@@ -108,7 +108,7 @@ def main(arguments: list[str]) -> None:
         "logging_collector=off",
     ]
     argv += ["-D", str(data), *(word for each in settings for word in ("-c", each))]
-    os.execvp(argv[0], argv)  # noqa: S606 -- an entry point becomes what it is told to run
+    os.execvp(argv[0], argv)  # noqa: S606 -- an entry point executes its arguments
 
 
 if __name__ == "__main__":

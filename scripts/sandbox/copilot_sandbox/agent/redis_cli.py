@@ -1,4 +1,4 @@
-"""The few words of `redis-cli` that health checks say: one command, its reply, an exit code."""
+"""The part of `redis-cli` that health checks use: sends a command, prints its reply, sets an exit code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ USAGE = "usage: redis-cli [-h HOST] [-p PORT] [-a PASSWORD] [-n DATABASE] COMMAN
 
 
 class Stream(Protocol):
-    """A socket's file."""
+    """The file object of a socket."""
 
     def write(self, data: bytes, /) -> int: ...
     def flush(self) -> None: ...
@@ -24,7 +24,7 @@ class ReplyError(Exception):
 
 
 def call(stream: Stream, *words: str) -> str:
-    """Send one command, return its reply as redis-cli prints it. Raises ReplyError."""
+    """Send one command and return its reply as redis-cli prints it. Raises ReplyError."""
     encoded = [word.encode() for word in words]
     parts = [b"$%d\r\n%s\r\n" % (len(word), word) for word in encoded]
     stream.write(b"*%d\r\n" % len(encoded) + b"".join(parts))
@@ -51,7 +51,7 @@ def read(stream: Stream) -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Exit code 0 with the reply on stdout; 1 where there is no server or it answers with an error."""
+    """Return 0 with the reply on stdout; return 1 if there is no server or it answers with an error."""
     host, port = os.environ.get("SANDBOX_HOST", "127.0.0.1"), "6379"
     password, database = os.environ.get("REDISCLI_AUTH"), None
     words = list(arguments)
@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> int:
         if option in {"--raw", "--no-raw", "--no-auth-warning"}:
             continue
         if option not in {"-h", "-p", "-a", "--pass", "-n"} or not words:
-            sys.stderr.write(f"{USAGE}\n{option}: the sandbox's redis-cli does not know it\n")
+            sys.stderr.write(f"{USAGE}\n{option}: the sandbox's redis-cli does not have this option\n")
             return 1
         value = words.pop(0)
         host = value if option == "-h" else host

@@ -1,4 +1,4 @@
-"""The agent's hold on one task's process: starts it, hears it, reaches into it, ends it."""
+"""Controls one task's process from the agent: starts it, receives its events, ends it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DOOR_WAIT = 2.0  # seconds for a task's process to hand out a socket
-FINAL_WAIT = 5.0  # seconds for a task's process to end once it has closed its socket
+DOOR_WAIT = 2.0  # seconds that a task's process has to hand out a socket
+FINAL_WAIT = 5.0  # seconds that a task's process has to end once its socket is closed
 
 
 def command(*arguments: str) -> list[str]:
@@ -32,7 +32,7 @@ def command(*arguments: str) -> list[str]:
 
 
 def probe() -> tuple[namespace.Way, str | None]:
-    """Return the way to a localhost of its own that this system allows, and why not the first one."""
+    """Return how this system can give a task its own localhost, and why a namespace is not possible."""
     attempt = subprocess.run(
         command("probe", "10.0.255.254"),
         check=False,
@@ -48,9 +48,9 @@ def probe() -> tuple[namespace.Way, str | None]:
 
 
 class Runner:
-    """One task's process. `on_state` and `on_log` are called from a thread of its own.
+    """One task's process. `on_state` and `on_log` are called from the runner's own thread.
 
-    The last state told is STOPPED, and when it is told no process and no file of the task is left.
+    The last state passed to `on_state` is STOPPED. By then all processes and files of the task are gone.
     """
 
     def __init__(
@@ -67,8 +67,8 @@ class Runner:
         self._directory = directory
         self._on_state = on_state
         self._on_log = on_log
-        self._sending = threading.Lock()
-        self._asking = threading.Lock()
+        self._send_lock = threading.Lock()
+        self._door_lock = threading.Lock()
         self._control, control = socket.socketpair()
         self._door, door = socket.socketpair()
 
@@ -82,11 +82,9 @@ class Runner:
                 stderr=subprocess.PIPE,
                 pass_fds=[control.fileno(), door.fileno()],
                 start_new_session=True,
-                umask=0o022,  # a container's, as in Docker; nobody else gets to its folder
+                umask=0o022,  # as in a Docker container; other users can't enter its folder
             )
-        self._thread = threading.Thread(
-            target=self._attend, args=(spec,), name=f"task {task_id}", daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, args=(spec,), name=f"task {task_id}", daemon=True)
         self._thread.start()
 
     @property
@@ -94,22 +92,22 @@ class Runner:
         return self._process.pid
 
     def open_socket(self) -> socket.socket:
-        """Return a socket of the task's network namespace. Raises OSError where the task is gone."""
-        with self._asking:
+        """Return a socket of the task's network namespace. Raises OSError if the task has ended."""
+        with self._door_lock:
             self._door.sendall(b"?")
             data, descriptors, _, _ = socket.recv_fds(self._door, 1, 1)
             if not data or not descriptors:
-                raise ConnectionResetError("the task is gone")
+                raise ConnectionResetError("the task has ended")
         return socket.socket(fileno=descriptors[0])
 
     def stop(self, reason: str, code: str, limit: float | None = None) -> None:
-        """End the containers as ECS does; with `limit`, within so many seconds."""
+        """End the containers as ECS does; with `limit`, within that many seconds."""
         order: wire.Stop = {"reason": reason, "code": code, "limit": limit}
-        with self._sending, contextlib.suppress(OSError):
+        with self._send_lock, contextlib.suppress(OSError):
             self._control.sendall(wire.pack(order))
 
     def kill(self) -> None:
-        """End everything at once: the process does so when its socket closes."""
+        """End everything at once: the process ends itself when its socket closes."""
         with contextlib.suppress(OSError):
             self._control.shutdown(socket.SHUT_RDWR)
 
@@ -117,40 +115,40 @@ class Runner:
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def _attend(self, spec: wire.TaskSpec) -> None:
+    def _run(self, spec: wire.TaskSpec) -> None:
         try:
             self._listen(spec)
         except Exception as error:
-            # A mistake of ours must not leave a task that seems to run for ever.
-            logger.exception("task %s: nobody listens to its process any more", self.task_id)
+            # An error here must not leave a task that seems to run for ever.
+            logger.exception("task %s: its events are no longer read", self.task_id)
             self._process.kill()
             sweep(self.task_id)
             gone: wire.Event = {"event": "state", "containers": []}
-            self._tell(self._on_state, self._obituary(gone, f"InternalError: {error}"))
+            self._notify(self._on_state, self._final_event(gone, f"InternalError: {error}"))
 
     def _listen(self, spec: wire.TaskSpec) -> None:
         final: wire.Event | None = None
         last: wire.Event = {"event": "state", "containers": []}
         listeners: list[socket.socket] = []
-        with contextlib.suppress(OSError), self._sending, self._asking:
+        with contextlib.suppress(OSError), self._send_lock, self._door_lock:
             self._control.sendall(wire.pack(spec))
             listeners = port_forwards.serve(spec["port_forwards"], self._door) if spec["namespace"] else []
             self._door.settimeout(DOOR_WAIT)
         while (event := self._receive()) is not None:
             if event["event"] == "log":
-                self._tell(self._on_log, event)
+                self._notify(self._on_log, event)
                 continue
             last = event
             if event["status"] == "STOPPED":
                 final = event
             else:
-                self._tell(self._on_state, event)
+                self._notify(self._on_state, event)
         port_forwards.close(listeners)
-        complaint = self._bury()
+        stderr = self._clean_up()
         if final is None:
-            final = self._obituary(last, complaint)
+            final = self._final_event(last, stderr)
         remove_tree(self._directory)
-        self._tell(self._on_state, final)
+        self._notify(self._on_state, final)
 
     def _receive(self) -> wire.Event | None:
         try:
@@ -159,40 +157,41 @@ class Runner:
             return None
         return event
 
-    def _tell(self, listener: Callable[[wire.Event], None], event: wire.Event) -> None:
+    def _notify(self, listener: Callable[[wire.Event], None], event: wire.Event) -> None:
         try:
             listener(event)
         except Exception:
-            # A listener's mistake must not leave the task unheard.
+            # An error in a listener must not stop the reading of events.
             logger.exception("task %s: %s could not be passed on", self.task_id, event["event"])
 
-    def _bury(self) -> str:
-        """Wait for the process, end what it left behind, return its last words."""
+    def _clean_up(self) -> str:
+        """Wait for the process, kill the processes that it left, and return its stderr."""
         self._control.close()
         self._door.close()
         try:
-            _, errors = self._process.communicate(timeout=FINAL_WAIT)
+            _, stderr = self._process.communicate(timeout=FINAL_WAIT)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            _, errors = self._process.communicate()
+            _, stderr = self._process.communicate()
         sweep(self.task_id)
-        return errors.decode(errors="replace").strip()
+        return stderr.decode(errors="replace").strip()
 
-    def _obituary(self, last: wire.Event, complaint: str) -> wire.Event:
-        if complaint:
-            logger.error("task %s: its process ended with: %s", self.task_id, complaint)
-        for each in last.get("containers", []):
-            if each["status"] != "STOPPED":
-                each["status"], each["exit_code"] = "STOPPED", 137
+    def _final_event(self, last: wire.Event, stderr: str) -> wire.Event:
+        """Return the STOPPED event of a process that ended without one, made from its last event."""
+        if stderr:
+            logger.error("task %s: its process ended with: %s", self.task_id, stderr)
+        for state in last.get("containers", []):
+            if state["status"] != "STOPPED":
+                state["status"], state["exit_code"] = "STOPPED", 137
         reason = last.get("reason") or "The task's process ended unexpectedly" + (
-            f": {complaint.splitlines()[-1]}" if complaint else " (killed)"
+            f": {stderr.splitlines()[-1]}" if stderr else " (killed)"
         )
         code = last.get("code") or "TaskFailedToStart"
         return {**last, "status": "STOPPED", "reason": reason, "code": code}
 
 
 def sweep(task_id: str) -> None:
-    """End whatever still carries the task's mark in its environment (a daemon of a container, say)."""
+    """Kill all processes that have the task's mark in their environment (a daemon, for example)."""
     for _ in range(3):
         found = False
         for process in psutil.process_iter():
@@ -205,10 +204,10 @@ def sweep(task_id: str) -> None:
 
 
 def remove_tree(directory: Path) -> None:
-    """Delete a task's files, also where a container has made directories read-only."""
+    """Delete a task's files, also if a container has made directories read-only."""
     shutil.rmtree(directory, ignore_errors=True)
     if directory.exists():
-        for each, _, _ in os.walk(directory):
+        for folder, _, _ in os.walk(directory):
             with contextlib.suppress(OSError):
-                Path(each).chmod(stat.S_IRWXU)
+                Path(folder).chmod(stat.S_IRWXU)
         shutil.rmtree(directory, ignore_errors=True)

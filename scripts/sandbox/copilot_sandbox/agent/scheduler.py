@@ -1,4 +1,4 @@
-"""ECS's service scheduler for one service: which tasks to start and stop, how a deployment stands."""
+"""ECS's service scheduler for one service: which tasks start and stop, and a deployment's state."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from copilot_sandbox.model import DeploymentReport, RolloutState, Service
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-QUICK_RETRIES = 3  # tasks replaced at once before pauses grow
+QUICK_RETRIES = 3  # ended tasks that are replaced without a pause; later pauses grow
 LONGEST_PAUSE = 60.0  # seconds
-PROVEN_AFTER = 10.0  # seconds a healthy task has to live to count as no crash loop
+PROVEN_AFTER = 10.0  # seconds a task has to be healthy before its end no longer counts as a crash loop
 
 
 class ScheduledTask(Protocol):
-    """What the scheduler sees of a task."""
+    """The properties of a task that the scheduler uses."""
 
     @property
     def id(self) -> str: ...
@@ -27,26 +27,26 @@ class ScheduledTask(Protocol):
 
     @property
     def alive(self) -> bool:
-        """Not stopped yet."""
+        """Return True until the task has stopped."""
 
     @property
     def stopping(self) -> bool:
-        """On its way out, whoever wanted it."""
+        """Return True once the task is being stopped, for whatever reason."""
 
     @property
     def dismissed(self) -> bool:
-        """Return True where the scheduler itself wanted it to stop, and not for ill health."""
+        """Return True if the scheduler stopped the task for another reason than its health."""
 
     @property
     def running(self) -> bool: ...
 
     @property
     def steady(self) -> bool:
-        """Running, and healthy in itself and in all of its target groups."""
+        """Return True if the task runs and is healthy, also in all of its target groups."""
 
     @property
     def unfit(self) -> str | None:
-        """Why it has to be replaced, where its health says so."""
+        """Return why the task's health requires a replacement; None if it does not."""
 
 
 T = TypeVar("T", bound=ScheduledTask)
@@ -54,41 +54,41 @@ T = TypeVar("T", bound=ScheduledTask)
 
 @dataclass
 class Deployment:
-    """One deployment of the service and its score."""
+    """One deployment of the service, with its state and its counts of failures."""
 
     id: str
     service: Service
     created_at: float
     rollout: RolloutState = "IN_PROGRESS"
     reason: str = ""
-    failed: int = 0  # tasks that failed to start in a row, for the circuit breaker
-    restarts: int = 0  # tasks that ended in a row, for the pauses
-    not_before: float = 0
+    failed: int = 0  # tasks in a row that failed to start, for the circuit breaker
+    restarts: int = 0  # tasks in a row that ended, for the pauses
+    not_before: float = 0  # Unix seconds: no task starts earlier
 
 
 class ServiceScheduler(Generic[T]):
-    """Keeps one service's tasks as its newest definition wants them.
+    """Starts and stops one service's tasks until they match its newest definition.
 
-    `start` makes a task of a deployment; `stop` ends one for a reason, `ill` where its health is the reason;
-    `tell` passes on a sentence for the service's events.
+    `start` starts a task of a deployment. `stop` stops a task for a reason; its last argument, `ill`, is True
+    if the task's health is the reason. `add_event` adds a sentence to the service's events.
     """
 
     def __init__(
         self,
         start: Callable[[Deployment], T],
         stop: Callable[[T, str, bool], None],
-        tell: Callable[[str], None],
+        add_event: Callable[[str], None],
     ) -> None:
         self._start = start
         self._stop = stop
-        self._tell = tell
+        self._add_event = add_event
         self.deployments: list[Deployment] = []  # newest first
         self.tasks: list[T] = []
         self._steady_since: dict[str, float] = {}
 
     def reconcile(self, service: Service | None, now: float) -> None:
-        """Do one round: `service` is None once it is deleted; `now` in Unix seconds."""
-        self._bury(now)
+        """Do one round. `service` is None once it is deleted; `now` is in Unix seconds."""
+        self._count_ended(now)
         if service is None:
             for task in self._living():
                 self._dismiss(task, "the service was deleted")
@@ -101,39 +101,39 @@ class ServiceScheduler(Generic[T]):
                 if task.deployment_id == primary.id:
                     primary.failed = 0
             if task.unfit is not None:
-                self._tell(f"(service {service.name}) (task {task.id}) is unhealthy: {task.unfit}.")
+                self._add_event(f"(service {service.name}) (task {task.id}) is unhealthy: {task.unfit}.")
                 self._stop(task, task.unfit, True)  # noqa: FBT003 -- `ill`; a callable has no keywords
-        self._judge(primary)
-        self._trim(primary)
-        self._fill(primary, now)
+        self._update_rollout(primary)
+        self._stop_surplus(primary)
+        self._start_missing(primary, now)
 
     def reports(self) -> list[DeploymentReport]:
-        found = []
-        for index, each in enumerate(self.deployments):
-            tasks = [task for task in self._living() if task.deployment_id == each.id]
+        reports = []
+        for index, deployment in enumerate(self.deployments):
+            tasks = [task for task in self._living() if task.deployment_id == deployment.id]
             running = sum(task.running for task in tasks)
-            found.append(
+            reports.append(
                 DeploymentReport(
-                    id=each.id,
+                    id=deployment.id,
                     status="ACTIVE" if index else "PRIMARY",
-                    task_definition_arn=each.service.task_definition.arn,
-                    desired=0 if index else each.service.desired_count,
+                    task_definition_arn=deployment.service.task_definition.arn,
+                    desired=0 if index else deployment.service.desired_count,
                     running=running,
                     pending=len(tasks) - running,
-                    failed=each.failed,
-                    rollout=each.rollout,
-                    rollout_reason=each.reason,
-                    created_at=each.created_at,
+                    failed=deployment.failed,
+                    rollout=deployment.rollout,
+                    rollout_reason=deployment.reason,
+                    created_at=deployment.created_at,
                 )
             )
-        return found
+        return reports
 
     def _living(self) -> list[T]:
-        """Tasks that are wanted: alive and not stopping."""
+        """Return the tasks that are alive and not stopping."""
         return [task for task in self.tasks if task.alive and not task.stopping]
 
-    def _bury(self, now: float) -> None:
-        """Take note of tasks that have ended, and of whose fault it was."""
+    def _count_ended(self, now: float) -> None:
+        """Remove ended tasks, and count those that the scheduler did not stop as failures."""
         for task in [task for task in self.tasks if not task.alive]:
             self.tasks.remove(task)
             steady_since = self._steady_since.pop(task.id, None)
@@ -153,21 +153,22 @@ class ServiceScheduler(Generic[T]):
         ]
 
     def _adopt(self, service: Service, now: float) -> None:
-        """Take the service's newest definition; a new deployment supersedes an unfinished one."""
+        """Take the service's newest definition. A new deployment replaces an unfinished one."""
         current = next((each for each in self.deployments if each.id == service.deployment_id), None)
         if current is None:
             current = Deployment(service.deployment_id, service, now)
         elif current is self.deployments[0] and current.service.desired_count == service.desired_count:
             current.service = service
             return
-        # New, or an earlier one again, or scaled: it has to reach a steady state.
+        # A new deployment, an earlier one again, or a scaled one has to reach a steady state.
         current.service = service
         current.failed = current.restarts = 0
         current.not_before = 0
         self._set(current, "IN_PROGRESS", f"ECS deployment {current.id} in progress.")
         self.deployments = [current, *(each for each in self.deployments if each is not current)]
 
-    def _judge(self, primary: Deployment) -> None:
+    def _update_rollout(self, primary: Deployment) -> None:
+        """Mark a deployment COMPLETED once all its tasks are steady, or FAILED by the circuit breaker."""
         if primary.rollout != "IN_PROGRESS":
             return
         service = primary.service
@@ -175,20 +176,20 @@ class ServiceScheduler(Generic[T]):
         done = all(task.steady and not task.stopping and task.deployment_id == primary.id for task in tasks)
         if done and len(tasks) == service.desired_count:
             self._set(primary, "COMPLETED", f"ECS deployment {primary.id} completed.")
-            self._tell(f"(service {service.name}) (deployment {primary.id}) deployment completed.")
-            self._tell(f"(service {service.name}) has reached a steady state.")
-        # AWS: half the desired count, at least 3, at most 200.
+            self._add_event(f"(service {service.name}) (deployment {primary.id}) deployment completed.")
+            self._add_event(f"(service {service.name}) has reached a steady state.")
+        # ECS's circuit breaker fails after half the desired count, at least 3 and at most 200 tasks.
         elif service.circuit_breaker and primary.failed >= max(
             3, min(200, math.ceil(service.desired_count / 2))
         ):
             self._set(primary, "FAILED", "ECS deployment circuit breaker: tasks failed to start.")
-            self._tell(
+            self._add_event(
                 f"(service {service.name}) (deployment {primary.id}) "
                 "deployment failed: tasks failed to start."
             )
 
-    def _trim(self, primary: Deployment) -> None:
-        """Stop what is too much: of the newest deployment, then of older ones as far as allowed."""
+    def _stop_surplus(self, primary: Deployment) -> None:
+        """Stop surplus tasks of the newest deployment, then older tasks as minimum_healthy_percent allows."""
         service = primary.service
         new = [task for task in self._living() if task.deployment_id == primary.id]
         new.sort(key=lambda task: not task.steady)
@@ -206,8 +207,8 @@ class ServiceScheduler(Generic[T]):
                 healthy -= 1
             self._dismiss(task, f"Scaling activity initiated by (deployment {primary.id})")
 
-    def _fill(self, primary: Deployment, now: float) -> None:
-        """Start what is missing, as far as allowed."""
+    def _start_missing(self, primary: Deployment, now: float) -> None:
+        """Start missing tasks, as far as maximum_percent allows."""
         service = primary.service
         if primary.rollout == "FAILED" or now < primary.not_before:
             return
@@ -215,13 +216,13 @@ class ServiceScheduler(Generic[T]):
         living = self._living()
         present = len(living)
         if most <= service.desired_count:
-            # Recreate: what is still stopping may still hold the database.
+            # With no surplus allowed (recreate), a task that is still stopping may still use the database.
             present = sum(task.alive for task in self.tasks)
         missing = service.desired_count - sum(task.deployment_id == primary.id for task in living)
         for _ in range(min(missing, most - present)):
             task = self._start(primary)
             self.tasks.append(task)
-            self._tell(f"(service {service.name}) has started 1 tasks: (task {task.id}).")
+            self._add_event(f"(service {service.name}) has started 1 tasks: (task {task.id}).")
 
     def _dismiss(self, task: T, reason: str) -> None:
         self._stop(task, reason, False)  # noqa: FBT003 -- `ill`; a callable has no keywords
@@ -232,10 +233,10 @@ class ServiceScheduler(Generic[T]):
 
 
 class OneTask(ServiceScheduler[T]):
-    """Runs a task that RunTask asked for: once, whatever becomes of it."""
+    """Runs a task of RunTask: once, and without a replacement."""
 
     def reconcile(self, service: Service | None, now: float) -> None:
-        """Start it where that has not been done; end it where `service` is None."""
+        """Start the task if it was not started yet; stop it if `service` is None."""
         self.tasks = [task for task in self.tasks if task.alive]
         if service is None:
             for task in self._living():

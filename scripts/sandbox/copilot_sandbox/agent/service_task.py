@@ -1,4 +1,4 @@
-"""One ECS task as the agent sees it: prepared, run, registered in target groups, drained, reported."""
+"""One ECS task in the agent's process: its preparation, target groups, draining and reports."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class PreparationError(Exception):
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What all tasks of an agent share."""
+class TaskContext:
+    """The settings and services that all tasks of an agent share."""
 
     control_plane: ControlPlane
     directory: Path
@@ -52,28 +52,28 @@ class Surroundings:
     way: namespace.Way
     port_forwards: Sequence[PortForward]
     readable: Sequence[Path]  # folders of this machine that every container may read
-    walls: bool  # containers have a file system of their own
+    own_filesystem: bool  # containers have a file system of their own
     targets: Targets
     health_checks: HealthChecks
     post: Callable[[ServiceTask, wire.Event], None]
 
 
 class ServiceTask:
-    """A task. All but `connect` is for the agent's own thread."""
+    """A task. Only `connect` may be called from a thread other than the agent's."""
 
-    def __init__(self, around: Surroundings, service: Service, deployment_id: str, address: str) -> None:
-        self._around = around
+    def __init__(self, context: TaskContext, service: Service, deployment_id: str, address: str) -> None:
+        self._context = context
         self._service = service
         self._runner: Runner | None = None
-        self._claim: socket.socket | None = None  # the loopback address, where there is no namespace
+        self._claim: socket.socket | None = None  # reserves the loopback address, if there is no namespace
         self._drain_until: float | None = None
-        self._began: dict[str, float] = {}
-        self._notes: dict[str, str | None] = {}  # what to know of a container that runs, by its name
+        self._running_since: dict[str, float] = {}
+        self._notes: dict[str, str | None] = {}  # by container: shown as its reason while it runs
         self.id = service.only_task or uuid.uuid4().hex
         self.deployment_id = deployment_id
         self.stopping = False
         self.dismissed = False
-        self.exposed = False  # it listened where other machines reach it
+        self.exposed = False  # it listened on an address that other machines reach
         self.report = TaskReport(
             id=self.id,
             service_arn=service.arn,
@@ -105,7 +105,7 @@ class ServiceTask:
         checked = any(each.essential and each.health_check for each in self._containers())
         if checked and self.report.health != "HEALTHY":
             return False
-        return all(each.state == "healthy" for each in self._around.targets.at(self.report.address))
+        return all(each.state == "healthy" for each in self._context.targets.at(self.report.address))
 
     @property
     def unfit(self) -> str | None:
@@ -115,23 +115,23 @@ class ServiceTask:
             return None
         if self.report.health == "UNHEALTHY":
             return "Task failed container health checks"
-        for each in self._around.targets.at(self.report.address):
+        for each in self._context.targets.at(self.report.address):
             if each.state == "unhealthy":
                 return f"Task failed ELB health checks in (target-group {each.group.arn}): {each.reason}"
         return None
 
     def launch(self) -> None:
-        """Start the task's process; what is missing for it becomes the stopped reason."""
+        """Start the task's process. If something is missing for it, that becomes the stopped reason."""
         self.report.status = "PENDING"
-        directory = self._around.directory / self.id
+        directory = self._context.directory / self.id
         try:
             spec = self._prepare(directory)
             self._runner = Runner(
                 self.id,
                 directory,
                 spec,
-                owner_env=self._around.owner_env,
-                on_state=lambda event: self._around.post(self, event),
+                owner_env=self._context.owner_env,
+                on_state=lambda event: self._context.post(self, event),
                 on_log=self._log,
             )
         except (PreparationError, catalogue.NoImageError, namespace.NoAddressError) as error:
@@ -141,15 +141,15 @@ class ServiceTask:
             logger.exception("task %s of %s can't start", self.id, self._service.name)
             self._give_up(directory, f"InternalError: {type(error).__name__}: {error}")
 
-    def hear(self, event: wire.Event) -> None:
-        """Take in what the task's process tells."""
+    def handle(self, event: wire.Event) -> None:
+        """Handle an event of the task's process."""
         states = {each["name"]: each for each in event.get("containers", [])}
         for report in self.report.containers:
             state = states.get(report.name)
             if state is None:
                 continue
             if state["status"] == "RUNNING":
-                self._began.setdefault(report.name, time.time())
+                self._running_since.setdefault(report.name, time.time())
             report.status, report.health = state["status"], state["health"]
             report.exit_code, report.reason = state["exit_code"], state["reason"]
             if state["status"] == "RUNNING":
@@ -161,7 +161,7 @@ class ServiceTask:
             self.report.started_at = time.time()
             self._register()
         elif status == "STOPPING":
-            self._leave(event.get("reason"), event.get("code"))
+            self._begin_stop(event.get("reason"), event.get("code"))
             self.report.status = "DEPROVISIONING"
         elif status == "STOPPED":
             self._finish(event.get("reason"), event.get("code"))
@@ -169,43 +169,45 @@ class ServiceTask:
     def stop(self, reason: str, *, ill: bool) -> None:
         """Take the task out of its target groups, let requests end, then stop its containers."""
         self.dismissed = not ill
-        self._leave(reason, "ServiceSchedulerInitiated")
-        delays = [each.group.deregistration_delay for each in self._around.targets.at(self.report.address)]
+        self._begin_stop(reason, "ServiceSchedulerInitiated")
+        delays = [each.group.deregistration_delay for each in self._context.targets.at(self.report.address)]
         self._drain_until = time.time() + max(delays, default=0)
         self.tick(time.time())
 
     def tick(self, now: float) -> None:
-        """Tell the process to stop once the task is drained."""
+        """Stop the process once the task is drained."""
         if self._drain_until is None:
             return
-        if now >= self._drain_until or self._around.targets.idle(self.report.address):
+        if now >= self._drain_until or self._context.targets.idle(self.report.address):
             self._drain_until = None
             if self._runner is not None:
                 self._runner.stop(self.report.stopped_reason or "", self.report.stop_code or "")
 
-    def expose(self, reason: str) -> None:
-        """Stop at once, for it listens where other machines reach it; the reason goes to its log as well."""
+    def stop_exposed(self, reason: str) -> None:
+        """Stop at once a task that other machines reach, and write the reason to its log as well."""
         self.exposed = True
-        for each in self._containers():
-            if each.log_group is not None:
-                stream = f"{each.log_prefix}/{each.name}/{self.id}"
-                self._around.control_plane.log(each.log_group, stream, [(int(time.time() * 1000), reason)])
+        for container in self._containers():
+            if container.log_group is not None:
+                stream = f"{container.log_prefix}/{container.name}/{self.id}"
+                self._context.control_plane.log(
+                    container.log_group, stream, [(int(time.time() * 1000), reason)]
+                )
         self.halt(reason, 0)
 
     def halt(self, reason: str, limit: float) -> None:
-        """Stop within `limit` seconds, drained or not."""
-        self._leave(reason, "ServiceSchedulerInitiated")
+        """Stop within `limit` seconds, even if the task is not drained."""
+        self._begin_stop(reason, "ServiceSchedulerInitiated")
         self._drain_until = None
         if self._runner is not None:
             self._runner.stop(reason, "ServiceSchedulerInitiated", limit)
 
     @property
     def pid(self) -> int | None:
-        """Return the task's first process, where it has one that runs."""
+        """Return the id of the task's first process while the task runs."""
         return self._runner.pid if self._runner is not None and self.alive else None
 
     def join(self, timeout: float) -> None:
-        """Wait for the process; end it at once where it takes longer."""
+        """Wait for the process. Kill it if it takes longer than `timeout` seconds."""
         if self._runner is not None and not self._runner.join(timeout):
             self._runner.kill()
             self._runner.join(5)
@@ -226,9 +228,9 @@ class ServiceTask:
             raise
         return connection
 
-    def doing(self) -> tuple[str, float]:
-        """Return what the task is doing, for someone who waits for it, and since when (Unix seconds)."""
-        for each in self._around.targets.at(self.report.address):
+    def activity(self) -> tuple[str, float]:
+        """Return what the task currently waits for, and since when (Unix seconds)."""
+        for each in self._context.targets.at(self.report.address):
             if each.state != "healthy" and each.reason:
                 return each.reason, self.report.started_at or self.report.created_at
         awaited = {
@@ -240,7 +242,7 @@ class ServiceTask:
         }
         for report in self.report.containers:
             if report.name in awaited and report.status == "RUNNING":
-                return f"{report.name} is still running", self._began[report.name]
+                return f"{report.name} is still running", self._running_since[report.name]
         return "the task is starting", self.report.created_at
 
     def _give_up(self, directory: Path, reason: str) -> None:
@@ -254,54 +256,54 @@ class ServiceTask:
         definition = self._service.task_definition
         secrets = {each.name: self._secrets(each) for each in definition.containers}
         host = None
-        if self._around.way == "loopback":
+        if self._context.way == "loopback":
             self._claim = namespace.claim_loopback()
             host = self._claim.getsockname()[0]
         directory.mkdir(parents=True, mode=0o700)
-        readable = {*self._around.readable, PACKAGE}
+        readable = {*self._context.readable, PACKAGE}
         volumes = {name: directory / "volumes" / name for name in definition.volumes}
         specs = []
-        for each, report in zip(definition.containers, self.report.containers, strict=True):
-            own = directory / each.name
-            image = self._around.find_image(each.image)
-            tools: tuple[Path, ...] = (bin_dir(),)  # in the place of what apt-get would bring
+        for container, report in zip(definition.containers, self.report.containers, strict=True):
+            own = directory / container.name
+            image = self._context.find_image(container.image)
+            tools: tuple[Path, ...] = (bin_dir(),)  # replaces programs that apt-get would install
             if image is None:
-                public = catalogue.provide(each.image, own, host)
+                public = catalogue.provide(container.image, own, host)
                 image, tools = public.image, public.tools
             if NGINX_VERSION in image.env:
-                upstream = nginx.upstream_of(definition.containers, each)
-                provided = nginx.provide(each, image, own, host, upstream)
+                upstream = nginx.upstream_of(definition.containers, container)
+                provided = nginx.provide(container, image, own, host, upstream)
                 tools = (provided.programs, *tools)
-                self._notes[each.name] = provided.note
+                self._notes[container.name] = provided.note
             readable |= {image.root, *tools, *([image.venv] if image.venv else [])}
             report.image_digest = image.digest or None
-            for mount in each.mounts:
+            for mount in container.mounts:
                 volumes.setdefault(mount.volume, directory / "volumes" / mount.volume)
             specs.append(
                 compose(
-                    each,
+                    container,
                     image,
                     directory=own,
                     volumes=volumes,
-                    secrets=secrets[each.name],
-                    owner_env={**self._around.owner_env, "SANDBOX_TASK": self.id},
+                    secrets=secrets[container.name],
+                    owner_env={**self._context.owner_env, "SANDBOX_TASK": self.id},
                     host=host,
                     tools=tools,
                 )
             )
-        # A task with a server of its own on that port (a Redis sidecar) keeps the port to itself.
+        # A task with its own server on that port (a Redis sidecar) does not get the forward.
         own_ports = {port for each in definition.containers for port in each.ports}
         return {
             "namespace": host is None,
             "address": self.report.address,
-            "port_forwards": [each for each in self._around.port_forwards if each[1] not in own_ports],
+            "port_forwards": [each for each in self._context.port_forwards if each[1] not in own_ports],
             "filesystem": self._filesystem(directory, readable),
             "directories": [str(each) for each in volumes.values()],
             "containers": specs,
         }
 
     def _filesystem(self, directory: Path, readable: set[Path]) -> list[object] | None:
-        if not self._around.walls:
+        if not self._context.own_filesystem:
             return None
         scratch = directory / "scratch"
         scratch.mkdir()
@@ -313,7 +315,7 @@ class ServiceTask:
         values = {}
         for variable, name in container.secrets.items():
             try:
-                values[variable] = self._around.control_plane.secret(name)
+                values[variable] = self._context.control_plane.secret(name)
             except KeyError as error:
                 raise PreparationError(
                     MISSING.format(name=name, variable=variable, container=container.name)
@@ -325,36 +327,36 @@ class ServiceTask:
         if container.log_group is not None:
             stream = f"{container.log_prefix}/{container.name}/{self.id}"
             lines = ((stamp, line) for stamp, line in event["lines"])
-            self._around.control_plane.log(container.log_group, stream, lines)
+            self._context.control_plane.log(container.log_group, stream, lines)
 
     def _register(self) -> None:
         if self.stopping:
             return
         for each in self._service.load_balancing:
-            group = self._around.control_plane.target_group(each.target_group_arn)
+            group = self._context.control_plane.target_group(each.target_group_arn)
             if group is None:
                 logger.warning("task %s: there is no target group %s", self.id, each.target_group_arn)
                 continue
-            target = self._around.targets.register(group, self.report.address, each.port)
-            self._around.health_checks.watch(target)
+            target = self._context.targets.register(group, self.report.address, each.port)
+            self._context.health_checks.watch(target)
 
     def _health(self) -> Health:
         checked = {each.name for each in self._containers() if each.essential and each.health_check}
-        found = {report.health for report in self.report.containers if report.name in checked}
-        if "UNHEALTHY" in found:
+        results = {report.health for report in self.report.containers if report.name in checked}
+        if "UNHEALTHY" in results:
             return "UNHEALTHY"
-        return "HEALTHY" if found == {"HEALTHY"} else "UNKNOWN"
+        return "HEALTHY" if results == {"HEALTHY"} else "UNKNOWN"
 
-    def _leave(self, reason: str | None, code: str | None) -> None:
+    def _begin_stop(self, reason: str | None, code: str | None) -> None:
         if not self.stopping:
             self.stopping = True
             self.report.desired_status = "STOPPED"
             self.report.stopped_reason, self.report.stop_code = reason, code
-            self._around.targets.drain(self.report.address)
+            self._context.targets.drain(self.report.address)
 
     def _finish(self, reason: str | None, code: str | None) -> None:
-        self._leave(reason, code)
-        self._around.targets.remove(self.report.address)
+        self._begin_stop(reason, code)
+        self._context.targets.remove(self.report.address)
         if self._claim is not None:
             self._claim.close()
             self._claim = None

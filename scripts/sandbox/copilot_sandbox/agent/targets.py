@@ -1,4 +1,4 @@
-"""What stands in the load balancer's target groups: which targets, in what health, how busy."""
+"""The targets of the load balancer's target groups, with their health and their open requests."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Targets:
         return target
 
     def drain(self, address: str) -> None:
-        """No new request for this address from now on."""
+        """Send no new request to this address."""
         with self._lock:
             for target in self._targets:
                 if target.address == address:
@@ -52,7 +52,7 @@ class Targets:
         self._on_change()
 
     def judge(self, target: Target, state: TargetState, reason: str | None) -> None:
-        """Set what health checks found, unless the target is on its way out."""
+        """Set the result of a health check, unless the target is draining."""
         with self._lock:
             if target.state == "draining" or (target.state, target.reason) == (state, reason):
                 return
@@ -60,7 +60,7 @@ class Targets:
         self._on_change()
 
     def pick(self, groups: Iterable[str]) -> Target | None:
-        """Return the next healthy target, in turn; give it back with `release`."""
+        """Return the next healthy target in turn; the caller returns it with `release`."""
         wanted = set(groups)
         with self._lock:
             healthy = [
@@ -89,15 +89,16 @@ class Targets:
             return [target for target in self._targets if target.address == address]
 
     def holds(self, target: Target) -> bool:
-        """Return True while health checks of this target matter."""
+        """Return True while this target needs health checks."""
         with self._lock:
             return target.state != "draining" and any(each is target for each in self._targets)
 
     def reports(self) -> dict[str, list[TargetReport]]:
         """Return all targets by their group's ARN."""
-        found: dict[str, list[TargetReport]] = {}
+        reports: dict[str, list[TargetReport]] = {}
         with self._lock:
-            for each in self._targets:
-                report = TargetReport(each.group.arn, each.address, each.port, each.state, each.reason)
-                found.setdefault(each.group.arn, []).append(report)
-        return found
+            for target in self._targets:
+                group = target.group.arn
+                report = TargetReport(group, target.address, target.port, target.state, target.reason)
+                reports.setdefault(group, []).append(report)
+        return reports

@@ -1,4 +1,4 @@
-"""A task's process: runs its containers in ECS's order, and ends them with it."""
+"""The main program of a task's process: runs the task's containers in ECS's order, and ends them."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ class Task:
         return next(each for each in self.containers if each.spec["name"] == name)
 
     def changed(self) -> None:
-        """Something about a container is new: tell the agent, and stop where ECS would."""
+        """Report a container's new state to the agent, and stop the task when ECS would."""
         self._running = self._running or all(each.started or each.ended for each in self.containers)
         finished = next((each for each in self.containers if each.ended and each.spec["essential"]), None)
         if finished is not None and not self.stopping:
             if finished.started:
                 self.stop(
-                    {"reason": self._epitaph(finished), "code": "EssentialContainerExited", "limit": None}
+                    {"reason": self._exit_reason(finished), "code": "EssentialContainerExited", "limit": None}
                 )
             else:
                 reason = finished.state["reason"] or "Task failed to start"
                 self.stop({"reason": reason, "code": "TaskFailedToStart", "limit": None})
         self.log.flush()
-        self.tell()
+        self.send_state()
         self.pulse.beat()
 
     def stop(self, order: wire.Stop) -> None:
         if not self.stopping:
             self.stopping = True
             self._reason, self._code = order["reason"], order["code"]
-            self.tell()
+            self.send_state()
             self.pulse.beat()
         if order["limit"] is not None:
             if self._deadline is not None:
@@ -64,7 +64,7 @@ class Task:
         for each in self.containers:
             each.signal(signal.SIGKILL)
 
-    def tell(self, *, over: bool = False) -> None:
+    def send_state(self, *, over: bool = False) -> None:
         status: Any = "STOPPED" if over else "RUNNING" if self._running else "PENDING"
         if self.stopping and not over:
             status = "STOPPING"
@@ -86,11 +86,11 @@ class Task:
         await asyncio.gather(*runs, *stops)
         shipping.cancel()
         self.log.flush()
-        self.tell(over=True)
+        self.send_state(over=True)
         await self._writer.drain()
 
-    def _epitaph(self, container: Container) -> str:
-        """ECS says no more than its first sentence; the container's name and exit code save a search."""
+    def _exit_reason(self, container: Container) -> str:
+        """Return ECS's sentence with the container's name and exit code, which ECS leaves out."""
         name, code = container.spec["name"], container.state["exit_code"]
         return f"Essential container in task exited ({name}, exit code {code})"
 
@@ -99,7 +99,7 @@ class Task:
 
 
 def hand_out_socket(door: socket.socket) -> None:
-    """Answer one request with a fresh socket of this process's network namespace."""
+    """Answer one request with a new socket of this process's network namespace."""
     try:
         if not door.recv(1):
             asyncio.get_running_loop().remove_reader(door)
@@ -118,7 +118,7 @@ async def serve(control: socket.socket, door: socket.socket, spec: wire.TaskSpec
     loop.add_reader(door, hand_out_socket, door)
 
     def end_at_once() -> None:
-        # The agent is gone, or wants no more of this: nothing may be left behind.
+        # The agent has ended, or it ends this task at once: no process may remain.
         task.kill()
         os._exit(1)
 
@@ -140,7 +140,7 @@ async def serve(control: socket.socket, door: socket.socket, spec: wire.TaskSpec
 
 
 def main(arguments: list[str]) -> int:
-    """Run the task whose sockets' numbers are given; `probe ADDRESS` only tries the namespace."""
+    """Run the task whose two sockets are given by number. `probe ADDRESS` only tests the namespace."""
     if arguments[0] == "probe":
         try:
             namespace.enter_namespace(arguments[1])

@@ -1,4 +1,4 @@
-"""One container of a task, in the task's process: laid out, started in its turn, checked, ended."""
+"""One container in the task's process: creates its files, starts it in order, checks it and ends it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from copilot_sandbox.agent import wire
     from copilot_sandbox.agent.task import Task
 
-EVENT_LIMIT = 256 * 1024 - 26  # CloudWatch Logs: an event's message, less its 26 bytes of overhead
-STRAGGLERS = 1.0  # seconds for output of what outlives its container
+EVENT_LIMIT = 256 * 1024 - 26  # bytes of one event's message in CloudWatch Logs; an event adds 26 bytes
+STRAGGLERS = 1.0  # seconds to read the output of processes that outlive their container
 FIRST_CHECKS = 0.5  # seconds between health checks until one passes; Docker waits a whole interval
 EXIT_TERMINATED = 128 + signal.SIGTERM
 
@@ -28,7 +28,7 @@ class NotStartedError(Exception):
 
 
 class Container:
-    """One container: waits for those it depends on, runs, is checked, ends."""
+    """One container: waits for its dependencies, runs, is checked, and ends."""
 
     def __init__(self, spec: wire.ContainerSpec, task: Task) -> None:
         self.spec = spec
@@ -68,7 +68,7 @@ class Container:
         code = await process.wait()
         if checks is not None:
             checks.cancel()
-        # As in a container, where process 1 takes all others with it.
+        # A container's processes end with its process 1.
         self.signal(signal.SIGKILL)
         await asyncio.wait(self._output, timeout=STRAGGLERS)
         for each in self._output:
@@ -81,7 +81,7 @@ class Container:
                 os.killpg(self._process.pid, number)
 
     async def stop(self) -> None:
-        """SIGTERM once all that depend on this one have ended, then SIGKILL after its stop timeout."""
+        """Send SIGTERM once all dependent containers have ended, then SIGKILL after the stop timeout."""
         dependents = [each for each in self.task.containers if self.spec["name"] in each.spec["depends_on"]]
         await self.task.pulse.until(lambda: all(each.ended for each in dependents))
         self.signal(signal.SIGTERM)
@@ -97,14 +97,15 @@ class Container:
             other = self.task.named(name)
             state = other.state
             code = state["exit_code"]
-            # ECS waits on for an unhealthy one, up to a start timeout that Copilot can't set: say so now.
-            hopeless = (
+            # ECS keeps waiting for an unhealthy container, up to a start timeout that Copilot can't set.
+            # Here the task fails at once.
+            impossible = (
                 (other.ended and not other.started)
                 or (condition == "SUCCESS" and other.ended and code != 0)
                 or (condition == "HEALTHY" and (other.ended or state["health"] == "UNHEALTHY"))
             )
-            if hopeless:
-                # The words of amazon-ecs-agent, agent/engine/dependencygraph/graph.go.
+            if impossible:
+                # The text of amazon-ecs-agent, agent/engine/dependencygraph/graph.go.
                 failure = (
                     "did not exit successfully" if condition == "SUCCESS" else f"can't reach {condition}"
                 )
@@ -129,8 +130,8 @@ class Container:
             raise NotStartedError("no command specified: give the image a CMD or the container a command")
         if shutil.which(argv[0], path=env.get("PATH")) is None and not (Path(cwd) / argv[0]).is_file():
             raise NotStartedError(f'exec: "{argv[0]}": executable file not found in $PATH')
-        # Pipes of our own: asyncio's would have us wait for whoever else holds them, and two, as Docker has,
-        # so that the streams do not meet in the middle of a line.
+        # asyncio's own pipes would make this wait for every process that still holds them. There are two
+        # pipes, as in Docker, so that stdout and stderr do not mix within a line.
         with contextlib.ExitStack() as ends:
             writers = []
             for _ in ("stdout", "stderr"):
@@ -150,12 +151,12 @@ class Container:
         self.started = True
         self.state["status"] = "RUNNING"
         if self.task.stopping:
-            self.signal(signal.SIGTERM)  # told to stop in just this moment
+            self.signal(signal.SIGTERM)  # the order to stop came while the process started
         self.task.changed()
         return self._process
 
     async def _read(self, pipe: int) -> None:
-        """Read a stream's output by lines; one longer than an event may be becomes several."""
+        """Read a stream's output by lines. Split a line that is longer than an event may be."""
         stream = asyncio.StreamReader()
         loop = asyncio.get_running_loop()
         file = os.fdopen(pipe, "rb", buffering=0)
@@ -187,7 +188,7 @@ class Container:
             await self.task.log.write(self.spec["name"], text, len(part) + 26)
 
     async def _check(self) -> None:
-        """Docker's health states: one pass is healthy, `retries` failures in a row are not."""
+        """Apply Docker's health states: one pass is healthy, `retries` failures in a row are unhealthy."""
         check = self.spec["health"]
         if check is None:
             return
@@ -195,15 +196,15 @@ class Container:
         counted = begun
         failures = 0
         while True:
-            settled = self.state["health"] != "UNKNOWN"
-            await asyncio.sleep(check["interval"] if settled else min(check["interval"], FIRST_CHECKS))
+            decided = self.state["health"] != "UNKNOWN"
+            await asyncio.sleep(check["interval"] if decided else min(check["interval"], FIRST_CHECKS))
             if await self._passes(check):
                 failures = 0
                 self._set_health("HEALTHY")
                 continue
             now = time.monotonic()
-            # The early checks count no faster than Docker's would.
-            if now - begun >= check["start_period"] and (settled or now - counted >= check["interval"]):
+            # The more frequent early checks count no faster than Docker's would.
+            if now - begun >= check["start_period"] and (decided or now - counted >= check["interval"]):
                 counted = now
                 failures += 1
             if failures >= check["retries"]:
@@ -243,7 +244,7 @@ class Container:
 
 
 def lay_out(spec: wire.ContainerSpec) -> None:
-    """Make a container's file system: a copy of the image's files, its volumes linked in."""
+    """Create a container's file system: copy the image's files and link the volumes into them."""
     root = Path(spec["root"])
     root.mkdir(parents=True, exist_ok=True)
     if spec["copy_from"] is not None:
@@ -261,7 +262,7 @@ def lay_out(spec: wire.ContainerSpec) -> None:
 
 
 def copy_tree(source: str, target: str) -> None:
-    """Copy all files, sharing their blocks where the file system can. Raises OSError."""
+    """Copy all files, and share their blocks if the file system can. Raises OSError."""
     clone = ["-c"] if sys.platform == "darwin" else ["--reflink=auto"]
     with contextlib.ExitStack() as stack:
         null = stack.enter_context(Path(os.devnull).open("r+b"))
@@ -272,5 +273,5 @@ def copy_tree(source: str, target: str) -> None:
         )
         _, status = os.waitpid(child, 0)
     if status != 0:
-        # A `cp` without that option.
+        # This `cp` does not know the option.
         shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)

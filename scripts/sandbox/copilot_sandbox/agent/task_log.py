@@ -1,4 +1,4 @@
-"""Gather what a task's containers print, and send it to the agent in batches."""
+"""Collects the output of a task's containers and sends it to the agent in batches."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
     from copilot_sandbox.agent import wire
 
-LOG_DELAY = 0.1  # seconds in which lines are gathered before they are sent
+LOG_DELAY = 0.1  # seconds for which lines are collected before they are sent
 LOG_BACKLOG = 1 << 20  # bytes of unsent log at which containers have to wait
 
 
 class Pulse:
-    """Lets coroutines wait until something that others change is true."""
+    """Lets coroutines wait until a condition is true; `beat` makes them test it again."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -31,7 +31,7 @@ class Pulse:
 
 
 class Log:
-    """Gathers the containers' lines and sends them in batches; who writes too fast waits."""
+    """Collects the containers' lines and sends them in batches. A container that writes too fast waits."""
 
     def __init__(self, send: Callable[[wire.Event], None], drain: Callable[[], Any]) -> None:
         self._send = send
@@ -56,6 +56,6 @@ class Log:
         while True:
             await self._pulse.until(lambda: bool(self._lines))
             await asyncio.sleep(LOG_DELAY)
-            # What is already on its way has to be taken before more is added.
+            # The socket's buffer has to drain before more is added to it.
             await self._drain()
             self.flush()

@@ -1,4 +1,4 @@
-"""What the agent and a task's process say to each other, and how it is framed on their socket."""
+"""The messages between the agent and a task's process, and their framing on the socket."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HEADER = struct.Struct("!I")  # the length of the JSON document that follows
 
 
 class HealthSpec(TypedDict):
-    """A container's health check, ready to run; times in seconds."""
+    """A container's health check, ready to run. Times are in seconds."""
 
     argv: list[str]
     interval: float
@@ -23,7 +23,7 @@ class HealthSpec(TypedDict):
 
 
 class ContainerSpec(TypedDict):
-    """A container, ready to run: every path and address is this machine's own."""
+    """A container, ready to run. Every path and address is this machine's own."""
 
     name: str
     essential: bool
@@ -39,12 +39,12 @@ class ContainerSpec(TypedDict):
 
 
 class TaskSpec(TypedDict):
-    """The first message to a task's process; it holds secrets and so never touches a disk."""
+    """The first message to a task's process. It contains secrets, so it is never written to a disk."""
 
     namespace: bool  # enter a network namespace of its own
     address: str  # the task's address inside that namespace
-    port_forwards: list[tuple[str, int, str]]  # port_forwards.PortForward: servers reachable inside
-    filesystem: list[Any] | None  # filesystem.Shown: have a file system of its own
+    port_forwards: list[tuple[str, int, str]]  # port_forwards.PortForward: servers that the task reaches
+    filesystem: list[Any] | None  # filesystem.Shown: the file system to enter; None for the machine's
     directories: list[str]
     containers: list[ContainerSpec]
 
@@ -58,7 +58,7 @@ class ContainerState(TypedDict):
 
 
 class Event(TypedDict):
-    """What a task's process tells: lines of a container's log, or the state of all containers."""
+    """A message of a task's process: lines of a container's log, or the state of all containers."""
 
     event: Literal["log", "state"]
     container: NotRequired[str]
@@ -70,7 +70,7 @@ class Event(TypedDict):
 
 
 class Stop(TypedDict):
-    """What a task's process is told: end all containers, within `limit` seconds where one is given."""
+    """An order to a task's process: end all containers, within `limit` seconds if it is set."""
 
     reason: str
     code: str
@@ -78,13 +78,13 @@ class Stop(TypedDict):
 
 
 def pack(message: object) -> bytes:
-    """Return one message as a frame."""
+    """Return a message as a frame."""
     body = json.dumps(message).encode()
     return HEADER.pack(len(body)) + body
 
 
 def receive(connection: socket.socket) -> Any | None:
-    """Return the next message of a blocking socket; None where the other end has closed."""
+    """Return the next message of a blocking socket; None if the other end has closed."""
     header = _exactly(connection, HEADER.size)
     if header is None:
         return None

@@ -1,4 +1,4 @@
-"""The embedded AWS: moto with what Copilot needs of CloudFormation, ECS, ELB and Lambda besides."""
+"""The embedded AWS: moto, with additions for Copilot to CloudFormation, ECS, ELB and Lambda."""
 
 from .server import ControlPlaneServer
 

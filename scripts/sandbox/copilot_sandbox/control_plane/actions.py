@@ -1,4 +1,4 @@
-"""What every action of CloudFormation's API does: reading what was sent, answering in pages."""
+"""The base of CloudFormation's API actions: reads the request's parameters and divides answers into pages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from moto.core.responses import BaseResponse
 
 from .engine import Engine
 from .errors import Refusal
-from .paging import TokenWrong, page
+from .paging import InvalidToken, page
 from .stack_sets import StackSets
 from .stacks import Stack, Target
 from .stores import fetch_template
@@ -17,16 +17,16 @@ from .stores import fetch_template
 _T = TypeVar("_T")
 
 PAGE = 100
-"""Items on a page. AWS says so of exports, stack sets and their instances; of the others it says that a page
-holds 1 MB, and 100 are seen: https://github.com/rebuy-de/aws-nuke/issues/240 (stacks),
+"""Items on a page. AWS documents this number for exports, stack sets and their instances. For the others it
+documents pages of 1 MB, but 100 items are observed: https://github.com/rebuy-de/aws-nuke/issues/240 (stacks),
 https://github.com/ansible/ansible/pull/41840 (events).
 """
 
 
 class Actions(BaseResponse):
-    """The base of the actions: one method for each, as moto's dispatcher wants them."""
+    """The base of the actions: one method for each, as moto's dispatcher requires."""
 
-    engine: Engine  # these two are set by bound_to
+    engine: Engine  # bound_to sets these two
     sets: StackSets
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Actions(BaseResponse):
 
     @classmethod
     def bound_to(cls, engine: Engine, sets: StackSets) -> type[Actions]:
-        """Make a class of it that serves these: moto makes an object of its own for each request."""
+        """Return a subclass with this engine and these sets: moto creates an object for each request."""
         return type("BoundResponses", (cls,), {"engine": engine, "sets": sets})
 
     def _name(self) -> str:
@@ -44,9 +44,9 @@ class Actions(BaseResponse):
     def _stack(self) -> Stack:
         return self.engine.stacks.find(self._name())
 
-    def _tags(self, before: dict[str, str]) -> dict[str, str]:
-        sent = self._get_param("Tags")
-        return before if sent is None else {str(tag["Key"]): str(tag["Value"]) for tag in sent}
+    def _tags(self, old_tags: dict[str, str]) -> dict[str, str]:
+        tags = self._get_param("Tags")
+        return old_tags if tags is None else {str(tag["Key"]): str(tag["Value"]) for tag in tags}
 
     def _text(self, before: Target | None) -> str:
         if url := self._get_param("TemplateURL"):
@@ -81,5 +81,5 @@ class Actions(BaseResponse):
         token = self._get_param("NextToken")
         try:
             return page(items, key, limit=limit, token=token, backwards=backwards)
-        except TokenWrong as error:
+        except InvalidToken as error:
             raise Refusal(f"The NextToken {error} is not valid.") from error

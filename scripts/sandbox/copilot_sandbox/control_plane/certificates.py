@@ -1,4 +1,4 @@
-"""The certificate authority that only this sandbox knows, and a certificate for each AWS host."""
+"""The sandbox's own certificate authority, and a certificate for each AWS host."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _CLOCK_SKEW = dt.timedelta(hours=1)
 
 
 class CertificateAuthority:
-    """Signs for the hosts that clients ask for.
+    """Signs certificates for the hosts that clients connect to.
 
-    A new one is made with each start. Its key never leaves memory; the hosts' key is in a file of mode 0600
-    for as long as Python's ssl, which reads keys from files only, needs to load it.
+    Each start creates a new authority. Its key never leaves memory. The hosts' key is in a file of mode 0600
+    while Python's ssl loads it, because ssl reads keys only from files.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -36,7 +36,7 @@ class CertificateAuthority:
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Sandbox (this machine only)")])
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._lock = threading.Lock()
-        self._asked = threading.local()
+        self._tunnel = threading.local()
         usage = x509.KeyUsage(
             digital_signature=False,
             content_commitment=False,
@@ -73,24 +73,26 @@ class CertificateAuthority:
         )
 
     def accept(self, connection: socket.socket, host: str) -> ssl.SSLSocket:
-        """Answer a client's TLS as `host`. Raises SSLError where the client asks for another, or for none."""
-        self._asked.host = host
+        """Accept a client's TLS as `host`. Raises SSLError if the client names another host, or none."""
+        self._tunnel.host = host
         return self.context(host).wrap_socket(connection, server_side=True)
 
-    def _name_is_wrong(self, _: object, name: str | None, __: ssl.SSLContext) -> int | None:
-        """Compare the name that a client wants with its tunnel's host; the thread of the handshake asks."""
-        return None if name == self._asked.host else ssl.AlertDescription.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+    def _check_server_name(self, _: object, name: str | None, __: ssl.SSLContext) -> int | None:
+        """Reject a server name (SNI) other than the tunnel's host, which `accept` set for this thread."""
+        return None if name == self._tunnel.host else ssl.AlertDescription.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
 
     def context(self, host: str) -> ssl.SSLContext:
-        """Return the TLS settings to answer as `host`; hosts that differ in the first label share one."""
+        """Return the TLS settings to answer as `host`. Hosts with the same parent domain share one."""
         parent = host.partition(".")[2] or host
         with self._lock:
             if parent not in self._contexts:
-                self._contexts[parent] = self._make(parent)
+                self._contexts[parent] = self._create_context(parent)
             return self._contexts[parent]
 
-    def _make(self, parent: str) -> ssl.SSLContext:
+    def _create_context(self, parent: str) -> ssl.SSLContext:
+        """Sign a certificate for `parent` and `*.parent`, and return TLS settings that use it."""
         names = [x509.DNSName(parent), x509.DNSName(f"*.{parent}")]
+        # X.509 limits a common name to 64 characters. Clients compare only the alternative names.
         certificate = (
             self._builder(
                 x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, parent[:64])]), self._host_key.public_key()
@@ -102,11 +104,12 @@ class CertificateAuthority:
         pem = self._host_key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         ) + certificate.public_bytes(serialization.Encoding.PEM)
+        # ssl loads a key only from a file, so the file exists just for that time, readable by this user only.
         self._chain.unlink(missing_ok=True)
         with os.fdopen(os.open(self._chain, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(pem)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.sni_callback = self._name_is_wrong
+        context.sni_callback = self._check_server_name
         context.load_cert_chain(self._chain)
         self._chain.unlink()
         return context

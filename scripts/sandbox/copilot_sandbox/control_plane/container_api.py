@@ -1,4 +1,4 @@
-"""ECS's API: moto's, but services and tasks are ours."""
+"""ECS's API: moto's, with services and tasks of the task agent."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from moto.ecs.responses import EC2ContainerServiceResponse
 
 from .container_service import ContainerService
 from .ecs_common import EcsError, cluster_name, services_only
-from .paging import TokenWrong, page
+from .paging import InvalidToken, page
 from .service_records import ServiceRecord
 
 # Source: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListTasks.html, API_ListServices.html
 _PAGE = 100
-_PAGE_OF_SERVICES = 10  # unless more are asked for
+_PAGE_OF_SERVICES = 10  # unless the request sets a number
 
 
 class Responses(EC2ContainerServiceResponse):
-    """ECS's API: moto's, but services and tasks are ours."""
+    """ECS's API: moto's, with services and tasks of the task agent."""
 
     ecs: ContainerService  # set by bound_to
     changed: Callable[[], None]
 
     @classmethod
     def bound_to(cls, ecs: ContainerService, changed: Callable[[], None]) -> type[Responses]:
-        """Make a class of it that serves `ecs`: moto makes an object of its own for each request."""
+        """Return a subclass that serves `ecs`: moto creates an object for each request."""
         return type("BoundResponses", (cls,), {"ecs": ecs, "changed": staticmethod(changed)})
 
     def _cluster(self) -> str:
@@ -48,7 +48,7 @@ class Responses(EC2ContainerServiceResponse):
             raise EcsError("InvalidParameterException", f"maxResults must be between 1 and {_PAGE}.")
         try:
             shown, token = page(arns, str, limit=limit, token=self._get_param("nextToken"))
-        except TokenWrong as error:
+        except InvalidToken as error:
             raise EcsError("InvalidParameterException", f"Invalid token: {error}") from error
         return ActionResult({key: shown, "nextToken": token})
 
@@ -100,8 +100,8 @@ class Responses(EC2ContainerServiceResponse):
         return self._page("taskArns", arns, _PAGE)
 
     def describe_tasks(self) -> ActionResult:
-        asked: Iterable[str] = self._get_param("tasks") or []
-        described = {name: self.ecs.describe_task(name) for name in asked}
+        requested: Iterable[str] = self._get_param("tasks") or []
+        described = {name: self.ecs.describe_task(name) for name in requested}
         return ActionResult(
             {
                 "tasks": [task for task in described.values() if task],

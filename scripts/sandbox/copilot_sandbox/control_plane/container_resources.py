@@ -1,4 +1,4 @@
-"""ECS in CloudFormation: clusters, task definitions, services."""
+"""Handlers of ECS's resources in CloudFormation: clusters, task definitions, services."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ _REPLACES = ("cluster", "serviceName", "launchType", "schedulingStrategy")
 
 
 class ClusterHandler(Handler):
-    """AWS::ECS::Cluster: Copilot finds it by its tags."""
+    """AWS::ECS::Cluster. Copilot finds it by its tags."""
 
     takes_tags = True
 
     def create(self, wanted: Wanted) -> Made:
-        asked = to_api("ecs", "CreateCluster", wanted.properties)
-        name = asked.get("clusterName") or wanted.name(255)
+        request = to_api("ecs", "CreateCluster", wanted.properties)
+        name = request.get("clusterName") or wanted.name(255)
         cluster = backend().create_cluster(
             name,
             tags=tag_list(wanted.tags()),
             cluster_settings=_settings(wanted),
-            configuration=asked.get("configuration"),
-            capacity_providers=asked.get("capacityProviders"),
+            configuration=request.get("configuration"),
+            capacity_providers=request.get("capacityProviders"),
         )
         return Made(name, {"Arn": cluster.arn}, cluster)
 
     def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
         if old.get("ClusterName") != wanted.properties.get("ClusterName"):
             return None
-        asked = to_api("ecs", "CreateCluster", wanted.properties)
+        request = to_api("ecs", "CreateCluster", wanted.properties)
         made.model.tags = tag_list(wanted.tags())
         made.model.settings = _settings(wanted)
-        made.model.configuration = asked.get("configuration")
-        made.model.capacity_providers = asked.get("capacityProviders")
+        made.model.configuration = request.get("configuration")
+        made.model.capacity_providers = request.get("capacityProviders")
         return made
 
     def delete(self, made: Made, wanted: Wanted) -> None:
@@ -56,26 +56,26 @@ def _settings(wanted: Wanted) -> list[dict[str, str]]:
 
 
 class TaskDefinitionHandler(Handler):
-    """AWS::ECS::TaskDefinition: each change is a new revision; the old one is deregistered afterwards."""
+    """AWS::ECS::TaskDefinition. Each change creates a revision; the old one is deregistered afterwards."""
 
     always_replaced = True
 
     def create(self, wanted: Wanted) -> Made:
-        asked = to_api("ecs", "RegisterTaskDefinition", wanted.properties)
-        asked.setdefault("family", f"{wanted.stack_name}-{wanted.logical_id}")
+        request = to_api("ecs", "RegisterTaskDefinition", wanted.properties)
+        request.setdefault("family", f"{wanted.stack_name}-{wanted.logical_id}")
         registered = backend().register_task_definition(
-            asked["family"],
-            asked.get("containerDefinitions", []),
-            volumes=asked.get("volumes"),
-            network_mode=asked.get("networkMode"),
+            request["family"],
+            request.get("containerDefinitions", []),
+            volumes=request.get("volumes"),
+            network_mode=request.get("networkMode"),
             tags=tag_list(wanted.tags()),
-            requires_compatibilities=asked.get("requiresCompatibilities"),
-            cpu=asked.get("cpu"),
-            memory=asked.get("memory"),
-            task_role_arn=asked.get("taskRoleArn"),
-            execution_role_arn=asked.get("executionRoleArn"),
-            runtime_platform=asked.get("runtimePlatform"),
-            ephemeral_storage=asked.get("ephemeralStorage"),
+            requires_compatibilities=request.get("requiresCompatibilities"),
+            cpu=request.get("cpu"),
+            memory=request.get("memory"),
+            task_role_arn=request.get("taskRoleArn"),
+            execution_role_arn=request.get("executionRoleArn"),
+            runtime_platform=request.get("runtimePlatform"),
+            ephemeral_storage=request.get("ephemeralStorage"),
         )
         return Made(registered.arn, {"TaskDefinitionArn": registered.arn})
 
@@ -89,7 +89,7 @@ class TaskDefinitionHandler(Handler):
 
 
 class ServiceHandler(Handler):
-    """AWS::ECS::Service: it has settled when the agent says that the deployment is through."""
+    """AWS::ECS::Service. It is stable once the agent reports that the deployment is complete."""
 
     takes_tags = True
 
@@ -98,25 +98,25 @@ class ServiceHandler(Handler):
         self._agent = agent
 
     def create(self, wanted: Wanted) -> Made:
-        asked = to_api("ecs", "CreateService", wanted.properties)
-        asked.setdefault("desiredCount", 1)
-        name = asked.get("serviceName") or wanted.name(255)
-        record = self._ecs.create(asked, name, wanted.tags())
+        request = to_api("ecs", "CreateService", wanted.properties)
+        request.setdefault("desiredCount", 1)
+        name = request.get("serviceName") or wanted.name(255)
+        record = self._ecs.create(request, name, wanted.tags())
         return Made(record.arn, {"Name": name, "ServiceArn": record.arn}, record)
 
     def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
         before = to_api("ecs", "CreateService", old)
-        asked = to_api("ecs", "CreateService", wanted.properties)
-        asked.setdefault("desiredCount", 1)
-        if any(before.get(key) != asked.get(key) for key in _REPLACES):
+        request = to_api("ecs", "CreateService", wanted.properties)
+        request.setdefault("desiredCount", 1)
+        if any(before.get(key) != request.get(key) for key in _REPLACES):
             return None
         record: ServiceRecord = made.model
         record.tags = wanted.tags()
-        # What the template no longer says goes back to ECS's default.
-        for key in before.keys() - asked.keys():
+        # A property that the template no longer has gets ECS's default again.
+        for key in before.keys() - request.keys():
             record.wanted.pop(key, None)
-        asked.pop("tags", None)
-        self._ecs.change(record, asked)
+        request.pop("tags", None)
+        self._ecs.change(record, request)
         return made
 
     def delete(self, made: Made, wanted: Wanted) -> None:
@@ -126,19 +126,19 @@ class ServiceHandler(Handler):
     def settling(self, made: Made) -> Settling:
         record: ServiceRecord = made.model
 
-        def look() -> tuple[str, str]:
+        def check() -> tuple[str, str]:
             state, reason = self._agent().rollout(record.arn, record.deployment_id)
             return state, CIRCUIT_BREAKER if state == "FAILED" else reason
 
-        return look
+        return check
 
     def draining(self, made: Made) -> Settling:
         record: ServiceRecord = made.model
 
-        def look() -> tuple[str, str]:
+        def check() -> tuple[str, str]:
             if not self._agent().drained(record.arn):
                 return "IN_PROGRESS", ""
             self._ecs.forget(record)
             return "COMPLETED", ""
 
-        return look
+        return check

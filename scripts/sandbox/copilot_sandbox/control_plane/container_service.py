@@ -1,4 +1,4 @@
-"""ECS: which services and tasks there are, and what the task agent reports of them."""
+"""ECS's services and tasks, with the task agent's reports on them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STOPPED_TASKS_KEPT = 3600.0
 Source: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-errors.html
 """
 
-# Changing one of these starts a new deployment; the others are applied to the one that runs.
+# A change of one of these starts a new deployment. Other changes apply to the current one.
 # Source: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_UpdateService.html
 _ROLLS_OUT = (
     "taskDefinition",
@@ -34,14 +34,14 @@ _ROLLS_OUT = (
 
 
 class ContainerService:
-    """The services and tasks that exist. Its caller holds the control plane's lock."""
+    """The existing services and tasks. The caller holds the control plane's lock."""
 
     def __init__(self) -> None:
         self._services: dict[str, ServiceRecord] = {}
         self._tasks: dict[str, model.TaskReport] = {}
         self._one_off = OneOffTasks()
 
-    # What CloudFormation and the API do
+    # Calls of CloudFormation and the API
 
     def create(self, wanted: dict[str, Any], name: str, tags: dict[str, str]) -> ServiceRecord:
         cluster = cluster_name(wanted.get("cluster", "default"))
@@ -54,7 +54,7 @@ class ContainerService:
         return record
 
     def change(self, record: ServiceRecord, changes: dict[str, Any], *, force: bool = False) -> None:
-        """Apply changed fields of UpdateService; a new deployment begins where ECS begins one."""
+        """Apply changed fields of UpdateService. Start a new deployment if ECS would."""
         if "taskDefinition" in changes:
             changes = {
                 **changes,
@@ -70,13 +70,13 @@ class ContainerService:
             current.updated_at = time.time()
 
     def delete(self, record: ServiceRecord) -> None:
-        """Let the service drain: the agent no longer sees it."""
+        """Let the service drain: the agent no longer gets it, and stops its tasks."""
         record.status = "DRAINING"
         record.wanted = {**record.wanted, "desiredCount": 0}
 
     def forget(self, record: ServiceRecord) -> None:
         record.status = "INACTIVE"
-        # They stay to be seen: Copilot waits for the last one's end for as long as it is not told of it.
+        # The deployments stay visible: Copilot waits for the last one until it is reported to have ended.
         for deployment in record.deployments:
             deployment.desired = deployment.running = deployment.pending = 0
             deployment.updated_at = time.time()
@@ -91,29 +91,29 @@ class ContainerService:
     def active(self) -> list[ServiceRecord]:
         return [record for record in self._services.values() if record.status == "ACTIVE"]
 
-    def run(self, asked: dict[str, Any]) -> list[str]:
-        """Want tasks of no service, and return their ids."""
-        cluster = cluster_name(asked.get("cluster") or "default")
+    def run(self, request: dict[str, Any]) -> list[str]:
+        """Start tasks without a service, and return their ids."""
+        cluster = cluster_name(request.get("cluster") or "default")
         if cluster not in backend().clusters:
             raise EcsError("ClusterNotFoundException", "Cluster not found.")
-        definition = to_task_definition(backend().describe_task_definition(asked["taskDefinition"]))
+        definition = to_task_definition(backend().describe_task_definition(request["taskDefinition"]))
         arn, prefix = backend().clusters[cluster].arn, task_arn(cluster, "").rstrip("/")
-        begun = [
-            self._one_off.run(prefix, arn, definition, asked) for _ in range(int(asked.get("count") or 1))
+        started = [
+            self._one_off.run(prefix, arn, definition, request) for _ in range(int(request.get("count") or 1))
         ]
-        self._tasks |= {task.id: _asked_for(task) for task in begun}
-        return [task.id for task in begun]
+        self._tasks |= {task.id: _first_report(task) for task in started}
+        return [task.id for task in started]
 
     def stop(self, identity: str) -> None:
-        """End a task that RunTask started."""
+        """Stop a task that RunTask started."""
         task = self._tasks.get(identity)
         if task is None:
             raise EcsError("InvalidParameterException", "The referenced task was not found.")
         if self._one_off.find(identity) is None:
             raise services_only("StopTask for the tasks of a service")
-        self._one_off.over(identity)
+        self._one_off.end(identity)
 
-    # What the agent asks and tells
+    # Calls of the agent
 
     def services(self) -> list[model.Service]:
         return [*(to_service(record) for record in self.active()), *self._one_off.wanted()]
@@ -121,7 +121,7 @@ class ContainerService:
     def report_task(self, report: model.TaskReport) -> None:
         self._tasks[report.id] = report
         if report.status == "STOPPED":
-            self._one_off.over(report.id)
+            self._one_off.end(report.id)
         horizon = time.time() - STOPPED_TASKS_KEPT
         for identity in [
             task.id for task in self._tasks.values() if task.stopped_at and task.stopped_at < horizon
@@ -141,17 +141,17 @@ class ContainerService:
                 reported.append(deployment)
         current = record.history[-1]
         if current not in reported:
-            reported.append(current)  # the agent has not seen it yet
+            reported.append(current)  # the agent does not know it yet
         record.deployments = sorted(reported, key=lambda deployment: deployment is not current)
         if event:
             record.add_event(event)
 
-    # What the API shows
+    # Answers of the API
 
     def tasks(
         self, cluster: str, service: str | None, family: str | None, desired: str, started_by: str | None
     ) -> list[str]:
-        found = [
+        ids = [
             task.id
             for task in self._tasks.values()
             if cluster_name(task.cluster_arn) == cluster_name(cluster)
@@ -160,7 +160,7 @@ class ContainerService:
             and (not family or family_of(task.task_definition_arn) == family)
             and (not started_by or self._started_by(task) == started_by)
         ]
-        return [task_arn(cluster, identity) for identity in found]
+        return [task_arn(cluster, identity) for identity in ids]
 
     def describe_task(self, task_id: str) -> dict[str, Any] | None:
         task = self._tasks.get(task_id.rsplit("/", 1)[-1])
@@ -235,18 +235,18 @@ class ContainerService:
         }
 
     def _started_by(self, task: model.TaskReport) -> str | None:
-        """Return who asked for it, or its deployment: the last of its definition before its start."""
+        """Return the client that started the task, or its deployment: its definition's last one before it."""
         record = self._services.get(task.service_arn)
         if record is None:
             one_off = self._one_off.find(task.id)
             return one_off.started_by if one_off else None
-        of_its_kind = [d for d in record.history if d.task_definition == task.task_definition_arn]
-        begun = [d for d in of_its_kind if d.created_at <= task.created_at] or of_its_kind
-        return begun[-1].id if begun else record.deployment_id
+        same_definition = [d for d in record.history if d.task_definition == task.task_definition_arn]
+        started = [d for d in same_definition if d.created_at <= task.created_at] or same_definition
+        return started[-1].id if started else record.deployment_id
 
 
-def _asked_for(task: OneOffTask) -> model.TaskReport:
-    """Report a task before the agent has seen it."""
+def _first_report(task: OneOffTask) -> model.TaskReport:
+    """Return the report of a task that the agent does not know yet."""
     definition = task.wanted.task_definition
     return model.TaskReport(
         id=task.id,

@@ -1,6 +1,6 @@
-"""Copilot's custom resources, answered in process: on AWS each is a Lambda function.
+"""Copilot's custom resources, handled in this process; on AWS each is a Lambda function.
 
-What each answers follows the published behaviour of those functions (github.com/aws/copilot-cli, in
+The results follow the published source of those functions (github.com/aws/copilot-cli, in
 cf-custom-resources).
 """
 
@@ -13,24 +13,24 @@ from .errors import ResourceFailed
 from .load_balancing import backend
 from .resources import Handler, Made, Wanted
 
-# The root path's rules go last, counted down from the top, so that they never hide another rule.
+# A rule for the root path gets a high priority number, counted down, so that it never hides another rule.
 _FIRST_ROOT_PRIORITY = 48_000
 _LAST_ROOT_PRIORITY = 50_000
 
 
 class Environments(Protocol):
-    """What the environment controller needs of CloudFormation."""
+    """The environment controller's calls of CloudFormation."""
 
     def parameters_of(self, stack_name: str) -> dict[str, str]: ...
 
     def outputs_of(self, stack_name: str) -> dict[str, str]: ...
 
     def change_parameters(self, stack_name: str, parameters: dict[str, str]) -> None:
-        """Update the stack with its own template. Raises ResourceFailed where that fails."""
+        """Update the stack with its own template. Raises ResourceFailed if that fails."""
 
 
 class CustomResources(Handler):
-    """Dispatches by the resource's type; one that Copilot does not have fails by name."""
+    """Handles each type of custom resource. A type that Copilot does not have fails with its name."""
 
     def __init__(self, environments: Environments) -> None:
         self._environments = environments
@@ -45,7 +45,7 @@ class CustomResources(Handler):
     def delete(self, made: Made, wanted: Wanted) -> None:
         del made
         if wanted.type == "Custom::EnvControllerFunction":
-            self._control(wanted, parameters=[], aliases=[])
+            self._update_env(wanted, parameters=[], aliases=[])
 
     def attribute(self, made: Made, name: str) -> Any:
         try:
@@ -61,7 +61,7 @@ class CustomResources(Handler):
     def _answer(self, wanted: Wanted) -> dict[str, Any]:
         properties = wanted.properties
         if wanted.type == "Custom::EnvControllerFunction":
-            return self._control(
+            return self._update_env(
                 wanted,
                 parameters=[p for p in properties.get("Parameters", []) if p.endswith("Workloads")],
                 aliases=properties.get("Aliases", []),
@@ -71,23 +71,23 @@ class CustomResources(Handler):
         if wanted.type == "Custom::DynamicDesiredCountFunction":
             return {"DesiredCount": properties.get("DefaultDesiredCount", 1)}
         if wanted.type == "Custom::UniqueJSONValuesFunction":
-            of_each = json.loads(properties.get("Aliases") or "{}")
+            by_service = json.loads(properties.get("Aliases") or "{}")
             chosen = properties.get("FilterFor", "").split(",")
-            values = {alias for key, aliases in of_each.items() if key in chosen for alias in aliases}
+            values = {alias for key, aliases in by_service.items() if key in chosen for alias in aliases}
             return {"UniqueValues": sorted({*values, *properties.get("AdditionalStrings", [])})}
         if wanted.type in (
             "Custom::BucketCleanerFunction",
             "Custom::DNSDelegationFunction",
             "Custom::NLBCustomDomainFunction",
         ):
-            return {}  # nothing to clean, no name server to tell
+            return {}  # there is nothing to clean and no name server to change
         raise ResourceFailed(
             f"Received response status [FAILED] from custom resource. Message returned: the sandbox has no"
             f" {wanted.type}: it serves plain HTTP on this machine."
         )
 
-    def _control(self, wanted: Wanted, *, parameters: list[str], aliases: list[str]) -> dict[str, str]:
-        """Put the workload into the environment's parameters, take it out of others, return the outputs."""
+    def _update_env(self, wanted: Wanted, *, parameters: list[str], aliases: list[str]) -> dict[str, str]:
+        """Add the workload to these environment parameters, remove it from others, return the outputs."""
         stack, workload = wanted.properties["EnvStack"], wanted.properties["Workload"]
         before = self._environments.parameters_of(stack)
         after = dict(before)
@@ -100,11 +100,11 @@ class CustomResources(Handler):
                 elif present:
                     after[key] = ",".join(names)
             elif key == "Aliases":
-                of_each = json.loads(value or "{}")
-                if of_each.get(workload, []) != aliases:
-                    of_each[workload] = aliases
-                    kept = {name: hosts for name, hosts in of_each.items() if hosts}
-                    after[key] = json.dumps(kept, separators=(",", ":")) if kept else ""
+                by_service = json.loads(value or "{}")
+                if by_service.get(workload, []) != aliases:
+                    by_service[workload] = aliases
+                    left = {name: hosts for name, hosts in by_service.items() if hosts}
+                    after[key] = json.dumps(left, separators=(",", ":")) if left else ""
         if after != before:
             self._environments.change_parameters(stack, after)
         outputs = self._environments.outputs_of(stack)
@@ -116,16 +116,16 @@ class CustomResources(Handler):
 
 
 def _priorities(listener_arn: str, paths: list[str]) -> dict[str, int]:
-    """Return a free priority for each path: Priority, Priority1 and so on."""
+    """Return a free priority for each path, as Priority, Priority1 and so on."""
     listeners = backend().describe_listeners(None, [listener_arn])
-    taken = [int(rule.priority) for rule in listeners[0].rules.values() if not rule.is_default]
-    root = min((p for p in taken if p >= _FIRST_ROOT_PRIORITY), default=_LAST_ROOT_PRIORITY + 1) - 1
-    other = max((p for p in taken if p < _FIRST_ROOT_PRIORITY), default=0) + 1
-    answer: dict[str, int] = {}
-    for place, path in enumerate(paths):
-        key = f"Priority{place or ''}"
+    used = [int(rule.priority) for rule in listeners[0].rules.values() if not rule.is_default]
+    root = min((p for p in used if p >= _FIRST_ROOT_PRIORITY), default=_LAST_ROOT_PRIORITY + 1) - 1
+    other = max((p for p in used if p < _FIRST_ROOT_PRIORITY), default=0) + 1
+    priorities: dict[str, int] = {}
+    for index, path in enumerate(paths):
+        key = f"Priority{index or ''}"
         if path == "/":
-            answer[key], root = root, root - 1
+            priorities[key], root = root, root - 1
         else:
-            answer[key], other = other, other + 1
-    return answer
+            priorities[key], other = other, other + 1
+    return priorities

@@ -1,4 +1,4 @@
-"""What keeps an environment's data: RDS instances, ElastiCache, and the secrets that lead to them."""
+"""Handlers of an environment's data stores: RDS instances, ElastiCache, and their secrets."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def _databases() -> RDSBackend:
 
 
 class SecretHandler(Handler):
-    """AWS::SecretsManager::Secret: given, or made up once."""
+    """AWS::SecretsManager::Secret, with a given value or one that is generated once."""
 
     takes_tags = True
 
     def create(self, wanted: Wanted) -> Made:
         properties = wanted.properties
-        value = _made_up(properties) if "GenerateSecretString" in properties else properties["SecretString"]
+        value = _generate(properties) if "GenerateSecretString" in properties else properties["SecretString"]
         answer = _secrets().create_secret(
             name=str(properties.get("Name") or wanted.name()),
             secret_string=value,
@@ -59,7 +59,7 @@ class SecretHandler(Handler):
         if "SecretString" in new:
             _put(arn, new["SecretString"])
         elif old.get("GenerateSecretString") != new["GenerateSecretString"]:
-            _put(arn, _made_up(new))
+            _put(arn, _generate(new))
         _secrets().tag_resource(arn, {tag["Key"]: tag["Value"] for tag in _tags(wanted)})
         return made
 
@@ -80,16 +80,16 @@ def _put(arn: str, value: str) -> None:
     )
 
 
-def _made_up(properties: dict[str, Any]) -> str:
-    asked = properties["GenerateSecretString"]
+def _generate(properties: dict[str, Any]) -> str:
+    options = properties["GenerateSecretString"]
 
     def flag(name: str, default: str) -> bool:
-        return str(asked.get(name, default)).lower() == "true"
+        return str(options.get(name, default)).lower() == "true"
 
     password = json.loads(
         _secrets().get_random_password(
-            password_length=int(asked.get("PasswordLength", 32)),
-            exclude_characters=asked.get("ExcludeCharacters", ""),
+            password_length=int(options.get("PasswordLength", 32)),
+            exclude_characters=options.get("ExcludeCharacters", ""),
             exclude_numbers=flag("ExcludeNumbers", "false"),
             exclude_punctuation=flag("ExcludePunctuation", "false"),
             exclude_uppercase=flag("ExcludeUppercase", "false"),
@@ -98,13 +98,13 @@ def _made_up(properties: dict[str, Any]) -> str:
             require_each_included_type=flag("RequireEachIncludedType", "true"),
         )
     )["RandomPassword"]
-    if "GenerateStringKey" not in asked:
+    if "GenerateStringKey" not in options:
         return str(password)
-    return json.dumps({**json.loads(asked["SecretStringTemplate"]), asked["GenerateStringKey"]: password})
+    return json.dumps({**json.loads(options["SecretStringTemplate"]), options["GenerateStringKey"]: password})
 
 
 class DatabaseHandler(Handler):
-    """AWS::RDS::DBInstance: a database on the sandbox's own server, where there is one."""
+    """AWS::RDS::DBInstance: a database on the sandbox's own server, if it runs."""
 
     takes_tags = True
 
@@ -148,7 +148,7 @@ class DatabaseHandler(Handler):
         return Made(made.physical_id, self._address(made.model, properties), made.model)
 
     def delete(self, made: Made, wanted: Wanted) -> None:
-        """Take the instance away; the sandbox's database stays, as a snapshot would."""
+        """Delete the instance. The sandbox's database stays, as a snapshot would."""
         del wanted
         _databases().delete_db_instance(made.physical_id, skip_final_snapshot=True)
 
@@ -179,7 +179,7 @@ def _check(properties: dict[str, Any]) -> None:
 
 
 class CacheHandler(Handler):
-    """AWS::ElastiCache::ReplicationGroup: the sandbox's own server, where there is one."""
+    """AWS::ElastiCache::ReplicationGroup: the sandbox's own server, if it runs."""
 
     def __init__(self, servers: model.DataServers | None) -> None:
         self._servers = servers
@@ -200,7 +200,7 @@ def handlers(servers: model.DataServers | None) -> dict[str, Handler]:
     return {
         "AWS::ElastiCache::ReplicationGroup": CacheHandler(servers),
         "AWS::RDS::DBInstance": DatabaseHandler(servers),
-        "AWS::RDS::DBSubnetGroup": Handler(),  # moto's has no id, and nobody asks for it
+        "AWS::RDS::DBSubnetGroup": Handler(),  # moto's has no id, and nothing refers to it
         "AWS::SecretsManager::Secret": SecretHandler(),
     }
 

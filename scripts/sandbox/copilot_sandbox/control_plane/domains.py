@@ -1,8 +1,8 @@
-"""What an application with a domain has besides: hosted zones, their records, and certificates.
+"""The resources of an application with a domain: hosted zones, their records, and certificates.
 
-Nothing here is served. No name server answers with the records, and no TLS listener opens a port: a listener
-for HTTPS and its rules are rows that can be described, and the rules of the HTTP listener, which then
-redirect, lead nowhere. What can be seen is that Copilot sets everything up as on AWS.
+None of them is served. No name server answers with the records, and no TLS listener opens a port. A listener
+for HTTPS and its rules can only be described, and the redirects of the HTTP listener lead to no server.
+This shows that Copilot sets up everything as on AWS.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .errors import ResourceFailed
 from .resources import ACCOUNT, REGION, Handler, Made, Wanted
 
 MOST_NAMES = 10
-"""On one certificate, until AWS raises the quota.
+"""Domain names on one certificate, AWS's default quota.
 
 Source: https://docs.aws.amazon.com/acm/latest/userguide/acm-limits.html
 """
@@ -34,7 +34,7 @@ def _certificates() -> AWSCertificateManagerBackend:
 
 
 def _full(name: str) -> str:
-    """Spell a domain as Route 53 tells it."""
+    """Return a domain in Route 53's form, with a final dot."""
     return name if name.endswith(".") else f"{name}."
 
 
@@ -59,11 +59,11 @@ class HostedZoneHandler(Handler):
 
 
 class RecordsHandler(Handler):
-    """AWS::Route53::RecordSet and AWS::Route53::RecordSetGroup: a record that exists is not made again."""
+    """AWS::Route53::RecordSet and AWS::Route53::RecordSetGroup. Creating an existing record is an error."""
 
     def create(self, wanted: Wanted) -> Made:
         zone, records = _zone(wanted.properties), _records(wanted.properties)
-        taken = {(found.name, found.type) for found in zone.rrsets}
+        taken = {(record.name, record.type) for record in zone.rrsets}
         for name, type_ in records:
             if (name, type_) in taken:
                 raise ResourceRecordAlreadyExists(name, type_)
@@ -91,14 +91,14 @@ class RecordsHandler(Handler):
 def _zone(properties: dict[str, Any]) -> FakeZone:
     if "HostedZoneId" in properties:
         return _zones().get_hosted_zone(properties["HostedZoneId"])
-    found = _zones().get_hosted_zone_by_name(_full(properties["HostedZoneName"]))
-    if found is None:
+    zone = _zones().get_hosted_zone_by_name(_full(properties["HostedZoneName"]))
+    if zone is None:
         raise ResourceFailed(f"No hosted zone named {properties['HostedZoneName']} found")
-    return found
+    return zone
 
 
 def _records(properties: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return the records that a set, or a group of sets, wants, by name and type."""
+    """Return the records of a set, or of a group of sets, by name and type."""
     records = {}
     for listed in properties.get("RecordSets", [properties]):
         record = {**listed, "Name": _full(listed["Name"])}
@@ -109,11 +109,11 @@ def _records(properties: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]
 
 
 class AliasRecordsHandler(Handler):
-    """Custom::CustomDomainFunction: the A records of an environment's aliases, whoever had one before.
+    """Custom::CustomDomainFunction: the A records of an environment's aliases.
 
-    As Copilot's function does, it writes over a record that is there, and does not mind one that is gone when
-    it is to be deleted. An alias that is in none of the three zones is left out. Source:
-    github.com/aws/copilot-cli, cf-custom-resources/lib/custom-domain.js.
+    Like Copilot's function, it overwrites an existing record, and ignores a missing one when it deletes. An
+    alias outside the three zones gets no record. Source: github.com/aws/copilot-cli,
+    cf-custom-resources/lib/custom-domain.js.
     """
 
     def create(self, wanted: Wanted) -> Made:
@@ -122,11 +122,11 @@ class AliasRecordsHandler(Handler):
         return Made(wanted.logical_id)
 
     def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
-        now = _aliases(wanted.properties)
-        for alias in now:
+        wanted_aliases = _aliases(wanted.properties)
+        for alias in wanted_aliases:
             self._write(wanted.properties, alias)
         for alias in _aliases(old):
-            if alias not in now:
+            if alias not in wanted_aliases:
                 self._delete(wanted.properties, alias)
         return made
 
@@ -141,19 +141,19 @@ class AliasRecordsHandler(Handler):
             zone.upsert_rrset(_alias_record(properties, alias))
 
     def _delete(self, properties: dict[str, Any], alias: str) -> None:
-        """Route 53 deletes a record only as it is: one that leads elsewhere by now is an error."""
+        """Delete the alias's record if it exists. As in Route 53, another target is an error."""
         zone, record = _zone_of(properties, alias), _alias_record(properties, alias)
-        found = next(
+        current = next(
             (
-                each
-                for each in (zone.rrsets if zone else ())
-                if (each.name, each.type) == (record["Name"], "A")
+                record_set
+                for record_set in (zone.rrsets if zone else ())
+                if (record_set.name, record_set.type) == (record["Name"], "A")
             ),
             None,
         )
-        if zone is None or found is None:
+        if zone is None or current is None:
             return
-        target = getattr(found, "alias_target", None) or {}
+        target = getattr(current, "alias_target", None) or {}
         if target.get("DNSName", "").rstrip(".") != record["AliasTarget"]["DNSName"].rstrip("."):
             raise ResourceFailed(
                 f"InvalidChangeBatch: [Tried to delete resource record set [name='{alias}.', type='A'] "
@@ -175,28 +175,28 @@ def _alias_record(properties: dict[str, Any], alias: str) -> dict[str, Any]:
 
 
 def _zone_of(properties: dict[str, Any], alias: str) -> FakeZone | None:
-    """Return the zone that an alias is in, the environment's first; None where Copilot writes none of it."""
+    """Return the alias's zone, the environment's first; None if Copilot writes no record for it."""
     app = f"{properties['AppName']}.{properties['DomainName']}"
     for domain in (f"{properties['EnvName']}.{app}", app, properties["DomainName"]):
         if alias == domain or alias.partition(".")[2] == domain:
-            found = _zones().get_hosted_zone_by_name(_full(domain))
-            if found is None:
+            zone = _zones().get_hosted_zone_by_name(_full(domain))
+            if zone is None:
                 raise ResourceFailed(f"Couldn't find any Hosted Zone with DNS name {domain}.")
-            return found
+            return zone
     return None
 
 
 def _aliases(properties: dict[str, Any]) -> list[str]:
-    """Return each alias once: the property is JSON, with the aliases of each service."""
-    of_each: dict[str, list[str]] = json.loads(properties.get("Aliases") or "{}")
-    return list(dict.fromkeys(alias for names in of_each.values() for alias in names))
+    """Return each alias once. The property is JSON with the aliases of each service."""
+    aliases_by_service: dict[str, list[str]] = json.loads(properties.get("Aliases") or "{}")
+    return list(dict.fromkeys(alias for names in aliases_by_service.values() for alias in names))
 
 
 class CertificateHandler(Handler):
     """Custom::CertificateValidationFunction: an ACM certificate for an environment's domains, valid at once.
 
-    On AWS a Lambda function of Copilot's asks for it and waits until the records that prove the ownership are
-    seen. Other aliases ask for another certificate. Source: github.com/aws/copilot-cli,
+    On AWS a Lambda function of Copilot requests it and waits until the records that prove the ownership are
+    visible. A change of aliases requests another certificate. Source: github.com/aws/copilot-cli,
     cf-custom-resources/lib/dns-cert-validator.js.
     """
 
@@ -224,7 +224,7 @@ class CertificateHandler(Handler):
 
 
 def _names(properties: dict[str, Any]) -> list[str]:
-    """Return the environment's own domain, all below it, and the aliases of its services in the domain."""
+    """Return the environment's own domain, its wildcard, and the services' aliases in the domain."""
     domain = properties["DomainName"]
     own = f"{properties['EnvName']}.{properties['AppName']}.{domain}"
     aliases = {alias for alias in _aliases(properties) if alias == domain or alias.endswith(f".{domain}")}

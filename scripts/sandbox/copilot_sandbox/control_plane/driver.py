@@ -1,4 +1,4 @@
-"""Operations on stacks: carrying one on until it waits for the task agent, and then in a thread."""
+"""Runs operations on stacks: in the caller's thread until one has to wait, then in a thread of its own."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from .stacks import Stack
 
 log = logging.getLogger(__name__)
 
-_STOP_SECONDS = 5.0  # that the threads get to end
-_POLL = 0.05  # seconds between two questions to the agent
+_STOP_SECONDS = 5.0  # for the threads to end
+_POLL = 0.05  # seconds between two calls of the agent
 _PATIENCE = 3 * 3600.0
-"""Seconds until an ECS service that does not settle fails its stack, as CloudFormation gives up on one.
+"""Seconds after which a service that is not stable fails its stack, as in CloudFormation.
 
 Source: https://repost.aws/knowledge-center/cloudformation-ecs-service-stabilize
 """
 
-# What an operation that waited is told: it has settled, it has failed, the user cancelled.
+# The value sent to an operation after a wait: its resource is stable or has failed, or the user cancelled.
 Outcome = tuple[Literal["COMPLETED", "FAILED", "CANCELLED"], str]
 Operation = Generator[Settling, Outcome, None]
 
 
 class Driver:
-    """Carries operations on.
+    """Runs operations.
 
-    An operation is a generator that runs under the control plane's lock and yields where it has to wait. One
-    that never waits is through when `begin` returns; another goes on in a thread that takes the lock only
-    between waits.
+    An operation is a generator that runs under the control plane's lock and yields when it has to wait. An
+    operation that never waits has ended when `begin` returns. Others continue in a thread that takes the lock
+    only between waits.
     """
 
     def __init__(self, lock: threading.RLock, wake: Callable[[], None]) -> None:
@@ -41,7 +41,7 @@ class Driver:
         self._threads: list[threading.Thread] = []
 
     def stop(self) -> None:
-        """End the threads; stacks stay as they are. Called without the lock."""
+        """End the threads; stacks keep their state. Call it without the lock."""
         self._stopping.set()
         deadline = time.monotonic() + _STOP_SECONDS
         for thread in self._threads:
@@ -49,28 +49,28 @@ class Driver:
 
     def begin(self, stack: Stack, operation: Operation) -> None:
         stack.cancelled = False
-        waiting = self._advance(stack, operation, None)
+        waiting = self._resume(stack, operation, None)
         if waiting is not None:
             thread = threading.Thread(
-                target=self._attend, args=(stack, operation, waiting), name=f"stack {stack.name}", daemon=True
+                target=self._drive, args=(stack, operation, waiting), name=f"stack {stack.name}", daemon=True
             )
             self._threads = [other for other in self._threads if other.is_alive()]
             self._threads.append(thread)
             thread.start()
 
-    def _advance(self, stack: Stack, operation: Operation, outcome: Outcome | None) -> Settling | None:
+    def _resume(self, stack: Stack, operation: Operation, outcome: Outcome | None) -> Settling | None:
         try:
             return next(operation) if outcome is None else operation.send(outcome)
         except StopIteration:
             return None
         except Exception as error:
-            # A mistake of ours must leave a stack that says so, not one that is in progress for ever.
-            log.exception("the operation on stack %s broke", stack.name)
+            # An error here must leave a stack that reports it, not one that is in progress for ever.
+            log.exception("the operation on stack %s failed unexpectedly", stack.name)
             failed = stack.status.removesuffix("_IN_PROGRESS") + "_FAILED"
-            stack.set_status(failed, f"The sandbox's CloudFormation broke: {error!r}; see its log")
+            stack.set_status(failed, f"The sandbox's CloudFormation failed: {error!r}; see its log")
             return None
 
-    def _attend(self, stack: Stack, operation: Operation, waiting: Settling | None) -> None:
+    def _drive(self, stack: Stack, operation: Operation, waiting: Settling | None) -> None:
         while waiting is not None:
             outcome = self._await(stack, waiting)
             if outcome is None:
@@ -78,10 +78,10 @@ class Driver:
             with self._lock:
                 if stack.cancelled:  # while it was settling
                     stack.cancelled, outcome = False, ("CANCELLED", "")
-                waiting = self._advance(stack, operation, outcome)
+                waiting = self._resume(stack, operation, outcome)
 
     def _await(self, stack: Stack, settling: Settling) -> Outcome | None:
-        """Ask until it has settled; the lock is not held, for the agent may need it. None: stopping."""
+        """Poll until the resource is stable, without the lock, which the agent may need. None: stopping."""
         end = time.monotonic() + _PATIENCE
         self._wake()
         while not self._stopping.wait(_POLL):
@@ -90,8 +90,8 @@ class Driver:
             try:
                 state, reason = settling()
             except Exception as error:
-                log.exception("the task agent broke")
-                return "FAILED", f"The sandbox's task agent broke: {error!r}; see its log"
+                log.exception("the task agent failed")
+                return "FAILED", f"The sandbox's task agent failed: {error!r}; see its log"
             if state in ("COMPLETED", "FAILED"):
                 return cast("Outcome", (state, reason))
             if time.monotonic() > end:

@@ -1,4 +1,4 @@
-"""The common ground of ECS's parts: moto's memory of it, its errors, and names in ARNs."""
+"""Shared parts of ECS: moto's backend, its errors, and names in ARNs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .resources import ACCOUNT, REGION
 
 
 class EcsError(ServiceException):
-    """An error of ECS's API: its code and message."""
+    """An error of ECS's API, with its code and message."""
 
 
 def services_only(operation: str) -> EcsError:

@@ -1,4 +1,4 @@
-"""CloudFormation's engine: what users may begin on stacks and change sets, and when."""
+"""CloudFormation's engine: the operations that users may start on stacks and change sets, and when."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FINAL = (
     "DELETE_COMPLETE",
     "UPDATE_ROLLBACK_FAILED",
 )
-_HALF_DONE = ("CREATE_FAILED", "UPDATE_FAILED")
+_UNFINISHED = ("CREATE_FAILED", "UPDATE_FAILED")
 
 
 @dataclass
@@ -46,7 +46,7 @@ class ChangeSet:
 
 
 class Engine:
-    """All stacks of the account, and what is done with them. Whoever calls a method holds `lock`."""
+    """All stacks of the account, and the operations on them. The caller of a method holds `lock`."""
 
     def __init__(
         self, lock: threading.RLock, wake: Callable[[], None], for_tests: ForTests, catalogue: Catalogue
@@ -58,7 +58,7 @@ class Engine:
         self._driver = Driver(lock, wake)
 
     def stop(self) -> None:
-        """End the threads; stacks stay as they are. Called without the lock."""
+        """End the threads; stacks keep their state. Call it without the lock."""
         self._driver.stop()
 
     def create_stack(
@@ -79,10 +79,10 @@ class Engine:
         return stack
 
     def update_stack(self, stack: Stack, target: Target, *, keep_failures: bool = False) -> None:
-        """Begin an update. Raises Refusal: the stack cannot be updated now, or nothing would change."""
+        """Start an update. Raises Refusal if the stack cannot be updated now, or nothing would change."""
         _refuse_update(stack, keep_failures=keep_failures)
-        again = stack.status in _HALF_DONE
-        if stack.target is not None and target.same_as(stack.target) and not again:
+        retry = stack.status in _UNFINISHED
+        if stack.target is not None and target.same_as(stack.target) and not retry:
             raise Refusal("No updates are to be performed.")
         check_parameters(target)
         stack.keeps_failures = keep_failures
@@ -95,10 +95,10 @@ class Engine:
         stack.set_status("UPDATE_ROLLBACK_IN_PROGRESS", "User Initiated")
 
     def continue_rollback(self, stack: Stack, skipped: Collection[str]) -> None:
-        """Begin to roll back what an update's failed rollback has left.
+        """Continue an update's rollback that failed.
 
         Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_ContinueUpdateRollback.html
-        (the words of the refusals are ours).
+        (the texts of the refusals are the sandbox's).
         """
         if stack.rollback is None or stack.status != "UPDATE_ROLLBACK_FAILED":
             raise Refusal(
@@ -114,7 +114,7 @@ class Engine:
         self._driver.begin(stack, self._operations.roll_back(stack, skipped))
 
     def delete_stack(self, name_or_id: str, retained: Collection[str] = ()) -> None:
-        """Begin to delete all but the `retained`; a stack that does not exist is no error, as on AWS."""
+        """Start a deletion without the `retained` resources. As on AWS, a missing stack is not an error."""
         try:
             stack = self.stacks.find(name_or_id)
         except StackMissing:
@@ -124,7 +124,7 @@ class Engine:
         if stack.status in ("DELETE_COMPLETE", "DELETE_IN_PROGRESS"):
             return
         if stack.status == "CREATE_IN_PROGRESS":
-            # Its creation is waiting for the agent: let that thread go on to delete.
+            # The creation's thread is waiting for the agent; let it continue with the deletion.
             stack.cancelled = True
             stack.set_status("DELETE_IN_PROGRESS", "User Initiated")
             return
@@ -163,10 +163,10 @@ class Engine:
         elif stack is None:
             raise Refusal(f"Stack [{stack_name}] does not exist")
         else:
-            # A failed stack may have a change set; it is the execution that has to keep failures.
+            # A failed stack may have a change set; only its execution has to keep failures.
             _refuse_update(stack, keep_failures=True)
         identity = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:changeSet/{name}/{uuid.uuid4()}"
-        if stack.target is not None and target.same_as(stack.target) and stack.status not in _HALF_DONE:
+        if stack.target is not None and target.same_as(stack.target) and stack.status not in _UNFINISHED:
             change_set = ChangeSet(
                 identity, name, stack, target, kind, [], "FAILED", "UNAVAILABLE", NO_CHANGES
             )
@@ -196,7 +196,7 @@ class Engine:
         else:
             self._driver.begin(stack, self._operations.update(stack, change_set.target))
 
-    # For the environment controller and nested stacks: to the end, or ResourceFailed
+    # Calls of the environment controller and nested stacks: these complete, or raise ResourceFailed
 
     def parameters_of(self, stack_name: str) -> dict[str, str]:
         stack = self._existing(stack_name)
@@ -213,8 +213,8 @@ class Engine:
         self.finish(stack, lambda: self.update_stack(stack, before.with_parameters(parameters)))
 
     def finish(self, stack: Stack | None, begin: Callable[[], Stack | None]) -> Stack:
-        """Begin something that must be through at once. Raises ResourceFailed with the first failure."""
-        seen = len(stack.events) if stack else 0
+        """Run an operation that must not wait. Raises ResourceFailed with the first failure."""
+        seen_events = len(stack.events) if stack else 0
         try:
             stack = begin() or stack
         except Refusal as error:
@@ -223,11 +223,11 @@ class Engine:
         if done.status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE", "DELETE_COMPLETE"):
             failures = [
                 event["ResourceStatusReason"]
-                for event in done.events[seen:]
+                for event in done.events[seen_events:]
                 if event["ResourceStatus"].endswith("_FAILED")
             ]
-            because = failures[0] if failures else done.status
-            raise ResourceFailed(f"Stack {done.name} did not reach its end: {because}")
+            cause = failures[0] if failures else done.status
+            raise ResourceFailed(f"Stack {done.name} did not reach its end: {cause}")
         return done
 
     def _existing(self, name: str) -> Stack:
@@ -241,7 +241,7 @@ class Engine:
 
 
 def _refuse_update(stack: Stack, *, keep_failures: bool) -> None:
-    """Raise CloudFormation's refusal of an update to a stack that cannot be updated now.
+    """Raise CloudFormation's refusal if the stack cannot be updated now.
 
     Sources: https://github.com/org-formation/org-formation-cli/issues/455 (UPDATE_ROLLBACK_FAILED),
     https://github.com/aws-solutions-library-samples/data-lakes-on-aws/issues/109 (ROLLBACK_FAILED),
@@ -258,7 +258,7 @@ def _refuse_update(stack: Stack, *, keep_failures: bool) -> None:
             "This stack cannot be updated from [CREATE_FAILED] state because it contains [on-failure:"
             " DO_NOTHING]. Please use disable-rollback option instead during stack creation."
         )
-    if stack.status in _HALF_DONE and not keep_failures:
+    if stack.status in _UNFINISHED and not keep_failures:
         raise Refusal(
             f"This stack is currently in a non-terminal [{stack.status}] state. To update the stack from this"
             " state, please use the disable-rollback parameter with update-stack API. To rollback to the last"
@@ -267,10 +267,10 @@ def _refuse_update(stack: Stack, *, keep_failures: bool) -> None:
 
 
 def _retain(stack: Stack, names: Collection[str]) -> None:
-    """Keep resources out of the deletion.
+    """Exclude resources from the deletion.
 
-    Sources: https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DeleteStack.html (the words
-    of the first refusal are ours) and https://github.com/rebuy-de/aws-nuke/issues/270.
+    Sources: https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DeleteStack.html (the text
+    of the first refusal is the sandbox's) and https://github.com/rebuy-de/aws-nuke/issues/270.
     """
     if stack.status != "DELETE_FAILED":
         raise Refusal(

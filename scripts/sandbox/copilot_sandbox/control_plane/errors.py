@@ -1,4 +1,4 @@
-"""The control plane's errors, in AWS's codes and words."""
+"""The control plane's errors, with AWS's codes and texts."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ from moto.core.exceptions import ServiceException
 
 
 class Refusal(ServiceException):
-    """CloudFormation says no before it starts anything."""
+    """CloudFormation refuses a request before it starts an operation."""
 
     code = "ValidationError"
 
 
 class TemplateError(Refusal):
-    """The template or its parameters are wrong."""
+    """The template or its parameters are invalid."""
 
 
 class StackMissing(Refusal):
-    """There is no such stack."""
+    """The stack does not exist."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"Stack with id {name} does not exist")
 
 
-class ResourceFailed(Exception):  # it is an event's status, CREATE_FAILED, and named so
-    """A resource could not be made, changed or taken away; the words are the event's reason."""
+class ResourceFailed(Exception):  # the name follows the event status CREATE_FAILED
+    """A resource could not be created, changed or deleted; the message is the event's reason."""
 
 
-class OperationCancelled(Exception):  # the user asked for it
-    """The user cancelled what was under way on a stack."""
+class OperationCancelled(Exception):
+    """The user cancelled a stack's running operation."""
 
 
 def handler_failed(message: str) -> ResourceFailed:
-    """Wrap a service's own message as CloudFormation's resource handlers do."""
+    """Return a failure with a service's message in the form of CloudFormation's resource handlers."""
     return ResourceFailed(f'Resource handler returned message: "{message}"')

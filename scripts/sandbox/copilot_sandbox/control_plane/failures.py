@@ -1,4 +1,4 @@
-"""The failures of a request in the words of its service: status, code and message."""
+"""A failed request's answer in its service's terms: status, code and message."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 
 class Failure(NamedTuple):
-    """An error's HTTP status, code and words."""
+    """An error's HTTP status, code and message."""
 
     status: int
     code: str
@@ -23,7 +23,7 @@ class CallFailed(Exception):
 
 Form = Literal["json", "query", "s3"]
 
-# What each form says of a request that no known key has signed.
+# The error codes of each form for a request without a known key's signature.
 # Sources: https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/CommonErrors.html and
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 _UNSIGNED: dict[Form, dict[str, str]] = {
@@ -43,5 +43,5 @@ _UNSIGNED: dict[Form, dict[str, str]] = {
 
 
 def unsigned(form: Form, code: str, message: str) -> Failure:
-    """Return what a service says of a request that is not signed; `code` is the query protocol's name."""
+    """Return a service's answer to an unsigned request; `code` is the query protocol's name."""
     return Failure(403, _UNSIGNED[form].get(code, code), message)

@@ -1,4 +1,4 @@
-"""The files by which a test changes what the embedded AWS does; what they need is imported only then."""
+"""The files by which a test changes the embedded AWS. The modules for them are imported only if needed."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
 
 
 class ForTests:
-    """`faults.json`, `calls.log` and `iam.json` in a state folder; without them nothing happens."""
+    """`faults.json`, `calls.log` and `iam.json` in a state folder; without them, nothing changes."""
 
-    def __init__(self, folder: Path, tagged: Callable[[], Iterator[TaggedResource]]) -> None:
-        """`tagged` gives the resources whose tags a policy's condition may ask for."""
+    def __init__(self, folder: Path, find_tagged: Callable[[], Iterator[TaggedResource]]) -> None:
+        """`find_tagged` returns the resources whose tags a policy's condition may use."""
         self._watched = (folder / "faults.json", folder / "calls.log")
         self._switch = folder / "iam.json"
         self._folder = folder
-        self._tagged = tagged
+        self._find_tagged = find_tagged
         self._key = ""
         self._lock = threading.Lock()
         self._faults: Faults | None = None
         self._access: Access | None = None
 
     def begin(self, own_key: str) -> None:
-        """Begin with a new key, of this id, and without access control: what it protected is wiped."""
+        """Start with a new key of this id, and without access control, as the protected data is deleted."""
         self._switch.unlink(missing_ok=True)
         self._key, self._access = own_key, None
 
     def faults(self) -> Faults | None:
-        """Return what fails next; None where no test asks for that, or for a log of the calls."""
+        """Return the faults to inject; None if no test wants faults or a log of the calls."""
         with self._lock:  # two objects would count the same fault twice
             if not any(file.exists() for file in self._watched):
                 self._faults = None
@@ -46,11 +46,11 @@ class ForTests:
             return self._faults
 
     def check(self, request: Request) -> None:
-        """Raise CallFailed where access control is on and does not allow the request."""
+        """Raise CallFailed if access control is on and does not allow the request."""
         if not self._switch.exists():
             return
         if self._access is None:
             from copilot_sandbox.testing.access import Access  # noqa: PLC0415 -- as the module says
 
-            self._access = Access(self._switch, self._key, self._tagged)
+            self._access = Access(self._switch, self._key, self._find_tagged)
         self._access.check(request)

@@ -1,4 +1,4 @@
-"""Lambda: functions exist but never run, and are refused on runtimes that Lambda no longer takes."""
+"""Lambda: functions exist but never run, and are refused on runtimes that Lambda no longer accepts."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ BLOCKED_RUNTIMES = frozenset(
 """Runtimes on which Lambda neither creates nor updates functions, as of 2026-11.
 
 Source: https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html, the table of deprecated runtimes.
-Lambda announced for nodejs20.x: end of support on 2026-04-30, then no more creating, then no more updating.
+Lambda announced for nodejs20.x: support ends on 2026-04-30, later creating ends, then updating.
 """
 
 
 def refusal(runtime: str | None) -> str | None:
-    """Return AWS's words for a runtime that it does not take; None for one that it takes."""
+    """Return AWS's message for a runtime that it does not accept; None for one that it accepts."""
     if runtime not in BLOCKED_RUNTIMES:
         return None
     return (
@@ -60,7 +60,7 @@ def refusal(runtime: str | None) -> str | None:
 
 
 class FunctionHandler(Handler):
-    """AWS::Lambda::Function. With `accept`, that is called with each runtime that Lambda would refuse."""
+    """AWS::Lambda::Function. With `accept`, it is created anyway, and `accept` is called with its runtime."""
 
     def __init__(self, accept: Callable[[str], None] | None = None) -> None:
         self._accept = accept
@@ -75,12 +75,12 @@ class FunctionHandler(Handler):
         return made if old.get("FunctionName") == wanted.properties.get("FunctionName") else None
 
     def _check(self, wanted: Wanted) -> None:
-        words = refusal(wanted.properties.get("Runtime"))
-        if words and self._accept is not None:
+        message = refusal(wanted.properties.get("Runtime"))
+        if message and self._accept is not None:
             self._accept(wanted.properties["Runtime"])
-        elif words:
+        elif message:
             raise handler_failed(
-                f"{words} (Service: Lambda, Status Code: 400, Request ID: "
+                f"{message} (Service: Lambda, Status Code: 400, Request ID: "
                 "00000000-0000-0000-0000-000000000000)"
             )
 
@@ -101,5 +101,5 @@ class Responses(LambdaResponse):
         return super().update_function_configuration()
 
     def _check_runtime(self) -> None:
-        if words := refusal(self.json_body.get("Runtime")):
-            raise _InvalidParameter(words)
+        if message := refusal(self.json_body.get("Runtime")):
+            raise _InvalidParameter(message)

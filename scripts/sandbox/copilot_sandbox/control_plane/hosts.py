@@ -1,4 +1,4 @@
-"""The host names that the embedded AWS answers to: AWS's own, written out, and buckets' names."""
+"""The host names of the embedded AWS: AWS's own names in full, and buckets' names."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from moto.backend_index import backend_url_patterns
 
 from .resources import REGION
 
-# Names that SDKs use, and that botocore's list of endpoints spells otherwise.
-_MORE = (
+# Names that SDKs use and that botocore's list of endpoints spells differently.
+_EXTRA_NAMES = (
     f"api.ecr.{REGION}.amazonaws.com",
     f"data.iot.{REGION}.amazonaws.com",
     f"elasticloadbalancing.{REGION}.amazonaws.com",
@@ -24,7 +24,7 @@ _MORE = (
     "s3.amazonaws.com",
     "sts.amazonaws.com",
 )
-# A name with a dot in it fits no certificate: SDKs put it into the path.
+# AWS's certificate does not cover a bucket name with a dot, so SDKs put such a name into the path.
 # Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html
 _BUCKET = re.compile(
     rf"[a-z0-9](?:[a-z0-9-]{{1,61}})[a-z0-9]\.s3(?:[.-]{re.escape(REGION)})?\.amazonaws\.com", re.ASCII
@@ -32,7 +32,7 @@ _BUCKET = re.compile(
 
 
 def is_served(host: str) -> bool:
-    """Return True for a name that the embedded AWS answers to: no pattern, no other spelling."""
+    """Return True if the embedded AWS answers to this name. Patterns and other spellings are not names."""
     return host in _names() or _BUCKET.fullmatch(host) is not None
 
 
@@ -40,7 +40,7 @@ def is_served(host: str) -> bool:
 def _names() -> frozenset[str]:
     session = botocore.session.get_session()
     resolver = EndpointResolver(session.get_data("endpoints"))
-    names = set(_MORE)
+    names = set(_EXTRA_NAMES)
     for service in session.get_available_services():
         endpoint = resolver.construct_endpoint(service, REGION) or {}
         names.update(endpoint[key] for key in ("hostname", "sslCommonName") if key in endpoint)

@@ -1,4 +1,4 @@
-"""Elastic Load Balancing: balancers, target groups, listeners and rules that can be changed in place."""
+"""Elastic Load Balancing: load balancers, target groups, listeners and rules with updates in place."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .errors import handler_failed
 from .resources import ACCOUNT, REGION, Handler, Made, Wanted
 from .shapes import to_api
 
-_MOST_VALUES = 5  # of all conditions of a rule together
-_LAST = 100_000  # after every priority that a rule can have (50000)
+_MOST_VALUES = 5  # in all conditions of a rule together
+_LOWEST_PRIORITY = 100_000  # after every priority that a rule can have (50000)
 
 
 def backend() -> ELBv2Backend:
@@ -30,7 +30,7 @@ def _tags(wanted: Wanted) -> list[dict[str, str]]:
 
 
 def _retag(arn: str, wanted: Wanted) -> None:
-    """Give a resource the tags that it is to have now: 50, where moto's own API still stops at ten.
+    """Replace a resource's tags: AWS allows 50, but moto's API refuses more than ten.
 
     Source: https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-limits.html
     """
@@ -40,7 +40,7 @@ def _retag(arn: str, wanted: Wanted) -> None:
 
 
 class LoadBalancing:
-    """The agent's reports of targets, and the load balancer's rules. Its caller holds the lock."""
+    """The agent's reports of targets, and the load balancer's rules. The caller holds the lock."""
 
     def __init__(self) -> None:
         self.targets: dict[str, list[model.TargetReport]] = {}
@@ -56,7 +56,7 @@ class LoadBalancing:
     def _rules(self, balancer_arn: str) -> tuple[model.Rule, ...]:
         rules: list[model.Rule] = []
         for listener in backend().load_balancers[balancer_arn].listeners.values():
-            # The sandbox serves plain HTTP on loopback; a TLS listener needs a domain of the user's.
+            # The sandbox serves plain HTTP on loopback; a TLS listener needs the user's own domain.
             if listener.protocol == "HTTP":
                 rules += [_to_rule(rule) for rule in listener.rules.values()]
         return tuple(sorted(rules, key=lambda rule: rule.priority))
@@ -97,15 +97,15 @@ def _to_rule(rule: Any) -> model.Rule:
             weighted = action.get("ForwardConfig", {}).get("TargetGroups", [])
             groups += [group["TargetGroupArn"] for group in weighted] or [action["TargetGroupArn"]]
         elif action["Type"] == "redirect":
-            to = action["RedirectConfig"]
+            url = action["RedirectConfig"]
             redirect = (
-                f"{to.get('Protocol', '#{protocol}').lower()}://{to.get('Host', '#{host}')}"
-                f":{to.get('Port', '#{port}')}{to.get('Path', '/#{path}')}?{to.get('Query', '#{query}')}"
+                f"{url.get('Protocol', '#{protocol}').lower()}://{url.get('Host', '#{host}')}"
+                f":{url.get('Port', '#{port}')}{url.get('Path', '/#{path}')}?{url.get('Query', '#{query}')}"
             )
         elif action["Type"] == "fixed-response":
             status = int(action["FixedResponseConfig"]["StatusCode"])
     return model.Rule(
-        priority=_LAST if rule.is_default else int(rule.priority),
+        priority=_LOWEST_PRIORITY if rule.is_default else int(rule.priority),
         hosts=tuple(hosts),
         paths=tuple(paths),
         sources=tuple(sources),
@@ -116,7 +116,7 @@ def _to_rule(rule: Any) -> model.Rule:
 
 
 class LoadBalancerHandler(Handler):
-    """AWS::ElasticLoadBalancingV2::LoadBalancer: its DNS name is `localhost:<port>`, so that URLs open."""
+    """AWS::ElasticLoadBalancingV2::LoadBalancer. Its DNS name is `localhost:<port>`, so that URLs open."""
 
     takes_tags = True
 
@@ -182,14 +182,14 @@ class TargetGroupHandler(Handler):
         self._balancing = balancing
 
     def create(self, wanted: Wanted) -> Made:
-        asked = to_api("elbv2", "CreateTargetGroup", wanted.properties)
+        request = to_api("elbv2", "CreateTargetGroup", wanted.properties)
         group = backend().create_target_group(
-            asked.get("Name") or wanted.name(32),
-            vpc_id=asked.get("VpcId"),
-            protocol=asked.get("Protocol"),
-            protocol_version=asked.get("ProtocolVersion"),
-            port=asked.get("Port"),
-            target_type=asked.get("TargetType"),
+            request.get("Name") or wanted.name(32),
+            vpc_id=request.get("VpcId"),
+            protocol=request.get("Protocol"),
+            protocol_version=request.get("ProtocolVersion"),
+            port=request.get("Port"),
+            target_type=request.get("TargetType"),
         )
         _retag(group.arn, wanted)
         self._apply(group, wanted)
@@ -204,15 +204,15 @@ class TargetGroupHandler(Handler):
         )
 
     def _apply(self, group: Any, wanted: Wanted) -> None:
-        asked = to_api("elbv2", "CreateTargetGroup", wanted.properties)
-        group.health_check_protocol = asked.get("HealthCheckProtocol", group.protocol)
-        group.health_check_port = asked.get("HealthCheckPort", "traffic-port")
-        group.health_check_path = asked.get("HealthCheckPath", "/")
-        group.health_check_interval_seconds = asked.get("HealthCheckIntervalSeconds", 30)
-        group.health_check_timeout_seconds = asked.get("HealthCheckTimeoutSeconds", 5)
-        group.healthy_threshold_count = asked.get("HealthyThresholdCount", 5)
-        group.unhealthy_threshold_count = asked.get("UnhealthyThresholdCount", 2)
-        group.matcher = asked.get("Matcher", {"HttpCode": "200"})
+        request = to_api("elbv2", "CreateTargetGroup", wanted.properties)
+        group.health_check_protocol = request.get("HealthCheckProtocol", group.protocol)
+        group.health_check_port = request.get("HealthCheckPort", "traffic-port")
+        group.health_check_path = request.get("HealthCheckPath", "/")
+        group.health_check_interval_seconds = request.get("HealthCheckIntervalSeconds", 30)
+        group.health_check_timeout_seconds = request.get("HealthCheckTimeoutSeconds", 5)
+        group.healthy_threshold_count = request.get("HealthyThresholdCount", 5)
+        group.unhealthy_threshold_count = request.get("UnhealthyThresholdCount", 2)
+        group.matcher = request.get("Matcher", {"HttpCode": "200"})
         group.attributes["deregistration_delay.timeout_seconds"] = "300"
         for attribute in wanted.properties.get("TargetGroupAttributes", []):
             group.attributes[attribute["Key"]] = str(attribute["Value"]).lower()
@@ -239,15 +239,15 @@ class ListenerHandler(Handler):
     """AWS::ElasticLoadBalancingV2::Listener."""
 
     def create(self, wanted: Wanted) -> Made:
-        asked = to_api("elbv2", "CreateListener", wanted.properties)
-        certificates = [item["CertificateArn"] for item in asked.get("Certificates", [])]
+        request = to_api("elbv2", "CreateListener", wanted.properties)
+        certificates = [item["CertificateArn"] for item in request.get("Certificates", [])]
         listener = backend().create_listener(
-            asked["LoadBalancerArn"],
-            asked.get("Protocol", ""),
-            asked.get("Port", ""),
-            asked.get("SslPolicy", ""),
+            request["LoadBalancerArn"],
+            request.get("Protocol", ""),
+            request.get("Port", ""),
+            request.get("SslPolicy", ""),
             certificates[0] if certificates else None,
-            asked["DefaultActions"],
+            request["DefaultActions"],
             tags=_tags(wanted),
         )
         return Made(listener.arn, {"ListenerArn": listener.arn}, listener)
@@ -255,14 +255,14 @@ class ListenerHandler(Handler):
     def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
         if old.get("LoadBalancerArn") != wanted.properties.get("LoadBalancerArn"):
             return None
-        asked = to_api("elbv2", "CreateListener", wanted.properties)
+        request = to_api("elbv2", "CreateListener", wanted.properties)
         backend().modify_listener(
             made.physical_id,
-            asked.get("Port"),
-            asked.get("Protocol"),
-            asked.get("SslPolicy"),
-            asked.get("Certificates"),
-            asked["DefaultActions"],
+            request.get("Port"),
+            request.get("Protocol"),
+            request.get("SslPolicy"),
+            request.get("Certificates"),
+            request["DefaultActions"],
         )
         return made
 
@@ -271,8 +271,8 @@ class ListenerHandler(Handler):
         backend().delete_listener(made.physical_id)
 
 
-def _checked(conditions: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the conditions of a rule. Raises ResourceFailed where ELB would not take them and moto does.
+def _check_conditions(conditions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a rule's conditions. Raises ResourceFailed if ELB would refuse them, which moto does not.
 
     Source: https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-limits.html
     """
@@ -294,12 +294,12 @@ class ListenerRuleHandler(Handler):
     """AWS::ElasticLoadBalancingV2::ListenerRule."""
 
     def create(self, wanted: Wanted) -> Made:
-        asked = to_api("elbv2", "CreateRule", wanted.properties)
+        request = to_api("elbv2", "CreateRule", wanted.properties)
         rule = backend().create_rule(
-            asked["ListenerArn"],
-            _checked(asked["Conditions"]),
-            asked["Priority"],
-            asked["Actions"],
+            request["ListenerArn"],
+            _check_conditions(request["Conditions"]),
+            request["Priority"],
+            request["Actions"],
             tags=_tags(wanted),
         )
         return Made(rule.arn, {"RuleArn": rule.arn, "IsDefault": False}, rule)
@@ -307,11 +307,11 @@ class ListenerRuleHandler(Handler):
     def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
         if old.get("ListenerArn") != wanted.properties.get("ListenerArn"):
             return None
-        asked = to_api("elbv2", "CreateRule", wanted.properties)
-        # moto's own change keeps the old conditions where a field is missing.
-        made.model.conditions = _checked(asked["Conditions"])
-        made.model.priority = asked["Priority"]
-        made.model.actions = [FakeAction(action) for action in asked["Actions"]]
+        request = to_api("elbv2", "CreateRule", wanted.properties)
+        # moto's own modify_rule keeps the old conditions if a field is missing.
+        made.model.conditions = _check_conditions(request["Conditions"])
+        made.model.priority = request["Priority"]
+        made.model.actions = [FakeAction(action) for action in request["Actions"]]
         return made
 
     def delete(self, made: Made, wanted: Wanted) -> None:
@@ -320,20 +320,20 @@ class ListenerRuleHandler(Handler):
 
 
 class Responses(ELBV2Response):
-    """ELB's API: moto's, with the agent's word on the targets' health."""
+    """ELB's API: moto's, with the targets' health as the agent reports it."""
 
     balancing: LoadBalancing  # set by bound_to
 
     @classmethod
     def bound_to(cls, balancing: LoadBalancing) -> type[Responses]:
-        """Make a class of it that serves `balancing`: moto makes an object of its own for each request."""
+        """Return a subclass that serves `balancing`: moto creates an object for each request."""
         return type("BoundResponses", (cls,), {"balancing": balancing})
 
     def describe_target_health(self) -> ActionResult:
         arn = self._get_param("TargetGroupArn")
         if arn not in backend().target_groups:
             raise TargetGroupNotFoundError
-        asked = {target["Id"] for target in self._get_param("Targets") or []}
+        wanted_ids = {target["Id"] for target in self._get_param("Targets") or []}
         return ActionResult(
             {
                 "TargetHealthDescriptions": [
@@ -347,7 +347,7 @@ class Responses(ELBV2Response):
                         },
                     }
                     for target in self.balancing.targets.get(arn, [])
-                    if not asked or target.address in asked
+                    if not wanted_ids or target.address in wanted_ids
                 ]
             }
         )

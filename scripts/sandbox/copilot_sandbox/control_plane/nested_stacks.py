@@ -1,4 +1,4 @@
-"""A stack as a resource of another: Copilot's addons."""
+"""The handler for a stack as a resource of another one, as with Copilot's addons."""
 
 from __future__ import annotations
 

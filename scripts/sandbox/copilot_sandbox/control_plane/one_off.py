@@ -1,4 +1,4 @@
-"""ECS's RunTask: tasks of no service, run once."""
+"""ECS's RunTask: tasks without a service, run once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .ecs_common import family_of
 
 @dataclass(frozen=True)
 class OneOffTask:
-    """A task that was asked for: what DescribeTasks tells of it beside the agent's report."""
+    """A started task, with the fields of DescribeTasks that the agent's report lacks."""
 
     wanted: model.Service
     started_by: str | None
@@ -27,19 +27,19 @@ class OneOffTask:
 
 
 class OneOffTasks:
-    """Those that have been asked for. Its caller holds the control plane's lock."""
+    """The started tasks. The caller holds the control plane's lock."""
 
     def __init__(self) -> None:
         self._known: dict[str, OneOffTask] = {}
         self._wanted: dict[str, OneOffTask] = {}
 
     def run(
-        self, prefix: str, cluster_arn: str, definition: model.TaskDefinition, asked: Mapping[str, Any]
+        self, prefix: str, cluster_arn: str, definition: model.TaskDefinition, request: Mapping[str, Any]
     ) -> OneOffTask:
-        """Want one more task; its ARN begins with `prefix`."""
+        """Start one more task; its ARN begins with `prefix`."""
         identity = uuid.uuid4().hex
         family = family_of(definition.arn)
-        network = (asked.get("networkConfiguration") or {}).get("awsvpcConfiguration") or {}
+        network = (request.get("networkConfiguration") or {}).get("awsvpcConfiguration") or {}
         task = OneOffTask(
             model.Service(
                 arn=f"{prefix}/{identity}",
@@ -50,8 +50,8 @@ class OneOffTasks:
                 deployment_id=identity,
                 only_task=identity,
             ),
-            asked.get("startedBy"),
-            asked.get("group") or f"family:{family}",
+            request.get("startedBy"),
+            request.get("group") or f"family:{family}",
             list(network.get("subnets", ())),
         )
         self._known[identity] = self._wanted[identity] = task
@@ -63,8 +63,8 @@ class OneOffTasks:
     def find(self, identity: str) -> OneOffTask | None:
         return self._known.get(identity)
 
-    def over(self, identity: str) -> None:
-        """It has ended, or is to end: the agent no longer sees it."""
+    def end(self, identity: str) -> None:
+        """Mark the task as ended or to be ended: the agent no longer gets it."""
         self._wanted.pop(identity, None)
 
     def forget(self, identity: str) -> None:

@@ -1,4 +1,4 @@
-"""One page of a list, and the token that leads to the next."""
+"""Divides a list into pages, with tokens that lead from one page to the next."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TypeVar
 _T = TypeVar("_T")
 
 
-class TokenWrong(Exception):
-    """It is no token that `page` gave out."""
+class InvalidToken(Exception):
+    """The token was not issued by `page`."""
 
 
 def page(
@@ -22,25 +22,25 @@ def page(
     token: str | None,
     backwards: bool = False,
 ) -> tuple[list[_T], str | None]:
-    """Sort by `key`, never empty, and return what comes after the token, `limit` items at most, and the next.
+    """Return at most `limit` items after the token, sorted by `key` (never empty), and the next token.
 
-    A token says after which key to go on: what is taken away between two pages hides nothing else. Raises
-    TokenWrong.
+    A token contains the last key shown, so an item deleted between two pages hides no other one. Raises
+    InvalidToken.
     """
     ordered = sorted(items, key=key, reverse=backwards)
     if token:
-        last = _read(token)
+        last = _decode(token)
         ordered = [item for item in ordered if (key(item) < last if backwards else key(item) > last)]
     shown = ordered[:limit]
-    return shown, _write(key(shown[-1])) if len(ordered) > limit else None
+    return shown, _encode(key(shown[-1])) if len(ordered) > limit else None
 
 
-def _write(key: str) -> str:
+def _encode(key: str) -> str:
     return base64.urlsafe_b64encode(key.encode()).decode()
 
 
-def _read(token: str) -> str:
+def _decode(token: str) -> str:
     try:
         return base64.b64decode(token, altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError) as error:
-        raise TokenWrong(token) from error
+        raise InvalidToken(token) from error

@@ -1,4 +1,4 @@
-"""The HTTPS proxy that stands where AWS would: it opens the TLS of every AWS host and asks moto."""
+"""The HTTPS proxy in AWS's place: it terminates the TLS of every AWS host and passes requests to moto."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.core.request import Request
 from werkzeug.exceptions import HTTPException
 
-from copilot_sandbox.peers import is_ours
+from copilot_sandbox.peers import is_own_user
 
 from .certificates import CertificateAuthority
 from .connections import BODY_SECONDS, Connections
@@ -36,7 +36,7 @@ from .signatures import NotSignedError, Signatures
 
 log = logging.getLogger(__name__)
 
-_IDLE = 900.0  # seconds until a connection that nobody uses is closed
+_IDLE = 900.0  # seconds until an idle connection is closed
 _NO_BODY = frozenset({204, 304})
 
 # A function of moto's: request, address, headers → status, headers, body.
@@ -45,22 +45,22 @@ Answer = tuple[int, Mapping[str, Any], bytes]  # status, headers, body
 
 
 class Route(NamedTuple):
-    """What answers a request: the service, by moto's name, and its function."""
+    """The function that answers a request, and its service by moto's name."""
 
     service: str
     dispatch: Dispatch
 
 
 class Router:
-    """Finds what answers a request: one of our own services, or moto's by its list of addresses."""
+    """Finds the route of a request: one of the sandbox's own services, or moto's by its list of addresses."""
 
-    def __init__(self, own: Mapping[str, Dispatch]) -> None:
-        self._own = own
+    def __init__(self, services: Mapping[str, Dispatch]) -> None:
+        self._services = services
         self._routes: dict[str, list[tuple[re.Pattern[str], Dispatch]]] = {}
         self._names: dict[str, str | None] = {}
 
     def find(self, host: str, path: str) -> Route | None:
-        # Bucket names are in the host: S3 is the one service for which the path decides nothing here.
+        # Bucket names are part of the host, so the path does not help to find S3, unlike other services.
         address = f"https://{host}"
         if address not in self._names:
             self._names[address] = next(
@@ -69,8 +69,8 @@ class Router:
         name = self._names[address]
         if name is None:
             return None
-        if name in self._own:
-            return Route(name, self._own[name])
+        if name in self._services:
+            return Route(name, self._services[name])
         if name not in self._routes:
             self._routes[name] = [
                 (re.compile(pattern), function) for pattern, function in _url_paths(name).items()
@@ -91,7 +91,7 @@ def _url_paths(name: str) -> Mapping[str, Dispatch]:
 
 
 class ProxyServer(ThreadingHTTPServer):
-    """One thread for each connection; the requests themselves go through one lock."""
+    """Serves each connection in a thread of its own. One lock serialises the requests."""
 
     daemon_threads = True
     block_on_close = False
@@ -118,9 +118,9 @@ class ProxyServer(ThreadingHTTPServer):
         self.connections = Connections()
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Take no connection of another user's program."""
+        """Refuse connections of other users' programs."""
         del client_address
-        return isinstance(request, socket.socket) and is_ours(request)
+        return isinstance(request, socket.socket) and is_own_user(request)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if self.connections.add(request):
@@ -133,7 +133,7 @@ class ProxyServer(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        """Hang up on who has taken too long; socketserver calls this many times a second."""
+        """Close connections that took too long. socketserver calls this many times a second."""
         self.connections.end_late()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -141,7 +141,7 @@ class ProxyServer(ThreadingHTTPServer):
         log.debug("the connection from %s broke: %r", client_address, sys.exception())
 
     def close(self) -> None:
-        """Stop listening and hang up on everybody."""
+        """Stop listening and close all connections."""
         self.shutdown()
         self.server_close()
         self.connections.end_all()
@@ -155,7 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
     error_message_format = "%(code)d %(message)s\n"
     error_content_type = "text/plain; charset=utf-8"
     _tunnel: ssl.SSLSocket | None = None
-    _host = ""  # what the tunnel leads to
+    _host = ""  # the AWS host that the tunnel leads to
     _head: Head
 
     def setup(self) -> None:
@@ -172,23 +172,21 @@ class _Handler(BaseHTTPRequestHandler):
         super().handle_one_request()
 
     def handle_expect_100(self) -> bool:
-        return True  # the client is told to go on when its body is asked for
+        return True  # `_body` sends 100 Continue, once the request's key and length are known
 
     def do_CONNECT(self) -> None:
-        found = re.fullmatch(r"([a-z0-9.-]{1,253}):443", self.path, re.ASCII)
-        if self._tunnel is not None or found is None or not is_served(found[1]):
-            self._hang_up(
-                403, "This is the AWS of a sandbox, and answers for the hosts of its services only."
-            )
+        target = re.fullmatch(r"([a-z0-9.-]{1,253}):443", self.path, re.ASCII)
+        if self._tunnel is not None or target is None or not is_served(target[1]):
+            self._send_line(403, "This is a sandbox's AWS: it only answers for the hosts of its services.")
             return
-        self._host = found[1]
+        self._host = target[1]
         self.connection.sendall(b"HTTP/1.1 200 Connection Established\r\n\r\n")
         self._tunnel = self.server.authority.accept(self.connection, self._host)
         self.server.connections.replace(self._accepted, self._tunnel)
         self.connection = self._tunnel
         self.rfile.close()
         self._use(self._tunnel.makefile("rb"))
-        self.wfile = _Writer(self._tunnel)  # type: ignore[assignment]  # all that http.server asks of it
+        self.wfile = _Writer(self._tunnel)  # type: ignore[assignment]  # the part that http.server uses
         self.close_connection = False
 
     def finish(self) -> None:
@@ -197,8 +195,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self._tunnel is not None:
             self._tunnel.close()
 
-    def _hang_up(self, status: int, line: str) -> None:
-        """Answer with one line, and close: nothing else of the connection is read."""
+    def _send_line(self, status: int, line: str) -> None:
+        """Answer with one line and close the connection without reading more."""
         self.close_connection = True
         body = f"{line}\n".encode()
         headers = {"Content-Type": "text/plain; charset=utf-8", "Connection": "close"}
@@ -206,15 +204,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         if self._tunnel is None:
-            self._hang_up(405, "This is the AWS of a sandbox, and a proxy by CONNECT only.")
+            self._send_line(405, "This is a sandbox's AWS: use it as a proxy, with CONNECT.")
             return
         if self.headers.get_all("Host") not in ([self._host], [f"{self._host}:443"]):
-            self._hang_up(421, "The Host is not the one that CONNECT asked for.")
+            self._send_line(421, "The Host header differs from the host of CONNECT.")
             return
         if not self.path.startswith("/"):
-            self._hang_up(400, "The address has to be a path.")
+            self._send_line(400, "The request's target must be a path.")
             return
-        answer = self._admit()
+        answer = self._answer_if_signed()
         if answer is None:
             self.close_connection = True
         else:
@@ -222,8 +220,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _serve  # noqa: N815  # http.server's names
 
-    def _admit(self) -> Answer | None:
-        """Answer a request that is signed. Of the body of one that names no known key nothing is read."""
+    def _answer_if_signed(self) -> Answer | None:
+        """Answer a signed request. The body of a request without a known key is not read."""
         signatures, connections = self.server.signatures, self.server.connections
         try:
             with self.server.lock:
@@ -232,16 +230,16 @@ class _Handler(BaseHTTPRequestHandler):
             body = self._body(BODY_LIMITS.get(claim.service, BODY_LIMIT))
             signatures.check(claim, self.command, f"https://{self._host}{self.path}", self.headers, body)
         except NotSignedError as error:
-            return self._turn_away(unsigned(self._call_form(), error.code, error.message))
+            return self._reject(unsigned(self._error_form(), error.code, error.message))
         except BodyError as error:
             log.warning("%s %s: %s", self.command, self._host, error)
-            return self._turn_away(Failure(error.status, "RequestEntityTooLargeException", str(error)))
+            return self._reject(Failure(error.status, "RequestEntityTooLargeException", str(error)))
         connections.trust(self._accepted)
         return self._answer(self._host, self.path, body)
 
-    def _turn_away(self, failure: Failure) -> Answer:
+    def _reject(self, failure: Failure) -> Answer:
         self.close_connection = True
-        status, headers, body = self._say(self._host, failure)
+        status, headers, body = self._error_answer(self._host, failure)
         return status, {**headers, "Connection": "close"}, body
 
     def _body(self, limit: int) -> bytes:
@@ -250,8 +248,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         return read_body(self._head, self.headers, limit)
 
-    def _call_form(self) -> Form:
-        """Say in which of AWS's forms the request wants its errors."""
+    def _error_form(self) -> Form:
+        """Return the form in which the request's service sends errors."""
         if self._is_json():
             return "json"
         return "s3" if "s3" in self._host.split(".") else "query"
@@ -261,15 +259,15 @@ class _Handler(BaseHTTPRequestHandler):
         return bool(self.headers.get("X-Amz-Target")) or in_json
 
     def _answer(self, host: str, path: str, body: bytes) -> Answer | None:
-        """Return what to say; None where a fault asks for the connection to be closed instead."""
+        """Return the answer; None if a fault requires the connection to be closed instead."""
         try:
             route = self.server.router.find(host, path.split("?", 1)[0])
             if route is None:
                 return self._refuse(host, f"The sandbox has no service at {host}{path.split('?', 1)[0]}")
             request = Request.from_primitives(self.command, f"https://{host}{path}", self.headers, body)
-            return self._meet(route, request)
+            return self._answer_with_faults(route, request)
         except CallFailed as error:
-            return self._say(host, error.failure)
+            return self._error_answer(host, error.failure)
         except HTTPException as error:
             described = error.get_body()
             return error.code or 400, dict(error.get_headers()), described.encode()
@@ -277,19 +275,19 @@ class _Handler(BaseHTTPRequestHandler):
             log.warning("%s %s: not implemented: %s", self.command, host, error)
             return self._refuse(host, f"The sandbox's AWS does not have this: {error}")
         except Exception as error:
-            log.exception("%s %s%s broke", self.command, host, path)
-            return self._refuse(host, f"The sandbox's AWS broke: {error!r}; see its log")
+            log.exception("%s %s%s failed unexpectedly", self.command, host, path)
+            return self._refuse(host, f"The sandbox's AWS failed: {error!r}; see its log")
 
-    def _meet(self, route: Route, request: Request) -> Answer | None:
-        """Let the fault that waits for this call happen, if there is one."""
+    def _answer_with_faults(self, route: Route, request: Request) -> Answer | None:
+        """Answer the request; apply the fault that a test has set for this call, if there is one."""
         faults = self.server.for_tests.faults()
         if faults is None:
             return self._dispatch(route, request)
-        return faults.meet(
+        return faults.answer_call(
             route.service,
             request,
             lambda: self._dispatch(route, request),
-            lambda failure: self._say(request.host, failure),
+            lambda failure: self._error_answer(request.host, failure),
         )
 
     def _dispatch(self, route: Route, request: Request) -> Answer:
@@ -301,11 +299,11 @@ class _Handler(BaseHTTPRequestHandler):
         return int(status), headers, content.encode() if isinstance(content, str) else content or b""
 
     def _refuse(self, host: str, message: str) -> Answer:
-        """Say no with a status that SDKs do not try again."""
-        return self._say(host, Failure(400, "SandboxException", message))
+        """Return an error with a status that SDKs do not retry."""
+        return self._error_answer(host, Failure(400, "SandboxException", message))
 
-    def _say(self, host: str, failure: Failure) -> Answer:
-        """Put an error in the protocol's own form."""
+    def _error_answer(self, host: str, failure: Failure) -> Answer:
+        """Return an error in the form of the service's protocol."""
         status, code, message = failure
         if self._is_json():
             body = json.dumps({"__type": code, "message": message, "Message": message})
@@ -317,21 +315,26 @@ class _Handler(BaseHTTPRequestHandler):
         elif "s3" in host.split("."):
             text = f"<Error>{error}<RequestId>0</RequestId></Error>"
         else:
-            whose = "Receiver" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "Sender"
+            sender = "Receiver" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "Sender"
             text = (
-                f"<ErrorResponse><Error><Type>{whose}</Type>{error}</Error><RequestId>0</RequestId>"
+                f"<ErrorResponse><Error><Type>{sender}</Type>{error}</Error><RequestId>0</RequestId>"
                 "</ErrorResponse>"
             )
         return status, {"Content-Type": "text/xml"}, text.encode()
 
     def _send(self, status: int, headers: Mapping[str, Any], body: bytes) -> None:
+        """Send an answer. Replace the headers that describe moto's framing by the ones of this connection."""
         lines = [f"HTTP/1.1 {status} {reasons.get(status, 'OK')}"]
         has_length = False
         for key, value in headers.items():
             name = str(key).lower()
-            if name in self._HOP_BY_HOP and not self.close_connection:
+            # moto's hop-by-hop headers do not describe this connection. Only if it closes they are sent,
+            # because the client needs the proxy's `Connection: close`.
+            if name in self._NOT_FORWARDED and not self.close_connection:
                 continue
             text = value.decode() if isinstance(value, bytes) else str(value)
+            # The length is counted below from the bytes that are sent. An answer to HEAD has none to count,
+            # so moto's value remains: it is the size of the object.
             if name == "content-length":
                 if self.command != "HEAD":
                     continue
@@ -343,14 +346,15 @@ class _Handler(BaseHTTPRequestHandler):
         silent = self.command == "HEAD" or status in _NO_BODY
         self.connection.sendall(head if silent else head + body)
 
-    _HOP_BY_HOP: ClassVar[frozenset[str]] = frozenset({"connection", "transfer-encoding", "status"})
+    # "status" is not an HTTP header of AWS: moto puts its status code among the headers, too.
+    _NOT_FORWARDED: ClassVar[frozenset[str]] = frozenset({"connection", "transfer-encoding", "status"})
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # http.server's name
         log.debug(format, *args)
 
 
 class _Writer:
-    """A socket as http.server writes to it: everything at once."""
+    """The file object that http.server writes to; it sends everything at once."""
 
     def __init__(self, connection: ssl.SSLSocket) -> None:
         self._connection = connection
@@ -361,7 +365,7 @@ class _Writer:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing, because nothing is buffered."""
 
     def close(self) -> None:
         self.closed = True

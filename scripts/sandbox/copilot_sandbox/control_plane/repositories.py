@@ -1,4 +1,4 @@
-"""ECR: moto's, with images that lose their tag to another, and as many images a call as AWS takes."""
+"""ECR: moto's, with AWS's treatment of images that lose their tag, and AWS's limit of images a call."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_IMAGES = 100
 
 
 def has_image(reference: str) -> bool:
-    """Say whether ECR has `registry/repository:tag`, or `…@sha256:…`, now."""
+    """Return True if ECR now has `registry/repository:tag`, or `…@sha256:…`."""
     path, at, digest = reference.partition("/")[2].partition("@")
     name, _, tag = path.partition(":")
     repository = ecr_backends[ACCOUNT][REGION].repositories.get(name)
@@ -34,7 +34,7 @@ class Responses(ECRResponse):
     """ECR's API."""
 
     def put_image(self) -> Any:
-        """Leave an image whose last tag goes to the new one untagged; moto deletes it.
+        """Keep an image without a tag if its last tag moves to the new image; moto would delete it.
 
         Source: https://github.com/alantech/iasql/pull/1346
         """
@@ -51,7 +51,7 @@ class Responses(ECRResponse):
 
     def batch_delete_image(self) -> Any:
         if len(self._get_param("imageIds") or []) > _MOST_IMAGES:
-            # Source of the words: https://github.com/trek10inc/ecr-cleaner/issues/8
+            # Source of the text: https://github.com/trek10inc/ecr-cleaner/issues/8
             raise _InvalidParameter(
                 "Invalid parameter at 'imageIds' failed to satisfy constraint: 'Member must have length less"
                 f" than or equal to {_MOST_IMAGES}'"

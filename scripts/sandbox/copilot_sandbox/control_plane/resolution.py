@@ -1,4 +1,4 @@
-"""What a template comes to for one stack: values, resources in their order, changes, outputs."""
+"""Evaluates a template for one stack: values, resources in their order, changes, outputs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .templates import ABSENT, Scope, Unknown, as_text, in_order, resolve_parame
 
 
 def check_parameters(target: Target) -> None:
-    """Raise TemplateError where the target's parameters are not what its template wants."""
+    """Raise TemplateError if the target's parameters do not match its template."""
     resolve_parameters(target.template, target.parameters, parameter_value)
 
 
 class Resolver:
-    """Resolves templates against what the account's stacks have now."""
+    """Evaluates templates with the present resources of the account's stacks."""
 
     def __init__(self, stacks: Stacks, catalogue: Catalogue) -> None:
         self._stacks = stacks
@@ -37,7 +37,7 @@ class Resolver:
         }
 
     def scope(self, stack: Stack, target: Target, unknown: set[str] | None = None) -> Scope:
-        """Resolve names against what the stack has now; what is `unknown` gets an Unknown."""
+        """Resolve names with the stack's present resources; an `unknown` name gives an Unknown."""
         hidden = unknown or set()
 
         def resource(name: str) -> str:
@@ -54,8 +54,8 @@ class Resolver:
             if name in hidden:
                 return Unknown(f"unknown:{name}.{key}")
             resource(name)
-            found = stack.resources[name]
-            return self._catalogue[found.wanted.type].attribute(found.made, key)
+            existing = stack.resources[name]
+            return self._catalogue[existing.wanted.type].attribute(existing.made, key)
 
         def export(name: str) -> str:
             exports = self._stacks.exports()
@@ -78,7 +78,7 @@ class Resolver:
         )
 
     def names(self, target: Target, scope: Scope) -> list[str]:
-        """Return the resources whose condition holds, in the order of their dependencies."""
+        """Return the resources whose condition is true, in the order of their dependencies."""
         declared = target.template["Resources"]
         return [
             name
@@ -87,30 +87,30 @@ class Resolver:
         ]
 
     def changes(self, stack: Stack, target: Target) -> list[dict[str, Any]]:
-        """Compare what a stack has with what a target wants, resource by resource."""
+        """Return the differences between a stack's resources and a target's."""
         unknown: set[str] = set(target.template["Resources"]) - set(stack.resources)
         scope = self.scope(stack, target, unknown)
         names = self.names(target, scope)
-        found: list[dict[str, Any]] = []
+        changes: list[dict[str, Any]] = []
         for name in names:
             type_ = target.template["Resources"][name]["Type"]
-            have = stack.resources.get(name)
-            if have is None:
-                found.append(_change("Add", name, type_, None))
+            existing = stack.resources.get(name)
+            if existing is None:
+                changes.append(_change("Add", name, type_, None))
                 continue
             wanted = self.wanted(stack, target, scope, name)
             handler = self._catalogue[type_]
-            if not differs(handler, have.wanted, wanted):
+            if not differs(handler, existing.wanted, wanted):
                 continue
             if handler.always_replaced or type_.startswith("Custom::"):
                 unknown.add(name)
-            found.append(_change("Modify", name, type_, have.made.physical_id))
-        found += [
-            _change("Remove", name, have.wanted.type, have.made.physical_id)
-            for name, have in stack.resources.items()
+            changes.append(_change("Modify", name, type_, existing.made.physical_id))
+        changes += [
+            _change("Remove", name, existing.wanted.type, existing.made.physical_id)
+            for name, existing in stack.resources.items()
             if name not in names
         ]
-        return found
+        return changes
 
     def outputs(self, stack: Stack, target: Target, scope: Scope) -> dict[str, Output]:
         outputs: dict[str, Output] = {}
@@ -131,8 +131,8 @@ class Resolver:
         return outputs
 
     def refuse_lost_exports(self, stack: Stack, outputs: Mapping[str, Output]) -> None:
-        kept = {output.export for output in outputs.values()}
-        lost = {output.export for output in stack.outputs.values() if output.export} - kept
+        still_exported = {output.export for output in outputs.values()}
+        lost = {output.export for output in stack.outputs.values() if output.export} - still_exported
         for other in self._stacks.live():
             if other is not stack and (used := lost & other.imported):
                 raise ResourceFailed(

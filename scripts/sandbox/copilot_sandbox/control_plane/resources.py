@@ -1,4 +1,4 @@
-"""How CloudFormation makes, changes and takes away a resource of each type."""
+"""The handlers by which CloudFormation creates, updates and deletes a resource of each type."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from .errors import ResourceFailed
 ACCOUNT: str = DEFAULT_ACCOUNT_ID
 REGION = "us-east-1"
 
-# A check that is called, without the lock, until the resource has settled: (state, reason).
+# A check that is called without the lock until the resource is stable. Returns (state, reason).
 Settling = Callable[[], tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A resource as the template wants it, resolved."""
+    """A resource as the template describes it, with resolved values."""
 
     stack_id: str
     stack_name: str
@@ -38,12 +38,12 @@ class Wanted:
     properties: dict[str, Any]
 
     def name(self, limit: int = 64) -> str:
-        """Make a physical name as CloudFormation does: stack, logical id, twelve random signs."""
+        """Return a physical name as CloudFormation's: stack, logical id, twelve random characters."""
         suffix = "".join(secrets.choice(string.ascii_uppercase + string.digits) for _ in range(12))
         return f"{self.stack_name}-{self.logical_id}"[: limit - 13].rstrip("-") + f"-{suffix}"
 
     def tags(self) -> dict[str, str]:
-        """Return the resource's own tags over the stack's, and CloudFormation's three."""
+        """Return the stack's tags, overridden by the resource's own, and CloudFormation's three."""
         own = self.properties.get("Tags") or []
         return {
             **self.stack_tags,
@@ -56,7 +56,7 @@ class Wanted:
 
 @dataclass
 class Made:
-    """A resource that exists. `model` is the handler's own business."""
+    """An existing resource. Only its handler uses `model`."""
 
     physical_id: str
     attributes: dict[str, Any] = field(default_factory=dict)
@@ -64,10 +64,10 @@ class Made:
 
 
 class Handler:
-    """Makes a stand-in: an id and the attributes that templates ask for. The base of the other handlers."""
+    """Creates a placeholder with an id and common attributes. The base class of the other handlers."""
 
-    takes_tags = False  # a changed stack tag is a change of the resource
-    always_replaced = False  # any change makes a new one (a task definition's revision)
+    takes_tags = False  # a changed tag of the stack is a change of the resource
+    always_replaced = False  # any change creates a new one (for example a task definition's revision)
 
     def create(self, wanted: Wanted) -> Made:
         physical = wanted.name()
@@ -76,12 +76,12 @@ class Handler:
         return Made(physical, {"Arn": arn, "Id": physical, "Name": physical})
 
     def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
-        """Change in place; None asks for a replacement."""
+        """Update the resource in place; None requests a replacement."""
         del old, wanted
         return made
 
     def delete(self, made: Made, wanted: Wanted) -> None:
-        """Take away. Raises ResourceFailed where AWS would refuse."""
+        """Delete the resource. Raises ResourceFailed if AWS would refuse."""
 
     def attribute(self, made: Made, name: str) -> Any:
         try:
@@ -92,20 +92,20 @@ class Handler:
             ) from None
 
     def settling(self, made: Made) -> Settling | None:
-        """Return how to see that what was made or changed has settled; None: it has."""
+        """Return a check that tells whether the created or updated resource is stable; None: it is."""
         del made
         return None
 
     def draining(self, made: Made) -> Settling | None:
-        """Return how to see that what was deleted is gone; None: it is."""
+        """Return a check that tells whether the deleted resource is gone; None: it is."""
         del made
         return None
 
 
 class MotoHandler(Handler):
-    """Lets moto's own resource class do it.
+    """Uses moto's own class for the resource.
 
-    A change in place is only noted: the types that are changed and then read have handlers of their own.
+    An update only stores the new properties: types whose updates have readers get handlers of their own.
     """
 
     # Types whose moto class reads Tags as a list of {Key, Value}.
@@ -146,7 +146,7 @@ class MotoHandler(Handler):
     def delete(self, made: Made, wanted: Wanted) -> None:
         try:
             made.model.delete(ACCOUNT, REGION)
-        except (AttributeError, TypeError):  # moto: no such method, or one that is not CloudFormation's
+        except (AttributeError, TypeError):  # moto has no such method, or not CloudFormation's
             described = {"Type": wanted.type, "Properties": wanted.properties}
             self._model.delete_from_cloudformation_json(made.physical_id, described, ACCOUNT, REGION)
 
@@ -155,7 +155,7 @@ class MotoHandler(Handler):
 
 
 class RoleHandler(MotoHandler):
-    """AWS::IAM::Role: keeps its name and ARN while its policies change."""
+    """AWS::IAM::Role. An update of its policies keeps its name and ARN."""
 
     takes_tags = True
 
@@ -175,7 +175,7 @@ class RoleHandler(MotoHandler):
 
 
 class LogGroupHandler(MotoHandler):
-    """AWS::Logs::LogGroup: its retention, a number that a parameter gives as text, may change."""
+    """AWS::Logs::LogGroup. An update may change its retention, which a parameter gives as text."""
 
     def create(self, wanted: Wanted) -> Made:
         made = super().create(wanted)
@@ -195,7 +195,7 @@ def _retention(wanted: Wanted) -> int | None:
 
 
 class RouteTableHandler(MotoHandler):
-    """AWS::EC2::RouteTable: moto does not delete it, and then refuses to delete its VPC."""
+    """AWS::EC2::RouteTable. moto does not delete it, and then refuses to delete its VPC."""
 
     def delete(self, made: Made, wanted: Wanted) -> None:
         del wanted
@@ -213,26 +213,26 @@ _SPECIAL: dict[str, type[MotoHandler]] = {
 
 
 class Catalogue:
-    """Return a resource type's handler: its own, moto's, or the stand-in."""
+    """Returns the handler of a resource type: the sandbox's own, moto's, or the placeholder."""
 
     def __init__(self) -> None:
-        self._own: dict[str, Handler] = {}
+        self._handlers: dict[str, Handler] = {}
         self._stand_in = self._custom = Handler()
 
-    def add(self, own: Mapping[str, Handler], custom: Handler) -> None:
-        """Use these handlers: some need the engine, which needs a catalogue."""
-        self._own.update(own)
+    def add(self, handlers: Mapping[str, Handler], custom: Handler) -> None:
+        """Add handlers. The constructor cannot: some need the engine, which needs a catalogue."""
+        self._handlers.update(handlers)
         self._custom = custom
 
     def __getitem__(self, type_: str) -> Handler:
-        if type_ not in self._own:
-            self._own[type_] = self._find(type_)
-        return self._own[type_]
+        if type_ not in self._handlers:
+            self._handlers[type_] = self._find(type_)
+        return self._handlers[type_]
 
     def _find(self, type_: str) -> Handler:
         if type_.startswith("Custom::") or type_ == "AWS::CloudFormation::CustomResource":
             return self._custom
-        with contextlib.suppress(ModuleNotFoundError):  # a service that moto does not have
+        with contextlib.suppress(ModuleNotFoundError):  # moto does not have this service
             importlib.import_module(f"moto.{type_.split('::')[1].lower()}.models")
         for model in CloudFormationModel.__subclasses__():
             if model.cloudformation_type() == type_:

@@ -1,4 +1,4 @@
-"""The control plane as a whole: starts and stops it, and is what the agent and the load balancer ask."""
+"""The control plane as a whole: starts and stops it, and answers the agent and the load balancer."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ from .stores import secret_value
 
 log = logging.getLogger(__name__)
 
-_STOP_SECONDS = 5.0  # that a thread gets to end
+_STOP_SECONDS = 5.0  # for a thread to end
 
 
 class ControlPlaneServer:
-    """The embedded AWS on 127.0.0.1.
+    """The embedded AWS on 127.0.0.1. It implements `model.ControlPlane`.
 
-    One a process: moto keeps its state in module globals, which `start` wipes. `agent` may be set until
-    `start`. A class that fulfils `model.ControlPlane`.
+    A process can have only one: moto keeps its state in module globals, which `start` deletes. `agent` may be
+    set until `start`.
     """
 
     def __init__(
@@ -67,10 +67,10 @@ class ControlPlaneServer:
         *,
         accept_runtime: Callable[[str], None] | None = None,
     ) -> None:
-        """`port` 0 takes any free one; `port_for` gives the loopback port of an environment's balancer.
+        """Set up the parts. `port` 0 means any free port; `port_for` returns an environment's balancer port.
 
-        Without `servers`, databases and caches have addresses where nothing answers. With `accept_runtime` it
-        makes Lambda functions that AWS would refuse, and calls it with their runtimes.
+        Without `servers`, the addresses of databases and caches have no server. With `accept_runtime`, Lambda
+        functions that AWS would refuse are created, and it is called with their runtimes.
         """
         self.agent = agent
         self._lock = threading.RLock()
@@ -82,7 +82,7 @@ class ControlPlaneServer:
         self._thread: threading.Thread | None = None
         self._ecs = ContainerService()
         self._balancing = LoadBalancing()
-        self._for_tests = ForTests(state_dir, lambda: tagging.everything(self._tagged()))
+        self._for_tests = ForTests(state_dir, lambda: tagging.all_tagged(self._tagged_resources()))
         self._catalogue = Catalogue()
         self._engine = Engine(self._lock, self._wake, self._for_tests, self._catalogue)
         self._stack_sets = StackSets(self._engine)
@@ -92,18 +92,18 @@ class ControlPlaneServer:
 
     @property
     def port(self) -> int:
-        """Return the port that it listens on. Raises RuntimeError before it was started."""
+        """Return the port it listens on. Raises RuntimeError before `start`."""
         if self._server is None:
             raise RuntimeError("the control plane has not been started")
         return int(self._server.server_address[1])
 
     @property
     def ca(self) -> Path:
-        """Return the certificate of the authority that clients must trust, in PEM."""
+        """Return the path of the authority's certificate (PEM), which clients must trust."""
         return self._folder / "ca.pem"
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that point Copilot or boto3 here; for a child process only."""
+        """Return the variables that point Copilot or boto3 here. They are only for a child process."""
         proxy = f"http://127.0.0.1:{self.port}"
         return {
             "HTTPS_PROXY": proxy,
@@ -119,7 +119,7 @@ class ControlPlaneServer:
         }
 
     def start(self) -> None:
-        """Wipe moto's state and listen, with a new key. Raises OSError where the port is taken."""
+        """Delete moto's state and listen, with a new key. Raises OSError if the port is taken."""
         self._key = random_key()
         BackendDict.reset()
         self._for_tests.begin(self._key.id)
@@ -128,11 +128,11 @@ class ControlPlaneServer:
             {
                 "cloudformation": cloudformation.Responses.bound_to(self._engine, self._stack_sets).dispatch,
                 "ecs": container_api.Responses.bound_to(self._ecs, self._changed.set).dispatch,
-                # moto looks both generations of the service up under the older name.
+                # moto looks up both generations of the service under the older name.
                 "elb": load_balancing.Responses.bound_to(self._balancing).dispatch,
                 "awslambda": functions.Responses.dispatch,
                 "ecr": repositories.Responses.dispatch,
-                "resourcegroupstaggingapi": tagging.Responses.bound_to(self._tagged).dispatch,
+                "resourcegroupstaggingapi": tagging.Responses.bound_to(self._tagged_resources).dispatch,
             }
         )
         self._server = ProxyServer(
@@ -150,11 +150,11 @@ class ControlPlaneServer:
         self._thread.start()
 
     @property
-    def lives(self) -> bool:
+    def is_running(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
     def stop(self) -> None:
-        """Hang up and end the threads; stacks that are being changed stay as they are."""
+        """Close all connections and end the threads. Stacks with a running operation keep their state."""
         if self._server is not None and self._thread is not None:
             self._server.close()
             self._thread.join(_STOP_SECONDS)
@@ -187,7 +187,7 @@ class ControlPlaneServer:
             CustomResources(self._engine),
         )
 
-    def _tagged(self) -> Iterator[TaggedResource]:
+    def _tagged_resources(self) -> Iterator[TaggedResource]:
         for stack in self._engine.stacks.live():
             yield TaggedResource(stack.id, stack.tags, "cloudformation:stack")
         for service in self._ecs.active():
@@ -203,13 +203,13 @@ class ControlPlaneServer:
             self.agent.wake()
 
     def _wake_if_changed(self) -> None:
-        # After the request, when the lock is free again: the agent asks for its services at once.
+        # This runs after the request, when the lock is free: the agent asks for its services at once.
         if self._changed.is_set():
             self._changed.clear()
             self._wake()
 
     def has_image(self, reference: str) -> bool:
-        """Say whether ECR has the image that a task definition names."""
+        """Return True if ECR has the image that a task definition names."""
         with self._lock:
             return repositories.has_image(reference)
 

@@ -1,4 +1,4 @@
-"""ECS services and their deployments: what was asked for, and what the agent reported."""
+"""ECS services and their deployments: the user's request, and the agent's reports."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Deployment:
     reason: str = ""
 
     def take(self, report: model.DeploymentReport) -> None:
-        """Note what the agent reports; the time of the last change is that of a change."""
+        """Store the agent's report. `updated_at` changes only if the report differs."""
         before = (self.desired, self.running, self.pending, self.failed, self.rollout, self.reason)
         self.desired, self.running, self.pending = report.desired, report.running, report.pending
         self.failed, self.rollout, self.reason = report.failed, report.rollout, report.rollout_reason
@@ -38,7 +38,7 @@ class Deployment:
 
 @dataclass
 class ServiceRecord:
-    """An ECS service: what was asked for, and what the agent reported."""
+    """An ECS service: the user's request, and the agent's reports."""
 
     arn: str
     name: str
@@ -56,10 +56,10 @@ class ServiceRecord:
         return self.history[-1].id
 
     def roll_out(self) -> None:
-        """Begin a new deployment of what is wanted now."""
+        """Start a new deployment of the present request."""
         now = time.time()
         identity = f"ecs-svc/{secrets.randbelow(10**19):019}"
-        begun = Deployment(
+        deployment = Deployment(
             identity,
             self.wanted["taskDefinition"],
             now,
@@ -67,8 +67,8 @@ class ServiceRecord:
             int(self.wanted.get("desiredCount", 1)),
             reason=f"ECS deployment {identity} in progress.",
         )
-        self.history.append(begun)
-        self.deployments = [begun, *(old for old in self.deployments if old.running or old.pending)]
+        self.history.append(deployment)
+        self.deployments = [deployment, *(d for d in self.deployments if d.running or d.pending)]
 
     def add_event(self, message: str) -> None:
         self.events.insert(
@@ -82,7 +82,7 @@ class ServiceRecord:
         del self.events[_EVENTS_KEPT:]
 
     def describe(self, *, with_tags: bool) -> dict[str, Any]:
-        """Return the service as DescribeServices shows it."""
+        """Return the service in the form of DescribeServices."""
         shown: dict[str, Any] = {
             key: self.wanted[key]
             for key in (

@@ -1,4 +1,4 @@
-"""From CloudFormation's spelling of a structure to the service API's own, by botocore's model of the API."""
+"""Converts CloudFormation's properties to a service API's input, with botocore's model of the API."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ def operation(service: str, name: str) -> OperationModel:
 
 
 def to_api(service: str, name: str, properties: dict[str, Any]) -> dict[str, Any]:
-    """Spell and type `properties` as the input of an operation; what that does not have is left out."""
+    """Return `properties` with the names and types of an operation's input, without unknown ones."""
     shape = operation(service, name).input_shape
-    shaped: dict[str, Any] = _shaped(shape, properties) if shape else {}
-    return shaped
+    converted: dict[str, Any] = _convert(shape, properties) if shape else {}
+    return converted
 
 
-def _shaped(shape: Shape, value: Any) -> Any:
+def _convert(shape: Shape, value: Any) -> Any:
     if isinstance(shape, StructureShape):
         members = {name.lower(): name for name in shape.members}
         return {
-            members[key.lower()]: _shaped(shape.members[members[key.lower()]], item)
+            members[key.lower()]: _convert(shape.members[members[key.lower()]], item)
             for key, item in value.items()
             if key.lower() in members
         }
     if isinstance(shape, ListShape):
-        return [_shaped(shape.member, item) for item in value]
+        return [_convert(shape.member, item) for item in value]
     if isinstance(shape, MapShape):
-        return {str(key): _shaped(shape.value, item) for key, item in value.items()}
-    convert: Callable[[Any], Any] = _SCALARS.get(str(shape.type_name), _text)
-    return convert(value)
+        return {str(key): _convert(shape.value, item) for key, item in value.items()}
+    convert_scalar: Callable[[Any], Any] = _SCALARS.get(str(shape.type_name), _text)
+    return convert_scalar(value)
 
 
 def _text(value: Any) -> str:

@@ -1,7 +1,7 @@
-"""Who signed a request: the sandbox's own key, random with each start, or a role's that STS gave.
+"""Checks a request's signature: with the sandbox's own key, new at each start, or a role's key from STS.
 
-A request that nobody signed is nobody's: nothing of it is carried out, and of its body nothing is read.
-Signatures in the address (presigned URLs) are not taken: nothing in the sandbox makes one.
+An unsigned request has no effect, and its body is not read.
+Signatures in the address (presigned URLs) are refused: no program in the sandbox makes one.
 Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 """
 
@@ -25,7 +25,7 @@ from moto.sts.models import sts_backends
 
 from .resources import ACCOUNT
 
-_SKEW = timedelta(minutes=15)  # AWS's own
+_SKEW = timedelta(minutes=15)  # AWS's value
 _KEY_LENGTH, _SECRET_LENGTH = 16, 40
 _BASE32 = string.ascii_uppercase + "234567"
 _AUTHORIZATION = re.compile(
@@ -40,7 +40,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 class NotSignedError(Exception):
-    """A request is refused; `code` is AWS's name for why, by the services' query protocol."""
+    """The request is refused; `code` is AWS's error code in the query protocol."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -49,7 +49,7 @@ class NotSignedError(Exception):
 
 
 class Key(NamedTuple):
-    """An access key; `token` is empty where it is no role's."""
+    """An access key. `token` is empty for a key that is not a role's."""
 
     id: str
     secret: str
@@ -57,24 +57,24 @@ class Key(NamedTuple):
 
 
 def random_key() -> Key:
-    """Make a key as IAM's look, that nobody can guess."""
+    """Return an unguessable key in the form of IAM's."""
     identifier = "".join(secrets.choice(_BASE32) for _ in range(_KEY_LENGTH))
     return Key(f"AKIA{identifier}", secrets.token_urlsafe(_SECRET_LENGTH)[:_SECRET_LENGTH])
 
 
 def role_keys() -> Iterable[Key]:
-    """Return the keys that AssumeRole gave and that have not expired. The caller holds the plane's lock."""
+    """Return the unexpired keys that AssumeRole issued. The caller holds the control plane's lock."""
     now = datetime.now(UTC)
     return [
-        Key(each.access_key_id, each.secret_access_key, each.session_token)
-        for each in sts_backends[ACCOUNT]["aws"].assumed_roles
-        if each.expiration.replace(tzinfo=UTC) > now
+        Key(role.access_key_id, role.secret_access_key, role.session_token)
+        for role in sts_backends[ACCOUNT]["aws"].assumed_roles
+        if role.expiration.replace(tzinfo=UTC) > now
     ]
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A request's head that names a key which exists: its signature is still to be compared."""
+    """The head of a request with a known key; its signature is not compared yet."""
 
     key: Key = field(repr=False)
     day: str
@@ -85,37 +85,37 @@ class Claim:
 
 
 class Signatures:
-    """Compares requests' signatures with those that the keys' owners make."""
+    """Compares requests' signatures with those made with the keys' secrets."""
 
     def __init__(self, own: Key, roles: Callable[[], Iterable[Key]] = role_keys) -> None:
-        self._own = own
+        self._own_key = own
         self._roles = roles
 
     def claim(self, headers: Message) -> Claim:
-        """Read from the head alone who is said to have signed. Raises NotSignedError for unknown keys."""
+        """Read the key and the signature from the head alone. Raises NotSignedError for unknown keys."""
         if any(len(headers.get_all(name, [])) > 1 for name in _SINGLE):
-            raise NotSignedError("IncompleteSignature", "A header of the signature is there twice.")
+            raise NotSignedError("IncompleteSignature", "A header of the signature occurs twice.")
         text = headers.get("Authorization")
         if text is None:
             raise NotSignedError("MissingAuthenticationToken", "Missing Authentication Token")
-        found = _AUTHORIZATION.fullmatch(text)
-        if found is None:
-            raise NotSignedError("IncompleteSignature", "The Authorization header is no AWS Signature V4.")
-        key = self._key(found["key"], headers.get("X-Amz-Security-Token", ""))
-        signed = frozenset(found["headers"].split(";"))
+        fields = _AUTHORIZATION.fullmatch(text)
+        if fields is None:
+            raise NotSignedError("IncompleteSignature", "The Authorization header is not AWS Signature V4.")
+        key = self._key(fields["key"], headers.get("X-Amz-Security-Token", ""))
+        signed = frozenset(fields["headers"].split(";"))
         if not signed >= _ALWAYS_SIGNED:
             raise NotSignedError("IncompleteSignature", "Host and X-Amz-Date have to be signed.")
-        _check_time(headers.get("X-Amz-Date", ""), found["day"])
-        return Claim(key, found["day"], found["region"], found["service"], signed, found["signature"])
+        _check_time(headers.get("X-Amz-Date", ""), fields["day"])
+        return Claim(key, fields["day"], fields["region"], fields["service"], signed, fields["signature"])
 
     def check(self, claim: Claim, method: str, url: str, headers: Message, body: bytes) -> None:
-        """Compare the signature with the one that the key's secret makes. Raises NotSignedError."""
+        """Compare the signature with one made with the key's secret. Raises NotSignedError."""
         declared = headers.get("X-Amz-Content-SHA256", "")
         if _SHA256.fullmatch(declared) and declared != hashlib.sha256(body).hexdigest():
-            raise NotSignedError("SignatureDoesNotMatch", "The body is not the one that was signed.")
+            raise NotSignedError("SignatureDoesNotMatch", "The body differs from the signed one.")
         request = AWSRequest(method, url, data=body)
         for name, value in headers.items():
-            # The hash is what stands for the body, signed or not.
+            # The hash represents the body, whether the header is signed or not.
             if name.lower() in claim.headers or name.lower() == "x-amz-content-sha256":
                 request.headers.add_header(name, value)
         if claim.service != "s3" and not _SHA256.fullmatch(declared):
@@ -124,7 +124,7 @@ class Signatures:
         auth = (S3SigV4Auth if claim.service == "s3" else SigV4Auth)(
             Credentials(claim.key.id, claim.key.secret), claim.service, claim.region
         )
-        canonical = _canonical(auth, request, claim.headers)
+        canonical = _canonical_request(auth, request, claim.headers)
         expected = auth.signature(auth.string_to_sign(request, canonical), request)
         if not hmac.compare_digest(expected, claim.signature):
             raise NotSignedError(
@@ -134,28 +134,28 @@ class Signatures:
             )
 
     def _key(self, identifier: str, token: str) -> Key:
-        """Return the key of that id. Every comparison takes the same time, whatever it is compared with."""
-        for key in (self._own, *self._roles()):
-            # Beside a key that is no role's a token means nothing.
+        """Return the key with that id. A comparison takes the same time, whatever the values are."""
+        for key in (self._own_key, *self._roles()):
+            # For a key that is not a role's, the token is ignored.
             same_token = not key.token or hmac.compare_digest(key.token.encode(), token.encode())
             if hmac.compare_digest(key.id.encode(), identifier.encode()) and same_token:
                 return key
         raise NotSignedError("InvalidClientTokenId", "The security token included in the request is invalid.")
 
 
-def _canonical(auth: SigV4Auth, request: AWSRequest, signed: frozenset[str]) -> str:
-    """Return the request as it was signed: botocore signs every header that it is given but a few."""
+def _canonical_request(auth: SigV4Auth, request: AWSRequest, signed: frozenset[str]) -> str:
+    """Return the canonical request with only the signed headers: botocore includes nearly all of them."""
     canonical: str = auth.canonical_request(request)
     lines = canonical.split("\n")
-    # The method, path and query, the headers, an empty line, their names, the body's hash.
+    # The lines are: method, path and query, headers, an empty line, the headers' names, the body's hash.
     kept = [line for line in lines[3:-3] if line.split(":", 1)[0] in signed]
     return "\n".join([*lines[:3], *kept, "", ";".join(sorted(signed)), lines[-1]])
 
 
 def _check_time(stamp: str, day: str) -> None:
     try:
-        when = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        time = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     except ValueError:
-        raise NotSignedError("IncompleteSignature", "X-Amz-Date is no time of AWS's.") from None
-    if not stamp.startswith(day) or abs(datetime.now(UTC) - when) > _SKEW:
+        raise NotSignedError("IncompleteSignature", "X-Amz-Date is not a time in AWS's form.") from None
+    if not stamp.startswith(day) or abs(datetime.now(UTC) - time) > _SKEW:
         raise NotSignedError("SignatureDoesNotMatch", f"Signature expired: {stamp} is not now.")

@@ -1,4 +1,4 @@
-"""The part of CloudFormation's API that is about stack sets."""
+"""CloudFormation's API actions on stack sets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _OperationMissing(Refusal):
 
 
 class StackSetActions(Actions):
-    """Operations on stack sets are through when the call that began them returns."""
+    """The actions on stack sets. Their operations have ended when the call returns."""
 
     def _stack_set(self) -> StackSet:
         return self.sets.find(str(self._get_param("StackSetName")))
@@ -56,7 +56,7 @@ class StackSetActions(Actions):
     def update_stack_set(self) -> ActionResult:
         stack_set = self._stack_set()
         operation = str(self._get_param("OperationId") or uuid.uuid4())
-        # Copilot numbers its operations, so that of two that race one is told to look again.
+        # Copilot numbers its operations: of two simultaneous ones, the second must fail and read again.
         if any(operation == known["OperationId"] for known in stack_set.operations):
             raise _OperationExists(f"Operation {operation} already exists")
         stack_set.target = self._target(stack_set.target)
@@ -64,8 +64,8 @@ class StackSetActions(Actions):
             self._get_param("AdministrationRoleARN") or stack_set.administration_role
         )
         stack_set.execution_role = self._get_param("ExecutionRoleName") or stack_set.execution_role
-        good = self.sets.update_instances(stack_set)
-        return self._record(stack_set, "UPDATE", operation, "SUCCEEDED" if good else "FAILED")
+        succeeded = self.sets.update_instances(stack_set)
+        return self._record(stack_set, "UPDATE", operation, "SUCCEEDED" if succeeded else "FAILED")
 
     def _record(self, stack_set: StackSet, action: str, operation: str, status: str) -> ActionResult:
         now = max((stack.events[-1]["Timestamp"] for stack in stack_set.instances.values()), default=None)
@@ -87,15 +87,15 @@ class StackSetActions(Actions):
         for account in self._get_param("Accounts") or []:
             for region in self._get_param("Regions") or []:
                 self.sets.add_instance(stack_set, account, region)
-        good = all(
+        succeeded = all(
             stack.status in ("CREATE_COMPLETE", "UPDATE_COMPLETE") for stack in stack_set.instances.values()
         )
         operation = str(self._get_param("OperationId") or uuid.uuid4())
-        return self._record(stack_set, "CREATE", operation, "SUCCEEDED" if good else "FAILED")
+        return self._record(stack_set, "CREATE", operation, "SUCCEEDED" if succeeded else "FAILED")
 
     def delete_stack_instances(self) -> ActionResult:
         stack_set = self._stack_set()
-        good = True
+        succeeded = True
         for account in self._get_param("Accounts") or []:
             for region in self._get_param("Regions") or []:
                 if stack := stack_set.instances.get((account, region)):
@@ -103,9 +103,9 @@ class StackSetActions(Actions):
                     if stack.status == "DELETE_COMPLETE":
                         del stack_set.instances[account, region]
                     else:
-                        good = False
+                        succeeded = False
         operation = str(self._get_param("OperationId") or uuid.uuid4())
-        return self._record(stack_set, "DELETE", operation, "SUCCEEDED" if good else "FAILED")
+        return self._record(stack_set, "DELETE", operation, "SUCCEEDED" if succeeded else "FAILED")
 
     def delete_stack_set(self) -> ActionResult:
         stack_set = self._stack_set()
@@ -174,10 +174,10 @@ class StackSetActions(Actions):
                         "Account": account,
                         "Region": region,
                         "StackId": stack.id,
-                        "Status": "CURRENT" if stack_set.current(stack) else "OUTDATED",
-                        "StatusReason": None if stack_set.current(stack) else stack.reason,
+                        "Status": "CURRENT" if stack_set.is_current(stack) else "OUTDATED",
+                        "StatusReason": None if stack_set.is_current(stack) else stack.reason,
                         "StackInstanceStatus": {
-                            "DetailedStatus": "SUCCEEDED" if stack_set.current(stack) else "FAILED"
+                            "DetailedStatus": "SUCCEEDED" if stack_set.is_current(stack) else "FAILED"
                         },
                     }
                     for account, region, stack in shown

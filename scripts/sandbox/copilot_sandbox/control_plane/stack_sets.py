@@ -1,4 +1,4 @@
-"""Stack sets: one template, and a stack of it in each account and region; Copilot's application is one."""
+"""Stack sets: a template with a stack in each account and region. Copilot's application is a stack set."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class StackSet:
     instances: dict[tuple[str, str], Stack] = field(default_factory=dict)  # by account and region
     operations: list[dict[str, Any]] = field(default_factory=list)  # the newest first
 
-    def current(self, stack: Stack) -> bool:
-        """Say whether an instance's stack has what the set wants."""
+    def is_current(self, stack: Stack) -> bool:
+        """Return True if an instance's stack matches the set."""
         return stack.target is self.target and stack.status in ("CREATE_COMPLETE", "UPDATE_COMPLETE")
 
 
 class StackSets:
-    """All stack sets of the account. Whoever calls a method holds the control plane's lock."""
+    """All stack sets of the account. The caller of a method holds the control plane's lock."""
 
     def __init__(self, engine: Engine) -> None:
         self.by_id: dict[str, StackSet] = {}
@@ -45,23 +45,23 @@ class StackSets:
         if (account, region) in stack_set.instances:
             return
         if region != REGION:
-            raise Refusal(f"The sandbox has one region, {REGION}; {region} was asked for.")
+            raise Refusal(f"The sandbox has only the region {REGION}, not {region}.")
         name = f"StackSet-{stack_set.name}-{uuid.uuid4()}"
         stack_set.instances[account, region] = self._engine.create_stack(name, stack_set.target)
 
     def update_instances(self, stack_set: StackSet) -> bool:
-        """Bring each instance to the stack set's target; return whether all got there."""
-        good = True
+        """Update each instance to the stack set's target. Return True if all succeeded."""
+        succeeded = True
         for stack in stack_set.instances.values():
             if stack.target is not None and stack_set.target.same_as(stack.target):
                 stack.target = stack_set.target
                 continue
             try:
                 self._engine.update_stack(stack, stack_set.target)
-            except Refusal:  # it is in a state that cannot be updated: the operation fails, not the call
-                good = False
-            good = good and stack.status == "UPDATE_COMPLETE"
-        return good
+            except Refusal:  # the stack's state does not allow an update: the operation fails, not the call
+                succeeded = False
+            succeeded = succeeded and stack.status == "UPDATE_COMPLETE"
+        return succeeded
 
 
 class _StackSetMissing(Refusal):

@@ -1,4 +1,4 @@
-"""What a stack is, what it should be, and all stacks of the account."""
+"""The records of stacks: their present state, their target, and all stacks of the account."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ OnFailure = Literal["ROLLBACK", "DO_NOTHING", "DELETE"]
 
 
 def now() -> dt.datetime:
-    # To the millisecond, as AWS tells times: Copilot waits for a service whose deployment changed after the
-    # event that announced the change, and would wait for ever where the one is cut off and the other is not.
-    at = dt.datetime.now(dt.UTC)
-    return at.replace(microsecond=at.microsecond // 1000 * 1000)
+    # AWS's times have milliseconds. Copilot waits for a service whose deployment changed after the event that
+    # announced it. If only one of the two times were cut, Copilot could wait for ever.
+    time = dt.datetime.now(dt.UTC)
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a stack should be: a template, its parameters as they were given, tags."""
+    """The desired state of a stack: a template, its parameters as given, and tags."""
 
     text: str
     parameters: Mapping[str, str]
@@ -43,21 +43,21 @@ class Target:
         return str(self.template["Resources"][name].get("DeletionPolicy", "")).startswith("Retain")
 
     def same_as(self, other: Target) -> bool:
-        """Say whether CloudFormation would find no change; Metadata and Description alone are none.
+        """Return True if CloudFormation would find no change. It ignores Metadata and Description.
 
         Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/metadata-section-structure.html
         """
 
-        def told(target: Target) -> Any:
-            kept = {k: v for k, v in target.template.items() if k not in ("Metadata", "Description")}
-            return kept, dict(target.parameters), dict(target.tags)
+        def significant(target: Target) -> Any:
+            parts = {k: v for k, v in target.template.items() if k not in ("Metadata", "Description")}
+            return parts, dict(target.parameters), dict(target.tags)
 
-        return bool(told(self) == told(other))
+        return bool(significant(self) == significant(other))
 
 
 @dataclass
 class Resource:
-    """A resource of a stack that exists or is being made."""
+    """A resource of a stack that exists or is being created."""
 
     wanted: Wanted
     made: Made
@@ -76,10 +76,10 @@ class Output:
 
 @dataclass
 class Rollback:
-    """What is still to do to roll an update back."""
+    """The steps of an update's rollback that remain."""
 
-    before: dict[str, Resource]  # what has not got its old properties back
-    made: list[Resource]  # what the update made: taken away when all have them
+    before: dict[str, Resource]  # resources whose old properties are not restored yet
+    made: list[Resource]  # resources that the update created; they are deleted after the restoration
 
 
 @dataclass
@@ -101,8 +101,8 @@ class Stack:
     outputs: dict[str, Output] = field(default_factory=dict)
     imported: set[str] = field(default_factory=set)
     cancelled: bool = False
-    rollback: Rollback | None = None  # one that failed, and may be continued
-    leftovers: list[Resource] = field(default_factory=list)  # replaced by an update that was left half done
+    rollback: Rollback | None = None  # one that failed and may be continued
+    leftovers: list[Resource] = field(default_factory=list)  # resources replaced by an unfinished update
 
     @property
     def tags(self) -> dict[str, str]:
@@ -113,7 +113,7 @@ class Stack:
         return self.status.endswith("_IN_PROGRESS") and self.status != "REVIEW_IN_PROGRESS"
 
     def newest_first(self) -> list[Resource]:
-        """Return the resources so that each comes before what it depends on."""
+        """Return the resources, each before the ones that it depends on."""
         template = self.target.template if self.target else {"Resources": {}}
         declared = {name: template["Resources"].get(name, {}) for name in self.resources}
         return [self.resources[name] for name in reversed(in_order(declared))]
@@ -129,9 +129,9 @@ class Stack:
             resource.status, resource.reason, resource.changed_at = status, reason, now()
 
     def _add_event(
-        self, about: tuple[str, str, str], status: str, reason: str | None, properties: str | None
+        self, subject: tuple[str, str, str], status: str, reason: str | None, properties: str | None
     ) -> None:
-        logical_id, physical_id, type_ = about
+        logical_id, physical_id, type_ = subject
         self.events.append(
             {
                 "StackId": self.id,
@@ -149,16 +149,16 @@ class Stack:
 
 
 class Stacks:
-    """All stacks of the account. Whoever calls a method holds the control plane's lock."""
+    """All stacks of the account. The caller of a method holds the control plane's lock."""
 
     def __init__(self) -> None:
-        self.by_id: dict[str, Stack] = {}  # deleted ones included
+        self.by_id: dict[str, Stack] = {}  # including deleted ones
 
     def live(self) -> list[Stack]:
         return [stack for stack in self.by_id.values() if stack.status != "DELETE_COMPLETE"]
 
     def find(self, name_or_id: str) -> Stack:
-        """Return a stack by name, or by id even when it is deleted. Raises StackMissing."""
+        """Return a stack by name, or by id even if it is deleted. Raises StackMissing."""
         if name_or_id in self.by_id:
             return self.by_id[name_or_id]
         for stack in self.live():

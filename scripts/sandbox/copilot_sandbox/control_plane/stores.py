@@ -1,4 +1,4 @@
-"""What is read from the account's other services: templates in S3, parameters, secrets."""
+"""Reads templates from S3, parameters from SSM, and secrets from Secrets Manager."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from moto.ssm.models import ssm_backends
 from .errors import TemplateError
 from .resources import ACCOUNT, REGION
 
-# A dynamic reference: the service, the secret's ARN or name, and perhaps a key of its JSON.
+# A dynamic reference: the service, the secret's ARN or name, and optionally a key of its JSON.
 # Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/cfn-example_reference-secret.html
 _REFERENCE = re.compile(
     r"\{\{resolve:secretsmanager:((?:arn(?::[^:}]+){6})|[^:}]+)(?::SecretString)?(?::([^:}]*))?[^}]*\}\}"
@@ -29,7 +29,7 @@ def parameter_value(name: str) -> str:
 
 
 def fetch_template(url: str) -> str:
-    """Read a template from the embedded S3, by either form of S3's addresses."""
+    """Return a template from the embedded S3. Accepts both forms of S3's addresses."""
     parsed = urlparse(url)
     host, path = parsed.netloc, parsed.path.lstrip("/")
     bucket = host.split(".", 1)[0]
@@ -42,9 +42,9 @@ def fetch_template(url: str) -> str:
 
 
 def secret_value(name: str, key: str = "") -> str:
-    """Return a secret of Secrets Manager, by name or ARN; with a key, that of the JSON it holds.
+    """Return a secret of Secrets Manager, by name or ARN; with `key`, that value of the secret's JSON.
 
-    Raises KeyError where there is no such secret, or no such key.
+    Raises KeyError if the secret or the key does not exist.
     """
     secrets = secretsmanager_backends[ACCOUNT][REGION]
     if name not in secrets.secrets:
@@ -59,7 +59,7 @@ def secret_value(name: str, key: str = "") -> str:
 
 
 def with_secrets(node: Any) -> Any:
-    """Put secrets in the place of the dynamic references to them. Raises TemplateError."""
+    """Replace dynamic references by the secrets' values. Raises TemplateError."""
     if isinstance(node, dict):
         return {key: with_secrets(value) for key, value in node.items()}
     if isinstance(node, list):

@@ -13,7 +13,7 @@ from moto.core.resource_tagging import (
 )
 from moto.core.responses import ActionResult, BaseResponse
 
-from .paging import TokenWrong, page
+from .paging import InvalidToken, page
 from .resources import ACCOUNT, REGION
 
 _PAGE = 100  # https://docs.aws.amazon.com/resourcegroupstagging/latest/APIReference/API_GetResources.html
@@ -24,9 +24,9 @@ class _InvalidParameter(ServiceException):
 
 
 class Responses(BaseResponse):
-    """Finds resources of ours and of moto's; the other actions are not there."""
+    """Finds tagged resources of the sandbox's services and of moto's. Other actions are missing."""
 
-    own: Callable[[], Iterator[TaggedResource]]  # set by bound_to
+    own: Callable[[], Iterator[TaggedResource]]  # resources of the sandbox's services; bound_to sets it
 
     def __init__(self) -> None:
         super().__init__(service_name="resourcegroupstaggingapi")
@@ -34,7 +34,7 @@ class Responses(BaseResponse):
 
     @classmethod
     def bound_to(cls, own: Callable[[], Iterator[TaggedResource]]) -> type[Responses]:
-        """Make a class of it that serves `own`: moto makes an object of its own for each request."""
+        """Return a subclass that serves `own`: moto creates an object for each request."""
         return type("BoundResponses", (cls,), {"own": staticmethod(own)})
 
     def get_resources(self) -> ActionResult:
@@ -43,15 +43,15 @@ class Responses(BaseResponse):
         limit = int(self._get_param("ResourcesPerPage") or _PAGE)
         if not 1 <= limit <= _PAGE:
             raise _InvalidParameter(f"ResourcesPerPage must be between 1 and {_PAGE}.")
-        # One ARN may be told of twice, by us and by moto: a page must not end between the two.
-        found = {
+        # Both the sandbox's service and moto may list an ARN: a page must not end between the two.
+        tags_by_arn = {
             resource.arn: resource.tags
-            for resource in everything(self.own())
+            for resource in all_tagged(self.own())
             if resource.tags and match_resource_type(resource.resource_type, types) and matches(resource.tags)
         }
         try:
-            shown, token = page(found, str, limit=limit, token=self._get_param("PaginationToken"))
-        except TokenWrong as error:
+            shown, token = page(tags_by_arn, str, limit=limit, token=self._get_param("PaginationToken"))
+        except InvalidToken as error:
             raise _InvalidParameter(f"The PaginationToken {error} is not valid.") from error
         return ActionResult(
             {
@@ -59,7 +59,7 @@ class Responses(BaseResponse):
                 "ResourceTagMappingList": [
                     {
                         "ResourceARN": arn,
-                        "Tags": [{"Key": key, "Value": value} for key, value in found[arn].items()],
+                        "Tags": [{"Key": key, "Value": value} for key, value in tags_by_arn[arn].items()],
                     }
                     for arn in shown
                 ],
@@ -67,8 +67,8 @@ class Responses(BaseResponse):
         )
 
 
-def everything(own: Iterator[TaggedResource]) -> Iterator[TaggedResource]:
-    """Every resource that can carry tags: `own`, and moto's."""
+def all_tagged(own: Iterator[TaggedResource]) -> Iterator[TaggedResource]:
+    """Yield every resource that can have tags: `own`, and moto's."""
     yield from own
     for backend in iter_taggable_backends(ACCOUNT, REGION):
         yield from backend.iter_tagged_resources()

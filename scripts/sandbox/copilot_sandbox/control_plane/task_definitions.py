@@ -1,4 +1,4 @@
-"""ECS services, task definitions and containers as the task agent takes them."""
+"""Converts ECS services, task definitions and containers to the task agent's types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading a CloudFormation template and resolving its functions to values."""
+"""Reads a CloudFormation template and resolves its functions to values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SAFE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Loader(_SAFE):  # type: ignore[misc]  # the base is chosen at run time
-    """YAML with CloudFormation's short function names; dates stay text (the Version of a policy is one)."""
+    """YAML with CloudFormation's short function names. Dates stay text, as in the Version of a policy."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  # PyYAML's own class attribute, replaced and never changed
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
@@ -47,7 +47,7 @@ _Loader.add_multi_constructor("!", _construct_function)
 
 
 class _Absent:
-    """AWS::NoValue: a property or list item that is as if it had not been written."""
+    """AWS::NoValue: removes the property or list item."""
 
     def __repr__(self) -> str:
         return "AWS::NoValue"
@@ -57,13 +57,13 @@ ABSENT = _Absent()
 
 
 class Unknown(str):
-    """A value that a change set cannot know yet: it comes from a resource that is still to be made."""
+    """A value that a change set cannot know yet, because its resource does not exist yet."""
 
     __slots__ = ()
 
 
 def read_template(text: str) -> dict[str, Any]:
-    """Parse a template in YAML or JSON. Raises TemplateError where AWS would refuse its form."""
+    """Parse a template in YAML or JSON. Raises TemplateError if AWS would refuse its form."""
     try:
         template = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader with CloudFormation's tags
     except yaml.YAMLError as error:
@@ -76,7 +76,7 @@ def read_template(text: str) -> dict[str, Any]:
 
 
 def references(node: Any) -> Iterator[str]:
-    """Yield the names that Ref, Fn::GetAtt and Fn::Sub mention, parameters included."""
+    """Yield the names that Ref, Fn::GetAtt and Fn::Sub use, including parameters."""
     if isinstance(node, list):
         for item in node:
             yield from references(item)
@@ -98,19 +98,19 @@ def references(node: Any) -> Iterator[str]:
 
 
 def in_order(resources: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Sort resources so that each comes after what it depends on.
+    """Sort resources so that each comes after its dependencies.
 
-    Raises TemplateError on a circle.
+    Raises TemplateError on a circular dependency.
     """
 
-    def needed(name: str) -> list[str]:
+    def dependencies(name: str) -> list[str]:
         depends = resources[name].get("DependsOn", [])
-        named = [depends] if isinstance(depends, str) else list(depends)
-        named += references(resources[name].get("Properties", {}))
-        return [other for other in named if other in resources and other != name]
+        names = [depends] if isinstance(depends, str) else list(depends)
+        names += references(resources[name].get("Properties", {}))
+        return [other for other in names if other in resources and other != name]
 
     try:
-        return list(TopologicalSorter({name: needed(name) for name in resources}).static_order())
+        return list(TopologicalSorter({name: dependencies(name) for name in resources}).static_order())
     except CycleError as error:
         circle = ", ".join(reversed(error.args[1][1:]))
         raise TemplateError(f"Circular dependency between resources: [{circle}]") from None
@@ -148,17 +148,17 @@ def resolve_parameters(
 
 
 def as_text(value: Any) -> str:
-    """Write a scalar as CloudFormation does: booleans in small letters."""
+    """Return a scalar as CloudFormation writes it, with booleans in lower case."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @dataclass
 class Scope:
-    """What names mean while one template is resolved."""
+    """The meanings of names while a template is resolved."""
 
     template: Mapping[str, Any]
     values: Mapping[str, Any]  # parameters and AWS::… pseudo parameters
-    resource: Callable[[str], str]  # logical id → what Ref gives
+    resource: Callable[[str], str]  # logical id → the value of Ref
     attribute: Callable[[str, str], Any]
     export: Callable[[str], str]
     imported: set[str] = field(default_factory=set)  # the exports that were read
@@ -189,7 +189,7 @@ class Scope:
         raise TemplateError(f"Template error: {json.dumps(node)} is not a condition")
 
     def resolve(self, node: Any) -> Any:
-        """Replace every function in `node` by its value; what is AWS::NoValue disappears."""
+        """Replace every function in `node` by its value. Values that are AWS::NoValue are removed."""
         if isinstance(node, list):
             return [value for item in node if (value := self.resolve(item)) is not ABSENT]
         if not isinstance(node, dict):
@@ -236,14 +236,14 @@ class Scope:
         return base64.b64encode(as_text(self.resolve(value)).encode()).decode()
 
     def _find_in_map(self, value: Any) -> Any:
-        found: Any = self.template.get("Mappings") or {}
+        entry: Any = self.template.get("Mappings") or {}
         keys = [as_text(self.resolve(item)) for item in value]
         for key in keys:
             try:
-                found = found[key]
+                entry = entry[key]
             except (KeyError, TypeError):
                 raise TemplateError(f"Template error: Unable to get mapping for {'::'.join(keys)}") from None
-        return self.resolve(found)
+        return self.resolve(entry)
 
     def _zones(self, value: Any) -> list[str]:
         region = self.resolve(value) or self.values["AWS::Region"]
@@ -283,8 +283,8 @@ class Scope:
         return [text] if isinstance(text, Unknown) else as_text(text).split(delimiter)
 
     def _sub(self, value: Any) -> str:
-        text, own = value if isinstance(value, list) else (value, {})
-        variables = {name: self.resolve(item) for name, item in own.items()}
+        text, local_values = value if isinstance(value, list) else (value, {})
+        variables = {name: self.resolve(item) for name, item in local_values.items()}
 
         def replacement(match: re.Match[str]) -> str:
             literal, name = match.groups()

@@ -1,1 +1,1 @@
-"""The sandbox's image builder: what Copilot finds on its PATH as `docker`."""
+"""The sandbox's image builder: the program `docker` on Copilot's PATH."""

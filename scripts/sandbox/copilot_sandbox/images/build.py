@@ -1,4 +1,4 @@
-"""Build an image: carry out a Dockerfile's steps on a build context, as far as that goes without Docker."""
+"""Builds an image: runs a Dockerfile's steps on a build context, as far as possible without Docker."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-_PYTHON_ENV = {"LANG": "C.UTF-8"}  # what docker.io/library/python sets beside PATH
-# Instructions that change nothing here: ECS takes health checks, ports and stop signals from the task
+_PYTHON_ENV = {"LANG": "C.UTF-8"}  # the variables of docker.io/library/python, besides PATH
+# Instructions without an effect here: ECS takes health checks, ports and stop signals from the task
 # definition, and a task runs as the user who started the sandbox.
-_SILENT = frozenset({"EXPOSE", "HEALTHCHECK", "LABEL", "MAINTAINER", "STOPSIGNAL"})
-_SHOWN = 110  # characters of a step in the list of what was not done
+_WITHOUT_EFFECT = frozenset({"EXPOSE", "HEALTHCHECK", "LABEL", "MAINTAINER", "STOPSIGNAL"})
+_STEP_LENGTH = 110  # characters of a step in the list of steps that were not done
 
 
 class BuildError(SandboxError):
@@ -42,10 +42,10 @@ def build(
     target: str | None = None,
     platform: str | None = None,
 ) -> str:
-    """Build an image and store it; returns its digest, `sha256:…`.
+    """Build an image and store it. Return its digest, `sha256:…`.
 
-    `say` is told, one line each, what was not done here. Raises SandboxError in docker's words where docker
-    would fail, and with pip's last lines where pip does.
+    `say` gets a line for each step that was not done here. Raises SandboxError with docker's message where
+    docker would fail, and with pip's last lines if pip does.
     """
     try:
         text = dockerfile.read_text(encoding="utf-8")
@@ -62,8 +62,8 @@ def build(
     )
     state = work.run(target)
     venv, packages = None, {}
-    own = {name for path, name in state.targets.items() if pip_targets.is_of_interpreter(path)}
-    installs = [replace(each, target="") if each.name in own else each for each in work.installs]
+    own = {name for path, name in state.targets.items() if pip_targets.is_interpreter_path(path)}
+    installs = [replace(install, target="") if install.name in own else install for install in work.installs]
     targets = {path: name for path, name in state.targets.items() if name not in own}
     if installs or work.has_python:
         venv = venvs.venv_digest(installs)
@@ -79,7 +79,7 @@ def build(
             "WorkingDir": state.workdir,
             "Entrypoint": list(state.entrypoint),
             "Cmd": list(state.cmd),
-            "Paths": sorted({*state.tree.claims(), *state.volumes}),
+            "Paths": sorted({*state.tree.own_paths(), *state.volumes}),
             "Venv": venv,
             **({"Targets": dict(sorted(targets.items()))} if targets else {}),
         },
@@ -114,23 +114,23 @@ class _Build:
         self.globals: dict[str, str] = {}
         for step in dockerfile.arguments:
             self._declare(step, self.globals, {**self.platform, **self.globals})
-        self.has_python = False  # whose images have an interpreter, also where they install nothing
+        self.has_python = False  # an image with Python has an interpreter even if it installs nothing
         self.other_pythons: set[str] = set()
 
     def run(self, target: str | None) -> State:
-        """Carry out the target stage (by default the last) and those it needs, in order."""
+        """Run the target stage (by default the last) and the stages that it needs, in order."""
         last = len(self.stages) - 1
         if target:
-            found = self._number(target, len(self.stages))
-            if found is None:
+            number = self._find_stage(target, len(self.stages))
+            if number is None:
                 raise BuildError(f"target stage {target!r} could not be found")
-            last = found
-        for number in sorted(self._needed(last)):
+            last = number
+        for number in sorted(self._needed_stages(last)):
             self.states[number] = self._stage(number)
         return self.states[last]
 
-    def _number(self, name: str, before: int) -> int | None:
-        """Return the stage of that name or number among the first `before`; the last one of a name counts."""
+    def _find_stage(self, name: str, before: int) -> int | None:
+        """Return the last of the first `before` stages with that name, or the stage with that number."""
         for number in reversed(range(before)):
             if self.stages[number].name == name.lower():
                 return number
@@ -139,32 +139,32 @@ class _Build:
     def _base(self, stage: Stage) -> str:
         return expand(stage.base, {**self.platform, **self.globals}, stage.escape, stage.line)
 
-    def _needed(self, last: int) -> set[int]:
-        needed: set[int] = set()
-        todo: list[int | None] = [last]
-        while todo:
-            number = todo.pop()
-            if number is None or number in needed:
+    def _needed_stages(self, last: int) -> set[int]:
+        numbers: set[int] = set()
+        pending: list[int | None] = [last]
+        while pending:
+            number = pending.pop()
+            if number is None or number in numbers:
                 continue
-            needed.add(number)
+            numbers.add(number)
             stage = self.stages[number]
-            todo.append(self._number(self._base(stage), number))
+            pending.append(self._find_stage(self._base(stage), number))
             for step in stage.instructions:
                 for name, value in step.flags:
                     if name == "from":
-                        todo.append(self._number(value, number))
+                        pending.append(self._find_stage(value, number))
                     elif name == "mount":
-                        todo.append(self._number(_mount(value).get("from", ""), number))
-        return needed
+                        pending.append(self._find_stage(_mount(value).get("from", ""), number))
+        return numbers
 
     def _stage(self, number: int) -> State:
         stage = self.stages[number]
         name = self._base(stage)
         if not name:
             raise BuildError(f"Dockerfile line {stage.line}: base name ({stage.base}) should not be blank")
-        base = self._number(name, number)
+        base = self._find_stage(name, number)
         if base is not None:
-            state = self.states[base].heir()
+            state = self.states[base].child()
         else:
             state = State()
             python = re.search(r"(?:^|/)python:(\d+)(?:\.(\d+))?", name)
@@ -173,9 +173,9 @@ class _Build:
                 state.env.update(_PYTHON_ENV)
                 state.cmd = ("python3",)
                 self._compare_python(name, python)
-            proxy = re.search(r"(?:^|/)nginx(?:-unprivileged)?(?::([^@]*))?(?:@|$)", name)
-            if proxy:
-                state.env[NGINX_VERSION] = proxy[1] or "latest"
+            nginx = re.search(r"(?:^|/)nginx(?:-unprivileged)?(?::([^@]*))?(?:@|$)", name)
+            if nginx:
+                state.env[NGINX_VERSION] = nginx[1] or "latest"
                 state.entrypoint, state.cmd = NGINX_ENTRYPOINT, NGINX_CMD
         for step in stage.instructions:
             self._step(step, state, number)
@@ -200,45 +200,45 @@ class _Build:
                 given = step.flag("from")
                 tree = self._source(None if given is None else expand(given, state.variables), number)
                 Copying(step, state, tree, tree is self.context, self.say, self._not_done).run()
-                stage = None if given is None else self._number(expand(given, state.variables), number)
+                stage = None if given is None else self._find_stage(expand(given, state.variables), number)
                 if stage is not None:
-                    self._carry(step, self.states[stage], state)
+                    self._copy_targets(step, self.states[stage], state)
             case "RUN":
                 self._run(step, state, number)
             case "WORKDIR" | "VOLUME":
                 make_folders(step, state)
             case "CMD" | "ENTRYPOINT" | "SHELL":
                 set_command(step, state)
-            case keyword if keyword not in _SILENT:  # USER, ONBUILD
+            case keyword if keyword not in _WITHOUT_EFFECT:  # USER, ONBUILD
                 self._not_done(step, f"{keyword} {step.text}")
 
     def _declare(
         self,
         step: Instruction,
-        into: dict[str, str],
+        values: dict[str, str],
         variables: Mapping[str, str],
         outer: Mapping[str, str] | None = None,
     ) -> None:
-        """ARG: the value given on the command line, or the default, or the one from before FROM."""
-        for word in step.words({**variables, **into}):
+        """Set ARG's variable: to the command line's value, the default, or the value from before FROM."""
+        for word in step.words({**variables, **values}):
             name, equals, default = word.partition("=")
             if name in self.given:
-                into[name] = self.given[name]
+                values[name] = self.given[name]
             elif equals:
-                into[name] = default
+                values[name] = default
             elif name in self.platform:
-                into[name] = self.platform[name]
+                values[name] = self.platform[name]
             elif outer and name in outer:
-                into[name] = outer[name]
+                values[name] = outer[name]
 
     def _not_done(self, step: Instruction, what: str) -> None:
         text = " ".join(what.split())
-        short = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+        short = text if len(text) <= _STEP_LENGTH else text[: _STEP_LENGTH - 1] + "…"
         self.say(f"sandbox: not done here: {short} (line {step.line})")
 
     def _run(self, step: Instruction, state: State, number: int) -> None:
-        listed = step.json()
-        command: str | list[str] = step.text if listed is None else listed
+        words = step.json()
+        command: str | list[str] = step.text if words is None else words
         if step.heredocs:
             first = step.text.split("\n", 1)[0].strip()
             plain = re.fullmatch(r"<<-?(['\"]?)\w+\1", first)
@@ -249,7 +249,7 @@ class _Build:
             if mount.get("type", "bind") == "bind" and "target" in mount:
                 tree = tree.copy() if tree is state.tree else tree
                 self._bind(tree, mount, state, number)
-        done = venvs.understand(
+        done = venvs.split_run(
             command, folder=state.workdir, tree=tree, variables=state.variables, line=step.line
         )
         self.installs.extend(done.installs)
@@ -259,16 +259,16 @@ class _Build:
         if done.left:
             self._not_done(step, "RUN " + " && ".join(done.left))
 
-    def _carry(self, step: Instruction, source: State, state: State) -> None:
-        """Take along what `pip install --target` has put below the paths that COPY --from copies."""
+    def _copy_targets(self, step: Instruction, source: State, state: State) -> None:
+        """Copy the targets of `pip install --target` that are below the paths of COPY --from."""
         *paths, to = step.words(state.variables)
         for path in paths:
             state.targets.update(
-                pip_targets.carried(source.targets, absolute("/", path), absolute(state.workdir, to))
+                pip_targets.copied_targets(source.targets, absolute("/", path), absolute(state.workdir, to))
             )
 
     def _bind(self, tree: Tree, mount: dict[str, str], state: State, number: int) -> None:
-        """Put what `RUN --mount=type=bind` shows into the files that this one step sees."""
+        """Add the files of `RUN --mount=type=bind` to the tree of this one step."""
         source = self._source(mount.get("from"), number)
         if source is None:
             return
@@ -281,19 +281,19 @@ class _Build:
             tree.put(target, entry)
             return
         tree.make_folder(target)
-        for each, inner in source.below(path):
-            tree.put(target + each[len(path.rstrip("/")) :], inner)
+        for inner_path, inner in source.below(path):
+            tree.put(target + inner_path[len(path.rstrip("/")) :], inner)
 
     def _source(self, name: str | None, number: int) -> Tree | None:
-        """Return the files that COPY --from names; None for those of another image, which nobody has here."""
+        """Return the files of COPY --from; None for another image, because none is available here."""
         if name is None:
             return self.context
-        stage = self._number(name, number)
+        stage = self._find_stage(name, number)
         return None if stage is None else self.states[stage].tree
 
 
 def _mount(value: str) -> dict[str, str]:
-    """`type=bind,source=a,target=b` as a mapping, with the long names."""
+    """Parse `type=bind,source=a,target=b` to a mapping with the long names."""
     names = {"src": "source", "dst": "target", "destination": "target"}
     pairs = (part.partition("=") for part in value.split(","))
     return {names.get(name, name): text for name, _, text in pairs}

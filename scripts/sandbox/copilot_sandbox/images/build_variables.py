@@ -1,7 +1,7 @@
-"""The variables of a build's steps: nothing of the user's but pip's way to its index, without credentials.
+"""The variables of a build's steps: of the user's only the settings of pip's index, without credentials.
 
-What a build runs (pip, and the build back ends of the branch that pip starts) sees no home, token, agent or
-AWS of the user's. Only the standard library is used here.
+The build's programs (pip, and the branch's build back ends that pip starts) get no home, token, agent or AWS
+settings of the user. Only the standard library is used here.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 USERS_PROXY = "SANDBOX_USER_HTTPS_PROXY"
-# Set in Copilot's processes: the names, with commas, of what was not handed on because of its credentials.
+# Set in Copilot's processes: the names, with commas, of variables that were withheld for their credentials.
 WITHHELD = "SANDBOX_WITHHELD"
-# What ENV and ARG of a Dockerfile may say to pip: its index and how it installs, and no place to write to.
-_OF_DOCKERFILES = frozenset(
+# pip's settings that a Dockerfile may set by ENV and ARG: index and way of installing, but no place to write.
+_DOCKERFILE_NAMES = frozenset(
     [
         *child_variables.PIP,
         "PIP_NO_BUILD_ISOLATION",
@@ -39,69 +39,69 @@ _OF_DOCKERFILES = frozenset(
 )
 
 
-def of_dockerfile(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return pip's variables out of those of ENV and ARG."""
-    return {name: value for name, value in variables.items() if name in _OF_DOCKERFILES}
+def pip_variables(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return pip's variables among those of ENV and ARG."""
+    return {name: value for name, value in variables.items() if name in _DOCKERFILE_NAMES}
 
 
-def handed_on() -> dict[str, str]:
-    """Return what a process of Copilot's hands on to the builder, which it starts: no credentials either."""
-    found = _of_configuration() | child_variables.selected(os.environ, child_variables.PIP)
+def forwarded() -> dict[str, str]:
+    """Return the variables that Copilot's process passes to the builder, which it starts; no credentials."""
+    variables = _pip_configuration() | child_variables.selected(os.environ, child_variables.PIP)
     proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
     if proxy:
-        found[USERS_PROXY] = proxy
-    plain, withheld = child_variables.without_credentials(found)
-    names = sorted("HTTPS_PROXY" if name == USERS_PROXY else name for name in withheld)
+        variables[USERS_PROXY] = proxy
+    plain, names_withheld = child_variables.without_credentials(variables)
+    names = sorted("HTTPS_PROXY" if name == USERS_PROXY else name for name in names_withheld)
     return {**plain, WITHHELD: ",".join(names)}
 
 
-def of_step(home: Path, cache: Path, variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the whole environment of a step; `variables` are pip's of the Dockerfile, `home` is thrown away.
+def step_variables(home: Path, cache: Path, variables: Mapping[str, str]) -> dict[str, str]:
+    """Return a step's whole environment. `variables` are pip's from the Dockerfile; `home` is temporary.
 
-    A process of Copilot's has HTTPS_PROXY pointing at the embedded AWS, which serves no packages.
+    In Copilot's processes HTTPS_PROXY points at the embedded AWS, which serves no packages.
     """
-    found = child_variables.selected(os.environ, child_variables.BUILD)
+    variables = child_variables.selected(os.environ, child_variables.BUILD)
     if WITHHELD in os.environ:
-        found = {name: value for name, value in found.items() if not name.lower().endswith("_proxy")}
+        variables = {name: value for name, value in variables.items() if not name.lower().endswith("_proxy")}
         if proxy := os.environ.get(USERS_PROXY):
-            found["HTTPS_PROXY"] = proxy
+            variables["HTTPS_PROXY"] = proxy
     else:
-        found = _of_configuration() | found
-    plain, _ = child_variables.without_credentials(found)
+        variables = _pip_configuration() | variables
+    plain, _ = child_variables.without_credentials(variables)
     return {
         **plain,
         "PATH": child_variables.path(),
         "HOME": str(home),
         "PIP_CACHE_DIR": str(cache),
-        "PIP_USER": "0",  # a `user = true` of the machine's would send the packages past the environment
+        "PIP_USER": "0",  # the machine's `user = true` would install outside the environment
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_NO_INPUT": "1",
         **variables,
     }
 
 
-def withheld() -> str:
-    """Return a sentence on what was not handed on, for an install that failed; empty where all was."""
+def withheld_note() -> str:
+    """Return a sentence with the withheld variables, for a failed install; empty if there are none."""
     names = set(filter(None, os.environ.get(WITHHELD, "").split(",")))
     if WITHHELD not in os.environ:
-        found = _of_configuration() | child_variables.selected(os.environ, child_variables.BUILD)
-        names |= set(child_variables.without_credentials(found)[1])
+        variables = _pip_configuration() | child_variables.selected(os.environ, child_variables.BUILD)
+        names |= set(child_variables.without_credentials(variables)[1])
     if not names:
         return ""
     return (
-        f"\n  (Not handed to the build, whose code is the branch's, because of the name or password in it: "
-        f"{', '.join(sorted(names))}. Name an index or a proxy that needs none.)"
+        f"\n  (Withheld from the build, which runs the branch's code, because of the name or password in it: "
+        f"{', '.join(sorted(names))}. Use an index or a proxy without credentials.)"
     )
 
 
-def _of_configuration() -> dict[str, str]:
-    """Return what the user's own pip.conf says of the index, as variables: a build has another home.
+def _pip_configuration() -> dict[str, str]:
+    """Return the index settings of the user's pip.conf as variables, because a build has another home.
 
     Source: https://pip.pypa.io/en/stable/topics/configuration/
     """
     home = Path(os.environ.get("HOME") or "/nonexistent")
     folder = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
-    found: dict[str, str] = {}
+    settings: dict[str, str] = {}
     for file in (
         home / ".pip/pip.conf",
         home / "Library/Application Support/pip/pip.conf",
@@ -111,11 +111,11 @@ def _of_configuration() -> dict[str, str]:
         parser = configparser.RawConfigParser()
         try:
             parser.read(file, encoding="utf-8")
-        except (OSError, ValueError, configparser.Error):  # pip says what is wrong with it
+        except (OSError, ValueError, configparser.Error):  # pip itself reports the error
             continue
         for section in ("global", "install"):
             for key, value in parser.items(section) if parser.has_section(section) else ():
                 name = "PIP_" + re.sub(r"[-_]", "_", key).upper()
                 if name in child_variables.PIP and value.strip():
-                    found[name] = " ".join(value.split())
-    return found
+                    settings[name] = " ".join(value.split())
+    return settings

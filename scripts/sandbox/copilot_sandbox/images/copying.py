@@ -1,4 +1,4 @@
-"""COPY and ADD: what of the context, of another stage or of a heredoc goes where."""
+"""COPY and ADD: puts files of the context, of another stage or of a heredoc into the image."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Copying:
-    """One COPY or ADD step. `tree` is what --from names, None where that is an image that is not here.
+    """One COPY or ADD step. `tree` is the source of --from, None for an image that is not available here.
 
-    `say` is told of what is done otherwise than by docker, `not_done` of what is not done at all.
+    `say` gets a line for each difference from docker, `not_done` each step that is not done at all.
     """
 
     step: Instruction
@@ -35,7 +35,7 @@ class Copying:
             if flag in ("parents", "exclude", "unpack", "checksum", "keep-git-dir"):
                 raise step.error(f"--{flag} is not supported in the sandbox: copy without it.")
         words = step.words(state.variables)
-        heredocs = {each.name: each for each in step.heredocs}
+        heredocs = {heredoc.name: heredoc for heredoc in step.heredocs}
         if len(words) < 2:  # noqa: PLR2004 - at least a source and a destination
             raise step.error(f"{step.keyword} requires at least two arguments")
         *sources, to = words
@@ -43,17 +43,17 @@ class Copying:
         if len(sources) > 1 and not target.endswith("/"):
             raise step.error("the destination must be a directory and end with a /")
         mode = _mode(step)
-        given = step.flag("from")
+        origin = step.flag("from")
         for source in sources:
-            inline = (
+            heredoc = (
                 heredocs.get(source.removeprefix("<<").removeprefix("-")) if source.startswith("<<") else None
             )
-            if inline is not None:
-                text = _fill(inline.text, state.variables, step) if inline.expand else inline.text
-                self._place(file_of(text.encode(), mode or 0o644), inline.name, target)
+            if heredoc is not None:
+                text = _substitute(heredoc.text, state.variables, step) if heredoc.expand else heredoc.text
+                self._place(file_of(text.encode(), mode or 0o644), heredoc.name, target)
             elif self.tree is None:
-                self.not_done(step, f"{step.keyword} --from={given} {source} {to}: that image is not here")
-            elif step.keyword == "ADD" and _is_foreign(source):
+                self.not_done(step, f"{step.keyword} --from={origin} {source} {to}: that image is not here")
+            elif step.keyword == "ADD" and _is_remote_or_archive(source):
                 self.not_done(step, f"ADD {source} {to}")
             else:
                 self._copy_one(self.tree, source, target, mode)
@@ -64,32 +64,32 @@ class Copying:
         if self.from_context and posixpath.normpath(source.lstrip("/") or ".").split("/")[0] == "..":
             raise step.error(outside)
         path = absolute("/", source)
-        found = tree.glob(path) if re.search(r"[*?\[]", path) and tree.get(path) is None else [path]
-        for each in found:
+        matches = tree.glob(path) if re.search(r"[*?\[]", path) and tree.get(path) is None else [path]
+        for match in matches:
             try:
-                place = tree.resolve(each, outside=outside if self.from_context else None)
+                place = tree.resolve(match, outside=outside if self.from_context else None)
             except CopyError as error:
                 raise step.error(str(error)) from error
             entry = tree.get(place)
             if entry is None and not self.from_context:
                 self.not_done(step, f"COPY --from={step.flag('from')} {source}: nothing is there")
             elif entry is None:
-                raise step.error(f'failed to calculate checksum of ref: "{each}": not found')
+                raise step.error(f'failed to calculate checksum of ref: "{match}": not found')
             elif entry.kind == "folder":
                 self._copy_folder(tree, place, target, mode)
             else:
-                self._place(self._known(tree, place, entry, mode), posixpath.basename(each), target)
+                self._place(self._with_hash(tree, place, entry, mode), posixpath.basename(match), target)
 
     def _copy_folder(self, tree: Tree, place: str, target: str, mode: int | None) -> None:
-        below = list(tree.below(place))
-        to = self.state.tree.make_folder(target)
-        for path, entry in below:
+        entries = list(tree.below(place))
+        folder = self.state.tree.make_folder(target)
+        for path, entry in entries:
             self.state.tree.put(
-                to.rstrip("/") + path[len(place.rstrip("/")) :], self._known(tree, path, entry, mode)
+                folder.rstrip("/") + path[len(place.rstrip("/")) :], self._with_hash(tree, path, entry, mode)
             )
 
-    def _known(self, tree: Tree, path: str, entry: Entry, mode: int | None) -> Entry:
-        """Return the entry with its content's hash (worked out once) and the mode that --chmod asks for."""
+    def _with_hash(self, tree: Tree, path: str, entry: Entry, mode: int | None) -> Entry:
+        """Return the entry with its content's hash (computed once) and the mode of --chmod."""
         if entry.source is not None and not entry.sha256:
             entry = tree.entries[path] = replace(entry, sha256=hash_file(entry.source))
         if entry.kind == "link" and entry.target.startswith("/") and self.from_context:
@@ -99,7 +99,7 @@ class Copying:
         return replace(entry, mode=mode) if mode is not None and entry.kind == "file" else entry
 
     def _place(self, entry: Entry, name: str, target: str) -> None:
-        """Put one file at `target`, or into it where that is a folder."""
+        """Put one file at `target`, or into `target` if it is a folder."""
         place = self.state.tree.get(self.state.tree.resolve(target))
         inside = target.endswith("/") or (place is not None and place.kind == "folder")
         self.state.tree.put(posixpath.join(target, name) if inside else target, entry)
@@ -114,15 +114,15 @@ def _mode(step: Instruction) -> int | None:
     return int(text, 8)
 
 
-def _fill(text: str, variables: Mapping[str, str], step: Instruction) -> str:
-    """Fill variables into a heredoc: quotes are plain text there."""
+def _substitute(text: str, variables: Mapping[str, str], step: Instruction) -> str:
+    """Substitute variables in a heredoc, in which quotes are plain text."""
     return re.sub(
         r"(?<!\\)\$(?:\w+|\{[^}]*\})", lambda found: expand(found[0], variables, step.escape, step.line), text
     )
 
 
-def _is_foreign(source: str) -> bool:
-    """Return True for what ADD would download or unpack."""
+def _is_remote_or_archive(source: str) -> bool:
+    """Return True for a source that ADD would download or unpack."""
     return bool(
         re.match(r"https?://|git@|ssh://|git://", source)
         or re.search(r"\.(tar|tar\.(gz|bz2|xz|zst)|tgz|tbz2|txz)$", source)

@@ -1,6 +1,6 @@
-"""The program `docker` on Copilot's PATH in the sandbox: the six calls that Copilot makes, no more.
+"""The program `docker` on Copilot's PATH in the sandbox. It answers only the six calls that Copilot makes.
 
-Each call is a process that a deploy waits for: nothing is imported before it is needed.
+A deploy waits for each call, which is a process, so modules are imported only when they are needed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/(.+)")
 _CALLS = "version, info, login, build, push, inspect"
 _TIMEOUT = 30  # seconds for the embedded AWS to answer
-# Flags of `docker build`: whether a value follows.
+# Flags of `docker build`: True if a value follows.
 _BUILD_FLAGS = {
     "-t": True,
     "--tag": True,
@@ -47,10 +47,10 @@ class DockerError(SandboxError):
 
 
 def write_docker(bin_dir: Path, state_dir: Path) -> Path:
-    """Write the program `bin_dir/docker`, which keeps its images in `state_dir`; returns its path.
+    """Write the program `bin_dir/docker`, which keeps its images in `state_dir`. Return its path.
 
-    Python starts without site-packages (-S) and without the user's Python settings (-I): none is needed,
-    and it takes 10 ms instead of 30.
+    Python starts without site-packages (-S) and without the user's Python settings (-I): neither is needed,
+    and this takes 10 ms instead of 30.
     """
     words = [*bare("copilot_sandbox.images.docker", "main"), str(state_dir.resolve())]
     bin_dir.mkdir(parents=True, exist_ok=True)
@@ -65,9 +65,9 @@ def write_docker(bin_dir: Path, state_dir: Path) -> Path:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Answer one call, with the images in the folder that the first argument names.
+    """Answer one call. The first argument is the folder with the images.
 
-    Return its exit code: 0, or 1 with one line on standard error.
+    Return the exit code: 0, or 1 with one line on standard error.
     """
     state, *words = arguments
     calls = {
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str]) -> int:
         if call is None:
             raise DockerError(
                 f"`docker {shlex.join(words)}` is not answered in the sandbox: there is no Docker here, only"
-                f" what Copilot calls ({_CALLS})."
+                f" the calls that Copilot makes ({_CALLS})."
             )
         call(Path(state), list(words[1:]))
     except SandboxError as error:
@@ -99,7 +99,7 @@ def _say(line: str) -> None:
 
 
 def _version(_state: Path, words: list[str]) -> None:
-    """Tell the platform, for which `copilot svc init` asks."""
+    """Print the platform, as `copilot svc init` requires."""
     template = _template(words, ("-f", "--format"))
     if template is None or "{{json .Server}}" not in template:
         raise DockerError(
@@ -121,7 +121,7 @@ def _login(_state: Path, words: list[str]) -> None:
         raise DockerError(
             "`docker login` is answered with --password-stdin only: a password is never an argument."
         )
-    sys.stdin.buffer.read()  # taken and forgotten: the embedded AWS asks for none
+    sys.stdin.buffer.read()  # the password is ignored, because the embedded AWS requires none
     _say("Login Succeeded")
 
 
@@ -136,19 +136,19 @@ def _template(words: list[str], flags: tuple[str, str]) -> str | None:
 
 def _inspect(state: Path, words: list[str]) -> None:
     template = _template(words, ("-f", "--format"))
-    asked = "{{json (index .RepoDigests 0)}}"
-    if template is None or asked not in template:
-        raise DockerError(f"`docker inspect` is answered with --format '{asked}' only, as Copilot calls it.")
+    query = "{{json (index .RepoDigests 0)}}"
+    if template is None or query not in template:
+        raise DockerError(f"`docker inspect` is answered with --format '{query}' only, as Copilot calls it.")
     reference = words[-1]
     digest = registry.pushed(state, reference)
     if digest is None:
         known = registry.tagged(state, reference)
         reason = "it was built, but not pushed" if known else "No such object"
         raise DockerError(f"inspect {reference}: {reason}")
-    _say(template.replace(asked, f'"{registry.split_reference(reference)[0]}@{digest}"'))
+    _say(template.replace(query, f'"{registry.split_reference(reference)[0]}@{digest}"'))
 
 
-class _Words(NamedTuple):
+class _BuildOptions(NamedTuple):
     context: Path
     flags: list[tuple[str, str]]
 
@@ -160,7 +160,7 @@ class _Words(NamedTuple):
         return found[-1] if found else None
 
 
-def _build_words(words: list[str]) -> _Words:
+def _parse_build(words: list[str]) -> _BuildOptions:
     flags: list[tuple[str, str]] = []
     contexts = []
     while words:
@@ -178,29 +178,29 @@ def _build_words(words: list[str]) -> _Words:
             raise DockerError(f"`docker build {name}` needs a value.")
     if len(contexts) != 1 or contexts == ["-"]:
         raise DockerError("`docker build` needs exactly one folder as its context.")
-    return _Words(Path(contexts[0]), flags)
+    return _BuildOptions(Path(contexts[0]), flags)
 
 
 def _build(state: Path, words: list[str]) -> None:
-    # Imported here: the other four calls must not pay for it.
+    # The import is here, because the other calls do not need it and would take longer.
     from copilot_sandbox.images.build import build  # noqa: PLC0415
 
-    given = _build_words(words)
+    options = _parse_build(words)
     arguments = {}
-    for each in given.all("--build-arg"):
-        name, equals, value = each.partition("=")
-        if equals:  # `--build-arg NAME` would take the value from the environment, which is the user's
+    for argument in options.all("--build-arg"):
+        name, equals, value = argument.partition("=")
+        if equals:  # `--build-arg NAME` would use the environment's value, which is the user's
             arguments[name] = value
     digest = build(
-        given.context,
-        Path(given.last("-f", "--file") or given.context / "Dockerfile"),
+        options.context,
+        Path(options.last("-f", "--file") or options.context / "Dockerfile"),
         state,
         say=_say,
         arguments=arguments,
-        target=given.last("--target"),
-        platform=given.last("--platform"),
+        target=options.last("--target"),
+        platform=options.last("--platform"),
     )
-    for reference in given.all("-t", "--tag"):
+    for reference in options.all("-t", "--tag"):
         registry.tag(state, reference, digest)
         _say(f"naming to {reference} done")
     _say(f"writing image {digest} done")
@@ -216,10 +216,10 @@ def _push(state: Path, words: list[str]) -> None:
     digest = registry.tagged(state, reference)
     if digest is None:
         raise DockerError(f"An image does not exist locally with the tag: {reference}")
-    found = _ECR.fullmatch(repository)
-    if found is None:
-        raise DockerError(f"{repository} is no ECR repository, and the sandbox has no other registry.")
-    account, region, name = found.groups()
+    match = _ECR.fullmatch(repository)
+    if match is None:
+        raise DockerError(f"{repository} is not an ECR repository, and the sandbox has no other registry.")
+    account, region, name = match.groups()
     manifest = registry.manifest(state, digest)
 
     from copilot_sandbox.images import ecr  # noqa: PLC0415 - only this call needs TLS

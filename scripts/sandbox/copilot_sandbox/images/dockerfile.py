@@ -1,4 +1,4 @@
-"""Dockerfiles as text: instructions, stages, words and variables; nothing is run here.
+"""Parses Dockerfiles: instructions, stages, words and variables. Nothing is run here.
 
 Source: https://docs.docker.com/reference/dockerfile/
 """
@@ -22,26 +22,26 @@ _KEYWORD = re.compile(
 )
 _HEREDOC = re.compile(r"<<(-?)(['\"]?)([A-Za-z_][A-Za-z0-9_.]*)\2(?=\s|$)")
 _DIRECTIVE = re.compile(r"#\s*([A-Za-z][A-Za-z0-9_-]*)\s*=\s*(.*?)\s*")
-_NESTED = 100  # `${` in one word: more than anybody writes, far less than Python can nest
+_MAX_NESTING = 100  # `${` in one word: more than in any real file, far fewer than Python can nest
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class DockerfileError(SandboxError):
-    """A Dockerfile cannot be understood; the message names the line."""
+    """A Dockerfile is invalid; the message names the line."""
 
 
 @dataclass(frozen=True)
 class Heredoc:
     name: str
     text: str
-    expand: bool  # variables count unless the name stands in quotes
+    expand: bool  # whether variables are substituted: not if the name is in quotes
 
 
 @dataclass(frozen=True)
 class Instruction:
-    keyword: str  # in capitals
+    keyword: str  # in upper case
     flags: tuple[tuple[str, str], ...]  # ("from", "builder")
-    text: str  # what follows the flags, continuation lines joined
+    text: str  # the text after the flags, with continuation lines joined
     line: int
     escape: str = "\\"
     heredocs: tuple[Heredoc, ...] = ()
@@ -50,7 +50,7 @@ class Instruction:
         return dict(self.flags).get(name)
 
     def json(self) -> list[str] | None:
-        """Return the exec form, `["a", "b"]`, or None where this is the shell form."""
+        """Return the words of the exec form, `["a", "b"]`; None for the shell form."""
         if not self.text.startswith("["):
             return None
         try:
@@ -60,7 +60,7 @@ class Instruction:
         return words if isinstance(words, list) and all(isinstance(word, str) for word in words) else None
 
     def words(self, variables: Mapping[str, str]) -> list[str]:
-        """Return the words with variables filled in, quotes taken off."""
+        """Return the words with variables substituted and quotes removed."""
         listed = self.json()
         parts = split_words(self.text, self.escape) if listed is None else listed
         return [expand(part, variables, self.escape, self.line) for part in parts]
@@ -71,7 +71,7 @@ class Instruction:
 
 @dataclass
 class Stage:
-    base: str  # as written, variables not yet filled in
+    base: str  # as written, with variables not yet substituted
     name: str
     line: int
     escape: str = "\\"
@@ -85,7 +85,7 @@ class Dockerfile:
 
 
 def parse(text: str) -> Dockerfile:
-    """Read a Dockerfile. Raises DockerfileError, naming the line, where docker would refuse it."""
+    """Parse a Dockerfile. Raises DockerfileError with the line where docker would refuse it."""
     arguments: list[Instruction] = []
     stages: list[Stage] = []
     for step in instructions(text):
@@ -96,7 +96,7 @@ def parse(text: str) -> Dockerfile:
         elif step.keyword == "ARG":
             arguments.append(step)
         else:
-            raise step.error("no build stage in current context: begin with FROM.")
+            raise step.error("no build stage in current context: start with FROM.")
     if not stages:
         raise DockerfileError(
             "The Dockerfile has no FROM: name the base image, such as `FROM python:3.12-slim`."
@@ -105,10 +105,10 @@ def parse(text: str) -> Dockerfile:
 
 
 def instructions(text: str) -> list[Instruction]:
-    """Cut a Dockerfile into instructions: comments gone, continuation lines joined, heredocs taken in."""
+    """Split a Dockerfile into instructions: drop comments, join continuation lines, attach heredocs."""
     lines = text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
     escape = _escape(lines)
-    found = []
+    steps = []
     at = 0
     while at < len(lines):
         if not lines[at].strip() or lines[at].lstrip().startswith("#"):
@@ -116,24 +116,24 @@ def instructions(text: str) -> list[Instruction]:
             continue
         start = at
         parts: list[str] = []
-        more = True
-        while more and at < len(lines):
+        continues = True
+        while continues and at < len(lines):
             line = lines[at]
             at += 1
             if parts and (not line.strip() or line.lstrip().startswith("#")):
                 continue
-            more = line.rstrip().endswith(escape)
-            parts.append(line.rstrip()[:-1] if more else line)
+            continues = line.rstrip().endswith(escape)
+            parts.append(line.rstrip()[:-1] if continues else line)
         step = _instruction("".join(parts).strip(), start + 1, escape)
         if step.keyword in ("RUN", "COPY", "ADD") and step.json() is None:
             heredocs, at = _heredocs(step, lines, at)
             step = Instruction(step.keyword, step.flags, step.text, step.line, escape, heredocs)
-        found.append(step)
-    return found
+        steps.append(step)
+    return steps
 
 
 def _escape(lines: list[str]) -> str:
-    """Return the escape character that the parser directives at the top name, else the backslash."""
+    """Return the escape character of the parser directives at the top, by default the backslash."""
     for line in lines:
         directive = _DIRECTIVE.fullmatch(line.strip())
         if directive is None:
@@ -164,7 +164,7 @@ def _instruction(text: str, line: int, escape: str) -> Instruction:
 
 
 def _heredocs(step: Instruction, lines: list[str], at: int) -> tuple[tuple[Heredoc, ...], int]:
-    found = []
+    heredocs = []
     for dash, quote, name in _HEREDOC.findall(step.text):
         body = []
         while True:
@@ -175,8 +175,8 @@ def _heredocs(step: Instruction, lines: list[str], at: int) -> tuple[tuple[Hered
             if line == name:
                 break
             body.append(line + "\n")
-        found.append(Heredoc(name, "".join(body), expand=not quote))
-    return tuple(found), at
+        heredocs.append(Heredoc(name, "".join(body), expand=not quote))
+    return tuple(heredocs), at
 
 
 def _stage(step: Instruction, number: int) -> Stage:
@@ -189,7 +189,7 @@ def _stage(step: Instruction, number: int) -> Stage:
 
 
 def split_words(text: str, escape: str = "\\") -> list[str]:
-    """Split at blanks outside of quotes; quotes and escapes stay for `expand` to take off."""
+    """Split at whitespace outside quotes. Quotes and escapes remain; `expand` removes them."""
     words: list[str] = []
     word = ""
     quote = ""
@@ -217,9 +217,9 @@ def split_words(text: str, escape: str = "\\") -> list[str]:
 
 
 def expand(word: str, variables: Mapping[str, str], escape: str = "\\", line: int = 0) -> str:
-    """Fill in `$name`, `${name}`, `${name:-default}`, `${name:+instead}`; take quotes and escapes off.
+    """Substitute `$name`, `${name}`, `${name:-default}`, `${name:+instead}`; remove quotes and escapes.
 
-    Raises DockerfileError on a `${` that is not closed or a modifier docker does not know.
+    Raises DockerfileError for an unclosed `${`, or a modifier that docker does not know.
     """
     out = []
     quote = ""
@@ -228,7 +228,7 @@ def expand(word: str, variables: Mapping[str, str], escape: str = "\\", line: in
         char = word[at]
         if char == escape and quote != "'" and at + 1 < len(word):
             following = word[at + 1]
-            # Inside double quotes an escape only counts before what it could mean.
+            # Inside double quotes an escape only counts before a character with a special meaning.
             out.append(following if not quote or following in f'"${escape}' else char + following)
             at += 2
         elif char in "'\"" and quote in ("", char):
@@ -244,13 +244,13 @@ def expand(word: str, variables: Mapping[str, str], escape: str = "\\", line: in
 
 
 def _variable(word: str, at: int, variables: Mapping[str, str], escape: str, line: int) -> tuple[str, int]:
-    """Read a variable from behind its `$`: its value and where it ends."""
+    """Return the value of the variable after a `$` at `at`, and its end."""
     plain = _NAME.match(word, at)
     if plain:
         return variables.get(plain[0], ""), plain.end()
     if not word.startswith("{", at):
         return "$", at
-    if word.count("${") > _NESTED:
+    if word.count("${") > _MAX_NESTING:
         raise DockerfileError(f"Dockerfile line {line}: too many variables within one word")
     end = _closing_brace(word, at)
     name = _NAME.match(word, at + 1)
@@ -275,15 +275,15 @@ def _variable(word: str, at: int, variables: Mapping[str, str], escape: str, lin
 
 def _closing_brace(word: str, at: int) -> int:
     depth = 0
-    for place in range(at, len(word)):
-        depth += {"{": 1, "}": -1}.get(word[place], 0)
+    for position in range(at, len(word)):
+        depth += {"{": 1, "}": -1}.get(word[position], 0)
         if depth == 0:
-            return place
+            return position
     return -1
 
 
 def assignments(step: Instruction, variables: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return the pairs of `ENV A=1 B="two words"`, or of the old `ENV A all the rest`."""
+    """Return the pairs of `ENV A=1 B="two words"`, or of the old form `ENV A all the rest`."""
     parts = split_words(step.text, step.escape)
     if "=" not in parts[0]:
         if len(parts) == 1:

@@ -1,4 +1,4 @@
-"""One call of ECR's, PutImage, through the proxy of the embedded AWS: boto3 would take longer to import."""
+"""ECR's call PutImage through the proxy of the embedded AWS, without boto3, which takes longer to import."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from copilot_sandbox.errors import SandboxError
 
 
 class PushError(SandboxError):
-    """ECR did not take the image."""
+    """ECR refused the image."""
 
 
 class Target(NamedTuple):
@@ -26,17 +26,17 @@ class Target(NamedTuple):
 
 
 def put_image(target: Target, *, tag: str, digest: str, manifest: str, timeout: float) -> None:
-    """Give ECR an image's manifest under a tag; a tag that means this image already is fine.
+    """Store an image's manifest in ECR under a tag. It is no error if the tag already refers to this image.
 
-    Goes through HTTPS_PROXY, trusting AWS_CA_BUNDLE: only the embedded AWS is ever called from here, so
-    without a proxy it refuses. `timeout` in seconds. Raises PushError with ECR's own words.
+    The call goes through HTTPS_PROXY and trusts AWS_CA_BUNDLE. It only ever goes to the embedded AWS, so
+    without a proxy it is refused. `timeout` is in seconds. Raises PushError with ECR's message.
     """
     proxy = urlsplit(os.environ.get("HTTPS_PROXY", ""))
     authority = os.environ.get("AWS_CA_BUNDLE")
     if not proxy.hostname or not proxy.port or not authority:
         raise PushError(
-            "HTTPS_PROXY and AWS_CA_BUNDLE do not name the sandbox's AWS: this `docker` only answers Copilot,"
-            " started by the sandbox alone."
+            "HTTPS_PROXY and AWS_CA_BUNDLE do not name the sandbox's AWS: this `docker` only answers Copilot"
+            " when the sandbox has started it."
         )
     body = json.dumps(
         {
@@ -78,28 +78,28 @@ def put_image(target: Target, *, tag: str, digest: str, manifest: str, timeout: 
 
 
 def sign(headers: dict[str, str], body: bytes, region: str) -> dict[str, str]:
-    """Sign a POST to ECR's `/` with the key of the environment; returns all its headers.
+    """Sign a POST to ECR's `/` with the environment's key. Return all its headers.
 
     Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
     """
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    found = {**headers, "X-Amz-Date": stamp}
+    signed = {**headers, "X-Amz-Date": stamp}
     if token := os.environ.get("AWS_SESSION_TOKEN"):
-        found["X-Amz-Security-Token"] = token
-    listed = sorted((name.lower(), value) for name, value in found.items())
-    names = ";".join(name for name, _ in listed)
-    written = "".join(f"{name}:{value}\n" for name, value in listed)
-    request = f"POST\n/\n\n{written}\n{names}\n{hashlib.sha256(body).hexdigest()}"
+        signed["X-Amz-Security-Token"] = token
+    sorted_headers = sorted((name.lower(), value) for name, value in signed.items())
+    names = ";".join(name for name, _ in sorted_headers)
+    lines = "".join(f"{name}:{value}\n" for name, value in sorted_headers)
+    request = f"POST\n/\n\n{lines}\n{names}\n{hashlib.sha256(body).hexdigest()}"
     scope = f"{stamp[:8]}/{region}/ecr/aws4_request"
     text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
     key = f"AWS4{os.environ.get('AWS_SECRET_ACCESS_KEY', '')}".encode()
     for part in (*scope.split("/"), text):
         key = hmac.digest(key, part.encode(), "sha256")
-    found["Authorization"] = (
+    signed["Authorization"] = (
         f"AWS4-HMAC-SHA256 Credential={os.environ.get('AWS_ACCESS_KEY_ID', '')}/{scope}, "
         f"SignedHeaders={names}, Signature={key.hex()}"
     )
-    return found
+    return signed
 
 
 def _reason(status: int, text: str) -> str:

@@ -1,7 +1,7 @@
-"""Find the files of a build context that a .dockerignore leaves out.
+"""Finds the files of a build context that a .dockerignore excludes.
 
-It is ours since docker-py's matcher ignores case and refuses no wrong pattern, Git's rules (pathspec) are
-others, and e2b-dockerfile-utils, a port of Docker's own, is of October 2026 and at 0.1.
+This is the project's own code, because docker-py's matcher ignores case and refuses no invalid pattern, Git's
+rules (pathspec) differ, and e2b-dockerfile-utils, a port of Docker's code, is at 0.1 of October 2026.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 
 class IgnoreError(SandboxError):
-    """A .dockerignore holds a pattern that docker refuses, too."""
+    """A .dockerignore has a pattern that docker refuses, too."""
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """One line: paths it matches are left out, or with `!` taken in again."""
+    """One line. Matching paths are excluded, or with `!` included again."""
 
     regex: re.Pattern[str]
     keep: bool
-    literal: str  # what every path it matches begins with
+    literal: str  # the beginning that all matching paths have
 
 
 class Ignore:
-    """Docker's rules: patterns are anchored at the context's root, the last one that matches wins.
+    """Docker's rules: patterns are anchored at the context's root, and the last matching one decides.
 
-    A pattern also matches everything below what it matches.
+    A pattern also matches all paths below a matching one.
     Source: https://docs.docker.com/build/concepts/context/#dockerignore-files
     """
 
@@ -41,17 +41,17 @@ class Ignore:
         self.patterns = tuple(_patterns(text))
 
     def __call__(self, path: str) -> bool:
-        """Return True if `path` (relative to the context, with slashes) is left out."""
+        """Return True if `path` (relative to the context, with slashes) is excluded."""
         names = path.split("/")
-        above = ["/".join(names[:count]) for count in range(1, len(names) + 1)]
+        paths = ["/".join(names[:count]) for count in range(1, len(names) + 1)]
         ignored = False
         for pattern in self.patterns:
-            if pattern.keep == ignored and any(pattern.regex.fullmatch(each) for each in above):
+            if pattern.keep == ignored and any(pattern.regex.fullmatch(each) for each in paths):
                 ignored = not pattern.keep
         return ignored
 
     def keeps_below(self, folder: str) -> bool:
-        """Return True if a part of a folder that is left out may be taken in again."""
+        """Return True if a part of an excluded folder may be included again."""
         inside = folder + "/"
         return any(
             pattern.keep and (pattern.literal.startswith(inside) or inside.startswith(pattern.literal))
@@ -62,7 +62,7 @@ class Ignore:
 def read_ignore(context: Path, dockerfile: Path) -> Ignore:
     """Read `<Dockerfile>.dockerignore` beside the Dockerfile, or else the context's `.dockerignore`.
 
-    Raises IgnoreError where a pattern cannot be understood.
+    Raises IgnoreError for an invalid pattern.
     """
     for file in (dockerfile.with_name(dockerfile.name + ".dockerignore"), context / ".dockerignore"):
         if file.is_file():
@@ -71,7 +71,7 @@ def read_ignore(context: Path, dockerfile: Path) -> Ignore:
 
 
 def _patterns(text: str) -> list[Pattern]:
-    found = []
+    patterns = []
     for number, line in enumerate(text.split("\n"), 1):
         if line.startswith("#"):
             continue
@@ -80,7 +80,7 @@ def _patterns(text: str) -> list[Pattern]:
         words = words.removeprefix("!").strip()
         if keep and not words:
             raise IgnoreError(
-                f'.dockerignore line {number}: illegal exclusion pattern: "!": name what to keep after it.'
+                f'.dockerignore line {number}: illegal exclusion pattern: "!": add a pattern after it.'
             )
         if not words:
             continue
@@ -88,16 +88,16 @@ def _patterns(text: str) -> list[Pattern]:
         cleaned = cleaned.lstrip("/") or "/"
         try:
             literal = re.split(r"[*?\[\\]", cleaned)[0]
-            found.append(Pattern(re.compile(translate(cleaned), re.DOTALL), keep, literal))
+            patterns.append(Pattern(re.compile(translate(cleaned), re.DOTALL), keep, literal))
         except re.error as error:
             raise IgnoreError(
-                f".dockerignore line {number}: `{words}` is no valid pattern: {error}."
+                f".dockerignore line {number}: `{words}` is not a valid pattern: {error}."
             ) from error
-    return found
+    return patterns
 
 
 def translate(pattern: str) -> str:
-    """Turn Go's filepath.Match pattern, with docker's `**` added, into a regular expression."""
+    """Convert a pattern of Go's filepath.Match, with docker's `**`, to a regular expression."""
     regex = []
     at = 0
     while at < len(pattern):
@@ -130,11 +130,11 @@ _ONE = r"(?:\\.|[^\]\\-])"  # a character in brackets, as Go's filepath.Match re
 
 
 def _character_class(pattern: str, at: int) -> tuple[str, int]:
-    """Read `[a-z]` or `[^a-z]` from behind its bracket: the regular expression and where it ends."""
+    """Return the regular expression of the `[a-z]` or `[^a-z]` that starts before `at`, and its end."""
     match = re.compile(rf"(\^?)((?:{_ONE}(?:-{_ONE})?)+)\]").match(pattern, at)
     if match is None:
-        raise re.error("a bracket that is not closed, or a range without its ends")
-    # Each is escaped, so that Python sees no set operation (`&&`, `||`, `~~`) that Go does not know.
+        raise re.error("a bracket is not closed, or a range lacks an end")
+    # Each character is escaped, because Python has set operations (`&&`, `||`, `~~`) that Go does not have.
     parts = [
         "-".join(re.escape(end.removeprefix("\\") or end) for end in ends if end)
         for ends in re.findall(rf"({_ONE})(?:-({_ONE}))?", match[2])

@@ -1,7 +1,7 @@
-"""`pip install --target FOLDER`: packages apart from the environment's, at a path of the image.
+"""`pip install --target FOLDER`: packages outside of the environment, at a path of the image.
 
-They lie in the environment's folder, below `targets/`, which clones share as they share the environment. The
-image's FOLDER holds links to them, so that a variable or a command that names FOLDER finds them as in Docker.
+The packages are in the environment's folder, below `targets/`, so clones share them with the environment. The
+image's FOLDER has links to them, so a variable or a command that names FOLDER finds them as in Docker.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def named(words: Iterable[str], folder: str) -> str:
-    """Return the image's folder that a pip command names with --target or -t; empty where it names none.
+def target_of(words: Iterable[str], folder: str) -> str:
+    """Return the image's folder in a pip command's --target or -t; empty if there is none.
 
-    A relative one is meant from `folder`.
+    A relative path starts from `folder`.
     """
     target = ""
     todo = list(words)
@@ -35,13 +35,13 @@ def named(words: Iterable[str], folder: str) -> str:
     return posixpath.normpath(posixpath.join("/", folder, target)) if target else ""
 
 
-def name_of(path: str) -> str:
-    """Return what the folder below `targets/` is called for a path of the image."""
+def folder_name(path: str) -> str:
+    """Return the name of the folder below `targets/` for a path of the image."""
     return hashlib.sha256(path.encode()).hexdigest()[:16]
 
 
-def is_of_interpreter(path: str) -> bool:
-    """Return True for a folder that the image's Python looks in by itself: here that is the environment."""
+def is_interpreter_path(path: str) -> bool:
+    """Return True for a folder that the image's Python searches by itself; here that is the environment."""
     return re.fullmatch(r"/usr/.*/(?:site|dist)-packages", path) is not None
 
 
@@ -49,10 +49,10 @@ def folder_of(venv: Path, name: str) -> Path:
     return venv / "targets" / name
 
 
-def carried(targets: Mapping[str, str], source: str, destination: str) -> dict[str, str]:
-    """Return the targets that COPY takes along from another stage: names by their path in this one.
+def copied_targets(targets: Mapping[str, str], source: str, destination: str) -> dict[str, str]:
+    """Return the targets that COPY takes from another stage: the packages' names by their new paths.
 
-    `source` and `destination` are absolute; a folder's content is copied, as COPY does.
+    `source` and `destination` are absolute. As COPY does, this copies a folder's content.
     """
     copied = {}
     for path, name in targets.items():
@@ -64,28 +64,28 @@ def carried(targets: Mapping[str, str], source: str, destination: str) -> dict[s
 
 
 def link(root: Path, path: str, packages: Path) -> None:
-    """Let `path` below `root` hold what `packages` holds, by links; what the image has there itself stays.
+    """Fill `path` below `root` with links to the content of `packages`. The image's own files remain.
 
-    Links of an earlier build are renewed: the environments may lie elsewhere by now.
+    Links of an earlier build are replaced, because the environments may have moved since.
     """
-    _link(packages, root / path.lstrip("/"))
+    _link_into(packages, root / path.lstrip("/"))
 
 
-def _link(packages: Path, place: Path) -> None:
+def _link_into(packages: Path, place: Path) -> None:
     if packages.is_file():
         place.parent.mkdir(parents=True, exist_ok=True)
-        _renew(place, packages)
+        _replace_link(place, packages)
         return
     place.mkdir(parents=True, exist_ok=True)
-    for each in sorted(packages.iterdir()) if packages.is_dir() else []:
-        present = place / each.name
-        if present.is_dir() and not present.is_symlink() and each.is_dir():
-            _link(each, present)
+    for item in sorted(packages.iterdir()) if packages.is_dir() else []:
+        present = place / item.name
+        if present.is_dir() and not present.is_symlink() and item.is_dir():
+            _link_into(item, present)
         else:
-            _renew(present, each)
+            _replace_link(present, item)
 
 
-def _renew(place: Path, packages: Path) -> None:
+def _replace_link(place: Path, packages: Path) -> None:
     if place.is_symlink():
         place.unlink()
     if not place.exists():

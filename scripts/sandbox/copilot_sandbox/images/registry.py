@@ -1,9 +1,9 @@
-"""What a tag means: on this machine after `docker build`, and for ECS after `docker push`.
+"""The digest of a tag: on this machine after `docker build`, and for ECS after `docker push`.
 
-    images/tags/<reference>                   `docker build -t`: the digest it means now
-    registry/<repository>/<tag>, @<digest>    `docker push`: what ECS may pull
+    images/tags/<reference>                   `docker build -t`: the tag's present digest
+    registry/<repository>/<tag>, @<digest>    `docker push`: the images that ECS may pull
 
-Every call of `docker` imports this and is a process of its own: nothing slow is imported here.
+Every call of `docker` is a process that imports this module, so it imports nothing slow.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def split_reference(reference: str) -> tuple[str, str]:
-    """`repo:tag` or `repo@sha256:…` as (repo, tag or digest); no tag means `latest`, as with docker."""
+    """Split `repo:tag` or `repo@sha256:…` into (repo, tag or digest). No tag means `latest`."""
     repository, at, digest = reference.partition("@")
     if at:
         return repository, digest
@@ -27,17 +27,17 @@ def split_reference(reference: str) -> tuple[str, str]:
 
 
 def tag(state_dir: Path, reference: str, digest: str) -> None:
-    """Let `repo:tag` mean this image from now on, as `docker build -t` does."""
+    """Assign `repo:tag` to this image, as `docker build -t` does."""
     _write(state_dir / "images" / "tags" / quote(":".join(split_reference(reference)), safe=""), digest)
 
 
 def tagged(state_dir: Path, reference: str) -> str | None:
-    """Return the digest that `repo:tag` means on this machine."""
+    """Return the digest of `repo:tag` on this machine."""
     return _read(state_dir / "images" / "tags" / quote(":".join(split_reference(reference)), safe=""))
 
 
 def manifest(state_dir: Path, digest: str) -> str:
-    """Return the image's manifest as text. Raises FileNotFoundError where there is no such image."""
+    """Return the image's manifest as text. Raises FileNotFoundError if the image does not exist."""
     return (state_dir / "images" / digest.removeprefix("sha256:") / "manifest.json").read_text()
 
 
@@ -49,7 +49,7 @@ def record_push(state_dir: Path, reference: str, digest: str) -> None:
 
 
 def pushed(state_dir: Path, reference: str) -> str | None:
-    """Return the digest that a pushed `repo:tag` or `repo@sha256:…` means; None where it was never pushed."""
+    """Return the digest of a pushed `repo:tag` or `repo@sha256:…`; None if it was never pushed."""
     repository, name = split_reference(reference)
     if name.startswith("sha256:"):
         name = "@" + name.removeprefix("sha256:")

@@ -1,4 +1,4 @@
-"""The state of a Dockerfile's stage, and the instructions that only set that."""
+"""The state of a Dockerfile's stage, and the instructions that only change this state."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from copilot_sandbox.images.tree import Tree
 if TYPE_CHECKING:
     from copilot_sandbox.images.dockerfile import Instruction
 
-# What docker.io/library/python sets; other images are taken to set nothing else.
+# The PATH of docker.io/library/python. Other images are treated as if they set no other variable.
 _PATH = "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin"
 _SHELL = ("/bin/sh", "-c")
 
 
 @dataclass
 class State:
-    """The state of a stage after the steps that were done."""
+    """The state of a stage after the steps so far."""
 
     tree: Tree = field(default_factory=Tree)
     env: dict[str, str] = field(default_factory=dict)
@@ -27,7 +27,7 @@ class State:
     shell: tuple[str, ...] = _SHELL
     entrypoint: tuple[str, ...] = ()
     cmd: tuple[str, ...] = ()
-    cmd_is_own: bool = False  # set in this stage; ENTRYPOINT resets an inherited CMD
+    cmd_is_own: bool = False  # whether this stage set CMD; ENTRYPOINT resets an inherited CMD
     volumes: tuple[str, ...] = ()
     targets: dict[str, str] = field(
         default_factory=dict
@@ -35,10 +35,10 @@ class State:
 
     @property
     def variables(self) -> dict[str, str]:
-        """Return the values of `$name`; ENV wins over ARG."""
+        """Return the values of `$name`. ENV overrides ARG."""
         return {"PATH": _PATH, **self.arguments, **self.env}
 
-    def heir(self) -> State:
+    def child(self) -> State:
         return replace(
             self,
             tree=self.tree.copy(),

@@ -1,4 +1,4 @@
-"""Where built images lie: `images/<digest>/` holds manifest.json, config.json and the files below root/."""
+"""Stores built images: `images/<digest>/` has manifest.json, config.json and the files below root/."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from copilot_sandbox import scratch
 from copilot_sandbox.images import pip_targets
 from copilot_sandbox.images.registry import pushed
-from copilot_sandbox.images.venv_cache import forget_unused, use, venv_folder
+from copilot_sandbox.images.venv_cache import delete_unused, mark_used, venv_folder
 from copilot_sandbox.model import Image
 
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ MEDIA_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 
 
 def save(state_dir: Path, tree: Tree, config: dict[str, object], packages: Mapping[str, Path]) -> str:
-    """Store an image unless it is there already; returns its digest, `sha256:…`.
+    """Store an image if it is not stored yet. Return its digest, `sha256:…`.
 
-    The digest is that of the manifest, which names config and files by their own digests: equal content
-    has an equal digest, and a registry works out the same one. `packages` are folders of this machine, by the
-    path of the image that leads to them.
+    The digest is the manifest's, which contains the digests of config and files. Equal content therefore has
+    an equal digest, and a registry computes the same one. `packages` maps image paths to the
+    folders of this machine that they link to.
     """
     settings = _canonical(config)
     listing = _canonical(tree.listing())
@@ -43,7 +43,7 @@ def save(state_dir: Path, tree: Tree, config: dict[str, object], packages: Mappi
     digest = hashlib.sha256(manifest.encode()).hexdigest()
     images = state_dir / "images"
     images.mkdir(parents=True, exist_ok=True)
-    images.chmod(0o700)  # files keep no stricter modes of their own in here
+    images.chmod(0o700)  # files below get no stricter modes of their own
     if not (images / digest).exists():
         (images / UNFINISHED).mkdir(exist_ok=True)
         with scratch.folder(images / UNFINISHED, "image-") as unfinished:
@@ -58,7 +58,7 @@ def save(state_dir: Path, tree: Tree, config: dict[str, object], packages: Mappi
 
 
 def _rename(source: Path, target: Path) -> None:
-    """Rename a folder into place; where another build was first, its equal one stays."""
+    """Rename a folder into place. If another build was faster, its equal folder remains."""
     try:
         source.rename(target)
     except OSError:
@@ -76,25 +76,25 @@ def _blob(media_type: str, text: str) -> dict[str, object]:
 
 
 class ImageStore:
-    """The images of one sandbox, as the task agent asks for them."""
+    """The images of one sandbox, for the task agent."""
 
     def __init__(self, state_dir: Path) -> None:
         self.state_dir = state_dir
 
     def find(self, reference: str) -> Image | None:
-        """Return the image that was pushed as `repo@sha256:…` or `repo:tag`; None where there is none."""
+        """Return the image that was pushed as `repo@sha256:…` or `repo:tag`; None if there is none."""
         digest = pushed(self.state_dir, reference)
         return None if digest is None else self.load(digest)
 
     def load(self, digest: str) -> Image | None:
-        """Return the image of that digest, pushed or not; None where it, or its environment, is gone."""
+        """Return the image with that digest, pushed or not; None if it or its environment is missing."""
         folder = self.state_dir / "images" / digest.removeprefix("sha256:")
         try:
             config = json.loads((folder / "config.json").read_text())
         except FileNotFoundError:
             return None
         venv = venv_folder(self.state_dir, config["Venv"]) if config["Venv"] else None
-        if venv is not None and not use(venv):
+        if venv is not None and not mark_used(venv):
             return None
         return Image(
             digest=digest,
@@ -108,24 +108,24 @@ class ImageStore:
         )
 
     def prune(self, keep: Iterable[str], newest: int = 10) -> int:
-        """Remove all images but those in `keep` (digests) and the newest; returns how many went.
+        """Delete all images except those in `keep` (digests) and the newest. Return their number.
 
-        An image costs a copy of its files, an environment what pip installs (Django: some 60 MB); an
-        environment, which other clones may use too, goes when it was not used for a month. Must not run
-        beside a build.
+        An image takes a copy of its files; an environment takes its packages (Django: about 60 MB). Other
+        clones may use an environment too, so it is deleted only after a month without use. Must not run
+        during a build.
         """
         images = self.state_dir / "images"
         scratch.clear(images / UNFINISHED)
-        stored = sorted(images.glob("*/config.json"), key=lambda each: each.stat().st_mtime, reverse=True)
+        stored = sorted(images.glob("*/config.json"), key=lambda config: config.stat().st_mtime, reverse=True)
         wanted = {digest.removeprefix("sha256:") for digest in keep} | {
-            each.parent.name for each in stored[:newest]
+            config.parent.name for config in stored[:newest]
         }
-        for each in stored:
-            if each.parent.name not in wanted:
-                shutil.rmtree(each.parent, ignore_errors=True)
+        for config in stored:
+            if config.parent.name not in wanted:
+                shutil.rmtree(config.parent, ignore_errors=True)
         used = {json.loads((images / name / "config.json").read_text())["Venv"] for name in wanted}
-        forget_unused(self.state_dir / "venvs", used)
-        for each in (*(images / "tags").glob("*"), *(self.state_dir / "registry").glob("*/*")):
-            if each.read_text().removeprefix("sha256:") not in wanted:
-                each.unlink()
-        return sum(each.parent.name not in wanted for each in stored)
+        delete_unused(self.state_dir / "venvs", used)
+        for config in (*(images / "tags").glob("*"), *(self.state_dir / "registry").glob("*/*")):
+            if config.read_text().removeprefix("sha256:") not in wanted:
+                config.unlink()
+        return sum(config.parent.name not in wanted for config in stored)

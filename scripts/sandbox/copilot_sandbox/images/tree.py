@@ -1,4 +1,4 @@
-"""An image's files before they are written: what stands at which path, and from where it comes."""
+"""An image's files before they are written: the entry at each path, and its source."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from copilot_sandbox.images.ignore import Ignore
 
-_LINKS = 40  # as many as Linux follows before ELOOP
+_LINKS = 40  # Linux follows this many links before ELOOP
 _CHUNK = 1 << 20
-# What base images bring along: a container's own folders lie below these.
+# Folders of base images. A container's own folders are below these.
 _SYSTEM = re.compile(
     r"/|/(bin|boot|dev|etc|home|lib|lib64|opt|proc|root|run|sbin|sys|tmp|usr|var)"
     r"|/usr/(bin|lib|local|sbin|share|src)|/usr/local/(bin|etc|lib|share)|/var/(cache|lib|log|run|tmp)"
@@ -29,7 +29,7 @@ _SYSTEM = re.compile(
 
 
 class CopyError(SandboxError):
-    """A COPY or ADD cannot be done, in docker's own words where it has some."""
+    """A COPY or ADD is not possible; the message is docker's own, if there is one."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Entry:
     kind: Literal["file", "folder", "link"]
     mode: int = 0o755
     source: Path | None = None  # a file of the context
-    data: bytes = b""  # or a file out of the Dockerfile
+    data: bytes = b""  # or the content of a file from the Dockerfile
     sha256: str = ""
-    target: str = ""  # a link's
+    target: str = ""  # of a link
 
 
 FOLDER = Entry("folder")
@@ -58,7 +58,7 @@ def hash_file(path: Path) -> str:
 
 
 class Tree:
-    """A file system as a mapping of absolute paths with slashes; `/` itself is always there."""
+    """A file system as a mapping of absolute paths with slashes. `/` itself always exists."""
 
     def __init__(self, entries: dict[str, Entry] | None = None) -> None:
         self.entries: dict[str, Entry] = dict(entries or {"/": FOLDER})
@@ -70,23 +70,23 @@ class Tree:
         return self.entries.get(path)
 
     def below(self, path: str) -> Iterator[tuple[str, Entry]]:
-        """Return what a folder holds, at any depth, without the folder itself; sorted."""
+        """Yield the content of a folder, at any depth, sorted, without the folder itself."""
         prefix = path.rstrip("/") + "/"
-        for each in sorted(self.entries):
-            if each.startswith(prefix) and each != "/":
-                yield each, self.entries[each]
+        for inner_path in sorted(self.entries):
+            if inner_path.startswith(prefix) and inner_path != "/":
+                yield inner_path, self.entries[inner_path]
 
     def resolve(self, path: str, *, outside: str | None = None) -> str:
-        """Follow the links on the way to `path`, and the last one; never out of this tree.
+        """Follow the links in `path`, including the last part. The result is always in this tree.
 
-        With `outside` a link that is absolute or leads out raises CopyError with that text: a build
-        context has no root. Without it the tree's own root is the root, as in a container.
+        With `outside`, an absolute link or one that leaves the tree raises CopyError with that text, because
+        a build context has no root. Without it, the tree's root is the root, as in a container.
         """
-        todo = [name for name in path.split("/") if name]
+        pending = [name for name in path.split("/") if name]
         at: list[str] = []
         followed = 0
-        while todo:
-            name = todo.pop(0)
+        while pending:
+            name = pending.pop(0)
             if name == ".":
                 continue
             if name == "..":
@@ -105,11 +105,11 @@ class Tree:
                 if outside:
                     raise CopyError(outside)
                 at = []
-            todo = [part for part in entry.target.split("/") if part] + todo
+            pending = [part for part in entry.target.split("/") if part] + pending
         return "/" + "/".join(at)
 
     def make_folder(self, path: str) -> str:
-        """Make a folder with the ones above it, through links; returns where it really is."""
+        """Create a folder and its parents, following links. Return its real path."""
         place = self.resolve(path)
         names = [name for name in place.split("/") if name]
         for count in range(1, len(names) + 1):
@@ -120,7 +120,7 @@ class Tree:
         return place
 
     def put(self, path: str, entry: Entry) -> None:
-        """Put a file, link or folder at `path`; a folder is merged into the one that is there."""
+        """Put a file, link or folder at `path`. A folder is merged with an existing one."""
         folder = self.make_folder(posixpath.dirname(path))
         place = posixpath.join(folder, posixpath.basename(path))
         present = self.get(place)
@@ -137,16 +137,16 @@ class Tree:
         self.entries[place] = entry
 
     def listing(self) -> list[list[object]]:
-        """Every path with kind, mode and content: equal listings are equal files."""
+        """Return every path with kind, mode and content. Equal listings mean equal files."""
         return [
-            [path, each.kind, each.mode, each.sha256 or each.target]
-            for path, each in sorted(self.entries.items())
+            [path, entry.kind, entry.mode, entry.sha256 or entry.target]
+            for path, entry in sorted(self.entries.items())
         ]
 
     def write(self, root: Path) -> None:
-        """Write everything into the existing folder `root`.
+        """Write all entries into the existing folder `root`.
 
-        Raises CopyError where a file of the context changed after it was read.
+        Raises CopyError if a file of the context has changed after it was read.
         """
         folders = []
         for path, entry in sorted(self.entries.items()):
@@ -161,8 +161,8 @@ class Tree:
         for place, mode in reversed(folders):
             place.chmod(mode)
 
-    def claims(self) -> tuple[str, ...]:
-        """Return the topmost paths that are this image's own and not a base image's folder; sorted."""
+    def own_paths(self) -> tuple[str, ...]:
+        """Return the topmost paths of the image itself, without a base image's folders; sorted."""
         own: list[str] = []
         for path in sorted(self.entries):
             if _SYSTEM.fullmatch(path) or (own and path.startswith(own[-1] + "/")):
@@ -171,25 +171,25 @@ class Tree:
         return tuple(own)
 
     def glob(self, pattern: str) -> list[str]:
-        """Return the paths that match Go's filepath.Match: wildcards never cross a slash."""
-        wanted = [
+        """Return the paths that match a pattern of Go's filepath.Match: wildcards never match a slash."""
+        patterns = [
             re.compile(fnmatch.translate(part.replace("[^", "[!"))) for part in pattern.strip("/").split("/")
         ]
-        found = []
+        matches = []
         for path in sorted(self.entries):
             names = path.strip("/").split("/")
-            if len(names) == len(wanted) and all(
-                want.match(name) for want, name in zip(wanted, names, strict=True)
+            if len(names) == len(patterns) and all(
+                part_pattern.match(name) for part_pattern, name in zip(patterns, names, strict=True)
             ):
-                found.append(path)
-        return found
+                matches.append(path)
+        return matches
 
 
 def read_context(context: Path, ignore: Ignore, own: Path) -> Tree:
-    """Read the build context's names, without what `ignore` leaves out; contents are read when used.
+    """Read the build context's names without those that `ignore` excludes. Contents are read when used.
 
-    `own` is the sandbox's folder: an image never holds the images. Sockets and the like are left out, as
-    docker leaves them.
+    `own` is the sandbox's folder, which is excluded, because an image must not contain the images. As
+    with docker, sockets and the like are excluded.
     """
     tree = Tree()
     _read_folder(tree, context.resolve(), "", ignore, own.resolve())
@@ -198,29 +198,29 @@ def read_context(context: Path, ignore: Ignore, own: Path) -> Tree:
 
 def _read_folder(tree: Tree, context: Path, folder: str, ignore: Ignore, own: Path) -> None:
     try:
-        found = sorted(os.scandir(context / folder), key=lambda each: each.name)
+        items = sorted(os.scandir(context / folder), key=lambda item: item.name)
     except OSError as error:
         raise CopyError(f"the build context cannot be read: {error.strerror}: {error.filename}") from error
-    for each in found:
-        path = f"{folder}/{each.name}".lstrip("/")
-        out = ignore(path)
-        if each.is_dir(follow_symlinks=False):
-            if Path(each.path) == own:
+    for item in items:
+        path = f"{folder}/{item.name}".lstrip("/")
+        ignored = ignore(path)
+        if item.is_dir(follow_symlinks=False):
+            if Path(item.path) == own:
                 continue
-            if not out:
+            if not ignored:
                 tree.put("/" + path, FOLDER)
-            if not out or ignore.keeps_below(path):
+            if not ignored or ignore.keeps_below(path):
                 _read_folder(tree, context, path, ignore, own)
-        elif out:
+        elif ignored:
             continue
-        elif each.is_symlink():
-            tree.put("/" + path, Entry("link", 0o777, target=str(Path(each.path).readlink())))
-        elif each.is_file():
-            tree.put("/" + path, Entry("file", _mode(each.stat().st_mode), Path(each.path)))
+        elif item.is_symlink():
+            tree.put("/" + path, Entry("link", 0o777, target=str(Path(item.path).readlink())))
+        elif item.is_file():
+            tree.put("/" + path, Entry("file", _mode(item.stat().st_mode), Path(item.path)))
 
 
 def _mode(mode: int) -> int:
-    """Git keeps only whether a file may be run: a checkout's umask must not change the digest."""
+    """Return 755 or 644. Git keeps no more of a mode, and a checkout's umask must not change the digest."""
     return 0o755 if mode & stat.S_IXUSR else 0o644
 
 
@@ -229,7 +229,7 @@ def _write_file(place: Path, entry: Entry) -> None:
         place.write_bytes(entry.data)
     else:
         digest = hashlib.sha256()
-        # Not followed: what was a file when the context was read may be a link by now.
+        # O_NOFOLLOW: a file of the context may have been replaced by a link since it was read.
         descriptor = os.open(entry.source, os.O_RDONLY | os.O_NOFOLLOW)
         with open(descriptor, "rb") as source, place.open("wb") as target:  # noqa: PTH123 - Path cannot open a descriptor
             while chunk := source.read(_CHUNK):

@@ -1,4 +1,4 @@
-"""What a Dockerfile installs by pip: read out of its RUN steps, and put into one virtual environment."""
+"""The pip installs of a Dockerfile: finds them in its RUN steps, and does them in one virtual environment."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from copilot_sandbox.errors import SandboxError
 from copilot_sandbox.images import build_variables, pip_targets
 from copilot_sandbox.images.dockerfile import expand, split_words
 from copilot_sandbox.images.tree import Entry, Tree, hash_file
-from copilot_sandbox.images.venv_cache import MARKER, use
+from copilot_sandbox.images.venv_cache import MARKER, mark_used
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_LOCK_SECONDS = 900.0  # for another build that installs the same, as long as a deploy may take
+_LOCK_SECONDS = 900.0  # for another build with the same installs, as long as a deploy may take
 _LAST_LINES = 15
 _OPERATORS = frozenset("();<>|&")
-# Options that choose a place, which is always the one environment here but for --target (`pip_targets`),
-# or that switch off pip's cache, which makes an image smaller and here only a second build slower. How many
-# words each takes.
+# Options that are dropped, with the number of words that follow. They choose a place, which is always the one
+# environment here (--target: see `pip_targets`), or they switch off pip's cache, which would only slow down
+# the next build.
 _DROPPED = {
     "--break-system-packages": 0,
     "--no-cache-dir": 0,
@@ -46,50 +46,50 @@ _DROPPED = {
     "-t": 1,
 }
 _FILES = ("-r", "--requirement", "-c", "--constraint")
-# Commands that only prepare for pip: with the environment made there is nothing left of them to do.
-_PREPARES = frozenset({"set", "true", ":", "export", "activate"})
+# Commands that only prepare for pip. They have no effect here, because the environment exists.
+_PREPARING = frozenset({"set", "true", ":", "export", "activate"})
 
 
 class InstallError(SandboxError):
-    """pip could not install what the Dockerfile names; the message ends with pip's last lines."""
+    """pip could not install the Dockerfile's packages; the message ends with pip's last lines."""
 
 
 @dataclass(frozen=True)
 class Install:
-    """One `pip install`, with the files it reads."""
+    """One `pip install`, with the files that it reads."""
 
     arguments: tuple[str, ...]
-    folder: str  # where it runs, in the image
+    folder: str  # its working folder in the image
     tree: Tree
     variables: Mapping[str, str]  # PIP_… from ENV and ARG
     line: int
-    target: str = ""  # the image's folder that --target names
+    target: str = ""  # the image's folder of --target
 
     @property
     def name(self) -> str:
-        """The name of the folder that the packages of --target go into."""
-        return pip_targets.name_of(self.target) if self.target else ""
+        """Return the name of the folder for the packages of --target; empty without it."""
+        return pip_targets.folder_name(self.target) if self.target else ""
 
     def key(self) -> object:
         files = [
-            [path, each.kind, each.sha256 or each.target] for path, each in sorted(self.tree.entries.items())
+            [path, item.kind, item.sha256 or item.target] for path, item in sorted(self.tree.entries.items())
         ]
-        named = [self.target] if self.target else []
-        return [self.arguments, self.folder, files, sorted(self.variables.items()), *named]
+        target_key = [self.target] if self.target else []
+        return [self.arguments, self.folder, files, sorted(self.variables.items()), *target_key]
 
 
 @dataclass(frozen=True)
-class Understood:
-    """A RUN step taken apart: its pip installs, and the commands nobody carries out here."""
+class RunStep:
+    """The parts of a RUN step: its pip installs, and the commands that are not run here."""
 
     installs: tuple[Install, ...]
     left: tuple[str, ...]
 
 
-def understand(
+def split_run(
     command: str | list[str], *, folder: str, tree: Tree, variables: Mapping[str, str], line: int
-) -> Understood:
-    """Take a RUN step apart; `variables` are those of ENV and ARG. Whatever is not plainly pip is left."""
+) -> RunStep:
+    """Split a RUN step. `variables` are those of ENV and ARG. Only plain pip commands become installs."""
     installs: list[Install] = []
     left: list[str] = []
     for words, text in _commands(command, variables):
@@ -98,16 +98,16 @@ def understand(
             continue
         arguments = pip_arguments(words)
         if arguments is not None:
-            pip = build_variables.of_dockerfile(variables)
-            files, target = _hashed(_inputs(arguments, folder, tree)), pip_targets.named(words, folder)
+            pip = build_variables.pip_variables(variables)
+            files, target = _hashed(_inputs(arguments, folder, tree)), pip_targets.target_of(words, folder)
             installs.append(Install(arguments, folder, files, pip, line, target))
-        elif not _prepares(words):
+        elif not _is_preparing(words):
             left.append(text)
-    return Understood(tuple(installs), tuple(left))
+    return RunStep(tuple(installs), tuple(left))
 
 
 def _commands(command: str | list[str], variables: Mapping[str, str]) -> Iterator[tuple[list[str], str]]:
-    """Return the simple commands of a step as (words, text); one that is not simple has no words."""
+    """Yield the simple commands of a step as (words, text). Other commands have no words."""
     if not isinstance(command, str):
         yield command, shlex.join(command)
         return
@@ -132,7 +132,7 @@ def _commands(command: str | list[str], variables: Mapping[str, str]) -> Iterato
         yield words, restored
 
 
-# Separators inside quotes are hidden from the split behind characters that no Dockerfile holds.
+# Characters that no Dockerfile contains hide the separators inside quotes from the split.
 _HIDDEN = {"&": "\ue000", ";": "\ue001", "\n": "\ue002"}
 
 
@@ -152,8 +152,8 @@ def _restore(text: str) -> str:
     return text
 
 
-def _prepares(words: list[str]) -> bool:
-    """Return True for a command that makes or enters an environment, or sets a shell's option."""
+def _is_preparing(words: list[str]) -> bool:
+    """Return True for a command that creates or activates an environment, or sets a shell option."""
     if not words:
         return False
     program = posixpath.basename(words[0])
@@ -161,13 +161,13 @@ def _prepares(words: list[str]) -> bool:
         return words[-1].endswith("/activate")
     if program == "virtualenv" or (program.startswith("python") and words[1:3] == ["-m", "venv"]):
         return True
-    return program in _PREPARES
+    return program in _PREPARING
 
 
 def pip_arguments(words: list[str]) -> tuple[str, ...] | None:
-    """Return the words after `pip install` or `python -m pip install`, less those that name a place.
+    """Return the words after `pip install` or `python -m pip install`, without those that name a place.
 
-    None for another command.
+    Return None for another command.
     """
     if not words:
         return None
@@ -187,10 +187,10 @@ def pip_arguments(words: list[str]) -> tuple[str, ...] | None:
         rest = rest[1:]
     if rest[:1] != ["install"]:
         return None
-    return tuple(_kept([*before, *rest[1:]]))
+    return tuple(_without_places([*before, *rest[1:]]))
 
 
-def _kept(arguments: list[str]) -> Iterator[str]:
+def _without_places(arguments: list[str]) -> Iterator[str]:
     todo = list(arguments)
     while todo:
         word = todo.pop(0)
@@ -200,7 +200,7 @@ def _kept(arguments: list[str]) -> Iterator[str]:
         elif word.startswith("-t"):
             continue  # -tFOLDER
         elif name in ("-e", "--editable"):
-            # Editable would point at the build's own folder; a copy is what the container needs.
+            # An editable install would point at the build's temporary folder; the container needs a copy.
             if equals:
                 yield value
         else:
@@ -208,47 +208,47 @@ def _kept(arguments: list[str]) -> Iterator[str]:
 
 
 def _inputs(arguments: tuple[str, ...], folder: str, tree: Tree) -> Tree:
-    """Return the files an install reads: its requirements files, or everything where it may read more."""
-    named = _named_files(list(arguments))
-    if any(_may_be_a_path(word, folder, tree) for word in named.others):
+    """Return the files that an install reads: its requirements files, or all files if it may read others."""
+    listed = _file_arguments(list(arguments))
+    if any(_may_be_a_path(word, folder, tree) for word in listed.others):
         return tree
-    todo = [posixpath.join(folder, file) for file in named.files]
+    pending = [posixpath.join(folder, file) for file in listed.files]
     chosen = Tree()
-    while todo:
-        path = tree.resolve(todo.pop())
+    while pending:
+        path = tree.resolve(pending.pop())
         entry = tree.get(path)
         if entry is None or entry.kind != "file" or chosen.get(path) is not None:
             continue
         chosen.put(path, entry)
         for line in _lines(entry):
-            named = _named_files(line.split())
+            listed = _file_arguments(line.split())
             if re.match(r"(-e|--editable|-f|--find-links)\b|[./]|file:|\S+ @ ", line):
                 return tree
-            todo.extend(posixpath.join(posixpath.dirname(path), file) for file in named.files)
+            pending.extend(posixpath.join(posixpath.dirname(path), file) for file in listed.files)
     return chosen
 
 
-class _Named(NamedTuple):
-    files: list[str]  # behind -r and -c
+class _FileArguments(NamedTuple):
+    files: list[str]  # after -r and -c
     others: list[str]
 
 
-def _named_files(words: list[str]) -> _Named:
-    named = _Named([], [])
+def _file_arguments(words: list[str]) -> _FileArguments:
+    split = _FileArguments([], [])
     while words:
         word = words.pop(0)
         name, equals, value = word.partition("=")
         if name in _FILES and (equals or words):
-            named.files.append(value if equals else words.pop(0))
+            split.files.append(value if equals else words.pop(0))
         elif word.startswith(("-r", "-c")):
-            named.files.append(word[2:])
+            split.files.append(word[2:])
         else:
-            named.others.append(word)
-    return named
+            split.others.append(word)
+    return split
 
 
 def _hashed(tree: Tree) -> Tree:
-    """Return the same tree with every file's content known."""
+    """Return the same tree with the hashes of all files."""
     return Tree(
         {
             path: replace(each, sha256=hash_file(each.source)) if each.source and not each.sha256 else each
@@ -272,30 +272,30 @@ def _lines(entry: Entry) -> list[str]:
 
 
 def venv_digest(installs: list[Install]) -> str:
-    """Name an environment by its content: the interpreter, the index, and each install with its files."""
-    index = child_variables.selected(build_variables.of_step(Path(), Path(), {}), child_variables.PIP)
+    """Return an environment's digest: of the interpreter, the index, and each install with its files."""
+    index = child_variables.selected(build_variables.step_variables(Path(), Path(), {}), child_variables.PIP)
     machine = [sys.version, sys.base_prefix, sys.platform, os.uname().machine]
     content = [machine, sorted(index.items()), [install.key() for install in installs]]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def make_venv(folder: Path, installs: list[Install], *, pip_cache: Path) -> bool:
-    """Make the environment at `folder` and install; False where it was already complete.
+    """Create the environment at `folder` and install into it. Return False if it was already complete.
 
-    `pip_cache` is the clone's own: a build step can write to it, so that clones must not share it.
+    `pip_cache` is the clone's own. Clones must not share it, because a build step can write to it.
 
-    It is made in its final place, because an environment cannot be moved, under a lock and with a marker
-    at the end: an interrupted one is made anew. Raises InstallError with pip's last lines.
+    The environment is created in its final place, because it cannot be moved, under a lock and with a marker
+    at the end; an interrupted one is created again. Raises InstallError with pip's last lines.
     """
-    if use(folder):
+    if mark_used(folder):
         return False
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _locked(folder.with_name(folder.name + ".lock")):
-        if use(folder):
+        if mark_used(folder):
             return False
         shutil.rmtree(folder, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix="copilot-sandbox-home-") as home:
-            env = build_variables.of_step(Path(home), pip_cache, {})
+            env = build_variables.step_variables(Path(home), pip_cache, {})
             words = [sys.executable, "-I", "-m", "venv", "--without-pip", str(folder)]
             _run(words, folder.parent, env)
             for install in installs:
@@ -309,14 +309,14 @@ def _install(venv: Path, install: Install, env: Mapping[str, str], pip_cache: Pa
         install.tree.write(root)
         work = root / install.folder.strip("/")
         work.mkdir(parents=True, exist_ok=True)
-        arguments = [_here(word, root, work) for word in install.arguments]
-        flat = [each for word in arguments for each in word]
+        arguments = [_in_build_folder(word, root, work) for word in install.arguments]
+        all_arguments = [argument for word in arguments for argument in word]
         if install.target:
-            apart = pip_targets.folder_of(venv, install.name)
-            apart.parent.mkdir(exist_ok=True)
-            flat += ["--target", str(apart)]
-        # -I: no module of the folder that it works in, which is the branch's, is taken for one of pip's.
-        words = [sys.executable, "-I", "-m", "pip", "--python", str(venv), "install", *flat]
+            target_folder = pip_targets.folder_of(venv, install.name)
+            target_folder.parent.mkdir(exist_ok=True)
+            all_arguments += ["--target", str(target_folder)]
+        # -I: pip imports no module from its working folder, which is the branch's.
+        words = [sys.executable, "-I", "-m", "pip", "--python", str(venv), "install", *all_arguments]
         try:
             with confined(
                 words, readable=_sources(env), writable=[venv, root, *_own_folders(pip_cache, env)]
@@ -325,43 +325,43 @@ def _install(venv: Path, install: Install, env: Mapping[str, str], pip_cache: Pa
         except InstallError as error:
             raise InstallError(
                 f"`pip install {shlex.join(install.arguments)}` failed (Dockerfile line {install.line}):"
-                f"{error}{build_variables.withheld()}".replace(str(root), "")
+                f"{error}{build_variables.withheld_note()}".replace(str(root), "")
             ) from error
 
 
 def _sources(env: Mapping[str, str]) -> list[Path]:
-    """Return the folders and files that pip's own variables name; `env` has none of the Dockerfile's."""
+    """Return the folders and files in pip's own variables. `env` has none of the Dockerfile's variables."""
     values = [env[name] for name in child_variables.PIP if name in env]
     words = [word.removeprefix("file://") for value in values for word in value.split()]
     return [Path(word) for word in words if word.startswith("/") and word != "/"]
 
 
 def _own_folders(pip_cache: Path, env: Mapping[str, str]) -> list[Path]:
-    """Return the home and the cache that a step was given, where they are the sandbox's: never the user's."""
+    """Return the step's home and cache if they are the sandbox's. The user's own are never returned."""
     places = (Path(tempfile.gettempdir()).resolve(), pip_cache.resolve().parent)
     given = [Path(env[name]).resolve() for name in ("HOME", "PIP_CACHE_DIR") if env.get(name)]
-    own = [each for each in given if any(place in each.parents for place in places)]
-    return [each for each in own if each != Path.home().resolve()]
+    own = [folder for folder in given if any(place in folder.parents for place in places)]
+    return [folder for folder in own if folder != Path.home().resolve()]
 
 
-def _here(word: str, root: Path, work: Path) -> list[str]:
-    """Point an image's absolute path at where its files were put, and fill in a shell's wildcard."""
+def _in_build_folder(word: str, root: Path, work: Path) -> list[str]:
+    """Map an image's absolute path to the build's folder, and expand a shell's wildcard."""
     match = re.fullmatch(r"((?:-r|-c|-f|--[a-z-]+=|file://)?)(/.*)", word)
     if match:
         return (
-            [*_filled(match[1], root / match[2].lstrip("/"))]
+            [*_expand_wildcard(match[1], root / match[2].lstrip("/"))]
             if "*" in word
             else [f"{match[1]}{root}{match[2]}"]
         )
     if "*" in word and "/" in word and not word.startswith("-"):
-        return [*_filled("", work / word)]
+        return [*_expand_wildcard("", work / word)]
     return [word]
 
 
-def _filled(before: str, path: Path) -> Iterator[str]:
-    found = sorted(path.parent.glob(path.name))
-    for each in found or [path]:
-        yield f"{before}{each}"
+def _expand_wildcard(before: str, path: Path) -> Iterator[str]:
+    matches = sorted(path.parent.glob(path.name))
+    for match in matches or [path]:
+        yield f"{before}{match}"
 
 
 def _run(words: list[str], folder: Path, env: Mapping[str, str]) -> None:
@@ -383,7 +383,7 @@ def _run(words: list[str], folder: Path, env: Mapping[str, str]) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock that ends with the process, however that ends."""
+    """Hold a lock that the system frees when the process ends."""
     with path.open("w") as file:
         scratch.lock_within(file, _LOCK_SECONDS, "the environment of the image")
         yield

@@ -1,1 +1,1 @@
-"""Play the application load balancers: route HTTP on loopback ports to the tasks that are healthy."""
+"""The emulated application load balancers: they route HTTP on loopback ports to the healthy tasks."""

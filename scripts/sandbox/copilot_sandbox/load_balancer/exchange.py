@@ -1,4 +1,4 @@
-"""One request and its answer: which rule it meets, to which target it goes, and what comes back."""
+"""One request and its answer: finds the rule and the target, and relays the target's answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import h11
 
-from copilot_sandbox.load_balancer.connection import BLOCK, Peer, listed, relay, tunnel, values
+from copilot_sandbox.load_balancer.connection import BLOCK, Peer, list_members, relay, tunnel, values
 from copilot_sandbox.load_balancer.host_names import reachable
 from copilot_sandbox.load_balancer.rules import find_rule, redirection
 
@@ -34,18 +34,18 @@ HOP_BY_HOP = {
     b"transfer-encoding",
     b"upgrade",
 }
-# Replaced by our own, whatever the client says of them.
+# The load balancer sets these itself, whatever the client sent.
 FORWARDED = {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-port"}
-# No Connection header may take these away: they say whose request it is, and where it ends.
-KEPT = {b"host", b"content-length"}
+# A Connection header must not remove these: they identify the request's host and its end.
+NEVER_DROPPED = {b"host", b"content-length"}
 _NO_BODY = {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
-_WORDS = 200  # characters of h11's about what is wrong
+_ERROR_LENGTH = 200  # characters of h11's error message
 
 Headers = list[tuple[bytes, bytes]]
 
 
 class Backend(Protocol):
-    """What a load balancer asks of the task agent."""
+    """The load balancer's calls of the task agent."""
 
     targets: Targets
 
@@ -55,7 +55,7 @@ class Backend(Protocol):
 
 
 class RefusedError(Exception):
-    """A request that the load balancer answers itself: the status, the message, and as which server."""
+    """A request that the load balancer answers itself, with a status, a message and a server name."""
 
     def __init__(self, status: int, message: str, server: bytes = b"sandbox-load-balancer") -> None:
         super().__init__(message)
@@ -65,7 +65,7 @@ class RefusedError(Exception):
 
 
 class UpstreamError(Exception):
-    """The target broke off, or spoke no HTTP."""
+    """The target closed the connection early, or did not send HTTP."""
 
 
 class Exchange:
@@ -76,25 +76,25 @@ class Exchange:
         self._pool = pool
         self._client = client
 
-    async def run(self, balancer: LoadBalancer | None, *, ours: bool = True) -> bool:
+    async def run(self, balancer: LoadBalancer | None, *, own: bool = True) -> bool:
         """Return True if the client may send another request on this connection.
 
-        `ours` says that the client is a program of the user who started the sandbox.
+        `own` is True if the client is a program of the user who started the sandbox.
         """
         request: h11.Request | None = None
         try:
-            if not ours:
-                raise RefusedError(403, "this sandbox is of another user of this machine")  # noqa: TRY301 -- as below
+            if not own:
+                raise RefusedError(403, "this sandbox belongs to another user")  # noqa: TRY301 -- as below
             request = await self._read_request()
             if request is None:
                 return False
             if balancer is None:
-                raise RefusedError(503, "the load balancer is gone")  # noqa: TRY301 -- one way to answer
-            await self._act(balancer, request)
+                raise RefusedError(503, "the load balancer was deleted")  # noqa: TRY301 -- one way to answer
+            await self._apply_rules(balancer, request)
         except RefusedError as refusal:
             await self._answer(request, refusal)
         except UpstreamError as error:
-            await self._answer(request, RefusedError(502, f"the service broke off: {error}"))
+            await self._answer(request, RefusedError(502, f"the service closed the connection: {error}"))
         except TimeoutError:
             if request is not None:
                 seconds = f"{self._client.idle_timeout:g} s"
@@ -106,9 +106,9 @@ class Exchange:
         return True
 
     async def _read_request(self) -> h11.Request | None:
-        """Read the next request's head; None where the client has hung up. Raises RefusedError."""
+        """Read the next request's head. Return None if the client has closed. Raises RefusedError."""
         async with asyncio.timeout(self._client.idle_timeout):
-            request = await self._heard()
+            request = await self._read_event()
         if not isinstance(request, h11.Request):
             return None
         if request.method == b"CONNECT":
@@ -117,9 +117,9 @@ class Exchange:
             return request
         parts = urlsplit(request.target.decode("latin-1"))
         if parts.scheme not in {"http", "https"}:
-            raise RefusedError(400, "this is no HTTP/1.1 request")
+            raise RefusedError(400, "this is not an HTTP/1.1 request")
         if parts.netloc.lower() != _host(request).lower():
-            raise RefusedError(400, "the address and the Host header name two hosts")
+            raise RefusedError(400, "the address and the Host header name different hosts")
         return h11.Request(
             method=request.method,
             target=parts._replace(scheme="", netloc="", path=parts.path or "/", fragment="").geturl(),
@@ -127,19 +127,19 @@ class Exchange:
             http_version=request.http_version,
         )
 
-    async def _heard(self) -> object:
-        """Read the client's next event. Raises RefusedError where it breaks HTTP."""
+    async def _read_event(self) -> object:
+        """Read the client's next event. Raises RefusedError if it breaks HTTP."""
         try:
             return await self._client.next_event()
         except h11.RemoteProtocolError as error:
             raise _refusal(error) from error
 
-    async def _act(self, balancer: LoadBalancer, request: h11.Request) -> None:
+    async def _apply_rules(self, balancer: LoadBalancer, request: h11.Request) -> None:
         client, host, path = self._source(), _host(request), _target(request).partition("?")[0]
         rules = reachable(host, balancer.port, balancer.rules) if host else balancer.rules
         if rules is None:
             raise RefusedError(
-                421, f"the Host is no name of this load balancer's: open http://localhost:{balancer.port}/"
+                421, f"the Host is not a name of this load balancer: open http://localhost:{balancer.port}/"
             )
         rule = find_rule(rules, host, path, client)
         if rule is None:
@@ -155,7 +155,7 @@ class Exchange:
                 upstream = await self._connect(target)
             except OSError:
                 if id(target) in tried:
-                    raise UpstreamError("its port takes no connection") from None
+                    raise UpstreamError("its port accepts no connection") from None
                 tried.add(id(target))
             else:
                 await self._forward(request, balancer.port, upstream)
@@ -163,19 +163,19 @@ class Exchange:
             finally:
                 self._backend.targets.release(target)
         if (closed := find_rule(rules, host, path, None)) is not rule and closed is not None:
-            # AWS answers so too, without the words: its default action leads to no target. The header lets
-            # a deploy tell it from an answer of the service.
+            # AWS gives the same answer without the message, because its default action has no target. The
+            # header lets a deploy distinguish it from an answer of the service.
             raise RefusedError(
                 503,
-                f"{client} is none of the sources that the service lets in, {', '.join(closed.sources)}: "
-                "they are its manifest's http.allowed_source_ips",
+                f"{client} is not one of the sources that the service accepts, {', '.join(closed.sources)}: "
+                "its manifest sets them with http.allowed_source_ips",
                 b"awselb/2.0",
             )
         reasons = [self._backend.explain(arn) for arn in rule.target_group_arns]
         raise RefusedError(503, "; ".join(reasons) or "no target group")
 
     def _source(self) -> str:
-        """Return the client's address as a load balancer of Copilot's sees it: those have IPv4 only."""
+        """Return the client's address as Copilot's load balancers see it: as IPv4, which is all they have."""
         peer: str = self._client.writer.get_extra_info("peername")[0]
         return "127.0.0.1" if peer == "::1" else peer
 
@@ -191,13 +191,13 @@ class Exchange:
         try:
             await target.send(self._forwarded(request, port))
             sending = asyncio.create_task(self._send_body(target))
-            await self._return(request, target, sending)
+            await self._relay_answer(request, target, sending)
         except (ConnectionError, h11.RemoteProtocolError) as error:
             if self._client.reader.at_eof():
-                raise ConnectionError("the client has hung up") from error
+                raise ConnectionError("the client has closed the connection") from error
             if isinstance(error, ConnectionError) or target.http.trailing_data[1]:
                 raise UpstreamError("it closed the connection before the end of its answer") from error
-            raise UpstreamError(f"its answer is no HTTP/1.1: {str(error)[:_WORDS]}") from error
+            raise UpstreamError(f"its answer is not HTTP/1.1: {str(error)[:_ERROR_LENGTH]}") from error
         finally:
             if sending is not None:
                 sending.cancel()
@@ -206,8 +206,8 @@ class Exchange:
             target.writer.close()
 
     def _forwarded(self, request: h11.Request, port: int) -> h11.Request:
-        """Return the request as the target sees it: of one hop, with X-Forwarded-* added."""
-        headers = [(name, value) for name, value in _of_next_hop(request) if name.lower() not in FORWARDED]
+        """Return the request for the target: without hop-by-hop headers, with X-Forwarded-* added."""
+        headers = [(name, value) for name, value in _end_to_end(request) if name.lower() not in FORWARDED]
         peer = self._client.writer.get_extra_info("peername")[0].encode()
         headers += [
             (b"X-Forwarded-For", b", ".join([*values(request, b"x-forwarded-for"), peer])),
@@ -215,7 +215,7 @@ class Exchange:
             (b"X-Forwarded-Port", str(port).encode()),
         ]
         if not values(request, b"host"):
-            headers.append((b"Host", f"localhost:{port}".encode()))  # a client of HTTP/1.0
+            headers.append((b"Host", f"localhost:{port}".encode()))  # an HTTP/1.0 client sent none
         if values(request, b"transfer-encoding"):
             headers.append((b"Transfer-Encoding", b"chunked"))
         if protocol := _upgrade(request):
@@ -230,9 +230,9 @@ class Exchange:
         except h11.RemoteProtocolError as error:
             raise _refusal(error) from error
         except ConnectionError:
-            pass  # a target may answer before it has read all: what can't be sent is no error of its own
+            pass  # a target may answer before it has read the body, so a send that fails is not an error
 
-    async def _return(self, request: h11.Request, target: Peer, sending: asyncio.Task[None]) -> None:
+    async def _relay_answer(self, request: h11.Request, target: Peer, sending: asyncio.Task[None]) -> None:
         """Stream the target's answer to the client."""
         client = self._client
         while isinstance(answer := await _read_answer(target, sending), h11.InformationalResponse):
@@ -242,9 +242,9 @@ class Exchange:
                 return
             if request.http_version == b"1.1":
                 await client.send(answer)  # 100 Continue and the like
-        headers = _of_next_hop(answer)
+        headers = _end_to_end(answer)
         if client.http.their_state in {h11.SEND_BODY, h11.ERROR}:
-            headers.append((b"Connection", b"close"))  # what is left of its body is no next request
+            headers.append((b"Connection", b"close"))  # the rest of its body must not become a request
         await client.send(h11.Response(status_code=answer.status_code, reason=answer.reason, headers=headers))
         await relay(target, client)
 
@@ -259,7 +259,7 @@ class Exchange:
         )
 
     async def _answer(self, request: h11.Request | None, refusal: RefusedError) -> None:
-        """Send a short answer of our own, unless one has begun: a page for a browser, else a line of text."""
+        """Send a short answer, unless one has started: a page for a browser, else a line of text."""
         if self._client.http.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
             return
         status, message = refusal.status, refusal.message
@@ -291,10 +291,10 @@ class Exchange:
             *([] if silent else [h11.Data(body)]),
             h11.EndOfMessage(),
         )
-        await self._let_read()
+        await self._drain()
 
-    async def _let_read(self) -> None:
-        """Take a little of what is still being sent, or closing would cost the client the answer."""
+    async def _drain(self) -> None:
+        """Read for a moment what the client still sends; closing at once would discard the answer."""
         with contextlib.suppress(OSError, TimeoutError):
             if self._client.writer.can_write_eof():
                 self._client.writer.write_eof()
@@ -304,13 +304,13 @@ class Exchange:
 
 
 async def _read_answer(target: Peer, sending: asyncio.Task[None]) -> h11.InformationalResponse | h11.Response:
-    """Read the next head; time runs while the target has all it needs, and an upload may take longer."""
-    reading = asyncio.ensure_future(target.next_event(patient=True))
+    """Read the next head. The timeout starts once the request is sent, because an upload may take longer."""
+    reading = asyncio.ensure_future(target.next_event(without_timeout=True))
     try:
         await asyncio.wait({reading, sending}, return_when=asyncio.FIRST_COMPLETED)
         if not reading.done():
-            sending.result()  # raises what was wrong with the request's body
-        # h11 lets nothing else come first.
+            sending.result()  # raises the error in the request's body
+        # h11 returns no other event first.
         return cast("h11.Response", await asyncio.wait_for(reading, target.idle_timeout))
     finally:
         reading.cancel()
@@ -318,8 +318,8 @@ async def _read_answer(target: Peer, sending: asyncio.Task[None]) -> h11.Informa
 
 def _refusal(error: h11.RemoteProtocolError) -> RefusedError:
     if error.error_status_hint == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
-        return RefusedError(431, "the request's head is too big")
-    return RefusedError(400, f"this is no HTTP/1.1 request: {str(error)[:_WORDS]}")
+        return RefusedError(431, "the request's head is too large")
+    return RefusedError(400, f"this is not an HTTP/1.1 request: {str(error)[:_ERROR_LENGTH]}")
 
 
 def _host(request: h11.Request) -> str:
@@ -331,12 +331,12 @@ def _target(request: h11.Request) -> str:
 
 
 def _upgrade(request: h11.Request) -> bytes | None:
-    """Return the protocol that it wants to switch to, say `websocket`."""
+    """Return the protocol that the client wants to switch to, for example `websocket`."""
     wanted = values(request, b"upgrade")
-    return wanted[0] if wanted and b"upgrade" in listed(request, b"connection") else None
+    return wanted[0] if wanted and b"upgrade" in list_members(request, b"connection") else None
 
 
-def _of_next_hop(message: h11.Request | h11.Response) -> Headers:
-    """Return the headers that are passed on."""
-    dropped = (HOP_BY_HOP | listed(message, b"connection")) - KEPT
+def _end_to_end(message: h11.Request | h11.Response) -> Headers:
+    """Return the headers to forward, without hop-by-hop headers."""
+    dropped = (HOP_BY_HOP | list_members(message, b"connection")) - NEVER_DROPPED
     return [(name, value) for name, value in message.headers.raw_items() if name.lower() not in dropped]

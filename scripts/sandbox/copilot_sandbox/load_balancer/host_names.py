@@ -1,7 +1,7 @@
-"""The host names that a load balancer of the sandbox answers to, and which of its rules each may reach.
+"""The host names of a load balancer of the sandbox, and the rules that each name may reach.
 
-A web page may give a name of its own the address 127.0.0.1 (DNS rebinding) and ask from the user's browser:
-its name is in the Host header, and is none of ours.
+A web page's own domain may resolve to 127.0.0.1 (DNS rebinding), so that the page can send requests from the
+user's browser. The Host header then contains that domain, which is not one of these names.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _HOST = re.compile(r"(?P<name>\[[0-9a-f:.]{2,45}\]|[a-z0-9_.-]{1,253})(?::(?P<port>[0-9]{1,5}))?", re.ASCII)
-# `*.shop.example`, but not `*`, `*.com` or `shop.*`: those would be anybody's names.
+# `*.shop.example`, but not `*`, `*.com` or `shop.*`, which would include other people's domains.
 _SUBDOMAINS = re.compile(r"\*(?:\.[a-z0-9_-]+){2,}|\*\.localhost", re.ASCII)
 
 
 def reachable(host: str, port: int, rules: Sequence[Rule]) -> list[Rule] | None:
-    """Return the rules that a request with this Host header may reach; None where the host is unknown.
+    """Return the rules that a request with this Host header may reach; None if the host is unknown.
 
-    Under a loopback name, on the balancer's own port, these are all of them. Under a name that rules give
-    they are those rules only: a name of one service opens no other one.
+    Under a loopback name with the balancer's own port, these are all rules. Under a name in a rule's
+    condition, these are only those rules: the name of one service does not open another one.
     """
-    found = _HOST.fullmatch(host.lower())
-    if found is None:
+    match = _HOST.fullmatch(host.lower())
+    if match is None:
         return None
-    name, given = found["name"], found["port"]
+    name, given_port = match["name"], match["port"]
     if name in LOOPBACK:
-        return list(rules) if given in (None, str(port)) else None
+        return list(rules) if given_port in (None, str(port)) else None
     naming = [rule for rule in rules if any(_names(pattern.lower(), name) for pattern in rule.hosts)]
     return naming or None
 

@@ -1,4 +1,4 @@
-"""Listen on the ports of the load balancers, and serve whoever connects."""
+"""Listens on the ports of the load balancers, and serves the clients."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ import h11
 
 from copilot_sandbox.load_balancer.connection import Peer
 from copilot_sandbox.load_balancer.exchange import Backend, Exchange
-from copilot_sandbox.peers import is_ours
+from copilot_sandbox.peers import is_own_user
 
 if TYPE_CHECKING:
     from copilot_sandbox.model import ControlPlane, LoadBalancer
 
 logger = logging.getLogger(__name__)
 
-LOOK_INTERVAL = 0.2  # seconds between looks for load balancers that came or went
-RETRY_INTERVAL = 1.0  # seconds between tries to get a port that something else holds
+LOOK_INTERVAL = 0.2  # seconds between checks for new and deleted load balancers
+RETRY_INTERVAL = 1.0  # seconds between attempts to get a port that another program uses
 _START_SECONDS, _STOP_SECONDS = 10.0, 5.0
 
 
 class Listeners:
-    """A listener for each load balancer, in a thread with an event loop of its own.
+    """A listener for each load balancer, in a thread with its own event loop.
 
-    `idle_timeout` is in seconds, as on AWS for both sides: a client that says nothing is hung up on, a
-    target that says nothing gets its client a 504.
+    `idle_timeout` is in seconds and applies to both sides, as on AWS: a silent client is disconnected; if a
+    target is silent, its client gets a 504.
     """
 
     def __init__(self, control_plane: ControlPlane, backend: Backend, *, idle_timeout: float = 60) -> None:
@@ -51,18 +51,18 @@ class Listeners:
         )
 
     def start(self) -> None:
-        """Return once the load balancers that exist now are listened for."""
+        """Start the thread. Return once the existing load balancers have listeners."""
         self._thread.start()
         self._ready.wait(_START_SECONDS)
 
     @property
-    def lives(self) -> bool:
+    def is_running(self) -> bool:
         return self._thread.is_alive()
 
     def stop(self) -> None:
         """Close all listeners and connections."""
         if self._loop is not None and self._stopping is not None:
-            with contextlib.suppress(RuntimeError):  # its loop is closed: the thread had ended
+            with contextlib.suppress(RuntimeError):  # the thread has ended, so its loop is closed
                 self._loop.call_soon_threadsafe(self._stopping.set)
         if self._thread.is_alive():
             self._thread.join(_STOP_SECONDS)
@@ -73,21 +73,21 @@ class Listeners:
         self._stopping = asyncio.Event()
         while not self._stopping.is_set():
             try:
-                await self._look()
+                await self._update_listeners()
             except Exception:
-                logger.exception("could not look for load balancers")
+                logger.exception("the list of load balancers could not be read")
             self._ready.set()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), LOOK_INTERVAL)
         for port in list(self._servers):
             await self._close(port)
 
-    async def _look(self) -> None:
-        """Open what is new, close what is gone."""
+    async def _update_listeners(self) -> None:
+        """Open listeners of new load balancers, and close those of deleted ones."""
         balancers = await asyncio.get_running_loop().run_in_executor(
             self._pool, self._control_plane.load_balancers
         )
-        self._balancers = {each.port: each for each in balancers}
+        self._balancers = {balancer.port: balancer for balancer in balancers}
         for port in [port for port in self._servers if port not in self._balancers]:
             await self._close(port)
         for port, balancer in self._balancers.items():
@@ -103,7 +103,7 @@ class Listeners:
         except OSError as error:
             if port not in self._retry_at:
                 logger.warning(
-                    "port %d, which plays the load balancer of %s, can't be had (%s): end what holds it; "
+                    "port %d for the load balancer of %s is not free (%s): end the program that uses it; "
                     "the sandbox tries again each second",
                     port,
                     balancer.environment,
@@ -113,7 +113,7 @@ class Listeners:
             return
         self._retry_at.pop(port, None)
         self._servers[port] = [server]
-        # `localhost` may mean ::1 first; where the system has no IPv6, it does not.
+        # `localhost` may mean ::1 first. Without IPv6, this fails and is not needed.
         with contextlib.suppress(OSError):
             self._servers[port].append(await asyncio.start_server(accept, "::1", port))
 
@@ -131,16 +131,16 @@ class Listeners:
         if task is not None:
             self._connections[task] = port
         try:
-            ours = await asyncio.get_running_loop().run_in_executor(
-                self._pool, is_ours, writer.get_extra_info("socket")
+            own = await asyncio.get_running_loop().run_in_executor(
+                self._pool, is_own_user, writer.get_extra_info("socket")
             )
             client = Peer(h11.SERVER, reader, writer, self._idle_timeout)
-            while await Exchange(self._backend, self._pool, client).run(self._balancers.get(port), ours=ours):
+            while await Exchange(self._backend, self._pool, client).run(self._balancers.get(port), own=own):
                 pass
         except (ConnectionError, TimeoutError):
-            pass  # the client is gone or idle: nobody to tell
+            pass  # the client has closed the connection or is idle, so there is no one to answer
         except asyncio.CancelledError:
-            pass  # the listener is gone
+            pass  # the listener was closed
         except Exception:
             logger.exception("a load balancer failed to serve a request on port %d", port)
         finally:

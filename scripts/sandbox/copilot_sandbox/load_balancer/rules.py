@@ -1,4 +1,4 @@
-"""The rules of a load balancer's listener: which one a request meets, and where a redirect leads."""
+"""The rules of a load balancer's listener: finds a request's rule, and a redirect's address."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def find_rule(rules: Sequence[Rule], host: str, path: str, client: str | None) -> Rule | None:
-    """Return the first rule, by priority, whose conditions all match; a `client` of None is of every source.
+    """Return the first rule, by priority, whose conditions all match. With `client` None, any source matches.
 
-    As on AWS, X-Forwarded-For is not looked at.
+    As on AWS, X-Forwarded-For is ignored.
     """
     name = (urlsplit(f"//{host}").hostname or "" if host else "").lower()
     for rule in sorted(rules, key=lambda rule: rule.priority):
-        hosts = not rule.hosts or any(wild(each.lower()).fullmatch(name) for each in rule.hosts)
-        paths = not rule.paths or any(wild(each).fullmatch(path) for each in rule.paths)
+        hosts = not rule.hosts or any(wild(pattern.lower()).fullmatch(name) for pattern in rule.hosts)
+        paths = not rule.paths or any(wild(pattern).fullmatch(path) for pattern in rule.paths)
         if hosts and paths and (client is None or not rule.sources or _within(client, rule.sources)):
             return rule
     return None
@@ -30,23 +30,23 @@ def find_rule(rules: Sequence[Rule], host: str, path: str, client: str | None) -
 
 def _within(client: str, networks: Sequence[str]) -> bool:
     address = ipaddress.ip_address(client)
-    return any(address in ipaddress.ip_network(each, strict=False) for each in networks)
+    return any(address in ipaddress.ip_network(network, strict=False) for network in networks)
 
 
 @lru_cache(maxsize=256)
 def wild(pattern: str) -> re.Pattern[str]:
-    """Translate a load balancer's pattern: `*` is any text, `?` any one character."""
+    """Translate a load balancer's pattern to a regular expression: `*` is any text, `?` any one character."""
     parts = (".*" if char == "*" else "." if char == "?" else re.escape(char) for char in pattern)
     return re.compile("".join(parts), re.DOTALL)
 
 
 def redirection(template: str, host: str, target: str, port: int) -> str:
-    """Fill a redirect's URL, in which `#{host}`, `#{path}`, `#{query}` and the like stand for the request's.
+    """Return a redirect's URL with the request's `#{host}`, `#{path}`, `#{query}` and so on filled in.
 
     `target` is the request's path with its query.
     """
     path, _, query = target.partition("?")
     host = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
-    known = {"host": host, "path": path.lstrip("/"), "port": str(port), "query": query, "protocol": "http"}
-    located = re.sub(r"#\{(\w+)\}", lambda match: known.get(match[1], match[0]), template)
-    return located.removesuffix("?").replace("\r", "").replace("\n", "")
+    values = {"host": host, "path": path.lstrip("/"), "port": str(port), "query": query, "protocol": "http"}
+    url = re.sub(r"#\{(\w+)\}", lambda match: values.get(match[1], match[0]), template)
+    return url.removesuffix("?").replace("\r", "").replace("\n", "")

@@ -1,1 +1,1 @@
-"""Faults on demand, and IAM that says no, for tests. A plain start imports nothing of it."""
+"""Injected faults and IAM's access control, for tests. A normal start imports none of it."""

@@ -1,9 +1,9 @@
-"""Access control of the embedded AWS: off, until a file in the sandbox's folder turns it on.
+"""Access control of the embedded AWS. It is off until a file in the sandbox's folder turns it on.
 
-`iam.json` there says `{"enforce": true, "principal": {"arn": …, "policies": [documents]}}`. From then on the
-sandbox's own key is that principal's, and a key that AssumeRole gave is the role's, with the policies that
-CloudFormation gave it. Not looked at: resources' own policies, roles' trust, permissions
-boundaries and session policies. What CloudFormation does for a stack is asked of nobody.
+That file, `iam.json`, is `{"enforce": true, "principal": {"arn": …, "policies": [documents]}}`. From then on
+the sandbox's own key belongs to that principal, and a key that AssumeRole issued belongs to its role, with
+the policies that CloudFormation gave it. Not evaluated are resources' own policies, roles' trust, permissions
+boundaries and session policies. The actions of CloudFormation for a stack are not checked.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from moto.sts.models import sts_backends
 
 from copilot_sandbox.control_plane.failures import CallFailed, Failure
 from copilot_sandbox.control_plane.resources import ACCOUNT, REGION
-from copilot_sandbox.testing.permissions import Call, needed, passing, read_call
-from copilot_sandbox.testing.policies import Asked, Decision, decide
+from copilot_sandbox.testing.permissions import Call, pass_role, read_call, required_permissions
+from copilot_sandbox.testing.policies import Decision, Permission, decide
 
 _OWN_ARN = f"arn:aws:sts::{ACCOUNT}:assumed-role/ci/sandbox"
 
 
 @dataclass(frozen=True)
 class Principal:
-    """Who asks."""
+    """The user or role of a request, with its policies."""
 
     arn: str
     policies: tuple[Mapping[str, Any], ...]
 
 
 def _denied(call: Call, code: str, message: str) -> CallFailed:
-    """Return AWS's no, with the code and status of the protocol that was spoken."""
+    """Return AWS's refusal, with the code and status of the request's protocol."""
     if call.protocol in {"json", "rest"}:
         code += "Exception"
     elif call.protocol == "ec2" and code == "AccessDenied":
@@ -49,12 +49,12 @@ def _denied(call: Call, code: str, message: str) -> CallFailed:
 
 
 class Access:
-    """Answers whether a request may be made. Its caller holds the control plane's lock."""
+    """Decides whether a request is allowed. The caller holds the control plane's lock."""
 
     def __init__(self, switch: Path, own_key: str, tagged: Callable[[], Iterator[TaggedResource]]) -> None:
         """`own_key` is the id of the sandbox's key.
 
-        `tagged` gives the resources whose tags a policy's condition may ask for.
+        `tagged` returns the resources whose tags a policy's condition may use.
         """
         self._switch = switch
         self._own_key = own_key
@@ -62,63 +62,63 @@ class Access:
         self._read: tuple[str, Principal | None] = ("", None)
 
     def check(self, request: Request) -> None:
-        """Raise CallFailed where access control is on and does not allow the request."""
-        own = self._own()
+        """Raise CallFailed if access control is on and does not allow the request."""
+        own = self._own_principal()
         if own is None:
             return
         call = read_call(request)
-        principal = own if call.key == self._own_key else _assumed(call.key)
+        principal = own if call.key == self._own_key else _assumed_role(call.key)
         if principal is None:
             raise _denied(
                 call, "InvalidClientTokenId", "The security token included in the request is invalid."
             )
-        for asked in [*needed(call), *_implied(call)]:
-            known = Asked(asked.action, asked.resource, {**self._tags(asked), **asked.context})
-            decision = decide(principal.policies, known)
+        for need in [*required_permissions(call), *_implied_permissions(call)]:
+            tagged = Permission(need.action, need.resource, {**self._tags(need), **need.context})
+            decision = decide(principal.policies, tagged)
             if decision is not Decision.ALLOWED:
-                raise _denied(call, "AccessDenied", _words(principal, asked, decision))
+                raise _denied(call, "AccessDenied", _denial(principal, need, decision))
 
-    def _own(self) -> Principal | None:
-        """Return whose the sandbox's own key is; None where access control is off."""
+    def _own_principal(self) -> Principal | None:
+        """Return the principal of the sandbox's own key; None if access control is off."""
         try:
             text = self._switch.read_text()
         except FileNotFoundError:
             return None
         if text != self._read[0]:
-            found = json.loads(text)
-            who = found["principal"]
-            own = Principal(who.get("arn", _OWN_ARN), tuple(who["policies"])) if found["enforce"] else None
+            document = json.loads(text)
+            who = document["principal"]
+            own = Principal(who.get("arn", _OWN_ARN), tuple(who["policies"])) if document["enforce"] else None
             self._read = text, own
         return self._read[1]
 
-    def _tags(self, asked: Asked) -> dict[str, str]:
-        """Return the condition keys that a resource's tags make."""
-        if asked.resource.startswith("arn:aws:iam:"):
-            role = _role(asked.resource.rsplit("/", 1)[-1])
+    def _tags(self, need: Permission) -> dict[str, str]:
+        """Return the condition keys from the resource's tags."""
+        if need.resource.startswith("arn:aws:iam:"):
+            role = _role(need.resource.rsplit("/", 1)[-1])
             tags = {tag["Key"]: tag["Value"] for tag in (role.tags if role else None) or []}
             keys: tuple[str, ...] = ("iam:resourcetag", "aws:resourcetag")
         else:
-            tags = next((each.tags for each in self._tagged() if each.arn == asked.resource), {})
+            tags = next((each.tags for each in self._tagged() if each.arn == need.resource), {})
             keys = ("aws:resourcetag",)
         return {f"{key}/{tag.lower()}": value for key in keys for tag, value in tags.items()}
 
 
-def _words(principal: Principal, asked: Asked, decision: Decision) -> str:
-    """AWS's own.
+def _denial(principal: Principal, need: Permission, decision: Decision) -> str:
+    """Return AWS's message for the denial.
 
     Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
     """
     reason = (
         "with an explicit deny in an identity-based policy"
         if decision is Decision.DENIED
-        else f"because no identity-based policy allows the {asked.action} action"
+        else f"because no identity-based policy allows the {need.action} action"
     )
-    what = f"to perform: {asked.action} on resource: {asked.resource}"
-    return f"User: {principal.arn} is not authorized {what} {reason}"
+    request = f"to perform: {need.action} on resource: {need.resource}"
+    return f"User: {principal.arn} is not authorized {request} {reason}"
 
 
-def _assumed(key: str) -> Principal | None:
-    """Return whose a key is that AssumeRole gave."""
+def _assumed_role(key: str) -> Principal | None:
+    """Return the principal of a key that AssumeRole issued; None if there is none."""
     session = sts_backends[ACCOUNT]["aws"].get_assumed_role_from_access_key(key)
     role = _role(session.role_arn.rsplit("/", 1)[-1]) if session else None
     if session is None or role is None:
@@ -129,11 +129,11 @@ def _assumed(key: str) -> Principal | None:
         for version in policy.versions
         if version.is_default
     ]
-    return Principal(session.arn, tuple(_document(each) for each in [*role.policies.values(), *managed]))
+    return Principal(session.arn, tuple(_document(policy) for policy in [*role.policies.values(), *managed]))
 
 
 def _document(policy: Any) -> Mapping[str, Any]:
-    """CloudFormation's are read already; what came through IAM's API is text."""
+    """Return a policy as a mapping. CloudFormation's already is one; IAM's API stores text."""
     if isinstance(policy, str):
         policy = json.loads(unquote(policy) if policy.startswith("%") else policy)
     document: Mapping[str, Any] = policy
@@ -145,22 +145,24 @@ def _role(name: str) -> Any:
     return next((role for role in roles if role.name == name), None)
 
 
-def _implied(call: Call) -> Iterable[Asked]:
-    """Return what a service asks for beside the call's own action."""
+def _implied_permissions(call: Call) -> Iterable[Permission]:
+    """Return the permissions that a service requires besides the call's own action."""
     if call.service == "ecs" and call.operation == "RunTask":
         try:
-            named = ecs_backends[ACCOUNT][REGION].describe_task_definition(call.parameters["taskDefinition"])
-        except TaskDefinitionNotFoundException:  # ECS says so itself
+            definition = ecs_backends[ACCOUNT][REGION].describe_task_definition(
+                call.parameters["taskDefinition"]
+            )
+        except TaskDefinitionNotFoundException:  # ECS itself reports the error
             return []
-        roles = {named.task_role_arn, named.execution_role_arn} - {None, ""}
-        return [passing(role, "ecs-tasks.amazonaws.com") for role in sorted(roles)]
+        roles = {definition.task_role_arn, definition.execution_role_arn} - {None, ""}
+        return [pass_role(role, "ecs-tasks.amazonaws.com") for role in sorted(roles)]
     if call.service == "s3" and call.operation in {"GetObject", "PutObject"}:
-        return _around_an_object(call)
+        return _object_permissions(call)
     return []
 
 
-def _around_an_object(call: Call) -> Iterable[Asked]:
-    """The bucket's key; and who may not list a bucket is not told that an object is missing.
+def _object_permissions(call: Call) -> Iterable[Permission]:
+    """Yield the permissions for the bucket's key, or for listing, without which S3 hides missing objects.
 
     Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
     """
@@ -169,9 +171,9 @@ def _around_an_object(call: Call) -> Iterable[Asked]:
         return
     reads = call.operation == "GetObject"
     if reads and call.parameters["Key"] not in bucket.keys:
-        yield Asked("s3:ListBucket", bucket.arn)
+        yield Permission("s3:ListBucket", bucket.arn)
         return
     rule = (bucket.encryption or {}).get("Rule", {})
     if key := rule.get("ApplyServerSideEncryptionByDefault", {}).get("KMSMasterKeyID"):
         through = {"kms:viaservice": f"s3.{REGION}.amazonaws.com"}
-        yield Asked("kms:Decrypt" if reads else "kms:GenerateDataKey", key, through)
+        yield Permission("kms:Decrypt" if reads else "kms:GenerateDataKey", key, through)

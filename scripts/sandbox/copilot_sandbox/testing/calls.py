@@ -1,4 +1,4 @@
-"""Name the operation that a request calls, and its service's own words for failing now."""
+"""Names the operation that a request calls, and its service's errors for throttling and failure."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from werkzeug.exceptions import NotFound
 
 from copilot_sandbox.control_plane.failures import Failure
 
-# Codes that boto3 and the Go SDK take for throttling and try again:
+# Error codes that boto3 and the Go SDK treat as throttling and retry:
 # https://github.com/boto/botocore/blob/develop/botocore/data/_retry.json and
 # https://github.com/aws/aws-sdk-go/blob/main/aws/request/retryer.go
-# Which service says which: its errors in botocore's model, and for the services whose model has none
+# The codes by service: its errors in botocore's model, and for services whose model has none
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html and
 # https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
 _THROTTLED = {
@@ -37,17 +37,17 @@ _BROKEN_ELSEWHERE = Failure(
 
 @dataclass(frozen=True)
 class Call:
-    """An operation that a request asks for; as text `service:Operation`, as boto3 names them."""
+    """The operation of a request; as text `service:Operation` in boto3's names."""
 
     service: str
-    operation: Any  # moto's model of it; None where moto knows no such operation
+    operation: Any  # moto's model of it; None if moto does not know the operation
     protocol: str
 
     def __str__(self) -> str:
         return f"{self.service}:{self.operation.name if self.operation else 'Unknown'}"
 
     def failure(self, kind: Literal["throttle", "server-error"]) -> Failure:
-        """Return what the service says when it has too much to do, or breaks."""
+        """Return the service's error for throttling or an internal failure."""
         if kind == "server-error":
             return _BROKEN.get(self.service, _BROKEN_ELSEWHERE)
         by_protocol = _THROTTLED_BY_PROTOCOL.get(self.protocol, _THROTTLED_ELSEWHERE)
@@ -55,7 +55,7 @@ class Call:
 
 
 def read_call(moto_name: str, request: Request) -> Call:
-    """Name the operation that `request` asks of the service that moto calls `moto_name`."""
+    """Return the operation of `request`. `moto_name` is moto's name of the service."""
     service = _boto3_name(moto_name)
     try:
         operation, _ = get_service_router(service).match(request)
@@ -66,8 +66,8 @@ def read_call(moto_name: str, request: Request) -> Call:
 
 @cache
 def _boto3_name(moto_name: str) -> str:
-    """Spell a service as boto3 does: moto leaves the dashes out, and calls two of ours by other names."""
-    # Only the second generation of ELB is answered here.
-    other = {"awslambda": "lambda", "elb": "elbv2"}
+    """Return boto3's name of a service. moto omits dashes and has other names for two of the services."""
+    # Only the second generation of ELB is supported here.
+    renamed = {"awslambda": "lambda", "elb": "elbv2"}
     names = {name.replace("-", ""): name for name in botocore.session.get_session().get_available_services()}
-    return other.get(moto_name) or names.get(moto_name, moto_name)
+    return renamed.get(moto_name) or names.get(moto_name, moto_name)

@@ -1,21 +1,20 @@
-"""Faults on demand, for tests: which calls and which resources fail next, and a log of what is called.
+"""Injected faults for tests: the calls and resources that fail next, and a log of all calls.
 
-The control plane looks at two files of its state folder (`.sandbox/`); without them nothing happens.
+The control plane reads two files of its state folder (`.sandbox/`). Without them nothing changes.
 
-`faults.json` is a list of rules. Rename it into place: a half-written one fails the call that meets it. Each
-rule holds for its next `times` matches; of several that match, the first that is not used up:
+`faults.json` is a list of rules. Rename it into place, because a half-written file fails the next call. Each
+rule applies to its next `times` matches. If several match, the first one that is not used up applies:
 
     {"call": "cloudformation:DescribeStacks", "kind": "throttle", "times": 2}
     {"resource": "Service", "stack": "demo-test-web", "verb": "update", "times": 1, "reason": "it broke"}
 
-`call` is the service as boto3 names it, and the operation; `*` is any, also in part (`s3:*`). Its kinds:
-`throttle` and `server-error` are the service's own errors, `drop` closes the connection before anything is
-done, `drop-answer` after it has been done. `resource` is a logical id, whose handler fails to `create`,
-`update` or `delete` it; a replacement is a create, and giving old properties back is an update. `stack`, a
-name with or without `*`, may be left out. The file is read when it has changed, and then counted down from
-the top; the counting itself is done in memory.
+`call` is the service in boto3's name and the operation; `*` is a wildcard, also for a part (`s3:*`). Kinds:
+`throttle` and `server-error` are the service's own errors; `drop` closes the connection before the call is
+done, `drop-answer` afterwards. `resource` is a logical id whose handler fails to `create`, `update` or
+`delete` it. A replacement is a create; restoring old properties is an update. `stack` is optional, a name
+with or without `*`. A changed file is read again, which resets the counts; the counts are kept in memory.
 
-`calls.log`, where it exists, gets a line for each call: `service:Operation`.
+If `calls.log` exists, each call appends the line `service:Operation`.
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ Verb = Literal["create", "update", "delete"]
 Answer = tuple[int, Mapping[str, Any], bytes]  # status, headers, body
 
 
-class FaultsWrong(Exception):
-    """`faults.json` says something that this does not understand."""
+class InvalidFaults(Exception):
+    """`faults.json` is invalid."""
 
 
 @dataclass
@@ -49,7 +48,7 @@ class _CallRule:
     kind: Kind
     left: int
 
-    def meets(self, call: str) -> bool:
+    def matches(self, call: str) -> bool:
         return self.left > 0 and fnmatchcase(call, self.call)
 
 
@@ -61,7 +60,7 @@ class _ResourceRule:
     reason: str
     left: int
 
-    def meets(self, stack: str, resource: str, verb: Verb) -> bool:
+    def matches(self, stack: str, resource: str, verb: Verb) -> bool:
         return (
             self.left > 0
             and (resource, verb) == (self.resource, self.verb)
@@ -70,7 +69,7 @@ class _ResourceRule:
 
 
 class Faults:
-    """The rules of one state folder; safe to ask from any thread."""
+    """The rules of one state folder; safe to use from any thread."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "faults.json"
@@ -80,32 +79,32 @@ class Faults:
         self._calls: list[_CallRule] = []
         self._resources: list[_ResourceRule] = []
 
-    def meet(
+    def answer_call(
         self,
         service: str,
         request: Request,
         dispatch: Callable[[], Answer],
-        say: Callable[[Failure], Answer],
+        error_answer: Callable[[Failure], Answer],
     ) -> Answer | None:
-        """Answer a call, by `dispatch` or as its fault says; None where the connection is to be closed.
+        """Answer a call with `dispatch` or with its fault. Return None if the connection has to be closed.
 
-        `service` is moto's name of it, and `say` puts an error in the protocol's form.
+        `service` is moto's name. `error_answer` puts an error into the protocol's form.
         """
         call = read_call(service, request)
-        self.note(str(call))
+        self.record(str(call))
         try:
-            fault = self.of_call(str(call)) if call.operation else None
-        except FaultsWrong as error:
-            return say(Failure(400, "SandboxException", str(error)))
+            fault = self.take_call_fault(str(call)) if call.operation else None
+        except InvalidFaults as error:
+            return error_answer(Failure(400, "SandboxException", str(error)))
         if fault == "drop":
             return None
         if fault in ("throttle", "server-error"):
-            return say(call.failure(fault))
+            return error_answer(call.failure(fault))
         answer = dispatch()
         return None if fault == "drop-answer" else answer
 
-    def note(self, call: str) -> None:
-        """Append to the log of calls, where there is one."""
+    def record(self, call: str) -> None:
+        """Append the call to the log, if the log exists."""
         try:
             log = os.open(self._log, os.O_WRONLY | os.O_APPEND)
         except FileNotFoundError:
@@ -115,27 +114,27 @@ class Faults:
         finally:
             os.close(log)
 
-    def of_call(self, call: str) -> Kind | None:
-        """Say how this call is to fail, and count it. Raises FaultsWrong."""
+    def take_call_fault(self, call: str) -> Kind | None:
+        """Return the fault of this call, if there is one, and count it. Raises InvalidFaults."""
         with self._lock:
-            self._look()
+            self._reload()
             for rule in self._calls:
-                if rule.meets(call):
+                if rule.matches(call):
                     rule.left -= 1
                     return rule.kind
         return None
 
-    def of_resource(self, stack: str, resource: str, verb: Verb) -> str | None:
-        """Give the reason for which a handler's call is to fail, and count it. Raises FaultsWrong."""
+    def take_resource_fault(self, stack: str, resource: str, verb: Verb) -> str | None:
+        """Return the reason for which a handler's call fails, and count it. Raises InvalidFaults."""
         with self._lock:
-            self._look()
+            self._reload()
             for rule in self._resources:
-                if rule.meets(stack, resource, verb):
+                if rule.matches(stack, resource, verb):
                     rule.left -= 1
                     return rule.reason
         return None
 
-    def _look(self) -> None:
+    def _reload(self) -> None:
         try:
             status = self._file.stat()
             seen = (status.st_mtime_ns, status.st_size, status.st_ino)
@@ -154,7 +153,7 @@ def _read(text: str) -> tuple[list[_CallRule], list[_ResourceRule]]:
     try:
         rules = json.loads(text)
         if not isinstance(rules, list):
-            raise FaultsWrong("faults.json is not a list of rules")
+            raise InvalidFaults("faults.json is not a list of rules")
         for rule in rules:
             left = dict(rule)
             if "call" in left:
@@ -172,15 +171,15 @@ def _read(text: str) -> tuple[list[_CallRule], list[_ResourceRule]]:
                     )
                 )
             if left:
-                raise FaultsWrong(f"faults.json has a rule with an unknown {min(left)!r}: {rule}")
+                raise InvalidFaults(f"faults.json has a rule with an unknown {min(left)!r}: {rule}")
     except KeyError as error:
-        raise FaultsWrong(f"faults.json has a rule without {error}") from error
+        raise InvalidFaults(f"faults.json has a rule without {error}") from error
     except (TypeError, ValueError) as error:
-        raise FaultsWrong(f"faults.json cannot be read: {error}") from error
+        raise InvalidFaults(f"faults.json cannot be read: {error}") from error
     return calls, resources
 
 
 def _one_of(choices: Any, word: object) -> Any:
     if word not in get_args(choices):
-        raise FaultsWrong(f"faults.json says {word!r}, which is none of {', '.join(get_args(choices))}")
+        raise InvalidFaults(f"faults.json has {word!r}, which is not one of {', '.join(get_args(choices))}")
     return cast("Any", word)

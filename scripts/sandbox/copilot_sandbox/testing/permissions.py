@@ -1,7 +1,7 @@
-"""What a request asks of IAM: which actions on which resources. It changes nothing and looks nothing up.
+"""The IAM permissions that a request requires: actions and resources. It changes and looks up nothing.
 
-The resources are right for what Copilot 1.34 and the tasks call; for any other operation it is `*`, which
-only a statement for every resource allows.
+The resources are correct for the calls of Copilot 1.34 and of the tasks. For any other operation the resource
+is `*`, which only a statement for all resources allows.
 Source: https://docs.aws.amazon.com/service-authorization/latest/reference/, one page a service.
 """
 
@@ -17,18 +17,18 @@ from urllib.parse import parse_qsl, unquote
 from moto.core.request import Request
 
 from copilot_sandbox.control_plane.resources import ACCOUNT, REGION
-from copilot_sandbox.testing.policies import Asked
+from copilot_sandbox.testing.policies import Permission
 
-# Signing names that are not IAM's prefixes.
+# Services whose name in a signature differs from IAM's prefix.
 _PREFIXES = {"tagging": "tag", "monitoring": "cloudwatch"}
 _SIGNED = re.compile(r"Credential=(?P<key>[^/]+)/[^/]+/[^/]+/(?P<service>[^/]+)/aws4_request")
 
 
 @dataclass(frozen=True)
 class Call:
-    """An operation of AWS's, and who asks for it."""
+    """An operation of AWS, and the key that signed it."""
 
-    key: str  # the access key's id; empty where the request is not signed
+    key: str  # the access key's id; empty if the request is not signed
     service: str  # IAM's prefix
     operation: str
     parameters: Mapping[str, Any]
@@ -36,6 +36,7 @@ class Call:
 
 
 def read_call(request: Request) -> Call:
+    """Return the operation, its parameters and its protocol, as the request's headers and body show them."""
     signed = _SIGNED.search(request.headers.get("Authorization", ""))
     key, name = (signed["key"], signed["service"]) if signed else ("", request.host.split(".")[0])
     service = _PREFIXES.get(name, name)
@@ -51,65 +52,65 @@ def read_call(request: Request) -> Call:
 
 
 def _s3(request: Request) -> tuple[str, dict[str, Any]]:
-    """S3's action, with its bucket and key: the host or the path names the bucket."""
+    """Return S3's action, with its bucket and key. The host or the path contains the bucket."""
     path = unquote(request.raw_path.split("?", 1)[0]).lstrip("/")
     in_host = re.match(r"(.+)\.s3[.-]", request.host)
     bucket, _, key = (in_host[1], "/", path) if in_host else path.partition("/")
-    found = {"Bucket": bucket, "Key": key, "ACL": request.headers.get("x-amz-acl", "")}
+    parameters = {"Bucket": bucket, "Key": key, "ACL": request.headers.get("x-amz-acl", "")}
     if not bucket:
-        return "ListAllMyBuckets", found
+        return "ListAllMyBuckets", parameters
     if key:
         verb = {"HEAD": "Get", "POST": "Put"}.get(request.method, request.method.capitalize())
-        about = next((part for part in ("acl", "tagging") if part in request.args), "")
-        return f"{verb}Object{about.capitalize()}", found
+        part_name = next((part for part in ("acl", "tagging") if part in request.args), "")
+        return f"{verb}Object{part_name.capitalize()}", parameters
     if "delete" in request.args:
-        return "DeleteObject", found | {"Key": "*"}
+        return "DeleteObject", parameters | {"Key": "*"}
     if request.method in {"GET", "HEAD"}:
-        named = {"location": "GetBucketLocation", "versions": "ListBucketVersions"}
-        return next((named[part] for part in request.args if part in named), "ListBucket"), found
-    return {"PUT": "CreateBucket", "DELETE": "DeleteBucket"}.get(request.method, "PutBucket"), found
+        actions = {"location": "GetBucketLocation", "versions": "ListBucketVersions"}
+        return next((actions[part] for part in request.args if part in actions), "ListBucket"), parameters
+    return {"PUT": "CreateBucket", "DELETE": "DeleteBucket"}.get(request.method, "PutBucket"), parameters
 
 
-def needed(call: Call) -> list[Asked]:
-    """Return all that must be allowed for the call to be answered."""
-    found = _RESOURCES.get(call.service, _any)(call)
+def required_permissions(call: Call) -> list[Permission]:
+    """Return all permissions that the call requires."""
+    resources = _RESOURCES.get(call.service, _any_resource)(call)
     action = f"{call.service}:{call.operation}"
-    return [each if isinstance(each, Asked) else Asked(action, each) for each in found]
+    return [item if isinstance(item, Permission) else Permission(action, item) for item in resources]
 
 
 def _arn(service: str, resource: str) -> str:
     return f"arn:aws:{service}:{REGION}:{ACCOUNT}:{resource}"
 
 
-def _any(_: Call) -> Iterable[str | Asked]:
+def _any_resource(_: Call) -> Iterable[str | Permission]:
     return ["*"]
 
 
-def _listed(value: Any) -> list[str]:
+def _as_list(value: Any) -> list[str]:
     return [] if value is None else value if isinstance(value, list) else [value]
 
 
-def passing(role: str, service: str) -> Asked:
-    """Return the call by which a service may act as the role."""
-    return Asked("iam:PassRole", role, {"iam:passedtoservice": service})
+def pass_role(role: str, service: str) -> Permission:
+    """Return the permission to let a service act as the role."""
+    return Permission("iam:PassRole", role, {"iam:passedtoservice": service})
 
 
-def _cloudformation(call: Call) -> Iterable[str | Asked]:
+def _cloudformation(call: Call) -> Iterable[str | Permission]:
     parameters = call.parameters
     for name in ("RoleARN", "AdministrationRoleARN"):
         if name in parameters:
-            yield passing(parameters[name], "cloudformation.amazonaws.com")
+            yield pass_role(parameters[name], "cloudformation.amazonaws.com")
     if stack := parameters.get("StackName"):
         yield stack if stack.startswith("arn:") else _arn("cloudformation", f"stack/{stack}/*")
     elif stack_set := parameters.get("StackSetName"):
         yield _arn("cloudformation", f"stackset/{stack_set.split(':', 1)[0]}:*")
     else:
         yield "*"
-        if call.operation == "DescribeStacks":  # of all stacks
-            yield Asked("cloudformation:ListStacks", "*")
+        if call.operation == "DescribeStacks":  # for all stacks
+            yield Permission("cloudformation:ListStacks", "*")
 
 
-def _containers(call: Call) -> Iterable[str | Asked]:
+def _containers(call: Call) -> Iterable[str | Permission]:
     parameters, action = call.parameters, f"ecs:{call.operation}"
     cluster = str(parameters.get("cluster") or "default").rsplit("/", 1)[-1]
     context = {"ecs:cluster": _arn("ecs", f"cluster/{cluster}")}
@@ -119,17 +120,17 @@ def _containers(call: Call) -> Iterable[str | Asked]:
 
     resources = {
         "DescribeClusters": lambda: [
-            _arn("ecs", f"cluster/{name.rsplit('/', 1)[-1]}") for name in _listed(parameters.get("clusters"))
+            _arn("ecs", f"cluster/{name.rsplit('/', 1)[-1]}") for name in _as_list(parameters.get("clusters"))
         ],
-        "DescribeServices": lambda: [full("service", name) for name in _listed(parameters.get("services"))],
-        "DescribeTasks": lambda: [full("task", name) for name in _listed(parameters.get("tasks"))],
+        "DescribeServices": lambda: [full("service", name) for name in _as_list(parameters.get("services"))],
+        "DescribeTasks": lambda: [full("task", name) for name in _as_list(parameters.get("tasks"))],
         "ExecuteCommand": lambda: [context["ecs:cluster"], full("task", str(parameters.get("task")))],
         "ListTasks": lambda: [_arn("ecs", f"container-instance/{cluster}/*")],
         "RunTask": lambda: [_definition(str(parameters.get("taskDefinition")))],
         "StopTask": lambda: [full("task", str(parameters.get("task")))],
         "UpdateService": lambda: [full("service", str(parameters.get("service")))],
     }.get(call.operation, lambda: ["*"])()
-    return [Asked(action, resource, context) for resource in resources]
+    return [Permission(action, resource, context) for resource in resources]
 
 
 def _definition(name: str) -> str:
@@ -138,24 +139,24 @@ def _definition(name: str) -> str:
     return _arn("ecs", f"task-definition/{name if ':' in name else f'{name}:*'}")
 
 
-def _parameters(call: Call) -> Iterable[str | Asked]:
+def _parameters(call: Call) -> Iterable[str | Permission]:
     parameters = call.parameters
-    names = _listed(parameters.get("Names") or parameters.get("Name") or parameters.get("Path"))
+    names = _as_list(parameters.get("Names") or parameters.get("Name") or parameters.get("Path"))
     if not names and parameters.get("ResourceType") == "Parameter":
-        names = _listed(parameters.get("ResourceId"))
+        names = _as_list(parameters.get("ResourceId"))
     return [
         name if name.startswith("arn:") else _arn("ssm", f"parameter/{name.removeprefix('/')}")
         for name in names
     ] or ["*"]
 
 
-def _repositories(call: Call) -> Iterable[str | Asked]:
+def _repositories(call: Call) -> Iterable[str | Permission]:
     parameters = call.parameters
-    names = _listed(parameters.get("repositoryName") or parameters.get("repositoryNames"))
+    names = _as_list(parameters.get("repositoryName") or parameters.get("repositoryNames"))
     return [_arn("ecr", f"repository/{name}") for name in names] or ["*"]
 
 
-def _logs(call: Call) -> Iterable[str | Asked]:
+def _logs(call: Call) -> Iterable[str | Permission]:
     parameters = call.parameters
     if not (group := parameters.get("logGroupName")):
         return ["*"]
@@ -163,31 +164,31 @@ def _logs(call: Call) -> Iterable[str | Asked]:
     return [_arn("logs", f"log-group:{group}:{f'log-stream:{stream}' if stream else '*'}")]
 
 
-def _objects(call: Call) -> Iterable[str | Asked]:
+def _objects(call: Call) -> Iterable[str | Permission]:
     parameters = call.parameters
     bucket, key = parameters["Bucket"], parameters["Key"]
     resource = f"arn:aws:s3:::{bucket}/{key}" if key else f"arn:aws:s3:::{bucket}" if bucket else "*"
     yield resource
     if parameters["ACL"]:
-        yield Asked("s3:PutObjectAcl", resource)
+        yield Permission("s3:PutObjectAcl", resource)
 
 
-def _roles(call: Call) -> Iterable[str | Asked]:
+def _roles(call: Call) -> Iterable[str | Permission]:
     name = call.parameters.get("RoleName")
     return [f"arn:aws:iam::{ACCOUNT}:role/{name}" if name else "*"]
 
 
-def _sessions(call: Call) -> Iterable[str | Asked]:
-    # Who one is may be asked by everybody, whatever the policies say.
+def _sessions(call: Call) -> Iterable[str | Permission]:
+    # Everyone may ask for their own identity, whatever the policies contain.
     return [] if call.operation == "GetCallerIdentity" else [call.parameters.get("RoleArn", "*")]
 
 
-def _keys(call: Call) -> Iterable[str | Asked]:
+def _keys(call: Call) -> Iterable[str | Permission]:
     key = call.parameters.get("KeyId")
     return ["*" if not key else key if key.startswith("arn:") else _arn("kms", f"key/{key}")]
 
 
-_RESOURCES: dict[str, Callable[[Call], Iterable[str | Asked]]] = {
+_RESOURCES: dict[str, Callable[[Call], Iterable[str | Permission]]] = {
     "cloudformation": _cloudformation,
     "ecr": _repositories,
     "ecs": _containers,
