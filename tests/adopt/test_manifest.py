@@ -127,9 +127,7 @@ def test_a_block_of_the_projects_own_is_left_and_said(tmp_path: Path) -> None:
     folder = start_project(tmp_path / "shop", manifest=text)
     report = adopt(folder)
     assert (folder / _PATH).read_text() == text
-    assert any(
-        "`environments.test` of its own. Add to it what it lacks of:\n" in line for line in report.said
-    )
+    assert any("`environments.test` of its own. Add what is missing there:\n" in line for line in report.said)
 
 
 def with_command(folder: Path, command: str) -> None:

@@ -87,7 +87,7 @@ def test_this_repository_is_refused(tmp_path: Path) -> None:
 
 
 def test_no_repository_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="is no Git repository"):
+    with pytest.raises(Refused, match="is not a Git repository"):
         adopt(tmp_path)
 
 
@@ -163,7 +163,7 @@ def test_nothing_is_written_behind_a_link(project: Path, tmp_path: Path, name: s
 @pytest.mark.parametrize(
     ("spoil", "error", "why"),
     [
-        ("rm copilot/.workspace", SettingsError, "is no Copilot workspace"),
+        ("rm copilot/.workspace", SettingsError, "is not a Copilot workspace"),
         ("rm manage.py", SettingsError, "has no manage.py"),
         ("rm -r copilot/web", SettingsError, "has no Load Balanced Web Service"),
         ("cp -r copilot/web copilot/api", UsageError, "--service with one of api, web"),

@@ -15,7 +15,7 @@ from copilot_testenv.check.project import Project
 
 # Source: https://pkg.go.dev/time#ParseDuration
 _DURATION = re.compile(r"[+-]?(0|((\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h))+)")
-# Copilot reads these as true or false, although YAML 1.2 has them as text. Source: decode.go of gopkg.in/yaml.v3
+# Text in YAML 1.2, but Copilot reads it as true or false. Source: decode.go of gopkg.in/yaml.v3
 _SWITCH = re.compile(r"y|n|yes|no|on|off", re.IGNORECASE)
 _TAG = "tag:yaml.org,2002:"
 
