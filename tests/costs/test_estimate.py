@@ -86,7 +86,7 @@ def test_a_scaled_service_is_counted_at_its_least_part_of_it_on_spot() -> None:
         "public IPv4 address of each task": pytest.approx(0.015),
     }
     assert found.until_end is None
-    assert "test scales: it is counted at its least, 3 of up to 9 tasks." in assumptions(
+    assert "test scales: it is counted with its smallest number of tasks, 3 of up to 9." in assumptions(
         SERVICE, compare(SERVICE, found)
     )
 
