@@ -73,7 +73,7 @@ def test_fix_with_plan_shows_the_difference_and_changes_nothing(shipped: Path) -
         ({"json": True, "style": "github"}, "--json and --format exclude"),
         ({"json": False, "style": "text", "plan": True}, "--plan goes with --fix"),
         ({"json": True, "style": "text", "fix": True, "plan": True}, "--plan excludes --json and --format"),
-        ({"json": False, "style": "gitlab", "fix": True, "plan": True}, "--plan excludes --json and --format"),
+        ({"json": False, "style": "gitlab", "fix": True, "plan": True}, "excludes --json and --format"),
     ],
 )
 def test_flags_that_do_not_go_together_are_refused_before_anything_runs(

@@ -206,7 +206,7 @@ def test_a_personal_column_without_a_rule_is_refused_when_rules_are_required(
     assert done.stdout == ""
     assert done.stderr == (
         "CommandError: --require-mask: public.shop_customer.email looks personal and has no rule: give each "
-        'one in STAGE_COPY["mask"], or "keep" where its values may go across\n'
+        'one in STAGE_COPY["mask"], or "keep" if its values may be copied\n'
     )
     assert target.servers() == before
     done = target.manage(RULES, "--require-mask")

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Command(BaseCommand):
-    """Copy DATABASES["stage"] to DATABASES["default"], as STAGE_COPY says.
+    """Copy DATABASES["stage"] to DATABASES["default"] with the options in STAGE_COPY.
 
     Exit codes: 0 copied or kept, 2 a setting is wrong, 3 refused by a guard, 4 a server or tool failed, 130
-    interrupted; in the last four cases the target is as it was.
+    interrupted. With the last four codes the target is unchanged.
     """
 
     help = (
@@ -27,7 +27,7 @@ class Command(BaseCommand):
         "The default database must have been marked as disposable, once. "
         "Example: python manage.py copy_stage_db"
     )
-    requires_system_checks = ()  # the project's checks may look at a database that is empty as yet
+    requires_system_checks = ()  # the project's checks may query a database that is still empty
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
@@ -115,7 +115,7 @@ class Command(BaseCommand):
             sys.exit(130)
         else:
             return
-        raise CommandError(reason, returncode=code)  # not above: a server's error would hang on it
+        raise CommandError(reason, returncode=code)  # not above: it would keep a server's error as context
 
     def _run(self, flags: dict[str, Any]) -> None:
         libraries.require_psycopg()
