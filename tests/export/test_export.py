@@ -74,7 +74,7 @@ def test_an_account_at_an_unknown_place_is_told_and_not_written() -> None:
     ],
 )
 def test_what_patches_have_spoilt_is_told_as_the_patches_fault(resources: str) -> None:
-    with pytest.raises(SettingsError, match="look at the override patches"):
+    with pytest.raises(SettingsError, match="correct the override patches"):
         stack(resources)
 
 
