@@ -186,7 +186,7 @@ def test_the_command_ends_in_an_error_that_nothing_hangs_on(
             "permission denied for table log",
         ),
         ('FATAL:  database "x" does not exist', 'database "x" does not exist'),
-        ("", "it said nothing"),
+        ("", "it printed nothing"),
     ],
 )
 def test_what_a_tool_of_postgres_says_is_told_without_values(stderr: str, told: str) -> None:

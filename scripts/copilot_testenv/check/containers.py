@@ -258,7 +258,7 @@ def _names(document: Document, environment: str) -> list[str]:
 
 
 def _waiting(document: Document, environment: str, names: list[str], among: list[str] | None = None) -> int:
-    """Return the line of the first dependency on one of these containers; with `among`, only of theirs."""
+    """Return the line of the first dependency on one of `names`; with `among`, only by these containers."""
     for name in _names(document, environment):
         if among and name not in among:
             continue

@@ -40,7 +40,7 @@ def repeated(project: Project) -> Iterator[Finding]:
     """Find repeated keys: Copilot refuses them where it reads them, and names only one line."""
     for document in (*project.services.values(), *project.environments.values()):
         for name, first, second in _repeated(document.root):
-            what = f"`{name}` stands twice here, first on line {first}"
+            what = f"`{name}` is repeated here, first on line {first}"
             yield Finding(document.path, second, "repeated-key", "error", what, "keep one of the two")
 
 

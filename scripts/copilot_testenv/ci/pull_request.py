@@ -209,7 +209,7 @@ def _github(environ: Mapping[str, str], message: Message) -> str:
             api, f"{home}/issues/{number}/comments", "PATCH", f"{home}/issues/comments", message, trusted
         )
     ]
-    return _told(updated, "GitHub's pull request")
+    return _summary(updated, "GitHub's pull request")
 
 
 def _gitlab(environ: Mapping[str, str], message: Message) -> str:
@@ -252,7 +252,7 @@ def _gitlab(environ: Mapping[str, str], message: Message) -> str:
         for number in numbers
         if _comment(api, f"{home}/{number}/notes", "PUT", f"{home}/{number}/notes", message, own)
     ]
-    return _told(updated, "GitLab's merge request")
+    return _summary(updated, "GitLab's merge request")
 
 
 def _bitbucket(environ: Mapping[str, str], message: Message) -> str:
@@ -313,15 +313,15 @@ def _comment(
     api: _Api,
     comments: str,
     method: str,
-    each: str,
+    collection: str,
     message: Message,
     own: Callable[[dict[str, Any]], bool],
 ) -> bool:
-    """Update our comment, or post it. Return False if there is none after a teardown: none is posted then."""
+    """Update our comment in `collection`, or post one. Return False if a teardown finds no comment."""
     document = {"body": _body(message)}
     for comment in api.listing(comments):
         if str(comment["body"]).startswith(_marker(message)) and own(comment):
-            api.call(method, f"{each}/{int(comment['id'])}", document)
+            api.call(method, f"{collection}/{int(comment['id'])}", document)
             return True
     if message.url is None:
         return False
@@ -329,7 +329,7 @@ def _comment(
     return True
 
 
-def _told(numbers: list[str], what: str) -> str:
+def _summary(numbers: list[str], what: str) -> str:
     return f"Told on {what} {', '.join(numbers)}." if numbers else ""
 
 

@@ -131,7 +131,7 @@ def compare(found: Mapping[str, Any], deployed: Estimate, node: str = CACHE_NODE
 def short(found: Estimate) -> str:
     """Return the estimate in one line, for a plan and for a receipt."""
     if found.per_hour is None:
-        return f"What it costs is not known: {found.left_out[0]}."
+        return f"The costs are not known: {found.left_out[0]}."
     verb, total = "Costs", f"{found.per_month:.2f} USD a month"
     if found.until_end is not None:
         verb = verb if found.until else "Cost"
@@ -148,17 +148,14 @@ def short(found: Estimate) -> str:
 def of_deployment(
     session: Session, region: str, until: datetime | None, since: datetime | None = None
 ) -> str:
-    """Return one line for a deployment.
-
-    It says what it will cost until its end, or has cost since it was deployed.
-    """
+    """Return a deployment's costs in one line: until its end, or with `since`, since it was deployed."""
     settings = session.settings
     found = manifest.read(settings.manifest)
     end = datetime.now(UTC) if since else until
     begin = since or datetime.now(UTC)
     hours = (end - begin).total_seconds() / 3600 if end else None
-    told = live.iso(until) if until and not since else None
-    return short(estimate(found, settings.test_env, prices.load(region), hours=hours, until=told))
+    end_name = live.iso(until) if until and not since else None
+    return short(estimate(found, settings.test_env, prices.load(region), hours=hours, until=end_name))
 
 
 def _task_lines(takes: Footprint, listed: Prices) -> Iterable[Line]:

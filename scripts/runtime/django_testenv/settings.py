@@ -76,7 +76,7 @@ def apply(
 def _require_environment(environment: str) -> None:
     if environment.lower() in access.PRODUCTION:
         raise ImproperlyConfigured(
-            f"{environment!r} is no test environment: name the one that branches are deployed to."
+            f"{environment!r} is not a test environment: name the one that branches are deployed to."
         )
     name = os.environ.get(access.ENVIRONMENT)
     if not environment or name != environment:

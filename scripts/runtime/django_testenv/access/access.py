@@ -62,8 +62,8 @@ def require_closed() -> None:
         return
     if next(iter(settings.MIDDLEWARE), None) != MIDDLEWARE:
         raise ImproperlyConfigured(
-            f"{MIDDLEWARE} must be the first of MIDDLEWARE: what stands before it answers strangers too, "
-            "as WhiteNoise does."
+            f"{MIDDLEWARE} must be the first of MIDDLEWARE: middleware before it, such as WhiteNoise, "
+            "answers strangers too."
         )
     backend = settings.EMAIL_BACKEND
     sends_nothing = backend in _SENDS_NOTHING or backend in _wanted()["mail_backends"]
@@ -83,7 +83,7 @@ def _wanted() -> dict[str, tuple[str, ...]]:
         what = (
             f"does not know {', '.join(sorted(map(repr, unknown)))}"
             if isinstance(given, dict)
-            else "is no dictionary"
+            else "is not a dictionary"
         )
         raise ImproperlyConfigured(f"TEST_ACCESS {what}: its keys are {', '.join(_LISTS)}.")
     found = {"environments": ("test",), "open_paths": (), "mail_backends": (), **given}
@@ -93,14 +93,14 @@ def _wanted() -> dict[str, tuple[str, ...]]:
     for name in found["environments"]:
         if name.lower() in PRODUCTION:
             raise ImproperlyConfigured(
-                f'TEST_ACCESS["environments"] names {name!r}, which is no test environment.'
+                f'TEST_ACCESS["environments"] names {name!r}, which is not a test environment.'
             )
     for path in found["open_paths"]:
         star = path.find("*")
         if not path.startswith("/") or path == "/*" or star not in (-1, len(path) - 1):
             raise ImproperlyConfigured(
                 f'TEST_ACCESS["open_paths"] has {path!r}: write a path, as /healthz, or the beginning of '
-                "some, as /hooks/*, and not of all."
+                "some paths, as /hooks/*, but not of all."
             )
     return {key: tuple(value) for key, value in found.items()}
 
@@ -112,6 +112,6 @@ def _credentials(value: str | None) -> bytes | None:
     user, _, password = value.partition(":")
     if not user or not password or not value.isprintable():
         raise ImproperlyConfigured(
-            f"{_PASSWORD} is set and not of the form user:password, on one line: nobody could come in."
+            f"{_PASSWORD} is set and not of the form user:password, on one line: nobody could log in."
         )
     return os.fsencode(value)

@@ -137,8 +137,8 @@ class Actions:
         (target, suffix), source = _target(), _database("stage").read_only()
         _require_environment()
         disposable_registry.require_name(target.name, target.name.removesuffix(suffix), "overwritten")
-        with _server(target) as server, progress.choose(sys.stderr, self._say) as told:
-            copy = self._prepared(target, source, server, options, told)
+        with _server(target) as server, progress.choose(sys.stderr, self._say) as reporter:
+            copy = self._prepared(target, source, server, options, reporter)
 
             @contextlib.contextmanager
             def guarded() -> Iterator[Connection]:
@@ -155,10 +155,15 @@ class Actions:
         self._say(f'data of {receipt.copied_at} in "{receipt.target}"')
 
     def _prepared(
-        self, target: Database, source: Database, server: Connection, options: Options, told: Progress
+        self,
+        target: Database,
+        source: Database,
+        server: Connection,
+        options: Options,
+        reporter: Progress,
     ) -> Copy:
         maintenance = target.named(_MAINTENANCE)
-        return Copy(source, target, maintenance, server, options, _release(options), told)
+        return Copy(source, target, maintenance, server, options, _release(options), reporter)
 
     def _guard(
         self,
@@ -273,6 +278,6 @@ def _database(alias: str) -> Database:
         )
     if not found or not database_url.is_postgres(found.get("ENGINE", "")):
         raise Misconfigured(
-            f'DATABASES["{alias}"] is no Postgres database: set its variable to postgres://...'
+            f'DATABASES["{alias}"] is not a Postgres database: set its variable to postgres://...'
         )
     return Database.from_django(alias, found)

@@ -113,7 +113,7 @@ def _read(url: str) -> dict[str, Any]:
     parts = _FORM.fullmatch(url)
     if not parts:
         raise _Wrong(
-            "its parts cannot be told apart, or its port is no number; "
+            "its parts cannot be told apart, or its port is not a number; "
             "in a user, password or name, write @ : / ? # [ ] as %40 %3A %2F %3F %23 %5B %5D"
         )
     options = _options(parts["query"] or "")

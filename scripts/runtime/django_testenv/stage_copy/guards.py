@@ -128,7 +128,7 @@ def require_branch_name(name: str, shared: str) -> None:
         )
     if not re.fullmatch(re.escape(shared) + SUFFIX, name):
         raise Refused(
-            f"nothing is dropped: {json.dumps(name)} is no name of a branch's database: those beside "
+            f"nothing is dropped: {json.dumps(name)} is not the name of a branch's database: those beside "
             f'"{shared}" are called "{shared}_...", with letters, digits and _'
         )
 

@@ -59,14 +59,14 @@ class Options:
         Raise Misconfigured, which names the wrong entry and the allowed values.
         """
         if not isinstance(settings, Mapping):
-            raise Misconfigured("STAGE_COPY is no dictionary: write STAGE_COPY = {...}")
+            raise Misconfigured("STAGE_COPY is not a dictionary: write STAGE_COPY = {...}")
         for name in settings:
             if name in _REMOVED:
-                raise Misconfigured(f'STAGE_COPY["{name}"] is no option any more: take it out')
+                raise Misconfigured(f'STAGE_COPY["{name}"] is not an option any more: take it out')
             _require_known(str(name), _KNOWN, "STAGE_COPY")
         mask = settings.get("mask", {})
         if not isinstance(mask, Mapping):
-            raise Misconfigured('STAGE_COPY["mask"] is no dictionary: write {"table.column": rule, ...}')
+            raise Misconfigured('STAGE_COPY["mask"] is not a dictionary: write {"table.column": rule, ...}')
         found = {str(column): _rule(str(column), rule) for column, rule in mask.items()}
         secret = Hidden(settings.get("mask_key") or key)
         return cls(
@@ -110,7 +110,7 @@ def _rule(column: str, rule: Any) -> Rule:
     if isinstance(rule, str) and rule in (*FAKES, "keep"):
         return Rule(rule)
     raise Misconfigured(
-        f"{where} is no rule: it may be "
+        f"{where} is not a rule: it may be "
         + ", ".join(f'"{name}"' for name in ("keep", "null", *FAKES))
         + ', {"value": ...} or {"call": "module.function"}'
     )
@@ -127,7 +127,7 @@ def _imported(path: str, where: str) -> Callable[[str | None], str | None]:
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise Misconfigured(f"{where}: {path!r} cannot be imported: {error}") from None
     if not callable(found):
-        raise Misconfigured(f"{where}: {path!r} is no function")
+        raise Misconfigured(f"{where}: {path!r} is not a function")
     return found  # type: ignore[no-any-return]  # a wrong signature shows when it is called
 
 
@@ -136,7 +136,7 @@ def _golden(setting: Any) -> Golden | None:
         return None
     where = 'STAGE_COPY["golden"]'
     if not isinstance(setting, Mapping):
-        raise Misconfigured(f'{where} is no dictionary: write {{"max_age": "24h", "spare": True}}')
+        raise Misconfigured(f'{where} is not a dictionary: write {{"max_age": "24h", "spare": True}}')
     for name in setting:
         _require_known(str(name), ("max_age", "spare"), where)
     age = str(setting.get("max_age", "24h"))
@@ -150,7 +150,7 @@ def _golden(setting: Any) -> Golden | None:
 def _words(settings: Mapping[str, Any], name: str) -> tuple[str, ...]:
     value = settings.get(name, ())
     if not isinstance(value, (list, tuple, set)) or not all(isinstance(word, str) for word in value):
-        raise Misconfigured(f'STAGE_COPY["{name}"] is no list of names: write ["one", "another"]')
+        raise Misconfigured(f'STAGE_COPY["{name}"] is not a list of names: write ["one", "another"]')
     return tuple(value)
 
 

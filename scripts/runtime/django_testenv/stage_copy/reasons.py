@@ -78,7 +78,7 @@ def of_tool(errors: str) -> str:
     """Return the first error in the output of a Postgres tool, else its last line."""
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
     errors_only = [line for line in lines if re.search(r"\b(ERROR|FATAL|error):", line)]
-    line = (errors_only or lines[-1:] or ["it said nothing"])[0]
+    line = (errors_only or lines[-1:] or ["it printed nothing"])[0]
     if any(_OF_FUNCTION.match(each) for each in lines):
         return _of_function("")
     return without_values(re.sub(r"^(pg_dump: |pg_restore: )?(ERROR|FATAL|error):\s*", "", line))
