@@ -82,7 +82,7 @@ def _renewed(renewal: Renewal, text: str, wheel: str, by_hand: str) -> Change | 
 
 
 def plan_ignore(renewal: Renewal, wheel: str, *, is_copy: bool) -> Change | Left | None:
-    """Plan a .dockerignore that does not hide the image's files; None if there is none, or it hides none.
+    """Plan a .dockerignore that does not hide the image's files; None if nothing must change.
 
     `is_copy`: a version without stamps wrote the existing file.
     """

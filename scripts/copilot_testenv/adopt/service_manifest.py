@@ -195,7 +195,7 @@ def _with_copy(command: Any, project: Project) -> list[str]:
 def _healthcheck(project: Project) -> dict[str, Any]:
     """Return a health check on HEALTH_PATH, because the base's own page may need a password here.
 
-    Copilot keeps the base's other keys. Only `success_codes` is replaced: the base's are for its own page.
+    Copilot keeps the base's other keys, except `success_codes`: the base's are for its own page.
     """
     own = _section(project.manifest, "http").get("healthcheck")
     codes = {"success_codes": "200"} if isinstance(own, dict) and "success_codes" in own else {}

@@ -54,7 +54,7 @@ class Estimate:
 
     @property
     def per_hour(self) -> float | None:
-        """Return the sum of all lines with a known price; None if no price is known."""
+        """Return the sum of the lines with a known price; None if everything is left out."""
         known = [line.per_hour for line in self.lines if line.per_hour is not None]
         return sum(known) if known or not self.left_out else None
 

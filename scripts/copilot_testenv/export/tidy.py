@@ -12,7 +12,7 @@ from copilot_testenv.export.tree import first, functions, references
 
 
 def tidy(body: CommentedMap) -> None:
-    """Remove what nothing uses and DependsOn that references imply; copy each DeletionPolicy to updates."""
+    """Remove unused parts, and DependsOn that references imply; set UpdateReplacePolicy to DeletionPolicy."""
     while _drop_unused(body):
         pass
     for resource in body["Resources"].values():

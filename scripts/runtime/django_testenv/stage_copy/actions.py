@@ -90,7 +90,7 @@ class Actions:
             )
         with _server(target) as server:
             if suffix and protection.database_protector(name):
-                # A branch may be named after production, or the suffix may hide production's own database.
+                # Either the branch is about production, or the suffix disguises production's database.
                 guards.require_shared_mark(server, name, name.removesuffix(suffix))
             disposable_registry.mark(server, name, suffix=suffix)
         self._write(f'Database "{name}" is marked as disposable: copy_stage_db may replace it.')

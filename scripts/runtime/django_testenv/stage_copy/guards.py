@@ -149,7 +149,7 @@ def require_branch_mark(target: Connection, name: str, shared: str) -> None:
 
 
 def require_ownership(target: Connection, name: str, *, to: str = "replace") -> None:
-    """Require that the target belongs to the session's role; otherwise it cannot be replaced or dropped."""
+    """Require that the role owns the target, or it cannot be replaced. `reset_db` only logs that error."""
     row = target.execute(
         "SELECT pg_get_userbyid(datdba), pg_has_role(datdba, 'USAGE'), current_user::text "
         "FROM pg_database WHERE datname = %s",
