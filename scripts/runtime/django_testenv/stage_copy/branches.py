@@ -58,8 +58,8 @@ def accepts_copy(server: Connection, target: Database, suffix: str) -> bool:
 def claim(server: Connection, target: Database, suffix: str) -> None:
     """Raise Refused if the target may not be replaced by a copy.
 
-    A branch's database that does not exist yet, or is as empty as `reset_db` leaves it, is marked here: nothing
-    can be lost. Call this under the target's lock, because a drop at the same time would remove the mark.
+    A branch's database that does not exist yet, or is as empty as `reset_db` leaves it, is marked here,
+    because nothing can be lost. Call this under the target's lock: a drop would remove the mark.
     """
     name = target.name
     if (
