@@ -89,7 +89,9 @@ def _refused(document: Document, environment: str, why: str) -> Iterator[Finding
             yield _dependency(document, at, what, "write `start` or `healthy`")
         else:
             what = f"{name} is waited for until it ends, and is essential: the task would end with it"
-            instead = f"write `essential: false` under `sidecars.{name}`; `start` or `healthy` if it goes on"
+            instead = (
+                f"write `essential: false` under `sidecars.{name}`; `start` or `healthy` if it does not end"
+            )
             line = where(document, environment, *keys, "essential")
             yield Finding(document.path, line, "startup", "error", what, instead)
 

@@ -129,7 +129,7 @@ def _crowded(document: Document, environment: str, template: Template, reset: st
     instead = f"write `count: 1`, or `count: {{spot: 1}}`, under `environments.{environment}`"
     line = where(document, environment, "count")
     if scales:
-        what = f"autoscaling starts tasks whenever it likes, and each runs {reset}"
+        what = f"autoscaling may start tasks at any time, and each runs {reset}"
         yield Finding(document.path, line, "count", "error", f"{what} (in {environment})", instead)
         return
     count = template.parameters.get("TaskCount", "")

@@ -28,7 +28,7 @@ def unread(project: Project) -> Iterator[Finding]:
     for document, top in schema.documents(project):
         for entry in schema.written(document, top):
             if not _fits(entry.value, entry.read):
-                what = f"Copilot does not read such a value for `{entry.name}`: it refuses it, or ignores it"
+                what = f"Copilot cannot read this value of `{entry.name}`: it refuses it, or ignores it"
                 instead = _instead(entry.value, entry.read)
                 yield Finding(document.path, line_of(entry.key), "unread-value", "error", what, instead)
 

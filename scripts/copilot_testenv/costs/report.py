@@ -180,10 +180,10 @@ def _rows(found: Estimate) -> list[tuple[str, ...]]:
         each = f"{line.price.usd:g} per {line.price.unit}" if line.price else "?"
         return f"{whose}{line.what}", f"{line.quantity:g}", each, *amounts(line.per_hour)
 
-    in_all = "in all, but for what is left out" if found.left_out else "in all"
+    total = "total without the items left out" if found.left_out else "total"
     return [
         *(row(line) for line in found.lines),
-        (in_all, "", "", *amounts(found.per_hour)),
+        (total, "", "", *amounts(found.per_hour)),
         *(row(line, "environment: ") for line in found.shared),
     ]
 

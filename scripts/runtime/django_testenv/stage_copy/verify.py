@@ -37,7 +37,7 @@ def require_same_validity(source: Connection, target: Connection) -> None:
             f"{kind} {name} of {space}.{table}" for kind, space, table, name in missing[:_SHOWN]
         )
         more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
-        raise Failed(f"the copy lacks what the source has, or has it invalid: {shown}{more}")
+        raise Failed(f"the copy lacks parts of the source, or has them invalid: {shown}{more}")
 
 
 def compare(
