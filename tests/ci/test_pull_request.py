@@ -286,7 +286,7 @@ def test_an_address_that_bitbucket_would_fill_in_is_not_handed_on(direct: Forge)
         (403, "answered 403"),
         (404, "answered 404"),
         (500, "answered 500"),
-        ("hangs", "silent for 0.3 s"),
+        ("hangs", "did not answer for 0.3 s"),
         ("drips", "longer than 0.8 s"),
         ("closes", "cannot be reached"),
         ("garbage", "not understood"),
