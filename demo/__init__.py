@@ -1,1 +1,1 @@
-"""A small shop in Django: the project that the manifests deploy. An adopter's own stands here."""
+"""A small shop in Django: the project that the manifests deploy. Adopters have their own project instead."""

@@ -1,11 +1,11 @@
-"""Settings from the environment, and from nowhere else.
+"""Read all settings from environment variables.
 
-DATABASE_URL and SECRET_KEY must be set. STAGE_DATABASE_URL (staging's database, for copy_stage_db),
-DATABASE_SUFFIX (what the name of a branch's own database adds to DATABASE_URL's, as `_feature_x_1a2b3c4`),
-SIDECAR_DATABASE_URL (a database beside the project in its task, which takes DATABASE_URL's place),
-REDIS_HOST (localhost), REDIS_PORT (6379), REDIS_TLS (0), ALLOWED_HOSTS (*), HTTPS_ONLY (0), STATIC_ROOT
-(staticfiles beside manage.py), LOG_LEVEL (INFO), DEBUG (0), EMAIL_HOST (none: mail is written to the log),
-EMAIL_PORT (25) and EMAIL_BACKEND (console; without EMAIL_HOST) may be.
+DATABASE_URL and SECRET_KEY must be set. These may be set: STAGE_DATABASE_URL (staging's database, for
+copy_stage_db), DATABASE_SUFFIX (the end of the name of a branch's own database, as `_feature_x_1a2b3c4`),
+SIDECAR_DATABASE_URL (a database in the project's own task, used instead of DATABASE_URL), REDIS_HOST
+(localhost), REDIS_PORT (6379), REDIS_TLS (0), ALLOWED_HOSTS (*), HTTPS_ONLY (0), STATIC_ROOT (staticfiles
+beside manage.py), LOG_LEVEL (INFO), DEBUG (0), EMAIL_HOST (none: mail is written to the log), EMAIL_PORT (25)
+and EMAIL_BACKEND (console; only without EMAIL_HOST).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BASE_DIR = Path(__file__).resolve().parents[1]
 
 
 def _stop(message: str) -> NoReturn:
-    """End with one line: a traceback would bury it in a container's log."""
+    """End the process with one line, which a traceback would hide in a container's log."""
     print(f"settings: {message}", file=sys.stderr)  # noqa: T201  logging is not set up before the settings are
     raise SystemExit(2)
 
@@ -80,7 +80,7 @@ def _on_this_machine(host: str) -> bool:
 
 _require("SECRET_KEY", "a long random string")
 SECRET_KEY = Hidden(os.environ["SECRET_KEY"])
-if os.environ.get("SIDECAR_DATABASE_URL"):  # each task has it for itself: a branch's needs no name of its own
+if os.environ.get("SIDECAR_DATABASE_URL"):  # each task has its own, so a branch needs no suffix
     DATABASES = {"default": _database("SIDECAR_DATABASE_URL")}
 else:
     _require("DATABASE_URL", "the database: postgres://user:password@host:5432/name")
@@ -88,8 +88,8 @@ else:
     DATABASES["default"]["NAME"] += _suffix("DATABASE_SUFFIX")
 if os.environ.get("STAGE_DATABASE_URL"):
     DATABASES["stage"] = _database("STAGE_DATABASE_URL")
-# What copy_stage_db leaves behind, what it replaces before it leaves staging's server, and how old the copy
-# may be that databases are cloned from.
+# The tables that copy_stage_db does not copy, the values that it replaces on staging's server, and the
+# largest age of the copy from which databases are cloned.
 STAGE_COPY = {
     "exclude_data": ["django_session"],
     "mask": {
@@ -99,19 +99,19 @@ STAGE_COPY = {
         "auth_user.first_name": "name",
         "auth_user.last_name": "name",
         "auth_user.email": "email",
-        "auth_user.password": {"value": "!"},  # no password fits: testers make users of their own
+        "auth_user.password": {"value": "!"},  # no password matches: testers create users of their own
     },
     "golden": {"max_age": "24h"},
 }
-REDIS_HOST = os.environ.get("REDIS_HOST") or "localhost"  # the sidecar's place
+REDIS_HOST = os.environ.get("REDIS_HOST") or "localhost"  # the sidecar's address
 REDIS_PORT = _number("REDIS_PORT", 6379)
-# ElastiCache takes encrypted connections only. A server on loopback has no certificate, and needs none.
+# ElastiCache accepts only encrypted connections. A server on loopback has no certificate, and needs none.
 REDIS_TLS = _flag("REDIS_TLS") and not _on_this_machine(REDIS_HOST)
 
 DEBUG = _flag("DEBUG")
-# The load balancer's health check names the task's address as the host, which nobody knows beforehand, and a
-# test environment gets a new address with every teardown. Nothing here builds a link from the host, so a
-# forged one gains nothing. A project that mails links sets ALLOWED_HOSTS.
+# The load balancer's health check has the task's address as the host, which nobody knows beforehand, and a
+# test environment gets a new address after every teardown. Nothing here builds a link from the host, so a
+# forged host has no effect. A project that mails links sets ALLOWED_HOSTS.
 ALLOWED_HOSTS = [host.strip() for host in os.environ.get("ALLOWED_HOSTS", "*").split(",") if host.strip()]
 
 INSTALLED_APPS = [
@@ -126,7 +126,7 @@ INSTALLED_APPS = [
     "django_testenv.access",
     "demo.shop",
 ]
-# Where Copilot's environment is `test`: who may see it, and what becomes of mail. Elsewhere it does nothing.
+# Access and mail in Copilot's environment `test`. It has no effect in other environments.
 TEST_ACCESS = {"open_paths": ["/healthz"]}
 MIDDLEWARE = [
     "django_testenv.access.middleware.AccessMiddleware",
@@ -166,13 +166,13 @@ STORAGES = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 
-# The load balancer ends TLS and says so in this header, which it overwrites when a client sends it. A test
-# environment has no certificate, so cookies travel over plain HTTP there; HTTPS_ONLY=1 where there is one.
+# The load balancer terminates TLS and sets this header, also if a client sends it. A test environment has no
+# certificate, so cookies are sent over plain HTTP there; set HTTPS_ONLY=1 if there is a certificate.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _flag("HTTPS_ONLY")
 SECURE_HSTS_SECONDS = 3600 if _flag("HTTPS_ONLY") else 0
 
-# Mail goes to the server EMAIL_HOST; without one it is written to the log.
+# Mail is sent to the server EMAIL_HOST; without that variable it is written to the log.
 EMAIL_HOST = os.environ.get("EMAIL_HOST", "")
 EMAIL_BACKEND = (
     "django.core.mail.backends.smtp.EmailBackend"

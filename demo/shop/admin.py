@@ -1,4 +1,4 @@
-"""The shop in Django's admin; large tables are looked up by id instead of in a list of choices."""
+"""The shop in Django's admin. Rows of large tables are chosen by id instead of from a list."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tells Django about the shop."""
+"""The shop's configuration for Django."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is served here: branch and commit, the data and its age, and whether database and Redis answer."""
+"""The facts of the running deployment: branch, commit, data and its age, state of database and Redis."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from redis.retry import Retry
 from django_testenv.stage_copy import copy_metadata
 
 _COUNTER = "demo:visits"
-_PATIENCE = 2.0  # seconds that Redis gets to answer
+_REDIS_TIMEOUT = 2.0  # seconds
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """What the deploy wrote into the build context, `deployment.json`."""
+    """The content of `deployment.json`, which the deploy writes into the build context."""
 
     branch: str
     commit: str
@@ -31,7 +31,7 @@ class Deployment:
 
 @dataclass(frozen=True)
 class Data:
-    """The database's content; `rows` is by table, `migrations` the last one applied by app."""
+    """The database's content: `rows` by table, and in `migrations` the last applied one by app."""
 
     rows: dict[str, int]
     names: dict[str, str]
@@ -51,7 +51,7 @@ def deployment() -> Deployment:
 
 
 def data() -> Data | None:
-    """Count and read, or None when the database does not answer or lacks tables that the models expect."""
+    """Return the database's content; None if it does not answer or lacks a table of the models."""
     models = apps.get_app_config("shop").get_models()
     names = {model._meta.db_table: str(model._meta.verbose_name_plural) for model in models}  # noqa: SLF001  Django's documented API
     try:
@@ -86,7 +86,7 @@ def redis_answers() -> bool:
 
 
 def count_visit() -> int | None:
-    """Count one visit more. None when Redis does not answer."""
+    """Count a visit and return the number of visits; None if Redis does not answer."""
     try:
         return int(_redis().incr(_COUNTER))
     except redis.RedisError:
@@ -94,7 +94,7 @@ def count_visit() -> int | None:
 
 
 def visits() -> int | None:
-    """The visits so far. None when Redis does not answer."""
+    """Return the number of visits; None if Redis does not answer."""
     try:
         return int(_redis().get(_COUNTER) or 0)
     except redis.RedisError:
@@ -107,8 +107,8 @@ def _redis() -> redis.Redis:
         settings.REDIS_HOST,
         settings.REDIS_PORT,
         ssl=settings.REDIS_TLS,
-        socket_connect_timeout=_PATIENCE,
-        socket_timeout=_PATIENCE,
-        # Once, for a connection that Redis has closed; its default is 8 s, which no health check has.
+        socket_connect_timeout=_REDIS_TIMEOUT,
+        socket_timeout=_REDIS_TIMEOUT,
+        # One retry, for a connection that Redis has closed. The default of 8 s is too long for health checks.
         retry=Retry(NoBackoff(), 1),
     )

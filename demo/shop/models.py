@@ -1,6 +1,6 @@
-"""The shop's tables: enough relations, constraints and indexes to be worth copying."""
+"""The shop's tables, with relations, constraints and indexes that test a copy."""
 
-# ruff: noqa: D106  a Meta holds options and has nothing to say
+# ruff: noqa: D106  a Meta only holds options
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class OrderLine(models.Model):
 
 
 class Event(models.Model):
-    """Something a visitor did; by far the largest table, as logs are."""
+    """An action of a visitor. Like a log, this is by far the largest table."""
 
     customer = models.ForeignKey(
         Customer, on_delete=models.SET_NULL, null=True, blank=True, related_name="events"

@@ -62,7 +62,7 @@ def status(_request: HttpRequest) -> JsonResponse:
 @require_safe
 @never_cache
 def healthz(_request: HttpRequest) -> HttpResponse:
-    """200 when database and Redis answer; else 503 with the names of those that do not, and nothing more."""
+    """Return 200 if database and Redis answer, else 503 with only the names of those that do not."""
     missing = [
         name
         for name, answers in (("database", facts.database_answers), ("redis", facts.redis_answers))

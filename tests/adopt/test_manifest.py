@@ -105,7 +105,7 @@ def test_the_manifest_keeps_every_other_line(tmp_path: Path, tail: str, end: str
     after = (folder / _PATH).read_bytes().decode()
     if tail in {_TAILS["empty"], _TAILS["empty flow"]}:
         assert after == text
-        assert any("cannot be added to. It is to have:\n    environments:\n" in line for line in report.said)
+        assert any("nothing can be added. Write there:\n    environments:\n" in line for line in report.said)
         return
     lines = iter(after.split(end))
     assert all(line in lines for line in text.split(end))
@@ -127,9 +127,7 @@ def test_a_block_of_the_projects_own_is_left_and_said(tmp_path: Path) -> None:
     folder = start_project(tmp_path / "shop", manifest=text)
     report = adopt(folder)
     assert (folder / _PATH).read_text() == text
-    assert any(
-        "`environments.test` of its own. Add to it what it lacks of:\n" in line for line in report.said
-    )
+    assert any("`environments.test` of its own. Add what is missing there:\n" in line for line in report.said)
 
 
 def with_command(folder: Path, command: str) -> None:
@@ -144,7 +142,7 @@ def with_command(folder: Path, command: str) -> None:
 @pytest.mark.parametrize("command", ["", "{a: b}", "[1, 2]"])
 def test_a_startup_command_that_the_copy_cannot_go_before_is_named(three: Path, command: str) -> None:
     with_command(three, command)
-    with pytest.raises(SettingsError, match="has no command that the copy could be put before"):
+    with pytest.raises(SettingsError, match="the startup sidecar has no command"):
         adopt(three)
 
 

@@ -87,7 +87,7 @@ def test_this_repository_is_refused(tmp_path: Path) -> None:
 
 
 def test_no_repository_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="is no Git repository"):
+    with pytest.raises(Refused, match="is not a Git repository"):
         adopt(tmp_path)
 
 
@@ -128,7 +128,7 @@ def test_a_file_that_git_ignores_is_not_edited(project: Path) -> None:
     (project / ".gitignore").write_text("settings.py\n")
     commit(project)
     before = files(project)
-    with pytest.raises(Refused, match=r"^mysite/settings\.py in .* is not in Git, which ignores it"):
+    with pytest.raises(Refused, match=r"^mysite/settings\.py in .* is not in Git \(it is ignored"):
         adopt(project)
     assert files(project) == before
 
@@ -138,7 +138,7 @@ def test_a_file_that_git_would_ignore_is_not_written(project: Path, pattern: str
     (project / ".gitignore").write_text(f"{pattern}\n")
     commit(project)
     before = files(project)
-    with pytest.raises(Refused, match=r"^Git ignores .* what is deployed is a commit"):
+    with pytest.raises(Refused, match=r"^Git ignores .* only committed files are deployed"):
         adopt(project)
     assert files(project) == before
 
@@ -155,7 +155,7 @@ def test_nothing_is_written_behind_a_link(project: Path, tmp_path: Path, name: s
         place.symlink_to(outside)
     commit(project)
     before = files(outside)
-    with pytest.raises(Refused, match="is a link, and nothing is written behind one"):
+    with pytest.raises(Refused, match="is a link, and links are not followed"):
         adopt(project)
     assert files(outside) == before
 
@@ -163,7 +163,7 @@ def test_nothing_is_written_behind_a_link(project: Path, tmp_path: Path, name: s
 @pytest.mark.parametrize(
     ("spoil", "error", "why"),
     [
-        ("rm copilot/.workspace", SettingsError, "is no Copilot workspace"),
+        ("rm copilot/.workspace", SettingsError, "is not a Copilot workspace"),
         ("rm manage.py", SettingsError, "has no manage.py"),
         ("rm -r copilot/web", SettingsError, "has no Load Balanced Web Service"),
         ("cp -r copilot/web copilot/api", UsageError, "--service with one of api, web"),
@@ -171,7 +171,7 @@ def test_nothing_is_written_behind_a_link(project: Path, tmp_path: Path, name: s
         ("printf '\\377' > copilot/web/manifest.yml", SettingsError, "cannot be read"),
         ("sed -i 's/  build: .*/  location: x/' copilot/web/manifest.yml", SettingsError, "builds no image"),
         ("sed -i 's/^image:/image: 3\\nx:/' copilot/web/manifest.yml", SettingsError, "builds no image"),
-        ("printf 'sidecars: 3' >> copilot/web/manifest.yml", SettingsError, "`sidecars` is no mapping"),
+        ("printf 'sidecars: 3' >> copilot/web/manifest.yml", SettingsError, "`sidecars` is not a mapping"),
         ("rm mysite/settings.py", SettingsError, "mysite.settings are not at"),
         ("printf '\\377' > mysite/settings.py", SettingsError, "is not UTF-8"),
         ("echo 'x = (' >> mysite/settings.py", SettingsError, "cannot be read"),

@@ -105,7 +105,7 @@ def test_what_the_owner_edited_is_kept_and_named_with_what_it_needs(copied: Path
     kept = {name for name in files(copied) if name.startswith("scripts/")}
     assert {"scripts/page.py", "scripts/backup.sh"} <= kept
     if "scripts/stage_copy" in (copied / "Dockerfile").read_text():
-        assert any("Dockerfile: it is of one version with mysite/settings.py" in line for line in left)
+        assert any("Dockerfile: it must change together with mysite/settings.py" in line for line in left)
     done = subprocess.run(
         [sys.executable, "-c", "import mysite.settings as s; print(s.MINE)"],
         cwd=copied, env={}, check=False, capture_output=True, text=True,

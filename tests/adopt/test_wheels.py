@@ -122,8 +122,8 @@ def test_a_build_that_fails_keeps_nothing(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 def test_two_runs_that_build_at_once_keep_one_state(tmp_path: Path) -> None:
     folder = tmp_path / "state"
-    origin._keep(WHEELS, folder)
-    origin._keep(WHEELS, folder)
+    origin._store(WHEELS, folder)
+    origin._store(WHEELS, folder)
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == WHEELS
     assert list(folder.parent.iterdir()) == [folder]
 

@@ -158,7 +158,7 @@ def test_the_command_ends_in_an_error_that_nothing_hangs_on(
         with closing(copies.database("hostile", reader=True).connect()) as connection:
             connection.execute("SELECT word::int FROM plain")
 
-    monkeypatch.setattr(actions.Actions, "_do", fails)
+    monkeypatch.setattr(actions.Actions, "_dispatch", fails)
     with pytest.raises(CommandError) as told:
         copy_stage_db.Command().handle(drop_database=None, drop_own_database=False)
     assert "invalid text representation (22P02): the server's words are not shown" in str(told.value)
@@ -186,7 +186,7 @@ def test_the_command_ends_in_an_error_that_nothing_hangs_on(
             "permission denied for table log",
         ),
         ('FATAL:  database "x" does not exist', 'database "x" does not exist'),
-        ("", "it said nothing"),
+        ("", "it printed nothing"),
     ],
 )
 def test_what_a_tool_of_postgres_says_is_told_without_values(stderr: str, told: str) -> None:

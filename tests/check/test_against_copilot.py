@@ -82,7 +82,7 @@ def test_check_and_copilot_agree_on_generated_manifests(kind: str, copilot: tupl
             assert lasting(packaged(root, environment, renderer.variables)) == lasting(text)
         if isinstance(found, Refusal):
             # A rule that tells it with its line does so in place of Copilot's own words.
-            assert ("copilot" in errors) != containers_rules.tells(found), found.why
+            assert ("copilot" in errors) != containers_rules.is_reported(found), found.why
             assert errors & {"copilot", "dependency", "startup"}, found.why
             tally["refused"] += 1
         else:

@@ -363,5 +363,5 @@ def test_one_mistake_of_several_environments_is_told_once_with_their_names(
     (found,) = containers.images(project)
     assert str(found) == (
         "copilot/web/manifest.yml:4: the image shop has no pinned tag, so that it may be another one "
-        "tomorrow (in stage, test): write which one is meant, as `shop:VERSION`"
+        "tomorrow (in stage, test): write its version, as in `shop:VERSION`"
     )

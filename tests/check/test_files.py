@@ -327,4 +327,4 @@ def test_a_dockerfile_that_is_not_there_is_told_and_one_that_is_there_is_not(set
     (settings.root / "app/Dockerfile").write_text("FROM scratch\n")
     (told,) = files.built(projects.read(settings))
     assert places([told]) == marked(settings.root)
-    assert "Dockerfil, which is no file" in told.what
+    assert "Dockerfil, which is not a file" in told.what

@@ -324,8 +324,8 @@ def test_a_hostile_manifest_makes_no_rule_fall(workspace: Path, text: str) -> No
 def test_a_key_that_stands_twice_is_told_with_both_lines(workspace: Path) -> None:
     text = f"{WEB}cpu: 256\nenvironments:\n  test: {{}}\n  test: {{cpu: 1}}\ncpu: 512\n"
     assert [(one.line, one.what) for one in repeated(with_manifest(workspace, text))] == [
-        (7, "`cpu` stands twice here, first on line 3"),
-        (6, "`test` stands twice here, first on line 5"),
+        (7, "`cpu` is repeated here, first on line 3"),
+        (6, "`test` is repeated here, first on line 5"),
     ]
 
 

@@ -86,7 +86,7 @@ def test_another_patch_that_misses_is_told_and_left_to_its_owner(shipped: Path, 
     line = append(shipped / OF_WEB, "- op: replace\n  path: /Resources/Nope/Properties/Name\n  value: x\n")
     (told,) = found(shipped, renderer)
     assert (told.path, told.line) == (OF_WEB.as_posix(), line)
-    assert "mend its path" in told.instead
+    assert "correct its path" in told.instead
     with pytest.raises(SettingsError, match="Nope"):
         fixed(shipped, renderer, "web")
 

@@ -49,7 +49,7 @@ sidecars:
     secrets:
       API_KEY: /shared/API_KEY  # HERE
 """,
-        "is one for production, stage, test",
+        "is shared by production, stage, test",
         "error",
     ),
     "one for all of Secrets Manager": (
@@ -58,7 +58,7 @@ secrets:
   API_KEY:  # HERE
     secretsmanager: 'shared/mail:password::'
 """,
-        "is one for production, stage, test",
+        "is shared by production, stage, test",
         "error",
     ),
     "one of a single environment that does not say so": (

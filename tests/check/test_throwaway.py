@@ -210,7 +210,7 @@ CROWDED = {
     "autoscaling": (
         "count: {range: 1-3, cpu_percentage: 70}  # HERE",
         f"{RESET}",
-        "autoscaling starts tasks whenever it likes",
+        "autoscaling may start tasks at any time",
     ),
 }
 

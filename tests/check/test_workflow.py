@@ -58,7 +58,7 @@ def test_one_document_tells_all_that_is_wrong_and_the_end_is_2(shipped: Path) ->
 )
 def test_a_warning_is_told_in_the_form_asked_for_and_is_no_failure(style: str, begins: str) -> None:
     report = FakeReport()
-    workflow.tell(report, [Finding("a.yml", 2, "r", "warning", "what", "instead")], json=False, style=style)
+    workflow.show(report, [Finding("a.yml", 2, "r", "warning", "what", "instead")], json=False, style=style)
     (line,) = report.printed
     assert line.startswith(begins)
     assert report.said == ["No error, 1 warning."]
@@ -81,10 +81,10 @@ def test_fix_with_plan_shows_the_difference_and_changes_nothing(shipped: Path) -
     ("flags", "said"),
     [
         ({"json": False, "style": "xml"}, "--format takes text, github, gitlab"),
-        ({"json": True, "style": "github"}, "--json or --format"),
+        ({"json": True, "style": "github"}, "--json and --format exclude"),
         ({"json": False, "style": "text", "plan": True}, "--plan goes with --fix"),
-        ({"json": True, "style": "text", "fix": True, "plan": True}, "--json or --format without --plan"),
-        ({"json": False, "style": "gitlab", "fix": True, "plan": True}, "--json or --format without --plan"),
+        ({"json": True, "style": "text", "fix": True, "plan": True}, "--plan excludes --json and --format"),
+        ({"json": False, "style": "gitlab", "fix": True, "plan": True}, "excludes --json and --format"),
     ],
 )
 def test_flags_that_do_not_go_together_are_refused_before_anything_runs(

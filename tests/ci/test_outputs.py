@@ -113,7 +113,7 @@ def test_where_no_file_is_named_nothing_is_written_and_what_cannot_be_is_one_lin
     for path, why in (
         (str(tmp_path), "Is a directory"),
         ("absent/file", "No such file"),
-        ("a\0b", "it is no path"),
+        ("a\0b", "it is not a path"),
     ):
         for variable in ("GITHUB_OUTPUT", "DEPLOY_OUTPUT"):
             outputs({variable: path}, {"url": "x"}, said.append)

@@ -20,7 +20,7 @@ from tests.forges import TOKEN, Forge, forge
         (403, "answered 403"),
         (404, "answered 404"),
         (500, "answered 500"),
-        ("hangs", "silent for 0.3 s"),
+        ("hangs", "did not answer for 0.3 s"),
         ("drips", "longer than 0.8 s"),
         ("closes", "cannot be reached"),
         ("garbage", "not understood"),
@@ -74,7 +74,7 @@ def test_a_token_that_fits_in_no_header_is_neither_sent_nor_shown(
     direct: Forge, system: Any, token: str
 ) -> None:
     (line,) = told({name: token if value == TOKEN else value for name, value in system(direct).items()})
-    assert "token holds letters" in line
+    assert "token contains letters" in line
     assert token not in line
     assert direct.asked == []
 

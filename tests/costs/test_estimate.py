@@ -86,7 +86,7 @@ def test_a_scaled_service_is_counted_at_its_least_part_of_it_on_spot() -> None:
         "public IPv4 address of each task": pytest.approx(0.015),
     }
     assert found.until_end is None
-    assert "test scales: it is counted at its least, 3 of up to 9 tasks." in assumptions(
+    assert "test scales: it is counted with its smallest number of tasks, 3 of up to 9." in assumptions(
         SERVICE, compare(SERVICE, found)
     )
 
@@ -137,7 +137,7 @@ def test_a_region_without_any_price_has_no_sum() -> None:
     assert (found.per_hour, found.until_end, found.per_month) == (None, None, None)
     known = "ap-southeast-2, eu-central-1, eu-west-1, eu-west-2, us-east-1, us-west-2"
     assert found.left_out == (f"no list price of anything in eu-nowhere-1, only in {known}",)
-    assert short(found).startswith("What it costs is not known: no list price of anything in eu-nowhere-1")
+    assert short(found).startswith("The costs are not known: no list price of anything in eu-nowhere-1")
 
 
 def test_a_copy_of_stage_has_a_cache_node_and_stages_own_tasks() -> None:

@@ -74,7 +74,7 @@ def test_an_account_at_an_unknown_place_is_told_and_not_written() -> None:
     ],
 )
 def test_what_patches_have_spoilt_is_told_as_the_patches_fault(resources: str) -> None:
-    with pytest.raises(SettingsError, match="look at the override patches"):
+    with pytest.raises(SettingsError, match="correct the override patches"):
         stack(resources)
 
 
@@ -274,8 +274,8 @@ def test_a_folder_that_cannot_be_made_is_told(
     folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder.path.parent.write_text("a file")
-    monkeypatch.setattr(workflow, "_chosen", lambda *_: {})
-    monkeypatch.setattr(workflow, "_made", lambda *_: Package({"a.yml": b"1"}, []))
+    monkeypatch.setattr(workflow, "_manifests", lambda *_: {})
+    monkeypatch.setattr(workflow, "_render", lambda *_: Package({"a.yml": b"1"}, []))
     with pytest.raises(Failed, match=r"cloudformation/test cannot be written: .*--output"):
         workflow.package(session(tmp_path, FakeReport()), ASKED)
 

@@ -120,7 +120,7 @@ def test_in_another_environment_nothing_is_done(
 def test_production_is_no_test_environment(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("COPILOT_ENVIRONMENT_NAME", name)
     found = fresh()
-    with pytest.raises(ImproperlyConfigured, match="is no test environment"):
+    with pytest.raises(ImproperlyConfigured, match="is not a test environment"):
         settings.apply(found, environment=name)
     assert found == fresh()
 

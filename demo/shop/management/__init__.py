@@ -1,1 +1,1 @@
-"""Where Django looks for commands."""
+"""The folder in which Django finds commands."""

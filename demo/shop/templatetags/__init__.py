@@ -1,1 +1,1 @@
-"""Where Django looks for template tags."""
+"""The folder in which Django finds template tags."""

@@ -1,4 +1,4 @@
-"""How the pages write numbers and ages."""
+"""Template filters that format numbers and ages."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ register = template.Library()
 
 @register.filter
 def thousands(number: int) -> str:
-    """Write 12345 with a narrow space between the thousands, one that does not break."""
+    """Return 12345 with a narrow no-break space between the thousands."""
     return f"{number:,}".replace(",", "\u202f")
 
 
 @register.filter
 def age(moment: datetime) -> str:
-    """Say how long ago `moment` was, to the largest unit only."""
+    """Return the age of `moment`, in its largest unit only."""
     if (timezone.now() - moment).total_seconds() < 60:  # noqa: PLR2004  a minute
         return "Just copied"
     return f"{timesince(moment, depth=1)} old"

@@ -1,1 +1,1 @@
-"""Brings these tasks into a Django repository that has Copilot manifests: `invoke adopt --into PATH`."""
+"""Add these tasks to a Django repository that has Copilot manifests: `invoke adopt --into PATH`."""

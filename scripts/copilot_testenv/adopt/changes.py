@@ -1,4 +1,4 @@
-"""What would be written into a project, and what is left alone: shown first, then written file by file."""
+"""Planned changes of a project's files, and files that are left to the owner: show them, then write them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _MOST = 12  # names in a list
 
 @dataclass(frozen=True)
 class Change:
-    """A file to write, its path relative to the project. `before` is None for a new one, `after` to delete.
+    """A file to write. `path` is relative to the project; `before` is None for a new file, `after` to delete.
 
-    `is_shown` is off for a file that nobody reads: a wheel, a list of pins, a copy that goes.
+    `is_shown` is False for a file that nobody reads: a wheel, a requirements file, a deleted copy.
     """
 
     path: str
@@ -29,16 +29,16 @@ class Change:
 
 @dataclass(frozen=True)
 class Left:
-    """A file that is not touched, with the reason and what to do by hand; `difference` is shown with it."""
+    """A file that `adopt` does not change. `why` has the reason and what to do by hand."""
 
     path: str
     why: str
     difference: str = ""
-    is_behind: bool = False  # a later `adopt` has something newer for it
+    is_behind: bool = False  # this version would write something newer
 
 
 def show(report: Report, changes: Sequence[Change], left: Sequence[Left]) -> None:
-    """Print names as lists and the rest as differences, on standard output; say what is left."""
+    """Print names as lists and other changes as differences, on standard output; report the files left."""
     for title, names in (
         ("Written anew:", [each.path for each in changes if not each.is_shown and each.after is not None]),
         ("Deleted:", [each.path for each in changes if each.after is None]),
@@ -68,9 +68,9 @@ def _diff(change: Change) -> str:
 
 
 def write(root: Path, changes: Sequence[Change]) -> None:
-    """Put each file in its place, where that still holds what was looked at.
+    """Write each file, if it still has the content on which the plan was based.
 
-    Raises Refused where it does not, or leads elsewhere by now; Failed where it cannot be written.
+    Raises Refused if the content has changed or a link was put there, Failed if a file cannot be written.
     """
     for change in changes:
         before = change.before or b""
@@ -80,4 +80,4 @@ def write(root: Path, changes: Sequence[Change]) -> None:
             else:
                 files.write(root / change.path, change.after, root, expected=before)
         except Failed as error:
-            raise Failed(f"{error} Mend that and run it again: what is there already stays.") from error
+            raise Failed(f"{error} Correct that and run it again: files already written stay.") from error

@@ -1,4 +1,4 @@
-"""The settings: a block at their end that does nothing outside the test environment."""
+"""Add a block at the end of the settings that does nothing outside the test environment."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _FROM_ENVIRONMENT = ("SECRET_KEY", "DEBUG", "ALLOWED_HOSTS")
 
 
 def plan(renewal: Renewal, *, static: bool) -> Change | Left | None:
-    """Add the block to the settings, or renew it. `static`: the project serves its static files itself."""
+    """Plan to add or renew the block. With `static` the project serves its static files itself."""
     project = renewal.project
     path, text, body = project.settings_path, project.settings_text, _body(project, static=static)
-    if found := renewal.unstamped(path, text, body, _unstamped):
-        return found
+    if renewed := renewal.unstamped(path, text, body, _unstamped):
+        return renewed
     if stamps.find(text.replace("\r\n", "\n")):
         return renewal.present(path, text, body)
-    if "django_testenv" in project.all_settings:  # it was put there by hand
+    if "django_testenv" in project.all_settings:  # somebody wrote it by hand
         return None
     return Change(path, text.encode(), stamps.appended(text, body, empty_lines=1).encode())
 
@@ -33,12 +33,12 @@ def _unstamped(text: str) -> tuple[int, int] | None:
 
 
 def _body(project: Project, *, static: bool) -> str:
-    """Return the lines: nothing outside the test environment, and nothing for a linter or type checker."""
+    """Return the block's lines. Linters and type checkers find nothing in them."""
     given = []
     if project.test_env != "test":
         given.append(f'environment="{project.test_env}"')
-    if hard := [name for name in _FROM_ENVIRONMENT if name in hard_wired(project)]:
-        given.append(f"from_environment=[{', '.join(f'{chr(34)}{name}{chr(34)}' for name in hard)}]")
+    if constants := [name for name in _FROM_ENVIRONMENT if name in constant_settings(project)]:
+        given.append(f"from_environment=[{', '.join(f'{chr(34)}{name}{chr(34)}' for name in constants)}]")
     if static and "whitenoise" not in project.all_settings.lower():
         given.append("whitenoise=True")
     call = '    __import__("django_testenv.settings").settings.apply('
@@ -48,22 +48,23 @@ def _body(project: Project, *, static: bool) -> str:
     )
 
 
-def hard_wired(project: Project) -> set[str]:
-    """Return which of SECRET_KEY, DEBUG and ALLOWED_HOSTS the code fixes, as startproject writes them.
+def constant_settings(project: Project) -> set[str]:
+    """Return the names among SECRET_KEY, DEBUG and ALLOWED_HOSTS that the settings assign as a constant.
 
-    Raises SettingsError where the settings are no Python.
+    `startproject` writes all three as constants, so that no environment variable can change them. The last
+    assignment of a name counts. Raises SettingsError where the settings are not valid Python.
     """
     try:
         tree = ast.parse(project.all_settings)
     except (SyntaxError, ValueError, RecursionError) as error:
         raise SettingsError(f"{project.root / project.settings_path} cannot be read: {error}.") from error
-    fixed: dict[str, bool] = {}
+    is_constant: dict[str, bool] = {}
     for name, value in _assignments(tree):
         if name in _FROM_ENVIRONMENT:
-            fixed[name] = all(
+            is_constant[name] = all(
                 not isinstance(part, ast.Call | ast.Name | ast.Subscript) for part in ast.walk(value)
             )
-    return {name for name, is_fixed in fixed.items() if is_fixed}
+    return {name for name, constant in is_constant.items() if constant}
 
 
 def _assignments(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:

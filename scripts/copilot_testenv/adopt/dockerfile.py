@@ -1,4 +1,4 @@
-"""The Dockerfile: written where there is none, else given the lines that copy_stage_db needs."""
+"""Plan the Dockerfile: write one if there is none, else add the lines that copy_stage_db needs."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from copilot_testenv.adopt.project import UNSTAMPED_DOCKERFILE, Project
 from copilot_testenv.adopt.renewal import Renewal
 
 IGNORE = ".dockerignore"
-# psycopg 3 lies apart: Django prefers it wherever it can be imported, and the project may use psycopg2.
+# psycopg 3 has a folder of its own: Django prefers it if it can import it, but the project may use psycopg2.
 LIBRARIES = "/opt/django-testenv"
 _PSYCOPG = "psycopg[binary]==3.2.13"  # the last one that knows Python 3.9
 _BY_HAND = (
     "Install {wheel} into the image with `pip install --no-deps`, psycopg 3 into a folder that "
     "DJANGO_TESTENV_LIBRARIES names, and the Postgres client; copy deployment.json beside manage.py."
 )
-# What copy_stage_db runs must not be older than staging's server: hence Postgres's own repository.
+# The Postgres client must not be older than staging's server, so it comes from Postgres's own repository.
 _CLIENT = """apt-get update \\
     && apt-get install --yes --no-install-recommends postgresql-common \\
     && /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh -y \\
     && apt-get install --yes --no-install-recommends postgresql-client-18 \\
     && rm -rf /var/lib/apt/lists/*"""
-_ANY_VERSION = "# Which version there is depends on the image's Debian.\n# hadolint ignore=DL3008\n"
+_ANY_VERSION = "# The available version depends on the image's Debian.\n# hadolint ignore=DL3008\n"
 _ALPINE_CLIENT = "apk add --no-cache postgresql-client"
 _INSTALL = "pip install --no-cache-dir"
-# What a version before stamps put into a .dockerignore; none of its patterns is the owner's.
+# The lines that a version without stamps wrote into .dockerignore; no pattern among them is the owner's.
 _UNSTAMPED_IGNORE = re.compile(
     rf"(?m)^{re.escape(UNSTAMPED_DOCKERFILE)}: .*\n(?:!(?:deployment\.json|scripts/.*)(?:\n|\Z))*"
 )
-_LEAVES = re.compile(r"(?i)\s*(USER|CMD|ENTRYPOINT)\s")  # what is to stand behind our lines
+_END_OF_ROOT = re.compile(r"(?i)\s*(USER|CMD|ENTRYPOINT)\s")  # our lines must come before these
 
 
 def is_ours(project: Project) -> bool:
-    """Return True if the Dockerfile is, or would be, one that `adopt` writes."""
+    """Return True if `adopt` wrote the whole Dockerfile, or will write it because there is none."""
     text = project.text(project.dockerfile)
     if text is None:
         return True
@@ -46,7 +46,7 @@ def is_ours(project: Project) -> bool:
 
 
 def plan(renewal: Renewal, pins: Mapping[str, str], wheel: str) -> Change | Left | None:
-    """Write the Dockerfile, or give it a block, or renew that. `pins` are versions; `wheel` is a path."""
+    """Plan to write the Dockerfile, or to add or renew a block. `pins` are versions, `wheel` is a path."""
     project = renewal.project
     path, context = project.build.dockerfile, project.build.context
     text = project.text(path)
@@ -54,7 +54,7 @@ def plan(renewal: Renewal, pins: Mapping[str, str], wheel: str) -> Change | Left
     if PurePosixPath(context) != PurePosixPath("."):
         return Left(
             path,
-            f"its build context is {context}/, and {wheel} lies outside of it. Make the workspace the "
+            f"its build context is {context}/, and {wheel} is outside of it. Make the workspace the "
             f"context (`image.build.context: .`). {by_hand}",
         )
     if is_ours(project):
@@ -66,25 +66,25 @@ def plan(renewal: Renewal, pins: Mapping[str, str], wheel: str) -> Change | Left
 
 
 def _renewed(renewal: Renewal, text: str, wheel: str, by_hand: str) -> Change | Left | None:
-    """Give a Dockerfile of the owner's the block, or renew it."""
+    """Plan to add or renew the block in the owner's Dockerfile."""
     path, lines = renewal.project.build.dockerfile, text.replace("\r\n", "\n")
-    stage = _last_stage(_theirs(lines))
+    stage = _last_stage(_without_block(lines))
     if stage is None:
         return Left(path, f"it has no FROM. {by_hand}")
-    body = _block(_theirs(lines), stage, wheel)
+    body = _block(_without_block(lines), stage, wheel)
     if UNSTAMPED_DOCKERFILE in lines:
         return renewal.unstamped(path, text, body, _unstamped)
     if stamps.find(lines):
         return renewal.present(path, text, body)
-    if "django_testenv" in lines:  # somebody has put it there by hand
+    if "django_testenv" in lines:  # somebody wrote it by hand
         return None
     return _inserted(path, text, stage, body)
 
 
 def plan_ignore(renewal: Renewal, wheel: str, *, is_copy: bool) -> Change | Left | None:
-    """Have the .dockerignore let through what the image needs; None where there is none, or it does.
+    """Plan a .dockerignore that does not hide the image's files; None if nothing must change.
 
-    `is_copy`: a version before stamps has written the file that is there.
+    `is_copy`: a version without stamps wrote the existing file.
     """
     text = renewal.project.text(IGNORE)
     if text is None:
@@ -103,7 +103,7 @@ def plan_ignore(renewal: Renewal, wheel: str, *, is_copy: bool) -> Change | Left
 
 
 def _hides(text: str) -> bool:
-    """Return True if a pattern may hide our files: one that begins with a star, or names them."""
+    """Return True if a pattern may hide our files: it begins with a star, or names them."""
     return any(
         re.match(r"/?(\*\*/)*(\*+(/\*+)*$|\*\.(json|whl)$|vendor|deployment)", line.strip())
         for line in text.splitlines()
@@ -139,18 +139,18 @@ def _template(name: str) -> str:
 
 
 def _run(commands: list[str]) -> str:
-    """One layer for all of them: hadolint counts several in a row as a fault (DL3059)."""
+    """Return one RUN for all commands: hadolint reports several in a row (DL3059)."""
     return "RUN " + " \\\n    && ".join(commands) + "\n" if commands else ""
 
 
 def _installed(project: Project, package: str) -> bool:
-    """Return True if the project installs it, whatever the version."""
+    """Return True if the project installs any version of the package."""
     plain = re.escape(package.split("[", maxsplit=1)[0])
     return bool(re.search(rf"(?im)(?:^|[\s\"'=]){plain}(?![\w-])", project.required))
 
 
 def _runtime(wheel: str) -> str:
-    """Install our package, and psycopg 3 where only copy_stage_db looks."""
+    """Return the lines that install our package, and psycopg 3 in a folder that only copy_stage_db uses."""
     name = PurePosixPath(wheel).name
     return (
         f"COPY {wheel} /tmp/\n"
@@ -160,7 +160,7 @@ def _runtime(wheel: str) -> str:
     )
 
 
-def _theirs(text: str) -> str:
+def _without_block(text: str) -> str:
     """Return the Dockerfile without our lines."""
     if found := stamps.find(text):
         return text[: found.start] + text[found.end :]
@@ -175,7 +175,7 @@ def _unstamped(text: str) -> tuple[int, int] | None:
     end = next(
         (
             found.start()
-            for found in re.finditer(rf"(?m)^{_LEAVES.pattern[4:]}", text)
+            for found in re.finditer(rf"(?m)^{_END_OF_ROOT.pattern[4:]}", text)
             if found.start() > start
         ),
         len(text),
@@ -184,7 +184,7 @@ def _unstamped(text: str) -> tuple[int, int] | None:
 
 
 def _last_stage(text: str) -> list[str] | None:
-    """Return the lines of the last stage as far as it is root's; None where there is no stage."""
+    """Return the last stage's lines before USER, CMD and ENTRYPOINT; None if there is no stage."""
     lines = text.splitlines(keepends=True)
     stages = [number for number, line in enumerate(lines) if re.match(r"(?i)\s*FROM\s", line)]
     if not stages:
@@ -194,7 +194,7 @@ def _last_stage(text: str) -> list[str] | None:
         (
             number
             for number in range(stages[-1] + 1, len(lines))
-            if _LEAVES.match(lines[number]) and number not in continued
+            if _END_OF_ROOT.match(lines[number]) and number not in continued
         ),
         len(lines),
     )
@@ -202,7 +202,7 @@ def _last_stage(text: str) -> list[str] | None:
 
 
 def _inserted(path: str, text: str, stage: list[str], body: str) -> Change:
-    """Put the block behind the stage's last line of root's."""
+    """Insert the block after the stage's last line that root runs."""
     plain = text.replace("\r\n", "\n")
     head = "".join(stage)
     place = plain.rindex(head) + len(head)
@@ -221,13 +221,13 @@ def _workdir(lines: list[str]) -> str:
 
 
 def _block(text: str, stage: list[str], wheel: str) -> str:
-    """Return what copy_stage_db needs in the last stage, and the file that says which commit this is."""
+    """Return the lines that add copy_stage_db's needs to the last stage, and the file with the commit."""
     added = "# What `manage.py copy_stage_db` needs, and which commit this is.\n"
     if "postgresql-client" not in text:
         client = _ALPINE_CLIENT if "alpine" in stage[0].lower() else _CLIENT
         added += (_ANY_VERSION if client == _CLIENT else "") + _run([client])
     added += _runtime(wheel)
     if not any(re.match(r"(?i)\s*(COPY|ADD)\s+(--\S+\s+)*\.\s", line) for line in stage):  # not all of it
-        # Only a deploy writes deployment.json into the build context: a build by hand goes without.
+        # Only a deploy writes deployment.json into the build context; the pattern makes it optional.
         added += f"COPY manage.py deployment.jso[n] {_workdir(stage)}/\n"
     return added

@@ -1,4 +1,4 @@
-"""The .gitignore: what the tasks write beside the code, and `.env`, is nothing to commit."""
+"""Add to .gitignore the files that nobody must commit: `.env`, and the tasks' own files beside the code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LINES = (".env", ".sandbox/", ".worktrees/", ".testenv/")
 
 
 def plan(project: Project) -> Change | None:
-    """The .gitignore with the lines that it lacks; None where it lacks none."""
+    """Plan the .gitignore with the missing lines; None if no line is missing."""
     text = project.text(_PATH)
     there = {line.strip().strip("/") for line in (text or "").splitlines()}
     missing = [line for line in _LINES if line.strip("/") not in there]

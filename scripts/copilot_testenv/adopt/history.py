@@ -1,4 +1,4 @@
-"""Ask a project's own Git what was written into it before: the base of a three-way difference."""
+"""Read from a project's Git what `adopt` wrote there before: the base of a three-way difference."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from copilot_testenv.adopt import stamps
 from copilot_testenv.core import git
 from copilot_testenv.core.process import Shell
 
-_MOST = 200  # commits of one file that are looked at
+_MOST = 200  # commits of one file that are examined
 
 
 @dataclass(frozen=True)
 class History:
-    """The commits of the project's folder."""
+    """The commits of the project in folder `root`."""
 
     shell: Shell
     root: Path
 
     def of_stamp(self, path: str, digest: str) -> str | None:
-        """Return the lines that a stamp of this digest was written for; None where no commit has them."""
+        """Return the unedited body of the stamped block with this digest; None if no commit has it."""
         for text in self._texts(path):
-            found = stamps.find(text)
-            if found and found.digest == digest and not found.is_edited:
-                return found.body
+            block = stamps.find(text)
+            if block and block.digest == digest and not block.is_edited:
+                return block.body
         return None
 
     def first(self, path: str, part: Callable[[str], str | None]) -> str | None:
-        """Return a part of a file as it stood in the first commit that had it; None where none has."""
-        found: str | None = None
+        """Return a part of a file as the first commit with that part has it; None if no commit has it."""
+        oldest: str | None = None
         for text in self._texts(path):
-            if (one := part(text)) is None:
-                if found is not None:
-                    return found
+            if (current := part(text)) is None:
+                if oldest is not None:
+                    return oldest
                 continue
-            found = one
-        return found
+            oldest = current
+        return oldest
 
     def _texts(self, path: str) -> Iterator[str]:
-        """The file as the commits have it, the newest first."""
+        """Yield the file's text in each commit, from the newest to the oldest."""
         listed = self.shell.run(
             git.command(self.root, "log", f"--max-count={_MOST}", "--format=%H", "--", f":(literal){path}")
         )
@@ -52,23 +52,23 @@ class History:
 
 
 def objects(shell: Shell, root: Path) -> frozenset[str]:
-    """Return the names of all that a repository's Git has kept."""
+    """Return the hashes of all objects in a repository's history."""
     listed = shell.run(git.command(root, "rev-list", "--objects", "--all"))
     return frozenset(line.partition(" ")[0] for line in listed.stdout.splitlines())
 
 
 def tracked(shell: Shell, root: Path, *paths: str) -> dict[str, str]:
-    """Return the files below these paths that Git has, each with the name of its content."""
+    """Return the tracked files below these paths, each with the hash of its content."""
     listed = shell.run(git.command(root, "ls-files", "-z", "--stage", "--", *paths))
-    found = {}
+    hashes = {}
     for entry in filter(None, listed.stdout.split("\0")):
         about, _, path = entry.partition("\t")
-        found[path] = about.split(" ")[1]
-    return found
+        hashes[path] = about.split(" ")[1]
+    return hashes
 
 
 def three_way(path: str, base: str | None, yours: str, ours: str) -> str:
-    """Return what the owner and what this version have changed of the same lines, as two differences."""
+    """Return two differences from `base`: the owner's changes, and those of this version."""
     if base is None:
         return _diff(f"{path} (yours)", yours, f"{path} (this version)", ours)
     return (

@@ -1,4 +1,4 @@
-"""Fetch adopted files from a clone of these tasks, an installed wheel, or an address."""
+"""Get the files and wheels for a project from a clone of these tasks, an installed wheel, or an address."""
 
 from __future__ import annotations
 
@@ -28,44 +28,45 @@ _BUILT_FROM = (
     "demo/requirements.txt",
 )
 _BUILD_SECONDS = 300.0
-_SHIPPED = "shipped"  # the folder of the wheel that has the files of a clone's that `text` names
+_SHIPPED = "shipped"  # the wheel's folder with the clone's files that `text` reads
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The clone's top, or None for an installed wheel; `address` is what --from says."""
+    """The source of the files. `clone` is its top folder, None if installed; `address` is that of --from."""
 
     shell: Shell
     clone: Path | None
     address: str = ""
 
     def text(self, name: str) -> str:
-        """Return a file of these tasks': the pins, or Copilot's patches."""
+        """Return the text of a file of these tasks: pinned requirements, or Copilot's override patches."""
         if self.clone:
             return (self.clone / name).read_text(encoding="utf-8")
         return (resources.files(copilot_testenv) / _SHIPPED / name).read_text(encoding="utf-8")
 
     def wheels(self) -> dict[str, bytes]:
-        """Return the three wheels, by their file names: built once for each state of the clone.
+        """Return the three wheels by file name. They are built once for each state of the clone.
 
-        Raises Refused where there is neither a clone nor an address, Failed where pip makes none.
+        Raises Refused where there is neither a clone nor an address, Failed where pip cannot make them.
         """
         if self.address:
-            return self._of_pip(*_from_address(self.address))
+            return self._run_pip(*_from_address(self.address))
         if self.clone is None:
             raise Refused(
-                "These tasks are installed and no clone, so there is nothing to build wheels from: run it "
+                "No wheels can be built: these tasks are installed, and this is not a clone of them. Run it "
                 "in a clone, or name an index or a Git address with --from."
             )
         try:
-            kept = cache.folder("wheels") / _digest(self.clone)
+            cached = cache.folder("wheels") / _digest(self.clone)
         except OSError as error:
             raise Failed(f"The wheels cannot be kept: {error}.") from error
-        if not cache.use(kept):
-            _keep(self._of_pip("wheel", *(str(self.clone / folder) for folder in PARTS.values())), kept)
-        return {file.name: file.read_bytes() for file in sorted(kept.glob("*.whl"))}
+        if not cache.use(cached):
+            _store(self._run_pip("wheel", *(str(self.clone / folder) for folder in PARTS.values())), cached)
+        return {file.name: file.read_bytes() for file in sorted(cached.glob("*.whl"))}
 
-    def _of_pip(self, verb: str, *what: str) -> dict[str, bytes]:
+    def _run_pip(self, verb: str, *what: str) -> dict[str, bytes]:
+        """Return the wheels that `pip wheel` or `pip download` makes of these requirements."""
         with scratch.temporary("wheels-") as folder:
             words = (sys.executable, "-m", "pip", verb, "--quiet", "--no-deps", "--disable-pip-version-check")
             into = "--wheel-dir" if verb == "wheel" else "--dest"
@@ -80,7 +81,7 @@ class Origin:
 
 
 def _from_address(address: str) -> Iterator[str]:
-    """Yield pip's verb and its words. Raises UsageError for what is neither an index nor a Git address."""
+    """Yield pip's subcommand and arguments. Raises UsageError if it is neither an index nor a Git address."""
     if address.startswith("git+"):
         yield "wheel"
         for name, folder in PARTS.items():
@@ -103,7 +104,7 @@ def require_addresses(wheels: Mapping[str, bytes]) -> Mapping[str, str]:
 
 
 def _digest(clone: Path) -> str:
-    """Return a digest of all that the wheels are made of."""
+    """Return a digest of all files that the wheels are built from."""
     digest = hashlib.sha256()
     files = [clone / name for name in _BUILT_FROM]
     files += [file for name in ("scripts", "copilot") for file in sorted((clone / name).rglob("*"))]
@@ -113,8 +114,8 @@ def _digest(clone: Path) -> str:
     return digest.hexdigest()[:32]
 
 
-def _keep(wheels: Mapping[str, bytes], folder: Path) -> None:
-    """Write them for later runs; another run may do so at the same time. Raises Failed."""
+def _store(wheels: Mapping[str, bytes], folder: Path) -> None:
+    """Write the wheels for later runs; another run may do so at the same time. Raises Failed."""
     try:
         draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix="draft-"))
         for name, content in wheels.items():

@@ -1,4 +1,4 @@
-"""The files for a forge's CI, on request: check each change, deploy on request, tear down, sweep."""
+"""Plan the CI files for a forge: they check each change, deploy on request, tear down and sweep."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ FORGES = ("github", "gitlab", "bitbucket")
 
 
 def require_known(forge: str) -> None:
-    """Raise UsageError for a forge that we have no files for; an empty one is fine."""
+    """Raise UsageError for a forge that has no templates; an empty name is accepted."""
     if forge and forge not in FORGES:
         raise UsageError(f"--ci {forge}: write one of {', '.join(FORGES)}.")
 
 
 def is_wanted(renewal: Renewal, forge: str) -> bool:
-    """Return True if a forge was asked for, or the project has files of ours for one."""
+    """Return True if a forge is named, or if `adopt` has already written files for a forge."""
     return bool(forge) or any(_is_there(renewal, each) for each in FORGES)
 
 
 def plan(renewal: Renewal, forge: str) -> Iterator[Change | Left | None]:
-    """Yield the files of the forge, and of each that the project has files of ours for."""
+    """Yield the CI files of the named forge, and of each forge that `adopt` has already written files for."""
     for each in FORGES:
         if each == forge or _is_there(renewal, each):
             for path, body in _files(each):
@@ -37,7 +37,7 @@ def _file(renewal: Renewal, path: str, body: str) -> Change | Left | None:
     there = renewal.project.text(path)
     if there is not None and not stamps.find(there.replace("\r\n", "\n")):
         return Left(
-            path, "it is the project's own. Add these jobs to it, which docs/ci.md explains:\n" + body
+            path, "it is the project's own. Add these jobs to it (docs/ci.md explains them):\n" + body
         )
     return renewal.whole(path, body)
 

@@ -1,4 +1,4 @@
-"""The project that adopts: what of it matters here, read once. Nothing is written."""
+"""Read the facts that `adopt` needs about a project. Nothing is written here."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from copilot_testenv.core.process import Shell, output_of
 from copilot_testenv.core.settings import SERVICE_TYPE
 
 _SETTINGS_IN_DOCKERFILE = re.compile(r"""DJANGO_SETTINGS_MODULE[= ]['"]?([\w.]+)""")
-# The pins of these tasks, which say nothing of what the project installs.
-_OURS = {
+# The requirements of these tasks: they do not say what the project installs.
+_TASKS_REQUIREMENTS = {
     "requirements-testenv.txt",
     "requirements-testenv-deploy.txt",
     "requirements-sandbox.txt",
     "requirements-deploy.txt",
 }
-# What a version before stamps began its lines with; in the settings they went on to the end.
+# The first line of what a version without stamps wrote; in the settings, its lines reach to the end.
 UNSTAMPED_DOCKERFILE = "# Test environments (invoke adopt)"
 UNSTAMPED_SETTINGS = "# Test environments: added by `invoke adopt`, once"
 _MORE_SETTINGS = re.compile(r"^from \.(\w+) import \*", re.MULTILINE)
@@ -39,7 +39,7 @@ class Project:
     test_env: str
 
     def bytes(self, path: str) -> bytes | None:
-        """A file's content, None where there is none. Raises Refused for what lies behind a link."""
+        """Return a file's content; None if there is no such file. Raises Refused for a path behind a link."""
         try:
             self.require_no_link(path)
             return (self.root / path).read_bytes()
@@ -49,7 +49,7 @@ class Project:
             raise SettingsError(f"{self.root / path} cannot be read: {error.strerror}.") from error
 
     def text(self, path: str) -> str | None:
-        """The same as text. Raises SettingsError where it is not UTF-8."""
+        """Return a file's content as text. Raises as `bytes` does, and SettingsError if it is not UTF-8."""
         content = self.bytes(path)
         try:
             return None if content is None else content.decode("utf-8")
@@ -57,7 +57,7 @@ class Project:
             raise SettingsError(f"{self.root / path} is not UTF-8: {error}.") from error
 
     def require_no_link(self, path: str) -> None:
-        """Raises Refused where the path leads out of the project, or over a link: that may lead anywhere."""
+        """Raise Refused if the path leads out of the project, or over a link, which may lead anywhere."""
         parts = PurePosixPath(path).parts
         if "\0" in path or PurePosixPath(path).is_absolute() or ".." in parts:
             raise Refused(f"{path!r} does not stay below {self.root}: name a path within it.")
@@ -65,10 +65,10 @@ class Project:
         for part in parts:
             place /= part
             if place.is_symlink():
-                raise Refused(f"{place} is a link, and nothing is written behind one: make it a real one.")
+                raise Refused(f"{place} is a link, and links are not followed: replace it by a real file.")
 
     def listed(self, folder: str) -> list[str]:
-        """Return the names of a folder's files, sorted; none where there is no folder."""
+        """Return the names of a folder's files, sorted; empty if there is no such folder."""
         self.require_no_link(folder)
         place = self.root / folder
         return sorted(file.name for file in place.iterdir()) if place.is_dir() else []
@@ -91,14 +91,14 @@ class Project:
 
     @cached_property
     def test_block(self) -> dict[str, Any] | None:
-        """What the manifest says of the test environment; None where it says nothing."""
+        """Return the manifest's block for the test environment; None if it has no block."""
         blocks = self.manifest.get("environments")
         block = blocks.get(self.test_env) if isinstance(blocks, dict) else None
         return block if isinstance(block, dict) else None
 
     @property
     def has_listener(self) -> bool:
-        """Whether the load balancer listens for the service in every environment.
+        """Return True if the load balancer has a listener rule for the service in every environment.
 
         Source: `ALBListener` in templates/workloads/services/lb-web/cf.yml of aws/copilot-cli 1.34.
         """
@@ -110,7 +110,7 @@ class Project:
 
     @cached_property
     def build(self) -> Build:
-        """What the service's image is built from. Raises SettingsError where none is built."""
+        """Return the build of the service's image. Raises SettingsError if no image is built."""
         return manifest.build_of(self.manifest, str(self.root / self.manifest_path))
 
     @property
@@ -125,7 +125,7 @@ class Project:
 
     @cached_property
     def settings_module(self) -> str:
-        """The settings that run in the container. Raises SettingsError where nothing names them."""
+        """Return the settings module of the container. Raises SettingsError if no file names it."""
         for holder in (self.test_block or {}, self.manifest):
             variables = holder.get("variables")
             named = variables.get("DJANGO_SETTINGS_MODULE") if isinstance(variables, dict) else None
@@ -142,7 +142,7 @@ class Project:
 
     @cached_property
     def settings_path(self) -> str:
-        """The file of the settings. Raises SettingsError where it is not there."""
+        """Return the path of the settings module. Raises SettingsError if there is no such file."""
         stem = self.settings_module.replace(".", "/")
         for path in (f"{stem}.py", f"{stem}/__init__.py"):
             if self.bytes(path) is not None:
@@ -155,7 +155,7 @@ class Project:
 
     @cached_property
     def all_settings(self) -> str:
-        """The settings, with those that they take over (`from .base import *`), without our lines."""
+        """Return the settings and those they import (`from .base import *`), without our block, as text."""
         folder = PurePosixPath(self.settings_path).parent
         texts, todo, seen = [self.settings_text], [self.settings_text], set()
         while todo:
@@ -165,24 +165,24 @@ class Project:
                     more = self.text(str(folder / f"{name}.py")) or ""
                     texts.append(more)
                     todo.append(more)
-        return "\n".join(map(_theirs, texts))
+        return "\n".join(map(_without_block, texts))
 
     @cached_property
     def required(self) -> str:
-        """Everything that says what the project installs, as text to look for names in."""
+        """Return the text of all files that name the project's packages, in which to search for names."""
         names = sorted(
             str(file.relative_to(self.root))
             for pattern in ("*requirements*.txt", "*requirements*.in", "requirements/*.txt")
             for file in self.root.glob(pattern)
-            if not file.is_symlink() and file.name not in _OURS
+            if not file.is_symlink() and file.name not in _TASKS_REQUIREMENTS
         )
-        found = [self.text(name) or "" for name in (*names, "pyproject.toml", "Pipfile")]
-        found.append(_theirs(self.text(self.dockerfile) or ""))
-        return "\n".join(found)
+        texts = [self.text(name) or "" for name in (*names, "pyproject.toml", "Pipfile")]
+        texts.append(_without_block(self.text(self.dockerfile) or ""))
+        return "\n".join(texts)
 
 
-def _theirs(text: str) -> str:
-    """Return settings, or a Dockerfile, without what `adopt` has written there."""
+def _without_block(text: str) -> str:
+    """Return settings or a Dockerfile without the lines that `adopt` wrote there."""
     plain = text.replace("\r\n", "\n")
     if found := stamps.find(plain):
         plain = plain[: found.start] + plain[found.end :]
@@ -190,17 +190,16 @@ def _theirs(text: str) -> str:
 
 
 def look(shell: Shell, root: Path, service: str, test_env: str) -> Project:
-    """Find the project. Raises Refused where it is no repository, SettingsError where it is no workspace."""
+    """Return the project. Raises Refused if `root` is not a repository, SettingsError if not a workspace."""
     top = shell.run(git.command(root, "rev-parse", "--show-toplevel"))
     if not top.ok:
         raise Refused(
-            f"{root} is no Git repository, so nothing that goes wrong there could be undone: `git init` and "
-            "commit it first."
+            f"{root} is not a Git repository, so changes could not be undone: run `git init` and commit."
         )
     if not (root / "copilot/.workspace").is_file():
         raise SettingsError(
-            f"{root} has no copilot/.workspace: it is no Copilot workspace. `copilot app init` and `copilot "
-            "svc init` make one."
+            f"{root} is not a Copilot workspace: it has no copilot/.workspace. `copilot app init` and "
+            "`copilot svc init` make one."
         )
     if not (root / "manage.py").is_file():
         raise SettingsError(
@@ -229,33 +228,33 @@ def _service(root: Path, wanted: str) -> str:
 
 
 def require_not_ignored(shell: Shell, project: Project, paths: list[str]) -> None:
-    """Raises Refused where Git would not take a file to be written: what is deployed is a commit."""
+    """Raise Refused if Git ignores a file to be written: a deployment contains only committed files."""
     found = shell.run(git.command(project.root, "check-ignore", "--", *paths))
     if ignored := sorted(found.stdout.splitlines()):
         raise Refused(
-            f"Git ignores {', '.join(ignored)} in {project.root}, and what is deployed is a commit: take the "
-            "pattern out of .gitignore, or add an exception (`git check-ignore -v` names it)."
+            f"Git ignores {', '.join(ignored)} in {project.root}, but only committed files are deployed: "
+            "remove the pattern from .gitignore, or add an exception (`git check-ignore -v` names it)."
         )
 
 
 def require_committed(shell: Shell, project: Project, paths: list[str]) -> None:
-    """Raises Refused where a file that would be edited is not in Git as it stands."""
+    """Raise Refused if a file that would be edited is not committed, or has changes since."""
     if not paths:
         return
-    exactly = "--literal-pathspecs"  # a star in a name is a star
+    exactly = "--literal-pathspecs"  # a star in a name is not a pattern
     listed = output_of(
         shell, git.command(project.root, exactly, "ls-files", "-z", "--", *paths), "Listing what Git has"
     )
     unknown = sorted(set(paths) - set(listed.split("\0")))
     if unknown:
         raise Refused(
-            f"{', '.join(unknown)} in {project.root} would be edited and is not in Git, which ignores it or "
-            "was never given it: commit it first (`git add --force`), so that it can be brought back."
+            f"{', '.join(unknown)} in {project.root} would be edited and is not in Git (it is ignored, or "
+            "was never added): commit it first (`git add --force`), so that it can be restored."
         )
     found = shell.run(git.command(project.root, exactly, "status", "--porcelain", "--", *paths))
     if not found.ok or found.stdout.strip():
         names = ", ".join(line[3:] for line in found.stdout.splitlines()) or ", ".join(paths)
         raise Refused(
             f"{names} in {project.root} would be edited and has changes that are not committed: commit or "
-            "stash them first, so that what is added here can be told from them."
+            "stash them first, so that they do not mix with the changes made here."
         )

@@ -1,4 +1,4 @@
-"""Write, renew or leave a file or block of ours in somebody's repository."""
+"""Decide whether to write, renew or leave a file or block that `adopt` owns in somebody's repository."""
 
 from __future__ import annotations
 
@@ -10,71 +10,70 @@ from copilot_testenv.adopt.changes import Change, Left
 from copilot_testenv.adopt.history import History
 from copilot_testenv.adopt.project import Project
 
-# Where a version before stamps wrote its lines: their first and last letter, or None where it did not.
+# Returns the start and end of the lines that a version without stamps wrote; None if there are no such lines.
 Unstamped = Callable[[str], tuple[int, int] | None]
 
 
 @dataclass(frozen=True)
 class Renewal:
-    """The project, its Git, and the paths whose edited blocks are to be replaced all the same."""
+    """The project, its Git history, and the paths (--take) whose edited blocks are replaced too."""
 
     project: Project
     history: History
     take: Collection[str] = ()
 
     def whole(self, path: str, body: str, *, is_shown: bool = True) -> Change | Left | None:
-        """Write a file that is ours as a whole; None where nothing is to be done, or it is the owner's."""
-        there = self.project.text(path)
-        if there is None:
+        """Plan a file that is written as a whole; None if it is up to date or belongs to the owner."""
+        current = self.project.text(path)
+        if current is None:
             return Change(path, None, stamps.whole(body).encode(), is_shown)
-        return self.present(path, there, body, is_shown=is_shown)
+        return self.present(path, current, body, is_shown=is_shown)
 
-    def present(self, path: str, there: str, body: str, *, is_shown: bool = True) -> Change | Left | None:
-        """Renew the stamped block of a text; None where it is as it should be, or there is none."""
-        text = there.replace("\r\n", "\n")
-        found = stamps.find(text)
-        if found is None or found.body == body:
+    def present(self, path: str, current: str, body: str, *, is_shown: bool = True) -> Change | Left | None:
+        """Plan to renew the stamped block in the text; None if it is up to date, or there is no block."""
+        block = stamps.find(current.replace("\r\n", "\n"))
+        if block is None or block.body == body:
             return None
-        if found.is_open:
+        if block.is_open:
             return Left(path, "the line `# end of copilot-testenv` is missing: put it back.", is_behind=True)
-        change = Change(path, there.encode(), found.replaced(there, body).encode(), is_shown)
-        if not found.is_edited or path in self.take:
+        change = Change(path, current.encode(), block.replaced(current, body).encode(), is_shown)
+        if not block.is_edited or path in self.take:
             return change
-        base = self.history.of_stamp(path, found.digest)
-        return None if base == body else _edited(path, base, found.body, body)
+        base = self.history.of_stamp(path, block.digest)
+        return None if base == body else _edited(path, base, block.body, body)
 
     def unstamped(
-        self, path: str, there: str, body: str, where: Unstamped, *, is_whole: bool = False
+        self, path: str, current: str, body: str, where: Unstamped, *, is_whole: bool = False
     ) -> Change | Left | None:
-        """Put a stamped block in the place of the lines of a version that wrote no stamps.
+        """Plan to replace the lines of a version without stamps by a stamped block.
 
-        None where there are none. They are taken for edited where the project's Git cannot tell.
+        Return None if there are no such lines. They count as edited unless the project's Git has them.
         """
-        text = there.replace("\r\n", "\n")
+        text = current.replace("\r\n", "\n")
         place = where(text)
         if place is None:
             return None
         start, end = place
 
         def part(of: str) -> str | None:
-            found = where(of)
-            return of[found[0] : found[1]] if found else None
+            place = where(of)
+            return of[place[0] : place[1]] if place else None
 
         base = self.history.first(path, part)
-        if base and text.startswith(base, start):  # what follows is the owner's
+        if base and text.startswith(base, start):  # the lines after it are the owner's
             end = start + len(base)
         if text[start:end] != base and path not in self.take:
             return _edited(path, base, text[start:end], body)
         indent = text[start:end][: len(text[start:end]) - len(text[start:end].lstrip(" "))]
         new = stamps.whole(body) if is_whole else stamps.block(body, indent)
-        return Change(path, there.encode(), stamps.spliced(there, start, end, new).encode())
+        return Change(path, current.encode(), stamps.spliced(current, start, end, new).encode())
 
 
 def _edited(path: str, base: str | None, yours: str, ours: str) -> Left:
     return Left(
         path,
         "you have edited what `adopt` wrote there, and this version would write something else. Merge it by "
-        f"hand, or have it replaced with --take {path}.",
+        f"hand, or replace it with --take {path}.",
         history.three_way(path, base, yours, ours),
         is_behind=True,
     )

@@ -1,6 +1,6 @@
-"""The service's manifest: a block for the test environment, put into the text without touching another line.
+"""Add the test environment's block to the service's manifest without changing any other line.
 
-All that is added stands under `environments.<test>`: no other environment is deployed differently.
+Everything that is added is under `environments.<test>`, so other environments are deployed as before.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from copilot_testenv.adopt.renewal import Renewal
 from copilot_testenv.copilot import sidecars, yaml_edit
 from copilot_testenv.core.errors import Refused, SettingsError
 
-HEALTH_PATH = "/healthz"  # what django_testenv.access.healthz answers
+HEALTH_PATH = "/healthz"  # django_testenv.access.healthz answers it
 STATIC = "/app/staticfiles"
 _SECRET = "/copilot/${COPILOT_APPLICATION_NAME}/${COPILOT_ENVIRONMENT_NAME}/secrets/"  # noqa: S105 - a path
 _COPY = "python manage.py copy_stage_db"
@@ -34,18 +34,18 @@ _WHY = {
 
 
 def plan(renewal: Renewal, *, static: bool) -> Change | Left | None:
-    """Add the block for the test environment, or renew it; `static`: collect static files at the start."""
+    """Plan to add or renew the test environment's block; with `static` the task collects static files."""
     project = renewal.project
     path, text = project.manifest_path, project.manifest_text
     plain = text.replace("\r\n", "\n")
-    found = stamps.find(plain)
-    if found:
-        return renewal.present(path, text, _body(project, static=static, indent=found.indent))
+    stamped = stamps.find(plain)
+    if stamped:
+        return renewal.present(path, text, _body(project, static=static, indent=stamped.indent))
     if project.test_block is not None:
         if "copy_stage_db" not in str(project.test_block):
             return Left(
                 path,
-                f"it has a block `environments.{project.test_env}` of its own. Add to it what it lacks of:\n"
+                f"it has a block `environments.{project.test_env}` of its own. Add what is missing there:\n"
                 + _shown(block(project, static=static)),
             )
         place = _place(plain, project.test_env)
@@ -56,6 +56,7 @@ def plan(renewal: Renewal, *, static: bool) -> Change | Left | None:
 
 
 def _added(project: Project, *, static: bool) -> Change | Left:
+    """Plan the manifest with a new block. Raises Refused where the added lines cannot be found again."""
     path, text = project.manifest_path, project.manifest_text
     wanted = {"environments": {project.test_env: block(project, static=static)}}
     try:
@@ -67,28 +68,31 @@ def _added(project: Project, *, static: bool) -> Change | Left:
     except (Refused, yaml.YAMLError):
         return Left(
             path,
-            "its `environments:` is empty, or written in a way that cannot be added to. It is to have:\n"
+            "its `environments:` is empty, or has a form to which nothing can be added. Write there:\n"
             + _shown(wanted),
         )
     plain = added.replace("\r\n", "\n")
     place = _place(plain, project.test_env)
     if place is None:
-        raise Refused(f"{path} has no lines of `environments.{project.test_env}` that could be told.")
+        raise Refused(
+            f"{path} is not changed: the lines of `environments.{project.test_env}` cannot be found in it. "
+            "Write `environments:` and the names below it on lines of their own."
+        )
     indent = plain[place[0] :].partition(project.test_env)[0]
     body = _body(project, static=static, indent=indent)
     return Change(path, text.encode(), stamps.spliced(added, *place, stamps.block(body, indent)).encode())
 
 
 def _body(project: Project, *, static: bool, indent: str) -> str:
-    """Return the lines of the block as they are written at that indent."""
+    """Return the lines of the block with this indent."""
     dumped = yaml_edit.dump({project.test_env: block(project, static=static)})
     return _explained("".join(f"{indent}{line}\n" for line in dumped.splitlines()))
 
 
 def _place(text: str, environment: str) -> tuple[int, int] | None:
-    """Return where the lines of an environment's block begin and end; None where there are none.
+    """Return the start and end of an environment's block in the text; None if there is no such block.
 
-    The comments and empty lines behind them are not theirs.
+    Comments and empty lines after the last key do not belong to the block.
     """
     section = re.search(r"^environments:[ \t]*(?:#.*)?\n", text, re.MULTILINE)
     key = section and re.compile(rf"^( +){re.escape(environment)}:[ \t]*(?:#.*)?\n", re.MULTILINE).search(
@@ -108,7 +112,7 @@ def _place(text: str, environment: str) -> tuple[int, int] | None:
 
 
 def block(project: Project, *, static: bool) -> dict[str, Any]:
-    """What `environments.<test>` must say. Raises SettingsError where a section is no mapping."""
+    """Return the content of `environments.<test>`. Raises SettingsError where a section is not a mapping."""
     base = project.manifest
     image, there = _section(base, "image"), _section(base, "sidecars")
     depends_on = dict(_section(image, "depends_on"))
@@ -128,43 +132,43 @@ def block(project: Project, *, static: bool) -> dict[str, Any]:
         entry["command"] = ["sh", "-c", " && ".join(steps)]
         if "env_file" in base:
             entry["env_file"] = base["env_file"]
-    # A sidecar inherits nothing: what the project needs is repeated.
+    # A sidecar inherits nothing, so the service's variables and secrets are repeated.
     inherited = {} if startup in there else base
     for key, more in (("variables", variables), ("secrets", secrets)):
-        if all_of_it := {**_section(inherited, key), **more}:
-            entry[key] = all_of_it
+        if merged := {**_section(inherited, key), **more}:
+            entry[key] = merged
 
-    found: dict[str, Any] = {"count": {"spot": 1}, "deployment": {"rolling": "recreate"}}
+    added: dict[str, Any] = {"count": {"spot": 1}, "deployment": {"rolling": "recreate"}}
     if base.get("http") is not False:
-        found["http"] = {
+        added["http"] = {
             "allowed_source_ips": ["127.0.0.0/8"],
             "deregistration_delay": "5s",
             "healthcheck": _healthcheck(project),
         }
-    found["image"] = {
+    added["image"] = {
         "depends_on": {**depends_on, **({"redis": "start"} if redis else {}), startup: "success"}
     }
     if static:
-        found["storage"] = {"volumes": {"static": {"path": STATIC, "read_only": True}}}
+        added["storage"] = {"volumes": {"static": {"path": STATIC, "read_only": True}}}
     if variables:
-        found["variables"] = variables
-    found["secrets"] = secrets
-    found["sidecars"] = {
+        added["variables"] = variables
+    added["secrets"] = secrets
+    added["sidecars"] = {
         **({"redis": dict(sidecars.load("redis", None).sidecar)} if redis else {}),
         startup: entry,
     }
-    return found
+    return added
 
 
 def wants_redis(project: Project) -> bool:
-    """Whether anything that the project installs, sets or is given names Redis."""
+    """Return True if the project's requirements, settings or manifest name Redis."""
     return bool(
         re.search(r"redis", f"{project.required}\n{project.all_settings}\n{project.manifest}", re.IGNORECASE)
     )
 
 
 def _startup(depends_on: Mapping[str, Any], sidecars: Mapping[str, Any]) -> str:
-    """The sidecar that the service waits for, or the name of the one that is made."""
+    """Return the name of the sidecar that the service waits for, else the name of a new one."""
     waited_for = [
         name
         for name, condition in depends_on.items()
@@ -174,7 +178,7 @@ def _startup(depends_on: Mapping[str, Any], sidecars: Mapping[str, Any]) -> str:
 
 
 def _with_copy(command: Any, project: Project) -> list[str]:
-    """The startup command, the copy put before it. Raises SettingsError where it is no shell's command."""
+    """Return the startup command with the copy before it. Raises SettingsError if there is no command."""
     if isinstance(command, str) and command.strip():
         return ["sh", "-c", f"{_COPY} && {command}"]
     match command:
@@ -183,15 +187,15 @@ def _with_copy(command: Any, project: Project) -> list[str]:
         case [str(), *_] if all(isinstance(word, str) for word in command):
             return ["sh", "-c", f"{_COPY} && {shlex.join(command)}"]
     raise SettingsError(
-        f"{project.root / project.manifest_path}: the startup sidecar has no command that the copy could be "
-        "put before: give it one, such as ['sh', '-c', 'python manage.py migrate --noinput']."
+        f"{project.root / project.manifest_path}: the copy cannot run first, because the startup sidecar has "
+        "no command: give it one, such as ['sh', '-c', 'python manage.py migrate --noinput']."
     )
 
 
 def _healthcheck(project: Project) -> dict[str, Any]:
-    """Ask for what our middleware answers, whatever the base asks for: that may need a password here.
+    """Return a health check on HEALTH_PATH, because the base's own page may need a password here.
 
-    The base's other keys hold on, but for the codes that it expects of its own page.
+    Copilot keeps the base's other keys, except `success_codes`: the base's are for its own page.
     """
     own = _section(project.manifest, "http").get("healthcheck")
     codes = {"success_codes": "200"} if isinstance(own, dict) and "success_codes" in own else {}
@@ -200,41 +204,41 @@ def _healthcheck(project: Project) -> dict[str, Any]:
 
 def _variables(project: Project) -> dict[str, Any]:
     given = _names(project.manifest)
-    found: dict[str, Any] = {}
+    variables: dict[str, Any] = {}
     if "EMAIL_BACKEND" not in _section(project.manifest, "secrets"):
-        found["EMAIL_BACKEND"] = "django.core.mail.backends.console.EmailBackend"
+        variables["EMAIL_BACKEND"] = "django.core.mail.backends.console.EmailBackend"
     if wants_redis(project):
         wanted = {"REDIS_HOST": "localhost", "REDIS_URL": "redis://localhost:6379/0"}
         text = f"{project.all_settings}\n{project.manifest}"
         named = {name: value for name, value in wanted.items() if re.search(rf"\b{name}\b", text)}
-        found |= named or wanted
-    hard = django_settings.hard_wired(project)
+        variables |= named or wanted
+    constants = django_settings.constant_settings(project)
     for name, value in (("DEBUG", "0"), ("ALLOWED_HOSTS", "*")):
-        if name in hard and name not in given:
-            found[name] = value
-    return found
+        if name in constants and name not in given:
+            variables[name] = value
+    return variables
 
 
 def _secrets(project: Project) -> dict[str, Any]:
     given = _names(project.manifest)
     wanted = ["DATABASE_URL", "STAGE_DATABASE_URL"]
-    if "SECRET_KEY" in django_settings.hard_wired(project):
+    if "SECRET_KEY" in django_settings.constant_settings(project):
         wanted.insert(1, "SECRET_KEY")
     return {name: f"{_SECRET}{name}" for name in wanted if name not in given}
 
 
 def _names(base: Mapping[str, Any]) -> set[str]:
-    """The variables that every environment is given."""
+    """Return the names of the variables and secrets that every environment has."""
     return {*_section(base, "variables"), *_section(base, "secrets")}
 
 
 def _section(holder: Mapping[str, Any], key: str) -> dict[str, Any]:
-    found = holder.get(key)
-    if found is None:
+    section = holder.get(key)
+    if section is None:
         return {}
-    if not isinstance(found, dict):
-        raise SettingsError(f"The manifest's `{key}` is no mapping: Copilot would refuse it too.")
-    return found
+    if not isinstance(section, dict):
+        raise SettingsError(f"The manifest's `{key}` is not a mapping, so Copilot refuses it too. Write one.")
+    return section
 
 
 def _shown(content: Mapping[str, Any]) -> str:
@@ -242,17 +246,17 @@ def _shown(content: Mapping[str, Any]) -> str:
 
 
 def _appended(text: str, wanted: Mapping[str, Any]) -> str:
-    """The text with a section of its own at the end, behind the last comment. Raises Refused, YAMLError."""
+    """Return the text with a new section after its last line. Raises Refused, YAMLError."""
     newline = "\r\n" if "\r\n" in text else "\n"
     gap = newline if text.endswith(newline) else newline * 2
     after = text + gap + f"{yaml_edit.dump(wanted)}\n".replace("\n", newline)
     if yaml.safe_load(after) != {**yaml.safe_load(text), **wanted}:
-        raise Refused("It ends in a way that nothing can be appended to.")
+        raise Refused("Nothing can be appended to the manifest: its last lines would include the section.")
     return after
 
 
 def _explained(text: str) -> str:
-    """The text with a comment behind those lines that would be a riddle to whoever edits it."""
+    """Return the text with a comment behind each line that an editor may not understand."""
     lines = []
     for line in text.splitlines(keepends=True):
         why = _WHY.get(line.strip())

@@ -1,11 +1,11 @@
-"""Mark what `adopt` has written, to tell it from what its owner has: files and blocks begin with a stamp.
+"""Mark the files and blocks that `adopt` writes with a stamp, to tell them from the owner's lines.
 
     # copilot-testenv 0.2.0 1a2b3c4d5e6f: by `invoke adopt`, renewed if unedited
     …
     # end of copilot-testenv
 
-The digest is of the lines between. A block whose digest still fits was not edited, and is renewed by a later
-`adopt`. A file that is ours as a whole begins with the stamp and has no last line.
+The digest is that of the lines between. If it still fits, nobody has edited the block, and a later `adopt`
+renews it. A file that `adopt` writes as a whole begins with the stamp and has no last line.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _END = f"# end of {_NAME}"
 _BEGIN = re.compile(
     rf"^(?P<indent>[ \t]*)# {_NAME} (?P<version>\S+) (?P<digest>[0-9a-f]{{12}}): .*\n", re.MULTILINE
 )
-_WHAT = "by `invoke adopt`, renewed if unedited"  # 79 letters in all, as flake8 wants
+_WHAT = "by `invoke adopt`, renewed if unedited"  # flake8 accepts 79 letters in the line
 
 
 @dataclass(frozen=True)
 class Block:
-    """A stamped block of a text with Unix line ends: `text[start:end]`, stamps included."""
+    """A stamped block of a text with Unix line ends: `text[start:end]`, with both stamps."""
 
     start: int
     end: int
@@ -43,23 +43,23 @@ class Block:
         return digest(self.body) != self.digest
 
     def replaced(self, text: str, body: str) -> str:
-        """Return the text, with line ends of any kind, with another body in this block's place."""
+        """Return the text with another body in this block. The text may have line ends of any kind."""
         new = whole(body) if self.is_whole else block(body, self.indent)
         return spliced(text, self.start, self.end, new)
 
 
 def whole(body: str) -> str:
-    """Return the text of a file that is ours as a whole."""
+    """Return the text of a file that `adopt` writes as a whole."""
     return f"{_begin(body)}\n{body}"
 
 
 def block(body: str, indent: str = "") -> str:
-    """Return the lines with a stamp before and behind them, both as far to the right as `indent`."""
+    """Return the lines between two stamps with this indent."""
     return f"{indent}{_begin(body)}\n{body}{indent}{_END}\n"
 
 
 def find(text: str) -> Block | None:
-    """Return the first stamped block of a text; None where there is none."""
+    """Return the first stamped block of a text; None if there is none."""
     begin = _BEGIN.search(text)
     if begin is None:
         return None
@@ -78,22 +78,23 @@ def find(text: str) -> Block | None:
 
 
 def appended(text: str, body: str, *, empty_lines: int) -> str:
-    """Return a text with a stamped block at its end, behind so many empty lines."""
+    """Return a text with a stamped block at its end, after `empty_lines` empty lines."""
     plain = text.replace("\r\n", "\n")
     gap = "" if plain.endswith("\n") or not plain else "\n"
     return spliced(text, len(plain), len(plain), gap + "\n" * empty_lines + block(body))
 
 
 def spliced(text: str, start: int, end: int, new: str) -> str:
-    """Return the text with new lines between two places, and every other byte as it stands.
+    """Return the text with new lines instead of those from `start` to `end`; every other byte stays.
 
-    The places are those of the text with Unix line ends; the new lines get the line ends of the text.
+    `start` and `end` count in the text with Unix line ends. The new lines get the text's own line ends.
     """
     first, last = (_place(text, each) for each in (start, end))
     return text[:first] + (new.replace("\n", "\r\n") if "\r\n" in text else new) + text[last:]
 
 
 def _place(text: str, plain: int) -> int:
+    """Return the position in `text` of position `plain` in the same text with Unix line ends."""
     passed = 0
     for found in re.finditer("\r\n", text):
         if found.start() - passed >= plain:
@@ -103,7 +104,7 @@ def _place(text: str, plain: int) -> int:
 
 
 def digest(body: str) -> str:
-    """Return the digest that a stamp has of these lines."""
+    """Return the digest of these lines for a stamp."""
     return hashlib.sha256(body.encode()).hexdigest()[:12]
 
 

@@ -1,4 +1,4 @@
-"""The files that come into a project: a menu of three lines, settings, pins and wheels, and Copilot's own."""
+"""Plan the files of a project: a short tasks.py, settings, requirements, wheels, manifest and patches."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from copilot_testenv.core import committed
 
 VENDOR = "vendor"
 REQUIREMENTS = "requirements-testenv.txt"
-DEPLOY_REQUIREMENTS = "requirements-testenv-deploy.txt"  # what a deploy in CI installs: without the sandbox
+DEPLOY_REQUIREMENTS = "requirements-testenv-deploy.txt"  # a deploy in CI installs these, without the sandbox
 SETTINGS = committed.FILE
 MENU = "tasks.py"
-_MENU_FOLDER = "tasks/__init__.py"  # which Python imports in place of tasks.py
-# The first line is for ruff's CPY001: no linter is to find anything in a file that its owner did not write.
+_MENU_FOLDER = "tasks/__init__.py"  # Python imports it instead of tasks.py
+# The first line is for ruff's CPY001: no linter may find anything in a file that its owner did not write.
 _TASKS = '''\
 # ruff: noqa: CPY001, RUF100
 """Tasks for test environments: `invoke --list` shows them."""
 
 ns = __import__("copilot_testenv.namespace").namespace.ns
 '''
-# No import statement: where these tasks are not installed, a team's own tasks go on, and no linter or type
-# checker has anything to say.
+# There is no import statement: a team's own tasks must work where these tasks are not installed, and linters
+# and type checkers must not find anything.
 _ADDED = """\
 for _entry in __import__("importlib.metadata").metadata.entry_points(
     group="copilot_testenv",
@@ -36,7 +36,7 @@ for _entry in __import__("importlib.metadata").metadata.entry_points(
 """
 _WHEEL = re.compile(r"(copilot_testenv|copilot_sandbox|django_testenv)-[^/]+\.whl")
 _NO_MENU = """\
-Invoke would load this package in place of a tasks.py, and it is none of Invoke's. Write a file of another
+it is not a collection of Invoke, but Invoke would load it instead of a tasks.py. Write a file with another
 name, such as testenv.py, and run `invoke --collection testenv`:
     ns = __import__("copilot_testenv.namespace").namespace.ns"""
 _ENVIRONMENT = """\
@@ -49,22 +49,22 @@ observability:
 """
 _PATCHES = "overrides/cfn.patches.yml"
 _BY_HAND = (
-    "{}. Copilot's templates name a runtime that AWS no longer takes for new functions: `invoke check "
+    "{}. Copilot's templates name a runtime that AWS no longer accepts for new functions: `invoke check "
     "--fix` writes a patch for each."
 )
 _NO_LISTENER = (
-    "it is missing, and ours patches a function (RulePriorityFunction) that Copilot writes only where the "
-    "load balancer listens for the service, which `http` does not say of every environment; a patch of what "
-    "is not there fails the deploy"
+    "it is missing. Ours patches a function (RulePriorityFunction) that Copilot writes only with a listener "
+    "rule of the load balancer, and `http` does not give one to every environment; a patch of a missing "
+    "function fails the deploy"
 )
 
 
 def plan(
     renewal: Renewal, source: origin.Origin, wheels: Mapping[str, bytes], *, deploys: bool
 ) -> Iterator[Change | Left | None]:
-    """Yield what is to be written of these files, and what stands in the way.
+    """Yield the changes of these files, and the files that must be left to the owner, with the reason.
 
-    `deploys`: CI deploys too, and has pins of its own.
+    `deploys`: CI deploys too, and gets a requirements file of its own.
     """
     project = renewal.project
     yield _menu(renewal, source)
@@ -75,55 +75,55 @@ def plan(
 
 
 def runtime_wheel(wheels: Mapping[str, bytes]) -> str:
-    """Return the path of the wheel that goes into the image."""
+    """Return the path of the wheel that the image installs."""
     return f"{VENDOR}/{origin.require_addresses(wheels)['django-testenv']}"
 
 
 def vendored(
     project: Project, wheels: Mapping[str, bytes], found: Sequence[Change | Left]
 ) -> Iterator[Change]:
-    """Yield the wheels to write, and those of another version that go.
+    """Yield the wheels to write, and the wheels of other versions to delete.
 
-    The tasks' are what the requirement names: they stay as they are where that is left. None goes that the
-    Dockerfile still names.
+    The requirements name the tasks' wheels, so these wheels stay if the requirements stay. A wheel that the
+    Dockerfile still names is not deleted.
     """
-    is_left = any(isinstance(each, Left) and each.path == REQUIREMENTS for each in found)
-    after = {each.path: each.after for each in found if isinstance(each, Change)}
+    requirements_stay = any(isinstance(item, Left) and item.path == REQUIREMENTS for item in found)
+    after = {item.path: item.after for item in found if isinstance(item, Change)}
     image = after.get(project.dockerfile) or project.bytes(project.dockerfile) or b""
     runtime = runtime_wheel(wheels).removeprefix(f"{VENDOR}/")
     for name, content in wheels.items():
-        there = project.bytes(f"{VENDOR}/{name}")
-        if there != content and (name == runtime or not is_left):
-            yield Change(f"{VENDOR}/{name}", there, content, is_shown=False)
+        current = project.bytes(f"{VENDOR}/{name}")
+        if current != content and (name == runtime or not requirements_stay):
+            yield Change(f"{VENDOR}/{name}", current, content, is_shown=False)
     for name in project.listed(VENDOR):
-        of = _WHEEL.fullmatch(name)
-        kept = name in wheels or name.encode() in image or (is_left and of and of[1] != "django_testenv")
-        if of and not kept:
+        wheel = _WHEEL.fullmatch(name)
+        is_of_tasks = wheel is not None and wheel[1] != "django_testenv"
+        is_used = name in wheels or name.encode() in image or (requirements_stay and is_of_tasks)
+        if wheel and not is_used:
             yield Change(f"{VENDOR}/{name}", project.bytes(f"{VENDOR}/{name}"), None)
 
 
 def _menu(renewal: Renewal, source: origin.Origin) -> Change | Left | None:
-    """Three lines where there is no tasks.py, else a block at the end of it."""
+    """Plan a tasks.py if there is none, else a block at the end of the existing one."""
     in_folder = renewal.project.text(_MENU_FOLDER)
     path = MENU if in_folder is None else _MENU_FOLDER
-    there = renewal.project.text(path)
-    if there is None:
+    current = renewal.project.text(path)
+    if current is None:
         return renewal.whole(path, _TASKS)
-    plain = there.replace("\r\n", "\n")
-    if found := stamps.find(plain):
-        return renewal.present(path, there, _TASKS if found.is_whole else _ADDED)
+    if block := stamps.find(current.replace("\r\n", "\n")):
+        return renewal.present(path, current, _TASKS if block.is_whole else _ADDED)
     if copies.is_copy(renewal, source, path):
-        return Change(path, there.encode(), stamps.whole(_TASKS).encode())
-    if in_folder is not None and not re.search(r"\binvoke\b", there):
+        return Change(path, current.encode(), stamps.whole(_TASKS).encode())
+    if in_folder is not None and not re.search(r"\binvoke\b", current):
         return Left(path, _NO_MENU)
-    own = re.sub(r"(?m)^from test_environments import \*.*\r?\n", "", there)  # of a version before wheels
-    return Change(path, there.encode(), stamps.appended(own, _ADDED, empty_lines=2).encode())
+    own = re.sub(r"(?m)^from test_environments import \*.*\r?\n", "", current)  # of a version without wheels
+    return Change(path, current.encode(), stamps.appended(own, _ADDED, empty_lines=2).encode())
 
 
 def _settings(project: Project) -> str:
     return (
-        "# The settings of the test environments that this team shares. What is of a\n"
-        "# person or of CI comes from the environment, then from .env.\n"
+        "# The settings of the test environments that this team shares. Settings of one\n"
+        "# person or of CI come from the environment, then from .env.\n"
         f'service = "{project.service}"\n'
         f'environment = "{project.test_env}"\n'
         "# Environments that no task may ever change, besides production and staging.\n"
@@ -135,7 +135,7 @@ def _settings(project: Project) -> str:
 def _requirement(
     renewal: Renewal, source: origin.Origin, wheels: Mapping[str, bytes], *, deploys: bool
 ) -> Iterator[Change | Left | None]:
-    """The pins of these tasks, and of all that they need."""
+    """Plan the requirements files with exact versions of these tasks and of their dependencies."""
     whole = _pinned(
         source, wheels, REQUIREMENTS, ("copilot-testenv", "copilot-sandbox"), "requirements-sandbox.txt"
     )
@@ -148,7 +148,7 @@ def _requirement(
 def _pinned(
     source: origin.Origin, wheels: Mapping[str, bytes], path: str, ours: Sequence[str], others: str
 ) -> str:
-    """Return a file of requirements: these of ours, by their hashes, and a list of others' that they need."""
+    """Return a requirements file: our packages `ours` with their hashes, and the list in file `others`."""
     names = origin.require_addresses(wheels)
     pins = "".join(
         f"{name}=={copilot_testenv.__version__} \\\n"
@@ -163,7 +163,7 @@ def _pinned(
 
 
 def _environment(renewal: Renewal, source: origin.Origin) -> Iterator[Change | Left | None]:
-    """The environment's manifest, and the patches that Copilot's templates need to be deployed at all."""
+    """Plan the environment's manifest, and the patches without which AWS refuses Copilot's templates."""
     project = renewal.project
     yield renewal.whole(project.environment_path, _ENVIRONMENT.format(name=project.test_env))
     for folder, own in (
@@ -175,17 +175,17 @@ def _environment(renewal: Renewal, source: origin.Origin) -> Iterator[Change | L
 
 def _patches(renewal: Renewal, path: str, body: str) -> Change | Left | None:
     project = renewal.project
-    there = project.text(path)
+    current = project.text(path)
     overrides = path.rsplit("/", 1)[0]
-    if there is None:
+    if current is None:
         if (project.root / overrides / "cdk.json").exists():
-            return Left(overrides, _BY_HAND.format("it is overridden by the CDK"))
+            return Left(overrides, _BY_HAND.format("the CDK overrides it"))
         if path.startswith(f"copilot/{project.service}/") and not project.has_listener:
             return Left(path, _BY_HAND.format(_NO_LISTENER))
-    if there is None or stamps.find(there):
+    if current is None or stamps.find(current):
         return renewal.whole(path, body)
-    if there == body:  # by a version before stamps
-        return Change(path, there.encode(), stamps.whole(body).encode())
-    if "/Properties/Runtime" in there:
+    if current == body:  # a version without stamps wrote it
+        return Change(path, current.encode(), stamps.whole(body).encode())
+    if "/Properties/Runtime" in current:
         return None
-    return Left(path, _BY_HAND.format("it has patches, and none of a Lambda runtime"))
+    return Left(path, _BY_HAND.format("it has patches, but none for a Lambda runtime"))

@@ -1,4 +1,4 @@
-"""`invoke adopt`: look at the project, show what would change, ask, write."""
+"""`invoke adopt`: read the project, show the planned changes, ask for confirmation, write them."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ class Options:
 
 
 def adopt(session: Session, options: Options) -> None:
-    """Bring the tasks into a project, or a newer version of them.
+    """Add these tasks to a project, or update them there to this version.
 
-    Raises UsageError, SettingsError (with --check where something is behind), Refused, Failed.
+    Raises UsageError, SettingsError (with --check if a file is behind this version), Refused, Failed.
     """
     pipelines.require_known(options.ci)
     root = _folder(options.into)
@@ -81,7 +81,7 @@ def adopt(session: Session, options: Options) -> None:
     if _is_there(renewal, to_write):
         session.report.say(
             f"There is an environment `{project.test_env}` already: these tasks will replace what is "
-            "deployed in it. If people use it, set TEST_ENV to another name, and that one is written."
+            "deployed in it. If people use it, set TEST_ENV to the name of another environment."
         )
     if options.plan:
         session.report.say(f"{len(to_write)} files would be written. Nothing was changed.")
@@ -118,7 +118,7 @@ def _plan(renewal: Renewal, source: Origin, forge: str) -> Iterator[Change | Lef
 
 
 def _check(session: Session, to_write: list[Change], left: list[Left]) -> None:
-    """Say what is behind this version. Raises SettingsError where something is."""
+    """Report that all files are of this version. Raises SettingsError with the names of older files."""
     behind = sorted({*(each.path for each in to_write), *(each.path for each in left if each.is_behind)})
     if behind:
         raise SettingsError(
@@ -129,7 +129,7 @@ def _check(session: Session, to_write: list[Change], left: list[Left]) -> None:
 
 
 def _is_there(renewal: Renewal, to_write: list[Change]) -> bool:
-    """Return True if the environment was there before `adopt`, and the project is new to these tasks."""
+    """Return True if `adopt` is new to the project and its test environment already exists."""
     project = renewal.project
     new = any(each.path == thin.SETTINGS and each.before is None for each in to_write)
     return new and project.bytes(project.environment_path) is not None
@@ -160,7 +160,7 @@ def _folder(into: str) -> Path:
 
 
 def _environment(session: Session, root: Path) -> str:
-    """Return TEST_ENV, else the environment that the project has committed. Raises as `load` does."""
+    """Return TEST_ENV, else the environment in the project's committed settings. Raises as `load` does."""
     name = session.environ.get("TEST_ENV") or committed.read(root).get("TEST_ENV")
     if not name:
         return session.settings.test_env
@@ -168,22 +168,22 @@ def _environment(session: Session, root: Path) -> str:
 
 
 def _clone(root: Path) -> Path | None:
-    """Return the clone of these tasks that the workspace is; None where it is a project that uses them."""
+    """Return `root` if it is a clone of these tasks; None if it is a project that uses them."""
     return root if (root / "scripts/copilot_testenv/menu.py").is_file() and (root / "demo").is_dir() else None
 
 
 def _pins(source: Origin) -> Mapping[str, str]:
-    """The versions that the demo's image installs, by package, as they are tested here."""
+    """Return the versions of the packages in the demo's image, which are tested together."""
     text = source.text("demo/requirements.txt")
-    found = {
+    pins = {
         name.lower(): version for name, version in re.findall(r"(?m)^([A-Za-z0-9_.-]+)==([^\s;\\]+)", text)
     }
-    return {"Django": found["django"], "gunicorn": found["gunicorn"], "whitenoise": found["whitenoise"],
-            "psycopg[binary]": found["psycopg"]}  # fmt: skip
+    return {"Django": pins["django"], "gunicorn": pins["gunicorn"], "whitenoise": pins["whitenoise"],
+            "psycopg[binary]": pins["psycopg"]}  # fmt: skip
 
 
 def _serves_static(renewal: Renewal) -> bool:
-    """Return True if static files are collected at the start: our Dockerfile, and no proxy that has them."""
+    """Return True if the task collects static files: the Dockerfile is ours, and no proxy serves them."""
     http = renewal.project.manifest.get("http")
     return dockerfile.is_ours(renewal.project) and not (
         isinstance(http, dict) and http.get("target_container")

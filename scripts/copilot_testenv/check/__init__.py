@@ -1,1 +1,1 @@
-"""`invoke check`: everything that can be known of the manifests without AWS."""
+"""`invoke check`: find errors in the manifests without AWS."""

@@ -1,4 +1,4 @@
-"""Rules on who reaches the test environment, and whom it reaches."""
+"""Rules on access to the test environment, and on the mail that it sends."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from copilot_testenv.copilot.templates import Template
 
 BASIC_AUTH = "BASIC_AUTH"  # the variable or secret that turns basic auth on
 _APP_RUNNER = "AWS::AppRunner::Service"
-_WIDE = 8  # bits of a range's prefix, below which it is the Internet rather than an office
+_WIDE = 8  # bits of a prefix; a range with a shorter prefix is the Internet rather than an office
 _MAIL_SINKS = frozenset({"mailpit", "mailhog", "maildev"})
 _BACKENDS = ("console", "dummy", "filebased", "locmem")
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def reached(project: Project) -> Iterator[Finding]:
-    """Find ways by which the test environment is public by accident."""
+    """Find services that make the test environment public by accident."""
     for document, environment, template in _test(project):
-        if not _is_public(template) or _asks(project, document, environment, template):
+        if not _is_public(template) or _has_password(project, document, environment, template):
             continue
         if not _is_app_runner(template) and _limited_by_environment(project, environment):
             continue
@@ -44,9 +44,9 @@ def reached(project: Project) -> Iterator[Finding]:
 
 
 def mail(project: Project) -> Iterator[Finding]:
-    """Mail of the test environment does not leave it: its data came from staging.
+    """Find services whose mail may leave the test environment, where the data come from staging.
 
-    Asked of services that run the project; another program's mail is not Django's to keep.
+    Only services that run the project are examined: EMAIL_BACKEND has no effect on another program.
     """
     for document, environment, template in _test(project):
         found = containers(template)
@@ -71,22 +71,22 @@ def _test(project: Project) -> Iterator[tuple[Document, str, Template]]:
 
 
 def _is_public(template: Template) -> bool:
-    """Return True if every address gets in.
+    """Return True if any address can reach the service.
 
-    A network load balancer of its own, and App Runner, take them all.
+    The service's own network load balancer accepts every address, and so does App Runner.
     """
     return any(
-        _lets_in(resource.get("Type"), properties(template, name))
+        _accepts_internet(resource.get("Type"), properties(template, name))
         for name, resource in template.resources.items()
     )
 
 
 def _is_app_runner(template: Template) -> bool:
-    """Return True for a Request-Driven Web Service: no load balancer stands before it."""
+    """Return True for a Request-Driven Web Service, which has no load balancer."""
     return template.resources.get("Service", {}).get("Type") == _APP_RUNNER
 
 
-def _lets_in(kind: object, given: Mapping[str, Any]) -> bool:
+def _accepts_internet(kind: object, given: Mapping[str, Any]) -> bool:
     if kind == "AWS::ElasticLoadBalancingV2::LoadBalancer":
         return given.get("Scheme") == "internet-facing"
     if kind == _APP_RUNNER:
@@ -104,7 +104,7 @@ def _lets_in(kind: object, given: Mapping[str, Any]) -> bool:
 
 
 def _serves(rule: Mapping[str, Any]) -> bool:
-    """Not where it only redirects, as from HTTP to HTTPS."""
+    """Return True if the rule forwards requests, and does not only redirect them, as from HTTP to HTTPS."""
     actions = rule.get("Actions")
     return any(
         isinstance(each, dict) and each.get("Type") == "forward"
@@ -130,18 +130,16 @@ def _is_wide(text: str) -> bool:
 
 
 def _limited_by_environment(project: Project, environment: str) -> bool:
-    """Return True if the environment's load balancer takes some addresses only."""
+    """Return True if the environment's load balancer accepts only some addresses."""
     written = project.environments.get(environment)
     ranges = written.get("http", "public", "ingress", "source_ips") if written else None
     return isinstance(ranges, list) and bool(ranges) and not any(_is_wide(str(each)) for each in ranges)
 
 
-def _asks(project: Project, document: Document, environment: str, template: Template) -> bool:
-    """Return True if the service asks for a password.
+def _has_password(project: Project, document: Document, environment: str, template: Template) -> bool:
+    """Return True if the main container, or the load balancer's target that runs the project, has BASIC_AUTH.
 
-    Its container may ask, or the one in front that runs the project too.
-
-    A sidecar that nobody reaches asks nobody, and a proxy knows nothing of this project's variable.
+    Other sidecars do not count: the load balancer does not reach them, or they do not read this variable.
     """
     given = _at(
         properties(template, "Service"), "SourceConfiguration", "ImageRepository", "ImageConfiguration"
@@ -174,7 +172,7 @@ def _at(found: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
 
 
 def _keeps_mail(variables: Mapping[str, Any], *, has_sink: bool) -> bool:
-    """Return True if the backend sends nothing, or to this task only; a sink gets what is sent to it."""
+    """Return True if the mail backend sends nothing, or sends only to this task's mail sidecar."""
     backend = str(variables.get("EMAIL_BACKEND", ""))
     host = str(variables.get("EMAIL_HOST", "")).lower()
     return (

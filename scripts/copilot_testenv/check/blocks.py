@@ -1,4 +1,4 @@
-"""The blocks under `environments:` of a service's manifest, against the environments that there are."""
+"""Compare the blocks under `environments:` of a service's manifest with the workspace's environments."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from copilot_testenv.check.project import Project
 
 
 def missing(project: Project) -> Iterator[Finding]:
-    """Find environments without a block, which silently get the base.
+    """Find environments without a block: Copilot silently deploys the base there.
 
-    A manifest that overrides nothing means its base, except that of the service which is deployed for tests.
+    A manifest without any block means its base. Only the service that is deployed for tests must have one.
     """
     test, main = project.settings.test_env, project.settings.base
     for service, document in project.services.items():
@@ -28,7 +28,7 @@ def missing(project: Project) -> Iterator[Finding]:
 
 
 def stray(project: Project) -> Iterator[Finding]:
-    """Find blocks that no environment of the workspace reads: a slip of the pen, or a rest."""
+    """Find blocks that no environment of the workspace reads: a misspelt name, or a deleted environment."""
     for document in project.services.values():
         blocks = _blocks(document)
         without = [name for name in project.names if name not in blocks]

@@ -1,4 +1,4 @@
-"""Rules on the containers of a task: the startup sidecar, who waits for whom, what each is given, images."""
+"""Rules on the containers of a task: the startup sidecar, dependencies, variables and secrets, images."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ _ITSELF = re.compile(r"container dependencies: container (\S+) cannot depend on 
 _ESSENTIAL = re.compile(r"essential container (\S+) can only have status")
 _REFUSALS = (_MISSING, _CYCLE, _ITSELF, _ESSENTIAL)
 _END = frozenset({"success", "complete"})
-_MOVING = frozenset({"latest", "stable", "main", "master", "edge", "nightly"})  # of tags: always another one
-# Read by servers only: a sidecar that ends, or is another program, needs none of them.
+_MOVING = frozenset({"latest", "stable", "main", "master", "edge", "nightly"})  # words in tags that move
+# Only servers read these variables: a sidecar that ends, or runs another program, does not need them.
 _OF_SERVERS = re.compile(r"PORT|WEB_CONCURRENCY|FORWARDED_ALLOW_IPS|(GUNICORN|UVICORN)_\w+")
 
 
-def tells(refusal: Refusal) -> bool:
-    """Return True if `dependencies` tells this refusal, with its line."""
+def is_reported(refusal: Refusal) -> bool:
+    """Return True if `dependencies` reports this refusal, with its line."""
     return any(words.search(refusal.why) for words in _REFUSALS)
 
 
 def dependencies(project: Project) -> Iterator[Finding]:
-    """Find what Copilot refuses of `depends_on`, and what it takes although it can never be met."""
+    """Find `depends_on` that Copilot refuses, and conditions that it accepts but that can never be met."""
     yield from in_environments(_dependencies(project))
 
 
 def startup(project: Project) -> Iterator[Finding]:
-    """Find containers that end and take the task with them, since they are not `essential: false`."""
+    """Find containers that end and thereby end the task, because they are not `essential: false`."""
     yield from in_environments(_startup(project))
 
 
 def givens(project: Project) -> Iterator[Finding]:
-    """Find what the main container is given and a sidecar that runs the project too is not."""
+    """Find variables and secrets of the main container that a sidecar with the same project lacks."""
     yield from in_environments(_givens(project))
 
 
 def images(project: Project) -> Iterator[Finding]:
-    """Find images whose tag may be another one tomorrow; those in a Dockerfile are told by its linter."""
+    """Find images whose tag may move to another image; hadolint reports those in a Dockerfile."""
     yield from in_environments(_images(project))
 
 
@@ -68,18 +68,18 @@ def _refused(document: Document, environment: str, why: str) -> Iterator[Finding
     names = _names(document, environment)
     if found := _MISSING.search(why):
         near = difflib.get_close_matches(found[1], names, 1)
-        instead = f"write {near[0]}" if near else f"write one of {', '.join(names)}, or take it away"
+        instead = f"write {near[0]}" if near else f"write one of {', '.join(names)}, or remove it"
         what = f"a container depends on {found[1]}, and there is no container of that name"
         yield _dependency(document, _waiting(document, environment, [found[1]]), what, instead)
     elif found := _CYCLE.search(why):
         members = found[1].split()
         at = _waiting(document, environment, members, among=members)
         what = f"the containers {', '.join(members)} wait for each other, so none of them starts"
-        yield _dependency(document, at, what, "take one of their `depends_on` away")
+        yield _dependency(document, at, what, "remove one of their `depends_on`")
     elif found := _ITSELF.search(why):
         at = _waiting(document, environment, [found[1]], among=[found[1]])
         what = f"the container {found[1]} waits for itself"
-        yield _dependency(document, at, what, "take this dependency away")
+        yield _dependency(document, at, what, "remove this dependency")
     elif found := _ESSENTIAL.search(why):
         name = found[1]
         keys: Keys = ("sidecars", name)
@@ -89,7 +89,9 @@ def _refused(document: Document, environment: str, why: str) -> Iterator[Finding
             yield _dependency(document, at, what, "write `start` or `healthy`")
         else:
             what = f"{name} is waited for until it ends, and is essential: the task would end with it"
-            instead = f"write `essential: false` under `sidecars.{name}`; `start` or `healthy` if it goes on"
+            instead = (
+                f"write `essential: false` under `sidecars.{name}`; `start` or `healthy` if it does not end"
+            )
             line = where(document, environment, *keys, "essential")
             yield Finding(document.path, line, "startup", "error", what, instead)
 
@@ -101,8 +103,8 @@ def _unmet(project: Project, document: Document, environment: str, template: Tem
             other = known.get(name)
             line = where(document, environment, *waiting.depends_on_keys, name)
             what = f"{waiting.name} waits until {name} is"
-            if other is None:  # a patch has taken it away
-                finding = (f"{waiting.name} waits for {name}, and there is no such container", "take it away")
+            if other is None:  # a patch has removed it
+                finding = (f"{waiting.name} waits for {name}, and there is no such container", "remove it")
             elif condition == "healthy" and _ends(project, document, environment, other):
                 finding = (f"{what} healthy, and it ends when it is done", "write `success`")
             elif condition == "healthy" and not other.has_healthcheck:
@@ -125,7 +127,7 @@ def _startup(project: Project) -> Iterator[tuple[str, Finding]]:
                 continue
             keys = (*each.keys, "essential")
             if value(document, environment, *keys) is None and document.get(*each.keys) is not None:
-                line = document.line(*each.keys)  # said once there, it holds in every environment
+                line = document.line(*each.keys)  # written there, it holds in every environment
             else:
                 line = where(document, environment, *keys)
             what = f"{each.name} ends when it is done, and is essential: the task ends with it"
@@ -204,11 +206,11 @@ def _images(project: Project) -> Iterator[tuple[str, Finding]]:
             keys = ("logging",) if each.name == "firelens_log_router" else each.keys
             given = value(document, environment, *keys, "image")
             if not each.image or given is None or _is_pinned(each.image):
-                continue  # built here, or of Copilot's own choice
+                continue  # Copilot builds this image, or chooses it
             inner = ("location",) if isinstance(given, dict) else ()
             line = where(document, environment, *keys, "image", *inner)
             what = f"the image {each.image} has no pinned tag, so that it may be another one tomorrow"
-            instead = f"write which one is meant, as `{_untagged(each.image)}:VERSION`"
+            instead = f"write its version, as in `{_untagged(each.image)}:VERSION`"
             yield environment, Finding(document.path, line, "image", "warning", what, instead)
 
 
@@ -218,11 +220,9 @@ def _untagged(image: str) -> str:
 
 
 def _is_pinned(image: str) -> bool:
-    """Return True if it has a digest, or a tag with a number and no word for what moves.
+    """Return True if the image has a digest, or a tag with a number and without a word such as `latest`.
 
-    `v2-latest` has both.
-
-    A bare major version is a choice that some make, and is let be.
+    `v2-latest` is not pinned. A major version alone is accepted: some projects choose that on purpose.
     """
     if "@sha256:" in image:
         return True
@@ -260,10 +260,7 @@ def _names(document: Document, environment: str) -> list[str]:
 
 
 def _waiting(document: Document, environment: str, names: list[str], among: list[str] | None = None) -> int:
-    """Return the line of the first dependency on one of these containers.
-
-    Where `among` is given, only a dependency by one of them.
-    """
+    """Return the line of the first dependency on one of `names`; with `among`, only by these containers."""
     for name in _names(document, environment):
         if among and name not in among:
             continue

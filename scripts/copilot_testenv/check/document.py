@@ -1,4 +1,4 @@
-"""A YAML file of the repository, and on which line each of its keys stands."""
+"""Read a YAML file of the repository with the line of each key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from copilot_testenv.core.errors import SettingsError
 
 @dataclass(frozen=True)
 class Document:
-    """A manifest: `path` relative to the repository, its text, and what it says."""
+    """A manifest: `path` relative to the repository, its text, and the parsed `data`."""
 
     path: str
     text: str
@@ -24,41 +24,38 @@ class Document:
 
     @cached_property
     def root(self) -> yaml.Node:
-        """What stands in the file as YAML's nodes: every key with its line, also one that stands twice."""
-        found = yaml.compose(self.text, Loader=manifest.LOADER)
-        assert found is not None  # noqa: S101 - it has been read as a mapping
-        return found
+        """Return the file as YAML nodes: every key with its line, also a repeated key."""
+        node = yaml.compose(self.text, Loader=manifest.LOADER)
+        assert node is not None  # noqa: S101 - it has been read as a mapping
+        return node
 
     def line(self, *keys: str | int) -> int:
         """Return the line, from 1, of the key or item that these keys lead to.
 
-        Without it, the line of the last one there is.
+        If it does not exist, return the line of the last key on the way that exists.
         """
         node, line = self.root, 1
         for key in keys:
-            found = _child(node, key)
-            if found is None:
+            child = _child(node, key)
+            if child is None:
                 break
-            line, node = found
+            line, node = child
         return line
 
     def get(self, *keys: str | int) -> Any:
-        """Return what stands under these keys; None where there is nothing."""
-        found: Any = self.data
+        """Return the value under these keys; None if there is no value."""
+        value: Any = self.data
         for key in keys:
-            if isinstance(found, dict):
-                found = found.get(key)
-            elif isinstance(found, list) and isinstance(key, int) and key < len(found):
-                found = found[key]
+            if isinstance(value, dict):
+                value = value.get(key)
+            elif isinstance(value, list) and isinstance(key, int) and key < len(value):
+                value = value[key]
             else:
                 return None
-        return found
+        return value
 
     def nearest(self, environment: str, *keys: str | int) -> tuple[str | int, ...]:
-        """Return where an environment's value stands.
-
-        It stands below its own block where it is there, else in the base.
-        """
+        """Return the keys of an environment's value: in its own block if it is there, else in the base."""
         own = ("environments", environment, *keys)
         return own if self.get(*own) is not None else keys
 
@@ -66,8 +63,8 @@ class Document:
 def read(file: Path, root: Path) -> Document:
     """Read the document. Raise SettingsError where it cannot be read as a mapping."""
     try:
-        if not file.is_file():  # a device would be read without an end
-            raise SettingsError(f"The manifest {file} is no regular file.")
+        if not file.is_file():  # reading a device would never end
+            raise SettingsError(f"The manifest {file} is not a regular file.")
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"The manifest {file} cannot be read: {error}.") from error
@@ -76,10 +73,7 @@ def read(file: Path, root: Path) -> Document:
 
 
 def entries(mapping: yaml.MappingNode) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
-    """Yield a mapping's keys as they are written, each with its node and its value.
-
-    What is merged into it comes last.
-    """
+    """Yield each key of a mapping with its node and its value; merged keys (`<<`) come last."""
     merged: list[yaml.Node] = []
     for key, value in mapping.value:
         if key.tag == "tag:yaml.org,2002:merge":

@@ -1,4 +1,4 @@
-"""Rules on the repository's other files: CI files and scripts that call Copilot, and the Dockerfiles."""
+"""Rules on CI files and scripts that call Copilot, and on the Dockerfiles that manifests name."""
 
 from __future__ import annotations
 
@@ -49,37 +49,37 @@ _NOT_RUN = frozenset(
     ]
 )
 _WORKLOADS = frozenset({"svc", "job"})
-# Functions of Python (subprocess, os, Invoke, Fabric, nox) that run the text or the words they are given.
+# Python functions (of subprocess, os, Invoke, Fabric, nox) that run the text or list in their arguments.
 _RUNNING = frozenset(
     ["run", "call", "check_call", "check_output", "Popen", "system", "popen", "sudo", "local", "shell"]
 )
-_NAMING = frozenset({"-n", "--name", "-a", "--app"})  # the word after one of them is no flag
-_SEVERAL = re.compile(r"\$[@*]|\$\{\w+\[[@*]\]\}")  # as many words as there are, flags too
-# The text that a script prints: `cat <<END`, to nothing but the terminal.
+_NAMING = frozenset({"-n", "--name", "-a", "--app"})  # the word after one of these is not a flag
+_SEVERAL = re.compile(r"\$[@*]|\$\{\w+\[[@*]\]\}")  # these expand to several words, which may be flags
+# Text that a script prints to the terminal with `cat <<END`.
 _PRINTED = re.compile(
     r"""^([^\n]*\bcat\b(?:[^\n|>;&]|>&2)*<<-?\s*(['"]?)(\w+)\2(?:[^\n|>]|>&2)*\n)(.*?)^\s*\3\s*$""",
     re.MULTILINE | re.DOTALL,
 )
-# `${X:?}` ends the script where it is empty, `${X:-test}` has another value then.
+# `${X:?}` ends the script if X is empty; `${X:-test}` has another value then.
 _KEPT_FROM_EMPTY = re.compile(r"\$\{\w+:\?[^}]*\}|\$\{\w+:[-=][^}$]+\}")
 _VARIABLE = re.compile(
     r"\$\{\{.*?\}\}|\{\{.*?\}\}|\$\{[^}]*\}|\$\([^)]*\)|\$[A-Za-z_]\w*|\$[\d@*]|\$$|%\w+%", re.DOTALL
 )
-_UNKNOWN = "$UNKNOWN"  # what a program puts in: not known here
-# Of Jenkins: what a step hands to the shell.
+_UNKNOWN = "$UNKNOWN"  # a value that the program computes
+# Text that a Jenkins step passes to the shell.
 _GROOVY = re.compile(r"""\b(?:sh|bat)\b[\s(]*(?:script\s*:\s*)?('{3}|"{3}|'|")(.*?)\1""", re.DOTALL)
 
 
 def deletions(project: Project) -> Iterator[Finding]:
-    """Find `copilot svc delete` without an environment's name: it deletes the service from all of them."""
+    """Find `copilot svc delete` without `--env`: it deletes the service from every environment."""
     for path in _tracked(project):
         if not _CI.search(path) and not _SCRIPT.search(path):
             continue
         text = None if (project.root / path).is_symlink() else dockerfile.text_of(project.root, path)
-        for simple in _simples(path, text) if text and _could(text) else ():
-            found = _deletion(simple)
-            if found:
-                severity, what = found
+        for simple in _commands(path, text) if text and _may_delete(text) else ():
+            deletion = _deletion(simple)
+            if deletion:
+                severity, what = deletion
                 instead = "write `--env` with the environment's name"
                 if severity == "warning":
                     instead += ', or `--env "${NAME:?}"`, which ends where it is empty'
@@ -87,15 +87,15 @@ def deletions(project: Project) -> Iterator[Finding]:
 
 
 def built(project: Project) -> Iterator[Finding]:
-    """Find Dockerfiles that a manifest builds and that are not there: Copilot looks only when it deploys."""
+    """Find missing Dockerfiles that a manifest names: Copilot notices only when it deploys."""
     for path, (where, line) in sorted(_built(project).items()):
         if not dockerfile.inside(project.root, path):
-            what = f"`image.build` names {path}, which is no file of this repository"
+            what = f"`image.build` names {path}, which is not a file of this repository"
             yield Finding(where, line, "dockerfile", "error", what, "write the path of the Dockerfile")
 
 
 def dockerfiles(project: Project) -> Iterator[Finding]:
-    """Find what hadolint says of each Dockerfile that a manifest builds."""
+    """Run hadolint on each Dockerfile that a manifest names."""
     paths = sorted(path for path in _built(project) if dockerfile.inside(project.root, path))
     if not paths:
         return
@@ -135,8 +135,8 @@ def _page(code: str) -> str:
 
 
 def _built(project: Project) -> dict[str, tuple[str, int]]:
-    """Return every Dockerfile that `image.build` names, in any block of any service, with where it does."""
-    found: dict[str, tuple[str, int]] = {}
+    """Return each Dockerfile that an `image.build` names, with the manifest and line that name it."""
+    places: dict[str, tuple[str, int]] = {}
 
     def look(document: Document, at: Any, keys: tuple[str, ...]) -> None:
         if isinstance(at, dict):
@@ -144,17 +144,17 @@ def _built(project: Project) -> dict[str, tuple[str, int]]:
             build = manifest.build(image.get("build")) if isinstance(image, dict) else None
             if build:
                 place = (document.path, document.line(*keys, "image", "build"))
-                found.setdefault(PurePosixPath(build.dockerfile).as_posix(), place)
+                places.setdefault(PurePosixPath(build.dockerfile).as_posix(), place)
             for key, inner in at.items():
                 look(document, inner, (*keys, str(key)))
 
     for document in project.services.values():
         look(document, document.data, ())
-    return found
+    return places
 
 
-def _could(text: str) -> bool:
-    """Return True if it is worth to be taken apart: most files are not."""
+def _may_delete(text: str) -> bool:
+    """Return True if the text may delete a service. Most files do not, and need not be parsed."""
     return "delete" in text and "copilot" in text.lower() and any(word in text for word in _WORKLOADS)
 
 
@@ -167,11 +167,11 @@ def _tracked(project: Project) -> list[str]:
     return [path for path in listed.split("\0") if path]
 
 
-def _simples(path: str, text: str) -> Iterator[Simple]:
-    """Yield the commands that a file runs, as far as they are written in it."""
+def _commands(path: str, text: str) -> Iterator[Simple]:
+    """Yield the commands that a file runs, as far as its text shows them."""
     name = PurePosixPath(path).name
     text = _PRINTED.sub(lambda found: found[1] + "\n" * found[4].count("\n"), text)
-    # An expression of CI, or a variable of make, is one word.
+    # An expression of CI or a variable of make is one word.
     text = re.sub(r"\$?\{\{.*?\}\}", lambda found: re.sub(r"[^\w.${}-]", "", found[0]), text)
     text = re.sub(r"\$\((\w+)\)", r"${\1}", text)
     if name.endswith((".yml", ".yaml", ".json")):
@@ -200,14 +200,14 @@ def _bare(line: str) -> str:
 
 
 def _of_yaml(text: str) -> Iterator[Simple]:
-    """Take every text of the document for a script, unless its key says that it is a name."""
+    """Yield the commands of every text of the document, except under keys that hold a name or description."""
     try:
         documents = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
-    except (yaml.YAMLError, ValueError, RecursionError):  # a template, as GitLab's includes can be
+    except (yaml.YAMLError, ValueError, RecursionError):  # a file included by GitLab can be a template
         yield from shell_text.commands(text)
         return
     waiting: list[Any] = [each for each in documents if each]
-    seen: set[int] = set()  # an anchor's node stands in each of its places
+    seen: set[int] = set()  # the node of an anchor appears in several places
     while waiting:
         node = waiting.pop()
         if id(node) in seen:
@@ -221,42 +221,42 @@ def _of_yaml(text: str) -> Iterator[Simple]:
             yield Simple(tuple(words), node.start_mark.line + 1)
         elif "copilot" in node.value:
             is_block = node.style in {"|", ">"}  # its text begins on the line after
-            found = shell_text.commands(node.value, node.start_mark.line + 1 + is_block)
-            for simple in found:
+            for simple in shell_text.commands(node.value, node.start_mark.line + 1 + is_block):
                 yield Simple(simple.words, min(simple.line, node.end_mark.line + 1))
 
 
 def _of_python(text: str) -> Iterator[Simple]:
-    """Yield lists and texts that are commands.
+    """Yield the lists and texts of a Python file that are commands.
 
-    A text that is only printed or raised does not begin with `copilot`, and is not given to what runs it.
+    A text counts if it begins with `copilot` or is an argument of a function that runs it; other texts are
+    only printed or raised.
     """
     try:
         tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last one of a deep nesting
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # MemoryError: the nesting is too deep
         return
-    said_only: set[int] = set()  # docstrings, and the parts of texts that are looked at as a whole
+    ignored: set[int] = set()  # docstrings, and parts of texts that are examined as a whole
     run: set[int] = set()
-    for node in ast.walk(tree):  # a node comes before those in it
-        if isinstance(node, ast.Call) and _called(node) in _RUNNING:
-            run.update(map(id, node.args[:2]))  # the first may be a context
+    for node in ast.walk(tree):  # a node comes before its children
+        if isinstance(node, ast.Call) and _function_name(node) in _RUNNING:
+            run.update(map(id, node.args[:2]))  # the first argument may be a context
             yield Simple(tuple(map(_word, node.args)), node.lineno)
         if isinstance(node, ast.Expr):
-            said_only.add(id(node.value))
+            ignored.add(id(node.value))
         elif isinstance(node, ast.JoinedStr):
-            said_only.update(map(id, node.values))
-        if id(node) in said_only:
+            ignored.update(map(id, node.values))
+        if id(node) in ignored:
             continue
         if isinstance(node, ast.Constant | ast.JoinedStr):
-            said = _word(node)
-            if id(node) in run or re.match(r"\s*\S*copilot\s|.*[;&|]\s*\S*copilot\s", said, re.DOTALL):
-                yield from (Simple(simple.words, node.lineno) for simple in shell_text.commands(said))
+            script = _word(node)
+            if id(node) in run or re.match(r"\s*\S*copilot\s|.*[;&|]\s*\S*copilot\s", script, re.DOTALL):
+                yield from (Simple(simple.words, node.lineno) for simple in shell_text.commands(script))
         elif isinstance(node, ast.List | ast.Tuple):
             yield Simple(tuple(map(_word, node.elts)), node.lineno)
 
 
-def _called(node: ast.Call) -> str:
-    """Return the name of the function, without what it is an attribute of."""
+def _function_name(node: ast.Call) -> str:
+    """Return the name of the called function, without its module or object."""
     function = node.func
     if isinstance(function, ast.Attribute):
         return function.attr
@@ -274,11 +274,11 @@ def _word(node: ast.expr) -> str:
 
 
 def _deletion(simple: Simple) -> tuple[Any, str] | None:
-    """Return the severity and what is wrong, where the command deletes a service of any environment."""
-    words = [] if simple.telling else _copilot(simple.words)
+    """Return severity and message if the command may delete a service from every environment; else None."""
+    words = [] if simple.only_prints else _deletion_words(simple.words)
     if not words or {"-h", "--help"} & set(words):
         return None
-    command = f"copilot {' '.join(_plain(words)[:2])}"
+    command = f"copilot {' '.join(_without_flags(words)[:2])}"
     given = _environment(words)
     everywhere = "deletes it from every environment, production included"
     if given is None and (unknown := _may_hold_a_flag(words)):
@@ -293,29 +293,28 @@ def _deletion(simple: Simple) -> tuple[Any, str] | None:
     return None
 
 
-def _copilot(words: Sequence[str]) -> list[str]:
-    """Return the words after Copilot's name, where they delete a service or job.
+def _deletion_words(words: Sequence[str]) -> list[str]:
+    """Return the words after Copilot's name if they delete a service or job; else an empty list.
 
-    What hands them on is not asked.
-
-    There are too many that do: `sudo -E`, `docker compose run --rm tools`, `doppler run --`, `xargs`.
+    Words before Copilot's name are ignored, because too many programs can start Copilot: `sudo -E`,
+    `docker compose run --rm tools`, `doppler run --`, `xargs`.
     """
     for position, word in enumerate(words):
         name = shell_text.name_of(word.lstrip("@-"))
         if re.fullmatch(r"copilot(-linux|-darwin)?(-\w+)?(\.exe)?|\$\{?COPILOT\w*\}?", name):
             after = list(words[position + 1 :])
-            noun, verb, *_ = *_plain(after), "", ""
+            noun, verb, *_ = *_without_flags(after), "", ""
             if noun in _WORKLOADS and verb == "delete":
                 return after
     return []
 
 
-def _plain(words: Sequence[str]) -> list[str]:
+def _without_flags(words: Sequence[str]) -> list[str]:
     return [word for word in words if not word.startswith("-")]
 
 
 def _may_hold_a_flag(words: Sequence[str]) -> str:
-    """Return the first word that is a variable and not the value of a flag; empty where there is none."""
+    """Return the first word that is a variable and not a flag's value; empty if there is none."""
     for before, word in pairwise(words):
         if _SEVERAL.fullmatch(word) or (before not in _NAMING and _VARIABLE.fullmatch(word)):
             return word
@@ -323,7 +322,7 @@ def _may_hold_a_flag(words: Sequence[str]) -> str:
 
 
 def _environment(words: Sequence[str]) -> str | None:
-    """Return what `--env` or `-e` is given; None where it is not there."""
+    """Return the value of `--env` or `-e`; None if the command does not have it."""
     for position, word in enumerate(words):
         if word in {"--env", "-e"}:
             return words[position + 1] if position + 1 < len(words) else ""

@@ -1,4 +1,4 @@
-"""What a rule has found, and its forms: a line, JSON, annotations of GitHub and GitLab."""
+"""A rule's finding, as a line of text, JSON, or an annotation for GitHub or GitLab."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """`path` is relative to the repository, `line` counts from 1; `instead` says what to write."""
+    """An error or warning. `path` is relative to the repository, `line` is from 1, `instead` is the fix."""
 
     path: str
     line: int
@@ -27,16 +27,16 @@ class Finding:
 
 
 def in_environments(found: Iterable[tuple[str, Finding]]) -> Iterator[Finding]:
-    """Return each finding once, with the names of the environments in which it holds."""
-    told: dict[Finding, list[str]] = {}
+    """Yield each finding once, with the names of the environments in which it holds."""
+    environments: dict[Finding, list[str]] = {}
     for environment, finding in found:
-        told.setdefault(finding, []).append(environment)
-    for finding, names in told.items():
+        environments.setdefault(finding, []).append(environment)
+    for finding, names in environments.items():
         yield replace(finding, what=f"{finding.what} (in {', '.join(dict.fromkeys(names))})")
 
 
 def as_github(finding: Finding) -> str:
-    """Return a workflow command, which GitHub shows beside the line.
+    """Return the finding as a workflow command; GitHub shows it beside the line.
 
     Source: https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
     """
@@ -48,7 +48,7 @@ def as_github(finding: Finding) -> str:
 
 
 def as_gitlab(findings: Iterable[Finding]) -> str:
-    """Return a Code Quality report, for `artifacts: reports: codequality`.
+    """Return the findings as a Code Quality report, for `artifacts: reports: codequality`.
 
     Source: https://docs.gitlab.com/ci/testing/code_quality/#code-quality-report-format
     """
@@ -57,7 +57,7 @@ def as_gitlab(findings: Iterable[Finding]) -> str:
             {
                 "description": f"{finding.what}: {finding.instead}",
                 "check_name": finding.rule,
-                # Not the line: a finding stays the same one when lines above it come and go.
+                # The line is left out: a finding stays the same when lines above it come and go.
                 "fingerprint": hashlib.sha256(
                     f"{finding.path}\0{finding.rule}\0{finding.what}".encode()
                 ).hexdigest(),

@@ -1,4 +1,4 @@
-"""Rules on what `test` has of other environments: their host names, and what their stacks export."""
+"""Find host names and stack exports of other environments that the test environment uses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from copilot_testenv.core.protection import folded
 
 
 def host_names(project: Project) -> Iterator[Finding]:
-    """Find host names that the test environment has of the base, or that another environment has too."""
+    """Find the test environment's host names that come from the base or belong to another environment too."""
     test = project.settings.test_env
     for document in project.services.values():
         blocks = document.get("environments")
@@ -33,7 +33,7 @@ def host_names(project: Project) -> Iterator[Finding]:
 
 
 def exports(project: Project) -> Iterator[Finding]:
-    """Find what the test environment's containers get of another environment's exports."""
+    """Find variables and secrets of the test environment that import another environment's exports."""
     settings = project.settings
     others = {*project.names, *settings.protected_envs} - {settings.test_env}
     for document, environment, template in project.templates():
@@ -59,13 +59,13 @@ def _finding(document: Document, environment: str, keys: Keys, export: str, othe
 
 
 def _owner(app: str, export: str, others: set[str]) -> str:
-    """Return the other environment whose stack exports that; empty where none does."""
+    """Return the other environment whose stack has this export; empty if there is none."""
     low = export.casefold()
     return next((name for name in sorted(others) if low.startswith(f"{app}-{folded(name)}-")), "")
 
 
 def _other(project: Project, name: str) -> str:
-    """Return the first environment, with its service, that has a name which is or takes in this one."""
+    """Return the first "service in environment" with this host name or a wildcard that matches it."""
     for service, document in project.services.items():
         for environment in project.names:
             if environment == project.settings.test_env:

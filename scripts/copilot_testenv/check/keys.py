@@ -1,4 +1,4 @@
-"""Keys that Copilot does not know, and keys that stand twice."""
+"""Find keys that Copilot does not know, and repeated keys."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from copilot_testenv.check.schema import Place
 
 Keys = dict[str, Any]
 
-_SAME = 0.8  # from here on a key is taken for a slip of the other, below for one that may be meant
+_SAME = 0.8  # similarity from which a key counts as a misspelling; from _LIKE on it may be one
 _LIKE = 0.6
 _SHOWN = 8  # known keys that a message lists
 
 
 def unknown(project: Project) -> Iterator[Finding]:
-    """Copilot ignores a key that it does not know without a word: what was wanted does not happen."""
+    """Find keys that Copilot does not know: it ignores them silently, so they have no effect."""
     for document, top in schema.documents(project):
         for entry in schema.written(document, top):
             name = str(entry.key.value)
-            # x-…: a holder of anchors, as Docker Compose has them
+            # x-…: a key that only holds anchors, as in Docker Compose
             if entry.known or (not entry.place and name.startswith("x-")):
                 continue
             what, instead = (
@@ -37,18 +37,15 @@ def unknown(project: Project) -> Iterator[Finding]:
 
 
 def repeated(project: Project) -> Iterator[Finding]:
-    """Copilot refuses a key that stands twice in a place it reads, and names one line of many."""
+    """Find repeated keys: Copilot refuses them where it reads them, and names only one line."""
     for document in (*project.services.values(), *project.environments.values()):
-        for name, first, second in _twice(document.root):
-            what = f"`{name}` stands twice here, first on line {first}"
+        for name, first, second in _repeated(document.root):
+            what = f"`{name}` is repeated here, first on line {first}"
             yield Finding(document.path, second, "repeated-key", "error", what, "keep one of the two")
 
 
 def _belongs(name: str, place: Place, document: Document, environments: Sequence[str]) -> str:
-    """Return where a block belongs that slipped out of its holder: an environment's, a sidecar's.
-
-    It is empty otherwise.
-    """
+    """Return where a misplaced block of an environment or a sidecar belongs; empty if it is not one."""
     if not place and name in environments:
         return "it belongs under `environments`"
     block = place if len(place) == 2 and place[0] == "environments" else ()  # noqa: PLR2004 - and its name
@@ -77,10 +74,7 @@ def _instead(name: str, place: Place, top: Keys) -> str:
 
 
 def _elsewhere(name: str, place: Place, start: Place, scope: Keys) -> str:
-    """Return the nearest places below `start` in which a key of this name is known, in words.
-
-    Empty for none.
-    """
+    """Return, in words, the nearest places below `start` where this key is known; empty if there is none."""
     far: dict[int, list[Place]] = {}
     for found in _places(name, scope):
         candidate = (*start, *found)
@@ -96,7 +90,7 @@ def _elsewhere(name: str, place: Place, start: Place, scope: Keys) -> str:
 
 
 def _names(known: Any) -> Iterator[str]:
-    """Yield every key of a tree, but for those of the environments' blocks and free ones."""
+    """Yield every key of a tree, except free names and keys in the environments' blocks."""
     inner = schema.below(known)
     if isinstance(inner, dict):
         for key, read in inner.items():
@@ -107,7 +101,7 @@ def _names(known: Any) -> Iterator[str]:
 
 
 def _places(name: str, known: Any, place: Place = ()) -> Iterator[Place]:
-    """Yield each place that has a key of this name, but for those of the environments' blocks."""
+    """Yield each place that has a key of this name, except in the environments' blocks."""
     inner = schema.below(known)
     if not isinstance(inner, dict):
         return
@@ -119,7 +113,7 @@ def _places(name: str, known: Any, place: Place = ()) -> Iterator[Place]:
 
 
 def _nearest(name: str, known: Keys, least: float) -> str | None:
-    """Return the known key most like this one, whatever its case."""
+    """Return the known key that is most similar to this one, without regard to case."""
     folded = {key.casefold(): key for key in known if key != "*"}
     found = difflib.get_close_matches(name.casefold().replace("-", "_"), folded, 1, least)
     return folded[found[0]] if found else None
@@ -131,8 +125,8 @@ def _at(known: Keys, place: Place) -> Keys:
     return known
 
 
-def _twice(root: yaml.Node) -> Iterator[tuple[str, int, int]]:
-    """Yield each key that its mapping has already, with the lines of both."""
+def _repeated(root: yaml.Node) -> Iterator[tuple[str, int, int]]:
+    """Yield each repeated key of a mapping, with the lines of both."""
     waiting, seen = [root], set()
     while waiting:
         node = waiting.pop()

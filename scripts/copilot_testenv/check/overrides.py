@@ -1,4 +1,4 @@
-"""Lambda runtimes in the rendered templates, and patches that hit another container than they seem to."""
+"""Rules on Lambda runtimes in the rendered templates, and on patches that change the wrong container."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _POSITION = re.compile(r"/Resources/(\w+)/Properties/ContainerDefinitions/(\d+)(
 
 
 def runtime(project: Project) -> Iterator[Finding]:
-    """Find functions on a runtime that AWS supports no longer: Copilot's own, and those of addons."""
+    """Find Lambda functions, Copilot's own and those of addons, on a runtime that AWS no longer supports."""
     for owner, templates in _by_owner(project).items():
-        for function, name in _of_all(template.body for template in templates.values()):
+        for function, name in _functions(template.body for template in templates.values()):
             why = runtimes.check_url(name, project.today)
             if why:
                 yield Finding(
@@ -32,7 +32,7 @@ def runtime(project: Project) -> Iterator[Finding]:
                 )
         for addons in {template.addons for template in templates.values() if template.addons}:
             body = Template(addons, {}).body
-            for function, name in _of_all([body]):
+            for function, name in _functions([body]):
                 why = runtimes.check_url(name, project.today)
                 if why:
                     yield Finding(
@@ -46,7 +46,10 @@ def runtime(project: Project) -> Iterator[Finding]:
 
 
 def position(project: Project) -> Iterator[Finding]:
-    """Find patches that name a container by its place: a sidecar of one environment shifts the places."""
+    """Find patches that name a container by an index that means different containers in the environments.
+
+    A sidecar that only one environment has shifts the indexes there.
+    """
     for service in project.services:
         where = f"copilot/{service}/{patches.FILE.as_posix()}"
         for patch in _read(project, where):
@@ -67,20 +70,20 @@ def position(project: Project) -> Iterator[Finding]:
                     "error",
                     f"the patch at {patch.path} hits another container in each environment: "
                     + ", ".join(f"{container} in {name}" for name, container in sorted(hit.items())),
-                    "say it in the manifest (`taskdef_overrides` or the container's own keys), or give all "
+                    "write it in the manifest (`taskdef_overrides` or the container's own keys), or give all "
                     "environments the same sidecars",
                 )
 
 
 def _by_owner(project: Project) -> dict[str, dict[str, Template]]:
-    found: dict[str, dict[str, Template]] = {}
+    templates: dict[str, dict[str, Template]] = {}
     for owner, environment, stack in project.stacks():
         if isinstance(stack, Template):
-            found.setdefault(owner, {})[environment] = stack
-    return found
+            templates.setdefault(owner, {})[environment] = stack
+    return templates
 
 
-def _of_all(bodies: Any) -> list[tuple[str, str]]:
+def _functions(bodies: Any) -> list[tuple[str, str]]:
     return sorted({pair for body in bodies for pair in runtimes.functions(body).items()})
 
 
@@ -94,7 +97,7 @@ def _containers(template: Template, task: str) -> list[str]:
 
 
 def _read(project: Project, where: str) -> list[patches.Patch]:
-    """Return the patches of a file; none where it cannot be read, which Copilot says."""
+    """Return the patches of a file; empty where it cannot be read, because Copilot reports that."""
     file = project.root / where
     if not file.is_file():
         return []

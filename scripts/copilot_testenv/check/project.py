@@ -1,4 +1,4 @@
-"""What the rules look at: the workspace's manifests, and what Copilot makes of them."""
+"""Read the workspace's manifests, and the templates that Copilot renders from them, for the rules."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from copilot_testenv.rendering import Renderer
 
 @dataclass(frozen=True)
 class Project:
-    """A workspace, read and rendered once. `unreadable` are its manifests that are no YAML.
+    """A workspace, read and rendered once. `unreadable` has a finding for each manifest that is not YAML.
 
-    `notes` are what the rules could not look at, for people; nothing of the workspace is wrong there.
+    `notes` tell people what the rules could not examine. A note is not an error in the workspace.
     """
 
     settings: Settings
     services: dict[str, Document]
     environments: dict[str, Document]
-    names: tuple[str, ...]  # of all environments, with a manifest of their own or not
+    names: tuple[str, ...]  # of all environments, also of those without a manifest of their own
     today: date
     unreadable: tuple[Finding, ...] = ()
     rendered: dict[tuple[str, str], Template | Refusal] = field(default_factory=dict)
     rendered_environments: dict[str, Template | Refusal] = field(default_factory=dict)
     shell: Shell = field(default_factory=RealShell)
     notes: list[str] = field(default_factory=list)
-    unsafe: tuple[Wrong, ...] = ()  # for which Copilot is not started
+    unsafe: tuple[Wrong, ...] = ()  # the reasons for which Copilot is not started
 
     def is_unsafe(self, *owners: str) -> bool:
         """Return True if Copilot must not be started for any of these folders of copilot/."""
@@ -52,9 +52,9 @@ class Project:
         return self.settings.root
 
     def stacks(self) -> Iterator[tuple[str, str, Template | Refusal]]:
-        """Yield each folder of copilot/ with an environment, and what Copilot makes of it there.
+        """Yield (folder of copilot/, environment, rendered stack or refusal).
 
-        The folder is a service's, or `environments` for the environment's own stack.
+        The folder is that of a service, or `environments` for the environment's own stack.
         """
         for (service, environment), found in self.rendered.items():
             yield service, environment, found
@@ -62,10 +62,7 @@ class Project:
             yield patches.ENVIRONMENTS, environment, found
 
     def source(self, owner: str) -> str:
-        """Return where what is wrong with the stack of such a folder is mended.
-
-        That is in its patches, else in its manifest.
-        """
+        """Return the file in which to correct a folder's stack: its override patches, else its manifest."""
         file = Path("copilot") / owner / patches.FILE
         manifest = self.services.get(owner)
         if (self.root / file).is_file():
@@ -73,28 +70,28 @@ class Project:
         return manifest.path if manifest else f"copilot/{patches.ENVIRONMENTS}"
 
     def templates(self) -> Iterator[tuple[Document, str, Template]]:
-        """Yield each service's manifest, an environment that Copilot deploys it to, and the stack there."""
+        """Yield (service's manifest, environment, rendered template) for each stack that Copilot accepts."""
         for (service, environment), found in self.rendered.items():
             if isinstance(found, Template):
                 yield self.services[service], environment, found
 
 
 def read(settings: Settings, today: date | None = None, shell: Shell | None = None) -> Project:
-    """Return the workspace's manifests, not rendered yet; `today` is for what ends on a day."""
+    """Read the workspace's manifests, but do not render them yet. `today` is compared with runtimes' ends."""
     unreadable: list[Finding] = []
 
     def documents(files: dict[str, Path]) -> dict[str, Document]:
-        found = {}
+        readable = {}
         for name, file in files.items():
             try:
-                found[name] = document.read(file, settings.root)
+                readable[name] = document.read(file, settings.root)
             except SettingsError as error:
                 shown = file.relative_to(settings.root).as_posix()
                 why = " ".join(str(error).rstrip(".").split())
                 place = re.search(r"line (\d+), column \d+(?!.*line \d+, column)", why)
                 line = int(place[1]) if place else 1
                 unreadable.append(Finding(shown, line, "yaml", "error", why, "look at the indentation there"))
-        return found
+        return readable
 
     services = documents(rendering.services_of(settings.root))
     names = rendering.environments_of(settings.root, [found.data for found in services.values()])
@@ -118,9 +115,9 @@ def read(settings: Settings, today: date | None = None, shell: Shell | None = No
 
 
 def render(project: Project, renderer: Renderer) -> None:
-    """Let Copilot package every service for every environment, and every environment; what is unsafe, not.
+    """Package every environment, and every service for every environment, with Copilot; skip unsafe services.
 
-    Raises Failed where Copilot cannot be asked.
+    Raises Failed where Copilot cannot run.
     """
     with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
         services = [service for service in project.services if not project.is_unsafe(service)]

@@ -1,4 +1,4 @@
-"""What a container runs when it starts: its command, its image's, and the script that they call."""
+"""Find the commands that a container runs at start: from the manifest, the Dockerfile and a called script."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from copilot_testenv.check.shell_text import Simple
 from copilot_testenv.check.task import Container, where
 from copilot_testenv.copilot.manifest import Build
 
-# Of Django, django-extensions and this project: they come to an end.
+# Commands of Django, django-extensions and this project that end by themselves.
 _ENDING = frozenset(
     [
         "migrate",
@@ -64,9 +64,11 @@ _SERVERS = frozenset(
     ]
 )
 _SERVER_IMAGES = frozenset(["redis", "valkey", "nginx", "postgres", "memcached", "mailpit"])
-_AFTERWARDS = frozenset({"", "exit", "true", "fi", "done", "esac", "}"})  # the end of a script, not its work
-# With one of these a server only says something and ends.
-_SAYING = frozenset({"--version", "-v", "-V", "--help", "-h", "-t", "-T", "--check-config", "--print-config"})
+_AFTERWARDS = frozenset({"", "exit", "true", "fi", "done", "esac", "}"})  # words that only close a script
+# With one of these options a server only prints something and ends.
+_INFORMING = frozenset(
+    {"--version", "-v", "-V", "--help", "-h", "-t", "-T", "--check-config", "--print-config"}
+)
 _CELERY = frozenset({"worker", "beat", "flower"})
 _VALUED = frozenset({"-v", "--verbosity", "--settings", "--pythonpath"})  # options of any Django command
 
@@ -81,7 +83,7 @@ class Step:
 
 
 def steps(root: Path, document: Document, environment: str, container: Container) -> list[Step]:
-    """Return the commands, in order; what an image from elsewhere starts is not known."""
+    """Return the commands in order; the command of an image that is not built here is not known."""
     build = dockerfile.build_of(document, environment, container)
     return [
         step
@@ -91,8 +93,8 @@ def steps(root: Path, document: Document, environment: str, container: Container
 
 
 def management_command(simple: Simple) -> tuple[str, tuple[str, ...]]:
-    """Return the Django command that `manage.py` is given, and its words; empty where it is not called."""
-    words = () if simple.telling else simple.own
+    """Return the name and arguments of the Django command that `manage.py` runs; empty if it runs none."""
+    words = () if simple.only_prints else simple.own
     for position, word in enumerate(words):
         name = shell_text.name_of(word)
         is_module = name == "django" and words[position - 1 : position] == ("-m",)
@@ -106,37 +108,37 @@ def management_command(simple: Simple) -> tuple[str, tuple[str, ...]]:
 
 
 def resets(simple: Simple, before: Simple | None = None) -> str:
-    """Return what wipes the database each time it runs, by name; empty where nothing does.
+    """Return the name of the command that wipes the database whenever it runs; empty if it does not.
 
-    `before` is the command before it, which may be what it reads.
+    `before` is the command before this one; its output may be piped into this one.
     """
     name, words = management_command(simple)
     if name in _RESETTING:
         return name
     if name == COPYING and "--fresh" in words and not _HARMLESS.intersection(words):
         return f"{COPYING} --fresh"
-    if simple.telling:
+    if simple.only_prints:
         return ""
     if _stem(simple) in {"reset_db", "dropdb"}:
         return simple.program
     if simple.program == "pg_restore" and {"-c", "--clean"}.intersection(simple.own):
         return "pg_restore --clean"
-    said = " ".join(before.own) if before and simple.piped else ""
-    sql = re.search(r"\bdrop\s+(database|schema)\b", f"{' '.join(simple.own)} {said}".lower())
+    piped = " ".join(before.own) if before and simple.piped else ""
+    sql = re.search(r"\bdrop\s+(database|schema)\b", f"{' '.join(simple.own)} {piped}".lower())
     return f"DROP {sql[1].upper()}" if sql and (_is_client(simple, name) or sql.start() == 0) else ""
 
 
 def copies(simple: Simple) -> str:
-    """Return `copy_stage_db`, where it is run to copy; empty where it is not."""
+    """Return `copy_stage_db` if the command runs it to copy; else an empty text."""
     name, words = management_command(simple)
     is_it = name == COPYING or _stem(simple) == COPYING
     return COPYING if is_it and not _HARMLESS.intersection(words) else ""
 
 
 def ends(container: Container, found: list[Step]) -> bool | None:
-    """Return True if the container comes to an end by itself; None where that is not certain."""
+    """Return True if the container ends by itself; None where that is not certain."""
     own = [step.simple for step in found]
-    while own and (own[-1].telling or own[-1].program in _AFTERWARDS):
+    while own and (own[-1].only_prints or own[-1].program in _AFTERWARDS):
         own.pop()
     if not own:
         bare = not container.command and not container.entry_point
@@ -145,44 +147,44 @@ def ends(container: Container, found: list[Step]) -> bool | None:
     name, words = management_command(last)
     if name in _ENDING:
         return True
-    if name in _SERVING_COMMANDS and not _SAYING.intersection(words):
+    if name in _SERVING_COMMANDS and not _INFORMING.intersection(words):
         return False
-    if last.program in _SERVERS and not _SAYING.intersection(last.own):
+    if last.program in _SERVERS and not _INFORMING.intersection(last.own):
         return False
-    if last.program == "celery" and _CELERY.intersection(last.own) and not _SAYING.intersection(last.own):
+    if last.program == "celery" and _CELERY.intersection(last.own) and not _INFORMING.intersection(last.own):
         return False
     return True if _is_one_shot(own) else None
 
 
 def _is_one_shot(own: list[Simple]) -> bool:
-    """Return True if there are only Django's commands, none that serves, and one that is known to end.
+    """Return True if all are Django commands, none of them serves, and at least one is known to end.
 
-    Then those of the project itself, as `create_tenants`, are steps of the same start.
+    The project's own commands beside it, such as `create_tenants`, then are steps of the same start.
     """
-    names = [management_command(simple)[0] for simple in own if not simple.telling]
+    names = [management_command(simple)[0] for simple in own if not simple.only_prints]
     return all(names) and not _SERVING_COMMANDS.intersection(names) and not _ENDING.isdisjoint(names)
 
 
 def runs_project(found: list[Step]) -> bool:
-    """Return True if Django's own command line is called."""
+    """Return True if a step calls Django's command line."""
     return any(management_command(step.simple)[0] for step in found)
 
 
 def serves_project(found: list[Step]) -> bool:
-    """Return True if Django's command line is called, or a server or a worker of a Python project."""
-    programs = {step.simple.program for step in found if not step.simple.telling}
+    """Return True if a step calls Django's command line, or a server or worker of a Python project."""
+    programs = {step.simple.program for step in found if not step.simple.only_prints}
     return runs_project(found) or bool(programs & {*_PYTHONS, "celery"})
 
 
 def _started(root: Path, document: Document, environment: str, container: Container) -> Iterator[Step]:
-    """Join the words of the entry point and of the command to one command line, as Docker does."""
+    """Yield the commands of the entry point and the command, joined to one command line as Docker does."""
     build = dockerfile.build_of(document, environment, container)
     text = dockerfile.text_of(root, build.dockerfile) if build else None
     of_image = dockerfile.starts(text, build.target) if build and text is not None else dockerfile.Starts()
     entry = None if container.entry_point else of_image.entry_point
-    # An entry point of one's own takes the image's command away.
+    # An entry point in the manifest removes the image's command.
     command = None if container.command or container.entry_point else of_image.command
-    if entry and entry.of_shell:  # it is given no words
+    if entry and entry.of_shell:  # Docker passes no arguments to it
         yield from _of_image(build, entry)
         return
     words = (*(container.entry_point or (entry.words if entry else ())), *container.command)
@@ -206,13 +208,13 @@ def _of_image(build: Build | None, start: dockerfile.Start) -> Iterator[Step]:
 
 
 def _script(root: Path, build: Build | None, step: Step) -> Iterator[Step]:
-    """Yield the commands of a shell script of the repository that the command calls; no deeper."""
-    if not build or step.simple.telling:
+    """Yield the commands of a shell script of the repository that the step calls; do not follow its calls."""
+    if not build or step.simple.only_prints:
         return
     for word in step.simple.own:
         if "/" not in word and not word.endswith(".sh"):
             continue
-        # The image's folders are not known: the longest end of the path that is a file here is taken.
+        # The image's folders are not known, so the longest end of the path that is a file here counts.
         parts = [part for part in PurePosixPath(word).parts if part not in {"/", "."}]
         for start in range(len(parts)):
             path = (PurePosixPath(build.context) / PurePosixPath(*parts[start:])).as_posix()
@@ -227,7 +229,7 @@ def _script(root: Path, build: Build | None, step: Step) -> Iterator[Step]:
 
 
 def _is_client(simple: Simple, management: str) -> bool:
-    """Return True if it hands on SQL to a database."""
+    """Return True if the command passes SQL to a database."""
     return simple.program in {"psql", "mysql", "mariadb"} or management == "dbshell"
 
 

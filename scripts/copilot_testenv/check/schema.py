@@ -1,4 +1,4 @@
-"""What Copilot reads of a manifest, key by key: keys.yml, which says how to read itself."""
+"""The keys that Copilot reads in each type of manifest, from keys.yml; its first lines explain its form."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOP_ONLY = ("name", "type", "environments")
 
 @dataclass(frozen=True)
 class Entry:
-    """A key where it stands, with its value and, if it is known, what Copilot reads there."""
+    """A key of a manifest with its place and value. `read` is what keys.yml says about a known key."""
 
     place: Place
     key: yaml.Node
@@ -33,10 +33,7 @@ class Entry:
 
 
 def documents(project: Project) -> Iterator[tuple[Document, dict[str, Any]]]:
-    """Yield each manifest with what Copilot reads of its type.
-
-    A type that there is not is left to Copilot.
-    """
+    """Yield each manifest with the keys of its type. An unknown type is skipped: Copilot refuses it."""
     kinds = [(document, str(document.get("type"))) for document in project.services.values()]
     kinds += [(document, "Environment") for document in project.environments.values()]
     for document, kind in kinds:
@@ -46,7 +43,7 @@ def documents(project: Project) -> Iterator[tuple[Document, dict[str, Any]]]:
 
 @cache
 def read_of(kind: str) -> dict[str, Any] | None:
-    """Return what Copilot reads of a type of manifest; None for a type that it does not have."""
+    """Return the keys that Copilot reads in a type of manifest; None for a type that it does not know."""
     file = Path(__file__).with_name("keys.yml")
     found: dict[str, Any] | None = yaml.safe_load(file.read_text(encoding="utf-8"))["types"].get(kind)
     if found and "environments" in found:
@@ -56,23 +53,20 @@ def read_of(kind: str) -> dict[str, Any] | None:
 
 
 def below(read: Any) -> Any:
-    """Return what is read of a list's items, or of the mapping itself."""
+    """Return the known keys of a list's items, or of the mapping itself."""
     return (read[0] if read else None) if isinstance(read, list) else read
 
 
 def written(document: Document, top: dict[str, Any]) -> list[Entry]:
-    """Return each key that stands where Copilot looks.
-
-    Each is returned once, though what is merged is met at each place of it.
-    """
-    found: dict[int, Entry] = {}
+    """Return each key in a place that Copilot reads, once, even if it is merged into several places."""
+    by_node: dict[int, Entry] = {}
     for entry in _walk(document.root, top, (), set()):
-        found.setdefault(id(entry.key), entry)
-    return list(found.values())
+        by_node.setdefault(id(entry.key), entry)
+    return list(by_node.values())
 
 
 def _walk(node: yaml.Node, read: Any, place: Place, seen: set[tuple[int, int]]) -> Iterator[Entry]:
-    """Walk the tree; `seen` is needed because an alias may lead back."""
+    """Yield the keys below `node`; `seen` ends the loop of an alias that leads back to its parent."""
     inner = below(read)
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:

@@ -1,4 +1,4 @@
-"""Rules on secrets: each environment has its own, and `test` none of production's."""
+"""Rules on secrets: each environment has its own, and the test environment has none of production's."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from copilot_testenv.core.settings import protector
 if TYPE_CHECKING:
     from copilot_testenv.aws import Aws
 
-_LONG = 16  # characters; shorter values, a port or a flag, may be equal by chance under other names
+_LONG = 16  # characters; shorter values, as of a port or a flag, may be equal by chance under other names
 _APP, _ENV = "${COPILOT_APPLICATION_NAME}", "${COPILOT_ENVIRONMENT_NAME}"
 
 
 @dataclass(frozen=True)
 class Secret:
-    """A container's secret. `source` is its parameter's or secret's name or ARN.
+    """A container's secret. `source` is the name or ARN of its SSM parameter or Secrets Manager secret.
 
-    With `exported` it is the name of the export that holds them, which AWS alone knows.
+    With `exported`, `source` is the name of a stack's export that has the name or ARN as its value in AWS.
     """
 
     document: Document
@@ -46,13 +46,13 @@ class Secret:
 
     @property
     def path(self) -> str:
-        """The name without ARN and JSON key."""
-        found = re.sub(r"^arn:.*?:(parameter(?=/)|secret:)", "", self.source)
-        return found if found.startswith("/") else found.partition(":")[0]
+        """Return the name without the ARN's prefix and the JSON key."""
+        name = re.sub(r"^arn:.*?:(parameter(?=/)|secret:)", "", self.source)
+        return name if name.startswith("/") else name.partition(":")[0]
 
 
 def paths(project: Project) -> Iterator[Finding]:
-    """Find secrets whose path does not name the environment: they are another's, or everybody's."""
+    """Find secrets whose path does not name their environment: another environment's, or shared ones."""
     found = [each for each in _secrets(project) if not each.exported]
     users: dict[str, set[str]] = {}
     for each in found:
@@ -61,29 +61,30 @@ def paths(project: Project) -> Iterator[Finding]:
 
 
 def same_values(project: Project) -> Iterator[Finding]:
-    """With DEPLOY_TARGET=aws: no secret of `test` has the value of a protected environment's.
+    """With DEPLOY_TARGET=aws, find secrets of `test` with the same value as a protected environment's secret.
 
-    Values are compared by their digests with a key that only this run knows; neither is ever shown.
+    Values are compared by digests with a key that only this run knows. Neither value nor digest is shown.
     """
     if project.settings.target == "aws":
         yield from compared(project, lambda place: _aws(place.region))
 
 
 def compared(project: Project, aws_of: Callable[[commands.Environment], Aws]) -> Iterator[Finding]:
-    """Find the same by asking the AWS that `aws_of` has for an environment."""
+    """Find secrets as `same_values` does, with the AWS client that `aws_of` returns for an environment."""
     test, digests = project.settings.test_env, _Digests(secrets.token_bytes(32))
     protected = [name for name in project.names if protector(name, project.settings)]
-    of: dict[str, list[Secret]] = {}
-    for each in _secrets(project):
-        of.setdefault(each.environment, []).append(each)
-    if not of.get(test) or not any(of.get(name) for name in protected):
+    by_environment: dict[str, list[Secret]] = {}
+    for secret in _secrets(project):
+        by_environment.setdefault(secret.environment, []).append(secret)
+    if not by_environment.get(test) or not any(by_environment.get(name) for name in protected):
         return
-    asked = {name: of.get(name, []) for name in (test, *protected)}
-    if unread := list(_read(project, aws_of, digests, asked)):
+    compared_secrets = {name: by_environment.get(name, []) for name in (test, *protected)}
+    if unread := list(_read(project, aws_of, digests, compared_secrets)):
         yield _unread(project, unread)
-    # The service and its sidecars have the same ones: each is told where it stands first.
-    for own in {(each.variable, each.source): each for each in reversed(of[test])}.values():
-        for other in (other for name in protected for other in asked[name]):
+    # The service and its sidecars share secrets: each is reported at the first place that names it.
+    own_secrets = {(secret.variable, secret.source): secret for secret in reversed(by_environment[test])}
+    for own in own_secrets.values():
+        for other in (other for name in protected for other in compared_secrets[name]):
             if digests.same(own, other):
                 yield Finding(
                     own.document.path,
@@ -91,7 +92,7 @@ def compared(project: Project, aws_of: Callable[[commands.Environment], Aws]) ->
                     "secret-value",
                     "error",
                     f"{own.variable} of {test} has the value of {other.variable} of {other.environment}",
-                    f"give {test} one of its own: `copilot secret init`",
+                    f"give {test} a value of its own: `copilot secret init`",
                 )
 
 
@@ -99,9 +100,9 @@ def _read(
     project: Project,
     aws_of: Callable[[commands.Environment], Aws],
     digests: _Digests,
-    asked: Mapping[str, Sequence[Secret]],
+    by_environment: Mapping[str, Sequence[Secret]],
 ) -> Iterator[str]:
-    """Read the environments' secrets; why one could not be read."""
+    """Read the environments' secrets into `digests`. Yield a reason for each one that cannot be read."""
     command = commands.Copilot(project.settings, {}, project.root).environments()
     try:
         listed = output_of(project.shell, command, "Asking Copilot for the environments")
@@ -109,12 +110,12 @@ def _read(
     except UserError as error:
         yield str(error)
         return
-    for name, found in asked.items():
+    for name, own in by_environment.items():
         if name not in places:
             yield f"Copilot knows no environment {name}"
             continue
         try:
-            unresolved = digests.read(aws_of(places[name]), places[name], found)
+            unresolved = digests.read(aws_of(places[name]), places[name], own)
             yield from (f"{name}: no secret is found by the export {export}" for export in unresolved)
         except UserError as error:
             yield f"{name}: {error}"
@@ -128,26 +129,27 @@ def _unread(project: Project, why: Sequence[str]) -> Finding:
         "secret-value",
         "warning",
         "not all secrets could be compared with those of protected environments",
-        f"let somebody check who may read them ({' '.join('; '.join(why).split())})",
+        f"run this check with a role that may read them ({' '.join('; '.join(why).split())})",
     )
 
 
 class _Digests:
-    """Digests of values, with a key of this run; the values themselves are dropped as soon as read."""
+    """Digests of secrets' values, with a key of this run. The values are not kept."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
-        self._known: dict[tuple[str, str, bool], tuple[bytes, bool]] = {}  # and whether the value is long
+        # (environment, source, exported) -> (digest, True if the value has at least _LONG characters)
+        self._known: dict[tuple[str, str, bool], tuple[bytes, bool]] = {}
 
     def read(self, aws: Aws, place: commands.Environment, found: Sequence[Secret]) -> list[str]:
-        """Read the values. Which exports lead to none.
+        """Read the secrets' values. Return the exports that lead to no value.
 
-        Raises UserError where AWS gives no answer, or another account than the environment's does.
+        Raises UserError where AWS does not answer, or where the credentials are of another account.
         """
         account = aws.account()
         if place.account and account != place.account:
             raise UserError(f"it is in account {place.account}, and these credentials are of {account}")
-        wanted = sorted({(each.source, each.exported) for each in found})
+        wanted = sorted({(secret.source, secret.exported) for secret in found})
         exports = aws.exports() if any(exported for _, exported in wanted) else {}
         sources = {key: exports.get(key[0], "") if key[1] else key[0] for key in wanted}
         names = {source: _parameter(source) for source in sources.values() if source}
@@ -169,13 +171,13 @@ class _Digests:
         if first is None or second is None:
             return False
         if own.source == other.source and not own.exported:
-            return False  # one and the same is told by its path
+            return False  # `paths` reports a secret that both environments share
         alike = own.variable == other.variable or first[1]
         return alike and hmac.compare_digest(first[0], second[0])
 
 
 def _parameter(source: str) -> str:
-    """Return the SSM parameter's name; empty where it is a secret of Secrets Manager."""
+    """Return the SSM parameter's name; empty if the source is a secret of Secrets Manager."""
     if source.startswith("arn:"):
         _, is_parameter, name = source.partition(":parameter/")
         return f"/{name}" if is_parameter else ""
@@ -183,18 +185,18 @@ def _parameter(source: str) -> str:
 
 
 def _part(aws: Aws, source: str) -> str | None:
-    """Return the value that an ARN of a secret means: the whole text, or that of a JSON key.
+    """Return the value of a secret's ARN: the whole text, or the value of a JSON key.
 
     Source: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/secrets-envvar-secrets-manager.html
     """
     fields = re.sub(r"\$\{.*?\}", "", source).split(":")
     name, key = fields[6:7], "".join(fields[7:8])
-    # Copilot writes an ARN of just the name, which AWS knows by the name only.
-    found = aws.secret_value(name[0] if "${" in source else ":".join(fields[:7])) if name else None
-    if not found or not key:
-        return found
+    # Copilot writes an ARN without AWS's random suffix; AWS finds such a secret only by its name.
+    text = aws.secret_value(name[0] if "${" in source else ":".join(fields[:7])) if name else None
+    if not text or not key:
+        return text
     try:
-        document = json.loads(found)
+        document = json.loads(text)
     except ValueError:
         return None
     part = document.get(key) if isinstance(document, dict) else None
@@ -202,7 +204,7 @@ def _part(aws: Aws, source: str) -> str | None:
 
 
 def _aws(region: str) -> Aws:
-    from copilot_testenv.aws import Aws  # noqa: PLC0415 - boto3 takes a tenth of a second, most checks none
+    from copilot_testenv.aws import Aws  # noqa: PLC0415 - boto3 loads 0.1 s, and most checks do not need it
 
     return Aws({}, region or None)
 
@@ -216,7 +218,7 @@ def _secrets(project: Project) -> Iterator[Secret]:
                 export = given.get("Fn::ImportValue") if isinstance(given, dict) else None
                 if isinstance(source, str):
                     yield Secret(document, environment, keys, name, source)
-                elif isinstance(export, str):  # else of the service's own addons
+                elif isinstance(export, str):  # other forms are outputs of the service's own addons
                     yield Secret(document, environment, keys, name, export, exported=True)
 
 
@@ -224,7 +226,7 @@ def _paths(
     project: Project, found: Sequence[Secret], users: dict[str, set[str]]
 ) -> Iterator[tuple[str, Finding]]:
     for each in found:
-        if _names(each.path, each.environment):
+        if _names_environment(each.path, each.environment):
             continue
         other = next(
             (name for name in project.names if name != each.environment and name in each.path.split("/")),
@@ -234,7 +236,7 @@ def _paths(
         if other:
             what = f"the secret {each.variable} is that of {other}"
         elif len(shared) > 1:
-            what = f"the secret {each.variable} is one for {', '.join(shared)}"
+            what = f"the secret {each.variable} is shared by {', '.join(shared)}"
         else:
             what = f"the path of the secret {each.variable} does not name its environment"
         finding = Finding(
@@ -248,16 +250,13 @@ def _paths(
         yield each.environment, finding
 
 
-def _names(path: str, environment: str) -> bool:
-    """Return True if the environment's name stands in the path as a word of its own."""
+def _names_environment(path: str, environment: str) -> bool:
+    """Return True if the path contains the environment's name as a separate word."""
     return bool(re.search(rf"(?<![a-z0-9]){re.escape(environment)}(?![a-z0-9])", path))
 
 
 def _own_path(project: Project, each: Secret, other: str | None) -> str:
-    """Return what to write.
-
-    It is the same path with the environment's name in the other's place, or Copilot's form.
-    """
+    """Return the suggested path: with this environment instead of `other`, else in Copilot's usual form."""
     parts = each.path.split("/")
     if other in parts:
         parts[parts.index(str(other))] = _ENV

@@ -1,4 +1,4 @@
-"""Commands in the text of a shell: as far as a container's command or a script shows what it will run."""
+"""Parse shell text into commands, as far as the text alone shows which programs will run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TOKEN = re.compile(
 )
 _QUOTED = re.compile(r"""'([^']*)'|"((?:\\.|[^"\\])*)"|\\(.)""", re.DOTALL)
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
-# Words before a program that run it, or that begin a clause: the program is the word after them.
+# Words that run the program after them, or that begin a clause: the next word is the program.
 _BEFORE = frozenset(
     [
         "exec",
@@ -40,8 +40,8 @@ _BEFORE = frozenset(
         "-",
     ]
 )
-# What they are given is not run: programs, functions of make, and what scripts call their own ones.
-_TELLING = frozenset(
+# Programs, functions of make and usual names of a script's functions that only print or search their words.
+_PRINTING = frozenset(
     [
         "echo",
         "printf",
@@ -70,7 +70,7 @@ _DEEPEST = 5  # `sh -c` within `sh -c`
 class Simple:
     """One command: its words without quotes, and the line, from 1, where it begins.
 
-    `piped` is set where it reads from the one before it.
+    `piped` is True where the command reads the output of the command before it.
     """
 
     words: tuple[str, ...]
@@ -79,7 +79,7 @@ class Simple:
 
     @property
     def own(self) -> tuple[str, ...]:
-        """The words from its program on: without variables set for it, and without `exec` and the like."""
+        """Return the words from the program on, without assignments and words such as `exec` before it."""
         words = list(self.words)
         while words and (name_of(words[0].lstrip("@")) in _BEFORE or _ASSIGNMENT.match(words[0])):
             words.pop(0)
@@ -87,16 +87,16 @@ class Simple:
 
     @property
     def program(self) -> str:
-        """The name of the program, or Python's module, without its folder; empty where there is none."""
+        """Return the name of the program or Python module, without its folder; empty if there is none."""
         own = self.own
         if own[1:2] == ("-m",) and name_of(own[0]).startswith("python"):
             own = own[2:]
         return name_of(own[0].lstrip("@-")) if own else ""
 
     @property
-    def telling(self) -> bool:
-        """Whether it only prints or searches its words."""
-        return self.program in _TELLING
+    def only_prints(self) -> bool:
+        """Return True if the command only prints or searches its words, and does not run them."""
+        return self.program in _PRINTING
 
 
 def name_of(word: str) -> str:
@@ -107,15 +107,15 @@ def name_of(word: str) -> str:
 def commands(text: str, line: int = 1, depth: int = 0) -> list[Simple]:
     """Return the commands of a script's text, which begins at `line`.
 
-    Commands given to `sh -c` stand in place of that one.
+    A call of `sh -c` is replaced by the commands in its argument.
     """
-    found: list[Simple] = []
+    simples: list[Simple] = []
     words: list[str] = []
     begun, piped = line, False
 
     def close() -> None:
         if words:
-            found.extend(expanded(Simple(tuple(words), begun, piped), depth))
+            simples.extend(expanded(Simple(tuple(words), begun, piped), depth))
             words.clear()
 
     for token in _TOKEN.finditer(text):
@@ -127,13 +127,13 @@ def commands(text: str, line: int = 1, depth: int = 0) -> list[Simple]:
             piped = token["stop"].strip() == "|"
         line += token[0].count("\n")
     close()
-    return found
+    return simples
 
 
 def expanded(simple: Simple, depth: int = 0) -> Iterator[Simple]:
-    """Yield the command, or those in the text that it hands to a shell (`sh -c`, `su app -c`, `eval`)."""
+    """Yield the command, or the commands in its text for a shell (`sh -c`, `su app -c`, `eval`)."""
     texts = []
-    if depth < _DEEPEST and not simple.telling:
+    if depth < _DEEPEST and not simple.only_prints:
         texts = [
             word
             for before, word in zip(simple.words, simple.words[1:], strict=False)
@@ -147,7 +147,7 @@ def expanded(simple: Simple, depth: int = 0) -> Iterator[Simple]:
 
 
 def of_words(words: Sequence[str]) -> list[Simple]:
-    """Return the commands of a list of words, as Docker takes it: no shell reads it."""
+    """Return the commands of a list of words in Docker's exec form, which no shell reads."""
     return list(expanded(Simple(tuple(words)))) if words else []
 
 

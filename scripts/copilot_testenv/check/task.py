@@ -1,4 +1,4 @@
-"""The containers of a rendered service with all that rules look at, and where the manifest speaks of each."""
+"""The containers of a rendered service as the rules need them, and their lines in the manifest."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Keys = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Container:
-    """A container as the task definition has it. `image` is empty where Copilot builds it.
+    """A container of the task definition. `image` is empty where Copilot builds the image.
 
-    `variables` are without Copilot's own; `depends_on` has conditions in lower case.
+    `variables` does not contain Copilot's own variables. `depends_on` has its conditions in lower case.
     """
 
     name: str
@@ -33,72 +33,72 @@ class Container:
 
     @property
     def keys(self) -> Keys:
-        """Where it stands, in the base manifest or below an environment's block."""
+        """Return the container's keys, relative to the base manifest or to an environment's block."""
         return () if self.main else ("sidecars", self.name)
 
     @property
     def depends_on_keys(self) -> Keys:
-        """The main container's stands under `image`."""
+        """Return the keys of `depends_on`. The main container has it under `image`."""
         return (*self.keys, "image", "depends_on") if self.main else (*self.keys, "depends_on")
 
     @property
     def repository(self) -> str:
-        """The last part of the image's name, without tag and digest."""
+        """Return the last part of the image's name, without tag and digest."""
         return self.image.partition("@")[0].rpartition("/")[2].partition(":")[0].lower()
 
 
 def containers(template: Template) -> list[Container]:
-    """Return those of the task definition; none where the service has none (App Runner, a static site)."""
-    defined = rendered.definitions(template)
-    return [_container(each, defined[each.name]) for each in rendered.containers(template)]
+    """Return the task definition's containers; empty for App Runner and static sites, which have no tasks."""
+    definitions = rendered.definitions(template)
+    return [_container(each, definitions[each.name]) for each in rendered.containers(template)]
 
 
 def properties(template: Template, logical_id: str) -> Mapping[str, Any]:
-    """Return a resource's properties; empty where there is no such resource."""
+    """Return a resource's properties; empty if there is no such resource."""
     return template.resources.get(logical_id, {}).get("Properties") or {}
 
 
 def where(document: Document, environment: str, *keys: str | int) -> int:
-    """Return the line of what stands under these keys for an environment, else of the last that is there."""
+    """Return the line of these keys for an environment, or the line of the longest existing part of them."""
     for end in range(len(keys), 0, -1):
-        found = document.nearest(environment, *keys[:end])
-        if document.get(*found) is not None:
-            return document.line(*found)
+        place = document.nearest(environment, *keys[:end])
+        if document.get(*place) is not None:
+            return document.line(*place)
     return document.line("environments", environment)
 
 
 def value(document: Document, environment: str, *keys: str | int) -> Any:
-    """Return what stands under these keys for an environment: in its own block, else in the base."""
+    """Return the value of these keys for an environment: from its own block, else from the base."""
     return document.get(*document.nearest(environment, *keys))
 
 
-def _container(shown: rendered.Container, found: Mapping[str, Any]) -> Container:
+def _container(container: rendered.Container, definition: Mapping[str, Any]) -> Container:
     return Container(
-        name=shown.name,
-        main=isinstance(found.get("Name"), dict),  # the service's own name is a parameter
-        image=shown.image or "",
-        essential=shown.essential,
-        command=_words(found.get("Command")),
-        entry_point=_words(found.get("EntryPoint")),
+        name=container.name,
+        main=isinstance(definition.get("Name"), dict),  # the service's own name is a parameter
+        image=container.image or "",
+        essential=container.essential,
+        command=_words(definition.get("Command")),
+        entry_point=_words(definition.get("EntryPoint")),
         variables={
             name: value
-            for name, value in pairs(found.get("Environment"), "Value").items()
+            for name, value in pairs(definition.get("Environment"), "Value").items()
             if not name.startswith(rendered.COPILOTS)
         },
-        secrets=pairs(found.get("Secrets"), "ValueFrom"),
-        depends_on=shown.depends_on,
-        has_healthcheck=bool(found.get("HealthCheck")),
+        secrets=pairs(definition.get("Secrets"), "ValueFrom"),
+        depends_on=container.depends_on,
+        has_healthcheck=bool(definition.get("HealthCheck")),
     )
 
 
-def _words(found: Any) -> tuple[str, ...]:
-    return tuple(str(word) for word in found) if isinstance(found, list) else ()
+def _words(value: Any) -> tuple[str, ...]:
+    return tuple(str(word) for word in value) if isinstance(value, list) else ()
 
 
-def pairs(found: Any, value: str) -> dict[str, Any]:
-    """Return a list of names with values, as CloudFormation has it, by name."""
+def pairs(items: Any, value: str) -> dict[str, Any]:
+    """Return the values of a CloudFormation list of {"Name": …, `value`: …}, by name."""
     return {
-        str(each.get("Name")): each.get(value)
-        for each in (found if isinstance(found, list) else ())
-        if isinstance(each, dict)
+        str(item.get("Name")): item.get(value)
+        for item in (items if isinstance(items, list) else ())
+        if isinstance(item, dict)
     }

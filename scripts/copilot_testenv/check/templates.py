@@ -1,4 +1,4 @@
-"""cfn-lint on what Copilot renders; what it says of a template is kept in the user's cache, by digest."""
+"""Run cfn-lint on the templates that Copilot renders; its findings are cached per user, by digest."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from copilot_testenv.core import cache
 from copilot_testenv.core.errors import UserError
 from copilot_testenv.core.files import write
 
-_SEVERITIES: dict[str, Severity] = {"error": "error", "warning": "warning"}  # its hints are no findings
-_RUNTIMES = {"E2531", "W2531"}  # of Lambda: overrides.runtime tells them, with the way to mend them
+_SEVERITIES: dict[str, Severity] = {"error": "error", "warning": "warning"}  # hints of cfn-lint are left out
+_RUNTIMES = {"E2531", "W2531"}  # Lambda runtimes: overrides.runtime reports them and says how to correct them
 
 
 def linted(project: Project) -> Iterator[Finding]:
-    """Find what cfn-lint finds that is not Copilot's own; the same in several environments is told once.
+    """Yield cfn-lint's findings, except in Copilot's own part; each is reported once for all environments.
 
     Raises SettingsError where cfn-lint is not installed.
     """
@@ -37,7 +37,7 @@ def linted(project: Project) -> Iterator[Finding]:
         if template.addons:
             texts[f"{owner} {environment} addons"] = template.addons
             owners[f"{owner} {environment} addons"] = owner
-    told = set()
+    reported = set()
     for found in _lint(texts):
         severity = _SEVERITIES.get(found.severity)
         if found.copilots_own or severity is None or found.rule in _RUNTIMES:
@@ -45,20 +45,20 @@ def linted(project: Project) -> Iterator[Finding]:
         owner = owners[found.template]
         path, line = _place(project, owner, found, addons=found.template.endswith(" addons"))
         what = f"cfn-lint {found.rule} at {found.path or 'the template'}: {' '.join(found.message.split())}"
-        if (path, line, what) not in told:
-            told.add((path, line, what))
+        if (path, line, what) not in reported:
+            reported.add((path, line, what))
             yield Finding(
                 path,
                 line,
                 "cfn-lint",
                 severity,
                 what,
-                "mend it in the manifest, the override patches or the addons that it comes from",
+                "correct it in the manifest, the override patches or the addons that it comes from",
             )
 
 
 def _place(project: Project, owner: str, found: LintFinding, *, addons: bool) -> tuple[str, int]:
-    """Return the addons' file and line that define the resource; else the patches, else the manifest."""
+    """Return the file and line of the resource in the addons, else the patches, else the manifest."""
     if addons:
         folder = project.root / "copilot" / owner
         key = re.escape(found.path.split("/")[1]) if "/" in found.path else ""
@@ -72,7 +72,7 @@ def _place(project: Project, owner: str, found: LintFinding, *, addons: bool) ->
 
 
 def _lint(texts: Mapping[str, str]) -> Iterator[LintFinding]:
-    """Yield what cfn-lint says, from what it said before where template and cfn-lint are the same."""
+    """Yield cfn-lint's findings, from the cache where neither the template nor cfn-lint has changed."""
     linter = hashlib.sha256(_version().encode())
     names: dict[str, str] = {}
     for name, text in texts.items():
@@ -81,7 +81,7 @@ def _lint(texts: Mapping[str, str]) -> Iterator[LintFinding]:
         names[name] = f"{digest.hexdigest()}.json"
     try:
         kept = cache.folder("lint")
-    except OSError:  # then nothing is kept
+    except OSError:  # there is no cache then
         yield from template_lint.lint(texts)
         return
     new: dict[str, str] = {}
@@ -96,7 +96,7 @@ def _lint(texts: Mapping[str, str]) -> Iterator[LintFinding]:
         return
     found = template_lint.lint(new)
     yield from found
-    with suppress(UserError):  # what cannot be kept is found again
+    with suppress(UserError):  # without the cache, the next run lints again
         for name in new:
             text = json.dumps([asdict(one) for one in found if one.template == name])
             write(kept / names[name], text, kept)

@@ -1,4 +1,4 @@
-"""Rules that keep what is thrown away in the test environment, and what makes it go wrong there."""
+"""Rules that keep throw-away data in the test environment, and that find errors in how it is reset there."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from copilot_testenv.check.task import containers, properties, value, where
 from copilot_testenv.copilot.templates import Template
 from copilot_testenv.state import last_copy
 
-_SOURCE = "STAGE_DATABASE_URL"  # what the settings make DATABASES["stage"] of
+_SOURCE = "STAGE_DATABASE_URL"  # the settings build DATABASES["stage"] from it
 _REDIS = frozenset({"redis", "valkey", "redis-stack", "redis-stack-server", "keydb", "dragonfly"})
 
 
 def wiped(project: Project) -> Iterator[Finding]:
-    """Outside of the test environment nothing resets or replaces a database when a task starts."""
+    """Find commands that reset or replace a database at a task's start outside the test environment."""
     yield from in_environments(_wiped(project))
 
 
 def redis(project: Project) -> Iterator[Finding]:
-    """Outside of the test environment Redis is no sidecar: each task would have one of its own."""
+    """Find Redis sidecars outside the test environment: each task would have its own Redis there."""
     yield from in_environments(_redis(project))
 
 
 def restarted(project: Project) -> Iterator[Finding]:
-    """In the test environment a reset at start wants one task, begun when the old one has ended."""
+    """Find test services that reset a database at start with several tasks, or while the old task runs."""
     for document, environment, template in project.templates():
         if environment != project.settings.test_env:
             continue
@@ -50,10 +50,7 @@ def restarted(project: Project) -> Iterator[Finding]:
 
 
 def grace(project: Project) -> Iterator[Finding]:
-    """Find a grace period that is too short.
-
-    A task that still copies when it ends is stopped as unhealthy.
-    """
+    """Find grace periods that are too short: ECS stops a task as unhealthy that still copies at their end."""
     settings = project.settings
     longest = last_copy.seconds(settings)
     for document, environment, template in project.templates():
@@ -80,7 +77,7 @@ def grace(project: Project) -> Iterator[Finding]:
 
 
 def source(project: Project) -> Iterator[Finding]:
-    """In the test environment a copy at start is told where staging's database is."""
+    """Find containers of the test environment that copy staging's database and lack its address."""
     for document, environment, template in project.templates():
         if environment != project.settings.test_env:
             continue
@@ -124,7 +121,7 @@ def _redis(project: Project) -> Iterator[tuple[str, Finding]]:
 
 
 def _crowded(document: Document, environment: str, template: Template, reset: str) -> Iterator[Finding]:
-    """More than one task: each that starts resets the database that the others use."""
+    """Find a service with more than one task: each new task resets the database that the others use."""
     scales = any(
         each.get("Type") == "AWS::ApplicationAutoScaling::ScalableTarget"
         for each in template.resources.values()
@@ -132,7 +129,7 @@ def _crowded(document: Document, environment: str, template: Template, reset: st
     instead = f"write `count: 1`, or `count: {{spot: 1}}`, under `environments.{environment}`"
     line = where(document, environment, "count")
     if scales:
-        what = f"autoscaling starts tasks whenever it likes, and each runs {reset}"
+        what = f"autoscaling may start tasks at any time, and each runs {reset}"
         yield Finding(document.path, line, "count", "error", f"{what} (in {environment})", instead)
         return
     count = template.parameters.get("TaskCount", "")
@@ -142,28 +139,28 @@ def _crowded(document: Document, environment: str, template: Template, reset: st
 
 
 def _recreates(template: Template) -> bool:
-    """Return True if the old tasks end before new ones begin; a job has no old ones."""
-    found = properties(template, "Service").get("DeploymentConfiguration")
-    return not isinstance(found, dict) or found.get("MaximumPercent") == 100  # noqa: PLR2004 - no task beyond
+    """Return True if the old tasks end before new tasks start; a job has no old tasks."""
+    deployment = properties(template, "Service").get("DeploymentConfiguration")
+    return not isinstance(deployment, dict) or deployment.get("MaximumPercent") == 100  # noqa: PLR2004 - per cent
 
 
 def _database_steps(
     project: Project, document: Document, environment: str, template: Template
 ) -> list[tuple[str, Step, str]]:
-    """Return what resets or copies a database: the container, the step, and what it is called."""
-    found: list[tuple[str, Step, str]] = []
+    """Return (container, step, name of the command) for each step that resets or copies a database."""
+    steps: list[tuple[str, Step, str]] = []
     for each in containers(template):
         before = None
         for step in running.steps(project.root, document, environment, each):
             name = running.resets(step.simple, before) or running.copies(step.simple)
             before = step.simple
             if name:
-                found.append((each.name, step, name))
-    return found
+                steps.append((each.name, step, name))
+    return steps
 
 
 def _roomy(seconds: float) -> int:
-    """Twice as long, in whole minutes."""
+    """Return twice that time, rounded up to whole minutes, in seconds."""
     return (int(seconds * 2) // 60 + 1) * 60
 
 

@@ -1,4 +1,4 @@
-"""What Copilot and Docker would read and must not: what `deploy-test` refuses before it starts them."""
+"""Report paths that Copilot or Docker must not read. `deploy-test` refuses them before it starts either."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from copilot_testenv.core import trust
 
 
 def paths(project: Project) -> Iterator[Finding]:
-    """Find paths and links that lead out of the repository, deployer variables, CDK overrides, sizes."""
-    told = {each.path for each in project.unreadable}
-    for each in project.unsafe:
-        if each.path in told:
+    """Find paths and links out of the repository, deployer variables, CDK overrides and too large files."""
+    reported = {finding.path for finding in project.unreadable}
+    for wrong in project.unsafe:
+        if wrong.path in reported:
             continue
-        lifted = f" (a deployer can allow it: {trust.SETTING}={each.change})" if each.change else ""
-        yield Finding(each.path, each.line, "unsafe", "error", each.what, f"{each.instead}{lifted}")
+        permission = f" (a deployer can allow it: {trust.SETTING}={wrong.change})" if wrong.change else ""
+        yield Finding(wrong.path, wrong.line, "unsafe", "error", wrong.what, f"{wrong.instead}{permission}")
 
 
 RULES = (paths,)

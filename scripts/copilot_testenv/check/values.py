@@ -1,4 +1,4 @@
-"""Values that Copilot does not read: where it takes several forms, it drops what fits none without a word."""
+"""Find values that Copilot cannot read. Where a key accepts several forms, Copilot drops others silently."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from copilot_testenv.check.project import Project
 
 # Source: https://pkg.go.dev/time#ParseDuration
 _DURATION = re.compile(r"[+-]?(0|((\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h))+)")
-# What is text to YAML 1.2 and read as true or false nevertheless. Source: decode.go of gopkg.in/yaml.v3
+# Text in YAML 1.2, but Copilot reads it as true or false. Source: decode.go of gopkg.in/yaml.v3
 _SWITCH = re.compile(r"y|n|yes|no|on|off", re.IGNORECASE)
 _TAG = "tag:yaml.org,2002:"
 
 
 def unread(project: Project) -> Iterator[Finding]:
-    """Find source addresses that are no list.
+    """Find values of the wrong type. Copilot drops some silently.
 
-    They leave the service open to all, without a word of Copilot's.
+    Source addresses that are not a list, for example, leave the service open to every address.
     """
     for document, top in schema.documents(project):
         for entry in schema.written(document, top):
             if not _fits(entry.value, entry.read):
-                what = f"Copilot does not read such a value for `{entry.name}`: it refuses it, or ignores it"
+                what = f"Copilot cannot read this value of `{entry.name}`: it refuses it, or ignores it"
                 instead = _instead(entry.value, entry.read)
                 yield Finding(document.path, line_of(entry.key), "unread-value", "error", what, instead)
 
@@ -37,9 +37,9 @@ def _fits(value: yaml.Node, read: Any) -> bool:
     scalar = value.value if isinstance(value, yaml.ScalarNode) else None
     tag = value.tag.removeprefix(_TAG)
     if tag == "null" or (scalar is not None and "${" in scalar):
-        return True  # nothing was wanted, or only Copilot knows what will stand there
+        return True  # there is no value, or only Copilot knows the value of the variable
     match read:
-        case list():  # Copilot makes a list of a text that is one in JSON
+        case list():  # Copilot also reads a list from a text in JSON
             return isinstance(value, yaml.SequenceNode) or (scalar is not None and scalar.startswith("["))
         case "number":
             return tag in {"int", "float"}

@@ -1,4 +1,4 @@
-"""Copilot's own verdict on each service and environment."""
+"""Report what Copilot itself refuses of each service and environment."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ _PATCH = re.compile(r'unable to apply the "\w+" patch at index (\d+)')
 
 
 def refused(project: Project) -> Iterator[Finding]:
-    """Find what Copilot will not package, unless a rule tells it with its line.
+    """Find stacks that Copilot refuses to package, unless another rule reports the reason with its line.
 
-    A reason that holds in several environments is told once.
+    A reason that holds in several environments is reported once.
     """
-    told: dict[tuple[str, str], list[str]] = {}
+    environments: dict[tuple[str, str], list[str]] = {}
     for owner, environment, found in project.stacks():
-        if isinstance(found, Refusal) and not containers.tells(found):
-            told.setdefault((owner, _anywhere(found.why, environment)), []).append(environment)
-    for (owner, why), names in told.items():
+        if isinstance(found, Refusal) and not containers.is_reported(found):
+            reason = _without_environment(found.why, environment)
+            environments.setdefault((owner, reason), []).append(environment)
+    for (owner, why), names in environments.items():
         manifest = project.services.get(owner) or project.environments.get(names[0])
         line = manifest.line("environments", names[0]) if manifest and len(names) == 1 else 1
         place = (manifest.path if manifest else "copilot/environments", line)
         yield _finding(project, owner, place, why, names)
 
 
-def _anywhere(why: str, environment: str) -> str:
-    """Return Copilot's reason without the environment's name, where that only says which one it looked at."""
+def _without_environment(why: str, environment: str) -> str:
+    """Return Copilot's reason without the name of the environment that Copilot packaged for."""
     patch = _PATCH.search(why)
     if patch:
         return why[patch.start() :]
@@ -41,8 +42,11 @@ def _anywhere(why: str, environment: str) -> str:
 
 
 def _finding(project: Project, owner: str, place: tuple[str, int], why: str, names: list[str]) -> Finding:
-    """Return the finding: a patch that misses where it stands, else the place in the manifest."""
-    what, instead = f"Copilot does not deploy this to {', '.join(names)}", f"mend what Copilot names: {why}"
+    """Return the finding at the patch that does not apply, else at `place` in the manifest."""
+    what, instead = (
+        f"Copilot does not deploy this to {', '.join(names)}",
+        f"correct what Copilot names: {why}",
+    )
     match = _PATCH.search(why)
     if match:
         where = f"copilot/{owner}/{patches.FILE.as_posix()}"
@@ -52,9 +56,9 @@ def _finding(project: Project, owner: str, place: tuple[str, int], why: str, nam
             return Finding(where, 1, "patch", "error", what, instead)
         what = f"the patch at {patch.path} misses in {', '.join(names)}, so Copilot does not deploy"
         instead = (
-            "`invoke check --fix` takes it away"
+            "`invoke check --fix` removes it"
             if patch.function
-            else f"take it away, or mend its path ({why[match.end() :].strip(': ')})"
+            else f"remove it, or correct its path ({why[match.end() :].strip(': ')})"
         )
         return Finding(where, patch.begin + 1, "patch", "error", what, instead)
     if "overrides" in why:
@@ -62,7 +66,7 @@ def _finding(project: Project, owner: str, place: tuple[str, int], why: str, nam
         file = project.root / "copilot" / owner / patches.FILE
         place = ((overrides / patches.FILE.name if file.is_file() else overrides).as_posix(), 1)
         why = why.replace(f"{project.root}/", "")
-        return Finding(*place, "patch", "error", what, f"mend what Copilot names: {why}")
+        return Finding(*place, "patch", "error", what, f"correct what Copilot names: {why}")
     return Finding(*place, "copilot", "error", what, instead)
 
 

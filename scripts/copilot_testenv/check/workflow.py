@@ -1,4 +1,4 @@
-"""The workflow: read, render, ask every rule, tell; with `--fix`, mend the runtime patches first."""
+"""Read the manifests, render them, run every rule, print the findings; `--fix` first corrects the patches."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from copilot_testenv.rendering import Renderer
 from copilot_testenv.session import Session
 
 Rule = Callable[[Project], Iterator[Finding]]
-# On what is written, and on what Copilot makes of it.
+# WRITTEN are the rules on the repository's files, RENDERED those on the templates that Copilot renders.
 WRITTEN: tuple[Rule, ...] = (
     *keys.RULES,
     *values.RULES,
@@ -59,32 +59,40 @@ FORMATS = ("text", "github", "gitlab")
 
 
 def check(session: Session, *, json: bool, style: str, fix: bool = False, plan: bool = False) -> None:
-    """Tell every finding. Raises SettingsError (2) where one is an error, UsageError on an unknown format.
+    """Print every finding. Raises SettingsError (2) where one is an error, UsageError on an unknown format.
 
-    With `fix` the runtime patches are made exact before; with `plan` it only shows what that would change.
+    `fix` first corrects the patches of Lambda runtimes; `plan` only shows what `fix` would change.
     """
     if style not in FORMATS:
         raise UsageError(f"There is no format {style!r}: --format takes {', '.join(FORMATS)}.")
     if json and style != "text":
-        raise UsageError("Say --json or --format: each is a form of its own.")
+        raise UsageError(
+            "--json and --format exclude each other: each is a format of its own. Write only one."
+        )
     if plan and not fix:
         raise UsageError("--plan goes with --fix: check alone changes nothing.")
     if plan and (json or style != "text"):
-        raise UsageError("Say --json or --format without --plan: it shows a difference, and no findings.")
+        raise UsageError(
+            "--plan excludes --json and --format: it shows a difference, not findings. Write --plan alone."
+        )
     session.report.say(
         "Checking on this machine: Copilot renders on an embedded AWS"
-        + (", and your account is asked for secrets to compare." if session.settings.target == "aws" else ".")
+        + (
+            ", and secrets are read from your account to compare."
+            if session.settings.target == "aws"
+            else "."
+        )
     )
     if plan:
         project = projects.read(session.settings)
         with _opened(session, project) as renderer:
             _fix(session.report, project, renderer, plan=True)
         return
-    tell(session.report, findings(session, fix=fix), json=json, style=style)
+    show(session.report, findings(session, fix=fix), json=json, style=style)
 
 
-def tell(report: Report, found: list[Finding], *, json: bool, style: str) -> None:
-    """Print the findings in that form. Raises SettingsError where one is an error."""
+def show(report: Report, found: list[Finding], *, json: bool, style: str) -> None:
+    """Print the findings in this format. Raises SettingsError where one is an error."""
     if json:
         report.data(as_json(as_documents(found)))
     elif style == "gitlab":
@@ -100,15 +108,17 @@ def tell(report: Report, found: list[Finding], *, json: bool, style: str) -> Non
 
 
 def findings(session: Session, today: date | None = None, *, fix: bool = False) -> list[Finding]:
-    """Return what all rules find, by file and line; with `fix`, after the runtime patches were made exact.
+    """Return the findings of all rules, sorted by file and line; `fix` first corrects the runtime patches.
 
-    Raises SettingsError, Refused where patches cannot be fixed, Failed where Copilot cannot be asked.
+    Raises SettingsError, Refused where patches cannot be fixed, Failed where Copilot cannot run.
     """
     project = projects.read(session.settings, today, session.shell)
     with ThreadPoolExecutor(1) as pool:
         written = pool.submit(judge, project, WRITTEN)  # while Copilot renders
         if project.is_unsafe(patches.ENVIRONMENTS) and not fix:
-            session.report.say("Copilot was not started: what is unsafe is told below.")
+            session.report.say(
+                "Copilot was not started, because the workspace is unsafe. The findings are below."
+            )
         else:
             with _opened(session, project) as renderer:
                 if fix:
@@ -121,7 +131,7 @@ def findings(session: Session, today: date | None = None, *, fix: bool = False) 
 
 
 def judge(project: Project, rules: Iterable[Rule] = RULES) -> list[Finding]:
-    """Return what the rules find in a workspace that has been read and, as far as wanted, rendered."""
+    """Return the rules' findings. The project must be rendered first if a rule of RENDERED is among them."""
     return sorted({*project.unreadable, *(finding for rule in rules for finding in rule(project))})
 
 
@@ -130,10 +140,10 @@ def _opened(session: Session, project: Project) -> AbstractContextManager[Render
 
 
 def _fix(report: Report, project: Project, renderer: Renderer, *, plan: bool) -> None:
-    """Make the runtime patches exact. Raises SettingsError, Refused; then nothing is written."""
+    """Correct the patches of Lambda runtimes. Raises SettingsError or Refused before anything is written."""
     owners = [*project.services, patches.ENVIRONMENTS]
-    found = list(patches.changes(project.root, owners, project.names, renderer, project.today))
-    for change in found:
+    changes = list(patches.changes(project.root, owners, project.names, renderer, project.today))
+    for change in changes:
         shown = change.path.relative_to(project.root).as_posix()
         lines = difflib.unified_diff(
             change.before.splitlines(), change.after.splitlines(), shown, shown, lineterm=""
@@ -142,10 +152,10 @@ def _fix(report: Report, project: Project, renderer: Renderer, *, plan: bool) ->
             report.say(line)
         if not plan:
             patches.write(change, project.root)
-    if not found:
+    if not changes:
         report.say("The runtime patches are exact: nothing to fix.")
     elif plan:
-        report.say(f"{_counted(len(found), 'file')} would change; nothing was changed.")
+        report.say(f"{_counted(len(changes), 'file')} would change; nothing was changed.")
 
 
 def _counted(number: int, noun: str) -> str:

@@ -1,1 +1,1 @@
-"""Talk to the forges: the comment on a pull request."""
+"""Write the deployment's comment on a pull request of GitHub, GitLab or Bitbucket."""

@@ -1,6 +1,6 @@
-"""What a deploy in CI tells: its address on the pull request, and its facts to the job's later steps.
+"""Write the address of a deployment on its pull request, and its facts for later steps of the CI job.
 
-Neither ever fails the deploy: what goes wrong is one line. A system whose variables are not set is not told.
+Neither ever fails the deploy: an error is one line. A system whose variables are not set is skipped.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode
 
-_ANSWER_SECONDS = 10.0  # that a system may be silent
-_ALL_SECONDS = 30.0  # that telling may take altogether, however slowly the answers drip
-_LARGEST = 50_000_000  # bytes that are read of an answer
-_PAGES = 20  # of a hundred items each, that are read of a list
+_ANSWER_SECONDS = 10.0  # timeout of one request without an answer
+_ALL_SECONDS = 30.0  # timeout of all requests together, however slowly the answers arrive
+_LARGEST = 50_000_000  # bytes; the rest of a longer answer is not read
+_PAGES = 20  # pages of a list that are read, with a hundred items each
 
 # Letters of an address, without `{}`, which Bitbucket replaces, and `<>`, which end a link in Markdown.
 _LINK = re.compile(r"https?://[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
-# What a shell that sources the file and GitLab, which knows no quotes, read as the same text.
+# Texts that GitLab, which knows no quotes, and a shell that sources the file read in the same way.
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/@%+=,-]*")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @dataclass(frozen=True)
 class Message:
-    """What is told of one deployment. `url` None: it was torn down, which is told where the deploy was.
+    """The facts of one deployment. `url` is None after a teardown, which updates the deploy's comment.
 
-    `service` tells several deployments apart; it is a Copilot name. `expires_at` None: it is kept.
+    `service`, a Copilot name, distinguishes several deployments. `expires_at` is None if it does not expire.
     """
 
     branch: str
@@ -46,18 +46,18 @@ class Message:
 
 
 def tell(environ: Mapping[str, str], message: Message, say: Callable[[str], None]) -> None:
-    """Tell the branch's pull requests, on the system whose CI this is. A failure is said, never raised."""
-    for system, needed, telling in _SYSTEMS:
+    """Update the branch's pull requests on the system that runs this CI job. Print errors, never raise."""
+    for system, needed, update in _SYSTEMS:
         if all(environ.get(name) for name in needed):
-            if line := _attempt(system, partial(telling, environ, message)):
+            if line := _attempt(system, partial(update, environ, message)):
                 say(line)
             return
 
 
 def outputs(environ: Mapping[str, str], values: Mapping[str, str], say: Callable[[str], None]) -> None:
-    """Hand facts (`{"url": …}`) to later steps: in $GITHUB_OUTPUT, and as DEPLOY_URL=… in $DEPLOY_OUTPUT.
+    """Pass facts (`{"url": …}`) to later steps: in $GITHUB_OUTPUT, and as DEPLOY_URL=… in $DEPLOY_OUTPUT.
 
-    Names are words of lower case. Never raises: what cannot be written is a line.
+    Names are in lower case. Never raises: `say` gets one line for a file that cannot be written.
     """
     named = {name: value for name, value in values.items() if _NAME.fullmatch(name)}
     plain = {name: value for name, value in named.items() if _PLAIN.fullmatch(value)}
@@ -70,15 +70,15 @@ def outputs(environ: Mapping[str, str], values: Mapping[str, str], say: Callable
                 with Path(path).open(mode, encoding="utf-8", errors="replace", newline="") as file:
                     file.write(text)
             except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
-                why = getattr(error, "strerror", None) or "it is no path"
-                say(f"The file of {variable} cannot be written: {why}. Later steps do without it.")
+                why = getattr(error, "strerror", None) or "it is not a path"
+                say(f"The file of {variable} cannot be written: {why}. Later steps do not get it.")
     if environ.get("DEPLOY_OUTPUT") and (odd := sorted(named.keys() - plain.keys())):
         names = ", ".join(f"DEPLOY_{name.upper()}" for name in odd)
-        say(f"Left out of DEPLOY_OUTPUT: {names}, with letters that a shell would not take as they are.")
+        say(f"Left out of DEPLOY_OUTPUT: {names}, because a shell would not read their letters literally.")
 
 
 def _github_output(values: Mapping[str, str]) -> str:
-    """Write values of any text, several lines too: the delimiter is drawn after the text is known.
+    """Return GitHub's form of values, which may have several lines; the delimiter between them is random.
 
     Source: https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands#multiline-strings
     """
@@ -87,35 +87,32 @@ def _github_output(values: Mapping[str, str]) -> str:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect is an answer like others: followed, it could take the token to another host."""
+    """Does not follow redirects, which could send the token to another host."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
 
 
-class _Untold(Exception):
-    """Why nothing was told, in words that hold nothing secret."""
+class _NotSentError(Exception):
+    """Nothing was sent. The message is safe to show: it holds no secret."""
 
 
 @dataclass(frozen=True)
 class _Api:
-    """A system's interface. The token stands in one header and in nothing that is shown."""
+    """A system's REST API. The token is only in one header, and never in a text that is shown."""
 
     base: str
     token: str | None = field(repr=False)
-    proxies: dict[str, str] | None = None  # None: those of this process's environment
+    proxies: dict[str, str] | None = None  # None: the proxies in this process's environment
 
     def call(self, method: str, path: str, document: Mapping[str, str] | None = None) -> Any:
-        """Return what the system answers to a request, as JSON.
-
-        Raise what urllib and json do, and _Untold.
-        """
+        """Send a request and return the parsed answer. Raises _NotSentError and errors of urllib and json."""
         if not re.match("https?://", self.base):
-            raise _Untold("its address does not begin with https://")
+            raise _NotSentError("its address does not begin with https://")
         headers = {"Accept": "application/json", "User-Agent": "test-environments"}
         if self.token is not None:
             if not re.fullmatch("[!-~]+", self.token.strip()):
-                raise _Untold("the token holds letters that no token has")
+                raise _NotSentError("the token contains letters that no token has")
             headers["Authorization"] = f"Bearer {self.token.strip()}"
         body = None
         if document is not None:
@@ -129,10 +126,10 @@ class _Api:
         return json.loads(text) if text else None
 
     def listing(self, path: str, **query: str) -> Iterator[dict[str, Any]]:
-        """Yield the items of a list, page by page, as GitHub and GitLab have them."""
+        """Yield the items of a list, page by page, as GitHub's and GitLab's APIs return it."""
         for number in range(1, _PAGES + 1):
-            asked = urlencode({**query, "per_page": "100", "page": str(number)}, errors="replace")
-            items = self.call("GET", f"{path}?{asked}")
+            parameters = urlencode({**query, "per_page": "100", "page": str(number)}, errors="replace")
+            items = self.call("GET", f"{path}?{parameters}")
             if not isinstance(items, list):
                 raise TypeError
             yield from items
@@ -140,13 +137,13 @@ class _Api:
                 return
 
 
-def _attempt(system: str, telling: Callable[[], str]) -> str:
-    """Return what telling has to say, or why it failed, after _ALL_SECONDS at the latest."""
+def _attempt(system: str, update: Callable[[], str]) -> str:
+    """Run `update` for at most _ALL_SECONDS. Return its line, or a line that says why it failed."""
     lines: list[str] = []
 
     def work() -> None:
         try:
-            lines.append(telling())
+            lines.append(update())
         except Exception as error:  # noqa: BLE001 - whatever it is, the deploy has succeeded
             lines.append(_failed(system, _why(error)))
 
@@ -161,15 +158,15 @@ def _failed(system: str, why: str) -> str:
 
 
 def _why(error: Exception) -> str:
-    """Return the cause, never in the error's own words: these can quote a header, and with it the token."""
+    """Return the cause, never in the error's own words: they can quote a header, and with it the token."""
     if isinstance(error, HTTPError):
         error.close()
-        return f"it answered {error.code}; docs/ci.md says what it must be given and allowed"
-    if isinstance(error, _Untold):
+        return f"it answered {error.code}; docs/ci.md names the needed token and permissions"
+    if isinstance(error, _NotSentError):
         return str(error)
     reason = error.reason if isinstance(error, URLError) else error
     if isinstance(reason, TimeoutError):
-        return f"it was silent for {_ANSWER_SECONDS:g} s"
+        return f"it did not answer for {_ANSWER_SECONDS:g} s"
     if isinstance(reason, OSError):
         return f"it cannot be reached ({reason.strerror or type(reason).__name__})"
     return f"its answer was not understood ({type(error).__name__})"
@@ -179,8 +176,8 @@ def _github(environ: Mapping[str, str], message: Message) -> str:
     """Keep one comment on each open pull request of the branch.
 
     Sources: https://docs.github.com/en/rest/pulls/pulls#list-pull-requests and
-    https://docs.github.com/en/rest/issues/comments. `head` as a filter is not relied on: not understood, it
-    lists every pull request, and it has let through one of another branch at the same commit.
+    https://docs.github.com/en/rest/issues/comments. The filter `head` is not relied on: where GitHub does not
+    understand it, it lists every pull request, and it has listed one of another branch at the same commit.
     https://github.com/PyGithub/PyGithub/issues/1566, https://github.com/octokit/octokit.js/issues/2056
     """
     api = _Api(environ["GITHUB_API_URL"], environ["GITHUB_TOKEN"])
@@ -200,25 +197,25 @@ def _github(environ: Mapping[str, str], message: Message) -> str:
         return bool(head["ref"] == message.branch and name.casefold() == repository.casefold())
 
     def trusted(comment: dict[str, Any]) -> bool:
-        """Not a stranger's, who wrote the marker to have our words under a name that can change them."""
+        """Return False for a stranger's comment with our marker: its author could change our text later."""
         author = comment["user"] or {}  # None where the account is gone
         insiders = {"OWNER", "MEMBER", "COLLABORATOR"}
         return author.get("type") == "Bot" or comment["author_association"] in insiders
 
-    told = [
+    updated = [
         f"#{number}"
-        for number in _concerned([pull for pull in found if ours(pull)], "number", message)
+        for number in _numbers([pull for pull in found if ours(pull)], "number", message)
         if _comment(
             api, f"{home}/issues/{number}/comments", "PATCH", f"{home}/issues/comments", message, trusted
         )
     ]
-    return _told(told, "GitHub's pull request")
+    return _summary(updated, "GitHub's pull request")
 
 
 def _gitlab(environ: Mapping[str, str], message: Message) -> str:
     """Keep one note on each open merge request of the branch.
 
-    A job's own token may read notes, not write them.
+    It needs a token of its own, because a job's own token may read notes but not write them.
 
     Sources: https://docs.gitlab.com/ci/jobs/ci_job_token/#job-token-access,
     https://docs.gitlab.com/api/merge_requests/, https://docs.gitlab.com/api/notes/#merge-requests and
@@ -227,7 +224,7 @@ def _gitlab(environ: Mapping[str, str], message: Message) -> str:
     api = _Api(environ["CI_API_V4_URL"], environ["GITLAB_TOKEN"])
     project = environ["CI_PROJECT_ID"]
     home = f"/projects/{quote(project, safe='')}/merge_requests"
-    # In a merge request's own pipeline it is known; a sweep's or another branch's is not that one.
+    # A pipeline knows its own merge request; a sweep, or a deploy of another branch, must search for it.
     mine = environ.get("CI_MERGE_REQUEST_SOURCE_BRANCH_NAME") == message.branch
     if mine and (number := environ.get("CI_MERGE_REQUEST_IID")):
         numbers = [int(number)]
@@ -244,27 +241,27 @@ def _gitlab(environ: Mapping[str, str], message: Message) -> str:
             for request in found
             if request["source_branch"] == message.branch and str(request["source_project_id"]) == project
         ]
-        numbers = _concerned(ours, "iid", message)
+        numbers = _numbers(ours, "iid", message)
     me = api.call("GET", "/user")["id"] if numbers else None
 
     def own(note: dict[str, Any]) -> bool:
         return bool(note["author"]["id"] == me)
 
-    told = [
+    updated = [
         f"!{number}"
         for number in numbers
         if _comment(api, f"{home}/{number}/notes", "PUT", f"{home}/{number}/notes", message, own)
     ]
-    return _told(told, "GitLab's merge request")
+    return _summary(updated, "GitLab's merge request")
 
 
 def _bitbucket(environ: Mapping[str, str], message: Message) -> str:
-    """Set a build status of the commit, or without a token a report: a pull request shows both.
+    """Set a build status of the commit, or a report if there is no token: a pull request shows both.
 
-    A pipeline has a proxy that authenticates. It is documented for reports, not for statuses:
+    A pipeline has a proxy that authenticates. Its documentation names reports, but not statuses:
     https://bitbucket.org/blog/provide-full-context-to-reviewers-by-including-pipeline-artifacts-within-the-pull-request,
     https://jira.atlassian.com/browse/BCLOUD-21842
-    To make a status takes a token that may read, and to change it the same one:
+    A status needs a token that may read, and the same token to change it later:
     https://developer.atlassian.com/cloud/bitbucket/bitbucket-api-changes-commit-status/
     A key has at most 40 characters: https://github.com/buildbot/buildbot/issues/7049
     Further sources: https://developer.atlassian.com/cloud/bitbucket/rest/api-group-commit-statuses/ and
@@ -280,7 +277,7 @@ def _bitbucket(environ: Mapping[str, str], message: Message) -> str:
     until = f"until {message.expires_at}" if message.expires_at else "until it is torn down"
     about = "Torn down" if message.url is None else f"Served {until}"
     link = message.url or ""
-    if not _LINK.fullmatch(link):  # both want one, after a teardown too
+    if not _LINK.fullmatch(link):  # both need a link, also after a teardown
         link = f"https://bitbucket.org/{quote(workspace, safe='')}/{quote(slug, safe='')}"
     if token := environ.get("BITBUCKET_ACCESS_TOKEN"):
         status = {"key": key, "name": name, "description": about, "url": link, "refname": message.branch}
@@ -302,10 +299,10 @@ _SYSTEMS = (
 )
 
 
-def _concerned(requests: list[dict[str, Any]], number: str, message: Message) -> list[int]:
-    """Return the open ones' numbers.
+def _numbers(requests: list[dict[str, Any]], number: str, message: Message) -> list[int]:
+    """Return the numbers of open requests, and after a teardown also of the last closed one.
 
-    After a teardown the one that was closed last is among them, for that may be why.
+    The teardown may have come from closing that request.
     """
     opened = [request for request in requests if request["state"] in {"open", "opened"}]
     closed = [request for request in requests if request not in opened]
@@ -316,15 +313,15 @@ def _comment(
     api: _Api,
     comments: str,
     method: str,
-    each: str,
+    collection: str,
     message: Message,
     own: Callable[[dict[str, Any]], bool],
 ) -> bool:
-    """Bring our one comment up to date; False where a teardown has none to change."""
+    """Update our comment in `collection`, or post one. Return False if a teardown finds no comment."""
     document = {"body": _body(message)}
     for comment in api.listing(comments):
         if str(comment["body"]).startswith(_marker(message)) and own(comment):
-            api.call(method, f"{each}/{int(comment['id'])}", document)
+            api.call(method, f"{collection}/{int(comment['id'])}", document)
             return True
     if message.url is None:
         return False
@@ -332,7 +329,7 @@ def _comment(
     return True
 
 
-def _told(numbers: list[str], what: str) -> str:
+def _summary(numbers: list[str], what: str) -> str:
     return f"Told on {what} {', '.join(numbers)}." if numbers else ""
 
 
@@ -351,9 +348,9 @@ def _body(message: Message) -> str:
 
 
 def _code(text: str) -> str:
-    """Any text as Markdown that shows it and nothing else: no markup, no link, no mention of anybody.
+    """Return Markdown that shows any text literally: without markup, links or mentions.
 
-    Within more backquotes in a row than the text has. Source: https://spec.commonmark.org/0.31.2/#code-spans
+    The fence has more backquotes than the text has in a row: https://spec.commonmark.org/0.31.2/#code-spans
     """
     plain = "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(text.split())

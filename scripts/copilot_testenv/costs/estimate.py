@@ -1,4 +1,4 @@
-"""What a test deployment costs by AWS's list prices, and what a copy of stage would that is always on."""
+"""Estimate the costs of a test deployment, and of an always-on copy of stage, by AWS's list prices."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ZONES = 2
 
 @dataclass(frozen=True)
 class Line:
-    """So many units of something, each at a list price an hour; None where none is kept."""
+    """A quantity of something with its list price per unit and hour; `price` is None if it is not known."""
 
     what: str
     quantity: float
@@ -40,21 +40,21 @@ class Line:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a service costs in an environment, in USD. `shared` is the environment's, and in no sum."""
+    """The costs of a service in an environment, in USD. `shared` is the environment's and not in the sums."""
 
     environment: str
     prices: Prices
     takes: Footprint
     lines: tuple[Line, ...]
     shared: tuple[Line, ...]
-    hours: float | None  # until its end, if it has one
+    hours: float | None  # until its end; None if it has no end
     until: str | None
     left_out: tuple[str, ...]
     database: Database | None = None  # the environment's own
 
     @property
     def per_hour(self) -> float | None:
-        """Without what is left out; None where that is all of it."""
+        """Return the sum of the lines with a known price; None if everything is left out."""
         known = [line.per_hour for line in self.lines if line.per_hour is not None]
         return sum(known) if known or not self.left_out else None
 
@@ -72,7 +72,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A deployment beside the same service always on: a copy of stage, with an ElastiCache node."""
+    """A deployment, compared with the same service always on: a copy of stage with an ElastiCache node."""
 
     deployed: Estimate
     always_on: Estimate
@@ -80,11 +80,16 @@ class Comparison:
 
     @property
     def saving(self) -> float | None:
-        """USD a month; None where something is left out of either."""
-        ours, theirs = self.deployed, self.always_on
-        if ours.left_out or theirs.left_out or ours.per_month is None or theirs.per_month is None:
+        """Return the saving in USD a month; None if one of the two estimates leaves something out."""
+        deployed, always_on = self.deployed, self.always_on
+        if (
+            deployed.left_out
+            or always_on.left_out
+            or deployed.per_month is None
+            or always_on.per_month is None
+        ):
             return None
-        return theirs.per_month - ours.per_month
+        return always_on.per_month - deployed.per_month
 
     @property
     def per_cent(self) -> float | None:
@@ -102,10 +107,10 @@ def estimate(
     until: str | None = None,
     database: Database | None = None,
 ) -> Estimate:
-    """Return what the service of a manifest costs in the environment `name`, for `hours` or without an end.
+    """Return the costs of a manifest's service in the environment `name`, for `hours` or without an end.
 
-    `until` is the end's name, `database` the environment's own. Nothing is raised: what cannot be priced is
-    named in `left_out`.
+    `until` is the end's name, `database` the environment's own. Nothing is raised: `left_out` names what has
+    no price.
     """
     takes = footprint(found, name)
     lines = tuple(_task_lines(takes, listed))
@@ -115,7 +120,7 @@ def estimate(
 
 
 def compare(found: Mapping[str, Any], deployed: Estimate, node: str = CACHE_NODE) -> Comparison:
-    """Return a deployment beside stage's block of the same manifest and one ElastiCache node, all month."""
+    """Compare a deployment with stage's block of the same manifest and one ElastiCache node, all month."""
     copy = estimate(found, STAGE, deployed.prices, hours=None)
     price = deployed.prices.get(node) if node.startswith("cache.") else None
     line = Line(f"ElastiCache, {node if price else shown(node)}", 1, price)
@@ -124,9 +129,9 @@ def compare(found: Mapping[str, Any], deployed: Estimate, node: str = CACHE_NODE
 
 
 def short(found: Estimate) -> str:
-    """Return one line, for a plan and for a receipt."""
+    """Return the estimate in one line, for a plan and for a receipt."""
     if found.per_hour is None:
-        return f"What it costs is not known: {found.left_out[0]}."
+        return f"The costs are not known: {found.left_out[0]}."
     verb, total = "Costs", f"{found.per_month:.2f} USD a month"
     if found.until_end is not None:
         verb = verb if found.until else "Cost"
@@ -143,17 +148,14 @@ def short(found: Estimate) -> str:
 def of_deployment(
     session: Session, region: str, until: datetime | None, since: datetime | None = None
 ) -> str:
-    """Return one line for a deployment.
-
-    It says what it will cost until its end, or has cost since it was deployed.
-    """
+    """Return a deployment's costs in one line: until its end, or with `since`, since it was deployed."""
     settings = session.settings
     found = manifest.read(settings.manifest)
     end = datetime.now(UTC) if since else until
     begin = since or datetime.now(UTC)
     hours = (end - begin).total_seconds() / 3600 if end else None
-    told = live.iso(until) if until and not since else None
-    return short(estimate(found, settings.test_env, prices.load(region), hours=hours, until=told))
+    end_name = live.iso(until) if until and not since else None
+    return short(estimate(found, settings.test_env, prices.load(region), hours=hours, until=end_name))
 
 
 def _task_lines(takes: Footprint, listed: Prices) -> Iterable[Line]:
@@ -183,7 +185,7 @@ def _shared_lines(takes: Footprint, listed: Prices) -> Iterable[Line]:
 
 
 def _database_lines(found: Database, listed: Prices) -> Iterable[Line]:
-    """Return an RDS instance and its storage; the price list here has no prices in two zones."""
+    """Yield the lines of an RDS instance and its storage; prices.json has no prices for two zones."""
     where = ", in two zones" if found.two_zones else ""
     storage = listed.get("db-storage")
     hourly = storage and replace(storage, usd=storage.usd / HOURS_A_MONTH, unit="GB-hour")
@@ -201,7 +203,7 @@ def _missing(lines: Iterable[Line], listed: Prices) -> Iterable[str]:
 
 
 def oldest(*found: Estimate) -> date | None:
-    """Of when the oldest price is that is in a sum."""
+    """Return the date of the oldest price used in a sum; None if there is no price."""
     dates = [line.price.as_of for each in found for line in each.lines if line.price]
     return min(dates, default=None)
 

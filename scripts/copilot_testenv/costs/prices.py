@@ -1,4 +1,4 @@
-"""AWS's list prices as prices.json keeps them, dated and with their source; none is guessed."""
+"""Read AWS's list prices from prices.json, each with its date and source; no price is guessed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SPOT_DISCOUNT = "fargate-spot-discount"
 
 @dataclass(frozen=True)
 class Price:
-    """USD for one unit, as AWS's price list had it on a day; `source` is AWS's page."""
+    """A price in USD for one unit, from AWS's price list of the day `as_of`; `source` is AWS's page."""
 
     usd: float
     unit: str
@@ -25,7 +25,7 @@ class Price:
 
 @dataclass(frozen=True)
 class Typical:
-    """A fraction that stands for a price that varies, as it was seen on a day."""
+    """A typical discount on a price that varies, as observed on the day `as_of`."""
 
     fraction: float
     source: str
@@ -34,7 +34,7 @@ class Typical:
 
 @dataclass(frozen=True)
 class Prices:
-    """The list prices of one region, by item; `regions` are those that any price is known of."""
+    """The list prices of one region, by item; `regions` are all regions with at least one price."""
 
     region: str
     items: Mapping[str, Price]
@@ -45,10 +45,7 @@ class Prices:
         return self.items.get(item)
 
     def spot(self, item: str) -> Price | None:
-        """Return what the item typically costs on Fargate Spot.
-
-        Its price varies, and is never listed for long.
-        """
+        """Return the item's typical price on Fargate Spot. The real price varies all the time."""
         listed, typical = self.get(item), self.spot_discount
         if not listed:
             return None
@@ -57,7 +54,7 @@ class Prices:
 
 
 def load(region: str) -> Prices:
-    """Return the prices of a region; none where there is no such region."""
+    """Return the prices of a region; without items if the region is not known."""
     kept: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
     items = {
         group["item"]: Price(

@@ -1,4 +1,4 @@
-"""`invoke cost`: the estimates of costs.estimate in tables and in JSON, with what they take for granted."""
+"""`invoke cost`: print the estimates of costs.estimate as tables or JSON, with their assumptions."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ _REGION = re.compile(r"[a-z]{2}(-[a-z]{1,12}){1,3}-[0-9]{1,2}")
 
 
 def cost(session: Session, *, json: bool, region: str, node: str) -> None:
-    """Show what a deployment made now would cost, and what it saves. Asks neither AWS nor the sandbox.
+    """Print the costs of a deployment made now, and its saving. Uses neither AWS nor the sandbox.
 
-    Raises SettingsError where the manifest, database.yml or DEPLOY_TTL is wrong, UsageError where the region
-    is none.
+    Raises SettingsError if the manifest, database.yml or DEPLOY_TTL is wrong, UsageError if the region is not
+    a region's name.
     """
     settings = session.settings
     session.announce()
@@ -69,58 +69,58 @@ def cost(session: Session, *, json: bool, region: str, node: str) -> None:
 
 
 def assumptions(found: Mapping[str, Any], comparison: Comparison) -> list[str]:
-    """Return what the sums take for granted, each a sentence."""
+    """Return the assumptions of the sums, one sentence each."""
     deployed, always_on, listed = comparison.deployed, comparison.always_on, comparison.deployed.prices
     since_when = oldest(deployed, always_on)
     since = f", the oldest of {since_when}" if since_when else ""
-    said = [
+    sentences = [
         f"List prices of {listed.region}{since}, without tax, free tier, Savings Plans and discounts.",
         "prices.json has the source and date of each. What runs in the sandbox costs nothing.",
         "Sidecars run inside the task's cpu and memory: Redis and the startup sidecar add nothing.",
     ]
     if deployed.takes.spot or always_on.takes.spot:
         spot = listed.spot_discount
-        said.append(
+        sentences.append(
             f"Fargate Spot's price varies: {spot.fraction * 100:.0f} % below Fargate's is taken as typical, "
-            f"as it was on {spot.as_of}."
+            f"as on {spot.as_of}."
         )
-    said += [
-        f"{each.environment} scales: it is counted at its least, {each.takes.tasks} of up to "
-        f"{each.takes.at_most} tasks."
+    sentences += [
+        f"{each.environment} scales: it is counted with its smallest number of tasks, {each.takes.tasks} "
+        f"of up to {each.takes.at_most}."
         for each in (deployed, always_on)
         if each.takes.at_most is not None
     ]
     if deployed.shared or always_on.shared:
-        said.append(
-            "What is the environment's serves whatever is deployed there, goes with the last service that "
-            f"needs it and is in no sum. It has {ZONES} zones, as Copilot makes them; its data and capacity "
-            "units (LCU) are not counted."
+        sentences.append(
+            "The environment's own resources serve all its deployments, are deleted with the last service "
+            f"that needs them and are in no sum. They are in {ZONES} zones, as Copilot makes them; their "
+            "data and capacity units (LCU) are not counted."
         )
-    said.append(
+    sentences.append(
         f"Not counted: data transfer, one-off tasks, logs ({_for_each(listed, 'logs')}), images "
         f"({_for_each(listed, 'images')}) and backups."
     )
-    said.append(
+    sentences.append(
         f"The database of {deployed.environment} stays whatever is deployed there."
         if deployed.database
         else f"{deployed.environment} has its database on a server that is there anyway; one of its own, a "
         f"db.t4g.micro, is {_for_each(listed, 'db.t4g.micro')}, and {_for_each(listed, 'db-storage')}."
     )
     valkey = _for_each(listed, f"valkey {comparison.node}")
-    said.append(
+    sentences.append(
         f"Always on is the block `{STAGE}` of the same manifest, {HOURS_A_MONTH} h a month, and one "
         f"ElastiCache node with Redis OSS and no replica (with Valkey: {valkey})."
     )
-    said.append(
-        f"What is saved is reckoned with a deployment that stays for those {HOURS_A_MONTH} h too: one that "
+    sentences.append(
+        f"The saving assumes that the deployment also stays for those {HOURS_A_MONTH} h: a deployment that "
         "is torn down at its end saves more."
     )
     blocks = found.get("environments")
     if not isinstance(blocks, Mapping) or not isinstance(blocks.get(STAGE), Mapping):
-        said.append(
-            f"The manifest has no block `{STAGE}`, so its base is reckoned, as Copilot would deploy it."
+        sentences.append(
+            f"The manifest has no block `{STAGE}`, so its base is counted, as Copilot would deploy it."
         )
-    return said
+    return sentences
 
 
 def _region(session: Session, region: str) -> str:
@@ -135,7 +135,7 @@ def _region(session: Session, region: str) -> str:
 
 
 def _left_out(comparison: Comparison) -> list[str]:
-    """Return what the sums do not have, each a sentence."""
+    """Return one sentence for each item that the sums leave out."""
     whose: dict[str, list[str]] = {}
     for each in (comparison.deployed, comparison.always_on):
         for left in each.left_out:
@@ -169,7 +169,7 @@ def _show(session: Session, comparison: Comparison) -> None:
 
 
 def _rows(found: Estimate) -> list[tuple[str, ...]]:
-    """Return a table's rows; those of one that has an end have a column more."""
+    """Return a table's rows, with one more column if the deployment has an end."""
 
     def amounts(hour: float | None) -> tuple[str, ...]:
         month = None if hour is None else hour * HOURS_A_MONTH
@@ -180,16 +180,16 @@ def _rows(found: Estimate) -> list[tuple[str, ...]]:
         each = f"{line.price.usd:g} per {line.price.unit}" if line.price else "?"
         return f"{whose}{line.what}", f"{line.quantity:g}", each, *amounts(line.per_hour)
 
-    in_all = "in all, but for what is left out" if found.left_out else "in all"
+    total = "total without the items left out" if found.left_out else "total"
     return [
         *(row(line) for line in found.lines),
-        (in_all, "", "", *amounts(found.per_hour)),
+        (total, "", "", *amounts(found.per_hour)),
         *(row(line, "environment: ") for line in found.shared),
     ]
 
 
 def _document(comparison: Comparison, assumed: list[str]) -> dict[str, object]:
-    """Return the comparison as `--json` shows it; amounts in USD."""
+    """Return the comparison for `--json`, with amounts in USD."""
     deployed = comparison.deployed
     return {
         "region": deployed.prices.region,
@@ -234,5 +234,5 @@ def _estimate_document(found: Estimate) -> dict[str, object]:
 
 
 def _rounded(value: float | None) -> float | None:
-    """Without the digits that are a float's and not AWS's."""
+    """Round away the digits that come from the float and not from AWS's price."""
     return None if value is None else round(value, 8)

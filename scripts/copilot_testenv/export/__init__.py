@@ -1,1 +1,1 @@
-"""`invoke package`: what Copilot would deploy, as CloudFormation that needs no Copilot."""
+"""`invoke package`: write the templates that Copilot would deploy, so that they need no Copilot."""

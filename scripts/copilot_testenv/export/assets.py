@@ -1,4 +1,4 @@
-"""The code of Copilot's Lambda functions: files of its bucket that a stack cannot be made without."""
+"""Fetch the code of Copilot's Lambda functions from its bucket: a stack needs these files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from copilot_testenv.core.errors import Failed
 from copilot_testenv.core.settings import Settings
 from copilot_testenv.rendering import TAG, Renderer
 
-# What each type needs to be packaged at all. It is not the user's manifest: Copilot would build its images.
+# The smallest manifest of each type that Copilot packages. The user's manifest would make it build images.
 _SMALLEST = {
     "Backend Service": {},
     "Load Balanced Web Service": {"http": {"path": "/"}},
@@ -26,10 +26,7 @@ TYPES = tuple(_SMALLEST)
 
 
 def origin_bucket(aws: Aws, settings: Settings) -> str:
-    """Return the bucket of the application that templates were rendered for.
-
-    Raises Failed where there is none.
-    """
+    """Return the bucket of the application on the embedded AWS. Raises Failed if Copilot made none."""
     pages = aws.client("cloudformation").get_paginator("describe_stacks").paginate()
     for stack in (stack for page in pages for stack in page["Stacks"]):
         if stack["StackName"].startswith(f"StackSet-{settings.app}-infrastructure-"):
@@ -42,15 +39,14 @@ def origin_bucket(aws: Aws, settings: Settings) -> str:
 def fetch(
     renderer: Renderer, environment: str, types: Iterable[str], keys: Iterable[str]
 ) -> Mapping[str, bytes]:
-    """Return the files with these keys, which Copilot uploads with an environment and with such services.
+    """Return the files with these keys that Copilot uploads for an environment and services of these types.
 
-    Raises Refused where Copilot would read what is not the repository's, Failed where it has not uploaded
-    one.
+    Raises Refused if Copilot would read files outside the repository, Failed if it did not upload a key.
     """
     wanted = sorted(set(keys))
     root, settings = renderer.settings.root, renderer.settings
     scope = branch_files.Scope((), listed=branch_files.listed(root, renderer.shell))
-    branch_files.require(root, settings, os.environ, scope)  # what addons name is read here
+    branch_files.require(root, settings, os.environ, scope)  # Copilot reads files here that addons name
     aws = Aws(renderer.variables)
     with scratch.temporary("packaging-") as workspace:
         (workspace / "copilot").mkdir()
@@ -70,13 +66,13 @@ def fetch(
                     service, environment, TAG, workspace / "out", job=kind == "Scheduled Job", assets=True
                 )
             )
-        said = [renderer.shell.run(command).stderr for command in commands]
+        errors = [renderer.shell.run(command).stderr for command in commands]
     bucket, s3 = origin_bucket(aws, renderer.settings), aws.client("s3")
-    found = {}
+    files = {}
     for key in wanted:
         try:
-            found[key] = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+            files[key] = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
         except s3.exceptions.NoSuchKey as error:
-            why = " ".join(" ".join(said).split()) or "it said nothing"
+            why = " ".join(" ".join(errors).split()) or "it printed no error"
             raise Failed(f"Copilot did not upload {key}, which a template needs: {why}.") from error
-    return found
+    return files

@@ -1,4 +1,4 @@
-"""Writes files into a folder that may hold others: what is not this task's own is not overwritten unasked."""
+"""Write files into a folder that may hold others; other people's files need a confirmation first."""
 
 from __future__ import annotations
 
@@ -11,23 +11,21 @@ from typing import Literal
 
 from copilot_testenv.core.errors import Refused
 
-CONTENTS = "contents.json"  # what was written, by its digest
+CONTENTS = "contents.json"  # the written files, each with its digest
 State = Literal["new", "changed", "unchanged", "foreign"]
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder to write to; `root` is the repository, whose links are not followed either."""
+    """A folder to write to. Links in it, and in the repository `root`, are not followed."""
 
     path: Path
     root: Path
 
     def states(self, files: Mapping[str, bytes]) -> dict[str, State]:
-        """Return what writing these files would do to each.
+        """Return the state of each file before it is written; "foreign": somebody else wrote or edited it.
 
-        "foreign" are those that somebody else wrote or edited.
-
-        Raises Refused where a link, or a folder, stands where one is to be written.
+        Raises Refused if a link or a folder is in the place of a file.
         """
         known = self._known()
         return {name: self._state(name, body, known.get(name, "")) for name, body in files.items()}
@@ -38,14 +36,14 @@ class Folder:
         if not file.exists():
             return "new"
         if not file.is_file():
-            raise Refused(f"{file} is no file: move it away, or choose another folder with --output.")
-        found = file.read_bytes()
-        if found == body:
+            raise Refused(f"{file} is not a file: move it away, or choose another folder with --output.")
+        current = file.read_bytes()
+        if current == body:
             return "unchanged"
-        return "changed" if _digest(found) == known else "foreign"
+        return "changed" if _digest(current) == known else "foreign"
 
     def _refuse_links(self, file: Path) -> None:
-        """Raise Refused where a part of the path, below the repository or the folder, leads elsewhere."""
+        """Raise Refused if a part of the path, below the repository or the folder, is a link."""
         top = self.root if self.path.is_relative_to(self.root) else self.path
         for part in (file, *file.parents):
             if part == top:
@@ -54,7 +52,7 @@ class Folder:
                 raise Refused(f"{part} is a link, which is not followed: write elsewhere with --output.")
 
     def write(self, files: Mapping[str, bytes]) -> None:
-        """Write them all, each in one step, and note that they are ours."""
+        """Write all files, each in one step, and record their digests in contents.json."""
         known = {**self._known(), **{name: _digest(body) for name, body in files.items()}}
         text = json.dumps(dict(sorted(known.items())), indent=2) + "\n"
         self._refuse_links(self.path / CONTENTS)
@@ -72,7 +70,7 @@ class Folder:
         try:
             found = json.loads((self.path / CONTENTS).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
-            return {}  # then nothing here is known to be ours
+            return {}  # every file counts as foreign then
         return found if isinstance(found, dict) else {}
 
 

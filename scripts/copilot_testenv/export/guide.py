@@ -1,4 +1,4 @@
-"""The README that is written beside the templates: what is there, and the commands that deploy it."""
+"""The README beside the templates: it lists the stacks and the commands that deploy them."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ _BY_FUNCTION = {BUCKET, KEY, DEPLOYMENT}
 _TEXT = """\
 # The environment `{environment}` of `{app}` as plain CloudFormation
 
-What Copilot {version} would deploy, written by `invoke package --env {environment}`. Nothing here needs
-Copilot: `docs/after-copilot.md` says how to leave it. Stack names, logical ids and exports are Copilot's, so
-that its stacks can be updated in place.
+These are the stacks that Copilot {version} would deploy, written by `invoke package --env {environment}`.
+Nothing here needs Copilot: `docs/after-copilot.md` says how to leave it. Stack names, logical ids and exports
+are Copilot's, so that its stacks can be updated in place.
 
 | Stack, and file | To give |
 |---|---|
 {table}
 
-`<stack>.yml` is the template, `<stack>.parameters.json` has the values that hold in every account. A
-parameter that is neither there nor given keeps the value that the stack has: services change `ALBWorkloads`
-and its like of their environment themselves. In `assets/` is the code of Copilot's custom resources, and the
-templates of addons, by their keys in the bucket.
+`<stack>.yml` is the template, `<stack>.parameters.json` has the values that hold in every account. If a
+parameter is neither in that file nor given, it keeps its value in the stack: services themselves change
+`ALBWorkloads` and similar parameters of their environment. `assets/` has the code of Copilot's custom
+resources and the templates of addons, by their keys in the bucket.
 
 ## Commands
 
 In this folder, in bash, with the AWS CLI 2 and `jq`, `AWS_REGION` set:
 
 ```bash
-# Who has the bucket: the application that Copilot made,
+# The stack with the bucket: that of the application that Copilot made,
 FROM=$(aws cloudformation list-stack-instances --stack-set-name {app}-infrastructure --output text \\
     --query "Summaries[?Region=='$AWS_REGION'].StackId | [0]")
-# or, where Copilot never was, a stack of its own:
+# or, in an account without Copilot's application, a stack of its own:
 # FROM={artifacts}
 # aws cloudformation deploy --stack-name $FROM --template-file $FROM.yml --no-fail-on-empty-changeset \\
 #     --parameter-overrides AppName={app} --tags copilot-application={app}
@@ -45,7 +45,7 @@ output() {{
 BUCKET=$(output PipelineBucket) KEY=$(output KMSKeyARN)
 aws s3 sync assets "s3://$BUCKET"
 
-# deploy STACK TAGS [PARAMETER=VALUE …]; MORE=--no-execute-changeset only shows what would change
+# deploy STACK TAGS [PARAMETER=VALUE …]; MORE=--no-execute-changeset only shows the changes
 deploy() {{
     local stack=$1 tags=$2
     shift 2
@@ -60,26 +60,27 @@ deploy() {{
 {deploys}
 ```
 
-The tags are needed: the roles' rights are given by them. An image is what `docker push` made, with its tag or
-digest; a container that Copilot built from the same Dockerfile (`ContainerImageFor…`) gets the same image.
+The tags are needed: the roles' permissions depend on them. An image is the name that `docker push` used, with
+its tag or digest; a container that Copilot built from the same Dockerfile (`ContainerImageFor…`) gets the
+same image.
 
-Look before you update a stack that Copilot made: `MORE=--no-execute-changeset` makes a change set, and this
-shows it.
+Before you update a stack that Copilot made, look at the changes: `MORE=--no-execute-changeset` makes a change
+set, and this command shows it.
 
 ```bash
 aws cloudformation describe-change-set --output table --change-set-name ARN \\
     --query "Changes[].ResourceChange.[Action,Replacement,LogicalResourceId]"
 ```
 
-Nothing may be removed, and nothing but `TaskDefinition` (a new revision) replaced. Where more is, do not
-execute it: `docs/after-copilot.md` says why that can be.
+Nothing may be removed, and only `TaskDefinition` may be replaced (a new revision). If there is more, do not
+execute the change set: `docs/after-copilot.md` names the possible reasons.
 """
 
 
 def readme(app: str, environment: str, artifacts: str, stacks: Sequence[tuple[str, Stack]]) -> str:
-    """Return the README; `stacks` are in the order of deployment, each with its service or none."""
+    """Return the README. `stacks` are in the order of deployment, each with its service's name or ""."""
     tags = f"copilot-application={app} copilot-environment={environment}"
-    rows, deploys = [f"| `{artifacts}` | only where Copilot never was |"], []
+    rows, deploys = [f"| `{artifacts}` | only in an account without Copilot's application |"], []
     for service, stack in stacks:
         given = [name for name in stack.asked if name not in _BY_FUNCTION]
         rows.append(f"| `{stack.name}` | {', '.join(f'`{name}`' for name in given) or 'nothing'} |")

@@ -1,6 +1,6 @@
-"""Copilot's template, freed from the account it was rendered in: what is of an account becomes a parameter.
+"""Replace everything in Copilot's template that belongs to one account by parameters.
 
-Stack names, logical ids and exports stay as Copilot's: a stack which Copilot made can be updated in place.
+Stack names, logical ids and exports stay the same, so that stacks made by Copilot can be updated in place.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BUCKET, KEY, DEPLOYMENT = "ArtifactBucket", "ArtifactKeyARN", "DeployID"
 _ADDED = {
     BUCKET: "The bucket that the files in assets/ are in",
     KEY: "The KMS key that the bucket's objects are encrypted with",
-    DEPLOYMENT: "Another value at each deployment, so that the number of tasks is asked for anew",
+    DEPLOYMENT: "Another value at each deployment, so that the number of tasks is read again",
 }
 _BUILT = "The image of the container {}, built by you"
 _TASK, _LAMBDA, _COUNT = (
@@ -45,7 +45,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack to write: its template, the values that hold in every account, the parameters to be given."""
+    """A stack to write: its template, the values for every account, the parameters that users must give."""
 
     name: str
     body: CommentedMap
@@ -55,7 +55,7 @@ class Stack:
 
     @property
     def functions(self) -> list[str]:
-        """The keys of the zip files that its Lambda functions are made from."""
+        """Return the keys of the zip files with the code of its Lambda functions."""
         codes = [
             resource["Properties"].get("Code")
             for resource in self.body["Resources"].values()
@@ -69,20 +69,19 @@ class Stack:
 
 
 def addons_key(service: str, addons: str) -> str:
-    """Return where the bucket has the template of addons: where Copilot puts it."""
+    """Return the bucket's key of the addons' template, as Copilot chooses it."""
     return f"manual/addons/{service}/{hashlib.sha256(addons.encode()).hexdigest()}.yml"
 
 
 def freed(name: str, service: str, found: Template, origin: Origin) -> Stack:
-    """Return the stack of an environment (`service` is "environments", as in the bucket) or of a service.
+    """Return the stack of a service, or of an environment (`service` is "environments", as in the bucket).
 
-    Raises SettingsError where patches have made no template of it, Failed where something of the account is
-    left in it.
+    Raises SettingsError if patches have broken the template, Failed if it still names the account.
     """
     body = loaded(found.text)
     _check(body, name)
     account = _Account(origin)
-    for section in [key for key in body if key != "Metadata"]:  # that is the user's own manifest
+    for section in [key for key in body if key != "Metadata"]:  # Metadata is the user's own manifest
         body[section] = account.free(body[section])
     images = dict(_images(body))
     _update_ids(body)
@@ -94,7 +93,7 @@ def freed(name: str, service: str, found: Template, origin: Origin) -> Stack:
         if parameter in used and parameter not in parameters:
             parameters[parameter] = CommentedMap(Type="String", Description=description)
     for parameter, value in found.parameters.items():
-        # What has no value keeps, in a stack that is there, what services or Copilot have put there.
+        # In an existing stack, a parameter without a value keeps the value from services or from Copilot.
         if not value and parameter in parameters and parameter != "ContainerImage":
             parameters[parameter]["Default"] = ""
     values = {
@@ -106,29 +105,29 @@ def freed(name: str, service: str, found: Template, origin: Origin) -> Stack:
     without_manifest = dumped({key: value for key, value in body.items() if key != "Metadata"})
     if account.of(without_manifest):
         raise Failed(
-            f"The template of {name} names the account it was rendered in, at a place that is not known: "
-            "look for it in `copilot svc package`, and report it."
+            f"The template of {name} names the account it was rendered in, at an unexpected place: look for "
+            "the account in the output of `copilot svc package`, and report it."
         )
     return stack
 
 
 def _check(body: Any, name: str) -> None:
-    """Refuse what a patch may have put there.
+    """Raise SettingsError if patches gave a section the wrong form, which this code cannot process.
 
-    CloudFormation would too, and the code here relies on the shape.
+    CloudFormation refuses such a template too.
     """
     for section in ("Parameters", "Conditions", "Resources", "Outputs"):
-        found = body.get(section, {}) if isinstance(body, dict) else None
-        well = isinstance(found, dict) and (
-            section == "Conditions" or all(_is_well(*item) for item in found.items())
+        content = body.get(section, {}) if isinstance(body, dict) else None
+        is_valid = isinstance(content, dict) and (
+            section == "Conditions" or all(_is_valid(*item) for item in content.items())
         )
-        if not well or not (found or section in {"Conditions", "Outputs"}):
+        if not is_valid or not (content or section in {"Conditions", "Outputs"}):
             raise SettingsError(
-                f"The template of {name} has no {section} as they must be: look at the override patches."
+                f"The template of {name} has no valid {section}: correct the override patches."
             )
 
 
-def _is_well(name: str, item: Any) -> bool:
+def _is_valid(name: str, item: Any) -> bool:
     if not isinstance(item, dict) or not all(
         isinstance(item.get(key, {}), dict) for key in ("Properties", "Metadata")
     ):
@@ -147,7 +146,7 @@ def _must_be_given(body: CommentedMap, values: Mapping[str, str]) -> tuple[str, 
 
 
 class _Account:
-    """Replaces what is of the account that a template was rendered in by what is of the stack's own."""
+    """Replaces the account, region and bucket of the rendering by those of the stack that is deployed."""
 
     def __init__(self, origin: Origin) -> None:
         account, region, bucket = map(re.escape, (origin.account, origin.region, origin.bucket))
@@ -173,7 +172,7 @@ class _Account:
         return text
 
     def free(self, node: Any) -> Any:
-        """Return the same without the account; a text that named it becomes a `!Ref` or a `!Sub`."""
+        """Return the node without the account: a text that names it becomes a `!Ref` or a `!Sub`."""
         if isinstance(node, TaggedScalar):
             node.value = self._text(node.value)
         elif isinstance(node, dict | list):
@@ -195,10 +194,7 @@ def _arn(service: str, region: str) -> str:
 
 
 def _images(body: CommentedMap) -> Iterator[tuple[str, str]]:
-    """Give each container without an image a parameter for it: Copilot would build it.
-
-    Yields each parameter with its description.
-    """
+    """Give each container whose image Copilot would build a parameter; yield it with its description."""
     for resource in body["Resources"].values():
         if resource.get("Type") != _TASK:
             continue
@@ -212,7 +208,7 @@ def _images(body: CommentedMap) -> Iterator[tuple[str, str]]:
 
 
 def _update_ids(body: CommentedMap) -> None:
-    """Take away what Copilot makes up at each packaging, so that what is written is the same each time."""
+    """Replace the random ids that Copilot writes at each packaging, so that the output stays the same."""
     for resource in body["Resources"].values():
         properties = resource.get("Properties")
         if resource.get("Type") == _COUNT and "UpdateID" in properties:
@@ -220,7 +216,7 @@ def _update_ids(body: CommentedMap) -> None:
 
 
 def _tools_account(body: CommentedMap) -> None:
-    """Let the environment's manager role trust this account where no other is given."""
+    """Let the environment's manager role trust this account if no other account is given."""
     role = body["Resources"].get("EnvironmentManagerRole")
     if role is None or _TOOLS not in body["Parameters"]:
         return
@@ -242,7 +238,7 @@ def _trust_this_account(node: Any) -> None:
 
 def _addons(body: CommentedMap, key: str) -> None:
     nested = body["Resources"].get(_ADDONS)
-    if nested is None:  # a patch has taken it away
+    if nested is None:  # a patch has removed it
         return
     nested["Properties"]["TemplateURL"] = tagged("!Sub", f"https://{_HOST}/{key}")
     if "HasAddons" in body.get("Conditions", ()):

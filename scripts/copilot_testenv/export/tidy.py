@@ -1,4 +1,4 @@
-"""Makes a template clean for cfn-lint and lets it deploy the same; what cannot be mended is excused."""
+"""Correct cfn-lint's findings in a template without a change of what it deploys; disable the others there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from copilot_testenv.export.tree import first, functions, references
 
 
 def tidy(body: CommentedMap) -> None:
-    """Take away what nothing uses, and the order that references give already; keep what is to be kept."""
+    """Remove unused parts, and DependsOn that references imply; set UpdateReplacePolicy to DeletionPolicy."""
     while _drop_unused(body):
         pass
     for resource in body["Resources"].values():
@@ -22,27 +22,27 @@ def tidy(body: CommentedMap) -> None:
 
 
 def excuse(body: CommentedMap, findings: Iterable[LintFinding]) -> list[LintFinding]:
-    """Tell cfn-lint, at its resource and with the reason, not to name what Copilot's template is known for.
+    """Disable cfn-lint's rules, with the reason, at the resources where Copilot's template is known to fail.
 
-    Returns the findings that are not Copilot's.
+    Return the findings that are not in Copilot's own part.
     """
-    left = []
+    others = []
     for finding in findings:
         place = finding.path.split("/")
         why = finding.copilots_own
         if why is None or place[0] != "Resources":
-            left.append(finding)
+            others.append(finding)
             continue
         metadata = _child(body["Resources"][place[1]], "Metadata", first=True)
         rules = _child(_child(metadata, "cfn-lint"), "config").setdefault("ignore_checks", CommentedSeq())
         if finding.rule not in rules:
             rules.append(finding.rule)
             rules.yaml_add_eol_comment(why, len(rules) - 1)
-    return left
+    return others
 
 
 def _drop_unused(body: CommentedMap) -> bool:
-    """Drop parameters and conditions that nothing uses; return True if there were any."""
+    """Remove parameters and conditions that nothing uses; return True if there were any."""
     named, conditions = references(body), _conditions(body)
     unused = [("Parameters", name) for name in body.get("Parameters", ()) if name not in named]
     unused += [("Conditions", name) for name in body.get("Conditions", ()) if name not in conditions]
@@ -79,10 +79,7 @@ def _drop_needless_order(resource: CommentedMap) -> None:
 
 
 def _unconditional(node: Any) -> Any:
-    """Return it without what stands in an `If`.
-
-    Such a reference gives no order where the condition is false.
-    """
+    """Return the node without `If`: a reference in it implies no order if the condition is false."""
     if any(function == "If" for function, value in functions(node) if value is node):
         return None
     if isinstance(node, dict):

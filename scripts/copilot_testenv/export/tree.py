@@ -1,4 +1,4 @@
-"""A CloudFormation template with comments, order and short tags, as ruamel.yaml reads and writes it."""
+"""Read and write a CloudFormation template with ruamel.yaml, which keeps comments, order and short tags."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
 
 
 def references(node: Any) -> set[str]:
-    """Return the names that `Ref`, `GetAtt` and `Sub` in it name, short or long."""
+    """Return the names in all `Ref`, `GetAtt` and `Sub` below a node, in short and long form."""
     found = set()
     for function, value in functions(node):
         if function == "Ref":
@@ -25,7 +25,7 @@ def references(node: Any) -> set[str]:
 
 
 def functions(node: Any) -> Iterator[tuple[str, Any]]:
-    """Yield each intrinsic function in it with its value: `!Sub x` and `{Fn::Sub: x}` are both ("Sub", x)."""
+    """Yield each intrinsic function in a node with its value: `!Sub x` and `{Fn::Sub: x}` as ("Sub", x)."""
     tag = tag_of(node)
     if tag:
         yield tag.removeprefix("!"), node.value if isinstance(node, TaggedScalar) else node
@@ -36,12 +36,12 @@ def functions(node: Any) -> Iterator[tuple[str, Any]]:
 
 
 def first(value: Any) -> Any:
-    """Return the first of a function's arguments, or its only one."""
+    """Return a function's first or only argument."""
     return value[0] if isinstance(value, list) and value else value
 
 
 def items(node: Any) -> list[tuple[Any, Any]]:
-    """Yield what a mapping or a list holds, with its key or index; nothing of anything else."""
+    """Return the (key or index, value) pairs of a mapping or a list; empty for other nodes."""
     if isinstance(node, dict):
         return list(node.items())
     return list(enumerate(node)) if isinstance(node, list) else []
@@ -64,7 +64,7 @@ def loaded(text: str) -> CommentedMap:
 
 
 def snippet(text: str) -> Any:
-    """Return a value of a template, short tags and all."""
+    """Parse a value of a template, which may have short tags."""
     return _yaml().load(text)
 
 
@@ -77,7 +77,7 @@ def dumped(node: Any) -> str:
 def _yaml() -> YAML:
     yaml = YAML()
     yaml.preserve_quotes = True
-    yaml.width = 4096  # a broken line in a script or a policy is hard to compare with Copilot's
-    yaml.brace_single_entry_mapping_in_flow_sequence = True  # `[x, a: b]` is not read everywhere
+    yaml.width = 4096  # wrapped lines of scripts and policies are hard to compare with Copilot's
+    yaml.brace_single_entry_mapping_in_flow_sequence = True  # not every parser reads `[x, a: b]`
     yaml.indent(mapping=2, sequence=4, offset=2)
     return yaml

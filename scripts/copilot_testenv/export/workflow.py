@@ -1,9 +1,9 @@
-"""The workflow: render, free from the account, mend, write."""
+"""Render the stacks, remove the account from them, correct cfn-lint's findings, write the files."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,12 @@ from copilot_testenv.export.tree import dumped, loaded
 from copilot_testenv.rendering import Renderer
 from copilot_testenv.session import Session
 
-ENVIRONMENTS = "environments"  # what Copilot calls the folder of their addons
+ENVIRONMENTS = "environments"  # Copilot's name for the folder of the environments' addons
 
 
 @dataclass(frozen=True)
 class Options:
-    """The flags."""
+    """The flags of `package`."""
 
     environment: str
     service: str
@@ -41,47 +41,47 @@ class Options:
 
 @dataclass(frozen=True)
 class Package:
-    """What is to be written, by its place in the folder, and what cfn-lint says of the user's own part."""
+    """The files to write, by path in the folder, and cfn-lint's findings in the user's own part."""
 
     files: Mapping[str, bytes]
     findings: list[LintFinding]
 
 
 def package(session: Session, options: Options) -> None:
-    """Write an environment and its services as CloudFormation without Copilot.
+    """Write an environment and its services as CloudFormation that needs no Copilot.
 
-    Raises UsageError, SettingsError where Copilot would not deploy it, Refused, Failed.
+    Raises UsageError, SettingsError if Copilot would not deploy it, Refused, Failed.
     """
-    chosen = _chosen(session, options)
+    manifests = _manifests(session, options)
     root = session.settings.root
     folder = Folder(root / (options.output or f"cloudformation/{options.environment}"), root)
-    made = _made(session, options, chosen)
+    rendered = _render(session, options, manifests)
     try:
-        _write(session, folder, made, options)
+        _write(session, folder, rendered, options)
     except OSError as error:
         raise Failed(f"{folder.path} cannot be written: {error}. Choose another with --output.") from error
 
 
-def _write(session: Session, folder: Folder, made: Package, options: Options) -> None:
-    states = folder.states(made.files)
-    _tell(session, folder, states, made.findings)
+def _write(session: Session, folder: Folder, rendered: Package, options: Options) -> None:
+    states = folder.states(rendered.files)
+    _report(session, folder, states, rendered.findings)
     if options.plan:
         return
     foreign = sorted(name for name, state in states.items() if state == "foreign")
     if foreign:
         confirm(
             session.report,
-            f"Overwrite what was not written by this task, or edited since: {', '.join(foreign)}?",
+            f"Overwrite files that this task did not write, or that were edited since: {', '.join(foreign)}?",
             yes=options.yes,
         )
-    folder.write(made.files)
+    folder.write(rendered.files)
     session.report.say(f"{folder.path} is written: its README.md has the commands.")
 
 
-def _chosen(session: Session, options: Options) -> dict[str, dict[str, Any]]:
-    """Return the manifests of the services to package, workers last: they subscribe to others' topics."""
+def _manifests(session: Session, options: Options) -> dict[str, dict[str, Any]]:
+    """Return the manifests of the services to package, by name; workers last: they use others' topics."""
     if not options.environment:
-        raise UsageError("Which environment is not said: --env production, for example.")
+        raise UsageError("No environment is named: write --env production, for example.")
     check_domain("--domain", options.domain)
     root = session.settings.root
     found = {name: manifest.read(file) for name, file in rendering.services_of(root).items()}
@@ -105,11 +105,11 @@ def _chosen(session: Session, options: Options) -> dict[str, dict[str, Any]]:
     return dict(sorted(found.items(), key=lambda item: (item[1]["type"] == "Worker Service", item[0])))
 
 
-def _made(session: Session, options: Options, chosen: Mapping[str, Mapping[str, Any]]) -> Package:
+def _render(session: Session, options: Options, manifests: Mapping[str, Mapping[str, Any]]) -> Package:
     with rendering.open_renderer(session, domain=options.domain) as renderer:
-        stacks = _stacks(renderer, options, chosen)
+        stacks = _stacks(renderer, options, manifests)
         keys = [key for _, stack in stacks for key in stack.functions]
-        types = [str(content["type"]) for content in chosen.values()]
+        types = [str(content["type"]) for content in manifests.values()]
         code = assets.fetch(renderer, options.environment, types, keys)
     for _, stack in stacks:
         tidy(stack.body)
@@ -118,10 +118,10 @@ def _made(session: Session, options: Options, chosen: Mapping[str, Mapping[str, 
         for service, stack in stacks
         if stack.addons is not None
     }
-    said = lint({**{f"{stack.name}.yml": stack.text for _, stack in stacks}, **addons})
-    findings = [finding for finding in said if finding.template in addons and not finding.copilots_own]
+    linted = lint({**{f"{stack.name}.yml": stack.text for _, stack in stacks}, **addons})
+    findings = [finding for finding in linted if finding.template in addons and not finding.copilots_own]
     for _, stack in stacks:
-        findings += excuse(stack.body, [each for each in said if each.template == f"{stack.name}.yml"])
+        findings += excuse(stack.body, [each for each in linted if each.template == f"{stack.name}.yml"])
     files = {f"assets/{key}": body for key, body in code.items()}
     files |= {name: text.encode() for name, text in addons.items()}
     for _, stack in stacks:
@@ -130,27 +130,24 @@ def _made(session: Session, options: Options, chosen: Mapping[str, Mapping[str, 
     if not options.service:
         app = session.settings.app
         artifacts = f"{app}-infrastructure-artifacts"
-        files[f"{artifacts}.yml"] = _artifacts(chosen)
+        files[f"{artifacts}.yml"] = _artifacts(manifests)
         files["README.md"] = guide.readme(app, options.environment, artifacts, stacks).encode()
     return Package(dict(sorted(files.items())), findings)
 
 
-def _stacks(renderer: Renderer, options: Options, chosen: Mapping[str, object]) -> list[tuple[str, Stack]]:
-    """Return each service with its stack, in the order of deployment.
-
-    The environment's comes first, without a service.
-    """
+def _stacks(renderer: Renderer, options: Options, services: Iterable[str]) -> list[tuple[str, Stack]]:
+    """Return (service, stack) in the order of deployment; the environment's stack is first, with ""."""
     settings, aws = renderer.settings, Aws(renderer.variables)
     origin = Origin(aws.account(), aws.region, assets.origin_bucket(aws, settings))
     name = f"{settings.app}-{options.environment}"
-    found = []
+    stacks = []
     if not options.service:
         template = _accepted(renderer.environment(settings.root, options.environment), options.environment)
-        found.append(("", freed(name, ENVIRONMENTS, template, origin)))
-    for service in chosen:
+        stacks.append(("", freed(name, ENVIRONMENTS, template, origin)))
+    for service in services:
         template = _accepted(renderer.service(settings.root, service, options.environment), service)
-        found.append((service, freed(f"{name}-{service}", service, template, origin)))
-    return found
+        stacks.append((service, freed(f"{name}-{service}", service, template, origin)))
+    return stacks
 
 
 def _accepted(found: Template | Refusal, name: str) -> Template:
@@ -160,7 +157,7 @@ def _accepted(found: Template | Refusal, name: str) -> Template:
 
 
 def _parameters(stack: Stack) -> bytes:
-    """In the form that `create-stack`, `create-change-set` and `deploy` of the AWS CLI read."""
+    """Return the values as JSON for the AWS CLI's `create-stack`, `create-change-set` and `deploy`."""
     declared = stack.body.get("Parameters", {})
     values = [
         {"ParameterKey": name, "ParameterValue": value}
@@ -171,10 +168,7 @@ def _parameters(stack: Stack) -> bytes:
 
 
 def _artifacts(services: Mapping[str, object]) -> bytes:
-    """Return the stack that stands in for Copilot's stack set.
-
-    It has the bucket, the key, and a repository for each service.
-    """
+    """Return the stack that replaces Copilot's stack set: bucket, key, and a repository for each service."""
     body = loaded(Path(__file__).with_name("artifacts.yml").read_text(encoding="utf-8"))
     for service in sorted(services):
         body["Resources"][f"ECRRepo{service.replace('-', 'DASH')}"] = {
@@ -184,10 +178,14 @@ def _artifacts(services: Mapping[str, object]) -> bytes:
     return dumped(body).encode()
 
 
-def _tell(session: Session, folder: Folder, states: Mapping[str, State], findings: list[LintFinding]) -> None:
+def _report(
+    session: Session, folder: Folder, states: Mapping[str, State], findings: list[LintFinding]
+) -> None:
     for name, state in states.items():
         session.report.data(f"{state:9} {folder.path / name}")
     for finding in findings:
         session.report.say(f"{finding.template}:{finding.line}: {finding.rule}: {finding.message}")
     if findings:
-        session.report.say("These are not of Copilot's own: `invoke check` says what to write instead.")
+        session.report.say(
+            "These findings are not in Copilot's own part: `invoke check` says how to fix them."
+        )

@@ -1,1 +1,1 @@
-"""Write the page for people without a terminal."""
+"""Write the status page for people without a terminal."""

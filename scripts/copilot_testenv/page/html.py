@@ -1,4 +1,4 @@
-"""The deployments as one page for people without a terminal: a file that needs nothing but itself."""
+"""Render the deployments as one self-contained HTML page for people without a terminal."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from html import escape
 
 _SOON = timedelta(hours=24)
 _LINK = re.compile(r"https?://[!-~]+", re.IGNORECASE)
-# What no reader can see, or what turns the letters beside it around: control characters, halves of a letter
-# (no file can hold one), line separators, and Unicode's directions.
+# Characters that are invisible or change the direction of text: control characters, surrogates (no file can
+# hold one), line separators, and Unicode's bidirectional controls.
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028-\u202e\u2066-\u2069]")
 _KINDS = {"live": "live", "being changed": "changing"}  # any other state is a failure
 
@@ -87,8 +87,8 @@ dd { margin: 0; }
 }
 """
 
-# Adds how long ago a moment was, or is to come, and marks ends by the reader's clock instead of the maker's.
-# Where it does not run, the page says all that it has to say.
+# Adds the relative time to each moment, and marks ends by the reader's clock instead of the writer's. Without
+# JavaScript, the page still shows all facts.
 _SCRIPT = """
 (function () {
   "use strict";
@@ -118,9 +118,9 @@ _SCRIPT = """
 
 @dataclass(frozen=True)
 class Row:
-    """One deployment, as the page shows it; times as `status --json` has them, unknown is None.
+    """One deployment on the page. Times have the form of `status --json`; an unknown value is None.
 
-    `expires_at` is None where it is kept. `state` is `live`, `being changed`, or what failed.
+    `expires_at` is None if it does not expire. `state` is `live`, `being changed`, or names the failure.
     """
 
     branch: str | None
@@ -136,10 +136,7 @@ class Row:
 
 
 def page(rows: Sequence[Row], *, title: str, made_at: datetime, warning: str = "") -> str:
-    """Return the page as HTML.
-
-    `made_at` must know its time zone; `warning` is a sentence shown above all else.
-    """
+    """Return the page as HTML. `made_at` must have a time zone; `warning` is a sentence for the top."""
     many = "One deployment" if len(rows) == 1 else f"{len(rows)} deployments"
     body = [
         "<header>",
@@ -182,7 +179,7 @@ def _head(title: str) -> list[str]:
 
 
 def _digest(text: str) -> str:
-    """Return what a Content-Security-Policy calls an inline style or script that may be used.
+    """Return the hash by which a Content-Security-Policy allows an inline style or script.
 
     Source: https://www.w3.org/TR/CSP3/#match-element-to-source-list
     """
@@ -209,7 +206,7 @@ def _card(row: Row, made_at: datetime) -> str:
 
 
 def _address(url: str | None) -> str:
-    """Return the address, as a link if it is one of the web's: `javascript:` and the like stay text."""
+    """Return the address as HTML: a link if it is http or https; `javascript:` and the like stay text."""
     if not url:
         return "No address"
     text = _text(url)
@@ -223,15 +220,15 @@ def _end(expires_at: str | None, made_at: datetime) -> str:
     if not end:
         return _when(expires_at)
     left = end - made_at
-    kind, said = ("soon", "ends within 24 hours") if left <= _SOON else ("", "")
+    kind, text = ("soon", "ends within 24 hours") if left <= _SOON else ("", "")
     if left <= timedelta(0):
-        kind, said = "overdue", "overdue"
-    mark = f'<strong class="{f"mark {kind}".strip()}" data-end="{end.isoformat()}">{said}</strong>'
+        kind, text = "overdue", "overdue"
+    mark = f'<strong class="{f"mark {kind}".strip()}" data-end="{end.isoformat()}">{text}</strong>'
     return f"{_moment(end)} {mark}"
 
 
 def _when(text: str | None) -> str:
-    """Return a moment as people write it; what cannot be read, as it is."""
+    """Return a moment in readable form; text that is not a moment is shown unchanged."""
     if not text:
         return "unknown"
     moment = _read(text)
@@ -244,7 +241,7 @@ def _moment(moment: datetime) -> str:
 
 
 def _read(text: str) -> datetime | None:
-    """Return a moment that knows its time zone, in UTC; None where it is none, or beyond the calendar."""
+    """Parse a moment with a time zone, as UTC; None if it is invalid, has no zone, or is out of range."""
     try:
         moment = datetime.fromisoformat(text)
         return moment.astimezone(UTC) if moment.tzinfo else None
@@ -253,5 +250,5 @@ def _read(text: str) -> datetime | None:
 
 
 def _text(text: str) -> str:
-    """Anything as text of one line, for an element or a quoted attribute."""
+    """Escape any text as one line, for an element or a quoted attribute."""
     return escape(_UNSEEN.sub("\N{REPLACEMENT CHARACTER}", " ".join(text.split())))

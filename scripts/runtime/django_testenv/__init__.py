@@ -1,1 +1,1 @@
-"""Hold what goes into a Django project's image in a test environment."""
+"""The package that a Django project's image needs in a test environment."""

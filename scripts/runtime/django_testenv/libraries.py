@@ -1,8 +1,7 @@
 """Make psycopg 3 importable for copy_stage_db where the project itself has psycopg2.
 
-Django 4.2 and later take psycopg 3 wherever they can import it, so an image of a project with psycopg2 must
-not have it among its packages. It is installed in a folder of its own, which the variable
-DJANGO_TESTENV_LIBRARIES names:
+Django 4.2 and later use psycopg 3 if they can import it, so the image of a project with psycopg2 must not
+have it among its packages. It is installed in a folder of its own, which DJANGO_TESTENV_LIBRARIES names:
 
     RUN pip install --no-cache-dir --target /opt/django-testenv "psycopg[binary]>=3.2,<4"
     ENV DJANGO_TESTENV_LIBRARIES=/opt/django-testenv
@@ -25,15 +24,15 @@ _BACKEND = "django.db.backends.postgresql.base"
 
 
 class MissingLibraryError(Exception):
-    """Say what is not installed, and how to install it, in one line."""
+    """A library is missing. The message says in one line which, and how to install it."""
 
 
 def require_psycopg() -> None:
-    """Make psycopg 3 importable in this process. Raise MissingLibraryError where it is installed nowhere.
+    """Make psycopg 3 importable in this process. Raise MissingLibraryError if it is not installed.
 
-    Call it before anything else imports psycopg. Where the project cannot import psycopg 3, Django's Postgres
-    backend is loaded first, so that it has chosen psycopg2; the folder comes last on sys.path, so that the
-    project's own packages win.
+    Call it before anything else imports psycopg. If the project cannot import psycopg 3, Django's Postgres
+    backend is loaded first, so that it chooses psycopg2; the folder comes last on sys.path, so that the
+    project's own packages take precedence.
     """
     if not _reason():
         return
@@ -54,7 +53,7 @@ def require_psycopg() -> None:
 
 
 def _reason() -> str:
-    """Return why psycopg cannot be imported, in one line; empty where it can."""
+    """Return in one line why psycopg cannot be imported; empty if it can."""
     try:
         importlib.import_module("psycopg")
     except ImportError as error:

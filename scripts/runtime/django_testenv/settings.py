@@ -1,4 +1,4 @@
-"""Change a project's settings for its test environment: one call at their end.
+"""Change a project's settings for its test environment by one call at their end.
 
 if os.environ.get("COPILOT_ENVIRONMENT_NAME") == "test":
     from django_testenv import settings as test_environment
@@ -25,11 +25,11 @@ _SMTP = "django.core.mail.backends.smtp.EmailBackend"
 _FROM_ENVIRONMENT = ("SECRET_KEY", "DEBUG", "ALLOWED_HOSTS")
 _TRUE = ("1", "true", "yes", "on")
 _LARGEST_PORT = 65535
-# Schemes of dj-database-url and django-environ that are Postgres too, and the engines that they choose.
+# Other schemes for Postgres in dj-database-url and django-environ, with the engines that they choose.
 _SCHEMES = {"postgis": "django.contrib.gis.db.backends.postgis", "psql": "", "pgsql": ""}
-# Keys of a DATABASES entry that say which database it is; the others say how the project uses it.
+# Keys of a DATABASES entry that name the database; the other keys say how the project uses it.
 _ADDRESS = frozenset({"NAME", "USER", "PASSWORD", "HOST", "PORT"})
-# Options of libpq that say how to connect: those of another server need not hold for this one.
+# Options of libpq for the connection: the options for another server may be wrong for this one.
 _CONNECTION = re.compile(
     "host|hostaddr|port|dbname|user|password|service|passfile|requirepeer|require_auth|channel_binding|"
     "target_session_attrs|load_balance_hosts|connect_timeout|(ssl|gss|krb).*"
@@ -39,7 +39,7 @@ _MASKS: Mapping[str, Any] = {
     "auth_user.first_name": "name",
     "auth_user.last_name": "name",
     "auth_user.email": "email",
-    "auth_user.password": {"value": "!"},  # no password fits: testers make users of their own
+    "auth_user.password": {"value": "!"},  # no password matches: testers create users of their own
 }
 _Names = Union[list[Any], tuple[Any, ...]]
 
@@ -53,11 +53,11 @@ def apply(
 ) -> None:
     """Change `settings`, the globals() of a settings module, for the test environment `environment`.
 
-    `from_environment` names those of SECRET_KEY, DEBUG and ALLOWED_HOSTS that come from the variables of
-    these names, where they are set. With `whitenoise` the project serves its static files itself.
+    `from_environment` names the settings among SECRET_KEY, DEBUG and ALLOWED_HOSTS that come from environment
+    variables of the same names, if these are set. With `whitenoise` the project serves its own static files.
 
-    Raise ImproperlyConfigured, before anything is changed, where this process is not of that environment or
-    a variable cannot be read.
+    Raise ImproperlyConfigured, before any change, if this process is not in that environment or a variable
+    cannot be read.
     """
     _require_environment(environment)
     changed: dict[str, Any] = {}
@@ -76,7 +76,7 @@ def apply(
 def _require_environment(environment: str) -> None:
     if environment.lower() in access.PRODUCTION:
         raise ImproperlyConfigured(
-            f"{environment!r} is no test environment: name the one that branches are deployed to."
+            f"{environment!r} is not a test environment: name the one that branches are deployed to."
         )
     name = os.environ.get(access.ENVIRONMENT)
     if not environment or name != environment:
@@ -109,8 +109,7 @@ def _values(names: Iterable[str]) -> dict[str, Any]:
 def _mail() -> dict[str, Any]:
     """Return the settings that send mail to a sidecar, or to the backend that EMAIL_BACKEND names.
 
-    EMAIL_HOST is used for nothing but a sidecar: the server of other environments may be in the variables of
-    all.
+    EMAIL_HOST is only used for a sidecar: in other cases it may be the mail server of another environment.
     """
     if os.environ.get("EMAIL_HOST") != "localhost":
         backend = os.environ.get("EMAIL_BACKEND")
@@ -141,21 +140,21 @@ def _databases(present: Mapping[str, Any]) -> dict[str, Any]:
             "and _."
         )
     default = databases.get("default")
-    # Settings that append it themselves have done so already, unless the name came from DATABASE_URL above.
-    if suffix and default and (os.environ.get("DATABASE_URL") or not _ends(default.get("NAME"), suffix)):
+    # Settings that append the suffix themselves have done so, unless the name came from DATABASE_URL above.
+    if suffix and default and (os.environ.get("DATABASE_URL") or not _ends_with(default.get("NAME"), suffix)):
         default["NAME"] = f"{default.get('NAME', '')}{suffix}"
     return databases
 
 
-def _ends(name: object, suffix: str) -> bool:
+def _ends_with(name: object, suffix: str) -> bool:
     return str(name or "").endswith(suffix)
 
 
 def _database(present: Mapping[str, Any], variable: str) -> dict[str, Any]:
-    """Return the entry of DATABASES for the URL in a variable, used as the project uses its present one.
+    """Return the entry of DATABASES for the URL in a variable, with the other keys of the project's entry.
 
-    A Postgres engine of the project's (PostGIS, a connection pool's) stays, and so do ATOMIC_REQUESTS,
-    CONN_MAX_AGE and the like; user, password and host never do.
+    The project's Postgres engine (PostGIS, a connection pool) stays, and so do ATOMIC_REQUESTS, CONN_MAX_AGE
+    and similar keys; name, user, password, host and port are never kept.
     """
     scheme, separator, rest = os.environ[variable].partition("://")
     engine = _SCHEMES.get(scheme, "")
@@ -166,7 +165,7 @@ def _database(present: Mapping[str, Any], variable: str) -> dict[str, Any]:
         reason = str(error)
     else:
         reason = ""
-    del rest, url  # no variable that a traceback shows is to hold the password
+    del rest, url  # a traceback shows variables, so none may hold the password
     if reason:
         raise ImproperlyConfigured(reason)
     if engine:
@@ -194,14 +193,14 @@ def _middleware(present: _Names, *, whitenoise: bool) -> _Names:
 
 
 def _joined(present: _Names, names: list[Any]) -> _Names:
-    """Return the names in a tuple where the project has a tuple: what follows may add to it."""
+    """Return the names as a tuple if the project has a tuple: later settings may add a tuple to it."""
     return tuple(names) if isinstance(present, tuple) else names
 
 
 def _access(present: Any, environment: str) -> Any:
-    """Return TEST_ACCESS with this environment and the health check's path in it."""
+    """Return TEST_ACCESS with this environment and the health check's path added."""
     if not isinstance(present, Mapping):
-        return present  # django_testenv.access says what is wrong with it
+        return present  # django_testenv.access reports the error
     merged = dict(present)
     for key, needed in (("environments", environment), ("open_paths", access.HEALTHZ_PATH)):
         value = merged.get(key, [])
@@ -211,9 +210,9 @@ def _access(present: Any, environment: str) -> Any:
 
 
 def _stage_copy(present: Any, settings: Mapping[str, Any]) -> Any:
-    """Return STAGE_COPY: what the project says counts, by key and, of "mask", by column."""
+    """Return STAGE_COPY with defaults. The project's own keys and columns in "mask" take precedence."""
     if not isinstance(present, Mapping):
-        return present  # copy_stage_db says what is wrong with it
+        return present  # copy_stage_db reports the error
     apps = settings.get("INSTALLED_APPS") or []
     merged: dict[str, Any] = {}
     if _has(apps, "django.contrib.sessions"):

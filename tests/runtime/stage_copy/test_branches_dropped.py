@@ -58,12 +58,12 @@ def test_branches_databases_are_dropped_with_their_marks_and_what_copies_left_be
 
 NOT_DROPPED = [
     ("{0}", "is the shared database itself: only branches' are dropped"),
-    ("{0}x", "is no name of a branch's database"),
-    ("{0}_", "is no name of a branch's database"),
-    ("", "is no name of a branch's database"),
-    ("postgres", "is no name of a branch's database"),
-    ("{0}_a\nb", "is no name of a branch's database"),
-    ('{0}_a"', "is no name of a branch's database"),
+    ("{0}x", "is not the name of a branch's database"),
+    ("{0}_", "is not the name of a branch's database"),
+    ("", "is not the name of a branch's database"),
+    ("postgres", "is not the name of a branch's database"),
+    ("{0}_a\nb", "is not the name of a branch's database"),
+    ('{0}_a"', "is not the name of a branch's database"),
     ("{0}_unmarked", "carries no disposable mark"),
     (f"{{0}}{COPYING}", "carries no disposable mark"),
     (f"{{0}}_good{COPYING}", "carries no disposable mark"),

@@ -206,7 +206,7 @@ def test_a_personal_column_without_a_rule_is_refused_when_rules_are_required(
     assert done.stdout == ""
     assert done.stderr == (
         "CommandError: --require-mask: public.shop_customer.email looks personal and has no rule: give each "
-        'one in STAGE_COPY["mask"], or "keep" where its values may go across\n'
+        'one in STAGE_COPY["mask"], or "keep" if its values may be copied\n'
     )
     assert target.servers() == before
     done = target.manage(RULES, "--require-mask")
@@ -252,25 +252,31 @@ def only_error(capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     ("setting", "why"),
     [
-        ([], "STAGE_COPY is no dictionary: write STAGE_COPY = {...}"),
+        ([], "STAGE_COPY is not a dictionary: write STAGE_COPY = {...}"),
         ({"nonsense": 1}, "STAGE_COPY has no 'nonsense': it has exclude_data, mask, "),
-        ({"exclude_data": "one"}, 'STAGE_COPY["exclude_data"] is no list of names: write ["one", "another"]'),
-        ({"exclude_data": 5}, 'STAGE_COPY["exclude_data"] is no list of names'),
-        ({"exclude_data": None}, 'STAGE_COPY["exclude_data"] is no list of names'),
-        ({"personal": [5]}, 'STAGE_COPY["personal"] is no list of names'),
-        ({"mask": ["a.b"]}, 'STAGE_COPY["mask"] is no dictionary: write {"table.column": rule, ...}'),
+        (
+            {"exclude_data": "one"},
+            'STAGE_COPY["exclude_data"] is not a list of names: write ["one", "another"]',
+        ),
+        ({"exclude_data": 5}, 'STAGE_COPY["exclude_data"] is not a list of names'),
+        ({"exclude_data": None}, 'STAGE_COPY["exclude_data"] is not a list of names'),
+        ({"personal": [5]}, 'STAGE_COPY["personal"] is not a list of names'),
+        ({"mask": ["a.b"]}, 'STAGE_COPY["mask"] is not a dictionary: write {"table.column": rule, ...}'),
         (
             {"mask": {"a.b": "e-mail"}},
-            'STAGE_COPY["mask"]["a.b"] is no rule: it may be "keep", "null", "email"',
+            'STAGE_COPY["mask"]["a.b"] is not a rule: it may be "keep", "null", "email"',
         ),
-        ({"mask": {"a.b": ["email"]}}, 'STAGE_COPY["mask"]["a.b"] is no rule'),
-        ({"mask": {"a.b": {"value": 1, "call": "a.b"}}}, 'STAGE_COPY["mask"]["a.b"] is no rule'),
+        ({"mask": {"a.b": ["email"]}}, 'STAGE_COPY["mask"]["a.b"] is not a rule'),
+        ({"mask": {"a.b": {"value": 1, "call": "a.b"}}}, 'STAGE_COPY["mask"]["a.b"] is not a rule'),
         ({"mask": {"a.b": {"call": "nowhere.at_all"}}}, "'nowhere.at_all' cannot be imported: No module"),
         ({"mask": {"a.b": {"call": "os.nothing"}}}, "'os.nothing' cannot be imported"),
         ({"mask": {"a.b": {"call": "nothing"}}}, "'nothing' cannot be imported"),
         ({"mask": {"a.b": {"call": ".rules.nothing"}}}, "'.rules.nothing' cannot be imported"),
-        ({"mask": {"a.b": {"call": "os.path"}}}, "'os.path' is no function"),
-        ({"golden": True}, 'STAGE_COPY["golden"] is no dictionary: write {"max_age": "24h", "spare": True}'),
+        ({"mask": {"a.b": {"call": "os.path"}}}, "'os.path' is not a function"),
+        (
+            {"golden": True},
+            'STAGE_COPY["golden"] is not a dictionary: write {"max_age": "24h", "spare": True}',
+        ),
         ({"golden": {"maxage": "1h"}}, "STAGE_COPY[\"golden\"] has no 'maxage': did you mean 'max_age'?"),
         ({"golden": {"max_age": "soon"}}, 'is \'soon\': write a number and a unit, "90m", "24h" or "7d"'),
         ({"golden": {"max_age": 24}}, "is '24': write a number and a unit"),
@@ -278,7 +284,7 @@ def only_error(capsys: pytest.CaptureFixture[str]) -> str:
         ({"jobs": 0}, 'STAGE_COPY["jobs"] is 0: it must be a whole number, 1 or more'),
         ({"memory": "256MB"}, "STAGE_COPY[\"memory\"] is '256MB': it must be a whole number, 1 or more"),
         ({"jobs": True}, 'STAGE_COPY["jobs"] is True: it must be a whole number'),
-        ({"unlogged": True}, 'STAGE_COPY["unlogged"] is no option any more: take it out'),
+        ({"unlogged": True}, 'STAGE_COPY["unlogged"] is not an option any more: take it out'),
         ({"unloged": True}, "STAGE_COPY has no 'unloged': it has exclude_data, mask, "),
         ({"memry": 1}, "STAGE_COPY has no 'memry': did you mean 'memory'?"),
         ({"verify": 1}, '"verify" is 1: it must be True or False'),

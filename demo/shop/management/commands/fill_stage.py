@@ -1,4 +1,4 @@
-"""`manage.py fill_stage`: plausible generated data, so that there is a staging database worth copying."""
+"""`manage.py fill_stage`: fill a staging database with plausible generated data to copy."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from django.db import connection, transaction
 if TYPE_CHECKING:
     import argparse
 
-# Rows for one megabyte of database with its indexes, measured on PostgreSQL 18; a few products are enough
-# for any size.
+# Rows for one megabyte of database with its indexes, measured on PostgreSQL 18. The number of products is the
+# same for every size.
 _CUSTOMERS, _ORDERS, _LINES_PER_ORDER, _EVENTS = 90, 220, 3, 2100
 _PRODUCTS = 500
 
-# Row i gets its values by arithmetic and hashes of i alone, so that the same size gives the same rows.
+# The values of row i depend only on i, by arithmetic and hashes, so that the same size gives the same rows.
 _FILL = (
     """INSERT INTO shop_customer (id, name, email, country, joined_at)
     SELECT i,

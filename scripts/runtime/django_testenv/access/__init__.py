@@ -1,1 +1,1 @@
-"""Keep a test environment to those it is for: no search engine, no stranger, no mail. A Django app."""
+"""A Django app that keeps search engines and strangers out of a test environment, and mail in."""

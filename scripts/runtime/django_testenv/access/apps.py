@@ -15,6 +15,6 @@ class TestAccessConfig(AppConfig):
     def ready(self) -> None:
         """Raise ImproperlyConfigured in a test environment that would be open, or send mail.
 
-        Not a system check: only manage.py ends on one, while the mail is sent by gunicorn and Celery.
+        This is not a system check: only manage.py ends on such a check, but gunicorn and Celery send mail.
         """
         access.require_closed()

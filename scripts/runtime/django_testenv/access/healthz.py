@@ -1,9 +1,9 @@
 """Answer the load balancer's health check at `/healthz`, in a Django middleware.
 
-It stands behind AccessMiddleware, whose `open_paths` names its path, and before all others. The load balancer
-calls a task by its address, which is in no ALLOWED_HOSTS, and Django would answer that with 400; nothing that
-comes after, a login say, can stand in its way either. It says that the process serves, and asks no database:
-what a deploy needs of that, the startup sidecar has done.
+It comes after AccessMiddleware, whose `open_paths` has its path, and before all others. The load balancer
+calls a task by its address, which is not in ALLOWED_HOSTS, so that Django would answer with 400; later
+middleware, such as a login, cannot intercept the request either. The answer says that the process serves. It
+does not query the database, which the startup sidecar has prepared before.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PATH = access.HEALTHZ_PATH
 
 
 class Healthz:
-    """Synchronous middleware, as `runserver` and gunicorn want it; under ASGI Django runs it in a thread."""
+    """Synchronous middleware, for `runserver` and gunicorn; under ASGI Django runs it in a thread."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response

@@ -1,4 +1,4 @@
-"""Tell search engines to stay away, and ask for the password where there is one."""
+"""Tell search engines not to index the test environment, and ask for the password if one is set."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from django_testenv.access import access
 
 try:
     from asgiref.sync import iscoroutinefunction, markcoroutinefunction
-except ImportError:  # before asgiref 3.6, which Django 3.2 to 4.1 may come with
+except ImportError:  # asgiref before 3.6, which Django 3.2 to 4.1 may use
     import asyncio.coroutines
     from asyncio import iscoroutinefunction  # type: ignore[assignment]  # the same of the standard library
 
     def markcoroutinefunction(func: Any) -> Any:
-        """Mark an object as Django's own middleware of that time marks itself."""
+        """Mark an object as a coroutine function, as Django's own middleware of that time does."""
         func._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]  # noqa: SLF001
         return func
 
@@ -29,9 +29,9 @@ _HEADER = "HTTP_AUTHORIZATION"
 
 
 class AccessMiddleware:
-    """Middleware to be the first, so that all answers pass it: errors and WhiteNoise's files too.
+    """Middleware that must come first, so that all responses pass it: also errors and WhiteNoise's files.
 
-    Outside test environments Django leaves it out, as MiddlewareNotUsed asks.
+    Outside test environments it raises MiddlewareNotUsed, so that Django leaves it out.
     """
 
     sync_capable = True
@@ -47,27 +47,28 @@ class AccessMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> Any:
-        """Answer, or say how to answer where Django runs asynchronously."""
+        """Return the response, or a coroutine for it if Django runs asynchronously."""
         if iscoroutinefunction(self):
-            return self._answer_later(request)
-        return _hidden(self._get_response(request) if self._lets_in(request) else _ask())
+            return self._respond_async(request)
+        return _not_indexed(self._get_response(request) if self._is_allowed(request) else _challenge())
 
-    async def _answer_later(self, request: HttpRequest) -> HttpResponseBase:
-        return _hidden(await self._get_response(request) if self._lets_in(request) else _ask())
+    async def _respond_async(self, request: HttpRequest) -> HttpResponseBase:
+        return _not_indexed(await self._get_response(request) if self._is_allowed(request) else _challenge())
 
-    def _lets_in(self, request: HttpRequest) -> bool:
+    def _is_allowed(self, request: HttpRequest) -> bool:
         needed = self._access.needed(request.path_info)
         if needed is None:
             return True
-        if not hmac.compare_digest(_given(request), needed):
+        if not hmac.compare_digest(_credentials(request), needed):
             return False
-        # It is not the project's: Django REST framework, for one, would look for such a user and refuse.
+        # The header is not for the project: Django REST framework, for example, would search for such a user
+        # and refuse the request.
         del request.META[_HEADER]
         return True
 
 
-def _given(request: HttpRequest) -> bytes:
-    """Return the `user:password` that came along; empty where none did, which no setting allows."""
+def _credentials(request: HttpRequest) -> bytes:
+    """Return the request's `user:password`; empty if it has none. No setting accepts an empty one."""
     scheme, _, encoded = request.META.get(_HEADER, "").partition(" ")
     if scheme.lower() != "basic":
         return b""
@@ -77,7 +78,7 @@ def _given(request: HttpRequest) -> bytes:
         return b""
 
 
-def _ask() -> HttpResponse:
+def _challenge() -> HttpResponse:
     return HttpResponse(
         "This is a test environment: it asks for a name and a password.\n",
         status=401,
@@ -89,6 +90,6 @@ def _ask() -> HttpResponse:
     )
 
 
-def _hidden(response: HttpResponseBase) -> HttpResponseBase:
+def _not_indexed(response: HttpResponseBase) -> HttpResponseBase:
     response["X-Robots-Tag"] = "noindex, nofollow"
     return response

@@ -1,4 +1,4 @@
-"""Carry out what the flags of copy_stage_db ask for; raise CopyError where it cannot be done."""
+"""Carry out the flags of copy_stage_db. Raise CopyError where that is not possible."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from .model import Progress
 
 _RELEASE_FILE = "deployment.json"
-_MAINTENANCE = "postgres"  # every server has it, RDS too; the target itself is about to be replaced
+_MAINTENANCE = "postgres"  # every server has this database, also RDS; the target itself will be replaced
 _HOW = {
     "copied": "Copied",
     "cloned": "Cloned the golden copy of",
@@ -51,28 +51,28 @@ _HOW = {
 
 
 class Actions:
-    """Run one command; `write` takes what goes to stdout, `say` what is told on the way."""
+    """Runs one command. `write` prints results on stdout, `say` prints progress and warnings."""
 
     def __init__(self, write: Callable[[str], object], say: Callable[[str], None]) -> None:
         self._write, self._say = write, say
 
     def run(self, flags: dict[str, Any]) -> None:
-        """Do what the flags say. Raise CopyError, also for what a server reports."""
+        """Carry out the flags. Raise CopyError, also for a server's error."""
         try:
-            self._do(flags)
+            self._dispatch(flags)
         except psycopg.Error as error:
             why = f"a server failed: {reason(error)}"
         else:
             return
-        raise Failed(why)  # not above: a server's error would hang on it
+        raise Failed(why)  # not raised above: it would keep the server's error as its context
 
-    def _do(self, flags: dict[str, Any]) -> None:
+    def _dispatch(self, flags: dict[str, Any]) -> None:
         if flags["mark_disposable"] is not None or flags["confirm"] is not None:
             self._mark(flags["mark_disposable"], flags["confirm"])
         elif flags["drop_database"] is not None:
             self._drop(flags["drop_database"], json_wanted=flags["json"])
         elif flags["drop_own_database"]:
-            self._drop([_own()], json_wanted=flags["json"])
+            self._drop([_branch_database()], json_wanted=flags["json"])
         elif flags["list_databases"]:
             self._list(json_wanted=flags["json"])
         elif flags["plan"]:
@@ -90,7 +90,7 @@ class Actions:
             )
         with _server(target) as server:
             if suffix and protection.database_protector(name):
-                # Of a branch about production, or production's with a suffix that makes it look like one.
+                # Either the branch is about production, or the suffix disguises production's database.
                 guards.require_shared_mark(server, name, name.removesuffix(suffix))
             disposable_registry.mark(server, name, suffix=suffix)
         self._write(f'Database "{name}" is marked as disposable: copy_stage_db may replace it.')
@@ -111,7 +111,7 @@ class Actions:
         target, suffix = _target()
         with _server(target) as server:
             found = json.dumps(branches.existing(server, target.name.removesuffix(suffix)))
-        # One line, for whoever reads it from the container's log.
+        # One line, because other tasks read it from the container's log.
         self._say(f"databases {found}")
         if json_wanted:
             self._write(found)
@@ -121,7 +121,7 @@ class Actions:
         with _server(target) as server, closing(source.connect()) as staging:
             found = plan.make(staging, server, options)
             ahead = forecast.make("stage")
-            marked = branches.admits(server, target, suffix)
+            marked = branches.accepts_copy(server, target, suffix)
             copy = self._prepared(target, source, server, options, progress.Lines(self._say))
             would = copy.would(fresh=flags["fresh"])
         if flags["json"]:
@@ -137,8 +137,8 @@ class Actions:
         (target, suffix), source = _target(), _database("stage").read_only()
         _require_environment()
         disposable_registry.require_name(target.name, target.name.removesuffix(suffix), "overwritten")
-        with _server(target) as server, progress.choose(sys.stderr, self._say) as told:
-            copy = self._prepared(target, source, server, options, told)
+        with _server(target) as server, progress.choose(sys.stderr, self._say) as reporter:
+            copy = self._prepared(target, source, server, options, reporter)
 
             @contextlib.contextmanager
             def guarded() -> Iterator[Connection]:
@@ -149,16 +149,21 @@ class Actions:
             claim = partial(branches.claim, server, target, suffix)
             receipt = copy.run(claim, guarded, fresh=flags["fresh"])
         self._write(json.dumps(asdict(receipt)) if flags["json"] else _sentence(receipt))
-        if receipt.bytes:  # not where a clone, or what was there already, was all that it took
+        if receipt.bytes:  # it is 0 after a clone, or if the data were kept
             self._say(f"the copy took {receipt.seconds:.1f} s")
         # `invoke status` reads these lines from the container's log.
         self._say(f'data of {receipt.copied_at} in "{receipt.target}"')
 
     def _prepared(
-        self, target: Database, source: Database, server: Connection, options: Options, told: Progress
+        self,
+        target: Database,
+        source: Database,
+        server: Connection,
+        options: Options,
+        reporter: Progress,
     ) -> Copy:
         maintenance = target.named(_MAINTENANCE)
-        return Copy(source, target, maintenance, server, options, _release(options), told)
+        return Copy(source, target, maintenance, server, options, _release(options), reporter)
 
     def _guard(
         self,
@@ -196,15 +201,15 @@ def _options(flags: dict[str, Any]) -> Options:
 
 
 def _release(options: Options) -> dict[str, str] | None:
-    """Return branch, commit and deploy of the image; None outside of an image."""
+    """Return branch, commit and deploy of the image; None outside an image."""
     found = _deployed(options.release_file)
     if not found.get("deploy"):
-        return None  # without the deploy, a new one of the same commit would pass for a restarted task
+        return None  # without its id, another deploy of the same commit would look like a restarted task
     return {str(key): str(value) for key, value in found.items()}
 
 
 def _deployed(release_file: str) -> dict[str, Any]:
-    """Read what deploy-test has written into the image; an empty mapping outside of one."""
+    """Return the content of the file that deploy-test wrote into the image; empty outside an image."""
     path = Path(getattr(settings, "BASE_DIR", ".")) / (release_file or _RELEASE_FILE)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -218,7 +223,7 @@ def _deployed(release_file: str) -> dict[str, Any]:
 
 
 def _require_environment() -> None:
-    """Raise Refused in an environment of Copilot's that is not the disposable one of this image."""
+    """Raise Refused in a Copilot environment that is not the disposable one of this image."""
     setting = getattr(settings, "STAGE_COPY", {})
     file = str(setting.get("release_file") or "") if isinstance(setting, Mapping) else ""
     guards.require_environment(os.environ, _deployed(file), file or _RELEASE_FILE)
@@ -239,14 +244,14 @@ def _sentence(receipt: Receipt) -> str:
 
 
 def _target() -> tuple[Database, str]:
-    """Return the default database and its suffix; raise Refused where the name lacks the suffix."""
+    """Return the default database and its suffix; raise Refused if the name lacks the suffix."""
     target, suffix = _database("default"), branches.suffix_in(os.environ)
     guards.require_suffix(target.name, suffix)
     return target, suffix
 
 
-def _own() -> str:
-    """Return the name of the branch's database; raise Refused where the shared one is meant."""
+def _branch_database() -> str:
+    """Return the name of the branch's database; raise Refused if no suffix names a branch."""
     target, suffix = _target()
     if not suffix:
         raise Refused(
@@ -258,7 +263,7 @@ def _own() -> str:
 
 @contextlib.contextmanager
 def _server(target: Database) -> Iterator[Connection]:
-    """Open a session on the target's server that may wait for others, not connected to the target."""
+    """Open a session without timeouts on the target's server, in its maintenance database."""
     with closing(target.named(_MAINTENANCE).connect()) as server:
         swap.wait_without_end(server)
         yield server
@@ -273,6 +278,6 @@ def _database(alias: str) -> Database:
         )
     if not found or not database_url.is_postgres(found.get("ENGINE", "")):
         raise Misconfigured(
-            f'DATABASES["{alias}"] is no Postgres database: set its variable to postgres://...'
+            f'DATABASES["{alias}"] is not a Postgres database: set its variable to postgres://...'
         )
     return Database.from_django(alias, found)

@@ -1,6 +1,6 @@
-"""Mark, list and drop databases of branches: each has the shared one's name, followed by a suffix.
+"""Mark, list and drop databases of branches: each has the shared database's name with a suffix.
 
-The suffix comes from the environment of a branch's containers; the project's settings append it.
+The suffix is in a variable of a branch's containers; the project's settings append it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .database import Connection, Database
 
 VARIABLE = "DATABASE_SUFFIX"
-# What users make; an extension's own objects belong to it, and an empty schema is nothing.
+# Returns a row if there is an object of a user. Objects of extensions and empty schemas do not count.
 _FILLED = """
 SELECT 1 FROM (
     SELECT oid, relnamespace AS space, 'pg_class'::regclass AS class FROM pg_class
@@ -39,7 +39,7 @@ AND NOT EXISTS (
 
 
 def suffix_in(environ: Mapping[str, str]) -> str:
-    """Return the suffix of a branch's database; empty for the shared one itself."""
+    """Return the suffix of a branch's database; empty for the shared database."""
     found = environ.get(VARIABLE, "")
     if found and not re.fullmatch(guards.SUFFIX, found):
         raise Misconfigured(
@@ -48,18 +48,18 @@ def suffix_in(environ: Mapping[str, str]) -> str:
     return found
 
 
-def admits(server: Connection, target: Database, suffix: str) -> bool:
-    """Return True if a copy may go into the target: it is marked, or `claim` will mark it."""
+def accepts_copy(server: Connection, target: Database, suffix: str) -> bool:
+    """Return True if the target may be replaced by a copy: it is marked, or `claim` will mark it."""
     marked = disposable_registry.read(server).disposable
     shared = target.name.removesuffix(suffix)
     return target.name in marked or (shared in marked and _has_nothing_to_lose(server, target))
 
 
 def claim(server: Connection, target: Database, suffix: str) -> None:
-    """Raise Refused unless a copy may go into the target.
+    """Raise Refused if the target may not be replaced by a copy.
 
-    A branch's that is not there yet, or is as empty as `reset_db` makes it, is marked here: it has nothing to
-    lose. To be called while nobody else copies into it or drops it, since a drop takes the mark away.
+    A branch's database that does not exist yet, or is as empty as `reset_db` leaves it, is marked here,
+    because nothing can be lost. Call this under the target's lock: a drop would remove the mark.
     """
     name = target.name
     if (
@@ -74,7 +74,7 @@ def claim(server: Connection, target: Database, suffix: str) -> None:
 
 
 def _has_nothing_to_lose(server: Connection, target: Database) -> bool:
-    """Return True if there is no such database, or it is ours and holds no object of a user."""
+    """Return True if the database does not exist, or belongs to our role and has no object of a user."""
     if not swap.exists(server, target.name):
         return True
     if not swap.is_ours(server, target.name):
@@ -85,7 +85,7 @@ def _has_nothing_to_lose(server: Connection, target: Database) -> bool:
 
 
 def existing(server: Connection, shared: str) -> list[str]:
-    """Return the branches' databases beside `shared`, sorted; also those a killed copy has begun."""
+    """Return the branches' databases beside `shared`, sorted, also if only a killed copy's parts exist."""
     return sorted(
         name
         for name, of in disposable_registry.read(server).branches.items()
@@ -96,11 +96,11 @@ def existing(server: Connection, shared: str) -> list[str]:
 def drop(
     server: Connection, shared: str, names: Iterable[str], say: Callable[[str], None]
 ) -> dict[str, bool]:
-    """Drop branches' databases, with their marks and what copies left; return for each if it was there.
+    """Drop branches' databases with their marks and remains of copies. Return for each whether it existed.
 
-    Raise Refused, and has dropped none, where one of the names is no such database.
+    Raise Refused, before any is dropped, if one of the names is not a branch's database.
     """
-    wanted = sorted(set(names))  # always in one order: two drops at once would wait for each other's locks
+    wanted = sorted(set(names))  # always in the same order, so that two drops cannot deadlock
     for name in wanted:
         guards.require_branch_name(name, shared)
     with contextlib.ExitStack() as locks:
@@ -124,10 +124,10 @@ def _drop(server: Connection, name: str, say: Callable[[str], None]) -> bool:
         try:
             swap.drop(server, *disposable_registry.beside(name))
             if was_there:
-                swap.allow(server, name, connections=False)  # or a session comes back before the end
+                swap.allow(server, name, connections=False)  # or a new session could prevent the drop
             swap.drop(server, name)
         except psycopg.Error as error:
-            with contextlib.suppress(psycopg.Error):  # who may not be ended goes on as before
+            with contextlib.suppress(psycopg.Error):  # sessions that could not be ended continue as before
                 swap.open_again(server, name)
             raise Failed(f'database "{name}" was not dropped: {reason(error)}: run it again') from None
         disposable_registry.unmark(server, name)

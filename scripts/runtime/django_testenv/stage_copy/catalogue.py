@@ -1,4 +1,4 @@
-"""Read what there is in the source, under the copy's snapshot: tables, sequences, indexes, references."""
+"""Read the source's tables, sequences, indexes and foreign keys from its catalogue, in one snapshot."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 _OURS = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 
-# As pg_dump sees it: what belongs to an extension comes with the extension, but for the rows of its
-# configuration tables. The rows of a partitioned table are its leaves'.
+# As in pg_dump: an extension's objects come with the extension, except the rows of its configuration tables.
+# The rows of a partitioned table are in its leaves.
 _TABLES = f"""
 WITH RECURSIVE config AS (
     SELECT unnest(extconfig) AS oid, unnest(extcondition) AS condition, extname FROM pg_extension
@@ -41,9 +41,9 @@ SELECT w.oid::int8, w.nspname::text, w.relname::text, w.reltuples::int8, w.condi
 FROM wanted w ORDER BY 7 DESC, 1
 """
 
-# Types whose values COPY cannot carry in binary: those without such functions, and references into the
-# catalogue, which are numbers of the source there and names in text. Looked for inside arrays, domains,
-# ranges and composite types as well.
+# Types that COPY cannot copy in binary form: those without binary functions, and references into the
+# catalogue, which are numbers of the source in binary form and names in text. The search includes arrays,
+# domains, ranges and composite types.
 _TEXT_ONLY = """
 WITH RECURSIVE used AS (
     SELECT attrelid AS oid, atttypid AS type FROM pg_attribute
@@ -60,7 +60,7 @@ SELECT DISTINCT used.oid::int8 FROM used JOIN pg_type t ON t.oid = used.type
 WHERE t.typsend = 0 OR t.typreceive = 0 OR t.typname ~ '^reg' AND t.typnamespace = 'pg_catalog'::regnamespace
 """
 
-# Indexes of tables and the constraints upon them; partitioned tables have no rows of their own.
+# Indexes of ordinary tables with their constraints; partitioned tables have no rows of their own.
 _BUILT = """
 SELECT i.indexrelid::int8, coalesce(k.oid, 0)::int8, i.indrelid::int8
 FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
@@ -82,7 +82,7 @@ WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND {_OURS} AND NOT EXISTS (
 ORDER BY 1, 2
 """
 
-# By name, since the two databases number them differently.
+# By name, because the two databases have different numbers for them.
 _VALIDITY = f"""
 SELECT 'index', n.nspname::text, t.relname::text, c.relname::text, i.indisvalid
 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid
@@ -111,7 +111,7 @@ _AT_ONCE = 100  # sequences in one query
 
 @dataclass(frozen=True)
 class Reference:
-    """A foreign key of a table, by the numbers that the source's catalogue gives."""
+    """A foreign key of a table, with the oids in the source's catalogue."""
 
     oid: int
     table: int
@@ -123,7 +123,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Built:
-    """An index that is built after the rows; `constraint` is the number of the constraint it is for, or 0."""
+    """An index that is built after the rows; `constraint` is the oid of its constraint, or 0."""
 
     index: int
     constraint: int
@@ -139,7 +139,7 @@ class Sequence:
 
 
 def tables(source: Connection, left: Iterable[str] = ()) -> list[Table]:
-    """Return the tables whose rows are copied, largest first; `left` are the extensions that stay behind."""
+    """Return the tables whose rows are copied, largest first; `left` are the extensions not copied."""
     rows = source.execute(_TABLES, {"left": list(left)}).fetchall()
     return [
         Table(
@@ -158,7 +158,7 @@ def tables(source: Connection, left: Iterable[str] = ()) -> list[Table]:
 
 
 def text_only(source: Connection, found: Iterable[Table]) -> frozenset[int]:
-    """Return the tables whose rows must travel as text, by their numbers."""
+    """Return the oids of the tables whose rows COPY must send as text."""
     rows = source.execute(_TEXT_ONLY, [[table.oid for table in found]]).fetchall()
     return frozenset(oid for (oid,) in rows)
 
@@ -169,13 +169,13 @@ def built(source: Connection, found: Iterable[Table]) -> list[Built]:
 
 
 def references(source: Connection, found: Iterable[Table]) -> list[Reference]:
-    """Return the foreign keys of these tables, also those to partitioned tables."""
+    """Return the foreign keys of these tables, also keys to partitioned tables."""
     rows = source.execute(_REFERENCES, [[table.oid for table in found]]).fetchall()
     return [Reference(*row) for row in rows]
 
 
 def sequences(source: Connection) -> list[Sequence]:
-    """Return every sequence with its state. It is read after the snapshot, so that no row is ahead of it."""
+    """Return every sequence with its state, read after the snapshot so that no row has a higher number."""
     names = source.execute(_SEQUENCES).fetchall()
     found = []
     for start in range(0, len(names), _AT_ONCE):
@@ -203,7 +203,7 @@ def validity(connection: Connection) -> Mapping[tuple[Any, ...], bool]:
 
 
 def extensions_to_leave(source: Connection, target: Connection) -> list[str]:
-    """Return the source's extensions that the target lacks or that want a superuser, sorted."""
+    """Return, sorted, the source's extensions that the target lacks or that only a superuser may create."""
     wanted = {name for (name,) in source.execute("SELECT extname::text FROM pg_extension").fetchall()}
     allowed = {name for (name,) in target.execute(_ALLOWED_EXTENSIONS).fetchall()}
     return sorted(wanted - allowed - {"plpgsql"})

@@ -1,7 +1,7 @@
-"""Store when a database was copied, from where and for which release, where a page can read it.
+"""Store the time, source and release of a copy in the database's comment, where a page can read them.
 
-The stamp is the database's own comment: it changes no schema, so no migration and no model can meet it, it
-goes when the database goes, and any role can read it.
+This stamp does not change the schema, so it cannot conflict with migrations or models. It is deleted with the
+database, and any role can read it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def write(server: Connection, name: str, stamp: Mapping[str, Any]) -> None:
 
 
 def of(server: Connection, name: str) -> dict[str, Any] | None:
-    """Return the stamp of database `name`, which need not be the connected one; None where it has none."""
+    """Return the stamp of any database of the server; None if the database has no stamp."""
     row = server.execute(
         "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s", [name]
     ).fetchone()
@@ -39,7 +39,7 @@ def of(server: Connection, name: str) -> dict[str, Any] | None:
 
 
 def read(cursor: Cursor) -> dict[str, Any] | None:
-    """Return the stamp of the database that `cursor` is connected to, or None."""
+    """Return the stamp of the database that `cursor` is connected to; None if it has no stamp."""
     cursor.execute(
         "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()"
     )
@@ -49,6 +49,6 @@ def read(cursor: Cursor) -> dict[str, Any] | None:
 def _parsed(row: Any) -> dict[str, Any] | None:
     try:
         found = json.loads(row[0])
-    except (TypeError, ValueError):  # no database, no comment, or one that somebody wrote by hand
+    except (TypeError, ValueError):  # no database, no comment, or a comment that somebody wrote by hand
         return None
     return found if isinstance(found, dict) and "copied_at" in found else None

@@ -1,4 +1,4 @@
-"""Run jobs in threads, the heaviest first; each thread has its own connections to the two servers."""
+"""Run jobs in threads, the largest first; each thread has its own connections to the two servers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import psycopg
 if TYPE_CHECKING:
     from .database import Connection
 
-_TICK = 0.2  # seconds between two looks of the main thread, which alone gets the user's Ctrl-C
-_CANCEL = 2.0  # seconds that a server may take to take back a statement
+_TICK = 0.2  # seconds between two checks of the main thread, the only one that receives Ctrl-C
+_CANCEL = 2.0  # seconds that a server may need to cancel a statement
 
 
 class Worker:
@@ -38,7 +38,7 @@ class Worker:
         return self._target
 
     def cancel(self) -> None:
-        """End the statement that the target is at; the source's ends when its connection does."""
+        """Cancel the target's running statement; closing the connection ends the source's."""
         if self._target:
             with contextlib.suppress(psycopg.Error):
                 self._target.cancel_safe(timeout=_CANCEL)
@@ -56,7 +56,7 @@ class _Job:
 
 
 class Crew:
-    """A crew of threads that run jobs until none is left, those that jobs add too; an error ends it."""
+    """Threads that run jobs, and the jobs that these add, until none is left or one raises an error."""
 
     def __init__(self, size: int, make_worker: Callable[[], Worker]) -> None:
         self._workers = [make_worker() for _ in range(size)]
@@ -72,7 +72,7 @@ class Crew:
         return self._stop.is_set
 
     def add(self, weight: int, work: Callable[[Worker], None]) -> None:
-        """Add a job; of those that wait, the one with the largest weight is next."""
+        """Add a job. The waiting job with the largest weight is the next to run."""
         with self._changed:
             heapq.heappush(self._jobs, _Job((-weight, next(self._numbers)), work))
             self._changed.notify()
@@ -111,7 +111,7 @@ class Crew:
             error: BaseException | None = None
             try:
                 job.work(worker)
-            except BaseException as raised:  # noqa: BLE001  it is raised again where `run` was called
+            except BaseException as raised:  # noqa: BLE001  `run` raises it again
                 error = raised
             with self._changed:
                 self._busy -= 1

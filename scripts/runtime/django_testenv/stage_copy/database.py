@@ -1,4 +1,4 @@
-"""Reach a database, one end of a copy, from psycopg and from Postgres's command line tools."""
+"""Connect to a database, one end of a copy, with psycopg and with Postgres's command-line tools."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .secret import MASK, Hidden, Secret
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Django's names for what libpq calls otherwise.
+# Django's names of connection parameters, with libpq's names.
 _KEYWORDS = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
 _PG14, _PG17 = 140000, 170000
 _SECRET = ("password", "sslpassword")
-_SHORTEST = 4  # letters of a password that is looked for within words
-# What the others look like, where they are not the end of a password in a malformed URL.
+_SHORTEST = 4  # letters; a shorter password is hidden only where it is quoted
+# The forms of other parameters. A value of another form may be the end of a password in a malformed URL.
 _FORMS = {
     "NAME": r"(?:(?!://)[^@=])*",
     "HOST": r"[A-Za-z0-9._,:%-]*|[/@][^\x00-\x1f]*",
@@ -30,7 +30,7 @@ _FORMS = {
 }
 _CONNECT_TIMEOUT = "10"  # seconds, unless the settings say otherwise
 
-# A server that is gone without a word is noticed within a minute, however long a statement may take.
+# With these, a server that disappears is noticed within a minute, even during a long statement.
 # https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-KEEPALIVES
 _NOTICE = {"keepalives_idle": "20", "keepalives_interval": "10", "keepalives_count": "3"}
 
@@ -54,14 +54,14 @@ class Database:
 
     @classmethod
     def from_django(cls, alias: str, settings: Mapping[str, Any]) -> Database:
-        """Read one entry of DATABASES; of its OPTIONS, those that are libpq's (sslmode, sslrootcert, ...).
+        """Read an entry of DATABASES. Of its OPTIONS, libpq's are used (sslmode, sslrootcert, ...).
 
-        Raise Misconfigured where one of them looks like a piece of a malformed URL, and so of a password.
+        Raise Misconfigured if a value looks like a part of a malformed URL, which may be part of a password.
         """
-        if odd := _odd(settings):
-            settings = {}  # no variable that a traceback shows is to hold a password
+        if suspect := _suspect_key(settings):
+            settings = {}  # a traceback shows variables, so none may hold a password
             raise Misconfigured(
-                f'DATABASES["{alias}"]["{odd}"] cannot be one: it looks like a piece of a URL. '
+                f'DATABASES["{alias}"]["{suspect}"] is not valid: it looks like a piece of a URL. '
                 "In a password within a URL, write @ : / ? # as %40 %3A %2F %3F %23"
             )
         known = {option.keyword.decode() for option in Conninfo.get_defaults()}
@@ -83,7 +83,7 @@ class Database:
         return replace(self, parameters={**self.parameters, "dbname": name})
 
     def read_only(self) -> Database:
-        """Return the same database in sessions that refuse to write, whatever the role may do."""
+        """Return the same database with read-only sessions, whatever rights the role has."""
         options = f"{self.parameters.get('options', '')} -c default_transaction_read_only=on".strip()
         return replace(self, parameters={**self.parameters, "options": options})
 
@@ -93,23 +93,23 @@ class Database:
             return psycopg.connect(**_revealed(self.parameters), autocommit=True)  # type: ignore[arg-type]  # libpq takes strings
         except psycopg.Error as error:
             why = self._without_secrets(reason(error))
-        raise Failed(  # not above: what libpq was given would hang on it
+        raise Failed(  # not raised above: it would keep libpq's error as its context
             f'cannot connect to database "{self.name}": {why}: '
             f'check the address and password in DATABASES["{self.alias}"]'
         )
 
     def _without_secrets(self, text: str) -> str:
-        """Return the text without passwords; a user without one may be a password in the wrong place."""
-        hidden = [value.reveal() for value in self.parameters.values() if isinstance(value, Secret)]
+        """Return the text without passwords. A user without a password may be a misplaced password."""
+        secrets = [value.reveal() for value in self.parameters.values() if isinstance(value, Secret)]
         if not self.parameters.get("password"):
-            hidden.append(str(self.parameters.get("user", "")))
-        for one in filter(None, hidden):
-            text = text.replace(f'"{one}"', f'"{MASK}"')
-            text = text.replace(one, MASK) if len(one) >= _SHORTEST else text
+            secrets.append(str(self.parameters.get("user", "")))
+        for secret in filter(None, secrets):
+            text = text.replace(f'"{secret}"', f'"{MASK}"')
+            text = text.replace(secret, MASK) if len(secret) >= _SHORTEST else text
         return text
 
     def environment(self) -> dict[str, str]:
-        """Return variables by which pg_dump and psql reach this database: nothing of it goes into argv."""
+        """Return the variables for pg_dump and psql to connect, so that no secret is in their arguments."""
         variables = base_environment()
         for option in Conninfo.get_defaults():
             keyword = option.keyword.decode()
@@ -119,7 +119,7 @@ class Database:
 
 
 def base_environment() -> dict[str, str]:
-    """Return what a program of Postgres's needs of this process's variables: no secret of the project."""
+    """Return this process's variables that a Postgres tool needs, without the project's secrets."""
     names = {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH"}
     names |= {"SSL_CERT_FILE", "SSL_CERT_DIR"}
     return {
@@ -128,21 +128,21 @@ def base_environment() -> dict[str, str]:
 
 
 def _revealed(parameters: Mapping[str, str | Secret]) -> dict[str, str]:
-    """Return the parameters for libpq; a traceback that shows variables shows the passwords as `***`."""
+    """Return the parameters for libpq. A traceback that shows variables has `***` for the passwords."""
     return {
         key: Hidden(value.reveal()) if isinstance(value, Secret) else value
         for key, value in parameters.items()
     }
 
 
-def _odd(settings: Mapping[str, Any]) -> str:
-    """Return the first key of DATABASES whose value may be the end of a password; empty where none is."""
-    odd = (key for key, form in _FORMS.items() if not re.fullmatch(form, str(settings.get(key) or "")))
-    return next(odd, "")
+def _suspect_key(settings: Mapping[str, Any]) -> str:
+    """Return the first key of DATABASES whose value may be the end of a password; empty if there is none."""
+    suspects = (key for key, form in _FORMS.items() if not re.fullmatch(form, str(settings.get(key) or "")))
+    return next(suspects, "")
 
 
 def no_timeouts(version: int) -> str:
-    """Return SQL that lets a session wait: the timeouts of a role or a server are not made for copies."""
+    """Return SQL that switches off a session's timeouts: those of a role or server do not suit a copy."""
     names = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"]
     names += ["idle_session_timeout"] if version >= _PG14 else []
     names += ["transaction_timeout"] if version >= _PG17 else []

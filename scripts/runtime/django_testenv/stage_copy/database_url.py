@@ -1,9 +1,9 @@
-"""Read a database's URL into what Django's DATABASES wants.
+"""Parse a database's URL into an entry of Django's DATABASES.
 
-dj-database-url leaves a `?host=` among the OPTIONS, where `reset_db` does not look for it, and Python's own
-parser of addresses repeats what it cannot read, password and all: hence a parser of our own, which knows
-Postgres only. It takes what has one meaning and refuses the rest: what looks like a host or a name in a
-malformed address may be the end of a password, and servers repeat hosts and names in their errors.
+This is a parser of its own, for Postgres only: dj-database-url leaves `?host=` in OPTIONS, where `reset_db`
+does not find it, and Python's own URL parser quotes unreadable text in its errors, passwords too. It accepts
+only unambiguous URLs: in a malformed URL, a seeming host or name may be the end of a password, and servers
+quote hosts and names in their errors.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .secret import Hidden
 
 _CONNECT_TIMEOUT = "5"  # seconds; a health check must not hang on a database that does not answer
 _LARGEST_PORT = 65535
-# What parts an address from the next stands in no part as it is, but as a code that `%` begins.
+# A separator may not stand in a part of the URL itself; it is written there as a % code.
 _FORM = re.compile(
     r"postgres(?:ql)?://"
     r"(?:(?P<user>[^\s/?#\[\]@:]*)(?::(?P<password>[^\s/?#\[\]@]*))?@)?"
@@ -28,7 +28,7 @@ _FORM = re.compile(
     r"(?:\?(?P<query>[^\s#@\[\]]*))?"
 )
 _HOST = re.compile(r"[A-Za-z0-9._-]*|/[^\s:@]*|[0-9A-Fa-f:.]+")
-# What libpq and Django's back end take, and of what form. A value that libpq refuses stands in its error.
+# Options of libpq and Django's backend, with the form of their values: libpq quotes a bad value in its error.
 # Source: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
 _WORDS: Mapping[str, str] = {
     **dict.fromkeys(("dbname", "user", "password", "options", "sslpassword", "passfile"), r"(?s:.*)"),
@@ -56,27 +56,27 @@ _OTHER_ENGINES = re.compile("sqlite|spatialite|mysql|mariadb|oracle|mssql|sql_se
 
 
 class _Wrong(Exception):
-    """A URL cannot be read; the message repeats nothing of it."""
+    """A URL cannot be parsed. The message quotes nothing from it."""
 
 
-_CODES = "its % codes are none: write % itself as %25"
+_CODES = "its % codes are not valid: write % itself as %25"
 
 
 def is_postgres(engine: str) -> bool:
-    """Return True if an ENGINE of DATABASES is Postgres's: Django's own, PostGIS, or one built on them.
+    """Return True if an ENGINE of DATABASES is for Postgres: Django's own, PostGIS, or one built on them.
 
-    Nothing is imported, so that settings may ask. An engine that names no other database counts as
-    Postgres's: packages give theirs names of their own (`psqlextra.backend`).
+    Nothing is imported, so that settings may call it. An engine whose name contains no other database counts
+    as Postgres: packages choose names of their own (`psqlextra.backend`).
     """
     return bool(engine) and not _OTHER_ENGINES.search(engine.lower())
 
 
 def parse(url: str) -> dict[str, Any]:
-    """Read `postgres://user:password@host:5432/name?sslmode=require`.
+    """Parse `postgres://user:password@host:5432/name?sslmode=require`.
 
-    A Unix socket is `postgres://user:password@/name?host=%2Frun%2Fpostgresql`. What else stands behind the
-    `?` becomes an option of libpq. Raise ValueError, whose message repeats nothing of the URL, and whose
-    traceback holds nothing of it here: it has a password.
+    A Unix socket is `postgres://user:password@/name?host=%2Frun%2Fpostgresql`. Other parameters after `?`
+    become options of libpq. Raise ValueError. Neither its message nor this function's variables in its
+    traceback contain any part of the URL, because that has a password.
     """
     found, wrong = _attempt(url)
     del url
@@ -86,16 +86,16 @@ def parse(url: str) -> dict[str, Any]:
 
 
 def of(variable: str, environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """Return the database whose URL is in an environment variable. Raise ValueError, naming the variable."""
+    """Parse the URL in an environment variable. Raise ValueError, which names the variable."""
     found, wrong = _attempt(environ.get(variable, ""))
-    del environ  # no variable that a traceback shows is to hold it
+    del environ  # a traceback shows variables, so none may hold the URL
     if wrong:
         raise ValueError(f"{variable} cannot be read: {wrong}")
     return found
 
 
 def _attempt(url: str) -> tuple[dict[str, Any], str]:
-    """Return the entry of DATABASES, or what is wrong. Never raise: the URL would hang on the error."""
+    """Return (entry of DATABASES, error text). Never raise: the error's traceback would contain the URL."""
     try:
         return _read(url), ""
     except _Wrong as error:
@@ -103,7 +103,7 @@ def _attempt(url: str) -> tuple[dict[str, Any], str]:
 
 
 def _read(url: str) -> dict[str, Any]:
-    """Read a URL. Raise _Wrong."""
+    """Parse a URL. Raise _Wrong."""
     if not re.match("postgres(ql)?://", url):
         raise _Wrong("it must begin with postgres://")
     if any(not letter.isprintable() or letter.isspace() for letter in url):
@@ -113,7 +113,7 @@ def _read(url: str) -> dict[str, Any]:
     parts = _FORM.fullmatch(url)
     if not parts:
         raise _Wrong(
-            "its parts cannot be told apart, or its port is no number; "
+            "its parts cannot be told apart, or its port is not a number; "
             "in a user, password or name, write @ : / ? # [ ] as %40 %3A %2F %3F %23 %5B %5D"
         )
     options = _options(parts["query"] or "")
@@ -124,7 +124,7 @@ def _read(url: str) -> dict[str, Any]:
     if not name:
         raise _Wrong("it names no database: postgres://user:password@host:5432/NAME")
     if not _HOST.fullmatch(host) or (port and not 0 < int(port) <= _LARGEST_PORT):
-        raise _Wrong("its host or its port is none")
+        raise _Wrong("its host or its port is not valid")
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": name,
@@ -133,27 +133,27 @@ def _read(url: str) -> dict[str, Any]:
         "HOST": host,
         "PORT": port,
         "CONN_MAX_AGE": 60,
-        "CONN_HEALTH_CHECKS": True,  # the database is replaced beneath us by every copy
+        "CONN_HEALTH_CHECKS": True,  # every copy replaces the database while the project runs
         "OPTIONS": {"connect_timeout": _CONNECT_TIMEOUT, **options},
     }
 
 
 def _options(query: str) -> dict[str, str]:
-    """Read the options of a URL. Raise _Wrong."""
+    """Parse the options of a URL. Raise _Wrong."""
     options: dict[str, str] = {}
     for pair in filter(None, query.split("&")):
         key, _, value = pair.partition("=")
         decoded = _decoded(value.replace("+", " "))
         if key not in _WORDS or not re.fullmatch(_WORDS[key], decoded):
             raise _Wrong(
-                "what stands behind its ? is no option of libpq, or has a value that the option has not"
+                "a parameter after its ? is not an option of libpq, or has a value that is not allowed"
             )
         options[key] = Hidden(decoded) if "password" in key else decoded
     return options
 
 
 def _decoded(text: str) -> str:
-    """Return the text with its percent codes read. Raise _Wrong where one stands for no letter."""
+    """Decode the percent codes of a text. Raise _Wrong if a code is not valid UTF-8, or is a zero byte."""
     if re.search("%(?![0-9A-Fa-f]{2})", text):
         raise _Wrong(_CODES)
     try:

@@ -1,12 +1,12 @@
 """Record which databases may be thrown away, in marks that outlive the databases.
 
-`reset_db` drops the target, and with it everything kept in it or about it. The marks therefore stand in the
-comment of a tiny database of their own that nobody can connect to, `stage_copy_marks_<role>`. A comment on a
-database is a shared object: readable from every database of the server, writable only by the owner. A role
-with CREATEDB, as the master user of RDS is, can make one, and no other role can forge it.
+`reset_db` drops the target with everything in it, also its comment. The marks are therefore in the comment of
+a tiny database of their own that nobody can connect to, `stage_copy_marks_<role>`. A comment on a database is
+a shared object: every database of the server can read it, and only the owner can write it. A role with
+CREATEDB, such as the master user of RDS, can make it, and no other role can forge it.
 
-The mark of a branch's database says beside which shared one it stands: another project's database whose name
-begins alike is not taken for a branch's.
+The mark of a branch's database names the shared database it belongs to, so that another project's database
+with a similar name is not mistaken for a branch's.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ COPYING, REPLACED = "_copying", "_replaced"
 
 @dataclass(frozen=True)
 class Marks:
-    """The content of the registry; `branches` has the shared database's name by that of a branch's."""
+    """The content of the registry; `branches` maps a branch's database to its shared database."""
 
     disposable: frozenset[str] = frozenset()
     branches: Mapping[str, str] = field(default_factory=dict)
 
 
 def beside(name: str) -> tuple[str, str]:
-    """Return the databases that a copy into `name` uses for a moment: the filled and the replaced one."""
+    """Return the names of a copy's two temporary databases: the one being filled and the replaced one."""
     return name + COPYING, name + REPLACED
 
 
@@ -48,12 +48,12 @@ def is_disposable(connection: Connection, name: str) -> bool:
 
 
 def mark(connection: Connection, name: str, *, suffix: str = "") -> None:
-    """Mark database `name` as disposable; doing it twice is fine.
+    """Mark database `name` as disposable. A second mark changes nothing.
 
-    With `suffix`, the end of its name, it is marked as a branch's, beside the one without.
+    With `suffix`, the end of its name, it is marked as a branch's database of the one without the suffix.
 
-    Raises Refused for a name that looks like something to protect or that only copies use, for a database of
-    somebody else, and when a name that copies will need beside it is taken.
+    Raises Refused if the name looks like a protected one or is reserved for copies, if the database belongs
+    to another role, or if a name that copies need beside it is taken.
     """
     shared = name.removesuffix(suffix)
     require_name(name, shared, "marked")
@@ -64,7 +64,7 @@ def mark(connection: Connection, name: str, *, suffix: str = "") -> None:
         )
     if len(name.encode()) > _LONGEST_NAME - len(REPLACED):
         raise Refused(f'database "{name}" is not marked: its name is too long: use 54 bytes at most')
-    with _alone(connection) as registry:
+    with _exclusive(connection) as registry:
         rows = connection.execute(
             "SELECT datname, pg_get_userbyid(datdba), pg_has_role(datdba, 'USAGE') FROM pg_database"
         ).fetchall()
@@ -94,8 +94,8 @@ def mark(connection: Connection, name: str, *, suffix: str = "") -> None:
 
 
 def unmark(connection: Connection, name: str) -> None:
-    """Take the mark of database `name` away, if it has one."""
-    with _alone(connection) as registry:
+    """Remove the mark of database `name`, if it has one."""
+    with _exclusive(connection) as registry:
         marked = read(connection)
         if name in marked.disposable:
             left = Marks(marked.disposable - {name}, _without(name, marked.branches))
@@ -103,7 +103,7 @@ def unmark(connection: Connection, name: str) -> None:
 
 
 def read(connection: Connection) -> Marks:
-    """Return all marks of this role. Raise Refused where the registry is another role's."""
+    """Return all marks of this role. Raise Refused if the registry belongs to another role."""
     row = connection.execute(
         """SELECT pg_get_userbyid(datdba) = current_user, pg_get_userbyid(datdba),
                   shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s""",
@@ -128,29 +128,28 @@ def read(connection: Connection) -> Marks:
 
 
 def require_name(name: str, shared: str, doing: str) -> None:
-    """Raise Refused, by which the database is not `doing`, where its name says production or staging.
+    """Raise Refused if the name means production or staging; `doing` is the refused action in the message.
 
-    What a branch is called is no matter, so the shared database's name is judged: a branch may well be about
-    staging.
+    Only the shared database's name is examined: a branch may have "staging" in its name.
     """
-    said = protection.database_protector(shared) or next(iter({protection.folded(shared)} & _SYSTEM), "")
-    if said:
+    word = protection.database_protector(shared) or next(iter({protection.folded(shared)} & _SYSTEM), "")
+    if word:
         raise Refused(
-            f'database "{name}" is not {doing}: its name says "{said}", and such a database is '
+            f'database "{name}" is not {doing}: its name says "{word}", and such a database is '
             "never thrown away: point the default database at one with another name"
         )
 
 
 @contextlib.contextmanager
-def _alone(connection: Connection) -> Iterator[str]:
-    """Yield the registry's name while nobody else changes it: a change writes all marks anew."""
+def _exclusive(connection: Connection) -> Iterator[str]:
+    """Yield the registry's name under its lock, because each change rewrites all marks."""
     registry = _registry(connection)
-    with swap.locked(connection, registry, waiting=lambda: None):  # too short to be worth a line
+    with swap.locked(connection, registry, waiting=lambda: None):  # the wait is too short for a message
         yield registry
 
 
 def _registry(connection: Connection) -> str:
-    """Return the name of this role's registry: one per role, so that teams on one server keep apart."""
+    """Return the name of this role's registry. Each role has its own, which separates teams on one server."""
     role, oid = connection.execute(
         "SELECT current_user::text, oid::text FROM pg_roles WHERE rolname = current_user"
     ).fetchone() or ("", "")

@@ -1,9 +1,9 @@
-"""Fill an empty database with what the source holds at one moment, all of it or an error.
+"""Fill an empty database with the source's content at one moment: completely, or raise an error.
 
-One snapshot serves every connection to the source: the catalogue, pg_dump's schema, each stream of rows. Rows
-flow first through the largest tables; as soon as a table has all of its rows its indexes are built, while
-the rows of others still flow. Foreign keys are added unchecked, all at once, and then checked side by side.
-What is left of the schema (triggers, rules, policies, views' contents) pg_restore adds at the end.
+All connections to the source share one snapshot: catalogue, pg_dump's schema, each stream of rows. The
+largest tables come first. As soon as a table has all its rows, its indexes are built, while other tables'
+rows still arrive. Foreign keys are added unchecked, and then checked in parallel. At the end pg_restore adds
+the rest of the schema: triggers, rules, policies, contents of views.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .database import no_timeouts, reason
 from .model import Moved
 from .problems import Failed, Misconfigured
 from .scratch import scratch
-from .streams import FIRST, Later, Streams
+from .streams import FIRST, PostDataStatements, Streams
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from .options import Options
 
 _SETVALS = 500  # in one statement
-# Values mean the same on both ends. https://www.postgresql.org/docs/current/app-pgdump.html
+# With these, values have the same form on both ends. https://www.postgresql.org/docs/current/app-pgdump.html
 _SESSION = (
     "SET search_path = ''; SET DateStyle = ISO; SET IntervalStyle = postgres; SET extra_float_digits = 1; "
     "SET lc_monetary = 'C'; SET row_security = off; SET lock_timeout = '60s'"
 )
-# Nothing is lost by a late commit record: the copy takes the target's place by a commit that is waited for.
+# Asynchronous commits lose nothing: the swap that puts the copy in the target's place waits for its commit.
 _FILLING = (
     "SET synchronous_commit = off; SET maintenance_work_mem = '{memory}MB'; SET check_function_bodies = off; "
     "SET xmloption = content; SET max_parallel_maintenance_workers = 0"
@@ -48,8 +48,7 @@ _FILLING = (
 def fill(source: Database, target: Database, options: Options, progress: Progress) -> Moved:
     """Copy `source` into the new, empty database `target`.
 
-    Raises Failed, or Misconfigured where the options do not fit the source's tables; the target is then to be
-    thrown away.
+    Raises Failed, or Misconfigured if the options do not fit the source's tables. Drop the target then.
     """
     try:
         with ExitStack() as stack:
@@ -85,10 +84,10 @@ class _Fill:
         reader = self._stack.enter_context(closing(self._source.connect()))
         self._snapshot = self._take_snapshot(reader)
         filler = self._stack.enter_context(closing(self._open_target()))
-        left = catalogue.extensions_to_leave(reader, filler)
-        for name in left:
+        left_extensions = catalogue.extensions_to_leave(reader, filler)
+        for name in left_extensions:
             self._progress.say(f'extension "{name}" stays behind: the role of the target may not create it')
-        tables = catalogue.tables(reader, left)
+        tables = catalogue.tables(reader, left_extensions)
         self._lock(reader, tables)
         masking.check(tables, self._options)
         selections = {table.oid: masking.select(table, self._options) for table in tables}
@@ -97,19 +96,21 @@ class _Fill:
 
         self._progress.phase("schema")
         archive = schema.Archive(self._source, self._snapshot.name, self._folder)
-        archive.restore(archive.entries("pre-data", left), self._target)
+        archive.restore(archive.entries("pre-data", left_extensions), self._target)
         self._done("schema")
 
-        later = archive.entries("post-data", left)
-        jobs = Later(archive, later, catalogue.built(reader, tables), references, tables)
+        post_data = archive.entries("post-data", left_extensions)
+        built = catalogue.built(reader, tables)
+        statements = PostDataStatements(archive, post_data, built, references, tables)
         crew = Crew(self._options.jobs, lambda: Worker(self._open_source, self._open_target))
         self._stack.callback(crew.close)
         copied = [table for table in tables if not selections[table.oid].excluded]
-        streams = Streams(crew, jobs, selections, catalogue.text_only(reader, copied))
+        streams = Streams(crew, statements, selections, catalogue.text_only(reader, copied))
         rows = self._move(reader, filler, crew, streams, tables, copied)
 
         self._progress.phase("the rest of the schema")
-        archive.restore([entry for entry in later if entry.number not in jobs.numbers], self._target)
+        rest = [entry for entry in post_data if entry.number not in statements.numbers]
+        archive.restore(rest, self._target)
         verify.require_same_validity(reader, filler)
         self._done("the rest of the schema")
         if self._options.verify:
@@ -156,7 +157,7 @@ class _Fill:
         return _Snapshot(*row)
 
     def _lock(self, reader: Connection, tables: Iterable[Table]) -> None:
-        """Lock these tables' shape, as pg_dump does; writers do not notice."""
+        """Lock these tables against changes of their columns, as pg_dump does; writers are not blocked."""
         names = [sql.Identifier(table.schema, table.name) for table in tables]
         if names:
             reader.execute(
@@ -189,7 +190,7 @@ def require_whole(
     selections: Mapping[int, masking.Selection],
     references: Iterable[catalogue.Reference],
 ) -> None:
-    """Raise Misconfigured where rows that are copied refer to rows that stay behind."""
+    """Raise Misconfigured if copied rows refer to rows that are not copied."""
     names = {table.oid: table.qualified for table in tables}
     for reference in references:
         referenced = selections.get(reference.referenced)

@@ -1,4 +1,4 @@
-"""Forecast which migrations would run on staging's data, and which of staging's this branch lacks."""
+"""Find the migrations that would run on staging's data, and staging's migrations that this branch lacks."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Forecast:
 
 
 def make(alias: str) -> Forecast:
-    """Compare this branch's migrations with those applied in the database of that alias; reads only.
+    """Compare this branch's migrations with those applied in the database `alias`, which is only read.
 
-    Raise Misconfigured where the branch's migrations do not fit together, Failed where they cannot be read.
+    Raise Misconfigured if the branch's migrations do not fit together, Failed if staging cannot be read.
     """
     connection = connections[alias]
     try:
@@ -52,15 +52,15 @@ def make(alias: str) -> Forecast:
 
 
 def lines(forecast: Forecast) -> list[str]:
-    """Return the forecast as a person reads it."""
-    told = []
+    """Return the forecast as lines of text."""
+    text = []
     if forecast.to_run:
-        told.append(f"Migrations to run on top: {', '.join(forecast.to_run)}.")
+        text.append(f"Migrations to run on top: {', '.join(forecast.to_run)}.")
     else:
-        told.append("No migration is to run on top.")
+        text.append("No migration is to run on top.")
     if forecast.unknown_here:
-        told.append(
+        text.append(
             f"Staging is ahead of this branch, which lacks: {', '.join(forecast.unknown_here)}. "
             "Merge what brought them, or expect errors from tables that this branch does not know."
         )
-    return told
+    return text

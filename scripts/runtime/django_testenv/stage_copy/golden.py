@@ -1,7 +1,7 @@
-"""Keep one pristine copy of staging on the target's server, from which branches' databases are cloned.
+"""Keep one unchanged copy of staging on the target's server, from which branches' databases are cloned.
 
-Its name says which source and which rules it was made with, so that a project that changes its rules gets
-another one. Nobody may connect to it, or to the spare clone that can be kept ready beside it.
+Its name contains a digest of the source and the rules, so that changed rules lead to a new copy. Nobody may
+connect to it, or to the spare clone that can be kept ready beside it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SPARE = "_spare"
 
 @dataclass(frozen=True)
 class GoldenCopy:
-    """The golden copy: its name, and those of its spare clones."""
+    """The golden copy, with its spare clones."""
 
     name: str
     max_age: float  # seconds
@@ -35,7 +35,7 @@ class GoldenCopy:
 
     @classmethod
     def of(cls, source: Database, server: Connection, options: Options) -> GoldenCopy | None:
-        """Return the golden copy that the options ask for; None where they ask for none."""
+        """Return the golden copy for these options; None if they do not want one."""
         if options.golden is None:
             return None
         rules = {
@@ -47,7 +47,7 @@ class GoldenCopy:
         return cls(PREFIX + digest.hexdigest()[:16], options.golden.max_age, options.golden.spare)
 
     def require_ours(self, server: Connection) -> None:
-        """Raise Refused where a database of that name belongs to somebody else."""
+        """Raise Refused if a database with one of these names belongs to another role."""
         for name in (self.name, *self._spares(server)):
             if not swap.is_ours(server, name):
                 raise Refused(
@@ -56,22 +56,22 @@ class GoldenCopy:
                 )
 
     def age(self, server: Connection) -> float | None:
-        """Return the seconds since it was copied; None where there is none."""
+        """Return the golden copy's age in seconds; None if there is no golden copy."""
         found = copy_metadata.of(server, self.name)
         if found is None:
             return None
         return (datetime.now(timezone.utc) - datetime.fromisoformat(found["copied_at"])).total_seconds()
 
     def ready_spare(self, server: Connection) -> str | None:
-        """Return the name of the spare clone of this very copy, if there is one."""
+        """Return the name of the spare clone of the present golden copy; None if there is none."""
         name = self._spare(server)
         return name if name and swap.exists(server, name) else None
 
     def order_spare(self, server: Connection, maintenance: Database) -> None:
-        """Have the server make a clone to keep ready, and do not wait for it.
+        """Let the server make a spare clone without waiting for it; drop those of earlier golden copies.
 
-        A server carries out what it has begun although the client is gone, and a database is there only when
-        it is complete. Those of earlier golden copies are dropped.
+        A server finishes a statement although its client is gone, and a database exists only when it is
+        complete.
         """
         wanted = self._spare(server)
         swap.drop(server, *(name for name in self._spares(server) if name != wanted))
@@ -82,7 +82,7 @@ class GoldenCopy:
         swap.drop(server, *self._spares(server))
 
     def _spare(self, server: Connection) -> str | None:
-        """Return the name of the present copy's spare clone: it says which copy it is of."""
+        """Return the name for a spare clone, with the golden copy's time; None if there is no golden copy."""
         found = copy_metadata.of(server, self.name)
         if found is None:
             return None
@@ -95,10 +95,10 @@ class GoldenCopy:
         return [name for (name,) in rows]
 
     def drop_others(self, server: Connection, say: Callable[[str], None]) -> None:
-        """Drop golden copies of our role that no project's rules ask for any more: those past their age."""
-        rows = server.execute(
+        """Drop our role's golden copies for other rules once they are older than `max_age`."""
+        rows = server.execute(  # spares come before their golden copy, which has the date of both
             "SELECT datname::text FROM pg_database WHERE starts_with(datname, %s) "
-            "AND pg_get_userbyid(datdba) = current_user ORDER BY 1 DESC",  # spares before what dates them
+            "AND pg_get_userbyid(datdba) = current_user ORDER BY 1 DESC",
             [PREFIX],
         ).fetchall()
         for (name,) in rows:
@@ -106,7 +106,7 @@ class GoldenCopy:
                 continue
             found = copy_metadata.of(server, name.partition(SPARE)[0])
             if found is None:
-                continue  # somebody is making it
+                continue  # another run is making it
             age = (datetime.now(timezone.utc) - datetime.fromisoformat(found["copied_at"])).total_seconds()
             if age > self.max_age:
                 say(f'golden copy "{name}" of {found["copied_at"]} is not asked for any more: it is dropped')
@@ -114,5 +114,5 @@ class GoldenCopy:
 
 
 def _path(call: object) -> str | None:
-    """Return where a function is defined; two modules may have one of the same name."""
+    """Return a function's module and name: two modules may have functions of the same name."""
     return f"{getattr(call, '__module__', '')}.{getattr(call, '__qualname__', '')}" if call else None

@@ -1,4 +1,4 @@
-"""Guard a copy before it touches anything; each guard raises Refused with its own message."""
+"""Check before a copy that it may run. Each `require_…` raises Refused with its own message."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
     from .database import Connection
 
-ENVIRONMENT = "COPILOT_ENVIRONMENT_NAME"  # Copilot's, in each container of its services and tasks
-SUFFIX = r"_[A-Za-z0-9_]+"  # what a branch's database is called beyond the shared one's name
+ENVIRONMENT = "COPILOT_ENVIRONMENT_NAME"  # Copilot sets it in each container of its services and tasks
+SUFFIX = r"_[A-Za-z0-9_]+"  # a branch's database has the shared database's name and this suffix
 _SHOWN = 3  # examples in a message
 
-# Every role that the session could act as: itself and those it is a member of, whether it inherits their
-# rights or would have to SET ROLE first.
+# `me` has every role that the session can act as: its own role, and the roles of which it is a member, also
+# if it must SET ROLE first.
 _WRITABLE = """
 WITH me AS (
     SELECT oid, rolname, rolsuper, rolcreaterole FROM pg_roles WHERE pg_has_role(current_user, oid, 'MEMBER')
@@ -56,13 +56,13 @@ UNION SELECT 'may advance sequence ' || name FROM me, relations
 ORDER BY 1
 """
 
-# The same server has the same system identifier, and so has a replica of it. A server restored from a
-# snapshot has it too: there a copy is refused until the target was reset once, which is the safe way round.
+# A server and its replicas have the same system identifier, and so has a server restored from a snapshot. The
+# copy to a restored server is refused until the target was reset once, which is the safe side.
 _IDENTITY = """
 SELECT (SELECT system_identifier::text FROM pg_control_system()), d.oid::text, d.datname::text
 FROM pg_database d WHERE d.datname = %s
 """
-# Also where an administrator has closed pg_control_system() to one of the two; in no time zone's words.
+# This works also if an administrator has closed pg_control_system(). The epoch does not depend on time zones.
 _IDENTITY_BY_START = """
 SELECT extract(epoch FROM pg_postmaster_start_time())::text, d.oid::text, d.datname::text
 FROM pg_database d WHERE d.datname = %s
@@ -70,10 +70,10 @@ FROM pg_database d WHERE d.datname = %s
 
 
 def require_environment(environ: Mapping[str, str], deployed: Mapping[str, object], file: str) -> None:
-    """Require the environment that the image was deployed to, which was seen to be disposable.
+    """Require that this is the environment to which `deploy-test` deployed the image.
 
-    `deployed` is what `file` says of the deploy. Where no environment of Copilot's is named, the database's
-    mark alone decides.
+    `deploy-test` records the disposable environment in `file`; `deployed` is the content of that file.
+    Outside Copilot's environments only the database's mark decides. Raises Refused.
     """
     name, stated = environ.get(ENVIRONMENT), str(deployed.get("environment") or "")
     for each, where in ((name, ENVIRONMENT), (stated, file)):
@@ -111,7 +111,7 @@ def require_suffix(name: str, suffix: str) -> None:
 
 
 def require_shared_mark(target: Connection, name: str, shared: str) -> None:
-    """Require that the shared database was marked, so that a branch's beside it may be made and marked."""
+    """Require that the shared database is marked: only then a branch's database may be made and marked."""
     if not disposable_registry.is_disposable(target, shared):
         raise Refused(
             f'database "{name}" is not made, since the shared one, "{shared}", carries no disposable mark: '
@@ -121,20 +121,20 @@ def require_shared_mark(target: Connection, name: str, shared: str) -> None:
 
 
 def require_branch_name(name: str, shared: str) -> None:
-    """Require that a database to be dropped is called as a branch's beside `shared` is."""
+    """Require that the database to be dropped has the name of a branch's database beside `shared`."""
     if name == shared:
         raise Refused(
             f'nothing is dropped: "{name}" is the shared database itself: only branches\' are dropped'
         )
     if not re.fullmatch(re.escape(shared) + SUFFIX, name):
         raise Refused(
-            f"nothing is dropped: {json.dumps(name)} is no name of a branch's database: those beside "
+            f"nothing is dropped: {json.dumps(name)} is not the name of a branch's database: those beside "
             f'"{shared}" are called "{shared}_...", with letters, digits and _'
         )
 
 
 def require_branch_mark(target: Connection, name: str, shared: str) -> None:
-    """Require that a database to be dropped is marked as a branch's beside `shared`, if it exists."""
+    """Require that the database to be dropped, if it exists, is marked as a branch's beside `shared`."""
     marked = disposable_registry.read(target)
     if name in marked.disposable and marked.branches.get(name) != shared:
         raise Refused(
@@ -149,7 +149,7 @@ def require_branch_mark(target: Connection, name: str, shared: str) -> None:
 
 
 def require_ownership(target: Connection, name: str, *, to: str = "replace") -> None:
-    """Require that the target belongs to its role, or it cannot be replaced. `reset_db` merely logs that."""
+    """Require that the role owns the target, or it cannot be replaced. `reset_db` only logs that error."""
     row = target.execute(
         "SELECT pg_get_userbyid(datdba), pg_has_role(datdba, 'USAGE'), current_user::text "
         "FROM pg_database WHERE datname = %s",
@@ -163,8 +163,8 @@ def require_ownership(target: Connection, name: str, *, to: str = "replace") -> 
 
 
 def require_two_databases(source: Connection, source_name: str, target: Connection, target_name: str) -> None:
-    """Require that the target is not the source, by whatever names and addresses the two are reached."""
-    # A replica of the target has the target's system identifier and a start of its own; either is enough.
+    """Require that the target is not the source, even if two addresses lead to the same database."""
+    # A replica has the target's system identifier but its own start time; one equal identity is enough.
     if any(
         (theirs := _identity(query, source, source_name)) is not None
         and theirs == _identity(query, target, target_name)
@@ -177,7 +177,7 @@ def require_two_databases(source: Connection, source_name: str, target: Connecti
 
 
 def writable_reasons(source: Connection) -> list[str]:
-    """Return why the source's role could change staging; empty when it can only read."""
+    """Return the reasons why the source's role could change staging; empty if it can only read."""
     reasons = [reason for (reason,) in source.execute(_WRITABLE).fetchall()]
     return ["is superuser"] if "is superuser" in reasons else reasons
 

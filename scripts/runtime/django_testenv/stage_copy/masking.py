@@ -1,7 +1,7 @@
-"""Select which rows and values of the source go across, and mask those that must not.
+"""Select the rows and values of the source that are copied, and mask values that must not leave it.
 
-A fake is made of a keyed hash of the value, on the source's server: equal values become equal fakes in every
-table, different ones different fakes, and nobody without the key can try out which value a fake stands for.
+The source's server makes a fake from a keyed hash of the value: equal values become equal fakes in every
+table, different values different fakes, and nobody without the key can try out values to find the original.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .database import Connection
     from .model import Column, Table
 
-# Words in a column's name that tell of a person, or of what must not leave staging.
+# Words in a column's name that mean personal data, or data that must not leave staging.
 PERSONAL = frozenset({
     "address", "birth", "birthdate", "birthday", "card", "cell", "city", "dob", "email", "fax",
     "firstname", "fullname", "gender", "iban", "ip", "lastname", "latitude", "login", "longitude",
@@ -34,20 +34,20 @@ _PAIRS = frozenset({
     ("family", "name"), ("user", "name"), ("api", "key"), ("private", "key"), ("e", "mail"),
     ("credit", "card"), ("account", "number"), ("national", "id"),
 })  # fmt: skip
-# Tables whose column "name" is a person's.
+# Tables whose column "name" has a person's name.
 _PEOPLE = frozenset({
     "author", "client", "contact", "customer", "employee", "guest", "lead", "member", "patient", "people",
     "person", "profile", "student", "subscriber", "user",
 })  # fmt: skip
-# Numbers and switches about a person's data are not that data: email_verified, password_changed_at.
+# Types that hold no personal data, only facts about it: email_verified, password_changed_at.
 _HARMLESS = re.compile(r"^(bool|smallint|integer|bigint|timestamp|oid|uuid)")
 
 _KEY = "stage_copy.key"
 _HASH = sql.SQL("encode(sha256(convert_to(current_setting({}) || {}::text, 'UTF8')), 'hex')")
 _FIRST = ("Ada", "Ben", "Cleo", "Dario", "Elif", "Farid", "Greta", "Hugo", "Ines", "Jonas", "Kaia", "Liam",
           "Mira", "Noah", "Olga", "Pavel")  # fmt: skip
-# Digits of the hash that a fake keeps: with 14 of 16 values each, a million different values meet with a
-# chance of one in 140,000; a unique column then fails the copy, loudly.
+# Digits of the hash in a fake. With 14 hexadecimal digits, two of a million different values get the same
+# fake with a probability of one in 140,000; the copy then fails if the column is unique.
 _HEX, _SHORTEST = 20, 14
 _DIGITS, _FEWEST_DIGITS = 17, 14
 
@@ -66,12 +66,12 @@ class Selection:
 
 
 def prepare(source: Connection, options: Options) -> None:
-    """Give a session of the source the key; as a bound parameter, so that it is in no statement's text."""
+    """Set the key in a session of the source, as a bound parameter: no statement's text has it then."""
     source.execute("SELECT set_config(%s, %s, false)", [_KEY, options.mask_key])
 
 
 def check(tables: Iterable[Table], options: Options) -> None:
-    """Raise Misconfigured where an entry of the options fits no table or column."""
+    """Raise Misconfigured if an entry of the options matches no table or column."""
     found = list(tables)
     names = {name for table in found for name in _names(table)}
     for pattern in options.exclude_data:
@@ -97,7 +97,7 @@ def check(tables: Iterable[Table], options: Options) -> None:
 
 
 def select(table: Table, options: Options) -> Selection:
-    """Return what goes across of `table`. Raise Misconfigured where a rule cannot be kept for a column."""
+    """Return the part of `table` to copy. Raise Misconfigured if a rule is impossible for its column."""
     if any(_matches(table, pattern) for pattern in options.exclude_data):
         return Selection(excluded=True)
     rules = {
@@ -116,7 +116,7 @@ def select(table: Table, options: Options) -> Selection:
 
 
 def unmasked(tables: Iterable[Table], options: Options) -> list[str]:
-    """Return the columns whose rows go across, that look personal and have no rule: "schema.table.column"."""
+    """Return the copied columns that look personal and have no rule, as "schema.table.column"."""
     found = []
     for table in tables:
         selection = select(table, options)
@@ -132,17 +132,17 @@ def unmasked(tables: Iterable[Table], options: Options) -> list[str]:
 
 
 def require_rules(tables: Iterable[Table], options: Options) -> None:
-    """Raise Refused where a column that looks personal has no rule."""
+    """Raise Refused if a column that looks personal has no rule."""
     if missing := unmasked(tables, options):
         raise Refused(
             f"--require-mask: {', '.join(missing)} {'looks' if len(missing) == 1 else 'look'} personal and "
             f'{"has" if len(missing) == 1 else "have"} no rule: give each one in STAGE_COPY["mask"], or '
-            '"keep" where its values may go across'
+            '"keep" if its values may be copied'
         )
 
 
 def _names(table: Table) -> set[str]:
-    """Return the names that an entry may call the table by: its own and those of what it is a part of."""
+    """Return the names for the table in the options: its own, and those of the tables it is a part of."""
     qualified = {table.qualified, *table.ancestors}
     return qualified | {name.partition(".")[2] for name in qualified}
 
@@ -152,7 +152,7 @@ def _matches(table: Table, pattern: str) -> bool:
 
 
 def _rule(table: Table, column: Column, options: Options) -> Rule | None:
-    """Return the rule of a column; the entry that names the table most exactly wins."""
+    """Return the rule of a column, from the entry with the most exact name of the table."""
     parents = [*table.ancestors, *(name.partition(".")[2] for name in table.ancestors)]
     for name in (table.qualified, table.name, *parents):
         if rule := options.mask.get(f"{name}.{column.name}"):
@@ -184,7 +184,7 @@ def _expression(table: Table, column: Column, rule: Rule) -> sql.Composable:
 
 
 def _email(value: sql.Identifier, room: int) -> sql.Composable | None:
-    # .invalid is reserved, so that no mail ever arrives: RFC 2606.
+    # RFC 2606 reserves .invalid, so no mail can ever arrive.
     domain = next(
         (d for d in ("@example.invalid", "@x.invalid", "@x.y") if room - len(d) - 1 >= _SHORTEST), None
     )
@@ -220,11 +220,11 @@ def _hash(value: sql.Identifier) -> sql.Composable:
 
 
 def _type(column: Column) -> sql.SQL:
-    return sql.SQL(column.type)  # format_type quotes it: it is the catalogue's own
+    return sql.SQL(column.type)  # it comes from the catalogue, and format_type has quoted it
 
 
 def _room(type_: str) -> int:
-    """Return how many characters the type takes."""
+    """Return the largest number of characters in a value of the type; 1000 if it has no limit."""
     found = re.fullmatch(r"character(?: varying)?\((\d+)\)", type_)
     return int(found[1]) if found else 1000
 

@@ -1,4 +1,4 @@
-"""Define what the parts of a copy hand to each other: tables of the source, what was moved, progress."""
+"""Define the data that the modules of a copy share: the source's tables, the result, the progress."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table; `type` is as `format_type` writes it, with its length: `character varying(30)`."""
+    """A column of a table; `type` has the form of `format_type`, with its length: `character varying(30)`."""
 
     name: str
     type: str
@@ -19,7 +19,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the source whose rows are copied: ordinary tables and the leaves of partitioned ones."""
+    """A table of the source whose rows are copied: an ordinary table, or a leaf of a partitioned table."""
 
     oid: int
     schema: str
@@ -27,9 +27,9 @@ class Table:
     columns: tuple[Column, ...]
     pages: int  # of the heap, 8 KiB each
     size: int  # bytes, with TOAST, without indexes
-    estimate: int  # rows, by the planner's statistics; -1 where nobody has counted yet
+    estimate: int  # rows, by the planner's statistics; -1 if there are no statistics yet
     ancestors: tuple[str, ...] = ()  # "schema.table" of the tables it is a partition of or inherits from
-    condition: str = ""  # SQL, for the rows of an extension's configuration table that are the user's
+    condition: str = ""  # SQL that selects the user's rows in an extension's configuration table
 
     @property
     def qualified(self) -> str:
@@ -47,13 +47,13 @@ class Moved:
 
 
 class Progress(Protocol):
-    """A listener that is told how far a copy is. Every method may be called from any thread."""
+    """Shows the progress of a copy. Every method may be called from any thread."""
 
     def say(self, line: str) -> None:
-        """Tell one line, at once."""
+        """Print one line at once."""
 
     def phase(self, name: str, *, total: int = 0) -> None:
-        """Begin a phase; `total` is the bytes expected in it, 0 where nobody counts."""
+        """Begin a phase; `total` is the number of bytes expected in it, 0 if it is not known."""
 
     def advance(self, *, amount: int, rows: int = 0) -> None:
         """Count this much more of the phase as done; `amount` in bytes."""

@@ -18,7 +18,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _KNOWN = (
     "exclude_data", "mask", "mask_key", "personal", "golden", "jobs", "memory", "verify", "release_file",
 )  # fmt: skip
-_GONE = ("unlogged", "split", "freeze")  # were options once
+_REMOVED = ("unlogged", "split", "freeze")  # options of earlier versions
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Golden:
-    """The pristine copy of staging on the target's server that branches are cloned from."""
+    """The unchanged copy of staging on the target's server from which branches' databases are cloned."""
 
     max_age: float  # seconds after which it is refreshed
     spare: bool = False  # keep one clone ready
@@ -40,7 +40,7 @@ class Golden:
 
 @dataclass(frozen=True)
 class Options:
-    """The setting; docs/copy.md says what each key means."""
+    """The setting STAGE_COPY; docs/copy.md explains each key."""
 
     exclude_data: tuple[str, ...] = ()  # "table", "schema.table", or globs of them
     mask: Mapping[str, Rule] = field(default_factory=dict)  # "table.column" or "schema.table.column" -> rule
@@ -54,25 +54,25 @@ class Options:
 
     @classmethod
     def read(cls, settings: Mapping[str, Any], *, key: str) -> Options:
-        """Check a STAGE_COPY setting; `key` makes the fakes where it names no mask_key of its own.
+        """Parse the setting STAGE_COPY; `key` makes the fakes if the setting has no mask_key.
 
-        Raise Misconfigured, which names the entry and what it may be.
+        Raise Misconfigured, which names the wrong entry and the allowed values.
         """
         if not isinstance(settings, Mapping):
-            raise Misconfigured("STAGE_COPY is no dictionary: write STAGE_COPY = {...}")
+            raise Misconfigured("STAGE_COPY is not a dictionary: write STAGE_COPY = {...}")
         for name in settings:
-            if name in _GONE:
-                raise Misconfigured(f'STAGE_COPY["{name}"] is no option any more: take it out')
-            _known(str(name), _KNOWN, "STAGE_COPY")
+            if name in _REMOVED:
+                raise Misconfigured(f'STAGE_COPY["{name}"] is not an option any more: take it out')
+            _require_known(str(name), _KNOWN, "STAGE_COPY")
         mask = settings.get("mask", {})
         if not isinstance(mask, Mapping):
-            raise Misconfigured('STAGE_COPY["mask"] is no dictionary: write {"table.column": rule, ...}')
+            raise Misconfigured('STAGE_COPY["mask"] is not a dictionary: write {"table.column": rule, ...}')
         found = {str(column): _rule(str(column), rule) for column, rule in mask.items()}
         secret = Hidden(settings.get("mask_key") or key)
         return cls(
             exclude_data=_words(settings, "exclude_data"),
             mask=found,
-            # Not the key itself: it goes to staging's server with each session.
+            # A digest instead of the key itself, because each session sends it to staging's server.
             mask_key=Hidden(hashlib.sha256(f"stage_copy {secret}".encode()).hexdigest()),
             personal=_words(settings, "personal"),
             golden=_golden(settings.get("golden")),
@@ -84,12 +84,12 @@ class Options:
 
 
 def nearest(name: str, known: object) -> str:
-    """Return what was probably meant, as the end of a message."""
+    """Return the most similar known name as the end of a message; empty if there is none."""
     close = difflib.get_close_matches(name, [str(one) for one in known], 1, 0.5)  # type: ignore[attr-defined]
     return f": did you mean {close[0]!r}?" if close else ""
 
 
-def _known(name: str, names: tuple[str, ...], where: str) -> None:
+def _require_known(name: str, names: tuple[str, ...], where: str) -> None:
     if name not in names:
         raise Misconfigured(
             f"{where} has no {name!r}{nearest(name, names) or ': it has ' + ', '.join(names)}"
@@ -110,7 +110,7 @@ def _rule(column: str, rule: Any) -> Rule:
     if isinstance(rule, str) and rule in (*FAKES, "keep"):
         return Rule(rule)
     raise Misconfigured(
-        f"{where} is no rule: it may be "
+        f"{where} is not a rule: it may be "
         + ", ".join(f'"{name}"' for name in ("keep", "null", *FAKES))
         + ', {"value": ...} or {"call": "module.function"}'
     )
@@ -127,8 +127,8 @@ def _imported(path: str, where: str) -> Callable[[str | None], str | None]:
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise Misconfigured(f"{where}: {path!r} cannot be imported: {error}") from None
     if not callable(found):
-        raise Misconfigured(f"{where}: {path!r} is no function")
-    return found  # type: ignore[no-any-return]  # that it takes and gives text shows when it is called
+        raise Misconfigured(f"{where}: {path!r} is not a function")
+    return found  # type: ignore[no-any-return]  # a wrong signature shows when it is called
 
 
 def _golden(setting: Any) -> Golden | None:
@@ -136,9 +136,9 @@ def _golden(setting: Any) -> Golden | None:
         return None
     where = 'STAGE_COPY["golden"]'
     if not isinstance(setting, Mapping):
-        raise Misconfigured(f'{where} is no dictionary: write {{"max_age": "24h", "spare": True}}')
+        raise Misconfigured(f'{where} is not a dictionary: write {{"max_age": "24h", "spare": True}}')
     for name in setting:
-        _known(str(name), ("max_age", "spare"), where)
+        _require_known(str(name), ("max_age", "spare"), where)
     age = str(setting.get("max_age", "24h"))
     if not (match := re.fullmatch(r"(\d+)([smhdw])", age)):
         raise Misconfigured(
@@ -150,7 +150,7 @@ def _golden(setting: Any) -> Golden | None:
 def _words(settings: Mapping[str, Any], name: str) -> tuple[str, ...]:
     value = settings.get(name, ())
     if not isinstance(value, (list, tuple, set)) or not all(isinstance(word, str) for word in value):
-        raise Misconfigured(f'STAGE_COPY["{name}"] is no list of names: write ["one", "another"]')
+        raise Misconfigured(f'STAGE_COPY["{name}"] is not a list of names: write ["one", "another"]')
     return tuple(value)
 
 

@@ -1,4 +1,4 @@
-"""Plan a copy, table by table, without doing it."""
+"""Plan a copy, table by table, without running it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Planned:
-    """One table: `rows` is the planner's estimate, None where nobody has counted; `bytes` without indexes."""
+    """One table. `rows` is the planner's estimate, None without statistics; `bytes` is without indexes."""
 
     table: str
     rows: int | None
@@ -34,7 +34,7 @@ class Plan:
 
 
 def make(staging: Connection, server: Connection, options: Options) -> Plan:
-    """Return the plan of a copy. Raise Misconfigured where the options do not fit the source's tables."""
+    """Return the plan of a copy. Raise Misconfigured if the options do not fit the source's tables."""
     left = catalogue.extensions_to_leave(staging, server)
     found = catalogue.tables(staging, left)
     masking.check(found, options)
@@ -50,23 +50,23 @@ def _planned(table: Table, options: Options) -> Planned:
 
 
 def lines(plan: Plan) -> list[str]:
-    """Return the plan as a person reads it."""
+    """Return the plan as lines of text."""
     width = max((len(one.table) for one in plan.tables), default=0)
-    told = []
+    text = []
     for one in plan.tables:
         rows = "? rows" if one.rows is None else f"~{one.rows:,} rows"
         what = "copied" if one.copied else "rows stay behind"
         rules = ", ".join(f"{column} ({rule})" for column, rule in one.masked.items())
-        told.append(
+        text.append(
             f"  {one.table:<{width}}  {rows:>16}  {size(one.bytes):>8}  {what}"
             + (f"; {rules}" if one.copied and rules else "")
         )
     copied = [one for one in plan.tables if one.copied]
-    told.append(
+    text.append(
         f"{len(copied)} of {len(plan.tables)} tables, ~{sum(one.rows or 0 for one in copied):,} rows, "
         f"{size(sum(one.bytes for one in copied))} without indexes."
     )
     if plan.unmasked:
-        told.append(f"Looks personal and has no rule: {', '.join(plan.unmasked)}.")
-    told += [f'Extension "{name}" stays behind.' for name in plan.extensions_left]
-    return told
+        text.append(f"Looks personal and has no rule: {', '.join(plan.unmasked)}.")
+    text += [f'Extension "{name}" stays behind.' for name in plan.extensions_left]
+    return text

@@ -1,4 +1,4 @@
-"""Define the errors of a copy, each kind with the exit code that the command ends in."""
+"""The errors of a copy, each with the exit code of the command."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import ClassVar
 class CopyError(Exception):
     """An error that says what happened, why, and what to do next, in one line without any secret or row.
 
-    It has no context: what it was made of, a server's own error, may quote a row.
+    It has no context: the server's error that led to it may quote a row.
     """
 
     exit_code: ClassVar[int] = 4
 
-    @property  # of the interpreter's own field: what shows errors reads it by name
+    @property  # it hides the interpreter's own field: programs that show errors read it by name
     def __context__(self) -> None:
         """Return None."""
 
@@ -23,18 +23,18 @@ class CopyError(Exception):
 
 
 class Misconfigured(CopyError):
-    """A setting is missing; nothing was started."""
+    """A setting is missing or wrong; nothing was started."""
 
     exit_code = 2
 
 
 class Refused(CopyError):
-    """A guard said no; nothing was touched."""
+    """A guard refused; nothing was changed."""
 
     exit_code = 3
 
 
 class Failed(CopyError):
-    """A server or one of Postgres's tools failed; the target is as it was."""
+    """A server or a Postgres tool failed; the target is unchanged."""
 
     exit_code = 4

@@ -1,4 +1,4 @@
-"""Tell how far a copy is: a live line on a terminal, plain lines now and then in a log."""
+"""Show the progress of a copy: a live line on a terminal, a plain line from time to time in a log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Say = Callable[[str], None]
 
 
 def choose(stream: IO[str], say: Say) -> Lines:
-    """Return the progress that suits `stream`; without rich installed a terminal gets plain lines."""
+    """Return the progress for `stream`: a live line on a terminal if rich is installed, else plain lines."""
     if stream.isatty():
         with suppress(ImportError):
             return Bars(stream, say)
@@ -24,13 +24,13 @@ def choose(stream: IO[str], say: Say) -> Lines:
 
 
 class Lines:
-    """One plain line every five seconds of a phase: how much, how fast, how long still."""
+    """Prints one plain line every five seconds of a phase: amount, speed, remaining time."""
 
     def __init__(self, say: Say, clock: Callable[[], float] = time.monotonic) -> None:
-        self._tell, self._clock = say, clock
+        self._print, self._clock = say, clock
         self._lock = threading.Lock()
         self._phase, self._total, self._done, self._rows = "", 0, 0, 0
-        self._began = self._told = clock()
+        self._began = self._printed = clock()
 
     def __enter__(self) -> Progress:
         return self
@@ -40,20 +40,20 @@ class Lines:
 
     def say(self, line: str) -> None:
         with self._lock:
-            self._tell(line)
+            self._print(line)
 
     def phase(self, name: str, *, total: int = 0) -> None:
         with self._lock:
             self._phase, self._total, self._done, self._rows = name, total, 0, 0
-            self._began = self._told = self._clock()
+            self._began = self._printed = self._clock()
 
     def advance(self, *, amount: int, rows: int = 0) -> None:
         with self._lock:
             self._done += amount
             self._rows += rows
-            if self._clock() - self._told >= _EVERY:
-                self._told = self._clock()
-                self._tell(self._state())
+            if self._clock() - self._printed >= _EVERY:
+                self._printed = self._clock()
+                self._print(self._state())
 
     def _state(self) -> str:
         seconds = max(self._clock() - self._began, 0.001)
@@ -69,7 +69,7 @@ class Lines:
 
 
 class Bars(Lines):
-    """The same on a terminal, drawn anew as it changes. Raise ImportError where rich is not installed."""
+    """Draws the same line on a terminal, again and again. Raises ImportError if rich is not installed."""
 
     def __init__(self, stream: IO[str], say: Say) -> None:
         from rich.console import Console  # noqa: PLC0415  an image need not have it
@@ -103,7 +103,7 @@ class Bars(Lines):
 
 
 def size(count: int) -> str:
-    """Return bytes as a person reads them."""
+    """Return a number of bytes in a readable unit."""
     if count < 1 << 20:
         return f"{count / 1024:.0f} kB"
     if count < 1 << 30:

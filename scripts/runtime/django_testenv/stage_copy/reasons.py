@@ -1,7 +1,7 @@
-"""Tell why a server or a tool of Postgres's failed, repeating no value of a row and no password.
+"""Return why a Postgres server or tool failed, without any value of a row and without passwords.
 
-Postgres quotes what it chokes on: in the message where a value is malformed, in DETAIL and CONTEXT else; and
-a function of the project may put anything into its own. The code, table, column and constraint stay.
+Postgres quotes values: in the message if a value is malformed, else in DETAIL and CONTEXT; a function of the
+project may put any value into its messages. The code, table, column and constraint are kept.
 Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
 """
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
     from psycopg import pq
 
-# Classes of errors whose messages are about values, or are the project's own words.
+# Classes of errors whose messages quote values, or come from the project's own functions.
 _OF_VALUES = ("21", "22", "2F", "38", "39", "P0", "HV")
-# Lines of a CONTEXT that say that a function was running.
+# Lines of a CONTEXT which say that a function was running.
 _OF_FUNCTION = re.compile(
     r"^(?:CONTEXT:\s*)?(?:PL/\w+|SQL) (?:function|trigger)|^(?:CONTEXT:\s*)?PL/", re.MULTILINE
 )
 _AT = re.compile(r"^COPY .*?, line (\d+)(?:, column ([^:\n]+))?", re.MULTILINE)
-# Words before a name in quotes that is one of the schema's or of the server's, and no value.
+# Words before a quoted name of the schema or server, which is not a value.
 _NAMES = (
     "access method|aggregate|at|attribute|cast|class|collation|column|configuration|constraint|conversion|"
     "database|dictionary|domain|encoding|extension|family|file|function|host|index|language|locale|method|name|"
@@ -37,7 +37,7 @@ _HIDDEN = "(what follows is not shown: it may be a value)"
 
 
 def reason(error: Exception) -> str:
-    """Return why the server failed, in one line."""
+    """Return in one line why the server failed."""
     if isinstance(error, psycopg.Error) and (state := error.diag.sqlstate):
         diag = error.diag
         return _why(
@@ -51,7 +51,7 @@ def reason(error: Exception) -> str:
 
 
 def of_result(result: pq.abc.PGresult) -> psycopg.Error:
-    """Return the error of a result, whose message repeats no value."""
+    """Return a result's error with a message that quotes no value."""
 
     def part(field: Part) -> str:
         return (result.error_field(field) or b"").decode(errors="replace")
@@ -66,26 +66,26 @@ def of_result(result: pq.abc.PGresult) -> psycopg.Error:
 
 
 def of_parts(state: str, message: str, names: Mapping[str, str | None], context: str) -> psycopg.Error:
-    """Return the error that the server has sent in parts; its message repeats no value."""
+    """Return the error that the server sent in these parts, with a message that quotes no value."""
     try:
         kind = psycopg.errors.lookup(state)
-    except KeyError:  # a code that a function of the project's raises
+    except KeyError:  # a function of the project raises its own code
         kind = psycopg.DatabaseError
     return kind(_why(state, message, names, context))
 
 
 def of_tool(errors: str) -> str:
-    """Return the first error that a tool of Postgres's reported, else its last line."""
+    """Return the first error in the output of a Postgres tool, else its last line."""
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
     errors_only = [line for line in lines if re.search(r"\b(ERROR|FATAL|error):", line)]
-    line = (errors_only or lines[-1:] or ["it said nothing"])[0]
+    line = (errors_only or lines[-1:] or ["it printed nothing"])[0]
     if any(_OF_FUNCTION.match(each) for each in lines):
         return _of_function("")
     return without_values(re.sub(r"^(pg_dump: |pg_restore: )?(ERROR|FATAL|error):\s*", "", line))
 
 
 def without_values(text: str) -> str:
-    """Return the text up to the first thing in quotes that is no name."""
+    """Return the text up to the first quoted part that is not a name."""
     for found in _QUOTED.finditer(text):
         if not found["kind"]:
             return f"{text[: found.start()].rstrip()} {_HIDDEN}"

@@ -1,7 +1,7 @@
-"""Move rows: COPY out of the source, COPY into the target, message by message, in one process.
+"""Move rows in one process: COPY out of the source, COPY into the target, message by message.
 
-A piece is a range of a table's pages, so that several connections share a large table. Its rows pass through
-as they are, in COPY's binary format where both ends can; only where a rule calls Python are they looked at.
+A piece is a range of a table's pages, so that several connections can share a large table. Its rows pass
+unchanged, in COPY's binary format where both ends support it. They are parsed only if a rule calls Python.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from .masking import Selection
     from .model import Table
 
-_BATCH = 1 << 16  # bytes in one message to the target: COPY takes them cut anywhere
-_WAIT = 500  # milliseconds between two looks whether to stop
+_BATCH = 1 << 16  # bytes in one message to the target: a row may be cut anywhere
+_WAIT = 500  # milliseconds between two checks whether the copy was stopped
 _NULL = b"\\N"
 # COPY's text format: https://www.postgresql.org/docs/current/sql-copy.html
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
-_MEANS = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
+_LETTERS = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
 _SPECIAL = re.compile(rb"[\\\b\f\n\r\t\v]")
-_WRITTEN = {meant: b"\\" + letter for letter, meant in _MEANS.items()} | {b"\\": b"\\\\"}
+_ESCAPES = {meant: b"\\" + letter for letter, meant in _LETTERS.items()} | {b"\\": b"\\\\"}
 
 Tell = Callable[[int], None]
 Call = Callable[[Optional[str]], Optional[str]]
@@ -39,7 +39,7 @@ Call = Callable[[Optional[str]], Optional[str]]
 
 @dataclass(frozen=True)
 class Piece:
-    """Pages `first` to `last` (not included) of a table; None for the open end."""
+    """The pages of a table from `first` up to, but without, `last`; None: up to the end."""
 
     table: Table
     first: int = 0
@@ -51,21 +51,21 @@ class Piece:
 
     @property
     def weight(self) -> int:
-        """Return the bytes of the table that the piece stands for."""
+        """Return the piece's share of the table's size, in bytes."""
         pages = max(self.table.pages, 1)
         return self.table.size * ((self.last or pages) - self.first) // pages
 
 
 def split(table: Table, pages: int) -> list[Piece]:
-    """Cut a table into pieces of `pages`; the last one takes what was added since they were counted."""
+    """Cut a table into pieces of `pages`; the last piece also has the pages that were added since."""
     if table.pages < 2 * pages:
         return [Piece(table)]
     starts = list(range(0, table.pages - pages // 2, pages))
     return [Piece(table, first, last) for first, last in zip(starts, [*starts[1:], None])]
 
 
-class _Choked(Exception):
-    """A rule's function failed: in which column, at which row of the piece, with which kind of error."""
+class _RuleFailed(Exception):
+    """A rule's Python function failed, at this column and row of the piece, with this kind of error."""
 
     def __init__(self, column: int, row: int, kind: str) -> None:
         super().__init__()
@@ -73,36 +73,36 @@ class _Choked(Exception):
 
 
 class Pump:
-    """A pump that copies pieces from one connection to another, one after the other."""
+    """Copies pieces from one connection to another, one after the other."""
 
     def __init__(self, source: Connection, target: Connection, stopped: Callable[[], bool]) -> None:
         self._source, self._target = source.pgconn, target.pgconn
         self._encoding = source.info.encoding
         self._stopped = stopped
-        self._row = 0  # of the piece, where rules call Python
+        self._row = 0  # of the piece, counted only if rules call Python
         self._source_context, self._target_context = source, target
         self._plain = can_carry(source) and can_carry(target)
 
     def copy(self, piece: Piece, selection: Selection, *, text: bool, tell: Tell) -> tuple[int, int]:
-        """Copy a piece; rows and bytes that arrived.
+        """Copy a piece. Return the numbers of rows and of bytes that arrived.
 
-        Raises psycopg.Error for what a server says, Failed where the two ends count different rows.
+        Raises psycopg.Error for a server's error, Failed if the two ends count different numbers of rows.
         """
         out, into = self._statements(piece, selection, text=text or bool(selection.calls))
         names = [column.name for column in piece.table.columns if not column.generated]
         calls = {names.index(name): call for name, call in selection.calls.items()}
-        self._row, choked = 0, None
+        self._row, failure = 0, None
         try:
             if self._plain and not calls:
                 sent, arrived, moved = self._through_sockets(out, into, tell)
             else:
                 sent, arrived, moved = self._through_libpq(out, into, calls, tell)
-        except _Choked as error:
-            choked = (names[error.column], error.row, error.kind)
-        if choked:  # not above: the row that it choked on would hang on the error
-            raise _failed(piece, *choked)
+        except _RuleFailed as error:
+            failure = (names[error.column], error.row, error.kind)
+        if failure:  # not raised above: the error would keep the row as its context
+            raise _failed(piece, *failure)
         if piece.whole:
-            _done(self._target, b"COMMIT")
+            _execute(self._target, b"COMMIT")
         if sent != arrived:
             raise Failed(f"{piece.table.qualified}: the source sent {sent} rows, the target took {arrived}")
         return arrived, moved
@@ -154,7 +154,7 @@ class Pump:
         return out.as_bytes(self._source_context), into.as_bytes(self._target_context)
 
     def _pass_on(self, calls: Mapping[int, Call], tell: Tell) -> int:
-        """Read rows until the source has no more, and write them in batches; bytes that were written."""
+        """Read all rows of the source and write them in batches. Return the number of bytes written."""
         source, batch, held, moved = self._source, [], 0, 0
         get = source.get_copy_data
         waiting = select.poll()
@@ -162,7 +162,7 @@ class Pump:
         while True:
             size, row = get(1)
             if size > 0:
-                batch.append(self._called(bytes(row), calls) if calls else row)
+                batch.append(self._with_calls(bytes(row), calls) if calls else row)
                 held += size
                 if held < _BATCH:
                     continue
@@ -177,7 +177,7 @@ class Pump:
             if size < 0:
                 return moved
             if size == 0:
-                self._look()
+                self._require_not_stopped()
                 if waiting.poll(_WAIT):
                     source.consume_input()
 
@@ -185,28 +185,28 @@ class Pump:
         try:
             self._target.put_copy_data(data)
         except psycopg.Error:
-            _rows(self._target)  # the server has ended the COPY, and its own error says why
+            _rows(self._target)  # the server ended the COPY; this raises its own error
             raise
         self._flush()
 
     def _flush(self) -> None:
-        """Write until the target has taken it all; it may have an error to tell meanwhile."""
+        """Write until the target has received everything; read from it meanwhile, as it may send an error."""
         waiting = None
         while self._target.flush() == 1:
             if waiting is None:
                 waiting = select.poll()
                 waiting.register(self._target.socket, select.POLLIN | select.POLLOUT)
-            self._look()
+            self._require_not_stopped()
             for _, event in waiting.poll(_WAIT):
                 if event & select.POLLIN:
                     self._target.consume_input()
 
-    def _look(self) -> None:
+    def _require_not_stopped(self) -> None:
         if self._stopped():
             raise Failed("the copy was stopped")
 
-    def _called(self, row: bytes, calls: Mapping[int, Call]) -> bytes:
-        """Return a row in COPY's text format with the values that Python changes. Raise _Choked."""
+    def _with_calls(self, row: bytes, calls: Mapping[int, Call]) -> bytes:
+        """Return a row in COPY's text format with the values that the functions return. Raise _RuleFailed."""
         fields = row.removesuffix(b"\n").split(b"\t")
         self._row += 1
         for number, call in calls.items():
@@ -214,8 +214,8 @@ class Pump:
                 value = None if fields[number] == _NULL else _unescape(fields[number]).decode(self._encoding)
                 changed = call(value)
                 fields[number] = _NULL if changed is None else _escape(str(changed).encode(self._encoding))
-            except BaseException as error:  # noqa: BLE001 - whatever it is, it may hold the value
-                raise _Choked(number, self._row, type(error).__name__) from None
+            except BaseException as error:  # noqa: BLE001 - any error may quote the value
+                raise _RuleFailed(number, self._row, type(error).__name__) from None
         return b"\t".join(fields) + b"\n"
 
 
@@ -228,14 +228,14 @@ def _failed(piece: Piece, column: str, row: int, kind: str) -> Failed:
 
 
 def _unescape(field: bytes) -> bytes:
-    return _ESCAPED.sub(lambda found: _MEANS.get(found[1], found[1]), field)
+    return _ESCAPED.sub(lambda found: _LETTERS.get(found[1], found[1]), field)
 
 
 def _escape(value: bytes) -> bytes:
-    return _SPECIAL.sub(lambda found: _WRITTEN[found[0]], value)
+    return _SPECIAL.sub(lambda found: _ESCAPES[found[0]], value)
 
 
-def _done(connection: pq.abc.PGconn, statement: bytes) -> None:
+def _execute(connection: pq.abc.PGconn, statement: bytes) -> None:
     result = connection.exec_(statement)
     if result.status != pq.ExecStatus.COMMAND_OK:
         raise reasons.of_result(result)
@@ -248,7 +248,7 @@ def _begin(connection: pq.abc.PGconn, statement: bytes, expected: pq.ExecStatus)
 
 
 def _rows(connection: pq.abc.PGconn) -> int:
-    """Return the number of rows that a COPY which has ended reports; raise psycopg.Error where it failed."""
+    """Return the number of rows that a finished COPY reports; raise psycopg.Error if it failed."""
     rows = -1
     while result := _result(connection):
         if result.status != pq.ExecStatus.COMMAND_OK:
@@ -258,7 +258,7 @@ def _rows(connection: pq.abc.PGconn) -> int:
 
 
 def _result(connection: pq.abc.PGconn) -> pq.abc.PGresult | None:
-    """Return the next result; other threads go on meanwhile, which libpq's own waiting does not allow."""
+    """Return the next result. Other threads run meanwhile, which libpq's own waiting does not allow."""
     waiting = select.poll()
     waiting.register(connection.socket, select.POLLIN)
     while connection.is_busy():

@@ -1,4 +1,4 @@
-"""Copy the schema by Postgres's own tools: pg_dump writes it, pg_restore restores it, part by part."""
+"""Copy the schema with Postgres's own tools: pg_dump writes it, pg_restore restores it, part by part."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from .problems import Failed
 if TYPE_CHECKING:
     from .database import Database
 
-# What a throw-away copy neither needs nor may have: rights of roles that do not exist there, and
-# subscriptions that would start to pull from production.
-_LEAVE = (
+# A throw-away copy neither needs nor may have the rights of roles that do not exist there, and subscriptions
+# that would start to pull from production.
+_EXCLUDED = (
     "--no-owner",
     "--no-privileges",
     "--no-tablespaces",
@@ -30,31 +30,31 @@ _LEAVE = (
 )
 _LOCK_WAIT = "--lock-wait-timeout=60s"
 _TOOLS = ("pg_dump", "pg_restore")
-# A line of `pg_restore --list`: dump's number; numbers of the catalogue and the object; kind; the rest.
+# A line of `pg_restore --list`: number in the dump; oid of the catalogue and the object; kind and the rest.
 _ENTRY = re.compile(r"^(\d+); (\d+) (\d+) (.+)$")
 _CLASS_RELATION, _CLASS_CONSTRAINT = 1259, 2606  # pg_class and pg_constraint; src/include/catalog
-# Passwords of other databases, which a throw-away one must not reach; and what only a superuser may create.
+# Passwords of other databases, which a throw-away copy must not reach, and objects that need a superuser.
 _NEVER = ("USER MAPPING ", "EVENT TRIGGER ")
 _HEADER = re.compile(r"^--\n-- TOC entry (\d+) \(class \d+ OID \d+\)\n", re.MULTILINE)
 _META = re.compile(r"^\\(un)?restrict .*\n", re.MULTILINE)
 
 
 def client_version() -> int:
-    """Return the major version of pg_dump. Raise Failed when one of Postgres's tools is not installed."""
+    """Return the major version of pg_dump. Raise Failed if a Postgres tool is not installed."""
     for tool in _TOOLS:
         if shutil.which(tool) is None:
             raise Failed(
                 f"{tool} is not on PATH: install the Postgres client (postgresql-client) in the image"
             )
-    said = subprocess.run(
-        ["pg_dump", "--version"],  # noqa: S607  the user's PATH says which client is theirs
+    output = subprocess.run(
+        ["pg_dump", "--version"],  # noqa: S607  the user's PATH decides which client is used
         env=base_environment(),
         capture_output=True,
         text=True,
         check=False,
     ).stdout
-    if (found := re.search(r"\d+", said)) is None:
-        raise Failed(f"pg_dump --version says no version but {said.strip()!r}: repair the Postgres client")
+    if (found := re.search(r"\d+", output)) is None:
+        raise Failed(f"pg_dump --version prints {output.strip()!r}: repair the Postgres client")
     return int(found[0])
 
 
@@ -65,8 +65,8 @@ class Entry:
     number: int
     catalogue: int
     oid: int
-    line: str  # as pg_restore lists it and takes it back
-    kind: str  # the kind and what follows it: "INDEX public shop_order_idx owner"
+    line: str  # as pg_restore lists it and accepts it again
+    kind: str  # the kind and the rest of the line: "INDEX public shop_order_idx owner"
 
     def is_one_of(self, indexes: Collection[int], constraints: Collection[int]) -> bool:
         if self.catalogue == _CLASS_RELATION:
@@ -79,14 +79,14 @@ class Entry:
 
 
 class Archive:
-    """The source's schema as one snapshot has it, in a file."""
+    """The source's schema in one snapshot, written to a file."""
 
     def __init__(self, source: Database, snapshot: str, folder: Path) -> None:
-        """Write the schema. Raise Failed with pg_dump's own reason."""
+        """Write the schema with pg_dump. Raise Failed with pg_dump's own reason."""
         self._file = folder / "schema"
         self._folder = folder
         argv = ["pg_dump", "--format=custom", "--compress=0", "--section=pre-data", "--section=post-data"]
-        argv += [*_LEAVE, _LOCK_WAIT, f"--snapshot={snapshot}", f"--file={self._file}"]
+        argv += [*_EXCLUDED, _LOCK_WAIT, f"--snapshot={snapshot}", f"--file={self._file}"]
         _run(argv, "pg_dump of the source failed", source)
 
     def entries(self, section: str, without_extensions: Collection[str]) -> list[Entry]:
@@ -109,7 +109,7 @@ class Archive:
     def restore(self, entries: Collection[Entry], target: Database) -> None:
         """Restore the entries in their order, in one transaction. Raise Failed with the server's reason."""
         if entries:
-            argv = ["pg_restore", "--single-transaction", "--exit-on-error", *_LEAVE]
+            argv = ["pg_restore", "--single-transaction", "--exit-on-error", *_EXCLUDED]
             argv += [f"--dbname={target.name}", self._list(entries), str(self._file)]
             _run(argv, "the schema could not be restored", target)
 
@@ -117,11 +117,11 @@ class Archive:
         """Return the SQL of each entry, by its number in the archive."""
         if not entries:
             return {}
-        said = _run(
-            ["pg_restore", "--file=-", "--verbose", *_LEAVE, self._list(entries), str(self._file)],
+        output = _run(
+            ["pg_restore", "--file=-", "--verbose", *_EXCLUDED, self._list(entries), str(self._file)],
             "pg_restore failed",
         ).decode(errors="surrogateescape")
-        pieces = _HEADER.split(said)
+        pieces = _HEADER.split(output)
         by_number = {int(number): text for number, text in zip(pieces[1::2], pieces[2::2])}
         return {number: _META.sub("", text) for number, text in by_number.items()}
 
@@ -134,10 +134,10 @@ class Archive:
 
 
 def copy_large_objects(source: Database, snapshot: str, target: Database) -> None:
-    """Copy all large objects, and nothing else. Raise Failed unless both programs succeeded."""
+    """Copy all large objects, and nothing else. Raise Failed unless both programs succeed."""
     dump = ["pg_dump", "--format=custom", "--compress=0", "--section=data", "--large-objects"]
-    dump += ["--exclude-table-data=*.*", *_LEAVE, _LOCK_WAIT, f"--snapshot={snapshot}"]
-    load = ["pg_restore", "--single-transaction", "--exit-on-error", *_LEAVE, f"--dbname={target.name}"]
+    dump += ["--exclude-table-data=*.*", *_EXCLUDED, _LOCK_WAIT, f"--snapshot={snapshot}"]
+    load = ["pg_restore", "--single-transaction", "--exit-on-error", *_EXCLUDED, f"--dbname={target.name}"]
     what = "the large objects could not be copied"
     with (
         tempfile.TemporaryFile() as errors,
@@ -156,7 +156,7 @@ def copy_large_objects(source: Database, snapshot: str, target: Database) -> Non
 def _run(
     argv: list[str], what: str, database: Database | None = None, stdin: IO[bytes] | None = None
 ) -> bytes:
-    """Run a program and return its output; it never outlives an interruption. Raise Failed."""
+    """Run a program and return its output. An interruption also ends the program. Raise Failed."""
     done = subprocess.run(
         argv,
         env=database.environment() if database else base_environment(),

@@ -1,4 +1,4 @@
-"""Keep a folder for as long as a copy takes; the next copy removes it where this one is killed."""
+"""Make a temporary folder for one copy. If the copy is killed, the next copy removes the folder."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ _LOCK = "lock"
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """Make a folder and remove it afterwards, with those of copies that were killed. Raises OSError."""
+    """Make a folder and remove it afterwards; first remove the folders of killed copies. Raises OSError."""
     parent = Path(tempfile.gettempdir())
     for folder in parent.glob(f"{PREFIX}*"):
-        with suppress(OSError):  # another copy removes it too, or just ends
-            if _is_left(folder):
+        with suppress(OSError):  # another copy removes it too, or is ending
+            if _is_abandoned(folder):
                 shutil.rmtree(folder)
     with tempfile.TemporaryDirectory(prefix=PREFIX) as name:
         folder = Path(name)
         with (folder / f"{_LOCK}~").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            (folder / f"{_LOCK}~").rename(folder / _LOCK)  # whoever sees it finds it held
+            (folder / f"{_LOCK}~").rename(folder / _LOCK)  # a lock file under this name is already held
             yield folder
 
 
-def _is_left(folder: Path) -> bool:
-    """Return True where it is ours and the copy that made it has ended: the system has freed its lock."""
+def _is_abandoned(folder: Path) -> bool:
+    """Return True if the folder is this user's and its copy has ended, which frees the lock."""
     if folder.is_symlink() or folder.lstat().st_uid != os.geteuid() or not (folder / _LOCK).is_file():
         return False
     with (folder / _LOCK).open() as lock:

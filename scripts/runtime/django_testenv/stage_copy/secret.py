@@ -1,15 +1,15 @@
-"""Hold texts that must not be shown, in types that do not print, so that no message has to take care."""
+"""Types for secret texts that do not print their content, so that no message can show it by accident."""
 
 from __future__ import annotations
 
 from typing import Any, NoReturn
 
 MASK = "***"
-_SHORT = 6  # letters of a wrong setting that an error repeats: `soon`, `_a-b`; no password is that short
+_SHORT = 6  # letters; an error may quote a wrong setting up to this length: no password is that short
 
 
 class Secret:
-    """A text that `reveal` alone gives; printed, formatted and in a traceback's variables it is `***`."""
+    """A text that only `reveal` returns; printed, formatted and in a traceback's variables it is `***`."""
 
     __slots__ = ("_text",)
 
@@ -17,7 +17,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """Return the text, to be handed on at once to what needs it."""
+        """Return the text. Pass it at once to the code that needs it."""
         return self._text
 
     def __repr__(self) -> str:
@@ -40,7 +40,7 @@ class Secret:
 
 
 class Hidden(str):
-    """A secret where others need text, as Django does in DATABASES: what shows variables shows `***`."""
+    """A secret for code that needs a str, as Django does in DATABASES; its repr is `***`."""
 
     __slots__ = ()
 
@@ -49,7 +49,7 @@ class Hidden(str):
 
 
 def shown(value: Any) -> str:
-    """Return a wrong setting as an error may repeat it: a number or a few letters, else its kind."""
+    """Return a wrong setting in a form that an error may quote: a number or a few letters, else its type."""
     if (
         value is None
         or isinstance(value, (bool, int, float))

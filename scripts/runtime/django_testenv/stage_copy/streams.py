@@ -1,4 +1,4 @@
-"""Run the jobs of a copy: the rows of each table, the indexes that follow them, then the foreign keys."""
+"""Run the jobs of a copy: first the rows of each table, then its indexes, then the foreign keys."""
 
 from __future__ import annotations
 
@@ -22,59 +22,60 @@ if TYPE_CHECKING:
     from .model import Progress, Table
 
 FIRST = 1 << 62  # the weight of a job that should not wait
-_PIECE = 2048 * 128  # pages of 8 KiB, so 2 GiB; a larger table is moved in pieces, which cannot be frozen
-_SMALL = 8 << 20  # bytes; the indexes of a smaller table are built in one go
+_PIECE = 2048 * 128  # pages of 8 KiB, so 2 GiB; a larger table is moved in pieces, without COPY's FREEZE
+_SMALL = 8 << 20  # bytes; one job builds all indexes of a smaller table
 
 
-class Later:
-    """The statements that follow the rows of each table: constraints one by one, indexes, foreign keys.
+class PostDataStatements:
+    """The SQL of pg_dump's post-data section that reads rows: constraints, indexes and foreign keys by table.
 
-    That is of the schema's later section what reads the tables; only ordinary tables', since those of
-    partitioned tables are but put together of their partitions' and need these to be there.
+    Only those of ordinary tables are here. Those of partitioned tables are made from their partitions' and
+    need these first, so pg_restore adds them at the end.
     """
 
     def __init__(
         self,
         archive: schema.Archive,
-        later: Iterable[schema.Entry],
+        entries: Iterable[schema.Entry],
         built: Iterable[catalogue.Built],
         references: Iterable[catalogue.Reference],
         tables: Iterable[Table],
     ) -> None:
-        ours = {table.oid for table in tables}
-        owners = {number: one.table for one in built for number in (one.index, one.constraint)}
-        named = {one.oid: one for one in references if one.referenced in ours}
-        building = [entry for entry in later if entry.is_one_of(owners, owners)]
-        adding = [entry for entry in later if entry.is_one_of((), named)]
+        copied = {table.oid for table in tables}
+        owners = {number: index.table for index in built for number in (index.index, index.constraint)}
+        named = {key.oid: key for key in references if key.referenced in copied}
+        entries = list(entries)
+        building = [entry for entry in entries if entry.is_one_of(owners, owners)]
+        adding = [entry for entry in entries if entry.is_one_of((), named)]
         texts = archive.statements([*building, *adding])
         self.numbers = {entry.number for entry in (*building, *adding)}
         self.constraints: dict[int, list[str]] = defaultdict(list)
         self.indexes: dict[int, list[str]] = defaultdict(list)
         self.keys = [(named[entry.oid], texts[entry.number]) for entry in adding]
         for entry in building:
-            kept = self.indexes if entry.kind.startswith("INDEX ") else self.constraints
-            kept[owners[entry.oid]].append(texts[entry.number])
+            statements = self.indexes if entry.kind.startswith("INDEX ") else self.constraints
+            statements[owners[entry.oid]].append(texts[entry.number])
 
 
 class Streams:
-    """The jobs of the rows, of the indexes that follow them, and of the foreign keys that follow these."""
+    """Queues the jobs that move rows, and after these the jobs for indexes and foreign keys."""
 
     def __init__(
         self,
         crew: Crew,
-        later: Later,
+        post_data: PostDataStatements,
         selections: Mapping[int, masking.Selection],
         text: frozenset[int],
     ) -> None:
-        self._crew, self._later = crew, later
+        self._crew, self._post_data = crew, post_data
         self._selections, self._text = selections, text
-        self._keys = list(later.keys)  # still to be added
-        self._under_way: list[catalogue.Reference] = []  # being added
-        self._added: list[catalogue.Reference] = []  # still to be checked
+        self._keys = list(post_data.keys)  # foreign keys that are not added yet
+        self._under_way: list[catalogue.Reference] = []  # keys that a job is adding now
+        self._added: list[catalogue.Reference] = []  # keys that are added and not checked yet
         self._lock = threading.Lock()
         self._adding = threading.Lock()
-        self._open: Counter[int] = Counter()  # jobs of each table that its foreign keys wait for
-        self._moving_rows = 0  # pieces that are under way or wait
+        self._open: Counter[int] = Counter()  # unfinished jobs of each table for which its foreign keys wait
+        self._moving_rows = 0  # pieces that are not moved yet
         self._weights: dict[int, int] = {}
         self._tables: dict[int, Table] = {}
         self._pumps: dict[Worker, Pump] = {}
@@ -83,11 +84,11 @@ class Streams:
         self.rows_done = time.monotonic()
 
     def start(self, tables: Iterable[Table], progress: Progress) -> None:
-        """Add the jobs of the rows; the others follow as they can."""
+        """Add the jobs that move rows; each adds the jobs that must follow it."""
         self._progress = progress
         self._tables = {table.oid: table for table in tables}
         self._weights = {table.oid: table.size for table in tables}
-        for reference, _ in self._keys:  # a large table's check waits for what it refers to
+        for reference, _ in self._keys:  # checking a large table must wait for the tables it refers to
             size = self._tables[reference.table].size
             self._weights[reference.referenced] = max(self._weights[reference.referenced], size)
         for table in tables:
@@ -108,12 +109,12 @@ class Streams:
             pump = self._pumps.get(worker)
             if pump is None:
                 pump = self._pumps[worker] = Pump(worker.source, worker.target, self._crew.stopped)
-            told = 0
+            counted = 0
 
             def tell(size: int) -> None:
-                nonlocal told
-                step = min(size, piece.weight - told)  # a table's size is an estimate of what COPY sends
-                told += step
+                nonlocal counted
+                step = min(size, piece.weight - counted)  # a table's size only estimates what COPY sends
+                counted += step
                 self._progress.advance(amount=step)
 
             table = piece.table
@@ -122,7 +123,7 @@ class Streams:
                 rows, size = pump.copy(piece, selection, text=text, tell=tell)
             except psycopg.Error as error:
                 raise Failed(f"the rows of {table.qualified} could not be copied: {reason(error)}") from None
-            self._progress.advance(amount=piece.weight - told, rows=rows)
+            self._progress.advance(amount=piece.weight - counted, rows=rows)
             with self._lock:
                 self.rows[table.oid] += rows
                 self.bytes += size
@@ -135,10 +136,10 @@ class Streams:
         return move
 
     def _arrived(self, table: Table) -> None:
-        """Count a piece as copied; after the last one build the indexes."""
+        """Count a piece as copied; after the last piece, queue the building of the indexes."""
         if not self._closed(table):
             return
-        constraints, indexes = self._later.constraints[table.oid], self._later.indexes[table.oid]
+        constraints, indexes = self._post_data.constraints[table.oid], self._post_data.indexes[table.oid]
         one_by_one = indexes if table.size >= _SMALL else []
         with self._lock:
             self._open[table.oid] = 1 + len(one_by_one)
@@ -160,11 +161,11 @@ class Streams:
         return build
 
     def _built(self, table: Table) -> None:
-        """Count an index as built; after the last one add the foreign keys whose two tables are built.
+        """Count an index as built; after the last one, queue the foreign keys whose two tables are complete.
 
-        They are added unchecked, which takes no time, one after the other, since two at once could wait for
-        each other's tables. A table's keys are checked when none is to be added to it any more: adding one
-        would wait for the check.
+        Keys are first added unchecked, which takes no time, and one after the other, because two at once
+        could deadlock. A table's keys are checked when no more key will be added to it: adding a key would
+        wait for a running check.
         """
         if not self._closed(table):
             return
@@ -216,7 +217,7 @@ class Streams:
         return check
 
     def _closed(self, table: Table) -> bool:
-        """Count one job of the table as done; return True if it was the last."""
+        """Count one job of the table as done; return True if it was the last one."""
         with self._lock:
             self._open[table.oid] -= 1
             return not self._open[table.oid]
@@ -228,5 +229,5 @@ def _run(worker: Worker, statements: list[str]) -> None:
 
 
 def _unchecked(statement: str) -> str:
-    """Return the statement that adds a foreign key, with its check left for later."""
+    """Return the statement that adds a foreign key without checking existing rows."""
     return statement.rstrip().removesuffix(";") + " NOT VALID;\n"

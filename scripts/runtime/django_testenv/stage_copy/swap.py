@@ -1,7 +1,7 @@
-"""Make databases beside the target and let one take its place: by two renames in one transaction.
+"""Make databases beside the target, and exchange one with the target: by two renames in one transaction.
 
-Nothing here leaves the target closed or missing, at whatever instant the process dies: a transaction that was
-not committed has not happened, and what stands beside the target is dropped by the next copy.
+The target is never closed or missing, whenever the process dies: an uncommitted transaction has no effect,
+and the next copy drops the databases left beside the target.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def exists(server: Connection, name: str) -> bool:
 
 
 def is_ours(server: Connection, name: str) -> bool:
-    """Return True if the role of `server` owns database `name`, or there is none."""
+    """Return True if the role of `server` owns database `name`, or if there is no such database."""
     row = server.execute(
         "SELECT pg_has_role(datdba, 'USAGE') FROM pg_database WHERE datname = %s", [name]
     ).fetchone()
@@ -43,15 +43,15 @@ def is_ours(server: Connection, name: str) -> bool:
 
 
 def wait_without_end(server: Connection) -> None:
-    """Let no timeout end this session."""
+    """Switch off all timeouts of this session."""
     server.execute(no_timeouts(server.info.server_version).encode())
 
 
 @contextlib.contextmanager
 def locked(server: Connection, name: str, waiting: Callable[[], None]) -> Iterator[None]:
-    """Let one copy at a time into a database; the lock also goes when `server` is closed or its process dies.
+    """Hold the lock that lets only one copy at a time into a database. Call `waiting` if another copy has it.
 
-    `waiting` is called once if another holds it.
+    The lock also ends when `server` is closed or its process dies.
     """
     key = [f"stage_copy {name}"]
     row = server.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", key).fetchone()
@@ -61,12 +61,12 @@ def locked(server: Connection, name: str, waiting: Callable[[], None]) -> Iterat
     try:
         yield
     finally:
-        with contextlib.suppress(psycopg.Error):  # the server is gone, and with it the lock
+        with contextlib.suppress(psycopg.Error):  # if the server is gone, so is the lock
             server.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", key)
 
 
 def create(server: Connection, name: str, like: Connection, say: Callable[[str], None]) -> None:
-    """Make an empty database with the encoding and locale of the one that `like` is connected to."""
+    """Make an empty database with the encoding and locale of the database behind `like`."""
     plain = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {}").format(
         sql.Identifier(name), sql.Literal(like.info.parameter_status("server_encoding"))
     )
@@ -78,26 +78,26 @@ def create(server: Connection, name: str, like: Connection, say: Callable[[str],
 
 
 def clone(server: Connection, name: str, template: str) -> None:
-    """Copy a database of this server, to which nobody may be connected, the fastest way it offers."""
+    """Copy a database within this server in the fastest way. Nobody may be connected to `template`."""
     server.execute(_clone(server, name, template))
 
 
 def order_clone(maintenance: Database, name: str, template: str) -> None:
-    """Have the server make such a copy, closed to connections, and leave it to it."""
+    """Let the server make such a copy, closed to connections, without waiting for it."""
     connection = maintenance.connect()
     wait_without_end(connection)
     make = _clone(connection, name, template) + sql.SQL(" ALLOW_CONNECTIONS false")
     connection.pgconn.send_query(make.as_bytes(connection))
-    connection.close()  # what was sent before is carried out first
+    connection.close()  # the server still carries out the statement
 
 
 def _clone(server: Connection, name: str, template: str) -> sql.Composed:
     make = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
     version = server.info.server_version
     if version >= _PG18:
-        try:  # the kernel copies, or shares the blocks where the file system can
+        try:  # the kernel copies, or shares the blocks if the file system supports that
             server.execute("SET file_copy_method = clone")
-        except psycopg.errors.InvalidParameterValue:  # this server's system has no such way
+        except psycopg.errors.InvalidParameterValue:  # the server's system does not support it
             pass
         else:
             return make + sql.SQL(" STRATEGY FILE_COPY")
@@ -108,10 +108,10 @@ def _clone(server: Connection, name: str, template: str) -> sql.Composed:
 
 
 def drop(server: Connection, *names: str) -> None:
-    """Drop databases of ours, with their sessions; none is fine.
+    """Drop databases of our role, if they exist, after ending their sessions.
 
-    Not `WITH (FORCE)`: that fails for an ordinary role when autovacuum happens to be at work in the database,
-    which a plain DROP DATABASE ends by itself.
+    `WITH (FORCE)` is not used: it fails for an ordinary role while autovacuum works in the database, and a
+    plain DROP DATABASE ends autovacuum by itself.
     """
     for name in names:
         if exists(server, name):
@@ -120,7 +120,7 @@ def drop(server: Connection, *names: str) -> None:
 
 
 def end_sessions(server: Connection, name: str) -> None:
-    """End the sessions of database `name` that our role may end; those of others are not ours to end."""
+    """End the sessions of database `name` that our role may end."""
     server.execute(
         "SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity "
         "WHERE datname = %s AND pg_has_role(usesysid, 'USAGE')",
@@ -129,7 +129,7 @@ def end_sessions(server: Connection, name: str) -> None:
 
 
 def open_again(server: Connection, name: str) -> None:
-    """Let connections in, should somebody have shut them out."""
+    """Allow connections to the database if somebody has forbidden them."""
     if server.execute("SELECT 1 FROM pg_database WHERE datname = %s AND NOT datallowconn", [name]).fetchone():
         allow(server, name, connections=True)
 
@@ -147,15 +147,15 @@ def rename(server: Connection, old: str, new: str) -> None:
 
 
 def exchange(server: Connection, maintenance: Database, name: str, incoming: str, replaced: str) -> None:
-    """Let `incoming` take the place of `name`, if that exists; what stood there is `replaced` then.
+    """Rename `incoming` to `name`; rename an existing `name` to `replaced` in the same transaction.
 
-    A rename shuts out whoever comes after it has begun, and waits for those who are there: they are ended
-    meanwhile by another session, on `maintenance`. Raise psycopg.Error; nothing has changed then.
+    A rename keeps out new sessions and waits for the existing ones, which another session, on `maintenance`,
+    ends meanwhile. Raise psycopg.Error; nothing has changed then.
     """
     if not exists(server, name):
         rename(server, incoming, name)
         return
-    with closing(maintenance.connect()) as other, _nobody_in(other, name):
+    with closing(maintenance.connect()) as other, _ending_sessions(other, name):
         for attempt in range(_TRIES):
             try:
                 with server.transaction():
@@ -169,11 +169,12 @@ def exchange(server: Connection, maintenance: Database, name: str, incoming: str
 
 
 @contextlib.contextmanager
-def _nobody_in(other: Connection, name: str) -> Iterator[None]:
+def _ending_sessions(other: Connection, name: str) -> Iterator[None]:
+    """End the sessions of database `name` again and again, in a thread, while the block runs."""
     over = threading.Event()
 
     def end() -> None:
-        with contextlib.suppress(psycopg.Error):  # then the rename says what is in its way
+        with contextlib.suppress(psycopg.Error):  # the rename itself then fails with the reason
             while not over.is_set():
                 end_sessions(other, name)
                 over.wait(_AGAIN)
@@ -190,12 +191,12 @@ def _nobody_in(other: Connection, name: str) -> Iterator[None]:
 
 
 def _locale(like: Connection, version: int) -> sql.Composable:
-    """Return the options of CREATE DATABASE that give a new database the locale of the connected one."""
+    """Return CREATE DATABASE's options for the locale of the database behind `like`, by server version."""
     source = like.info.server_version
     provider = "datlocprovider" if source >= _PG15 else "'c'"
     locale = "datlocale" if source >= _PG17 else "daticulocale" if source >= _PG15 else "NULL"
     row = like.execute(
-        sql.SQL(  # the columns are ours, by version
+        sql.SQL(  # the columns come from this function, not from outside
             f"SELECT datcollate, datctype, {provider}, {locale} FROM pg_database "  # noqa: S608
             "WHERE datname = current_database()"
         )

@@ -1,6 +1,6 @@
 """Copy staging into a throw-away database, from the lock to the swap.
 
-The target serves until the new database beside it is complete: what fails before leaves it as it was.
+The target serves until the new database beside it is complete. A failure before that leaves it unchanged.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ Release = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Receipt:
-    """The result for the target: `how` is "copied", "cloned" (of the golden copy), "spare" or "kept"."""
+    """The result of a copy. `how` is "copied", "cloned" (from the golden copy), "spare" or "kept"."""
 
     source: str
     target: str
     how: str
-    copied_at: str  # ISO 8601 in UTC: the moment of staging that the data show
+    copied_at: str  # ISO 8601 in UTC: the moment of the snapshot of staging
     tables: int
     rows: int
-    bytes: int  # of rows that crossed the wire for it
+    bytes: int  # of rows that came from staging for this copy
     seconds: float
     phases: Mapping[str, float]  # seconds
     release: Release | None
@@ -45,7 +45,7 @@ class Receipt:
 
 @dataclass
 class Copy:
-    """`server` is a connection to another database of the target's server, `maintenance`."""
+    """One copy. `server` is a connection to `maintenance`, another database of the target's server."""
 
     source: Database
     target: Database
@@ -65,11 +65,11 @@ class Copy:
         *,
         fresh: bool,
     ) -> Receipt:
-        """Give the target staging's data, unless it has them for this release already.
+        """Replace the target by staging's data, unless it already has them for this release.
 
-        `claim` refuses a target that is not to be replaced; it is called when no other copy has it. `guard`
-        opens the connection to staging and refuses where it must; it is not called where the data stay.
-        Raises Refused or Failed; the target is then as it was.
+        `claim` refuses a target that must not be replaced; it is called while the target is locked. `guard`
+        opens the connection to staging, or refuses; it is not called if the target keeps its data. Raises
+        Refused or Failed; the target is unchanged then.
         """
         name = self.target.name
         try:
@@ -82,46 +82,46 @@ class Copy:
                 if not fresh and (kept := self._kept()):
                     return self._receipt("kept", kept, 0)
                 with guard() as staging:
-                    made = GoldenCopy.of(self.source, self.server, self.options)
+                    golden = GoldenCopy.of(self.source, self.server, self.options)
                     try:
-                        if made is None:
+                        if golden is None:
                             how, new, size = "copied", *self._copy(staging, incoming, replaced)
                             self._put_in_place(new, incoming, replaced)
                         else:
-                            how, new, size = self._clone(made, staging, incoming, replaced, fresh=fresh)
+                            how, new, size = self._clone(golden, staging, incoming, replaced, fresh=fresh)
                     finally:
                         self._drop_if_it_can_be(incoming)
                 receipt = self._receipt(how, new, size)
                 self._phases["until the target serves"] = receipt.seconds
-                self._clear_up(made, replaced)
+                self._clear_up(golden, replaced)
                 self._phases["clearing up"] = self._elapsed() - receipt.seconds
                 return receipt
         except psycopg.Error as error:
             raise Failed(f'the copy could not take the place of "{name}": {reason(error)}') from None
 
     def would(self, *, fresh: bool) -> str:
-        """Return what a run would do now, in one sentence; change nothing."""
+        """Return one sentence about what a run would do now; change nothing."""
         kept = None if fresh else self._kept()
-        made = GoldenCopy.of(self.source, self.server, self.options)
+        golden = GoldenCopy.of(self.source, self.server, self.options)
         if kept:
             return f"The target keeps its data of {kept['copied_at']}: they were copied for this release."
-        if made is None:
+        if golden is None:
             return f'Staging is copied into "{self.target.name}".'
-        age = made.age(self.server)
-        if fresh or age is None or age > made.max_age:
+        age = golden.age(self.server)
+        if fresh or age is None or age > golden.max_age:
             return f'Staging is copied into the golden copy, and "{self.target.name}" cloned from that.'
-        way = "takes the spare clone" if made.ready_spare(self.server) else "is cloned"
+        way = "takes the spare clone" if golden.ready_spare(self.server) else "is cloned"
         return f'"{self.target.name}" {way} of the golden copy, which is {age / 3600:.1f} hours old.'
 
     def _kept(self) -> dict[str, Any] | None:
-        """Return the target's stamp, where its data are to stay."""
+        """Return the target's stamp if it has the data for this release; else None."""
         found = copy_metadata.of(self.server, self.target.name)
         if not found or not self.release or found.get("release") != dict(self.release):
             return None
         return found
 
     def _copy(self, staging: Connection, into: str, replaced: str) -> tuple[dict[str, Any], int]:
-        """Fill a new database `into`; return its stamp, and the bytes that were moved."""
+        """Fill a new database `into`; return its stamp and the number of bytes that were moved."""
         swap.drop(self.server, into, replaced)
         try:
             swap.create(self.server, into, staging, self.progress.say)
@@ -144,57 +144,57 @@ class Copy:
         swap.exchange(self.server, self.maintenance, self.target.name, incoming, replaced)
 
     def _clone(
-        self, made: GoldenCopy, staging: Connection, incoming: str, replaced: str, *, fresh: bool
+        self, golden: GoldenCopy, staging: Connection, incoming: str, replaced: str, *, fresh: bool
     ) -> tuple[str, dict[str, Any], int]:
-        made.require_ours(self.server)
-        with swap.locked(self.server, made.name, partial(self._say_waiting, made.name)):
-            age, size = made.age(self.server), 0
-            if fresh or age is None or age > made.max_age:
-                size = self._refresh(made, staging)
-            how = self._take(made, incoming)
-            new = copy_metadata.of(self.server, made.name)
-            assert new  # noqa: S101  it was just made or found
+        golden.require_ours(self.server)
+        with swap.locked(self.server, golden.name, partial(self._say_waiting, golden.name)):
+            age, size = golden.age(self.server), 0
+            if fresh or age is None or age > golden.max_age:
+                size = self._refresh(golden, staging)
+            how = self._take(golden, incoming)
+            new = copy_metadata.of(self.server, golden.name)
+            assert new  # noqa: S101  it was just made, or existed
         self._put_in_place(new, incoming, replaced)
         return how, new, size
 
-    def _take(self, made: GoldenCopy, incoming: str) -> str:
-        """Let the spare, or else a new clone, be `incoming`."""
-        if spare := made.ready_spare(self.server):
+    def _take(self, golden: GoldenCopy, incoming: str) -> str:
+        """Make `incoming` from the spare clone, else from a new clone. Return "spare" or "cloned"."""
+        if spare := golden.ready_spare(self.server):
             swap.rename(self.server, spare, incoming)
             swap.allow(self.server, incoming, connections=True)
             return "spare"
         self.progress.phase("clone")
-        swap.clone(self.server, incoming, made.name)
+        swap.clone(self.server, incoming, golden.name)
         return "cloned"
 
-    def _refresh(self, made: GoldenCopy, staging: Connection) -> int:
-        """Copy staging into the golden copy; the bytes that were moved."""
-        incoming, replaced = made.name + COPYING, made.name + REPLACED
+    def _refresh(self, golden: GoldenCopy, staging: Connection) -> int:
+        """Copy staging into the golden copy; return the number of bytes that were moved."""
+        incoming, replaced = golden.name + COPYING, golden.name + REPLACED
         try:
             new, size = self._copy(staging, incoming, replaced)
             swap.allow(self.server, incoming, connections=False)
             copy_metadata.write(self.server, incoming, new)
-            swap.exchange(self.server, self.maintenance, made.name, incoming, replaced)
+            swap.exchange(self.server, self.maintenance, golden.name, incoming, replaced)
         finally:
             self._drop_if_it_can_be(incoming)
         swap.drop(self.server, replaced)
-        made.drop_spares(self.server)
+        golden.drop_spares(self.server)
         return size
 
     def _drop_if_it_can_be(self, incoming: str) -> None:
-        with contextlib.suppress(psycopg.Error):  # a server that is gone: the next run drops it
+        with contextlib.suppress(psycopg.Error):  # if the server is gone, the next run drops it
             swap.drop(self.server, incoming)
 
-    def _clear_up(self, made: GoldenCopy | None, replaced: str) -> None:
-        """Do what can wait until the target serves; where it fails, the next run does it."""
+    def _clear_up(self, golden: GoldenCopy | None, replaced: str) -> None:
+        """Do the work that can wait until the target serves. If it fails, the next run does it."""
         try:
             swap.drop(self.server, replaced)
-            if made:
-                with swap.locked(self.server, made.name, partial(self._say_waiting, made.name)):
-                    swap.drop(self.server, made.name + COPYING, made.name + REPLACED)  # of a run that died
-                    if made.wants_spare:
-                        made.order_spare(self.server, self.maintenance)
-                    made.drop_others(self.server, self.progress.say)
+            if golden:
+                with swap.locked(self.server, golden.name, partial(self._say_waiting, golden.name)):
+                    swap.drop(self.server, golden.name + COPYING, golden.name + REPLACED)  # a run died
+                    if golden.wants_spare:
+                        golden.order_spare(self.server, self.maintenance)
+                    golden.drop_others(self.server, self.progress.say)
         except psycopg.Error as error:
             self.progress.say(f"the target serves, but not all could be cleared up: {reason(error)}")
 

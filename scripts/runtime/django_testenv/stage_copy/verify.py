@@ -1,4 +1,4 @@
-"""Verify a copy: everything is valid, and on request the content is the same."""
+"""Verify that everything in a copy is valid and, on request, that its content is the same."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 _SHOWN = 3  # examples in a message
 
-# Sums of hashes do not depend on the order of rows, and two tables whose rows differ have the same two sums
-# only by a chance of one in 2**60 or less.
+# Sums of hashes do not depend on the order of rows. Two tables with different rows have the same two sums
+# with a probability of at most 2**-60.
 _CHECKSUM = sql.SQL(
     "SELECT count(*), coalesce(sum(hashtextextended(r::text, 1)::numeric), 0)::text, "
     "coalesce(sum(hashtextextended(r::text, 2)::numeric), 0)::text FROM (SELECT {} FROM ONLY {} {}) r"
@@ -29,23 +29,23 @@ _CHECKSUM = sql.SQL(
 
 
 def require_same_validity(source: Connection, target: Connection) -> None:
-    """Raise Failed unless every index, constraint and trigger of the source is there, and valid if it was."""
-    theirs, ours = catalogue.validity(source), catalogue.validity(target)
-    missing = [name for name, valid in theirs.items() if name not in ours or (valid and not ours[name])]
+    """Raise Failed if the target lacks an index, constraint or trigger of the source, or has it invalid."""
+    expected, actual = catalogue.validity(source), catalogue.validity(target)
+    missing = [name for name, valid in expected.items() if name not in actual or (valid and not actual[name])]
     if missing:
         shown = ", ".join(
             f"{kind} {name} of {space}.{table}" for kind, space, table, name in missing[:_SHOWN]
         )
         more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
-        raise Failed(f"the copy lacks what the source has, or has it invalid: {shown}{more}")
+        raise Failed(f"the copy lacks parts of the source, or has them invalid: {shown}{more}")
 
 
 def compare(
     crew: Crew, tables: Iterable[Table], selections: Mapping[int, Selection], progress: Progress
 ) -> None:
-    """Compare rows and content of every table on both servers, the rules applied. Raise Failed.
+    """Compare rows and content of every table on both servers, with the rules applied. Raise Failed.
 
-    What Python callables made is left out: the source cannot compute it.
+    Columns with a rule that calls Python are left out, because the source cannot compute them.
     """
     for table in tables:
         crew.add(table.size, _comparing(table, selections[table.oid], progress))
@@ -55,7 +55,7 @@ def compare(
 def _comparing(table: Table, selection: Selection, progress: Progress) -> Callable[[Worker], None]:
     names = [c.name for c in table.columns if not c.generated and c.name not in selection.calls]
     name = sql.Identifier(table.schema, table.name)
-    where = sql.SQL(table.condition)  # an extension's own words, from the catalogue
+    where = sql.SQL(table.condition)  # an extension's own SQL, from the catalogue
     wanted = [
         sql.SQL("{} AS {}").format(
             selection.expressions.get(column, sql.Identifier(column)), sql.Identifier(column)

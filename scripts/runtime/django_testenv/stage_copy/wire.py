@@ -1,8 +1,8 @@
-"""Pass COPY from one socket to another as the two servers speak it, without taking rows apart.
+"""Pass the messages of COPY from one server's socket to the other's without parsing rows.
 
-A row is the same message in both directions, so it can be passed on as it came; only the lengths of messages
-are read, to find the end. On two cores this takes a fifth of the time that libpq takes to hand out each row,
-which is a tenth of a whole copy. It needs connections that nothing encrypts.
+A row is the same message in both directions, so it is passed unchanged; only the lengths of messages are
+read, to find the end. libpq spends a tenth of a whole copy's time on returning each row; on two cores, this
+module needs a fifth of that. It needs connections without encryption.
 Source: https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-COPY
 """
 
@@ -22,15 +22,15 @@ from .problems import Failed
 if TYPE_CHECKING:
     from .database import Connection
 
-_CHUNK = 1 << 18  # bytes to read at once; a socket holds no more
-_WAIT = 500  # milliseconds between two looks whether to stop
-_HEADER = struct.Struct(">BI")  # a message's kind and its length, which counts itself but not the kind
+_CHUNK = 1 << 18  # bytes to read at once; a socket does not hold more
+_WAIT = 500  # milliseconds between two checks whether the copy was stopped
+_HEADER = struct.Struct(">BI")  # a message's kind and its length, which includes itself but not the kind
 _QUERY, _DATA, _DONE, _COMPLETE, _READY, _ERROR = b"Q"[0], b"d"[0], b"c"[0], b"C"[0], b"Z"[0], b"E"[0]
-_OUT, _IN = b"H"[0], b"G"[0]  # the server is about to send rows, or to take them
+_OUT, _IN = b"H"[0], b"G"[0]  # the server will send rows, or expects rows
 
 
 def can_carry(connection: Connection) -> bool:
-    """Return True if the bytes on the connection's socket are the protocol's own."""
+    """Return True if the connection's socket carries the protocol without encryption."""
     if connection.pgconn.ssl_in_use:
         return False
     row = connection.execute("SELECT encrypted FROM pg_stat_gssapi WHERE pid = pg_backend_pid()").fetchone()
@@ -38,24 +38,24 @@ def can_carry(connection: Connection) -> bool:
 
 
 class Wire:
-    """One connection's socket, between two statements of libpq's. After an error it is of no use any more."""
+    """One connection's socket, used between two statements of libpq. It is unusable after an error."""
 
     def __init__(self, connection: Connection, stopped: Callable[[], bool]) -> None:
         self._socket = connection.pgconn.socket
         self._encoding = connection.info.encoding
         self._stopped = stopped
         self._poll = select.poll()
-        self._held = b""  # read, and not looked at yet
+        self._held = b""  # bytes that are read and not parsed yet
 
     def begin(self, statement: bytes, *, rows_come: bool) -> None:
-        """Send a COPY, and what stands before it. Raise psycopg.Error with the server's reason."""
+        """Send a COPY, and the statements before it. Raise psycopg.Error with the server's reason."""
         self.send(_message(_QUERY, statement + b"\0"))
         wanted = _OUT if rows_come else _IN
         while self._next()[0] != wanted:
             pass
 
     def pass_on_to(self, target: Wire, tell: Callable[[int], None]) -> int:
-        """Pass all rows on; return their bytes. Raise psycopg.Error for what either server says."""
+        """Pass all rows to `target`; return their bytes. Raise psycopg.Error if a server reports an error."""
         skip, moved, chunk = 0, 0, self._held
         while True:
             size, position = len(chunk), skip
@@ -78,7 +78,7 @@ class Wire:
             chunk = self._held if kind != _DATA and self._held else self._held + self._read()
 
     def rows(self) -> int:
-        """Read on until the server is ready; the rows that it counted."""
+        """Read until the server is ready. Return the number of rows that it counted."""
         rows = -1
         while True:
             kind, body = self._next()
@@ -88,11 +88,11 @@ class Wire:
                 return rows
 
     def finish(self) -> None:
-        """Say that there are no more rows."""
+        """Tell the server that there are no more rows."""
         self.send(_message(_DONE, b""))
 
     def send(self, data: bytes) -> None:
-        """Write it all; a server that breaks off meanwhile says why."""
+        """Write all data. Raise psycopg.Error with the server's reason if it ends the COPY meanwhile."""
         left = memoryview(data)
         while left:
             try:
@@ -106,7 +106,7 @@ class Wire:
                     self._next()
 
     def _next(self) -> tuple[int, bytes]:
-        """Return the next message's kind and body; raise psycopg.Error where it is an error."""
+        """Return the next message's kind and body; raise psycopg.Error if the message is an error."""
         while len(self._held) < _HEADER.size or len(self._held) < 1 + _HEADER.unpack_from(self._held)[1]:
             self._held += self._read()
         kind, length = _HEADER.unpack_from(self._held)
@@ -116,7 +116,7 @@ class Wire:
         return kind, body
 
     def _error(self, body: bytes) -> psycopg.Error:
-        """Return the error that the server has sent.
+        """Return the error in the server's message.
 
         Source: https://www.postgresql.org/docs/current/protocol-error-fields.html
         """

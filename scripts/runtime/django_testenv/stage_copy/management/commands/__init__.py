@@ -1,1 +1,1 @@
-"""Hold the commands that Django finds."""
+"""The folder in which Django finds commands."""

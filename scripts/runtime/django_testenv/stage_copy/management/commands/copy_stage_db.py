@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Command(BaseCommand):
-    """Copy DATABASES["stage"] to DATABASES["default"], as STAGE_COPY says.
+    """Copy DATABASES["stage"] to DATABASES["default"] with the options in STAGE_COPY.
 
     Exit codes: 0 copied or kept, 2 a setting is wrong, 3 refused by a guard, 4 a server or tool failed, 130
-    interrupted; in the last four cases the target is as it was.
+    interrupted. With the last four codes the target is unchanged.
     """
 
     help = (
@@ -27,21 +27,21 @@ class Command(BaseCommand):
         "The default database must have been marked as disposable, once. "
         "Example: python manage.py copy_stage_db"
     )
-    requires_system_checks = ()  # the project's checks may look at a database that is empty as yet
+    requires_system_checks = ()  # the project's checks may query a database that is still empty
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--fresh",
             action="store_true",
-            help="copy even where the data were copied for this release already, and refresh the golden "
-            "copy: what testers changed is lost (default: keep them)",
+            help="copy even if the data were copied for this release already, and refresh the golden copy: "
+            "testers' changes are lost (default: keep the data)",
         )
         instead = parser.add_mutually_exclusive_group()
         instead.add_argument(
             "--plan",
             action="store_true",
-            help="print what would be copied, left behind and masked, and which migrations would run on top; "
-            "change nothing (default: copy)",
+            help="print the tables and columns that would be copied, left out and masked, and the migrations "
+            "that would run afterwards; change nothing (default: copy)",
         )
         parser.add_argument(
             "--require-mask",
@@ -63,7 +63,7 @@ class Command(BaseCommand):
         instead.add_argument(
             "--mark-disposable",
             metavar="NAME",
-            help="say that everything in database NAME, the default one, may be thrown away; copies nothing. "
+            help="mark database NAME, the default one, as disposable: all of it may be lost; copies nothing. "
             "The mark outlives the database (default: none). "
             "Example: copy_stage_db --mark-disposable test --confirm test",
         )
@@ -75,7 +75,7 @@ class Command(BaseCommand):
             action="append",
             metavar="NAME",
             help="drop database NAME of a branch, which a copy with DATABASE_SUFFIX made; copies nothing. "
-            "May be given several times: none is dropped where one of them is no such database "
+            "May be given several times: nothing is dropped if one of them is not such a database "
             "(default: none). Example: copy_stage_db --drop-database test_feature_x_1a2b3c4",
         )
         instead.add_argument(
@@ -86,8 +86,7 @@ class Command(BaseCommand):
         instead.add_argument(
             "--list-databases",
             action="store_true",
-            help="list the databases of branches that stand beside the shared one; copies nothing "
-            "(default: copy)",
+            help="list the databases of branches beside the shared one; copies nothing (default: copy)",
         )
         parser.add_argument(
             "--allow-writable-source",
@@ -115,7 +114,7 @@ class Command(BaseCommand):
             sys.exit(130)
         else:
             return
-        raise CommandError(reason, returncode=code)  # not above: a server's error would hang on it
+        raise CommandError(reason, returncode=code)  # not above: it would keep a server's error as context
 
     def _run(self, flags: dict[str, Any]) -> None:
         libraries.require_psycopg()
