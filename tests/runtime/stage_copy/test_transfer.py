@@ -75,7 +75,7 @@ def sources(copies: Copies) -> None:
 @pytest.fixture(scope="module")
 def own(copies: Copies) -> Iterator[Copies]:
     """The same source, and a target's server that may crash and change its settings."""
-    with postgres_server() as server:
+    with postgres_server(durable=True) as server:  # its autovacuum works
         server.create_role("tester", PASSWORD, "CREATEDB")
         yield Copies(copies.source_server, server)
 
