@@ -376,4 +376,4 @@ def test_an_entry_that_nobody_could_read_again_is_not_written() -> None:
 
 def test_the_objects_are_at_least_thirty() -> None:
     assert len(HOSTILE_LEASES) + len(HOSTILE_REGISTRIES) + len(HOSTILE_ENTRIES) + len(FORGED) >= 100
-    assert issubclass(strict_json.Later, strict_json.Malformed)
+    assert issubclass(strict_json.WrittenByNewerVersion, strict_json.Malformed)

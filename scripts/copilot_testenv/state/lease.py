@@ -23,7 +23,7 @@ from typing import TypeVar
 
 from copilot_testenv.core import display, strict_json
 from copilot_testenv.core.errors import Failed, Held, UserError
-from copilot_testenv.core.strict_json import Later, Malformed
+from copilot_testenv.core.strict_json import Malformed, WrittenByNewerVersion
 from copilot_testenv.state.bucket_object import Read, Store, Unreachable, change, pause
 
 LIFETIME = 20.0  # seconds that a holder or waiter counts as alive after it was last heard of
@@ -230,7 +230,7 @@ class Lease:
         try:
             state = State.of(read.body)
             state.require_possible(read.now)
-        except Later:
+        except WrittenByNewerVersion:
             raise Unreadable(
                 f"The lease of {self.slot}, {self.store.name}, was written by a later version of these "
                 "tasks: update them. Nothing was changed."

@@ -17,7 +17,7 @@ from typing import Any
 from copilot_testenv.core import display, strict_json
 from copilot_testenv.core.errors import Failed
 from copilot_testenv.core.settings import NAME
-from copilot_testenv.core.strict_json import Later, Malformed
+from copilot_testenv.core.strict_json import Malformed, WrittenByNewerVersion
 from copilot_testenv.state.bucket_object import Read, Store, change
 
 VERSION = 1  # of the object's form
@@ -164,7 +164,7 @@ class Registry:
     def _understood(self, body: bytes | None, *, whole: bool) -> RegistryContent:
         try:
             content = RegistryContent.of(body)
-        except Later:
+        except WrittenByNewerVersion:
             raise Failed(
                 f"The registry of deployments, {self.store.name}, was written by a later version of these "
                 "tasks: update them."
