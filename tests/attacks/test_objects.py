@@ -261,7 +261,7 @@ def test_a_holder_whose_object_is_overwritten_with_rubbish_touches_nothing_more_
     store = Memory()
     with of(store).held(wait=False, say=print) as ours:
         store.body, store.version = b"rubbish", store.version + 1
-        with pytest.raises(Failed, match="nothing further was touched") as told:
+        with pytest.raises(Failed, match="Nothing further was changed") as told:
             ours.require_held()
         assert "aws s3api delete-object" in str(told.value)
     assert store.body == b"rubbish"
@@ -334,7 +334,7 @@ def test_an_entry_that_cannot_be_understood_is_never_lost(entry: dict[str, Any])
     body = book(deployments={"web-x": ENTRY, **entry})
     found = Registry(store := Memory(body, 1))
     assert found.read().deployments == {"web-x": DeploymentRecord("x", isolated=True)}
-    assert "Nothing is written to it until they are mended" in found.warning(found.read())
+    assert "Nothing is written to it until they are repaired" in found.warning(found.read())
     assert found.warning(found.read()).isprintable()
     for change in (
         lambda: found.record("web-z", DeploymentRecord("z", isolated=True)),

@@ -421,7 +421,7 @@ def test_a_slot_whose_lease_was_lost_is_touched_no_further(
     held = Lease(Memory(), "web-a", "ada", "deleting")
     monkeypatch.setattr(bucket, "lease", lambda *_: held)
     monkeypatch.setattr(copy_db, "drop_own", drop_and_sleep)
-    with pytest.raises(Held, match="somebody else has had web-a since"):
+    with pytest.raises(Held, match="another run has taken web-a"):
         here.teardown(branch="a")
     assert here.deletes == []
     assert here.withdrawn == []

@@ -244,7 +244,7 @@ def test_a_deploy_that_slept_while_somebody_else_deployed_ends_with_5_and_touche
     signal_all(stopped, signal.SIGCONT)
     _, said = sleeping.communicate(timeout=60)
     assert sleeping.returncode == 5, said
-    assert "nothing further was touched" in said
+    assert "Nothing further was changed" in said
     assert changed_at(clone) == before
     (live,) = clone.status()
     assert (live["branch"], live["deployed_by"]) == ("feature/rename", "grace")

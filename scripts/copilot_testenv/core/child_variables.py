@@ -1,11 +1,15 @@
-"""Choose the environment variables of a child process from an allow-list; never pass the whole environment."""
+"""Choose the environment variables of a child process from an allow-list;
+
+never pass the whole environment.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
 
-# Every child gets these: they name folders, the language of messages and so on. A name that ends in `*` is a prefix.
+# Every child gets these: they name folders, the language of messages and so on. A name that ends in `*` is a
+# prefix.
 BASE = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_*", "TZ", "TMPDIR", "TERM", "NO_COLOR")
 # A credential helper (of Git, of Docker, or a `credential_process`) finds the user's keyring by these.
 KEYRING = (

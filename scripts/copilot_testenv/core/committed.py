@@ -36,7 +36,10 @@ _NEVER = {
 
 
 def read(root: Path) -> dict[str, str]:
-    """Return the committed settings, by their names in `.env`. Raises SettingsError where one is not valid."""
+    """Return the committed settings, by their names in `.env`.
+
+    Raises SettingsError where one is not valid.
+    """
     own, shared = _table(root / FILE), _table(root / "pyproject.toml")
     tool = (shared or {}).get("tool")
     in_project = tool.get(TABLE) if isinstance(tool, dict) else None

@@ -47,7 +47,10 @@ _SHORTEST = (
 
 
 def line(text: str, longest: int = LONGEST) -> str:
-    r"""Return any text as one line, of `longest` letters at most. Invisible letters become `\n`, `\x1b`, `\u202e`."""
+    r"""Return any text as one line, of `longest` letters at most.
+
+    Invisible letters become `\n`, `\x1b`, `\u202e`.
+    """
     shown = "".join(letter if letter.isprintable() else _escaped(letter) for letter in text[: longest + 1])
     return shown if len(shown) <= longest else shown[: longest - len(_CUT)] + _CUT
 
@@ -71,7 +74,7 @@ def block(text: str) -> str:
 
 
 def masked(text: str) -> str:
-    """Return the text without passwords in addresses, `password=…`, and the secrets of this run's settings."""
+    """Return the text without passwords in addresses, `password=…`, and secrets of this run's settings."""
     for secret in _known:
         text = text.replace(secret, _MASK)
     if "@" in text:

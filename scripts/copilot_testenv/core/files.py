@@ -31,9 +31,9 @@ def own(file: Path, root: Path) -> Path:
 def write(file: Path, content: str | bytes, root: Path, expected: bytes | str | None = None) -> None:
     """Replace the file's content in one step. Create its folders, and keep its mode.
 
-    `expected` is the content that the file must still have ("" also means that it does not exist). Line breaks
-    are written unchanged. Raises Refused where the content differs, the path is not a regular file or has a
-    link below the root, Failed where the file cannot be written.
+    `expected` is the content that the file must still have ("" also means that it does not exist). Line
+    breaks are written unchanged. Raises Refused where the content differs, the path is not a regular file or
+    has a link below the root, Failed where the file cannot be written.
     """
     shown = own(file, root).relative_to(root).as_posix()
     try:
@@ -59,7 +59,8 @@ def write(file: Path, content: str | bytes, root: Path, expected: bytes | str | 
 def remove(file: Path, root: Path, expected: bytes) -> None:
     """Delete a file, and the folders below the root that become empty.
 
-    Raises Refused where its content is not `expected` or its path has a link, Failed where it cannot be deleted.
+    Raises Refused where its content is not `expected` or its path has a link, Failed where it cannot be
+    deleted.
     """
     shown = own(file, root).relative_to(root).as_posix()
     try:

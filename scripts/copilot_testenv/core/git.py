@@ -38,8 +38,8 @@ class Branch:
 def slug(name: str) -> str:
     """Return a readable, stable label for a branch: lower case letters, digits and dashes, at most 24.
 
-    A digest of the whole name is appended where the name was changed or cut, or where it ends like a name with
-    a digest. So two branches never have the same slug.
+    A digest of the whole name is appended where the name was changed or cut, or where it ends like a name
+    with a digest. So two branches never have the same slug.
     """
     plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     looks_digested = re.search(r"-[0-9a-f]{7}$", plain)
@@ -99,8 +99,8 @@ def at(shell: Shell, root: Path, name: str, commit: str) -> Branch:
         if attempt == 1:
             fetch(shell, root, f"refs/heads/{name}")
     raise Failed(
-        f"The commit {commit[:12]} of {name} is deployed, but is neither in this clone nor on origin: deploy a "
-        "branch that is, with `invoke deploy-test --branch B`."
+        f"The commit {commit[:12]} of {name} is deployed, but is neither in this clone nor on origin: deploy "
+        "a branch that is, with `invoke deploy-test --branch B`."
     )
 
 
@@ -110,11 +110,11 @@ def worktree(
 ) -> Iterator[Path]:
     """Check the branch's commit out into a temporary worktree, yield its workspace, and remove it afterwards.
 
-    The workspace is the folder that corresponds to `root`; in a repository with several projects it lies below
-    the worktree's top. It contains `deployment.json` with the branch and commit for the project to show, and
-    two values for `copy_stage_db`: `deploy`, by which it distinguishes a new deploy from a restarted task, and
-    `environment`, the only one in which it works. Raises Failed, and SettingsError where the branch has no such
-    folder.
+    The workspace is the folder that corresponds to `root`; in a repository with several projects it lies
+    below the worktree's top. It contains `deployment.json` with the branch and commit for the project to
+    show, and two values for `copy_stage_db`: `deploy`, by which it distinguishes a new deploy from a
+    restarted task, and `environment`, the only one in which it works. Raises Failed, and SettingsError where
+    the branch has no such folder.
     """
     scratch = _worktrees(root)
     tidy(shell, root)
@@ -159,7 +159,8 @@ def tidy(shell: Shell, root: Path) -> None:
     if scratch.abandoned():
         with scratch.alone():
             for folder in scratch.clear():
-                # `prune` skips a locked worktree, and Git leaves its lock where it was killed in `worktree add`.
+                # `prune` skips a locked worktree, and Git leaves its lock where it was killed in `worktree
+                # add`.
                 shell.run(command(root, "worktree", "remove", "--force", "--force", str(folder)))
             output_of(shell, command(root, "worktree", "prune"), "Tidying up worktrees")
 
@@ -201,7 +202,7 @@ def command(root: Path, *words: str, more: tuple[str, ...] = ()) -> Command:
 
 
 def _without_filters(shell: Shell, root: Path) -> tuple[str, ...]:
-    """Return the settings that disable the filters that a branch's `.gitattributes` could call, except Git LFS.
+    """Return the settings that disable all filters that a branch's `.gitattributes` can call, except Git LFS.
 
     A filter is a program in the user's configuration. A relative path there could be a file of the branch.
     """

@@ -43,9 +43,9 @@ class Command:
     """A program with its arguments, the folder that it runs in and its variables.
 
     The child inherits the variables in child_variables.BASE and in `inherits`; `env` is added to them. A name
-    in `inherits` that ends in `*` is a prefix. `timeout`, in seconds, is for `Shell.run`. `settle` is the time
-    in seconds that `Shell.stream` gives the command after a signal. `lifeline` is a lock file: the command is
-    stopped once no process holds the lock.
+    in `inherits` that ends in `*` is a prefix. `timeout`, in seconds, is for `Shell.run`. `settle` is the
+    time in seconds that `Shell.stream` gives the command after a signal. `lifeline` is a lock file: the
+    command is stopped once no process holds the lock.
     """
 
     argv: tuple[str, ...]
@@ -118,7 +118,10 @@ def output_of(shell: Shell, command: Command, doing: str) -> str:
 
 
 class RealShell:
-    """Start real processes. Their standard input is closed, so an unexpected prompt fails and does not hang."""
+    """Start real processes.
+
+    Their standard input is closed, so an unexpected prompt fails and does not hang.
+    """
 
     def run(self, command: Command) -> Result:
         try:
@@ -154,9 +157,9 @@ class RealShell:
     ) -> Result:
         """Run a command in its own session, so that Ctrl-C at the terminal reaches only this program.
 
-        `signal_due` is called several times a second. Each signal that it returns is sent to the command once;
-        then the command may finish, because Copilot rolls back on SIGINT. Standard error is part of the same
-        stream as standard output.
+        `signal_due` is called several times a second. Each signal that it returns is sent to the command
+        once; then the command may finish, because Copilot rolls back on SIGINT. Standard error is part of the
+        same stream as standard output.
         """
         try:
             process = subprocess.Popen(
@@ -243,7 +246,7 @@ class _Watch:
         return time.monotonic() - max(self._ended, self._heard) > _END_SECONDS
 
     def look(self, limit: float = math.inf) -> None:
-        """Raise Failed where the command has run for longer than `limit` seconds, or its lifeline has ended."""
+        """Raise Failed where the command has run longer than `limit` seconds, or its lifeline has ended."""
         now, command = time.monotonic(), self._command
         took = now - self._begun
         if took >= limit:

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator
 DENIED = ("live", "prod", "stag")  # the CI role denies these too; docs/iam/ci-role.json has no room for more
 PREFIXES = (*DENIED, "main", "master", "prd", "preprod", "stg", "uat")
 _ENDINGS = ("live", "prd", "prod", "production", "stage", "staging", "stg", "uat")
-# A test database's name often contains the project's name: `backstage_test`, `main_test`, `test_products` pass.
+# A test database's name often contains the project's name: `backstage_test`, `main_test`, `test_products`
+# pass.
 _DATABASE_WHOLE = ("main", "master")
 _DATABASE_PREFIXES = tuple(word for word in PREFIXES if word not in _DATABASE_WHOLE)
 _DATABASE_ENDINGS = ("prd", "prod", "production", "staging")

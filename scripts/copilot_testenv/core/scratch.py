@@ -53,7 +53,10 @@ class Scratch:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Hold the lock for creating and removing folders. Raises Failed where another run holds it too long."""
+        """Hold the lock for creating and removing folders.
+
+        Raises Failed where another run holds it too long.
+        """
         with (self.parent / _GUARD).open("a") as guard:
             lock_within(guard, WAIT_SECONDS, f"the folders in {self.parent}")
             yield

@@ -38,8 +38,8 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 class Settings:
     """The settings of one run. `timeout` is in seconds, `stage_megabytes` in MB.
 
-    This run deploys or deletes `service`. In the shared slot it is the workspace's own service. In an isolated
-    deployment it is a service that is made from that one for a branch; `slug` is then the branch's.
+    This run deploys or deletes `service`. In the shared slot it is the workspace's own service. In an
+    isolated deployment it is a service that is made from that one for a branch; `slug` is then the branch's.
     """
 
     root: Path
@@ -105,7 +105,7 @@ def find_workspace(folder: Path) -> Path:
         if (candidate / "copilot").is_dir():
             return candidate
     raise SettingsError(
-        f"There is no folder copilot/ in {folder} or above it: run this in the repository with your manifests."
+        f"There is no folder copilot/ in {folder} or above it: run this in your manifests' repository."
     )
 
 
@@ -170,8 +170,8 @@ def _protected(text: str) -> tuple[str, ...]:
         if not NAME.fullmatch(protection.folded(part)) or re.search(r"[^\w-]", part):
             raise SettingsError(
                 f"PROTECTED_ENVS={text!r} has {display.Given(part)!r}, which cannot be an environment's "
-                "name: write names with commas between them, as in PROTECTED_ENVS=customer,demo-eu. Names that "
-                f"begin with {_protected_prefixes()} are always protected."
+                "name: write names with commas between them, as in PROTECTED_ENVS=customer,demo-eu. Names "
+                f"that begin with {_protected_prefixes()} are always protected."
             )
     return tuple(dict.fromkeys((*_PROTECTED, *map(protection.folded, named))))
 
@@ -181,7 +181,10 @@ def _protected_prefixes() -> str:
 
 
 def protector(name: str, settings: Settings) -> str:
-    """Return the word or name that protects an environment from every task; empty where it is not protected."""
+    """Return the word or name that protects an environment from every task;
+
+    empty where it is not protected.
+    """
     return protection.protector(name, settings.protected_envs)
 
 
@@ -204,9 +207,9 @@ def guard_environment(name: str, settings: Settings) -> None:
     if longer:
         # Roles get rights by the names of stacks (docs/iam.md): a right to APP-test-* includes these stacks.
         raise Refused(
-            f"TEST_ENV={name!r} is also how the name of another environment begins ({', '.join(longer)}), and "
-            "so do the names of its stacks: a role that may change the first may change the second. Rename "
-            "one of them."
+            f"TEST_ENV={name!r} is also how another environment's name begins ({', '.join(longer)}), and so "
+            "do the names of its stacks: a role that may change the first may change the second. Rename one "
+            "of them."
         )
 
 

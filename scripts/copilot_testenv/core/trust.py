@@ -20,7 +20,10 @@ CHANGES = {
 
 
 def parse(text: str, name: str) -> frozenset[str]:
-    """Return the names in a comma-separated list. Raises SettingsError with the name of the setting or flag."""
+    """Return the names in a comma-separated list.
+
+    Raises SettingsError with the name of the setting or flag.
+    """
     names = frozenset(part.strip() for part in text.split(",") if part.strip())
     if unknown := [repr(display.Given(one)) for one in sorted(names - CHANGES.keys())]:
         raise SettingsError(
