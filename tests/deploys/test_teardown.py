@@ -286,7 +286,7 @@ def test_a_service_that_is_not_of_these_tasks_making_stays(scene: Callable[..., 
     here = scene(shared(), stack("web-admin", "admin"))
     here.teardown(branch="admin")
     assert here.deletes == []
-    assert "not of these tasks' making" in here.said
+    assert "was not made by these tasks" in here.said
 
 
 @pytest.mark.parametrize(
@@ -494,11 +494,11 @@ def test_a_service_that_stays_in_the_application_is_not_said_to_be_gone_and_is_f
     here = scene(isolated("a"))
 
     def withdraw(*_: object) -> list[str]:
-        raise Failed("somebody else changed it each time")
+        raise Failed("another change came first each time")
 
     with monkeypatch.context() as patched:
         patched.setattr(application, "withdraw", withdraw)
-        with pytest.raises(Failed, match=r"Of web-a .*service web-a: somebody else changed it"):
+        with pytest.raises(Failed, match=r"Of web-a .*service web-a: another change came first"):
             here.teardown(branch="a")
     assert gone(here) == ["stack demo-test-web-a", "database test_a", "log group /copilot/demo-test-web-a"]
     assert list(here.registry.read().deployments) == ["web-a"]

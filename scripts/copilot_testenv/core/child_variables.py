@@ -1,7 +1,4 @@
-"""Choose the environment variables of a child process from an allow-list;
-
-never pass the whole environment.
-"""
+"""Choose the environment variables of a child process from an allow-list; all others are withheld."""
 
 from __future__ import annotations
 

@@ -181,10 +181,7 @@ def _protected_prefixes() -> str:
 
 
 def protector(name: str, settings: Settings) -> str:
-    """Return the word or name that protects an environment from every task;
-
-    empty where it is not protected.
-    """
+    """Return the word or name that protects an environment from every task; empty where none does."""
     return protection.protector(name, settings.protected_envs)
 
 

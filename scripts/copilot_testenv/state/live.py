@@ -107,10 +107,7 @@ def task_group(settings: Settings) -> str:
 
 
 def service_of_task_stack(settings: Settings, stack: str) -> str:
-    """Return the service whose one-off task created that stack;
-
-    empty where no service of this environment did.
-    """
+    """Return the service whose one-off task created that stack; empty where it is not this environment's."""
     match = re.fullmatch(rf"task-{settings.app}-{settings.test_env}-(.+)-copy-db", stack)
     return match[1] if match else ""
 
