@@ -253,7 +253,7 @@ def test_what_this_run_writes_is_within_the_bounds_of_what_is_read() -> None:
 def test_a_queue_that_is_full_takes_nobody_more() -> None:
     waiting = tuple(Claim(str(n), "bob", "deploying", NOW, NOW + 60) for n in range(50))
     store = stored(State(Claim("h", "grace", "x", NOW, NOW + 60), waiting).as_bytes())
-    with pytest.raises(Held, match="50 runs wait"), of(store).held(wait=True, say=print):
+    with pytest.raises(Held, match="50 runs already wait"), of(store).held(wait=True, say=print):
         raise AssertionError("never here")
 
 

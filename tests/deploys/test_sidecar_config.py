@@ -264,7 +264,7 @@ def test_a_folder_that_cannot_be_written_is_told(root: Path, monkeypatch: pytest
         ({"remove": "redis", "environment": "stage"}, Refused, "protected environment"),
         ({"add": "kafka", "environment": "test"}, UsageError, "--from"),
         ({"add": "x", "file": "missing.yml", "environment": "test"}, SettingsError, "cannot be read"),
-        ({"add": "redis", "environment": "test"}, Refused, "has a sidecar redis already"),
+        ({"add": "redis", "environment": "test"}, Refused, "already has a sidecar redis"),
         ({"add": "valkey", "environment": "test"}, Refused, "redis already listens on port 6379"),
         ({"remove": "mailpit", "environment": "test"}, Refused, "has no sidecar mailpit"),
     ],

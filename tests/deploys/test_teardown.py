@@ -312,7 +312,10 @@ def test_what_was_changed_after_the_question_stays(
 def test_what_would_not_go_is_left_in_the_receipt_with_the_reason(scene: Callable[..., Scene]) -> None:
     one, other = isolated("a"), isolated("b")
     here = scene(one, other, stuck={one.name})
-    with pytest.raises(Failed, match=r"Of web-a \(a\) is left: stack demo-test-web-a.*Service: it is in use"):
+    with pytest.raises(
+        Failed,
+        match=r"Not everything of web-a \(a\) was deleted: stack demo-test-web-a.*Service: it is in use",
+    ):
         here.teardown(every=True)
     assert list(here.aws.stacks) == [one.name]
     assert here.withdrawn == ["web-b"]
@@ -498,7 +501,9 @@ def test_a_service_that_stays_in_the_application_is_not_said_to_be_gone_and_is_f
 
     with monkeypatch.context() as patched:
         patched.setattr(application, "withdraw", withdraw)
-        with pytest.raises(Failed, match=r"Of web-a .*service web-a: another change came first"):
+        with pytest.raises(
+            Failed, match=r"Not everything of web-a .*service web-a: another change came first"
+        ):
             here.teardown(branch="a")
     assert gone(here) == ["stack demo-test-web-a", "database test_a", "log group /copilot/demo-test-web-a"]
     assert list(here.registry.read().deployments) == ["web-a"]

@@ -178,7 +178,7 @@ def test_what_no_deployment_accounts_for_is_shown_and_removed(clone: Clone, serv
     query(clone, f"CREATE DATABASE {database('lost')}")
     ran = clone.invoke("teardown", "--orphans")
     assert ran.code == 3, ran.err
-    assert f"what is left of {own}" in ran.err
+    assert f"the rest of {own}" in ran.err
     ran = clone.invoke("teardown", "--orphans", "--yes", "--json")
     assert ran.code == 0, ran.err
     (receipt,) = json.loads(ran.out)

@@ -339,20 +339,16 @@ class _Deploy:
         )
 
     def _image_tag(self, before: Stack | None) -> str:
-        """Return the tag of the image; it is unique where new tasks must be started even if nothing changed.
+        """Return the tag of the image. It is new each time with --force, or after a killed teardown.
 
-        That is so with --force, and where a killed teardown has stopped the tasks: without a new tag Copilot
-        would find nothing to change.
+        Such a teardown has stopped the tasks, and without a new tag Copilot would find nothing to change.
         """
         ended = before and before.live and not live.alive(self.target, before)
         more = f"-{datetime.now(UTC):%Y%m%d%H%M%S}" if self.options.force or ended else ""
         return images.tag(self.session.settings.test_env, self.branch.commit, more)
 
     def _tags(self, before: Stack | None, by: str) -> Mapping[str, str]:
-        """Return the stack's tags. A redeploy of the running commit keeps `deployed_by` and `deployed_at`.
-
-        So an unchanged redeploy changes nothing, unless its expiry moves.
-        """
+        """Return the stack's tags; an unchanged redeploy keeps the old ones, so that only its expiry can move."""
         facts = {
             "branch": self.branch.name,
             "commit": self.branch.commit,
@@ -371,10 +367,7 @@ class _Deploy:
         return {name: tag_value(value) for name, value in facts.items()}
 
     def _ends(self, before: Stack | None) -> datetime | None:
-        """Return when the deployment expires, never earlier than `extend` has set.
-
-        None where it never does.
-        """
+        """Return when the deployment expires, not earlier than `extend` has set; None where it never does."""
         tags = before.tags if before and before.live else {}
         had = tags.get("expires_at") if tags.get("branch") == self.branch.name else None
         return expiry.later(had, self.expires)
