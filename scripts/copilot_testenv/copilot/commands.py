@@ -294,10 +294,7 @@ def environments(stdout: str) -> tuple[Environment, ...]:
 
 
 def environment(stdout: str, name: str) -> Environment | None:
-    """Return an environment from the output of `copilot env ls --json`.
-
-    None where Copilot does not know it.
-    """
+    """Return one environment from the output of `copilot env ls --json`; None where it is not listed."""
     return next((listed for listed in environments(stdout) if listed.name == name), None)
 
 

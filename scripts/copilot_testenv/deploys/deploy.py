@@ -348,7 +348,7 @@ class _Deploy:
         return images.tag(self.session.settings.test_env, self.branch.commit, more)
 
     def _tags(self, before: Stack | None, by: str) -> Mapping[str, str]:
-        """Return the stack's tags; an unchanged redeploy keeps the old ones, except that its expiry can move."""
+        """Return the stack's tags; an unchanged redeploy keeps the old ones, but its expiry can move."""
         facts = {
             "branch": self.branch.name,
             "commit": self.branch.commit,
