@@ -1,11 +1,11 @@
-"""The menu: one task a verb. `invoke --list` shows it, `invoke VERB --help` explains one."""
+"""Define the tasks of the menu. `invoke --list` shows them, `invoke TASK --help` explains one."""
 
 import sys
 from pathlib import Path
 
 from invoke import Context
 
-# A clone of these tasks runs from its sources; where they are installed there is no such folder.
+# In a clone the tasks run from its sources; where they are installed, this folder does not exist.
 _SOURCES = Path(__file__).resolve().parent / "scripts"
 if (_SOURCES / "copilot_testenv").is_dir():
     sys.path[:0] = [str(_SOURCES), str(_SOURCES / "sandbox")]
@@ -14,7 +14,7 @@ from copilot_testenv.menu import session, verb  # noqa: E402 - see above
 
 YES = "Answer yes to the question this task asks (default: ask; without a terminal: no)."
 ASKS_NOTHING = "Accept --yes as the tasks that ask do; this one asks nothing (default: off)."
-PLAN = "Say what would happen and change nothing (default: off)."
+PLAN = "Show what would happen and change nothing (default: off)."
 WAIT = "Wait, in order of arrival, while another run changes the slot (default: exit 5)."
 JSON = "Print one JSON document on standard output and nothing else there (default: off)."
 
@@ -24,8 +24,8 @@ JSON = "Print one JSON document on standard output and nothing else there (defau
     isolated="Give the branch a service, URL, database and Redis of its own (default: the shared slot).",
     force="Start new tasks even where nothing changed (default: off).",
     wait=WAIT,
-    take_over="Replace a branch that somebody else has live there (default: leave it and exit 5).",
-    why="Say what the deployment is for, to whoever wants the slot (default: nothing).",
+    take_over="Replace another person's live branch (default: keep it and exit 5).",
+    why="Give the reason for the deployment, for people who need the slot (default: none).",
     trust="Allow these changes of the branch: access, cdk, paths, references, resources, rules, with commas "
     "(default: TRUSTED_CHANGES, else none).",
     yes=ASKS_NOTHING,
@@ -57,11 +57,11 @@ def deploy_test(
 
 
 @verb(
-    branch="Remove what carries this branch, its own slot or the shared one, as the end of a pull request "
-    "wants it (default: the shared slot, whatever it carries).",
-    expired="Remove what has come to its end, as a schedule wants it (default: off).",
+    branch="Remove this branch's deployment, in its own slot or the shared one; for the end of a pull "
+    "request (default: the shared slot, with any branch).",
+    expired="Remove the deployments that have expired; for a schedule (default: off).",
     all="Remove every deployment (default: off).",
-    orphans="Remove what no deployment accounts for: half-made services, databases, image tags "
+    orphans="Remove things that belong to no deployment: incomplete services, databases, image tags "
     "(default: off).",
     wait=WAIT,
     yes=YES,
@@ -79,9 +79,10 @@ def teardown(
     plan: bool = False,
     json: bool = False,
 ) -> None:
-    """Remove deployments from the test environment; the environment itself stays. Twice is fine.
+    """Remove deployments from the test environment; the environment itself stays. It is safe to repeat.
 
-    Without a flag it is the shared slot's. The task lists what went, and ends with 4 if something is left.
+    Without a flag the task removes the shared slot's. It lists what it removed, and ends with 4 if something
+    could not be removed.
 
     Example: invoke teardown --branch feature/checkout --yes
     """
@@ -94,7 +95,7 @@ def teardown(
 @verb(
     branch="Move the end of this branch's deployment (no default).",
     until="Set this end: 5d, a date, or a week's end such as friday 18:00 Europe/London (no default).",
-    keep="Set no end: it stays until it is torn down or extended (default: off).",
+    keep="Let it never expire: it stays until it is torn down or extended (default: off).",
     wait=WAIT,
     yes=ASKS_NOTHING,
     plan=PLAN,
@@ -110,7 +111,7 @@ def extend(
     plan: bool = False,
     json: bool = False,
 ) -> None:
-    """Move the end of a deployment: nothing is deployed anew.
+    """Move the end of a deployment, without a new deploy.
 
     Example: invoke extend --branch feature/checkout --until 5d
     """
@@ -133,10 +134,10 @@ def status(c: Context, html: str = "", json: bool = False) -> None:
 
 
 @verb(
-    branch="Show the lines of this branch's deployment (default: the shared slot, whatever it carries).",
+    branch="Show the lines of this branch's deployment (default: the shared slot, with any branch).",
     container="Show only this container's lines, such as web, startup or redis (default: all of them).",
     limit="Show at most this number of lines (default: 100).",
-    follow="Go on with new lines until Ctrl-C (default: off).",
+    follow="Continue with new lines until Ctrl-C (default: off).",
 )
 def logs(c: Context, branch: str = "", container: str = "", limit: str = "100", follow: bool = False) -> None:
     """Show the last lines of the deployed containers.
@@ -151,7 +152,7 @@ def logs(c: Context, branch: str = "", container: str = "", limit: str = "100", 
 
 
 @verb(
-    branch="Copy into this branch's database (default: the shared slot's, whatever it carries).",
+    branch="Copy into this branch's database (default: the shared slot's, with any branch).",
     wait=WAIT,
     yes=YES,
     plan=PLAN,
@@ -165,9 +166,9 @@ def copy_db(
     plan: bool = False,
     json: bool = False,
 ) -> None:
-    """Copy staging's database afresh into the deployed branch's, by a one-off task in the environment.
+    """Copy staging's database again into the deployed branch's, by a one-off task in the environment.
 
-    The data are migrated, the service goes on running meanwhile, and the exit code is the copy's.
+    The data are migrated, the service continues to run meanwhile, and the exit code is the copy's.
 
     Example: invoke copy-db --yes
     """
@@ -178,7 +179,7 @@ def copy_db(
 
 @verb(
     format="Print findings as text, github (annotations) or gitlab (Code Quality) (default: text).",
-    fix="Write first the patches that raise Lambda runtimes, exactly as the templates need (default: off).",
+    fix="First write the patches that raise Lambda runtimes, exactly those that are needed (default: off).",
     yes=ASKS_NOTHING,
     plan="With --fix: show what it would write and change nothing (default: off).",
     json=JSON,
@@ -206,8 +207,8 @@ def check(
     env="Package this environment (no default).",
     service="Package only this service's stack (default: the environment's and all services').",
     output="Write to this folder (default: cloudformation/ENV).",
-    domain="Take this for the application's domain, if it has one (default: the one "
-    "that all aliases lie below).",
+    domain="Use this as the application's domain, if it has one (default: the longest domain above all "
+    "aliases).",
     yes=YES,
     plan=PLAN,
 )
@@ -220,9 +221,9 @@ def package(
     yes: bool = False,
     plan: bool = False,
 ) -> None:
-    """Write what Copilot would deploy as plain CloudFormation, to be deployed without Copilot.
+    """Write what Copilot would deploy as plain CloudFormation, for deploys without Copilot.
 
-    docs/after-copilot.md says how to go on from there.
+    docs/after-copilot.md describes the next steps.
 
     Example: invoke package --env production
     """
@@ -232,12 +233,12 @@ def package(
 
 
 @verb(
-    region="Take this region's list prices (default: AWS_REGION, else us-east-1).",
+    region="Use this region's list prices (default: AWS_REGION, else us-east-1).",
     node="Compare with a copy of stage that has this ElastiCache node (default: cache.t4g.micro).",
     json=JSON,
 )
 def cost(c: Context, region: str = "", node: str = "", json: bool = False) -> None:
-    """Show what a deployment costs by AWS's list prices, and what it saves. Asks AWS nothing.
+    """Show what a deployment costs by AWS's list prices, and what it saves. Does not query AWS.
 
     It is compared with a copy of stage that is always on.
 
@@ -251,8 +252,8 @@ def cost(c: Context, region: str = "", node: str = "", json: bool = False) -> No
 @verb(
     profile="Create it with this profile of ~/.aws (default: AWS_PROFILE, else default).",
     region="Create it in this region (default: the one of your AWS configuration).",
-    mark_disposable="Create none, but say of this one that everything deployed to it may be replaced and "
-    "deleted (default: none).",
+    mark_disposable="Create nothing; mark this environment, so that everything deployed to it may be "
+    "replaced and deleted (default: none).",
     confirm="Repeat the name, for --mark-disposable (default: none).",
     yes=YES,
     plan=PLAN,
@@ -281,7 +282,7 @@ def create_env(
     env="Show only this environment, or edit it with --add and --remove (default: every environment).",
     add="Add this sidecar to the environment: one of the catalogue, or a name of your own (default: none).",
     from_="Read the sidecar from this YAML file (default: from the catalogue).",
-    remove="Take this sidecar out of the environment, with what it brought (default: none).",
+    remove="Remove this sidecar from the environment, with everything that --add wrote (default: none).",
     json=JSON,
     diagram="Print the order of start as a Mermaid diagram (default: off).",
     yes=ASKS_NOTHING,
@@ -299,9 +300,9 @@ def sidecar_config(
     yes: bool = False,
     plan: bool = False,
 ) -> None:
-    """Show the containers of each environment as Copilot renders them; add a sidecar or take one out.
+    """Show the containers of each environment as Copilot renders them; add or remove a sidecar.
 
-    An edit leaves every other byte of the manifest; docs/sidecars.md has the catalogue.
+    An edit changes no other byte of the manifest; docs/sidecars.md has the catalogue.
 
     Example: invoke sidecar-config --add mailpit --env test
     """
@@ -317,7 +318,8 @@ def sidecar_config(
     from_="Take the wheels from this index or Git address, git+https://… (default: build this clone's).",
     take="Replace these files, with commas, although they were edited (default: none).",
     ci="Write the files for this forge's CI too: github, gitlab or bitbucket (default: none).",
-    check="Say what is behind this version, write nothing, and end with 2 if something is (default: off).",
+    check="Show what is older than this version, write nothing, and end with 2 if something is (default: "
+    "off).",
     yes=YES,
     plan=PLAN,
 )
@@ -332,7 +334,7 @@ def adopt(
     yes: bool = False,
     plan: bool = False,
 ) -> None:
-    """Bring these tasks, the sidecars and the settings into a project of yours, or renew them there.
+    """Add these tasks, the sidecars and the settings to your project, or update them there.
 
     Nothing that you have written or edited is overwritten. The task shows each change before it asks.
 
@@ -347,14 +349,14 @@ def adopt(
 
 @verb(
     stop="Stop it; its databases are kept (default: off).",
-    reset="Stop it and delete everything it keeps (default: off).",
+    reset="Stop it and delete all its data (default: off).",
     yes=YES,
     plan=PLAN,
 )
 def sandbox(
     c: Context, stop: bool = False, reset: bool = False, yes: bool = False, plan: bool = False
 ) -> None:
-    """Start the embedded AWS, or say that it runs.
+    """Start the embedded AWS, or say that it is running.
 
     It stays in the background. The other tasks start it when they need it.
 

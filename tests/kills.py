@@ -237,7 +237,7 @@ def _judge(ran: Ran, limit: float, what: str) -> Iterator[str]:
         yield f"{what} took {ran.seconds:.0f} s"
     if ran.code not in DOCUMENTED:
         yield f"{what} ended with {ran.code}: {ran.err.strip()[-300:]}"
-    if "Traceback" in ran.err or "fault of these tasks" in ran.err:
+    if "Traceback" in ran.err or "error in these tasks" in ran.err:
         yield f"{what} broke: {ran.err.strip()[-500:]}"
     if ran.code in DOCUMENTED - {0} and not ran.err.strip():
         yield f"{what} said nothing"

@@ -1,4 +1,4 @@
-"""How a task of the menu runs: flags only, our errors as one line and an exit code, never a traceback."""
+"""Run a task of the menu: with flags only, and with errors as one line and an exit code."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 from invoke import Context, Task, task
 from invoke.exceptions import Exit
 
-# Every short flag there is, the same on each task that has the long one. `-h` is Invoke's own: --help.
+# All short flags, the same on each task that has the long one. `-h` is Invoke's own: --help.
 SHORT_FLAGS = {"branch": "b", "plan": "p", "yes": "y"}
-# Flags of Invoke itself, by what they set in its settings for `Context.run`, which no task here calls.
+# Invoke's own flags, by the setting of `Context.run` that they change; no task here calls `Context.run`.
 _INVOKES_OWN = {
     "echo": "-e (--echo)",
     "pty": "-p (--pty)",
@@ -26,10 +26,10 @@ _INVOKES_OWN = {
 
 
 class Verb(Task[Callable[..., None]]):
-    """A task with the short flags of the table, in place of Invoke's: the first letter that is free."""
+    """A task with the short flags of SHORT_FLAGS; Invoke itself would use the first free letter."""
 
     def arg_opts(self, name: str, default: str, taken_names: set[str]) -> dict[str, Any]:
-        """Return what Invoke's Argument is made from."""
+        """Return the options of Invoke's Argument for a flag."""
         options = super().arg_opts(name, default, taken_names)
         if short := SHORT_FLAGS.get(name):
             options["names"] = [*options["names"], short]
@@ -37,7 +37,7 @@ class Verb(Task[Callable[..., None]]):
 
 
 def verb(**flags: str) -> Callable[[Callable[..., None]], Any]:
-    """Return a decorator that makes a task; each flag has its help text here.
+    """Return a decorator that makes a function a task; `flags` are the help texts of its flags.
 
     `positional=[]`, because Invoke runs a task with an unfilled positional on `--help` instead of showing it.
     """
@@ -45,7 +45,7 @@ def verb(**flags: str) -> Callable[[Callable[..., None]], Any]:
     def decorate(function: Callable[..., None]) -> Any:
         @functools.wraps(function)
         def run(_context: Context, *args: Any, **given: Any) -> None:
-            from copilot_testenv.core import display  # noqa: PLC0415 - `invoke --list` pays for nothing
+            from copilot_testenv.core import display  # noqa: PLC0415 - `invoke --list` stays fast
             from copilot_testenv.core.errors import UserError  # noqa: PLC0415
             from copilot_testenv.core.terminal import thread_failed  # noqa: PLC0415
 
@@ -60,13 +60,13 @@ def verb(**flags: str) -> Callable[[Callable[..., None]], Any]:
                 raise Exit("Interrupted; nothing was under way.", 130) from None
             except BrokenPipeError:  # `invoke logs | head`
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            except Exception as error:  # noqa: BLE001 - a person gets a line; whoever mends it, the traceback
+            except Exception as error:  # noqa: BLE001 - the user gets one line, a developer the traceback
                 if os.environ.get("TASKS_TRACEBACK"):
                     raise Exit(display.block(traceback.format_exc()), 4) from None
                 reason = display.line(display.masked(str(error)))
                 raise Exit(
-                    f"{type(error).__name__}: {reason}. This is a fault of these tasks: please report it "
-                    "with what TASKS_TRACEBACK=1 shows.",
+                    f"{type(error).__name__}: {reason}. This is an error in these tasks: please report it "
+                    "with the output of TASKS_TRACEBACK=1.",
                     4,
                 ) from None
 
@@ -76,14 +76,14 @@ def verb(**flags: str) -> Callable[[Callable[..., None]], Any]:
 
 
 def _refuse_invokes_own(context: Context) -> None:
-    """Raise UsageError if a flag of Invoke itself was given that would have no effect.
+    """Raise UsageError where one of Invoke's own flags was given that has no effect here.
 
-    Invoke takes its own flags after a task's name too, so `teardown --dry` or a mistyped short flag would
-    otherwise carry out the task. Settings in a file of Invoke's, such as ~/.invoke.yaml, are left alone.
+    Invoke accepts its own flags after a task's name too, so `teardown --dry` or a mistyped short flag would
+    otherwise run the task. Settings in Invoke's own files, such as ~/.invoke.yaml, are allowed.
     """
-    from copilot_testenv.core.errors import UsageError  # noqa: PLC0415 - `invoke --list` pays for nothing
+    from copilot_testenv.core.errors import UsageError  # noqa: PLC0415 - `invoke --list` stays fast
 
-    given = context.config._overrides.get("run", {})  # noqa: SLF001 - the command line's alone; no public name
+    given = context.config._overrides.get("run", {})  # noqa: SLF001 - only the command line's; not public
     if names := [shown for name, shown in _INVOKES_OWN.items() if name in given]:
         raise UsageError(
             f"{', '.join(names)} is a flag of Invoke itself and has no effect on these tasks: leave it out. "
@@ -94,9 +94,9 @@ def _refuse_invokes_own(context: Context) -> None:
 def session(*, elsewhere: bool = False) -> Any:
     """Return the session of a real run: this workspace, its settings, real processes and a terminal.
 
-    `elsewhere`: the run is about the environment TEST_ENV of another workspace.
+    With `elsewhere`, TEST_ENV is an environment of another workspace.
     """
-    from copilot_testenv.core.process import RealShell  # noqa: PLC0415 - `invoke --list` pays for nothing
+    from copilot_testenv.core.process import RealShell  # noqa: PLC0415 - `invoke --list` stays fast
     from copilot_testenv.core.settings import find_workspace, load  # noqa: PLC0415
     from copilot_testenv.core.terminal import Terminal  # noqa: PLC0415
     from copilot_testenv.session import Session  # noqa: PLC0415

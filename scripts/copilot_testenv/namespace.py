@@ -1,7 +1,7 @@
-"""The tasks as Invoke collects them, for a `tasks.py` that is not ours.
+"""Offer the tasks to a project's own `tasks.py`.
 
-A `tasks.py` of three lines takes `ns`; one that a team has already calls `add_to` for each entry point of the
-group `copilot_testenv`, of which there is none where these tasks are not installed.
+A new `tasks.py` of three lines imports `ns`. An existing one calls `add_to` for each entry point of the group
+`copilot_testenv`; the group is empty where these tasks are not installed.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Any
 
 from invoke import Collection, Task
 
-tasks = import_module("copilot_testenv.tasks")  # the wheel has it there; a clone has it at its top
+tasks = import_module("copilot_testenv.tasks")  # its place in the wheel; in a clone it is in the top folder
 ns: Collection = Collection.from_module(tasks)
-_TASKS: dict[str, Task[Any]] = {name: each for name, each in vars(tasks).items() if isinstance(each, Task)}
+_TASKS: dict[str, Task[Any]] = {name: item for name, item in vars(tasks).items() if isinstance(item, Task)}
 
 
 def add_to(module: MutableMapping[str, Any]) -> None:
-    """Add the tasks to a module's own: to the Collection that it builds, else to its names.
+    """Add the tasks to a module: to its Collection, else to its names.
 
-    A task of the module's keeps its name; ours has it with `testenv_` in front then.
+    Where the module has a task of the same name, the added task's name begins with `testenv_`.
     """
     own = next(
         (module[name] for name in ("ns", "namespace") if isinstance(module.get(name), Collection)), None
@@ -33,8 +33,8 @@ def add_to(module: MutableMapping[str, Any]) -> None:
     )
     for name, task in _TASKS.items():
         free = name
-        if name in taken:  # Invoke lists a module's task by the task's own name, whatever the module calls it
-            free, task = f"testenv_{name}", copy.copy(task)  # noqa: PLW2901 - another of the same
+        if name in taken:  # Invoke lists a task by the task's own name, not by its name in the module
+            free, task = f"testenv_{name}", copy.copy(task)  # noqa: PLW2901 - a copy of the same task
             task._name = free  # noqa: SLF001 - it has no public setter
         if own is None:
             module[free] = task

@@ -1,4 +1,4 @@
-"""What Copilot would deploy: its own `svc package` and `env package`, asked on the embedded AWS.
+"""Render with Copilot (`svc package`, `env package`) what it would deploy, on the embedded AWS.
 
 Nothing is sent to an account, whatever DEPLOY_TARGET says.
 """
@@ -24,14 +24,14 @@ from copilot_testenv.core.process import Shell, Variables
 from copilot_testenv.core.settings import NAME, Settings
 from copilot_testenv.session import Session
 
-TAG = "rendered"  # of the images; without one Copilot asks Git
+TAG = "rendered"  # of the images; without a tag Copilot uses Git's commit
 _JOB = "Scheduled Job"
 _TOPIC = re.compile(r"[a-zA-Z0-9_-]{1,80}")
 
 
 @dataclass(frozen=True)
 class Renderer:
-    """Copilot on the embedded AWS. `failed` says why an environment could not be made there."""
+    """Render with Copilot on the embedded AWS; `failed` has the reasons of environments that it lacks."""
 
     settings: Settings
     shell: Shell
@@ -39,9 +39,9 @@ class Renderer:
     failed: Mapping[str, str]
 
     def service(self, workspace: Path, service: str, environment: str) -> Template | Refusal:
-        """Return the stack of a service in an environment.
+        """Render the stack of a service in an environment.
 
-        Raises Refused where Copilot must not be started, Failed where it cannot be.
+        Raises Refused where Copilot must not be started, Failed where it cannot be started.
         """
         if environment in self.failed:
             return Refusal(
@@ -55,21 +55,21 @@ class Renderer:
             command = here.service_package(service, environment, TAG, folder, job=job)
             done = self.shell.run(command)
             if not done.ok:
-                return Refusal(_words(done.stderr or done.stdout))
+                return Refusal(_reason(done.stderr or done.stdout))
             return _template(folder, f"{service}-{environment}", ".stack.yml")
 
     def environment(self, workspace: Path, environment: str) -> Template | Refusal:
-        """Return the stack of an environment. Raises Refused, Failed where Copilot cannot be started."""
+        """Render the stack of an environment. Raises Refused, Failed as `service` does."""
         self._require(workspace, branch_files.Scope((), paths=False))
         here = commands.Copilot(self.settings, self.variables, workspace)
         with scratch.temporary("rendering-") as folder:
             done = self.shell.run(here.environment_package(environment, folder))
             if not done.ok:
-                return Refusal(_words(done.stderr or done.stdout))
+                return Refusal(_reason(done.stderr or done.stdout))
             return _template(folder, f"{environment}.env", ".yml")
 
     def _require(self, workspace: Path, scope: branch_files.Scope) -> None:
-        """Raise Refused where a file that Copilot would read is not as it must be; nothing is built here."""
+        """Raise Refused where a file that Copilot would read is unsafe; `package` builds nothing."""
         branch_files.require(workspace, self.settings, os.environ, scope)
 
 
@@ -77,11 +77,11 @@ class Renderer:
 def open_renderer(
     session: Session, manifests: Sequence[Mapping[str, Any]] | None = None, domain: str = ""
 ) -> Iterator[Renderer]:
-    """Copilot on the running sandbox if its environments are as they are written, else on one for the moment.
+    """Yield a Renderer on the running sandbox if its environments fit the workspace, else on a temporary one.
 
-    `manifests` are the services', where the caller has read them; `domain` is the application's, where it is
-    not to be taken from their aliases. Raises SettingsError where one cannot be read or the sandbox is not
-    installed, Failed where Copilot cannot make an application.
+    `manifests` are the services', where the caller has read them already. `domain` is the application's;
+    without it the domain is derived from the aliases. Raises SettingsError where a manifest cannot be read or
+    the sandbox is not installed, Failed where Copilot cannot create an application.
     """
     root = session.settings.root
     if manifests is None:
@@ -89,7 +89,7 @@ def open_renderer(
     environments = environments_of(root, manifests)
     domain = domain or domain_of(manifests, session.settings.test_domain)
     subscribed = any("subscribe" in found for found in manifests)
-    alone = bool(domain) or subscribed  # the running sandbox has no domain, and keeps no topic of ours
+    alone = bool(domain) or subscribed  # the running sandbox has no domain, and must get no topics
     with session.rendering_environment(environments, domain, alone=alone) as (variables, failed):
         if subscribed:
             _announce_topics(variables, session.settings.app, environments, manifests)
@@ -98,13 +98,16 @@ def open_renderer(
 
 
 def services_of(root: Path) -> dict[str, Path]:
-    """Return the workspace's services and jobs: each name with its manifest."""
-    found = sorted((root / "copilot").glob("*/manifest.y*ml"))
-    return {file.parent.name: file for file in found if file.parent.name != "environments"}
+    """Return the manifests of the workspace's services and jobs, by name."""
+    files = sorted((root / "copilot").glob("*/manifest.y*ml"))
+    return {file.parent.name: file for file in files if file.parent.name != "environments"}
 
 
 def environments_of(root: Path, manifests: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the workspace's environments; those that services name, where none has a manifest of its own."""
+    """Return the environments that have a manifest.
+
+    If none has one, the environments in the services' manifests.
+    """
     written = sorted(file.parent.name for file in (root / "copilot/environments").glob("*/manifest.y*ml"))
     if written:
         return written
@@ -119,11 +122,9 @@ def environments_of(root: Path, manifests: Sequence[Mapping[str, Any]]) -> list[
 
 
 def domain_of(manifests: Sequence[Mapping[str, Any]], given: str = "") -> str:
-    """Return the application's domain: as given, else the longest that all aliases lie below.
+    """Return the application's domain: `given`, else the longest above all aliases; empty without aliases.
 
-    Empty without any.
-
-    Copilot takes an alias only below the domain of its application, which is not written in the workspace.
+    Copilot accepts an alias only below the application's domain, which is not written in the workspace.
     """
     names = [alias.split(".")[::-1] for found in manifests for alias in _aliases(found)]
     if given or not names:
@@ -137,10 +138,7 @@ def domain_of(manifests: Sequence[Mapping[str, Any]], given: str = "") -> str:
 
 
 def _aliases(found: object) -> Iterator[str]:
-    """Yield each alias that a manifest names, at any depth.
-
-    A text, a list of texts, or a list of {name: …}.
-    """
+    """Yield each alias in a manifest, at any depth: a text, a list of texts, or a list of {name: …}."""
     if isinstance(found, dict):
         for key, value in found.items():
             if key == "alias":
@@ -158,11 +156,11 @@ def _aliases(found: object) -> Iterator[str]:
 def _announce_topics(
     variables: Variables, app: str, environments: Sequence[str], manifests: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Let the services' topics be there: Copilot packages no worker whose topics are not deployed yet.
+    """Create the services' topics, because Copilot packages a worker only if its topics are deployed.
 
     It finds them by their tags. Source: internal/pkg/deploy/deploy.go of aws/copilot-cli 1.34.
     """
-    from copilot_testenv.aws import Aws  # noqa: PLC0415 - boto3 takes a tenth of a second, most workspaces none
+    from copilot_testenv.aws import Aws  # noqa: PLC0415 - importing boto3 is slow, and rarely needed here
 
     aws = Aws(variables)
     for environment, (service, topic) in product(filter(NAME.fullmatch, environments), _topics(manifests)):
@@ -178,9 +176,9 @@ def _announce_topics(
 
 
 def _topics(manifests: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Return each service with a topic that it publishes to.
+    """Return each service with each topic that it publishes to.
 
-    What cannot be a name is left to Copilot's verdict.
+    Copilot itself reports names that are not valid.
     """
     found = []
     for service in manifests:
@@ -197,7 +195,7 @@ def _type_of(workspace: Path, service: str) -> object:
     try:
         return manifest.read(services_of(workspace)[service]).get("type")
     except (KeyError, SettingsError):
-        return None  # Copilot says what is wrong with it
+        return None  # Copilot reports the error
 
 
 def _template(folder: Path, name: str, suffix: str) -> Template:
@@ -205,15 +203,15 @@ def _template(folder: Path, name: str, suffix: str) -> Template:
         text = (folder / f"{name}{suffix}").read_text(encoding="utf-8")
         parameters = json.loads((folder / f"{name}.params.json").read_text(encoding="utf-8"))["Parameters"]
     except (OSError, ValueError, KeyError) as error:
-        raise Failed(f"Copilot packaged {name} and left no template where it used to: {error}.") from error
+        raise Failed(f"Copilot packaged {name}, but left no template in the usual file: {error}.") from error
     # `web.addons.stack.yml` of a service, `env.addons.yml` of an environment.
     addons = [file.read_text(encoding="utf-8") for file in folder.glob("*.addons.*")]
     return Template(text, parameters, addons[0] if addons else None)
 
 
-def _words(said: str) -> str:
-    """Return Copilot's reason on one line, without its sign, its colours and the folders of this run."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", said).split("\ngoroutine ")[0]  # where it panics, its stack follows
+def _reason(output: str) -> str:
+    """Return the reason in Copilot's output, on one line, without its sign ✘, colours and a panic's stack."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", output).split("\ngoroutine ")[0]
     lines = [line.strip() for line in plain.splitlines() if line.strip()]
     marked = next((number for number, line in enumerate(lines) if line.startswith("✘")), 0)
     return " ".join(lines[marked:]).removeprefix("✘").strip() or "Copilot gave no reason"

@@ -1,4 +1,4 @@
-"""How a run goes: with which settings, by which door to processes, and to which AWS."""
+"""Connect a run: its settings, its processes, its terminal, and the AWS that it uses."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ if TYPE_CHECKING:
     from copilot_testenv.aws.stack import Stack
 
 _LONGEST_WHO = 100  # letters of a person's name
-# The test database may be emptied: what copy_stage_db asks a person to say twice is said once, here.
+# Mark the sandbox's test database as disposable. copy_stage_db wants the name twice, as a person would give
+# it.
 _MARK_COMMAND = "python manage.py copy_stage_db --mark-disposable test --confirm test"
 IN_SANDBOX = "Target: sandbox, the AWS embedded on this machine; nothing leaves it."
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where this run's commands go."""
+    """The AWS that this run uses: the variables for child processes, Copilot, and AWS's API."""
 
     variables: Variables
     copilot: Copilot
@@ -47,7 +48,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Session:
-    """What a workflow works with."""
+    """The connections of one run: settings, shell, report and environment variables."""
 
     settings: Settings
     shell: Shell
@@ -55,16 +56,16 @@ class Session:
     environ: Mapping[str, str]
 
     def announce(self) -> None:
-        """Say where the commands of a run go, as its first line."""
+        """Say which AWS this run uses, as its first line."""
         if self.settings.target == "sandbox":
             self.report.say(IN_SANDBOX)
         else:
             self.report.say("Target: aws, the account of your AWS credentials.")
 
     def enter(self, *, start: bool = True, profile: str = "") -> Target | None:
-        """Return the place this run's commands go to; the sandbox is started when it does not run.
+        """Return the target of this run's commands; start the sandbox where it is the target and not running.
 
-        It is None where it does not run and `start` is off. Raises Failed, SettingsError.
+        Return None where the sandbox does not run and `start` is off. Raises Failed, SettingsError.
         """
         from copilot_testenv.aws import Aws  # noqa: PLC0415 - boto3 takes a tenth of a second, `--help` none
 
@@ -77,25 +78,27 @@ class Session:
         here = Copilot(self.settings, variables, self.settings.root)
         if self.settings.target == "sandbox":
             return Target(variables, here, Aws(variables))
-        found = commands.environment(
+        environment = commands.environment(
             output_of(self.shell, here.environments(), "Asking Copilot for the environments"),
             self.settings.test_env,
         )
-        aws = Aws(variables, found.region if found else None)
+        aws = Aws(variables, environment.region if environment else None)
         account = aws.account()
-        if found and account != found.account:
+        if environment and account != environment.account:
             raise SettingsError(
                 f"Your AWS credentials are of account {account}, and Copilot has the environment "
-                f"{self.settings.test_env} in account {found.account}: use that account's credentials."
+                f"{self.settings.test_env} in account {environment.account}: use that account's credentials."
             )
         self.report.say(f"Account {account}, {aws.region}.")
         return Target(variables, here, aws)
 
     def enter_to_change(self, *, start: bool = False) -> Target | None:
-        """Return the target, with the right to change what is deployed there: all changes begin here.
+        """Return the target with the right to change its deployments; every changing task begins here.
 
-        In an account the environment's mark is asked for before Copilot is started. None as for `enter`.
-        Raises Refused for an environment that does not say that it is disposable, and what `enter` raises.
+        With target `aws`, read the environment's mark before `enter`, which starts Copilot: nothing is
+        started for an unmarked environment. In the sandbox read it after `enter`, because its server must run
+        first. Return None as `enter` does. Raises Refused for an environment that is not marked as
+        disposable, and the errors of `enter`.
         """
         from copilot_testenv.aws import Aws  # noqa: PLC0415 - see `enter`
 
@@ -108,17 +111,17 @@ class Session:
         return replace(target, copilot=replace(target.copilot, marked=marked))
 
     def clear_up(self) -> None:
-        """Remove the folders of runs that were killed. A failure is said and keeps nothing from going on."""
+        """Remove the folders of runs that were killed. An error is only reported, and the run goes on."""
         try:
             git.tidy(self.shell, self.settings.root)
             scratch.clear_temporaries()
         except (UserError, OSError) as error:
-            self.report.say(f"(What an earlier run left could not be removed: {error})")
+            self.report.say(f"(The folders of an earlier run could not be removed: {error})")
 
-    def carrying(self, target: Target, name: str) -> tuple[Session, Target]:
-        """Return the slot that carries a branch, its own or the shared one; without a name the shared one.
+    def slot_of(self, target: Target, name: str) -> tuple[Session, Target]:
+        """Return this session and target for the slot of a deployed branch: its own or the shared one.
 
-        Raises Failed where neither does.
+        Without a name it is the shared slot. Raises Failed where the branch is in neither.
         """
         if not name:
             return self, target
@@ -133,18 +136,21 @@ class Session:
         )
 
     def child_environment(self, *, start: bool) -> Variables | None:
-        """Return the variables that point a child process at this run's AWS: the only door to the sandbox."""
+        """Return the variables that point a child process at this run's AWS; only they lead to the sandbox.
+
+        Return None where the sandbox does not run and `start` is off.
+        """
         if self.settings.target == "aws":
             return {}
         lifecycle = _lifecycle()
-        with _as_ours():
-            found: Variables | None = lifecycle.enter(
+        with _translating_errors():
+            variables: Variables | None = lifecycle.enter(
                 self.settings.root,
                 self.report.say,
                 functools.partial(_workspace, self) if start else None,
                 filled=True,
             )
-        return found
+        return variables
 
     @contextmanager
     def rendering_environment(
@@ -152,21 +158,24 @@ class Session:
     ) -> Iterator[tuple[Variables, Mapping[str, str]]]:
         """Yield the variables that point Copilot at an embedded AWS with these environments.
 
-        With them, the reason why an environment could not be made there. `alone`: not in the running sandbox.
-        Raises Refused where Copilot must not read this workspace, SettingsError where the sandbox is not
-        installed, and Failed.
+        The second value maps each environment that could not be created to the reason. With `alone`, do not
+        use the running sandbox. Raises Refused where Copilot must not read this workspace, SettingsError
+        where the sandbox is not installed, and Failed.
         """
         settings = self.settings
-        # Copilot makes environments out of this workspace, whose addons and overrides are left out.
+        # Copilot creates the environments from this workspace, without its addons and overrides.
         branch_files.require(settings.root, settings, os.environ, branch_files.Scope((), paths=False))
-        lifecycle, described = _lifecycle(), _described(settings)
-        with _as_ours(), lifecycle.rendering(described, environments, domain, alone=alone) as found:
-            yield found
+        lifecycle, workspace = _lifecycle(), _sandbox_workspace(settings)
+        with (
+            _translating_errors(),
+            lifecycle.rendering(workspace, environments, domain, alone=alone) as rendering,
+        ):
+            yield rendering
 
     def sandbox(self, *, stop: bool, reset: bool, yes: bool, plan: bool) -> None:
-        """Start the sandbox or say that it runs, stop it, wipe it."""
+        """Start the sandbox, or stop it, or reset it (delete its data)."""
         if stop and reset:
-            raise UsageError("Say --stop or --reset: a reset stops it too.")
+            raise UsageError("Use either --stop or --reset: a reset stops it too.")
         root, say = self.settings.root, self.report.say
         say(IN_SANDBOX)
         if plan:
@@ -178,7 +187,7 @@ class Session:
         if reset:
             confirm(self.report, f"Stop the sandbox and delete all it keeps in {root / '.sandbox'}?", yes=yes)
         lifecycle = _lifecycle()
-        with _as_ours():
+        with _translating_errors():
             if reset:
                 lifecycle.reset(root, say)
             elif stop:
@@ -187,13 +196,13 @@ class Session:
                 lifecycle.start(root, say, functools.partial(_workspace, self))
 
     def check_workspace(self) -> None:
-        """Raise SettingsError unless the manifest has a block for the test environment; start nothing."""
-        found = manifest.read(self.settings.manifest)
+        """Raise SettingsError unless the manifest has a block for the test environment; start no process."""
+        content = manifest.read(self.settings.manifest)
         shown = self.settings.manifest.relative_to(self.settings.root)
-        manifest.check_environment(found, self.settings.test_env, str(shown))
+        manifest.check_environment(content, self.settings.test_env, str(shown))
 
     def who(self) -> str:
-        """Return who asks: the CI's actor, else Git's e-mail address, else the user on this machine."""
+        """Return who runs this: CI's actor, else Git's e-mail address, else the user on this machine."""
         for name in ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BITBUCKET_STEP_TRIGGERER_UUID"):
             if self.environ.get(name):
                 return display.line(self.environ[name], _LONGEST_WHO)
@@ -205,11 +214,10 @@ class Session:
         return display.line(email or f"{user}@{socket.gethostname()}", _LONGEST_WHO)
 
     def settled(self, target: Target, *, wait: bool) -> Stack | None:
-        """Return the slot's stack at rest.
+        """Return the slot's stack, which is not being changed.
 
-        With `wait`, after the change that a run left behind when it was killed.
-
-        Raises Held where CloudFormation is at work on it, or still is after DEPLOY_TIMEOUT.
+        With `wait`, wait up to DEPLOY_TIMEOUT for a change, which a killed run may have begun. Raises Held
+        where CloudFormation still changes the stack.
         """
         patience = Patience(self.report.say, f"the stack {self.settings.stack_name} is being changed")
         stack = self.at_rest(target, seconds=self.settings.timeout if wait else 0, patience=patience)
@@ -217,7 +225,7 @@ class Session:
         return stack
 
     def at_rest(self, target: Target, *, seconds: float, patience: Patience) -> Stack | None:
-        """Return the slot's stack when CloudFormation has stopped changing it, or after that many seconds."""
+        """Return the slot's stack once CloudFormation has stopped changing it, or after `seconds`."""
         return until(
             lambda: target.aws.stack(self.settings.stack_name),
             lambda stack: not stack or not stack.changing,
@@ -229,8 +237,8 @@ class Session:
 
 def sandbox_runs(image: str) -> bool:
     """Return True if the sandbox can run a public image."""
-    found: bool = _lifecycle().runs(image)
-    return found
+    runs: bool = _lifecycle().runs(image)
+    return runs
 
 
 def _lifecycle() -> ModuleType:
@@ -246,8 +254,8 @@ def _lifecycle() -> ModuleType:
 
 
 @contextmanager
-def _as_ours() -> Iterator[None]:
-    """Raise an error of the sandbox as one of these tasks', with the same exit code."""
+def _translating_errors() -> Iterator[None]:
+    """Translate the sandbox's errors into the errors of core.errors, with the same exit code."""
     from copilot_sandbox.errors import SandboxError  # noqa: PLC0415 - see _lifecycle
 
     try:
@@ -257,11 +265,8 @@ def _as_ours() -> Iterator[None]:
         raise kind(str(error)) from error
 
 
-def _described(settings: Settings) -> Any:
-    """Return the workspace as the sandbox wants it told.
-
-    The test environment there is disposable from the start.
-    """
+def _sandbox_workspace(settings: Settings) -> Any:
+    """Return the sandbox's description of the workspace; its test environment is marked as disposable."""
     from copilot_sandbox.workspace import Workspace  # noqa: PLC0415 - see _lifecycle
 
     name = disposable.IN_SANDBOX
@@ -276,16 +281,17 @@ def _described(settings: Settings) -> Any:
 
 @contextmanager
 def _workspace(session: Session) -> Iterator[Any]:
-    """Yield what the sandbox is started for: HEAD's image fills staging, from a worktree that lasts as long.
+    """Yield the sandbox's description of the workspace, with the build of HEAD's image, which fills staging.
 
-    Raises Refused, SettingsError where a file of HEAD or of the workspace is not as it must be, and Failed.
+    HEAD is checked out into a worktree that exists in this block. Raises Refused and SettingsError where a
+    file of HEAD or of the workspace is unsafe or wrong, and Failed.
     """
     from copilot_sandbox.workspace import Stage  # noqa: PLC0415 - see _lifecycle
 
     settings, root = session.settings, session.settings.root
     branch_files.require(root, settings, os.environ, branch_files.Scope((), paths=False))
     head = output_of(session.shell, git.command(root, "rev-parse", "HEAD"), "Looking up HEAD").strip()
-    # The image only fills databases of the sandbox's own, and copy_stage_db asks which environment it is for.
+    # `environment`: copy_stage_db works only in it, and this image fills only the sandbox's own databases.
     of_head = git.Branch("HEAD", head)
     with git.worktree(session.shell, root, of_head, environment=settings.test_env) as folder:
         scope = branch_files.Scope((settings.base,), environments=False)
@@ -294,7 +300,7 @@ def _workspace(session: Session) -> Iterator[Any]:
         build = manifest.build_of(manifest.read(written), str(written))
         if not (folder / build.dockerfile).is_file():
             raise SettingsError(
-                f"The commit {head[:12]} has no {build.dockerfile}, and a deployment is made of a commit: "
+                f"The commit {head[:12]} has no {build.dockerfile}, and deployments are built from commits: "
                 "commit it."
             )
         stage = Stage(
@@ -303,17 +309,17 @@ def _workspace(session: Session) -> Iterator[Any]:
             settings.stage_command,
             settings.stage_megabytes,
             _MARK_COMMAND,
-            # As in the test environment: elsewhere an adopted project does not look at DATABASE_URL.
+            # As in the test environment: without it an adopted project ignores DATABASE_URL.
             {"COPILOT_ENVIRONMENT_NAME": settings.test_env},
         )
-        yield replace(_described(settings), stage=stage)
+        yield replace(_sandbox_workspace(settings), stage=stage)
 
 
 def require_settled(stack: Stack | None) -> None:
-    """Raise Held where CloudFormation is at work on the stack."""
+    """Raise Held where CloudFormation is changing the stack."""
     if stack and stack.changing:
         by = stack.tags.get("deployed_by") or "somebody"
         raise Held(
-            f"The stack {stack.name} is {stack.status}: a deploy or teardown is under way there "
-            f"(last deployed by {by}). Wait until it is through; `invoke status` shows it."
+            f"The stack {stack.name} is {stack.status}: a deploy or teardown is under way "
+            f"(last deployed by {by}). Wait until it has finished; `invoke status` shows it."
         )

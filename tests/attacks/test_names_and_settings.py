@@ -48,7 +48,7 @@ def test_an_environment_that_reads_like_production_is_refused(
     elsewhere: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
     has(workspace, name)
-    with pytest.raises(Refused, match=r"protected environment.*Set TEST_ENV"):
+    with pytest.raises(Refused, match=r"protected environment.*set TEST_ENV"):
         load(workspace, {"TEST_ENV": name}, elsewhere=elsewhere)
     with pytest.raises(Refused, match="protected environment"):
         load(workspace, {"TEST_ENV": name, "PROTECTED_ENVS": ""}, elsewhere=elsewhere)

@@ -317,7 +317,7 @@ def test_the_mark_is_set_after_a_yes_and_twice_is_fine(world: Callable[..., Worl
     assert ended.code == 3
     assert here.run("create-env", plan=True, **twice) is None
     assert here.harms == []
-    assert "not by these tasks: api (demo-test-api)" in here.said
+    assert "Deployed there by others: api (demo-test-api)" in here.said
     assert here.run("create-env", yes=True, **twice) is None
     (harm,) = here.harms
     assert harm.startswith("ssm:add_tags_to_resource")

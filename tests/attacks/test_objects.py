@@ -253,7 +253,7 @@ def test_what_this_run_writes_is_within_the_bounds_of_what_is_read() -> None:
 def test_a_queue_that_is_full_takes_nobody_more() -> None:
     waiting = tuple(Claim(str(n), "bob", "deploying", NOW, NOW + 60) for n in range(50))
     store = stored(State(Claim("h", "grace", "x", NOW, NOW + 60), waiting).as_bytes())
-    with pytest.raises(Held, match="50 runs wait"), of(store).held(wait=True, say=print):
+    with pytest.raises(Held, match="50 runs already wait"), of(store).held(wait=True, say=print):
         raise AssertionError("never here")
 
 
@@ -261,7 +261,7 @@ def test_a_holder_whose_object_is_overwritten_with_rubbish_touches_nothing_more_
     store = Memory()
     with of(store).held(wait=False, say=print) as ours:
         store.body, store.version = b"rubbish", store.version + 1
-        with pytest.raises(Failed, match="nothing further was touched") as told:
+        with pytest.raises(Failed, match="Nothing further was changed") as told:
             ours.require_held()
         assert "aws s3api delete-object" in str(told.value)
     assert store.body == b"rubbish"
@@ -334,7 +334,7 @@ def test_an_entry_that_cannot_be_understood_is_never_lost(entry: dict[str, Any])
     body = book(deployments={"web-x": ENTRY, **entry})
     found = Registry(store := Memory(body, 1))
     assert found.read().deployments == {"web-x": DeploymentRecord("x", isolated=True)}
-    assert "Nothing is written to it until they are mended" in found.warning(found.read())
+    assert "Nothing is written to it until they are repaired" in found.warning(found.read())
     assert found.warning(found.read()).isprintable()
     for change in (
         lambda: found.record("web-z", DeploymentRecord("z", isolated=True)),
@@ -376,4 +376,4 @@ def test_an_entry_that_nobody_could_read_again_is_not_written() -> None:
 
 def test_the_objects_are_at_least_thirty() -> None:
     assert len(HOSTILE_LEASES) + len(HOSTILE_REGISTRIES) + len(HOSTILE_ENTRIES) + len(FORGED) >= 100
-    assert issubclass(strict_json.Later, strict_json.Malformed)
+    assert issubclass(strict_json.WrittenByNewerVersion, strict_json.Malformed)

@@ -127,5 +127,5 @@ def test_what_is_not_there_is_told_by_awss_code_and_by_no_word(name: str) -> Non
     code, ask = NOTHING[name]
     text = "x does not exist" if code == "ValidationError" else ""
     assert not ask(Erring(code, text))
-    with pytest.raises(Failed, match="AWS did not do"):
+    with pytest.raises(Failed, match="The AWS call"):
         ask(Erring("AccessDenied", f"{code}: x does not exist"))

@@ -249,7 +249,7 @@ def test_an_environment_that_copilot_does_not_know_is_said(cloud: Cloud) -> None
     project = cloud.project(NAMED)
     (found,) = cloud.found(replace(project, shell=FakeShell()))
     assert found.severity == "warning"
-    assert "`copilot env ls --json` answered something else" in found.instead
+    assert "`copilot env ls --json` printed no JSON object" in found.instead
 
 
 def test_nothing_is_asked_of_aws_unless_it_is_the_target(renderer: Renderer, settings: Settings) -> None:

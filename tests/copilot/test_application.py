@@ -192,13 +192,13 @@ def test_one_that_was_taken_out_half_is_taken_out_whole(settings: Settings) -> N
 
 
 def test_who_is_beaten_each_time_gives_up_and_says_so(settings: Settings) -> None:
-    with pytest.raises(Failed, match="somebody else changed it each time"):
+    with pytest.raises(Failed, match="another change came first each time"):
         application.withdraw(settings.isolated_for("feature-x"), Played(beaten=100), lambda: None)
 
 
 def test_the_shared_service_never_leaves_the_application(settings: Settings) -> None:
     aws = Played()
-    with pytest.raises(Refused, match="no isolated deployment"):
+    with pytest.raises(Refused, match="not an isolated deployment"):
         application.withdraw(settings, aws, lambda: None)
     assert not aws.emptied
     assert not aws.written
@@ -210,7 +210,7 @@ def test_a_service_that_is_deployed_elsewhere_too_stays(settings: Settings, envi
     name = f"demo-{environment}-{OURS}"
     there = Stack(name, "UPDATE_COMPLETE", {}, datetime(2026, 11, 24, tzinfo=UTC))
     aws = Played(stacks={name: there})
-    with pytest.raises(Refused, match=f"is deployed to {environment} too"):
+    with pytest.raises(Refused, match=f"is also deployed to {environment}"):
         application.withdraw(settings.isolated_for("feature-x"), aws, lambda: None)
     assert not aws.emptied
     assert not aws.written
@@ -220,7 +220,7 @@ def test_a_service_that_is_deployed_elsewhere_too_stays(settings: Settings, envi
 @pytest.mark.parametrize("tag", ["v1.2.3", f"{'c' * 40}-production", "c" * 40])
 def test_a_service_with_images_that_these_tasks_have_not_pushed_stays(settings: Settings, tag: str) -> None:
     aws = Played(tags=["latest", tag])
-    with pytest.raises(Refused, match="images that these tasks have not pushed"):
+    with pytest.raises(Refused, match="images that these tasks did not push"):
         application.withdraw(settings.isolated_for("feature-x"), aws, lambda: None)
     assert not aws.emptied
     assert aws.parameters

@@ -180,7 +180,7 @@ def test_an_environment_with_certificates_of_its_own_needs_a_domain_of_its_own(o
 
 def test_a_host_name_longer_than_dns_takes_is_told(own: Settings) -> None:
     long = replace(own, target="aws", service=f"{'w' * 60}-{SLUG}")
-    with pytest.raises(SettingsError, match="DNS takes 63"):
+    with pytest.raises(SettingsError, match="DNS allows 63"):
         branch_service.host(long, "example.com")
 
 

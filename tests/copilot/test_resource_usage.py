@@ -199,7 +199,7 @@ def test_the_environments_load_balancer_serves_a_load_balanced_service_unless_it
 
 
 def test_a_network_load_balancer_is_left_out() -> None:
-    assert "no list price" in takes({"nlb": {"port": "80/tcp"}, "http": False}).left_out[0]
+    assert "its list price is not known" in takes({"nlb": {"port": "80/tcp"}, "http": False}).left_out[0]
 
 
 @pytest.mark.parametrize("kind", ["Request-Driven Web Service", "Static Site", None, 7, [], "\x1b[2J"])

@@ -168,16 +168,16 @@ def test_a_variable_that_was_changed_by_hand_stays_and_nobody_waits_for_what_is_
             Refused,
             "under sidecars",
         ),
-        ("name: redis\nenvironments: {test: {cpu: 1}}\n", Refused, "the service's own name"),
+        ("name: redis\nenvironments: {test: {cpu: 1}}\n", Refused, "the name of the service"),
         (
             "name: web\nimage: {port: 6379}\nenvironments: {test: {cpu: 1}}\n",
             Refused,
-            "web listens on port 6379",
+            "web already listens on port 6379",
         ),
         (
             "name: web\nsidecars: {x: {port: 6379/tcp}}\nenvironments: {test: {cpu: 1}}\n",
             Refused,
-            "x listens on port 6379 in test already",
+            "x already listens on port 6379 in test",
         ),
         ("name: web\nenvironments: {prod: {cpu: 1}}\n", SettingsError, "has no block `test`"),
         ("name: web\nenvironments: {test: }\n", SettingsError, "has no block `test`"),
@@ -185,12 +185,12 @@ def test_a_variable_that_was_changed_by_hand_stays_and_nobody_waits_for_what_is_
         (
             "name: web\nsidecars: [x]\nenvironments: {test: {cpu: 1}}\n",
             SettingsError,
-            "wants a name for each",
+            "needs a name for each",
         ),
         (
             "name: web\nenvironments: {test: {variables: {REDIS_HOST: localhost}}}\n",
             Refused,
-            "REDIS_HOST stands already",
+            "REDIS_HOST exists already",
         ),
     ],
 )
@@ -246,7 +246,7 @@ def test_an_own_sidecar_comes_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("written", "why"),
     [
-        ("image: x", "`image` is none of its keys"),
+        ("image: x", "`image` is an unknown key"),
         ("sidecar: x", "`sidecar` must be a mapping"),
         ("sidecar: {1: x}", "`sidecar` must be a mapping"),
         ("sidecar: {port: 1}", "needs `sidecar.image`"),

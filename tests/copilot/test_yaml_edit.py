@@ -53,8 +53,8 @@ def test_an_environment_that_is_an_empty_flow_mapping_gets_what_is_added_and_is_
 @pytest.mark.parametrize(
     ("there", "why"),
     [
-        ("A: other", "environments.test.variables.A stands already (line 5)"),
-        ("A:", "environments.test.variables.A stands there empty (line 5)"),
+        ("A: other", "environments.test.variables.A exists already (line 5)"),
+        ("A:", "environments.test.variables.A exists already, empty (line 5)"),
     ],
 )
 def test_what_stands_already_is_not_overwritten(there: str, why: str) -> None:
@@ -66,13 +66,13 @@ def test_what_stands_already_is_not_overwritten(there: str, why: str) -> None:
 
 @pytest.mark.parametrize("empty", ["", " {}", " ~", " # nothing", " []", " text"])
 def test_a_mapping_that_stands_empty_or_is_none_is_refused(empty: str) -> None:
-    with pytest.raises(Refused, match=r"environments\.test\.variables stands .*\(line 4\)"):
+    with pytest.raises(Refused, match=r"environments\.test\.variables exists already.*\(line 4\)"):
         added(f"environments:\n  test:\n    cpu: 1\n    variables:{empty}\n", variables={"A": "b"})
 
 
 def test_what_two_environments_share_is_not_edited_for_one() -> None:
     text = "environments:\n  stage: &shared\n    cpu: 1\n    memory: 2\n  test: *shared\n"
-    with pytest.raises(Refused, match=r"anchor `&shared` \(line 2\).*where `\*shared` stands"):
+    with pytest.raises(Refused, match=r"anchor `&shared` \(line 2\).*in place of `\*shared`"):
         added(text, variables={"A": "b"})
     with pytest.raises(Refused, match="anchor `&shared`"):
         removed(text, cpu=ANYTHING)
@@ -103,7 +103,7 @@ def test_an_edit_that_would_mean_something_else_is_refused() -> None:
     text = (
         "environments:\n  test:\n    command: |\n      x"  # the line break would become part of the command
     )
-    with pytest.raises(Refused, match="cannot be edited without changing more than was asked"):
+    with pytest.raises(Refused, match="cannot be edited without changing something else"):
         added(text, variables={"A": "b"})
 
 

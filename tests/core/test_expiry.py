@@ -46,7 +46,7 @@ def test_a_date_is_one_in_utc_unless_it_says_otherwise() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("2026-11-01", "is past"), ("2026-13-01", "is no date"), ("soon", "a duration")]
+    ("text", "said"), [("2026-11-01", "is past"), ("2026-13-01", "is not a date"), ("soon", "a duration")]
 )
 def test_a_date_that_cannot_be_meant_is_refused_by_the_flags_name(text: str, said: str) -> None:
     with pytest.raises(SettingsError, match=f"--until='{text}'.*{said}"):

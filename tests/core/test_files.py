@@ -80,7 +80,7 @@ def test_a_link_to_the_root_itself_is_nobodys_business(tmp_path: Path) -> None:
 
 def test_a_folder_in_the_files_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.yml").mkdir()
-    with pytest.raises(Refused, match=r"a\.yml is no file"):
+    with pytest.raises(Refused, match=r"a\.yml is not a file"):
         files.write(tmp_path / "a.yml", "ours", tmp_path)
 
 

@@ -195,7 +195,7 @@ def test_a_commit_that_somebody_else_deployed_is_fetched(clone: Path) -> None:
 
 
 def test_a_deployed_commit_that_is_nowhere_is_one_clear_line(clone: Path) -> None:
-    with pytest.raises(Failed, match="neither here nor on origin"):
+    with pytest.raises(Failed, match="neither in this clone nor on origin"):
         git.at(SHELL, clone, "late", "0" * 40)
 
 
@@ -216,7 +216,7 @@ def test_a_folder_in_the_deployments_files_place_is_one_clear_line(clone: Path) 
     run_git(clone, "add", "deployment.json")
     run_git(clone, "commit", "--quiet", "-m", "a folder")
     with (
-        pytest.raises(Failed, match="cannot be named"),
+        pytest.raises(Failed, match="cannot be written"),
         git.worktree(SHELL, clone, git.find(SHELL, clone, "main")),
     ):
         pass

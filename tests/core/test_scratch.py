@@ -45,7 +45,7 @@ def test_a_killed_runs_folder_goes_with_the_next_one_and_a_running_ones_stays(tm
     killed, left = hold(tmp_path)
     end(killed)
     try:
-        assert Scratch(tmp_path).left() == [left]
+        assert Scratch(tmp_path).abandoned() == [left]
         with Scratch(tmp_path).folder("mine-"):
             assert not left.exists()
             assert (kept / "file").exists()

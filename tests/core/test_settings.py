@@ -151,7 +151,7 @@ def test_a_committed_setting_that_is_wrong_is_said(workspace: Path, text: str, s
 def test_committed_settings_in_two_places_are_refused(workspace: Path) -> None:
     (workspace / "copilot-testenv.toml").write_text('ttl = "2d"\n')
     (workspace / "pyproject.toml").write_text('[tool.copilot-testenv]\nttl = "2d"\n')
-    with pytest.raises(SettingsError, match="both there"):
+    with pytest.raises(SettingsError, match="both exist"):
         load(workspace, {})
 
 

@@ -211,7 +211,7 @@ def test_short_names_what_it_leaves_out() -> None:
     line = short(estimate({**SERVICE, "cpu": "${CPU}"}, "test", listed(), hours=None))
     assert "of unknown size" in line
     assert line.endswith(
-        "; left out: cpu and memory: `cpu: '${CPU}'` with `memory: 512` is none of Fargate's sizes."
+        "; left out: cpu and memory: `cpu: '${CPU}'` with `memory: 512` is not a size of Fargate's."
     )
 
 

@@ -118,7 +118,7 @@ def test_half_an_environment_is_not_marked_and_the_next_run_finishes_it(scene: C
     with pytest.raises(Failed, match="run it again"):
         here.create()
     assert here.mark == "creating demo/test"
-    with pytest.raises(Refused, match="did not get through: run it again"):
+    with pytest.raises(Refused, match="did not finish: run it again"):
         here.session.enter_to_change()
     here.shell.fails = ""
     here.create()

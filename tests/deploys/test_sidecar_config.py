@@ -168,7 +168,7 @@ def test_an_edit_as_json_holds_the_change_and_what_was_kept(root: Path) -> None:
     assert found["kept"] == [
         "environments.test.variables.REDIS_HOST", "environments.test.sidecars.startup.variables.REDIS_HOST",
     ]  # fmt: skip
-    assert "Left as they stand" in report.said[1]
+    assert "Not removed, because the values differ" in report.said[1]
 
 
 def test_an_edit_keeps_the_files_rights_and_follows_a_link_within_the_repository(root: Path) -> None:
@@ -246,7 +246,7 @@ def test_a_folder_that_cannot_be_written_is_told(root: Path, monkeypatch: pytest
         ({"json": True, "diagram": True}, UsageError, "--json or --diagram"),
         ({"plan": True}, UsageError, "belong to --add and --remove"),
         ({"file": "x.yml"}, UsageError, "belong to --add and --remove"),
-        ({"add": "redis", "diagram": True, "environment": "test"}, UsageError, "--diagram shows"),
+        ({"add": "redis", "diagram": True, "environment": "test"}, UsageError, "--diagram only shows"),
         ({"add": "redis"}, UsageError, "--env"),
         ({"service": "api"}, SettingsError, "not a service of this workspace (web)"),
         (
@@ -258,8 +258,8 @@ def test_a_folder_that_cannot_be_written_is_told(root: Path, monkeypatch: pytest
         ({"remove": "redis", "environment": "stage"}, Refused, "protected environment"),
         ({"add": "kafka", "environment": "test"}, UsageError, "--from"),
         ({"add": "x", "file": "missing.yml", "environment": "test"}, SettingsError, "cannot be read"),
-        ({"add": "redis", "environment": "test"}, Refused, "has a sidecar redis already"),
-        ({"add": "valkey", "environment": "test"}, Refused, "redis listens on port 6379"),
+        ({"add": "redis", "environment": "test"}, Refused, "already has a sidecar redis"),
+        ({"add": "valkey", "environment": "test"}, Refused, "redis already listens on port 6379"),
         ({"remove": "mailpit", "environment": "test"}, Refused, "has no sidecar mailpit"),
     ],
 )

@@ -91,7 +91,7 @@ def test_a_service_that_is_not_of_these_tasks_making_stays(scene: Callable[..., 
     here = scene(shared(), stack("web-admin", "admin"))
     here.teardown(branch="admin")
     assert here.deletes == []
-    assert "not of these tasks' making" in here.said
+    assert "was not made by these tasks" in here.said
 
 
 @pytest.mark.parametrize(

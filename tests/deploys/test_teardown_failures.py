@@ -18,7 +18,10 @@ from tests.fakes import Memory
 def test_what_would_not_go_is_left_in_the_receipt_with_the_reason(scene: Callable[..., Scene]) -> None:
     one, other = isolated("a"), isolated("b")
     here = scene(one, other, stuck={one.name})
-    with pytest.raises(Failed, match=r"Of web-a \(a\) is left: stack demo-test-web-a.*Service: it is in use"):
+    with pytest.raises(
+        Failed,
+        match=r"Not everything of web-a \(a\) was deleted: stack demo-test-web-a.*Service: it is in use",
+    ):
         here.teardown(every=True)
     assert list(here.aws.stacks) == [one.name]
     assert here.withdrawn == ["web-b"]
@@ -58,7 +61,7 @@ def test_a_slot_whose_lease_was_lost_is_touched_no_further(
     held = Lease(Memory(), "web-a", "ada", "deleting")
     monkeypatch.setattr(bucket, "lease", lambda *_: held)
     monkeypatch.setattr(copy_db, "drop_own", drop_and_sleep)
-    with pytest.raises(Held, match="somebody else has had web-a since"):
+    with pytest.raises(Held, match="another run has taken web-a"):
         here.teardown(branch="a")
     assert here.deletes == []
     assert here.withdrawn == []
@@ -87,11 +90,13 @@ def test_a_service_that_stays_in_the_application_is_not_said_to_be_gone_and_is_f
     here = scene(isolated("a"))
 
     def withdraw(*_: object) -> list[str]:
-        raise Failed("somebody else changed it each time")
+        raise Failed("another change came first each time")
 
     with monkeypatch.context() as patched:
         patched.setattr(application, "withdraw", withdraw)
-        with pytest.raises(Failed, match=r"Of web-a .*service web-a: somebody else changed it"):
+        with pytest.raises(
+            Failed, match=r"Not everything of web-a .*service web-a: another change came first"
+        ):
             here.teardown(branch="a")
     assert gone(here) == ["stack demo-test-web-a", "database test_a", "log group /copilot/demo-test-web-a"]
     assert list(here.registry.read().deployments) == ["web-a"]

@@ -45,7 +45,7 @@ def test_an_update_that_could_not_be_rolled_back_is_finished_before_the_next_dep
     told(
         clone.invoke("deploy-test", "--branch", "other"),
         4,
-        "no deploy can go on from there",
+        "so it cannot be deployed",
         "invoke teardown",
     )
     fail(clone)
@@ -57,7 +57,7 @@ def test_an_update_that_could_not_be_rolled_back_is_finished_before_the_next_dep
 def test_a_teardown_that_did_not_get_through_says_why_and_the_next_one_does_the_rest(clone: Clone) -> None:
     fail(clone, breaking("delete"))
     ran = clone.invoke("teardown", "--yes", "--json")
-    told(ran, 4, "is left: stack demo-test-web, which is DELETE_FAILED: Service: it broke")
+    told(ran, 4, "was deleted: stack demo-test-web, which is DELETE_FAILED: Service: it broke")
     assert json.loads(ran.out)[0]["left"]
     assert state(clone) == "DELETE_FAILED"
     assert "DELETE_FAILED" in clone.invoke("status").out
@@ -77,7 +77,7 @@ def test_whatever_an_earlier_run_left_of_a_stack_a_deploy_goes_on_from_it(clone:
             clone,
             _MADE + "cloudformation.create_change_set(ChangeSetName='x', ChangeSetType='CREATE', **made)",
         )
-        told(clone.invoke("deploy-test", "--branch", "main"), 5, "Somebody has just begun to deploy")
+        told(clone.invoke("deploy-test", "--branch", "main"), 5, "Another run has just begun to deploy")
         clone.invoke("teardown", "--yes")
         assert state(clone) is None
         return

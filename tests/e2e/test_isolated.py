@@ -178,7 +178,7 @@ def test_what_no_deployment_accounts_for_is_shown_and_removed(clone: Clone, serv
     query(clone, f"CREATE DATABASE {database('lost')}")
     ran = clone.invoke("teardown", "--orphans")
     assert ran.code == 3, ran.err
-    assert f"what is left of {own}" in ran.err
+    assert f"the rest of {own}" in ran.err
     ran = clone.invoke("teardown", "--orphans", "--yes", "--json")
     assert ran.code == 0, ran.err
     (receipt,) = json.loads(ran.out)
@@ -204,7 +204,7 @@ def test_a_branch_never_takes_a_service_of_the_projects_own(clone: Clone) -> Non
     clone.branch("admin", light.FILES)
     ran = clone.invoke("deploy-test", "--branch", "admin", "--isolated")
     assert ran.code == 3, ran.err
-    assert "has a service web-admin that these tasks have not made" in ran.err
+    assert "has a service web-admin that these tasks did not make" in ran.err
     ran = clone.invoke("teardown", "--branch", "admin", "--yes")
     assert ran.code == 0
     assert "web-admin" in services(clone)

@@ -42,7 +42,7 @@ def test_somebody_elses_live_branch_is_replaced_only_by_take_over(clone: Clone) 
         "deploy-test", "--branch", "main", "--take-over", "--why", "a demo", GITHUB_ACTOR="grace"
     )
     assert get_json(deployed(ran) + "/status.json")["branch"] == "main"
-    assert "ada@example.org has feature/rename live in test, and is displaced" in ran.err
+    assert "ada@example.org has feature/rename live in test, and it is replaced" in ran.err
     ran = clone.invoke("deploy-test", "--branch", "feature/drop")
     assert ran.code == 5
     assert "grace has main (a demo) live" in ran.err
@@ -246,7 +246,7 @@ def test_a_deploy_that_slept_while_somebody_else_deployed_ends_with_5_and_touche
     signal_all(stopped, signal.SIGCONT)
     _, said = sleeping.communicate(timeout=60)
     assert sleeping.returncode == 5, said
-    assert "nothing further was touched" in said
+    assert "Nothing further was changed" in said
     assert changed_at(clone) == before
     (live,) = clone.status()
     assert (live["branch"], live["deployed_by"]) == ("feature/rename", "grace")

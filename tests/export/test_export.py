@@ -285,7 +285,7 @@ def test_a_folder_that_cannot_be_made_is_told(
     [
         (replace(ASKED, environment=""), UsageError, "--env production"),
         (replace(ASKED, environment="nope"), SettingsError, r"no environment 'nope' \(test\)"),
-        (replace(ASKED, domain="no domain"), SettingsError, "--domain='no domain' is no domain"),
+        (replace(ASKED, domain="no domain"), SettingsError, "--domain='no domain' is not a domain"),
         (replace(ASKED, service="nope"), SettingsError, r"no service 'nope' \(site, web\)"),
         (
             ASKED,

@@ -56,7 +56,7 @@ def test_a_note_that_cannot_be_written_is_only_said(settings: Settings) -> None:
     (settings.root / ".sandbox").write_text("in the way")
     said: list[str] = []
     last_copy.keep(settings, LATE, 20.0, said.append)
-    assert "could not be noted for `check`" in said[0]
+    assert "could not be saved for `check`" in said[0]
 
 
 @pytest.mark.parametrize("linked", [".sandbox", ".sandbox/last-copy.json", ".sandbox/.gitignore"])

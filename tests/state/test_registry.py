@@ -47,7 +47,7 @@ def test_a_store_that_never_takes_a_write_is_said(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("copilot_testenv.state.bucket_object.pause", lambda _: None)
     store = Memory()
     monkeypatch.setattr(store, "write", lambda *_: False)
-    with pytest.raises(Failed, match="too many write"):
+    with pytest.raises(Failed, match="too many runs write"):
         Registry(store).record("web-x", ENTRY)
 
 

@@ -1,4 +1,4 @@
-"""Ask AWS the few things that Copilot does not tell; a service is changed through Copilot alone."""
+"""Query and change in AWS what Copilot does not cover; services are changed through Copilot alone."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from copilot_testenv.aws.stored import Stored
 
 
 class Aws(Services, Logs, Images, Stored):
-    """Ask AWS with one set of credentials; see the classes it is made of for each service."""
+    """Call AWS with one set of credentials; each base class covers some of AWS's services."""
 
     @functools.cached_property
     def home(self) -> Aws:
-        """Return the same in the region where Copilot keeps its records: that of the user's settings."""
+        """The same for the region of Copilot's own records: the region in the user's configuration."""
         if not self._region:
             return self
-        there = Aws(self.env)
-        return self if there.region == self.region else there
+        configured = Aws(self.env)
+        return self if configured.region == self.region else configured

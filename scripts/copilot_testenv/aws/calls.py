@@ -1,4 +1,4 @@
-"""A call of AWS: with whose credentials, where, for how long, and what its errors are."""
+"""Call AWS: choose the credentials, the region and the timeouts, and translate the errors."""
 
 from __future__ import annotations
 
@@ -27,10 +27,13 @@ from copilot_testenv.core.process import LIFELINE, Variables, is_cut
 
 
 class Calls:
-    """The calls of one run."""
+    """Make the calls of one run."""
 
     def __init__(self, env: Variables, region: str | None = None) -> None:
-        """Ask with the user's own credentials, unless `env` points elsewhere; in `region` where given."""
+        """Use the user's own credentials, or those in `env`.
+
+        The region is `region`, else the configured one.
+        """
         self.env = env
         self._region = region
 
@@ -40,7 +43,7 @@ class Calls:
             # Copilot's SDK reads AWS_REGION, boto3 does not.
             region = self._region or os.environ.get("AWS_REGION")
             return boto3.Session(profile_name=self.env.get("AWS_PROFILE"), region_name=region)
-        # No profile and no file of the user's has a say in the sandbox.
+        # In the sandbox the user's profiles and AWS files are not read.
         unset, nowhere = (None, None, None, None), (None, None, os.devnull, None)
         own = botocore.session.Session(
             {"profile": unset, "config_file": nowhere, "credentials_file": nowhere}
@@ -54,8 +57,11 @@ class Calls:
 
     @functools.cache  # noqa: B019 - one Aws lives as long as the command
     def client(self, service: str, *, quick: bool = False) -> Any:
-        """Make boto3's client of a service, once; `quick`: one whose calls last some seconds at most."""
-        # Whoever does not answer is given up within a minute: four attempts and the pauses between them.
+        """Return boto3's client of a service, created once.
+
+        With `quick`, its calls take some seconds at most.
+        """
+        # A call without an answer fails within a minute: after four attempts and the pauses between them.
         retries: Any = {"mode": "standard", "total_max_attempts": 2 if quick else 4}
         proxy = self.env.get("HTTPS_PROXY")
         config = Config(
@@ -63,7 +69,7 @@ class Calls:
             read_timeout=5 if quick else 12,
             retries=retries,
             proxies={"https": proxy} if proxy else None,
-            # Copilot knows no AWS_ENDPOINT_URL: we must not look at another place than it changes.
+            # Copilot ignores AWS_ENDPOINT_URL; these calls must go to the same AWS as Copilot's.
             ignore_configured_endpoint_urls=True,
         )
         client = self._session.client(service, config=config, verify=self.env.get("AWS_CA_BUNDLE"))
@@ -72,13 +78,13 @@ class Calls:
         return client
 
     def _ask(self, service: str, operation: str, /, **arguments: Any) -> dict[str, Any]:
-        """Return the answer. Raises SettingsError, and Answered, which is a Failed."""
+        """Make a call and return the answer. Raises SettingsError, and Answered, which is a Failed."""
         with _errors(service, operation):
             answer: dict[str, Any] = getattr(self.client(service), operation)(**arguments)
         return answer
 
     def _find(self, service: str, operation: str, /, *absent: str, **arguments: Any) -> dict[str, Any] | None:
-        """Return the answer; None where AWS answers with one of the codes `absent`."""
+        """Make a call and return the answer; None where AWS answers with one of the error codes `absent`."""
         try:
             return self._ask(service, operation, **arguments)
         except Answered as error:
@@ -87,23 +93,20 @@ class Calls:
             raise
 
     def _pages(self, service: str, operation: str, /, **arguments: Any) -> Iterator[dict[str, Any]]:
-        """Yield the answer's pages, each asked for when it is wanted. Raises as `_ask`."""
+        """Yield the answer's pages; request each one when the caller needs it. Raises as `_ask`."""
         with _errors(service, operation):
             yield from self.client(service).get_paginator(operation).paginate(**arguments)
 
     def account(self) -> str:
-        """Return the account's number, for the first line of a run.
-
-        Raises Failed where credentials are wrong.
-        """
+        """Return the account's number. Raises Failed where the credentials are wrong."""
         return str(self._ask("sts", "get_caller_identity")["Account"])
 
     @property
     def region(self) -> str:
-        """Return the region asked. Raises SettingsError where none is set."""
+        """The region of the calls. Raises SettingsError where none is set."""
         try:
             region = self._session.region_name
-        except BotoCoreError as error:  # a profile that is not there
+        except BotoCoreError as error:  # the profile does not exist
             raise SettingsError(f"Your AWS configuration cannot be used: {error}.") from error
         if not region:
             raise SettingsError("No AWS region is set: set AWS_REGION, or a region in your profile.")
@@ -111,13 +114,13 @@ class Calls:
 
 
 class Answered(Failed):
-    """AWS answered with an error, whose code says which; without a code it did not answer."""
+    """AWS answered with an error; `code` is AWS's error code, empty where AWS did not answer."""
 
     def __init__(self, service: str, operation: str, error: Exception) -> None:
         known = error.response["Error"] if isinstance(error, ClientError) else {}
         self.code, self.text = str(known.get("Code", "")), str(known.get("Message", ""))
         super().__init__(
-            f"AWS did not do {service}:{operation.replace('_', '-')}: "
+            f"The AWS call {service}:{operation.replace('_', '-')} failed: "
             f"{display.line(str(error)).rstrip('.')}. "
             "Check the credentials, the region and the rights of this role."
         )
@@ -125,7 +128,7 @@ class Answered(Failed):
 
 @contextmanager
 def _errors(service: str, operation: str) -> Iterator[None]:
-    """Raise what goes wrong with a call as an error of ours."""
+    """Translate botocore's errors into the errors of core.errors."""
     try:
         yield
     except (NoCredentialsError, NoRegionError, PartialCredentialsError, ProfileNotFound) as error:
@@ -135,15 +138,15 @@ def _errors(service: str, operation: str) -> Iterator[None]:
         ) from error
     except _SandboxEnded as error:
         raise Failed(
-            "The sandbox's server has ended: what was deployed in it is gone, its databases are kept. "
-            "Run the same again."
+            "The sandbox's server has ended: its deployments are gone, its databases are kept. Run the same "
+            "again."
         ) from error
     except (BotoCoreError, ClientError) as error:
         raise Answered(service, operation, error) from error
 
 
 class _SandboxEnded(BotoCoreError):  # type: ignore[misc]  # botocore has no types
-    """No retry helps: the server that would answer is gone."""
+    """The sandbox's server is gone; botocore does not retry this error."""
 
     fmt = "the sandbox's server has ended"
 

@@ -1,4 +1,4 @@
-"""The images of a service."""
+"""List and delete the images of a service in ECR."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ class Images(Calls):
     """Look up and delete images in ECR."""
 
     def image_tags(self, repository: str) -> list[str]:
-        """Return the tags of a repository's images; empty where there is no such repository."""
+        """Return the tags of a repository's images; empty where the repository does not exist."""
         return [image["imageTag"] for image in self._images(repository) if "imageTag" in image]
 
     def delete_image_tags(self, repository: str, tags: Sequence[str]) -> None:
-        """Take these tags away; an image goes with its last one."""
+        """Delete these tags; ECR deletes an image with its last tag."""
         if failures := self._delete_images(repository, [{"imageTag": tag} for tag in tags]):
             raise _not_deleted(repository, failures)
 
     def empty_repository(self, repository: str) -> None:
-        """Delete every image in it; nothing where there is no such repository."""
+        """Delete every image in a repository; do nothing where the repository does not exist."""
         before = 0
         while digests := {image["imageDigest"] for image in self._images(repository)}:
-            failures = self._delete_images(repository, [{"imageDigest": each} for each in sorted(digests)])
-            # What a manifest list refers to goes after the list: another round, as long as there are fewer.
+            failures = self._delete_images(repository, [{"imageDigest": value} for value in sorted(digests)])
+            # An image can be deleted only after the manifest list that refers to it: repeat while they get
+            # fewer.
             if failures and len(digests) == before:
                 raise _not_deleted(repository, failures)
             before = len(digests)
@@ -41,13 +42,14 @@ class Images(Calls):
         return [image for page in pages for image in page["imageIds"]]
 
     def _delete_images(self, repository: str, images: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
-        """Return what could not be deleted, with ECR's reasons."""
-        left: list[dict[str, Any]] = []
-        for start in range(0, len(images), 100):  # as many as one call takes
+        """Delete images; return ECR's failures, with their reasons."""
+        failures: list[dict[str, Any]] = []
+        for start in range(0, len(images), 100):  # a call takes 100 images
             page = images[start : start + 100]
             answer = self._ask("ecr", "batch_delete_image", repositoryName=repository, imageIds=page)
-            left += [one for one in answer.get("failures", ()) if one.get("failureCode") != "ImageNotFound"]
-        return left
+            found = answer.get("failures", ())
+            failures += [failure for failure in found if failure.get("failureCode") != "ImageNotFound"]
+        return failures
 
 
 def _not_deleted(repository: str, failures: Sequence[Mapping[str, Any]]) -> Failed:

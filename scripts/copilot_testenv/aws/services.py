@@ -1,4 +1,4 @@
-"""Look up a stack's ECS service, its tasks, and the address at which it is reached."""
+"""Look up a stack's ECS service, its tasks and its URL."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ _GONE = ("ClusterNotFoundException", "ServiceNotFoundException")
 
 
 class Services(Stacks):
-    """Ask ECS and the load balancer."""
+    """Query ECS and the load balancer."""
 
     def service(self, stack: str) -> tuple[str, str] | None:
-        """Return the names of the stack's cluster and ECS service; None where it has none."""
-        found = self.resource(stack, "Service")
-        if not found or "/" not in found:
+        """Return the names of the stack's cluster and ECS service; None where it has no service."""
+        arn = self.resource(stack, "Service")
+        if not arn or "/" not in arn:
             return None
-        cluster, name = found.split("/")[-2:]
+        cluster, name = arn.split("/")[-2:]
         return cluster, name
 
     def address(self, stack: str) -> str | None:
-        """Return where the stack's service is reached, by its load balancer's rules; None where it has none.
+        """Return the URL of the stack's service, from its load balancer's rules; None where it has no rule.
 
-        Copilot tells it too, but asks in every environment, which a role for this one may not do.
+        Copilot shows it too, but queries every environment, which a role for this one may not do.
         """
-        found = self._of_stack("describe_stack_resources", StackName=stack)
-        if found is None:
+        described_stack = self._of_stack("describe_stack_resources", StackName=stack)
+        if described_stack is None:
             return None
         rules = {
             resource["LogicalResourceId"]: resource["PhysicalResourceId"]
-            for resource in found["StackResources"]
+            for resource in described_stack["StackResources"]
             if resource["ResourceType"] == "AWS::ElasticLoadBalancingV2::ListenerRule"
-            and resource.get("PhysicalResourceId")  # not while it is being made
+            and resource.get("PhysicalResourceId")  # absent while the rule is being created
         }
         # Where there is HTTPS, the rule for HTTP only redirects to it.
         name = min(rules, key=lambda name: (not name.startswith("HTTPS"), name), default=None)
@@ -53,45 +53,45 @@ class Services(Stacks):
         return rule_url("https" if name.startswith("HTTPS") else "http", rule, balancer["DNSName"])
 
     def tasks(self, cluster: str, service: str) -> list[Task]:
-        """Return the service's tasks that run, start, or stopped in the last hour: ECS forgets older ones."""
+        """Return the service's tasks that run, start or stopped in the last hour; ECS forgets older ones."""
         return self._tasks(cluster, serviceName=service)
 
     def tasks_of_family(self, cluster: str, family: str) -> list[Task]:
-        """Return the same of a task definition's family: those that `copilot task run` started."""
+        """Return the same for a family of task definitions: the tasks that `copilot task run` started."""
         return self._tasks(cluster, family=family)
 
     def _tasks(self, cluster: str, **which: str) -> list[Task]:
-        found: list[Task] = []
+        tasks: list[Task] = []
         for status in ("RUNNING", "STOPPED"):
-            # One page: 100, which is also what describe_tasks takes.
+            # One page has up to 100 tasks, as many as describe_tasks takes.
             listed = self._find("ecs", "list_tasks", *_GONE, cluster=cluster, desiredStatus=status, **which)
             if listed is None:  # the stack is being deleted
                 return []
             if listed["taskArns"]:
                 described = self._ask("ecs", "describe_tasks", cluster=cluster, tasks=listed["taskArns"])
-                found += [_task(task) for task in described["tasks"]]
-        return found
+                tasks += [_task(task) for task in described["tasks"]]
+        return tasks
 
     def task_definition(self, arn: str) -> TaskDefinition:
-        found = self._ask("ecs", "describe_task_definition", taskDefinition=arn)["taskDefinition"]
+        definition = self._ask("ecs", "describe_task_definition", taskDefinition=arn)["taskDefinition"]
         return TaskDefinition(
-            str(found.get("cpu", "")),
-            str(found.get("memory", "")),
-            found.get("taskRoleArn", ""),
+            str(definition.get("cpu", "")),
+            str(definition.get("memory", "")),
+            definition.get("taskRoleArn", ""),
             tuple(
                 Defined(
-                    each["name"],
-                    each["image"],
-                    tuple(each.get("command", ())),
-                    {item["name"]: item["value"] for item in each.get("environment", ())},
-                    {item["name"]: item["valueFrom"] for item in each.get("secrets", ())},
+                    container["name"],
+                    container["image"],
+                    tuple(container.get("command", ())),
+                    {item["name"]: item["value"] for item in container.get("environment", ())},
+                    {item["name"]: item["valueFrom"] for item in container.get("secrets", ())},
                 )
-                for each in found["containerDefinitions"]
+                for container in definition["containerDefinitions"]
             ),
         )
 
     def stop_service(self, stack: str) -> None:
-        """Let the stack's ECS service have no task; nothing where it has no service."""
+        """Stop all tasks of the stack's ECS service; do nothing where it has no service."""
         if service := self.service(stack):
             cluster, short = service
             gone = (*_GONE, "ServiceNotActiveException")

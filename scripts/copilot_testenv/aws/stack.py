@@ -1,4 +1,4 @@
-"""What AWS tells of a service: its stack with its tags, its tasks, what happened."""
+"""Describe a service in AWS: its stack with its tags, its tasks and its events."""
 
 from __future__ import annotations
 
@@ -35,33 +35,33 @@ _TAG_SAFE = re.compile(r"[^A-Za-z0-9_.:/@ -]")
 
 
 def tag_value(text: str) -> str:
-    """Any text in the letters that AWS allows in a tag and Copilot in `--resource-tags`.
+    """Encode any text in the letters that AWS allows in a tag and Copilot allows in `--resource-tags`.
 
-    Letters, digits, spaces and `_ . : / @ -` stay; anything else becomes `+` and its UTF-8 bytes in
-    hexadecimal, closed by `+`. Raises SettingsError beyond 256 characters, the longest tag.
+    Letters, digits, spaces and `_ . : / @ -` stay. Anything else becomes `+`, its UTF-8 bytes in hexadecimal,
+    and `+`. Raises SettingsError where the result has more than 256 characters, AWS's limit.
     Source: https://docs.aws.amazon.com/tag-editor/latest/userguide/tagging.html
     """
     value = _TAG_SAFE.sub(lambda found: f"+{found[0].encode().hex()}+", text)
     if len(value) > 256:  # noqa: PLR2004 - the number is the docstring's
-        raise SettingsError(f"{text[:60]!r}… is too long to be kept as a tag of the stack.")
+        raise SettingsError(f"{text[:60]!r}… is too long for a tag of the stack.")
     return value
 
 
 def tag_text(value: str) -> str:
-    """Return what `tag_value` was given."""
+    """Decode a tag: return the text that `tag_value` encoded."""
     return re.sub(
         r"\+((?:[0-9a-f]{2})+)\+", lambda found: bytes.fromhex(found[1]).decode("utf-8", "replace"), value
     )
 
 
 def tags_of(tags: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """Return a stack's tags as they were before `tag_value`, each as one line that may be shown."""
+    """Return a stack's tags, decoded, each as one line that is safe to show."""
     return {tag["Key"]: display.masked(display.line(tag_text(tag["Value"]))) for tag in tags}
 
 
 @dataclass(frozen=True)
 class Stack:
-    """A CloudFormation stack: `tags` as they were before `tag_value`."""
+    """A CloudFormation stack; `tags` are decoded (`tag_text`)."""
 
     name: str
     status: str
@@ -70,17 +70,20 @@ class Stack:
 
     @property
     def changing(self) -> bool:
-        """Whether CloudFormation is at work; a stack of nothing but a change set (in review) is not."""
+        """True while CloudFormation changes the stack.
+
+        A stack that is only in review is not being changed.
+        """
         return self.status.endswith("_IN_PROGRESS") and not self.in_review
 
     @property
     def in_review(self) -> bool:
-        """Return True if there is nothing of it yet but a change set that nobody has carried out."""
+        """True if the stack has a change set that was never executed, and no resource yet."""
         return self.status == "REVIEW_IN_PROGRESS"
 
     @property
     def live(self) -> bool:
-        """Whether a service stands there, be it an older one after a roll-back."""
+        """True if the stack has a working service; after a roll-back it is the previous one."""
         return self.status in {
             "CREATE_COMPLETE",
             "UPDATE_COMPLETE",
@@ -111,13 +114,13 @@ class Task:
 
     @property
     def failed_container(self) -> Container | None:
-        """The container that ended the task, as far as its exit codes and reasons tell.
+        """The container that probably ended the task, by its exit code and reason.
 
-        One that failed by itself comes before one that was told to stop (128 + SIGTERM or SIGKILL) or that
-        waited in vain for another (143 too, with a reason, on ECS).
+        A container that failed by itself comes before one that ECS stopped (128 + SIGTERM or SIGKILL), and
+        before one whose dependency did not start (143 too, with a reason, on ECS).
         """
-        told = {None, 0, 128 + signal.SIGTERM, 128 + signal.SIGKILL}
-        failed = [c for c in self.containers if c.exit_code not in told]
+        stopped = {None, 0, 128 + signal.SIGTERM, 128 + signal.SIGKILL}
+        failed = [c for c in self.containers if c.exit_code not in stopped]
         explained = [c for c in self.containers if c.reason and "ordering dependency" not in c.reason]
         ended = [c for c in self.containers if c.exit_code]
         return next(iter([*failed, *explained, *ended]), None)
@@ -125,7 +128,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Defined:
-    """A container as a task definition has it; `secrets` are parameters' names or ARNs by variable."""
+    """A container in a task definition; `secrets` maps variables to names or ARNs of parameters."""
 
     name: str
     image: str
@@ -136,7 +139,7 @@ class Defined:
 
 @dataclass(frozen=True)
 class TaskDefinition:
-    """What a task is started from; `cpu` in units of 1/1024, `memory` in MiB."""
+    """An ECS task definition; `cpu` is in units of 1/1024 vCPU, `memory` in MiB."""
 
     cpu: str
     memory: str
@@ -153,16 +156,13 @@ class Event:
 
 
 def rule_url(scheme: str, rule: Mapping[str, Any], balancer: str) -> str:
-    """Return what a load balancer's rule serves.
-
-    That is its first host, else the balancer's own, and its first path.
-    """
-    wanted = {
-        each["Field"]: each.get(kind, {}).get("Values") or each.get("Values", [])
-        for each in rule["Conditions"]
-        if (kind := _CONDITIONS.get(each["Field"]))
+    """Return the URL of a load balancer's rule: its first host, else the balancer's, and its first path."""
+    values = {
+        condition["Field"]: condition.get(kind, {}).get("Values") or condition.get("Values", [])
+        for condition in rule["Conditions"]
+        if (kind := _CONDITIONS.get(condition["Field"]))
     }
-    name, colon, port = balancer.partition(":")  # it has a port in the sandbox
-    host = next(iter(wanted.get("host-header", [])), name)
-    path = next(iter(wanted.get("path-pattern", [])), "")
+    name, colon, port = balancer.partition(":")  # in the sandbox it has a port
+    host = next(iter(values.get("host-header", [])), name)
+    path = next(iter(values.get("path-pattern", [])), "")
     return f"{scheme}://{host}{colon}{port}{path.rstrip('*').rstrip('/')}"

@@ -1,4 +1,4 @@
-"""CloudFormation: the stacks of services, the application's stack set, what stacks export."""
+"""Query and change CloudFormation: stacks of services, the application's stack set, exports."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ _OTHERS_FIRST = ("OperationIdAlreadyExistsException", "OperationInProgressExcept
 
 
 class Stacks(Calls):
-    """Ask CloudFormation, and change tags and stack sets."""
+    """Query CloudFormation, and change tags and stack sets."""
 
     def stack(self, name: str) -> Stack | None:
-        """Return the stack of that name, or None where there is none."""
+        """Return the stack of that name; None where it does not exist."""
         answer = self._of_stack("describe_stacks", StackName=name)
         if answer is None:
             return None
-        found = answer["Stacks"][0]
+        stack = answer["Stacks"][0]
         return Stack(
             name,
-            found["StackStatus"],
-            tags_of(found.get("Tags", ())),
-            found.get("LastUpdatedTime") or found["CreationTime"],
+            stack["StackStatus"],
+            tags_of(stack.get("Tags", ())),
+            stack.get("LastUpdatedTime") or stack["CreationTime"],
         )
 
     def _of_stack(self, operation: str, **arguments: Any) -> dict[str, Any] | None:
-        """Return the answer about a stack or its resource; None where there is no such."""
+        """Return the answer about a stack or its resource; None where it does not exist."""
         try:
             return self._ask("cloudformation", operation, **arguments)
         except Answered as error:
@@ -42,9 +42,9 @@ class Stacks(Calls):
             raise
 
     def change_tags(self, name: str, changes: Mapping[str, str]) -> None:
-        """Set some of the stack's tags and begin nothing else: template and parameters stay as they are."""
-        found = self._ask("cloudformation", "describe_stacks", StackName=name)["Stacks"][0]
-        before = {tag["Key"]: tag["Value"] for tag in found.get("Tags", ())}
+        """Begin an update that sets some of the stack's tags; its template and parameters stay the same."""
+        stack = self._ask("cloudformation", "describe_stacks", StackName=name)["Stacks"][0]
+        before = {tag["Key"]: tag["Value"] for tag in stack.get("Tags", ())}
         tags = before | {key: tag_value(text) for key, text in changes.items()}
         if tags == before:  # CloudFormation refuses an update that changes nothing
             return
@@ -55,16 +55,16 @@ class Stacks(Calls):
             UsePreviousTemplate=True,
             Parameters=[
                 {"ParameterKey": parameter["ParameterKey"], "UsePreviousValue": True}
-                for parameter in found.get("Parameters", ())
+                for parameter in stack.get("Parameters", ())
             ],
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
             Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
         )
 
     def resource(self, stack: str, logical_id: str) -> str | None:
-        """Return a stack's resource's physical id."""
-        found = self._of_stack("describe_stack_resource", StackName=stack, LogicalResourceId=logical_id)
-        return found["StackResourceDetail"].get("PhysicalResourceId") if found else None
+        """Return the physical id of a stack's resource; None where it does not exist."""
+        answer = self._of_stack("describe_stack_resource", StackName=stack, LogicalResourceId=logical_id)
+        return answer["StackResourceDetail"].get("PhysicalResourceId") if answer else None
 
     def events(self, stack: str, since: datetime) -> list[Event]:
         """Return the stack's events after `since`, oldest first; empty where the stack is gone."""
@@ -87,22 +87,22 @@ class Stacks(Calls):
 
         Source: internal/pkg/deploy/cloudformation/app.go of aws/copilot-cli 1.34, GetRegionalAppResources.
         """
-        found = self._ask(
+        answer = self._ask(
             "cloudformation",
             "list_stack_instances",
             StackSetName=f"{app}-infrastructure",
             StackInstanceRegion=self.region,
         )
-        for instance in found["Summaries"]:
+        for instance in answer["Summaries"]:
             bucket = self.resource(instance["StackId"], "PipelineBuiltArtifactBucket")
             if bucket:
                 return bucket
         raise Failed(f"Copilot's bucket for the application {app} in {self.region} was not found.")
 
     def deployments(self, app: str, environment: str) -> list[Stack]:
-        """Return the stacks that these tasks have deployed there, a hundred a call; no status is asked.
+        """Return the stacks that these tasks deployed to an environment, without their status; 100 a call.
 
-        AWS finds them by their tags, and may be some minutes late: what is done to one asks `stack` first.
+        AWS finds them by their tags, with a delay of up to some minutes. Call `stack` before you change one.
         """
         return [
             Stack(name, "", tags, datetime.min.replace(tzinfo=UTC))
@@ -110,18 +110,21 @@ class Stacks(Calls):
         ]
 
     def service_stacks(self, app: str, environment: str) -> list[Stack]:
-        """Return the stacks of all services there, whoever has deployed them; see `deployments`."""
+        """Return the stacks of all services in an environment, whoever deployed them; see `deployments`."""
         return [
             Stack(name, "", tags, datetime.min.replace(tzinfo=UTC))
             for name, tags in self._tagged(app, environment, "copilot-service")
         ]
 
     def task_stacks(self, app: str, environment: str) -> list[str]:
-        """Return the names of the stacks that `copilot task run` has left there; see `deployments`."""
+        """Return the names of the stacks that `copilot task run` created in an environment.
+
+        See `deployments`.
+        """
         return [name for name, _ in self._tagged(app, environment, "copilot-task")]
 
     def _tagged(self, app: str, environment: str, key: str) -> Iterator[tuple[str, dict[str, str]]]:
-        """Name and tags of the environment's stacks that have a tag of that name."""
+        """Yield the name and tags of each stack of the environment that has the tag `key`."""
         pages = self._pages(
             "resourcegroupstaggingapi",
             "get_resources",
@@ -134,32 +137,30 @@ class Stacks(Calls):
             ResourcesPerPage=100,
         )
         for page in pages:
-            for each in page["ResourceTagMappingList"]:
-                yield each["ResourceARN"].split("/")[1], tags_of(each["Tags"])
+            for mapping in page["ResourceTagMappingList"]:
+                yield mapping["ResourceARN"].split("/")[1], tags_of(mapping["Tags"])
 
     def unsettled(self) -> dict[str, str]:
-        """Name → status of the account's stacks that are being changed or did not get through."""
+        """Return the status, by name, of the account's stacks that are being changed or have failed."""
         return {
-            each["StackName"]: each["StackStatus"]
+            stack["StackName"]: stack["StackStatus"]
             for page in self._pages("cloudformation", "list_stacks", StackStatusFilter=list(UNSETTLED))
-            for each in page["StackSummaries"]
+            for stack in page["StackSummaries"]
         }
 
     def continue_rollback(self, name: str) -> None:
-        """Begin once more to bring a stack back that is UPDATE_ROLLBACK_FAILED."""
+        """Begin the roll-back of a stack again that is UPDATE_ROLLBACK_FAILED."""
         self._ask("cloudformation", "continue_update_rollback", StackName=name)
 
     def stack_set(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._ask("cloudformation", "describe_stack_set", StackSetName=name)[
-            "StackSet"
-        ]
-        return found
+        answer = self._ask("cloudformation", "describe_stack_set", StackSetName=name)
+        stack_set: dict[str, Any] = answer["StackSet"]
+        return stack_set
 
     def update_stack_set(self, before: Mapping[str, Any], template: str, operation: str) -> bool:
-        """Give a stack set another template and wait for it; False where somebody else was first.
+        """Update a stack set's template and wait for the end; return False where another update came first.
 
-        Copilot numbers its operations, so that of two that began from the same version AWS refuses one.
-        Raises Failed.
+        Copilot numbers its operations, so AWS refuses one of two updates of the same version. Raises Failed.
         """
         name = before["StackSetName"]
         try:
@@ -182,19 +183,19 @@ class Stacks(Calls):
             raise
 
         def operation_now() -> dict[str, Any]:
-            found: dict[str, Any] = self._ask(
+            now: dict[str, Any] = self._ask(
                 "cloudformation", "describe_stack_set_operation", StackSetName=name, OperationId=operation
             )["StackSetOperation"]
-            return found
+            return now
 
         ended = {"SUCCEEDED", "FAILED", "STOPPED"}
-        found = until(operation_now, lambda now: now["Status"] in ended, seconds=600, every=1)
-        if found["Status"] == "SUCCEEDED":
+        last = until(operation_now, lambda now: now["Status"] in ended, seconds=600, every=1)
+        if last["Status"] == "SUCCEEDED":
             return True
-        if found["Status"] in ended:
+        if last["Status"] in ended:
             raise Failed(
                 f"The stack set {name} could not be changed: its operation {operation} is "
-                f"{found['Status']} {found.get('StatusReason', '')}. Look at it in the CloudFormation "
+                f"{last['Status']} {last.get('StatusReason', '')}. Look at it in the CloudFormation "
                 "console."
             )
         raise Failed(
@@ -203,16 +204,16 @@ class Stacks(Calls):
         )
 
     def exports(self) -> dict[str, str]:
-        """Return what the stacks of this region export, by name."""
+        """Return the values that the stacks of this region export, by name."""
         return {
-            each["Name"]: each["Value"]
+            export["Name"]: export["Value"]
             for page in self._pages("cloudformation", "list_exports")
-            for each in page.get("Exports", ())
+            for export in page.get("Exports", ())
         }
 
 
 def _is_missing(error: Answered) -> bool:
-    """Return True if there is no such stack or resource: the one answer of AWS's that has no code of its own.
+    """Return True if the stack or resource does not exist; AWS has no separate error code for that.
 
     Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DescribeStacks.html
     """

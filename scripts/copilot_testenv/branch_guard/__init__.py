@@ -1,1 +1,1 @@
-"""Decide what a branch may change, before Copilot or anything of the branch is started."""
+"""Decide what a branch may change, before Copilot or any program of the branch is started."""

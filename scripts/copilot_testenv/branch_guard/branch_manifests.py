@@ -1,7 +1,7 @@
-"""What a branch's manifests and addons have Copilot read: the paths and variables that they name, and where.
+"""Find the paths and variables in a branch's manifests and addons that Copilot would read, with their lines.
 
-Read as nodes, so that an anchor, a merge (`<<`), a key that stands twice and a block of any environment count
-where they stand. Copilot takes keys as they are written and reads the first document of a file.
+Files are read as YAML nodes, so that anchors, merges (`<<`), repeated keys and the blocks of all environments
+are found with their lines. Copilot compares keys exactly and reads the first document of a file.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from copilot_testenv.copilot import manifest
 
 Keys = tuple[str, ...]
 Kind = Literal["file", "dockerfile", "context", "source", "asset"]
-# As Copilot finds them; what is behind a backslash is left for the container's shell.
+# The same pattern as Copilot's; a variable after a backslash is left to the container's shell.
 # Source: internal/pkg/manifest/interpolate.go of aws/copilot-cli 1.34.
 _VARIABLE = re.compile(r"(\\?)\$\{([_a-zA-Z][_a-zA-Z0-9]*)\}")
 OWN_VARIABLES = ("COPILOT_APPLICATION_NAME", "COPILOT_ENVIRONMENT_NAME")
 _YAML = "tag:yaml.org,2002:"
 _PLAIN = {_YAML + name for name in ("str", "int", "float", "bool", "null", "seq", "map")}
-# What a person writes freely, so that a key there means nothing to Copilot.
+# Mappings with free keys: a key below them has no meaning for Copilot.
 _FREE = frozenset({"variables", "secrets", "labels", "args"})
 _NAMED = frozenset({"environments", "sidecars"})  # their keys are names
-# What `copilot` uploads of an addon where it is no URL: a resource's type, and where the path stands.
+# Paths in addons that Copilot uploads unless they are URLs: the resource's type, and the keys of the path.
 # Source: internal/pkg/addon/package.go of aws/copilot-cli 1.34.
 _ASSETS: Mapping[str, Sequence[Keys]] = {
     "AWS::ApiGateway::RestApi": [("BodyS3Location",)],
@@ -59,7 +59,7 @@ _URL = ("s3://", "http://", "https://")
 
 @dataclass(frozen=True)
 class Named:
-    """A path that a file names, and on which line, from 1."""
+    """A path in a file, with its line, from 1."""
 
     kind: Kind
     path: str
@@ -68,11 +68,11 @@ class Named:
 
 @dataclass(frozen=True)
 class Read:
-    """A YAML file: its documents as nodes, and what no manifest needs, by its line."""
+    """A YAML file: its documents as nodes, and its tags and variables with their lines."""
 
     documents: tuple[yaml.Node, ...]
-    tags: tuple[tuple[int, str], ...]  # tags that change what a value is
-    variables: tuple[tuple[int, str], ...]  # that Copilot would fill in
+    tags: tuple[tuple[int, str], ...]  # tags that change the type of a value
+    variables: tuple[tuple[int, str], ...]  # variables that Copilot would fill in
 
 
 def read(file: Path) -> Read:
@@ -90,13 +90,13 @@ def read(file: Path) -> Read:
     return Read(documents, tuple(tags), tuple(variables))
 
 
-def _line(found: yaml.Event | yaml.Node) -> int:
-    mark = found.start_mark
+def _line(element: yaml.Event | yaml.Node) -> int:
+    mark = element.start_mark
     return mark.line + 1 if mark else 1
 
 
 def filled(text: str, values: Mapping[str, str]) -> str:
-    """Fill in variables as Copilot does, each in all of the text; what is not defined stays."""
+    """Return the text with variables filled in as by Copilot; undefined variables stay."""
     filled_in = text
     for escape, name in _VARIABLE.findall(text):
         if escape:
@@ -113,7 +113,7 @@ def paths(found: Read) -> Iterator[Named]:
 
 
 def caches(found: Read) -> Iterator[tuple[int, str]]:
-    """Find what `cache_from` names, with its line: Docker takes more there than images."""
+    """Yield the values of `cache_from` with their lines: Docker accepts more there than images."""
     for document in found.documents:
         for keys, node in _scalars(document, ()):
             if "cache_from" in keys[-2:]:
@@ -142,12 +142,12 @@ def _paths(document: yaml.Node, keys: Keys) -> Iterator[Named]:
 
 
 def _in_base(keys: Keys) -> Keys:
-    """Return the base's place of what an environment's block says."""
+    """Return the keys of the same place in the base, for keys in an environment's block."""
     return keys[2:] if keys[:1] == ("environments",) else keys
 
 
 def _built(dockerfile: str | None, context: str | None, line: int) -> Iterator[Named]:
-    """Find what the manifest does not name by what it names: manifest.build says how."""
+    """Yield the Dockerfile and the context, where the manifest names one or both; see manifest.build."""
     if not (dockerfile or context):
         return
     build = manifest.build({"dockerfile": dockerfile, "context": context})
@@ -174,7 +174,7 @@ def _scalars(node: yaml.Node, keys: Keys) -> Iterator[tuple[Keys, yaml.ScalarNod
 
 
 def assets(found: Read) -> Iterator[Named]:
-    """Yield every path that a template of an addon has Copilot upload."""
+    """Yield every path in an addon's template that Copilot would upload."""
     for document in found.documents:
         for resources in _values(document, "Resources"):
             for _, resource in resources.value if isinstance(resources, yaml.MappingNode) else ():
@@ -185,7 +185,7 @@ def assets(found: Read) -> Iterator[Named]:
 
 
 def _included(node: yaml.Node) -> Iterator[yaml.Node]:
-    """Find the `Location` of each transform; Copilot uploads AWS::Include's."""
+    """Yield the `Location` of each transform; Copilot uploads that of AWS::Include."""
     children: list[yaml.Node] = []
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
@@ -215,7 +215,7 @@ def _under(node: yaml.Node, keys: Keys) -> Iterator[yaml.Node]:
 
 
 def _values(node: yaml.Node, name: str) -> Iterator[yaml.Node]:
-    """Find what stands under a key, once for each time that it does, merged in or not."""
+    """Yield every value under a key, also repeated ones and those from merges."""
     for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
         if key.value == name:
             yield value

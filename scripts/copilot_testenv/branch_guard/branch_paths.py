@@ -1,4 +1,4 @@
-"""Where a path of a branch's manifests leads: to a regular file or folder of its repository, or not."""
+"""Check if a path in a branch's manifests leads to a regular file or folder of its repository."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _OUTSIDE = "give it a regular file of the repository"
 
 @dataclass(frozen=True, order=True)
 class Wrong:
-    """What is wrong with a file that Copilot or Docker would read.
+    """A fault of a file that Copilot or Docker would read.
 
-    `path` is relative to the workspace, `line` counts from 1, `change` is the name of core.trust that
-    lifts it; nothing does where it is empty. `owner` is the folder of copilot/ that it concerns, empty for
-    all.
+    `path` is relative to the workspace, and `line` counts from 1. `change` is the name in core.trust that
+    allows it; where it is empty, nothing does. `owner` is the folder of copilot/ that it belongs to, empty
+    for all.
     """
 
     path: str
@@ -36,9 +36,9 @@ class Wrong:
 class Repository:
     """A checkout: the workspace, which holds copilot/, and the repository's top folder, often the same.
 
-    Paths of manifests are relative to the workspace; no path and no link may leave the repository. `listed`
-    are the files that Git has, by their absolute paths: in a person's own checkout other files are not the
-    branch's. None where all are.
+    Paths in manifests are relative to the workspace; no path and no link may leave the repository. `listed`
+    are the absolute paths of the files that Git tracks: in a person's own checkout, other files do not belong
+    to the branch. None means that all files do.
     """
 
     root: Path
@@ -55,19 +55,19 @@ class Repository:
         return posixpath.relpath(place, self.root)
 
     def holds(self, place: str) -> bool:
-        """Return True if a path without `..` and links is the repository's, and not of Git's own folder."""
+        """Return True if a path without `..` and links is in the repository, and not in Git's own folder."""
         top = str(self.top)
         if place != top and not place.startswith(top + "/"):
             return False
         return all(part.lower() != ".git" for part in place[len(top) :].split("/"))
 
     def locate(self, path: str, *, absolute: bool = False) -> tuple[str | None, Wrong | None]:
-        """Return where a path leads, and what is wrong with it; neither where nothing is there.
+        """Return the place that a path leads to, and its fault; None for both where nothing exists there.
 
-        Copilot joins paths as text before it follows links: `a/../b` is `b` whatever `a` is. `absolute`: it
-        takes an absolute path as it is; elsewhere it takes one for relative, which nobody can mean. The Wrong
-        has no path and line of its own.
-        Source: filepath.Join in internal/pkg/manifest/workload.go and addon/package.go of aws/copilot-cli.
+        Copilot joins paths as text before it follows links: `a/../b` is `b` whatever `a` is. With `absolute`,
+        it accepts an absolute path; elsewhere it reads one as relative, which no author can want. The fault
+        has no path and line. Source: filepath.Join in internal/pkg/manifest/workload.go and addon/package.go
+        of aws/copilot-cli.
         """
         if not path.isprintable():
             return None, Wrong("", 0, f"the path {path!r} holds a control character", _OUTSIDE)
@@ -84,7 +84,7 @@ class Repository:
         return self.follow(place)
 
     def follow(self, place: str) -> tuple[str | None, Wrong | None]:
-        """Return where an absolute path of the repository really is, and what is wrong with it."""
+        """Return the real place of an absolute path in the repository, and its fault."""
         parts = place[len(str(self.top)) :].strip("/").split("/")
         for count in range(1, len(parts) + 1):
             step = posixpath.join(str(self.top), *parts[:count])
@@ -109,7 +109,7 @@ class Repository:
         except OSError:
             return None, Wrong("", 0, f"{shown} is a link to nothing", _OUTSIDE)
         if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
-            what = f"{shown} is a link to what is neither a regular file nor a folder"
+            what = f"{shown} is a link to something that is neither a regular file nor a folder"
             return None, Wrong("", 0, what, _OUTSIDE)
         return real, Wrong("", 0, f"{shown} is a link", "put the file itself there", "paths")
 
@@ -117,13 +117,13 @@ class Repository:
         size = Path(place).stat().st_size
         if size <= most:
             return None
-        what = f"{self.shown(place)} has {size:,} bytes, and {most:,} are read"
+        what = f"{self.shown(place)} has {size:,} bytes, and the limit is {most:,}"
         return Wrong("", 0, what, "make it smaller", "paths")
 
     def below(self, folder: str) -> Iterator[Wrong]:
-        """Yield what is wrong in a folder that is read as a whole: links that lead out, devices, its size.
+        """Yield the faults in a folder that is read completely: links out of the repository, devices, size.
 
-        A link that stays in the repository is what it is: Docker sends it as a link.
+        A link within the repository is not a fault, because Docker sends it as a link.
         """
         size = 0
         for count, (place, mode, length) in enumerate(self._files(folder), 1):
@@ -131,10 +131,10 @@ class Repository:
             if stat.S_ISLNK(mode):
                 if not self.holds(os.path.realpath(place)):
                     what = f"{self.shown(place)} is a link that leads out of the repository"
-                    yield Wrong("", 0, what, "make it a file, or take it away")
+                    yield Wrong("", 0, what, "make it a file, or delete it")
             elif not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
                 what = f"{self.shown(place)} is neither a regular file nor a folder"
-                yield Wrong("", 0, what, "take it away")
+                yield Wrong("", 0, what, "delete it")
             if size > LARGEST_FOLDER or count > MOST_FILES:
                 what = (
                     f"{self.shown(folder)}/ has more than {LARGEST_FOLDER >> 30} GiB or {MOST_FILES:,} files"
@@ -143,7 +143,7 @@ class Repository:
                 return
 
     def _files(self, folder: str) -> Iterator[tuple[str, int, int]]:
-        """Yield each file of the branch's, as `walk` has it."""
+        """Yield each file of the branch below a folder, in the form of `walk`."""
         if self.listed is None:
             yield from walk(folder)
             return
@@ -151,29 +151,29 @@ class Repository:
         for place in sorted(self.listed):
             if place.startswith(beginning):
                 try:
-                    found = os.lstat(place)
+                    status = os.lstat(place)
                 except OSError:  # deleted in the checkout
                     continue
-                yield place, found.st_mode, found.st_size
+                yield place, status.st_mode, status.st_size
 
 
 def walk(folder: str, without: frozenset[str] = frozenset()) -> Iterator[tuple[str, int, int]]:
-    """Yield each file and folder with its mode and size, links not followed; Git's own folder is left out.
+    """Yield each file and folder with its mode and size; do not follow links.
 
-    Folders whose names are in `without` are left out too.
+    Git's own folder and folders with a name in `without` are left out.
     """
     waiting = [folder]
     while waiting:
         here = waiting.pop()
         try:
-            with os.scandir(here) as entries:
-                found_here = sorted(entries, key=lambda each: each.name)
+            with os.scandir(here) as scanned:
+                entries = sorted(scanned, key=lambda entry: entry.name)
         except OSError:
             continue
-        for each in found_here:
-            if each.name.lower() == ".git" or each.name in without:
+        for entry in entries:
+            if entry.name.lower() == ".git" or entry.name in without:
                 continue
-            found = each.stat(follow_symlinks=False)
-            yield each.path, found.st_mode, found.st_size
-            if each.is_dir(follow_symlinks=False):
-                waiting.append(each.path)
+            status = entry.stat(follow_symlinks=False)
+            yield entry.path, status.st_mode, status.st_size
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(entry.path)

@@ -1,7 +1,7 @@
-"""What a rendered service would change that its code, containers and variables do not need.
+"""Find the changes in a rendered service that its code, containers and variables do not need.
 
-Deny by default: what a branch may change freely is listed, by Copilot's own resources (here) and their
-properties (template_properties); everything else must be as it is in the baseline, the default branch's
+Deny by default: the changes that a branch may make freely are listed, by Copilot's own resources (here) and
+their properties (template_properties). Everything else must be equal to the baseline, the default branch's
 rendering.
 """
 
@@ -20,7 +20,7 @@ from copilot_testenv.branch_guard.template_values import Resolver
 from copilot_testenv.copilot.templates import Template
 from copilot_testenv.core.settings import Settings
 
-# What Copilot writes besides what a baseline has, for a branch's own manifest: by logical id, with its type.
+# The resources that Copilot may write for a branch's manifest beyond the baseline: logical id and type.
 # Source: internal/pkg/template/templates/workloads of aws/copilot-cli 1.34.
 _COPILOTS = (
     (r"LogGroup", "AWS::Logs::LogGroup"),
@@ -44,16 +44,16 @@ _COPILOTS = (
     (r"AddonsStack", "AWS::CloudFormation::Stack"),
 )  # fmt: skip
 RULE = re.compile(r"HTTPS?ListenerRule(WithDomain)?\d*")
-# The policies that Copilot itself gives a role where the manifest asks for what they are for.
+# The policies that Copilot itself gives a role, where the manifest uses the feature that needs them.
 _POLICIES = re.compile(
     r"DenyIAM|ExecuteCommand|Publish2SNS|AWSDistroOpenTelemetryPolicy|"
     r"\S+(SecretsPolicy|GetEnvFilePolicy(For\w+)?|GetLoggingEnvFilePolicy)"
 )
-# Copilot takes names and numbers of the manifest into these, and nothing that leads out of the service.
+# Copilot writes names and numbers from the manifest into these, and nothing that leads out of the service.
 _WRITTEN_BY_COPILOT = frozenset(
     {"AWS::SNS::Topic", "AWS::SNS::TopicPolicy", "Custom::DynamicDesiredCountFunction"}
 )
-# And whatever the manifest says into these.
+# Copilot writes arbitrary values from the manifest into these.
 _WRITTEN_BY_MANIFEST = frozenset(
     {
         "AWS::ECS::TaskDefinition", "AWS::ECS::Service", "AWS::ElasticLoadBalancingV2::TargetGroup",
@@ -62,27 +62,30 @@ _WRITTEN_BY_MANIFEST = frozenset(
 )  # fmt: skip
 _EVERYWHERE = frozenset({"Metadata", "DependsOn"})  # of a resource
 _TOP = frozenset({"AWSTemplateFormatVersion", "Description", "Metadata"})
-_RANDOM = {"DynamicDesiredCountAction": "UpdateID"}  # differs each time that Copilot renders
-_SHORT = 3  # characters; shorter texts stand anywhere
+_RANDOM = {"DynamicDesiredCountAction": "UpdateID"}  # different in each of Copilot's renderings
+_SHORT = 3  # characters; shorter texts occur by chance
 
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that needs somebody's word: `name` is of core.trust, `path` leads to it in the template.
+    """A change that a person must trust: `name` is from core.trust, `path` leads to it in the template.
 
-    `needles` are the texts to look for in the branch's files, the surest first.
+    `search_texts` are the texts by which it is found in the branch's files, the most specific first.
     """
 
     name: str
     path: tuple[str, ...]
     what: str
-    needles: tuple[str, ...] = ()
+    search_texts: tuple[str, ...] = ()
     addons: bool = False
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """A service's template, resolved; its properties raise ValueError where it is no template."""
+    """A service's template with its functions resolved.
+
+    Properties raise ValueError for a malformed template.
+    """
 
     template: Template
     settings: Settings
@@ -101,7 +104,7 @@ class Rendered:
 
     @cached_property
     def addons(self) -> dict[str, Any]:
-        """The addons' template; its parameters App, Env and Name are the service's."""
+        """The addons' template, with its parameters App, Env and Name filled in."""
         if not self.template.addons:
             return {}
         given = {"App": self.settings.app, "Env": self.settings.test_env, "Name": self.settings.service}
@@ -109,15 +112,15 @@ class Rendered:
 
 
 def is_copilots(name: str, kind: object) -> bool:
-    """Return True for a logical id and a type that Copilot itself writes."""
+    """Return True if Copilot itself writes a resource with this logical id and type."""
     return any(kind == type_ and re.fullmatch(pattern, name) for pattern, type_ in _COPILOTS)
 
 
 def changes(branch: Rendered, base: Rendered, plain: Rendered) -> Iterator[Change]:
-    """Return what of the template's frame and resources is neither the baseline's nor free to change.
+    """Yield the changes of the template's sections and resources against the baseline that are not free.
 
-    `plain` is the branch's own without its overrides: what Copilot itself writes for the manifest.
-    Secrets and other references are looked at by template_references, listener rules by template_rules.
+    `plain` is the branch's rendering without its overrides: what Copilot itself writes for the manifest.
+    template_references checks secrets and other references, template_rules checks listener rules.
     """
     yield from _frame(branch, base, plain)
     for name in branch.resources:
@@ -125,7 +128,7 @@ def changes(branch: Rendered, base: Rendered, plain: Rendered) -> Iterator[Chang
     for name, resource in base.resources.items():
         kind = _mapping(resource).get("Type")
         if name not in branch.resources and not is_copilots(name, kind):
-            what = f"it takes away {name} ({kind}), which the default branch has"
+            what = f"it removes {name} ({kind}), which the default branch has"
             yield Change("access", ("Resources", name), what, (name,))
     yield from _addons(branch, base)
 
@@ -138,7 +141,7 @@ def _resource(name: str, branch: Rendered, base: Rendered, plain: Rendered) -> I
     expected = before if before is not None else own
     if expected is None or (before is None and not is_copilots(name, kind)):
         yield Change(
-            _added(str(kind)), path, f"it adds the resource {name} ({kind})", _needles(name, str(kind))
+            _added(str(kind)), path, f"it adds the resource {name} ({kind})", _search_texts(name, str(kind))
         )
     elif kind != _mapping(expected).get("Type"):
         yield Change("resources", path, f"it makes {name} a {kind}", (name, str(kind)))
@@ -155,7 +158,7 @@ def _resource(name: str, branch: Rendered, base: Rendered, plain: Rendered) -> I
 
 
 def _frame(branch: Rendered, base: Rendered, plain: Rendered) -> Iterator[Change]:
-    """Find sections beside the resources that Copilot does not write, or not like that."""
+    """Yield the changes of the template's other sections that Copilot itself does not write."""
     for key in branch.body.keys() - _TOP - {"Resources"}:
         found = branch.body[key]
         if key not in {"Parameters", "Conditions", "Outputs"} or not isinstance(found, dict):
@@ -173,7 +176,7 @@ def _frame(branch: Rendered, base: Rendered, plain: Rendered) -> Iterator[Change
 
 
 def _attributes(name: str, resource: Mapping[str, Any], known: list[dict[str, Any]]) -> Iterator[Change]:
-    """Find what stands beside a resource's properties and neither Copilot nor the baseline has."""
+    """Yield the changed attributes of a resource, beside its properties, that Copilot did not write."""
     every = {key for each in known for key in each}
     for key in (resource.keys() | every) - {"Type", "Properties"} - _EVERYWHERE:
         if resource.get(key) not in [each.get(key) for each in known]:
@@ -193,16 +196,16 @@ def _properties(name: str, kind: str, branch: Rendered, base: Rendered, plain: R
         if value == own.get(key) and (
             kind in _WRITTEN_BY_COPILOT or (not before and kind not in _WRITTEN_BY_MANIFEST)
         ):
-            continue  # of a feature that the manifest asks for
+            continue  # it belongs to a feature that the manifest uses
         verdict = verdict or Verdict("resources", f"it changes {key} of {name}")
         path = ("Resources", name, "Properties", key)
         yield Change(verdict.name, path, verdict.what, (*_new_texts(value, before.get(key)), key))
 
 
 def _role(name: str, found: dict[str, Any], before: dict[str, Any], own: dict[str, Any]) -> Iterator[Change]:
-    """Find what a role may do beyond the baseline's policies and those that Copilot gives by name."""
+    """Yield the rights of a role beyond the baseline's policies and Copilot's own."""
     if not before and found == own:
-        return  # of a feature that the manifest asks for
+        return  # it belongs to a feature that the manifest uses
     expected = before or own
     for key in sorted(found.keys() | expected.keys()):
         path = ("Resources", name, "Properties", key)
@@ -211,7 +214,7 @@ def _role(name: str, found: dict[str, Any], before: dict[str, Any], own: dict[st
             yield from _policies(name, _list(value), _list(before.get(key)), _list(own.get(key)))
         elif key == "ManagedPolicyArns":
             for arn in _list(value):
-                # What the addons' own template gives is looked at there.
+                # `_addons` checks the policies in the addons' own template.
                 of_addons = re.fullmatch(r"\$\{AddonsStack\.Outputs\.\w+\}", str(arn)) and arn in _list(
                     own.get(key)
                 )
@@ -235,16 +238,19 @@ def _policies(role: str, found: list[Any], before: list[Any], own: list[Any]) ->
         title = _policy_name(policy)
         of_files = title.startswith("GrantEFSAccess") or title == "GrantAccessCopilotManagedEFS"
         what = f"it gives the role {role} the policy {title or '?'}"
-        needles = (title, "efs") if of_files else (title,)
-        yield Change("references" if of_files else "resources", path, what, needles)
+        search_texts = (title, "efs") if of_files else (title,)
+        yield Change("references" if of_files else "resources", path, what, search_texts)
     kept = {_key(each) for each in found}
     for policy in before or own:
         if _policy_name(policy) == "DenyIAM" and _key(policy) not in kept:
-            yield Change("resources", path, f"it takes the policy DenyIAM from the role {role}")
+            yield Change("resources", path, f"it removes the policy DenyIAM from the role {role}")
 
 
 def _addons(branch: Rendered, base: Rendered) -> Iterator[Change]:
-    """Find addons that are not the baseline's; a plain resource may go, since nothing is gained by that."""
+    """Yield the changes of addons.
+
+    A plain resource may be removed, because a branch gains nothing by that.
+    """
     found, before = branch.addons, base.addons
     for section in sorted(found.keys() - {"AWSTemplateFormatVersion", "Description", "Metadata"}):
         values, known = found[section], _mapping(before.get(section))
@@ -267,12 +273,12 @@ def _addons(branch: Rendered, base: Rendered) -> Iterator[Change]:
     for name, value in _mapping(before.get("Resources")).items():
         kind = str(_mapping(value).get("Type"))
         if name not in _mapping(found.get("Resources")) and re.search("WAF|Shield|Policy", kind):
-            what = f"the addons take away {name} ({kind})"
+            what = f"the addons remove {name} ({kind})"
             yield Change("access", ("Resources", name), what, (name,), addons=True)
 
 
 def _same(name: str, found: Any, before: Any) -> bool:
-    """Return True where nothing differs but what is free anywhere; rules are always looked at."""
+    """Return True where two resources differ only in attributes that are always free; never for a rule."""
     if not isinstance(found, dict) or not isinstance(before, dict) or RULE.fullmatch(name):
         return False
     one, other = (
@@ -282,7 +288,7 @@ def _same(name: str, found: Any, before: Any) -> bool:
 
 
 def _added(kind: str) -> str:
-    """Return the name, of copilot_testenv.core.trust, of what a further resource of a type would do."""
+    """Return the name in core.trust for an additional resource of a type."""
     if kind.startswith("AWS::Route53::") or kind.endswith("::ListenerRule"):
         return "rules"
     if kind.startswith("AWS::ElasticLoadBalancing") or "SecurityGroup" in kind:
@@ -290,15 +296,12 @@ def _added(kind: str) -> str:
     return "references" if kind.startswith("AWS::EFS::") else "resources"
 
 
-def _needles(name: str, kind: str) -> tuple[str, ...]:
+def _search_texts(name: str, kind: str) -> tuple[str, ...]:
     return (name, kind, *(("nlb",) if "Balancing" in kind else ()))
 
 
 def _policy_name(policy: Any) -> str:
-    """Return a policy's name, also of one that stands under a condition.
-
-    Such a one is Fn::If with the policy and nothing.
-    """
+    """Return a policy's name; a conditional one is in an Fn::If with an empty second branch."""
     inner = _mapping(policy).get("Fn::If")
     if isinstance(inner, list) and inner[2:] == [""]:
         policy = inner[1]
@@ -306,7 +309,7 @@ def _policy_name(policy: Any) -> str:
 
 
 def _new_texts(value: Any, before: Any) -> tuple[str, ...]:
-    """Return the first texts of a value that the baseline's has not."""
+    """Return the first texts of a value that the baseline's value does not contain."""
     known = {text for _, text in template_values.texts(before)}
     found = [
         text

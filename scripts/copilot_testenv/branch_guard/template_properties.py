@@ -1,7 +1,7 @@
-"""Which properties of Copilot's own resources a branch may change freely: its code, containers and numbers.
+"""Judge which properties of Copilot's own resources a branch may change: its code, containers and numbers.
 
-A verdict is None where the general rule holds (as in the baseline), FREE, or the name of core.trust that
-lifts it with what is wrong.
+The judgement is None where the general rule applies (equal to the baseline), FREE, or a name in core.trust
+with the fault that it allows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from copilot_testenv.core.settings import Settings
 
 @dataclass(frozen=True)
 class Verdict:
-    """`name` is of core.trust, empty where nothing is wrong."""
+    """The judgement of a change: `name` is from core.trust, empty where the change is free."""
 
     name: str = ""
     what: str = ""
@@ -34,7 +34,8 @@ _SERVICE = frozenset(
         "AvailabilityZoneRebalancing",
     }
 )  # fmt: skip
-# Beside these a deployment can have hooks, and a target another rule, which call with a role of their own.
+# Any other key is refused: a deployment can have hooks and a target another rule, which use roles of their
+# own.
 _DEPLOYMENT = frozenset({"DeploymentCircuitBreaker", "MinimumHealthyPercent", "MaximumPercent", "Alarms"})
 _TARGET = frozenset({"ContainerName", "ContainerPort", "TargetGroupArn"})
 
@@ -46,7 +47,7 @@ def verdict(kind: str, key: str, value: Any, before: Any, settings: Settings) ->
 
 
 def own_hosts(settings: Settings) -> frozenset[str]:
-    """Return the host names of a branch's own service, and the one that Copilot gives by default."""
+    """Return the host names of a branch's own service: its own, and Copilot's default name."""
     default = f"{settings.service}.${{ImportValue:{settings.app}-{settings.test_env}-SubDomain}}"
     own = ""
     if settings.slug and settings.target == "sandbox":
@@ -108,7 +109,7 @@ def _service(key: str, value: Any, before: Any, settings: Settings) -> Verdict |
 
 
 def _network(value: Any, before: Any, settings: Settings) -> Verdict:
-    """Find a placement that is not the baseline's, nor the narrower one in own private subnets."""
+    """Judge a placement: free are the baseline's, and the environment's own private subnets."""
     own, known = _inside(value, "AwsvpcConfiguration"), _inside(before, "AwsvpcConfiguration")
     if _keys(value) != {"AwsvpcConfiguration"} or own.keys() - {
         "AssignPublicIp",
@@ -133,7 +134,7 @@ def _network(value: Any, before: Any, settings: Settings) -> Verdict:
 
 
 def _connects_as_itself(value: Any, settings: Settings) -> bool:
-    """Service Connect under the service's own names, in the environment's own namespace."""
+    """Return True if Service Connect uses only the service's own names in the environment's namespace."""
     named: dict[str, set[str]] = {"DnsName": set(), "DiscoveryName": set(), "Namespace": set()}
     for path, text in texts(value):
         if path and path[-1] in named and text != path[-1]:
@@ -183,13 +184,15 @@ def _function(key: str, value: Any, before: Any, settings: Settings) -> Verdict 
 
 
 def _priorities(key: str, value: Any, before: Any, settings: Settings) -> Verdict | None:
-    """Leave the paths to template_rules, which looks at them with their rules."""
+    """Judge the action that chooses priorities; template_rules checks the paths together with their rules."""
     del before, settings
-    return FREE if key == "RulePath" else Verdict("rules", f"it finds the rules' turn by {key} {value}")
+    if key == "RulePath":
+        return FREE
+    return Verdict("rules", f"it chooses the rules' priorities by {key} {value}")
 
 
 def _numbers(key: str, value: Any, before: Any, settings: Settings) -> Verdict | None:
-    """Of auto scaling, alarms and the log group."""
+    """Judge the numbers of auto scaling, alarms and the log group."""
     del value, before, settings
     free = {"MinCapacity", "MaxCapacity", "TargetTrackingScalingPolicyConfiguration", "Threshold"}
     return FREE if key in free | {"AlarmDescription", "RetentionInDays"} else None

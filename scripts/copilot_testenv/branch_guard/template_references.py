@@ -1,7 +1,7 @@
-"""Which secrets, exports, ARNs and other things outside the test environment a rendered service refers to.
+"""Find references of a rendered service to secrets, exports, ARNs and others outside the test environment.
 
-What is of this very environment may be new; anything else must be the baseline's, and what names another
-environment or another application is refused whoever wrote it.
+A reference to something in the test environment may be new. Any other must be in the baseline too. A
+reference that names another environment or application is refused even if the baseline has it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ _ARN = re.compile(r"arn:[^\s\"'`,;|]+", re.IGNORECASE)
 _DYNAMIC = re.compile(r"\{\{\s*resolve\s*:", re.IGNORECASE)
 _IMPORT = re.compile(r"\$\{ImportValue:([^${}]*)\}")
 _PLAIN = re.compile(r"[\w.+=@/-]+")
-# Functions whose arguments are looked at like any text; all others could make a name that is not seen here.
+# The arguments of these functions are checked as texts; any other function could build a name that is not
+# seen.
 _SEEN_THROUGH = frozenset({"Fn::If", "Fn::Split", "Fn::Select", "Fn::GetAZs"})
-# Judged as a whole by template_changes, with the ARNs that Copilot writes into them.
+# template_changes judges these as a whole, with the ARNs that Copilot writes into them.
 _WHOLE = frozenset({"AWS::IAM::Role", "AWS::Lambda::Function", "AWS::SNS::TopicPolicy"})
 _CONTAINER = frozenset(
     {
@@ -39,9 +40,9 @@ _ENV_FILE = re.compile(r"\$\{(Logging)?EnvFileARN\w*\}")
 
 @dataclass(frozen=True)
 class References:
-    """Judges a branch's references beside the baseline's.
+    """Compare a branch's references with the baseline's.
 
-    `others` are the application's other environments, and those that are protected.
+    `others` are the application's other environments, and the protected ones.
     """
 
     branch: Rendered
@@ -53,7 +54,7 @@ class References:
         return self.branch.settings
 
     def changes(self) -> Iterator[Change]:
-        """Return each reference that is not the test environment's, once for each place."""
+        """Yield each reference that is not to the test environment, once for each place."""
         for name, resource in self.branch.resources.items():
             if not isinstance(resource, dict) or resource.get("Type") in _WHOLE:
                 continue
@@ -64,20 +65,21 @@ class References:
 
     def _texts(self, value: Any, path: tuple[str, ...]) -> Iterator[Change]:
         for where, text in texts(value, path):
-            found = self._wrong_with(text)
-            if found:
-                yield Change("references", where, f"it refers to {found}", self._needles(value, where, found))
+            refused = self._refused_in(text)
+            if refused:
+                search_texts = _search_texts(value, where, refused)
+                yield Change("references", where, f"it refers to {refused}", search_texts)
 
-    def _wrong_with(self, text: str) -> str:
-        """Return the first thing in a text that is refused; empty where nothing is."""
+    def _refused_in(self, text: str) -> str:
+        """Return the first reference in a text that is refused; empty where there is none."""
         imports = _IMPORT.findall(text)
-        made = (
+        computed = (
             _DYNAMIC.search(text)
             or (text.startswith("Fn::") and text not in _SEEN_THROUGH)
             or "${Fn::" in text.replace("${!", "")
             or text.count("${ImportValue:") > len(imports)
         )
-        if made and (text not in self._known_texts or self._names_another(text)):
+        if computed and (text not in self._known_texts or self._names_another(text)):
             return text
         for name in imports:
             if not self._is_own_export(name) and (
@@ -121,7 +123,7 @@ class References:
                 )  # fmt: skip
 
     def _kept(self, each: dict[str, Any], known: dict[str, Any], path: tuple[str, ...]) -> Iterator[Change]:
-        """Yield what of a container leads out of the task: as the baseline's, or as Copilot writes it."""
+        """Yield the changed keys of a container that lead out of the task and are not Copilot's own."""
         for key in each.keys() - {"Secrets"}:
             value = each[key]
             if value == known.get(key):
@@ -140,7 +142,7 @@ class References:
                     yield Change(
                         "references",
                         where,
-                        "its log goes elsewhere than to its own group",
+                        "its log goes to another place than its own group",
                         (f"{key}", "logging"),
                     )
             elif key == "RepositoryCredentials":
@@ -221,32 +223,38 @@ class References:
         )
 
     def _shown(self, source: object) -> str:
-        found = _IMPORT.fullmatch(str(source))
-        return f"the export {found[1]}" if found else str(source)
+        match = _IMPORT.fullmatch(str(source))
+        return f"the export {match[1]}" if match else str(source)
 
-    def _needles(self, value: Any, where: tuple[str, ...], found: str) -> tuple[str, ...]:
-        name = found.removeprefix("the export ")
-        variable = ""
-        if "Environment" in where:  # the variable's name, where its value is spelt in pieces
-            item: Any = value
-            for key in where[3:-1]:
-                item = (
-                    item.get(key)
-                    if isinstance(item, dict)
-                    else item[int(key)]
-                    if isinstance(item, list)
-                    else None
-                )
-                if isinstance(item, dict) and isinstance(item.get("Name"), str):
-                    variable = item["Name"]
-        return tuple(filter(None, (*_parts(name), variable)))
+
+def _search_texts(properties: Any, path: tuple[str, ...], reference: str) -> tuple[str, ...]:
+    """Return the texts by which a reference at `path` is found in the branch's files.
+
+    They are the parts of its name, and the name of its variable, because a manifest can build the value of a
+    variable from several pieces. `properties` are the resource's: `path` begins three keys above them.
+    """
+    variable = ""
+    if "Environment" in path:
+        item: Any = properties
+        for key in path[3:-1]:
+            item = _child(item, key)
+            if isinstance(item, dict) and isinstance(item.get("Name"), str):
+                variable = item["Name"]
+    return tuple(filter(None, (*_parts(reference.removeprefix("the export ")), variable)))
+
+
+def _child(value: Any, key: str) -> Any:
+    """Return the value under a key of a mapping, or at an index of a list; None where there is none."""
+    if isinstance(value, dict):
+        return value.get(key)
+    return value[int(key)] if isinstance(value, list) else None
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    """Yield the whole name, then its ends: a manifest may write variables for its beginning."""
+    """Return the whole name, then its ends: a manifest may have variables in place of its beginning."""
     plain = re.sub(r"\$\{[^}]*\}", "", name)
-    ends = [plain[found.end() :] for found in re.finditer(r"[/:-]+", plain)]
-    return (name, *(end for end in ends if len(end) > 3))  # noqa: PLR2004 - shorter ends stand anywhere
+    ends = [plain[match.end() :] for match in re.finditer(r"[/:-]+", plain)]
+    return (name, *(end for end in ends if len(end) > 3))  # noqa: PLR2004 - shorter ends occur by chance
 
 
 def _is_copilots_file(item: Any) -> bool:

@@ -1,7 +1,7 @@
-"""Which requests a rendered service answers to at the load balancer, and from which addresses.
+"""Check which requests a rendered service receives from the load balancer, and from which addresses.
 
-A rule keeps to the hosts, the paths and the place that the default branch's rules have, or answers to the
-branch's own host only; it lets in no address that the default branch does not let in.
+A rule may have the hosts, the paths and the priority of the default branch's rules, or only the branch's own
+host. It may not admit an address that the default branch does not admit.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _FIELDS = {
 
 @dataclass(frozen=True)
 class _Rule:
-    """A listener rule's conditions; None where there is no such condition."""
+    """The conditions of a listener rule; None where there is no such condition."""
 
     name: str
     hosts: frozenset[str] | None
@@ -40,14 +40,14 @@ class _Rule:
 
 
 def changes(branch: Rendered, base: Rendered) -> Iterator[Change]:
-    """Return what a branch's rules answer to beyond the baseline's and its own host."""
+    """Yield the changes of a branch's rules that go beyond the baseline's and its own host."""
     before = []
     for name in base.resources:
         if RULE.fullmatch(name):
             try:
                 before.append(_read(name, base.properties(name)))
             except ValueError:
-                continue  # the default branch's own; nothing is measured by it
+                continue  # the default branch's own rule; nothing can be compared with it
     for name in branch.resources:
         if RULE.fullmatch(name):
             yield from _judged(name, branch, base, before)
@@ -73,8 +73,8 @@ def _judged(name: str, branch: Rendered, base: Rendered, before: list[_Rule]) ->
         limit = (
             "the branch's own host" if branch.settings.slug else "what the default branch's rules answer to"
         )
-        needles = (*hosts, *paths, *(each.removesuffix("/*") for each in paths), "alias", "path")
-        yield Change("rules", path, f"{what}, which is not {limit}", needles)
+        search_texts = (*hosts, *paths, *(pattern.removesuffix("/*") for pattern in paths), "alias", "path")
+        yield Change("rules", path, f"{what}, which is not {limit}", search_texts)
         return
     judge = any if fitting else all
     closed = rule.sources is not None
@@ -87,7 +87,7 @@ def _judged(name: str, branch: Rendered, base: Rendered, before: list[_Rule]) ->
 
 
 def _place(name: str, branch: Rendered, base: Rendered, rule: _Rule, *, own: bool) -> Iterator[Change]:
-    """Yield the rule's listener, its turn among all rules, and what it does."""
+    """Yield the changes of the rule's listener, its priority and its action."""
     found, same = branch.properties(name), base.properties(name)
     scheme = "HTTPS" if name.startswith("HTTPS") else "HTTP"
     number = re.sub(r"^\D+", "", name)
@@ -103,16 +103,16 @@ def _place(name: str, branch: Rendered, base: Rendered, rule: _Rule, *, own: boo
     action = f"{scheme}Rule{kind.removeprefix(scheme)}PriorityAction"
     path = ("Resources", name, "Properties", "Priority")
     if found.get("Priority") != f"${{{action}.Priority{number}}}":
-        what = f"the rule {name} has the priority {found.get('Priority')}, not the one that Copilot finds"
+        what = f"the rule {name} has the priority {found.get('Priority')}, not the one that Copilot chooses"
         yield Change("rules", path, what)
     elif not own and not _fits_its_turn(branch.properties(action), int(number or 0), rule):
         same_turn = branch.properties(action) == base.properties(action)
         if not same_turn or found.get("Conditions") != same.get("Conditions"):
-            yield Change("rules", path, f"the rule {name} has the turn of another path", ("path",))
+            yield Change("rules", path, f"the rule {name} has the priority of another path", ("path",))
 
 
 def _fits_its_turn(finder: dict[str, Any], number: int, rule: _Rule) -> bool:
-    """Return True if the turn fits the path, as Copilot's function finds it: `/` comes after all others."""
+    """Return True if the rule has the path for which Copilot's function chooses its priority: `/` is last."""
     listed = finder.get("RulePath")
     if not isinstance(listed, list) or number >= len(listed):
         return False
@@ -121,7 +121,7 @@ def _fits_its_turn(finder: dict[str, Any], number: int, rule: _Rule) -> bool:
 
 
 def _balancer(branch: Rendered, base: Rendered) -> Iterator[Change]:
-    """Find records for the service of another name than its own, or outside the environment's zone."""
+    """Yield DNS records with another name than the service's own, or outside the environment's zone."""
     zone = f"${{ImportValue:{branch.settings.app}-{branch.settings.test_env}-HostedZone}}"
     for name in branch.resources:
         found = branch.properties(name)
@@ -136,20 +136,20 @@ def _balancer(branch: Rendered, base: Rendered) -> Iterator[Change]:
 
 
 def _read(name: str, properties: dict[str, Any]) -> _Rule:
-    """Read a rule's conditions.
+    """Return a rule's conditions.
 
-    Raise ValueError where a condition is none of plain texts, or stands twice.
+    Raises ValueError where one is not a list of plain texts, or is repeated.
     """
     found: dict[str, frozenset[str] | None] = dict.fromkeys(_FIELDS)
     conditions = properties.get("Conditions")
     if not isinstance(conditions, list):
-        raise ValueError("they are no list")  # noqa: TRY004 - the template is wrong, not a type here
+        raise ValueError("they are not a list")  # noqa: TRY004 - the template is wrong, not a type here
     for each in conditions:
         field = each.get("Field") if isinstance(each, dict) else None
         if field not in _FIELDS:
             if isinstance(each, dict) and isinstance(field, str) and "Fn::" not in str(each):
-                continue  # headers, methods, queries: it answers to less
-            raise ValueError("one is no mapping with a field")
+                continue  # headers, methods, queries: they only restrict the rule
+            raise ValueError("one is not a mapping with a field")
         config = each.get(_FIELDS[field], each)
         values = config.get("Values") if isinstance(config, dict) else None
         if (
@@ -161,7 +161,7 @@ def _read(name: str, properties: dict[str, Any]) -> _Rule:
         ):
             raise ValueError(f"{field} has no plain values")
         if found[field] is not None:
-            raise ValueError(f"{field} stands twice")
+            raise ValueError(f"{field} is there twice")
         found[field] = frozenset(values)
     hosts = found["host-header"]
     sources = found["source-ip"]
@@ -188,9 +188,9 @@ def _reaches_no_more(rule: _Rule, base: _Rule, *, own: bool) -> bool:
 
 
 def _within(paths: frozenset[str], known: frozenset[str], *, narrower: bool) -> bool:
-    """Return True if the path may be another.
+    """Return True if all paths are in `known`, or with `narrower` below one of them.
 
-    One below the baseline's has another turn, so only with its own host.
+    A path below the baseline's has another priority, so it is allowed only with the branch's own host.
     """
     if paths <= known:
         return True

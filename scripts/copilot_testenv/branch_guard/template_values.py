@@ -1,8 +1,8 @@
-"""What a rendered template says once its intrinsic functions are resolved, so that no spelling hides a value.
+"""Resolve the intrinsic functions of a rendered template, so that no spelling hides a value.
 
 A value that only AWS knows becomes text too: `${TargetGroup}`, `${Service.Name}`, `${Fn::Select:…}`,
-`${ImportValue:demo-test-VpcId}`. A `${` that is written literally becomes `${!`, as Fn::Sub spells it.
-No condition is decided: both sides of Fn::If are kept.
+`${ImportValue:demo-test-VpcId}`. A literal `${` becomes `${!`, as in Fn::Sub. Conditions are not evaluated:
+both branches of Fn::If are kept.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import yaml
 from copilot_testenv.copilot import cloudformation
 from copilot_testenv.copilot.manifest import LOADER, events
 
-# Parameters that have another value at the deploy than in what `package` writes: what is uploaded then.
+# Parameters whose value at the deploy differs from that of `package`, because something is uploaded.
 LATE = re.compile(r"ContainerImage|AddonsTemplateURL|(Logging)?EnvFileARN\w*")
 _VARIABLE = re.compile(r"\$\{(!?)([^}]*)\}")
 _YAML = "tag:yaml.org,2002:"
@@ -29,12 +29,13 @@ _NOTHING = object()  # Ref AWS::NoValue
 
 @lru_cache(maxsize=8)
 def read(text: str) -> dict[str, Any]:
-    """Return the template. Raises ValueError where a key stands twice, or `<<` merges into a mapping.
+    """Return the template's content. Raises ValueError where a key is repeated, or `<<` merges a mapping.
 
-    CloudFormation and this parser may take another value each; and a merge is not CloudFormation's.
+    CloudFormation and this parser may use different values of a repeated key, and CloudFormation has no
+    merge.
     """
     try:
-        for _ in events(text):  # refuses what is nested or repeated without end
+        for _ in events(text):  # rejects hostile YAML
             pass
         root = yaml.compose(text, Loader=LOADER)
         _require_plain(root)
@@ -42,7 +43,7 @@ def read(text: str) -> dict[str, Any]:
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(" ".join(str(error).split())) from error
     if not isinstance(found, dict):
-        raise ValueError("it is no mapping")  # noqa: TRY004 - the text is wrong, not its type
+        raise ValueError("it is not a mapping")  # noqa: TRY004 - the text is wrong, not its type
     return found
 
 
@@ -53,9 +54,9 @@ def _require_plain(node: yaml.Node | None) -> None:
         seen = set()
         for key, value in node.value:
             if key.tag == "tag:yaml.org,2002:merge" or not isinstance(key, yaml.ScalarNode):
-                raise ValueError(f"line {key.start_mark.line + 1}: a key that is no text, or a merge")
+                raise ValueError(f"line {key.start_mark.line + 1}: a key that is not a text, or a merge")
             if key.value in seen:
-                raise ValueError(f"line {key.start_mark.line + 1}: the key {key.value} stands twice")
+                raise ValueError(f"line {key.start_mark.line + 1}: the key {key.value} is repeated")
             seen.add(key.value)
             _require_plain(value)
     elif isinstance(node, yaml.SequenceNode):
@@ -64,22 +65,25 @@ def _require_plain(node: yaml.Node | None) -> None:
 
 
 class Resolver:
-    """Resolves the functions of one template by the values of its parameters."""
+    """Resolve the functions of one template with the values of its parameters."""
 
     def __init__(self, parameters: Mapping[str, str]) -> None:
         self._parameters = {
             name: str(value) for name, value in parameters.items() if not LATE.fullmatch(name)
         }
         self._same: dict[str, str] = {}
-        # `arn:aws:kms:REGION:ACCOUNT:key/…`: a literal region or account of this very place is no other one.
+        # `arn:aws:kms:REGION:ACCOUNT:key/…`: this region and account, written literally, equal the variables.
         key = self._parameters.get("ArtifactKeyARN", "").split(":")
         if len(key) > 5 and key[3] and key[4]:  # noqa: PLR2004 - an ARN has six parts
             self._same = {f":{key[3]}:{key[4]}:": ":${AWS::Region}:${AWS::AccountId}:"}
 
     def resolve(self, value: Any) -> Any:
-        """Return plain mappings, lists and texts; a mapping with one key `Fn::…` could not be resolved."""
-        found = self._value(value)
-        return "" if found is _NOTHING else found
+        """Return plain mappings, lists and texts.
+
+        A mapping with the one key `Fn::…` could not be resolved.
+        """
+        resolved = self._value(value)
+        return "" if resolved is _NOTHING else resolved
 
     def _value(self, value: Any) -> Any:
         if isinstance(value, dict):
@@ -138,10 +142,10 @@ class Resolver:
             {key: _as_text(self._value(item)) for key, item in own.items()} if isinstance(own, dict) else {}
         )
 
-        def value(found: re.Match[str]) -> str:
-            if found[1]:
-                return found[0]
-            return given[found[2]] if found[2] in given else self._named(found[2].strip())
+        def value(match: re.Match[str]) -> str:
+            if match[1]:
+                return match[0]
+            return given[match[2]] if match[2] in given else self._named(match[2].strip())
 
         return self._placed(_VARIABLE.sub(value, str(text)))
 
@@ -152,14 +156,14 @@ def _selected(index: Any, values: Any) -> Any:
 
 
 def _split(delimiter: Any, text: Any) -> list[str] | None:
-    """Split a text, if all of it is known."""
+    """Return the parts of a text; None where it contains a value that only AWS knows."""
     if not delimiter or not isinstance(text, str) or "${" in text.replace("${!", ""):
         return None
     return text.split(str(delimiter))
 
 
 def _as_text(value: Any) -> str:
-    """Return what could not be resolved as text too, where it is a part of one."""
+    """Return a value as text, to be a part of another text, even if it could not be resolved."""
     if isinstance(value, str):
         return value
     if value is _NOTHING:
@@ -171,7 +175,7 @@ def _as_text(value: Any) -> str:
 
 
 def texts(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Return each text with the keys that lead to it; mappings' keys are texts too."""
+    """Yield each text with the keys that lead to it; the keys of mappings are texts too."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield (*path, key), key

@@ -1,4 +1,4 @@
-"""Reads of copilot/environments/addons/ what an environment's own database costs by: its size."""
+"""Read the size of an environment's own database, for its cost, from copilot/environments/addons/."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LARGEST = 65536  # GB of gp3; https://docs.aws.amazon.com/AmazonRDS/latest/User
 
 @dataclass(frozen=True)
 class Database:
-    """An RDS instance of an environment's own; `two_zones`: with a standby."""
+    """An environment's own RDS instance; `two_zones`: it has a standby."""
 
     size: str
     gigabytes: int
@@ -27,9 +27,9 @@ class Database:
 
 
 def database(root: Path, environment: str) -> Database | None:
-    """Return the environment's own database; None where the addons give it none, or there are no addons.
+    """Return the environment's own database; None where the addons define none, or there are no addons.
 
-    Raises SettingsError where the template, or the environment's row in it, cannot be meant.
+    Raises SettingsError where the template, or the environment's row in it, is not valid.
     """
     try:
         found = cloudformation.parse((root / FILE).read_text(encoding="utf-8"))
@@ -41,7 +41,7 @@ def database(root: Path, environment: str) -> Database | None:
     for key in ("Mappings", "Database", environment):
         found = found.get(key) if isinstance(found, Mapping) else None
     if not isinstance(found, Mapping):
-        return None  # a template of the project's own
+        return None  # the project wrote its own template
     if found.get("Server") != "own":
         return None
     size, gigabytes = found.get("Class"), found.get("Storage")

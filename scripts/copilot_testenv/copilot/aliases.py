@@ -1,4 +1,4 @@
-"""The host names that manifests take at load balancers, and which of them `test` must not take."""
+"""Find the host names that manifests take at load balancers, and refuse those that `test` must not take."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _VARIABLE = re.compile(r"\$\{[^}]*\}")
 
 @dataclass(frozen=True)
 class Alias:
-    """A host name that a service takes in an environment, and the keys below which it stands.
+    """A host name that a service takes in an environment, and the keys that lead to it in the manifest.
 
-    `inherited`: in the base of the manifest, so that every environment without one of its own has it too.
+    `inherited`: it is in the base of the manifest, so every environment without its own host name has it too.
     """
 
     name: str
@@ -30,10 +30,10 @@ class Alias:
 
 
 def of(found: Mapping[str, Any], environment: str) -> Iterator[Alias]:
-    """Return the aliases that a service has in an environment.
+    """Yield the aliases that a service has in an environment.
 
-    A block's own alias takes the place of the base's, and so does its list of further rules; an empty one is
-    no value to Copilot, which then keeps the base's or refuses. Source: seen on Copilot 1.34.1.
+    The environment's own alias replaces the base's, and so does its list of additional rules. Copilot does
+    not count an empty one as a value: it keeps the base's, or refuses. Source: seen on Copilot 1.34.1.
     """
     blocks = found.get("environments")
     block = blocks.get(environment) if isinstance(blocks, dict) else None
@@ -58,7 +58,7 @@ def of(found: Mapping[str, Any], environment: str) -> Iterator[Alias]:
 
 
 def clash(one: str, other: str) -> bool:
-    """Return True where a request for one name could be meant for the other: the same, or by a wildcard.
+    """Return True where the same request could match both names, because they are equal or have a wildcard.
 
     Load balancers compare without case; `*` stands for any characters, `?` for one.
     Source: https://docs.aws.amazon.com/elasticloadbalancing/latest/application/rule-condition-types.html
@@ -68,30 +68,30 @@ def clash(one: str, other: str) -> bool:
 
 
 def require_own(text: str, where: str, settings: Settings) -> None:
-    """Require that no alias of the base reaches the test environment. Raises SettingsError with the line."""
+    """Raise SettingsError, with the line, where the test environment inherits an alias from the base."""
     found = manifest.parse(text, where)
     for alias in of(found, settings.test_env):
         if alias.inherited:
             raise SettingsError(
                 f"{where}:{line(text, alias.keys)}: {settings.test_env} has the host name {alias.name} of "
-                f"the base, which is another environment's: {instead(alias, settings.test_env)}."
+                f"the base, which belongs to another environment: {instead(alias, settings.test_env)}."
             )
 
 
 def instead(alias: Alias, environment: str) -> str:
-    """Return what to write; Copilot takes no empty alias, so the base must have none."""
+    """Return the advice for the manifest. Copilot takes no empty alias, so the base must have none."""
     keys = ".".join(key for key in alias.keys if isinstance(key, str))
     return (
-        f"move `{keys}` below the environments that are to have it (`environments.production.{keys}`), and "
-        f"write one of its own below `environments.{environment}` only if it needs one"
+        f"move `{keys}` below the environments that need it (`environments.production.{keys}`), and write "
+        f"another one below `environments.{environment}` only if it needs one"
     )
 
 
 def require_free(names: Mapping[str, str], settings: Settings, folders: list[Path]) -> None:
-    """Require that no environment's manifest takes one of these names. Raises Refused with file and line.
+    """Raise Refused, with file and line, where a manifest gives one of these host names to another service.
 
-    `names` are host names, each with where it comes from; `folders` the workspaces whose manifests are read.
-    The test environment's own service may have its own alias, and no other.
+    `names` maps each host name to its source; `folders` are the workspaces whose manifests are read. The
+    service in the test environment may have its own alias and no other.
     """
     for folder in folders:
         for file in sorted((folder / "copilot").glob("*/manifest.y*ml")):
@@ -102,7 +102,7 @@ def require_free(names: Mapping[str, str], settings: Settings, folders: list[Pat
                 text = manifest.inside(file, folder).read_text(encoding="utf-8-sig")
                 found = manifest.parse(text, str(file.relative_to(folder)))
             except (OSError, UnicodeDecodeError, SettingsError):
-                continue  # Copilot says what is wrong with it
+                continue  # Copilot reports the error
             shown = file.relative_to(folder).as_posix()
             for environment, alias in _all(found):
                 mine = environment == settings.test_env and service == settings.base and not settings.slug
@@ -116,14 +116,14 @@ def require_free(names: Mapping[str, str], settings: Settings, folders: list[Pat
 
 def _taken(name: str, source: str, by: str) -> Refused:
     return Refused(
-        f"{source} would have the host name {name}, and {by}: it would take its requests. "
-        "Nothing was changed. Rename the branch, set TEST_DOMAIN to a domain that nothing else is below, or "
-        "take the name out of the manifest."
+        f"{source} would have the host name {name}, and {by}: the branch would receive its requests. "
+        "Nothing was changed. Rename the branch, set TEST_DOMAIN to a domain that has no other names below "
+        "it, or remove the name from the manifest."
     )
 
 
 def require_domain_of_its_own(settings: Settings, domain: str) -> None:
-    """Require that TEST_DOMAIN is no zone of the application's others. Raises SettingsError.
+    """Raise SettingsError where TEST_DOMAIN contains names of the application's other environments.
 
     `domain` is the application's, empty where it has none.
     """
@@ -141,14 +141,17 @@ def require_domain_of_its_own(settings: Settings, domain: str) -> None:
     else:
         return
     raise SettingsError(
-        f"TEST_DOMAIN={test!r} would give branches the names of others, such as www.{test}: {why}. Set it to "
-        f"a domain that only test environments are below, such as try.{domain}, or leave it unset: branches "
-        f"then have names below {settings.test_env}.{zone}."
+        f"TEST_DOMAIN={test!r} would give branches names of other services, such as www.{test}: {why}. Set "
+        f"it to a domain for test environments only, such as try.{domain}, or leave it unset: branches then "
+        f"have names below {settings.test_env}.{zone}."
     )
 
 
 def line(text: str, keys: _Keys) -> int:
-    """Return the line of what stands under these keys; else of the last of them that there is."""
+    """Return the line of the value under these keys.
+
+    Where one is missing, the line of the last that exists.
+    """
     node, found = yaml_positions.read(text, "the manifest"), 1
     for key in keys:
         real = node.real
@@ -166,10 +169,7 @@ def line(text: str, keys: _Keys) -> int:
 
 
 def _all(found: Mapping[str, Any]) -> Iterator[tuple[str, Alias]]:
-    """Yield each environment with each of its aliases.
-
-    The base's are those of environments without a block too.
-    """
+    """Yield each alias with its environment; aliases of the base also for "any environment"."""
     blocks = found.get("environments")
     names = [name for name in (blocks if isinstance(blocks, dict) else ()) if isinstance(name, str)]
     for name in [*names, "any environment"]:
@@ -178,7 +178,7 @@ def _all(found: Mapping[str, Any]) -> Iterator[tuple[str, Alias]]:
 
 
 def _names(value: Any, keys: _Keys, *, inherited: bool) -> Iterator[Alias]:
-    """Yield the names of a text (with commas), a list of texts, or a list of {name: …}."""
+    """Yield the names in a text (with commas), a list of texts, or a list of {name: …}."""
     for item in value if isinstance(value, list) else [value]:
         name = _get(item, "name") if isinstance(item, dict) else item
         if isinstance(name, str):
@@ -192,7 +192,7 @@ def _get(holder: Any, key: str) -> Any:
 
 
 def _plain(name: str) -> str:
-    """Return the name with a wildcard for each variable, which could be anything."""
+    """Return the name with a wildcard in place of each variable, because a variable can have any value."""
     return _VARIABLE.sub("*", name).strip().rstrip(".").lower()
 
 

@@ -1,9 +1,10 @@
-"""What Copilot keeps of the application as a whole, where a branch's own service comes and goes.
+"""Read Copilot's records of the application, and remove a branch's own service from them.
 
-Copilot's own `svc delete` takes a service out of the application only when it is told no environment, and
-then takes on the role of each environment, production's among them. So that step is done here, without any
-environment's role: the service's images, its repository in the application's stack set, its name.
-Source: internal/pkg/cli/svc_delete.go and internal/pkg/deploy/cloudformation/app.go of aws/copilot-cli 1.34.
+Copilot's `svc delete` removes a service from the application only without the name of an environment, and
+then it assumes the role of each environment, also production's. So that step is done here without any
+environment's role: it removes the service's images, its repository in the application's stack set, and its
+name. Source: internal/pkg/cli/svc_delete.go and internal/pkg/deploy/cloudformation/app.go of aws/copilot-cli
+1.34.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 # UpdateStackSet takes a template of 51,200 bytes, and Copilot sends the application's as it is.
 # Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
 LONGEST = 51_200
-A_SERVICE = 1_500  # bytes that a service of a name of 60 letters takes there
-_AGAIN = 8  # times that somebody else's change of the application is waited for
+A_SERVICE = 1_500  # bytes in the template for a service with a name of 60 letters
+_AGAIN = 8  # attempts, where other changes of the application come first
 
 
 def stack_set(settings: Settings) -> str:
@@ -33,19 +34,19 @@ def stack_set(settings: Settings) -> str:
 
 
 def domain(settings: Settings, aws: Aws) -> str:
-    """Return the application's domain, empty where it has none. Raises Failed where Copilot does not know it.
+    """Return the application's domain, empty where it has none. Raises Failed for an unknown application.
 
-    Not by `copilot app show`, which asks every environment.
+    `copilot app show` is not used, because it queries every environment.
     Source: internal/pkg/config/app.go of aws/copilot-cli 1.34.
     """
-    found = aws.parameter(f"/copilot/applications/{settings.app}")
-    if found is None:
+    record = aws.parameter(f"/copilot/applications/{settings.app}")
+    if record is None:
         raise Failed(f"Copilot knows no application {settings.app} in {aws.region}: is that its region?")
-    return str(json.loads(found).get("domain") or "")
+    return str(json.loads(record).get("domain") or "")
 
 
 def knows(settings: Settings, aws: Aws) -> bool:
-    """Return True if the application has a service or a job of that name.
+    """Return True if the application has a service or job of that name.
 
     Source: internal/pkg/config/workload.go of aws/copilot-cli 1.34.
     """
@@ -63,61 +64,59 @@ def require_room(settings: Settings, aws: Aws) -> None:
 
 
 def withdraw(settings: Settings, aws: Aws, pause: Callable[[], None]) -> list[str]:
-    """Take an isolated service out of the application; the names of what went. Twice is fine.
+    """Remove an isolated service from the application; return the names of the removed things. Idempotent.
 
-    Its stack must be gone. Raises Refused for any other service, Failed where AWS does not do it.
+    Its stack must be gone. Raises Refused for any other service, Failed where AWS refuses the change.
     """
     _require_ours(settings, aws)
     for _ in range(_AGAIN):
-        found = aws.stack_set(stack_set(settings))
-        changed = without(str(found["TemplateBody"]), images.repository(settings), settings.service)
+        current = aws.stack_set(stack_set(settings))
+        changed = without(str(current["TemplateBody"]), images.repository(settings), settings.service)
         if changed is None:
             break
         aws.empty_repository(images.repository(settings))
         text, version = changed
-        if aws.update_stack_set(found, text, str(version)):
-            return [f"repository {images.repository(settings)}", *_forget(settings, aws)]
+        if aws.update_stack_set(current, text, str(version)):
+            return [f"repository {images.repository(settings)}", *_delete_name(settings, aws)]
         pause()
     else:
         raise Failed(
-            f"{settings.service} could not be taken out of the application {settings.app}: somebody else "
-            "changed it each time. Run `invoke teardown` again."
+            f"{settings.service} could not be removed from the application {settings.app}: another change "
+            "came first each time. Run `invoke teardown` again."
         )
-    return _forget(settings, aws)
+    return _delete_name(settings, aws)
 
 
 def _require_ours(settings: Settings, aws: Aws) -> None:
-    """Raise Refused where the service is not a branch's, or anything says that somebody else uses it."""
+    """Raise Refused where the service is not a branch's, or something else seems to use it."""
     if not settings.slug:
-        raise Refused(f"{settings.service} is no isolated deployment: it stays in the application.")
+        raise Refused(f"{settings.service} is not an isolated deployment: it stays in the application.")
     manifests = (settings.root / "copilot/environments").glob("*/manifest.yml")
     others = {path.parent.name for path in manifests} | set(settings.protected_envs)
     for name in sorted(others - {settings.test_env}):
         if aws.stack(f"{settings.app}-{name}-{settings.service}"):
             raise Refused(
-                f"{settings.service} is deployed to {name} too, which these tasks never do: it stays in the "
+                f"{settings.service} is also deployed to {name}, which these tasks never do: it stays in the "
                 "application, with its images."
             )
     foreign = images.not_ours(settings, aws)
     if foreign:
         raise Refused(
-            f"The repository {images.repository(settings)} has images that these tasks have not pushed "
+            f"The repository {images.repository(settings)} has images that these tasks did not push "
             f"({foreign[0]}): {settings.service} stays in the application, with its images."
         )
 
 
-def _forget(settings: Settings, aws: Aws) -> list[str]:
+def _delete_name(settings: Settings, aws: Aws) -> list[str]:
     name = f"/copilot/applications/{settings.app}/components/{settings.service}"
     return [f"service {settings.service}"] if aws.delete_parameter(name) else []
 
 
 def without(text: str, repository: str, service: str) -> tuple[str, int] | None:
-    """Return the application's template without a service, and its new version.
+    """Return the application's template without a service, and its new version; None without that service.
 
-    It is None where it has no such service.
-
-    Only the lines of that service go and the version changes, as Copilot would write it. Raises Failed where
-    the template is not as Copilot 1.34 writes it.
+    Only the lines of that service are removed, and the version changes, as Copilot would write it. Raises
+    Failed where the template is not as Copilot 1.34 writes it.
     """
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -125,13 +124,13 @@ def without(text: str, repository: str, service: str) -> tuple[str, int] | None:
         name = next(
             (
                 key
-                for key, found in before["Resources"].items()
-                if found["Type"] == "AWS::ECR::Repository"
-                and found["Properties"]["RepositoryName"] == repository
+                for key, resource in before["Resources"].items()
+                if resource["Type"] == "AWS::ECR::Repository"
+                and resource["Properties"]["RepositoryName"] == repository
             ),
             None,
         )
-        kept = [each for each in before["Metadata"]["Workloads"] if each["Name"] != service]
+        kept = [workload for workload in before["Metadata"]["Workloads"] if workload["Name"] != service]
         if name is None and len(kept) == len(before["Metadata"]["Workloads"]):
             return None
         version = int(before["Metadata"]["Version"]) + 1
@@ -149,21 +148,20 @@ def without(text: str, repository: str, service: str) -> tuple[str, int] | None:
         _require_only(before, cloudformation.parse(changed), name, kept, version)
     except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise Failed(
-            f"The application's stack set is not what Copilot 1.34 writes ({type(error).__name__}: {error}); "
-            f"{service} was not taken out of it: do it with `copilot svc delete` and an administrator's "
-            "rights."
+            f"{service} was not removed from the application's stack set: it is not what Copilot 1.34 writes "
+            f"({type(error).__name__}: {error}). Use `copilot svc delete` with an administrator's rights."
         ) from error
     return changed, version
 
 
 def _require_only(before: Any, after: Any, name: str | None, kept: list[Any], version: int) -> None:
-    """Raise ValueError unless nothing but that service is gone: other services' images hang on it."""
+    """Raise ValueError unless only that service is removed: the images of other services depend on it."""
     before["Metadata"] |= {"Workloads": kept, "Version": version}
     for section in ("Resources", "Outputs"):
         before[section].pop(name, None)
     before["Outputs"]["StackSetOpId"]["Value"] = version
     if not kept or before != after:
-        raise ValueError("taking the service out would change more than that")
+        raise ValueError("removing the service would change more than that")
 
 
 def _value(node: Any, *keys: str) -> Any:
@@ -177,7 +175,10 @@ def _name_of(entry: Any) -> str:
 
 
 def _entries(node: Any, wanted: Callable[[Any], bool]) -> Iterator[range]:
-    """Yield the lines of the wanted entries of a mapping or list, each up to where the next one begins."""
+    """Yield the line ranges of the wanted entries of a mapping or list.
+
+    Each ends where the next one begins.
+    """
     starts = [entry[0] if isinstance(entry, tuple) else entry for entry in node.value]
     lines = [entry.start_mark.line for entry in starts]
     for entry, first, end in zip(starts, lines, [*lines[1:], node.end_mark.line], strict=True):

@@ -1,4 +1,4 @@
-"""CloudFormation's YAML."""
+"""Parse CloudFormation's YAML."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from copilot_testenv.copilot.manifest import LOADER
 
 
 class _Loader(LOADER):  # type: ignore[misc]  # the base is chosen at run time
-    """YAML with CloudFormation's short function names; dates stay text (a policy's Version is one)."""
+    """Load YAML with CloudFormation's short function names. Dates stay text, such as a policy's Version."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  # PyYAML's own class attribute, replaced and never changed
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
@@ -35,8 +35,5 @@ _Loader.add_multi_constructor("!", _function)
 
 
 def parse(text: str) -> Any:
-    """Return what a template says; `!Ref x` and `!Sub x` are {"Ref": x} and {"Fn::Sub": x}.
-
-    Raises YAMLError.
-    """
+    """Return a template's content; `!Ref x` becomes {"Ref": x}, `!Sub x` {"Fn::Sub": x}. Raises YAMLError."""
     return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader with CloudFormation's tags

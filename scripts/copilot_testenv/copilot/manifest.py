@@ -1,4 +1,4 @@
-"""Reads what a service's manifest says, as far as the tasks need it; Copilot stays its only interpreter."""
+"""Read the parts of a service's manifest that the tasks need; its full interpretation is left to Copilot."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from copilot_testenv.core.errors import SettingsError
 
 BOM = "\ufeff"
 _DEEPEST = 200
-_MOST_VALUES = 100_000  # keys too; a manifest has a few hundred
-# libyaml takes a tab before a comment, as Copilot does; PyYAML's own scanner, where there is no libyaml, not.
+_MOST_VALUES = 100_000  # keys included; a manifest has a few hundred
+# libyaml accepts a tab before a comment, as Copilot does; PyYAML's own scanner does not.
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Return the manifest as it stands. Raises SettingsError where it cannot be read."""
+    """Return the manifest's content. Raises SettingsError where it cannot be read."""
     try:
-        if path.exists() and not path.is_file():  # a device would be read without an end
-            raise SettingsError(f"The manifest {path} is no regular file.")
+        if path.exists() and not path.is_file():  # reading a device might never end
+            raise SettingsError(f"The manifest {path} is not a regular file.")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"The manifest {path} cannot be read: {error}.") from error
@@ -30,26 +30,26 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def parse(text: str, where: str) -> dict[str, Any]:
-    """Return what a manifest says. Raises SettingsError, naming `where` it stands."""
+    """Return the content of a manifest's text. Raises SettingsError; its message names the file `where`."""
     try:
         for _ in events(text):
             pass
-        found = yaml.load(text.removeprefix(BOM), Loader=LOADER)  # noqa: S506 - both are safe
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none; hostile nesting
+        content = yaml.load(text.removeprefix(BOM), Loader=LOADER)  # noqa: S506 - both are safe
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # an impossible date; hostile nesting
         why = str(error).replace("\n", " ")
         raise SettingsError(f"The manifest {where} cannot be read: {why}.") from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise SettingsError(
             f"The manifest {where} is not a mapping: compare it with copilot/web/manifest.yml."
         )
-    return found
+    return content
 
 
 def events(text: str) -> Iterator[yaml.Event]:
-    """Yield YAML's events, counted from behind a byte order mark. Raises YAMLError, RecursionError.
+    """Yield YAML's events, with positions after a byte order mark. Raises YAMLError, RecursionError.
 
-    What is nested without end would end the process in libyaml's composer, and whoever walks what was read
-    would take for ever where aliases make it huge, or end in what holds itself.
+    YAML that is nested too deeply is rejected, because libyaml's composer crashes on it. Aliases that make
+    the content huge or recursive are rejected, because code that walks the content would never end.
     """
     size = _Size()
     for event in yaml.parse(text.removeprefix(BOM), Loader=LOADER):
@@ -64,20 +64,20 @@ def events(text: str) -> Iterator[yaml.Event]:
 
 
 class _Size:
-    """How many values there were so far, keys too, with every alias written out."""
+    """Count the values so far, keys included, as if every alias were replaced by its content."""
 
     def __init__(self) -> None:
         self.values = 0
-        self.around: list[tuple[str | None, int]] = []  # each open collection's anchor, and what came before
+        self.around: list[tuple[str | None, int]] = []  # of open collections: the anchor, the count before
         self.named: dict[str | None, int] = {}
 
     def count(self, event: yaml.Event) -> None:
-        """Count an event. Raise YAMLError where an alias names nothing, or what it stands in."""
+        """Count an event. Raises YAMLError where an alias has no anchor, or is inside its own anchor."""
         if isinstance(event, yaml.AliasEvent):
             if event.anchor in (anchor for anchor, _ in self.around):
-                raise yaml.YAMLError(f"`*{event.anchor}` stands in what it is the name of")
+                raise yaml.YAMLError(f"`*{event.anchor}` is inside the value that it refers to")
             if event.anchor not in self.named:
-                raise yaml.YAMLError(f"`*{event.anchor}` names nothing that stands before it")
+                raise yaml.YAMLError(f"`*{event.anchor}` refers to no anchor before it")
             self.values += self.named[event.anchor]
         elif isinstance(event, yaml.CollectionStartEvent):
             self.around.append((event.anchor, self.values))
@@ -92,21 +92,21 @@ class _Size:
 
 @dataclass(frozen=True)
 class Build:
-    """An image that Copilot builds; both paths are relative to the workspace."""
+    """An image that Copilot builds; its paths are relative to the workspace."""
 
     dockerfile: str
     context: str
     target: str = ""
 
 
-def build(found: Any) -> Build | None:
-    """Return what `image.build` means: a path, or a mapping. None where it is neither, or empty.
+def build(value: Any) -> Build | None:
+    """Interpret the value of `image.build`, a path or a mapping; return None where it is neither, or empty.
 
-    What is not named is looked for by what is; where neither is, it is `./Dockerfile`.
+    Of `dockerfile` and `context`, one gives the default of the other; without both it is `./Dockerfile`.
     Source: internal/pkg/manifest/workload.go of aws/copilot-cli 1.34, ImageLocationOrBuild.BuildConfig.
     """
-    given = {"dockerfile": found} if isinstance(found, str) else found
-    if not found or not isinstance(given, dict):
+    given = {"dockerfile": value} if isinstance(value, str) else value
+    if not value or not isinstance(given, dict):
         return None
     named = [given.get(name) or "" for name in ("dockerfile", "context", "target")]
     if not all(isinstance(name, str) for name in named):
@@ -117,21 +117,22 @@ def build(found: Any) -> Build | None:
 
 
 def build_of(manifest: Mapping[str, Any], where: str) -> Build:
-    """Return what the service's image is built from. Raises SettingsError where none is built."""
+    """Return how the service's image is built. Raises SettingsError where the manifest builds no image."""
     image = manifest.get("image")
-    found = build(image.get("build")) if isinstance(image, dict) else None
-    if found is None:
+    built = build(image.get("build")) if isinstance(image, dict) else None
+    if built is None:
         raise SettingsError(
             f"{where} builds no image (`image.build`): a branch can only be deployed as an image that is "
-            "built of it."
+            "built from it."
         )
-    return found
+    return built
 
 
 def check_environment(manifest: Mapping[str, Any], environment: str, where: str) -> None:
-    """Raise SettingsError unless the manifest has a block of its own for the environment.
+    """Raise SettingsError unless the manifest has a block for the environment.
 
-    Copilot would silently deploy the base manifest: no Redis, no reset, no copy, none of its limits.
+    Copilot would silently deploy the base manifest, without Redis, without the reset and the copy of the
+    database, and without the block's limits.
     """
     blocks = manifest.get("environments")
     if not isinstance(blocks, dict) or not isinstance(blocks.get(environment), dict):
@@ -142,7 +143,7 @@ def check_environment(manifest: Mapping[str, Any], environment: str, where: str)
 
 
 def inside(file: Path, folder: Path) -> Path:
-    """Return the file, if no link leads out of the folder. Raises SettingsError."""
+    """Return the file. Raises SettingsError where a link leads out of the folder."""
     if not file.resolve().is_relative_to(folder.resolve()):
         raise SettingsError(
             f"{file.relative_to(folder)} is a link that leads out of the repository: make it a file."
@@ -151,7 +152,7 @@ def inside(file: Path, folder: Path) -> Path:
 
 
 def secret_parameters(manifest: Mapping[str, Any], app: str, environment: str) -> list[str]:
-    """Return the SSM parameters that the service and its sidecars name in an environment, sorted."""
+    """Return the SSM parameters that the service and its sidecars have as secrets, sorted."""
     block = manifest["environments"].get(environment) or {}
     holders: list[Any] = []
     for source in (manifest, block):

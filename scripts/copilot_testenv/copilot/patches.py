@@ -1,7 +1,7 @@
-"""The override patches that raise the Lambda runtimes in Copilot's templates, kept exact by `check --fix`.
+"""Maintain the override patches that raise the Lambda runtimes in Copilot's templates (`check --fix`).
 
-Copilot applies a list of patches to the templates of all environments, and a path that is not there fails the
-deploy: the list must name exactly the functions that every one of them has.
+Copilot applies one list of patches to the templates of all environments, and a path that does not exist fails
+the deploy. So the list must name exactly the functions that every template has.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _HEAD = (
 
 @dataclass(frozen=True)
 class Patch:
-    """One of a list: its path and value, and its lines (from 0, the end excluded) in the text."""
+    """A patch in a list, with its lines in the text (from 0, the end excluded)."""
 
     operation: str
     path: str
@@ -47,14 +47,14 @@ class Patch:
 
     @property
     def function(self) -> str:
-        """The function whose runtime it sets; empty where it does something else."""
+        """The function whose runtime the patch sets; empty for any other patch."""
         match = _PATH.fullmatch(self.path)
         return match[1] if match and self.operation in {"add", "replace"} else ""
 
 
 @dataclass(frozen=True)
 class Change:
-    """A file of patches, before (empty: there was none) and after."""
+    """A file of patches, before (empty: it did not exist) and after."""
 
     path: Path
     before: str
@@ -62,9 +62,9 @@ class Change:
 
 
 def read(text: str, where: str) -> list[Patch]:
-    """Return the patches of a file. Raises SettingsError where they are no list of mappings."""
+    """Return the patches of a file. Raises SettingsError where it is not a list of mappings."""
     try:
-        for _ in manifest.events(text):  # refuses what would never end
+        for _ in manifest.events(text):  # rejects hostile YAML
             pass
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
@@ -73,7 +73,7 @@ def read(text: str, where: str) -> list[Patch]:
     if root is None:
         return []
     if not isinstance(root, yaml.SequenceNode) or not all(isinstance(item, dict) for item in data):
-        raise SettingsError(f"{where} is no list of patches: write `- op: …`, `path: …`, `value: …`.")
+        raise SettingsError(f"{where} is not a list of patches: write `- op: …`, `path: …`, `value: …`.")
     begins = [item.start_mark.line for item in root.value]
     ends = [*begins[1:], text.count("\n") + 1][: len(begins)]
     return [
@@ -85,12 +85,10 @@ def read(text: str, where: str) -> list[Patch]:
 def changes(
     root: Path, owners: Sequence[str], names: Sequence[str], renderer: Renderer, today: date
 ) -> Iterator[Change]:
-    """Yield what must change for each owner: a service's folder, or `environments`.
+    """Yield the necessary change for each owner: a service's folder, or `environments`.
 
-    It yields nothing where all is right.
-
-    Raises SettingsError where a file cannot be read or Copilot renders no template even without the runtime
-    patches, Refused where no list of patches can be right or a file is not ours to write, Failed where the
+    Raises SettingsError where a file cannot be read, or Copilot renders no template even without the runtime
+    patches; Refused where no list of patches is right, or these tasks must not write a file; Failed where the
     workspace cannot be copied.
     """
     for owner in owners:
@@ -107,12 +105,12 @@ def changes(
 
 
 def write(change: Change, root: Path) -> None:
-    """Put the file in its place, whole. Raises Refused where it was changed meanwhile, Failed."""
+    """Write the changed file in one step. Raises Refused where it was changed meanwhile, Failed."""
     files.write(change.path, change.after, root, expected=change.before)
 
 
 def _read_again(text: str, where: str) -> list[Patch]:
-    """Return what the edit made; none where that cannot be read."""
+    """Return the patches in an edited text; none where it cannot be read."""
     try:
         return read(text, where)
     except SettingsError:
@@ -120,7 +118,7 @@ def _read_again(text: str, where: str) -> list[Patch]:
 
 
 def text_of(file: Path, where: str) -> str:
-    """Return the file as it stands, its line ends too. Raises SettingsError where it cannot be read."""
+    """Return the file's text with its own line ends. Raises SettingsError where it cannot be read."""
     try:
         return file.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
@@ -128,9 +126,9 @@ def text_of(file: Path, where: str) -> str:
 
 
 def edited(text: str, functions: Sequence[str], where: str, today: date) -> str:
-    """Return the patches with exactly these functions raised to a supported runtime; others stay as they are.
+    """Return the text in which exactly these functions have a runtime patch; other patches do not change.
 
-    Raises SettingsError where the file cannot be read, Refused where its form is too tight to edit.
+    Raises SettingsError where the file cannot be read, Refused where its form cannot be edited safely.
     """
     line_end = "\r\n" if "\r\n" in text else "\n"
     lines = text.splitlines(keepends=True)
@@ -170,14 +168,14 @@ def _fits(value: object, today: date) -> bool:
 
 
 def _own_end(lines: list[str], patch: Patch) -> int:
-    """Return where the patch's own lines end: comments in front of the next one belong to that."""
+    """Return where the patch's own lines end; comments before the next patch belong to that one."""
     end = patch.end
-    while end > patch.begin + 1 and (not lines[end - 1 : end] or _aside(lines[end - 1])):
+    while end > patch.begin + 1 and (not lines[end - 1 : end] or _is_comment(lines[end - 1])):
         end -= 1
     return end
 
 
-def _aside(line: str) -> bool:
+def _is_comment(line: str) -> bool:
     return not line.strip() or line.lstrip().startswith("#")
 
 
@@ -205,17 +203,14 @@ def _rendered(owner: str, names: Sequence[str], renderer: Renderer, workspace: P
         template = render(name)
         if isinstance(template, Refusal):
             raise SettingsError(
-                f"copilot/{owner} cannot be fixed, for Copilot renders nothing for {name}: {template.why}."
+                f"copilot/{owner} cannot be fixed, as Copilot renders nothing for {name}: {template.why}."
             )
         found[name] = template
     return found
 
 
 def _outdated(templates: dict[str, Template], owner: str, today: date) -> list[str]:
-    """Return the functions to patch, as they stand in the templates.
-
-    Raises Refused where environments differ.
-    """
+    """Return the functions to patch, in the templates' order. Raises Refused where environments differ."""
     of_each = {
         name: [
             function
@@ -229,10 +224,10 @@ def _outdated(templates: dict[str, Template], owner: str, today: date) -> list[s
         if sorted(functions) != sorted(wanted):
             first = next(iter(of_each))
             raise Refused(
-                f"copilot/{owner}: no list of patches is right for all environments, for {first} has the "
+                f"copilot/{owner}: no list of patches is right for all environments, because {first} has the "
                 f"functions {_listed(wanted)} and {name} has {_listed(functions)}, and Copilot applies one "
-                "list to all: let the environments' settings that make them differ (autoscaling, aliases, "
-                "access logs, a CDN) agree, or use a CDK override."
+                "list to all. Make the settings equal that cause the difference (autoscaling, aliases, "
+                "access logs, a CDN), or use a CDK override."
             )
     return wanted
 
@@ -243,9 +238,10 @@ def _listed(functions: Sequence[str]) -> str:
 
 @contextmanager
 def _without_runtime_patches(root: Path, owners: Sequence[str]) -> Iterator[Path]:
-    """Yield a copy of the workspace whose lists of patches leave the runtimes alone. Raises Failed.
+    """Yield a copy of the workspace without its runtime patches. Raises Failed.
 
-    What links lead to is copied too: the copy is written to, and no link may lead from it to a user's file.
+    Links are replaced by the files that they lead to, because the copy is changed and the user's files are
+    not.
     """
     with scratch.temporary("patches-") as workspace:
         try:
@@ -257,7 +253,7 @@ def _without_runtime_patches(root: Path, owners: Sequence[str]) -> Iterator[Path
         for owner in owners:
             file = workspace / "copilot" / owner / FILE
             if file.parent.is_dir() and not any(file.parent.iterdir()):
-                file.parent.rmdir()  # Copilot takes an empty folder for a broken override
+                file.parent.rmdir()  # Copilot reads an empty folder as a broken override
             if file.is_file():
                 shown = file.relative_to(workspace).as_posix()
                 text = text_of(file, shown)
@@ -268,11 +264,11 @@ def _without_runtime_patches(root: Path, owners: Sequence[str]) -> Iterator[Path
 
 
 def _must_be_ours(file: Path, root: Path) -> None:
-    """Raise Refused where a link is on the way to the file, or a CDK override has its place."""
+    """Raise Refused where the file's path has a link, or its folder holds a CDK override."""
     files.own(file, root)
     folder = file.parent
     if (folder / "cdk.json").exists() or (folder / "package.json").exists():
         raise Refused(
-            f"{folder.relative_to(root)} holds a CDK override, and Copilot takes that or a list of patches: "
-            f"set each function's Runtime to {runtimes.target()} there."
+            f"{folder.relative_to(root)} holds a CDK override, and Copilot takes either that or a list of "
+            f"patches: set each function's Runtime to {runtimes.target()} in the override."
         )

@@ -1,7 +1,7 @@
-"""What a service takes in an environment, as Copilot reads it out of the manifest.
+"""Calculate the resources that a service uses in an environment, as Copilot reads its manifest.
 
-The manifest is hostile input: what cannot be meant is named in `Footprint.left_out`, and nothing is raised.
-Defaults and merging are those of internal/pkg/manifest (`newDefault…`, transform.go) and
+The manifest is hostile input: a value that is not valid is named in `Footprint.left_out`, and raises no
+error. Defaults and merging are those of internal/pkg/manifest (`newDefault…`, transform.go) and
 internal/pkg/deploy/cloudformation/stack/transformers.go of aws/copilot-cli 1.34.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# cpu units → the least and the most memory in MiB, and its steps.
+# CPU units → the least and the most memory in MiB, and its steps.
 # Source: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-cpu-memory-error.html
 _SIZES = {
     256: (512, 2048, 512),
@@ -23,8 +23,8 @@ _SIZES = {
     8192: (16384, 61440, 4096),
     16384: (32768, 122880, 8192),
 }
-_NO_SIZE = (256, 1536)  # in steps of 512, and yet none
-_MOST_TASKS = 5000  # what is more is a slip
+_NO_SIZE = (256, 1536)  # not a size of Fargate's, although it fits the steps of 512
+_MOST_TASKS = 5000  # a larger number is a typing error
 _FREE_STORAGE, _MOST_STORAGE = 20, 200  # GiB; source: docs/include/storage.en.md of aws/copilot-cli 1.34
 _TYPES = ("Load Balanced Web Service", "Backend Service", "Worker Service")
 _SCALING = ("range", "cpu_percentage", "memory_percentage", "requests", "response_time", "queue_delay")
@@ -34,10 +34,10 @@ _BAND = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 
 @dataclass(frozen=True)
 class Footprint:
-    """The tasks that a service keeps in an environment, and where.
+    """The tasks that a service runs in an environment.
 
-    `cpu` in vCPU, `memory` in GB and `storage` in GB beyond what is free are one task's. `left_out` says what
-    the manifest has that is not in here.
+    One task has `cpu` in vCPU, `memory` in GB, and `storage` in GB beyond the free ones. `left_out` names the
+    parts of the manifest that are not counted.
     """
 
     cpu: float = 0
@@ -45,7 +45,7 @@ class Footprint:
     storage: int = 0
     on_demand: int = 0
     spot: int = 0
-    at_most: int | None = None  # where autoscaling ends; the others are its least
+    at_most: int | None = None  # the most tasks of autoscaling; `on_demand` and `spot` are then its least
     arm: bool = False
     public: bool = False  # each task has a public IPv4 address
     private: bool = False  # in Copilot's private subnets, behind NAT gateways
@@ -58,14 +58,11 @@ class Footprint:
 
 
 def footprint(manifest: Mapping[str, Any], environment: str) -> Footprint:
-    """Return what the service takes in an environment.
-
-    One without a block of its own is the base manifest's.
-    """
+    """Return the resources of the service in an environment; without a block, those of the base manifest."""
     reading = _Reading(manifest, environment)
-    kind = manifest.get("type")  # no environment has another
+    kind = manifest.get("type")  # it is the same in every environment
     if kind not in _TYPES:
-        return Footprint(left_out=(f"the service: `type: {shown(kind)}` is none that runs on Fargate tasks",))
+        return Footprint(left_out=(f"the service: `type: {shown(kind)}` does not run on Fargate tasks",))
     arm, known = reading.platform()
     cpu, memory = reading.size() if known else (0.0, 0.0)
     on_demand, spot, at_most = reading.count()
@@ -93,7 +90,7 @@ def footprint(manifest: Mapping[str, Any], environment: str) -> Footprint:
 
 
 def shown(value: object) -> str:
-    """Return a value of a manifest, short and harmless to show."""
+    """Return a value of a manifest as a short text that is safe to show."""
     if isinstance(value, str):
         return repr(value if len(value) <= _SHOWN else f"{value[:_SHOWN]}…")
     if value is None or isinstance(value, bool | float):
@@ -105,7 +102,10 @@ def shown(value: object) -> str:
 
 @dataclass
 class _Reading:
-    """The manifest with the environment's block over it, and what in them cannot be meant."""
+    """Read the manifest with the environment's block over it.
+
+    Collect the values that are not valid in `odd`.
+    """
 
     manifest: Mapping[str, Any]
     environment: str
@@ -118,7 +118,7 @@ class _Reading:
         if isinstance(block, Mapping):
             self.layers.append(block)
         elif block is not None:
-            self.odd.append(f"the environment's own block: it is {shown(block)}, which is no mapping")
+            self.odd.append(f"the environment's own block: it is {shown(block)}, not a mapping")
 
     def chosen(self, *path: str, default: Any = None) -> Any:
         """Return the environment's own value, else the base's, else the default."""
@@ -134,23 +134,23 @@ class _Reading:
         if isinstance(value, Mapping):
             return value.get(key)
         if value is not None:
-            self.odd.append(f"`{key}`: it stands in {shown(value)}, which is no mapping")
+            self.odd.append(f"`{key}`: it stands in {shown(value)}, which is not a mapping")
         return None
 
     def size(self) -> tuple[float, float]:
-        """Return a task's vCPU and GB; nothing where Fargate has no such size."""
+        """Return a task's vCPU and GB; zeros where Fargate has no such size."""
         cpu, memory = self.chosen("cpu", default=256), self.chosen("memory", default=512)
         if _whole(cpu) and _whole(memory) and cpu in _SIZES and (cpu, memory) != _NO_SIZE:
             least, most, step = _SIZES[cpu]
             if least <= memory <= most and (memory - least) % step == 0:
                 return cpu / 1024, memory / 1024
         self.odd.append(
-            f"cpu and memory: `cpu: {shown(cpu)}` with `memory: {shown(memory)}` is none of Fargate's sizes"
+            f"cpu and memory: `cpu: {shown(cpu)}` with `memory: {shown(memory)}` is not a size of Fargate's"
         )
         return 0.0, 0.0
 
     def platform(self) -> tuple[bool, bool]:
-        """Return if it runs on ARM, and if it is one that prices are kept of."""
+        """Return if the platform is ARM, and if its prices are known."""
         found = self.chosen("platform", default="linux/x86_64")
         if isinstance(found, Mapping):
             system = self.chosen("platform", "osfamily", default="linux")
@@ -164,7 +164,7 @@ class _Reading:
         return False, False
 
     def storage(self) -> int:
-        """Return a task's GB beyond what is free."""
+        """Return a task's storage in GB beyond the free ones."""
         found = self.chosen("storage", "ephemeral", default=_FREE_STORAGE)
         if _whole(found) and _FREE_STORAGE <= found <= _MOST_STORAGE:
             return int(found) - _FREE_STORAGE
@@ -172,15 +172,15 @@ class _Reading:
         return 0
 
     def balanced(self) -> bool:
-        """Return True if the environment's application load balancer serves it."""
+        """Return True if the service is behind the environment's application load balancer."""
         if self.chosen("nlb") is not None:
-            self.odd.append("the network load balancer (`nlb`): no list price is kept of one")
+            self.odd.append("the network load balancer (`nlb`): its list price is not known here")
         blocks = [layer.get("http") for layer in self.layers]
         imported = any(isinstance(block, Mapping) and block.get("alb") is not None for block in blocks)
         return self.chosen("http") is not False and not imported
 
     def count(self) -> tuple[int, int, int | None]:
-        """Return how many tasks on demand, how many on Spot, and where autoscaling ends."""
+        """Return the number of tasks on demand, of tasks on Spot, and the most tasks of autoscaling."""
         found = self._merged_count()
         if _whole(found) and 0 <= found <= _MOST_TASKS:
             return int(found), 0, None
@@ -193,11 +193,11 @@ class _Reading:
             if spot is None and (ends := _ends(band)):
                 return _least(*ends)
             found = band if spot is None and band is not None else found
-        self.odd.append(f"the tasks: their `count` is {shown(found)}, which says no number of them")
+        self.odd.append(f"the tasks: their `count` is {shown(found)}, which is not a valid number of tasks")
         return 0, 0, None
 
     def _merged_count(self) -> Any:
-        """Merge counts: a number and a mapping displace each other, as `spot` and autoscaling do."""
+        """Merge the counts: a number replaces a mapping and the reverse, as `spot` and autoscaling do."""
         base, over = [*(layer.get("count") for layer in self.layers), None][:2]
         if over is None:
             return 1 if base is None else base
@@ -216,12 +216,12 @@ class _Reading:
 
 
 def _whole(value: Any) -> bool:
-    """Return a whole number; in YAML, `true` is none."""
+    """Return True for a whole number; in YAML, `true` is not a number."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _ends(band: Any) -> tuple[int, int, int | None] | None:
-    """Return a range's least and most, and from which task on it is on Spot; None where it is no range."""
+    """Return a range's least and most, and its first task on Spot; None where it is not a range."""
     least: Any = None
     most: Any = None
     spot_from: Any = None
@@ -237,9 +237,9 @@ def _ends(band: Any) -> tuple[int, int, int | None] | None:
 
 
 def _least(least: int, most: int, spot_from: int | None) -> tuple[int, int, int]:
-    """Return the tasks at an autoscaling range's least.
+    """Return the least tasks of an autoscaling range: on demand, on Spot, and its most.
 
-    Copilot keeps one less than `spot_from` on demand, but none at all where `spot_from` is below the least.
+    Copilot runs one less than `spot_from` on demand, and none at all where `spot_from` is below the least.
     """
     if spot_from is None:
         return least, 0, most

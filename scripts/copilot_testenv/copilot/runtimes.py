@@ -1,4 +1,4 @@
-"""Which Lambda runtimes AWS supports, from the dated list in runtimes.json."""
+"""Look up which Lambda runtimes AWS supports, in the dated list in runtimes.json."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ _FUNCTION = "AWS::Lambda::Function"
 
 @cache
 def _listed() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(Path(__file__).with_name("runtimes.json").read_text(encoding="utf-8"))
-    return found
+    content: dict[str, Any] = json.loads(
+        Path(__file__).with_name("runtimes.json").read_text(encoding="utf-8")
+    )
+    return content
 
 
 def target() -> str:
@@ -37,7 +39,7 @@ def functions(template: Mapping[str, Any]) -> dict[str, str]:
 
 
 def check_url(runtime: str, today: date) -> str:
-    """Return what is wrong with a runtime on that day; empty where it is supported, or not in the list."""
+    """Return the reason why a runtime is outdated on that day; empty where it is supported or not listed."""
     known = _listed()["runtimes"].get(runtime)
     if known is None or today < date.fromisoformat(known["deprecated"]):
         return ""

@@ -1,7 +1,6 @@
-"""The sidecars that can be added to a service in one environment, and all that each of them needs there.
+"""Add a sidecar to a service in one environment, with everything that it needs there, and remove it.
 
-An entry of the catalogue is a YAML file, `scripts/catalogue/NAME.yml` or one of the user's own, as
-docs/sidecars.md describes it.
+An entry of the catalogue is a YAML file, `catalogue/NAME.yml` or the user's own (docs/sidecars.md).
 """
 
 from __future__ import annotations
@@ -28,10 +27,11 @@ _OF_MAIN = ("variables", "secrets", "env_file")
 
 @dataclass(frozen=True)
 class Entry:
-    """A sidecar of the catalogue. `ready` is what others wait for, empty where nobody does.
+    """A sidecar of the catalogue.
 
-    `variables` are for the containers that run the project. `runs_project`: it is one of them itself, and
-    takes the main container's image, variables and secrets.
+    `ready` is the condition that other containers wait for, empty where none waits. `variables` are for the
+    containers that run the project. `runs_project`: the sidecar is such a container itself, and takes the
+    main container's image, variables and secrets.
     """
 
     name: str
@@ -48,17 +48,14 @@ def names() -> list[str]:
 
 
 def load(name: str, file: Path | None) -> Entry:
-    """Return an entry of the catalogue, or `name` as the file describes it.
-
-    Raises UsageError, SettingsError.
-    """
+    """Return an entry of the catalogue, or the entry in `file`. Raises UsageError, SettingsError."""
     if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} cannot be a sidecar's name: letters, digits, dashes and underscores.")
+        raise UsageError(f"{name!r} cannot be a sidecar's name: use letters, digits, dashes and underscores.")
     if not file:
         if name not in names():
             raise UsageError(
-                f"The catalogue has no sidecar {name!r} (it has {', '.join(names())}): take one of these, or "
-                "describe your own in a YAML file and name that with --from (docs/sidecars.md)."
+                f"The catalogue has no sidecar {name!r} (it has {', '.join(names())}): use one of these, or "
+                "describe your own in a YAML file and name the file with --from (docs/sidecars.md)."
             )
         file = _CATALOGUE / f"{name}.yml"
     return _entry(name, manifest.read(file), str(file))
@@ -66,10 +63,10 @@ def load(name: str, file: Path | None) -> Entry:
 
 def _entry(name: str, found: Mapping[str, Any], where: str) -> Entry:
     def wrong(why: str) -> SettingsError:
-        return SettingsError(f"{where} describes no sidecar: {why} (docs/sidecars.md).")
+        return SettingsError(f"{where} does not describe a sidecar: {why} (docs/sidecars.md).")
 
     if unknown := [str(key) for key in found if key not in _KEYS]:
-        raise wrong(f"`{unknown[0]}` is none of its keys, which are {', '.join(sorted(_KEYS))}")
+        raise wrong(f"`{unknown[0]}` is an unknown key; the keys are {', '.join(sorted(_KEYS))}")
     sidecar, ready, runs_project = (
         found.get("sidecar"),
         found.get("ready", ""),
@@ -83,9 +80,9 @@ def _entry(name: str, found: Mapping[str, Any], where: str) -> Entry:
     if ("image" in sidecar) == runs_project:
         raise wrong("it needs `sidecar.image`, or `runs_project: true` for the project's own image")
     if ready not in ("", *_READY):
-        raise wrong(f"`ready` must be one of {', '.join(_READY)}, or missing where nobody waits for it")
+        raise wrong(f"`ready` must be one of {', '.join(_READY)}, or missing where no container waits for it")
     if not isinstance(variables, dict) or not all(
-        isinstance(each, str) for pair in variables.items() for each in pair
+        isinstance(text, str) for pair in variables.items() for text in pair
     ):
         raise wrong("`variables` must be a mapping of texts to texts: write numbers in quotes")
     about, note = found.get("about", ""), found.get("note", "")
@@ -95,10 +92,10 @@ def _entry(name: str, found: Mapping[str, Any], where: str) -> Entry:
 
 
 def add(text: str, entry: Entry, environment: str, project: str, where: str) -> str:
-    """Return the manifest's text with the sidecar in that environment.
+    """Return the manifest's text with the sidecar added in one environment.
 
-    `project` is the package of the project's settings, for an entry that asks for it. Raises SettingsError,
-    and Refused where it cannot be added so that `remove` gives the very same text again.
+    `project` is the package of the project's settings, for an entry that uses it. Raises SettingsError, and
+    Refused where `remove` would not restore exactly the same text.
     """
     found = manifest.parse(text, where)
     manifest.check_environment(found, environment, where)
@@ -110,15 +107,16 @@ def add(text: str, entry: Entry, environment: str, project: str, where: str) -> 
         back, kept = "", []
     if kept or back != text:
         raise Refused(
-            f"{entry.name} could not be taken out of {where} again without a trace: add it by hand."
+            f"{entry.name} was not added to {where}, because it could not be removed again without a trace: "
+            "add it by hand."
         )
     return after
 
 
 def remove(text: str, entry: Entry, environment: str, where: str) -> tuple[str, list[yaml_edit.Path]]:
-    """Return the manifest's text without the sidecar in that environment, and the keys that were left there.
+    """Return the manifest's text without the sidecar in one environment, and the keys that were not removed.
 
-    What others say of it is left where it is not what the entry says. Raises SettingsError, Refused.
+    A value in another container stays where it differs from the entry's. Raises SettingsError, Refused.
     """
     found = manifest.parse(text, where)
     manifest.check_environment(found, environment, where)
@@ -128,11 +126,11 @@ def remove(text: str, entry: Entry, environment: str, where: str) -> tuple[str, 
     if entry.name in _mapping(found, "sidecars"):
         raise Refused(
             f"{entry.name} is a sidecar of every environment (`sidecars.{entry.name}` in {where}), so it "
-            "cannot be taken out of one: edit the base by hand."
+            "cannot be removed from one: edit the base by hand."
         )
     patch = _for_others(found, environment, entry)
     patch.setdefault("sidecars", {})[entry.name] = ANYTHING
-    # Whoever waits for it in whichever way cannot go on doing so: Copilot would refuse it.
+    # Remove every `depends_on` of it, with any condition: Copilot refuses one of a missing container.
     for name in ("", *block["sidecars"]):
         if name == entry.name:
             continue
@@ -145,13 +143,13 @@ def remove(text: str, entry: Entry, environment: str, where: str) -> tuple[str, 
 
 
 def running_project(base: Mapping[str, Any], block: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the sidecars that run the project: those given secrets, or built, in the base or in the block.
+    """Yield the sidecars that run the project: they have secrets, or are built, in the base or the block.
 
-    Raises SettingsError where the sidecars are no mapping.
+    Raises SettingsError where the sidecars are not a mapping.
     """
     of_base, of_block = base.get("sidecars") or {}, block.get("sidecars") or {}
     if not isinstance(of_base, dict) or not isinstance(of_block, dict):
-        raise SettingsError("The manifest's `sidecars` is no mapping: Copilot wants a name for each.")
+        raise SettingsError("The manifest's `sidecars` is not a mapping: Copilot needs a name for each.")
     for name in dict.fromkeys((*of_base, *of_block)):
         entries = [entry for entry in (of_base.get(name), of_block.get(name)) if isinstance(entry, dict)]
         if any(
@@ -172,8 +170,8 @@ def project_of(root: Path) -> str:
     package = settings_module.of_manage(text).split(".")[0]
     if not package:
         raise SettingsError(
-            "manage.py sets no DJANGO_SETTINGS_MODULE, so the project's package is not known: describe the "
-            "sidecar with its whole command in a file of your own (--from, docs/sidecars.md)."
+            "manage.py sets no DJANGO_SETTINGS_MODULE, so the project's package is unknown: describe the "
+            "sidecar with its whole command in your own file (--from, docs/sidecars.md)."
         )
     return package
 
@@ -187,14 +185,14 @@ def _check_free(found: Mapping[str, Any], environment: str, entry: Entry, where:
     block = found["environments"][environment]
     for holder, path in ((found, "sidecars"), (block, f"environments.{environment}.sidecars")):
         if entry.name in _mapping(holder, "sidecars"):
-            raise Refused(f"{where} has a sidecar {entry.name} already, under {path}.")
+            raise Refused(f"{where} already has a sidecar {entry.name}, under {path}.")
     if found.get("name") == entry.name:
-        raise Refused(f"{entry.name} is the service's own name, and so its main container's: take another.")
+        raise Refused(f"{entry.name} is the name of the service and its main container: use another name.")
     wanted = _port(entry.sidecar.get("port"))
     for name, port in _ports(found, block):
         if wanted and port == wanted:
             raise Refused(
-                f"{name} listens on port {port} in {environment} already, and the containers of a task share "
+                f"{name} already listens on port {port} in {environment}, and the containers of a task share "
                 f"their ports: remove {name} first, or give one of them another port."
             )
 
@@ -209,31 +207,34 @@ def _ports(found: Mapping[str, Any], block: Mapping[str, Any]) -> Iterator[tuple
 
 
 def _port(written: object) -> str:
-    """Return `6379` or `6379/udp` as Copilot takes them, without the protocol."""
+    """Return the port of `6379` or `6379/udp`, without the protocol."""
     return str(written or "").partition("/")[0]
 
 
 def _needs(found: Mapping[str, Any], environment: str, entry: Entry, project: str) -> dict[str, Any]:
-    """All that an environment's block gets with the sidecar."""
+    """Return everything that an environment's block gets with the sidecar."""
     patch = _for_others(found, environment, entry)
     patch.setdefault("sidecars", {})[entry.name] = _sidecar(found, environment, entry, project)
     return patch
 
 
 def _for_others(found: Mapping[str, Any], environment: str, entry: Entry) -> dict[str, Any]:
-    """Return what the containers that run the project get: whom they wait for, and variables."""
+    """Return the patch for the containers that run the project: `depends_on` and variables."""
     block = found["environments"][environment]
-    each: dict[str, Any] = {"variables": dict(entry.variables)} if entry.variables else {}
+    variables: dict[str, Any] = {"variables": dict(entry.variables)} if entry.variables else {}
     waits: dict[str, Any] = {"depends_on": {entry.name: entry.ready}} if entry.ready else {}
-    patch: dict[str, Any] = {**({"image": waits} if waits else {}), **each}
+    patch: dict[str, Any] = {**({"image": waits} if waits else {}), **variables}
     users = [name for name in running_project(found, block) if name != entry.name]
-    if users and (waits or each):
-        patch["sidecars"] = {name: {**waits, **each} for name in users}
+    if users and (waits or variables):
+        patch["sidecars"] = {name: {**waits, **variables} for name in users}
     return patch
 
 
 def _sidecar(found: Mapping[str, Any], environment: str, entry: Entry, project: str) -> dict[str, Any]:
-    """Return the sidecar as it is written; one that runs the project repeats what it inherits from nobody."""
+    """Return the sidecar for the manifest.
+
+    One that runs the project gets a copy of the main container's keys.
+    """
     if not entry.runs_project:
         return dict(entry.sidecar)
     block = found["environments"][environment]
@@ -266,7 +267,7 @@ def _over(base: Any, own: Any) -> Any:
 
 
 def _mapping(holder: Any, *keys: str) -> Mapping[str, Any]:
-    """Return what stands under these keys, empty where that is no mapping."""
+    """Return the mapping under these keys; empty where it is missing or not a mapping."""
     for key in keys:
         holder = holder.get(key) if isinstance(holder, dict) else None
     return holder if isinstance(holder, dict) else {}

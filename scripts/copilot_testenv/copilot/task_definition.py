@@ -1,4 +1,4 @@
-"""The containers of a task, as the task definition holds them that Copilot renders."""
+"""Read the containers of a task from the task definition that Copilot renders."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 from copilot_testenv.copilot.templates import Template
 
 _TASK_DEFINITION = "AWS::ECS::TaskDefinition"
-COPILOTS = "COPILOT_"  # what the variables begin with that Copilot gives every container
+COPILOTS = "COPILOT_"  # prefix of the variables that Copilot gives every container
 
 
 @dataclass(frozen=True)
 class Container:
     """One container. `image` is None where Copilot builds it when it deploys.
 
-    `depends_on` names whom it waits for, each with Copilot's condition: start, healthy, complete or success.
-    `starts` counts from 1: a container starts after all of a lower number that it waits for. Variables and
-    secrets are names; what they hold is nobody's business here.
+    `depends_on` maps the containers that it waits for to Copilot's condition: start, healthy, complete or
+    success. `starts` is its place in the order of start, from 1: it is higher than that of every container
+    that it waits for. `variables` and `secrets` are names only, because their values are not shown.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Container:
 
 @dataclass(frozen=True)
 class Difference:
-    """What is not the same everywhere: each environment's share; None where it has no such container."""
+    """A property that differs between environments: each one's value; None where the container is missing."""
 
     container: str
     what: str
@@ -47,32 +47,35 @@ class Difference:
 
 def containers(template: Template) -> tuple[Container, ...]:
     """Return the containers of a service's stack in their order of start; empty where it has no tasks."""
-    found = list(_definitions(template))
-    waiting = {_name(each, template): _depends_on(each, template) for each in found}
-    order = _order(waiting)
-    made = [
+    named = [(_name(definition, template), definition) for definition in _definitions(template)]
+    depends_on = {name: _depends_on(definition, template) for name, definition in named}
+    order = _order(depends_on)
+    rendered = [
         Container(
-            name=_name(each, template),
-            image=_text(each.get("Image"), template) or None,
-            essential=str(each.get("Essential", True)).lower() != "false",
-            starts=order[_name(each, template)],
-            depends_on=waiting[_name(each, template)],
-            ports=tuple(_ports(each.get("PortMappings"), template)),
-            variables=_names(each.get("Environment"), template),
-            secrets=_names(each.get("Secrets"), template),
+            name=name,
+            image=_text(definition.get("Image"), template) or None,
+            essential=str(definition.get("Essential", True)).lower() != "false",
+            starts=order[name],
+            depends_on=depends_on[name],
+            ports=tuple(_ports(definition.get("PortMappings"), template)),
+            variables=_names(definition.get("Environment"), template),
+            secrets=_names(definition.get("Secrets"), template),
         )
-        for each in found
+        for name, definition in named
     ]
-    return tuple(sorted(made, key=lambda container: (container.starts, container.name)))
+    return tuple(sorted(rendered, key=lambda container: (container.starts, container.name)))
 
 
 def definitions(template: Template) -> dict[str, Mapping[str, Any]]:
-    """Return what the task definition says of each container, by name."""
-    return {_name(each, template): each for each in _definitions(template)}
+    """Return the definition of each container in the task definition, by name."""
+    return {_name(definition, template): definition for definition in _definitions(template)}
 
 
 def differences(environments: Mapping[str, Sequence[Container]]) -> list[Difference]:
-    """Return what differs between environments. Of names, each has those that not all of them have."""
+    """Return the differences between environments.
+
+    In lists of names, the names that all share are left out.
+    """
     found = []
     by_name = {environment: {each.name: each for each in held} for environment, held in environments.items()}
     for name in dict.fromkeys(each.name for held in environments.values() for each in held):
@@ -95,7 +98,10 @@ def differences(environments: Mapping[str, Sequence[Container]]) -> list[Differe
 
 
 def diagram(environments: Mapping[str, Sequence[Container]]) -> str:
-    """Return the order of start in Mermaid: an arrow goes to whom waits; a round container may end."""
+    """Return the order of start as a Mermaid diagram.
+
+    An arrow leads to the container that waits; a container with round corners may end.
+    """
     lines = ["flowchart LR"]
     for number, (environment, held) in enumerate(environments.items()):
         ids = {container.name: f"e{number}c{place}" for place, container in enumerate(held)}
@@ -117,12 +123,12 @@ def _quoted(text: str) -> str:
 
 
 def _order(waiting: Mapping[str, Mapping[str, str]]) -> dict[str, int]:
-    """Return when each container starts, as a number above those of everybody it waits for."""
+    """Return each container's place in the order of start: above the places of those that it waits for."""
     order: dict[str, int] = {}
 
     def place(name: str) -> int:
         if name not in order:
-            order[name] = 1  # meanwhile: a patch can make a circle, which ECS refuses
+            order[name] = 1  # ends the recursion where a patch has made a circle, which ECS refuses
             order[name] = 1 + max((place(other) for other in waiting.get(name, ())), default=0)
         return order[name]
 
@@ -159,7 +165,7 @@ def _names(pairs: Any, template: Template) -> tuple[str, ...]:
 
 
 def _each(items: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield the mappings of a list, those of both branches of an `Fn::If` too."""
+    """Yield the mappings in a list, including those in both branches of an `Fn::If`."""
     for item in items if isinstance(items, Iterable) and not isinstance(items, str | dict) else [items]:
         if isinstance(item, dict) and "Fn::If" in item:
             branches = item["Fn::If"]
@@ -171,7 +177,7 @@ def _each(items: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _text(value: Any, template: Template) -> str:  # noqa: PLR0911 - one for each form
-    """Return a value of the template for people: parameters filled in, what only a deploy knows as `${…}`."""
+    """Return a value of the template as text: parameters filled in, and `${…}` for values of the deploy."""
 
     def known(match: re.Match[str]) -> str:
         return _text({"Ref": match[1]}, template) if match[1] in template.parameters else match[0]

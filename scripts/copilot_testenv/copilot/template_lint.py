@@ -1,8 +1,9 @@
-"""What cfn-lint says of CloudFormation templates, and which of it is Copilot's own and no fault of a user's.
+"""Check CloudFormation templates with cfn-lint, and know the findings that Copilot itself causes.
 
 cfn-lint comes with the sandbox (requirements-sandbox.txt). Importing it and loading its rules takes 0.7 s, a
-service's template 0.3 to 0.4 s and an environment's 0.65 s (measured on two cores): most of it in its JSON
-schemas, whatever the number of regions. So rules are loaded once a process, and templates share the cores.
+service's template 0.3 to 0.4 s and an environment's 0.65 s (measured on two cores). Most of that time goes to
+its JSON schemas, for any number of regions. So each process loads the rules once, and the templates are
+checked in parallel.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ REGION = "us-east-1"  # has all resource types that Copilot's templates use
 
 @dataclass(frozen=True, order=True)
 class LintFinding:
-    """`template` is the name it was given by, `path` the keys to the place, joined by "/"; `line` from 1."""
+    """A finding in a template; `path` are the keys to its place, joined by "/", and `line` counts from 1."""
 
     template: str
     line: int
@@ -36,7 +37,7 @@ class LintFinding:
 
     @property
     def copilots_own(self) -> str | None:
-        """Why Copilot's template is as it is here; None where the finding is not one of Copilot's own."""
+        """The reason for Copilot's template at this place; None where the finding is not Copilot's own."""
         return next(
             (known.why for known in KNOWN if known.rule == self.rule and re.fullmatch(known.path, self.path)),
             None,
@@ -45,7 +46,7 @@ class LintFinding:
 
 @dataclass(frozen=True)
 class Known:
-    """A finding that each user of Copilot 1.34.1 has; `path` is a regular expression."""
+    """A finding that every user of Copilot 1.34.1 has; `path` is a regular expression."""
 
     rule: str
     path: str
@@ -121,23 +122,23 @@ KNOWN = (
 
 
 def lint(texts: Mapping[str, str]) -> list[LintFinding]:
-    """Return every finding in these templates, warnings too, sorted.
+    """Return all findings in these templates, warnings too, sorted.
 
     Raises SettingsError where cfn-lint is not installed.
     """
     workers = min(len(texts), os.cpu_count() or 1)
-    if workers < 2 or sum(map(len, texts.values())) < _SMALL:  # noqa: PLR2004 - a process would cost more
-        found = [_lint(*item) for item in texts.items()]
+    if workers < 2 or sum(map(len, texts.values())) < _SMALL:  # noqa: PLR2004 - a process costs more
+        results = [_lint(*item) for item in texts.items()]
     else:
-        # Not forked: the caller may have threads, and a fork copies their locks as they are.
+        # Not forked: the caller may have threads, and a fork copies their locks in the locked state.
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, context, initializer=_forget) as pool:
-            found = list(pool.map(_lint, texts.keys(), texts.values()))
-    return sorted(finding for findings in found for finding in findings)
+        with ProcessPoolExecutor(workers, context, initializer=_remove_variables) as pool:
+            results = list(pool.map(_lint, texts.keys(), texts.values()))
+    return sorted(finding for findings in results for finding in findings)
 
 
-def _forget() -> None:
-    """Keep no variable but the base ones: a linter needs none of the user's."""
+def _remove_variables() -> None:
+    """Remove all environment variables except the base ones: a linter needs none of the user's."""
     kept = child_variables.inherited()
     os.environ.clear()
     os.environ.update(kept)
@@ -170,5 +171,5 @@ def _linter() -> tuple[Any, Any]:
         raise SettingsError(
             f"cfn-lint is not installed ({error.name} is missing): pip install -r requirements-sandbox.txt."
         ) from error
-    # No .cfnlintrc of this folder or of the user's has a say: a finding must be one on every machine.
+    # No .cfnlintrc is read, neither the folder's nor the user's: the findings must not depend on the machine.
     return Runner(ConfigMixIn(["--config-file", os.devnull], regions=[REGION])), decode_str

@@ -1,4 +1,4 @@
-"""What Copilot makes of a service or an environment: a template, or the refusal to make one."""
+"""Describe the result of rendering a service or an environment: a template, or Copilot's refusal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from copilot_testenv.copilot import cloudformation
 
 @dataclass(frozen=True)
 class Template:
-    """A stack's template, override patches applied, and its parameters. `addons` is a template too."""
+    """A stack's template, with override patches applied, and its parameters. `addons` is a template too."""
 
     text: str
     parameters: Mapping[str, str]
@@ -20,26 +20,23 @@ class Template:
 
     @cached_property
     def body(self) -> dict[str, Any]:
-        """The template's content; `!Ref x` and `!Sub x` are {"Ref": x} and {"Fn::Sub": x}.
-
-        It is empty where patches have made something else of it.
-        """
-        found = cloudformation.parse(self.text)
-        return found if isinstance(found, dict) else {}
+        """The template's content (see cloudformation.parse); empty where patches made it not a mapping."""
+        content = cloudformation.parse(self.text)
+        return content if isinstance(content, dict) else {}
 
     @property
     def resources(self) -> dict[str, dict[str, Any]]:
-        """The resources whose properties are a mapping or none; patches can make something else of one."""
-        found = self.body.get("Resources")
+        """The resources whose properties are a mapping or missing; patches can break other resources."""
+        resources = self.body.get("Resources")
         return {
             name: resource
-            for name, resource in (found.items() if isinstance(found, dict) else ())
+            for name, resource in (resources.items() if isinstance(resources, dict) else ())
             if isinstance(resource, dict) and isinstance(resource.get("Properties"), dict | None)
         }
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Copilot will not deploy this; `why` are its own words, on one line."""
+    """Copilot refuses to deploy this; `why` is its own message, on one line."""
 
     why: str

@@ -1,7 +1,7 @@
-"""Edits of a manifest that leave every other byte as it stands.
+"""Edit a manifest without changing any other byte.
 
-The text is never written anew from what was read. YAML's events say where each thing stands, lines are put in
-or taken out there, and the result is read again and must mean exactly what was wanted.
+The text is never generated from the parsed content. YAML's events give the position of each value, lines are
+inserted or removed there, and the result is parsed again and must have exactly the wanted content.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ from copilot_testenv.copilot.yaml_positions import BREAK, Entry, Node, begins_li
 from copilot_testenv.core.errors import Refused, SettingsError
 
 Path = tuple[str, ...]  # the keys that lead to a value
-Patch = Mapping[str, Any]  # nested mappings, as they are laid over a manifest
+Patch = Mapping[str, Any]  # nested mappings that are merged into a manifest
 
-ROOM = 2  # how many keys lead to an environment's block, which may stand empty
+ROOM = 2  # keys that lead to an environment's block, which may be empty
 _BY_HAND = "Write it by hand."
 
 
 class Anything:
-    """In a patch for `remove`: whatever stands there."""
+    """A value in a patch for `remove` that matches any value."""
 
 
 ANYTHING = Anything()
 
 
 def add(text: str, patch: Patch, where: str) -> str:
-    """Return the text with what `patch` holds, put in where it does not stand yet.
+    """Return the text with the keys of `patch` inserted.
 
-    `where` is the manifest's name for messages. Raises SettingsError where it cannot be read, Refused where
-    something of it stands there already, or cannot be put in without changing something else.
+    `where` is the manifest's name for messages. Raises SettingsError where the text cannot be read, Refused
+    where a key exists already, or cannot be inserted without changing something else.
     """
     before = manifest.parse(text, where)
-    mark, text = _parted(text)
+    mark, text = _split_mark(text)
     seen: list[Node] = []
-    # A mapping that several places share through an anchor is edited once.
+    # A mapping that an anchor shares between several places is edited once.
     new = {
         (id(node), key): (node, key, value, step)
         for node, key, value, step in _missing(yaml_positions.read(text, where), patch, 2, (), seen)
     }
-    edits = [(*_insertion(text, *each), each[0].column) for each in new.values()]
-    # At one place, what belongs to the deepest mapping comes first.
+    edits = [(*_insertion(text, *missing), missing[0].column) for missing in new.values()]
+    # At the same position, the text for the deepest mapping comes first.
     edits.sort(key=lambda edit: (edit[0], -edit[2]))
     after = text
     for at, inserted, _ in reversed(edits):
@@ -54,13 +54,13 @@ def add(text: str, patch: Patch, where: str) -> str:
 
 
 def remove(text: str, patch: Patch, where: str, keep: int) -> tuple[str, list[Path]]:
-    """Return the text without what `patch` holds, and without the mappings that this leaves empty.
+    """Return the text without the keys of `patch`, and without the mappings that become empty.
 
-    Mappings below which `keep` keys or fewer lead stay. A value that differs from the patch's stays too, and
+    A mapping to which `keep` keys or fewer lead stays. A value that differs from the patch's stays too, and
     its keys are returned. Raises SettingsError and Refused as `add` does.
     """
     before = manifest.parse(text, where)
-    mark, text = _parted(text)
+    mark, text = _split_mark(text)
     root = yaml_positions.read(text, where)
     gone: list[Path] = []
     kept: list[Path] = []
@@ -75,8 +75,8 @@ def remove(text: str, patch: Patch, where: str, keep: int) -> tuple[str, list[Pa
     for start, end in reversed(_joined(spans)):
         first = start
         if end == len(text) and not BREAK.search(text, max(end - 1, 0)):
-            # It ended without a line break, and goes on doing so.
-            first = next((each.start() for each in BREAK.finditer(text) if each.end() == start), start)
+            # The text ended without a line break, and must still end without one.
+            first = next((match.start() for match in BREAK.finditer(text) if match.end() == start), start)
         after = after[:first] + after[end:]
     _verify(after, wanted, where, seen)
     return mark + after, kept
@@ -86,8 +86,8 @@ def dotted(path: Iterable[str]) -> str:
     return ".".join(path)
 
 
-def _parted(text: str) -> tuple[str, str]:
-    """Return a byte order mark, and the text without it."""
+def _split_mark(text: str) -> tuple[str, str]:
+    """Return the byte order mark, empty where there is none, and the text without it."""
     rest = text.removeprefix(manifest.BOM)
     return text[: len(text) - len(rest)], rest
 
@@ -98,31 +98,31 @@ def _parted(text: str) -> tuple[str, str]:
 def _missing(
     node: Node, patch: Patch, step: int, path: Path, seen: list[Node]
 ) -> Iterator[tuple[Node, str, Any, int]]:
-    """Yield each mapping that lacks a key of the patch, the key, its value, the indent of nested lines."""
+    """Yield each mapping that lacks a key of the patch, the key, its value and the indent of nested lines."""
     for key, value in patch.items():
         entry, here = node.entry(key), (*path, key)
         if entry is None:
             if merge := node.merge(key):
                 raise Refused(
-                    f"{dotted(here)} comes through `<<` on line {merge.line}, and what is added beside it "
-                    "would take its place: write it out under its own key first."
+                    f"{dotted(here)} comes through `<<` on line {merge.line}, and an added key would replace "
+                    "it: write it out under its own key first."
                 )
             yield node, key, value, step
             continue
         seen.append(entry.value)
         inner = entry.value.real
         if not isinstance(value, dict) or inner.entries is None or not (inner.entries or len(here) == ROOM):
-            what = "stands already" if inner.entries or inner.end > inner.start else "stands there empty"
+            what = "exists already" if inner.entries or inner.end > inner.start else "exists already, empty"
             raise Refused(
-                f"{dotted(here)} {what} (line {entry.line}): take it out first, so that --remove can tell "
-                "what --add wrote."
+                f"{dotted(here)} {what} (line {entry.line}): remove it first, so that --remove later finds "
+                "exactly what --add wrote."
             )
         nested = step if inner.flow or node.flow else max(inner.column - node.column, 1)
         yield from _missing(inner, value, nested, here, seen)
 
 
 def _insertion(text: str, node: Node, key: str, value: Any, step: int) -> tuple[int, str]:
-    """Return where the key is put into the mapping, and as what."""
+    """Return the position at which the key is inserted into the mapping, and the text to insert."""
     assert node.entries is not None  # noqa: S101 - it is a mapping
     if node.flow:
         written = dump({key: value}, flow=True, step=step)[1:-1]
@@ -139,7 +139,7 @@ def _insertion(text: str, node: Node, key: str, value: Any, step: int) -> tuple[
 
 
 def dump(value: Any, *, flow: bool = False, step: int = 2) -> str:
-    """Return YAML without a last line end: lists in one line, and nothing sorted or shortened."""
+    """Return YAML without a final line break; lists are on one line, and nothing is sorted or shortened."""
     return yaml.dump(
         value,
         Dumper=_Dumper,
@@ -152,9 +152,9 @@ def dump(value: Any, *, flow: bool = False, step: int = 2) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes lists in one line, as manifests have their commands, and everything out."""
+    """Write lists on one line, as manifests write their commands, and no aliases."""
 
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML asks of each value
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML calls it for each value
         return True
 
 
@@ -163,12 +163,12 @@ _Dumper.add_representer(
 )
 
 
-def _with(found: Any, patch: Patch) -> dict[str, Any]:
-    """Return what a manifest says with a patch laid over it."""
+def _with(content: Any, patch: Patch) -> dict[str, Any]:
+    """Return a manifest's content with a patch merged into it."""
     return {
-        **found,
+        **content,
         **{
-            key: _with(found[key], value) if isinstance(value, dict) and key in found else value
+            key: _with(content[key], value) if isinstance(value, dict) and key in content else value
             for key, value in patch.items()
         },
     }
@@ -180,9 +180,9 @@ def _with(found: Any, patch: Patch) -> dict[str, Any]:
 def _without(
     found: Any, patch: Patch, keep: int, path: Path, gone: list[Path], kept: list[Path]
 ) -> dict[str, Any]:
-    """Return what a manifest says without a patch.
+    """Return a manifest's content without a patch.
 
-    Add the keys to take out to `gone`, the highest ones only.
+    Append the paths to remove to `gone`, only the highest ones, and the paths of differing values to `kept`.
     """
     after = dict(found)
     for key, value in patch.items():
@@ -205,47 +205,47 @@ def _without(
 
 
 def _find(root: Node, path: Path, seen: list[Node]) -> tuple[Node, int]:
-    """Return the mapping that holds the last key, and which of its entries that is. Raises Refused."""
+    """Return the mapping that holds the last key, and the index of that key in it. Raises Refused."""
     node = root
     for number, key in enumerate(path):
         entry = node.entry(key)
         if entry is None or node.entries is None:
             raise Refused(
-                f"{dotted(path[: number + 1])} comes through `<<` or is no plain key, so it cannot be taken "
-                f"out alone. {_BY_HAND}"
+                f"{dotted(path[: number + 1])} comes through `<<` or is not a plain key, so it cannot be "
+                f"removed alone. {_BY_HAND}"
             )
         if number == len(path) - 1:
-            return node, next(place for place, each in enumerate(node.entries) if each is entry)
+            return node, next(index for index, other in enumerate(node.entries) if other is entry)
         seen.append(entry.value)
         node = entry.value.real
-    raise ValueError(path)  # an empty one
+    raise ValueError(path)  # the path is empty
 
 
 def _spans(text: str, node: Node, numbers: set[int]) -> Iterator[tuple[int, int]]:
-    """Yield the pieces of the text that these entries of a mapping take."""
+    """Yield the ranges of the text that these entries of a mapping occupy."""
     assert node.entries is not None  # noqa: S101 - it is a mapping
     entries = node.entries
     if not node.flow:
         if len(numbers) == len(entries):
             raise Refused(
-                "Nothing else stands in that environment's block, and Copilot would deploy the base manifest "
-                "there without it: take the block out by hand, or give it something of its own first."
+                "The environment's block would be empty, so Copilot would deploy the base manifest there: "
+                "remove the block by hand, or add another key to it first."
             )
         for number in numbers:
             yield _line_start(text, entries[number]), next_line(text, entries[number].value.end)
         return
     for number in numbers:
         end = entries[number].value.end
-        if not numbers.issuperset(range(number)):  # behind what stays it goes with the comma before it
+        if not numbers.issuperset(range(number)):  # after an entry that stays: with the comma before it
             yield entries[number - 1].value.end, end
-        elif number + 1 < len(entries):  # at the beginning with the one behind it
+        elif number + 1 < len(entries):  # at the beginning: with the comma after it
             yield entries[number].start, entries[number + 1].start
         else:
             yield entries[number].start, end
 
 
 def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the same pieces, where those that touch are one."""
+    """Return the ranges, sorted; ranges that touch are joined."""
     joined: list[tuple[int, int]] = []
     for start, end in sorted(spans):
         if joined and start <= joined[-1][1]:
@@ -259,10 +259,7 @@ def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _line_start(text: str, entry: Entry) -> int:
-    """Return where the line of a block mapping's key begins.
-
-    Raises Refused where the key does not begin it.
-    """
+    """Return where the line of a block mapping's key begins. Raises Refused where other text is before it."""
     start = next((at for at in range(entry.start, -1, -1) if begins_line(text, at)), 0)
     if text[start : entry.start].strip(" "):
         raise Refused(
@@ -272,7 +269,7 @@ def _line_start(text: str, entry: Entry) -> int:
 
 
 def _verify(text: str, wanted: Mapping[str, Any], where: str, seen: list[Node]) -> None:
-    """Raise Refused unless the edited text means exactly what was wanted."""
+    """Raise Refused unless the edited text has exactly the wanted content."""
     try:
         if manifest.parse(text, where) == wanted:
             return
@@ -283,6 +280,6 @@ def _verify(text: str, wanted: Mapping[str, Any], where: str, seen: list[Node]) 
         name = shared.real.anchor
         raise Refused(
             f"{where} shares lines between places through the anchor `&{name}` (line {shared.real.line}), so "
-            f"an edit there would change another place too: write the part out where `*{name}` stands."
+            f"an edit there would change another place too: write the part out in place of `*{name}`."
         )
-    raise Refused(f"{where} cannot be edited without changing more than was asked. {_BY_HAND}")
+    raise Refused(f"{where} cannot be edited without changing something else. {_BY_HAND}")

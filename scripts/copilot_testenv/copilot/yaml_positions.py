@@ -1,4 +1,4 @@
-"""Where each value of a YAML text stands: from which character to which, and on which line."""
+"""Find the position of each value in a YAML text: its first and last character, and its line."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import yaml
 from copilot_testenv.copilot import manifest
 from copilot_testenv.core.errors import SettingsError
 
-BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # what ends a line in YAML
+BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # YAML's line breaks
 
 
-@dataclass(eq=False)  # each is itself only
+@dataclass(eq=False)  # compared by identity
 class Node:
-    """A value, from its first character to the end of what it says; an alias is a node of its own."""
+    """A value, from its first character to the end of its content; an alias is a separate node."""
 
     start: int
     end: int
@@ -37,7 +37,7 @@ class Node:
         return next((entry for entry in self.entries or () if entry.key == key), None)
 
     def merge(self, key: str) -> Entry | None:
-        """Return the mapping's merge `<<` that brings the key."""
+        """Return the mapping's merge `<<` that contains the key; None where none does."""
         for entry in self.entries or ():
             if entry.key == "<<":
                 for holder in entry.value.real.items or [entry.value]:
@@ -46,9 +46,9 @@ class Node:
         return None
 
 
-@dataclass(eq=False)  # each is itself only
+@dataclass(eq=False)  # compared by identity
 class Entry:
-    """A key of a mapping and its value. A key that is no text has none here."""
+    """A key of a mapping and its value; `key` is None where the key is not a text."""
 
     key: str | None
     start: int
@@ -57,9 +57,9 @@ class Entry:
 
 
 def read(text: str, where: str) -> Node:
-    """Return the places in a text without a byte order mark.
+    """Return the positions in a text without a byte order mark.
 
-    Raises SettingsError, naming `where` it stands.
+    Raises SettingsError with the file `where`.
     """
     try:
         return _Reader(text).document()
@@ -74,11 +74,11 @@ def begins_line(text: str, at: int) -> bool:
 
 
 def next_line(text: str, at: int) -> int:
-    """Return where the next line begins; `at` itself where one does."""
+    """Return where the next line begins; `at` itself where a line begins there."""
     if begins_line(text, at):
         return at
-    found = BREAK.search(text, at)
-    return found.end() if found else len(text)
+    match = BREAK.search(text, at)
+    return match.end() if match else len(text)
 
 
 class _Reader:
@@ -94,28 +94,28 @@ class _Reader:
         return Node(0, 0, 1)  # an empty text
 
     def node(self, event: yaml.NodeEvent) -> Node:
-        made = Node(_start(event).index, _end(event), _start(event).line + 1)
+        node = Node(_start(event).index, _end(event), _start(event).line + 1)
         if isinstance(event, yaml.AliasEvent):
-            made.target = self.anchors[event.anchor]
-            return made
-        made.anchor = event.anchor
+            node.target = self.anchors[event.anchor]
+            return node
+        node.anchor = event.anchor
         if event.anchor:
-            self.anchors[event.anchor] = made
+            self.anchors[event.anchor] = node
         if isinstance(event, yaml.ScalarEvent) and event.style in ("|", ">"):
-            made.end = self.end_of_block_scalar(made)
+            node.end = self.end_of_block_scalar(node)
         elif isinstance(event, yaml.CollectionStartEvent):
-            made.flow = bool(event.flow_style)
-            (self.mapping if isinstance(event, yaml.MappingStartEvent) else self.sequence)(made)
-        return made
+            node.flow = bool(event.flow_style)
+            (self.mapping if isinstance(event, yaml.MappingStartEvent) else self.sequence)(node)
+        return node
 
     def children(self, holder: Node) -> Iterator[yaml.NodeEvent]:
-        """Yield the events that begin what is in a collection."""
+        """Yield the first event of each item in a collection."""
         for event in self.events:
             if isinstance(event, yaml.CollectionEndEvent):
-                if holder.flow:  # a block has no sign of its end
+                if holder.flow:  # a block collection has no sign at its end
                     holder.end = _end(event)
                 return
-            assert isinstance(event, yaml.NodeEvent)  # noqa: S101 - nothing else stands in a collection
+            assert isinstance(event, yaml.NodeEvent)  # noqa: S101 - a collection contains no other event
             yield event
 
     def mapping(self, made: Node) -> None:
@@ -136,7 +136,7 @@ class _Reader:
             made.end = made.items[-1].end
 
     def end_of_block_scalar(self, made: Node) -> int:
-        """Return where its last line ends; with `+` the empty lines after it are part of it."""
+        """Return where the scalar's last line ends; with `+`, the empty lines after it belong to it."""
         header = self.text[made.start : next_line(self.text, made.start + 1)]
         if "+" in header.partition("#")[0]:
             return made.end
@@ -144,7 +144,7 @@ class _Reader:
 
 
 def _start(event: yaml.Event) -> Any:
-    """Return the mark of its beginning, which libyaml and PyYAML have classes of their own for."""
+    """Return the mark of an event's beginning; libyaml and PyYAML use different classes for it."""
     return event.start_mark
 
 

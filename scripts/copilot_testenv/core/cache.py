@@ -1,4 +1,4 @@
-"""What is dear to make and the same in every clone, kept by digest in the user's cache folder.
+"""Keep results that are slow to compute and equal in every clone: by digest, in the user's cache folder.
 
 Source of the folder: https://specifications.freedesktop.org/basedir-spec/latest/
 """
@@ -15,24 +15,24 @@ _UNUSED_SECONDS = 30 * 24 * 3600.0
 
 
 def folder(kind: str) -> Path:
-    """Return the folder of one kind, made if need be. What nobody has used for a month is removed from it.
+    """Return the cache folder of one kind; create it, and delete the entries that are unused for a month.
 
-    Raises OSError where it cannot be made, or is somebody else's.
+    Raises OSError where the folder cannot be created, or another user may write to it.
     """
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    cache = Path(given) if given.startswith("/") else Path.home() / ".cache"
-    made = cache / "copilot-testenv" / kind
-    for each in (made.parent, made):
-        each.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = each.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-            raise PermissionError(f"{each} is not a folder that this user alone may write to")
-    _forget_unused(made)
-    return made
+    configured = os.environ.get("XDG_CACHE_HOME", "")
+    cache = Path(configured) if configured.startswith("/") else Path.home() / ".cache"
+    entries = cache / "copilot-testenv" / kind
+    for path in (entries.parent, entries):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = path.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
+            raise PermissionError(f"{path} is not a folder that this user alone may write to")
+    _delete_unused(entries)
+    return entries
 
 
 def use(entry: Path) -> bool:
-    """Return True if the entry is there, and note that it is in use."""
+    """Return True if the entry exists, and set its time of last use to now."""
     try:
         os.utime(entry)
     except FileNotFoundError:
@@ -40,8 +40,8 @@ def use(entry: Path) -> bool:
     return True
 
 
-def _forget_unused(made: Path) -> None:
-    for entry in made.iterdir():
+def _delete_unused(entries: Path) -> None:
+    for entry in entries.iterdir():
         try:
             old = time.time() - entry.lstat().st_mtime > _UNUSED_SECONDS
         except FileNotFoundError:  # another run has removed it

@@ -1,6 +1,6 @@
-"""The settings that a team shares in Git: `copilot-testenv.toml`, or a table of pyproject.toml.
+"""Read the settings that a team shares in Git: `copilot-testenv.toml`, or a table of pyproject.toml.
 
-What decides over trust is not among them: a checkout of a branch has that branch's file.
+No setting about trust is among them, because a checkout of a branch contains that branch's own file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from copilot_testenv.core.errors import SettingsError
 
 FILE = "copilot-testenv.toml"
 TABLE = "copilot-testenv"  # [tool.copilot-testenv] of pyproject.toml
-# Each key with the setting that it stands for.
+# Each key, and the name of the same setting in `.env`.
 KEYS = {
     "application": "COPILOT_APP",
     "service": "COPILOT_SERVICE",
@@ -36,19 +36,22 @@ _NEVER = {
 
 
 def read(root: Path) -> dict[str, str]:
-    """Return the committed settings by the names of `.env`. Raises SettingsError where they are not valid."""
+    """Return the committed settings, by their names in `.env`.
+
+    Raises SettingsError where one is not valid.
+    """
     own, shared = _table(root / FILE), _table(root / "pyproject.toml")
     tool = (shared or {}).get("tool")
     in_project = tool.get(TABLE) if isinstance(tool, dict) else None
     if own is not None and in_project is not None:
-        raise SettingsError(f"{FILE} and [tool.{TABLE}] of pyproject.toml are both there: keep one of them.")
+        raise SettingsError(f"{FILE} and [tool.{TABLE}] of pyproject.toml both exist: keep one of them.")
     where = FILE if own is not None else f"[tool.{TABLE}] of pyproject.toml"
-    found = own if own is not None else in_project
-    if found is None:
+    table = own if own is not None else in_project
+    if table is None:
         return {}
-    if not isinstance(found, dict):
-        raise SettingsError(f"{where} is no table: write {where} and the keys below it.")
-    return {KEYS[key]: _text(where, key, value) for key, value in found.items() if _known(where, key)}
+    if not isinstance(table, dict):
+        raise SettingsError(f"{where} is not a table: write {where} and the keys below it.")
+    return {KEYS[key]: _text(where, key, value) for key, value in table.items() if _is_known(where, key)}
 
 
 def _table(file: Path) -> dict[str, Any] | None:
@@ -60,21 +63,22 @@ def _table(file: Path) -> dict[str, Any] | None:
         raise SettingsError(f"{file} cannot be read: {error}.") from error
 
 
-def _known(where: str, key: str) -> bool:
+def _is_known(where: str, key: str) -> bool:
+    """Return True for a known key. Raises SettingsError for any other, with the nearest known one."""
     if key in KEYS:
         return True
     if key in _NEVER:
         raise SettingsError(
-            f"{where} has `{key}`, which is never read from there: a branch brings a file of its own. Set "
-            f"{_NEVER[key]} in the environment, or in .env."
+            f"{where} has `{key}`, which is never read from there, because a branch has its own version of "
+            f"the file. Set {_NEVER[key]} in the environment, or in .env."
         )
     near = difflib.get_close_matches(key, KEYS, 1)
-    meant = f"write `{near[0]}` if that is meant" if near else f"the keys are {', '.join(KEYS)}"
-    raise SettingsError(f"{where} has an unknown key, `{key}`: {meant}.")
+    hint = f"write `{near[0]}` if that is meant" if near else f"the keys are {', '.join(KEYS)}"
+    raise SettingsError(f"{where} has an unknown key, `{key}`: {hint}.")
 
 
 def _text(where: str, key: str, value: object) -> str:
-    if key == "protected" and isinstance(value, list) and all(isinstance(each, str) for each in value):
+    if key == "protected" and isinstance(value, list) and all(isinstance(name, str) for name in value):
         return ",".join(value)
     if key == "stage_megabytes" and isinstance(value, int) and not isinstance(value, bool):
         return str(value)

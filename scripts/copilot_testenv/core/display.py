@@ -1,8 +1,8 @@
-"""Text that others wrote, as a person may be shown it.
+"""Make text from other sources safe to show to a person.
 
-Nothing in it moves the cursor, turns letters around, forges a line of ours, gives GitHub a command or tells a
-secret. What comes from AWS, from Git or from a container passes through `line` where it is read; all that is
-shown passes through `seen` or `block` once more.
+The result cannot move the cursor, reverse the order of letters, imitate a line of these tasks, give GitHub a
+command or show a secret. Text from AWS, Git or a container passes through `line` where it is read. Everything
+that is shown passes through `seen` or `block` as well.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ LONGEST = 1000  # letters of one name or reason that are shown
 _CUT = "…"
 # Colours, cursor movements and titles of a terminal. Source: ECMA-48, 5.4 and 5.6.
 _SEQUENCES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)?")
-# What GitHub's runner takes for a command, spaces before it or not.
+# Text that GitHub's runner takes for a command, with or without spaces before it.
 # Source: src/Runner.Common/ActionCommand.cs of actions/runner.
 _COMMANDS = re.compile(r"^([^\S\n]*):(?=:[^\n]*::)|#(?=#\[)", re.MULTILINE)
 _MASK = "***"
 _DATABASES = r"(?:postgres(?:ql)?|psql|mysql|mariadb|mssql|rediss?|valkeys?|amqps?|mongodb)(?:\+[a-z0-9]+)?"
-# An address with a password, well-formed or not. A database's is not shown at all: up to the last `@` of the
-# line all may be its password, and so may what stands behind the next `?` or `#`.
+# An address with a password, well-formed or not. A database's address is hidden completely: everything up to
+# the last `@` of the line can belong to its password, and so can everything after the next `?` or `#`.
 _DATABASE = re.compile(rf"(?i)\b{_DATABASES}:/+(?!user:password@)")
 _CUT_OFF = re.compile(
     rf"(?i)\b({_DATABASES}:/+)(?!\*\*\*|user:password@)[^\s@:/]*:(?!\d{{1,5}}(?![^\s/?\"',.)]))[^\n\"'`]*"
 )
 _END = re.compile(r"[\s\"'`]|$")
-# Repetitions have an end: what a container writes must not keep us busy.
+# Repetitions are bounded: a container's output must not make matching slow.
 _LOGINS = (
     re.compile(r"(?i)\b(https?://)[^\s/?#@]{1,500}@"),
     re.compile(
@@ -41,25 +41,27 @@ _NAMED = re.compile(
 )
 _known: set[str] = set()
 _SECRET_NAMES = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN|SECRET_KEY|ACCESS_KEY|API_KEY|DATABASE_URL)$")
-_SHORTEST = 12  # letters of a secret that is looked for in every text; a shorter one may be a word
+_SHORTEST = (
+    12  # letters of a secret that is searched for in every text; a shorter one can be an ordinary word
+)
 
 
 def line(text: str, longest: int = LONGEST) -> str:
-    r"""Return one line of text, whatever it holds.
+    r"""Return any text as one line, of `longest` letters at most.
 
-    What cannot be seen is written as `\n`, `\x1b`, `\u202e`.
+    Invisible letters become `\n`, `\x1b`, `\u202e`.
     """
     shown = "".join(letter if letter.isprintable() else _escaped(letter) for letter in text[: longest + 1])
     return shown if len(shown) <= longest else shown[: longest - len(_CUT)] + _CUT
 
 
 def log_line(text: str) -> str:
-    """Return one line of a log: the sequences of a terminal are left out."""
+    """Return one line of a log, without terminal sequences."""
     return line(_SEQUENCES.sub("", text).replace("\t", "    "), len(text) * 10)
 
 
 def seen(text: str) -> str:
-    """Several lines, with tabs, without what moves the cursor: the sequences of a terminal are left out."""
+    """Return several lines, with tabs, without terminal sequences and other letters that move the cursor."""
     plain = _SEQUENCES.sub("", text)
     return "".join(
         letter if letter.isprintable() or letter in "\n\t" else _escaped(letter) for letter in plain
@@ -67,16 +69,16 @@ def seen(text: str) -> str:
 
 
 def block(text: str) -> str:
-    """Return the same without secrets, and without what GitHub's runner takes for a command."""
+    """Return the same as `seen`, also without secrets and without commands to GitHub's runner."""
     return masked(_COMMANDS.sub(lambda found: f"{found[1] or ''}\\x{ord(found[0][-1]):02x}", seen(text)))
 
 
 def masked(text: str) -> str:
-    """Return the text without passwords of addresses, `password=…`, and secrets of this run's settings."""
+    """Return the text without passwords in addresses, `password=…`, and secrets of this run's settings."""
     for secret in _known:
         text = text.replace(secret, _MASK)
     if "@" in text:
-        text = "\n".join(_without_addresses(each) for each in text.split("\n"))
+        text = "\n".join(_without_addresses(row) for row in text.split("\n"))
     text = _CUT_OFF.sub(rf"\1{_MASK}", text)
     for login in _LOGINS:
         text = login.sub(rf"\1{_MASK}@", text)
@@ -84,7 +86,7 @@ def masked(text: str) -> str:
 
 
 def _without_addresses(text: str) -> str:
-    """Return a line without what stands between the first address of a database and its last `@`."""
+    """Return a line with the mask in place of everything from its first database address to its last `@`."""
     found, last = _DATABASE.search(text), text.rfind("@")
     if not found or last < found.end():
         return text
@@ -98,7 +100,7 @@ def has_secret(text: str) -> bool:
 
 
 class Masked(logging.Formatter):
-    """A log's lines, with what is known of an error, without the passwords in them."""
+    """Format the records of a log, with tracebacks, and mask the passwords in them."""
 
     def format(self, record: logging.LogRecord) -> str:
         return masked(super().format(record))
@@ -114,32 +116,32 @@ def plain(value: Any) -> Any:
 
 
 def json_text(text: str) -> str:
-    """Return JSON with what cannot be seen as its escapes: only strings hold such letters."""
+    """Return JSON with its invisible letters escaped; only strings can contain such letters."""
     return "".join(
         letter if letter.isprintable() or letter == "\n" else json.dumps(letter)[1:-1] for letter in text
     )
 
 
 def keep_secret(name: str, value: str) -> None:
-    """Have `masked` take the value out of every text from now on, where the setting's name tells a secret."""
+    """Make `masked` hide the value from now on, where the setting's name is that of a secret."""
     if _SECRET_NAMES.search(name.upper()) and len(value) >= _SHORTEST and not value.startswith("/"):
         _known.add(value)
 
 
-class Given(str):  # noqa: SLOT000 - a dictionary more for each of a dozen settings is nothing
-    """A setting as somebody wrote it. Its `repr`, which errors quote, tells nothing that could be a secret.
+class Given(str):  # noqa: SLOT000 - there are a dozen settings: a dictionary for each costs nothing
+    """A setting as the user wrote it. Its `repr`, which errors quote, shows no text that could be a secret.
 
-    A value of another place, such as an address with a password in a line that wants a name, is not shown.
+    So a value in the wrong place, such as an address with a password where a name belongs, is not shown.
     """
 
     def __repr__(self) -> str:
         text = str(self)
         if len(text) > 60 or has_secret(text) or _LIKE_A_SECRET.search(text):  # noqa: PLR2004 - no name is longer
-            return f"(a text of {len(text)} letters, which is not shown: it may hold a secret)"
+            return f"(a text of {len(text)} letters, which is not shown because it may contain a secret)"
         return repr(line(text))
 
 
-# A run of letters that no name has: an address, or a key of letters, digits and signs.
+# Text that no name contains: an address, or a key of letters, digits and signs.
 _LIKE_A_SECRET = re.compile(r"://|@|(?=[^\s-]*\d)(?=[^\s-]*[A-Za-z])[A-Za-z0-9/+_=]{20,}")
 
 

@@ -1,7 +1,7 @@
-"""The errors a user can see, each with the exit code it ends in.
+"""Define the errors that a user can see, each with its exit code.
 
-Exit codes: 0 done, 1 usage (Invoke's own), 2 settings or manifest wrong, 3 refused by a guard,
-4 a command or AWS failed, 5 the slot is held by someone else, 130 interrupted.
+Exit codes: 0 success, 1 wrong usage (also Invoke's own code), 2 a setting or manifest is wrong, 3 refused by
+a guard, 4 a command or AWS failed, 5 another run holds the slot, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from typing import ClassVar
 
 
 class UserError(Exception):
-    """What happened, why, and what to do next: one message, never a traceback."""
+    """An error whose message says what happened, why, and what to do next; the user sees no traceback."""
 
     exit_code: ClassVar[int] = 4
 
 
 class UsageError(UserError):
-    """A flag is missing or cannot be what was given."""
+    """A flag is missing, or its value is not valid."""
 
     exit_code = 1
 
@@ -28,7 +28,7 @@ class SettingsError(UserError):
 
 
 class Refused(UserError):
-    """A guard said no; nothing was changed."""
+    """A guard refused the run; nothing was changed."""
 
     exit_code = 3
 
@@ -46,6 +46,6 @@ class Held(UserError):
 
 
 class Interrupted(UserError):
-    """The user pressed Ctrl-C; what was under way has settled."""
+    """The user pressed Ctrl-C; the operation under way has settled."""
 
     exit_code = 130

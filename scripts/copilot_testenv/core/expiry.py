@@ -1,4 +1,4 @@
-"""Until when a deployment is wanted, as people write it and as the stack's tag says it."""
+"""Calculate when a deployment expires, from the user's text and from the stack's tag."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "su
 _WEEKS_END = re.compile(r"([a-z]+)\s+(\d{1,2}):(\d{2})(?:\s+(\S+))?", re.IGNORECASE)
 
 
-KEPT = "never"  # the tag's value where a deployment has no end
+KEPT = "never"  # the tag's value for a deployment that never expires
 
 
 def expiry(ttl: str, now: datetime, name: str = "DEPLOY_TTL") -> datetime:
-    """Return when a deployment made `now` ends, in UTC, to the second.
+    """Return when a deployment that is made `now` expires, in UTC, to the second.
 
     `ttl` is a duration (`5d`), the next such weekday and time (`friday 18:00 Europe/London`; without a time
-    zone: UTC) or a moment to come (`2026-12-01 18:00`, in UTC unless it says otherwise). Raises
-    SettingsError, which calls it `name`.
+    zone: UTC) or a date in the future (`2026-12-01 18:00`; without a time zone: UTC). Raises SettingsError;
+    its message uses `name` for the setting.
     """
     text = ttl.strip()
     if match := _WEEKS_END.fullmatch(text):
@@ -34,12 +34,12 @@ def expiry(ttl: str, now: datetime, name: str = "DEPLOY_TTL") -> datetime:
     try:
         end = now + timedelta(seconds=seconds(ttl, name))
     except OverflowError as error:
-        raise SettingsError(f"{name}={ttl!r} is beyond the calendar: write for example 5d.") from error
+        raise SettingsError(f"{name}={ttl!r} is after the year 9999: write for example 5d.") from error
     return end.astimezone(UTC).replace(microsecond=0)
 
 
 def is_over(tag: str | None, now: datetime) -> bool:
-    """Return True if a deployment with that tag has come to its end; one without a readable end has not."""
+    """Return True if a deployment with that tag has expired; without a readable date it has not."""
     try:
         return datetime.fromisoformat(tag or "") <= now
     except (ValueError, TypeError):
@@ -47,23 +47,23 @@ def is_over(tag: str | None, now: datetime) -> bool:
 
 
 def later(tag: str | None, end: datetime) -> datetime | None:
-    """Return the later of the end that a deployment has and a new one; None where it has none."""
+    """Return the later of the tag's date and a new one; None where the deployment never expires."""
     if tag == KEPT:
         return None
     try:
         return max(datetime.fromisoformat(tag or "").astimezone(UTC), end)
-    except (ValueError, TypeError, OverflowError):  # the last: beyond the calendar in UTC
+    except (ValueError, TypeError, OverflowError):  # the last: after the year 9999 in UTC
         return end
 
 
 def _moment(text: str, now: datetime, what: str) -> datetime:
     try:
-        found = datetime.fromisoformat(text)
+        date = datetime.fromisoformat(text)
     except ValueError as error:
-        raise SettingsError(f"{what} is no date: write {_FORMS}.") from error
-    end = (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).replace(microsecond=0)
+        raise SettingsError(f"{what} is not a date: write {_FORMS}.") from error
+    end = (date if date.tzinfo else date.replace(tzinfo=UTC)).astimezone(UTC).replace(microsecond=0)
     if end <= now:
-        raise SettingsError(f"{what} is past: write a moment to come.")
+        raise SettingsError(f"{what} is past: write a date in the future.")
     return end
 
 

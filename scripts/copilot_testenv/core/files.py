@@ -1,4 +1,4 @@
-"""Writes a file of the repository: whole or not at all, and never through a link."""
+"""Write files of the repository: completely or not at all, and never through a symbolic link."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ from pathlib import Path
 
 from copilot_testenv.core.errors import Failed, Refused
 
-_NEW = 0o644  # less what the umask takes
+_NEW = 0o644  # without the bits of the umask
 _NOTES = ".sandbox"
 
 
 def own(file: Path, root: Path) -> Path:
-    """Return the file, which need not be there, if no link stands on the way to it below the root.
+    """Return the file if no part of its path below the root is a link; the file need not exist.
 
-    Raises Refused where one does, or the way leads up again (`..`): what is there is not ours to write.
+    Raises Refused where a part is a link or `..`: it may lead to a file that these tasks must not write.
     """
-    way = file.relative_to(root).parts
-    for number in range(1, len(way) + 1):
-        part = Path(*way[:number])
+    parts = file.relative_to(root).parts
+    for number in range(1, len(parts) + 1):
+        part = Path(*parts[:number])
         if (root / part).is_symlink() or part.name == "..":
             raise Refused(
                 f"{part.as_posix()} leads elsewhere, and nothing is written through links: "
-                "put the file or folder itself there."
+                "replace it by the file or folder itself."
             )
     return file
 
 
 def write(file: Path, content: str | bytes, root: Path, expected: bytes | str | None = None) -> None:
-    """Put the content in the file's place in one step; its folders are made, its mode is kept.
+    """Replace the file's content in one step. Create its folders, and keep its mode.
 
-    `expected` is what the file must still hold ("" fits one that is not there). Line breaks are written as
-    they stand. Raises Refused where the file holds something else or is none, or a link is on the way below
-    the root, Failed where it cannot be written.
+    `expected` is the content that the file must still have ("" also means that it does not exist). Line
+    breaks are written unchanged. Raises Refused where the content differs, the path is not a regular file or
+    has a link below the root, Failed where the file cannot be written.
     """
     shown = own(file, root).relative_to(root).as_posix()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         if file.exists() and not file.is_file():
-            raise Refused(f"{shown} is no file: move it away, then run this again.")
+            raise Refused(f"{shown} is not a file: move it away, then run this again.")
         mode = file.stat().st_mode & 0o777 if file.exists() else _NEW & ~_umask()
         handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
         draft = Path(name)
@@ -47,7 +47,7 @@ def write(file: Path, content: str | bytes, root: Path, expected: bytes | str | 
             with os.fdopen(handle, "wb") as opened:
                 opened.write(_bytes(content))
             draft.chmod(mode)
-            if expected is not None and _held(file) != _bytes(expected):
+            if expected is not None and _content(file) != _bytes(expected):
                 raise Refused(f"{shown} was changed meanwhile, so it was left alone: run this again.")
             draft.replace(own(file, root))
         finally:
@@ -57,14 +57,14 @@ def write(file: Path, content: str | bytes, root: Path, expected: bytes | str | 
 
 
 def remove(file: Path, root: Path, expected: bytes) -> None:
-    """Delete a file, and the folders that it leaves empty below the root.
+    """Delete a file, and the folders below the root that become empty.
 
-    Raises Refused where it holds something else than `expected`, or a link is on the way; Failed where it
-    cannot be deleted.
+    Raises Refused where its content is not `expected` or its path has a link, Failed where it cannot be
+    deleted.
     """
     shown = own(file, root).relative_to(root).as_posix()
     try:
-        if _held(file) != expected:
+        if _content(file) != expected:
             raise Refused(f"{shown} was changed meanwhile, so it was left alone: run this again.")
         file.unlink()
         for folder in file.parents:
@@ -76,15 +76,15 @@ def remove(file: Path, root: Path, expected: bytes) -> None:
 
 
 def note(name: str, text: str, root: Path) -> None:
-    """Keep a text for later runs in `.sandbox/`, which Git ignores and nobody else reads.
+    """Keep a text for later runs in `.sandbox/`, a folder that Git ignores and only this user can read.
 
-    Raises Refused where a link is on the way, Failed where it cannot be written.
+    Raises Refused where the path has a link, Failed where the file cannot be written.
     """
     folder = own(root / _NOTES, root)
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise Failed(f"{_NOTES} could not be made: {error.strerror or error}.") from error
+        raise Failed(f"{_NOTES} could not be created: {error.strerror or error}.") from error
     write(folder / ".gitignore", "*\n", root)
     write(folder / name, text, root)
 
@@ -93,12 +93,12 @@ def _bytes(content: str | bytes) -> bytes:
     return content.encode() if isinstance(content, str) else content
 
 
-def _held(file: Path) -> bytes:
+def _content(file: Path) -> bytes:
     return file.read_bytes() if file.exists() else b""
 
 
 def _umask() -> int:
-    """Return the process's umask, which can only be read by setting it: to the strictest for that moment."""
-    found = os.umask(0o077)
-    os.umask(found)
-    return found
+    """Return the process's umask. It can only be read by setting it, so it is the strictest for a moment."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

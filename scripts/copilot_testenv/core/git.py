@@ -1,4 +1,4 @@
-"""A Git branch → slug, commit, worktree. Branch names are hostile input."""
+"""Find a Git branch's slug and commit, and check it out into a worktree. Branch names are hostile input."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from copilot_testenv.core.process import Command, Result, Shell, output_of
 from copilot_testenv.core.scratch import Scratch
 
 SLUG_LENGTH = 24
-GIT_SECONDS = 300.0  # for a fetch, or a checkout of a large repository
+GIT_SECONDS = 300.0  # for one command: a fetch, or a checkout of a large repository
 DEPLOYMENT_FILE = "deployment.json"
-# What Git refuses in a name, from git-check-ref-format(1), and a leading dash, which would read as a flag.
+# Git refuses these in a name (git-check-ref-format(1)); a leading dash would be read as a flag.
 _REFUSED = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^[-/.]|/\.|[/.]$|\.lock(/|$)|^@$", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Branch:
-    """A branch and the commit it stands for. `note` says where local and remote differ."""
+    """A branch and its commit. `note` is a line for the user where the local and the remote branch differ."""
 
     name: str
     commit: str
@@ -36,12 +36,10 @@ class Branch:
 
 
 def slug(name: str) -> str:
-    """Return a readable, stable label for a branch.
+    """Return a readable, stable label for a branch: lower case letters, digits and dashes, at most 24.
 
-    Lower case letters, digits and dashes, at most 24 characters.
-
-    A digest of the whole name is appended where anything of it was changed or cut, or where it looks as if
-    that had happened, so that two branches never meet.
+    A digest of the whole name is appended where the name was changed or cut, or where it ends like a name
+    with a digest. So two branches never have the same slug.
     """
     plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     looks_digested = re.search(r"-[0-9a-f]{7}$", plain)
@@ -53,7 +51,7 @@ def slug(name: str) -> str:
 
 
 def check_name(name: str) -> str:
-    """Raise UsageError where `name` cannot be a branch."""
+    """Return `name`. Raises UsageError where it cannot be a branch."""
     if not name.strip():
         raise UsageError("Which branch? Write --branch NAME, for example --branch feature/checkout.")
     if _REFUSED.search(name) or len(name.encode(errors="replace")) > 200 or not name.isprintable():  # noqa: PLR2004 - Git's files end at 255 bytes
@@ -64,7 +62,7 @@ def check_name(name: str) -> str:
 
 
 def find(shell: Shell, root: Path, name: str) -> Branch:
-    """Return the branch's commit: the local branch, else origin's, fetched when it is not here yet.
+    """Return the local branch, else origin's, which is fetched where it is not in this clone yet.
 
     Raises SettingsError outside a repository, UsageError where no such branch exists.
     """
@@ -77,8 +75,8 @@ def find(shell: Shell, root: Path, name: str) -> Branch:
         return Branch(
             name,
             local,
-            f"Your local {name} is at {local[:12]}, origin's was last seen at {remote[:12]}: "
-            "the local one is deployed."
+            f"Your local {name} is at {local[:12]}, and origin's was at {remote[:12]} when it was last "
+            "fetched: the local one is deployed."
             if differs and remote
             else "",
         )
@@ -88,24 +86,21 @@ def find(shell: Shell, root: Path, name: str) -> Branch:
         return Branch(name, remote)
     why = fetched.stderr.strip().removeprefix("fatal: ").splitlines()[:1] or ["origin has no such branch"]
     raise UsageError(
-        f"There is no branch {name!r} here, and fetching it from origin said: {why[0].rstrip('.')}. "
-        "Look at `git branch -a`."
+        f"There is no branch {name!r} in this clone, and it could not be fetched from origin: "
+        f"{why[0].rstrip('.')}. Look at `git branch -a`."
     )
 
 
 def at(shell: Shell, root: Path, name: str, commit: str) -> Branch:
-    """Return a branch at a commit that somebody has deployed, fetched when it is not here yet.
-
-    Raises Failed.
-    """
+    """Return a branch at a commit that is deployed; fetch it where it is not in this clone. Raises Failed."""
     for attempt in (1, 2):
         if _commit(shell, root, commit) == commit:
             return Branch(name, commit)
         if attempt == 1:
             fetch(shell, root, f"refs/heads/{name}")
     raise Failed(
-        f"The commit {commit[:12]} of {name} is deployed, but is neither here nor on origin: "
-        "deploy a branch that is, with `invoke deploy-test --branch B`."
+        f"The commit {commit[:12]} of {name} is deployed, but is neither in this clone nor on origin: deploy "
+        "a branch that is, with `invoke deploy-test --branch B`."
     )
 
 
@@ -113,28 +108,26 @@ def at(shell: Shell, root: Path, name: str, commit: str) -> Branch:
 def worktree(
     shell: Shell, root: Path, branch: Branch, deploy: str = "", environment: str = ""
 ) -> Iterator[Path]:
-    """Yield a checkout of that commit beside the user's own, taken away afterwards.
+    """Check the branch's commit out into a temporary worktree, yield its workspace, and remove it afterwards.
 
-    It names what is deployed.
-
-    Yield the folder of it that `root` is of the user's own: below the top where a repository has several
-    projects. It carries `deployment.json` for the project to show: branch, commit, the deploy it is made for,
-    by which `copy_stage_db` tells a new one from a task that is started again, and the disposable environment
-    it goes to, in no other than which `copy_stage_db` works. Raises Failed, and SettingsError where the
-    branch has no such folder.
+    The workspace is the folder that corresponds to `root`; in a repository with several projects it lies
+    below the worktree's top. It contains `deployment.json` with the branch and commit for the project to
+    show, and two values for `copy_stage_db`: `deploy`, by which it distinguishes a new deploy from a
+    restarted task, and `environment`, the only one in which it works. Raises Failed, and SettingsError where
+    the branch has no such folder.
     """
     scratch = _worktrees(root)
     tidy(shell, root)
     below = prefix(shell, root)
-    with ExitStack() as made:
+    with ExitStack() as folders:
         try:
             scratch.parent.mkdir(exist_ok=True)
             (scratch.parent / ".gitignore").write_text("*\n")
-            folder = made.enter_context(scratch.folder(f"{branch.slug}-"))
+            folder = folders.enter_context(scratch.folder(f"{branch.slug}-"))
         except OSError as error:
-            raise Failed(f"No worktree can be made in {scratch.parent}: {error.strerror}.") from error
+            raise Failed(f"No worktree can be created in {scratch.parent}: {error.strerror}.") from error
         try:
-            # Git takes away what another process is just about to make: a worktree's files, an empty folder.
+            # One process at a time: `prune` deletes the files of a worktree that another process is creating.
             with scratch.alone():
                 output_of(shell, command(root, "worktree", "prune"), "Tidying up worktrees")
                 add = ("worktree", "add", "--quiet", "--force", "--detach", str(folder), branch.commit)
@@ -146,27 +139,28 @@ def worktree(
             workspace = folder / below
             if not workspace.is_dir() or workspace.resolve() != folder.resolve() / below:
                 raise SettingsError(f"{branch.name} has no folder {below} at {branch.commit[:12]}.")
-            _name(workspace, branch, deploy, environment)
+            _write_deployment_file(workspace, branch, deploy, environment)
             yield workspace
         finally:
-            # What cannot be removed in time is pruned by whoever comes next.
+            # Where that fails, the next run removes the worktree.
             with suppress(Failed), scratch.alone():
                 shell.run(command(root, "worktree", "remove", "--force", "--force", str(folder)))
 
 
 def prefix(shell: Shell, root: Path) -> str:
-    """Return where a folder lies below the top of its checkout: `services/shop/`; "" for the top itself."""
-    found = shell.run(command(root, "rev-parse", "--show-prefix"))
-    return found.stdout.removesuffix("\n") if found.ok else ""
+    """Return the path of a folder below the top of its checkout: `services/shop/`; "" for the top itself."""
+    result = shell.run(command(root, "rev-parse", "--show-prefix"))
+    return result.stdout.removesuffix("\n") if result.ok else ""
 
 
 def tidy(shell: Shell, root: Path) -> None:
-    """Remove the worktrees of runs that were killed; those of others are not touched. Raises Failed."""
+    """Remove the worktrees of runs that were killed, and no others. Raises Failed."""
     scratch = _worktrees(root)
-    if scratch.left():
+    if scratch.abandoned():
         with scratch.alone():
             for folder in scratch.clear():
-                # Where Git itself was killed while it made one, it has it locked, and prunes it never.
+                # `prune` skips a locked worktree, and Git leaves its lock where it was killed in `worktree
+                # add`.
                 shell.run(command(root, "worktree", "remove", "--force", "--force", str(folder)))
             output_of(shell, command(root, "worktree", "prune"), "Tidying up worktrees")
 
@@ -175,8 +169,8 @@ def _worktrees(root: Path) -> Scratch:
     return Scratch(root / ".worktrees")
 
 
-def _name(folder: Path, branch: Branch, deploy: str, environment: str) -> None:
-    """Write what is deployed. What the branch has there, a link to somewhere else say, goes first."""
+def _write_deployment_file(folder: Path, branch: Branch, deploy: str, environment: str) -> None:
+    """Write `deployment.json`. Delete the branch's own file or link of that name first."""
     file = folder / DEPLOYMENT_FILE
     facts = {"branch": branch.name, "commit": branch.commit}
     facts |= {"deploy": deploy} if deploy else {}
@@ -187,16 +181,16 @@ def _name(folder: Path, branch: Branch, deploy: str, environment: str) -> None:
             target.write(json.dumps(facts, sort_keys=True) + "\n")
     except OSError as error:
         raise Failed(
-            f"{branch.name} cannot be named in {DEPLOYMENT_FILE}: {error.strerror}. "
+            f"{DEPLOYMENT_FILE} cannot be written for {branch.name}: {error.strerror}. "
             "The branch must have no folder of that name."
         ) from error
 
 
 def command(root: Path, *words: str, more: tuple[str, ...] = ()) -> Command:
-    """Return a git command in this repository and no other: inside a hook, Git's variables name one.
+    """Return a git command for this repository, even inside a hook, where Git's variables name another one.
 
-    No prompt for a password, messages in English, and nothing of the branch's own is run: no hook, no
-    file-system monitor, no submodule.
+    It does not prompt for a password, its messages are in English, and it runs no program of the branch: no
+    hook, no file-system monitor, no submodule.
     """
     off = ("core.hooksPath=/dev/null", "core.fsmonitor=false", "submodule.recurse=false", *more)
     return Command(
@@ -208,17 +202,16 @@ def command(root: Path, *words: str, more: tuple[str, ...] = ()) -> Command:
 
 
 def _without_filters(shell: Shell, root: Path) -> tuple[str, ...]:
-    """Return the settings that turn off the filters a branch's `.gitattributes` could call, but Git LFS's.
+    """Return the settings that disable all filters that a branch's `.gitattributes` can call, except Git LFS.
 
-    A filter is a program of the user's configuration, and one that is named by a relative path would be the
-    branch's own file.
+    A filter is a program in the user's configuration. A relative path there could be a file of the branch.
     """
     listed = shell.run(
         command(root, "config", "--null", "--get-regexp", r"^filter\..*\.(smudge|clean|process)$")
     )
-    found = dict(line.partition("\n")[::2] for line in listed.stdout.split("\0") if line)
+    filters = dict(line.partition("\n")[::2] for line in listed.stdout.split("\0") if line)
     off = []
-    for name, value in found.items():
+    for name, value in filters.items():
         driver = name.rpartition(".")[0]
         if not (driver == "filter.lfs" and value.split()[:1] == ["git-lfs"]):
             off += [f"{name}=", f"{driver}.required=false"]
@@ -226,7 +219,7 @@ def _without_filters(shell: Shell, root: Path) -> tuple[str, ...]:
 
 
 def fetch(shell: Shell, root: Path, refs: str) -> Result:
-    """Fetch these references from origin, and no tag or submodule with them."""
+    """Fetch these references from origin, without tags and submodules."""
     words = ("fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "origin", refs)
     return shell.run(command(root, *words))
 

@@ -1,4 +1,4 @@
-"""Look again and again, until it is done or the time is over."""
+"""Repeat a check until it succeeds or its time is over."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def until(
     every: float,
     tell: Callable[[], None] = lambda: None,
 ) -> _T:
-    """Return what `look` gave last: it is `done`, or `seconds` are over, though it looked once.
+    """Call `look` until its result is `done` or `seconds` are over, at least once; return the last result.
 
-    Pauses last `every` seconds; `tell` is called before each.
+    Pauses last `every` seconds; `tell` is called before each pause.
     """
     end = time.monotonic() + seconds
-    while not done(found := look()) and time.monotonic() < end:
+    while not done(result := look()) and time.monotonic() < end:
         tell()
         time.sleep(every)
-    return found
+    return result

@@ -1,7 +1,7 @@
-"""Command and Shell: the only door to processes.
+"""Start child processes: every process of these tasks is a Command that a Shell runs.
 
-A Command is words and variables; it runs nothing and may always be printed, because secrets travel in
-its variables and never in its words.
+A Command holds words and variables and runs nothing. It may always be printed, because secrets are in its
+variables and never in its words.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ from copilot_testenv.core import child_variables, display
 from copilot_testenv.core.errors import Failed
 from copilot_testenv.core.scratch import is_held
 
-# A variable set to None is taken away from the child, whatever it inherits.
+# A variable that is None is removed from the child's environment, even if the child would inherit it.
 Variables = Mapping[str, str | None]
 
-SETTLE_SECONDS = 900.0  # that a command gets to end after a signal, before it is killed
-RUN_SECONDS = 60.0  # that a command gets to answer a question, unless it says otherwise
-SILENCE_SECONDS = 30.0  # after which a person is told that a command still runs
+SETTLE_SECONDS = 900.0  # a command may take this long to end after a signal; then it is killed
+RUN_SECONDS = 60.0  # the default timeout of a command that `Shell.run` runs
+SILENCE_SECONDS = 30.0  # without output, before a line says that the command still runs
 LIFELINE = "SANDBOX_LIFELINE"  # the variable that names the lock of the sandbox's server
-_LOOKED_EVERY = 0.5  # seconds between looks at the lifeline
+_LOOKED_EVERY = 0.5  # seconds between checks of the lifeline
 _GIT_VERBS = frozenset({"fetch", "rev-parse", "worktree", "config", "ls-files", "status"})
-_END_SECONDS = 5.0  # that what is left of a command gets to end
+_END_SECONDS = 5.0  # for the remaining output, and for a process to end after SIGTERM
 
 
 @dataclass(frozen=True)
 class Command:
-    """Words to run, in a folder.
+    """A program with its arguments, the folder that it runs in and its variables.
 
-    The child sees the base variables (child_variables.BASE), those that `inherits` names, and `env` on top. A
-    name in `inherits` that ends in `*` is the beginning of names. `timeout` is in seconds and for
-    `Shell.run`; `settle` is what a streamed command gets after a signal; `lifeline` is a lock file: the
-    command is of no use once nobody holds it.
+    The child inherits the variables in child_variables.BASE and in `inherits`; `env` is added to them. A name
+    in `inherits` that ends in `*` is a prefix. `timeout`, in seconds, is for `Shell.run`. `settle` is the
+    time in seconds that `Shell.stream` gives the command after a signal. `lifeline` is a lock file: the
+    command is stopped once no process holds the lock.
     """
 
     argv: tuple[str, ...]
@@ -54,7 +54,7 @@ class Command:
     timeout: float = RUN_SECONDS
     settle: float = SETTLE_SECONDS
     lifeline: Path | None = None
-    quiet: bool = False  # it may be silent for as long as it likes
+    quiet: bool = False  # do not report that it still runs
     inherits: tuple[str, ...] = ()
 
     def environment(self) -> dict[str, str]:
@@ -76,7 +76,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Result:
-    """How a command ended: its exit code (negative: the signal that ended it) and what it printed."""
+    """A command's exit code (negative: the signal that ended it) and its output."""
 
     returncode: int
     stdout: str = ""
@@ -88,13 +88,12 @@ class Result:
 
 
 class Shell(Protocol):
-    """What runs commands: RealShell, or FakeShell in tests."""
+    """Run commands: RealShell, or FakeShell in tests."""
 
     def run(self, command: Command) -> Result:
-        """Run to the end and keep what it prints.
+        """Run a command to its end and return its output.
 
-        Raises Failed where the program cannot be started, takes longer than its timeout, or its lifeline
-        ends.
+        Raises Failed where it cannot be started, takes longer than its timeout, or its lifeline ends.
         """
 
     def stream(
@@ -103,26 +102,26 @@ class Shell(Protocol):
         on_line: Callable[[str], None],
         signal_due: Callable[[], signal.Signals | None],
     ) -> Result:
-        """Run to the end, handing over each line as it comes; see RealShell.stream."""
+        """Run a command to its end and pass each line to `on_line` as it comes; see RealShell.stream."""
 
 
 def output_of(shell: Shell, command: Command, doing: str) -> str:
-    """Run a command that must succeed and return its standard output.
-
-    Raises Failed with the command's own last lines when it does not.
-    """
+    """Run a command and return its standard output. Raises Failed, with its last lines, where it fails."""
     result = shell.run(command)
     if result.ok:
         return result.stdout
-    said = (result.stderr.strip() or result.stdout.strip()).splitlines()[-8:]
+    last_lines = (result.stderr.strip() or result.stdout.strip()).splitlines()[-8:]
     raise Failed(
         f"{doing} failed: `{command}` ended with exit code {result.returncode}."
-        + "".join(f"\n  {line}" for line in said)
+        + "".join(f"\n  {line}" for line in last_lines)
     )
 
 
 class RealShell:
-    """Starts real processes, with standard input closed: an unforeseen prompt fails, it never hangs."""
+    """Start real processes.
+
+    Their standard input is closed, so an unexpected prompt fails and does not hang.
+    """
 
     def run(self, command: Command) -> Result:
         try:
@@ -156,11 +155,11 @@ class RealShell:
         on_line: Callable[[str], None],
         signal_due: Callable[[], signal.Signals | None],
     ) -> Result:
-        """Run in a session of its own, so that a Ctrl-C at the terminal reaches only this program.
+        """Run a command in its own session, so that Ctrl-C at the terminal reaches only this program.
 
-        `signal_due` is asked several times a second. Each signal that it names is sent to the command once,
-        and the command is waited for: Copilot rolls back on SIGINT. Standard error comes in the same stream
-        as standard output.
+        `signal_due` is called several times a second. Each signal that it returns is sent to the command
+        once; then the command may finish, because Copilot rolls back on SIGINT. Standard error is part of the
+        same stream as standard output.
         """
         try:
             process = subprocess.Popen(
@@ -204,13 +203,13 @@ class RealShell:
                 on_line(line)
             return Result(_wait_or_kill(process), "\n".join(kept))
         finally:
-            if process.poll() is None:  # something of ours went wrong: leave nothing running unseen
+            if process.poll() is None:  # an error in this program: do not leave the command running unseen
                 process.terminate()
                 _wait_or_kill(process)
 
 
 class _Signals:
-    """What is sent to a command: each signal once, and an end by force where it does not settle."""
+    """Send each signal to a command once, and kill the command where it does not end in time."""
 
     def __init__(self, process: subprocess.Popen[str], settle: float) -> None:
         self._process = process
@@ -226,7 +225,7 @@ class _Signals:
 
 
 class _Watch:
-    """Looks now and then at a command that runs: is it of any use still, and does anybody hear of it."""
+    """Watch a running command: its timeout, its lifeline, and how long it has printed nothing."""
 
     def __init__(self, command: Command) -> None:
         self._command = command
@@ -237,9 +236,9 @@ class _Watch:
         self._heard = time.monotonic()
 
     def is_over(self, process: subprocess.Popen[str]) -> bool:
-        """Return True where the command has ended and is not heard of any more.
+        """Return True once the command has ended and its output has been silent for some seconds.
 
-        Somebody whom it has started may hold its output open for longer than it lives.
+        A process that it started can keep the output open for longer than the command itself runs.
         """
         if process.poll() is None:
             return False
@@ -247,34 +246,34 @@ class _Watch:
         return time.monotonic() - max(self._ended, self._heard) > _END_SECONDS
 
     def look(self, limit: float = math.inf) -> None:
-        """Raise Failed where the command has taken longer than `limit` seconds, or its lifeline ended."""
+        """Raise Failed where the command has run longer than `limit` seconds, or its lifeline has ended."""
         now, command = time.monotonic(), self._command
         took = now - self._begun
         if took >= limit:
             raise Failed(
                 f"`{command.name}` did not end within {limit:.0f} s and was stopped: {command}. Run it "
-                "yourself to see what it waits for (the network, a password, a lock), then try again."
+                "yourself to see why it waits (for the network, a password, a lock), then try again."
             )
         if now - self._heard >= SILENCE_SECONDS and not command.quiet:
             self._heard = now
-            with suppress(OSError):  # nobody listens any more
+            with suppress(OSError):  # standard error is closed
                 sys.stderr.write(f"  `{command.name}` still runs ({took:.0f} s)\n")
         if command.lifeline and now - self._looked >= _LOOKED_EVERY:
             self._looked = now
             if is_cut(command.lifeline):
                 raise Failed(
-                    f"The sandbox's server ended while `{command.name}` ran: what was deployed in it is "
-                    "gone, its databases are kept. Run the same again."
+                    f"The sandbox's server ended while `{command.name}` ran: its deployments are gone, "
+                    "its databases are kept. Run the same again."
                 )
 
 
 def is_cut(lifeline: Path) -> bool:
-    """Return True once nobody holds the lock that commands depend on."""
+    """Return True once no process holds the lock that commands depend on."""
     return not lifeline.exists() or not is_held(lifeline)
 
 
 def _kill_group(process: subprocess.Popen[str]) -> None:
-    """End a process that leads a session, and all that it has started there."""
+    """Kill a process that leads a session, and all processes that it has started there."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
 
@@ -294,7 +293,7 @@ def _cannot_start(command: Command, error: OSError) -> Failed:
 
 
 class Stop:
-    """Whether the work under way should end early: a signal came, or its time is over."""
+    """Says if the work under way must end early, because of a signal or because its time is over."""
 
     def __init__(self, seconds: float) -> None:
         self.deadline = time.monotonic() + seconds
@@ -313,16 +312,16 @@ class Stop:
 
 
 @contextmanager
-def catching_signals(seconds: float, told: Callable[[str], None]) -> Iterator[Stop]:
-    """Within this block Ctrl-C and SIGTERM only set `Stop.interrupted`; `told` gets a line for the user."""
+def catching_signals(seconds: float, say: Callable[[str], None]) -> Iterator[Stop]:
+    """Make Ctrl-C and SIGTERM only set `Stop.interrupted` in this block, and `say` a line to the user."""
     stop = Stop(seconds)
 
     def note(_number: int, _frame: object) -> None:
         again, stop.interrupted = stop.interrupted, True
-        told(
-            "Still settling: leaving now would leave the stack half changed."
+        say(
+            "Still waiting: to stop now would leave the stack half changed."
             if again
-            else "Interrupted: waiting until what is under way has settled."
+            else "Interrupted: waiting until the change under way has settled."
         )
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}

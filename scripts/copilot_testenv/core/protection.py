@@ -1,7 +1,7 @@
-"""Find names that say production or staging, whatever spelling they come in.
+"""Recognize names of production or staging, in any spelling.
 
-The file stands twice, in the tasks and in the runtime, which is shipped without them: a test compares the
-two, and with docs/iam.
+There are two copies of this file, in the tasks and in the runtime, which is shipped without the tasks. A test
+compares them with each other and with docs/iam.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 
-# An environment is protected if its name, or a part of it between dashes, begins so.
-DENIED = ("live", "prod", "stag")  # to the CI role too: docs/iam/ci-role.json has room for no more
+# An environment is protected if its name, or a part of it between dashes, begins with one of these.
+DENIED = ("live", "prod", "stag")  # the CI role denies these too; docs/iam/ci-role.json has no room for more
 PREFIXES = (*DENIED, "main", "master", "prd", "preprod", "stg", "uat")
 _ENDINGS = ("live", "prd", "prod", "production", "stage", "staging", "stg", "uat")
-# A test database's name often has the project's in it: `backstage_test`, `main_test`, `test_products` pass.
+# A test database's name often contains the project's name: `backstage_test`, `main_test`, `test_products`
+# pass.
 _DATABASE_WHOLE = ("main", "master")
 _DATABASE_PREFIXES = tuple(word for word in PREFIXES if word not in _DATABASE_WHOLE)
 _DATABASE_ENDINGS = ("prd", "prod", "production", "staging")
 _PRODUCT = re.compile(r"produc(?:t(?!ion)|e)")
-# Letters of other alphabets that look like these: Cyrillic, Greek, Armenian.
+# Cyrillic, Greek and Armenian letters that look like Latin ones.
 _LOOK_ALIKES = str.maketrans(
     "\u0430\u0432\u0433\u0501\u0435\u04bb\u0456\u0458\u043a\u04cf\u043c\u043d\u043f\u043e\u0440\u051b\u0455"
     "\u0442\u0443\u0475\u051d\u0445"
@@ -28,15 +29,15 @@ _LOOK_ALIKES = str.maketrans(
     "abrdehijklmhnopqstyvwxabenikmvopotuxaqhnou",
 )
 _LATIN = re.compile(r"LATIN (?:SMALL LETTER|LETTER SMALL CAPITAL) (?:DOTLESS )?([A-Z])(?: WITH .+)?")
-# Digits that stand for letters: pr0d, l1ve, 5tage. A one may be two of them.
+# Digits in place of letters: pr0d, l1ve, 5tage. The digit 1 can be an l or an i.
 _DIGITS = (str.maketrans("0134578", "oleastb"), str.maketrans("0134578", "oieastb"))
 
 
 def folded(name: str) -> str:
-    """Return the name in small Latin letters, digits and dashes, however it is written.
+    """Return the name in lower case Latin letters, digits and dashes, whatever its spelling.
 
-    Without case, accents, spaces, invisible characters and look-alike letters; what separates words is a
-    dash. A letter that looks like no Latin one stays.
+    Accents, spaces and invisible characters are removed, look-alike letters become Latin ones, and separators
+    become dashes. A letter that looks like no Latin one stays.
     """
     return "".join(_folded(unicodedata.normalize("NFKD", name).casefold()))
 
@@ -58,9 +59,9 @@ def _folded(text: str) -> Iterator[str]:
 
 
 def protector(name: str, more: Iterable[str] = ()) -> str:
-    """Return the word that protects an environment of that name; empty where none does.
+    """Return the word that protects an environment of that name; empty where it is not protected.
 
-    `more` names protect themselves, and whatever begins like them.
+    The names in `more` are protected, and so are all names that begin with one of them.
     """
     for text in _readings(name):
         for part in (*_parts(text), text.replace("-", "")):
@@ -77,7 +78,7 @@ def protector(name: str, more: Iterable[str] = ()) -> str:
 
 
 def database_protector(name: str) -> str:
-    """Return the word of a database's name that forbids to throw it away; empty where none does."""
+    """Return the word in a database's name that forbids to delete it; empty where there is none."""
     for text in _readings(name):
         if text in _DATABASE_WHOLE:
             return text

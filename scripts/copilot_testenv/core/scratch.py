@@ -1,8 +1,8 @@
-"""Folders that last as long as the run that made them, also where the run is killed.
+"""Create folders that are removed with the run that created them, even where the run is killed.
 
-Beside each folder lies a file that its run keeps locked. The system frees the lock however the run ends, so
-whoever comes next knows which folders nobody needs any more, and removes them; no process number that is used
-again can mislead.
+Beside each folder is a file that its run keeps locked. The system releases the lock however the run ends. So
+the next run knows which folders are abandoned, and removes them. A process id would be less safe, because the
+system uses it again.
 """
 
 from __future__ import annotations
@@ -21,27 +21,29 @@ from typing import IO
 from copilot_testenv.core.errors import Failed
 from copilot_testenv.core.terminal import Patience
 
-WAIT_SECONDS = 60.0  # for another run that makes or removes a folder, which takes one of them seconds
-UNKNOWN_SECONDS = 24 * 3600.0  # after which a folder without a lock file counts as left behind
+WAIT_SECONDS = 60.0  # for another run that creates or removes a folder, which takes it some seconds
+UNKNOWN_SECONDS = 24 * 3600.0  # after this time a folder without a lock file counts as abandoned
 _LOCK = ".lock"
 _GUARD = "lock"
 
 
 class Scratch:
-    """Folders below `parent`, each of one run."""
+    """Create and remove folders below `parent`; each belongs to one run."""
 
     def __init__(self, parent: Path) -> None:
         self.parent = parent
 
     @contextmanager
     def folder(self, prefix: str) -> Iterator[Path]:
-        """Make an empty folder and remove it afterwards. Raises OSError, or Failed; see `alone`."""
-        with ExitStack() as held:
+        """Create an empty folder and remove it afterwards. Raises OSError, or Failed; see `alone`."""
+        with ExitStack() as locks:
             with self.alone():
                 self.clear()
                 folder = Path(tempfile.mkdtemp(prefix=prefix, dir=self.parent))
-                lock = held.enter_context(self._lock_of(folder).open("w"))
-                lock_within(lock, WAIT_SECONDS, folder.name)  # free, or looked at for a moment
+                lock = locks.enter_context(self._lock_of(folder).open("w"))
+                lock_within(
+                    lock, WAIT_SECONDS, folder.name
+                )  # `is_held` of another run can hold it for a moment
             try:
                 yield folder
             finally:
@@ -51,15 +53,18 @@ class Scratch:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Make or remove folders while nobody else does. Raises Failed where that takes too long."""
+        """Hold the lock for creating and removing folders.
+
+        Raises Failed where another run holds it too long.
+        """
         with (self.parent / _GUARD).open("a") as guard:
             lock_within(guard, WAIT_SECONDS, f"the folders in {self.parent}")
             yield
 
     def clear(self) -> list[Path]:
-        """Remove the folders whose runs are over and return their paths. To be called within `alone`."""
+        """Remove the abandoned folders and return their paths. Call it within `alone`."""
         removed = []
-        for folder in self.left():
+        for folder in self.abandoned():
             shutil.rmtree(folder, ignore_errors=True)
             if not folder.exists():
                 self._lock_of(folder).unlink(missing_ok=True)
@@ -69,19 +74,19 @@ class Scratch:
                 lock.unlink(missing_ok=True)
         return removed
 
-    def left(self) -> list[Path]:
-        """Return the folders whose runs are over. Takes no lock and changes nothing."""
+    def abandoned(self) -> list[Path]:
+        """Return the folders whose runs have ended. Takes no lock and changes nothing."""
         return [
             folder
             for folder in sorted(self.parent.glob("*"))
-            if folder.is_dir() and not folder.is_symlink() and self._is_left(folder)
+            if folder.is_dir() and not folder.is_symlink() and self._is_abandoned(folder)
         ]
 
-    def _is_left(self, folder: Path) -> bool:
+    def _is_abandoned(self, folder: Path) -> bool:
         lock = self._lock_of(folder)
         if lock.is_file():
             return not is_held(lock)
-        try:  # an earlier version of these tasks made folders without a lock
+        try:  # an earlier version of these tasks created folders without a lock
             return time.time() - folder.stat().st_mtime > UNKNOWN_SECONDS
         except OSError:
             return False
@@ -93,9 +98,9 @@ class Scratch:
 
 @contextmanager
 def temporary(prefix: str) -> Iterator[Path]:
-    """Make a folder for the moment, in a folder of this user's below the system's one for such.
+    """Create a temporary folder, in this user's own folder below the system's temporary folder.
 
-    Raises OSError where none can be made.
+    Raises OSError where it cannot be created.
     """
     if scratch := _temporaries(make=True):
         with scratch.folder(prefix) as folder:
@@ -106,38 +111,38 @@ def temporary(prefix: str) -> Iterator[Path]:
 
 
 def clear_temporaries() -> None:
-    """Remove what killed runs have left of `temporary`. Raises Failed; see `Scratch.alone`."""
+    """Remove the temporary folders of runs that were killed. Raises Failed; see `Scratch.alone`."""
     scratch = _temporaries(make=False)
-    if scratch and scratch.left():
+    if scratch and scratch.abandoned():
         with scratch.alone():
             scratch.clear()
 
 
 def _temporaries(*, make: bool) -> Scratch | None:
-    """Return this user's folder; None where it is not there, or somebody else could put links into it."""
+    """Return this user's folder; None where it does not exist, or another user could put links into it."""
     parent = Path(tempfile.gettempdir()) / f"copilot-testenv-{os.geteuid()}"
     if make:
         with suppress(FileExistsError):
             parent.mkdir(mode=0o700)
     try:
-        found = parent.lstat()
+        status = parent.lstat()
     except FileNotFoundError:
         return None
-    own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
+    own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o077
     return Scratch(parent) if own else None
 
 
 def lock_within(
     file: IO[str], seconds: float, of_what: str, say: Callable[[str], None] = lambda _: None
 ) -> None:
-    """Lock an open file for this process alone. Raises Failed where others hold it for longer than that."""
+    """Lock an open file for this process alone. Raises Failed where others hold the lock for `seconds`."""
     end = time.monotonic() + seconds
     patience = Patience(say, f"another run has {of_what}")
     while not _try_to_lock(file, fcntl.LOCK_EX):
         if time.monotonic() >= end:
             raise Failed(
                 f"Another run has held {of_what} for {seconds:.0f} s (the lock is {file.name}): wait until "
-                "it is through, or end it (`fuser` or `lsof` names its process), then try again."
+                "it has finished, or end it (`fuser` or `lsof` shows its process), then try again."
             )
         patience.tell()
         time.sleep(0.02)
@@ -152,7 +157,7 @@ def _try_to_lock(file: IO[str], how: int) -> bool:
 
 
 def is_held(lock: Path) -> bool:
-    """Return True while a process has the file locked. Those who only look do not disturb each other."""
+    """Return True while a process has the file locked. Several processes can call this at the same time."""
     try:
         with lock.open() as file:
             return not _try_to_lock(file, fcntl.LOCK_SH)

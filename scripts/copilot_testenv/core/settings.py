@@ -1,4 +1,4 @@
-"""Environment variables, then .env, then the committed settings, then defaults: one frozen Settings."""
+"""Read the settings: from environment variables, else .env, else the committed settings, else defaults."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from dotenv import dotenv_values
 from copilot_testenv.core import committed, display, protection, trust
 from copilot_testenv.core.errors import Refused, SettingsError
 
-SERVICE_TYPE = "Load Balanced Web Service"  # the one type that has a URL to show
+SERVICE_TYPE = "Load Balanced Web Service"  # the only type with a URL that these tasks can show
 DeployTarget = Literal["sandbox", "aws"]
 
 # Copilot's own rule for the names of applications, environments and services.
 # Source: internal/pkg/cli/validate.go of aws/copilot-cli 1.34.
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-# A line and no YAML: every task reads the settings, and most no manifest.
+# Not parsed as YAML, which is slow: every task reads the settings, and most tasks read no manifest.
 _TYPE_LINE = re.compile(rf"""^type:[ \t]*(['"]?){SERVICE_TYPE}\1[ \t]*(#.*)?\r?$""", re.MULTILINE)
 _DURATION = re.compile(r"(\d+)\s*([smhdw])")
-# The environments that are protected wherever PROTECTED_ENVS may be silent; docs/iam has their prefixes.
+# These environments are always protected, whatever PROTECTED_ENVS says; docs/iam has their prefixes.
 _PROTECTED = ("production", "prod", "live", "stage", "staging")
-# Made-up rows come from the project's own command, where it has one.
+# The project's own command makes the rows, where the project has such a command.
 _FILL_STAGE = (
     "python manage.py migrate --noinput && if python manage.py help fill_stage >/dev/null 2>&1; "
     "then python manage.py fill_stage --megabytes {megabytes}; fi"
@@ -36,10 +36,10 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 @dataclass(frozen=True)
 class Settings:
-    """What one run works with. `timeout` is in seconds, `stage_megabytes` in MB.
+    """The settings of one run. `timeout` is in seconds, `stage_megabytes` in MB.
 
-    `service` is the one that this run deploys or deletes: the workspace's own in the shared slot, or one made
-    from it for a branch, which then has a `slug`.
+    This run deploys or deletes `service`. In the shared slot it is the workspace's own service. In an
+    isolated deployment it is a service that is made from that one for a branch; `slug` is then the branch's.
     """
 
     root: Path
@@ -53,17 +53,15 @@ class Settings:
     stage_megabytes: int
     stage_command: str
     in_ci: bool
-    test_domain: str = ""  # of the host names of isolated deployments; empty: the application's
-    default_branch: str = ""  # what branches are compared with; empty: origin's HEAD, main or master
-    trusted: frozenset[str] = (
-        frozenset()
-    )  # changes of a branch that are allowed: names of copilot_testenv.core.trust
-    manifest_variables: tuple[str, ...] = ()  # of this environment, which manifests may name as `${NAME}`
+    test_domain: str = ""  # host names of isolated deployments are below it; empty: below the application's
+    default_branch: str = ""  # branches are compared with it; empty: origin's HEAD, main or master
+    trusted: frozenset[str] = frozenset()  # the changes that a branch may make: names in core.trust
+    manifest_variables: tuple[str, ...] = ()  # environment variables that manifests may use as `${NAME}`
     slug: str = ""
 
     @property
     def base(self) -> str:
-        """The workspace's service, which an isolated one is made from."""
+        """The workspace's own service; an isolated one is made from it."""
         return self.service.removesuffix(f"-{self.slug}") if self.slug else self.service
 
     @property
@@ -76,21 +74,21 @@ class Settings:
 
     @property
     def database_suffix(self) -> str:
-        """What an isolated deployment's database is called after the shared one's name."""
+        """The end of the name of an isolated deployment's database; it follows the shared database's name."""
         return f"_{self.slug.replace('-', '_')}" if self.slug else ""
 
     @property
     def shared(self) -> Settings:
-        """The same for the shared slot."""
+        """The same settings for the shared slot."""
         return replace(self, service=self.base, slug="")
 
     def isolated_for(self, slug: str) -> Settings:
-        """Return the same for a branch's own service beside the shared one."""
+        """Return the same settings for a branch's own service beside the shared one."""
         return replace(self, service=f"{self.base}-{slug}", slug=slug)
 
 
 def seconds(text: str, name: str) -> float:
-    """Return `90s`, `45m`, `12h`, `5d`, `2w` in seconds. Raises SettingsError, naming the setting."""
+    """Return a duration (`90s`, `45m`, `12h`, `5d`, `2w`) in seconds. Raises SettingsError with the name."""
     match = _DURATION.fullmatch(text.strip().lower())
     if not match or not int(match[1]):
         raise SettingsError(f"{name}={text!r} is not a duration: write for example 45m, 12h or 5d.")
@@ -98,23 +96,23 @@ def seconds(text: str, name: str) -> float:
 
 
 def find_workspace(folder: Path) -> Path:
-    """Return the workspace that a folder lies in: it, or the next one above it that has `copilot/`.
+    """Return the nearest folder that contains `copilot/`: this folder or one above it.
 
-    Raises SettingsError where there is none.
+    Raises SettingsError where no such folder exists.
     Source: internal/pkg/workspace/workspace.go of aws/copilot-cli 1.34.
     """
-    for each in (folder, *folder.parents):
-        if (each / "copilot").is_dir():
-            return each
+    for candidate in (folder, *folder.parents):
+        if (candidate / "copilot").is_dir():
+            return candidate
     raise SettingsError(
-        f"There is no folder copilot/ in {folder} or above it: go to the repository with your manifests."
+        f"There is no folder copilot/ in {folder} or above it: run this in your manifests' repository."
     )
 
 
 def load(root: Path, environ: Mapping[str, str], *, elsewhere: bool = False) -> Settings:
     """Read and check the settings. Raises SettingsError (2) or, for a protected environment, Refused (3).
 
-    `elsewhere`: TEST_ENV is an environment of another workspace, so this one need not have it.
+    With `elsewhere`, TEST_ENV is an environment of another workspace, so this one need not have it.
     """
     file = root / ".env"
     try:
@@ -124,13 +122,13 @@ def load(root: Path, environ: Mapping[str, str], *, elsewhere: bool = False) -> 
     sources: tuple[Mapping[str, str | None], ...] = (environ, from_file, committed.read(root))
 
     def value(name: str, default: str) -> str:
-        # An error that quotes it tells no secret, even where it was meant for another setting.
+        # Given: an error that quotes the value shows no secret, even one that belongs to another setting.
         return display.Given(
             next((found for source in sources if (found := source.get(name)) is not None), default)
         )
 
     def every(name: str) -> str:
-        """Return what all sources say together: nobody's own settings take a protection away."""
+        """Return the values of all sources together, so that a user's own settings remove no protection."""
         return display.Given(",".join(found for source in sources if (found := source.get(name))))
 
     for name, given in {**from_file, **environ}.items():
@@ -155,7 +153,7 @@ def load(root: Path, environ: Mapping[str, str], *, elsewhere: bool = False) -> 
         manifest_variables=_manifest_variables(value("MANIFEST_VARIABLES", "")),
     )
     (_guard_name if elsewhere else guard_environment)(settings.test_env, settings)
-    # Plain text from here on: YAML's and other libraries' writers know no text of a type of ours.
+    # Convert to plain strings: YAML and other libraries cannot write a subclass of str.
     plain: dict[str, Any] = {
         each.name: str(value)
         for each in fields(settings)
@@ -165,39 +163,33 @@ def load(root: Path, environ: Mapping[str, str], *, elsewhere: bool = False) -> 
 
 
 def _protected(text: str) -> tuple[str, ...]:
-    """Return the protected environments: the built-in ones and those of PROTECTED_ENVS.
-
-    Raises SettingsError.
-    """
+    """Return the protected environments: built-in names and names in PROTECTED_ENVS. Raises SettingsError."""
     named = [part.strip() for part in text.split(",")] if text.strip() else []
     for part in named:
-        # No separator but the comma: `customer;demo` would be one name, and protect neither.
+        # The comma is the only separator: `customer;demo` would be one name, and would protect neither.
         if not NAME.fullmatch(protection.folded(part)) or re.search(r"[^\w-]", part):
             raise SettingsError(
                 f"PROTECTED_ENVS={text!r} has {display.Given(part)!r}, which cannot be an environment's "
-                "name: write names with commas between them, as in PROTECTED_ENVS=customer,demo-eu. What "
-                f"begins with {_begin_like()} is protected without being written there."
+                "name: write names with commas between them, as in PROTECTED_ENVS=customer,demo-eu. Names "
+                f"that begin with {_protected_prefixes()} are always protected."
             )
     return tuple(dict.fromkeys((*_PROTECTED, *map(protection.folded, named))))
 
 
-def _begin_like() -> str:
+def _protected_prefixes() -> str:
     return ", ".join(f"{word}…" for word in protection.PREFIXES)
 
 
 def protector(name: str, settings: Settings) -> str:
-    """Return the word or name that protects an environment of that name from every task.
-
-    It is empty where none does.
-    """
+    """Return the word or name that protects an environment from every task; empty where none does."""
     return protection.protector(name, settings.protected_envs)
 
 
 def guard_environment(name: str, settings: Settings) -> None:
-    """Refuse an environment that no task here may change, before any process is started.
+    """Raise an error for an environment that no task may change; it is called before any process starts.
 
-    Raises Refused (3) for a protected one and for one whose name others continue, SettingsError (2) for an
-    empty, malformed or unknown one.
+    Raises Refused (3) where the environment is protected, or another one's name begins with its name and a
+    dash; SettingsError (2) where the name is empty, malformed or unknown.
     """
     _guard_name(name, settings)
     known = sorted(
@@ -210,10 +202,11 @@ def guard_environment(name: str, settings: Settings) -> None:
         )
     longer = [other for other in (*known, *settings.protected_envs) if other.startswith(f"{name}-")]
     if longer:
-        # Rights are given by stacks' names (docs/iam.md): whoever may change APP-test-* may change them too.
+        # Roles get rights by the names of stacks (docs/iam.md): a right to APP-test-* includes these stacks.
         raise Refused(
-            f"TEST_ENV={name!r} is how the name of another environment begins ({', '.join(longer)}), and so "
-            "do its stacks' names: a role that may change the one may change the other. Rename one of them."
+            f"TEST_ENV={name!r} is also how another environment's name begins ({', '.join(longer)}), and so "
+            "do the names of its stacks: a role that may change the first may change the second. Rename one "
+            "of them."
         )
 
 
@@ -225,33 +218,33 @@ def _guard_name(name: str, settings: Settings) -> None:
         )
     if word := protector(name, settings):
         raise Refused(
-            f"TEST_ENV={name!r} is a protected environment (it reads like {word!r}; {_begin_like()} and "
-            "those of PROTECTED_ENVS are protected): these tasks only ever touch the throw-away one. Set "
-            "TEST_ENV to its name."
+            f"TEST_ENV={name!r} is a protected environment, because of {word!r}: names that begin with "
+            f"{_protected_prefixes()} and the names in PROTECTED_ENVS are protected. These tasks change only "
+            "a throw-away environment: set TEST_ENV to its name."
         )
     if not NAME.fullmatch(name):
         raise SettingsError(
-            f"TEST_ENV={name!r} cannot be an environment's name: lower case letters, digits and dashes."
+            f"TEST_ENV={name!r} cannot be an environment's name: use lower case letters, digits and dashes."
         )
 
 
 def _name(setting: str, value: str) -> str:
     if not NAME.fullmatch(value):
         raise SettingsError(
-            f"{setting}={value!r} cannot be a Copilot name: lower case letters, digits and dashes."
+            f"{setting}={value!r} cannot be a Copilot name: use lower case letters, digits and dashes."
         )
     return value
 
 
 def check_domain(name: str, value: str) -> str:
-    """Return the value, empty or a domain. Raises SettingsError, naming the setting or flag."""
+    """Return the value: a domain, or empty. Raises SettingsError with the name of the setting or flag."""
     if value and not re.fullmatch(r"(?=.{1,190}$)([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}", value):
-        raise SettingsError(f"{name}={value!r} is no domain: write for example test.example.com.")
+        raise SettingsError(f"{name}={value!r} is not a domain: write for example test.example.com.")
     return value
 
 
 def _manifest_variables(value: str) -> tuple[str, ...]:
-    """Return the names, sorted. Raises SettingsError where one cannot be given to a branch's manifest."""
+    """Return the names, sorted. Raises SettingsError where a branch's manifest must not get a variable."""
     names = sorted({part.strip() for part in value.split(",") if part.strip()})
     for name in names:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
@@ -261,8 +254,8 @@ def _manifest_variables(value: str) -> tuple[str, ...]:
             )
         if name.upper().startswith(("AWS_", "COPILOT_")):
             raise SettingsError(
-                f"MANIFEST_VARIABLES={value!r}: {name} is never given to a manifest, for every branch could "
-                "read it. Take it out of the list."
+                f"MANIFEST_VARIABLES={value!r}: {name} is never given to a manifest, because every branch "
+                "could read it. Remove it from the list."
             )
     return tuple(names)
 
@@ -271,8 +264,8 @@ def _target(value: str, *, in_ci: bool) -> DeployTarget:
     if not value.strip():
         if in_ci:
             raise SettingsError(
-                "DEPLOY_TARGET is not set and this is CI: a pipeline must not be green because it deployed "
-                "to itself. Set DEPLOY_TARGET=aws, or DEPLOY_TARGET=sandbox if you mean it."
+                "DEPLOY_TARGET is not set and this is CI: a pipeline must not succeed because it deployed to "
+                "its own sandbox. Set DEPLOY_TARGET=aws, or DEPLOY_TARGET=sandbox if you want that."
             )
         return "sandbox"
     if value not in get_args(DeployTarget):
@@ -288,23 +281,23 @@ def _megabytes(value: str) -> int:
 
 def _workspace_service(root: Path) -> str:
     """Return the only service with a URL in the workspace; `web` where there are several or none."""
-    found = []
+    services = []
     for file in (root / "copilot").glob("*/manifest.yml"):
-        with suppress(OSError, UnicodeDecodeError):  # whoever works with that manifest says what is wrong
+        with suppress(OSError, UnicodeDecodeError):  # a task that uses this manifest reports the error
             if file.is_file() and _TYPE_LINE.search(file.read_text(encoding="utf-8")):
-                found.append(file.parent.name)
-    return found[0] if len(found) == 1 else "web"
+                services.append(file.parent.name)
+    return services[0] if len(services) == 1 else "web"
 
 
 def _workspace_application(root: Path) -> str:
     file = root / "copilot" / ".workspace"
     try:
         if file.exists() and not file.is_file():
-            raise OSError("it is no regular file")  # noqa: TRY301 - told below, like every other reason
-        found = yaml.safe_load(file.read_text())
+            raise OSError("it is not a regular file")  # noqa: TRY301 - handled below, like every other reason
+        workspace = yaml.safe_load(file.read_text())
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise SettingsError(
             f"COPILOT_APP is not set and {file} cannot be read: {error}. "
             "Run this in the repository's folder, or set COPILOT_APP."
         ) from error
-    return str(found.get("application", "")) if isinstance(found, dict) else ""
+    return str(workspace.get("application", "")) if isinstance(workspace, dict) else ""

@@ -1,4 +1,4 @@
-"""The settings that a Django project's manage.py names."""
+"""Find the settings module that a Django project's manage.py names."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ _NAMED = re.compile(r"""DJANGO_SETTINGS_MODULE["'\]]+\s*[,=]\s*["']([\w.]+)["']"
 
 
 def of_manage(text: str) -> str:
-    """Return the module that this text of manage.py sets; empty where it sets none."""
-    found = _NAMED.search(text)
-    return found[1] if found else ""
+    """Return the settings module that the text of a manage.py sets; empty where it sets none."""
+    match = _NAMED.search(text)
+    return match[1] if match else ""

@@ -1,4 +1,4 @@
-"""JSON that others may have written: every type and bound is checked before anything is used."""
+"""Read JSON from untrusted sources: check every type and bound before a value is used."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ _LONGEST_NUMBER = 20  # digits
 
 
 class Malformed(Exception):
-    """Why an object is not what these tasks write: some words, and nothing of its content."""
+    """A document is not what these tasks write. The message is the reason; it quotes no content."""
 
 
 def read(body: bytes, longest: int) -> dict[str, Any]:
-    """Return the object of a document of `longest` bytes at most. Raises Malformed."""
-    found = document(body, longest)
-    if not isinstance(found, dict):
-        raise Malformed("it is no object")
-    return found
+    """Return a document that is an object, of at most `longest` bytes. Raises Malformed."""
+    value = document(body, longest)
+    if not isinstance(value, dict):
+        raise Malformed("it is not an object")
+    return value
 
 
 def document(body: bytes, longest: int) -> Any:
-    """Return a document of `longest` bytes at most, whatever it is. Raises Malformed."""
+    """Return a document of any type, of at most `longest` bytes. Raises Malformed."""
     if len(body) > longest:
         raise Malformed(f"it is longer than {longest // 1024} KiB")
     try:
         text = body.decode()
         return json.loads(
-            text, object_pairs_hook=_unique, parse_constant=_no_number, parse_int=_whole, parse_float=_real
+            text, object_pairs_hook=_unique, parse_constant=_reject, parse_int=_whole, parse_float=_real
         )
     except UnicodeDecodeError:
         reason = "it is not UTF-8"
@@ -43,48 +43,51 @@ def document(body: bytes, longest: int) -> Any:
 
 
 def version(found: dict[str, Any], known: int) -> None:
-    """Take the object's `version` out. One of before there were versions has none. Raises Malformed."""
+    """Remove the object's `version` and check it; an object that an early version wrote has none.
+
+    Raises Malformed, WrittenByNewerVersion.
+    """
     number = found.pop("version", known)
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-        raise Malformed("its version is no number")
+        raise Malformed("its version is not a positive whole number")
     if number > known:
-        raise Later
+        raise WrittenByNewerVersion
 
 
-class Later(Malformed):
-    """A later version of these tasks wrote the object."""
+class WrittenByNewerVersion(Malformed):
+    """A newer version of these tasks wrote the object."""
 
 
 def only(found: object, names: Iterable[str], what: str) -> dict[str, Any]:
-    """Return the object if it has these fields and no others. Raises Malformed."""
+    """Return the object if it has exactly these fields. Raises Malformed."""
     if not isinstance(found, dict) or found.keys() != set(names):
         raise Malformed(f"{what} has other fields than these tasks write")
     return found
 
 
 def text(value: object, what: str, longest: int) -> str:
-    """Return a string, as it may be shown. Raises Malformed."""
+    """Return a string that is safe to show. Raises Malformed."""
     if not isinstance(value, str) or len(value) > longest:
-        raise Malformed(f"{what} is no text of at most {longest} letters")
+        raise Malformed(f"{what} is not a text of at most {longest} letters")
     return display.line(value, 6 * longest)
 
 
 def number(value: object, what: str) -> float:
-    """Return a number that is one of JSON's, and finite. Raises Malformed."""
+    """Return a finite number. Raises Malformed."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        raise Malformed(f"{what} is no number")
+        raise Malformed(f"{what} is not a finite number")
     return float(value)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
         raise Malformed("it has a field twice")
-    return found
+    return fields
 
 
-def _no_number(_: str) -> NoReturn:
-    raise Malformed("it has a number that is none")
+def _reject(_: str) -> NoReturn:
+    raise Malformed("it contains NaN or Infinity")
 
 
 def _whole(digits: str) -> int:
@@ -94,4 +97,4 @@ def _whole(digits: str) -> int:
 
 
 def _real(digits: str) -> float:
-    return number(float(digits), "a number of it")
+    return number(float(digits), "a number in it")

@@ -1,4 +1,4 @@
-"""What a person sees: lines on standard error, data on standard output, and questions whose default is no."""
+"""Show lines on standard error and data on standard output, and ask questions whose default is no."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ SILENCE_SECONDS = 30.0
 
 
 class Report(Protocol):
-    """Where the workflows tell and ask: Terminal, or FakeReport in tests."""
+    """Show and ask in the workflows: Terminal, or FakeReport in tests."""
 
     def say(self, line: str) -> None:
         """Print a line for a person on standard error."""
 
     def data(self, text: str) -> None:
-        """Print what the task was asked for on standard output."""
+        """Print the task's result on standard output."""
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None: ...
 
     def ask(self, question: str) -> bool:
-        """Return True if the answer is yes; without a terminal it is no."""
+        """Return True if the answer is yes; without a terminal the answer is no."""
 
     def waiting(self, for_what: str) -> AbstractContextManager[None]:
-        """Something long is under way: a spinner on a terminal, one plain line elsewhere."""
+        """Show in this block that a long operation runs: a spinner on a terminal, else one plain line."""
 
 
 def as_json(document: object) -> str:
@@ -42,38 +42,38 @@ def as_json(document: object) -> str:
 def confirm(report: Report, question: str, *, yes: bool) -> None:
     """Raise Refused unless `yes` was given or the answer is yes."""
     if not yes and not report.ask(question):
-        raise Refused("Nothing was changed: the answer was not yes. Say --yes where nobody can be asked.")
+        raise Refused("Nothing was changed: the answer was not yes. Use --yes where nobody can answer.")
 
 
 class Patience:
-    """Tells a person now and then what is waited for, so that no silence lasts."""
+    """Say from time to time what this program waits for, so that it is never silent for long."""
 
     def __init__(self, say: Callable[[str], None], what: str) -> None:
         self._say = say
         self._what = what
-        self._begun = self._told = time.monotonic()
+        self._begun = self._last_said = time.monotonic()
 
     def tell(self) -> None:
-        """Say it, where it was not said for a while."""
+        """Say it again if SILENCE_SECONDS have passed since the last time."""
         now = time.monotonic()
-        if now - self._told >= SILENCE_SECONDS:
-            self._told = now
+        if now - self._last_said >= SILENCE_SECONDS:
+            self._last_said = now
             self._say(f"  still waiting: {self._what} ({now - self._begun:.0f} s)")
 
 
-def thread_failed(found: threading.ExceptHookArgs) -> None:
-    """Show what ended a thread, as all is shown: an error may hold a password."""
-    Terminal().say("".join(traceback.format_exception(found.exc_value)))
+def thread_failed(failure: threading.ExceptHookArgs) -> None:
+    """Show the error that ended a thread through Terminal, because it may contain a password."""
+    Terminal().say("".join(traceback.format_exception(failure.exc_value)))
 
 
 class Terminal:
-    """The real one: all that is shown passes copilot_testenv.core.display.
+    """The real Report; everything that it shows passes through copilot_testenv.core.display.
 
-    rich is imported when something is shown, so that `invoke --list` stays quick.
+    rich is imported only when it is used, so that `invoke --list` stays fast.
     """
 
     def say(self, line: str) -> None:
-        with suppress(BrokenPipeError):  # nobody listens any more: that must not stop a deploy
+        with suppress(BrokenPipeError):  # a closed standard error must not stop a deploy
             print(display.block(line), file=sys.stderr, flush=True)  # noqa: T201 - this is the place that prints
 
     def data(self, text: str) -> None:
@@ -90,8 +90,8 @@ class Terminal:
         for row in rows:
             table.add_row(
                 *(Text(display.line(display.masked(cell))) for cell in row)
-            )  # Text: a branch's name is no markup
-        # Piped, a line is as long as it is: what is cut cannot be copied.
+            )  # Text, so that a branch's name is not read as markup
+        # In a pipe the table is wide, so that no cell is cut and every cell can be copied.
         Console(width=None if sys.stdout.isatty() else 240).print(table)
 
     def ask(self, question: str) -> bool:

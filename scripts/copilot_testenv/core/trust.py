@@ -1,4 +1,4 @@
-"""The changes of a branch that need somebody's word, each by the name that gives it."""
+"""Name the kinds of change that a branch may make only where a person trusts it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from copilot_testenv.core.errors import Refused, SettingsError
 
 SETTING = "TRUSTED_CHANGES"
 
-# What each name allows, as an error and `--help` say it.
+# Each name, and what it allows; errors quote the text.
 CHANGES = {
     "access": "let in more addresses than the default branch does",
     "cdk": "run the CDK overrides of the branch, npm packages included, on this machine, where they see your "
@@ -20,25 +20,22 @@ CHANGES = {
 
 
 def parse(text: str, name: str) -> frozenset[str]:
-    """Return the changes that a comma-separated list names.
+    """Return the names in a comma-separated list.
 
-    Raises SettingsError, naming the setting or flag.
+    Raises SettingsError with the name of the setting or flag.
     """
-    found = frozenset(part.strip() for part in text.split(",") if part.strip())
-    if unknown := [repr(display.Given(one)) for one in sorted(found - CHANGES.keys())]:
+    names = frozenset(part.strip() for part in text.split(",") if part.strip())
+    if unknown := [repr(display.Given(one)) for one in sorted(names - CHANGES.keys())]:
         raise SettingsError(
-            f"{name}={text!r} names what is unknown ({', '.join(unknown)}): write of {', '.join(CHANGES)}, "
-            "with commas between them."
+            f"{name}={text!r} has unknown names ({', '.join(unknown)}). Valid names: {', '.join(CHANGES)}, "
+            "separated by commas."
         )
-    return found
+    return names
 
 
 def refused(change: str, reason: str) -> Refused:
-    """Return the refusal of a change of that name.
-
-    `reason` says what was found, where, and is one sentence.
-    """
+    """Return the error for a change of that name; `reason` is one sentence: the place and the change."""
     return Refused(
         f"{reason.rstrip('.')}. Nothing was changed. If you trust the branch to "
-        f"{CHANGES[change]}, say --trust {change} (or set {SETTING}={change})."
+        f"{CHANGES[change]}, use --trust {change} (or set {SETTING}={change})."
     )

@@ -1,1 +1,1 @@
-"""Carry out the tasks that change or show deployments, a module for each."""
+"""Implement the tasks that change or show deployments, one module for each."""

@@ -1,4 +1,4 @@
-"""The deployed branch's data, copied afresh where they are: by a one-off task in the environment."""
+"""Copy staging's data again into a deployed branch's database, by a one-off task in the environment."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from copilot_testenv.state.live import Deployment
 
 COPY = "copy_stage_db"
-_OUTCOMES = {2: SettingsError, 3: Refused}  # the exit codes of copy_stage_db that are ours too
-_SECONDS = 60  # after Copilot has ended, until ECS tells how the task did: a busy one takes long
+_OUTCOMES = {2: SettingsError, 3: Refused}  # exit codes of copy_stage_db with the same meaning here
+_SECONDS = 60  # after Copilot has ended, until ECS shows the task's exit code; it can be slow
 _LONGEST = 256 << 10  # bytes of one event in CloudWatch Logs
 _LONGEST_NAME = 63  # letters of a database's name in Postgres
 
@@ -40,28 +40,28 @@ _T = TypeVar("_T")
 def copy(session: Session, *, name: str, wait: bool, yes: bool, plan: bool, json: bool) -> None:
     """Copy staging's database into the deployed branch's and migrate it; the service goes on running.
 
-    Raises the errors of core.errors, with the exit code of `copy_stage_db` where it refused.
+    Raises the errors of core.errors; where `copy_stage_db` refused, with its exit code.
     """
     session.announce()
     session.check_workspace()
     target = session.enter_to_change()
     if target:
-        session, target = session.carrying(target, name)
+        session, target = session.slot_of(target, name)
     stack = target.aws.stack(session.settings.stack_name) if target else None
     ownership.require_ours(stack, session.settings)
     if not wait:
         require_settled(stack)
     if not target or not stack or not (stack.live or stack.changing):
-        raise Failed("Nothing is deployed here, so nothing can be copied: `invoke deploy-test --branch B`.")
+        raise Failed("Nothing is deployed, so nothing can be copied: `invoke deploy-test --branch B`.")
     branch = stack.tags.get("branch", "an unknown branch")
-    command = _repeated(session, target, stack)
+    command = _copy_command(session, target, stack)
     deployment: Deployment | None = None
     if plan:
-        session.report.say(f"Would replace the data of {branch} by a fresh copy of staging's: {command}")
+        session.report.say(f"Would replace the data of {branch} with a fresh copy of staging's: {command}")
     else:
         confirm(
             session.report,
-            f"Replace the data of {branch} by a fresh copy of staging's? What testers did there is lost.",
+            f"Replace the data of {branch} with a fresh copy of staging's? The testers' changes are lost.",
             yes=yes,
         )
         preflight.preflight(session, target, builds=False)
@@ -69,46 +69,43 @@ def copy(session: Session, *, name: str, wait: bool, yes: bool, plan: bool, json
         with lease.held(wait=wait, say=session.report.say):
             stack = _require_same(session.settled(target, wait=wait), stack)
             doing = f"Copying staging's data for {branch} ({session.settings.service})"
-            lease.require_held()  # a stack that was being changed can have been waited for
-            _run(session, target, _cluster(target, stack), _repeated(session, target, stack), doing)
+            lease.require_held()  # the wait for a stack that was being changed can have taken long
+            _run(session, target, _cluster(target, stack), _copy_command(session, target, stack), doing)
             deployment = live.describe(session, target, stack)
             bucket.registry(session, target).record(deployment.service, bucket.entry(deployment))
     if json:
         session.report.data(as_json(asdict(deployment or live.describe(session, target, stack))))
 
 
-def _repeated(session: Session, target: Target, stack: Stack) -> Command:
-    """Return Copilot's command for the one-off task.
-
-    Raises SettingsError where there is nothing to repeat.
-    """
+def _copy_command(session: Session, target: Target, stack: Stack) -> Command:
+    """Return Copilot's command for the one-off task. Raises SettingsError where no container copies."""
     settings = session.settings
     definition = target.aws.resource(stack.name, "TaskDefinition")
     task = one_off(target.aws.task_definition(definition)) if definition else None
     if not task:
         raise SettingsError(
             f"No container of {settings.service} in {settings.test_env} runs `{COPY}`, so there is no "
-            "command to repeat: take the startup sidecar's from this project's manifest and deploy."
+            "command to repeat: add it to the startup sidecar in the manifest, and deploy."
         )
     return target.copilot.task_run(live.task_group(settings), task)
 
 
 @dataclass(frozen=True)
 class Host:
-    """Where a one-off task can run that knows the project's databases, and the container to repeat."""
+    """A cluster for a one-off task that knows the project's databases, and the task definition to copy."""
 
     cluster: str
     definition: TaskDefinition
 
 
 def host(session: Session, target: Target) -> Host | None:
-    """Return the slot's own containers, else the shared slot's, else any deployment's.
+    """Return the host of the slot itself, else of the shared slot, else of any deployment.
 
-    It is None where nothing stands.
+    None without one.
     """
     settings, aws = session.settings, target.aws
     shared = settings.shared
-    # Of this service only: another one's containers know another database.
+    # Deployments of this service only: containers of another service know another database.
     others = [status.slot(shared, stack) for stack in aws.deployments(settings.app, settings.test_env)]
     for slot in dict.fromkeys((settings, shared, *filter(None, others))):
         stack = aws.stack(slot.stack_name)
@@ -123,27 +120,28 @@ def host(session: Session, target: Target) -> Host | None:
 
 
 def drop_own(session: Session, target: Target, host: Host) -> list[str]:
-    """Drop the database of an isolated deployment; the names of what went. Twice is fine."""
+    """Drop the database of an isolated deployment; return the names of dropped databases. Idempotent."""
     suffix = session.settings.database_suffix
     if not suffix:
         raise Refused("The shared database is never dropped: the next deploy copies it afresh.")
     doing = "Dropping its database"
     return list(
-        filter(None, _speak(session, target, host, "--drop-own-database", suffix, doing, of=_dropped))
+        filter(None, _ask_copy(session, target, host, "--drop-own-database", suffix, doing, of=_dropped))
     )
 
 
 def databases(session: Session, target: Target, host: Host) -> list[str]:
-    """Return the databases of branches that are there, whichever deployment they belong to."""
-    return _speak(session, target, host, "--list-databases", "", "Looking at the databases", of=_name)
+    """Return the names of all branches' databases, with or without a deployment."""
+    return _ask_copy(session, target, host, "--list-databases", "", "Looking at the databases", of=_name)
 
 
 def drop_named(session: Session, target: Target, host: Host, name: str) -> None:
-    """Drop the database of a branch that has no deployment any more."""
-    _speak(session, target, host, f"--drop-database {shlex.quote(name)}", "", f"Dropping {name}", of=_dropped)
+    """Drop the database of a branch that no longer has a deployment."""
+    flags = f"--drop-database {shlex.quote(name)}"
+    _ask_copy(session, target, host, flags, "", f"Dropping {name}", of=_dropped)
 
 
-def _speak(
+def _ask_copy(
     session: Session,
     target: Target,
     host: Host,
@@ -153,7 +151,7 @@ def _speak(
     *,
     of: Callable[[Any], _T],
 ) -> list[_T]:
-    """Run `copy_stage_db` as the container that copies does, for that database; what it prints, checked."""
+    """Run `copy_stage_db` with other flags, in the container that copies; return its checked JSON output."""
     task = one_off(host.definition)
     if task is None:
         raise Failed(f"No container runs `{COPY}`, so the databases cannot be reached.")
@@ -162,47 +160,47 @@ def _speak(
     command = ("sh", "-c", f"{words[0].strip() if words else f'python manage.py {COPY}'} {flags} --json")
     if suffix:
         variables[branch_service.SUFFIX] = suffix
-    # No role of the service's: it may be gone, and the database asks for none.
+    # Without the service's role: it may be deleted already, and the database does not need it.
     task = replace(task, command=command, variables=variables, role="")
     group = live.task_group(session.settings)
     lines = _run(session, target, host.cluster, target.copilot.task_run(group, task), doing)
-    for line in reversed(lines):  # the project may print lines of its own before
+    for line in reversed(lines):  # the project may print its own lines before
         with suppress(Malformed):
-            found = strict_json.document(line.encode(), _LONGEST)
-            if isinstance(found, list):
-                return [of(each) for each in found]
+            results = strict_json.document(line.encode(), _LONGEST)
+            if isinstance(results, list):
+                return [of(result) for result in results]
     raise Failed(
-        "The one-off task ended well, but printed no result that these tasks understand: the image that it "
-        "ran may be older or newer than they are. Deploy its branch again from here, then try again."
+        "The one-off task succeeded, but printed no result that these tasks can read: its image may contain "
+        "an older or newer version of them. Deploy its branch again from here, then try again."
     )
 
 
-def _dropped(found: object) -> str:
-    """Return the name of a database that was dropped; empty where it was not there. Raises Malformed."""
-    result = strict_json.only(found, ("database", "dropped"), "a result")
+def _dropped(value: object) -> str:
+    """Return the name of a database that was dropped; empty where it did not exist. Raises Malformed."""
+    result = strict_json.only(value, ("database", "dropped"), "a result")
     return _name(result["database"]) if result["dropped"] is True else ""
 
 
-def _name(found: object) -> str:
-    return strict_json.text(found, "a database's name", _LONGEST_NAME)
+def _name(value: object) -> str:
+    return strict_json.text(value, "a database's name", _LONGEST_NAME)
 
 
 def _require_same(stack: Stack | None, agreed: Stack) -> Stack:
-    """Return the stack as it is now. Raises Held where it is no longer what the answer was about."""
+    """Return the current stack. Raises Held where it no longer has the branch that the user agreed to."""
     if not stack or stack.tags.get("branch") != agreed.tags.get("branch"):
         raise Held(
-            "Another branch was deployed meanwhile, so nothing was copied: `invoke status`, then again."
+            "Nothing was copied, because another branch was deployed meanwhile: look at `invoke status`, "
+            "then run this again."
         )
     return stack
 
 
 def one_off(definition: TaskDefinition) -> OneOff | None:
-    """Return what copies and migrates, out of the container that does so when a task starts.
+    """Return a one-off task from the container that copies and migrates at start; None where none does.
 
-    It is None where none does.
-
-    Of its chain (`a && b && c`) the copy and `migrate` are kept: the copy replaces the whole database, so
-    there is nothing to reset, and static files belong to the task that serves them.
+    Of the container's chain of commands (`a && b && c`) only the copy and `migrate` are kept. The copy
+    replaces the whole database, so a reset is not needed, and static files belong to the task that serves
+    them.
     """
     for container in definition.containers:
         chain = next((word for word in container.command if COPY in word), None)
@@ -232,16 +230,16 @@ def _cluster(target: Target, stack: Stack) -> str:
 
 
 def _run(session: Session, target: Target, cluster: str, command: Command, doing: str) -> list[str]:
-    """Run a one-off task to its end; all that it said. Raises what its exit code stands for."""
+    """Run a one-off task to its end; return its log's lines. Raises the error that its exit code means."""
     settings, group = session.settings, live.task_group(session.settings)
     before = {task.id for task in target.aws.tasks_of_family(cluster, f"copilot-{group}")}
-    told: list[str] = []
+    shown: list[str] = []
 
     def hear(line: str) -> None:
-        prefix, _, said = line.partition(" ")
+        prefix, _, text = line.partition(" ")
         if prefix.startswith("copilot-task/"):
-            session.report.say(f"  {said}")
-            told.append(said)
+            session.report.say(f"  {text}")
+            shown.append(text)
 
     with (
         catching_signals(settings.timeout, session.report.say) as stop,
@@ -264,7 +262,7 @@ def _run(session: Session, target: Target, cluster: str, command: Command, doing
     task = _ended(target, cluster, group, begun[0])
     stream = f"copilot-task/{group}/{task.id}"
     lines = target.aws.last_lines(f"/copilot/{group}", stream, 10_000)
-    for line in _missing(lines, told):
+    for line in _missing(lines, shown):
         session.report.say(f"  {line}")
     code = task.containers[0].exit_code if task.containers else None
     if code:
@@ -277,28 +275,28 @@ def _run(session: Session, target: Target, cluster: str, command: Command, doing
     return lines
 
 
-def _missing(lines: Sequence[str], told: Sequence[str]) -> list[str]:
-    """Give the lines of the log that Copilot did not show, in their order.
+def _missing(lines: Sequence[str], shown: Sequence[str]) -> list[str]:
+    """Return the lines of the log that Copilot did not show, in their order.
 
-    Copilot stops following when the task has ended, before the last lines arrive. While it follows, it asks
-    for what is at least a millisecond newer than the last line that it got (`LogEvents` in Copilot's
-    internal/pkg/aws/cloudwatchlogs), and so passes over a later line of the same millisecond.
+    Copilot stops following when the task has ended, before the last lines arrive. While it follows, it
+    queries lines that are at least a millisecond newer than the last one (`LogEvents` in Copilot's
+    internal/pkg/aws/cloudwatchlogs), so it misses a later line of the same millisecond.
     """
-    missing, shown = [], 0
+    missing, position = [], 0
     for line in lines:
-        if shown < len(told) and told[shown] == line:
-            shown += 1
+        if position < len(shown) and shown[position] == line:
+            position += 1
         else:
             missing.append(line)
     return missing
 
 
 def _ended(target: Target, cluster: str, group: str, task: Task) -> Task:
-    """Return the task as ECS shows it once it has stopped. Raises Failed where it does not."""
+    """Wait until ECS shows that the task has stopped, and return it. Raises Failed where it does not stop."""
 
     def look() -> Task:
-        found = target.aws.tasks_of_family(cluster, f"copilot-{group}")
-        return next((each for each in found if each.id == task.id), task)
+        tasks = target.aws.tasks_of_family(cluster, f"copilot-{group}")
+        return next((now for now in tasks if now.id == task.id), task)
 
     ended = until(look, lambda now: now.status == "STOPPED", seconds=_SECONDS, every=0.2)
     if ended.status == "STOPPED":

@@ -1,4 +1,4 @@
-"""The test environment made once, or one that is there already marked as disposable: `invoke create-env`."""
+"""Create the test environment, or mark an existing one as disposable: `invoke create-env`."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class Options:
     profile: str = ""
     region: str = ""
     mark_disposable: str = ""  # the environment's name: mark it, and create nothing
-    confirm: str = ""  # the same once more
+    confirm: str = ""  # the same name again
     yes: bool = False
     plan: bool = False
 
 
 def create_env(session: Session, options: Options) -> None:
-    """Create the test environment and mark it, or mark it alone; say which of its secrets are missing.
+    """Create the test environment, mark it, and say which of its secrets are missing; or only mark it.
 
-    An environment that these tasks have not made is marked only where its name was said twice. Raises the
-    errors of copilot_testenv.core.errors.
+    An environment that these tasks did not create is marked only where both flags give its name. Raises the
+    errors of core.errors.
     """
     session.announce()
     marks_only = bool(options.mark_disposable or options.confirm)
@@ -41,7 +41,7 @@ def create_env(session: Session, options: Options) -> None:
     session.check_workspace()
     target = session.enter(start=not options.plan, profile=options.profile)
     if not target:
-        session.report.say("The sandbox would be started; it brings its environments and secrets along.")
+        session.report.say("Would start the sandbox, which has its environments and secrets already.")
         return
     if marks_only:
         _mark(session, target, options)
@@ -62,7 +62,7 @@ def _require_twice(name: str, options: Options) -> None:
 def _mark(session: Session, target: Target, options: Options) -> None:
     settings, say = session.settings, session.report.say
     if disposable.is_marked(settings, target.aws):
-        say(f"{settings.test_env} is marked as disposable already.")
+        say(f"{settings.test_env} is already marked as disposable.")
         return
     foreign = [
         stack
@@ -70,31 +70,32 @@ def _mark(session: Session, target: Target, options: Options) -> None:
         if not all(stack.tags.get(name) for name in ownership.MADE)
     ]
     for stack in foreign:
-        say(f"Deployed there, and not by these tasks: {stack.tags['copilot-service']} ({stack.name}).")
+        say(f"Deployed there by others: {stack.tags['copilot-service']} ({stack.name}).")
     where = f"{settings.test_env} of the application {settings.app}"
     if options.plan:
         say(f"Would mark {where} as disposable.")
         return
-    question = f"Mark {where} as disposable, so that whatever is deployed there may be replaced and deleted?"
+    question = f"Mark {where} as disposable, so that everything in it may be replaced and deleted?"
     confirm(session.report, question, yes=options.yes)
     disposable.mark(settings, target.aws)
     say(f"{settings.test_env} is marked as disposable: branches may be deployed to it.")
 
 
 def _create(session: Session, target: Target, options: Options) -> None:
-    """Create what is missing of the environment, and mark it last: half of one is not marked.
+    """Create the missing parts of the environment; mark it last, so that an incomplete one is not marked.
 
-    Copilot's record of it is made by the first of two steps, and then says that these tasks are about it: a
-    run that was interrupted is gone on with, and nobody else's environment is taken for its rest.
+    The first of two steps creates Copilot's record of the environment. The record is then tagged as being
+    created by these tasks. So a later run continues an interrupted one, and never an environment of somebody
+    else.
     """
     settings, say, copilot = session.settings, session.report.say, target.copilot
     is_there = settings.test_env in preflight.known(session, target)
     if is_there and not disposable.is_begun(settings, target.aws):
-        say(f"Copilot knows the environment {settings.test_env} already.")
+        say(f"Copilot already knows the environment {settings.test_env}.")
         if not disposable.is_marked(settings, target.aws):
             say(
-                "It does not say that it is disposable, so no branch is deployed to it. If everything that "
-                f"is deployed there may be replaced and deleted: {disposable.command(settings)}"
+                "It is not marked as disposable, so no branch is deployed to it. If everything that is "
+                f"deployed there may be replaced and deleted: {disposable.command(settings)}"
             )
         return
     if not is_there:
@@ -138,10 +139,10 @@ def _tell_missing_secrets(session: Session, target: Target) -> None:
     names = manifest.secret_parameters(manifest.read(settings.manifest), settings.app, settings.test_env)
     missing = target.aws.missing_parameters(names)
     if not missing:
-        say(f"All {len(names)} secrets of {settings.test_env} are there.")
+        say(f"All {len(names)} secrets of {settings.test_env} exist.")
         return
     say(
-        f"Missing secrets of {settings.test_env}; a task that names them will not start. Put each as a "
+        f"Missing secrets of {settings.test_env}; a task that uses them will not start. Create each as a "
         f"SecureString with the tags copilot-application={settings.app} and "
         f"copilot-environment={settings.test_env} (`copilot secret init` does both):"
     )

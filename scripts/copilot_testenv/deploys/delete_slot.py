@@ -1,4 +1,4 @@
-"""One slot taken down: what there is of it, what goes in which order, and the receipt."""
+"""Delete one slot: find its parts, delete them in order, and write the receipt."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ REMAINS = (
     "the shared database, with the golden copy where one is kept",
     "the image repository of the shared slot",
 )
-# A stack of such a status serves nothing, and a deploy did not get through.
+# With one of these statuses a stack serves nothing, because its first deploy failed.
 DEAD = {"CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS"}
 
 
 @dataclass(frozen=True)
 class Thing:
-    """Something that goes or stays: `stack demo-test-web`."""
+    """A part of a slot that is deleted: `stack demo-test-web`."""
 
     kind: str
     name: str
@@ -48,12 +48,12 @@ class Thing:
 
 @dataclass(frozen=True)
 class SlotSnapshot:
-    """A slot with what there is of it, as it was looked at."""
+    """A slot and its stacks at one moment."""
 
     settings: Settings
     stack: Stack | None
-    one_off: Stack | None  # of what `copy-db` left
-    ours: bool  # a branch's own, as tags or registry say: it may leave the application
+    one_off: Stack | None  # the stack of the one-off task of `copy-db`
+    ours: bool  # a branch's own service, by tags or registry: it may be removed from the application
 
     @property
     def branch(self) -> str | None:
@@ -65,27 +65,27 @@ class SlotSnapshot:
 
     def __str__(self) -> str:
         if not self.stack:
-            return f"what is left of {self.settings.service}"
+            return f"the rest of {self.settings.service}"
         return f"{self.settings.service} ({self.branch or 'an unknown branch'})"
 
 
 @dataclass
 class Receipt:
-    """What became of a slot."""
+    """The result of deleting a slot."""
 
     snapshot: SlotSnapshot
     gone: list[Thing] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)  # of the slot itself, and why
-    cost: str | None = None  # what it has come to, in a sentence
+    left: list[str] = field(default_factory=list)  # the parts that were not deleted, with the reason
+    cost: str | None = None  # the deployment's cost, in a sentence
 
     @property
     def still_stands(self) -> bool:
-        """Whether a stack of it is left: it may still run, from its images, under its name."""
+        """True if a stack of the slot was not deleted: it may still need its images and its name."""
         return any(left.startswith("stack ") for left in self.left)
 
     @property
     def still_named(self) -> bool:
-        """Whether the application may know the service still: who comes next finds it by the registry."""
+        """True if the application may still know the service: then the registry keeps it for the next run."""
         return self.still_stands or any(left.startswith("service ") for left in self.left)
 
     def document(self, *, plan: bool) -> dict[str, object]:
@@ -106,17 +106,17 @@ class Receipt:
         }
 
 
-def would_go(each: SlotSnapshot, aws: Aws) -> Iterator[Thing]:
-    """Yield what a teardown of the slot deletes."""
-    settings = each.settings
-    if each.stack or each.ours:
+def would_go(snapshot: SlotSnapshot, aws: Aws) -> Iterator[Thing]:
+    """Yield the things that a teardown of the slot deletes."""
+    settings = snapshot.settings
+    if snapshot.stack or snapshot.ours:
         yield Thing("service", settings.service)
-    if each.stack:
-        yield Thing("stack", each.stack.name)
+    if snapshot.stack:
+        yield Thing("stack", snapshot.stack.name)
         yield Thing("log group", f"/copilot/{settings.stack_name}")
-    if each.one_off:
-        yield Thing("stack", each.one_off.name)
-    if each.ours:
+    if snapshot.one_off:
+        yield Thing("stack", snapshot.one_off.name)
+    if snapshot.ours:
         yield Thing("database", f"…{settings.database_suffix}")
         yield Thing("repository", images.repository(settings))
     elif not settings.slug:
@@ -127,16 +127,16 @@ def would_go(each: SlotSnapshot, aws: Aws) -> Iterator[Thing]:
 
 @dataclass(frozen=True)
 class Slot:
-    """A slot whose lease is held."""
+    """Delete a slot whose lease this run holds."""
 
     session: Session
     target: Target
     snapshot: SlotSnapshot
 
     def delete(self, stop: Stop, lease: Lease) -> Receipt:
-        """Delete the data while something can drop them, then what costs, then the names.
+        """Delete the data while a container can drop them, then everything that costs money, then the names.
 
-        Raises Held where the lease was lost: somebody else may have the slot, and nothing further is touched.
+        Raises Held where the lease was lost: another run may have the slot, and nothing further is changed.
         """
         receipt, settings, aws = Receipt(self.snapshot), self.session.settings, self.target.aws
         lease.require_held()
@@ -160,16 +160,16 @@ class Slot:
             return receipt
         self._delete_templates(receipt)
         if not settings.slug:
-            with self._kept_as(f"image tags of {images.repository(settings)}", receipt):
+            with self._noting_failure(f"image tags of {images.repository(settings)}", receipt):
                 self._delete_tags(receipt)
         elif self.snapshot.ours:
-            with self._kept_as(f"service {settings.service}", receipt):
+            with self._noting_failure(f"service {settings.service}", receipt):
                 self._withdraw(receipt)
         return receipt
 
     @contextmanager
-    def _kept_as(self, what: str, receipt: Receipt) -> Iterator[None]:
-        """That a thing could not be deleted is told beside what went, and keeps the receipt from nobody."""
+    def _noting_failure(self, what: str, receipt: Receipt) -> Iterator[None]:
+        """Write in the receipt that a thing could not be deleted, and go on."""
         try:
             yield
         except (Interrupted, Held, Refused):
@@ -180,14 +180,14 @@ class Slot:
     def _look_for_log_group(self, receipt: Receipt) -> None:
         name = f"/copilot/{self.session.settings.stack_name}"
         if self.target.aws.has_log_group(name):
-            receipt.left.append(f"log group {name}, which CloudFormation has kept: delete it in CloudWatch")
+            receipt.left.append(f"log group {name}, which CloudFormation did not delete: do it in CloudWatch")
         else:
             receipt.gone.append(Thing("log group", name))
 
     def _delete_templates(self, receipt: Receipt) -> None:
-        """Delete what Copilot has uploaded under the names of this slot's stacks, and of no other.
+        """Delete the templates that Copilot uploaded for this slot's stacks, and no others.
 
-        An older role may not: that is said, and costs nobody anything.
+        An older role may not do that; the error is only reported, because the templates cost almost nothing.
         Source: internal/pkg/template/artifactpath of aws/copilot-cli 1.34.
         """
         settings, aws = self.session.settings, self.target.aws
@@ -211,21 +211,21 @@ class Slot:
             receipt.gone += [Thing("image tag", f"{name}:{tag}") for tag in tags if tag not in left]
 
     def _run(self, command: Command, stack: str, receipt: Receipt, stop: Stop) -> bool:
-        """See a delete to its end; whether the stack is gone."""
+        """Run a command that deletes a stack to its end; return True if the stack is gone."""
         with self.session.report.waiting(f"Deleting {stack}"):
             result = self.session.shell.stream(
                 command, lambda _: None, lambda: signal.SIGINT if stop.timed_out else None
             )
         left = self.target.aws.stack(stack)
         if left:
-            said = " | ".join(result.stdout.splitlines()[-3:])
+            last_lines = " | ".join(result.stdout.splitlines()[-3:])
             receipt.left.append(
-                f"stack {stack}, which is {left.status}{self._why(left)} (Copilot said: {said})"
+                f"stack {stack}, which is {left.status}{self._why(left)} (Copilot said: {last_lines})"
             )
         return left is None
 
     def _why(self, stack: Stack) -> str:
-        """Return the first thing that would not go, in CloudFormation's words."""
+        """Return the first resource that could not be deleted, with CloudFormation's reason."""
         events = self.target.aws.events(stack.name, datetime.min.replace(tzinfo=UTC))
         failed = [
             event for event in events if event.status == "DELETE_FAILED" and event.resource != stack.name
@@ -233,13 +233,13 @@ class Slot:
         return f": {failed[-1].resource}: {failed[-1].reason}" if failed else ""
 
     def _drop_database(self, receipt: Receipt) -> None:
-        """Drop the branch's own database. That it could not be is told, and keeps nothing else from going."""
+        """Drop the branch's own database; where that fails, write it in the receipt and go on."""
         what, stack = f"database …{self.session.settings.database_suffix}", self.snapshot.stack
         try:
             host = copy_db.host(self.session, self.target)
             if host is None:
-                if not stack or not stack.live:  # what lives and copies nothing has no database of its own
-                    receipt.left.append(f"{what}: nothing is deployed that could drop it")
+                if not stack or not stack.live:  # a live deployment that copies nothing has no own database
+                    receipt.left.append(f"{what}: no container is deployed that could drop it")
                 return
             if stack:
                 self._stop_tasks(stack)
@@ -252,7 +252,7 @@ class Slot:
             receipt.left.append(f"{what}: {str(error).rstrip('.')}")
 
     def _stop_tasks(self, stack: Stack) -> None:
-        """End the tasks: one that is started again would copy the data anew, after they were dropped."""
+        """Stop the tasks: a restarted one would copy the data again after they were dropped."""
         self.target.aws.stop_service(stack.name)
         until(
             lambda: live.alive(self.target, stack),

@@ -1,4 +1,4 @@
-"""A branch goes live: `copilot deploy` of its commit, watched until that very commit is served."""
+"""Deploy a branch: run `copilot deploy` for its commit, and wait until exactly that commit is served."""
 
 from __future__ import annotations
 
@@ -48,27 +48,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """What the flags of `deploy-test` say."""
+    """The flags of `deploy-test`."""
 
-    isolated: bool = False  # a service, a database and a Redis of the branch's own
-    force: bool = False  # start new tasks whatever has changed
-    wait: bool = False  # for a slot that another run is changing
-    take_over: bool = False  # replace what somebody else has live there
-    why: str = ""  # for those who might want the slot
-    trust: str = (
-        ""  # changes of the branch that are allowed: names of copilot_testenv.core.trust, with commas
-    )
+    isolated: bool = False  # the branch gets its own service, database and Redis
+    force: bool = False  # start new tasks even if nothing changed
+    wait: bool = False  # wait for a slot that another run is changing
+    take_over: bool = False  # replace another person's live branch
+    why: str = ""  # the reason, for people who need the slot
+    trust: str = ""  # the changes that the branch may make: names in core.trust, with commas
     plan: bool = False
     json: bool = False
 
 
 def deploy(session: Session, name: str, options: Options) -> None:
-    """Deploy a branch to the shared slot, or to one of its own, and wait until its commit is served.
+    """Deploy a branch to the shared slot or to its own slot, and wait until its commit is served.
 
-    Raises the errors of core.errors; nothing was started if it is SettingsError or Refused.
+    Raises the errors of core.errors; with SettingsError or Refused nothing was started.
     """
     git.check_name(name)
-    options = replace(options, why=_reason(options.why))  # told before anything begins
+    options = replace(options, why=_reason(options.why))  # report a fault in it before anything begins
     trusted = session.settings.trusted | trust.parse(options.trust, "--trust")
     session = replace(session, settings=replace(session.settings, trusted=trusted))
     if options.isolated:
@@ -89,11 +87,11 @@ def deploy(session: Session, name: str, options: Options) -> None:
 
 
 def _reason(why: str) -> str:
-    """Return what a deployment is for, as everybody may read it. Raises UsageError, SettingsError."""
+    """Return the reason for a deployment as a text that is safe to show. Raises UsageError, SettingsError."""
     if display.has_secret(why):
         raise UsageError(
-            "--why holds an address with a password, or a secret of your settings: everybody who may look at "
-            "the stack reads it. Say it without."
+            "--why holds an address with a password, or a secret of your settings: everybody who may read "
+            "the stack can read it. Leave it out."
         )
     shown = display.line(why)
     tag_value(shown)
@@ -116,7 +114,7 @@ class _Deploy:
     branch: Branch
     expires: datetime
     options: Options
-    displaced: Message | None = None  # what is told to the pull request of the branch that was live there
+    displaced: Message | None = None  # for the pull request of the branch that was live in the slot before
 
     def run(self) -> None:
         report, started = self.session.report, time.monotonic()
@@ -146,7 +144,7 @@ class _Deploy:
             self._tell(served)
 
     def _tell(self, served: live.Deployment) -> None:
-        """Let the pull request and later steps of CI know; neither can fail the deploy."""
+        """Inform the pull request and later steps of CI; errors there do not fail the deploy."""
         environ, say = self.session.environ, self.session.report.say
         known = {"url": served.url, "service": served.service, "expires_at": served.expires_at}
         pull_request.outputs(environ, {name: value for name, value in known.items() if value}, say)
@@ -155,10 +153,10 @@ class _Deploy:
                 pull_request.tell(environ, message, say)
 
     def _alone(self) -> live.Deployment:
-        """Deploy while nobody else changes the slot."""
+        """Deploy while this run holds the slot's lease."""
         lease = bucket.lease(self.session, self.target, f"deploying {self.branch.name}")
         with lease.held(wait=self.options.wait, say=self.session.report.say):
-            # A run that was killed leaves Copilot's change under way.
+            # The change of a run that was killed can still be under way.
             before = self.session.settled(self.target, wait=self.options.wait)
             ownership.require_ours(before, self.session.settings)
             is_new = self._is_new(before)
@@ -169,12 +167,15 @@ class _Deploy:
             return served
 
     def _record(self, registry: Registry, served: live.Deployment) -> None:
-        """Let `status` know. What is served is served: that this failed is only said."""
+        """Write the registry for `status`.
+
+        An error is only reported, because the branch is already served.
+        """
         try:
             registry.record(served.service, bucket.entry(served))
         except UserError as error:
             self.session.report.say(
-                f"(The registry of deployments was not written, so `status` knows less: {error})"
+                f"(The registry of deployments was not written, so `status` shows less: {error})"
             )
 
     def _plan(self, before: Stack | None) -> None:
@@ -194,7 +195,7 @@ class _Deploy:
         )
 
     def _prepared(self, folder: Path) -> Copilot:
-        """Copilot in the branch's worktree, with the manifest that is to be deployed."""
+        """Check the branch's worktree, generate its own service's manifest, and return Copilot for it."""
         settings = self.session.settings
         scope = branch_files.Scope(services=(settings.base,), environments=False)
         branch_files.require(folder, settings, self.session.environ, scope, self.branch.name)
@@ -211,7 +212,7 @@ class _Deploy:
         return replace(self.target.copilot, settings=settings, workspace=folder)
 
     def _host(self) -> str:
-        """Return what the branch's own service answers to. Raises SettingsError where that is not its own."""
+        """Return the host name of the branch's own service. Raises SettingsError where it cannot have one."""
         settings = self.session.settings
         if settings.target == "sandbox":
             return branch_service.host(settings, "")
@@ -222,15 +223,15 @@ class _Deploy:
     def _is_new(self, before: Stack | None) -> bool:
         """Return True if the application does not know the branch's own service yet.
 
-        Raises Refused where it has a service or job of that name that is not of these tasks' making.
+        Raises Refused where it has a service or job of that name that these tasks did not make.
         """
         settings, aws = self.session.settings, self.target.aws
         if not settings.slug:
             return False
         if not application.knows(settings.shared, aws):
             raise SettingsError(
-                f"The application {settings.app} does not know the service {settings.base} yet, which "
-                "isolated deployments are made from: deploy a branch to the shared slot first."
+                f"The application {settings.app} does not know the service {settings.base} yet, and isolated "
+                "deployments are made from it: deploy a branch to the shared slot first."
             )
         known = application.knows(settings, aws)
         if not known and not before:
@@ -239,15 +240,15 @@ class _Deploy:
         ours = entry and entry.isolated and git.slug(entry.branch or "?") == settings.slug
         if not ours and not (before and before.tags.get("isolated")):
             raise Refused(
-                f"The application {settings.app} has a service {settings.service} that these tasks have not "
-                f"made: {self.branch.name} cannot have that name. Rename the branch, or deploy it to the "
+                f"The application {settings.app} has a service {settings.service} that these tasks did not "
+                f"make: {self.branch.name} cannot have that name. Rename the branch, or deploy it to the "
                 "shared slot."
             )
         return not known
 
     @contextmanager
     def _adding(self) -> Iterator[None]:
-        """While Copilot makes the branch's own service known to the application: one at a time."""
+        """Hold the application's lease while Copilot adds the branch's own service: one run at a time."""
         settings = self.session.settings
         bucket.registry(self.session, self.target).record(
             settings.service, DeploymentRecord(self.branch.name, isolated=True)
@@ -260,7 +261,7 @@ class _Deploy:
     def _deploy(
         self, before: Stack | None, tags: Mapping[str, str], lease: Lease, *, is_new: bool
     ) -> live.Deployment:
-        """Deploy and wait until it is served."""
+        """Deploy the branch, wait until it is served, and return the deployment."""
         session, settings = self.session, self.session.settings
         with (
             git.worktree(
@@ -272,7 +273,7 @@ class _Deploy:
             if is_new:
                 adding.enter_context(self._adding())
             command = here.deploy(self._image_tag(before), tags)
-            lease.require_held()  # to get here can have taken minutes
+            lease.require_held()  # the steps before can have taken minutes
             old = self.target.aws.resource(settings.stack_name, "TaskDefinition") if before else None
             with catching_signals(settings.timeout, session.report.say) as stop:
                 watcher = Watcher(session, self.target.aws, tags)
@@ -295,16 +296,15 @@ class _Deploy:
         return served
 
     def _signal_due(self, watcher: Watcher, stop: Stop, lease: Lease) -> signal.Signals | None:
-        if (
-            lease.lost
-        ):  # not SIGINT: Copilot would roll back whatever is under way, somebody else's deploy too
+        """Return the signal for Copilot: SIGTERM where the lease is lost, else the watcher's or `stop`'s."""
+        if lease.lost:  # not SIGINT: Copilot would roll back any change under way, also another run's deploy
             return signal.SIGTERM
         if stop.timed_out and not watcher.remembered:
             watcher.remember_unfinished()
         return watcher.signal_due() or stop.signal_due()
 
     def _served_already(self, before: Stack | None) -> live.Deployment | None:
-        """Return the deployment, where it is this very one already: same commit, same end, and healthy."""
+        """Return the live deployment if it already has the same commit and end, and is healthy; else None."""
         if not before or not before.live:
             return None
         wanted = {
@@ -323,7 +323,7 @@ class _Deploy:
     def _tell_unchanged(self, served: live.Deployment) -> None:
         settings = self.session.settings
         self.session.report.say(
-            f"Unchanged: {settings.service} in {settings.test_env} runs this commit already, so no task was "
+            f"Unchanged: {settings.service} in {settings.test_env} already runs this commit, so no task was "
             f"started, and its data is still of {served.data_copied_at}. For fresh data: `invoke copy-db`; "
             "for new tasks: --force."
         )
@@ -333,25 +333,22 @@ class _Deploy:
         return str(self.session.settings.manifest.relative_to(self.session.settings.root))
 
     def _check_block(self, found: Mapping[str, object]) -> None:
-        """Check that the branch's own manifest has the block too: that one is deployed."""
+        """Raise SettingsError unless the branch's own manifest, which is deployed, has the block too."""
         manifest.check_environment(
             found, self.session.settings.test_env, f"{self._manifest_path} of {self.branch.name}"
         )
 
     def _image_tag(self, before: Stack | None) -> str:
-        """Return a new tag each time where new tasks are to be started whatever has changed.
+        """Return the tag of the image. It is new each time with --force, or after a killed teardown.
 
-        So it is too where a killed teardown had ended the tasks: Copilot would find nothing to change.
+        Such a teardown has stopped the tasks, and without a new tag Copilot would find nothing to change.
         """
         ended = before and before.live and not live.alive(self.target, before)
         more = f"-{datetime.now(UTC):%Y%m%d%H%M%S}" if self.options.force or ended else ""
         return images.tag(self.session.settings.test_env, self.branch.commit, more)
 
     def _tags(self, before: Stack | None, by: str) -> Mapping[str, str]:
-        """Return the tags of the stack. What runs already stays deployed by whom and when it was.
-
-        So an unchanged redeploy changes nothing, unless its expiry moves.
-        """
+        """Return the stack's tags; an unchanged redeploy keeps the old ones, but its expiry can move."""
         facts = {
             "branch": self.branch.name,
             "commit": self.branch.commit,
@@ -370,30 +367,31 @@ class _Deploy:
         return {name: tag_value(value) for name, value in facts.items()}
 
     def _ends(self, before: Stack | None) -> datetime | None:
-        """Return the end: a redeploy never shortens what `extend` has granted. None: it has no end."""
+        """Return when the deployment expires, not earlier than `extend` has set; None where it never does."""
         tags = before.tags if before and before.live else {}
         had = tags.get("expires_at") if tags.get("branch") == self.branch.name else None
         return expiry.later(had, self.expires)
 
     def _end(self, before: Stack | None) -> str:
-        """Return the tag."""
+        """Return the value of the tag `expires_at`."""
         end = self._ends(before)
         return live.iso(end) if end else expiry.KEPT
 
     def _require_mine(self, stack: Stack | None, by: str) -> None:
-        """Raise Held where another branch of somebody else is live there."""
+        """Raise Held where another person's branch is live in the slot, unless --take-over is given."""
         if not stack or not stack.live:
             return
         tags = stack.tags
-        other, theirs = tags.get("deployed_by"), tags.get("branch")
-        if other in {None, by} or theirs == self.branch.name:
+        owner, live_branch = tags.get("deployed_by"), tags.get("branch")
+        if owner in {None, by} or live_branch == self.branch.name:
             return
         reason = f" ({tags['why']})" if tags.get("why") else ""
-        found = f"{other} has {theirs}{reason} live in {self.session.settings.test_env}"
+        state = f"{owner} has {live_branch}{reason} live in {self.session.settings.test_env}"
         if not self.options.take_over:
             raise Held(
-                f"{found} until {tags.get('expires_at')}: nothing was changed. "
-                "Ask them, or say --take-over to replace it."
+                f"{state} until {tags.get('expires_at')}: nothing was changed. "
+                "Ask them, or use --take-over to replace it."
             )
-        self.session.report.say(f"Taking over: {found}, and is displaced.")
-        self.displaced = Message(theirs or "", tags.get("commit"), None, None, self.session.settings.service)
+        self.session.report.say(f"Taking over: {state}, and it is replaced.")
+        service = self.session.settings.service
+        self.displaced = Message(live_branch or "", tags.get("commit"), None, None, service)

@@ -1,4 +1,4 @@
-"""A deployment's end, moved: by nothing but a change of the stack's tags."""
+"""Change when a deployment expires, only by a change of the stack's tags."""
 
 from __future__ import annotations
 
@@ -24,44 +24,41 @@ _NOTHING = "Nothing is deployed, so {name} has no end to move: `invoke deploy-te
 def extend(
     session: Session, *, name: str, until: str, keep: bool, wait: bool, plan: bool, json: bool
 ) -> None:
-    """Move the end of a branch's deployment. Raises the errors of core.errors; nothing changed then."""
+    """Change when a branch's deployment expires. Raises the errors of core.errors; then nothing changed."""
     git.check_name(name)
     if bool(until) == keep:
-        raise UsageError("Until when? Write either --until 5d (or a date, or a week's end) or --keep.")
+        raise UsageError("Use exactly one of --until 5d (or a date, or a week's end) and --keep.")
     now = datetime.now(UTC)
     end = expiry.KEPT if keep else live.iso(expiry.expiry(until, now, "--until"))
     session.announce()
     session.check_workspace()
-    place = session.enter_to_change()
-    if not place:
+    target = session.enter_to_change()
+    if not target:
         raise Failed(_NOTHING.format(name=name))
-    session, place = session.carrying(place, name)
-    stack = _require_deployed(session.settings, place.aws.stack(session.settings.stack_name), name)
+    session, target = session.slot_of(target, name)
+    stack = _require_deployed(session.settings, target.aws.stack(session.settings.stack_name), name)
     shown = "for as long as it is wanted" if keep else f"until {end}"
     if plan:
         session.report.say(f"Would keep {name} {shown} (now: {stack.tags.get('expires_at')}).")
     else:
-        lease = bucket.lease(session, place, f"extending {name}")
+        lease = bucket.lease(session, target, f"extending {name}")
         with lease.held(wait=wait, say=session.report.say):
-            stack = _require_deployed(session.settings, session.settled(place, wait=wait), name)
-            lease.require_held()  # a stack that was being changed can have been waited for
-            place.aws.change_tags(stack.name, {"expires_at": end})
-            stack = session.settled(place, wait=True) or stack
+            stack = _require_deployed(session.settings, session.settled(target, wait=wait), name)
+            lease.require_held()  # the wait for a stack that was being changed can have taken long
+            target.aws.change_tags(stack.name, {"expires_at": end})
+            stack = session.settled(target, wait=True) or stack
             if stack.tags.get("expires_at") != end:
                 raise Failed(
-                    f"The end of {name} was not moved: the stack {stack.name} is {stack.status} and says "
-                    f"{stack.tags.get('expires_at')}. Try again."
+                    f"The end of {name} was not moved: the stack {stack.name} is {stack.status}, and its end "
+                    f"is {stack.tags.get('expires_at')}. Try again."
                 )
         session.report.say(f"{name} stays {shown}.")
     if json:
-        session.report.data(as_json(asdict(live.describe(session, place, stack))))
+        session.report.data(as_json(asdict(live.describe(session, target, stack))))
 
 
 def _require_deployed(settings: Settings, stack: Stack | None, name: str) -> Stack:
-    """Return the stack, if it carries the branch.
-
-    Raises Failed, or Refused where these tasks did not deploy it.
-    """
+    """Return the stack if the branch is deployed in it. Raises Failed, and Refused for a foreign stack."""
     ownership.require_ours(stack, settings)
     if not stack or not (stack.live or stack.changing):
         raise Failed(_NOTHING.format(name=name))

@@ -1,4 +1,4 @@
-"""The last lines of a deployment's containers: `invoke logs`."""
+"""Show the last lines of a deployment's containers: `invoke logs`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 def logs(session: Session, *, name: str, container: str, limit: str, follow: bool) -> None:
     """Print the last lines of the service's containers.
 
-    Raises Failed if the container is neither deployed nor has lines. One that a roll-back has taken away has.
+    Raises Failed where the container is not deployed and has no lines; after a roll-back it still has lines.
     """
     if not re.fullmatch(r"[1-9]\d{0,3}|10000", limit):
         raise UsageError(f"--limit {limit} is not a number of lines from 1 to 10000.")
     session.announce()
     target = session.enter(start=False)
     if target:
-        session, target = session.carrying(target, name)
+        session, target = session.slot_of(target, name)
     stack = target.aws.stack(session.settings.stack_name) if target else None
     if not target or not stack or not (stack.live or stack.changing):
         raise Failed("Nothing is deployed, so there are no logs: `invoke deploy-test --branch B`.")
@@ -52,9 +52,9 @@ def logs(session: Session, *, name: str, container: str, limit: str, follow: boo
 
 
 def _missing_container(session: Session, target: Target, stack: Stack, container: str) -> Failed | None:
-    """Return the error for a container that the deployed task definition does not have, else None."""
+    """Return an error where the deployed task definition does not have the container, else None."""
     arn = target.aws.resource(stack.name, "TaskDefinition") if container else None
-    if not arn:  # every container is asked for, or the stack has no task definition yet
+    if not arn:  # no container was named, or the stack has no task definition yet
         return None
     names = sorted(defined.name for defined in target.aws.task_definition(arn).containers)
     if container in names:

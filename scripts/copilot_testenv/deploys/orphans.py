@@ -1,4 +1,4 @@
-"""What no deployment accounts for: databases and images that a teardown, or a person, has left behind."""
+"""Find orphans: databases, images and leases that belong to no deployment any more."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Loose:
-    """Something that belongs to no deployment, and what removes it."""
+    """A thing that belongs to no deployment, and the function that removes it."""
 
     what: str
     remove: Callable[[], None]
@@ -33,12 +33,12 @@ class Loose:
 def find(
     session: Session, target: Target, snapshot: Sequence[SlotSnapshot], *, look: bool, wait: bool
 ) -> list[Loose]:
-    """Find databases and image tags of no slot, or of one that is about to go.
+    """Return the databases, image tags and leases of no slot, or of a slot that is about to be deleted.
 
-    Databases are looked at by a one-off task in the environment, unless `look` is off. Whether a thing still
-    belongs to nobody is asked again just before it is removed.
+    A one-off task in the environment lists the databases, unless `look` is off. Just before a thing is
+    removed, its function checks again that it belongs to no deployment.
     """
-    going = {each.settings.service for each in snapshot}
+    going = {slot.settings.service for slot in snapshot}
     of_shared = [] if session.settings.service in going else _images(session, target, wait=wait)
     return [
         *of_shared,
@@ -48,30 +48,27 @@ def find(
 
 
 def _unused_tags(session: Session, target: Target) -> list[str]:
-    """Return the tags of the shared slot's repository that it does not run."""
+    """Return the tags in the shared slot's repository that its deployment does not use."""
     stack = target.aws.stack(session.settings.stack_name)
     if stack and not ownership.is_ours(stack, session.settings):
-        return []  # nobody knows which of them it runs
+        return []  # it is unknown which of them a foreign stack uses
     kept = stack.tags.get("commit") if stack else None
     return [tag for tag in images.ours(session.settings, target.aws) if not kept or kept not in tag]
 
 
 def _images(session: Session, target: Target, *, wait: bool) -> list[Loose]:
-    found, name = _unused_tags(session, target), images.repository(session.settings)
+    tags, name = _unused_tags(session, target), images.repository(session.settings)
 
     def remove() -> None:
         lease = bucket.lease(session, target, "deleting image tags")
         with lease.held(wait=wait, say=session.report.say):  # a deploy has pushed its image before it is live
             target.aws.delete_image_tags(name, _unused_tags(session, target))
 
-    return [Loose(f"{len(found)} image tags of {name}", remove)] if found else []
+    return [Loose(f"{len(tags)} image tags of {name}", remove)] if tags else []
 
 
 def _leases(session: Session, target: Target, going: set[str]) -> list[Loose]:
-    """Return the leases of slots that neither a stack nor the registry tells of.
-
-    They are small objects that nobody reads.
-    """
+    """Return the leases of slots that have neither a stack nor a record in the registry."""
     settings = session.settings
     known = going | set(bucket.registry(session, target).read().deployments)
 
@@ -82,26 +79,26 @@ def _leases(session: Session, target: Target, going: set[str]) -> list[Loose]:
 
         return discard
 
-    found = []
+    orphans = []
     for service in bucket.leases(session, target):
         slug = service.removeprefix(f"{settings.service}-")
-        if service in known or slug == service:  # the shared slot's own is used by what looks for orphans
+        if service in known or slug == service:  # the search for orphans itself uses the shared slot's lease
             continue
         own = settings.isolated_for(slug)
         if not target.aws.stack(own.stack_name):
-            found.append(Loose(f"the lease of {service}", remove(replace(session, settings=own))))
-    return found
+            orphans.append(Loose(f"the lease of {service}", remove(replace(session, settings=own))))
+    return orphans
 
 
 def _unseen(session: Session) -> list[Loose]:
-    session.report.say("Databases are looked at by a one-off task, which --plan does not start.")
+    session.report.say("Databases are not listed: --plan does not start the one-off task that lists them.")
     return []
 
 
 def _suffixes(session: Session, target: Target, going: set[str]) -> tuple[str, ...]:
-    """Return what the databases of all isolated deployments but `going` end with, whatever their service is.
+    """Return the suffixes of the databases of all isolated deployments except `going`, of any service.
 
-    Services may share a database; and the registry knows a deployment before its database is made.
+    Services may share a database, and the registry knows a deployment before its database is created.
     """
     settings = session.settings
     stacks = target.aws.deployments(settings.app, settings.test_env)
@@ -120,9 +117,7 @@ def _suffixes(session: Session, target: Target, going: set[str]) -> tuple[str, .
 def _databases(session: Session, target: Target, going: set[str], *, wait: bool) -> list[Loose]:
     host = copy_db.host(session, target)
     if host is None:
-        session.report.say(
-            "Databases are not looked at: that takes a deployment whose container can, and there is none."
-        )
+        session.report.say("Databases are not listed: no deployment has a container that could list them.")
         return []
 
     def dropping(name: str) -> Callable[[], None]:
@@ -136,13 +131,13 @@ def _databases(session: Session, target: Target, going: set[str], *, wait: bool)
 
     living = _suffixes(session, target, going)
     with _alone(session, target, wait=wait):
-        found = copy_db.databases(session, target, host)
-    return [Loose(f"database {name}", dropping(name)) for name in found if not name.endswith(living)]
+        names = copy_db.databases(session, target, host)
+    return [Loose(f"database {name}", dropping(name)) for name in names if not name.endswith(living)]
 
 
 @contextmanager
 def _alone(session: Session, target: Target, *, wait: bool) -> Iterator[None]:
-    """Run one-off tasks under the shared slot's name, and leave none of its stacks without the slot."""
+    """Hold the shared slot's lease for one-off tasks; delete their stack where the slot has no deployment."""
     settings, group = session.settings, live.task_group(session.settings)
     with bucket.lease(session, target, "looking at the databases").held(wait=wait, say=session.report.say):
         yield

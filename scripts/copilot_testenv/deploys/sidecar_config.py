@@ -1,4 +1,4 @@
-"""`invoke sidecar-config`: the containers of a service as Copilot renders them, and edits of its sidecars."""
+"""Show a service's containers as Copilot renders them, and edit its sidecars: `invoke sidecar-config`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ASKING = "Asking Copilot on the embedded AWS; nothing leaves this machine"
 
 @dataclass(frozen=True)
 class Options:
-    """The task's flags; `service` and `environment` are empty where they were not given."""
+    """The flags of `sidecar-config`; `service` and `environment` are empty where they were not given."""
 
     service: str = ""
     environment: str = ""
@@ -41,7 +41,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Edit:
-    """A manifest before and after; `kept` are the keys that `--remove` left."""
+    """A manifest before and after an edit; `kept` are the keys that `--remove` did not remove."""
 
     file: Path
     shown: str
@@ -64,20 +64,20 @@ class Edit:
 def sidecar_config(session: Session, options: Options) -> None:
     """Show the containers, or edit one environment's sidecars.
 
-    Raises UsageError on flags that do not go together, SettingsError where a manifest is wrong or Copilot
-    refuses it, Refused where an edit cannot be made safely, Failed where Copilot cannot be asked.
+    Raises UsageError for flags that exclude each other, SettingsError where a manifest is wrong or Copilot
+    refuses it, Refused where an edit is not safe, Failed where Copilot cannot be started.
     """
     if options.add and options.remove:
-        raise UsageError("Say --add or --remove: one edit at a time.")
+        raise UsageError("Use either --add or --remove: one edit at a time.")
     if options.json and options.diagram:
-        raise UsageError("Say --json or --diagram: each is a form of its own.")
+        raise UsageError("Use either --json or --diagram: they are different formats.")
     editing_asked = bool(options.add or options.remove)
     if (options.plan or options.file) and not editing_asked:
         raise UsageError("--plan and --from belong to --add and --remove: name a sidecar with one of them.")
     if editing_asked and options.diagram:
-        raise UsageError("--diagram shows what is there: say it without --add and --remove.")
+        raise UsageError("--diagram only shows the containers: use it without --add and --remove.")
     if editing_asked and not options.environment:
-        raise UsageError("Say with --env which environment's sidecars to edit: --env test.")
+        raise UsageError("Name the environment to edit with --env, for example --env test.")
     services = rendering.services_of(session.settings.root)
     service = options.service or session.settings.service
     if service not in services:
@@ -106,7 +106,7 @@ def _edit(session: Session, options: Options, service: str, file: Path) -> None:
     settings = session.settings
     if word := protector(options.environment, settings):
         raise Refused(
-            f"{options.environment} is a protected environment ({word}): its manifest is for people to edit."
+            f"{options.environment} is a protected environment ({word}): edit its manifest by hand."
         )
     entry = sidecars.load(options.add or options.remove, Path(options.file) if options.file else None)
     edit = _edited(session, options, entry, file)
@@ -148,7 +148,7 @@ def _judge(
 ) -> None:
     """Let Copilot render the edited manifest, in a copy of the workspace.
 
-    Raises SettingsError where it refuses, Refused where what it renders is not what was asked for.
+    Raises SettingsError where Copilot refuses it, Refused where the rendering is not the wanted one.
     """
     with tempfile.TemporaryDirectory(prefix="sidecar-config-") as name:
         folder = Path(name)
@@ -183,9 +183,10 @@ def _judge(
 
 
 def _write(edit: Edit, root: Path) -> None:
-    """Write the manifest, what a link within the repository leads to too.
+    """Write the manifest; where it is a link within the repository, write the file that it leads to.
 
-    Raises SettingsError where it leads out by now, Refused where it was changed meanwhile, Failed.
+    Raises SettingsError where the link leads out of the repository, Refused where the file was changed
+    meanwhile, Failed.
     """
     target = manifest.inside(edit.file, root).resolve()
     files.write(target, edit.after, root.resolve(), expected=edit.before)
@@ -207,9 +208,9 @@ def _document(options: Options, entry: Entry, service: str, edit: Edit) -> dict[
 def _tell(session: Session, options: Options, entry: Entry, edit: Edit) -> None:
     say = session.report.say
     if edit.kept:
-        say(f"Left as they stand, because they are not what the catalogue says: {', '.join(edit.kept)}.")
+        say(f"Not removed, because the values differ from the catalogue's: {', '.join(edit.kept)}.")
     if options.plan:
-        say("Copilot accepts this. Nothing was changed: say it without --plan.")
+        say("Copilot accepts this. Nothing was changed: run it again without --plan.")
         return
     done = "has" if options.add else "no longer has"
     say(f"{options.environment} {done} {entry.name} ({edit.shown}). Commit it, then deploy the branch.")

@@ -1,4 +1,4 @@
-"""All deployments of the test environment, by a page of calls for each hundred of them: `invoke status`."""
+"""Show all deployments of the test environment, with a few calls for each hundred: `invoke status`."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from copilot_testenv.session import Session, Target
     from copilot_testenv.state.registry import DeploymentRecord, RegistryContent, Sweep
 
-SWEEP_DUE = timedelta(days=8)  # a weekly schedule that has missed a week looks dead
+SWEEP_DUE = timedelta(days=8)  # a weekly schedule that has missed a week seems to be broken
 
 
 @dataclass(frozen=True)
 class Row:
-    """A deployment, the state of its stack (empty: it is settled and served), and what it is for."""
+    """A deployment, the state of its stack (empty: settled and served), and its reason."""
 
     deployment: Deployment
     state: str
@@ -37,23 +37,21 @@ def rows(session: Session, target: Target, book: RegistryContent) -> list[Row]:
     settings = session.settings
     stacks = target.aws.deployments(settings.app, settings.test_env)
     states = target.aws.unsettled()
-    found = [
+    listed = [
         _row(session, target, own, stack, states.get(stack.name, ""), book.deployments.get(own.service))
         for stack in stacks
         if (own := slot(settings, stack))
     ]
     return sorted(
-        (row for row in found if row),
+        (row for row in listed if row),
         key=lambda row: (row.deployment.isolated, row.deployment.deployed_at or "", row.deployment.service),
     )
 
 
 def slot(settings: Settings, stack: Stack) -> Settings | None:
-    """Return the settings of the slot that a stack is in.
+    """Return the settings of a stack's slot; None where it is not a slot of this workspace's service.
 
-    It is None where it is of no slot of this workspace's service.
-
-    What a stack's tags say is believed only where its own name says it too.
+    The stack's tags count only where the stack's name agrees with them.
     """
     service = stack.tags.get("copilot-service", "")
     slug = service.removeprefix(f"{settings.service}-")
@@ -68,21 +66,21 @@ def slot(settings: Settings, stack: Stack) -> Settings | None:
 def _row(
     session: Session, target: Target, own: Settings, stack: Stack, state: str, known: DeploymentRecord | None
 ) -> Row | None:
-    """Return the row of a stack; None where it turns out to be gone."""
+    """Return the row of a stack; None where the stack does not exist any more."""
     if known and known.branch == stack.tags.get("branch"):
-        return Row(_told(own, stack, known), state, stack.tags.get("why", ""))
-    # The registry does not know it: it is being deployed, was by an earlier version, or is gone already.
-    found = target.aws.stack(stack.name)
-    if not found or found.status == "REVIEW_IN_PROGRESS":
+        return Row(_from_records(own, stack, known), state, stack.tags.get("why", ""))
+    # Not in the registry: it is being deployed, an earlier version deployed it, or it is deleted already.
+    current = target.aws.stack(stack.name)
+    if not current or current.status == "REVIEW_IN_PROGRESS":
         return None
     here = replace(session, settings=own)
-    if not found.live:
-        return Row(_told(own, found, None), found.status, found.tags.get("why", ""))
-    return Row(live.describe(here, target.for_slot(own), found), "", found.tags.get("why", ""))
+    if not current.live:
+        return Row(_from_records(own, current, None), current.status, current.tags.get("why", ""))
+    return Row(live.describe(here, target.for_slot(own), current), "", current.tags.get("why", ""))
 
 
-def _told(own: Settings, stack: Stack, known: DeploymentRecord | None) -> Deployment:
-    """Return what tags and registry say."""
+def _from_records(own: Settings, stack: Stack, known: DeploymentRecord | None) -> Deployment:
+    """Return the deployment from the stack's tags and the registry's record."""
     return live.deployment_of(
         own,
         stack.tags,
@@ -93,10 +91,9 @@ def _told(own: Settings, stack: Stack, known: DeploymentRecord | None) -> Deploy
 
 
 def status(session: Session, *, html: str, json: bool) -> None:
-    """Show the test deployments, and whether the schedule that ends them is alive.
+    """Show the test deployments, and warn if the schedule that deletes them does not run.
 
-    With `html`, write them to that file as a page for people without a terminal. Raises Failed where it
-    cannot be written.
+    With `html`, write them to that file as a web page. Raises Failed where it cannot be written.
     """
     session.announce()
     target = session.enter(start=False)
@@ -129,7 +126,7 @@ def status(session: Session, *, html: str, json: bool) -> None:
 
 
 def _write(session: Session, file: Path, found: list[Row], swept: str) -> None:
-    """Write the page beside its place first: who reads it meanwhile sees the old one whole."""
+    """Write the page to a draft and rename it, so that a reader never sees half of a page."""
     title = f"{session.settings.base} in {session.settings.test_env}"
     text = html.page([_card(row) for row in found], title=title, made_at=datetime.now(UTC), warning=swept)
     draft = file.with_name(f"{file.name}.new")
@@ -175,7 +172,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def sweep_told(swept: Sweep | None, found: list[Row], now: datetime) -> str:
-    """Return when the schedule last ran, and what that means: one line."""
+    """Return a line about the schedule: when it last ran, and a warning where it seems to be broken."""
     overdue = [row for row in found if expiry.is_over(row.deployment.expires_at, now - timedelta(days=1))]
     late = f" {len(overdue)} deployments are overdue by more than a day." if overdue else ""
     cure = " Look at the schedule that runs `invoke teardown --expired` in CI (docs/ci.md)."

@@ -1,4 +1,4 @@
-"""Slots are given back: `invoke teardown`. Which ones go, a question, then one after the other."""
+"""Delete slots: `invoke teardown`. Choose them, ask for confirmation, and delete one after the other."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """What the flags of `teardown` say; without the first four it is the shared slot."""
+    """The flags of `teardown`; without the first four, the shared slot is deleted."""
 
-    branch: str = ""  # whatever carries it
-    expired: bool = False  # what has come to its end
-    every: bool = False  # all there is
-    orphans: bool = False  # what no deployment accounts for
+    branch: str = ""  # the slot that this branch is deployed in
+    expired: bool = False  # the slots that have expired
+    every: bool = False  # all slots
+    orphans: bool = False  # things that belong to no deployment
     wait: bool = False
     yes: bool = False
     plan: bool = False
@@ -43,13 +43,13 @@ class Options:
 
 
 def teardown(session: Session, options: Options) -> None:
-    """Delete what the flags say from the test environment; the environment stays. Twice is fine.
+    """Delete the slots that the flags select; the environment itself stays. Idempotent.
 
-    Raises the errors of core.errors; where several slots go, the first one's after all had their turn.
+    Raises the errors of core.errors; with several slots, the first error after all were tried.
     """
     if sum((bool(options.branch), options.expired, options.every, options.orphans)) > 1:
         raise UsageError(
-            "Say one of --branch, --expired, --all and --orphans: each of them names what is to go."
+            "Use only one of --branch, --expired, --all and --orphans: each of them selects what is deleted."
         )
     if options.branch:
         git.check_name(options.branch)
@@ -81,7 +81,7 @@ class _Teardown:
     interrupted: bool = False
 
     def run(self) -> tuple[list[Receipt], list[UserError]]:
-        """Return the receipts, and what went wrong with those slots that are not gone."""
+        """Return the receipts, and the errors of the slots that could not be deleted completely."""
         options = self.options
         if options.expired and not options.plan:
             by = self.session.who()
@@ -101,7 +101,7 @@ class _Teardown:
 
     def _plan(self, snapshot: list[SlotSnapshot], loose: list[Loose]) -> list[Receipt]:
         say = self.session.report.say
-        planned = [Receipt(each, list(would_go(each, self.target.aws))) for each in snapshot]
+        planned = [Receipt(slot, list(would_go(slot, self.target.aws))) for slot in snapshot]
         for receipt in planned:
             say(f"Would delete {receipt.snapshot}: {', '.join(map(str, receipt.gone))}.")
             if receipt.snapshot.stack:
@@ -114,10 +114,13 @@ class _Teardown:
     def _agreed(
         self, snapshot: list[SlotSnapshot], loose: list[Loose]
     ) -> tuple[list[Receipt], list[UserError]]:
-        """Ask, and take down one after the other; a failure of one does not stop the others."""
+        """Ask for confirmation, and delete one after the other.
+
+        An error with one does not stop the others.
+        """
         say = self.session.report.say
-        for each in snapshot:
-            say(f"To be deleted: {each}{_of_whom(each)}")
+        for slot in snapshot:
+            say(f"To be deleted: {slot}{_owner_of(slot)}")
         for end in loose:
             say(f"To be deleted: {end}")
         whats = " and ".join(map(str, (*snapshot, *loose)))
@@ -128,17 +131,17 @@ class _Teardown:
         )
         receipts: list[Receipt] = []
         failures: list[UserError] = []
-        for each in snapshot:
-            with self._kept(failures):
-                receipts.append(self._take(each))
+        for slot in snapshot:
+            with self._collecting(failures):
+                receipts.append(self._take(slot))
         for end in loose:
-            with self._kept(failures):
+            with self._collecting(failures):
                 if not self.interrupted:
                     end.remove()
                     say(f"Gone: {end}.")
         failures += [
             Failed(
-                f"Of {receipt.snapshot} is left: {'; '.join(receipt.left)}. "
+                f"Not everything of {receipt.snapshot} was deleted: {'; '.join(receipt.left)}. "
                 "`invoke teardown --orphans` shows and removes it."
             )
             for receipt in receipts
@@ -148,8 +151,8 @@ class _Teardown:
         return receipts, failures
 
     @contextmanager
-    def _kept(self, failures: list[UserError]) -> Iterator[None]:
-        """Put an error aside and go on with the next, unless the user wants no next one."""
+    def _collecting(self, failures: list[UserError]) -> Iterator[None]:
+        """Collect an error, so that the next slot can follow; note where the user interrupted."""
         try:
             yield
         except (Interrupted, KeyboardInterrupt):
@@ -159,13 +162,13 @@ class _Teardown:
 
     @contextmanager
     def _catching(self) -> Iterator[Stop]:
-        """Finish a delete that has begun: half of it would be worse than either."""
+        """Let a delete that has begun finish after a signal, so that no slot is half deleted."""
 
-        def told(_: str) -> None:
+        def say(_: str) -> None:
             self.interrupted = True
             self.session.report.say("Interrupted: a delete that has begun is finished first.")
 
-        with catching_signals(self.session.settings.timeout, told) as stop:
+        with catching_signals(self.session.settings.timeout, say) as stop:
             yield stop
 
     def _nothing(self) -> str:
@@ -175,12 +178,16 @@ class _Teardown:
         if self.options.expired:
             return f"Nothing in {where} has come to its end: nothing to tear down."
         if self.options.orphans:
-            return f"All that was looked at in {where} belongs to a deployment: nothing to tear down."
+            return f"Everything that was checked in {where} belongs to a deployment: nothing to tear down."
         return f"Nothing is deployed in {where}: nothing to tear down."
 
-    # What is to go
+    # Choosing.
 
     def _doomed(self) -> list[SlotSnapshot]:
+        """Return the slots to delete.
+
+        Leftovers come first, because a live deployment drops their databases.
+        """
         settings, options = self.session.settings, self.options
         if options.branch:
             slots = [settings, settings.isolated_for(git.slug(options.branch))]
@@ -189,19 +196,18 @@ class _Teardown:
         else:
             slots = [settings]
         book = self._registry().read(whole=True)
-        found = [self._look(slot, book) for slot in slots]
-        wanted = [each for each in found if each and self._wanted(each)]
+        snapshots = [self._look(slot, book) for slot in slots]
+        wanted = [slot for slot in snapshots if slot and self._wanted(slot)]
         if not options.branch:  # a first deploy under way has no stack yet, and only looks like a leftover
             wanted = [
-                each
-                for each in wanted
-                if (each.stack and not options.orphans) or not self._is_held(each.settings)
+                slot
+                for slot in wanted
+                if (slot.stack and not options.orphans) or not self._is_held(slot.settings)
             ]
-        # What is left of others first: their databases are dropped by a container of one that still stands.
-        return sorted(wanted, key=lambda each: each.stack is not None and each.stack.live)
+        return sorted(wanted, key=lambda slot: slot.stack is not None and slot.stack.live)
 
     def _slots(self) -> list[Settings]:
-        """Return the shared slot, and every one that tags, the registry or a one-off task's stack tell of."""
+        """Return the shared slot, and each one that a stack's tags, the registry or a one-off task name."""
         settings, aws = self.session.settings, self.target.aws
         found = {settings.service: settings}
         for stack in aws.deployments(settings.app, settings.test_env):
@@ -218,15 +224,15 @@ class _Teardown:
 
     @property
     def _of_shared_slot(self) -> bool:
-        """Return True if the flags name nothing but the shared slot itself."""
+        """True if no flag selects slots, so that only the shared slot is deleted."""
         options = self.options
         return not (options.branch or options.expired or options.every or options.orphans)
 
     def _look(self, settings: Settings, book: RegistryContent) -> SlotSnapshot | None:
-        """Return what there is of a slot now; None where there is nothing of these tasks' own.
+        """Return the slot's current state; None where nothing in it was made by these tasks.
 
-        A service is a branch's where its stack's tags or the registry say so, never by its name alone. Raises
-        Refused where the shared slot itself is meant, and is somebody else's.
+        A service is a branch's only where its stack's tags or the registry say so; its name is not enough.
+        Raises Refused where only the shared slot is to be deleted and these tasks did not deploy it.
         """
         aws = self.target.aws
         stack = aws.stack(settings.stack_name)
@@ -239,12 +245,12 @@ class _Teardown:
             why = ownership.refusal(stack, settings)
             if self._of_shared_slot:
                 raise Refused(why)
-            named = f"{stack.name} is not of these tasks' making: it is no branch's own service."
+            named = f"{stack.name} was not made by these tasks: it is not a branch's own service."
             self.session.report.say(f"It stays: {why if known else named}")
             return None
         one_off = aws.stack(f"task-{live.task_group(settings)}")
         if one_off and not ownership.is_our_task(one_off, settings):
-            self.session.report.say(f"{one_off.name} is not of these tasks' making: it stays.")
+            self.session.report.say(f"{one_off.name} was not made by these tasks: it stays.")
             one_off = None
         if not settings.slug:
             return SlotSnapshot(settings, stack, one_off, ours=False) if stack or one_off else None
@@ -253,7 +259,7 @@ class _Teardown:
         return SlotSnapshot(settings, stack, one_off, ours=ours or stack is not None)
 
     def _wanted(self, found: SlotSnapshot) -> bool:
-        """Return True if the flags mean it; say why not where a person would wonder."""
+        """Return True if the flags select the slot; say why not where the user may expect it."""
         options, stack, say = self.options, found.stack, self.session.report.say
         if options.branch and not found.settings.slug and found.branch != options.branch:
             if found.stack:
@@ -269,14 +275,14 @@ class _Teardown:
         return True
 
     def _is_held(self, settings: Settings) -> bool:
-        """Return True if somebody is deploying it just now, so that it only looks like a leftover."""
+        """Return True if another run holds the slot's lease: it may be deploying to the slot."""
         try:
             return bucket.lease(self._here(settings), self.target, "looking").holder() is not None
         except Unreadable as error:
             self.session.report.say(f"{settings.service} stays: {error}")
             return True
 
-    # Taking it down
+    # Deleting.
 
     def _here(self, settings: Settings) -> Session:
         return replace(self.session, settings=settings)
@@ -286,7 +292,7 @@ class _Teardown:
         return Slot(here, self.target.for_slot(snapshot.settings), snapshot)
 
     def _take(self, agreed: SlotSnapshot) -> Receipt:
-        """Take one slot down, alone. Raises Held where it is no longer what the answer was about."""
+        """Delete one slot under its lease. Raises Held where it has changed since the user agreed."""
         if self.interrupted:
             raise Interrupted("Interrupted.")
         slot = self._at(agreed)
@@ -294,11 +300,12 @@ class _Teardown:
         with lease.held(wait=self.options.wait, say=self.session.report.say):
             slot.session.settled(self.target, wait=self.options.wait)
             found = self._look(agreed.settings, self._registry().read())
-            if not found:  # somebody else has done it meanwhile
+            if not found:  # another run has deleted it meanwhile
                 return Receipt(agreed)
             if (found.stack and found.deployed_at != agreed.deployed_at) or not self._wanted(found):
                 raise Held(
-                    f"{agreed} was changed meanwhile, so it was not deleted: `invoke status`, then again."
+                    f"{agreed} was not deleted, because it was changed meanwhile: look at `invoke status`, "
+                    "then run this again."
                 )
             with self._catching() as stop:
                 receipt = replace(slot, snapshot=found).delete(stop, lease)
@@ -311,11 +318,9 @@ class _Teardown:
         return receipt
 
     def _tell(self, gone: SlotSnapshot, receipt: Receipt) -> None:
-        """Say what it has cost, and that its URL no longer answers."""
+        """Report the deployment's cost, and tell the pull request that its URL no longer answers."""
         tags = gone.stack.tags if gone.stack else {}
-        with suppress(
-            ValueError, TypeError, OverflowError
-        ):  # it was never deployed, or somebody wrote its tags
+        with suppress(ValueError, TypeError, OverflowError):  # never deployed, or its tags were edited
             since = datetime.fromisoformat(tags.get("deployed_at", ""))
             receipt.cost = estimate.of_deployment(
                 self._here(gone.settings), self.target.aws.region, None, since
@@ -328,9 +333,9 @@ class _Teardown:
         return bucket.registry(self.session, self.target)
 
 
-def _of_whom(each: SlotSnapshot) -> str:
-    """Whose it is, what for and until when: what somebody wants to know who is asked."""
-    tags = each.stack.tags if each.stack else {}
+def _owner_of(slot: SlotSnapshot) -> str:
+    """Return the slot's person, end and reason, for the question; empty where they are unknown."""
+    tags = slot.stack.tags if slot.stack else {}
     if not tags.get("deployed_by"):
         return ""
     why = f": {tags['why']}" if tags.get("why") else ""

@@ -1,4 +1,4 @@
-"""Looks at a stack while Copilot deploys it: what its containers do, what failed, when it has settled."""
+"""Watch a stack while Copilot deploys it: its containers, its failures, and when it has settled."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 LAST_LINES = 30
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
-# What a terminal is told with escapes: colours, and lines drawn anew.
+# Escape sequences of a terminal: colours and cursor movements.
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 @dataclass
 class Watcher:
-    """Looks at the stack while Copilot works.
+    """Watch the stack while Copilot works.
 
-    Containers are told as they come and go, and what failed is kept at once, because a roll-back deletes a
-    new service's log group with everything else.
+    It reports each container that starts or stops, and keeps the log of a failed one at once, because a
+    roll-back deletes a new service's log group.
     """
 
     session: Session
@@ -39,7 +39,7 @@ class Watcher:
     tags: Mapping[str, str]
     lines: list[str] = field(default_factory=list)
     failed: dict[str, tuple[Task, list[str]]] = field(default_factory=dict)
-    told: dict[tuple[str, str], str] = field(default_factory=dict)
+    reported: dict[tuple[str, str], str] = field(default_factory=dict)
     unfinished: list[str] = field(default_factory=list)
     remembered: bool = False
     events: list[Event] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Watcher:
         self.lines.append(line)
 
     def __enter__(self) -> None:
-        """Note what is there already, then watch."""
+        """Record the stack's present state, and start to watch."""
         name = self.session.settings.stack_name
         stack = self.aws.stack(name)
         if stack:
@@ -72,21 +72,21 @@ class Watcher:
             self._thread.join(timeout=30)
 
     def signal_due(self) -> signal.Signals | None:
-        """Return SIGTERM once our own change of the stack has settled and Copilot still waits.
+        """Return SIGTERM once this deploy's change of the stack has settled and Copilot still waits.
 
-        It looks every two to four seconds, and can miss the end of an ECS deployment and then waits for ever;
-        nothing it does after that matters. Not SIGINT, which asks it for a roll-back.
-        Source: internal/pkg/stream/ecs.go and internal/pkg/deploy/cloudformation/cloudformation.go of
-        aws/copilot-cli 1.34.
+        Copilot polls every two to four seconds. It can miss the end of an ECS deployment, and then waits for
+        ever; it has nothing else to do by then. Not SIGINT, which makes it roll back. Source:
+        internal/pkg/stream/ecs.go and internal/pkg/deploy/cloudformation/cloudformation.go of aws/copilot-cli
+        1.34.
         """
         return signal.SIGTERM if self._looks_settled > 1 else None
 
     def why(self, result: Result | None = None) -> str:
-        """Return the failing container's last lines and the first failed event, as far as they were seen."""
+        """Return the failed container's last lines and the first failed event, as far as they are known."""
         self._over.set()
         if self._thread:
             self._thread.join(timeout=30)
-        with suppress(UserError):  # what was seen until now must do
+        with suppress(UserError):  # without AWS, report what is known until now
             self._look()
         parts: list[str] = []
         if self.failed:
@@ -125,16 +125,17 @@ class Watcher:
 
     def _watch(self) -> None:
         pause = 0.5 if self.session.settings.target == "sandbox" else 5.0
-        told = ""
-        # Between the two looks that tell that it has settled, the sandbox needs no pause.
+        reported = ""
+        # Two checks in a row decide that the stack has settled; in the sandbox there is no pause between
+        # them.
         while not self._over.wait(0.02 if self._looks_settled and pause < 1 else pause):
             try:
                 self._look()
-                told = ""
+                reported = ""
             except UserError as error:
-                if str(error) != told:
-                    told = str(error)
-                    self.session.report.say(f"(Could not look at the deploy just now: {error})")
+                if str(error) != reported:
+                    reported = str(error)
+                    self.session.report.say(f"(The deploy could not be checked just now: {error})")
 
     def carried_by(self, stack: Stack) -> bool:
         """Return True if the stack has this deploy's tags, its time among them."""
@@ -143,7 +144,8 @@ class Watcher:
     def _look(self) -> None:
         settings = self.session.settings
         stack = self.aws.stack(settings.stack_name)
-        # A stack that is being deleted to be made anew, or that somebody else changes, has other tags.
+        # While an old stack is deleted before it is created again, or another run changes it, its tags
+        # differ.
         if stack and self.carried_by(stack) and (stack.changing or stack.changed_at != self._changed_at):
             self._ours = True
         settled = self._ours and stack and not stack.status.endswith("_IN_PROGRESS")
@@ -154,10 +156,10 @@ class Watcher:
                 continue
             for container in task.containers:
                 state = container.status + (f" ({container.exit_code})" if container.exit_code else "")
-                if container.status == "RUNNING" and container.reason:  # AWS says none: the sandbox does
+                if container.status == "RUNNING" and container.reason:  # only the sandbox gives a reason here
                     state += f": {container.reason}"
-                if self.told.get((task.id, container.name)) != state:
-                    self.told[task.id, container.name] = state
+                if self.reported.get((task.id, container.name)) != state:
+                    self.reported[task.id, container.name] = state
                     self.session.report.say(f"  task {task.id[:8]}: {container.name} {state}")
             failed = task.failed_container
             if task.status == "STOPPED" and failed and task.id not in self.failed:
@@ -174,9 +176,6 @@ class Watcher:
 
 
 def _plain(lines: list[str]) -> list[str]:
-    """Yield Copilot's lines as they would be read.
-
-    They have no escapes, none is empty, and the notes of the sandbox's builder are left out.
-    """
+    """Return Copilot's lines without escapes, empty lines and the notes of the sandbox's builder."""
     plain = [_ESCAPES.sub("", line).strip() for line in lines]
     return [line for line in plain if line and not line.startswith("sandbox: not done here")]

@@ -1,1 +1,1 @@
-"""Keep what outlives a run: the lease of a slot, and the registry of deployments."""
+"""Store data that several runs share: the lease of a slot, and the registry of deployments."""

@@ -1,4 +1,4 @@
-"""The few objects of these tasks' own in the application's bucket: leases, and a registry."""
+"""Find the objects that these tasks keep in the application's bucket: leases and a registry."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from copilot_testenv.session import Session, Target
     from copilot_testenv.state.live import Deployment
 
-_LONGEST_NAME = 200  # letters of a database's name: a container says it, and may say anything
+_LONGEST_NAME = 200  # letters of a database's name: a container printed it, so it can be any text
 _SHELF = "test-environments"
 
 
 def lease(session: Session, target: Target, doing: str) -> Lease:
-    """Return the right to change the slot; nothing is taken yet.
+    """Return the slot's lease, which is not held yet.
 
-    Raises Refused where nothing may be changed.
+    Raises Refused where the environment may not be changed.
     """
     target.copilot.require_marked()
     settings = session.settings
@@ -30,14 +30,14 @@ def lease(session: Session, target: Target, doing: str) -> Lease:
 
 
 def application_lease(session: Session, target: Target, doing: str) -> Lease:
-    """Return the right to change the application's services: Copilot lets no two do that at once."""
+    """Return the lease for changes of the application's services: Copilot allows one at a time."""
     target.copilot.require_marked()
     slot = f"the application {session.settings.app}"
     return Lease(_object(session, target, "leases/application.json", quick=True), slot, session.who(), doing)
 
 
 def discard_lease(session: Session, target: Target) -> bool:
-    """Delete the slot's lease, unless somebody holds it or waits for it; return True where it is gone."""
+    """Delete the slot's lease, unless another run holds it or waits for it; return True if it is deleted."""
     try:
         return lease(session, target, "removing it").discard()
     except UserError as error:
@@ -48,19 +48,19 @@ def discard_lease(session: Session, target: Target) -> bool:
 
 
 def leases(session: Session, target: Target) -> list[str]:
-    """Return the services of this environment that have a lease, held or not."""
+    """Return the services of this environment that have a lease object, held or not."""
     folder = f"{_SHELF}/leases/{session.settings.test_env}/"
     keys = target.aws.object_keys(target.aws.application_bucket(session.settings.app), folder)
     return [key.removeprefix(folder).removesuffix(".json") for key in keys]
 
 
 def registry(session: Session, target: Target) -> Registry:
-    """Return what is known of all deployments of the environment."""
+    """Return the registry of the environment's deployments."""
     return Registry(_object(session, target, f"ledgers/{session.settings.test_env}.json"))
 
 
 def entry(deployment: Deployment) -> DeploymentRecord:
-    """Return what the registry keeps of a deployment."""
+    """Return the registry's record of a deployment."""
     return DeploymentRecord(
         branch=deployment.branch or "",
         isolated=deployment.isolated,
@@ -76,7 +76,7 @@ def _lease_object(session: Session, target: Target) -> BucketObject:
 
 
 def _object(session: Session, target: Target, key: str, *, quick: bool = False) -> BucketObject:
-    """Return an object of ours; `quick`: a call of it that is not answered soon is given up."""
+    """Return an object in the tasks' own folder of the bucket; with `quick`, its calls time out soon."""
     bucket, in_sandbox = (
         target.aws.application_bucket(session.settings.app),
         session.settings.target == "sandbox",

@@ -1,4 +1,4 @@
-"""A small object in S3 that several write to: each only over what it has read.
+"""Read and write a small S3 object that several runs share; a run replaces only the version that it has read.
 
 Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 """
@@ -25,12 +25,12 @@ _TRIES = 100
 
 
 class Unreachable(Failed):
-    """The store did not answer, and may answer in a moment."""
+    """The store did not answer; a later call may succeed."""
 
 
 @dataclass(frozen=True)
 class Read:
-    """The object as it was read: `version` is None where there is none; `now` is the store's clock."""
+    """The object as it was read. `version` is None where it does not exist; `now` is the store's time."""
 
     body: bytes | None
     version: str | None
@@ -38,33 +38,37 @@ class Read:
 
 
 class Store(Protocol):
-    """Where the object lies."""
+    """A place that stores one object."""
 
     @property
     def name(self) -> str:
-        """What a message calls it."""
+        """The object's name in messages."""
 
     @property
     def removal(self) -> str:
-        """How a person deletes it: the end of a sentence."""
+        """The end of a sentence that tells a person how to delete the object."""
 
     def read(self) -> Read:
         """Return the object.
 
-        Raise Unreachable where the store does not answer, Failed where it does not allow it.
+        Raises Unreachable where the store does not answer, Failed where it denies access.
         """
 
     def write(self, body: bytes, version: str | None) -> bool:
-        """Replace the object if it still has that version, or is still absent; whether that was so."""
+        """Replace the object if it still has that version, or (None) does not exist.
+
+        Return True if it did.
+        """
 
     def delete(self, version: str) -> bool:
-        """Delete the object if it still has that version; whether that was so."""
+        """Delete the object if it still has that version; return True if it did."""
 
 
 def change(store: Store, wanted: Callable[[Read], bytes | None]) -> None:
-    """Write what `wanted` makes of the object; where another has written meanwhile, read it and try again.
+    """Write the body that `wanted` returns; read again and retry where another run has written in between.
 
-    None: nothing is to be written. Raises what both raise, and Failed where others write all the time.
+    `wanted` returns None to write nothing. Raises the errors of `store` and `wanted`, and Failed after 100
+    tries.
     """
     for _ in range(_TRIES):
         read = store.read()
@@ -72,17 +76,17 @@ def change(store: Store, wanted: Callable[[Read], bytes | None]) -> None:
         if body is None or store.write(body, read.version):
             return
         pause(0.05)
-    raise Failed(f"{store.name} cannot be written: too many write to it at once. Try again.")
+    raise Failed(f"{store.name} cannot be written: too many runs write to it at once. Try again.")
 
 
 def pause(seconds: float) -> None:
-    """Wait about so long; each a little differently, so that two do not meet again and again."""
+    """Wait for about that time, varied at random, so that two runs do not collide again and again."""
     time.sleep(seconds * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
 
 
 @dataclass(frozen=True)
 class BucketObject:
-    """An object in S3, or in the sandbox's."""
+    """An object in S3, or in the sandbox's S3."""
 
     client: Any
     bucket: str
@@ -96,14 +100,14 @@ class BucketObject:
     @property
     def removal(self) -> str:
         if self.in_sandbox:
-            return "stop the sandbox, which forgets it: `invoke sandbox --stop`"
+            return "stop the sandbox, which deletes it: `invoke sandbox --stop`"
         words = ("aws", "s3api", "delete-object", "--bucket", self.bucket, "--key", self.key)
         return f"delete it: `{shlex.join((*words, '--region', self.client.meta.region_name))}`"
 
     def read(self) -> Read:
         try:
-            found = self.client.get_object(Bucket=self.bucket, Key=self.key)
-            with found["Body"] as stream:
+            answer = self.client.get_object(Bucket=self.bucket, Key=self.key)
+            with answer["Body"] as stream:
                 body = stream.read(READ_AT_MOST)
         except ClientError as error:
             if error.response["Error"]["Code"] in {"NoSuchKey", "404"}:
@@ -111,18 +115,18 @@ class BucketObject:
             raise self._failed("read", error) from error
         except (BotoCoreError, OSError) as error:
             raise self._failed("read", error) from error
-        return Read(body, found["ETag"], _date(found))
+        return Read(body, answer["ETag"], _date(answer))
 
     def write(self, body: bytes, version: str | None) -> bool:
         condition = {"IfMatch": version} if version else {"IfNoneMatch": "*"}
-        return self._change("written", self.client.put_object, Body=body, **condition)
+        return self._call("written", self.client.put_object, Body=body, **condition)
 
     def delete(self, version: str) -> bool:
-        return self._change("deleted", self.client.delete_object, IfMatch=version)
+        return self._call("deleted", self.client.delete_object, IfMatch=version)
 
-    def _change(self, what: str, change: Callable[..., Any], **arguments: Any) -> bool:
+    def _call(self, what: str, operation: Callable[..., Any], **arguments: Any) -> bool:
         try:
-            change(Bucket=self.bucket, Key=self.key, **arguments)
+            operation(Bucket=self.bucket, Key=self.key, **arguments)
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] in {404, 409, 412}:
                 return False
@@ -138,13 +142,13 @@ class BucketObject:
         if status >= 500 or isinstance(error, passing):  # noqa: PLR2004 - HTTP's errors of the server
             return Unreachable(f"{reason} Look at the network, then try again.")
         return Failed(
-            f"{reason} The role needs s3:GetObject, s3:PutObject and s3:DeleteObject there, s3:ListBucket on "
-            "the bucket, and the use of its key."
+            f"{reason} The role needs s3:GetObject, s3:PutObject and s3:DeleteObject on the object, "
+            "s3:ListBucket on the bucket, and the right to use its key."
         )
 
 
 def _date(answer: Any) -> float:
-    """Return the time by S3's own clock."""
+    """Return the time of S3's clock, in Unix seconds; this machine's where the answer has none."""
     with suppress(ValueError, TypeError, OverflowError):
         return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"].get("date")).timestamp()
     return time.time()

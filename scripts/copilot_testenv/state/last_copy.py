@@ -1,4 +1,4 @@
-"""How long the last copy of staging's data took, kept on this machine for `check`, which asks no AWS."""
+"""Keep the duration of the last copy of staging's data on this machine: `check` does not ask AWS for it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from copilot_testenv.core.errors import UserError
 from copilot_testenv.core.settings import Settings
 
 _NOTE = "last-copy.json"
-_FILE = f".sandbox/{_NOTE}"  # of deploys to AWS too: it is the tasks' folder that Git ignores
+_FILE = f".sandbox/{_NOTE}"  # also for deploys to AWS: `.sandbox` is the tasks' folder that Git ignores
 
 
 def keep(settings: Settings, of: str, seconds: float, say: Callable[[str], None]) -> None:
-    """Note how long the copy of that moment (ISO 8601, UTC) took, unless a later one is known.
+    """Write down how long the copy of that time (ISO 8601, UTC) took, unless a newer one is known.
 
-    A note that cannot be written is only said: the copy itself is done.
+    An error is only reported to the user, because the copy itself has succeeded.
     """
     notes = _read(settings.root / _FILE)
     key = _key(settings, settings.target)
@@ -29,29 +29,29 @@ def keep(settings: Settings, of: str, seconds: float, say: Callable[[str], None]
     try:
         files.note(_NOTE, json.dumps(notes), settings.root)
     except UserError as error:
-        say(f"(How long the copy took could not be noted for `check`: {error})")
+        say(f"(The duration of the copy could not be saved for `check`: {error})")
 
 
 def seconds(settings: Settings) -> float | None:
-    """Return how long the last copy of the service's data took; None where none is known.
+    """Return how long the last copy of the service's data took; None where no copy is known.
 
-    Of the sandbox's and AWS's the longer one.
+    It is the longer one of the last copies in the sandbox and in AWS.
     """
     notes = _read(settings.root / _FILE)
-    found = [
+    durations = [
         entry["seconds"]
         for target in ("sandbox", "aws")
         if isinstance((entry := _entry(notes.get(_key(settings, target)))).get("seconds"), int | float)
     ]
-    return max(found, default=None)
+    return max(durations, default=None)
 
 
 def _key(settings: Settings, target: str) -> str:
     return f"{settings.base} {settings.test_env} {target}"
 
 
-def _entry(found: Any) -> dict[str, Any]:
-    return found if isinstance(found, dict) else {}
+def _entry(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _read(file: Path) -> dict[str, Any]:

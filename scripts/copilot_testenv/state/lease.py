@@ -1,12 +1,12 @@
-"""Who changes a slot: one at a time, laptops and CI alike.
+"""Let one run at a time change a slot, from laptops and from CI.
 
-The lease is one small object in the bucket that Copilot keeps for the application. It is written on
-condition that it is still as it was read, so of several that try at once S3 lets one win. Times are S3's, so
-no clock of ours counts; a holder that dies is forgotten after a few seconds, because a living one says so
-again and again. One that was silent for longer goes on where nobody has taken its place: only who takes the
-slot writes another holder. An object that cannot be understood counts neither as free nor as held: nothing is
-done until somebody has looked at it.
-Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+The lease is one small object in the bucket that Copilot keeps for the application. A run writes it only if it
+still has the version that the run has read, so S3 accepts one of several runs that try at once. All times are
+S3's, so the clocks of the machines do not matter. A holder renews its claim every few seconds; without that
+it expires. A holder that was silent for longer may go on if no other run has taken the slot: only a run that
+takes the slot writes another holder. An object that cannot be read counts neither as free nor as held, so
+nothing is done until a person has looked at it. Source:
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ from typing import TypeVar
 
 from copilot_testenv.core import display, strict_json
 from copilot_testenv.core.errors import Failed, Held, UserError
-from copilot_testenv.core.strict_json import Later, Malformed
+from copilot_testenv.core.strict_json import Malformed, WrittenByNewerVersion
 from copilot_testenv.state.bucket_object import Read, Store, Unreachable, change, pause
 
-LIFETIME = 20.0  # seconds that a holder or waiter counts as alive after it was last heard of
+LIFETIME = 20.0  # seconds for which a claim is valid after it was last renewed
 VERSION = 1  # of the object's form
 _RENEWED_EVERY = 5.0
-_RENEWED_AGAIN = 1.0  # seconds after the store did not answer
+_RENEWED_AGAIN = 1.0  # seconds until the next attempt, where the store did not answer
 _LOOKED_EVERY = 1.0
-_TICK = 0.2  # seconds between two looks at the clock: after a sleep of the machine the store is asked at once
-_PATIENCE = 20.0  # seconds that a store may be silent before a run gives up
-_UNANSWERED = 5  # writes that a store may leave without an answer, though it answers to reads
+_TICK = 0.2  # seconds between checks of the clock: after a sleep of the machine the claim is renewed at once
+_PATIENCE = 20.0  # seconds for which a store may not answer before a run gives up
+_UNANSWERED = 5  # writes in a row that a store may leave without an answer, although it answers reads
 _CLOCKS = 60.0  # seconds by which two of S3's clocks may differ
 _MOST_WAITING = 50
 _LONGEST = 128 << 10  # bytes
 _LONGEST_NAME, _LONGEST_DOING, _LONGEST_TOKEN = 200, 300, 100  # letters that are written
-_LONGEST_READ = 2000  # letters of a name that are read: earlier versions wrote them as they were
+_LONGEST_READ = 2000  # letters of a name that are read: earlier versions did not shorten names
 _CLAIM = ("token", "who", "doing", "since", "until")
 
 _T = TypeVar("_T")
 
 
 class Unreadable(Failed):
-    """The object is not what these tasks write."""
+    """The lease object is not what these tasks write."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """Somebody who holds the slot, or waits for it. Times are S3's, in Unix seconds."""
+    """A run that holds the slot, or waits for it. Times are S3's, in Unix seconds."""
 
     token: str
     who: str
@@ -63,12 +63,12 @@ class Claim:
         return f"{self.who}, {self.doing} since {since}"
 
     @classmethod
-    def of(cls, found: object) -> Claim:
-        """Return the claim that an object holds. Raise Malformed where it holds none."""
-        claim = strict_json.only(found, _CLAIM, "a claim")
+    def of(cls, value: object) -> Claim:
+        """Return the claim that a JSON value contains. Raises Malformed."""
+        claim = strict_json.only(value, _CLAIM, "a claim")
         since, until = (strict_json.number(claim[name], "a claim's time") for name in ("since", "until"))
         if not 0 <= since < 1 << 40 or not 0 <= until < 1 << 40:
-            raise Malformed("a claim's time is none")
+            raise Malformed("a claim's time is out of range")
         token = strict_json.text(claim["token"], "a claim's token", _LONGEST_TOKEN)
         who, doing = (strict_json.text(claim[name], "a name", _LONGEST_READ) for name in ("who", "doing"))
         return cls(token, who, doing, since, until)
@@ -76,13 +76,13 @@ class Claim:
 
 @dataclass(frozen=True)
 class State:
-    """What the object says."""
+    """The content of the lease object."""
 
     holder: Claim | None = None
     waiting: tuple[Claim, ...] = ()
 
     def alive(self, now: float) -> State:
-        """Return the same without those that have not been heard of for too long."""
+        """Return the same state without the claims that have expired."""
         holder = self.holder if self.holder and self.holder.until > now else None
         return State(holder, tuple(claim for claim in self.waiting if claim.until > now))
 
@@ -95,22 +95,22 @@ class State:
 
     @classmethod
     def of(cls, body: bytes | None) -> State:
-        """Read an object; where there is none, nobody holds or waits. Raises Malformed.
+        """Read the object's body; None means that there is no holder and no queue. Raises Malformed.
 
-        Earlier versions of these tasks wrote the same without `version`.
+        Early versions of these tasks wrote the same object without `version`.
         """
         if body is None:
             return cls()
-        found = strict_json.read(body, _LONGEST)
-        strict_json.version(found, VERSION)
-        strict_json.only(found, (each.name for each in fields(cls)), "it")
-        holder, waiting = found["holder"], found["waiting"]
+        document = strict_json.read(body, _LONGEST)
+        strict_json.version(document, VERSION)
+        strict_json.only(document, (field.name for field in fields(cls)), "it")
+        holder, waiting = document["holder"], document["waiting"]
         if not isinstance(waiting, list) or len(waiting) > 2 * _MOST_WAITING:
-            raise Malformed("its queue is none")
-        state = cls(None if holder is None else Claim.of(holder), tuple(Claim.of(each) for each in waiting))
+            raise Malformed("its queue is not a list, or is too long")
+        state = cls(None if holder is None else Claim.of(holder), tuple(map(Claim.of, waiting)))
         tokens = [claim.token for claim in state.claims]
         if len(set(tokens)) < len(tokens):
-            raise Malformed("two of its claims are one")
+            raise Malformed("two of its claims have the same token")
         return state
 
     @property
@@ -118,38 +118,38 @@ class State:
         return (*((self.holder,) if self.holder else ()), *self.waiting)
 
     def require_possible(self, now: float) -> None:
-        """Raise Malformed where a claim begins in the future, or lasts longer than any that was made."""
+        """Raise Malformed where a claim begins in the future, or lasts longer than these tasks allow."""
         for claim in self.claims:
             if claim.since > now + _CLOCKS or claim.until > now + LIFETIME + _CLOCKS:
-                raise Malformed("a claim lasts longer than any that these tasks make")
+                raise Malformed("a claim lasts longer than these tasks allow")
 
 
 def _clock() -> float:
-    """Return seconds that go on while the machine sleeps, which `time.monotonic` need not count.
+    """Return the seconds of a clock that continues while the machine sleeps, unlike `time.monotonic`.
 
-    Source: clock_gettime(2); on macOS CLOCK_MONOTONIC counts them.
+    Source: clock_gettime(2); on macOS CLOCK_MONOTONIC continues too.
     """
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 @dataclass
 class Lease:
-    """The right to change a slot, for as long as the block of `held` lasts."""
+    """The right to change a slot, inside the block of `held`."""
 
     store: Store
-    slot: str  # what a message calls it: "web in test"
+    slot: str  # the slot's name in messages: "web in test"
     who: str
     doing: str
-    lost: bool = False  # the object names us no more: somebody else has taken our place
+    lost: bool = False  # this run is no longer the holder: another run has taken the slot
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
     _unanswered: int = 0  # writes in a row that the store did not answer
 
     @contextmanager
     def held(self, *, wait: bool, say: Callable[[str], None]) -> Iterator[Lease]:
-        """Hold the slot. Raises Held where another does, unless `wait`: then in order of arrival."""
+        """Hold the slot in this block. Raises Held where another run holds it; with `wait`, queue for it."""
         try:
             self._take(wait=wait, say=say)
-        except BaseException:  # Ctrl-C too: who comes after us need not wait until we are forgotten
+        except BaseException:  # Ctrl-C too: otherwise later runs wait until this run's claim expires
             self._leave()
             raise
         over = threading.Event()
@@ -163,9 +163,9 @@ class Lease:
             self._leave()
 
     def discard(self) -> bool:
-        """Delete the object of a slot that is gone; return False where somebody holds it or waits for it.
+        """Delete the lease of a slot that is gone; return False where a run holds it or waits for it.
 
-        It is deleted on condition that it is still as it was read. Raises Failed.
+        S3 deletes it only if it still has the version that was read. Raises Failed.
         Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-deletes.html
         """
         read, state = self._patiently(self._look)
@@ -174,31 +174,31 @@ class Lease:
         return not state.alive(read.now).claims and self.store.delete(read.version)
 
     def require_held(self) -> None:
-        """Ask the store whether the slot is still ours, and be heard of there.
+        """Check in the store that this run still holds the slot, and renew its claim.
 
-        Raises Held where somebody else has taken our place, Failed where that cannot be told.
+        Raises Held where another run has taken the slot, Failed where the store does not answer.
         """
         try:
             if not self.lost:
                 self._patiently(self._confirm)
         except Failed as error:
             raise Failed(
-                f"It cannot be told whether {self.slot} is still held by this run, so nothing further was "
-                f"touched. {error}"
+                f"Nothing further was changed, because it is unknown if this run still holds {self.slot}. "
+                f"{error}"
             ) from error
         if self.lost:
             raise Held(
-                f"This machine was not heard of for too long, and somebody else has had {self.slot} "
-                "since: nothing further was touched. `invoke status`, then again."
+                f"Nothing further was changed, because this run did not renew its claim in time and another "
+                f"run has taken {self.slot}. Look at `invoke status`, then run this again."
             )
 
     def holder(self) -> Claim | None:
-        """Return who holds the slot now. Raises Failed where that cannot be told."""
+        """Return the claim that holds the slot now. Raises Failed where the store does not answer."""
         read, state = self._patiently(self._look)
         return state.alive(read.now).holder
 
     def _take(self, *, wait: bool, say: Callable[[str], None]) -> None:
-        told = ""
+        shown = ""
         while True:
             read, state = self._patiently(self._look)
             alive = state.alive(read.now)
@@ -207,30 +207,30 @@ class Lease:
             if ahead is None:
                 if self._wrote(replace(alive.without(self.token), holder=mine), read.version):
                     return
-                pause(0.05)  # somebody was first: look who
+                pause(0.05)  # another run was faster: read its claim
                 continue
             if not wait:
                 raise Held(
                     f"{self.slot} is being changed: {ahead}. Nothing was changed. "
-                    "Say --wait to go on when it is free."
+                    "Use --wait to continue when it is free."
                 )
-            if str(ahead) != told:
-                told = str(ahead)
+            if str(ahead) != shown:
+                shown = str(ahead)
                 say(f"Waiting for {self.slot}: {ahead}.")
-            # A holder that is silent stays named until somebody takes its place.
+            # Keep an expired holder in the object: it may go on until another run takes the slot.
             self._queue(read, replace(alive, holder=state.holder), mine)
             pause(_LOOKED_EVERY)
 
     def _look(self) -> tuple[Read, State]:
-        """Read the claims. Raise Unreadable, and what the store raises."""
+        """Read the claims. Raises Unreadable, and the store's errors."""
         read = self.store.read()
-        return read, self._understood(read)
+        return read, self._state(read)
 
-    def _understood(self, read: Read) -> State:
+    def _state(self, read: Read) -> State:
         try:
             state = State.of(read.body)
             state.require_possible(read.now)
-        except Later:
+        except WrittenByNewerVersion:
             raise Unreadable(
                 f"The lease of {self.slot}, {self.store.name}, was written by a later version of these "
                 "tasks: update them. Nothing was changed."
@@ -244,7 +244,7 @@ class Lease:
         return state
 
     def _claim(self, state: State, now: float) -> Claim:
-        """Our own entry, alive from now on; it keeps the moment since when we wait."""
+        """Return this run's claim, renewed; it keeps the time at which the run began to wait."""
         known = next((claim for claim in state.waiting if claim.token == self.token), None)
         return Claim(
             self.token,
@@ -255,26 +255,26 @@ class Lease:
         )
 
     def _ahead(self, state: State) -> Claim | None:
-        """Return who holds the slot or came before us; None where it is our turn."""
-        if state.holder and state.holder.token != self.token:  # ours: what we wrote was not confirmed to us
+        """Return the claim that holds the slot or waits before this run; None where it is this run's turn."""
+        if state.holder and state.holder.token != self.token:  # its own: the store did not confirm that write
             return state.holder
         first = next(iter(state.waiting), None)
         return first if first and first.token != self.token else None
 
     def _queue(self, read: Read, state: State, mine: Claim) -> None:
-        """Stand in the queue, or be heard of there again; where somebody else was first, next time."""
+        """Join the queue, or renew the claim there; where another run wrote first, the next call does it."""
         known = next((claim for claim in state.waiting if claim.token == self.token), None)
         if known and known.until - read.now > LIFETIME / 2:
             return
         if not known and len(state.waiting) >= _MOST_WAITING:
-            raise Held(f"{_MOST_WAITING} runs wait for {self.slot} already. Nothing was changed: try later.")
+            raise Held(f"{_MOST_WAITING} runs already wait for {self.slot}. Nothing was changed: try later.")
         waiting = tuple(mine if claim.token == self.token else claim for claim in state.waiting)
         self._wrote(replace(state, waiting=waiting if known else (*waiting, mine)), read.version)
 
     def _wrote(self, state: State, version: str | None) -> bool:
         try:
             written = self.store.write(state.as_bytes(), version)
-        except Unreachable:  # it may be written all the same: the next look tells
+        except Unreachable:  # the write may have succeeded: the next read shows it
             self._unanswered += 1
             if self._unanswered >= _UNANSWERED:
                 raise
@@ -288,15 +288,15 @@ class Lease:
             if _clock() < due:
                 continue
             due = _clock() + _RENEWED_AGAIN
-            with suppress(Exception):  # whatever it is: until the store has answered, nothing is known
+            with suppress(Exception):  # any error means that the store gave no answer: try again soon
                 self._confirm()
                 due = _clock() + _RENEWED_EVERY
 
     def _confirm(self) -> None:
-        """Be heard of, in the very object that names us; `lost` where it does no more. Raises Failed."""
+        """Renew the claim that holds the slot; set `lost` where another run holds it. Raises Failed."""
 
         def renewed(read: Read) -> bytes | None:
-            state = self._understood(read)
+            state = self._state(read)
             if not state.holder or state.holder.token != self.token:
                 self.lost = True
                 return None
@@ -305,17 +305,17 @@ class Lease:
         change(self.store, renewed)
 
     def _leave(self) -> None:
-        """Take ourselves out; what cannot be taken out ends by itself, in a few seconds."""
+        """Remove this run's claim; where that fails, the claim expires in a few seconds."""
 
-        def left(read: Read) -> bytes | None:
-            state = self._understood(read)
+        def released(read: Read) -> bytes | None:
+            state = self._state(read)
             return state.without(self.token).as_bytes() if state != state.without(self.token) else None
 
         with suppress(UserError):
-            change(self.store, left)
+            change(self.store, released)
 
     def _patiently(self, work: Callable[[], _T]) -> _T:
-        """Return what `work` returns; ask a store that is silent again for a while."""
+        """Return the result of `work`; retry it for a while where the store does not answer."""
         end = _clock() + _PATIENCE
         while True:
             try:

@@ -1,4 +1,4 @@
-"""What is live in a slot: its tasks, its URL, its data, as `--json` shows them."""
+"""Describe the deployment that is live in a slot, as `--json` shows it: its tasks, its URL, its data."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from copilot_testenv.session import Session, Target
 
 _DATA_OF = re.compile(r'copy_stage_db: data of (\d{4}-\S+)(?: in "(.+)")?')
-_TOOK = re.compile(r"copy_stage_db: the copy took (\d+\.\d+) s")  # said just before
+_TOOK = re.compile(r"copy_stage_db: the copy took (\d+\.\d+) s")  # the line before it in the log
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """One test deployment, as `--json` shows it; times in ISO 8601, UTC; unknown is None."""
+    """One test deployment, as `--json` shows it. Times are in ISO 8601, UTC; None means unknown."""
 
     branch: str | None
     commit: str | None
@@ -49,7 +49,7 @@ def deployment_of(
     database: str | None = None,
     data_copied_at: str | None = None,
 ) -> Deployment:
-    """Return the deployment that a stack's tags tell of, with what else is known."""
+    """Return the deployment that a stack's tags describe, with the other values that are known."""
     name, end = tags.get("branch"), tags.get("expires_at")
     return Deployment(
         branch=name,
@@ -69,12 +69,12 @@ def deployment_of(
 
 
 def describe(session: Session, target: Target, stack: Stack, tasks: list[Task] | None = None) -> Deployment:
-    """Return the deployment that a stack carries; `tasks` are those that run it, where they are known.
+    """Return the deployment of a stack; `tasks` are its running tasks, where the caller knows them.
 
-    How long its data took to copy is noted for `check`.
+    Save the duration of the copy of its data for `check`.
     """
     settings = session.settings
-    with ThreadPoolExecutor(1) as pool:  # one question takes as long as the other
+    with ThreadPoolExecutor(1) as pool:  # the two queries take equally long
         asking = pool.submit(_url, session, target, stack)
         data = copied_data(settings, target, running(target, stack) if tasks is None else tasks)
         url = asking.result()
@@ -90,32 +90,33 @@ def describe(session: Session, target: Target, stack: Stack, tasks: list[Task] |
 
 
 def _url(session: Session, target: Target, stack: Stack) -> str | None:
-    """Return where the deployment is reached: by its load balancer's rules, else as Copilot shows it.
+    """Return the deployment's URL: from its load balancer's rules, else from Copilot.
 
-    Copilot asks every environment, which takes long and which a role for this one may not do (docs/iam.md).
+    Copilot queries every environment. That is slow, and a role for this environment may not do it
+    (docs/iam.md).
     """
-    if found := target.aws.address(stack.name):
-        return found
+    if address := target.aws.address(stack.name):
+        return address
     shown = session.shell.run(target.copilot.service_show())
     return commands.url(shown.stdout, session.settings.test_env) if shown.ok else None
 
 
 def task_group(settings: Settings) -> str:
-    """Return what Copilot calls the one-off task that copies staging's data into the slot's."""
+    """Return Copilot's name for the one-off task that copies staging's data into the slot's database."""
     return f"{settings.stack_name}-copy-db"
 
 
 def service_of_task_stack(settings: Settings, stack: str) -> str:
-    """Return the service whose one-off task left that stack; empty where it is none of this environment's."""
-    found = re.fullmatch(rf"task-{settings.app}-{settings.test_env}-(.+)-copy-db", stack)
-    return found[1] if found else ""
+    """Return the service whose one-off task created that stack; empty where it is not this environment's."""
+    match = re.fullmatch(rf"task-{settings.app}-{settings.test_env}-(.+)-copy-db", stack)
+    return match[1] if match else ""
 
 
 @dataclass(frozen=True)
 class Data:
-    """The moment of staging that a deployment's data show, and the database that they are in.
+    """The time of staging's data in a deployment, and the deployment's database.
 
-    `seconds` that staging's rows took to be copied; None where they were there already.
+    `seconds` is the duration of the copy; None where the data were in the database already.
     """
 
     of: datetime
@@ -124,9 +125,9 @@ class Data:
 
 
 def copied_data(settings: Settings, target: Target, tasks: list[Task]) -> Data | None:
-    """Return what `copy_stage_db` said last of the data; None where it said nothing.
+    """Return the data that `copy_stage_db` last reported in a log; None where it reported none.
 
-    It speaks in a container that ends before the service starts, or in the one-off task of `copy-db`.
+    It runs in a container that ends before the service starts, or in the one-off task of `copy-db`.
     """
     group = f"/copilot/{settings.stack_name}"
     streams = [
@@ -138,23 +139,23 @@ def copied_data(settings: Settings, target: Target, tasks: list[Task]) -> Data |
     own = f"/copilot/{task_group(settings)}"
     if stream := target.aws.last_stream(own):
         streams.append((own, stream))
-    said = []
+    reports = []
     for group, stream in streams:
         took = None
         for at, line in target.aws.last_events(group, stream, 1000):
-            if found := _TOOK.search(line):
-                took = float(found[1])
-            elif found := _DATA_OF.search(line):
-                said.append((at, found[1], found[2], took))
+            if match := _TOOK.search(line):
+                took = float(match[1])
+            elif match := _DATA_OF.search(line):
+                reports.append((at, match[1], match[2], took))
     try:
-        _, of, database, took = max(said, key=lambda each: each[:2])
+        _, of, database, took = max(reports, key=lambda report: report[:2])
         return Data(datetime.fromisoformat(of).astimezone(UTC), database, took)
-    except (ValueError, OverflowError):  # nothing was said, or the project prints such a line itself
+    except (ValueError, OverflowError):  # there is no report, or the project itself prints such a line
         return None
 
 
 def running(target: Target, stack: Stack) -> list[Task]:
-    """Return the tasks that run the stack's own task definition, and are not ill."""
+    """Return the running tasks of the stack's current task definition that are not unhealthy."""
     service = target.aws.service(stack.name)
     wanted = target.aws.resource(stack.name, "TaskDefinition")
     if not service:
@@ -167,7 +168,7 @@ def running(target: Target, stack: Stack) -> list[Task]:
 
 
 def alive(target: Target, stack: Stack) -> bool:
-    """Return True if a task of the stack's service is left."""
+    """Return True if the stack's service still has a task that is not stopped."""
     service = target.aws.service(stack.name)
     return service is not None and any(task.status != "STOPPED" for task in target.aws.tasks(*service))
 

@@ -1,10 +1,9 @@
-"""What is known of all deployments of the test environment without asking for each: one small object.
+"""Keep one small object with facts about all deployments of the test environment.
 
-The truth stands in the stacks' tags. The registry adds what would cost several calls a deployment (its URL,
-its database, the age of its data), which services of the application are these tasks' own, and when the
-schedule last ran. It lies beside the leases and is written as they are: only over what was read. A record
-that cannot be understood is passed over by those who read, and keeps everybody from writing, which would
-lose it.
+The stacks' tags decide. The registry adds the facts that would take several calls for each deployment (its
+URL, its database, the age of its data), the services of the application that these tasks created, and the
+time when the schedule last ran. Like a lease, it is only replaced in the version that was read. A reader
+skips a record that is malformed; a writer refuses to write while there is one, because writing would lose it.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any
 from copilot_testenv.core import display, strict_json
 from copilot_testenv.core.errors import Failed
 from copilot_testenv.core.settings import NAME
-from copilot_testenv.core.strict_json import Later, Malformed
+from copilot_testenv.core.strict_json import Malformed, WrittenByNewerVersion
 from copilot_testenv.state.bucket_object import Read, Store, change
 
 VERSION = 1  # of the object's form
@@ -29,7 +28,7 @@ _SHOWN = 3  # names in a message
 
 @dataclass(frozen=True)
 class DeploymentRecord:
-    """A deployment; times in ISO 8601, UTC; unknown is None."""
+    """A deployment. Times are in ISO 8601, UTC; None means unknown."""
 
     branch: str
     isolated: bool
@@ -38,36 +37,36 @@ class DeploymentRecord:
     data_copied_at: str | None = None
 
     @classmethod
-    def of(cls, found: object) -> DeploymentRecord:
-        """Raise Malformed."""
-        given = strict_json.only(found, (each.name for each in fields(cls)), "an entry")
-        if not isinstance(given["isolated"], bool):
-            raise Malformed("an entry does not say whether it is isolated")
+    def of(cls, value: object) -> DeploymentRecord:
+        """Return the record that a JSON value contains. Raises Malformed."""
+        entry = strict_json.only(value, (field.name for field in fields(cls)), "an entry")
+        if not isinstance(entry["isolated"], bool):
+            raise Malformed("an entry's `isolated` is not true or false")
         known = {
-            name: _text(given, name)
+            name: _text(entry, name)
             for name in ("url", "database", "data_copied_at")
-            if given[name] is not None
+            if entry[name] is not None
         }
-        return cls(_text(given, "branch"), given["isolated"], **known)
+        return cls(_text(entry, "branch"), entry["isolated"], **known)
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A run of `teardown --expired`."""
+    """The last run of `teardown --expired`."""
 
     at: str
     by: str
 
     @classmethod
-    def of(cls, found: object) -> Sweep:
-        """Raise Malformed."""
-        given = strict_json.only(found, ("at", "by"), "what it says of the schedule")
-        return cls(_text(given, "at"), _text(given, "by"))
+    def of(cls, value: object) -> Sweep:
+        """Return the run that a JSON value contains. Raises Malformed."""
+        entry = strict_json.only(value, ("at", "by"), "its `swept`")
+        return cls(_text(entry, "at"), _text(entry, "by"))
 
 
 @dataclass(frozen=True)
 class RegistryContent:
-    """What the object says; `deployments` by service, and of which services it cannot be understood."""
+    """The registry's content: `deployments` by service, and the services whose record is malformed."""
 
     deployments: Mapping[str, DeploymentRecord] = field(default_factory=dict)
     swept: Sweep | None = None
@@ -75,18 +74,18 @@ class RegistryContent:
 
     @classmethod
     def of(cls, body: bytes | None) -> RegistryContent:
-        """Read an object. Raises Malformed where nothing of it can be understood.
+        """Read the object's body. Raises Malformed where more than single records is malformed.
 
-        Earlier versions of these tasks wrote the same without `version`.
+        Early versions of these tasks wrote the same object without `version`.
         """
         if body is None:
             return cls()
-        found = strict_json.read(body, _LONGEST)
-        strict_json.version(found, VERSION)
-        strict_json.only(found, ("deployments", "swept"), "it")
-        records, swept = found["deployments"], found["swept"]
+        document = strict_json.read(body, _LONGEST)
+        strict_json.version(document, VERSION)
+        strict_json.only(document, ("deployments", "swept"), "it")
+        records, swept = document["deployments"], document["swept"]
         if not isinstance(records, dict) or len(records) > _MOST:
-            raise Malformed("its deployments are none")
+            raise Malformed("its deployments are not a mapping, or too many")
         read: dict[str, DeploymentRecord] = {}
         malformed: list[str] = []
         for service, record in records.items():
@@ -97,14 +96,14 @@ class RegistryContent:
         return cls(read, None if swept is None else Sweep.of(swept), tuple(malformed))
 
     def as_bytes(self) -> bytes:
-        deployments = {name: asdict(each) for name, each in self.deployments.items()}
+        deployments = {service: asdict(record) for service, record in self.deployments.items()}
         swept = asdict(self.swept) if self.swept else None
         document = {"version": VERSION, "deployments": deployments, "swept": swept}
         return json.dumps(document, ensure_ascii=False).encode()
 
     @property
-    def mended_by_hand(self) -> str:
-        """Of which entries a person has to look; empty where all is well."""
+    def malformed_names(self) -> str:
+        """The services whose entries a person must repair, for a message; empty where there are none."""
         if not self.malformed:
             return ""
         more = f" and {len(self.malformed) - _SHOWN} more" if len(self.malformed) > _SHOWN else ""
@@ -113,28 +112,27 @@ class RegistryContent:
 
 def _service(name: str) -> str:
     if not NAME.fullmatch(name):
-        raise Malformed("a service's name is none")
+        raise Malformed("a service's name is not valid")
     return name
 
 
-def _text(given: Mapping[str, Any], name: str) -> str:
-    return strict_json.text(given[name], name, _LENGTHS[name])
+def _text(entry: Mapping[str, Any], name: str) -> str:
+    return strict_json.text(entry[name], name, _LENGTHS[name])
 
 
 @dataclass(frozen=True)
 class Registry:
-    """The object, wherever it lies."""
+    """The registry in its store."""
 
     store: Store
 
     def read(self, *, whole: bool = False) -> RegistryContent:
-        """Return the registry.
+        """Return the registry's content.
 
-        Raise Failed where the store does not answer, or the object is none of these tasks'.
-
-        `whole`: also where an entry of it cannot be understood.
+        Raises Failed where the store does not answer, or the object is not what these tasks write; with
+        `whole`, also where a single entry is malformed.
         """
-        return self._understood(self.store.read().body, whole=whole)
+        return self._content(self.store.read().body, whole=whole)
 
     def record(self, service: str, record: DeploymentRecord) -> None:
         self._change(lambda content: replace(content, deployments={**content.deployments, service: record}))
@@ -143,7 +141,7 @@ class Registry:
         self._change(
             lambda content: replace(
                 content,
-                deployments={name: each for name, each in content.deployments.items() if name != service},
+                deployments={name: record for name, record in content.deployments.items() if name != service},
             )
         )
 
@@ -151,20 +149,19 @@ class Registry:
         self._change(lambda content: replace(content, swept=sweep))
 
     def warning(self, content: RegistryContent) -> str:
-        """Return the line about entries that were passed over; empty where there is none."""
-        if not (names := content.mended_by_hand):
+        """Return a line about the malformed entries; empty where there are none."""
+        if not (names := content.malformed_names):
             return ""
         return (
-            f"The registry of deployments, {self.store.name}, has entries that are not what these tasks "
-            "write: "
-            f"{names}. Nothing is written to it until they are mended: take the object, mend the entries or "
-            f"take them out, and put it back; or, to begin anew, {self.store.removal}."
+            f"The registry of deployments, {self.store.name}, has malformed entries: {names}. Nothing is "
+            "written to it until they are repaired: download the object, correct or delete the entries, and "
+            f"upload it again; or, to start with an empty registry, {self.store.removal}."
         )
 
-    def _understood(self, body: bytes | None, *, whole: bool) -> RegistryContent:
+    def _content(self, body: bytes | None, *, whole: bool) -> RegistryContent:
         try:
             content = RegistryContent.of(body)
-        except Later:
+        except WrittenByNewerVersion:
             raise Failed(
                 f"The registry of deployments, {self.store.name}, was written by a later version of these "
                 "tasks: update them."
@@ -172,8 +169,7 @@ class Registry:
         except Malformed as error:
             raise Failed(
                 f"The registry of deployments, {self.store.name}, is not what these tasks write: {error}. "
-                "The "
-                "bucket may have an older version of it, which can be taken back; or, to begin anew, "
+                "Restore an older version of it, if the bucket has one; or, to start with an empty registry, "
                 f"{self.store.removal}."
             ) from None
         if whole and (warning := self.warning(content)):
@@ -182,12 +178,12 @@ class Registry:
 
     def _change(self, changed: Callable[[RegistryContent], RegistryContent]) -> None:
         def wanted(read: Read) -> bytes | None:
-            before = self._understood(read.body, whole=True)
+            before = self._content(read.body, whole=True)
             after = changed(before)
             if after == before:
                 return None
             body = after.as_bytes()
-            self._understood(body, whole=True)  # what nobody could read is not written
+            self._content(body, whole=True)  # never write a body that no run could read
             return body
 
         change(self.store, wanted)
