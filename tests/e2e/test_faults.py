@@ -16,13 +16,13 @@ LIGHT = True
 def test_calls_that_fail_now_and_then_are_made_again(clone: Clone) -> None:
     rules = [{"call": call, "kind": kind, "times": 1} for call in EACH for kind in ("throttle", "drop")]
     fail(clone, *rules)
-    ran = clone.invoke("deploy-test", "--branch", "other")
+    ran = clone.invoke("deploy-test", "--branch", "main")
     assert "Traceback" not in ran.err
     assert ran.code == 0, ran.err
-    served(ran, "other")
+    served(ran, "main")
     fail(clone, *rules)
     (shown,) = clone.status()
-    assert shown["branch"] == "other"
+    assert shown["branch"] == "main"
 
 
 # Each fails the first times that it is made in a run.
