@@ -21,6 +21,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     made = Clone(tmp_path_factory.mktemp("clone"), is_light=True)
     made.stage_megabytes = 5
     (made.folder / ".env").write_text("PASSWORD=of-the-deployer\n")
+    for words in ((), ("--stop",)):  # with what is planted, pip could not install the image's packages
+        assert made.invoke("sandbox", *words).code == 0
     started = made.invoke("sandbox", **PLANTED)
     assert started.code == 0, started.err
     yield made
