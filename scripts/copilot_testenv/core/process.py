@@ -124,19 +124,7 @@ class RealShell:
     """
 
     def run(self, command: Command) -> Result:
-        try:
-            process = subprocess.Popen(
-                command.argv,
-                env=command.environment(),
-                cwd=command.cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
-            )
-        except OSError as error:
-            raise _cannot_start(command, error) from error
+        process = _start(command, stderr=subprocess.PIPE, own_session=False)
         watch = _Watch(command)
         with process:
             try:
@@ -161,20 +149,7 @@ class RealShell:
         once; then the command may finish, because Copilot rolls back on SIGINT. Standard error is part of the
         same stream as standard output.
         """
-        try:
-            process = subprocess.Popen(
-                command.argv,
-                env=command.environment(),
-                cwd=command.cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise _cannot_start(command, error) from error
+        process = _start(command, stderr=subprocess.STDOUT, own_session=True)
         lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         stdout = process.stdout
         assert stdout is not None  # noqa: S101 - PIPE was asked for above; this tells the type checker
@@ -286,10 +261,24 @@ def _wait_or_kill(process: subprocess.Popen[str]) -> int:
         return process.wait(timeout=_END_SECONDS)
 
 
-def _cannot_start(command: Command, error: OSError) -> Failed:
-    return Failed(
-        f"`{command.argv[0]}` could not be started: {error.strerror}. Is it installed, and on PATH?"
-    )
+def _start(command: Command, *, stderr: int, own_session: bool) -> subprocess.Popen[str]:
+    """Start a command with its standard input closed. Raises Failed where it cannot be started."""
+    try:
+        return subprocess.Popen(
+            command.argv,
+            env=command.environment(),
+            cwd=command.cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            errors="replace",
+            start_new_session=own_session,
+        )
+    except OSError as error:
+        raise Failed(
+            f"`{command.argv[0]}` could not be started: {error.strerror}. Is it installed, and on PATH?"
+        ) from error
 
 
 class Stop:
