@@ -110,11 +110,11 @@ INSIDE: dict[str, tuple[Attack, bytes]] = {
     "no name in TLS": (lambda t: t.tunnel(post(t.signed()), name=None), b""),
     "two lengths": (
         lambda t: t.tunnel(post({**t.signed(), "Content-Length": "1", "content-length": "200"})),
-        b"framed|Content-Length",
+        b"framing|Content-Length",
     ),
     "a length and chunks": (
         lambda t: t.tunnel(post({**t.signed(), "Content-Length": "1", "Transfer-Encoding": "chunked"})),
-        b"framed",
+        b"framing",
     ),
     "a length that is negative": (lambda t: changed(t, **{"Content-Length": "-1"}), b"Content-Length"),
     "a body of 300 MB": (lambda t: changed(t, **{"Content-Length": "300000000"}), b" 413 "),

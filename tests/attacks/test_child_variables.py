@@ -181,7 +181,7 @@ def test_cfn_lint_keeps_the_base_only() -> None:
         [
             sys.executable,
             "-c",
-            "import json, os\nfrom copilot_testenv.copilot import template_lint\ntemplate_lint._forget()\n"  # noqa: ISC004 - one program
+            "import json, os\nfrom copilot_testenv.copilot import template_lint\ntemplate_lint._remove_variables()\n"  # noqa: ISC004 - one program
             "print(json.dumps(dict(os.environ)))",
         ],
         cwd=Path(template_lint.__file__).parents[2],
@@ -312,7 +312,7 @@ def test_pips_configuration_is_handed_on_without_credentials(
     context = tmp_path / "context"
     context.mkdir()
     (context / "Dockerfile").write_text("FROM python:3.12\nRUN pip install no-such-package-at-all\n")
-    with pytest.raises(Exception, match=r"PIP_EXTRA_INDEX_URL.*Name an index") as failed:
+    with pytest.raises(Exception, match=r"PIP_EXTRA_INDEX_URL.*Use an index") as failed:
         builder.build(context, context / "Dockerfile", tmp_path / ".sandbox", say=print)
     assert "secret" not in str(failed.value)
 

@@ -60,14 +60,14 @@ def step_variables(home: Path, cache: Path, variables: Mapping[str, str]) -> dic
 
     In Copilot's processes HTTPS_PROXY points at the embedded AWS, which serves no packages.
     """
-    variables = child_variables.selected(os.environ, child_variables.BUILD)
+    users = child_variables.selected(os.environ, child_variables.BUILD)
     if WITHHELD in os.environ:
-        variables = {name: value for name, value in variables.items() if not name.lower().endswith("_proxy")}
+        users = {name: value for name, value in users.items() if not name.lower().endswith("_proxy")}
         if proxy := os.environ.get(USERS_PROXY):
-            variables["HTTPS_PROXY"] = proxy
+            users["HTTPS_PROXY"] = proxy
     else:
-        variables = _pip_configuration() | variables
-    plain, _ = child_variables.without_credentials(variables)
+        users = _pip_configuration() | users
+    plain, _ = child_variables.without_credentials(users)
     return {
         **plain,
         "PATH": child_variables.path(),
