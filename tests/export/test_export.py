@@ -80,7 +80,7 @@ def test_what_patches_have_spoilt_is_told_as_the_patches_fault(resources: str) -
 
 @pytest.mark.parametrize("text", ["", "[1]\n", "text\n", "{}\n"])
 def test_what_is_no_template_any_more_is_told_as_the_patches_fault(text: str) -> None:
-    with pytest.raises(SettingsError, match="The template of demo-test-web has no Parameters"):
+    with pytest.raises(SettingsError, match="The template of demo-test-web has no valid Parameters"):
         freed("demo-test-web", "web", Template(text, {}), HERE)
 
 
@@ -228,7 +228,7 @@ def test_a_link_is_not_followed(folder: Folder, tmp_path: Path) -> None:
 
 def test_a_folder_where_a_file_is_to_be_written_is_refused(folder: Folder) -> None:
     (folder.path / "a").mkdir(parents=True)
-    with pytest.raises(Refused, match="is no file"):
+    with pytest.raises(Refused, match="is not a file"):
         folder.states({"a": b"1"})
 
 
