@@ -95,7 +95,7 @@ def test_a_sandbox_that_does_not_answer_is_not_taken_for_one_that_runs(
     with state.held() as got, answering() as proxy:
         assert got
         state.ready(Running(os.getpid(), {"HTTPS_PROXY": proxy}, "", "/nowhere/.s.PGSQL.5432"))
-        with pytest.raises(Failed, match=r"Postgres does not answer.*starts it anew"):
+        with pytest.raises(Failed, match=r"Postgres does not answer.*start it again"):
             lifecycle.enter(root, told.append, None)
     assert told == ["The sandbox is repairing itself: its Postgres does not answer."]
 

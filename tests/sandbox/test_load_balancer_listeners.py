@@ -75,7 +75,7 @@ def test_a_port_that_is_taken_is_told_once_and_tried_again(
         time.sleep(1.5)
         (message,) = caplog.messages
     assert message == (
-        f"port {town.port} for the load balancer of test, is not free "
+        f"port {town.port} for the load balancer of test is not free "
         "(Address already in use): end the program that uses it; the sandbox tries again each second"
     )
     until(lambda: town_answers(town), 5)
