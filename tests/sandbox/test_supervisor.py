@@ -181,14 +181,14 @@ def test_the_server_notes_why_it_ends_and_what_it_mended(tmp_path: Path) -> None
         _state=state, _stop=threading.Event(), _load_balancers=living, _agent=living, _control_plane=living,
         _postgres=SimpleNamespace(ended=False, start=fail), _redis=redis, _start_redis=start_redis,
     )  # fmt: skip
-    supervising = threading.Thread(target=lambda: suppressed(server._supervise))
+    supervising = threading.Thread(target=lambda: suppressed(server._supervise), daemon=True)
     supervising.start()
     assert soon(state._notices.exists)
     (notice,) = state.notices()
-    assert "The Redis of stage and production had ended and was started again" in notice
+    assert "The Redis of stage and production had ended and was restarted" in notice
     server._postgres.ended = True  # type: ignore[misc]  # no real one
     supervising.join(10)
-    assert state.why_ended() == "Postgres ended and could not be started again: its data is damaged"
+    assert state.why_ended() == "Postgres ended and could not be restarted: its data is damaged"
     assert state.why_ended() == ""
 
 

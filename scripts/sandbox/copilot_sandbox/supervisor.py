@@ -21,7 +21,7 @@ AGAIN_TIMES, AGAIN_SECONDS = 8, 60.0
 class Part:
     """A part of the server that must run for as long as the server does.
 
-    `again` restarts it and raises an Exception on failure. It is None if the part's state is lost with it.
+    `restart` starts it again and raises an Exception on failure. It is None if the part's state is lost with it.
     `lost` is a clause for the user about the effects of the restart.
     """
 
