@@ -21,8 +21,8 @@ AGAIN_TIMES, AGAIN_SECONDS = 8, 60.0
 class Part:
     """A part of the server that must run for as long as the server does.
 
-    `restart` starts it again and raises an Exception on failure. It is None if the part's state is lost with it.
-    `lost` is a clause for the user about the effects of the restart.
+    `restart` raises an Exception on failure; it is None if the part's state is lost with it. `lost` is a
+    clause for the user about the effects of the restart.
     """
 
     name: str
