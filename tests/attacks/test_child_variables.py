@@ -181,7 +181,7 @@ def test_cfn_lint_keeps_the_base_only() -> None:
         [
             sys.executable,
             "-c",
-            "import json, os\nfrom copilot_testenv.copilot import template_lint as lint\nlint._remove_variables()\n"  # noqa: ISC004 - one program
+            "import json, os, copilot_testenv.copilot.template_lint as lint\nlint._remove_variables()\n"  # noqa: ISC004 - one program
             "print(json.dumps(dict(os.environ)))",
         ],
         cwd=Path(template_lint.__file__).parents[2],
