@@ -59,7 +59,7 @@ def expected(kind: str, value: str | None) -> str | None:
     return shout(value) if kind == "call" else value
 
 
-@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=settings().max_examples // 2, suppress_health_check=list(HealthCheck))
 @given(st.lists(examples(), min_size=1, max_size=3, unique_by=lambda example: example.name))
 def test_what_arrives_is_exactly_what_the_rules_say(copies: Copies, tables: list[Example]) -> None:
     name = f"p{next(numbers)}"
