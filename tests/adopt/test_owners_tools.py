@@ -45,7 +45,7 @@ _TOOLS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def _mypys_notes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What mypy found of Django is kept outside of the projects, and is the same in each."""
+    """Keep mypy's cache of Django outside the projects, which all share it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MYPY_CACHE_DIR", str(tmp_path_factory.mktemp("mypy")))
         yield

@@ -1,4 +1,4 @@
-"""What a branch's own code tries from its container, and what a step of its build finds planted."""
+"""Attacks by a branch's code from its container, and variables planted for the steps of its build."""
 
 from __future__ import annotations
 

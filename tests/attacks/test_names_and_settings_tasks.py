@@ -136,7 +136,7 @@ class World:
     tasks: Any
 
     def run(self, task: str, **flags: Any) -> Exit | None:
-        """How the task ended; None where it was done."""
+        """Return the error that ended the task; None if it succeeded."""
         try:
             self.tasks[task](Context(), **flags)
         except Exit as end:

@@ -1,4 +1,4 @@
-"""What later steps of a pipeline are handed is what was meant, and nothing else."""
+"""Check that later steps of a pipeline get the intended outputs and nothing else."""
 
 from __future__ import annotations
 

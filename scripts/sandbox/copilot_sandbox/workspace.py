@@ -24,7 +24,7 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")  # a variable of the u
 
 @dataclass(frozen=True)
 class Stage:
-    """How the database of `stage` is filled if it is empty.
+    """The commands that fill the database of `stage` if it is empty.
 
     An image is built from `context` and `dockerfile`, absolute paths. `command` runs in it with the secrets
     of `stage`; `{megabytes}` in it is replaced. `then`, if not empty, runs with the secrets of `test`.

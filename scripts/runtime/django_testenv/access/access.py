@@ -31,7 +31,7 @@ _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 @dataclass(frozen=True)
 class Access:
-    """Who may see a test environment. `credentials` is `user:password`; None if no password is needed."""
+    """The access to a test environment. `credentials` is `user:password`; None without a password."""
 
     credentials: bytes | None = field(repr=False)
     open_paths: tuple[str, ...]

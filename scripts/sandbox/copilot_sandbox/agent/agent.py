@@ -50,7 +50,7 @@ class Explanation(NamedTuple):
 
 
 class Views:
-    """What other threads may read. It is replaced as a whole and never changed."""
+    """The agent's state as other threads read it. It is replaced as a whole and never changed."""
 
     def __init__(self) -> None:
         self.rollouts: dict[tuple[str, str], tuple[RolloutState, str]] = {}

@@ -24,7 +24,7 @@ FRESH_INTERVAL = 0.25  # seconds between checks of a target that has never passe
 
 
 class Problem(NamedTuple):
-    """What failed, in a sentence for people, and whether the target's port was closed."""
+    """A failed health check: a sentence for people, and if the target's port was closed."""
 
     text: str
     closed: bool = False
