@@ -117,6 +117,13 @@ class Clone:
         out, err = process.communicate(timeout=280)
         return Ran(process.returncode, out, err, time.monotonic() - started)
 
+    def do(self, *words: str, **more: str) -> Ran:
+        """Run a task that has to succeed; a failure shows all of what it said."""
+        ran = self.invoke(*words, **more)
+        if ran.code:
+            raise AssertionError(f"invoke {' '.join(words)} ended with {ran.code}:\n{ran.out}{ran.err}")
+        return ran
+
     def status(self) -> list[dict[str, Any]]:
         """What `invoke status --json` shows, without a process of its own."""
         shown = FakeReport()
@@ -129,7 +136,7 @@ class Clone:
         """The environment of a child of the sandbox, as the tasks make it, for commands of a test's own."""
         found = lifecycle.enter(self.folder, print, None)
         if found is None:
-            assert self.invoke("sandbox").code == 0
+            self.do("sandbox")
             found = lifecycle.enter(self.folder, print, None)
         variables = {**self.importing(), **(found or {})}
         return {name: value for name, value in variables.items() if value is not None}

@@ -22,9 +22,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     made.stage_megabytes = 5
     (made.folder / ".env").write_text("PASSWORD=of-the-deployer\n")
     for words in ((), ("--stop",)):  # with what is planted, pip could not install the image's packages
-        assert made.invoke("sandbox", *words).code == 0
-    started = made.invoke("sandbox", **PLANTED)
-    assert started.code == 0, started.err
+        made.do("sandbox", *words)
+    made.do("sandbox", **PLANTED)
     yield made
     made.stop()
 
@@ -44,8 +43,7 @@ def processes(clone: Clone) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def test_no_process_of_the_sandbox_sees_what_was_planted(clone: Clone) -> None:
-    deployed = clone.invoke("deploy-test", "--branch", "main", **PLANTED)
-    assert deployed.code == 0, deployed.err
+    clone.do("deploy-test", "--branch", "main", **PLANTED)
     found = list(processes(clone))
     kinds = " ".join(line for line, _ in found)
     for kind in ("copilot_sandbox.server", "valkey", "gunicorn", "postgres"):

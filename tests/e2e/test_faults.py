@@ -50,7 +50,7 @@ def test_a_teardown_whose_calls_fail_now_and_then_leaves_nothing(
     assert {"kind": "database", "name": "test_other"} in receipt["gone"]
     assert "demo-test-web-other" not in stacks(clone)
     assert "web-other" not in clone.copilot("svc", "ls", "--app", "demo").out
-    assert clone.invoke("teardown", "--branch", "other", "--yes").code == 0
+    clone.do("teardown", "--branch", "other", "--yes")
 
 
 OF_A_TEARDOWN = (

@@ -50,7 +50,7 @@ def branches(clone: Clone) -> Branches:
     )
     assert plain != MANIFEST
     clone.branch(made.plain, {"copilot/web/manifest.yml": plain, "note.txt": "more"})
-    assert clone.invoke("sandbox").code == 0
+    clone.do("sandbox")
     return made
 
 
@@ -94,5 +94,4 @@ def test_what_somebody_trusts_is_deployed(clone: Clone, branches: Branches) -> N
     ran = clone.invoke("deploy-test", "--branch", branches.plain)
     assert ran.code == 2, ran.err
     assert "DEFAULT_BRANCH" in ran.err
-    ran = clone.invoke("deploy-test", "--branch", branches.plain, "--plan", DEFAULT_BRANCH="trunk")
-    assert ran.code == 0, ran.err
+    clone.do("deploy-test", "--branch", branches.plain, "--plan", DEFAULT_BRANCH="trunk")

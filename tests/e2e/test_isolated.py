@@ -116,7 +116,7 @@ def test_the_shared_slot_is_one_more_beside_them(clone: Clone, served: dict[str,
     assert shared.startswith("http://localhost:")
     assert get_json(f"{shared}/status.json")["branch"] == "light"
     assert [each["isolated"] for each in clone.status()] == [False] + 5 * [True]
-    assert clone.invoke("teardown", "--yes").code == 0
+    clone.do("teardown", "--yes")
     assert all(get(url)[0] == 200 for url in served.values())
     assert isolated(clone) == 5 * [True]
 
@@ -124,8 +124,7 @@ def test_the_shared_slot_is_one_more_beside_them(clone: Clone, served: dict[str,
 def test_copy_db_renews_one_branchs_data_and_no_others(clone: Clone) -> None:
     change = "UPDATE shop_product SET name = 'note' WHERE id = (SELECT min(id) FROM shop_product)"
     query(clone, change, database=database("feature/note"))
-    ran = clone.invoke("copy-db", "--branch", "feature/drop", "--yes", "--json")
-    assert ran.code == 0, ran.err
+    ran = clone.do("copy-db", "--branch", "feature/drop", "--yes", "--json")
     assert json.loads(ran.out)["database"] == database("feature/drop")
     assert (
         query(clone, "SELECT 1 FROM shop_product WHERE name = 'mine'", database=database("feature/drop"))
@@ -136,9 +135,8 @@ def test_copy_db_renews_one_branchs_data_and_no_others(clone: Clone) -> None:
 
 
 def test_one_is_torn_down_and_the_others_still_serve(clone: Clone, served: dict[str, str]) -> None:
-    assert clone.invoke("extend", "--branch", "feature/more", "--keep").code == 0
-    ran = clone.invoke("teardown", "--branch", "feature/drop", "--yes", "--json")
-    assert ran.code == 0, ran.err
+    clone.do("extend", "--branch", "feature/more", "--keep")
+    ran = clone.do("teardown", "--branch", "feature/drop", "--yes", "--json")
     (receipt,) = json.loads(ran.out)
     own = f"web-{slug('feature/drop')}"
     gone = {(thing["kind"], thing["name"]) for thing in receipt["gone"]}
@@ -154,7 +152,7 @@ def test_one_is_torn_down_and_the_others_still_serve(clone: Clone, served: dict[
     assert f"demo-test-{own}" not in stacks(clone)
     assert get(served["feature/drop"])[0] != 200
     assert all(get(url)[0] == 200 for name, url in served.items() if name != "feature/drop")
-    assert clone.invoke("teardown", "--branch", "feature/drop", "--yes").code == 0
+    clone.do("teardown", "--branch", "feature/drop", "--yes")
 
 
 def test_by_a_moved_clock_exactly_those_that_have_expired_go(clone: Clone, served: dict[str, str]) -> None:
@@ -179,8 +177,7 @@ def test_what_no_deployment_accounts_for_is_shown_and_removed(clone: Clone, serv
     ran = clone.invoke("teardown", "--orphans")
     assert ran.code == 3, ran.err
     assert f"the rest of {own}" in ran.err
-    ran = clone.invoke("teardown", "--orphans", "--yes", "--json")
-    assert ran.code == 0, ran.err
+    ran = clone.do("teardown", "--orphans", "--yes", "--json")
     (receipt,) = json.loads(ran.out)
     assert {"kind": "database", "name": database("feature/note")} in receipt["gone"]
     assert own not in services(clone)
@@ -211,8 +208,7 @@ def test_a_branch_never_takes_a_service_of_the_projects_own(clone: Clone) -> Non
 
 
 def test_all_are_torn_down_at_once_and_nothing_is_left(clone: Clone) -> None:
-    ran = clone.invoke("teardown", "--all", "--yes", "--json")
-    assert ran.code == 0, ran.err
+    ran = clone.do("teardown", "--all", "--yes", "--json")
     assert [receipt["left"] for receipt in json.loads(ran.out)] == [[]]
     assert {name for name in stacks(clone) if "web" in name} == set()
     assert services(clone) == {"web", "web-admin"}

@@ -137,8 +137,7 @@ def test_an_unchanged_redeploy_is_recognised_and_says_what_it_did(clone: Clone) 
 
 def test_branches_whose_migrations_conflict_take_turns(clone: Clone) -> None:
     for branch, has in (("feature/rename", "summary"), ("feature/drop", "sku")):
-        ran = clone.invoke("deploy-test", "--branch", branch, "--json")
-        assert ran.code == 0, ran.err
+        ran = clone.do("deploy-test", "--branch", branch, "--json")
         found = json.loads(ran.out)
         facts = get_json(found["url"] + "/status.json")
         assert (facts["branch"], facts["commit"]) == (branch, clone.git("rev-parse", branch))
@@ -166,8 +165,7 @@ def test_the_next_good_deploy_works(clone: Clone) -> None:
 
 
 def test_logs_come_by_container(clone: Clone) -> None:
-    ran = clone.invoke("logs", "--container", "startup", "--limit", "200")
-    assert ran.code == 0, ran.err
+    ran = clone.do("logs", "--container", "startup", "--limit", "200")
     assert "Applying shop.0002_rename" in ran.out
     assert "static files" in ran.out
     assert "Ready to accept connections" in clone.invoke("logs", "--container", "redis").out
@@ -177,8 +175,7 @@ def test_plan_changes_nothing(clone: Clone) -> None:
     before = stacks(clone), clone.status()
     for words in (("deploy-test", "--branch", "main"), ("teardown",), ("copy-db",), ("create-env",),
                   ("extend", "--branch", "feature/rename", "--keep")):  # fmt: skip
-        ran = clone.invoke(*words, "--plan")
-        assert ran.code == 0, ran.err
+        clone.do(*words, "--plan")
     assert (stacks(clone), clone.status()) == before
 
 
@@ -270,8 +267,7 @@ def test_teardown_removes_the_slot_and_leaves_stage_and_production_alone(clone: 
     ran = clone.invoke("teardown")
     assert ran.code == 3
     assert get(url)[0] == 200
-    ran = clone.invoke("teardown", "--yes", "--json")
-    assert ran.code == 0, ran.err
+    ran = clone.do("teardown", "--yes", "--json")
     (receipt,) = json.loads(ran.out)
     gone = [(thing["kind"], thing["name"]) for thing in receipt["gone"]]
     assert gone[:2] == [("service", "web"), ("stack", "demo-test-web")]

@@ -75,8 +75,7 @@ def test_of_many_at_once_one_deploys_and_the_others_are_told_who(clone: Clone) -
 def test_a_deployments_end_is_moved_without_a_new_task(clone: Clone) -> None:
     (before,) = clone.status()
     running = {process.pid for process in containers(clone)}
-    ran = clone.invoke("extend", "--branch", "feature/rename", "--until", "2099-01-01 12:00", "--json")
-    assert ran.code == 0, ran.err
+    ran = clone.do("extend", "--branch", "feature/rename", "--until", "2099-01-01 12:00", "--json")
     assert json.loads(ran.out) == {**before, "expires_at": "2099-01-01T12:00:00Z"}
     assert clone.invoke("extend", "--branch", "main", "--keep").code == 4
     ran = clone.invoke("extend", "--branch", "feature/rename", "--keep", "--json")
@@ -99,8 +98,7 @@ def test_a_teardown_of_what_has_expired_leaves_what_has_not(clone: Clone) -> Non
     end = time.monotonic() + 30
     while stacks(clone)["demo-test-web"] != "UPDATE_COMPLETE" and time.monotonic() < end:
         time.sleep(0.2)
-    ran = clone.invoke("teardown", "--expired", "--yes", "--json")
-    assert ran.code == 0, ran.err
+    ran = clone.do("teardown", "--expired", "--yes", "--json")
     assert {"kind": "stack", "name": "demo-test-web"} in json.loads(ran.out)[0]["gone"]
     assert "demo-test-web" not in stacks(clone)
 
