@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from copilot_sandbox.agent import nginx
+from copilot_sandbox.boot import bare
 from copilot_sandbox.errors import REINSTALL, Failed
 from copilot_sandbox.model import Image
 from copilot_sandbox.postgres import bin_dir
@@ -97,7 +98,7 @@ def _postgres(reference: str, directory: Path, host: str | None) -> PublicImage:
     except Failed as error:
         raise NoImageError(f"CannotPullContainerError: image {reference}: {error}") from error
     programs = directory / "bin"
-    start = [sys.executable, "-I", "-S", str(Path(__file__).with_name("postgres_start.py"))]
+    start = bare("copilot_sandbox.agent.postgres_start", "main")
     _write_script(programs / "docker-entrypoint.sh", f'exec {shlex.join(start)} "$@"')
     # Tools in the container reach the server by TCP: a socket file's path would be too long.
     env = {**_host(host), "PGDATA": "/var/lib/postgresql/data", "PGHOST": host or "127.0.0.1"}

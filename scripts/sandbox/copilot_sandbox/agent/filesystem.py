@@ -5,8 +5,9 @@ programs need, and the folders that the caller names. Everything else of the mac
 checkouts, sockets of daemons, the sandbox's own secrets. Paths are the machine's own, so nothing has to
 be translated. The processes also have their own PID namespace, so /proc shows no other processes.
 
-This module needs only the standard library: it runs before all others, in a process with one thread.
-Sources: mount_namespaces(7), pivot_root(2), mount_setattr(2), pid_namespaces(7), capabilities(7).
+This module needs only the standard library and `privileges`: it runs before all others, in a process with
+one thread.
+Sources: mount_namespaces(7), pivot_root(2), mount_setattr(2), pid_namespaces(7).
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from copilot_sandbox.agent import privileges
+from copilot_sandbox.agent.privileges import call
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -32,15 +36,7 @@ _MOUNT_SETATTR = 442  # the same number on all of Linux's architectures
 _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 _ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV = 1, 2, 4
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "arm64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
-_PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 24, 38
-
-# Docker's capabilities of root in a container, less those for devices and raw packets: chown, dac_override,
-# fowner, fsetid, kill, setgid, setuid, net_bind_service, setfcap. Without setfcap root cannot be mapped into
-# a user namespace, in which Postgres runs under another user.
-# Sources: https://docs.docker.com/engine/security/#linux-kernel-capabilities, user_namespaces(7)
-_KEPT = (0, 1, 3, 4, 5, 6, 7, 10, 31)
-_LAST_CAPABILITY = Path("/proc/sys/kernel/cap_last_cap")
-_CAPABILITIES_V3 = 0x20080522
+_PR_SET_PDEATHSIG = 1
 
 _SYSTEM = ("/bin", "/lib", "/lib32", "/lib64", "/libx32", "/nix", "/opt", "/sbin", "/usr")
 _SYSTEM_FILES = ("/sys/devices/system", "/sys/fs/cgroup")  # tell the number of CPUs and the memory
@@ -90,30 +86,17 @@ def enter(shown: Shown, *, network: bool) -> None:
     """
     if network:
         _new_user()
-    _call("unshare", CLONE_NEWNS | CLONE_NEWPID)
+    call("unshare", CLONE_NEWNS | CLONE_NEWPID)
     _mount("none", "/", flags=_MS_REC | _MS_PRIVATE)
     child = _fork()
     if child:
         _wait_for_child(child)
-    _call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     _build(shown)
     child = _fork()
     if child:
         _reap(child)
-    drop_privileges()
-
-
-def drop_privileges() -> None:
-    """Drop the privileges that no container needs, for this process and all its children."""
-    if os.geteuid() == 0:
-        last = int(_LAST_CAPABILITY.read_text())
-        for number in set(range(last + 1)) - set(_KEPT):
-            _call("prctl", _PR_CAPBSET_DROP, number, 0, 0, 0)
-        mask = sum(1 << number for number in _KEPT)
-        header = struct.pack("=Ii", _CAPABILITIES_V3, 0)
-        # Effective, permitted, inheritable: for the first 32 capabilities, then for the rest.
-        _call("capset", header, struct.pack("=6I", mask, mask, 0, 0, 0, 0))
-    _call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    privileges.drop()
 
 
 def _new_user() -> None:
@@ -121,7 +104,7 @@ def _new_user() -> None:
     uid, gid = os.geteuid(), os.getegid()
     if uid == 0:
         return
-    _call("unshare", CLONE_NEWUSER)
+    call("unshare", CLONE_NEWUSER)
     # user_namespaces(7): an ordinary user may map only himself, and must give up setgroups first.
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
@@ -154,7 +137,7 @@ def _build(shown: Shown) -> None:
     os.chdir(root)
     _syscall(_PIVOT_ROOT[os.uname().machine], os.fsencode(root), os.fsencode(old))
     os.chdir("/")
-    _call("umount2", b"/.old", _MNT_DETACH)
+    call("umount2", b"/.old", _MNT_DETACH)
     Path("/.old").rmdir()
     _mount("none", "/", flags=_MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID | _MS_NODEV)
 
@@ -233,7 +216,7 @@ def _set_attributes(path: Path, attributes: int) -> None:
 
 
 def _mount(source: str, target: str | Path, kind: str = "", flags: int = 0, data: str = "") -> None:
-    _call(
+    call(
         "mount",
         os.fsencode(source),
         os.fsencode(target),
@@ -279,16 +262,6 @@ def _close_files() -> None:
 def _exit_with(status: int) -> None:
     code = os.waitstatus_to_exitcode(status)
     os._exit(code if code >= 0 else 128 - code)
-
-
-def _call(function: str, *arguments: object) -> None:
-    """Call a function of the C library. Raises OSError."""
-    library = ctypes.CDLL(None, use_errno=True)
-    if not hasattr(library, function):
-        raise OSError(f"this system has no {function}")
-    if getattr(library, function)(*arguments) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{function}: {os.strerror(number)}")
 
 
 def _syscall(number: int, *arguments: object) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pwd
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import NoReturn
 
-CLONE_NEWUSER = 0x10000000
+from copilot_sandbox.agent import privileges
+from copilot_sandbox.agent.filesystem import CLONE_NEWUSER
+
+REFUSED = (
+    "postgres does not run as root, and this system lets no other user reach {path}: "
+    "run the sandbox as an ordinary user"
+)
 
 
 def stop(message: str) -> NoReturn:
@@ -21,27 +27,36 @@ def stop(message: str) -> NoReturn:
 def drop_root(directory: Path) -> None:
     """Change to a user other than root, which Postgres refuses; that user may still write `directory`.
 
-    In a new user namespace, root's files belong to the mapped user. On a system without one, change to
-    `nobody`, and end the process if `nobody` cannot reach the directory.
+    In a new user namespace, root's files belong to the mapped user. If the system refuses one, as in a chroot
+    and in most containers, change to `nobody` and keep root's right to enter the folders above. If that does
+    not suffice, end the process.
     """
     if os.geteuid() != 0:
         return
     nobody = pwd.getpwnam("nobody")  # initdb wants a user that exists
-    library = ctypes.CDLL(None, use_errno=True)
-    if hasattr(library, "unshare") and library.unshare(CLONE_NEWUSER) == 0:
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/gid_map").write_text(f"{nobody.pw_gid} 0 1")
-        Path("/proc/self/uid_map").write_text(f"{nobody.pw_uid} 0 1")
+    try:
+        privileges.call("unshare", CLONE_NEWUSER)
+    except OSError:
+        program = shutil.which("postgres")
+        os.chown(directory, nobody.pw_uid, nobody.pw_gid)
+        privileges.become(nobody.pw_uid, nobody.pw_gid)
+        if not can_list(directory):
+            stop(REFUSED.format(path=directory))
+        if program is not None and not os.access(program, os.X_OK):
+            stop(REFUSED.format(path=program))
         return
-    os.chown(directory, nobody.pw_uid, nobody.pw_gid)
-    os.setgroups([])
-    os.setgid(nobody.pw_gid)
-    os.setuid(nobody.pw_uid)
-    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
-        stop(
-            f"postgres does not run as root, and an unprivileged user can't reach {directory}: "
-            "run the sandbox as an ordinary user, or from a directory that all may enter"
-        )
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/gid_map").write_text(f"{nobody.pw_gid} 0 1")
+    Path("/proc/self/uid_map").write_text(f"{nobody.pw_uid} 0 1")
+
+
+def can_list(directory: Path) -> bool:
+    """Return True if this process may list `directory`; `os.access` may not count capabilities."""
+    try:
+        os.scandir(directory).close()
+    except PermissionError:
+        return False
+    return True
 
 
 def initialise(data: Path, user: str, database: str) -> None:
@@ -109,7 +124,3 @@ def main(arguments: list[str]) -> None:
     ]
     argv += ["-D", str(data), *(word for each in settings for word in ("-c", each))]
     os.execvp(argv[0], argv)  # noqa: S606 -- an entry point executes its arguments
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
