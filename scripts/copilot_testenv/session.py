@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from copilot_testenv.branch_guard import branch_files
 from copilot_testenv.copilot import commands, disposable, manifest
 from copilot_testenv.copilot.commands import Copilot
-from copilot_testenv.core import display, git, scratch
+from copilot_testenv.core import checkout, display, git, scratch
 from copilot_testenv.core.errors import Failed, Held, SettingsError, UsageError, UserError
 from copilot_testenv.core.polling import until
 from copilot_testenv.core.process import Shell, Variables, output_of
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from copilot_testenv.aws.stack import Stack
 
 _LONGEST_WHO = 100  # letters of a person's name
+_MANAGE = "python manage.py"  # in an image that starts in its folder
 # Mark the sandbox's test database as disposable. copy_stage_db wants the name twice, as a person would give
 # it.
 _MARK_COMMAND = "python manage.py copy_stage_db --mark-disposable test --confirm test"
@@ -293,11 +294,14 @@ def _workspace(session: Session) -> Iterator[Any]:
     head = output_of(session.shell, git.command(root, "rev-parse", "HEAD"), "Looking up HEAD").strip()
     # `environment`: copy_stage_db works only in it, and this image fills only the sandbox's own databases.
     of_head = git.Branch("HEAD", head)
-    with git.worktree(session.shell, root, of_head, environment=settings.test_env) as folder:
+    with checkout.worktree(session.shell, settings, of_head, environment=settings.test_env) as folder:
         scope = branch_files.Scope((settings.base,), environments=False)
         branch_files.require(folder, settings, os.environ, scope, "HEAD")
         written = folder / settings.manifest.relative_to(root)
-        build = manifest.build_of(manifest.read(written), str(written))
+        found = manifest.read(written)
+        build = manifest.build_of(found, str(written))
+        checkout.prepare_contexts(session.shell, root, folder, of_head, manifest.builds(found))
+        manage = manifest.manage_command(found, settings.test_env)
         if not (folder / build.dockerfile).is_file():
             raise SettingsError(
                 f"The commit {head[:12]} has no {build.dockerfile}, and deployments are built from commits: "
@@ -306,9 +310,9 @@ def _workspace(session: Session) -> Iterator[Any]:
         stage = Stage(
             str(folder / build.context),
             str(folder / build.dockerfile),
-            settings.stage_command,
+            settings.stage_command.replace(_MANAGE, manage),
             settings.stage_megabytes,
-            _MARK_COMMAND,
+            _MARK_COMMAND.replace(_MANAGE, manage),
             # As in the test environment: without it an adopted project ignores DATABASE_URL.
             {"COPILOT_ENVIRONMENT_NAME": settings.test_env},
         )

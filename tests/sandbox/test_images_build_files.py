@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from copilot_sandbox.errors import SandboxError
-from copilot_sandbox.images.tree import CopyError, Entry, Tree
+from copilot_sandbox.images.ignore import Ignore
+from copilot_sandbox.images.tree import CopyError, Entry, Tree, read_context
 from tests.sandbox.builds import Project, files
 
 
@@ -184,3 +185,12 @@ def test_a_file_that_changes_during_the_build_fails_it(project: Project, tmp_pat
 
     with pytest.raises(CopyError, match="changed while the image was built"):
         tree.write(tmp_path)
+
+
+def test_the_git_file_of_a_worktree_is_not_copied_and_a_repository_is(tmp_path: Path) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git/HEAD").write_text("ref: refs/heads/main\n")
+    (tmp_path / "lib/.git").write_text("gitdir: /home/ada/shop/.git/modules/lib\n")
+    tree = read_context(tmp_path, Ignore(""), tmp_path / "none")
+    assert sorted(tree.entries) == ["/", "/.git", "/.git/HEAD", "/lib"]

@@ -8,6 +8,7 @@ machine, so a person must trust it.
 from __future__ import annotations
 
 import os
+import posixpath
 import stat
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -50,8 +51,9 @@ class Scope:
 def listed(root: Path, shell: Shell) -> frozenset[str]:
     """Return the files of a checkout that Git tracks; none where Git fails."""
     real = os.path.realpath(root)
-    output = shell.run(git.command(root, "ls-files", "-z")).stdout
-    return frozenset(f"{real}/{path}" for path in output.split("\0") if path)
+    words = ("ls-files", "-z", "--recurse-submodules", "--", ":/")
+    output = shell.run(git.command(root, *words)).stdout
+    return frozenset(posixpath.normpath(f"{real}/{path}") for path in output.split("\0") if path)
 
 
 def require(folder: Path, settings: Settings, environ: Mapping[str, str], scope: Scope, of: str = "") -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,6 +13,7 @@ import yaml
 from copilot_testenv.core.errors import SettingsError
 
 BOM = "\ufeff"
+_MANAGE = re.compile(r"(python[\d.]* [\w./-]*manage\.py) copy_stage_db")
 _DEEPEST = 200
 _MOST_VALUES = 100_000  # keys included; a manifest has a few hundred
 # libyaml accepts a tab before a comment, as Copilot does; PyYAML's own scanner does not.
@@ -126,6 +128,28 @@ def build_of(manifest: Mapping[str, Any], where: str) -> Build:
             "built from it."
         )
     return built
+
+
+def builds(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the Dockerfile and the build context of each image of the manifest's containers, sorted."""
+    found = set()
+    waiting: list[Any] = [manifest]
+    while waiting:
+        holder = waiting.pop()
+        if isinstance(holder, dict):
+            image = holder.get("image")
+            if built := build(image.get("build") if isinstance(image, dict) else None):
+                found.add((built.dockerfile, built.context))
+            waiting += holder.values()
+    return sorted(found)
+
+
+def manage_command(manifest: Mapping[str, Any], environment: str) -> str:
+    """Return the command that runs manage.py in the image, as the copy of staging's database is started."""
+    blocks = manifest.get("environments")
+    block = blocks.get(environment) if isinstance(blocks, dict) else None
+    found = _MANAGE.search(str(block))
+    return found[1] if found else "python manage.py"
 
 
 def check_environment(manifest: Mapping[str, Any], environment: str, where: str) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from copilot_testenv.core.scratch import Scratch
 SLUG_LENGTH = 24
 GIT_SECONDS = 300.0  # for one command: a fetch, or a checkout of a large repository
 DEPLOYMENT_FILE = "deployment.json"
+LINK = ".git-link"  # how the name of a worktree's own `.git` ends while image_history has its place
 # Git refuses these in a name (git-check-ref-format(1)); a leading dash would be read as a flag.
 _REFUSED = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^[-/.]|/\.|[/.]$|\.lock(/|$)|^@$", re.DOTALL)
 
@@ -133,7 +135,7 @@ def worktree(
                 add = ("worktree", "add", "--quiet", "--force", "--detach", str(folder), branch.commit)
                 output_of(
                     shell,
-                    command(root, *add, more=_without_filters(shell, root)),
+                    command(root, *add, more=without_filters(shell, root)),
                     f"Checking out {branch.name} at {branch.commit[:12]}",
                 )
             workspace = folder / below
@@ -142,9 +144,19 @@ def worktree(
             _write_deployment_file(workspace, branch, deploy, environment)
             yield workspace
         finally:
+            _restore_link(folder)
             # Where that fails, the next run removes the worktree.
             with suppress(Failed), scratch.alone():
                 shell.run(command(root, "worktree", "remove", "--force", "--force", str(folder)))
+
+
+def _restore_link(folder: Path) -> None:
+    """Put the worktree's own `.git`, a file, in the place of the repository of core.image_history."""
+    link = folder.with_name(f"{folder.name}{LINK}")
+    if link.is_file():
+        shutil.rmtree(folder / ".git", ignore_errors=True)
+        with suppress(OSError):
+            link.rename(folder / ".git")
 
 
 def prefix(shell: Shell, root: Path) -> str:
@@ -156,6 +168,9 @@ def prefix(shell: Shell, root: Path) -> str:
 def tidy(shell: Shell, root: Path) -> None:
     """Remove the worktrees of runs that were killed, and no others. Raises Failed."""
     scratch = _worktrees(root)
+    for link in scratch.parent.glob(f"*{LINK}"):
+        if not link.with_name(link.name.removesuffix(LINK)).exists():
+            link.unlink(missing_ok=True)
     if scratch.abandoned():
         with scratch.alone():
             for folder in scratch.clear():
@@ -186,6 +201,28 @@ def _write_deployment_file(folder: Path, branch: Branch, deploy: str, environmen
         ) from error
 
 
+def share_deployment_file(workspace: Path, contexts: Iterable[str]) -> None:
+    """Copy `deployment.json` into the build contexts that are other folders of the worktree than `workspace`.
+
+    `contexts` are relative to the workspace; their files must have been checked. Raises Failed.
+    """
+    source = workspace / DEPLOYMENT_FILE
+    for context in contexts:
+        folder = (workspace / context).resolve()
+        if folder == workspace.resolve() or not folder.is_dir():
+            continue
+        file = folder / DEPLOYMENT_FILE
+        try:
+            file.unlink(missing_ok=True)
+            with file.open("x") as target:
+                target.write(source.read_text())
+        except OSError as error:
+            raise Failed(
+                f"{DEPLOYMENT_FILE} cannot be written into the build context {context}: {error.strerror}. "
+                "The branch must have no folder of that name there."
+            ) from error
+
+
 def command(root: Path, *words: str, more: tuple[str, ...] = ()) -> Command:
     """Return a git command for this repository, even inside a hook, where Git's variables name another one.
 
@@ -201,7 +238,7 @@ def command(root: Path, *words: str, more: tuple[str, ...] = ()) -> Command:
     )
 
 
-def _without_filters(shell: Shell, root: Path) -> tuple[str, ...]:
+def without_filters(shell: Shell, root: Path) -> tuple[str, ...]:
     """Return the settings that disable all filters that a branch's `.gitattributes` can call, except Git LFS.
 
     A filter is a program in the user's configuration. A relative path there could be a file of the branch.

@@ -16,6 +16,7 @@ CHANGES = {
     "references": "use secrets, exports, buckets, roles and ARNs that are not of the test environment",
     "resources": "add resources, policies and custom resources by patches and addons",
     "rules": "answer to other hosts, paths and priorities at the load balancer",
+    "submodules": "fetch submodules, with your credentials, from URLs that the default branch does not have",
 }
 
 

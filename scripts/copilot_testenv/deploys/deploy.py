@@ -23,7 +23,7 @@ from copilot_testenv.copilot import (
     manifest,
     ownership,
 )
-from copilot_testenv.core import display, expiry, git, trust
+from copilot_testenv.core import checkout, display, expiry, git, trust
 from copilot_testenv.core.errors import Held, Refused, SettingsError, UsageError, UserError
 from copilot_testenv.core.process import Stop, catching_signals
 from copilot_testenv.core.terminal import as_json
@@ -182,7 +182,7 @@ class _Deploy:
         by = self.session.who()
         self._require_mine(before, by)
         tags = self._tags(before, by)
-        with git.worktree(self.session.shell, self.session.settings.root, self.branch) as folder:
+        with checkout.worktree(self.session.shell, self.session.settings, self.branch) as folder:
             here = self._prepared(folder)
             if self._is_new(before):
                 self.session.report.say(
@@ -202,6 +202,8 @@ class _Deploy:
         file = folder / self._manifest_path
         found = manifest.read(file)
         self._check_block(found)
+        builds = manifest.builds(found)
+        checkout.prepare_contexts(self.session.shell, settings.root, folder, self.branch, builds)
         aliases.require_own(file.read_text(encoding="utf-8-sig"), self._manifest_path, settings)
         host = self._host() if settings.slug else ""
         own = {alias.name: self.branch.name for alias in aliases.of(found, settings.test_env)}
@@ -264,8 +266,8 @@ class _Deploy:
         """Deploy the branch, wait until it is served, and return the deployment."""
         session, settings = self.session, self.session.settings
         with (
-            git.worktree(
-                session.shell, settings.root, self.branch, tags["deployed_at"], settings.test_env
+            checkout.worktree(
+                session.shell, settings, self.branch, tags["deployed_at"], settings.test_env
             ) as folder,
             ExitStack() as adding,
         ):

@@ -211,7 +211,7 @@ def _read_folder(tree: Tree, context: Path, folder: str, ignore: Ignore, own: Pa
                 tree.put("/" + path, FOLDER)
             if not ignored or ignore.keeps_below(path):
                 _read_folder(tree, context, path, ignore, own)
-        elif ignored:
+        elif ignored or item.name == ".git":  # as a file it names a clone outside of the context
             continue
         elif item.is_symlink():
             tree.put("/" + path, Entry("link", 0o777, target=str(Path(item.path).readlink())))

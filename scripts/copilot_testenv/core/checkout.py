@@ -1,0 +1,42 @@
+"""Check a branch out as it is built: its files, its submodules, and what its build contexts need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from copilot_testenv.core import git, image_history, submodules
+from copilot_testenv.core.process import Shell
+from copilot_testenv.core.settings import Settings
+
+
+@contextmanager
+def worktree(
+    shell: Shell, settings: Settings, branch: git.Branch, deploy: str = "", environment: str = ""
+) -> Iterator[Path]:
+    """Yield the workspace of a temporary worktree with its submodules; see git.worktree.
+
+    Raises Failed, SettingsError, and Refused where a submodule is not allowed.
+    """
+    root = settings.root
+    with git.worktree(shell, root, branch, deploy, environment) as workspace:
+        top = next(each for each in (workspace, *workspace.parents) if (each / ".git").exists())
+        known = None
+        if "submodules" not in settings.trusted:
+            known = lambda: submodules.known(shell, root, settings.default_branch)  # noqa: E731 - read if needed
+        submodules.check_out(shell, root, top, branch, known)
+        yield workspace
+
+
+def prepare_contexts(
+    shell: Shell, root: Path, workspace: Path, branch: git.Branch, builds: Iterable[tuple[str, str]]
+) -> None:
+    """Put `deployment.json` and a `.git` of its own into the build contexts of a worktree. Raises Failed.
+
+    `builds` are pairs of a Dockerfile and its context, relative to `workspace`, whose files must have been
+    checked.
+    """
+    builds = list(builds)
+    git.share_deployment_file(workspace, (context for _, context in builds))
+    image_history.replace_link(shell, root, workspace, branch, builds)
