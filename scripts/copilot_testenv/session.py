@@ -300,7 +300,8 @@ def _workspace(session: Session) -> Iterator[Any]:
         written = folder / settings.manifest.relative_to(root)
         found = manifest.read(written)
         build = manifest.build_of(found, str(written))
-        checkout.prepare_contexts(session.shell, root, folder, of_head, manifest.builds(found))
+        say = session.report.say
+        checkout.prepare_contexts(session.shell, root, folder, of_head, manifest.builds(found), say)
         manage = manifest.manage_command(found, settings.test_env)
         if not (folder / build.dockerfile).is_file():
             raise SettingsError(

@@ -62,6 +62,7 @@ def test_an_environment_that_is_there_is_said_before_the_question(project: Path)
     assert report.said[-2].startswith(
         "There is an environment `test` already: these tasks will replace what is deployed in it. If people"
     )
+    assert f"`TEST_ENV=preview invoke adopt --into {project}`" in report.said[-2]
     assert "\n" not in report.said[-2]
     assert not any("already" in line for line in adopt(project, plan=True, test_env="qa").said)
 

@@ -234,5 +234,5 @@ def test_an_edited_file_keeps_its_mode(project: Path) -> None:
 def test_a_file_that_cannot_be_written_is_named_and_leaves_no_draft(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("no folder")
     with pytest.raises(Failed, match=r"a/b could not be written: .*run it again"):
-        changes.write(tmp_path, [Change("a/b", None, b"x")])
+        changes.write(tmp_path, tmp_path, [Change("a/b", None, b"x")])
     assert [file.name for file in tmp_path.iterdir()] == ["a"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,17 +68,19 @@ def _diff(change: Change) -> str:
     return "\n".join(lines)
 
 
-def write(root: Path, changes: Sequence[Change]) -> None:
+def write(root: Path, top: Path, changes: Sequence[Change]) -> None:
     """Write each file, if it still has the content on which the plan was based.
+
+    Paths are relative to `root`, and none leads out of the repository `top`.
 
     Raises Refused if the content has changed or a link was put there, Failed if a file cannot be written.
     """
     for change in changes:
-        before = change.before or b""
+        before, place = change.before or b"", Path(posixpath.normpath(root / change.path))
         try:
             if change.after is None:
-                files.remove(root / change.path, root, before)
+                files.remove(place, top, before)
             else:
-                files.write(root / change.path, change.after, root, expected=before)
+                files.write(place, change.after, top, expected=before)
         except Failed as error:
             raise Failed(f"{error} Correct that and run it again: files already written stay.") from error

@@ -1,14 +1,15 @@
-"""Plan the Dockerfile: write one if there is none, else add the lines that copy_stage_db needs."""
+"""Plan the Dockerfiles: write one if there is none, else add what the settings and copy_stage_db need."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import PurePosixPath
 
-from copilot_testenv.adopt import stamps
+from copilot_testenv.adopt import images, stamps
 from copilot_testenv.adopt.changes import Change, Left
+from copilot_testenv.adopt.images import Image
 from copilot_testenv.adopt.project import UNSTAMPED_DOCKERFILE, Project
 from copilot_testenv.adopt.renewal import Renewal
 
@@ -33,7 +34,6 @@ _INSTALL = "pip install --no-cache-dir"
 _UNSTAMPED_IGNORE = re.compile(
     rf"(?m)^{re.escape(UNSTAMPED_DOCKERFILE)}: .*\n(?:!(?:deployment\.json|scripts/.*)(?:\n|\Z))*"
 )
-_END_OF_ROOT = re.compile(r"(?i)\s*(USER|CMD|ENTRYPOINT)\s")  # our lines must come before these
 
 
 def is_ours(project: Project) -> bool:
@@ -45,75 +45,133 @@ def is_ours(project: Project) -> bool:
     return bool(found and found.is_whole) or text.startswith(f"{UNSTAMPED_DOCKERFILE}: the project's image")
 
 
-def plan(renewal: Renewal, pins: Mapping[str, str], wheel: str) -> Change | Left | None:
-    """Plan to write the Dockerfile, or to add or renew a block. `pins` are versions, `wheel` is a path."""
+def plan(renewal: Renewal, pins: Mapping[str, str], wheel: str) -> Iterator[Change | Left | None]:
+    """Plan to write the service's Dockerfile, or to add or renew a block in each that runs the settings.
+
+    `pins` are versions, `wheel` is the name of a file.
+    """
     project = renewal.project
-    path, context = project.build.dockerfile, project.build.context
-    text = project.text(path)
-    by_hand = _BY_HAND.format(wheel=wheel)
-    if PurePosixPath(context) != PurePosixPath("."):
+    image = images.main(project)
+    path, text = image.build.dockerfile, project.text(image.build.dockerfile)
+    if is_ours(project):
+        body = _written(image, pins, wheel)
+        if text is not None and not stamps.find(text.replace("\r\n", "\n")):
+            yield renewal.unstamped(path, text, body, lambda of: (0, len(of)), is_whole=True)
+        else:
+            yield renewal.whole(path, body)
+    else:
+        yield _renewed(renewal, image, wheel, is_main=True)
+    planned = {path}
+    for other in images.others(project):
+        if other.build.dockerfile not in planned:
+            planned.add(other.build.dockerfile)
+            yield _renewed(renewal, other, wheel, is_main=False)
+        elif not _shares_lines(image, other):
+            yield Left(
+                other.build.dockerfile,
+                f"{', '.join(other.places)} builds its stage {other.build.target or 'at the end'}, "
+                "which runs the settings too and lacks the lines that are added for the service. Add to that "
+                f"stage, if it is to be deployed to {project.test_env}:\n{_indented(_runtime(other, wheel))}",
+            )
+
+
+def _shares_lines(image: Image, other: Image) -> bool:
+    """Return True if the other image of the same Dockerfile begins with the stage that gets our lines."""
+    if image.build.dockerfile != other.build.dockerfile or not image.stage or not other.stage:
+        return image.build == other.build
+    return image.stage in other.stages.chain(other.stage)
+
+
+def _renewed(renewal: Renewal, image: Image, wheel: str, *, is_main: bool) -> Change | Left | None:
+    """Plan to add or renew the block in a Dockerfile of the owner's; the short one in other images."""
+    path = image.build.dockerfile
+    text = renewal.project.text(path) or ""
+    lines = text.replace("\r\n", "\n")
+    by_hand = _BY_HAND.format(wheel=image.wheel(wheel))
+    if image.stage is None:
+        what = f"no stage {image.build.target!r}" if image.stages.stages else "no FROM"
+        return Left(path, f"it has {what}. {by_hand}")
+    if is_main and image.manage.startswith(".."):
         return Left(
             path,
-            f"its build context is {context}/, and {wheel} is outside of it. Make the workspace the "
-            f"context (`image.build.context: .`). {by_hand}",
+            f"its build context {image.build.context}/ does not have manage.py, which is in "
+            f"{renewal.project.place(renewal.project.django)}: name a context with it in "
+            f"`image.build.context` of {renewal.project.manifest_path}. {by_hand}",
         )
-    if is_ours(project):
-        body = _written(project, pins, wheel)
-        if text is not None and not stamps.find(text.replace("\r\n", "\n")):
-            return renewal.unstamped(path, text, body, lambda of: (0, len(of)), is_whole=True)
-        return renewal.whole(path, body)
-    return _renewed(renewal, text or "", wheel, by_hand)
-
-
-def _renewed(renewal: Renewal, text: str, wheel: str, by_hand: str) -> Change | Left | None:
-    """Plan to add or renew the block in the owner's Dockerfile."""
-    path, lines = renewal.project.build.dockerfile, text.replace("\r\n", "\n")
-    stage = _last_stage(_without_block(lines))
-    if stage is None:
-        return Left(path, f"it has no FROM. {by_hand}")
-    body = _block(_without_block(lines), stage, wheel)
+    place = image.stages.place(image.stage)
+    body = _block(image, place.user, wheel) if is_main else _short_block(image, place.user, wheel)
     if UNSTAMPED_DOCKERFILE in lines:
-        return renewal.unstamped(path, text, body, _unstamped)
+        return renewal.unstamped(path, text, body, images.unstamped)
     if stamps.find(lines):
         return renewal.present(path, text, body)
     if "django_testenv" in lines:  # somebody wrote it by hand
         return None
-    return _inserted(path, text, stage, body)
+    return _inserted(path, text, place.line, body)
 
 
-def plan_ignore(renewal: Renewal, wheel: str, *, is_copy: bool) -> Change | Left | None:
-    """Plan a .dockerignore that does not hide the image's files; None if nothing must change.
+def plan_ignore(renewal: Renewal, wheel: str, *, is_copy: bool) -> Iterator[Change | Left | None]:
+    """Plan each .dockerignore that hides the images' files.
 
     `is_copy`: a version without stamps wrote the existing file.
     """
-    text = renewal.project.text(IGNORE)
+    project = renewal.project
+    planned: dict[str, list[str]] = {}
+    for image in (images.main(project), *images.others(project)):
+        path = ignore_path(image)
+        lines = planned.setdefault(path, [])
+        needed = image.project.in_context(image.wheel(wheel), image.build.context)
+        lines += [line for line in (f"!{images.DEPLOYMENT_FILE}", f"!{needed}") if line not in lines]
+    for number, (path, lines) in enumerate(planned.items()):
+        yield _ignore(renewal, path, lines, is_copy=is_copy and number == 0, is_main=number == 0)
+
+
+def ignore_path(image: Image) -> str:
+    """Return the path of the image's .dockerignore: the one of its Dockerfile, if there is one."""
+    own = f"{image.build.dockerfile}.dockerignore"
+    if image.project.bytes(own) is not None:
+        return own
+    return str(PurePosixPath(image.build.context) / IGNORE)
+
+
+def _ignore(
+    renewal: Renewal, path: str, lines: list[str], *, is_copy: bool, is_main: bool
+) -> Change | Left | None:
+    text = renewal.project.text(path)
     if text is None:
-        return renewal.whole(IGNORE, _template("dockerignore")) if is_ours(renewal.project) else None
+        is_new = is_main and is_ours(renewal.project)
+        return renewal.whole(path, _template("dockerignore")) if is_new else None
     if is_copy:
-        return Change(IGNORE, text.encode(), stamps.whole(_template("dockerignore")).encode())
-    body = f"!deployment.json\n!{wheel}\n"
+        return Change(path, text.encode(), stamps.whole(_template("dockerignore")).encode())
+    body = "".join(f"{line}\n" for line in lines)
     plain = text.replace("\r\n", "\n")
     if found := stamps.find(plain):
-        return renewal.present(IGNORE, text, _template("dockerignore") if found.is_whole else body)
+        return renewal.present(path, text, _template("dockerignore") if found.is_whole else body)
     if old := _UNSTAMPED_IGNORE.search(plain):
-        return Change(IGNORE, text.encode(), stamps.spliced(text, *old.span(), stamps.block(body)).encode())
-    if not _hides(plain):
+        return Change(path, text.encode(), stamps.spliced(text, *old.span(), stamps.block(body)).encode())
+    if not _hides(plain, lines[-1].lstrip("!")):
         return None
-    return Change(IGNORE, text.encode(), stamps.appended(text, body, empty_lines=0).encode())
+    return Change(path, text.encode(), stamps.appended(text, body, empty_lines=0).encode())
 
 
-def _hides(text: str) -> bool:
+def _hides(text: str, wheel: str) -> bool:
     """Return True if a pattern may hide our files: it begins with a star, or names them."""
+    first = re.escape(wheel.split("/", maxsplit=1)[0])
     return any(
-        re.match(r"/?(\*\*/)*(\*+(/\*+)*$|\*\.(json|whl)$|vendor|deployment)", line.strip())
+        re.match(
+            rf"/?(\*\*/)*(\*+(/\*+)*$|\*\.(json|whl)$|{images.VENDOR}|deployment|{first}(/|\*|$))",
+            line.strip(),
+        )
         for line in text.splitlines()
     )
 
 
-def _written(project: Project, pins: Mapping[str, str], wheel: str) -> str:
+def _written(image: Image, pins: Mapping[str, str], wheel: str) -> str:
+    project = image.project
     wsgi = re.search(r"^WSGI_APPLICATION *= *['\"]([\w.]+)\.\w+['\"]", project.all_settings, re.MULTILINE)
     module = wsgi[1] if wsgi else f"{project.settings_module.split('.')[0]}.wsgi"
-    has_requirements = project.bytes("requirements.txt") is not None
+    folder = str(PurePosixPath(image.manage).parent)
+    requirements = str(PurePosixPath(folder) / "requirements.txt")
+    has_requirements = project.bytes(project.below_manage("requirements.txt")) is not None
     wanted = ["gunicorn", "whitenoise"]
     if not has_requirements:
         wanted.insert(0, "Django")
@@ -123,12 +181,16 @@ def _written(project: Project, pins: Mapping[str, str], wheel: str) -> str:
     packages = " ".join(f'"{name}=={pins[name]}"' for name in wanted if not _installed(project, name))
     if packages:
         installs.append(f"{_INSTALL} {packages}")
+    everything = "COPY . .\n"
+    if folder != ".":
+        everything = f"COPY {folder}/ ./\nCOPY {image.manage} {images.DEPLOYMENT_FILE[:-1]}[n] ./\n"
     return (
         _template("Dockerfile")
         .replace("@SETTINGS@", project.settings_module)
-        .replace("@REQUIREMENTS@\n", "COPY requirements.txt ./\n" if has_requirements else "")
+        .replace("@REQUIREMENTS@\n", f"COPY {requirements} ./\n" if has_requirements else "")
         .replace("@INSTALLS@\n", _run(installs))
-        .replace("@RUNTIME@\n", _runtime(wheel))
+        .replace("@RUNTIME@\n", _runtime(image, wheel))
+        .replace("@EVERYTHING@\n", everything)
         .replace("@PORT@", str(project.port))
         .replace("@WSGI@", module)
     )
@@ -149,85 +211,51 @@ def _installed(project: Project, package: str) -> bool:
     return bool(re.search(rf"(?im)(?:^|[\s\"'=]){plain}(?![\w-])", project.required))
 
 
-def _runtime(wheel: str) -> str:
+def _runtime(image: Image, wheel: str) -> str:
     """Return the lines that install our package, and psycopg 3 in a folder that only copy_stage_db uses."""
-    name = PurePosixPath(wheel).name
     return (
-        f"COPY {wheel} /tmp/\n"
-        f"RUN {_INSTALL} --no-deps /tmp/{name} \\\n"
+        f"COPY {image.project.in_context(image.wheel(wheel), image.build.context)} /tmp/\n"
+        f"RUN {_INSTALL} --no-deps /tmp/{wheel} \\\n"
         f'    && {_INSTALL} --target {LIBRARIES} "{_PSYCOPG}"\n'
         f"ENV DJANGO_TESTENV_LIBRARIES={LIBRARIES}\n"
     )
 
 
-def _without_block(text: str) -> str:
-    """Return the Dockerfile without our lines."""
-    if found := stamps.find(text):
-        return text[: found.start] + text[found.end :]
-    place = _unstamped(text)
-    return text[: place[0]] + text[place[1] :] if place else text
-
-
-def _unstamped(text: str) -> tuple[int, int] | None:
-    start = text.find(UNSTAMPED_DOCKERFILE)
-    if start < 0:
-        return None
-    end = next(
-        (
-            found.start()
-            for found in re.finditer(rf"(?m)^{_END_OF_ROOT.pattern[4:]}", text)
-            if found.start() > start
-        ),
-        len(text),
-    )
-    return start, end
-
-
-def _last_stage(text: str) -> list[str] | None:
-    """Return the last stage's lines before USER, CMD and ENTRYPOINT; None if there is no stage."""
-    lines = text.splitlines(keepends=True)
-    stages = [number for number, line in enumerate(lines) if re.match(r"(?i)\s*FROM\s", line)]
-    if not stages:
-        return None
-    continued = {number + 1 for number, line in enumerate(lines) if line.rstrip().endswith("\\")}
-    end = next(
-        (
-            number
-            for number in range(stages[-1] + 1, len(lines))
-            if _END_OF_ROOT.match(lines[number]) and number not in continued
-        ),
-        len(lines),
-    )
-    return lines[stages[-1] : end]
-
-
-def _inserted(path: str, text: str, stage: list[str], body: str) -> Change:
-    """Insert the block after the stage's last line that root runs."""
-    plain = text.replace("\r\n", "\n")
-    head = "".join(stage)
-    place = plain.rindex(head) + len(head)
+def _inserted(path: str, text: str, line: int, body: str) -> Change:
+    """Insert the block before this line of the Dockerfile."""
+    lines = text.replace("\r\n", "\n").splitlines(keepends=True)
+    head = "".join(lines[:line])
     gap = "" if head.endswith("\n") else "\n"
-    after = stamps.spliced(text, place, place, gap + stamps.block(body))
+    after = stamps.spliced(text, len(head), len(head), gap + stamps.block(body))
     return Change(path, text.encode(), after.encode())
 
 
-def _workdir(lines: list[str]) -> str:
-    folder = "/"
-    for line in lines:
-        found = re.match(r"(?i)\s*WORKDIR\s+(\S+)", line)
-        if found:
-            folder = str(PurePosixPath(folder) / found[1])
-    return folder.rstrip("/")
-
-
-def _block(text: str, stage: list[str], wheel: str) -> str:
-    """Return the lines that add copy_stage_db's needs to the last stage, and the file with the commit."""
+def _block(image: Image, user: str, wheel: str) -> str:
+    """Return the lines that add copy_stage_db's needs to a stage, and the file with the commit."""
     added = "# What `manage.py copy_stage_db` needs, and which commit this is.\n"
-    if "postgresql-client" not in text:
-        client = _ALPINE_CLIENT if "alpine" in stage[0].lower() else _CLIENT
+    if "postgresql-client" not in (image.text or ""):
+        client = _ALPINE_CLIENT if _is_alpine(image) else _CLIENT
         added += (_ANY_VERSION if client == _CLIENT else "") + _run([client])
-    added += _runtime(wheel)
-    if not any(re.match(r"(?i)\s*(COPY|ADD)\s+(--\S+\s+)*\.\s", line) for line in stage):  # not all of it
+    added += _runtime(image, wheel)
+    if not image.has_deployment_file:
         # Only a deploy writes deployment.json into the build context; the pattern makes it optional.
-        added += f"COPY manage.py deployment.jso[n] {_workdir(stage)}/\n"
-    return added
+        added += f"COPY {image.manage} deployment.jso[n] {image.folder.rstrip('/')}/\n"
+    return _as_root(added, user)
+
+
+def _short_block(image: Image, user: str, wheel: str) -> str:
+    """Return the lines for an image that runs the settings, and copies no database."""
+    return _as_root(f"# What the settings need in a test environment.\n{_runtime(image, wheel)}", user)
+
+
+def _as_root(lines: str, user: str) -> str:
+    return f"USER root\n{lines}USER {user}\n" if user else lines
+
+
+def _is_alpine(image: Image) -> bool:
+    stage = image.stage
+    return stage is not None and "alpine" in image.stages.chain(stage)[0].first.rest.lower()
+
+
+def _indented(text: str) -> str:
+    return "".join(f"    {line}\n" for line in text.splitlines()).rstrip("\n")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -27,23 +29,29 @@ _TASKS_REQUIREMENTS = {
 # The first line of what a version without stamps wrote; in the settings, its lines reach to the end.
 UNSTAMPED_DOCKERFILE = "# Test environments (invoke adopt)"
 UNSTAMPED_SETTINGS = "# Test environments: added by `invoke adopt`, once"
-_MORE_SETTINGS = re.compile(r"^from \.(\w+) import \*", re.MULTILINE)
+_MORE_SETTINGS = re.compile(r"^from (\.*)([\w.]+) import \*", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Project:
-    """A repository with a Django project and Copilot manifests. All paths are relative to `root`."""
+    """A repository with a Django project and Copilot manifests.
+
+    `root` is the folder of copilot/, `top` that of the repository, and `django` the path of the folder of
+    manage.py. All paths are relative to `root`; one with `..` leads to another folder of the repository.
+    """
 
     root: Path
     service: str
     test_env: str
+    top: Path
+    django: str = "."
 
     def bytes(self, path: str) -> bytes | None:
         """Return a file's content; None if there is no such file. Raises Refused for a path behind a link."""
         try:
             self.require_no_link(path)
-            return (self.root / path).read_bytes()
-        except FileNotFoundError:
+            return self.place(path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise SettingsError(f"{self.root / path} cannot be read: {error.strerror}.") from error
@@ -57,20 +65,32 @@ class Project:
             raise SettingsError(f"{self.root / path} is not UTF-8: {error}.") from error
 
     def require_no_link(self, path: str) -> None:
-        """Raise Refused if the path leads out of the project, or over a link, which may lead anywhere."""
-        parts = PurePosixPath(path).parts
-        if "\0" in path or PurePosixPath(path).is_absolute() or ".." in parts:
-            raise Refused(f"{path!r} does not stay below {self.root}: name a path within it.")
-        place = self.root
-        for part in parts:
-            place /= part
-            if place.is_symlink():
-                raise Refused(f"{place} is a link, and links are not followed: replace it by a real file.")
+        """Raise Refused if the path leads out of the repository, or over a link, which may lead anywhere."""
+        place = self.place(path)
+        if "\0" in path or PurePosixPath(path).is_absolute() or not place.is_relative_to(self.top):
+            raise Refused(f"{path!r} does not stay below {self.top}: name a path within it.")
+        step = self.top
+        for part in place.relative_to(self.top).parts:
+            step /= part
+            if step.is_symlink():
+                raise Refused(f"{step} is a link, and links are not followed: replace it by a real file.")
+
+    def place(self, path: str) -> Path:
+        """Return a path's place on this machine, without `..`."""
+        return Path(posixpath.normpath(self.root / path))
+
+    def below_manage(self, path: str) -> str:
+        """Return the path of a file that lies at `path` beside manage.py."""
+        return posixpath.normpath(posixpath.join(self.django, path))
+
+    def in_context(self, path: str, context: str) -> str:
+        """Return a path relative to a build context; it begins with `..` if the context does not have it."""
+        return posixpath.relpath(self.place(path), self.place(context))
 
     def listed(self, folder: str) -> list[str]:
         """Return the names of a folder's files, sorted; empty if there is no such folder."""
         self.require_no_link(folder)
-        place = self.root / folder
+        place = self.place(folder)
         return sorted(file.name for file in place.iterdir()) if place.is_dir() else []
 
     @property
@@ -110,8 +130,14 @@ class Project:
 
     @cached_property
     def build(self) -> Build:
-        """Return the build of the service's image. Raises SettingsError if no image is built."""
-        return manifest.build_of(self.manifest, str(self.root / self.manifest_path))
+        """Return the build of the service's image in the test environment.
+
+        Raises SettingsError if no image is built.
+        """
+        where = str(self.root / self.manifest_path)
+        of_test = (self.test_block or {}).get("image")
+        of_test = of_test if isinstance(of_test, dict) and manifest.build(of_test.get("build")) else None
+        return normal(manifest.build_of({"image": of_test} if of_test else self.manifest, where))
 
     @property
     def dockerfile(self) -> str:
@@ -132,11 +158,12 @@ class Project:
             if isinstance(named, str):
                 return named
         of_image = _SETTINGS_IN_DOCKERFILE.search(self.text(self.dockerfile) or "")
-        found = of_image[1] if of_image else settings_module.of_manage(self.text("manage.py") or "")
+        of_manage = settings_module.of_manage(self.text(self.below_manage("manage.py")) or "")
+        found = of_image[1] if of_image else of_manage
         if found:
             return found
         raise SettingsError(
-            f"Neither {self.root / 'manage.py'} nor the Dockerfile nor the manifest names "
+            f"Neither {self.place(self.below_manage('manage.py'))} nor the Dockerfile nor the manifest names "
             "DJANGO_SETTINGS_MODULE: name it in one of them."
         )
 
@@ -144,10 +171,13 @@ class Project:
     def settings_path(self) -> str:
         """Return the path of the settings module. Raises SettingsError if there is no such file."""
         stem = self.settings_module.replace(".", "/")
-        for path in (f"{stem}.py", f"{stem}/__init__.py"):
-            if self.bytes(path) is not None:
-                return path
-        raise SettingsError(f"The settings {self.settings_module} are not at {self.root / stem}.py.")
+        for folder in (".", "src"):
+            for path in (posixpath.join(folder, f"{stem}.py"), posixpath.join(folder, stem, "__init__.py")):
+                if self.bytes(self.below_manage(path)) is not None:
+                    return self.below_manage(path)
+        raise SettingsError(
+            f"The settings {self.settings_module} are not at {self.place(self.below_manage(stem))}.py."
+        )
 
     @cached_property
     def settings_text(self) -> str:
@@ -156,27 +186,41 @@ class Project:
     @cached_property
     def all_settings(self) -> str:
         """Return the settings and those they import (`from .base import *`), without our block, as text."""
-        folder = PurePosixPath(self.settings_path).parent
-        texts, todo, seen = [self.settings_text], [self.settings_text], set()
+        first = self.settings_path
+        texts, todo, seen = [self.settings_text], [first], {first}
         while todo:
-            for name in _MORE_SETTINGS.findall(todo.pop()):
-                if name not in seen:
-                    seen.add(name)
-                    more = self.text(str(folder / f"{name}.py")) or ""
-                    texts.append(more)
-                    todo.append(more)
-        return "\n".join(map(_without_block, texts))
+            for path in self._imported(todo.pop()):
+                if path not in seen:
+                    seen.add(path)
+                    todo.append(path)
+                    texts.append(self.text(path) or "")
+        # The imported settings come first, so that the last assignment of a name is the one that counts.
+        return "\n".join(map(_without_block, reversed(texts)))
+
+    def _imported(self, path: str) -> Iterator[str]:
+        """Yield the paths of the settings that a file imports completely."""
+        for dots, name in _MORE_SETTINGS.findall(self.text(path) or ""):
+            folder = posixpath.dirname(path)
+            if not dots:  # `settings_path` is the module's path below the folder that Python imports from
+                depth = self.settings_module.count(".") + self.settings_path.endswith("/__init__.py")
+                folder = posixpath.normpath(posixpath.dirname(self.settings_path) + "/.." * depth)
+            stem = posixpath.normpath("/".join((folder, *("..",) * (len(dots) - 1), *name.split("."))))
+            found = [each for each in (f"{stem}.py", f"{stem}/__init__.py") if self.bytes(each) is not None]
+            yield from found[:1]
 
     @cached_property
     def required(self) -> str:
         """Return the text of all files that name the project's packages, in which to search for names."""
+        folders = list(dict.fromkeys((".", self.django, self.build.context)))
         names = sorted(
-            str(file.relative_to(self.root))
+            posixpath.relpath(file, self.root)
+            for folder in folders
             for pattern in ("*requirements*.txt", "*requirements*.in", "requirements/*.txt")
-            for file in self.root.glob(pattern)
+            for file in self.place(folder).glob(pattern)
             if not file.is_symlink() and file.name not in _TASKS_REQUIREMENTS
         )
-        texts = [self.text(name) or "" for name in (*names, "pyproject.toml", "Pipfile")]
+        names += [f"{folder}/{name}" for folder in folders for name in ("pyproject.toml", "Pipfile")]
+        texts = [self.text(name) or "" for name in names]
         texts.append(_without_block(self.text(self.dockerfile) or ""))
         return "\n".join(texts)
 
@@ -187,6 +231,38 @@ def _without_block(text: str) -> str:
     if found := stamps.find(plain):
         plain = plain[: found.start] + plain[found.end :]
     return plain.partition(UNSTAMPED_SETTINGS)[0].partition(UNSTAMPED_DOCKERFILE)[0]
+
+
+def normal(build: Build) -> Build:
+    """Return a build whose paths have no needless parts."""
+    dockerfile, context = posixpath.normpath(build.dockerfile), posixpath.normpath(build.context)
+    return replace(build, dockerfile=dockerfile, context=context)
+
+
+def workspace(shell: Shell, folder: Path) -> Path:
+    """Return the folder of copilot/: this one, else the only one below it, else the nearest above it.
+
+    Return `folder` itself if there is none. Raises UsageError if several lie below it.
+    """
+    if (folder / "copilot").is_dir():
+        return folder
+    words = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", "*copilot/.workspace")
+    listed = shell.run(git.command(folder, *words))
+    found = sorted(
+        {
+            (folder / path).parents[1]
+            for path in listed.stdout.split("\0")
+            if path.endswith("/copilot/.workspace")
+        }
+    )
+    if len(found) > 1:
+        named = ", ".join(str(each.relative_to(folder)) for each in found)
+        raise UsageError(f"{folder} has several folders with copilot/: write --into with one of {named}.")
+    if found:
+        return found[0]
+    top = shell.run(git.command(folder, "rev-parse", "--show-toplevel"))
+    above = [each for each in folder.parents if top.ok and each.is_relative_to(top.stdout.strip())]
+    return next((each for each in above if (each / "copilot/.workspace").is_file()), folder)
 
 
 def look(shell: Shell, root: Path, service: str, test_env: str) -> Project:
@@ -201,11 +277,51 @@ def look(shell: Shell, root: Path, service: str, test_env: str) -> Project:
             f"{root} is not a Copilot workspace: it has no copilot/.workspace. `copilot app init` and "
             "`copilot svc init` make one."
         )
-    if not (root / "manage.py").is_file():
+    project = Project(root, _service(root, service), test_env, Path(top.stdout.removesuffix("\n")))
+    return replace(project, django=_django(shell, project))
+
+
+def _django(shell: Shell, project: Project) -> str:
+    """Return the path of the folder of manage.py. Raises SettingsError if it cannot be told."""
+    if project.bytes("manage.py") is not None:
+        return "."
+    listed = shell.run(
+        git.command(project.top, "ls-files", "-z", "--", ":(top)manage.py", ":(top,glob)**/manage.py")
+    )
+    found = [
+        posixpath.relpath(posixpath.dirname(project.top / path), project.root)
+        for path in sorted(filter(None, listed.stdout.split("\0")))
+    ]
+    found = [each for each in found if "DJANGO_SETTINGS_MODULE" in (project.text(f"{each}/manage.py") or "")]
+    for fits in (_is_in_context, _has_settings):
+        found = [each for each in found if fits(project, each)] or found if len(found) > 1 else found
+    if len(found) == 1:
+        return found[0]
+    if found:
         raise SettingsError(
-            f"{root} has no manage.py beside copilot/: docs/adopt.md says what to do by hand."
+            f"{project.top} has several manage.py ({', '.join(found)}): let "
+            f"{project.root / project.manifest_path} say which project the service runs, with the variable "
+            "DJANGO_SETTINGS_MODULE, or with a build context that has one only."
         )
-    return Project(root, _service(root, service), test_env)
+    raise SettingsError(f"{project.top} has no manage.py of Django's that Git knows: commit it.")
+
+
+def _is_in_context(project: Project, folder: str) -> bool:
+    return not project.in_context(folder, project.build.context).startswith("..")
+
+
+def _has_settings(project: Project, folder: str) -> bool:
+    """Return True if the settings that the manifest or the Dockerfile names lie beside this manage.py."""
+    try:
+        return replace(project, django=folder).settings_path is not None
+    except SettingsError:
+        return False
+
+
+def workloads(project: Project) -> Iterator[str]:
+    """Yield the names of all services and jobs of the workspace, sorted."""
+    for file in sorted((project.root / "copilot").glob("*/manifest.yml")):
+        yield file.parent.name
 
 
 def _service(root: Path, wanted: str) -> str:

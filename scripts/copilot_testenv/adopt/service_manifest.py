@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from copilot_testenv.adopt import django_settings, stamps
+from copilot_testenv.adopt import django_settings, images, stamps
 from copilot_testenv.adopt.changes import Change, Left
 from copilot_testenv.adopt.project import Project
 from copilot_testenv.adopt.renewal import Renewal
@@ -22,7 +22,6 @@ from copilot_testenv.core.errors import Refused, SettingsError
 HEALTH_PATH = "/healthz"  # django_testenv.access.healthz answers it
 STATIC = "/app/staticfiles"
 _SECRET = "/copilot/${COPILOT_APPLICATION_NAME}/${COPILOT_ENVIRONMENT_NAME}/secrets/"  # noqa: S105 - a path
-_COPY = "python manage.py copy_stage_db"
 _WHY = {
     "rolling: recreate": "the old task ends before the new one replaces the database",
     "grace_period: 3600s": "outlasts the copy of staging's database",
@@ -118,16 +117,17 @@ def block(project: Project, *, static: bool) -> dict[str, Any]:
     depends_on = dict(_section(image, "depends_on"))
     startup = _startup(depends_on, there)
     variables, secrets = _variables(project), _secrets(project)
-    redis = wants_redis(project)
+    redis, manage = wants_redis(project), images.main(project).command
 
     entry: dict[str, Any] = {}
     if startup in there:
         entry["command"] = _with_copy(_section(there, startup).get("command"), project)
     else:
-        entry |= {"essential": False, "image": {"build": image["build"]}}
-        steps = [_COPY, "python manage.py migrate --noinput"]
+        own = _section(_section(base, "environments").get(project.test_env) or {}, "image")
+        entry |= {"essential": False, "image": {"build": own.get("build") or image["build"]}}
+        steps = [f"{manage} copy_stage_db", f"{manage} migrate --noinput"]
         if static:
-            steps.append("python manage.py collectstatic --noinput")
+            steps.append(f"{manage} collectstatic --noinput")
             entry["mount_points"] = [{"source_volume": "static", "path": STATIC, "read_only": False}]
         entry["command"] = ["sh", "-c", " && ".join(steps)]
         if "env_file" in base:
@@ -179,13 +179,14 @@ def _startup(depends_on: Mapping[str, Any], sidecars: Mapping[str, Any]) -> str:
 
 def _with_copy(command: Any, project: Project) -> list[str]:
     """Return the startup command with the copy before it. Raises SettingsError if there is no command."""
+    copy = f"{images.main(project).command} copy_stage_db"
     if isinstance(command, str) and command.strip():
-        return ["sh", "-c", f"{_COPY} && {command}"]
+        return ["sh", "-c", f"{copy} && {command}"]
     match command:
         case [("sh" | "bash" | "/bin/sh" | "/bin/bash") as shell, "-c", str(script)]:
-            return [shell, "-c", f"{_COPY} && {script}"]
+            return [shell, "-c", f"{copy} && {script}"]
         case [str(), *_] if all(isinstance(word, str) for word in command):
-            return ["sh", "-c", f"{_COPY} && {shlex.join(command)}"]
+            return ["sh", "-c", f"{copy} && {shlex.join(command)}"]
     raise SettingsError(
         f"{project.root / project.manifest_path}: the copy cannot run first, because the startup sidecar has "
         "no command: give it one, such as ['sh', '-c', 'python manage.py migrate --noinput']."

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import copilot_testenv
-from copilot_testenv.adopt import copies, origin, stamps
+from copilot_testenv.adopt import copies, images, origin, stamps
 from copilot_testenv.adopt.changes import Change, Left
-from copilot_testenv.adopt.project import Project
+from copilot_testenv.adopt.images import VENDOR
+from copilot_testenv.adopt.project import Project, workloads
 from copilot_testenv.adopt.renewal import Renewal
+from copilot_testenv.copilot import manifest
 from copilot_testenv.core import committed
+from copilot_testenv.core.errors import SettingsError
 
-VENDOR = "vendor"
 REQUIREMENTS = "requirements-testenv.txt"
 DEPLOY_REQUIREMENTS = "requirements-testenv-deploy.txt"  # a deploy in CI installs these, without the sandbox
 SETTINGS = committed.FILE
@@ -52,6 +55,11 @@ _BY_HAND = (
     "{}. Copilot's templates name a runtime that AWS no longer accepts for new functions: `invoke check "
     "--fix` writes a patch for each."
 )
+# Copilot writes these functions only for an environment that imports no certificate, and one list of patches
+# is for all. Source: templates/environment/partials/lambdas.yml of aws/copilot-cli 1.34.
+_CERTIFICATES = ("CertificateValidationFunction", "CustomDomainFunction", "DNSDelegationFunction")
+# Without a listener and autoscaling, EnvControllerFunction is all that Copilot writes for these.
+_WITH_CONTROLLER = frozenset({"Backend Service", "Worker Service", "Scheduled Job"})
 _NO_LISTENER = (
     "it is missing. Ours patches a function (RulePriorityFunction) that Copilot writes only with a listener "
     "rule of the load balancer, and `http` does not give one to every environment; a patch of a missing "
@@ -75,8 +83,8 @@ def plan(
 
 
 def runtime_wheel(wheels: Mapping[str, bytes]) -> str:
-    """Return the path of the wheel that the image installs."""
-    return f"{VENDOR}/{origin.require_addresses(wheels)['django-testenv']}"
+    """Return the name of the wheel that the images install."""
+    return origin.require_addresses(wheels)["django-testenv"]
 
 
 def vendored(
@@ -89,18 +97,24 @@ def vendored(
     """
     requirements_stay = any(isinstance(item, Left) and item.path == REQUIREMENTS for item in found)
     after = {item.path: item.after for item in found if isinstance(item, Change)}
-    image = after.get(project.dockerfile) or project.bytes(project.dockerfile) or b""
-    runtime = runtime_wheel(wheels).removeprefix(f"{VENDOR}/")
-    for name, content in wheels.items():
-        current = project.bytes(f"{VENDOR}/{name}")
-        if current != content and (name == runtime or not requirements_stay):
-            yield Change(f"{VENDOR}/{name}", current, content, is_shown=False)
-    for name in project.listed(VENDOR):
-        wheel = _WHEEL.fullmatch(name)
-        is_of_tasks = wheel is not None and wheel[1] != "django_testenv"
-        is_used = name in wheels or name.encode() in image or (requirements_stay and is_of_tasks)
-        if wheel and not is_used:
-            yield Change(f"{VENDOR}/{name}", project.bytes(f"{VENDOR}/{name}"), None)
+    built = [images.main(project), *images.others(project)]
+    named = b"".join(
+        after.get(path) or project.bytes(path) or b"" for path in {each.build.dockerfile for each in built}
+    )
+    runtime = runtime_wheel(wheels)
+    folders = {posixpath.dirname(each.wheel(runtime)) for each in built}
+    for folder in sorted({VENDOR, *folders}):
+        for name, content in wheels.items():
+            current = project.bytes(f"{folder}/{name}")
+            is_wanted = folder in folders if name == runtime else folder == VENDOR and not requirements_stay
+            if current != content and is_wanted:
+                yield Change(f"{folder}/{name}", current, content, is_shown=False)
+        for name in project.listed(folder):
+            wheel = _WHEEL.fullmatch(name)
+            is_of_tasks = wheel is not None and wheel[1] != "django_testenv"
+            is_used = name in wheels or name.encode() in named or (requirements_stay and is_of_tasks)
+            if wheel and not is_used:
+                yield Change(f"{folder}/{name}", project.bytes(f"{folder}/{name}"), None)
 
 
 def _menu(renewal: Renewal, source: origin.Origin) -> Change | Left | None:
@@ -166,11 +180,51 @@ def _environment(renewal: Renewal, source: origin.Origin) -> Iterator[Change | L
     """Plan the environment's manifest, and the patches without which AWS refuses Copilot's templates."""
     project = renewal.project
     yield renewal.whole(project.environment_path, _ENVIRONMENT.format(name=project.test_env))
-    for folder, own in (
-        (f"copilot/{project.service}", "copilot/web"),
-        ("copilot/environments", "copilot/environments"),
-    ):
-        yield _patches(renewal, f"{folder}/{_PATCHES}", source.text(f"{own}/{_PATCHES}"))
+    of_service = source.text(f"copilot/web/{_PATCHES}")
+    yield _patches(renewal, f"copilot/{project.service}/{_PATCHES}", of_service)
+    yield from _other_workloads(renewal, of_service)
+    path, body = f"copilot/environments/{_PATCHES}", source.text(f"copilot/environments/{_PATCHES}")
+    importing = _importing(project)
+    if importing:
+        functions = "|".join(_CERTIFICATES)
+        body = re.sub(rf"- op: replace\n  path: /Resources/({functions})/.*\n  value: .*\n", "", body)
+    yield _patches(renewal, path, body)
+    if importing and project.bytes(path) is None:
+        yield Left(
+            importing,
+            f"it imports a certificate, so its template has no {' and no '.join(_CERTIFICATES)}, and no "
+            "patch of these functions was written: it would fail `copilot env deploy`. Create "
+            f"{project.test_env} before 2027-02-01, when AWS makes no new function on the runtime that "
+            "Copilot names, or import a certificate there too.",
+        )
+
+
+def _importing(project: Project) -> str:
+    """Return the first manifest with an imported certificate, with the line; empty if there is none."""
+    for name in project.listed("copilot/environments"):
+        path = f"copilot/environments/{name}/manifest.yml"
+        text = project.text(path) or ""
+        if found := re.search(r"^ +certificates:\s*\[?\s*(\S)", text, re.MULTILINE):
+            return f"{path}:{text.count(chr(10), 0, found.start()) + 1}"
+    return ""
+
+
+def _other_workloads(renewal: Renewal, of_service: str) -> Iterator[Change | Left | None]:
+    """Plan the patches of the other services and jobs, whose templates name the same runtimes."""
+    project = renewal.project
+    for name in workloads(project):
+        path = f"copilot/{name}/{_PATCHES}"
+        if name == project.service:
+            continue
+        try:
+            found = manifest.parse(project.text(f"copilot/{name}/manifest.yml") or "", f"copilot/{name}")
+        except SettingsError:
+            continue  # `check` says what is wrong with it
+        if found.get("type") in _WITH_CONTROLLER and not re.search(r"'(http|queue_delay|range)'", str(found)):
+            one = of_service.partition("- op: replace\n  path: /Resources/RulePriorityFunction")[0]
+            yield _patches(renewal, path, one)
+        elif project.bytes(path) is None:
+            yield Left(path, _BY_HAND.format(f"it is missing, for a {found.get('type')}"))
 
 
 def _patches(renewal: Renewal, path: str, body: str) -> Change | Left | None:

@@ -21,7 +21,7 @@ from copilot_testenv.adopt import (
 from copilot_testenv.adopt.changes import Change, Left
 from copilot_testenv.adopt.history import History
 from copilot_testenv.adopt.origin import Origin
-from copilot_testenv.adopt.project import look, require_committed, require_not_ignored
+from copilot_testenv.adopt.project import Project, look, require_committed, require_not_ignored, workspace
 from copilot_testenv.adopt.renewal import Renewal
 from copilot_testenv.copilot import disposable
 from copilot_testenv.core import committed
@@ -53,7 +53,7 @@ def adopt(session: Session, options: Options) -> None:
     Raises UsageError, SettingsError (with --check if a file is behind this version), Refused, Failed.
     """
     pipelines.require_known(options.ci)
-    root = _folder(options.into)
+    root = workspace(session.shell, _folder(options.into))
     clone = _clone(session.settings.root.resolve())
     if clone and (root == clone or clone in root.parents):
         raise Refused(f"{root} is in this repository, which has the tasks: name another one with --into.")
@@ -81,7 +81,8 @@ def adopt(session: Session, options: Options) -> None:
     if _is_there(renewal, to_write):
         session.report.say(
             f"There is an environment `{project.test_env}` already: these tasks will replace what is "
-            "deployed in it. If people use it, set TEST_ENV to the name of another environment."
+            "deployed in it. If people use it, make one beside it: "
+            f"`TEST_ENV={_free_name(project)} invoke adopt --into {options.into}`."
         )
     if options.plan:
         session.report.say(f"{len(to_write)} files would be written. Nothing was changed.")
@@ -93,8 +94,8 @@ def adopt(session: Session, options: Options) -> None:
         session.shell, project, [change.path for change in to_write if change.after is not None]
     )
     confirm(session.report, f"Write these {len(to_write)} files into {root}?", yes=options.yes)
-    changes.write(root, to_write)
-    _say_next(session, project.test_env, len(to_write))
+    changes.write(root, project.top, to_write)
+    _say_next(session, project.test_env, to_write)
 
 
 def _plan(renewal: Renewal, source: Origin, forge: str) -> Iterator[Change | Left]:
@@ -106,8 +107,8 @@ def _plan(renewal: Renewal, source: Origin, forge: str) -> Iterator[Change | Lef
         *thin.plan(renewal, source, wheels, deploys=pipelines.is_wanted(renewal, forge)),
         *pipelines.plan(renewal, forge),
         *copies.plan(renewal, source),
-        dockerfile.plan(renewal, _pins(source), wheel),
-        dockerfile.plan_ignore(renewal, wheel, is_copy=copies.is_copy(renewal, source, dockerfile.IGNORE)),
+        *dockerfile.plan(renewal, _pins(source), wheel),
+        *dockerfile.plan_ignore(renewal, wheel, is_copy=copies.is_copy(renewal, source, dockerfile.IGNORE)),
         gitignore.plan(project),
         service_manifest.plan(renewal, static=static),
         django_settings.plan(renewal, static=static),
@@ -135,15 +136,23 @@ def _is_there(renewal: Renewal, to_write: list[Change]) -> bool:
     return new and project.bytes(project.environment_path) is not None
 
 
-def _say_next(session: Session, name: str, count: int) -> None:
-    invoke = ".testenv/bin/invoke"
+def _free_name(project: Project) -> str:
+    """Return a name for a throw-away environment that the project does not have."""
+    there = project.listed("copilot/environments")
+    names = ("preview", "branches", "review", "trial")
+    return next((name for name in names if not any(each.startswith(name) for each in there)), "throwaway")
+
+
+def _say_next(session: Session, name: str, to_write: list[Change]) -> None:
+    invoke, new = ".testenv/bin/invoke", sum(each.before is None for each in to_write)
     mark = (
         ""
         if name == disposable.IN_SANDBOX
         else f"  {invoke} create-env --mark-disposable {name} --confirm {name}\n"
     )
     session.report.say(
-        f"Written: {count} files. Look at `git diff` there and commit, then try it:\n"
+        f"Written: {len(to_write)} files, {new} of them new. Look at `git add --all && git diff --staged` "
+        "there and commit, then try it:\n"
         f"  python3 -m venv .testenv && .testenv/bin/pip install -q -r {thin.REQUIREMENTS}\n"
         f"{mark}  {invoke} deploy-test --branch $(git branch --show-current)\n"
         "docs/adopt.md says what AWS needs."

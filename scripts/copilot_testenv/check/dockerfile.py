@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from copilot_testenv.branch_guard.branch_paths import Repository
 from copilot_testenv.check import shell_text
 from copilot_testenv.check.document import Document
 from copilot_testenv.check.shell_text import Simple
@@ -45,7 +46,7 @@ def inside(root: Path, path: str) -> Path | None:
     """Return the file at that path; None if it is missing, too large, or outside the repository."""
     try:
         file = (root / path).resolve()
-        file.relative_to(root.resolve())
+        file.relative_to(Repository(root).top)
         return file if file.is_file() and file.stat().st_size <= LARGEST else None
     except (OSError, ValueError):  # ValueError: outside the repository, or a NUL in the name
         return None

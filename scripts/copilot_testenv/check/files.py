@@ -160,7 +160,9 @@ def _may_delete(text: str) -> bool:
 
 def _tracked(project: Project) -> list[str]:
     try:
-        listed = output_of(project.shell, git.command(project.root, "ls-files", "-z"), "Listing the files")
+        listed = output_of(
+            project.shell, git.command(project.root, "ls-files", "-z", "--", ":/"), "Listing the files"
+        )
     except UserError as error:
         project.notes.append(f"CI files and scripts were not looked at: {error}")
         return []

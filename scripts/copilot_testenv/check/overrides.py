@@ -21,7 +21,21 @@ def runtime(project: Project) -> Iterator[Finding]:
     for owner, templates in _by_owner(project).items():
         for function, name in _functions(template.body for template in templates.values()):
             why = runtimes.check_url(name, project.today)
-            if why:
+            without = [
+                each for each, found in templates.items() if function not in runtimes.functions(found.body)
+            ]
+            if why and without:
+                yield Finding(
+                    project.source(owner),
+                    1,
+                    "runtime",
+                    "warning",
+                    f"the Lambda function {function} runs on {name}: {why}",
+                    f"no patch can raise it, since {' and '.join(without)} has no such function and "
+                    "one list of patches is for all: make the settings equal that cause the "
+                    "difference (imported certificates, autoscaling, aliases), or deploy before that day",
+                )
+            elif why:
                 yield Finding(
                     project.source(owner),
                     1,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from copilot_testenv.core import git, image_history, submodules
+from copilot_testenv.core import git, image_history, large_files, submodules
 from copilot_testenv.core.process import Shell
 from copilot_testenv.core.settings import Settings
 
@@ -25,18 +25,27 @@ def worktree(
         known = None
         if "submodules" not in settings.trusted:
             known = lambda: submodules.known(shell, root, settings.default_branch)  # noqa: E731 - read if needed
+        large_files.pull(shell, top, branch, git.default_reference(shell, root, settings.default_branch))
         submodules.check_out(shell, root, top, branch, known)
         yield workspace
 
 
 def prepare_contexts(
-    shell: Shell, root: Path, workspace: Path, branch: git.Branch, builds: Iterable[tuple[str, str]]
+    shell: Shell,
+    root: Path,
+    workspace: Path,
+    branch: git.Branch,
+    builds: Iterable[tuple[str, str]],
+    say: Callable[[str], None],
 ) -> None:
     """Put `deployment.json` and a `.git` of its own into the build contexts of a worktree. Raises Failed.
 
     `builds` are pairs of a Dockerfile and its context, relative to `workspace`, whose files must have been
-    checked.
+    checked. `say` gets a line where large files are missing.
     """
     builds = list(builds)
+    large_files.report_pointers(
+        shell, workspace, {(workspace / context).resolve() for _, context in builds}, say
+    )
     git.share_deployment_file(workspace, (context for _, context in builds))
     image_history.replace_link(shell, root, workspace, branch, builds)

@@ -239,20 +239,31 @@ def command(root: Path, *words: str, more: tuple[str, ...] = ()) -> Command:
 
 
 def without_filters(shell: Shell, root: Path) -> tuple[str, ...]:
-    """Return the settings that disable all filters that a branch's `.gitattributes` can call, except Git LFS.
+    """Return the settings that disable all filters that a branch's `.gitattributes` can call.
 
     A filter is a program in the user's configuration. A relative path there could be a file of the branch.
+    Git LFS is one of them: core.large_files fetches what it would have fetched.
     """
     listed = shell.run(
         command(root, "config", "--null", "--get-regexp", r"^filter\..*\.(smudge|clean|process)$")
     )
-    filters = dict(line.partition("\n")[::2] for line in listed.stdout.split("\0") if line)
+    names = [line.partition("\n")[0] for line in listed.stdout.split("\0") if line]
     off = []
-    for name, value in filters.items():
-        driver = name.rpartition(".")[0]
-        if not (driver == "filter.lfs" and value.split()[:1] == ["git-lfs"]):
-            off += [f"{name}=", f"{driver}.required=false"]
+    for name in names:
+        off += [f"{name}=", f"{name.rpartition('.')[0]}.required=false"]
     return tuple(off)
+
+
+def default_reference(shell: Shell, root: Path, default: str) -> str:
+    """Return the reference of the default branch: `default`, else origin's HEAD, else main or master.
+
+    Of several, origin's counts, so that a branch does not become the default one by its name. Empty: none.
+    """
+    names = [default] if default else ["HEAD", "main", "master"]
+    for ref in [f"refs/{kind}/{name}" for kind in ("remotes/origin", "heads") for name in names]:
+        if shell.run(command(root, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")).ok:
+            return ref
+    return ""
 
 
 def fetch(shell: Shell, root: Path, refs: str) -> Result:

@@ -101,20 +101,12 @@ def _check_out(
 
 
 def known(shell: Shell, root: Path, default: str) -> frozenset[str]:
-    """Return the URLs in .gitmodules of the default branch.
-
-    It is `default`, else origin's HEAD, else main or master. Of several, origin's counts, so that a branch
-    does not become the default one by its name.
-    """
-    names = [default] if default else ["HEAD", "main", "master"]
-    refs = [f"refs/remotes/origin/{name}" for name in names] + [f"refs/heads/{name}" for name in names]
-    for ref in refs:
-        if shell.run(git.command(root, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")).ok:
-            text = shell.run(git.command(root, "show", f"{ref}:.gitmodules")).stdout
-            with scratch.temporary("gitmodules-") as folder:
-                (folder / ".gitmodules").write_text(text)
-                return frozenset(_urls(shell, folder).values())
-    return frozenset()
+    """Return the URLs in .gitmodules of the default branch; see git.default_reference."""
+    ref = git.default_reference(shell, root, default)
+    text = shell.run(git.command(root, "show", f"{ref}:.gitmodules")).stdout if ref else ""
+    with scratch.temporary("gitmodules-") as folder:
+        (folder / ".gitmodules").write_text(text)
+        return frozenset(_urls(shell, folder).values())
 
 
 def _gitlinks(shell: Shell, folder: Path, commit: str, of: Path) -> Iterator[tuple[str, str]]:

@@ -202,8 +202,8 @@ class _Deploy:
         file = folder / self._manifest_path
         found = manifest.read(file)
         self._check_block(found)
-        builds = manifest.builds(found)
-        checkout.prepare_contexts(self.session.shell, settings.root, folder, self.branch, builds)
+        builds, shell, say = manifest.builds(found), self.session.shell, self.session.report.say
+        checkout.prepare_contexts(shell, settings.root, folder, self.branch, builds, say)
         aliases.require_own(file.read_text(encoding="utf-8-sig"), self._manifest_path, settings)
         host = self._host() if settings.slug else ""
         own = {alias.name: self.branch.name for alias in aliases.of(found, settings.test_env)}

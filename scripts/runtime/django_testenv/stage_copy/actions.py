@@ -211,6 +211,9 @@ def _release(options: Options) -> dict[str, str] | None:
 def _deployed(release_file: str) -> dict[str, Any]:
     """Return the content of the file that deploy-test wrote into the image; empty outside an image."""
     path = Path(getattr(settings, "BASE_DIR", ".")) / (release_file or _RELEASE_FILE)
+    beside = Path(sys.argv[0]).with_name(_RELEASE_FILE)  # BASE_DIR can be any folder; this is manage.py's
+    if not release_file and not path.exists() and Path(sys.argv[0]).name == "manage.py":
+        path = beside
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,0 +1,152 @@
+"""Find the images of a project that run its settings, and where they have manage.py."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from copilot_testenv.adopt import stages, stamps
+from copilot_testenv.adopt.project import UNSTAMPED_DOCKERFILE, Project, normal, workloads
+from copilot_testenv.adopt.stages import Stage, Stages
+from copilot_testenv.copilot import manifest, yaml_positions
+from copilot_testenv.copilot.manifest import Build
+from copilot_testenv.core.errors import SettingsError
+
+VENDOR = "vendor"
+DEPLOYMENT_FILE = "deployment.json"
+_PYTHON = re.compile(r"(?i)\b(python|pip|pip3|pipenv|poetry|uv|gunicorn|celery|uwsgi|daphne)\b")
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that Copilot builds. `places` are the lines of manifests that name it, as `file:line`."""
+
+    project: Project
+    build: Build
+    places: tuple[str, ...] = ()
+
+    @cached_property
+    def text(self) -> str | None:
+        """The Dockerfile with Unix line ends and without our lines; None if there is no file."""
+        text = self.project.text(self.build.dockerfile)
+        return None if text is None else without_block(text.replace("\r\n", "\n"))
+
+    @cached_property
+    def stages(self) -> Stages:
+        return stages.read(self.text or "", self.build.target)
+
+    @property
+    def stage(self) -> Stage | None:
+        return self.stages.built
+
+    @property
+    def manage(self) -> str:
+        """The path of manage.py in the build context; it begins with `..` if the context does not have it."""
+        return self.project.in_context(self.project.below_manage("manage.py"), self.build.context)
+
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """The places in the image of manage.py and of the file with the commit, where they are copied."""
+        stage = self.stage
+        return self.stages.where(stage, self.manage, DEPLOYMENT_FILE) if stage else {}
+
+    @cached_property
+    def folder(self) -> str:
+        """The folder of manage.py in the image."""
+        if self.manage in self.files:
+            return posixpath.dirname(self.files[self.manage])
+        return self.stages.folder(self.stage) if self.stage else "/"
+
+    @property
+    def command(self) -> str:
+        """The command that runs manage.py in a container."""
+        if self.stage is None or self.stages.folder(self.stage) == self.folder:
+            return "python manage.py"
+        return f"python {posixpath.join(self.folder, 'manage.py')}"
+
+    @property
+    def has_deployment_file(self) -> bool:
+        """Return True if the Dockerfile copies the file with the commit beside manage.py already."""
+        return self.files.get(DEPLOYMENT_FILE) == posixpath.join(self.folder, DEPLOYMENT_FILE)
+
+    @property
+    def runs_settings(self) -> bool:
+        """Return True if the image has Python and the project's manage.py."""
+        return self.manage in self.files and bool(_PYTHON.search(self.text or ""))
+
+    def wheel(self, name: str) -> str:
+        """Return the path of a wheel that the build context has."""
+        shared = f"{VENDOR}/{name}"
+        if not self.project.in_context(shared, self.build.context).startswith(".."):
+            return shared
+        return posixpath.normpath(f"{self.build.context}/{VENDOR}/{name}")
+
+
+def main(project: Project) -> Image:
+    """Return the image of the service. Raises SettingsError if no image is built."""
+    return Image(project, project.build)
+
+
+def others(project: Project) -> list[Image]:
+    """Return the other images of the workspace's services and jobs that run the settings."""
+    found: dict[Build, tuple[str, ...]] = {}
+    for name in workloads(project):
+        path = f"copilot/{name}/manifest.yml"
+        try:
+            text = project.text(path) or ""
+            data = manifest.parse(text, path)
+        except SettingsError:
+            continue  # `check` says what is wrong with it
+        for keys, build in _builds(data):
+            found[build] = (*found.get(build, ()), f"{path}:{_line(text, keys, path)}")
+    own = project.build
+    images = [Image(project, build, places) for build, places in found.items() if build != own]
+    return [image for image in images if image.runs_settings]
+
+
+def without_block(text: str) -> str:
+    """Return a Dockerfile without the lines that `adopt` wrote there."""
+    if found := stamps.find(text):
+        return text[: found.start] + text[found.end :]
+    place = unstamped(text)
+    return text[: place[0]] + text[place[1] :] if place else text
+
+
+def unstamped(text: str) -> tuple[int, int] | None:
+    """Return the start and end of the lines of a version without stamps; None if there are none."""
+    start = text.find(UNSTAMPED_DOCKERFILE)
+    if start < 0:
+        return None
+    ends = (
+        found.start()
+        for found in re.finditer(r"(?mi)^\s*(USER|CMD|ENTRYPOINT)\s", text)
+        if found.start() > start
+    )
+    return start, next(ends, len(text))
+
+
+def _line(text: str, keys: tuple[str, ...], path: str) -> int:
+    """Return the line of the last of these keys that the text itself has."""
+    node, line = yaml_positions.read(text.removeprefix(manifest.BOM), path), 1
+    for key in keys:
+        entry = node.real.entry(key)
+        if entry is None:
+            break
+        node, line = entry.value, entry.line
+    return line
+
+
+def _builds(at: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Build]]:
+    """Yield each `image.build` of a manifest, with the keys that lead to it."""
+    if not isinstance(at, dict):
+        return
+    image = at.get("image")
+    build = manifest.build(image.get("build")) if isinstance(image, dict) else None
+    if build:
+        yield (*keys, "image", "build"), normal(build)
+    for key, inner in at.items():
+        yield from _builds(inner, (*keys, str(key)))

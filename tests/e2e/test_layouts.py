@@ -1,0 +1,42 @@
+"""Layouts that are not all in one folder, adopted, deployed and fetched by the adopted tasks."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.clone import get
+from tests.e2e.looks import deployed
+from tests.e2e.test_adopt import Adopted
+from tests.shapes.repositories import PAGE, SHAPES
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "four folders, the context is the top",
+        "four folders, the context is manage.py's",
+        "everything copied, manage.py not where it starts",
+    ],
+)
+def test_a_layout_is_served_copied_isolated_and_torn_down(
+    name: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    top, shape = tmp_path_factory.mktemp("top"), SHAPES[name]
+    shape.write(top)
+    project = Adopted(top / shape.workspace, tmp_path_factory.mktemp("installed"))
+    try:
+        project.adopt()
+        project.commit("Adopted")
+        url = deployed(project.invoke("deploy-test", "--branch", "main"))
+        assert get(f"{url}/") == (200, PAGE)
+        assert get(f"{url}/healthz") == (200, "ok\n")
+        project.do("copy-db", "--yes")
+        isolated = deployed(project.invoke("deploy-test", "--branch", "main", "--isolated"))
+        assert get(f"{isolated}/") == (200, PAGE)
+        project.do("teardown", "--all", "--yes")
+        assert project.status() == []
+        assert project.git("status", "--porcelain") == ""
+    finally:
+        project.stop()

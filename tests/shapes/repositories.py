@@ -1,0 +1,276 @@
+"""Toy repositories of the layouts that people have: each is a small Django project with Copilot manifests."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.adopt.project import begin_repository, commit
+
+MANAGE = """import os
+import sys
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "{settings}")
+    from django.core.management import execute_from_command_line
+
+    execute_from_command_line(sys.argv)
+"""
+SETTINGS = """import os
+from pathlib import Path
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+SECRET_KEY = os.environ.get("SECRET_KEY", "for this machine")
+DEBUG = False
+ALLOWED_HOSTS = ["*"]
+INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth"]
+MIDDLEWARE = ["django.middleware.common.CommonMiddleware"]
+ROOT_URLCONF = "shop.urls"
+WSGI_APPLICATION = "shop.wsgi.application"
+DATABASES = {"default": {"ENGINE": "django.db.backends.postgresql", "NAME": "shop"}}
+USE_TZ = True
+"""
+URLS = """from django.contrib.auth.models import User
+from django.http import HttpResponse
+from django.urls import path
+
+urlpatterns = [path("", lambda request: HttpResponse(f"The shop has {User.objects.count()} users."))]
+"""
+WSGI = """import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "{settings}")
+application = get_wsgi_application()
+"""
+MANIFEST = """name: web
+type: Load Balanced Web Service
+
+http:
+  path: '/'
+  healthcheck: /
+
+image:
+  build: {build}
+  port: 8000
+
+cpu: 256
+memory: 512
+count: 1
+exec: true
+
+environments:
+  production:
+    count: 2
+"""
+WORKER = """name: worker
+type: Backend Service
+
+image:
+  build: {build}
+cpu: 256
+memory: 512
+count: 1
+"""
+DOCKERFILE = """FROM python:3.12-slim
+WORKDIR /srv
+COPY {requirements} ./
+RUN pip install -r requirements.txt
+COPY {source} .
+CMD ["gunicorn", "shop.wsgi", "--bind", "0.0.0.0:8000"]
+"""
+REQUIREMENTS = "Django>=5.2,<5.3\ngunicorn\npsycopg2-binary\n"
+PAGE = "The shop has 0 users."
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A repository: its files, the folder to adopt, and what is said there as steps to do by hand."""
+
+    files: Mapping[str, str]
+    into: str = "."
+    steps: tuple[str, ...] = ()
+    environments: tuple[str, ...] = ("test", "production")
+    workspace: str = "."
+    files_of_environments: Mapping[str, str] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> Path:
+        """Write and commit the repository; return the folder to adopt."""
+        files = dict(self.files)
+        for name in self.environments:
+            path = posixpath.normpath(f"{self.workspace}/copilot/environments/{name}/manifest.yml")
+            more = self.files_of_environments.get(name, "")
+            files[path] = f"name: {name}\ntype: Environment\n{more}"
+        # The application of the embedded AWS that tests share.
+        files[posixpath.normpath(f"{self.workspace}/copilot/.workspace")] = "application: demo\n"
+        for path, text in files.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text)
+        begin_repository(folder)
+        commit(folder)
+        return folder / self.into
+
+
+def django(folder: str = "", *, settings: str = "shop.settings") -> dict[str, str]:
+    """A project whose page counts the users, in a folder that is empty or ends with a slash."""
+    return {
+        f"{folder}manage.py": MANAGE.format(settings=settings),
+        f"{folder}shop/__init__.py": "",
+        f"{folder}shop/settings.py": SETTINGS,
+        f"{folder}shop/urls.py": URLS,
+        f"{folder}shop/wsgi.py": WSGI.format(settings=settings),
+        f"{folder}requirements.txt": REQUIREMENTS,
+    }
+
+
+def dockerfile(requirements: str = "requirements.txt", source: str = ".") -> str:
+    return DOCKERFILE.format(requirements=requirements, source=source)
+
+
+_PACKAGE = {
+    "shop/settings/__init__.py": "",
+    "shop/settings/base.py": SETTINGS.replace("parent.parent", "parent.parent.parent"),
+    "shop/settings/dev.py": "from .base import *\n\nDEBUG = True\n",
+    "shop/settings/production.py": "from shop.settings.base import *\n\nSECURE_HSTS_SECONDS = 60\n",
+}
+_BASE_FOR_ALL = """FROM python:3.12-slim AS base
+ENV APP=/srv/app
+WORKDIR $APP
+COPY requirements.txt ./
+RUN pip install -r requirements.txt
+RUN useradd --no-create-home worker
+USER worker
+
+FROM base AS app
+COPY manage.py ./
+COPY shop shop
+CMD ["gunicorn", "shop.wsgi", "--bind", "0.0.0.0:8000"]
+
+FROM app AS debug
+RUN pip install debugpy
+CMD ["python", "manage.py", "runserver"]
+"""
+_CELERY = """FROM python:3.9-slim
+WORKDIR /work
+COPY . .
+RUN pip install -r requirements.txt
+USER nobody
+CMD ["celery", "-A", "shop", "worker"]
+"""
+
+SHAPES: dict[str, Shape] = {
+    "all in one folder": Shape(
+        {
+            **django(),
+            "Dockerfile": dockerfile(),
+            "copilot/web/manifest.yml": MANIFEST.format(build="Dockerfile"),
+        }
+    ),
+    "four folders, the context is the top": Shape(
+        {
+            **django("backend/"),
+            "docker/web.Dockerfile": dockerfile("backend/requirements.txt", "backend/"),
+            "infra/copilot/web/manifest.yml": MANIFEST.format(
+                build="{dockerfile: ../docker/web.Dockerfile, context: ..}"
+            ),
+        },
+        workspace="infra",
+    ),
+    "four folders, the context is manage.py's": Shape(
+        {
+            **django("backend/"),
+            "backend/Dockerfile": dockerfile(),
+            "backend/.dockerignore": "*\n!manage.py\n!shop\n!requirements.txt\n",
+            "infra/copilot/web/manifest.yml": MANIFEST.format(build="../backend/Dockerfile"),
+        },
+        into="infra",
+        workspace="infra",
+    ),
+    "manage.py below copilot": Shape(
+        {
+            **django("app/"),
+            "app/Dockerfile": dockerfile(),
+            "copilot/web/manifest.yml": MANIFEST.format(build="{context: app}"),
+        }
+    ),
+    "everything copied, manage.py not where it starts": Shape(
+        {
+            **django("src/"),
+            "Dockerfile": dockerfile("src/requirements.txt").replace(
+                'CMD ["gunicorn",', 'CMD ["gunicorn", "--chdir", "src",'
+            ),
+            "copilot/web/manifest.yml": MANIFEST.format(build="Dockerfile"),
+        }
+    ),
+    "no Dockerfile, manage.py below": Shape(
+        {**django("app/"), "copilot/web/manifest.yml": MANIFEST.format(build="Dockerfile")}
+    ),
+    "a target among stages": Shape(
+        {
+            **django(),
+            "Dockerfile": _BASE_FOR_ALL,
+            "copilot/web/manifest.yml": MANIFEST.format(build="{dockerfile: Dockerfile, target: app}"),
+        }
+    ),
+    "a settings package": Shape(
+        {
+            **{path: text for path, text in django().items() if path != "shop/settings.py"},
+            **_PACKAGE,
+            "Dockerfile": dockerfile().replace(
+                "WORKDIR", "ENV DJANGO_SETTINGS_MODULE=shop.settings.production\nWORKDIR"
+            ),
+            "copilot/web/manifest.yml": MANIFEST.format(build="Dockerfile"),
+        }
+    ),
+    "web and worker of two Dockerfiles": Shape(
+        {
+            **django(),
+            "Dockerfile": dockerfile(),
+            "Dockerfile.worker": _CELERY,
+            "mailer/Dockerfile": "FROM node:22\nCOPY . .\n",
+            "copilot/web/manifest.yml": MANIFEST.format(build="Dockerfile"),
+            "copilot/worker/manifest.yml": WORKER.format(build="Dockerfile.worker"),
+            "copilot/mailer/manifest.yml": WORKER.format(build="mailer/Dockerfile").replace(
+                "worker", "mailer"
+            ),
+        }
+    ),
+    "an imported certificate": Shape(
+        {
+            **django(),
+            "Dockerfile": dockerfile(),
+            "copilot/web/manifest.yml": MANIFEST.format(build="Dockerfile"),
+        },
+        steps=("copilot/environments/production/manifest.yml:5",),
+        files_of_environments={
+            "production": "http:\n  public:\n    certificates: "
+            "['arn:aws:acm:eu-west-1:111122223333:certificate/0d0d0d0d-0000-0000-0000-000000000000']\n"
+        },
+    ),
+    "a worker of queues and a job": Shape(
+        {
+            **django(),
+            "Dockerfile": dockerfile(),
+            "copilot/web/manifest.yml": MANIFEST.format(build="Dockerfile"),
+            "copilot/mails/manifest.yml": WORKER.format(build="Dockerfile")
+            .replace("worker", "mails")
+            .replace("Backend", "Worker"),
+            "copilot/nightly/manifest.yml": WORKER.format(build="Dockerfile")
+            .replace("worker", "nightly")
+            .replace("Backend Service", "Scheduled Job")
+            .replace("count: 1\n", "on: {schedule: '@daily'}\ncommand: python manage.py clearsessions\n"),
+        },
+    ),
+    "psycopg2 on Python 3.9 as a user": Shape(
+        {
+            **django(),
+            "requirements.txt": "Django>=4.2,<5\ngunicorn\npsycopg2-binary\n",
+            "Dockerfile": dockerfile()
+            .replace("3.12", "3.9")
+            .replace("COPY . .\n", "COPY . .\nRUN useradd ada\nUSER ada\n"),
+            "copilot/web/manifest.yml": MANIFEST.format(build="Dockerfile"),
+        }
+    ),
+}

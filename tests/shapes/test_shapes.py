@@ -1,0 +1,45 @@
+"""Each shape is adopted, and `check` finds nothing then that `adopt` could have known."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from copilot_testenv import rendering
+from copilot_testenv.adopt.origin import Origin
+from copilot_testenv.check import workflow as checking
+from copilot_testenv.core.process import RealShell
+from copilot_testenv.core.settings import load
+from copilot_testenv.rendering import Renderer
+from copilot_testenv.session import Session
+from tests.adopt.project import WHEELS, adopt, commit, files
+from tests.fakes import FakeReport
+from tests.shapes.repositories import SHAPES, Shape
+
+
+@pytest.fixture(autouse=True)
+def wheels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Origin, "wheels", lambda _: dict(WHEELS))
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+def test_a_shape_is_adopted_and_check_agrees(
+    shape: Shape, tmp_path: Path, renderer: Renderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rendering, "open_renderer", lambda *_: nullcontext(renderer))
+    into = shape.write(tmp_path)
+    first = adopt(into)
+    steps = [line.removeprefix("Left as it is: ") for line in first.said if line.startswith("Left as it is")]
+    assert [each.partition(": ")[0] for each in steps] == list(shape.steps)
+    commit(tmp_path)
+    workspace = tmp_path / shape.workspace
+    report = FakeReport()
+    session = Session(load(workspace, {}), RealShell(), report, {})
+    found = checking.findings(session)
+    assert [each for each in found if each.severity == "error"] == []
+    before = files(tmp_path)
+    second = adopt(into)
+    assert second.said[1:] == ["Nothing to do: all that can be added is there."]
+    assert files(tmp_path) == before
