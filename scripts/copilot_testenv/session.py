@@ -316,6 +316,7 @@ def _workspace(session: Session) -> Iterator[Any]:
             _MARK_COMMAND.replace(_MANAGE, manage),
             # As in the test environment: without it an adopted project ignores DATABASE_URL.
             {"COPILOT_ENVIRONMENT_NAME": settings.test_env},
+            build.target,
         )
         yield replace(_sandbox_workspace(settings), stage=stage)
 

@@ -306,3 +306,16 @@ def test_running_the_project_is_told_by_secrets_or_a_build() -> None:
         }
     }
     assert list(sidecars.running_project(base, own)) == ["a", "b", "d"]
+
+
+def test_the_package_is_found_where_manage_py_is_in_another_folder(tmp_path: Path) -> None:
+    for folder in (".git", "infra/copilot", "backend"):
+        (tmp_path / folder).mkdir(parents=True)
+    text = 'os.environ.setdefault("DJANGO_SETTINGS_MODULE", "{}.settings")\n'
+    (tmp_path / "backend/manage.py").write_text(text.format("shop"))
+    assert sidecars.project_of(tmp_path / "infra") == "shop"
+    assert sidecars.project_of(tmp_path) == "shop"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/manage.py").write_text(text.format("other"))
+    with pytest.raises(SettingsError, match="package is unknown"):
+        sidecars.project_of(tmp_path)

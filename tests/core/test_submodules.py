@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from copilot_testenv.branch_guard import branch_files
 from copilot_testenv.core import checkout, git
 from copilot_testenv.core.errors import Failed, Refused
 from copilot_testenv.core.process import Command, RealShell, Result
@@ -199,3 +200,22 @@ def test_a_branch_without_submodules_starts_nothing_for_them(tmp_path: Path) -> 
     assert subprocess.run(
         ["git", "-C", str(tmp_path / "plain"), "fsck"], check=False, env=IDENTITY, capture_output=True
     )
+
+
+@pytest.mark.usefixtures("allowed")
+@pytest.mark.parametrize("link", ["/etc/passwd", "../../../../out"])
+def test_the_guard_judges_what_is_in_a_submodule(tmp_path: Path, link: str) -> None:
+    library = tmp_path / "lib.git"
+    repository(library, {"app.py": "1"})
+    (library / "Dockerfile").symlink_to(link)
+    named = commit(library, {})
+    web = "name: web\ntype: Load Balanced Web Service\nimage: {build: lib/Dockerfile, port: 80}\n"
+    shop = tmp_path / "shop"
+    repository(shop, {"copilot/web/manifest.yml": web, "copilot/.workspace": "application: demo\n"})
+    run_git(shop, "remote", "add", "origin", str(tmp_path / "shop.git"))
+    commit(shop, modules(lib="../lib.git"), {"lib": named})
+    here = settings(shop)
+    with checkout.worktree(SHELL, here, git.find(SHELL, shop, "main")) as folder:
+        scope = branch_files.Scope(services=("web",), environments=False)
+        with pytest.raises(Refused, match="lib/Dockerfile is a link that leads out of the repository"):
+            branch_files.require(folder, here, {}, scope)

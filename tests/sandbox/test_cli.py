@@ -172,7 +172,7 @@ def test_a_workspace_is_described_by_its_manifests(here: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "stage", [None, workspace.Stage("/c", "/c/Dockerfile", "fill", 5, "then", {"A": "b"})]
+    "stage", [None, workspace.Stage("/c", "/c/Dockerfile", "fill", 5, "then", {"A": "b"}, "app")]
 )
 def test_a_workspace_is_read_as_it_was_written(here: Path, stage: workspace.Stage | None) -> None:
     for found in (

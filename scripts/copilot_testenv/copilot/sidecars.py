@@ -6,7 +6,8 @@ An entry of the catalogue is a YAML file, `catalogue/NAME.yml` or the user's own
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -162,18 +163,30 @@ def running_project(base: Mapping[str, Any], block: Mapping[str, Any]) -> Iterat
 
 
 def project_of(root: Path) -> str:
-    """Return the package of the project's settings, as manage.py names it. Raises SettingsError."""
-    try:
-        text = (root / "manage.py").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        text = ""
-    package = settings_module.of_manage(text).split(".")[0]
+    """Return the package of the project's settings, as manage.py names it. Raises SettingsError.
+
+    manage.py lies beside copilot/, else in another folder of the repository, if only one names a package.
+    """
+    top = next((each for each in (root, *root.parents) if (each / ".git").exists()), root)
+    packages = _packages([root / "manage.py"]) or _packages(
+        [*root.glob("*/manage.py"), *top.glob("*/manage.py")]
+    )
+    package = packages.pop() if len(packages) == 1 else ""
     if not package:
         raise SettingsError(
             "manage.py sets no DJANGO_SETTINGS_MODULE, so the project's package is unknown: describe the "
             "sidecar with its whole command in your own file (--from, docs/sidecars.md)."
         )
     return package
+
+
+def _packages(files: Sequence[Path]) -> set[str]:
+    """Return the packages of settings that these manage.py name."""
+    found = set()
+    for file in files:
+        with suppress(OSError, UnicodeDecodeError):
+            found.add(settings_module.of_manage(file.read_text(encoding="utf-8")).split(".")[0])
+    return found - {""}
 
 
 def _under(environment: str, patch: Patch) -> Patch:

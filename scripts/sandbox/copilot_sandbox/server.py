@@ -210,7 +210,13 @@ class Server:
     def _image(self, stage: Stage) -> Image:
         if not Path(stage.dockerfile).is_file():
             raise WorkspaceError(f"There is no {stage.dockerfile}, so no image can be built to fill staging.")
-        digest = build(Path(stage.context), Path(stage.dockerfile), self._state.folder, say=log.info)
+        digest = build(
+            Path(stage.context),
+            Path(stage.dockerfile),
+            self._state.folder,
+            say=log.info,
+            target=stage.target or None,
+        )
         image = self._images.load(digest)
         if image is None:
             raise Failed(f"The image {digest} was built but is missing: reset the sandbox.")

@@ -37,6 +37,7 @@ class Stage:
     megabytes: int = 50
     then: str = ""
     variables: Mapping[str, str] = field(default_factory=dict)
+    target: str = ""  # the Dockerfile's stage that is built; empty: the last
 
 
 @dataclass(frozen=True)
