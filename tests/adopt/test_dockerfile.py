@@ -113,3 +113,31 @@ def test_an_image_that_has_the_package_by_hand_is_left(tmp_path: Path) -> None:
     assert (folder / "Dockerfile").read_text() == text
     commit(folder)
     assert adopt(folder).said[-1].startswith("Nothing to do")
+
+
+def test_a_second_stage_that_runs_the_settings_is_a_step_until_it_is_done(tmp_path: Path) -> None:
+    stages = "FROM python:3.12 AS worker\nCOPY . /app\nCMD celery\n\n"
+    stages += "FROM python:3.12 AS web\nCOPY . .\nCMD uwsgi\n"
+    manifest = MANIFEST.replace("build: Dockerfile", "build: {dockerfile: Dockerfile, target: web}")
+    worker = "name: w\ntype: Backend Service\nimage:\n  build: {dockerfile: Dockerfile, target: worker}\n"
+    folder = start_project(
+        tmp_path / "shop", {"Dockerfile": stages, "copilot/w/manifest.yml": worker}, manifest=manifest
+    )
+    report = adopt(folder)
+    text = (folder / "Dockerfile").read_text()
+    assert text.index("AS web") < text.index("# copilot-testenv") < text.index("CMD uwsgi")
+    (step,) = [line for line in report.said if line.startswith("Left as it is: Dockerfile")]
+    assert "copilot/w/manifest.yml:4 builds its stage worker, which runs the settings too" in step
+    lines = "".join(f"{line.strip()}\n" for line in step.splitlines()[1:])
+    (folder / "Dockerfile").write_text(text.replace("CMD celery\n", f"{lines}CMD celery\n"))
+    commit(folder)
+    assert adopt(folder).said[1:] == ["Nothing to do: all that can be added is there."]
+
+
+def test_lines_in_a_stage_that_another_user_runs_are_run_by_root(tmp_path: Path) -> None:
+    stages = "FROM python:3.12 AS base\nUSER ada\n\nFROM base\nCOPY . .\nCMD uwsgi\n"
+    folder = adopted(start_project(tmp_path / "shop", {"Dockerfile": stages}))
+    block = (folder / "Dockerfile").read_text().partition("if unedited\n")[2]
+    assert block.startswith("USER root\n")
+    assert block.endswith("USER ada\n# end of copilot-testenv\nCMD uwsgi\n")
+    assert adopt(folder).said[-1].startswith("Nothing to do")

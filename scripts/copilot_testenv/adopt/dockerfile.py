@@ -66,7 +66,7 @@ def plan(renewal: Renewal, pins: Mapping[str, str], wheel: str) -> Iterator[Chan
         if other.build.dockerfile not in planned:
             planned.add(other.build.dockerfile)
             yield _renewed(renewal, other, wheel, is_main=False)
-        elif not _shares_lines(image, other):
+        elif not _shares_lines(image, other) and not other.has_lines_by_hand:
             yield Left(
                 other.build.dockerfile,
                 f"{', '.join(other.places)} builds its stage {other.build.target or 'at the end'}, "

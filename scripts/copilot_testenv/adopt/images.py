@@ -74,6 +74,12 @@ class Image:
         return self.files.get(DEPLOYMENT_FILE) == posixpath.join(self.folder, DEPLOYMENT_FILE)
 
     @property
+    def has_lines_by_hand(self) -> bool:
+        """Return True if somebody has written into the stage what installs our package."""
+        chain = self.stages.chain(self.stage) if self.stage else []
+        return any("django_testenv" in step.rest for stage in chain for step in stage.steps)
+
+    @property
     def runs_settings(self) -> bool:
         """Return True if the image has Python and the project's manage.py."""
         return self.manage in self.files and bool(_PYTHON.search(self.text or ""))
