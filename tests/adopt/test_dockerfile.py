@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.adopt.project import MANIFEST, RUNTIME, THREE, adopt, adopted, commit, start_project
+from tests.shapes.repositories import SHAPES
 
 
 def test_the_lines_stand_before_the_user_and_psycopg2_stays(three: Path) -> None:
@@ -141,3 +142,11 @@ def test_lines_in_a_stage_that_another_user_runs_are_run_by_root(tmp_path: Path)
     assert block.startswith("USER root\n")
     assert block.endswith("USER ada\n# end of copilot-testenv\nCMD uwsgi\n")
     assert adopt(folder).said[-1].startswith("Nothing to do")
+
+
+def test_commands_name_manage_py_from_where_the_container_starts(tmp_path: Path) -> None:
+    folder = SHAPES["everything copied, manage.py not where it starts"].write(tmp_path)
+    adopt(folder)
+    text = (folder / "copilot/web/manifest.yml").read_text()
+    assert "[sh, -c, python src/manage.py copy_stage_db && python src/manage.py migrate --noinput]" in text
+    assert "COPY src/manage.py deployment.jso[n] /srv/src/\n" in (folder / "Dockerfile").read_text()

@@ -42,6 +42,7 @@ def test_four_folders_are_served_copied_isolated_and_torn_down(project: Adopted)
     assert project.git("status", "--porcelain") == ""
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "project",
     ["four folders, the context is manage.py's", "everything copied, manage.py not where it starts"],

@@ -63,10 +63,9 @@ class Image:
 
     @property
     def command(self) -> str:
-        """The command that runs manage.py in a container."""
-        if self.stage is None or self.stages.folder(self.stage) == self.folder:
-            return "python manage.py"
-        return f"python {posixpath.join(self.folder, 'manage.py')}"
+        """The command that runs manage.py in a container, from the folder in which the container starts."""
+        start = self.stages.folder(self.stage) if self.stage else self.folder
+        return f"python {posixpath.relpath(posixpath.join(self.folder, 'manage.py'), start)}"
 
     @property
     def has_deployment_file(self) -> bool:
