@@ -49,10 +49,10 @@ class Renderer:
                 f"{self.failed[environment]}"
             )
         self._require(workspace, branch_files.Scope((service,), environments=False, paths=False))
-        here = commands.Copilot(self.settings, self.variables, workspace)
+        copilot = commands.Copilot(self.settings, self.variables, workspace)
         with scratch.temporary("rendering-") as folder:
             job = _type_of(workspace, service) == _JOB
-            command = here.service_package(service, environment, TAG, folder, job=job)
+            command = copilot.service_package(service, environment, TAG, folder, job=job)
             done = self.shell.run(command)
             if not done.ok:
                 return Refusal(_reason(done.stderr or done.stdout))
@@ -61,9 +61,9 @@ class Renderer:
     def environment(self, workspace: Path, environment: str) -> Template | Refusal:
         """Render the stack of an environment. Raises Refused, Failed as `service` does."""
         self._require(workspace, branch_files.Scope((), paths=False))
-        here = commands.Copilot(self.settings, self.variables, workspace)
+        copilot = commands.Copilot(self.settings, self.variables, workspace)
         with scratch.temporary("rendering-") as folder:
-            done = self.shell.run(here.environment_package(environment, folder))
+            done = self.shell.run(copilot.environment_package(environment, folder))
             if not done.ok:
                 return Refusal(_reason(done.stderr or done.stdout))
             return _template(folder, f"{environment}.env", ".yml")

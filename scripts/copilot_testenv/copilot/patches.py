@@ -225,9 +225,9 @@ def _outdated(templates: dict[str, Template], folder: str, today: date) -> list[
         if sorted(functions) != sorted(wanted):
             first = next(iter(of_each))
             raise Refused(
-                f"copilot/{folder}: no list of patches is right for all environments, because {first} has the "
-                f"functions {_listed(wanted)} and {name} has {_listed(functions)}, and Copilot applies one "
-                "list to all. Make the settings equal that cause the difference (autoscaling, aliases, "
+                f"copilot/{folder}: no list of patches is right for all environments, because {first} has "
+                f"the functions {_listed(wanted)} and {name} has {_listed(functions)}, and Copilot applies "
+                "one list to all. Make the settings equal that cause the difference (autoscaling, aliases, "
                 "access logs, a CDN), or use a CDK override."
             )
     return wanted

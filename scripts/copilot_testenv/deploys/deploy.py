@@ -183,12 +183,12 @@ class _Deploy:
         self._require_mine(before, by)
         tags = self._tags(before, by)
         with git.worktree(self.session.shell, self.session.settings.root, self.branch) as folder:
-            here = self._prepared(folder)
+            copilot = self._prepared(folder)
             if self._is_new(before):
                 self.session.report.say(
                     f"Would add the service {self.session.settings.service} to the application."
                 )
-            command = here.deploy(self._image_tag(before), tags)
+            command = copilot.deploy(self._image_tag(before), tags)
         self.session.report.say(f"Would deploy {self.branch.name} at {self.branch.commit[:12]}: {command}")
         self.session.report.say(
             estimate.of_deployment(self.session, self.target.aws.region, self._ends(before))
@@ -269,10 +269,10 @@ class _Deploy:
             ) as folder,
             ExitStack() as adding,
         ):
-            here = self._prepared(folder)
+            copilot = self._prepared(folder)
             if is_new:
                 adding.enter_context(self._adding())
-            command = here.deploy(self._image_tag(before), tags)
+            command = copilot.deploy(self._image_tag(before), tags)
             lease.require_held()  # the steps before can have taken minutes
             old = self.target.aws.resource(settings.stack_name, "TaskDefinition") if before else None
             with catching_signals(settings.timeout, session.report.say) as stop:

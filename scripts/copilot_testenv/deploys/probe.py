@@ -31,8 +31,8 @@ def check_url(url: str) -> str:
         if parts.hostname == "localhost" or (parts.hostname or "").endswith(".localhost"):
             handlers.append(urllib.request.ProxyHandler({}))  # a proxy cannot reach this machine's loopback
             # Not every system resolves names below localhost.
-            here = parts._replace(netloc=f"127.0.0.1:{parts.port or 80}").geturl()
-            request = urllib.request.Request(here, headers={"Host": parts.netloc})  # noqa: S310 - see above
+            address = parts._replace(netloc=f"127.0.0.1:{parts.port or 80}").geturl()
+            request = urllib.request.Request(address, headers={"Host": parts.netloc})  # noqa: S310 - see above
         with urllib.request.build_opener(*handlers).open(request, timeout=10) as response:
             response.read()
     except urllib.error.HTTPError as error:

@@ -219,8 +219,8 @@ def _tell(session: Session, options: Options, entry: Entry, edit: Edit) -> None:
     if entry.note:
         say(entry.note)
     image = entry.sidecar.get("image")
-    here = session.settings.target == "sandbox"
-    if here and isinstance(image, str) and not sandbox_runs(image):
+    in_sandbox = session.settings.target == "sandbox"
+    if in_sandbox and isinstance(image, str) and not sandbox_runs(image):
         say(f"The sandbox cannot run {image}, and a deploy there would say so: it runs on AWS only.")
 
 

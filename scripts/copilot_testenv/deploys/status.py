@@ -73,10 +73,10 @@ def _row(
     current = target.aws.stack(stack.name)
     if not current or current.status == "REVIEW_IN_PROGRESS":
         return None
-    here = replace(session, settings=own)
+    slot_session = replace(session, settings=own)
     if not current.live:
         return Row(_from_records(own, current, None), current.status, current.tags.get("why", ""))
-    return Row(live.describe(here, target.for_slot(own), current), "", current.tags.get("why", ""))
+    return Row(live.describe(slot_session, target.for_slot(own), current), "", current.tags.get("why", ""))
 
 
 def _from_records(own: Settings, stack: Stack, known: DeploymentRecord | None) -> Deployment:
