@@ -177,7 +177,7 @@ def sweep_told(swept: Sweep | None, found: list[Row], now: datetime) -> str:
     late = f" {len(overdue)} deployments are overdue by more than a day." if overdue else ""
     cure = " Look at the schedule that runs `invoke teardown --expired` in CI (docs/ci.md)."
     if not swept:
-        never = "`teardown --expired` has never run here, so nothing ends by itself."
+        never = "`teardown --expired` has never run here, so no expired deployment is removed."
         return f"{never}{late}{cure}" if found else never
     last = f"`teardown --expired` last ran at {swept.at}, by {swept.by}."
     try:

@@ -180,7 +180,7 @@ class _Teardown:
         if self.options.branch:
             return f"{self.options.branch} is not deployed in {where}: nothing to tear down."
         if self.options.expired:
-            return f"Nothing in {where} has come to its end: nothing to tear down."
+            return f"Nothing in {where} has expired: nothing to tear down."
         if self.options.orphans:
             return f"Everything that was checked in {where} belongs to a deployment: nothing to tear down."
         return f"Nothing is deployed in {where}: nothing to tear down."
@@ -268,9 +268,9 @@ class _Teardown:
                 say(f"The shared slot carries {found.branch}, not {options.branch}: the slot stays.")
             return False
         if options.expired:
-            end = stack.tags.get("expires_at") if stack else None
-            if stack and not expiry.is_over(end, datetime.now(UTC)):
-                say(f"{found} is wanted until {end}: it stays.")
+            expires_at = stack.tags.get("expires_at") if stack else None
+            if stack and not expiry.is_over(expires_at, datetime.now(UTC)):
+                say(f"{found} has not expired (its expiry: {expires_at or 'unknown'}): it stays.")
                 return False
         if options.orphans:
             return not stack or stack.status in DEAD
@@ -334,9 +334,11 @@ class _Teardown:
 
 
 def _owner_of(slot: SlotSnapshot) -> str:
-    """Return the slot's person, end and reason, for the question; empty where they are unknown."""
+    """Return the slot's person, expiry and reason, for the question; empty where they are unknown."""
     tags = slot.stack.tags if slot.stack else {}
     if not tags.get("deployed_by"):
         return ""
     why = f": {tags['why']}" if tags.get("why") else ""
-    return f", of {tags['deployed_by']}, wanted until {tags.get('expires_at')}{why}"
+    expires_at = tags.get("expires_at")
+    when = "never expires" if expires_at == expiry.KEPT else f"expires at {expires_at}"
+    return f", of {tags['deployed_by']}, {when}{why}"
