@@ -8,14 +8,8 @@ import pwd
 import subprocess
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 CLONE_NEWUSER = 0x10000000
-
-
-def stop(message: str) -> NoReturn:
-    sys.stderr.write(f"{message}\n")
-    raise SystemExit(1)
 
 
 def drop_root(directory: Path) -> None:
@@ -38,7 +32,7 @@ def drop_root(directory: Path) -> None:
     os.setgid(nobody.pw_gid)
     os.setuid(nobody.pw_uid)
     if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
-        stop(
+        sys.exit(
             f"postgres does not run as root, and an unprivileged user can't reach {directory}: "
             "run the sandbox as an ordinary user, or from a directory that all may enter"
         )
@@ -49,12 +43,12 @@ def initialise(data: Path, user: str, database: str) -> None:
     method = os.environ.get("POSTGRES_HOST_AUTH_METHOD", "")
     if not password and method != "trust":
         # The text of docker-library/postgres, docker-entrypoint.sh.
-        stop(
+        sys.exit(
             "Error: Database is uninitialized and superuser password is not specified.\n"
             "       You must specify POSTGRES_PASSWORD to a non-empty value for the superuser."
         )
     if method == "trust" and os.environ.get("SANDBOX_HOST"):
-        stop(
+        sys.exit(
             "POSTGRES_HOST_AUTH_METHOD=trust is unsafe: this system gives a task no network of its own, so "
             "every user of this machine could connect. Set POSTGRES_PASSWORD in its place."
         )
@@ -98,7 +92,9 @@ def main(arguments: list[str]) -> None:
         try:
             initialise(data, user, os.environ.get("POSTGRES_DB") or user)
         except subprocess.CalledProcessError as error:
-            stop(f"the database could not be made: {error.cmd[0]} ended with exit code {error.returncode}")
+            sys.exit(
+                f"the database could not be made: {error.cmd[0]} ended with exit code {error.returncode}"
+            )
     listen = os.environ.get("SANDBOX_HOST") or "*"
     # No socket file, because its path would be too long. No fsync, because the data is deleted with the task.
     settings = [
