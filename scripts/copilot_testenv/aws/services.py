@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from copilot_testenv.aws.stack import Container, Defined, Task, TaskDefinition, rule_url
+from copilot_testenv.aws.stack import Container, ContainerDefinition, Task, TaskDefinition, rule_url
 from copilot_testenv.aws.stacks import Stacks
 from copilot_testenv.core import display
 
@@ -79,7 +79,7 @@ class Services(Stacks):
             str(definition.get("memory", "")),
             definition.get("taskRoleArn", ""),
             tuple(
-                Defined(
+                ContainerDefinition(
                     container["name"],
                     container["image"],
                     tuple(container.get("command", ())),

@@ -117,17 +117,17 @@ class Task:
         """The container that probably ended the task, by its exit code and reason.
 
         A container that failed by itself comes before one that ECS stopped (128 + SIGTERM or SIGKILL), and
-        before one whose dependency did not start (143 too, with a reason, on ECS).
+        before one whose dependency did not start (ECS also gives it exit code 143, and a reason).
         """
-        stopped = {None, 0, 128 + signal.SIGTERM, 128 + signal.SIGKILL}
-        failed = [c for c in self.containers if c.exit_code not in stopped]
+        not_failed = {None, 0, 128 + signal.SIGTERM, 128 + signal.SIGKILL}
+        failed = [c for c in self.containers if c.exit_code not in not_failed]
         explained = [c for c in self.containers if c.reason and "ordering dependency" not in c.reason]
         ended = [c for c in self.containers if c.exit_code]
         return next(iter([*failed, *explained, *ended]), None)
 
 
 @dataclass(frozen=True)
-class Defined:
+class ContainerDefinition:
     """A container in a task definition; `secrets` maps variables to names or ARNs of parameters."""
 
     name: str
@@ -144,7 +144,7 @@ class TaskDefinition:
     cpu: str
     memory: str
     role: str
-    containers: tuple[Defined, ...]
+    containers: tuple[ContainerDefinition, ...]
 
 
 @dataclass(frozen=True)

@@ -183,15 +183,15 @@ class _Deploy:
         self._require_mine(before, by)
         tags = self._tags(before, by)
         with git.worktree(self.session.shell, self.session.settings.root, self.branch) as folder:
-            here = self._prepared(folder)
+            copilot = self._prepared(folder)
             if self._is_new(before):
                 self.session.report.say(
                     f"Would add the service {self.session.settings.service} to the application."
                 )
-            command = here.deploy(self._image_tag(before), tags)
+            command = copilot.deploy(self._image_tag(before), tags)
         self.session.report.say(f"Would deploy {self.branch.name} at {self.branch.commit[:12]}: {command}")
         self.session.report.say(
-            estimate.of_deployment(self.session, self.target.aws.region, self._ends(before))
+            estimate.of_deployment(self.session, self.target.aws.region, self._expiry(before))
         )
 
     def _prepared(self, folder: Path) -> Copilot:
@@ -269,10 +269,10 @@ class _Deploy:
             ) as folder,
             ExitStack() as adding,
         ):
-            here = self._prepared(folder)
+            copilot = self._prepared(folder)
             if is_new:
                 adding.enter_context(self._adding())
-            command = here.deploy(self._image_tag(before), tags)
+            command = copilot.deploy(self._image_tag(before), tags)
             lease.require_held()  # the steps before can have taken minutes
             old = self.target.aws.resource(settings.stack_name, "TaskDefinition") if before else None
             with catching_signals(settings.timeout, session.report.say) as stop:
@@ -304,13 +304,13 @@ class _Deploy:
         return watcher.signal_due() or stop.signal_due()
 
     def _served_already(self, before: Stack | None) -> live.Deployment | None:
-        """Return the live deployment if it already has the same commit and end, and is healthy; else None."""
+        """Return the live deployment if it is healthy and has the same commit and expiry; else None."""
         if not before or not before.live:
             return None
         wanted = {
             "branch": self.branch.name,
             "commit": self.branch.commit,
-            "expires_at": self._end(before),
+            "expires_at": self._expiry_tag(before),
         } | ({"why": self.options.why} if self.options.why else {})
         if wanted.items() - before.tags.items():
             return None
@@ -358,7 +358,7 @@ class _Deploy:
         runs = before.tags if before and before.live and not self.options.force else {}
         if all(runs.get(name) == facts[name] for name in ("branch", "commit")):
             facts |= {name: runs.get(name, facts[name]) for name in ("deployed_by", "deployed_at")}
-        facts["expires_at"] = self._end(before)
+        facts["expires_at"] = self._expiry_tag(before)
         of_same = before.tags if before and before.tags.get("branch") == self.branch.name else {}
         if why := self.options.why or of_same.get("why"):
             facts["why"] = why
@@ -366,16 +366,16 @@ class _Deploy:
             facts["isolated"] = "yes"
         return {name: tag_value(value) for name, value in facts.items()}
 
-    def _ends(self, before: Stack | None) -> datetime | None:
+    def _expiry(self, before: Stack | None) -> datetime | None:
         """Return when the deployment expires, not earlier than `extend` has set; None where it never does."""
         tags = before.tags if before and before.live else {}
         had = tags.get("expires_at") if tags.get("branch") == self.branch.name else None
         return expiry.later(had, self.expires)
 
-    def _end(self, before: Stack | None) -> str:
+    def _expiry_tag(self, before: Stack | None) -> str:
         """Return the value of the tag `expires_at`."""
-        end = self._ends(before)
-        return live.iso(end) if end else expiry.KEPT
+        expires = self._expiry(before)
+        return live.iso(expires) if expires else expiry.KEPT
 
     def _require_mine(self, stack: Stack | None, by: str) -> None:
         """Raise Held where another person's branch is live in the slot, unless --take-over is given."""

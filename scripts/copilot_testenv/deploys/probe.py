@@ -8,14 +8,9 @@ from http import HTTPStatus
 from http.client import HTTPException
 from urllib.parse import urlsplit
 
+from copilot_testenv.core.redirects import NoRedirect
+
 CLOSED = "the load balancer itself answers 503, as it does where no rule admits the client's address"
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Follow no redirect, which counts as an answer: a login page, or HTTPS without a certificate here."""
-
-    def redirect_request(self, *_: object) -> None:
-        return None
 
 
 def check_url(url: str) -> str:
@@ -26,13 +21,14 @@ def check_url(url: str) -> str:
     if not url.startswith(("http://", "https://")):
         return "it has no URL yet"
     try:
-        handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
+        # A redirect counts as an answer: to a login page, or to HTTPS without a certificate on this machine.
+        handlers: list[urllib.request.BaseHandler] = [NoRedirect()]
         request, parts = urllib.request.Request(url), urlsplit(url)  # noqa: S310 - it was looked at above
         if parts.hostname == "localhost" or (parts.hostname or "").endswith(".localhost"):
             handlers.append(urllib.request.ProxyHandler({}))  # a proxy cannot reach this machine's loopback
             # Not every system resolves names below localhost.
-            here = parts._replace(netloc=f"127.0.0.1:{parts.port or 80}").geturl()
-            request = urllib.request.Request(here, headers={"Host": parts.netloc})  # noqa: S310 - see above
+            address = parts._replace(netloc=f"127.0.0.1:{parts.port or 80}").geturl()
+            request = urllib.request.Request(address, headers={"Host": parts.netloc})  # noqa: S310 - see above
         with urllib.request.build_opener(*handlers).open(request, timeout=10) as response:
             response.read()
     except urllib.error.HTTPError as error:

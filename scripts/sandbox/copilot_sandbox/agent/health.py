@@ -1,4 +1,4 @@
-"""The load balancer's health checks: sends each target the request of its target group and rates it."""
+"""The load balancer's health checks: send each target its target group's request, and rate the answer."""
 
 from __future__ import annotations
 
@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CLOSED_INTERVAL = 0.05  # seconds between checks while nothing listens, which cost the target nothing
-FRESH_INTERVAL = 0.25  # seconds between checks of a target that has never passed; AWS keeps the interval
+CLOSED_INTERVAL = (
+    0.05  # seconds between checks while the port is closed; such a check costs the target nothing
+)
+FRESH_INTERVAL = (
+    0.25  # seconds between checks of a target that has never passed; AWS always waits the group's interval
+)
 
 
 class Problem(NamedTuple):
-    """A failed health check: a sentence for people, and if the target's port was closed."""
+    """A failed health check: the message, and True if the target's port was closed."""
 
     text: str
     closed: bool = False
@@ -60,7 +64,7 @@ def check(group: TargetGroup, target: Target, connect: Connect) -> Problem | Non
 
 
 class HealthChecks:
-    """Runs a thread for each registered target until it is drained."""
+    """Checks each registered target in a thread of its own, until the target is deregistered."""
 
     def __init__(
         self,
@@ -85,7 +89,7 @@ class HealthChecks:
             try:
                 self._check_repeatedly(target)
             except Exception:
-                # A failed check must not leave its target without checks.
+                # After an unexpected error the target must still be checked.
                 logger.exception("a health check of %s failed unexpectedly and starts again", target.address)
                 self._stopped.wait(FRESH_INTERVAL)
 
@@ -105,7 +109,7 @@ class HealthChecks:
                 passed_once = True
             else:
                 passes = 0
-                # The more frequent first checks count no faster than AWS's would.
+                # The first checks are more frequent than AWS's, so only one failure in each interval counts.
                 if passed_once or now - counted >= group.interval:
                     failures, counted = failures + 1, now
                 if failures >= group.unhealthy_threshold:

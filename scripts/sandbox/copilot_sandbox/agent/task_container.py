@@ -50,7 +50,7 @@ class Container:
 
     async def run(self) -> None:
         try:
-            await self.task.pulse.until(lambda: self.task.stopping or self._dependencies_met())
+            await self.task.condition.wait_for(lambda: self.task.stopping or self._dependencies_met())
             if self.task.stopping:
                 self._end(None, None)
                 return
@@ -83,13 +83,15 @@ class Container:
     async def stop(self) -> None:
         """Send SIGTERM once all dependent containers have ended, then SIGKILL after the stop timeout."""
         dependents = [each for each in self.task.containers if self.spec["name"] in each.spec["depends_on"]]
-        await self.task.pulse.until(lambda: all(each.ended for each in dependents))
+        await self.task.condition.wait_for(lambda: all(each.ended for each in dependents))
         self.signal(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.task.pulse.until(lambda: self.ended), self.spec["stop_timeout"])
+            await asyncio.wait_for(
+                self.task.condition.wait_for(lambda: self.ended), self.spec["stop_timeout"]
+            )
         if not self.ended:
             self.signal(signal.SIGKILL)
-            await self.task.pulse.until(lambda: self.ended)
+            await self.task.condition.wait_for(lambda: self.ended)
 
     def _dependencies_met(self) -> bool:
         met = True
