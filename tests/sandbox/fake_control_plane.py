@@ -201,8 +201,7 @@ def running_agent(
 
     A test that asks for namespaces is skipped on a system without them, as is root's in most containers.
     """
-    if way == "namespace" and (refused := no_namespaces()) is not None:
-        pytest.skip(f"this system has no network namespaces: {refused}")
+    require(way)
     image = options.pop("image", None) or make_image(directory / "image")
     known: dict[str, Image] = {"demo": image, **options.pop("images", {})}
     agent = TaskAgent(
@@ -222,8 +221,14 @@ def running_agent(
         assert owned(directory) == []
 
 
+def require(way: Way | None) -> None:
+    """Skip a test that asks for namespaces where there are none."""
+    if way == "namespace" and (refused := _no_namespaces()) is not None:
+        pytest.skip(f"this system has no network namespaces: {refused}")
+
+
 @cache
-def no_namespaces() -> str | None:
+def _no_namespaces() -> str | None:
     """Why a task has no network namespace here; None if it has."""
     return runner.probe()[1]
 
