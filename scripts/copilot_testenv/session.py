@@ -276,6 +276,7 @@ def _sandbox_workspace(settings: Settings) -> Any:
         settings.service,
         settings.manifest_variables,
         {name: {disposable.TAG: disposable.value(settings.app, name)}},
+        containers=settings.containers,
     )
 
 

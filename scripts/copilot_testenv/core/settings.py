@@ -32,6 +32,7 @@ _FILL_STAGE = (
     "python manage.py migrate --noinput && if python manage.py help fill_stage >/dev/null 2>&1; "
     "then python manage.py fill_stage --megabytes {megabytes}; fi"
 )
+_CONTAINERS = ("auto", "engine", "processes")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -58,6 +59,7 @@ class Settings:
     default_branch: str = ""  # branches are compared with it; empty: origin's HEAD, main or master
     trusted: frozenset[str] = frozenset()  # the changes that a branch may make: names in core.trust
     manifest_variables: tuple[str, ...] = ()  # environment variables that manifests may use as `${NAME}`
+    containers: str = "auto"  # what runs the sandbox's containers: auto, engine or processes
     slug: str = ""
 
     @property
@@ -152,6 +154,7 @@ def load(root: Path, environ: Mapping[str, str], *, elsewhere: bool = False) -> 
         default_branch=value("DEFAULT_BRANCH", "").strip(),
         trusted=trust.parse(value(trust.SETTING, ""), trust.SETTING),
         manifest_variables=_manifest_variables(value("MANIFEST_VARIABLES", "")),
+        containers=_containers(value("SANDBOX_CONTAINERS", "auto")),
     )
     (_guard_name if elsewhere else guard_environment)(settings.test_env, settings)
     # Convert to plain strings: YAML and other libraries cannot write a subclass of str.
@@ -278,6 +281,12 @@ def _megabytes(value: str) -> int:
     if not re.fullmatch(r"[1-9]\d{0,4}", value):
         raise SettingsError(f"SANDBOX_STAGE_MB={value!r} is not a whole number of megabytes from 1 to 99999.")
     return int(value)
+
+
+def _containers(value: str) -> str:
+    if value not in _CONTAINERS:
+        raise SettingsError(f"SANDBOX_CONTAINERS={value!r} is unknown: write {', '.join(_CONTAINERS)}.")
+    return value
 
 
 def _workspace_service(root: Path) -> str:

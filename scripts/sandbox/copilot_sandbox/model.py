@@ -40,6 +40,7 @@ class Image:
     entrypoint: tuple[str, ...]
     cmd: tuple[str, ...]
     paths: tuple[str, ...]  # absolute paths that the Dockerfile created (WORKDIR, COPY targets, VOLUME)
+    engine_id: str = ""  # the id of the engine's image, which then has the files
 
 
 @dataclass(frozen=True)

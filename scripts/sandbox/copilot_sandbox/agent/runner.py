@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING
 import psutil
 
 from copilot_sandbox.agent import container, namespace, port_forwards, wire
+from copilot_sandbox.agent.engine import TASK_LABEL
 from copilot_sandbox.boot import bare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from copilot_sandbox.agent.engine import Engine
 
 logger = logging.getLogger(__name__)
 
@@ -60,10 +63,12 @@ class Runner:
         spec: wire.TaskSpec,
         *,
         owner_env: Mapping[str, str],
+        engine: Engine | None,
         on_state: Callable[[wire.Event], None],
         on_log: Callable[[wire.Event], None],
     ) -> None:
         self.task_id = task_id
+        self._engine = engine
         self._directory = directory
         self._on_state = on_state
         self._on_log = on_log
@@ -122,7 +127,7 @@ class Runner:
             # An error here must not leave a task that seems to run for ever.
             logger.exception("task %s: its events are no longer read", self.task_id)
             self._process.kill()
-            sweep(self.task_id)
+            self._sweep()
             gone: wire.Event = {"event": "state", "containers": []}
             self._notify(self._on_state, self._final_event(gone, f"InternalError: {error}"))
 
@@ -175,8 +180,13 @@ class Runner:
         except subprocess.TimeoutExpired:
             self._process.kill()
             _, stderr = self._process.communicate()
-        sweep(self.task_id)
+        self._sweep()
         return stderr.decode(errors="replace").strip()
+
+    def _sweep(self) -> None:
+        sweep(self.task_id)
+        if self._engine is not None:
+            self._engine.sweep(TASK_LABEL, self.task_id)
 
     def _final_event(self, last: wire.Event, stderr: str) -> wire.Event:
         """Return the STOPPED event of a process that ended without one, made from its last event."""

@@ -9,11 +9,14 @@ import os
 import signal
 import socket
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from copilot_sandbox.agent import filesystem, namespace, port_forwards, wire
-from copilot_sandbox.agent.task_container import Container
+from copilot_sandbox.agent.task_container import Container, ProcessContainer
 from copilot_sandbox.agent.task_log import Condition, Log
+
+if TYPE_CHECKING:
+    from copilot_sandbox.agent.engine import Engine
 
 
 class Task:
@@ -27,8 +30,15 @@ class Task:
         self._reason: str | None = None
         self._stop_code: str | None = None
         self._running = False
-        self.containers = [Container(each, self) for each in spec["containers"]]
+        self.containers = [self._container(each, spec["engine"]) for each in spec["containers"]]
         self._deadline: asyncio.TimerHandle | None = None
+
+    def _container(self, spec: wire.ContainerSpec | wire.EngineSpec, engine: Engine | None) -> Container:
+        if engine is None:
+            return ProcessContainer(cast("wire.ContainerSpec", spec), self)
+        from copilot_sandbox.agent.engine_container import EngineContainer  # noqa: PLC0415 - it imports HTTP
+
+        return EngineContainer(cast("wire.EngineSpec", spec), self, engine)
 
     def named(self, name: str) -> Container:
         return next(each for each in self.containers if each.spec["name"] == name)
@@ -62,7 +72,7 @@ class Task:
 
     def kill(self) -> None:
         for each in self.containers:
-            each.signal(signal.SIGKILL)
+            each.kill()
 
     def send_state(self, *, final: bool = False) -> None:
         status: Any = "STOPPED" if final else "RUNNING" if self._running else "PENDING"
