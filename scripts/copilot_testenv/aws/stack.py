@@ -148,6 +148,15 @@ class TaskDefinition:
 
 
 @dataclass(frozen=True)
+class TargetHealth:
+    """A task in a target group; `state` is the load balancer's word, `reason` its code and sentence."""
+
+    port: int
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Event:
     at: datetime
     resource: str

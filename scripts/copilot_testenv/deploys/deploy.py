@@ -252,7 +252,8 @@ class _Deploy:
             here = self._prepared(folder)
             if is_new:
                 adding.enter_context(self._adding())
-            command = here.deploy(self._image_tag(before), tags)
+            # The watcher says what goes on while Copilot is silent.
+            command = replace(here.deploy(self._image_tag(before), tags), quiet=True)
             lease.require_held()  # the steps before can have taken minutes
             old = self.target.aws.resource(settings.stack_name, "TaskDefinition") if before else None
             with catching_signals(settings.timeout, session.report.say) as stop:

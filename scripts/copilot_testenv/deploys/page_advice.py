@@ -6,16 +6,15 @@ import re
 import time
 from typing import TYPE_CHECKING
 
+from copilot_testenv.deploys.container_log import last_lines, quoted
+
 if TYPE_CHECKING:
     from copilot_testenv.aws.stack import Task
     from copilot_testenv.core.settings import Settings
     from copilot_testenv.deploys.probe import Page
     from copilot_testenv.session import Session, Target
 
-LAST_LINES = 30
-_MOST_LINES = 200  # of which the load balancer's health checks may be nearly all
 _LOG_SECONDS = {"sandbox": 0.5, "aws": 6.0}  # until a line that was just written can be read
-_HEALTH_CHECK = re.compile(r"ELB-HealthChecker|\bGET \S*/healthz\b")
 # Django's own sentence. Source: django/http/request.py, HttpRequest.get_host
 _DISALLOWED = re.compile(r"Invalid HTTP_HOST header: '([^']*)'")
 _UNSURE = (
@@ -49,8 +48,7 @@ def wrong(session: Session, target: Target, page: Page, tasks: list[Task]) -> st
     text = f"{page.url} cannot be used: {page.reason}. {_advice(settings, page, lines)}"
     if page.fault in {"https_redirect", "redirect_loop"}:  # no log says more
         return text
-    shown = [f"  {line}" for line in lines[-LAST_LINES:]] or ["  (it wrote none)"]
-    return "\n".join([text, f"The last lines of the container `{name}`:", *shown])
+    return "\n".join([text, f"The last lines of the container `{name}`:", *quoted(lines)])
 
 
 def _advice(settings: Settings, page: Page, lines: list[str]) -> str:
@@ -68,11 +66,9 @@ def _advice(settings: Settings, page: Page, lines: list[str]) -> str:
 
 def _last_lines(settings: Settings, target: Target, tasks: list[Task]) -> tuple[str, list[str]]:
     """Return a container that answers and its last lines: the service's own, else one that has lines."""
-    group = f"/copilot/{settings.app}-{settings.test_env}-{settings.service}"
     for task in reversed(tasks):
         running = [each.name for each in task.containers if each.status == "RUNNING"]
         for name in sorted(running, key=lambda name: name != settings.service):
-            found = target.aws.last_lines(group, f"copilot/{name}/{task.id}", _MOST_LINES)
-            if lines := [line for line in found if not _HEALTH_CHECK.search(line)]:
+            if lines := last_lines(target.aws, settings, name, task):
                 return name, lines
     return settings.service, []
