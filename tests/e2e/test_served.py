@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.adopt.project import start_project
-from tests.clone import get, interrupt
-from tests.e2e.looks import deployed, told
+from tests.clone import Ran, get, interrupt
+from tests.e2e.looks import deployed
 from tests.e2e.test_adopt import Adopted
 
 pytestmark = pytest.mark.e2e
@@ -75,6 +75,13 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Adopted]:
     project.stop()
 
 
+def failed(ran: Ran, *words: str) -> None:
+    """Exit code 4 with these words; a traceback is the project's own, indented as its log."""
+    assert ran.code == 4, ran.err
+    assert "\nTraceback" not in ran.err
+    assert all(word in ran.err for word in words), ran.err
+
+
 def test_a_project_without_a_root_page_is_served_behind_plain_http_and_that_is_said(shop: Adopted) -> None:
     ran = shop.invoke("deploy-test", "--branch", "main")
     url = deployed(ran)
@@ -94,32 +101,32 @@ def test_a_redirect_to_a_login_is_followed_and_served(shop: Adopted) -> None:
 
 def test_a_view_that_raises_is_deployed_and_not_called_served(shop: Adopted) -> None:
     ran = shop.invoke("deploy-test", "--branch", "raises", "--json")
-    told(ran, 4, "is deployed and stays so, but does not work", "it answers 500", "the shop is shut")
+    failed(ran, "is deployed and stays so, but does not work", "it answers 500", "the shop is shut")
     assert "is served" not in ran.err
     found = json.loads(ran.out)
     assert (found["branch"], found["page"]["fault"]) == ("raises", "server_error")
     assert [each["branch"] for each in shop.status()] == ["raises"]
     assert get(found["url"])[0] == 500
     again = shop.invoke("deploy-test", "--branch", "raises")
-    told(again, 4, "it answers 500")
+    failed(again, "it answers 500")
     assert again.out == ""
 
 
 def test_a_host_that_django_does_not_know_is_told_with_the_setting(shop: Adopted) -> None:
     ran = shop.invoke("deploy-test", "--branch", "hosts")
-    told(ran, 4, "it answers 400", "Django does not know the host localhost", "ALLOWED_HOSTS")
+    failed(ran, "it answers 400", "Django does not know the host localhost", "ALLOWED_HOSTS")
     assert "Invalid HTTP_HOST header: 'localhost:" in ran.err
     assert "copilot/web/manifest.yml" in ran.err
 
 
 def test_a_redirect_to_https_is_told_with_the_setting(shop: Adopted) -> None:
     ran = shop.invoke("deploy-test", "--branch", "https")
-    told(ran, 4, "it redirects to https://localhost", "SECURE_SSL_REDIRECT = False")
+    failed(ran, "it redirects to https://localhost", "SECURE_SSL_REDIRECT = False")
 
 
 def test_a_worker_that_cannot_import_its_settings_is_quoted(shop: Adopted) -> None:
     ran = shop.invoke("deploy-test", "--branch", "worker")
-    told(ran, 4, "The container `web` ended with exit code 3", "No module named 'mysite.no_such_settings'")
+    failed(ran, "The container `web` ended with exit code 3", "No module named 'mysite.no_such_settings'")
 
 
 def interrupted_once_told(shop: Adopted, branch: str) -> str:
