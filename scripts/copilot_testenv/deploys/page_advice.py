@@ -33,11 +33,12 @@ _ADVICE = {
         "Let Django not redirect there: SECURE_SSL_REDIRECT = False in the settings of this environment, as "
         "the block of `invoke adopt` sets it. If Django does not, a middleware or nginx does."
     ),
-    "redirect_loop": (
-        'Behind a load balancer with https Django needs SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", '
-        '"https"), and nginx must pass that header on.'
-    ),
+    "redirect_loop": "A view, a middleware or nginx leads a browser that is not logged in round in a circle.",
 }
+_BEHIND_TLS = (
+    'Behind a load balancer with https Django needs SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", '
+    '"https"), and nginx must pass that header on.'
+)
 
 
 def wrong(session: Session, target: Target, page: Page, tasks: list[Task]) -> str:
@@ -46,7 +47,7 @@ def wrong(session: Session, target: Target, page: Page, tasks: list[Task]) -> st
     time.sleep(_LOG_SECONDS[settings.target])
     name, lines = _last_lines(settings, target, tasks)
     text = f"{page.url} cannot be used: {page.reason}. {_advice(settings, page, lines)}"
-    if page.fault in {"https_redirect", "redirect_loop"}:  # no log says more
+    if page.fault == "https_redirect":  # no log says more
         return text
     return "\n".join([text, f"The last lines of the container `{name}`:", *quoted(lines)])
 
@@ -61,6 +62,8 @@ def _advice(settings: Settings, page: Page, lines: list[str]) -> str:
             f"Django does not know the host {re.sub(r':[0-9]+$', '', hosts[-1])} (DisallowedHost): add it to "
             f"ALLOWED_HOSTS, by the variable that your settings read, under {manifest}. {_FIXED_LIST}"
         )
+    if page.fault == "redirect_loop" and page.url.startswith("https:"):
+        return _BEHIND_TLS
     return _ADVICE.get(page.fault or "", "The project itself fails on this page.")
 
 
