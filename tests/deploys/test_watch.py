@@ -235,14 +235,14 @@ RUNS = Task("b" * 32, "RUNNING", "UNKNOWN", "arn:1", None, "", (Container("web",
 
 
 def health(
-    settings: Settings, aws: Played, monkeypatch: pytest.MonkeyPatch, *seconds: float
+    settings: Settings, aws: Played, monkeypatch: pytest.MonkeyPatch, *seconds: float, task: Task = RUNS
 ) -> tuple[HealthWatch, list[str]]:
     """What is said of a task that runs, looked at after so many seconds."""
     said: list[str] = []
     made = HealthWatch(Session(settings, FakeShell(), FakeReport(), {}), aws, said.append, BEFORE)
     for now in (0.0, *seconds):
         monkeypatch.setattr(health_watch.time, "monotonic", lambda now=now: 1000 + now)
-        made.look([RUNS])
+        made.look([task])
     return made, said
 
 
@@ -270,6 +270,15 @@ def test_a_healthy_task_and_one_that_begins_are_not_told(
     aws.health = [TargetHealth(8000, "initial", "Elb.InitialHealthChecks")]
     assert health(settings, aws, monkeypatch, 30)[1] == []
     assert len(health(settings, aws, monkeypatch, 30, 50)[1]) == 1
+
+
+def test_a_container_health_check_that_fails_is_told_too(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws = Played(OLD, health=[TargetHealth(8000, "healthy", "")])
+    sick = replace(RUNS, health="UNHEALTHY")
+    (text,) = health(settings, aws, monkeypatch, 21, task=sick)[1]
+    assert "a container's own health check fails" in text
 
 
 def test_a_traceback_in_the_log_is_told_before_the_load_balancer_has_decided(

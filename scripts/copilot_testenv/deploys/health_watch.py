@@ -70,6 +70,11 @@ class HealthWatch:
             lines = last_lines(self.aws, self.session.settings, self.session.settings.service, task)
         except UserError as error:  # a role without the right, for example
             self.reason, undecided = f"its health is not known: {error}", True
+        if not self.reason and task.health == "UNHEALTHY":
+            self.reason, undecided = (
+                "a container's own health check fails (`healthcheck` in the manifest)",
+                False,
+            )
         if task.id in self._told or not self.reason:
             return
         seconds = now - self._runs_since[task.id]
