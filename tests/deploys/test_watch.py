@@ -171,12 +171,12 @@ def end(name: str, code: int | None = None, reason: str = "") -> Container:
             ["`web` ended with exit code 3. Its last lines:", "last line of copilot/web"],
         ),
         (
-            stopped("Task failed to start", end("web", 127, "exec /srv/start: Exec format error")),
-            ["exit code 127", "another CPU architecture", "`#!/bin/sh`"],
+            stopped("Task failed to start", end("web", 127, "CannotStart: /srv/start: Exec format error")),
+            ["The container `web` did not run: CannotStart", "another CPU architecture", "`#!/bin/sh`"],
         ),
         (
             stopped("OutOfMemoryError: container killed", end("web", 137, "OutOfMemoryError")),
-            ["OutOfMemoryError", "more `memory`"],
+            ["`web` ended with exit code 137 (OutOfMemoryError). Its last lines:", "more `memory`"],
         ),
         (
             stopped(

@@ -25,7 +25,8 @@ _MOST_EVENTS = 3
 # A server that goes on without the project that it could not load.
 _BROKEN = re.compile(r"Traceback \(most recent call last\)|no python application found|no app loaded")
 _ROUTINE = re.compile(
-    r"has (started|stopped) \d+|registered \d+ targets|has begun draining|steady state|deployment completed"
+    r"has (started|stopped) \d+|registered \d+ targets|has begun draining|steady state|"
+    r"deployment (completed|failed: tasks failed to start)"
 )
 
 

@@ -226,12 +226,16 @@ def _of_task(task: Task, name: str, lines: list[str]) -> list[str]:
     parts: list[str] = []
     container = next((each for each in task.containers if each.name == name), None)
     code = container.exit_code if container else None
+    reason = container.reason if container else ""
     if _UNHEALTHY.search(task.stopped_reason):
         parts += [f"The container `{name}` ran and was not healthy. Its last lines:", *quoted(lines)]
+    elif reason.startswith("Cannot"):  # its exit code is then one that ECS has made up
+        parts.append(f"The container `{name}` did not run: {reason}")
     elif name:
-        ended = f"ended with exit code {code}" if code is not None else (container and container.reason)
-        parts += [f"The container `{name}` {ended or task.stopped_reason}. Its last lines:", *quoted(lines)]
-    if task.stopped_reason:
+        because = f" ({reason})" if reason else ""
+        ended = f"ended with exit code {code}{because}" if code is not None else reason or task.stopped_reason
+        parts += [f"The container `{name}` {ended}. Its last lines:", *quoted(lines)]
+    if task.stopped_reason and task.stopped_reason != reason:
         parts.append(f"The task stopped: {task.stopped_reason}")
     reasons = [task.stopped_reason, *(each.reason for each in task.containers)]
     if cure := advice(reasons, lines):
