@@ -37,6 +37,8 @@ SECURE_SSL_REDIRECT = True
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
 SESSION_COOKIE_SAMESITE = "None"
+SESSION_COOKIE_DOMAIN = ".shop.example"
+PREPEND_WWW = True
 if __import__("os").environ.get("COPILOT_ENVIRONMENT_NAME") == "test":
     __import__("django_testenv.settings").settings.apply(globals())
 """,
@@ -104,6 +106,7 @@ def test_settings_of_production_can_be_used_in_the_sandbox(project: Path, host: 
     assert "sessionid=" in shown
     assert "Secure" not in shown  # a browser would drop it
     assert "SameSite=None" not in shown
+    assert "Domain=" not in shown
 
 
 def test_settings_of_production_can_be_used_on_aws_without_a_certificate(project: Path) -> None:
@@ -118,6 +121,7 @@ def test_behind_https_cookies_stay_as_the_project_sets_them(project: Path) -> No
     shown, _ = look(project, "www.shop.example", "demo.elb.amazonaws.com", "https")
     assert shown.startswith("200 \n")
     assert "SameSite=None; Secure" in shown
+    assert "Domain=.shop.example" in shown
 
 
 def test_elsewhere_nothing_of_it_holds(project: Path) -> None:

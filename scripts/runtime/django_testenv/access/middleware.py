@@ -94,12 +94,16 @@ def _challenge() -> HttpResponse:
 def _shown(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
     """Return the response for a person in a browser: not for search engines, and with cookies that it keeps.
 
-    A browser drops a Secure cookie that comes over http, and with it the login. The load balancer says what
-    the browser speaks; an environment without a certificate has http alone.
+    A browser drops a Secure cookie that comes over http, and one for another domain, and with it the login.
+    The load balancer says what the browser speaks; an environment without a certificate has http alone.
     """
     response["X-Robots-Tag"] = "noindex, nofollow"
-    if request.META.get("HTTP_X_FORWARDED_PROTO") == "http":
-        for cookie in response.cookies.values():
+    is_http = request.META.get("HTTP_X_FORWARDED_PROTO") == "http"
+    host = "." + request.META.get("HTTP_HOST", "").partition(":")[0].lower()
+    for cookie in response.cookies.values():
+        if cookie["domain"] and not host.endswith("." + cookie["domain"].lstrip(".").lower()):
+            cookie["domain"] = ""
+        if is_http:
             cookie["secure"] = ""
             if cookie["samesite"].lower() == "none":  # only a Secure cookie may say so
                 cookie["samesite"] = "Lax"
