@@ -133,8 +133,8 @@ def _served(hosts: Any) -> dict[str, Any]:
     """Return the settings with which the environment's load balancer can serve the project.
 
     A redirect to https is the load balancer's own where it has a certificate; where it has none, nobody
-    answers https. Nobody answers below `www.` either. Its name is one of ALLOWED_HOSTS; in the sandbox that is
-    localhost, and each branch has a name below it. Copilot sets COPILOT_LB_DNS in every container of a
+    answers https. Nobody answers below `www.` either. Its name is one of ALLOWED_HOSTS; in the sandbox that
+    is localhost, and each branch has a name below it. Copilot sets COPILOT_LB_DNS in every container of a
     service behind a load balancer.
     """
     served: dict[str, Any] = {"SECURE_SSL_REDIRECT": False, "PREPEND_WWW": False}
