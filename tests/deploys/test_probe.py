@@ -80,7 +80,7 @@ def test_a_projects_answer_is_told_from_the_load_balancers(
 def test_redirects_are_followed_to_the_page_with_the_cookies_of_this_call() -> None:
     answers = {
         "/": to("/fr/", **{"Set-Cookie": "language=fr"}),
-        "/fr/": to("http://HOST/login/?next=/fr/"),
+        "/fr/": to("http://ada:hunter2@HOST/login/?next=/fr/"),
         "/login/?next=/fr/": (200, {}),
     }
     with answering(answers) as (url, asked):

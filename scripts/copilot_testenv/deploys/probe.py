@@ -92,8 +92,9 @@ def open_page(url: str) -> Page:
 
 def _redirected(url: str, status: int, location: str) -> Page | str:
     """Return the address that an answer leads to, or the page where it must not be followed."""
-    to = urljoin(url, quote(location, encoding="iso-8859-1", safe=string.punctuation))
-    here, there = _place(urlsplit(url)), _place(urlsplit(to))
+    parts = urlsplit(urljoin(url, quote(location, encoding="iso-8859-1", safe=string.punctuation)))
+    to = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # a browser may ask about a password
+    here, there = _place(urlsplit(url)), _place(parts)
     if (here[0], there[0]) == ("http", "https") and here[1] == there[1]:
         reason = f"it redirects to {_shown(to)}, and no https is served there"
         return Page(url, status, "https_redirect", reason)
