@@ -107,6 +107,9 @@ def test_a_view_that_raises_is_deployed_and_not_called_served(shop: Adopted) -> 
     assert (found["branch"], found["page"]["fault"]) == ("raises", "server_error")
     assert [each["branch"] for each in shop.status()] == ["raises"]
     assert get(found["url"])[0] == 500
+
+
+def test_the_same_commit_again_is_not_called_served_either(shop: Adopted) -> None:
     again = shop.invoke("deploy-test", "--branch", "raises")
     failed(again, "it answers 500")
     assert again.out == ""
