@@ -148,6 +148,15 @@ class TaskDefinition:
 
 
 @dataclass(frozen=True)
+class TargetHealth:
+    """A task in a target group; `state` is the load balancer's word, `reason` its code and sentence."""
+
+    port: int
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Event:
     at: datetime
     resource: str
@@ -156,13 +165,20 @@ class Event:
 
 
 def rule_url(scheme: str, rule: Mapping[str, Any], balancer: str) -> str:
-    """Return the URL of a load balancer's rule: its first host, else the balancer's, and its first path."""
+    """Return the URL of a load balancer's rule: its first host, else the balancer's, and its first path.
+
+    The sandbox's load balancer, whose name has a port, serves all hosts by http: one of the user's domain by
+    its twin below localhost.
+    """
     values = {
         condition["Field"]: condition.get(kind, {}).get("Values") or condition.get("Values", [])
         for condition in rule["Conditions"]
         if (kind := _CONDITIONS.get(condition["Field"]))
     }
-    name, colon, port = balancer.partition(":")  # in the sandbox it has a port
+    name, colon, port = balancer.partition(":")
     host = next(iter(values.get("host-header", [])), name)
+    if colon:
+        scheme = "http"
+        host = host if host.endswith("localhost") else f"{host}.localhost"
     path = next(iter(values.get("path-pattern", [])), "")
     return f"{scheme}://{host}{colon}{port}{path.rstrip('*').rstrip('/')}"

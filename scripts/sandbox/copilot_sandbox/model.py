@@ -152,7 +152,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class LoadBalancer:
-    """An application load balancer's HTTP listener, and the loopback port that emulates it."""
+    """An application load balancer's listeners, and the loopback port that emulates them."""
 
     arn: str
     environment: str

@@ -106,7 +106,9 @@ class TaskAgent:
             "each task has a loopback address" if way == "loopback" else confined.obstacle()
         )
         self.targets = Targets(self.wake)
-        self._health_checks = HealthChecks(self.targets, self.connect, control_plane.target_group)
+        self._health_checks = HealthChecks(
+            self.targets, self.connect, control_plane.target_group, self.listening
+        )
         self._context = TaskContext(
             control_plane=control_plane,
             directory=self._directory,
@@ -170,6 +172,11 @@ class TaskAgent:
         if task is None:
             raise ConnectionRefusedError(f"no task has the address {address}")
         return task.connect(port, timeout)
+
+    def listening(self, address: str, port: int) -> str:
+        """Return where the task with that address listens in place of the port; empty if it is not known."""
+        task = self._views.tasks.get(address)
+        return task.listening(port) if task else ""
 
     def explain(self, target_group_arn: str) -> str:
         """Return in a few words why no target of that target group answers."""

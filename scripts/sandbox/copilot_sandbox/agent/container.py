@@ -20,7 +20,7 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SYSTEM_DIRECTORIES = ("/bin", "/dev", "/etc", "/lib", "/lib64", "/opt", "/proc", "/sbin", "/sys", "/usr")
 LOCAL_HOST = re.compile(r"(?<![\w.-])(?:localhost|127\.0\.0\.1|0\.0\.0\.0)(?![\w-]|\.\w)")
 # These variables name callers, not addresses to connect to or listen on: the browser still uses `localhost`.
-CALLERS = re.compile(r"ALLOWED_HOSTS|ORIGIN", re.IGNORECASE)
+CALLERS = re.compile(r"ALLOWED_HOSTS|ORIGIN|COPILOT_LB_DNS", re.IGNORECASE)
 UNIX_SOCKET = re.compile(r"unix:|host=(?:/|%2[Ff])|@%2[Ff]|\.sock\b")
 
 

@@ -19,12 +19,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CLOSED_INTERVAL = (
-    0.05  # seconds between checks while the port is closed; such a check costs the target nothing
-)
-FRESH_INTERVAL = (
-    0.25  # seconds between checks of a target that has never passed; AWS always waits the group's interval
-)
+CLOSED_INTERVAL = 0.05  # seconds between checks while the port is closed; such a check costs nothing
+LOOK_AFTER = 3.0  # seconds after which a closed port's reason says which one the task has opened
+FRESH_INTERVAL = 0.25  # seconds between checks of a target that has never passed; AWS keeps the interval
 
 
 class Problem(NamedTuple):
@@ -71,10 +68,12 @@ class HealthChecks:
         targets: Targets,
         connect: Connect,
         target_group: Callable[[str], TargetGroup | None],
+        listening: Callable[[str, int], str],
     ) -> None:
         self._targets = targets
         self._connect = connect
         self._target_group = target_group
+        self._listening = listening
         self._stopped = threading.Event()
 
     def watch(self, target: Target) -> None:
@@ -96,11 +95,16 @@ class HealthChecks:
     def _check_repeatedly(self, target: Target) -> None:
         passed_once = False
         passes = failures = 0
-        counted = time.monotonic()
+        begun = counted = time.monotonic()
         while self._targets.holds(target) and not self._stopped.is_set():
             group = self._target_group(target.group.arn) or target.group
             problem = check(group, target, self._connect)
             now = time.monotonic()
+            if problem and problem.closed and now - begun >= LOOK_AFTER:
+                listens = self._listening(target.address, target.port)
+                problem = Problem(
+                    f"{problem.text}; the task listens on {listens}" if listens else problem.text, closed=True
+                )
             state: TargetState = target.state
             if problem is None:
                 passes, failures = passes + 1, 0

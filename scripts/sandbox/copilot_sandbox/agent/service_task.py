@@ -9,7 +9,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from copilot_sandbox.agent import catalogue, namespace, preparation
+from copilot_sandbox.agent import catalogue, listeners, namespace, preparation
 from copilot_sandbox.agent.runner import Runner, remove_tree
 from copilot_sandbox.model import ContainerReport, Health, TaskReport
 
@@ -204,6 +204,24 @@ class ServiceTask:
             connection.close()
             raise
         return connection
+
+    def listening(self, wanted: int) -> str:
+        """Return where the task listens in place of the port `wanted`, as `8080`; empty if it is not known.
+
+        The ports of other containers, and those that the sandbox itself forwards, are left out.
+        """
+        if self.pid is None:
+            return ""
+        own = self._claim.getsockname()[0] if self._claim is not None else None
+        others = {port for each in self._containers() if wanted not in each.ports for port in each.ports}
+        forwarded = {(host, port) for host, port, _ in self._context.port_forwards}
+        shown = []
+        for _, address, port in listeners.of_network(self.pid):
+            if port in others or (address, port) in forwarded or own not in (None, address):
+                continue
+            alone = own is None and not listeners.is_open(address)
+            shown.append(f"{address}:{port}, where nobody outside reaches it" if alone else str(port))
+        return ", ".join(dict.fromkeys(shown))
 
     def activity(self) -> tuple[str, float]:
         """Return what the task currently waits for, and since when (Unix seconds)."""

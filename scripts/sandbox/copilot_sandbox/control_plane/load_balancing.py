@@ -54,11 +54,15 @@ class LoadBalancing:
         ]
 
     def _rules(self, balancer_arn: str) -> tuple[model.Rule, ...]:
-        rules: list[model.Rule] = []
-        for listener in backend().load_balancers[balancer_arn].listeners.values():
-            # The sandbox serves plain HTTP on loopback; a TLS listener needs the user's own domain.
-            if listener.protocol == "HTTP":
-                rules += [_to_rule(rule) for rule in listener.rules.values()]
+        """Return the rules of all listeners, as one listener of plain HTTP on loopback can have them.
+
+        A browser meets no certificate here. So a rule that only redirects to HTTPS is left out, and the
+        HTTPS listener's own rule answers in its place.
+        """
+        listeners = backend().load_balancers[balancer_arn].listeners.values()
+        rules = [_to_rule(rule) for listener in listeners for rule in listener.rules.values()]
+        if any(listener.protocol == "HTTPS" for listener in listeners):
+            rules = [rule for rule in rules if not (rule.redirect_to or "").startswith("https:")]
         return tuple(sorted(rules, key=lambda rule: rule.priority))
 
     def target_group(self, arn: str) -> model.TargetGroup | None:
