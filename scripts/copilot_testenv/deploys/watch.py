@@ -25,6 +25,11 @@ LONG_AGO = datetime.min.replace(tzinfo=UTC)
 # Escape sequences of a terminal: colours and cursor movements.
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
+# The sandbox's builder about a step that installed nothing, or not all.
+_MISSING = re.compile(r"sandbox: line \d+")
+# Copilot's and the builder's lines of every build; Copilot repeats a build that fails ten times.
+_NOISE = re.compile(r"sandbox: |Building your container image ")
+
 
 @dataclass
 class Watcher:
@@ -41,6 +46,7 @@ class Watcher:
     failed: dict[str, tuple[Task, list[str]]] = field(default_factory=dict)
     reported: dict[tuple[str, str], str] = field(default_factory=dict)
     unfinished: list[str] = field(default_factory=list)
+    notes: set[str] = field(default_factory=set)
     remembered: bool = False
     events: list[Event] = field(default_factory=list)
     _since: datetime = LONG_AGO  # AWS's clock, not this machine's
@@ -52,8 +58,12 @@ class Watcher:
     _thread: threading.Thread | None = None
 
     def keep(self, line: str) -> None:
-        """Keep one of Copilot's lines."""
+        """Keep one of Copilot's lines. Report what the sandbox's builder could not install, once."""
         self.lines.append(line)
+        plain = _ESCAPES.sub("", line).strip()
+        if _MISSING.match(plain) and plain not in self.notes:
+            self.notes.add(plain)
+            self.session.report.say(f"  {plain}")
 
     def __enter__(self) -> None:
         """Record the stack's present state, and start to watch."""
@@ -176,6 +186,6 @@ class Watcher:
 
 
 def _plain(lines: list[str]) -> list[str]:
-    """Return Copilot's lines without escapes, empty lines and the notes of the sandbox's builder."""
-    plain = [_ESCAPES.sub("", line).strip() for line in lines]
-    return [line for line in plain if line and not line.startswith("sandbox: not done here")]
+    """Return Copilot's lines, each once, without escapes, empty lines and the builder's notes."""
+    plain = dict.fromkeys(_ESCAPES.sub("", line).strip() for line in lines)
+    return [line for line in plain if line and not _NOISE.match(line)]

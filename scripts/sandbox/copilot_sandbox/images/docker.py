@@ -5,10 +5,13 @@ A deploy waits for each call, which is a process, so modules are imported only w
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
 _ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/(.+)")
 _CALLS = "version, info, login, build, push, inspect"
+_RETRY_SECONDS = 600  # in which a failed build of the same process is not tried again
 _TIMEOUT = 30  # seconds for the embedded AWS to answer
 # Flags of `docker build`: True if a value follows.
 _BUILD_FLAGS = {
@@ -191,19 +195,43 @@ def _build(state: Path, words: list[str]) -> None:
         name, equals, value = argument.partition("=")
         if equals:  # `--build-arg NAME` would use the environment's value, which is the user's
             arguments[name] = value
-    digest = build(
-        options.context,
-        Path(options.last("-f", "--file") or options.context / "Dockerfile"),
-        state,
-        say=_say,
-        arguments=arguments,
-        target=options.last("--target"),
-        platform=options.last("--platform"),
-    )
+    dockerfile = Path(options.last("-f", "--file") or options.context / "Dockerfile")
+    failure = _failure_of(state, words, dockerfile)
+    if failure.is_file() and time.time() - failure.stat().st_mtime < _RETRY_SECONDS:
+        raise DockerError("the build failed before, as said above.")
+    try:
+        digest = build(
+            options.context,
+            dockerfile,
+            state,
+            say=_say,
+            arguments=arguments,
+            target=options.last("--target"),
+            platform=options.last("--platform"),
+        )
+    except SandboxError:
+        failure.parent.mkdir(exist_ok=True)
+        failure.touch()
+        raise
     for reference in options.all("-t", "--tag"):
         registry.tag(state, reference, digest)
         _say(f"naming to {reference} done")
     _say(f"writing image {digest} done")
+
+
+def _failure_of(state: Path, words: list[str], dockerfile: Path) -> Path:
+    """Return the file that marks a build of one process of Copilot as failed.
+
+    Copilot runs a build that fails ten times; here it fails each time for the same reason.
+    Source: seen on Copilot 1.34.1.
+    """
+    folder = state / "failed-builds"
+    for old in folder.glob("*"):
+        if time.time() - old.stat().st_mtime > _RETRY_SECONDS:
+            old.unlink(missing_ok=True)
+    text = dockerfile.read_bytes() if dockerfile.is_file() else b""
+    build = json.dumps([os.getppid(), words]).encode() + text
+    return folder / hashlib.sha256(build).hexdigest()
 
 
 def _push(state: Path, words: list[str]) -> None:
