@@ -121,6 +121,8 @@ def test_a_pip_install_is_recognised_and_its_place_left_out(
         ("pip install $(unknown-program)", "pip install $(unknown-program)"),
         ("x 'a; pip install b", "x 'a; pip install b"),
         ("conda install -y a", "conda install -y a"),
+        ("find . -name r.txt -exec pip install -r {} +", "find . -name r.txt -exec pip install -r {} +"),
+        ("some-program | pip install -r /dev/stdin", "pip install -r /dev/stdin"),
         ("apt-get install -y libpq-dev python3-psycopg2", "apt-get install -y libpq-dev python3-psycopg2"),
         ("while true; do pip install a; done", "while true; do pip install a; done"),
     ],
@@ -139,7 +141,7 @@ def test_an_install_that_may_fail_is_said_when_it_does(project: Project) -> None
 
     assert run(image, "tiny") == "this is tiny\n"
     assert project.said[0].startswith(
-        "sandbox: line 2: `pip install absent` failed, which the Dockerfile allows"
+        "sandbox: line 2: an install that the Dockerfile allows to fail: `pip install absent` failed"
     )
 
 

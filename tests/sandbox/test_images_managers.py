@@ -111,6 +111,14 @@ def test_an_environment_at_a_fixed_path_is_found_there_after_it_was_copied(proje
     assert image.paths == ("/srv",)
 
 
+def test_programs_are_where_an_image_of_python_has_them(project: Project) -> None:
+    image = project.build("FROM python:3\nRUN pip install tiny\nCMD /usr/local/bin/tiny\n")
+
+    done = subprocess.run([image.root / "usr/local/bin/tiny"], capture_output=True, text=True, check=True)
+    assert done.stdout == "this is tiny\n"
+    assert image.paths == ("/usr/local/bin",)
+
+
 def test_a_project_environment_is_beside_the_project_as_uv_has_it(project: Project) -> None:
     put_uv(project)
     image = project.build("FROM x\nWORKDIR /app\nCOPY . .\nRUN uv sync\nENV PATH=/app/.venv/bin:$PATH\n")

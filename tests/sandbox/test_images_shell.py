@@ -136,8 +136,20 @@ def test_variables_files_and_folders_of_the_step_are_known() -> None:
     assert marks(
         "set -ex; export A=1; B=$A$A; mark $B; cd requirements; for f in *.txt; do mark $f; done; "
         'echo django==5 > r.txt; mark "$(cat r.txt)"; (cd /; A=2); mark $A; cp base.txt all.txt; '
-        "[ -f all.txt ] && mark copied"
-    ) == ["11", "base.txt", "dev.txt", "django==5", "1", "copied"]  # fmt: skip
+        "[ -f all.txt ] && mark copied; mark $(test $ENV = production && echo --only main); "
+        'mark x$(test "$ENV" = dev && echo y)'
+    ) == ["11", "base.txt", "dev.txt", "django==5", "1", "copied", "--only", "x"]  # fmt: skip
+
+
+def test_simple_changes_of_files_are_done_and_others_handed_on() -> None:
+    done = "mkdir -p new/below && cp requirements.txt new && chmod +x new/requirements.txt && touch new/a"
+    tests = "[ -d new/below ] && [ -f new/requirements.txt ] && [ -e new/a ] && mark yes"
+    assert marks(f"{done}; {tests}") == ["yes"]
+    assert walked(f"{done}; cp -r a b; chmod +x absent; mkdir -m 7 b")[0] == [
+        ("cp", "-r", "a", "b"),
+        ("chmod", "+x", "absent"),
+        ("mkdir", "-m", "7", "b"),
+    ]
 
 
 @pytest.mark.parametrize(

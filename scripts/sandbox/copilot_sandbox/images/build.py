@@ -30,6 +30,7 @@ _WITHOUT_EFFECT = frozenset({"EXPOSE", "HEALTHCHECK", "LABEL", "MAINTAINER", "ST
 # The official images of Python 3.11 and before have these; pkg_resources went with setuptools 82.
 # Source: https://github.com/docker-library/python/blob/master/versions.json
 _SETUPTOOLS, _LAST_WITH_SETUPTOOLS = ("setuptools==79.0.1", "wheel==0.45.1"), 11
+_PROGRAMS = "/usr/local/bin"  # where pip puts programs in an image of Python
 _STEP_LENGTH = 110  # characters of a step in the list of steps that were not done
 
 
@@ -77,8 +78,11 @@ def build(
         venv = venvs.venv_digest(installs, programs)
         folder = venv_cache.venv_folder(state_dir, venv)
         made = venvs.make_venv(folder, installs, pip_cache=state_dir / "pip", programs=programs, say=say)
-        if made and work.installs:
-            say(f"sandbox: {len(work.installs)} pip install step(s) done in a new virtual environment")
+        own_installs = len(installs) - len(work.of_base)
+        if own_installs and work.has_python:
+            targets.setdefault(_PROGRAMS, "bin")
+        if made and own_installs:
+            say(f"sandbox: {own_installs} pip install step(s) done in a new virtual environment")
         packages = {path: pip_targets.folder_of(folder, name) for path, name in targets.items()}
     return store.save(
         state_dir,
@@ -88,7 +92,7 @@ def build(
             "WorkingDir": state.workdir,
             "Entrypoint": list(state.entrypoint),
             "Cmd": list(state.cmd),
-            "Paths": sorted({*state.tree.own_paths(), *state.volumes}),
+            "Paths": sorted({*state.tree.own_paths(), *state.volumes, *({_PROGRAMS} & targets.keys())}),
             "Venv": venv,
             **({"Targets": dict(sorted(targets.items()))} if targets else {}),
         },

@@ -198,7 +198,7 @@ def _build(state: Path, words: list[str]) -> None:
     dockerfile = Path(options.last("-f", "--file") or options.context / "Dockerfile")
     failure = _failure_of(state, words, dockerfile)
     if failure.is_file() and time.time() - failure.stat().st_mtime < _RETRY_SECONDS:
-        raise DockerError("the build failed before, as said above.")
+        raise DockerError(failure.read_text())
     try:
         digest = build(
             options.context,
@@ -209,9 +209,9 @@ def _build(state: Path, words: list[str]) -> None:
             target=options.last("--target"),
             platform=options.last("--platform"),
         )
-    except SandboxError:
-        failure.parent.mkdir(exist_ok=True)
-        failure.touch()
+    except SandboxError as error:
+        failure.parent.mkdir(parents=True, exist_ok=True)
+        write_private(failure, str(error).splitlines()[-1])
         raise
     for reference in options.all("-t", "--tag"):
         registry.tag(state, reference, digest)

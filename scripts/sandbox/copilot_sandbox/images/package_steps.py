@@ -97,7 +97,7 @@ class PackageStep(PipStep):
             return Outcome() if set(projects.REQUESTS) & set(rest) else self._leave(command)
         if (name in ("curl", "wget") and _MANAGERS_SCRIPT.search(command.text)) or (
             re.fullmatch(r"python[\d.]*|sh|bash", name)
-            and (rest in ([], ["-"]) or _MANAGERS_SCRIPT.search(command.text))
+            and (rest[:1] in ([], ["-"]) or _MANAGERS_SCRIPT.search(command.text))
         ):
             self.result.managers |= {each for each in ("poetry", "uv") if each in command.text}
             return Outcome(output=None)

@@ -102,6 +102,9 @@ class PipStep:
         arguments = self._from_wheels(command, arguments)
         if not arguments:
             return
+        if command.stdin is None and {"/dev/stdin", "-"} & set(arguments):
+            self._leave(command, "its input is not known here")
+            return
         tree, folder = self.tree, command.folder
         if command.stdin is not None and {"/dev/stdin", "-"} & set(arguments):
             arguments = tuple(
@@ -120,7 +123,7 @@ class PipStep:
             base=self.state.base,
         )
         if command.may_fail:
-            install = replace(install, optional=f"`{command.text}` failed, which the Dockerfile allows")
+            install = replace(install, optional="an install that the Dockerfile allows to fail")
         self.result.installs.append(install)
         if target:
             self.state.targets[self.state.tree.make_folder(target)] = install.name

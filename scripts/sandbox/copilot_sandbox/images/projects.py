@@ -152,13 +152,12 @@ class Request:
 
 def poetry_request(words: Words, variables: Mapping[str, str]) -> Request:
     del variables
-    only = set(words.all("--only"))
-    no_dev = {"dev"} if words.has("--no-dev") else set()
+    only = {"main"} if words.has("--no-dev") else set(words.all("--only"))
     return Request(
         "poetry",
         groups=only or set(words.all("--with")) | ({"dev"} if words.has("--dev", "--all-groups") else set()),
         extras=set(words.all("--extras", "-E")),
-        without={*words.all("--without"), *no_dev},
+        without=set(words.all("--without")),
         all_extras=words.has("--all-extras"),
         only=bool(only) or words.has("--only-root"),
         default_groups=True,
@@ -267,7 +266,7 @@ class Translated:
         if project and answer["project"]:
             tree = part_of(place.tree, self.folder)
             if any(path.endswith(".py") for path in tree.entries):  # else its files are copied later
-                missing = f"`{place.command}` did not install the project itself"
+                missing = "the project itself is not installed"
                 installs.append(
                     replace(self._install(place, ["--no-deps", self.folder], tree), optional=missing)
                 )
@@ -328,15 +327,18 @@ def translate(request: Request, place: Place) -> Translated:
 
 @cache
 def _answer(document: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", _CODE, SOURCES],
-        check=False,
-        input=document,
-        capture_output=True,
-        text=True,
-        timeout=_SECONDS,
-        env={"PATH": child_variables.path()},
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", _CODE, SOURCES],
+            check=False,
+            input=document,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            env={"PATH": child_variables.path()},
+        )
+    except subprocess.TimeoutExpired:
+        return json.dumps({"error": f"the lock file was not read within {_SECONDS} s"})
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason was given"])[-1]
         return json.dumps({"error": f"the lock file cannot be read: {last}"})

@@ -11,22 +11,24 @@ import fnmatch
 import os
 import posixpath
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from copilot_sandbox.images import shell
 from copilot_sandbox.images.dockerfile import DockerfileError, expand
-from copilot_sandbox.images.tree import CopyError, Tree, file_of, is_system_folder
+from copilot_sandbox.images.shell_files import StepFiles
+from copilot_sandbox.images.tree import CopyError, Tree, file_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+_SUBSTITUTION = re.compile(r"\$\(([^()`]+)\)")
+_PLAIN = re.compile(r"[\w./=:,@+\s-]*")  # text that needs no quotes
 _MAX_COMMANDS = 5000  # that one step may hand on: loops in loops end here
 # Commands whose exit code depends on the machine. They change nothing.
-_QUERIES = frozenset(
-    {"[[", "command", "which", "type", "hash", "grep", "id", "getent", "ls", "cmp", "diff", "find"}
-)
+_QUERIES = frozenset({"[[", "which", "type", "hash", "grep", "id", "getent", "ls", "cmp", "diff"})
 _WITHOUT_EFFECT = frozenset(
     {"set", "true", ":", "umask", "shopt", "ulimit", "sync", "unset", "wait", "shift"}
 )
@@ -63,6 +65,10 @@ class Interpreter:
     commands: int = 0
     assumed: bool = False  # a command that was not run was taken to succeed, since the last condition
     alternatives: int = 0  # left sides of `||` around the present command
+
+    @property
+    def _files(self) -> StepFiles:
+        return StepFiles(self.folder, self.trees)
 
     def run(  # noqa: C901, PLR0911 - a case for each kind of node
         self, node: shell.Node, *, certain: bool = True, stdin: str | None = None
@@ -127,7 +133,7 @@ class Interpreter:
                 if node.otherwise is not None:
                     self.run(node.otherwise, certain=False)
                 return Outcome(None)
-        return Outcome() if node.otherwise is None else self.run(node.otherwise, certain=certain)
+        return Outcome(output="") if node.otherwise is None else self.run(node.otherwise, certain=certain)
 
     def _for(self, node: shell.For, certain: bool) -> Outcome:  # noqa: FBT001
         values = []
@@ -138,10 +144,11 @@ class Interpreter:
                 self.run(node.body, certain=False)
                 return Outcome(None)
             values += [match for each in expanded for match in self._glob(each)]
+        outcomes = []
         for value in values:
             self._set(node.name, value)
-            self.run(node.body, certain=certain)
-        return Outcome()
+            outcomes.append(self.run(node.body, certain=certain))
+        return Outcome(output=_joined(outcomes))
 
     def _case(self, node: shell.Case, certain: bool) -> Outcome:  # noqa: FBT001
         value = self.words(node.word)
@@ -153,7 +160,7 @@ class Interpreter:
                 return Outcome(None)
             if any(fnmatch.fnmatchcase("".join(value), "".join(each or [])) for each in expanded):
                 return self.run(body, certain=certain)
-        return Outcome()
+        return Outcome(output="")
 
     def _simple(self, node: shell.Simple, certain: bool, stdin: str | None) -> Outcome:  # noqa: FBT001
         self.commands += 1
@@ -177,6 +184,13 @@ class Interpreter:
         may_fail = self.alternatives > 0
         command = Command(tuple(known), node.text, self.folder, variables, stdin, certain, may_fail)
         outcome = self._builtin(command) if known else None
+        if (
+            outcome is not None
+            and outcome.output is None
+            and outcome.status is not None
+            and known[0] != "cat"
+        ):
+            outcome = Outcome(outcome.status, "")
         if not known and words[0] in ("[", "test", *_QUERIES):
             outcome = Outcome(None)
         if outcome is None:
@@ -190,8 +204,9 @@ class Interpreter:
                 continue
             target = self.words(each.word)
             if outcome.output is not None and target and certain and not target[0].startswith("/dev/"):
-                add = self._file(target[0]) or "" if each.operator.endswith(">>") else ""
-                self.write(target[0], add + outcome.output)
+                add = self._files.text(target[0]) or "" if each.operator.endswith(">>") else ""
+                with suppress(CopyError):
+                    self._files.put(target[0], file_of((add + outcome.output).encode()))
             return Outcome(outcome.status, "" if outcome.output is not None else None)
         return outcome
 
@@ -217,17 +232,13 @@ class Interpreter:
             case "echo":
                 return Outcome(output=" ".join(rest[1:] if rest[:1] == ["-n"] else rest) + "\n")
             case "cat":
-                texts = [self._file(each) for each in rest]
+                texts = [self._files.text(each) for each in rest]
                 return Outcome(output=None if None in texts or not texts else "".join(map(str, texts)))
-            case "mkdir" | "touch":
-                return Outcome()
-            case "cp" | "mv" if len(rest) == 2 and (text := self._file(rest[0])) is not None:  # noqa: PLR2004
-                if command.certain:
-                    self.write(rest[1], text, name=posixpath.basename(rest[0]))
-                return Outcome()
+            case "mkdir" | "touch" | "cp" | "mv" | "chmod" as program if command.certain:
+                return Outcome() if self._files.change(program, rest) else None
             case name if name in _WITHOUT_EFFECT:
                 return Outcome()
-            case name if name in _QUERIES:
+            case name if name in _QUERIES or (name == "command" and rest[:1] in (["-v"], ["-V"])):
                 return Outcome(status=None)
         return None
 
@@ -244,7 +255,7 @@ class Interpreter:
             case ["-n", text] | [text]:
                 return bool(text)
             case [("-e" | "-f" | "-d" | "-s" | "-r") as kind, path]:
-                return self._exists(path, kind)
+                return self._files.exists(path, kind)
             case [left, "=" | "==", right]:
                 return fnmatch.fnmatchcase(left, right) if patterns else left == right
             case [left, "!=", right]:
@@ -253,20 +264,12 @@ class Interpreter:
                 return _compared(left, kind, right)
         return None
 
-    def _exists(self, path: str, kind: str) -> bool | None:
-        try:
-            place = self.trees[0].resolve(posixpath.join(self.folder, path))
-        except CopyError:
-            return None
-        entry = self.trees[0].get(place)
-        if entry is None or place == "/":
-            # A base image's own files are not here.
-            return None if is_system_folder(posixpath.dirname(place)) or place.startswith("/usr/") else False
-        return (entry.kind == "folder") == (kind == "-d") or kind in ("-e", "-r")
-
     def words(self, word: str, *, split: bool = True) -> list[str] | None:
         """Expand a word as the shell does. Return None if that is not possible here."""
-        word = re.sub(r"\$\(\s*([^()$`]+?)\s*\)", self._substituted, word)
+        whole = _SUBSTITUTION.fullmatch(word)
+        word = _SUBSTITUTION.sub(self._substituted, word)
+        if whole and "$(" not in word:
+            return word.split() if split else [word]
         plain = re.sub(r"'[^']*'", "", word)
         if re.search(r"`|\$\(|\$[^A-Za-z_{\"'\s/.:,]|\$\{[^}A-Za-z_]", plain):
             return None
@@ -283,17 +286,13 @@ class Interpreter:
         return [text]
 
     def _substituted(self, match: re.Match[str]) -> str:
-        """Return the output of the few commands in `$(…)` that is known; else the text as it is."""
-        match match[1].split():
-            case ["uname", "-m"]:
-                return os.uname().machine
-            case ["dpkg", "--print-architecture"]:
-                return {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, match[0])
-            case ["cat", path] if (text := self._file(path)) is not None and not re.search(
-                r"['\"$`\\]", text
-            ):
-                return text.rstrip("\n")
-        return match[0]
+        """Return the output of `$(…)` if it is known, else the text as it is."""
+        child = Interpreter(self.folder, self.trees, dict(self.variables), _known_output, set(self.unknown))
+        try:
+            output = child.run(shell.parse(match[1])).output
+        except shell.ShellError:
+            return match[0]
+        return match[0] if output is None or not _PLAIN.fullmatch(output) else output.rstrip("\n")
 
     def _set(self, name: str, value: str | None) -> None:
         self.unknown.discard(name)
@@ -313,27 +312,17 @@ class Interpreter:
 
     def _read(self, word: str) -> str | None:
         expanded = self.words(word)
-        return self._file(expanded[0]) if expanded else None
+        return self._files.text(expanded[0]) if expanded else None
 
-    def _file(self, path: str) -> str | None:
-        """Return a file's text; None if it is not in the image, or no text."""
-        try:
-            entry = self.trees[0].get(self.trees[0].resolve(posixpath.join(self.folder, path)))
-            return None if entry is None or entry.kind != "file" else entry.text()
-        except (CopyError, UnicodeDecodeError, OSError):
-            return None
 
-    def write(self, path: str, text: str, *, name: str = "") -> None:
-        """Write a file into the image. `path` may be a folder if `name` is given."""
-        place = posixpath.normpath(posixpath.join("/", self.folder, path))
-        for tree in self.trees:
-            entry = tree.get(place)
-            inside = (
-                posixpath.join(place, name)
-                if name and entry is not None and entry.kind == "folder"
-                else place
-            )
-            tree.put(inside, file_of(text.encode()))
+def _known_output(command: Command) -> Outcome:
+    """Return what the few programs print that depend on the kind of machine alone."""
+    machine = os.uname().machine
+    outputs: dict[tuple[str, ...], str | None] = {
+        ("uname", "-m"): machine,
+        ("dpkg", "--print-architecture"): {"x86_64": "amd64", "aarch64": "arm64"}.get(machine),
+    }
+    return Outcome(output=outputs.get(command.words))
 
 
 def _joined(outcomes: list[Outcome]) -> str | None:

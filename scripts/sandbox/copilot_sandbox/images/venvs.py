@@ -112,7 +112,7 @@ def make_venv(
                 except InstallError as error:
                     if not install.optional:
                         raise
-                    last = str(error).strip().splitlines()[-1].strip()
+                    last = str(error).splitlines()[-1]
                     say(f"sandbox: line {install.line}: {install.optional}: {last}")
             write_programs(folder / "bin", programs)
         (folder / MARKER).touch()
@@ -138,18 +138,19 @@ def _install(venv: Path, install: Install, env: Mapping[str, str], pip_cache: Pa
             ) as inside:
                 _run(inside, work, {**env, **install.variables})
         except InstallError as error:
+            reason = str(error).splitlines()[-1].strip().removeprefix("ERROR: ")
+            # The end matters most: Copilot shows a build's last five lines.
             raise InstallError(
-                f"`{install.command}` failed (Dockerfile line {install.line}):"
-                f"{error}{build_variables.withheld_note()}{_python_note(str(error), install)}".replace(
-                    str(root), ""
-                )
+                f"pip's last lines:{error}{build_variables.withheld_note()}\n"
+                f"`{install.command}` failed (Dockerfile line {install.line}): "
+                f"{reason}{_python_note(str(error), install)}".replace(str(root), "")
             ) from error
 
 
 def _python_note(output: str, install: Install) -> str:
     if not _OTHER_PYTHON.search(output):
         return ""
-    return f"\n  ({python_advice(install.base)})"
+    return f". {python_advice(install.base)}"
 
 
 def python_advice(base: str) -> str:
