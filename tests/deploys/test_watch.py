@@ -221,8 +221,23 @@ def test_copilots_lines_are_read_without_escapes_and_noise() -> None:
         "",
         "sandbox: not done here: RUN apt-get",
         "\x1b[31mERROR: no such package\x1b[0m",
+        'Building your container image "web": docker build …',
+        "ERROR: no such package",
     ]
     assert _plain(lines) == ["ERROR: no such package"]
+
+
+def test_what_the_sandbox_did_not_install_is_reported_once_and_at_once(settings: Settings) -> None:
+    made = watcher(settings, Played())
+    for line in (
+        "sandbox: line 3 installed nothing here: `conda install a`: x\n",
+        "sandbox: not done here: y",
+    ):
+        made.keep(line)
+        made.keep(line)
+    report = made.session.report
+    assert isinstance(report, FakeReport)
+    assert report.said == ["  sandbox: line 3 installed nothing here: `conda install a`: x"]
 
 
 def test_the_watch_begins_at_awss_own_time(settings: Settings) -> None:

@@ -32,6 +32,11 @@ _UNHEALTHY = re.compile("health checks? in|container health checks")
 # Escape sequences of a terminal: colours and cursor movements.
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
+# The sandbox's builder about a step that installed nothing, or not all.
+_MISSING = re.compile(r"sandbox: line \d+")
+# Copilot's and the builder's lines of every build; Copilot repeats a build that fails ten times.
+_NOISE = re.compile(r"sandbox: |Building your container image ")
+
 
 @dataclass
 class Watcher:
@@ -48,6 +53,7 @@ class Watcher:
     failed: dict[str, tuple[Task, str, list[str]]] = field(default_factory=dict)  # with the container's name
     reported: dict[tuple[str, str], str] = field(default_factory=dict)
     unfinished: list[str] = field(default_factory=list)
+    notes: set[str] = field(default_factory=set)
     remembered: bool = False
     events: list[Event] = field(default_factory=list)
     events_of_service: list[str] = field(default_factory=list)
@@ -68,8 +74,12 @@ class Watcher:
         self.health = HealthWatch(self.session, self.aws, self._say, self._since)
 
     def keep(self, line: str) -> None:
-        """Keep one of Copilot's lines."""
+        """Keep one of Copilot's lines. Report what the sandbox's builder could not install, once."""
         self.lines.append(line)
+        plain = _ESCAPES.sub("", line).strip()
+        if _MISSING.match(plain) and plain not in self.notes:
+            self.notes.add(plain)
+            self.session.report.say(f"  {plain}")
 
     def __enter__(self) -> None:
         """Record the stack's present state, and start to watch."""
@@ -244,6 +254,6 @@ def _of_task(task: Task, name: str, lines: list[str]) -> list[str]:
 
 
 def _plain(lines: list[str]) -> list[str]:
-    """Return Copilot's lines without escapes, empty lines and the notes of the sandbox's builder."""
-    plain = [_ESCAPES.sub("", line).strip() for line in lines]
-    return [line for line in plain if line and not line.startswith("sandbox: not done here")]
+    """Return Copilot's lines, each once, without escapes, empty lines and the builder's notes."""
+    plain = dict.fromkeys(_ESCAPES.sub("", line).strip() for line in lines)
+    return [line for line in plain if line and not _NOISE.match(line)]

@@ -255,13 +255,19 @@ class Server:
             raise WorkspaceError(f"There is no {stage.dockerfile}, so no image can be built to fill staging.")
         context, dockerfile = Path(stage.context), Path(stage.dockerfile)
         if self._engine is None:
-            digest = build(context, dockerfile, self._state.folder, say=log.info)
+            digest = build(context, dockerfile, self._state.folder, say=self._tell)
         else:
             digest = engine_build.build(self._engine, context, dockerfile, self._state.folder, is_shown=True)
         image = self._images.load(digest)
         if image is None:
             raise Failed(f"The image {digest} was built but is missing: reset the sandbox.")
         return image
+
+    def _tell(self, line: str) -> None:
+        """Log a line of the builder; the user sees those on what was not installed."""
+        log.info(line)
+        if line.startswith("sandbox: line "):
+            self._say(line.removeprefix("sandbox: "))
 
     def _start_redis(self) -> None:
         """Start the emulated ElastiCache of stage and production, at this clone's own address."""

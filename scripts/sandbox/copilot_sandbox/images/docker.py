@@ -5,11 +5,13 @@ A deploy waits for each call, which is a process, so modules are imported only w
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 _ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/(.+)")
 _CALLS = "version, info, login, build, push, inspect"
+_RETRY_SECONDS = 600  # in which a failed build of the same process is not tried again
 _TIMEOUT = 30  # seconds for the embedded AWS to answer
 # Flags of `docker build`: True if a value follows.
 _BUILD_FLAGS = {
@@ -195,29 +198,34 @@ def _parse_build(words: list[str]) -> _BuildOptions:
 
 def _build(state: Path, words: list[str]) -> None:
     options = _parse_build(words)
+    dockerfile = Path(options.last("-f", "--file") or options.context / "Dockerfile")
+    failure = _failure_of(state, words, dockerfile)
+    if failure.is_file() and time.time() - failure.stat().st_mtime < _RETRY_SECONDS:
+        raise DockerError(failure.read_text())
+    try:
+        digest = _build_image(state, options, dockerfile)
+    except SandboxError as error:
+        failure.parent.mkdir(parents=True, exist_ok=True)
+        write_private(failure, str(error).splitlines()[-1])
+        raise
+    for reference in options.all("-t", "--tag"):
+        registry.tag(state, reference, digest)
+        _say(f"naming to {reference} done")
+    _say(f"writing image {digest} done")
+
+
+def _build_image(state: Path, options: _BuildOptions, dockerfile: Path) -> str:
+    """Build with the engine of the sandbox, if it has one. Return the image's digest."""
     # `--build-arg NAME` would use the environment's value, which is the user's.
     flags = [each for each in options.flags if each[0] != "--build-arg" or "=" in each[1]]
-    dockerfile = Path(options.last("-f", "--file") or options.context / "Dockerfile")
     file = state / _ENGINE
     engine = json.loads(file.read_text()) if file.exists() else None
     # The imports are here, because the other calls do not need them and would take longer.
-    if engine is None:
-        from copilot_sandbox.images.build import build  # noqa: PLC0415
-
-        digest = build(
-            options.context,
-            dockerfile,
-            state,
-            say=_say,
-            arguments=dict(value.partition("=")[::2] for name, value in flags if name == "--build-arg"),
-            target=options.last("--target"),
-            platform=options.last("--platform"),
-        )
-    else:
+    if engine is not None:
         from copilot_sandbox.agent.engine import Engine as AnEngine  # noqa: PLC0415
         from copilot_sandbox.images import engine_build  # noqa: PLC0415
 
-        digest = engine_build.build(
+        return engine_build.build(
             AnEngine(*engine),
             options.context,
             dockerfile,
@@ -225,14 +233,32 @@ def _build(state: Path, words: list[str]) -> None:
             flags=[each for each in flags if each[0] in _ENGINE_FLAGS],
             is_shown=True,
         )
-    _tag(state, options, digest)
+    from copilot_sandbox.images.build import build  # noqa: PLC0415
+
+    return build(
+        options.context,
+        dockerfile,
+        state,
+        say=_say,
+        arguments=dict(value.partition("=")[::2] for name, value in flags if name == "--build-arg"),
+        target=options.last("--target"),
+        platform=options.last("--platform"),
+    )
 
 
-def _tag(state: Path, options: _BuildOptions, digest: str) -> None:
-    for reference in options.all("-t", "--tag"):
-        registry.tag(state, reference, digest)
-        _say(f"naming to {reference} done")
-    _say(f"writing image {digest} done")
+def _failure_of(state: Path, words: list[str], dockerfile: Path) -> Path:
+    """Return the file that marks a build of one process of Copilot as failed.
+
+    Copilot runs a build that fails ten times; here it fails each time for the same reason.
+    Source: seen on Copilot 1.34.1.
+    """
+    folder = state / "failed-builds"
+    for old in folder.glob("*"):
+        if time.time() - old.stat().st_mtime > _RETRY_SECONDS:
+            old.unlink(missing_ok=True)
+    text = dockerfile.read_bytes() if dockerfile.is_file() else b""
+    build = json.dumps([os.getppid(), words]).encode() + text
+    return folder / hashlib.sha256(build).hexdigest()
 
 
 def _push(state: Path, words: list[str]) -> None:
