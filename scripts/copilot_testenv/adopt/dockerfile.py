@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import PurePosixPath
 
 from copilot_testenv.adopt import images, stamps
-from copilot_testenv.adopt.changes import Change, Left
+from copilot_testenv.adopt.changes import Change, NotChanged
 from copilot_testenv.adopt.images import Image
 from copilot_testenv.adopt.project import UNSTAMPED_DOCKERFILE, Project
 from copilot_testenv.adopt.renewal import Renewal
@@ -45,7 +45,7 @@ def is_ours(project: Project) -> bool:
     return bool(found and found.is_whole) or text.startswith(f"{UNSTAMPED_DOCKERFILE}: the project's image")
 
 
-def plan(renewal: Renewal, pins: Mapping[str, str], wheel: str) -> Iterator[Change | Left | None]:
+def plan(renewal: Renewal, pins: Mapping[str, str], wheel: str) -> Iterator[Change | NotChanged | None]:
     """Plan to write the service's Dockerfile, or to add or renew a block in each that runs the settings.
 
     `pins` are versions, `wheel` is the name of a file.
@@ -56,9 +56,9 @@ def plan(renewal: Renewal, pins: Mapping[str, str], wheel: str) -> Iterator[Chan
     if is_ours(project):
         body = _written(image, pins, wheel)
         if text is not None and not stamps.find(text.replace("\r\n", "\n")):
-            yield renewal.unstamped(path, text, body, lambda of: (0, len(of)), is_whole=True)
+            yield renewal.plan_legacy(path, text, body, lambda text: (0, len(text)), is_whole=True)
         else:
-            yield renewal.whole(path, body)
+            yield renewal.plan_file(path, body)
     else:
         yield _renewed(renewal, image, wheel, is_main=True)
     planned = {path}
@@ -67,7 +67,7 @@ def plan(renewal: Renewal, pins: Mapping[str, str], wheel: str) -> Iterator[Chan
             planned.add(other.build.dockerfile)
             yield _renewed(renewal, other, wheel, is_main=False)
         elif not _shares_lines(image, other) and not other.has_lines_by_hand:
-            yield Left(
+            yield NotChanged(
                 other.build.dockerfile,
                 f"{', '.join(other.places)} builds its stage {other.build.target or 'at the end'}, "
                 "which runs the settings too and lacks the lines that are added for the service. Add to that "
@@ -82,7 +82,7 @@ def _shares_lines(image: Image, other: Image) -> bool:
     return image.stage in other.stages.chain(other.stage)
 
 
-def _renewed(renewal: Renewal, image: Image, wheel: str, *, is_main: bool) -> Change | Left | None:
+def _renewed(renewal: Renewal, image: Image, wheel: str, *, is_main: bool) -> Change | NotChanged | None:
     """Plan to add or renew the block in a Dockerfile of the owner's; the short one in other images."""
     path = image.build.dockerfile
     text = renewal.project.text(path) or ""
@@ -90,9 +90,9 @@ def _renewed(renewal: Renewal, image: Image, wheel: str, *, is_main: bool) -> Ch
     by_hand = _BY_HAND.format(wheel=image.wheel(wheel))
     if image.stage is None:
         what = f"no stage {image.build.target!r}" if image.stages.stages else "no FROM"
-        return Left(path, f"it has {what}. {by_hand}")
+        return NotChanged(path, f"it has {what}. {by_hand}")
     if is_main and image.manage.startswith(".."):
-        return Left(
+        return NotChanged(
             path,
             f"its build context {image.build.context}/ does not have manage.py, which is in "
             f"{renewal.project.place(renewal.project.django)}: name a context with it in "
@@ -101,15 +101,15 @@ def _renewed(renewal: Renewal, image: Image, wheel: str, *, is_main: bool) -> Ch
     place = image.stages.place(image.stage)
     body = _block(image, place.user, wheel) if is_main else _short_block(image, place.user, wheel)
     if UNSTAMPED_DOCKERFILE in lines:
-        return renewal.unstamped(path, text, body, images.unstamped)
+        return renewal.plan_legacy(path, text, body, images.unstamped)
     if stamps.find(lines):
-        return renewal.present(path, text, body)
+        return renewal.plan_block(path, text, body)
     if "django_testenv" in lines:  # somebody wrote it by hand
         return None
     return _inserted(path, text, place.line, body)
 
 
-def plan_ignore(renewal: Renewal, wheel: str, *, is_copy: bool) -> Iterator[Change | Left | None]:
+def plan_ignore(renewal: Renewal, wheel: str, *, is_copy: bool) -> Iterator[Change | NotChanged | None]:
     """Plan each .dockerignore that hides the images' files.
 
     `is_copy`: a version without stamps wrote the existing file.
@@ -135,17 +135,17 @@ def ignore_path(image: Image) -> str:
 
 def _ignore(
     renewal: Renewal, path: str, lines: list[str], *, is_copy: bool, is_main: bool
-) -> Change | Left | None:
+) -> Change | NotChanged | None:
     text = renewal.project.text(path)
     if text is None:
         is_new = is_main and is_ours(renewal.project)
-        return renewal.whole(path, _template("dockerignore")) if is_new else None
+        return renewal.plan_file(path, _template("dockerignore")) if is_new else None
     if is_copy:
         return Change(path, text.encode(), stamps.whole(_template("dockerignore")).encode())
     body = "".join(f"{line}\n" for line in lines)
     plain = text.replace("\r\n", "\n")
     if found := stamps.find(plain):
-        return renewal.present(path, text, _template("dockerignore") if found.is_whole else body)
+        return renewal.plan_block(path, text, _template("dockerignore") if found.is_whole else body)
     if old := _UNSTAMPED_IGNORE.search(plain):
         return Change(path, text.encode(), stamps.spliced(text, *old.span(), stamps.block(body)).encode())
     if not _hides(plain, lines[-1].lstrip("!")):

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import copilot_testenv
 from copilot_testenv.adopt import copies, images, origin, stamps
-from copilot_testenv.adopt.changes import Change, Left
+from copilot_testenv.adopt.changes import Change, NotChanged
 from copilot_testenv.adopt.images import VENDOR
 from copilot_testenv.adopt.project import Project, workloads
 from copilot_testenv.adopt.renewal import Renewal
@@ -69,7 +69,7 @@ _NO_LISTENER = (
 
 def plan(
     renewal: Renewal, source: origin.Origin, wheels: Mapping[str, bytes], *, deploys: bool
-) -> Iterator[Change | Left | None]:
+) -> Iterator[Change | NotChanged | None]:
     """Yield the changes of these files, and the files that must be left to the owner, with the reason.
 
     `deploys`: CI deploys too, and gets a requirements file of its own.
@@ -77,7 +77,7 @@ def plan(
     project = renewal.project
     yield _menu(renewal, source)
     if project.bytes(SETTINGS) is not None or not committed.read(project.root):  # else in pyproject.toml
-        yield renewal.whole(SETTINGS, _settings(project))
+        yield renewal.plan_file(SETTINGS, _settings(project))
     yield from _requirement(renewal, source, wheels, deploys=deploys)
     yield from _environment(renewal, source)
 
@@ -88,14 +88,14 @@ def runtime_wheel(wheels: Mapping[str, bytes]) -> str:
 
 
 def vendored(
-    project: Project, wheels: Mapping[str, bytes], found: Sequence[Change | Left]
+    project: Project, wheels: Mapping[str, bytes], found: Sequence[Change | NotChanged]
 ) -> Iterator[Change]:
     """Yield the wheels to write, and the wheels of other versions to delete.
 
     The requirements name the tasks' wheels, so these wheels stay if the requirements stay. A wheel that the
     Dockerfile still names is not deleted.
     """
-    requirements_stay = any(isinstance(item, Left) and item.path == REQUIREMENTS for item in found)
+    requirements_stay = any(isinstance(item, NotChanged) and item.path == REQUIREMENTS for item in found)
     after = {item.path: item.after for item in found if isinstance(item, Change)}
     built = [images.main(project), *images.others(project)]
     named = b"".join(
@@ -117,19 +117,19 @@ def vendored(
                 yield Change(f"{folder}/{name}", project.bytes(f"{folder}/{name}"), None)
 
 
-def _menu(renewal: Renewal, source: origin.Origin) -> Change | Left | None:
+def _menu(renewal: Renewal, source: origin.Origin) -> Change | NotChanged | None:
     """Plan a tasks.py if there is none, else a block at the end of the existing one."""
     in_folder = renewal.project.text(_MENU_FOLDER)
     path = MENU if in_folder is None else _MENU_FOLDER
     current = renewal.project.text(path)
     if current is None:
-        return renewal.whole(path, _TASKS)
+        return renewal.plan_file(path, _TASKS)
     if block := stamps.find(current.replace("\r\n", "\n")):
-        return renewal.present(path, current, _TASKS if block.is_whole else _ADDED)
+        return renewal.plan_block(path, current, _TASKS if block.is_whole else _ADDED)
     if copies.is_copy(renewal, source, path):
         return Change(path, current.encode(), stamps.whole(_TASKS).encode())
     if in_folder is not None and not re.search(r"\binvoke\b", current):
-        return Left(path, _NO_MENU)
+        return NotChanged(path, _NO_MENU)
     own = re.sub(r"(?m)^from test_environments import \*.*\r?\n", "", current)  # of a version without wheels
     return Change(path, current.encode(), stamps.appended(own, _ADDED, empty_lines=2).encode())
 
@@ -148,15 +148,15 @@ def _settings(project: Project) -> str:
 
 def _requirement(
     renewal: Renewal, source: origin.Origin, wheels: Mapping[str, bytes], *, deploys: bool
-) -> Iterator[Change | Left | None]:
+) -> Iterator[Change | NotChanged | None]:
     """Plan the requirements files with exact versions of these tasks and of their dependencies."""
     whole = _pinned(
         source, wheels, REQUIREMENTS, ("copilot-testenv", "copilot-sandbox"), "requirements-sandbox.txt"
     )
-    yield renewal.whole(REQUIREMENTS, whole, is_shown=False)
+    yield renewal.plan_file(REQUIREMENTS, whole, is_shown=False)
     if deploys:
         fewer = _pinned(source, wheels, DEPLOY_REQUIREMENTS, ("copilot-testenv",), "requirements.txt")
-        yield renewal.whole(DEPLOY_REQUIREMENTS, fewer, is_shown=False)
+        yield renewal.plan_file(DEPLOY_REQUIREMENTS, fewer, is_shown=False)
 
 
 def _pinned(
@@ -176,10 +176,10 @@ def _pinned(
     )
 
 
-def _environment(renewal: Renewal, source: origin.Origin) -> Iterator[Change | Left | None]:
+def _environment(renewal: Renewal, source: origin.Origin) -> Iterator[Change | NotChanged | None]:
     """Plan the environment's manifest, and the patches without which AWS refuses Copilot's templates."""
     project = renewal.project
-    yield renewal.whole(project.environment_path, _ENVIRONMENT.format(name=project.test_env))
+    yield renewal.plan_file(project.environment_path, _ENVIRONMENT.format(name=project.test_env))
     of_service = source.text(f"copilot/web/{_PATCHES}")
     yield _patches(renewal, f"copilot/{project.service}/{_PATCHES}", of_service)
     yield from _other_workloads(renewal, of_service)
@@ -190,7 +190,7 @@ def _environment(renewal: Renewal, source: origin.Origin) -> Iterator[Change | L
         body = re.sub(rf"- op: replace\n  path: /Resources/({functions})/.*\n  value: .*\n", "", body)
     yield _patches(renewal, path, body)
     if importing and project.bytes(path) is None:
-        yield Left(
+        yield NotChanged(
             importing,
             f"it imports a certificate, so its template has no {' and no '.join(_CERTIFICATES)}, and no "
             "patch of these functions was written: it would fail `copilot env deploy`. Create "
@@ -209,7 +209,7 @@ def _importing(project: Project) -> str:
     return ""
 
 
-def _other_workloads(renewal: Renewal, of_service: str) -> Iterator[Change | Left | None]:
+def _other_workloads(renewal: Renewal, of_service: str) -> Iterator[Change | NotChanged | None]:
     """Plan the patches of the other services and jobs, whose templates name the same runtimes."""
     project = renewal.project
     for name in workloads(project):
@@ -224,22 +224,22 @@ def _other_workloads(renewal: Renewal, of_service: str) -> Iterator[Change | Lef
             one = of_service.partition("- op: replace\n  path: /Resources/RulePriorityFunction")[0]
             yield _patches(renewal, path, one)
         elif project.bytes(path) is None:
-            yield Left(path, _BY_HAND.format(f"it is missing, for a {found.get('type')}"))
+            yield NotChanged(path, _BY_HAND.format(f"it is missing, for a {found.get('type')}"))
 
 
-def _patches(renewal: Renewal, path: str, body: str) -> Change | Left | None:
+def _patches(renewal: Renewal, path: str, body: str) -> Change | NotChanged | None:
     project = renewal.project
     current = project.text(path)
     overrides = path.rsplit("/", 1)[0]
     if current is None:
         if (project.root / overrides / "cdk.json").exists():
-            return Left(overrides, _BY_HAND.format("the CDK overrides it"))
+            return NotChanged(overrides, _BY_HAND.format("the CDK overrides it"))
         if path.startswith(f"copilot/{project.service}/") and not project.has_listener:
-            return Left(path, _BY_HAND.format(_NO_LISTENER))
+            return NotChanged(path, _BY_HAND.format(_NO_LISTENER))
     if current is None or stamps.find(current):
-        return renewal.whole(path, body)
+        return renewal.plan_file(path, body)
     if current == body:  # a version without stamps wrote it
         return Change(path, current.encode(), stamps.whole(body).encode())
     if "/Properties/Runtime" in current:
         return None
-    return Left(path, _BY_HAND.format("it has patches, but none for a Lambda runtime"))
+    return NotChanged(path, _BY_HAND.format("it has patches, but none for a Lambda runtime"))

@@ -69,10 +69,10 @@ def find(shell: Shell, root: Path, name: str) -> Branch:
     Raises SettingsError outside a repository, UsageError where no such branch exists.
     """
     check_name(name)
-    local = _commit(shell, root, f"refs/heads/{name}")
+    local = commit_of(shell, root, f"refs/heads/{name}")
     remote_ref = f"refs/remotes/origin/{name}"
     if local:
-        remote = _commit(shell, root, remote_ref)
+        remote = commit_of(shell, root, remote_ref)
         differs = remote and remote != local
         return Branch(
             name,
@@ -83,7 +83,7 @@ def find(shell: Shell, root: Path, name: str) -> Branch:
             else "",
         )
     fetched = fetch(shell, root, f"+refs/heads/{name}:{remote_ref}")
-    remote = _commit(shell, root, remote_ref) if fetched.ok else None
+    remote = commit_of(shell, root, remote_ref) if fetched.ok else None
     if remote:
         return Branch(name, remote)
     why = fetched.stderr.strip().removeprefix("fatal: ").splitlines()[:1] or ["origin has no such branch"]
@@ -96,7 +96,7 @@ def find(shell: Shell, root: Path, name: str) -> Branch:
 def at(shell: Shell, root: Path, name: str, commit: str) -> Branch:
     """Return a branch at a commit that is deployed; fetch it where it is not in this clone. Raises Failed."""
     for attempt in (1, 2):
-        if _commit(shell, root, commit) == commit:
+        if commit_of(shell, root, commit) == commit:
             return Branch(name, commit)
         if attempt == 1:
             fetch(shell, root, f"refs/heads/{name}")
@@ -272,7 +272,7 @@ def fetch(shell: Shell, root: Path, refs: str) -> Result:
     return shell.run(command(root, *words))
 
 
-def _commit(shell: Shell, root: Path, ref: str) -> str | None:
+def commit_of(shell: Shell, root: Path, ref: str) -> str | None:
     result = shell.run(
         command(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
     )

@@ -26,8 +26,10 @@ from urllib.parse import quote
 
 from psycopg import sql
 
+from copilot_sandbox.agent import engine_run
 from copilot_sandbox.agent.confined import confined
 from copilot_sandbox.agent.container import path_mover
+from copilot_sandbox.agent.engine import EngineError
 from copilot_sandbox.errors import Failed
 from copilot_sandbox.postgres import PostgresServer, bin_dir
 from copilot_sandbox.private import write_private
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
+    from copilot_sandbox.agent.engine import Engine
     from copilot_sandbox.model import Image
 
 ENVIRONMENTS = ("stage", "test", "production")
@@ -57,9 +60,11 @@ class Databases:
         *,
         environments: Sequence[str] | None = None,
         redis_host: str = "localhost",
+        engine: Engine | None = None,
     ) -> None:
         self._with_staging = environments is None
         self._environments = ENVIRONMENTS if environments is None else tuple(environments)
+        self._engine = engine
         self.server = server
         self.redis_host = redis_host
         self.log = server.folder / "fill.log"
@@ -197,6 +202,49 @@ class Databases:
         cancelled: threading.Event,
     ) -> None:
         """Run a command of the project with an environment's secrets. Errors: see `fill_staging`."""
+        variables = {**self.secrets()[environment], **env}
+        code = (
+            self._run_processes(image, command, variables, cancelled)
+            if self._engine is None
+            else self._run_container(self._engine, image, command, variables, cancelled)
+        )
+        if cancelled.is_set():
+            raise Failed(
+                f"`{command}` was stopped before its end; the next start does it from the beginning."
+            )
+        if code:
+            last = self.log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
+            raise Failed(
+                f"`{command}`, run for the database of {environment}, ended with exit code {code}:"
+                + "".join(f"\n  {line}" for line in last)
+            )
+
+    def _run_container(
+        self,
+        engine: Engine,
+        image: Image,
+        command: str,
+        variables: Mapping[str, str],
+        cancelled: threading.Event,
+    ) -> int:
+        try:
+            return engine_run.run(
+                engine,
+                image.engine_id,
+                command,
+                variables,
+                readable=[self.server.socket_dir],
+                owner=str(self.server.folder.parent),
+                log=self.log,
+                cancelled=cancelled,
+            )
+        except EngineError as error:
+            raise Failed(f"`{command}` could not be run by {engine.name}: {error}.") from error
+
+    def _run_processes(
+        self, image: Image, command: str, variables: Mapping[str, str], cancelled: threading.Event
+    ) -> int:
+        """Run a command as a process on a copy of the image's files. Return its exit code."""
         venv = [str(image.venv / "bin")] if image.venv else []
         with (
             tempfile.TemporaryDirectory(prefix="fill-", dir=self.server.folder) as name,
@@ -218,8 +266,7 @@ class Databases:
                     "HOME": name,
                     **{variable: move(value) for variable, value in image.env.items()},
                     "PATH": os.pathsep.join([*venv, str(bin_dir()), os.environ.get("PATH", os.defpath)]),
-                    **self.secrets()[environment],
-                    **env,
+                    **variables,
                 },
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -232,16 +279,7 @@ class Databases:
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
-        if cancelled.is_set():
-            raise Failed(
-                f"`{command}` was stopped before its end; the next start does it from the beginning."
-            )
-        if process.returncode:
-            last = self.log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
-            raise Failed(
-                f"`{command}`, run for the database of {environment}, ended with exit code"
-                f" {process.returncode}:" + "".join(f"\n  {line}" for line in last)
-            )
+        return process.returncode
 
     def _load_secrets(self) -> dict[str, str]:
         """Return the passwords and keys. Each is created once, as deployed services keep their values."""

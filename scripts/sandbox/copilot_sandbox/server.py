@@ -23,12 +23,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from copilot_sandbox import cache, child_variables
-from copilot_sandbox.agent import port_forwards
+from copilot_sandbox.agent import engine, port_forwards, runner
 from copilot_sandbox.agent.agent import TaskAgent
 from copilot_sandbox.agent.catalogue import redis_server
 from copilot_sandbox.control_plane.server import ControlPlaneServer
 from copilot_sandbox.databases import Databases
 from copilot_sandbox.errors import REINSTALL, Failed, SandboxError, WorkspaceError
+from copilot_sandbox.images import engine_build
 from copilot_sandbox.images.build import build
 from copilot_sandbox.images.docker import write_docker
 from copilot_sandbox.images.store import ImageStore
@@ -65,8 +66,23 @@ class Server:
         self._cache = (self._redis_address, REDIS_PORT, str(cache.socket_of(state.folder)))
         self._cache_listener: socket.socket | None = None  # used if tasks have no network of their own
         self._postgres = PostgresServer(state.folder, env=owner)
+        way, self._obstacle = runner.probe()
+        self._engine, self._no_engine = engine.find(
+            workspace.containers, state.folder, has_namespace=way == "namespace"
+        )
+        self._engine_service: subprocess.Popen[bytes] | None = None
+        if self._engine is not None:
+            self._engine, self._no_engine = self._start_engine(self._engine)
+        if workspace.containers == "engine" and self._engine is None:
+            raise Failed(
+                f"No container engine can be used: {self._no_engine}. Without one, containers run as "
+                "processes: set SANDBOX_CONTAINERS=processes."
+            )
         self._databases = Databases(
-            self._postgres, environments=workspace.databases, redis_host=self._redis_address
+            self._postgres,
+            environments=workspace.databases,
+            redis_host=self._redis_address,
+            engine=self._engine,
         )
         self._images = ImageStore(state.folder)
         self._control_plane = ControlPlaneServer(
@@ -85,9 +101,29 @@ class Server:
             owner_env=owner,
             port_forwards=[self._cache],
             readable=[self._postgres.socket_dir],
+            way=way,
+            engine=self._engine,
         )
         self._control_plane.agent = self._agent
         self._load_balancers = Listeners(self._control_plane, self._agent)
+
+    def _start_engine(self, found: engine.Engine) -> tuple[engine.Engine | None, str]:
+        """Start the engine's service. Return the engine, or why it cannot be used."""
+        try:
+            self._engine_service = found.serve({OWNER: str(self._state.folder)})
+            if self._workspace.stage is not None:
+                dockerfile = Path(self._workspace.stage.dockerfile)
+                engine_build.pull_bases(found, dockerfile, self._say)
+        except (engine.EngineError, SandboxError) as error:
+            self._stop_engine()
+            return None, str(error)
+        return found, ""
+
+    def _stop_engine(self) -> None:
+        if self._engine_service is not None:
+            self._engine_service.terminate()
+            self._engine_service.wait()
+            self._engine_service = None
 
     def _pull(self, reference: str) -> Image | None:
         """Return an image as ECS would: built and pushed here, and still in ECR."""
@@ -108,7 +144,7 @@ class Server:
             self._databases.prepare()
             self._say("the embedded AWS and its databases answer")
             self._say(self._warning())
-            write_docker(self._state.bin, self._state.folder)
+            write_docker(self._state.bin, self._state.folder, self._engine)
             with ThreadPoolExecutor(2) as pool:
                 steps = [pool.submit(self._seed), pool.submit(self._fill)]
                 for step in steps:
@@ -123,6 +159,9 @@ class Server:
 
     def _warning(self) -> str:
         """Return the warning that a user should read before the first branch runs here."""
+        if self._engine is not None:
+            return f"branches are built and run in containers of {self._engine.name}"
+        self._say(f"containers run as processes of this machine, without an engine: {self._no_engine}")
         warning = "a branch that is deployed here is built and run on this machine"
         if self._agent.unconfined_reason is None:
             return f"{warning}, apart from your files (the README on its security says what it can do)"
@@ -197,7 +236,11 @@ class Server:
         begun, stage = time.monotonic(), self._workspace.stage
         if stage is None or self._databases.filled():
             return
-        self._say("installing the Dockerfile's packages for an image that fills staging")
+        self._say(
+            "installing the Dockerfile's packages for an image that fills staging"
+            if self._engine is None
+            else f"{self._engine.name} builds the image that fills staging"
+        )
         image = self._image(stage)
         variables = {**stage.variables, OWNER: str(self._state.folder)}
         if stage.then:  # first, because none of this is repeated once staging is filled
@@ -210,17 +253,23 @@ class Server:
     def _image(self, stage: Stage) -> Image:
         if not Path(stage.dockerfile).is_file():
             raise WorkspaceError(f"There is no {stage.dockerfile}, so no image can be built to fill staging.")
-        digest = build(
-            Path(stage.context),
-            Path(stage.dockerfile),
-            self._state.folder,
-            say=log.info,
-            target=stage.target or None,
-        )
+        context, dockerfile, folder = Path(stage.context), Path(stage.dockerfile), self._state.folder
+        target = stage.target or None
+        if self._engine is None:
+            digest = build(context, dockerfile, folder, say=self._tell, target=target)
+        else:
+            flags = [("--target", target)] if target else []
+            digest = engine_build.build(self._engine, context, dockerfile, folder, flags=flags, is_shown=True)
         image = self._images.load(digest)
         if image is None:
             raise Failed(f"The image {digest} was built but is missing: reset the sandbox.")
         return image
+
+    def _tell(self, line: str) -> None:
+        """Log a line of the builder; the user sees those on what was not installed."""
+        log.info(line)
+        if line.startswith("sandbox: line "):
+            self._say(line.removeprefix("sandbox: "))
 
     def _start_redis(self) -> None:
         """Start the emulated ElastiCache of stage and production, at this clone's own address."""
@@ -261,6 +310,7 @@ class Server:
             except subprocess.TimeoutExpired:
                 self._redis.kill()
         self._postgres.stop()
+        self._stop_engine()
         self._state.stopped()
 
     def _say(self, line: str) -> None:

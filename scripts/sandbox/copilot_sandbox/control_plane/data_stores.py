@@ -13,7 +13,7 @@ from moto.secretsmanager.models import SecretsManagerBackend, secretsmanager_bac
 from copilot_sandbox import model
 
 from .errors import handler_failed
-from .resources import ACCOUNT, REGION, Handler, Made, Wanted
+from .resources import ACCOUNT, REGION, CreatedResource, Handler, ResourceSpec
 
 # Sources: https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBInstance.html, by property.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{0,62}")
@@ -35,38 +35,40 @@ class SecretHandler(Handler):
 
     takes_tags = True
 
-    def create(self, wanted: Wanted) -> Made:
-        properties = wanted.properties
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        properties = spec.properties
         value = _generate(properties) if "GenerateSecretString" in properties else properties["SecretString"]
         answer = _secrets().create_secret(
-            name=str(properties.get("Name") or wanted.name()),
+            name=str(properties.get("Name") or spec.name()),
             secret_string=value,
             secret_binary=None,
             description=properties.get("Description"),
-            tags=_tags(wanted),
+            tags=_tags(spec),
             kms_key_id=None,
             client_request_token=None,
             replica_regions=[],
             force_overwrite=False,
         )
         arn = json.loads(answer)["ARN"]
-        return Made(arn, {"Id": arn})
+        return CreatedResource(arn, {"Id": arn})
 
-    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
-        new, arn = wanted.properties, made.physical_id
+    def update(
+        self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
+    ) -> CreatedResource | None:
+        new, arn = spec.properties, created.physical_id
         if old.get("Name") != new.get("Name"):
             return None
         if "SecretString" in new:
             _put(arn, new["SecretString"])
         elif old.get("GenerateSecretString") != new["GenerateSecretString"]:
             _put(arn, _generate(new))
-        _secrets().tag_resource(arn, {tag["Key"]: tag["Value"] for tag in _tags(wanted)})
-        return made
+        _secrets().tag_resource(arn, {tag["Key"]: tag["Value"] for tag in _tags(spec)})
+        return created
 
-    def delete(self, made: Made, wanted: Wanted) -> None:
-        del wanted
+    def delete(self, created: CreatedResource, spec: ResourceSpec) -> None:
+        del spec
         _secrets().delete_secret(
-            made.physical_id, recovery_window_in_days=None, force_delete_without_recovery=True
+            created.physical_id, recovery_window_in_days=None, force_delete_without_recovery=True
         )
 
 
@@ -111,10 +113,10 @@ class DatabaseHandler(Handler):
     def __init__(self, servers: model.DataServers | None) -> None:
         self._servers = servers
 
-    def create(self, wanted: Wanted) -> Made:
-        properties = wanted.properties
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        properties = spec.properties
         _check(properties)
-        identifier = str(properties.get("DBInstanceIdentifier") or wanted.name(63)).lower()
+        identifier = str(properties.get("DBInstanceIdentifier") or spec.name(63)).lower()
         instance = _databases().create_db_instance(
             {
                 "db_instance_identifier": identifier,
@@ -126,10 +128,10 @@ class DatabaseHandler(Handler):
                 "storage_encrypted": _flag(properties, "StorageEncrypted"),
                 "publicly_accessible": _flag(properties, "PubliclyAccessible"),
                 "vpc_security_group_ids": list(properties.get("VPCSecurityGroups", [])),
-                **_changeable(wanted),
+                **_changeable(spec),
             }
         )
-        return Made(identifier, self._address(instance, properties), instance)
+        return CreatedResource(identifier, self._address(instance, properties), instance)
 
     def _address(self, instance: DBInstance, properties: dict[str, Any]) -> dict[str, Any]:
         host = instance.address
@@ -139,22 +141,24 @@ class DatabaseHandler(Handler):
             )
         return {"Endpoint.Address": host, "Endpoint.Port": str(_PORT)}
 
-    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
-        properties = wanted.properties
+    def update(
+        self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
+    ) -> CreatedResource | None:
+        properties = spec.properties
         if any(old.get(name) != properties.get(name) for name in _FIXED):
             return None
         _check(properties)
-        _databases().modify_db_instance(made.physical_id, _changeable(wanted))
-        return Made(made.physical_id, self._address(made.model, properties), made.model)
+        _databases().modify_db_instance(created.physical_id, _changeable(spec))
+        return CreatedResource(created.physical_id, self._address(created.model, properties), created.model)
 
-    def delete(self, made: Made, wanted: Wanted) -> None:
+    def delete(self, created: CreatedResource, spec: ResourceSpec) -> None:
         """Delete the instance. The sandbox's database stays, as a snapshot would."""
-        del wanted
-        _databases().delete_db_instance(made.physical_id, skip_final_snapshot=True)
+        del spec
+        _databases().delete_db_instance(created.physical_id, skip_final_snapshot=True)
 
 
-def _changeable(wanted: Wanted) -> dict[str, Any]:
-    properties = wanted.properties
+def _changeable(spec: ResourceSpec) -> dict[str, Any]:
+    properties = spec.properties
     return {
         "db_instance_class": properties["DBInstanceClass"],
         "engine_version": str(properties["EngineVersion"]),
@@ -163,7 +167,7 @@ def _changeable(wanted: Wanted) -> dict[str, Any]:
         "multi_az": _flag(properties, "MultiAZ"),
         "backup_retention_period": int(properties.get("BackupRetentionPeriod", 1)),
         "deletion_protection": _flag(properties, "DeletionProtection"),
-        "tags": _tags(wanted),
+        "tags": _tags(spec),
     }
 
 
@@ -184,15 +188,15 @@ class CacheHandler(Handler):
     def __init__(self, servers: model.DataServers | None) -> None:
         self._servers = servers
 
-    def create(self, wanted: Wanted) -> Made:
-        properties = wanted.properties
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        properties = spec.properties
         if _flag(properties, "AutomaticFailoverEnabled") and str(properties["NumCacheClusters"]) == "1":
             # Source: https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_CreateReplicationGroup.html
             raise handler_failed("NumCacheClusters must be at least 2 when automatic failover is enabled.")
-        identifier = str(properties.get("ReplicationGroupId") or wanted.name(40)).lower()
+        identifier = str(properties.get("ReplicationGroupId") or spec.name(40)).lower()
         host = f"master.{identifier}.{REGION}.cache.amazonaws.com"
         host = self._servers.cache() if self._servers else host
-        return Made(identifier, {"PrimaryEndPoint.Address": host, "PrimaryEndPoint.Port": "6379"})
+        return CreatedResource(identifier, {"PrimaryEndPoint.Address": host, "PrimaryEndPoint.Port": "6379"})
 
 
 def handlers(servers: model.DataServers | None) -> dict[str, Handler]:
@@ -209,7 +213,5 @@ def _flag(properties: dict[str, Any], name: str) -> bool:
     return str(properties.get(name, "false")).lower() == "true"
 
 
-def _tags(wanted: Wanted) -> list[dict[str, str]]:
-    return [
-        {"Key": key, "Value": value} for key, value in wanted.tags().items() if not key.startswith("aws:")
-    ]
+def _tags(spec: ResourceSpec) -> list[dict[str, str]]:
+    return [{"Key": key, "Value": value} for key, value in spec.tags().items() if not key.startswith("aws:")]
