@@ -26,10 +26,11 @@ from urllib.parse import quote
 
 from psycopg import sql
 
-from copilot_sandbox.agent.confined import confined
+from copilot_sandbox.agent.confined import carried, confined
 from copilot_sandbox.agent.container import path_mover
 from copilot_sandbox.errors import Failed
-from copilot_sandbox.postgres import PostgresServer, bin_dir
+from copilot_sandbox.made_up import Database
+from copilot_sandbox.postgres import SUPERUSER, PostgresServer, bin_dir
 from copilot_sandbox.private import write_private
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 ENVIRONMENTS = ("stage", "test", "production")
 READER = "stage_reader"
+PORT = 5432
+_MADE_UP = "made-up key"
 _MARK = "filled by the sandbox"
 _LAST_LINES = 15
 _LONGEST_NAME = 63  # bytes of an identifier; Postgres cuts longer ones
@@ -62,6 +65,7 @@ class Databases:
         self._environments = ENVIRONMENTS if environments is None else tuple(environments)
         self.server = server
         self.redis_host = redis_host
+        self.host = ""  # where TCP connections to the server are answered; empty: only its Unix socket
         self.log = server.folder / "fill.log"
         self._secrets = server.folder / "secrets.json"
 
@@ -101,6 +105,42 @@ class Databases:
                 environment_secrets["REDIS_HOST"] = self.redis_host
         return by_environment
 
+    def secrets_of(self, environment: str) -> dict[str, str]:
+        """Return the secrets of an environment, or of the one that stands for it."""
+        return self.secrets()[self._stands_for(environment)]
+
+    def database_of(self, environment: str, *, staging: bool = False) -> Database:
+        """Return what leads to an environment's database; with `staging`, to staging's for its reader."""
+        if staging and self._with_staging:
+            name, role = "stage", READER
+        else:
+            name = self._stands_for(environment)
+            role = role_of(name)
+        password = self._load_secrets()[READER if role == READER else name]
+        return self._address(role, password, role_of(name))
+
+    def _address(self, role: str, password: str, database: str) -> Database:
+        if not self.host:
+            url = self.server.url(role, password, database)
+            return Database(url, str(self.server.socket_dir), PORT, database, role, password)
+        user = f"{quote(role, safe='')}:{quote(password, safe='')}"
+        url = f"postgres://{user}@{self.host}:{PORT}/{quote(database)}"
+        return Database(url, self.host, PORT, database, role, password)
+
+    def _stands_for(self, environment: str) -> str:
+        """Return the environment whose database one uses that has none: staging, production, else test."""
+        if environment in self._environments:
+            return environment
+        if self._with_staging and environment.startswith(("stag", "stg")):
+            return "stage"
+        if self._with_staging and environment.startswith(("prod", "prd", "live")):
+            return "production"
+        return "test" if "test" in self._environments else self._environments[0]
+
+    def made_up_key(self) -> bytes:
+        """Return the key from which made-up secrets are derived."""
+        return self._load_secrets()[_MADE_UP].encode()
+
     def database(self, name: str, user: str, password: str) -> str:
         """Create the database of an emulated RDS instance and its master user (see `model.DataServers`).
 
@@ -109,6 +149,8 @@ class Databases:
         its sessions run as the owner.
         """
         with self.server.connect() as connection:
+            if user == SUPERUSER:  # the sandbox's own; an attached secret names another user
+                user = f"{SUPERUSER}_user"
             _create_or_alter_role(connection, user, password, "CREATEDB")
             owner_row = connection.execute(
                 "SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = %s", (name,)
@@ -121,7 +163,11 @@ class Databases:
                 owner, master = sql.Identifier(owner_row[0]), sql.Identifier(user)
                 connection.execute(sql.SQL("GRANT {} TO {}").format(owner, master))
                 connection.execute(sql.SQL("ALTER ROLE {} SET role = {}").format(master, owner))
-        return quote(str(self.server.socket_dir), safe="")
+        return self.host or quote(str(self.server.socket_dir), safe="")
+
+    def connection(self, environment: str) -> dict[str, Any]:
+        """Return what leads to an environment's own database, by the names of RDS's secrets."""
+        return self.database_of(environment).named()
 
     def cache(self) -> str:
         return self.redis_host
@@ -214,13 +260,15 @@ class Databases:
             process = subprocess.Popen(
                 words,
                 cwd=work,
-                env={
-                    "HOME": name,
-                    **{variable: move(value) for variable, value in image.env.items()},
-                    "PATH": os.pathsep.join([*venv, str(bin_dir()), os.environ.get("PATH", os.defpath)]),
-                    **self.secrets()[environment],
-                    **env,
-                },
+                env=carried(
+                    {
+                        "HOME": name,
+                        **{variable: move(value) for variable, value in image.env.items()},
+                        **self.secrets()[environment],
+                        **env,
+                        "PATH": os.pathsep.join([*venv, str(bin_dir()), os.environ.get("PATH", os.defpath)]),
+                    }
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -249,7 +297,8 @@ class Databases:
             values: dict[str, str] = json.loads(self._secrets.read_text())
         except FileNotFoundError:
             values = {}
-        names = (*self._environments, READER, *(f"{name} key" for name in self._environments))
+        keys = (f"{name} key" for name in self._environments)
+        names = (*self._environments, READER, _MADE_UP, *keys)
         if missing := [name for name in names if name not in values]:
             values |= {name: secrets.token_urlsafe(36) for name in missing}
             write_private(self._secrets, json.dumps(values))

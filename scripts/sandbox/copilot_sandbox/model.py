@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 Condition = Literal["START", "COMPLETE", "SUCCESS", "HEALTHY"]
 RolloutState = Literal["IN_PROGRESS", "COMPLETED", "FAILED"]
@@ -265,6 +265,9 @@ class DataServers(Protocol):
 
     def database(self, name: str, user: str, password: str) -> str:
         """Create an instance's missing database and master user. Return its address, quoted for a URL."""
+
+    def connection(self, environment: str) -> dict[str, Any]:
+        """Return what leads to an environment's own database, by the names of RDS's secrets."""
 
     def cache(self) -> str:
         """Return the address of the emulated ElastiCache, on its usual port."""

@@ -18,15 +18,18 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from copilot_sandbox import cache, child_variables
+from copilot_sandbox import cache, child_variables, given, references
 from copilot_sandbox.agent import port_forwards
 from copilot_sandbox.agent.agent import TaskAgent
 from copilot_sandbox.agent.catalogue import redis_server
 from copilot_sandbox.control_plane.server import ControlPlaneServer
+from copilot_sandbox.databases import PORT as POSTGRES_PORT
 from copilot_sandbox.databases import Databases
 from copilot_sandbox.errors import REINSTALL, Failed, SandboxError, WorkspaceError
 from copilot_sandbox.images.build import build
@@ -40,6 +43,7 @@ from copilot_sandbox.postgres import PostgresServer
 from copilot_sandbox.seed import seed
 from copilot_sandbox.state import OWNER, Running, State
 from copilot_sandbox.supervisor import LOOK_SECONDS, Part, Supervisor
+from copilot_sandbox.supply import Stored, Supply, line_of
 from copilot_sandbox.workspace import Stage, Workspace, read
 
 log = logging.getLogger(__name__)
@@ -60,6 +64,7 @@ class Server:
         self._ports = Ports(state.folder / "ports.json")
         self._stop = threading.Event()
         self._environments = ""
+        self._left_out: dict[str, str] = {}  # environments that Copilot could not make here, and why
         self._redis: subprocess.Popen[bytes] | None = None
         self._redis_address = _loopback_address(state.folder)
         self._cache = (self._redis_address, REDIS_PORT, str(cache.socket_of(state.folder)))
@@ -68,6 +73,10 @@ class Server:
         self._databases = Databases(
             self._postgres, environments=workspace.databases, redis_host=self._redis_address
         )
+        self._supply = Supply(workspace.root, self._databases, state.folder)
+        # Its clients outside of tasks, and in tasks without a network of their own, use the same address.
+        self._database = (self._redis_address, POSTGRES_PORT, str(self._postgres.socket))
+        self._database_listener: socket.socket | None = None
         self._images = ImageStore(state.folder)
         self._control_plane = ControlPlaneServer(
             self._ports.of("control plane"),
@@ -76,6 +85,7 @@ class Server:
             self._ports.of,
             self._databases,
             accept_runtime=self._notice_runtime if workspace.any_runtime else None,
+            missing_export=self._supply.export,
         )
         self._noticed_runtimes: set[str] = set()  # Lambda runtimes that a notice has named
         self._agent = TaskAgent(
@@ -83,8 +93,9 @@ class Server:
             state.folder,
             self._pull,
             owner_env=owner,
-            port_forwards=[self._cache],
+            port_forwards=[self._cache, self._database],
             readable=[self._postgres.socket_dir],
+            supply=self._supply.for_task,
         )
         self._control_plane.agent = self._agent
         self._load_balancers = Listeners(self._control_plane, self._agent)
@@ -106,6 +117,7 @@ class Server:
             self._start_redis()
             self._postgres.start()
             self._databases.prepare()
+            self._listen_for_databases()
             self._say("the embedded AWS and its databases answer")
             self._say(self._warning())
             write_docker(self._state.bin, self._state.folder)
@@ -116,10 +128,19 @@ class Server:
             variables = self._control_plane.environment()
             postgres = str(self._postgres.socket)
             is_filled = self._workspace.stage is not None
-            self._state.ready(Running(os.getpid(), variables, self._environments, postgres, is_filled))
+            self._state.ready(
+                Running(os.getpid(), variables, self._environments, postgres, is_filled, self._left_out)
+            )
             self._supervise()
         finally:
             self._close()
+
+    def _listen_for_databases(self) -> None:
+        """Answer TCP connections to Postgres, where this system has the address."""
+        port_forwards.offer_tls(str(self._postgres.socket), self._control_plane.context_of_databases())
+        with suppress(OSError):
+            self._database_listener = port_forwards.listen(self._database)
+            self._databases.host = self._redis_address
 
     def _warning(self) -> str:
         """Return the warning that a user should read before the first branch runs here."""
@@ -181,16 +202,47 @@ class Server:
         if not workspace.application:
             self._say("there is no application yet: `copilot app init` creates one")
             return
+        environments = workspace.environments()
         failed = seed(
             workspace,
             {**self._control_plane.environment(), "PATH": path},
-            workspace.environments(),
+            environments,
             secrets=self._databases.secrets(),
+            stored=self._named_secrets(environments),
             say=self._say,
         )
-        if failed:
+        if failed and (set(environments) == set(failed) or set(workspace.needed) & set(failed)):
             raise Failed("; ".join(failed.values()))
+        for name, reason in failed.items():
+            self._say(
+                f"the environment {name} is left out, because Copilot cannot make it here: {_last(reason)}"
+            )
+        self._left_out = failed
         self._say(f"Copilot has made the application and its environments ({_elapsed(begun)})")
+
+    def _named(self, environment: str) -> list[references.Reference]:
+        """Return what the manifests of the image that fills staging, or of the workspace, name."""
+        workspace = self._workspace
+        root = Path(workspace.stage.root or workspace.root) if workspace.stage else workspace.root
+        user = {name: os.environ[name] for name in workspace.variables if name in os.environ}
+        return references.of_environment(root, workspace.application, environment, user)
+
+    def _named_secrets(self, environments: Sequence[str]) -> list[Stored]:
+        """Return the secrets that the environments' containers name. Say once which values are made up."""
+        _, warning = given.read(self._workspace.root)
+        if warning:
+            self._say(warning)
+        stored: list[Stored] = []
+        invented: set[str] = set()
+        for environment in environments:
+            named = self._named(environment)
+            stored += self._supply.stored(named, environment)
+            self._supply.secret_exports |= {each.name for each in named if each.kind == "secret import"}
+            if environment in (self._workspace.needed or environments):
+                invented |= self._supply.invented(named, self._workspace.application, environment)
+        if new := self._supply.announce(invented):
+            self._say(line_of(new))
+        return stored
 
     def _fill(self) -> None:
         """Fill staging with the image's command. Later deployments reuse the virtual environment."""
@@ -199,13 +251,41 @@ class Server:
             return
         self._say("installing the Dockerfile's packages for an image that fills staging")
         image = self._image(stage)
-        variables = {**stage.variables, OWNER: str(self._state.folder)}
-        if stage.then:  # first, because none of this is repeated once staging is filled
-            self._databases.run(image, stage.then, "test", variables, self._stop)
-        self._databases.fill_staging(
-            image, megabytes=stage.megabytes, command=stage.command, env=variables, cancelled=self._stop
-        )
+        try:
+            if stage.then:  # first, because none of this is repeated once staging is filled
+                variables = self._stage_variables(stage, "test")
+                self._databases.run(image, stage.then, "test", variables, self._stop)
+            self._databases.fill_staging(
+                image,
+                megabytes=stage.megabytes,
+                command=stage.command,
+                env=self._stage_variables(stage, "stage"),
+                cancelled=self._stop,
+            )
+        except Failed as error:
+            raise Failed(
+                f"{error}\n  The image is that of {stage.source or stage.context}. To fill staging from "
+                "another branch: `invoke sandbox --from BRANCH`."
+            ) from error
         self._say(f"staging is filled ({_elapsed(begun)})")
+
+    def _stage_variables(self, stage: Stage, database: str) -> dict[str, str]:
+        """Return the variables of a command in the image: those of the service's main container in `test`.
+
+        Addresses of databases lead to that of the environment `database`.
+        """
+        service, environment = self._workspace.service or "", stage.environment
+        return {
+            "COPILOT_APPLICATION_NAME": self._workspace.application,
+            "COPILOT_SERVICE_NAME": service,
+            "COPILOT_LB_DNS": "localhost",
+            "COPILOT_SERVICE_DISCOVERY_ENDPOINT": f"{environment}.{self._workspace.application}.local",
+            **references.env_files(Path(stage.root), service, environment),
+            **self._supply.environment(self._named(environment), service, environment, database),
+            **self._databases.secrets()[database],
+            **stage.variables,
+            OWNER: str(self._state.folder),
+        }
 
     def _image(self, stage: Stage) -> Image:
         if not Path(stage.dockerfile).is_file():
@@ -246,8 +326,8 @@ class Server:
         self._agent.stop()
         self._load_balancers.stop()
         self._control_plane.stop()
-        if self._cache_listener is not None:
-            port_forwards.close([self._cache_listener])
+        listeners = [each for each in (self._cache_listener, self._database_listener) if each]
+        port_forwards.close(listeners)
         if self._redis:
             self._redis.terminate()
             try:
@@ -261,6 +341,11 @@ class Server:
         log.info(line)
         with self._state.progress.open("a") as file:
             file.write(f"{line}\n")
+
+
+def _last(reason: str) -> str:
+    """Return the last line of Copilot's reason, which names the cause."""
+    return reason.strip().splitlines()[-1].strip()
 
 
 def _elapsed(begun: float) -> str:

@@ -42,6 +42,11 @@ STOP_LIMIT = 3.0  # seconds that the containers have to end when the whole sandb
 NETWORK = ipaddress.ip_network("10.0.0.0/16")  # the addresses Copilot's environments give to tasks
 
 
+def stored_only(_variable: str, _name: str, _environment: str, stored: str | None) -> tuple[str | None, str]:
+    """Return the stored value of a secret, as ECS does."""
+    return stored, ""
+
+
 class Explanation(NamedTuple):
     """Why a target group has no healthy target; `since` (Unix seconds) is set if waiting may help."""
 
@@ -66,7 +71,9 @@ class TaskAgent:
     `port_forwards` are servers on Unix sockets (the emulated ElastiCache, for example) that tasks reach under
     loopback addresses other than 127.0.0.1; a task reaches nothing else outside. `readable` are folders of
     this machine that tasks may read (a server's socket, for example); all others are hidden. `way` sets how a
-    task gets its own localhost; without it, a probe decides.
+    task gets its own localhost; without it, a probe decides. `supply` is called for each secret with its
+    variable, its name or ARN, the environment and the stored value, None if there is none. It returns the
+    value, None if there is none, and a note for the user or an empty text.
     """
 
     def __init__(
@@ -79,6 +86,7 @@ class TaskAgent:
         port_forwards: Sequence[PortForward] = (),
         readable: Sequence[Path] = (),
         way: Way | None = None,
+        supply: Callable[[str, str, str, str | None], tuple[str | None, str]] = stored_only,
     ) -> None:
         self._control_plane = control_plane
         self._directory = state_dir / "tasks"
@@ -115,6 +123,7 @@ class TaskAgent:
             targets=self.targets,
             health_checks=self._health_checks,
             post=lambda task, event: self._inbox.put((task, event)),
+            supply=supply,
         )
 
     def start(self) -> None:

@@ -6,6 +6,7 @@ import logging
 import socket
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,7 @@ class TaskContext:
     targets: Targets
     health_checks: HealthChecks
     post: Callable[[ServiceTask, wire.Event], None]
+    supply: Callable[[str, str, str, str | None], tuple[str | None, str]]
 
 
 class ServiceTask:
@@ -274,7 +276,8 @@ class ServiceTask:
                 upstream = nginx.upstream_of(definition.containers, container)
                 provided = nginx.provide(container, image, own, host, upstream)
                 tools = (provided.programs, *tools)
-                self._notes[container.name] = provided.note
+                notes = (self._notes.get(container.name), provided.note)
+                self._notes[container.name] = "; ".join(filter(None, notes)) or None
             readable |= {image.root, *tools, *([image.venv] if image.venv else [])}
             report.image_digest = image.digest or None
             for mount in container.mounts:
@@ -312,14 +315,19 @@ class ServiceTask:
         return [*filesystem.Shown(shown, [str(directory)], hidden(), str(scratch))]
 
     def _secrets(self, container: Container) -> dict[str, str]:
-        values = {}
+        values, notes = {}, []
+        environment = container.environment.get("COPILOT_ENVIRONMENT_NAME", "")
         for variable, name in container.secrets.items():
-            try:
-                values[variable] = self._context.control_plane.secret(name)
-            except KeyError as error:
-                raise PreparationError(
-                    MISSING.format(name=name, variable=variable, container=container.name)
-                ) from error
+            stored: str | None = None
+            with suppress(KeyError):
+                stored = self._context.control_plane.secret(name)
+            value, note = self._context.supply(variable, name, environment, stored)
+            if value is None:
+                missing = MISSING.format(name=name, variable=variable, container=container.name)
+                raise PreparationError(f"{missing}{note}")
+            values[variable] = value
+            notes += [note] if note else []
+        self._notes[container.name] = "; ".join(notes) or None
         return values
 
     def _log(self, event: wire.Event) -> None:

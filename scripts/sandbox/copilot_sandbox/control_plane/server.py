@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -66,11 +67,13 @@ class ControlPlaneServer:
         servers: model.DataServers | None = None,
         *,
         accept_runtime: Callable[[str], None] | None = None,
+        missing_export: Callable[[str], str] | None = None,
     ) -> None:
         """Set up the parts. `port` 0 means any free port; `port_for` returns an environment's balancer port.
 
         Without `servers`, the addresses of databases and caches have no server. With `accept_runtime`, Lambda
-        functions that AWS would refuse are created, and it is called with their runtimes.
+        functions that AWS would refuse are created, and it is called with their runtimes. With
+        `missing_export`, it returns the value of an export that no stack has.
         """
         self.agent = agent
         self._lock = threading.RLock()
@@ -84,7 +87,9 @@ class ControlPlaneServer:
         self._balancing = LoadBalancing()
         self._for_tests = ForTests(state_dir, lambda: tagging.all_tagged(self._tagged_resources()))
         self._catalogue = Catalogue()
-        self._engine = Engine(self._lock, self._wake, self._for_tests, self._catalogue)
+        self._engine = Engine(
+            self._lock, self._wake, self._for_tests, self._catalogue, missing_export=missing_export
+        )
         self._stack_sets = StackSets(self._engine)
         self._fill_catalogue(servers, accept_runtime)
         self._authority: CertificateAuthority | None = None
@@ -149,6 +154,11 @@ class ControlPlaneServer:
         )
         self._thread.start()
 
+    def context_of_databases(self) -> ssl.SSLContext:
+        """Return the TLS settings of the emulated RDS. Call it after `start`."""
+        assert self._authority is not None  # noqa: S101 - `start` has created it
+        return self._authority.context_of_databases()
+
     @property
     def is_running(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
@@ -166,7 +176,7 @@ class ControlPlaneServer:
     ) -> None:
         self._catalogue.add(
             {
-                **data_stores.handlers(servers),
+                **data_stores.handlers(servers, self._engine.stacks.resource),
                 "AWS::CloudFormation::Stack": NestedStacks(self._engine),
                 "AWS::ECS::Cluster": ClusterHandler(),
                 "AWS::ECS::TaskDefinition": TaskDefinitionHandler(),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from copilot_sandbox.errors import SandboxError
+from copilot_sandbox.private import FILE_OF_SECRETS as FILE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,12 +63,13 @@ class Ignore:
 def read_ignore(context: Path, dockerfile: Path) -> Ignore:
     """Read `<Dockerfile>.dockerignore` beside the Dockerfile, or else the context's `.dockerignore`.
 
-    Raises IgnoreError for an invalid pattern.
+    The user's file of secrets is excluded in any case. Raises IgnoreError for an invalid pattern.
     """
     for file in (dockerfile.with_name(dockerfile.name + ".dockerignore"), context / ".dockerignore"):
         if file.is_file():
-            return Ignore(file.read_text(encoding="utf-8-sig", errors="surrogateescape"))
-    return Ignore("")
+            text = file.read_text(encoding="utf-8-sig", errors="surrogateescape")
+            return Ignore(f"{text}\n**/{FILE}")
+    return Ignore(f"**/{FILE}")
 
 
 def _patterns(text: str) -> list[Pattern]:
