@@ -114,6 +114,16 @@ def test_what_failed_before_this_deploy_is_not_blamed(settings: Settings) -> Non
     assert "of old" not in why
 
 
+def test_a_task_that_did_not_start_says_why(settings: Settings) -> None:
+    aws = Played(OLD)
+    made = watcher(settings, aws)
+    containers = (Container("web", "STOPPED", None, ""),)
+    aws.ran = [
+        Task("b" * 32, "STOPPED", "UNKNOWN", "arn:1", None, "ResourceInitializationError: K", containers)
+    ]
+    assert made.why() == "\nA task did not start: ResourceInitializationError: K"
+
+
 def test_what_did_not_get_healthy_in_time_is_quoted(settings: Settings) -> None:
     aws = Played(OLD)
     made = watcher(settings, aws)

@@ -25,6 +25,13 @@ FIELD_KEY = os.environ["FIELD_ENCRYPTION_KEY"]
 SENTRY_DSN = os.environ["SENTRY_DSN"]
 PARTNER = (os.environ["PARTNER_TOKEN"], os.environ["PARTNER_URL"])
 OFFICE = os.environ["OFFICE"]
+AWS_ACCESS_KEY_ID = os.environ["AWS_ACCESS_KEY_ID"]
+AWS_SECRET_ACCESS_KEY = os.environ["AWS_SECRET_ACCESS_KEY"]
+AWS_STORAGE_BUCKET_NAME = os.environ["AWS_STORAGE_BUCKET_NAME"]
+STORAGES = {
+    "default": {"BACKEND": "storages.backends.s3.S3Storage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
 _RDS = json.loads(os.environ["RDS_CREDENTIALS"])
 DATABASES = {"default": {
     "ENGINE": "django.db.backends.postgresql", "NAME": _RDS["dbname"], "USER": _RDS["username"],
@@ -34,7 +41,11 @@ DATABASES = {"default": {
 """
 URLS = """
 import hashlib
+import os
+import boto3
 from django.conf import settings
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
 from django.db import connections
 from django.http import JsonResponse
 from django.urls import path
@@ -54,7 +65,15 @@ def values(request):
     })
 
 
-urlpatterns = [path("values", values)]
+def media(request):
+    name = default_storage.save("photo.txt", ContentFile(b"a photo" * 10000))
+    with default_storage.open(name) as stored:
+        kept = stored.read() == b"a photo" * 10000
+    account = boto3.client("sts").get_caller_identity()["Account"]
+    return JsonResponse({"name": name, "kept": kept, "account": account, "files": os.environ["FROM_FILE"]})
+
+
+urlpatterns = [path("values", values), path("media", media)]
 """
 PATH = "/copilot/${COPILOT_APPLICATION_NAME}/${COPILOT_ENVIRONMENT_NAME}/secrets"
 MANIFEST = f"""name: web
@@ -66,8 +85,12 @@ memory: 512
 count: 1
 variables:
   OFFICE: Zürich
+  AWS_STORAGE_BUCKET_NAME: shop-media
   PARTNER_URL: {{from_cfn: "partner-${{COPILOT_ENVIRONMENT_NAME}}-Url"}}
+env_file: web.env
 secrets:
+  AWS_ACCESS_KEY_ID: {PATH}/AWS_ACCESS_KEY_ID
+  AWS_SECRET_ACCESS_KEY: {PATH}/AWS_SECRET_ACCESS_KEY
   STRIPE_KEY: /shop/${{COPILOT_ENVIRONMENT_NAME}}/STRIPE_KEY
   MAIL_API_KEY: {{secretsmanager: 'shop/mail:api_key::'}}
   EMAIL_HOST: {PATH}/EMAIL_HOST
@@ -98,7 +121,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Adopted]:
             "COPY mysite mysite\nCOPY manage.py ./\nUSER nobody\n"
             'CMD ["gunicorn", "mysite.wsgi", "--bind", "0.0.0.0:8000"]\n'
         ),
-        "requirements.txt": "Django>=5.2,<5.3\ngunicorn\npsycopg[binary]\n",
+        "requirements.txt": "Django>=5.2,<5.3\ngunicorn\npsycopg[binary]\ndjango-storages[s3]\n",
+        "web.env": "FROM_FILE=1\n",
     }
     folder = start_project(tmp_path_factory.mktemp("shop"), files, MANIFEST, SETTINGS)
     project = Adopted(folder, tmp_path_factory.mktemp("installed"))
@@ -124,6 +148,14 @@ def test_a_project_with_secrets_of_its_own_is_served_from_a_broken_checkout(shop
     assert (values["office"], values["mail"], values["dsn"]) == ("Zürich", "localhost", "")
     assert values["partner"].endswith(".invalid")
     assert (values["length"], values["field"], values["database"]) == (43, 44, "test")
+
+
+def test_media_are_stored_in_the_embedded_s3_and_read_again(shop: Adopted) -> None:
+    url = deployed(shop.invoke("deploy-test", "--branch", "main"))
+    status, text = get(f"{url}/media")
+    assert status == 200, text
+    found = json.loads(text)
+    assert (found["kept"], found["account"], found["files"]) == (True, "123456789012", "1")
 
 
 def test_values_of_the_users_file_are_used_at_once_and_made_up_ones_outlast_a_restart(shop: Adopted) -> None:

@@ -39,6 +39,7 @@ class Watcher:
     tags: Mapping[str, str]
     lines: list[str] = field(default_factory=list)
     failed: dict[str, tuple[Task, list[str]]] = field(default_factory=dict)
+    unstarted: str = ""  # why a task ended before one of its containers ran: a missing secret, for example
     reported: dict[tuple[str, str], str] = field(default_factory=dict)
     unfinished: list[str] = field(default_factory=list)
     remembered: bool = False
@@ -99,6 +100,8 @@ class Watcher:
             parts += [f"  {line}" for line in lines] or ["  (it wrote none)"]
             if task.stopped_reason:
                 parts.append(f"The task stopped: {task.stopped_reason}")
+        elif self.unstarted:
+            parts.append(f"A task did not start: {self.unstarted}")
         elif self.unfinished:
             parts.append(f"The container `{self.session.settings.service}` was not healthy. Its last lines:")
             parts += [f"  {line}" for line in self.unfinished]
@@ -162,6 +165,8 @@ class Watcher:
                     self.reported[task.id, container.name] = state
                     self.session.report.say(f"  task {task.id[:8]}: {container.name} {state}")
             failed = task.failed_container
+            if task.status == "STOPPED" and not failed and not task.started_at:
+                self.unstarted = task.stopped_reason or self.unstarted
             if task.status == "STOPPED" and failed and task.id not in self.failed:
                 self.failed[task.id] = (task, self._last_lines(failed.name, task))
 

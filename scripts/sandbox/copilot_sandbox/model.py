@@ -72,6 +72,7 @@ class Container:
     working_directory: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)  # variable → SSM name, or ARN
+    environment_files: tuple[str, ...] = ()  # ARNs of objects in S3
     ports: tuple[int, ...] = ()
     depends_on: Mapping[str, Condition] = field(default_factory=dict)
     health_check: HealthCheck | None = None
@@ -88,6 +89,7 @@ class TaskDefinition:
     memory: str
     containers: tuple[Container, ...]
     volumes: tuple[str, ...] = ()
+    role: str = ""  # the ARN of the task role
 
 
 @dataclass(frozen=True)
@@ -231,6 +233,9 @@ class ControlPlane(Protocol):
 
         Raises KeyError if it does not exist.
         """
+
+    def environment_file(self, arn: str) -> str:
+        """Return the text of an object in S3. Raises KeyError if it does not exist."""
 
     def log(self, group: str, stream: str, events: Iterable[tuple[int, str]]) -> None:
         """Append (milliseconds since 1970, line) pairs. Create the stream if it is missing.

@@ -13,6 +13,7 @@ import yaml
 
 from copilot_sandbox.control_plane.errors import TemplateError
 from copilot_sandbox.control_plane.templates import read_template
+from copilot_sandbox.env_files import parse_env_file
 
 _SAFE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Kind = Literal["plain", "ssm", "secretsmanager", "import", "secret import", "addon"]
@@ -67,15 +68,6 @@ def env_files(root: Path, workload: str, environment: str) -> dict[str, str]:
         if isinstance(name, str) and file.is_relative_to(root.resolve()) and file.is_file():
             return parse_env_file(file.read_text(encoding="utf-8"))
     return {}
-
-
-def parse_env_file(text: str) -> dict[str, str]:
-    """Return the variables of an environment file: a line is a name, `=` and a value without quotes.
-
-    Source: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/use-environment-file.html
-    """
-    lines = (line.partition("=") for line in text.splitlines() if not line.lstrip().startswith("#"))
-    return {name.strip(): value.strip() for name, equals, value in lines if equals and name.strip()}
 
 
 def _of_workload(

@@ -18,13 +18,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from copilot_sandbox import cache, child_variables, given, references
+from copilot_sandbox import cache, child_variables
 from copilot_sandbox.agent import port_forwards
 from copilot_sandbox.agent.agent import TaskAgent
 from copilot_sandbox.agent.catalogue import redis_server
@@ -40,15 +39,17 @@ from copilot_sandbox.load_balancer.listening import Listeners
 from copilot_sandbox.model import Image
 from copilot_sandbox.ports import Ports, bindable
 from copilot_sandbox.postgres import PostgresServer
+from copilot_sandbox.provision import Provision
 from copilot_sandbox.seed import seed
 from copilot_sandbox.state import OWNER, Running, State
 from copilot_sandbox.supervisor import LOOK_SECONDS, Part, Supervisor
-from copilot_sandbox.supply import Stored, Supply, line_of
+from copilot_sandbox.supply import Supply
 from copilot_sandbox.workspace import Stage, Workspace, read
 
 log = logging.getLogger(__name__)
 
 REDIS_PORT = 6379
+AWS_PORT = 3128  # in a task's own network
 CLOSE_SECONDS = 25.0  # for all parts together to end
 # The credentials in a URL, as a package index may have them.
 _PASSWORD = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/?#@]+@")
@@ -73,10 +74,12 @@ class Server:
         self._databases = Databases(
             self._postgres, environments=workspace.databases, redis_host=self._redis_address
         )
-        self._supply = Supply(workspace.root, self._databases, state.folder)
+        self._supply = Supply(workspace.root, self._databases, state.folder, self._user_variables)
+        self._provision = Provision(workspace, self._supply, self._databases, self._say)
         # Its clients outside of tasks, and in tasks without a network of their own, use the same address.
         self._database = (self._redis_address, POSTGRES_PORT, str(self._postgres.socket))
         self._database_listener: socket.socket | None = None
+        self._way_to_aws = (self._redis_address, AWS_PORT, f"127.0.0.1:{self._ports.of('control plane')}")
         self._images = ImageStore(state.folder)
         self._control_plane = ControlPlaneServer(
             self._ports.of("control plane"),
@@ -93,12 +96,32 @@ class Server:
             state.folder,
             self._pull,
             owner_env=owner,
-            port_forwards=[self._cache, self._database],
+            port_forwards=[self._cache, self._database, self._way_to_aws],
             readable=[self._postgres.socket_dir],
             supply=self._supply.for_task,
+            aws=self._aws,
         )
         self._control_plane.agent = self._agent
         self._load_balancers = Listeners(self._control_plane, self._agent)
+
+    def _user_variables(self) -> dict[str, str]:
+        return self._control_plane.user_variables()
+
+    def _aws(self, role: str) -> tuple[dict[str, str], Path]:
+        """Return the variables of a program in a task, which reaches the embedded AWS as a proxy.
+
+        boto3 of any version does what they say. Other hosts than AWS's are refused by it, and a task reaches
+        none anyway.
+        """
+        proxy = f"http://{self._redis_address}:{AWS_PORT}"
+        variables = {
+            "HTTPS_PROXY": proxy,
+            "https_proxy": proxy,
+            "NO_PROXY": "localhost,127.0.0.1",
+            "no_proxy": "localhost,127.0.0.1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+        return {**self._control_plane.task_variables(role), **variables}, self._control_plane.ca
 
     def _pull(self, reference: str) -> Image | None:
         """Return an image as ECS would: built and pushed here, and still in ECR."""
@@ -208,7 +231,7 @@ class Server:
             {**self._control_plane.environment(), "PATH": path},
             environments,
             secrets=self._databases.secrets(),
-            stored=self._named_secrets(environments),
+            stored=self._provision.secrets(environments, self._control_plane.ensure_bucket),
             say=self._say,
         )
         if failed and (set(environments) == set(failed) or set(workspace.needed) & set(failed)):
@@ -220,30 +243,6 @@ class Server:
         self._left_out = failed
         self._say(f"Copilot has made the application and its environments ({_elapsed(begun)})")
 
-    def _named(self, environment: str) -> list[references.Reference]:
-        """Return what the manifests of the image that fills staging, or of the workspace, name."""
-        workspace = self._workspace
-        root = Path(workspace.stage.root or workspace.root) if workspace.stage else workspace.root
-        user = {name: os.environ[name] for name in workspace.variables if name in os.environ}
-        return references.of_environment(root, workspace.application, environment, user)
-
-    def _named_secrets(self, environments: Sequence[str]) -> list[Stored]:
-        """Return the secrets that the environments' containers name. Say once which values are made up."""
-        _, warning = given.read(self._workspace.root)
-        if warning:
-            self._say(warning)
-        stored: list[Stored] = []
-        invented: set[str] = set()
-        for environment in environments:
-            named = self._named(environment)
-            stored += self._supply.stored(named, environment)
-            self._supply.secret_exports |= {each.name for each in named if each.kind == "secret import"}
-            if environment in (self._workspace.needed or environments):
-                invented |= self._supply.invented(named, self._workspace.application, environment)
-        if new := self._supply.announce(invented):
-            self._say(line_of(new))
-        return stored
-
     def _fill(self) -> None:
         """Fill staging with the image's command. Later deployments reuse the virtual environment."""
         begun, stage = time.monotonic(), self._workspace.stage
@@ -253,13 +252,13 @@ class Server:
         image = self._image(stage)
         try:
             if stage.then:  # first, because none of this is repeated once staging is filled
-                variables = self._stage_variables(stage, "test")
+                variables = self._provision.stage_variables(stage, "test")
                 self._databases.run(image, stage.then, "test", variables, self._stop)
             self._databases.fill_staging(
                 image,
                 megabytes=stage.megabytes,
                 command=stage.command,
-                env=self._stage_variables(stage, "stage"),
+                env=self._provision.stage_variables(stage, "stage"),
                 cancelled=self._stop,
             )
         except Failed as error:
@@ -268,24 +267,6 @@ class Server:
                 "another branch: `invoke sandbox --from BRANCH`."
             ) from error
         self._say(f"staging is filled ({_elapsed(begun)})")
-
-    def _stage_variables(self, stage: Stage, database: str) -> dict[str, str]:
-        """Return the variables of a command in the image: those of the service's main container in `test`.
-
-        Addresses of databases lead to that of the environment `database`.
-        """
-        service, environment = self._workspace.service or "", stage.environment
-        return {
-            "COPILOT_APPLICATION_NAME": self._workspace.application,
-            "COPILOT_SERVICE_NAME": service,
-            "COPILOT_LB_DNS": "localhost",
-            "COPILOT_SERVICE_DISCOVERY_ENDPOINT": f"{environment}.{self._workspace.application}.local",
-            **references.env_files(Path(stage.root), service, environment),
-            **self._supply.environment(self._named(environment), service, environment, database),
-            **self._databases.secrets()[database],
-            **stage.variables,
-            OWNER: str(self._state.folder),
-        }
 
     def _image(self, stage: Stage) -> Image:
         if not Path(stage.dockerfile).is_file():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from copilot_sandbox.databases import Databases
     from copilot_sandbox.references import Reference
 
+# Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _SUFFIX = re.compile(r"-[A-Za-z0-9]{6}$")  # Secrets Manager ends a secret's ARN with it
 
 _EXPORT = "/sandbox/exports/"
@@ -35,15 +37,19 @@ class Stored:
 class Supply:
     """Finds a value for a variable of a container. Safe from any thread.
 
-    `aws` has the variables with which a program in a container reaches the embedded AWS.
+    `aws` returns the variables with which a program in a container reaches the embedded AWS.
     """
 
     def __init__(
-        self, root: Path, databases: Databases, state: Path, aws: Mapping[str, str] | None = None
+        self,
+        root: Path,
+        databases: Databases,
+        state: Path,
+        aws: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         self._root = root
         self._databases = databases
-        self._aws = aws or {}
+        self._aws = aws
         self._file = state / "made-up.json"
         self.secret_exports: set[str] = set()  # those that manifests import as secrets
         self._lock = threading.Lock()
@@ -100,15 +106,24 @@ class Supply:
 
     def is_invented(self, variable: str, reference: str) -> bool:
         """Return True if the value of a secret that is not stored is a made-up one."""
-        own = variable in self._databases.secrets_of("test") or variable in self._aws
+        own = variable in self._databases.secrets_of("test") or variable in self._aws()
         return not own and not _database_part(variable, reference) and not self.is_given(variable, reference)
+
+    def buckets(self, references: Iterable[Reference], environment: str) -> set[str]:
+        """Return the buckets that variables name, which the project expects to exist."""
+        values = {
+            each.name if each.kind == "plain" else self.secret(each.variable, each.name, environment, None)
+            for each in references
+            if each.kind not in ("addon", "import") and "BUCKET" in made_up.words_of(each.variable)
+        }
+        return {value for value in values if value and _BUCKET.fullmatch(value)}
 
     def invented(self, references: Iterable[Reference], application: str, environment: str) -> set[str]:
         """Return the variables of an environment's containers whose values are made up.
 
         The application's own exports are those of its environments and their addons.
         """
-        own = {*self._databases.secrets_of(environment), *self._aws}
+        own = {*self._databases.secrets_of(environment), *self._aws()}
         return {
             each.variable
             for each in references
@@ -177,8 +192,8 @@ class Supply:
         if part := _database_part(variable, reference):
             staging = made_up.asks_for_staging(variable)
             return self._databases.database_of(environment, staging=staging).part(part)
-        if variable in self._aws:
-            return self._aws[variable]
+        if variable in (aws := self._aws()):
+            return aws[variable]
         if not made_up.is_made_up_for(variable):
             return None
         return made_up_values(self._databases).value(variable)

@@ -47,6 +47,11 @@ def stored_only(_variable: str, _name: str, _environment: str, stored: str | Non
     return stored, ""
 
 
+def no_aws(_role: str) -> tuple[Mapping[str, str], Path | None]:
+    """Return nothing: tasks reach no AWS."""
+    return {}, None
+
+
 class Explanation(NamedTuple):
     """Why a target group has no healthy target; `since` (Unix seconds) is set if waiting may help."""
 
@@ -73,7 +78,8 @@ class TaskAgent:
     this machine that tasks may read (a server's socket, for example); all others are hidden. `way` sets how a
     task gets its own localhost; without it, a probe decides. `supply` is called for each secret with its
     variable, its name or ARN, the environment and the stored value, None if there is none. It returns the
-    value, None if there is none, and a note for the user or an empty text.
+    value, None if there is none, and a note for the user or an empty text. `aws` returns the variables for a
+    task role's ARN with which a program reaches AWS, and the certificate to trust.
     """
 
     def __init__(
@@ -87,6 +93,7 @@ class TaskAgent:
         readable: Sequence[Path] = (),
         way: Way | None = None,
         supply: Callable[[str, str, str, str | None], tuple[str | None, str]] = stored_only,
+        aws: Callable[[str], tuple[Mapping[str, str], Path | None]] = no_aws,
     ) -> None:
         self._control_plane = control_plane
         self._directory = state_dir / "tasks"
@@ -124,6 +131,7 @@ class TaskAgent:
             health_checks=self._health_checks,
             post=lambda task, event: self._inbox.put((task, event)),
             supply=supply,
+            aws=aws,
         )
 
     def start(self) -> None:

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from copilot_sandbox.agent.wire import ContainerSpec, HealthSpec
@@ -18,6 +18,7 @@ SYSTEM_DIRECTORIES = ("/bin", "/dev", "/etc", "/lib", "/lib64", "/opt", "/proc",
 LOCAL_HOST = re.compile(r"(?<![\w.-])(?:localhost|127\.0\.0\.1|0\.0\.0\.0)(?![\w-]|\.\w)")
 # These variables name callers, not addresses to connect to or listen on: the browser still uses `localhost`.
 CALLERS = re.compile(r"ALLOWED_HOSTS|ORIGIN", re.IGNORECASE)
+_KEY = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"})
 UNIX_SOCKET = re.compile(r"unix:|host=(?:/|%2[Ff])|@%2[Ff]|\.sock\b")
 
 
@@ -31,11 +32,13 @@ def compose(
     owner_env: Mapping[str, str],
     host: str | None,
     tools: Sequence[Path] = (),
+    defaults: Mapping[str, str] | None = None,
 ) -> ContainerSpec:
     """Return what the task's process has to run for `container`.
 
     `directory` is the container's own. `host` is the loopback address that replaces localhost, None in a
     network namespace. `tools` are directories that every container has on its PATH, after its image's.
+    `defaults` are variables that the image, or the task definition, may replace.
     """
     root = directory / "root"
     move = path_mover(root, image, [mount.path for mount in container.mounts])
@@ -52,6 +55,7 @@ def compose(
         "HOME": str(directory / "home"),
         "LANG": "C.UTF-8",
         "TZ": "UTC",
+        **(defaults or {}),
         **{name: adapt_value(name, value) for name, value in image.env.items() if name != "PATH"},
         **{name: adapt_value(name, value) for name, value in container.environment.items()},
         **{
@@ -74,6 +78,13 @@ def compose(
         "health": health(container.health_check, lambda word: move(use_loopback(word))),
         "stop_timeout": container.stop_timeout,
     }
+
+
+def without_key(aws: Mapping[str, str], given: Collection[str]) -> dict[str, str]:
+    """Return AWS's variables without a task role's key if a container is given another one."""
+    if "AWS_ACCESS_KEY_ID" not in given:
+        return dict(aws)
+    return {name: value for name, value in aws.items() if name not in _KEY}
 
 
 def arguments(container: Container, image: Image) -> list[str]:

@@ -12,7 +12,8 @@ from copilot_sandbox.peers import is_own_user
 
 BLOCK = 64 * 1024
 
-PortForward = tuple[str, int, str]  # the address and port inside; the server's Unix socket outside
+# The address and port inside; the server's Unix socket outside, or its address and port on loopback.
+PortForward = tuple[str, int, str]
 # A client of Postgres that wants TLS begins with this message, and gets one byte: S or N.
 # Source: https://www.postgresql.org/docs/current/protocol-message-formats.html (SSLRequest)
 _SSL_REQUEST = bytes.fromhex("00000008 04d2162f")
@@ -80,10 +81,12 @@ def _accept(listener: socket.socket, path: str, *, check_user: bool = False) -> 
         if check_user and not is_own_user(inside):
             inside.close()
             continue
-        outside = socket.socket(socket.AF_UNIX)
+        address, _, port = path.rpartition(":")
+        is_file = path.startswith("/")
+        outside = socket.socket(socket.AF_UNIX if is_file else socket.AF_INET)
         try:
             outside.settimeout(5)
-            outside.connect(path)
+            outside.connect(path if is_file else (address, int(port)))
         except OSError:
             inside.close()
             outside.close()

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import socket
 import time
 import uuid
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from copilot_sandbox.agent import catalogue, filesystem, namespace, nginx
 from copilot_sandbox.agent.confined import hidden
-from copilot_sandbox.agent.container import compose
+from copilot_sandbox.agent.container import compose, without_key
 from copilot_sandbox.agent.runner import Runner, remove_tree
 from copilot_sandbox.boot import PACKAGE
+from copilot_sandbox.env_files import parse_env_file
 from copilot_sandbox.model import NGINX_VERSION, ContainerReport, Health, TaskReport
 from copilot_sandbox.postgres import bin_dir
 
@@ -58,6 +60,7 @@ class TaskContext:
     health_checks: HealthChecks
     post: Callable[[ServiceTask, wire.Event], None]
     supply: Callable[[str, str, str, str | None], tuple[str | None, str]]
+    aws: Callable[[str], tuple[Mapping[str, str], Path | None]]
 
 
 class ServiceTask:
@@ -263,9 +266,11 @@ class ServiceTask:
             host = self._claim.getsockname()[0]
         directory.mkdir(parents=True, mode=0o700)
         readable = {*self._context.readable, PACKAGE}
+        aws = self._aws(definition.role, directory) if host is None else {}
         volumes = {name: directory / "volumes" / name for name in definition.volumes}
         specs = []
-        for container, report in zip(definition.containers, self.report.containers, strict=True):
+        for defined, report in zip(definition.containers, self.report.containers, strict=True):
+            container = replace(defined, environment={**self._from_files(defined), **defined.environment})
             own = directory / container.name
             image = self._context.find_image(container.image)
             tools: tuple[Path, ...] = (bin_dir(),)  # replaces programs that apt-get would install
@@ -292,6 +297,7 @@ class ServiceTask:
                     owner_env={**self._context.owner_env, "SANDBOX_TASK": self.id},
                     host=host,
                     tools=tools,
+                    defaults=without_key(aws, {*container.environment, *container.secrets}),
                 )
             )
         # A task with its own server on that port (a Redis sidecar) does not get the forward.
@@ -304,6 +310,26 @@ class ServiceTask:
             "directories": [str(each) for each in volumes.values()],
             "containers": specs,
         }
+
+    def _aws(self, role: str, directory: Path) -> dict[str, str]:
+        """Return the variables with which a program reaches the embedded AWS. The authority is in a file."""
+        variables, authority = self._context.aws(role)
+        if authority is None:
+            return dict(variables)
+        shutil.copyfile(authority, directory / authority.name)
+        return {**variables, "AWS_CA_BUNDLE": str(directory / authority.name)}
+
+    def _from_files(self, container: Container) -> dict[str, str]:
+        """Return the variables of a container's environment files."""
+        found: dict[str, str] = {}
+        for arn in container.environment_files:
+            try:
+                found |= parse_env_file(self._context.control_plane.environment_file(arn))
+            except KeyError as error:
+                raise PreparationError(
+                    f"ResourceInitializationError: failed to download env files: {arn} does not exist"
+                ) from error
+        return found
 
     def _filesystem(self, directory: Path, readable: set[Path]) -> list[object] | None:
         if not self._context.own_filesystem:

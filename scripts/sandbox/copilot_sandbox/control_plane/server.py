@@ -6,11 +6,14 @@ import logging
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from moto.core.base_backend import BackendDict
+from moto.core.exceptions import ServiceException
 from moto.core.resource_tagging import TaggedResource
 from moto.logs.models import logs_backends
+from moto.s3.models import s3_backends
 from moto.ssm.models import ssm_backends
 
 from copilot_sandbox import model
@@ -24,6 +27,7 @@ from . import (
     repositories,
     tagging,
 )
+from .applications import Applications, ensure_bucket
 from .certificates import CertificateAuthority
 from .container_resources import ClusterHandler, ServiceHandler, TaskDefinitionHandler
 from .container_service import ContainerService
@@ -85,7 +89,10 @@ class ControlPlaneServer:
         self._thread: threading.Thread | None = None
         self._ecs = ContainerService()
         self._balancing = LoadBalancing()
-        self._for_tests = ForTests(state_dir, lambda: tagging.all_tagged(self._tagged_resources()))
+        self._applications = Applications()
+        self._for_tests = ForTests(
+            state_dir, lambda: tagging.all_tagged(self._tagged_resources()), self._applications
+        )
         self._catalogue = Catalogue()
         self._engine = Engine(
             self._lock, self._wake, self._for_tests, self._catalogue, missing_export=missing_export
@@ -127,6 +134,7 @@ class ControlPlaneServer:
         """Delete moto's state and listen, with a new key. Raises OSError if the port is taken."""
         self._key = random_key()
         BackendDict.reset()
+        self._applications.begin()
         self._for_tests.begin(self._key.id)
         self._authority = CertificateAuthority(self._folder)
         router = Router(
@@ -147,7 +155,7 @@ class ControlPlaneServer:
             self._lock,
             self._for_tests,
             self._wake_if_changed,
-            Signatures(self._key),
+            Signatures(self._key, users=[self._applications.user]),
         )
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.05,), name="control plane", daemon=True
@@ -223,6 +231,21 @@ class ControlPlaneServer:
         with self._lock:
             return repositories.has_image(reference)
 
+    def user_variables(self) -> dict[str, str]:
+        """Return the variables of a program with the key of the user `application`."""
+        with self._lock:
+            return self._applications.user_variables()
+
+    def task_variables(self, role: str) -> dict[str, str]:
+        """Return the variables of a program with a key of a task role."""
+        with self._lock:
+            return self._applications.task_variables(role)
+
+    def ensure_bucket(self, name: str) -> None:
+        """Create a bucket that a project expects to exist, if it is missing."""
+        with self._lock, suppress(ServiceException):
+            ensure_bucket(name)
+
     # model.ControlPlane
 
     def services(self) -> list[model.Service]:
@@ -248,6 +271,18 @@ class ControlPlaneServer:
             if parameter is None:
                 raise KeyError(name)
             return str(parameter.response_object(decrypt=True, region=REGION)["Value"])
+
+    def environment_file(self, arn: str) -> str:
+        """Return the text of an object in S3, by its ARN. Raises KeyError if it does not exist."""
+        bucket, _, key = arn.rpartition(":::")[2].partition("/")
+        with self._lock:
+            try:
+                found = s3_backends[ACCOUNT]["aws"].get_object(bucket, key)
+            except ServiceException:
+                found = None
+            if found is None:
+                raise KeyError(arn)
+            return str(found.value.decode(errors="replace"))
 
     def log(self, group: str, stream: str, events: Iterable[tuple[int, str]]) -> None:
         with self._lock:
