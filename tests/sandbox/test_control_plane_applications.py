@@ -44,10 +44,10 @@ def cloud(cloud: Cloud) -> Cloud:
     return cloud
 
 
-def client(cloud: Cloud, variables: dict[str, str], service: str) -> Any:
+def client(cloud: Cloud, variables: dict[str, str], service: str, region: str = "us-east-1") -> Any:
     return boto3.client(
         service,
-        region_name="us-east-1",
+        region_name=region,
         aws_access_key_id=variables["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
         aws_session_token=variables.get("AWS_SESSION_TOKEN"),
@@ -84,6 +84,8 @@ def test_a_users_key_reaches_media_queues_and_mail_but_nothing_of_copilots(cloud
     objects = client(cloud, variables, "s3")
     objects.put_object(Bucket="other", Key="a", Body=b"x" * 100_000)
     assert len(objects.get_object(Bucket="other", Key="a")["Body"].read()) == 100_000
+    elsewhere = client(cloud, variables, "s3", "eu-west-1")
+    assert elsewhere.head_object(Bucket="other", Key="a")["ContentLength"] == 100_000
     mail = client(cloud, variables, "ses")
     mail.verify_email_identity(EmailAddress="a@example.org")
     mail.send_email(

@@ -93,6 +93,22 @@ def test_the_names_of_a_databases_address_are_known(name: str, part: str) -> Non
     assert database_part(name) == part
 
 
+@pytest.mark.parametrize(
+    ("name", "variable"),
+    [
+        ("AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY_ID"),
+        ("DJANGO_AWS_SECRET_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY"),
+        ("AWS_S3_SECRET_KEY", "AWS_SECRET_ACCESS_KEY"),
+        ("S3_ACCESS_KEY", "AWS_ACCESS_KEY_ID"),
+        ("AWS_S3_REGION_NAME", "AWS_REGION"),
+        ("AWS_STORAGE_BUCKET_NAME", ""),
+        ("STRIPE_SECRET_KEY", ""),
+    ],
+)
+def test_the_names_of_a_key_of_aws_are_known(name: str, variable: str) -> None:
+    assert made_up.aws_variable(name) == variable
+
+
 def test_each_part_of_a_database_leads_to_the_environments_own(supply: Supply, databases: Databases) -> None:
     databases.host = "127.83.1.1"
 

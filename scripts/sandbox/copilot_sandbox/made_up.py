@@ -76,6 +76,7 @@ _RULES = (
     _Rule("*", last=_set("HOSTS"), has=_set("ALLOWED")),
     _Rule("http://localhost", last=_set("ORIGINS ORIGIN")),
     _Rule("", last=_set("DSN")),
+    _Rule("admin/", last=_URLS, has=_set("ADMIN")),
     _Rule("https://{name}.invalid", last=_set("URL URI ENDPOINT WEBHOOK")),
     _Rule("sandbox.invalid", last=_set("HOST HOSTS HOSTNAME DOMAIN SERVER")),
     _Rule("{token}", last=_set("ID"), has=_set("CLIENT KEY AWS")),
@@ -135,6 +136,18 @@ def database_part(name: str) -> str:
     part = _PART_OF.get(words[-1], "")
     own = _DATABASE & set(words) or (part == "json" and any(_CLUSTER.search(word) for word in words))
     return part if own else ""
+
+
+def aws_variable(name: str) -> str:
+    """Return the variable of AWS that a name means (AWS_S3_SECRET_KEY: AWS_SECRET_ACCESS_KEY); or empty."""
+    words = words_of(name)
+    if not {"AWS", "S3"} & set(words):
+        return ""
+    if words[-1] == "REGION" or words[-2:] == ["REGION", "NAME"]:
+        return "AWS_REGION"
+    if words[-2:] in (["ACCESS", "KEY"], ["SECRET", "KEY"]) or words[-3:] == ["ACCESS", "KEY", "ID"]:
+        return "AWS_SECRET_ACCESS_KEY" if "SECRET" in words else "AWS_ACCESS_KEY_ID"
+    return ""
 
 
 def asks_for_staging(name: str) -> bool:

@@ -106,7 +106,7 @@ class Supply:
 
     def is_invented(self, variable: str, reference: str) -> bool:
         """Return True if the value of a secret that is not stored is a made-up one."""
-        own = variable in self._databases.secrets_of("test") or variable in self._aws()
+        own = variable in self._databases.secrets_of("test") or made_up.aws_variable(variable)
         return not own and not _database_part(variable, reference) and not self.is_given(variable, reference)
 
     def buckets(self, references: Iterable[Reference], environment: str) -> set[str]:
@@ -123,13 +123,14 @@ class Supply:
 
         The application's own exports are those of its environments and their addons.
         """
-        own = {*self._databases.secrets_of(environment), *self._aws()}
+        own = self._databases.secrets_of(environment)
         return {
             each.variable
             for each in references
             if each.kind not in ("plain", "addon")
             and not (each.kind in ("import", "secret import") and each.name.startswith(f"{application}-"))
             and each.variable not in own
+            and not made_up.aws_variable(each.variable)
             and not _database_part(each.variable, each.name)
             and not self.is_given(each.variable, each.name)
             and made_up.is_made_up_for(each.variable)
@@ -192,8 +193,8 @@ class Supply:
         if part := _database_part(variable, reference):
             staging = made_up.asks_for_staging(variable)
             return self._databases.database_of(environment, staging=staging).part(part)
-        if variable in (aws := self._aws()):
-            return aws[variable]
+        if (name := made_up.aws_variable(variable)) in (aws := self._aws()):
+            return aws[name]
         if not made_up.is_made_up_for(variable):
             return None
         return made_up_values(self._databases).value(variable)
