@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from copilot_sandbox.agent import confined
 from copilot_sandbox.agent.container import without_key
 from tests.sandbox.fake_control_plane import (
     FakeControlPlane,
@@ -80,3 +82,15 @@ def test_a_file_that_is_not_there_stops_the_task(plane: FakeControlPlane, tmp_pa
 def test_a_key_of_the_projects_own_comes_without_the_roles_token() -> None:
     assert without_key(ROLE_KEY, {"AWS_ACCESS_KEY_ID"}) == {"AWS_REGION": "r"}
     assert without_key(ROLE_KEY, {"OTHER"}) == ROLE_KEY
+
+
+def test_variables_of_a_branch_are_set_only_once_its_command_is_confined(tmp_path: Path) -> None:
+    if confined.obstacle() is not None:
+        pytest.skip("no namespaces here")
+    wanted = {"LD_PRELOAD": "/of/the/branch.so", "SANDBOX_OWNER": "here"}
+    started = confined.carried(wanted)
+    assert "LD_PRELOAD" not in started
+    assert started["SANDBOX_OWNER"] == "here"
+    with confined.confined(["/usr/bin/env"], readable=[], writable=[tmp_path]) as words:
+        done = subprocess.run(words, cwd=tmp_path, env=started, check=True, capture_output=True, text=True)
+    assert set(done.stdout.split()) == {f"{name}={value}" for name, value in wanted.items()}
