@@ -51,7 +51,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def quick(session: nox.Session) -> None:
-    """Run ruff, mypy, the order of the rooms, and the tests that start no server: under a minute."""
+    """Run ruff, mypy, the order of the packages, and the tests that start no server: under a minute."""
     _python(session, "ruff", "check", *LINTED)
     _python(session, "mypy", *LINTED)
     session.run(str(Path(sys.executable).with_name("lint-imports")), env=PACKAGES, external=True)

@@ -57,8 +57,8 @@ def deploy_test(
 
 
 @verb(
-    branch="Remove this branch's deployment, in its own slot or the shared one; for the end of a pull "
-    "request (default: the shared slot, with any branch).",
+    branch="Remove this branch's deployment, in its own slot or the shared one; for a pull request "
+    "that is closed (default: the shared slot, with any branch).",
     expired="Remove the deployments that have expired; for a schedule (default: off).",
     all="Remove every deployment (default: off).",
     orphans="Remove things that belong to no deployment: incomplete services, databases, image tags "
@@ -93,8 +93,8 @@ def teardown(
 
 
 @verb(
-    branch="Move the end of this branch's deployment (no default).",
-    until="Set this end: 5d, a date, or a week's end such as friday 18:00 Europe/London (no default).",
+    branch="Change when this branch's deployment expires (no default).",
+    until="Set this expiry: 5d, a date, or a week's end such as friday 18:00 Europe/London (no default).",
     keep="Let it never expire: it stays until it is torn down or extended (default: off).",
     wait=WAIT,
     yes=ASKS_NOTHING,
@@ -111,7 +111,7 @@ def extend(
     plan: bool = False,
     json: bool = False,
 ) -> None:
-    """Move the end of a deployment, without a new deploy.
+    """Change when a deployment expires, without a new deploy.
 
     Example: invoke extend --branch feature/checkout --until 5d
     """
@@ -124,7 +124,7 @@ def extend(
 def status(c: Context, html: str = "", json: bool = False) -> None:
     """Show what is deployed to test: branch, commit, by whom, URL, expiry, age of its data.
 
-    The task also shows when the schedule that ends deployments last ran.
+    The task also shows when a scheduled job last removed the expired deployments.
 
     Example: invoke status --html status.html
     """

@@ -48,6 +48,7 @@ class Clone:
 
     def __init__(self, folder: Path, *, is_light: bool = False) -> None:
         self.folder = folder
+        self.containers = "processes"
         self.stage_megabytes: int | None = None  # of its sandbox's staging; None: as a person gets it
         listed = subprocess.run(
             ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -97,7 +98,12 @@ class Clone:
             and name not in {"CI", "PYTHONPATH", "TEST_ENV"}
         }
         stage = {"SANDBOX_STAGE_MB": str(self.stage_megabytes)} if self.stage_megabytes else {}
-        return {**kept, "DEPLOY_TARGET": "sandbox", "PYTHONWARNINGS": "default", **stage, **more}
+        tests = {
+            "DEPLOY_TARGET": "sandbox",
+            "PYTHONWARNINGS": "default",
+            "SANDBOX_CONTAINERS": self.containers,
+        }
+        return {**kept, **tests, **stage, **more}
 
     def importing(self, **more: str) -> dict[str, str]:
         """The same for a process that imports the clone's packages, which nothing has installed."""

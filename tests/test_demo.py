@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from copilot_testenv.deploys.probe import check_url
+from copilot_testenv.deploys.probe import open_page
 from tests.runtime.stage_copy.project import CHECKOUT, UNREACHABLE, Project, project
 from tests.runtime.stage_copy.servers import PostgresServer, postgres_server, redis_server
 
@@ -220,7 +220,7 @@ def test_a_test_environment_hides_and_asks_for_the_password_where_there_is_one(
         assert [headers(closed, path) for path in paths] == [(401, hidden)] * 3
         assert [headers(closed, path, given)[0] for path in paths] == [200, 404, 200]
         assert headers(closed, "/healthz") == (200, hidden)
-        assert check_url(closed) == ""  # `deploy-test` takes it for served
+        assert open_page(closed).fault is None  # `deploy-test` takes it for served
 
 
 def test_without_a_deployment_file_branch_and_commit_are_unknown(shop: Project, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from copilot_sandbox import errors as sandbox_errors
 from copilot_sandbox import lifecycle
 from copilot_testenv.aws import Aws
-from copilot_testenv.aws.stack import Defined, Stack, TaskDefinition
+from copilot_testenv.aws.stack import ContainerDefinition, Stack, TaskDefinition
 from copilot_testenv.copilot.commands import VERSION, Copilot
 from copilot_testenv.core.errors import Failed, Held, Refused, SettingsError, UsageError
 from copilot_testenv.core.process import Result
@@ -178,7 +178,7 @@ def deployed(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, lines: str, definition: str | None = "arn:definition"
 ) -> Session:
     """A slot whose task definition has web, startup and redis, and for which Copilot prints these lines."""
-    containers = tuple(Defined(name, "image", (), {}, {}) for name in ("web", "startup", "redis"))
+    containers = tuple(ContainerDefinition(name, "image", (), {}, {}) for name in ("web", "startup", "redis"))
     monkeypatch.setattr(Session, "enter", lambda *_, **__: target(settings))
     monkeypatch.setattr(Aws, "stack", lambda *_: stack("UPDATE_ROLLBACK_COMPLETE"))
     monkeypatch.setattr(Aws, "resource", lambda *_: definition)

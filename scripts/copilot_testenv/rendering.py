@@ -18,7 +18,7 @@ from typing import Any
 from copilot_testenv.branch_guard import branch_files
 from copilot_testenv.copilot import commands, manifest
 from copilot_testenv.copilot.templates import Refusal, Template
-from copilot_testenv.core import scratch
+from copilot_testenv.core import scratch, workspace_files
 from copilot_testenv.core.errors import Failed, SettingsError
 from copilot_testenv.core.process import Shell, Variables
 from copilot_testenv.core.settings import NAME, Settings
@@ -49,10 +49,10 @@ class Renderer:
                 f"{self.failed[environment]}"
             )
         self._require(workspace, branch_files.Scope((service,), environments=False, paths=False))
-        here = commands.Copilot(self.settings, self.variables, workspace)
+        copilot = commands.Copilot(self.settings, self.variables, workspace)
         with scratch.temporary("rendering-") as folder:
             job = _type_of(workspace, service) == _JOB
-            command = here.service_package(service, environment, TAG, folder, job=job)
+            command = copilot.service_package(service, environment, TAG, folder, job=job)
             done = self.shell.run(command)
             if not done.ok:
                 return Refusal(_reason(done.stderr or done.stdout))
@@ -61,9 +61,9 @@ class Renderer:
     def environment(self, workspace: Path, environment: str) -> Template | Refusal:
         """Render the stack of an environment. Raises Refused, Failed as `service` does."""
         self._require(workspace, branch_files.Scope((), paths=False))
-        here = commands.Copilot(self.settings, self.variables, workspace)
+        copilot = commands.Copilot(self.settings, self.variables, workspace)
         with scratch.temporary("rendering-") as folder:
-            done = self.shell.run(here.environment_package(environment, folder))
+            done = self.shell.run(copilot.environment_package(environment, folder))
             if not done.ok:
                 return Refusal(_reason(done.stderr or done.stdout))
             return _template(folder, f"{environment}.env", ".yml")
@@ -85,7 +85,7 @@ def open_renderer(
     """
     root = session.settings.root
     if manifests is None:
-        manifests = [manifest.read(file) for file in services_of(root).values()]
+        manifests = [manifest.read(file) for file in workspace_files.services(root).values()]
     environments = environments_of(root, manifests)
     domain = domain or domain_of(manifests, session.settings.test_domain)
     subscribed = any("subscribe" in found for found in manifests)
@@ -97,18 +97,12 @@ def open_renderer(
         yield Renderer(session.settings, session.shell, variables, reasons)
 
 
-def services_of(root: Path) -> dict[str, Path]:
-    """Return the manifests of the workspace's services and jobs, by name."""
-    files = sorted((root / "copilot").glob("*/manifest.y*ml"))
-    return {file.parent.name: file for file in files if file.parent.name != "environments"}
-
-
 def environments_of(root: Path, manifests: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the environments that have a manifest.
 
     If none has one, the environments in the services' manifests.
     """
-    written = sorted(file.parent.name for file in (root / "copilot/environments").glob("*/manifest.y*ml"))
+    written = list(workspace_files.environments(root))
     if written:
         return written
     named = {
@@ -193,7 +187,7 @@ def _topics(manifests: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
 
 def _type_of(workspace: Path, service: str) -> object:
     try:
-        return manifest.read(services_of(workspace)[service]).get("type")
+        return manifest.read(workspace_files.services(workspace)[service]).get("type")
     except (KeyError, SettingsError):
         return None  # Copilot reports the error
 

@@ -76,11 +76,11 @@ class Session:
             return None
         if profile and self.settings.target == "aws":
             variables = {**variables, "AWS_PROFILE": profile}
-        here = Copilot(self.settings, variables, self.settings.root)
+        copilot = Copilot(self.settings, variables, self.settings.root)
         if self.settings.target == "sandbox":
-            return Target(variables, here, Aws(variables))
+            return Target(variables, copilot, Aws(variables))
         environment = commands.environment(
-            output_of(self.shell, here.environments(), "Asking Copilot for the environments"),
+            output_of(self.shell, copilot.environments(), "Asking Copilot for the environments"),
             self.settings.test_env,
         )
         aws = Aws(variables, environment.region if environment else None)
@@ -91,7 +91,7 @@ class Session:
                 f"{self.settings.test_env} in account {environment.account}: use that account's credentials."
             )
         self.report.say(f"Account {account}, {aws.region}.")
-        return Target(variables, here, aws)
+        return Target(variables, copilot, aws)
 
     def enter_to_change(self, *, start: bool = False) -> Target | None:
         """Return the target with the right to change its deployments; every changing task begins here.
@@ -283,6 +283,7 @@ def _sandbox_workspace(settings: Settings) -> Any:
         settings.manifest_variables,
         {name: {disposable.TAG: disposable.value(settings.app, name)}},
         needed=(settings.test_env,),
+        containers=settings.containers,
     )
 
 

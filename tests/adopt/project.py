@@ -117,7 +117,8 @@ def start_project(
     """A fresh Django project with Copilot's manifests, committed; `files` are written over it."""
     folder.mkdir(parents=True, exist_ok=True)
     with tarfile.open(fileobj=io.BytesIO(_started())) as fresh:
-        fresh.extractall(folder, filter="tar")
+        fresh.extraction_filter = getattr(tarfile, "tar_filter", None)  # Python 3.11.4 has it, 3.11.0 not
+        fresh.extractall(folder)  # noqa: S202 - an archive of our own
     with (folder / "mysite/settings.py").open("a") as file:
         file.write(more_settings)
     given = {

@@ -11,6 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from copilot_testenv.aws import Aws
+from copilot_testenv.aws.stack import TargetHealth
 from copilot_testenv.core.errors import Failed
 from copilot_testenv.core.process import LIFELINE
 
@@ -129,3 +130,50 @@ def test_what_is_not_there_is_told_by_awss_code_and_by_no_word(name: str) -> Non
     assert not ask(Erring(code, text))
     with pytest.raises(Failed, match="The AWS call"):
         ask(Erring("AccessDenied", f"{code}: x does not exist"))
+
+
+class Balanced(Aws):
+    """An AWS with one service, its target group and its events."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+
+    def resource(self, stack: str, logical_id: str) -> str:
+        return f"{stack}/{logical_id}"
+
+    def _ask(self, service: str, operation: str, /, **arguments: Any) -> dict[str, Any]:
+        if (service, operation) == ("ecs", "describe_services"):
+            assert arguments == {"cluster": "c", "services": ["s"]}
+            ages = ((9, "the newest\x1b[2J"), (5, "older"), (1, "before"))
+            events = [
+                {"createdAt": datetime(2026, 1, day, tzinfo=UTC), "message": text} for day, text in ages
+            ]
+            return {"services": [{"events": events}], "failures": []}
+        assert (service, operation, arguments["TargetGroupArn"]) == (
+            "elbv2",
+            "describe_target_health",
+            "demo/TargetGroup",
+        )
+        told = {"State": "unhealthy", "Reason": "Target.ResponseCodeMismatch", "Description": "codes: [500]"}
+        begun = {"State": "initial", "Reason": "Elb.InitialHealthChecks"}
+        return {
+            "TargetHealthDescriptions": [
+                {"Target": {"Id": "10.0.0.1", "Port": 8000}, "TargetHealth": health}
+                for health in (told, begun, {"State": "healthy"})
+            ]
+        }
+
+
+def test_the_load_balancers_word_on_each_target_is_its_sentence_else_its_code() -> None:
+    assert Balanced().targets("demo") == [
+        TargetHealth(8000, "unhealthy", "codes: [500]"),
+        TargetHealth(8000, "initial", "Elb.InitialHealthChecks"),
+        TargetHealth(8000, "healthy", ""),
+    ]
+
+
+def test_what_ecs_told_of_a_service_is_read_since_a_moment_oldest_first() -> None:
+    since = datetime(2026, 1, 2, tzinfo=UTC)
+    older, newest = Balanced().service_events("c", "s", since)
+    assert older == "older"
+    assert "\x1b" not in newest

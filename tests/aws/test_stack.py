@@ -58,5 +58,7 @@ def test_the_address_of_a_rule_is_its_first_host_else_the_balancers_and_its_firs
     named = rule(host_header=["x.example", "y.example"], path_pattern=["/*"])
     assert rule_url("https", named, "b.elb.example") == "https://x.example"
     assert rule_url("http", rule(host_header=["x.localhost"]), "localhost:81") == "http://x.localhost:81"
+    # The sandbox serves no https: a name of the user's domain has a twin on loopback.
+    assert rule_url("https", named, "localhost:81") == "http://x.example.localhost:81"
     older = {"Conditions": [{"Field": "path-pattern", "Values": ["/old/*"]}, {"Field": "http-header"}]}
     assert rule_url("http", older, "b") == "http://b/old"

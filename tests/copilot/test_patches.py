@@ -114,7 +114,7 @@ def test_whatever_stood_there_the_result_is_exact_and_the_rest_unchanged(
     after = patches.edited(text, functions, WHERE, TODAY)
     found = patches.read(after, WHERE)
     assert sorted(patch.function for patch in found if patch.function) == sorted(functions)
-    assert all(not runtimes.check_url(str(patch.value), TODAY) for patch in found if patch.function)
+    assert all(not runtimes.why_outdated(str(patch.value), TODAY) for patch in found if patch.function)
     assert after.count(OTHER) == text.count(OTHER)
     assert after.count("# a comment\n") == text.count("# a comment\n")
     assert patches.edited(after, functions, WHERE, TODAY) == after

@@ -28,11 +28,11 @@ from copilot_testenv.copilot import runtimes
 def test_a_runtime_is_wrong_from_the_day_aws_supports_it_no_longer(
     runtime: str, today: date, said: str
 ) -> None:
-    assert runtimes.check_url(runtime, today) == said
+    assert runtimes.why_outdated(runtime, today) == said
 
 
 def test_the_runtime_that_patches_write_is_supported_on_the_day_the_list_was_made() -> None:
-    assert not runtimes.check_url(runtimes.target(), date(2026, 11, 24))
+    assert not runtimes.why_outdated(runtimes.target(), date(2026, 11, 24))
 
 
 def test_functions_are_the_lambda_functions_with_a_runtime_whatever_else_stands_there() -> None:

@@ -45,3 +45,16 @@ def test_each_beginning_is_documented(file: str) -> None:
 )
 def test_a_name_is_compared_in_its_plainest_spelling(name: str, folded: str) -> None:
     assert protection.folded(name) == folded
+
+
+@pytest.mark.parametrize("file", ["docs/settings.md", ".env.example"])
+def test_each_end_is_documented(file: str) -> None:
+    text = (ROOT / file).read_text()
+    assert [word for word in protection.ENDINGS if f"…{word}" not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"), [("prod-eu", "prod…"), ("myshoplive", "…live"), ("customer-x", "customer"), ("qa", "")]
+)
+def test_the_rule_that_protects_a_name_is_told(name: str, rule: str) -> None:
+    assert protection.protector(name, ["customer"]) == rule

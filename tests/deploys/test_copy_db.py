@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from copilot_testenv.aws.stack import Container, Defined, Stack, Task, TaskDefinition
+from copilot_testenv.aws.stack import Container, ContainerDefinition, Stack, Task, TaskDefinition
 from copilot_testenv.copilot.commands import VERSION, Copilot
 from copilot_testenv.core.errors import Failed, Interrupted, Refused, SettingsError, UserError
 from copilot_testenv.core.process import Command, Result
@@ -31,8 +31,9 @@ KNOWN = {
 
 
 def defined(*command: str) -> TaskDefinition:
-    web = Defined("web", "repo@sha256:1", (), {}, {})
-    startup = Defined("startup", "repo@sha256:1", command, {"A": "1"}, {"DATABASE_URL": "/copilot/x"})
+    web = ContainerDefinition("web", "repo@sha256:1", (), {}, {})
+    secrets = {"DATABASE_URL": "/copilot/x"}
+    startup = ContainerDefinition("startup", "repo@sha256:1", command, {"A": "1"}, secrets)
     return TaskDefinition("256", "512", "arn:role", (web, startup))
 
 

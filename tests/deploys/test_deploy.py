@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -8,14 +9,15 @@ from functools import partial
 import pytest
 
 from copilot_testenv.aws import Aws
-from copilot_testenv.aws.stack import Stack
+from copilot_testenv.aws.stack import Container, Stack, Task
 from copilot_testenv.copilot.commands import Copilot
-from copilot_testenv.core.errors import Failed
+from copilot_testenv.core.errors import Failed, UserError
 from copilot_testenv.core.git import Branch
 from copilot_testenv.core.process import Stop
 from copilot_testenv.core.settings import Settings
-from copilot_testenv.deploys import settling
-from copilot_testenv.deploys.probe import CLOSED
+from copilot_testenv.deploys import outcome, page_advice, settling
+from copilot_testenv.deploys.outcome import Served
+from copilot_testenv.deploys.probe import CLOSED, Fault, Page
 from copilot_testenv.session import Session, Target
 from copilot_testenv.state import live
 from tests.fakes import FakeReport, FakeShell
@@ -24,44 +26,155 @@ URL = "http://closed.example"
 
 
 class OneStack(Aws):
-    """An account with one stack that is complete."""
+    """An account with one stack that is complete, and the log of its task."""
+
+    lines: tuple[str, ...] = ()
 
     def stack(self, name: str) -> Stack:
         return Stack(name, "CREATE_COMPLETE", {}, datetime.now(UTC))
 
+    def last_lines(self, group: str, stream: str, limit: int) -> list[str]:
+        assert group == "/copilot/demo-test-web"
+        assert limit
+        return list(self.lines) if stream.startswith("copilot/web/") else ["a line of redis"]
+
+
+def page(fault: Fault | None, status: int | None = None, reason: str = "") -> Page:
+    return Page(f"{URL}/", status, fault, reason or f"it answers {status}")
+
 
 def waiting(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, target: str, wrong: str
-) -> tuple[Callable[[Stop], live.Deployment], FakeReport]:
-    """A deploy whose task is healthy and whose URL has, seen from here, this wrong with it."""
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, target: str, found: Page, *lines: str
+) -> tuple[Callable[[Stop], Served], FakeReport]:
+    """A deploy whose task is healthy, whose page is this one, and whose log has these lines."""
     report, here = FakeReport(), replace(settings, target=target)  # type: ignore[arg-type]  # the two literals
     served = replace(live.deployment_of(here, {"branch": "main"}), url=URL)
-    monkeypatch.setattr(live, "running", lambda *_: [{"taskArn": "one"}])
+    containers = tuple(Container(name, "RUNNING", None, "") for name in ("redis", "web"))
+    task = Task("a" * 32, "RUNNING", "UNKNOWN", "arn:1", None, "", containers)
+    aws = OneStack({})
+    aws.lines = lines
+    monkeypatch.setattr(live, "running", lambda *_: [task])
     monkeypatch.setattr(live, "describe", lambda *_: served)
-    monkeypatch.setattr(settling, "check_url", lambda _: wrong)
+    monkeypatch.setattr(settling, "open_page", lambda _: found)
     monkeypatch.setattr(settling, "REACH_SECONDS", 0)
-    there = Target({}, Copilot(here, {}, here.root), OneStack({}))
+    monkeypatch.setattr(settling, "ERROR_SECONDS", 0)
+    monkeypatch.setattr(page_advice, "_LOG_SECONDS", {"sandbox": 0, "aws": 0})
+    there = Target({}, Copilot(here, {}, here.root), aws)
     session = Session(here, FakeShell({}), report, {})
     return partial(settling.wait_until_served, session, there, Branch("main", "c0ffee")), report
 
 
-@pytest.mark.parametrize(("target", "wrong"), [("aws", CLOSED), ("sandbox", CLOSED), ("aws", "timed out")])
+@pytest.mark.parametrize(
+    ("target", "found"),
+    [
+        ("aws", page("closed", 503, CLOSED)),
+        ("sandbox", page("closed", 503, CLOSED)),
+        ("aws", page("unreachable", None, "timed out")),
+    ],
+)
 def test_a_healthy_deployment_that_lets_this_machine_not_in_is_said_to_be_so(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, target: str, wrong: str
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, target: str, found: Page
 ) -> None:
-    wait, report = waiting(settings, monkeypatch, target, wrong)
-    assert wait(Stop(10)).url == URL
+    wait, report = waiting(settings, monkeypatch, target, found)
+    served = wait(Stop(10))
+    assert (served.deployment.url, served.wrong) == (URL, "")
     (said,) = report.said
-    assert wrong in said
+    assert found.reason in said
     assert "allowed_source_ips" in said
 
 
+@pytest.mark.parametrize("target", ["aws", "sandbox"])
 @pytest.mark.parametrize(
-    ("target", "wrong"), [("aws", "it answers 503"), ("sandbox", "it answers 500"), ("sandbox", "timed out")]
+    ("found", "line", "advice"),
+    [
+        (
+            page("bad_request", 400),
+            "ERROR Invalid HTTP_HOST header: 'shop.example:8000'. You may need to add 'shop.example' to …",
+            "Django does not know the host shop.example (DisallowedHost)",
+        ),
+        (page("bad_request", 400), "a line that tells nothing", "its log does not say it"),
+        (page("https_redirect", 301, "it redirects to https://closed.example/"), "", "SECURE_SSL_REDIRECT"),
+        (page("redirect_loop", 302, "it still redirects"), "", "round in a circle"),
+        (
+            replace(page("redirect_loop", 302, "it still redirects"), url=f"{URL}/".replace("http", "https")),
+            "",
+            "SECURE_PROXY_SSL_HEADER",
+        ),
+        (page("server_error", 500), "ZeroDivisionError: division by zero", "The project itself fails"),
+        (page("gateway", 502), "Worker timeout", "gets no answer"),
+    ],
 )
-def test_a_deployment_that_answers_wrongly_is_waited_for_to_the_end(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, target: str, wrong: str
+def test_a_page_that_nobody_can_use_is_told_with_the_log_and_what_to_set(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, target: str, found: Page, line: str, advice: str
 ) -> None:
-    wait, _ = waiting(settings, monkeypatch, target, wrong)
-    with pytest.raises(Failed, match=wrong):
+    check = '10.0.0.1 "GET /healthz HTTP/1.1" 200 "ELB-HealthChecker/2.0"'
+    wait, report = waiting(settings, monkeypatch, target, found, line, check, check)
+    wrong = wait(Stop(10)).wrong
+    assert f"{found.url} cannot be used: {found.reason}." in wrong
+    assert advice in wrong
+    assert line in wrong
+    assert "ELB-HealthChecker" not in wrong
+    assert "redis" not in wrong
+    assert report.said == []
+
+
+def test_a_page_without_an_answer_ends_the_wait_in_the_sandbox(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait, _ = waiting(settings, monkeypatch, "sandbox", page("unreachable", None, "timed out"))
+    assert "timed out" in wait(Stop(10)).wrong
+
+
+def test_a_page_worth_a_line_is_served(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    wait, report = waiting(settings, monkeypatch, "sandbox", page(None, 404, "it answers 404: no page"))
+    assert wait(Stop(10)).wrong == ""
+    assert report.said == [f"(The page {URL}/: it answers 404: no page.)"]
+
+
+def test_an_error_that_does_not_last_is_waited_out_to_the_end(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait, _ = waiting(settings, monkeypatch, "sandbox", page("server_error", 500))
+    monkeypatch.setattr(settling, "ERROR_SECONDS", 60)
+    with pytest.raises(Failed, match="it answers 500"):
         wait(Stop(0.3))
+
+
+def told(settings: Settings, wrong: str, *, json: bool) -> tuple[FakeReport, UserError | None]:
+    report = FakeReport()
+    served = Served(
+        replace(live.deployment_of(settings, {"branch": "main"}), url=URL),
+        page("server_error" if wrong else None, 500 if wrong else 200),
+        wrong,
+    )
+    try:
+        outcome.tell(
+            Session(settings, FakeShell(), report, {}),
+            Branch("main", "c0ffee"),
+            served,
+            None,
+            seconds=1,
+            json=json,
+        )
+    except UserError as error:
+        return report, error
+    return report, None
+
+
+def test_a_page_that_nobody_can_use_ends_with_4_and_is_in_the_json(settings: Settings) -> None:
+    report, error = told(settings, "it answers 500", json=True)
+    (document,) = map(json.loads, report.printed)
+    assert error is not None
+    assert (error.exit_code, "is deployed and stays so, but does not work: it answers 500" in str(error)) == (
+        4,
+        True,
+    )
+    assert document["url"] == URL
+    assert document["page"] == {"url": f"{URL}/", "status": 500, "fault": "server_error"}
+    assert report.said == []
+
+
+def test_a_script_gets_a_url_only_of_what_works(settings: Settings) -> None:
+    assert told(settings, "it answers 500", json=False)[0].printed == []
+    report, error = told(settings, "", json=False)
+    assert (report.printed, error) == ([URL], None)

@@ -4,9 +4,15 @@ import signal
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from copilot_testenv.aws import Aws
-from copilot_testenv.aws.stack import Container, Event, Stack, Task
+from copilot_testenv.aws.stack import Container, Event, Stack, TargetHealth, Task
+from copilot_testenv.core.errors import Failed
 from copilot_testenv.core.settings import Settings
+from copilot_testenv.deploys import health_watch
+from copilot_testenv.deploys.health_watch import HealthWatch
+from copilot_testenv.deploys.task_advice import advice
 from copilot_testenv.deploys.watch import LONG_AGO, Watcher, _plain
 from copilot_testenv.session import Session
 from tests.fakes import FakeReport, FakeShell
@@ -23,6 +29,8 @@ class Played(Aws):
     found: Stack | None = None
     ran: list[Task] = field(default_factory=list)
     happened: list[Event] = field(default_factory=list)
+    health: list[TargetHealth] = field(default_factory=list)
+    ecs: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__init__({})
@@ -47,6 +55,15 @@ class Played(Aws):
         assert group == "/copilot/demo-test-web"
         assert limit
         return [f"last line of {stream}"]
+
+    def targets(self, stack: str) -> list[TargetHealth]:
+        assert stack == "demo-test-web"
+        return self.health
+
+    def service_events(self, cluster: str, service: str, since: datetime) -> list[str]:
+        assert (cluster, service) == ("cluster", "Service")
+        assert since
+        return ["(service web) has started 1 tasks: (task b).", *self.ecs]
 
 
 def watcher(settings: Settings, aws: Played) -> Watcher:
@@ -118,10 +135,9 @@ def test_a_task_that_did_not_start_says_why(settings: Settings) -> None:
     aws = Played(OLD)
     made = watcher(settings, aws)
     containers = (Container("web", "STOPPED", None, ""),)
-    aws.ran = [
-        Task("b" * 32, "STOPPED", "UNKNOWN", "arn:1", None, "ResourceInitializationError: K", containers)
-    ]
-    assert made.why() == "\nA task did not start: ResourceInitializationError: K"
+    reason = "ResourceInitializationError: no value for K. Give it in .sandbox.env: K=value."
+    aws.ran = [Task("b" * 32, "STOPPED", "UNKNOWN", "arn:1", None, reason, containers)]
+    assert made.why() == f"\nThe task stopped: {reason}"
 
 
 def test_what_did_not_get_healthy_in_time_is_quoted(settings: Settings) -> None:
@@ -135,17 +151,214 @@ def test_what_did_not_get_healthy_in_time_is_quoted(settings: Settings) -> None:
     assert "last line of copilot/web" in made.why()
 
 
+def stopped(reason: str, *containers: Container) -> Task:
+    return Task("b" * 32, "STOPPED", "UNKNOWN", "arn:1", None, reason, containers)
+
+
+def end(name: str, code: int | None = None, reason: str = "") -> Container:
+    return Container(name, "STOPPED", code, reason)
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        (
+            stopped(
+                "ResourceInitializationError: unable to pull secrets or registry auth: unable to retrieve "
+                "secrets from ssm: The parameter /copilot/demo/test/secrets/MAIL could not be found.",
+                end("startup"),
+                end("web"),
+            ),
+            ["The task stopped: ResourceInitializationError", "/secrets/MAIL", "`copilot secret init`"],
+        ),
+        (
+            stopped("CannotPullContainerError: demo/web:x: not found", end("web")),
+            ["CannotPullContainerError: demo/web:x", "The image cannot be pulled"],
+        ),
+        (
+            stopped("Essential container in task exited", end("redis", 0), end("web", 3)),
+            ["`web` ended with exit code 3. Its last lines:", "last line of copilot/web"],
+        ),
+        (
+            stopped("Task failed to start", end("web", 127, "CannotStart: /srv/start: Exec format error")),
+            ["The container `web` did not run: CannotStart", "another CPU architecture", "`#!/bin/sh`"],
+        ),
+        (
+            stopped("OutOfMemoryError: container killed", end("web", 137, "OutOfMemoryError")),
+            ["`web` ended with exit code 137 (OutOfMemoryError). Its last lines:", "more `memory`"],
+        ),
+        (
+            stopped(
+                "Task failed ELB health checks in (target-group arn:x): nothing listens on port 80",
+                end("redis", 143),
+                end("startup", 0),
+                end("web", 143),
+            ),
+            [
+                "The container `web` ran and was not healthy",
+                "last line of copilot/web",
+                "nothing listens on port 80",
+            ],
+        ),
+    ],
+)
+def test_what_ends_a_task_before_it_is_healthy_is_told_by_its_reason(
+    settings: Settings, task: Task, words: list[str]
+) -> None:
+    aws = Played(OLD)
+    made = watcher(settings, aws)
+    aws.ran = [task]
+    aws.happened = [Event(BEFORE + timedelta(1), "Service", "CREATE_FAILED", "Circuit Breaker")]
+    why = made.why()
+    assert all(word in why for word in words), why
+    assert why.index(words[0]) < why.index("Circuit Breaker")
+    said = [line for line in made.session.report.said if "it stopped: " in line]  # type: ignore[attr-defined]
+    assert len(said) == 1
+    assert task.stopped_reason in said[0]
+
+
+def test_a_task_that_ecs_ends_for_another_one_is_no_failure(settings: Settings) -> None:
+    aws = Played(OLD)
+    made = watcher(settings, aws)
+    aws.ran = [stopped("Scaling activity initiated by (deployment ecs-svc/1)", end("web", 137))]
+    assert made.why() == ""
+
+
 def test_copilots_lines_are_read_without_escapes_and_noise() -> None:
     lines = [
         "\x1b[2K\x1b[1A",
         "",
         "sandbox: not done here: RUN apt-get",
         "\x1b[31mERROR: no such package\x1b[0m",
+        'Building your container image "web": docker build …',
+        "ERROR: no such package",
     ]
     assert _plain(lines) == ["ERROR: no such package"]
+
+
+def test_what_the_sandbox_did_not_install_is_reported_once_and_at_once(settings: Settings) -> None:
+    made = watcher(settings, Played())
+    for line in (
+        "sandbox: line 3 installed nothing here: `conda install a`: x\n",
+        "sandbox: not done here: y",
+    ):
+        made.keep(line)
+        made.keep(line)
+    report = made.session.report
+    assert isinstance(report, FakeReport)
+    assert report.said == ["  sandbox: line 3 installed nothing here: `conda install a`: x"]
 
 
 def test_the_watch_begins_at_awss_own_time(settings: Settings) -> None:
     assert watcher(settings, Played())._since == LONG_AGO
     happened = [Event(BEFORE, "Service", "CREATE_COMPLETE", "")]
     assert watcher(settings, Played(OLD, [], happened))._since == BEFORE
+
+
+RUNS = Task("b" * 32, "RUNNING", "UNKNOWN", "arn:1", None, "", (Container("web", "RUNNING", None, ""),))
+
+
+def health(
+    settings: Settings, aws: Played, monkeypatch: pytest.MonkeyPatch, *seconds: float, task: Task = RUNS
+) -> tuple[HealthWatch, list[str]]:
+    """What is said of a task that runs, looked at after so many seconds."""
+    said: list[str] = []
+    made = HealthWatch(Session(settings, FakeShell(), FakeReport(), {}), aws, said.append, BEFORE)
+    for now in (0.0, *seconds):
+        monkeypatch.setattr(health_watch.time, "monotonic", lambda now=now: 1000 + now)
+        made.look([task])
+    return made, said
+
+
+def test_a_task_that_stays_unhealthy_is_told_once_with_its_log_and_ecs_events(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = TargetHealth(8000, "unhealthy", "Health checks failed with these codes: [500]")
+    aws = Played(OLD, health=[TargetHealth(8000, "draining", "of the old task"), failing])
+    aws.ecs = ["(service web) (port 8000) is unhealthy in (target-group x)"]
+    made, said = health(settings, aws, monkeypatch, 5, 21, 40, 200)
+    (text,) = said
+    assert "task bbbbbbbb: it has run for 21 s and is not healthy: Health checks failed" in text
+    assert "ECS: (service web) (port 8000) is unhealthy" in text
+    assert "has started" not in text
+    assert "last line of copilot/web" in text
+    assert "DEPLOY_TIMEOUT" in text
+    assert made.reason == failing.reason
+
+
+def test_a_healthy_task_and_one_that_begins_are_not_told(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws = Played(OLD, health=[TargetHealth(8000, "healthy", "")])
+    assert health(settings, aws, monkeypatch, 30, 50, 100)[1] == []
+    aws.health = [TargetHealth(8000, "initial", "Elb.InitialHealthChecks")]
+    assert health(settings, aws, monkeypatch, 30)[1] == []
+    assert len(health(settings, aws, monkeypatch, 30, 50)[1]) == 1
+
+
+def test_a_container_health_check_that_fails_is_told_too(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws = Played(OLD, health=[TargetHealth(8000, "healthy", "")])
+    sick = replace(RUNS, health="UNHEALTHY")
+    (text,) = health(settings, aws, monkeypatch, 21, task=sick)[1]
+    assert "a container's own health check fails" in text
+
+
+def test_a_traceback_in_the_log_is_told_before_the_load_balancer_has_decided(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws = Played(OLD, health=[TargetHealth(8000, "initial", "Elb.InitialHealthChecks")])
+    lines = ["Traceback (most recent call last):", "ModuleNotFoundError: No module named 'shop'"]
+    monkeypatch.setattr(Played, "last_lines", lambda *_: lines)
+    (text,) = health(settings, aws, monkeypatch, 21)[1]
+    assert "No module named 'shop'" in text
+
+
+def test_a_role_that_may_not_ask_for_the_health_hides_nothing_else(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> list[TargetHealth]:
+        raise Failed("AccessDenied")
+
+    monkeypatch.setattr(Played, "targets", refuse)
+    (text,) = health(settings, Played(OLD), monkeypatch, 30, 50)[1]
+    assert "its health is not known: AccessDenied" in text
+
+
+def test_the_watch_is_never_silent_for_long(settings: Settings) -> None:
+    aws = Played(OLD)
+    made = watcher(settings, aws)
+    report = made.session.report
+    assert isinstance(report, FakeReport)
+    made._said_at -= 31
+    made.keep("\x1b[1mBuilding your container image")
+    made._end_silence()
+    made._end_silence()
+    aws.ran = [RUNS]
+    made._look()
+    made._said_at -= 31
+    made._end_silence()
+    waits = [line for line in report.said if "still waiting" in line]
+    assert len(waits) == 2
+    assert waits[0].endswith("Copilot: Building your container image")
+    assert waits[1].endswith("web is RUNNING")
+
+
+@pytest.mark.parametrize(
+    ("line", "cure"),
+    [
+        ("[INFO] Listening at: http://127.0.0.1:8000 (7)", "let it listen on 0.0.0.0:8000"),
+        ("Uvicorn running on http://0.0.0.0:8080 (Press CTRL+C to quit)", "listens on port 8080"),
+        ("Starting development server at http://0.0.0.0:8001/", "listens on port 8001"),
+        ("Listening on TCP address 127.0.0.1:8000", "let it listen on 0.0.0.0:8000"),
+        ("uWSGI http bound on :8080 fd 4", "listens on port 8080"),
+        ("[INFO] Listening at: http://0.0.0.0:8000 (7)", ""),
+        ("uWSGI http bound on :8000 fd 4", ""),
+        ("a line about 10:30", ""),
+    ],
+)
+def test_a_server_on_another_port_than_the_load_balancers_is_known_by_its_log(line: str, cure: str) -> None:
+    found = advice([], [line], 8000)
+    assert cure in found
+    assert bool(found) == bool(cure)

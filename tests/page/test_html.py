@@ -167,10 +167,10 @@ def test_an_address_that_a_browser_would_run_is_text(url: str) -> None:
     ("end", "mark"),
     [
         ("2026-11-25T14:00:01Z", ""),
-        ("2026-11-25T14:00:00Z", "ends within 24 hours"),
-        ("2026-11-24T14:00:01Z", "ends within 24 hours"),
-        ("2026-11-24T14:00:00Z", "overdue"),
-        ("2026-11-24T15:30:00+02:00", "overdue"),
+        ("2026-11-25T14:00:00Z", "expires within 24 hours"),
+        ("2026-11-24T14:00:01Z", "expires within 24 hours"),
+        ("2026-11-24T14:00:00Z", "expired"),
+        ("2026-11-24T15:30:00+02:00", "expired"),
     ],
 )
 def test_what_ends_within_a_day_or_has_ended_is_marked_in_words(end: str, mark: str) -> None:
@@ -325,15 +325,15 @@ def test_its_own_script_says_how_long_ago_and_marks_ends_by_the_readers_clock(
 ) -> None:
     text = measured["stale"]["text"].replace("\xa0", " ")
     assert "UTC (3 days ago)" in text  # the page itself
-    assert "UTC (20 hours ago) overdue" in text
-    assert "UTC (in 18 hours) ends within 24 hours" in text
-    assert "ends within" not in measured["stale-scriptless"]["text"]
+    assert "UTC (20 hours ago) expired" in text
+    assert "UTC (in 18 hours) expires within 24 hours" in text
+    assert "expires within" not in measured["stale-scriptless"]["text"]
 
 
 def test_without_a_script_it_says_the_same_in_absolute_times(measured: dict[str, Any]) -> None:
     text = measured["scriptless"]["text"]
     assert "ago)" not in text
-    assert text.count("overdue") == text.count("ends within 24 hours") == 1
+    assert text.count("expired") == text.count("expires within 24 hours") == 1
     assert "Fri 27 Nov 2026, 18:00\xa0UTC" in text
 
 

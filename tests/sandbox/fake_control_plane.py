@@ -9,10 +9,13 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
+import pytest
 
+from copilot_sandbox.agent import runner
 from copilot_sandbox.agent.agent import TaskAgent
 from copilot_sandbox.model import (
     Container,
@@ -198,7 +201,11 @@ def until(test: Callable[[], T], timeout: float = 10) -> T:
 def running_agent(
     plane: ControlPlane, directory: Path, way: Way | None = None, **options: Any
 ) -> Iterator[TaskAgent]:
-    """An agent that knows a built image, `demo`, and `images`; all is stopped afterwards, and seen to be."""
+    """An agent that knows a built image, `demo`, and `images`; all is stopped afterwards, and seen to be.
+
+    A test that asks for namespaces is skipped on a system without them, as is root's in most containers.
+    """
+    require(way)
     image = options.pop("image", None) or make_image(directory / "image")
     known: dict[str, Image] = {"demo": image, **options.pop("images", {})}
     agent = TaskAgent(
@@ -216,6 +223,18 @@ def running_agent(
         agent.stop()
         assert list((directory / "state" / "tasks").iterdir()) == []
         assert owned(directory) == []
+
+
+def require(way: Way | None) -> None:
+    """Skip a test that asks for namespaces where there are none."""
+    if way == "namespace" and (refused := _no_namespaces()) is not None:
+        pytest.skip(f"this system has no network namespaces: {refused}")
+
+
+@cache
+def _no_namespaces() -> str | None:
+    """Why a task has no network namespace here; None if it has."""
+    return runner.probe()[1]
 
 
 def owned(directory: Path) -> list[psutil.Process]:

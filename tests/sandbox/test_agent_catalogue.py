@@ -169,7 +169,7 @@ def test_an_image_that_can_not_run_here_is_named_with_what_can(
     assert task.stop_code == "TaskFailedToStart"
     assert task.stopped_reason == (
         "CannotPullContainerError: the sandbox can't run image caddy:2: it runs images built from a "
-        "Dockerfile (`image.build`) and, without Docker, redis, valkey, postgres, nginx."
+        "Dockerfile (`image.build`) and, without a container engine, redis, valkey, postgres, nginx."
     )
 
 

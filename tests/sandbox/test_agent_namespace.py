@@ -13,6 +13,7 @@ from tests.sandbox.fake_control_plane import (
     container,
     over,
     python,
+    require,
     running_agent,
     service,
     until,
@@ -102,6 +103,7 @@ for word in (b"one", b"two"):
 
 @pytest.mark.parametrize("way", ["namespace", "loopback"])
 def test_a_forwarded_port_is_reached_under_its_own_address(tmp_path: Path, way: namespace.Way) -> None:
+    require(way)
     script = (
         "import sys, socketserver\n"
         "class Echo(socketserver.StreamRequestHandler):\n"

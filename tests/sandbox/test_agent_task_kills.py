@@ -51,7 +51,7 @@ import sys, time
 from pathlib import Path
 from tests.sandbox.fake_control_plane import *
 plane = FakeControlPlane(wanted=[service(container("web", shell("trap '' TERM; while :; do sleep 1; done")))])
-with running_agent(plane, Path(sys.argv[1]), "namespace") as agent:
+with running_agent(plane, Path(sys.argv[1])) as agent:
     until(lambda: completed(agent))
     print("up", flush=True)
     time.sleep(60)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from copilot_sandbox.agent import health
 from copilot_sandbox.agent.namespace import Way
 from tests.sandbox.agent_tasks import WAYS
 from tests.sandbox.fake_control_plane import (
@@ -72,3 +73,33 @@ def test_in_a_namespace_a_server_on_localhost_alone_is_out_of_reach_as_on_ecs(
         (task,) = plane.live()
         with pytest.raises(ConnectionRefusedError):
             agent.connect(task.address, 8000, 1)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_health_check_says_which_port_the_task_has_opened_instead(
+    plane: FakeControlPlane, tmp_path: Path, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "LOOK_AFTER", 0)
+    plane.wanted = [
+        service(
+            container("web", server(8080), ports=(8000,)),
+            container("side", server(8001), ports=(8001,)),
+            load_balancing=balanced(),
+        )
+    ]
+    plane.groups = grouped()
+    with running_agent(plane, tmp_path, way):
+        reason = "nothing listens on port 8000 yet; the task listens on 8080"
+        until(lambda: reason in str(plane.targets))
+
+
+def test_a_health_check_says_that_a_server_listens_for_its_own_task_alone(
+    plane: FakeControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "LOOK_AFTER", 0)
+    command = python("-m", "http.server", "--bind", "127.0.0.1", "8000")
+    plane.wanted = [service(container("web", command, ports=(8000,)), load_balancing=balanced())]
+    plane.groups = grouped()
+    with running_agent(plane, tmp_path, "namespace"):
+        reason = "the task listens on 127.0.0.1:8000, where nobody outside reaches it"
+        until(lambda: reason in str(plane.targets))

@@ -47,7 +47,7 @@ def test_a_target_is_apart_from_the_environment_and_a_container_finds_it_by_its_
     assert not list(image.venv.glob("lib/*/site-packages/other*"))
     assert list(image.venv.glob("lib/*/site-packages/tiny*"))
     assert (image.root / "opt/x/other.py").resolve().is_relative_to(image.venv / "targets")
-    assert image.paths == ("/app", "/opt/x")
+    assert image.paths == ("/app", "/opt/x", "/usr/local/bin")
     assert project.said[-1] == "sandbox: 2 pip install step(s) done in a new virtual environment"
     for way in get_args(Way):
         *found, listed = looked(way, tmp_path / way, image)

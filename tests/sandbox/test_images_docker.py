@@ -234,6 +234,17 @@ def test_a_failed_build_exits_with_1_and_tags_nothing(docker: Docker) -> None:
     assert "does not exist locally" in docker.run("push", f"{REPOSITORY}:x")[2]
 
 
+def test_a_failed_build_is_not_done_again_for_copilots_retries(docker: Docker) -> None:
+    words = ("build", "-t", f"{REPOSITORY}:x", str(docker.context))
+    (docker.context / "a.txt").unlink()
+    first, again = docker.run(*words), docker.run(*words)
+
+    assert '"/a.txt": not found' in first[2]
+    assert again == first
+    (docker.context / "Dockerfile").write_text("FROM x\n")
+    assert docker.run(*words)[0] == 0
+
+
 def test_the_calls_that_a_deploy_waits_for_import_nothing_slow(docker: Docker) -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import copilot_sandbox.images.docker;"

@@ -151,6 +151,24 @@ def test_the_name_of_one_service_opens_no_other(town: Town) -> None:
     assert town.get("/", Host="localhost") == (200, "ok")
 
 
+def test_a_name_of_the_users_domain_has_a_twin_below_localhost(town: Town) -> None:
+    town.add(OK, group="shop")
+    town.rules(
+        Rule(1, hosts=("test.shop.example", "*.shop.example"), target_group_arns=("shop",)),
+        Rule(2, hosts=("branch.localhost",), fixed_status=418),
+    )
+    time.sleep(0.3)
+    asked = {
+        "test.shop.example": 200,
+        f"test.shop.example.localhost:{town.port}": 200,
+        f"api.shop.example.localhost:{town.port}": 200,
+        f"branch.localhost:{town.port}": 418,
+        f"other.example.localhost:{town.port}": 421,
+        f"test.localhost:{town.port}": 421,
+    }
+    assert {host: town.get(Host=host)[0] for host in asked} == asked
+
+
 def test_an_address_and_a_host_that_differ_are_refused(town: Town) -> None:
     town.add(OK)
     answer = town.send(b"GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n")

@@ -50,7 +50,7 @@ def soon(true: Callable[[], bool]) -> bool:
     return False
 
 
-def check_url(server: PostgresServer) -> str:
+def find_problem(server: PostgresServer) -> str:
     """What the cheap question says, with a listener in the control plane's place."""
     with socket.create_server(("127.0.0.1", 0)) as plane:
         proxy = f"http://127.0.0.1:{plane.getsockname()[1]}"
@@ -106,7 +106,7 @@ def test_a_killed_backend_is_postgres_own_affair_and_is_waited_for(postgres: Pos
         row = session.execute("SELECT pg_backend_pid()").fetchone()
         assert row
         os.kill(row[0], signal.SIGKILL)
-    assert soon(lambda: not check_url(postgres))
+    assert soon(lambda: not find_problem(postgres))
     Supervisor([part_of(postgres)], told.append).check()
     assert told == []
 
@@ -114,18 +114,18 @@ def test_a_killed_backend_is_postgres_own_affair_and_is_waited_for(postgres: Pos
 def test_the_cheap_question_tells_a_postgres_that_answers_from_one_that_does_not(
     postgres: PostgresServer,
 ) -> None:
-    assert not check_url(postgres)
+    assert not find_problem(postgres)
     before = postgres.log.read_text()
     for _ in range(5):
-        assert not check_url(postgres)
+        assert not find_problem(postgres)
     assert postgres.log.read_text() == before  # nothing of it reaches the log
     os.kill(postmaster(postgres), signal.SIGSTOP)
     begun = time.monotonic()
-    assert check_url(postgres)
+    assert find_problem(postgres)
     assert time.monotonic() - begun < 3 * health.ANSWER_SECONDS
     os.kill(postmaster(postgres), signal.SIGCONT)
     postgres.stop()
-    assert check_url(postgres)
+    assert find_problem(postgres)
 
 
 def test_what_cannot_be_started_again_ends_the_server_with_its_reason() -> None:

@@ -1,4 +1,4 @@
-"""Planned changes of a project's files, and files that are left to the owner: show them, then write them."""
+"""Show and write the planned changes of a project's files; show the files that `adopt` does not change."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Left:
+class NotChanged:
     """A file that `adopt` does not change. `why` has the reason and what to do by hand."""
 
     path: str
@@ -37,8 +37,8 @@ class Left:
     is_behind: bool = False  # this version would write something newer
 
 
-def show(report: Report, changes: Sequence[Change], left: Sequence[Left]) -> None:
-    """Print names as lists and other changes as differences, on standard output; report the files left."""
+def show(report: Report, changes: Sequence[Change], not_changed: Sequence[NotChanged]) -> None:
+    """Print names as lists and other changes as differences, on standard output; report unchanged files."""
     for title, names in (
         ("Written anew:", [each.path for each in changes if not each.is_shown and each.after is not None]),
         ("Deleted:", [each.path for each in changes if each.after is None]),
@@ -49,7 +49,7 @@ def show(report: Report, changes: Sequence[Change], left: Sequence[Left]) -> Non
     for change in changes:
         if change.is_shown:
             report.data(_diff(change))
-    for each in left:
+    for each in not_changed:
         report.say(f"Left as it is: {each.path}: {each.why}")
         if each.difference:
             report.data(each.difference)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from copilot_testenv.adopt import history
-from copilot_testenv.adopt.changes import Change, Left
+from copilot_testenv.adopt.changes import Change, NotChanged
 from copilot_testenv.adopt.origin import Origin
 from copilot_testenv.adopt.project import Project
 from copilot_testenv.adopt.renewal import Renewal
@@ -43,18 +43,18 @@ def require_history(renewal: Renewal, source: Origin) -> None:
         )
 
 
-def of_one_version(project: Project, found: Sequence[Change | Left]) -> Iterator[Change | Left]:
+def of_one_version(project: Project, found: Sequence[Change | NotChanged]) -> Iterator[Change | NotChanged]:
     """Yield the planned changes, without those that break a file which still needs the copied packages.
 
     Settings that import the copied packages, and an image that has them, are renewed together or not at all.
     """
     together = {project.settings_path, project.dockerfile, ".dockerignore"}
     users = {path for path in together if _RUNTIME_NAMED.search(project.bytes(path) or b"")}
-    unchanged = users & {item.path for item in found if isinstance(item, Left)}
+    unchanged = users & {item.path for item in found if isinstance(item, NotChanged)}
     for item in found:
         if unchanged and isinstance(item, Change) and item.path in users:
             why = f"it must change together with {', '.join(sorted(unchanged))}, which stays as it is"
-            yield Left(item.path, why, is_behind=True)
+            yield NotChanged(item.path, why, is_behind=True)
         elif not (
             unchanged and isinstance(item, Change) and item.after is None and item.path.startswith(_RUNTIME)
         ):
@@ -68,7 +68,7 @@ def is_copy(renewal: Renewal, source: Origin, path: str) -> bool:
     return bool(source.clone and blob and blob != _EMPTY and blob in history.objects(shell, source.clone))
 
 
-def plan(renewal: Renewal, source: Origin) -> Iterator[Change | Left]:
+def plan(renewal: Renewal, source: Origin) -> Iterator[Change | NotChanged]:
     """Yield the copies to delete: the files whose exact content is in the history of this clone."""
     project, shell = renewal.project, renewal.history.shell
     if source.clone is None or all(project.bytes(path) is None for path in _SIGNS):
@@ -81,7 +81,7 @@ def plan(renewal: Renewal, source: Origin) -> Iterator[Change | Left]:
         elif path.startswith("scripts/"):
             edited.append(path)
     if edited:
-        yield Left(
+        yield NotChanged(
             "scripts/",
             f"{len(edited)} of its files are your own, or are edited copies ({edited[0]}…). These tasks are "
             "installed now and do not read them.",

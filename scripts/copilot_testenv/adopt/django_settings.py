@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from copilot_testenv.adopt import stamps
-from copilot_testenv.adopt.changes import Change, Left
+from copilot_testenv.adopt.changes import Change, NotChanged
 from copilot_testenv.adopt.project import UNSTAMPED_SETTINGS, Project
 from copilot_testenv.adopt.renewal import Renewal
 from copilot_testenv.core.errors import SettingsError
@@ -14,14 +14,14 @@ from copilot_testenv.core.errors import SettingsError
 _FROM_ENVIRONMENT = ("SECRET_KEY", "DEBUG", "ALLOWED_HOSTS")
 
 
-def plan(renewal: Renewal, *, static: bool) -> Change | Left | None:
+def plan(renewal: Renewal, *, static: bool) -> Change | NotChanged | None:
     """Plan to add or renew the block. With `static` the project serves its static files itself."""
     project = renewal.project
     path, text, body = project.settings_path, project.settings_text, _body(project, static=static)
-    if renewed := renewal.unstamped(path, text, body, _unstamped):
+    if renewed := renewal.plan_legacy(path, text, body, _unstamped):
         return renewed
     if stamps.find(text.replace("\r\n", "\n")):
-        return renewal.present(path, text, body)
+        return renewal.plan_block(path, text, body)
     if "django_testenv" in project.all_settings:  # somebody wrote it by hand
         return None
     return Change(path, text.encode(), stamps.appended(text, body, empty_lines=1).encode())

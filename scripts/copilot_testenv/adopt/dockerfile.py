@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import PurePosixPath
 
 from copilot_testenv.adopt import stamps
-from copilot_testenv.adopt.changes import Change, Left
+from copilot_testenv.adopt.changes import Change, NotChanged
 from copilot_testenv.adopt.project import UNSTAMPED_DOCKERFILE, Project
 from copilot_testenv.adopt.renewal import Renewal
 
@@ -45,14 +45,17 @@ def is_ours(project: Project) -> bool:
     return bool(found and found.is_whole) or text.startswith(f"{UNSTAMPED_DOCKERFILE}: the project's image")
 
 
-def plan(renewal: Renewal, pins: Mapping[str, str], wheel: str) -> Change | Left | None:
-    """Plan to write the Dockerfile, or to add or renew a block. `pins` are versions, `wheel` is a path."""
+def plan(renewal: Renewal, pins: Mapping[str, str], wheel: str) -> Change | NotChanged | None:
+    """Plan a Dockerfile of ours as a whole, or our block in the owner's; None if nothing must change.
+
+    `pins` maps packages to their versions, `wheel` is the path of our wheel in the project.
+    """
     project = renewal.project
     path, context = project.build.dockerfile, project.build.context
     text = project.text(path)
     by_hand = _BY_HAND.format(wheel=wheel)
     if PurePosixPath(context) != PurePosixPath("."):
-        return Left(
+        return NotChanged(
             path,
             f"its build context is {context}/, and {wheel} is outside of it. Make the workspace the "
             f"context (`image.build.context: .`). {by_hand}",
@@ -60,41 +63,41 @@ def plan(renewal: Renewal, pins: Mapping[str, str], wheel: str) -> Change | Left
     if is_ours(project):
         body = _written(project, pins, wheel)
         if text is not None and not stamps.find(text.replace("\r\n", "\n")):
-            return renewal.unstamped(path, text, body, lambda of: (0, len(of)), is_whole=True)
-        return renewal.whole(path, body)
+            return renewal.plan_legacy(path, text, body, lambda text: (0, len(text)), is_whole=True)
+        return renewal.plan_file(path, body)
     return _renewed(renewal, text or "", wheel, by_hand)
 
 
-def _renewed(renewal: Renewal, text: str, wheel: str, by_hand: str) -> Change | Left | None:
+def _renewed(renewal: Renewal, text: str, wheel: str, by_hand: str) -> Change | NotChanged | None:
     """Plan to add or renew the block in the owner's Dockerfile."""
     path, lines = renewal.project.build.dockerfile, text.replace("\r\n", "\n")
     stage = _last_stage(_without_block(lines))
     if stage is None:
-        return Left(path, f"it has no FROM. {by_hand}")
+        return NotChanged(path, f"it has no FROM. {by_hand}")
     body = _block(_without_block(lines), stage, wheel)
     if UNSTAMPED_DOCKERFILE in lines:
-        return renewal.unstamped(path, text, body, _unstamped)
+        return renewal.plan_legacy(path, text, body, _unstamped)
     if stamps.find(lines):
-        return renewal.present(path, text, body)
+        return renewal.plan_block(path, text, body)
     if "django_testenv" in lines:  # somebody wrote it by hand
         return None
     return _inserted(path, text, stage, body)
 
 
-def plan_ignore(renewal: Renewal, wheel: str, *, is_copy: bool) -> Change | Left | None:
+def plan_ignore(renewal: Renewal, wheel: str, *, is_copy: bool) -> Change | NotChanged | None:
     """Plan a .dockerignore that does not hide the image's files; None if nothing must change.
 
     `is_copy`: a version without stamps wrote the existing file.
     """
     text = renewal.project.text(IGNORE)
     if text is None:
-        return renewal.whole(IGNORE, _template("dockerignore")) if is_ours(renewal.project) else None
+        return renewal.plan_file(IGNORE, _template("dockerignore")) if is_ours(renewal.project) else None
     if is_copy:
         return Change(IGNORE, text.encode(), stamps.whole(_template("dockerignore")).encode())
     body = f"!deployment.json\n!{wheel}\n"
     plain = text.replace("\r\n", "\n")
     if found := stamps.find(plain):
-        return renewal.present(IGNORE, text, _template("dockerignore") if found.is_whole else body)
+        return renewal.plan_block(IGNORE, text, _template("dockerignore") if found.is_whole else body)
     if old := _UNSTAMPED_IGNORE.search(plain):
         return Change(IGNORE, text.encode(), stamps.spliced(text, *old.span(), stamps.block(body)).encode())
     if not _hides(plain):

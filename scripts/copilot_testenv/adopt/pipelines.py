@@ -7,7 +7,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 
 from copilot_testenv.adopt import stamps
-from copilot_testenv.adopt.changes import Change, Left
+from copilot_testenv.adopt.changes import Change, NotChanged
 from copilot_testenv.adopt.renewal import Renewal
 from copilot_testenv.core.errors import UsageError
 
@@ -25,7 +25,7 @@ def is_wanted(renewal: Renewal, forge: str) -> bool:
     return bool(forge) or any(_is_there(renewal, each) for each in FORGES)
 
 
-def plan(renewal: Renewal, forge: str) -> Iterator[Change | Left | None]:
+def plan(renewal: Renewal, forge: str) -> Iterator[Change | NotChanged | None]:
     """Yield the CI files of the named forge, and of each forge that `adopt` has already written files for."""
     for each in FORGES:
         if each == forge or _is_there(renewal, each):
@@ -33,13 +33,13 @@ def plan(renewal: Renewal, forge: str) -> Iterator[Change | Left | None]:
                 yield _file(renewal, path, body)
 
 
-def _file(renewal: Renewal, path: str, body: str) -> Change | Left | None:
+def _file(renewal: Renewal, path: str, body: str) -> Change | NotChanged | None:
     there = renewal.project.text(path)
     if there is not None and not stamps.find(there.replace("\r\n", "\n")):
-        return Left(
+        return NotChanged(
             path, "it is the project's own. Add these jobs to it (docs/ci.md explains them):\n" + body
         )
-    return renewal.whole(path, body)
+    return renewal.plan_file(path, body)
 
 
 def _is_there(renewal: Renewal, forge: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from copilot_testenv.adopt import stamps
 from copilot_testenv.copilot import manifest
 from copilot_testenv.copilot.manifest import Build
-from copilot_testenv.core import git, settings_module
+from copilot_testenv.core import git, settings_module, workspace_files
 from copilot_testenv.core.errors import Refused, SettingsError, UsageError
 from copilot_testenv.core.process import Shell, output_of
 from copilot_testenv.core.settings import SERVICE_TYPE
@@ -210,8 +210,8 @@ def look(shell: Shell, root: Path, service: str, test_env: str) -> Project:
 
 def _service(root: Path, wanted: str) -> str:
     found = sorted(
-        file.parent.name
-        for file in (root / "copilot").glob("*/manifest.yml")
+        name
+        for name, file in workspace_files.services(root).items()
         if manifest.read(file).get("type") == SERVICE_TYPE
     )
     if wanted:

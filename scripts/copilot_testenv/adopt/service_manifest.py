@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from copilot_testenv.adopt import django_settings, stamps
-from copilot_testenv.adopt.changes import Change, Left
+from copilot_testenv.adopt.changes import Change, NotChanged
 from copilot_testenv.adopt.project import Project
 from copilot_testenv.adopt.renewal import Renewal
 from copilot_testenv.copilot import sidecars, yaml_edit
@@ -33,17 +33,17 @@ _WHY = {
 }
 
 
-def plan(renewal: Renewal, *, static: bool) -> Change | Left | None:
+def plan(renewal: Renewal, *, static: bool) -> Change | NotChanged | None:
     """Plan to add or renew the test environment's block; with `static` the task collects static files."""
     project = renewal.project
     path, text = project.manifest_path, project.manifest_text
     plain = text.replace("\r\n", "\n")
     stamped = stamps.find(plain)
     if stamped:
-        return renewal.present(path, text, _body(project, static=static, indent=stamped.indent))
+        return renewal.plan_block(path, text, _body(project, static=static, indent=stamped.indent))
     if project.test_block is not None:
         if "copy_stage_db" not in str(project.test_block):
-            return Left(
+            return NotChanged(
                 path,
                 f"it has a block `environments.{project.test_env}` of its own. Add what is missing there:\n"
                 + _shown(block(project, static=static)),
@@ -51,11 +51,11 @@ def plan(renewal: Renewal, *, static: bool) -> Change | Left | None:
         place = _place(plain, project.test_env)
         indent = plain[place[0] :].partition(project.test_env)[0] if place else ""
         body = _body(project, static=static, indent=indent)
-        return renewal.unstamped(path, text, body, lambda of: _place(of, project.test_env))
+        return renewal.plan_legacy(path, text, body, lambda text: _place(text, project.test_env))
     return _added(project, static=static)
 
 
-def _added(project: Project, *, static: bool) -> Change | Left:
+def _added(project: Project, *, static: bool) -> Change | NotChanged:
     """Plan the manifest with a new block. Raises Refused where the added lines cannot be found again."""
     path, text = project.manifest_path, project.manifest_text
     wanted = {"environments": {project.test_env: block(project, static=static)}}
@@ -66,7 +66,7 @@ def _added(project: Project, *, static: bool) -> Change | Left:
             else _appended(text, wanted)
         )
     except (Refused, yaml.YAMLError):
-        return Left(
+        return NotChanged(
             path,
             "its `environments:` is empty, or has a form to which nothing can be added. Write there:\n"
             + _shown(wanted),

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import copilot_testenv
 from copilot_testenv.adopt import copies, origin, stamps
-from copilot_testenv.adopt.changes import Change, Left
+from copilot_testenv.adopt.changes import Change, NotChanged
 from copilot_testenv.adopt.project import Project
 from copilot_testenv.adopt.renewal import Renewal
 from copilot_testenv.core import committed
@@ -61,7 +61,7 @@ _NO_LISTENER = (
 
 def plan(
     renewal: Renewal, source: origin.Origin, wheels: Mapping[str, bytes], *, deploys: bool
-) -> Iterator[Change | Left | None]:
+) -> Iterator[Change | NotChanged | None]:
     """Yield the changes of these files, and the files that must be left to the owner, with the reason.
 
     `deploys`: CI deploys too, and gets a requirements file of its own.
@@ -69,7 +69,7 @@ def plan(
     project = renewal.project
     yield _menu(renewal, source)
     if project.bytes(SETTINGS) is not None or not committed.read(project.root):  # else in pyproject.toml
-        yield renewal.whole(SETTINGS, _settings(project))
+        yield renewal.plan_file(SETTINGS, _settings(project))
     yield from _requirement(renewal, source, wheels, deploys=deploys)
     yield from _environment(renewal, source)
 
@@ -80,14 +80,14 @@ def runtime_wheel(wheels: Mapping[str, bytes]) -> str:
 
 
 def vendored(
-    project: Project, wheels: Mapping[str, bytes], found: Sequence[Change | Left]
+    project: Project, wheels: Mapping[str, bytes], found: Sequence[Change | NotChanged]
 ) -> Iterator[Change]:
     """Yield the wheels to write, and the wheels of other versions to delete.
 
     The requirements name the tasks' wheels, so these wheels stay if the requirements stay. A wheel that the
     Dockerfile still names is not deleted.
     """
-    requirements_stay = any(isinstance(item, Left) and item.path == REQUIREMENTS for item in found)
+    requirements_stay = any(isinstance(item, NotChanged) and item.path == REQUIREMENTS for item in found)
     after = {item.path: item.after for item in found if isinstance(item, Change)}
     image = after.get(project.dockerfile) or project.bytes(project.dockerfile) or b""
     runtime = runtime_wheel(wheels).removeprefix(f"{VENDOR}/")
@@ -103,19 +103,19 @@ def vendored(
             yield Change(f"{VENDOR}/{name}", project.bytes(f"{VENDOR}/{name}"), None)
 
 
-def _menu(renewal: Renewal, source: origin.Origin) -> Change | Left | None:
+def _menu(renewal: Renewal, source: origin.Origin) -> Change | NotChanged | None:
     """Plan a tasks.py if there is none, else a block at the end of the existing one."""
     in_folder = renewal.project.text(_MENU_FOLDER)
     path = MENU if in_folder is None else _MENU_FOLDER
     current = renewal.project.text(path)
     if current is None:
-        return renewal.whole(path, _TASKS)
+        return renewal.plan_file(path, _TASKS)
     if block := stamps.find(current.replace("\r\n", "\n")):
-        return renewal.present(path, current, _TASKS if block.is_whole else _ADDED)
+        return renewal.plan_block(path, current, _TASKS if block.is_whole else _ADDED)
     if copies.is_copy(renewal, source, path):
         return Change(path, current.encode(), stamps.whole(_TASKS).encode())
     if in_folder is not None and not re.search(r"\binvoke\b", current):
-        return Left(path, _NO_MENU)
+        return NotChanged(path, _NO_MENU)
     own = re.sub(r"(?m)^from test_environments import \*.*\r?\n", "", current)  # of a version without wheels
     return Change(path, current.encode(), stamps.appended(own, _ADDED, empty_lines=2).encode())
 
@@ -134,15 +134,15 @@ def _settings(project: Project) -> str:
 
 def _requirement(
     renewal: Renewal, source: origin.Origin, wheels: Mapping[str, bytes], *, deploys: bool
-) -> Iterator[Change | Left | None]:
+) -> Iterator[Change | NotChanged | None]:
     """Plan the requirements files with exact versions of these tasks and of their dependencies."""
     whole = _pinned(
         source, wheels, REQUIREMENTS, ("copilot-testenv", "copilot-sandbox"), "requirements-sandbox.txt"
     )
-    yield renewal.whole(REQUIREMENTS, whole, is_shown=False)
+    yield renewal.plan_file(REQUIREMENTS, whole, is_shown=False)
     if deploys:
         fewer = _pinned(source, wheels, DEPLOY_REQUIREMENTS, ("copilot-testenv",), "requirements.txt")
-        yield renewal.whole(DEPLOY_REQUIREMENTS, fewer, is_shown=False)
+        yield renewal.plan_file(DEPLOY_REQUIREMENTS, fewer, is_shown=False)
 
 
 def _pinned(
@@ -162,10 +162,10 @@ def _pinned(
     )
 
 
-def _environment(renewal: Renewal, source: origin.Origin) -> Iterator[Change | Left | None]:
+def _environment(renewal: Renewal, source: origin.Origin) -> Iterator[Change | NotChanged | None]:
     """Plan the environment's manifest, and the patches without which AWS refuses Copilot's templates."""
     project = renewal.project
-    yield renewal.whole(project.environment_path, _ENVIRONMENT.format(name=project.test_env))
+    yield renewal.plan_file(project.environment_path, _ENVIRONMENT.format(name=project.test_env))
     for folder, own in (
         (f"copilot/{project.service}", "copilot/web"),
         ("copilot/environments", "copilot/environments"),
@@ -173,19 +173,19 @@ def _environment(renewal: Renewal, source: origin.Origin) -> Iterator[Change | L
         yield _patches(renewal, f"{folder}/{_PATCHES}", source.text(f"{own}/{_PATCHES}"))
 
 
-def _patches(renewal: Renewal, path: str, body: str) -> Change | Left | None:
+def _patches(renewal: Renewal, path: str, body: str) -> Change | NotChanged | None:
     project = renewal.project
     current = project.text(path)
     overrides = path.rsplit("/", 1)[0]
     if current is None:
         if (project.root / overrides / "cdk.json").exists():
-            return Left(overrides, _BY_HAND.format("the CDK overrides it"))
+            return NotChanged(overrides, _BY_HAND.format("the CDK overrides it"))
         if path.startswith(f"copilot/{project.service}/") and not project.has_listener:
-            return Left(path, _BY_HAND.format(_NO_LISTENER))
+            return NotChanged(path, _BY_HAND.format(_NO_LISTENER))
     if current is None or stamps.find(current):
-        return renewal.whole(path, body)
+        return renewal.plan_file(path, body)
     if current == body:  # a version without stamps wrote it
         return Change(path, current.encode(), stamps.whole(body).encode())
     if "/Properties/Runtime" in current:
         return None
-    return Left(path, _BY_HAND.format("it has patches, but none for a Lambda runtime"))
+    return NotChanged(path, _BY_HAND.format("it has patches, but none for a Lambda runtime"))

@@ -18,7 +18,7 @@ from copilot_testenv.adopt import (
     service_manifest,
     thin,
 )
-from copilot_testenv.adopt.changes import Change, Left
+from copilot_testenv.adopt.changes import Change, NotChanged
 from copilot_testenv.adopt.history import History
 from copilot_testenv.adopt.origin import Origin
 from copilot_testenv.adopt.project import look, require_committed, require_not_ignored
@@ -66,15 +66,15 @@ def adopt(session: Session, options: Options) -> None:
     session.report.say(f"Into {root}, for its service {project.service} in {project.test_env}:")
     found = list(_plan(renewal, source, options.ci))
     to_write = [each for each in found if isinstance(each, Change)]
-    left = [each for each in found if isinstance(each, Left)]
+    not_changed = [each for each in found if isinstance(each, NotChanged)]
     if unknown := take - {each.path for each in found}:
         raise UsageError(f"--take {','.join(sorted(unknown))}: nothing is left or written there.")
     for change in to_write:
         project.require_no_link(change.path)
     if options.check:
-        _check(session, to_write, left)
+        _check(session, to_write, not_changed)
         return
-    changes.show(session.report, to_write, left)
+    changes.show(session.report, to_write, not_changed)
     if not to_write:
         session.report.say("Nothing to do: all that can be added is there.")
         return
@@ -97,7 +97,7 @@ def adopt(session: Session, options: Options) -> None:
     _say_next(session, project.test_env, len(to_write))
 
 
-def _plan(renewal: Renewal, source: Origin, forge: str) -> Iterator[Change | Left]:
+def _plan(renewal: Renewal, source: Origin, forge: str) -> Iterator[Change | NotChanged]:
     project = renewal.project
     wheels = source.wheels()
     wheel = thin.runtime_wheel(wheels)
@@ -117,9 +117,11 @@ def _plan(renewal: Renewal, source: Origin, forge: str) -> Iterator[Change | Lef
     yield from thin.vendored(project, wheels, found)
 
 
-def _check(session: Session, to_write: list[Change], left: list[Left]) -> None:
+def _check(session: Session, to_write: list[Change], not_changed: list[NotChanged]) -> None:
     """Report that all files are of this version. Raises SettingsError with the names of older files."""
-    behind = sorted({*(each.path for each in to_write), *(each.path for each in left if each.is_behind)})
+    behind = sorted(
+        {*(each.path for each in to_write), *(each.path for each in not_changed if each.is_behind)}
+    )
     if behind:
         raise SettingsError(
             f"{len(behind)} files are behind this version: {', '.join(behind)}. `invoke adopt --into` the "

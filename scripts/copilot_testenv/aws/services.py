@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
-from copilot_testenv.aws.stack import Container, Defined, Task, TaskDefinition, rule_url
+from copilot_testenv.aws.stack import (
+    Container,
+    ContainerDefinition,
+    TargetHealth,
+    Task,
+    TaskDefinition,
+    rule_url,
+)
 from copilot_testenv.aws.stacks import Stacks
 from copilot_testenv.core import display
 
@@ -52,6 +60,21 @@ class Services(Stacks):
         (rule,), (balancer,) = described["Rules"], balancers["LoadBalancers"]
         return rule_url("https" if name.startswith("HTTPS") else "http", rule, balancer["DNSName"])
 
+    def targets(self, stack: str) -> list[TargetHealth]:
+        """Return what the load balancer says of the tasks in the stack's target group."""
+        group = self.resource(stack, "TargetGroup")
+        absent = ("TargetGroupNotFound", "ValidationError")  # while the stack is being deleted
+        answer = (
+            self._find("elbv2", "describe_target_health", *absent, TargetGroupArn=group) if group else None
+        )
+        return [_target(each) for each in answer["TargetHealthDescriptions"]] if answer else []
+
+    def service_events(self, cluster: str, service: str, since: datetime) -> list[str]:
+        """Return what ECS tells of the service after `since`, oldest first; it keeps a hundred events."""
+        answer = self._find("ecs", "describe_services", *_GONE, cluster=cluster, services=[service])
+        found = [event for each in answer["services"] for event in each["events"]] if answer else []
+        return [display.line(event["message"]) for event in found[::-1] if event["createdAt"] > since]
+
     def tasks(self, cluster: str, service: str) -> list[Task]:
         """Return the service's tasks that run, start or stopped in the last hour; ECS forgets older ones."""
         return self._tasks(cluster, serviceName=service)
@@ -79,7 +102,7 @@ class Services(Stacks):
             str(definition.get("memory", "")),
             definition.get("taskRoleArn", ""),
             tuple(
-                Defined(
+                ContainerDefinition(
                     container["name"],
                     container["image"],
                     tuple(container.get("command", ())),
@@ -96,6 +119,13 @@ class Services(Stacks):
             cluster, short = service
             gone = (*_GONE, "ServiceNotActiveException")
             self._find("ecs", "update_service", *gone, cluster=cluster, service=short, desiredCount=0)
+
+
+def _target(described: Mapping[str, Any]) -> TargetHealth:
+    health = described["TargetHealth"]
+    words = (health.get("Description"), health.get("Reason"))
+    reason = display.line(next(filter(None, words), ""))
+    return TargetHealth(described["Target"].get("Port", 0), health["State"], reason)
 
 
 def _task(task: Mapping[str, Any]) -> Task:

@@ -117,17 +117,17 @@ class Task:
         """The container that probably ended the task, by its exit code and reason.
 
         A container that failed by itself comes before one that ECS stopped (128 + SIGTERM or SIGKILL), and
-        before one whose dependency did not start (143 too, with a reason, on ECS).
+        before one whose dependency did not start (ECS also gives it exit code 143, and a reason).
         """
-        stopped = {None, 0, 128 + signal.SIGTERM, 128 + signal.SIGKILL}
-        failed = [c for c in self.containers if c.exit_code not in stopped]
+        not_failed = {None, 0, 128 + signal.SIGTERM, 128 + signal.SIGKILL}
+        failed = [c for c in self.containers if c.exit_code not in not_failed]
         explained = [c for c in self.containers if c.reason and "ordering dependency" not in c.reason]
         ended = [c for c in self.containers if c.exit_code]
         return next(iter([*failed, *explained, *ended]), None)
 
 
 @dataclass(frozen=True)
-class Defined:
+class ContainerDefinition:
     """A container in a task definition; `secrets` maps variables to names or ARNs of parameters."""
 
     name: str
@@ -144,7 +144,16 @@ class TaskDefinition:
     cpu: str
     memory: str
     role: str
-    containers: tuple[Defined, ...]
+    containers: tuple[ContainerDefinition, ...]
+
+
+@dataclass(frozen=True)
+class TargetHealth:
+    """A task in a target group; `state` is the load balancer's word, `reason` its code and sentence."""
+
+    port: int
+    state: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -156,13 +165,20 @@ class Event:
 
 
 def rule_url(scheme: str, rule: Mapping[str, Any], balancer: str) -> str:
-    """Return the URL of a load balancer's rule: its first host, else the balancer's, and its first path."""
+    """Return the URL of a load balancer's rule: its first host, else the balancer's, and its first path.
+
+    The sandbox's load balancer, whose name has a port, serves all hosts by http: one of the user's domain by
+    its twin below localhost.
+    """
     values = {
         condition["Field"]: condition.get(kind, {}).get("Values") or condition.get("Values", [])
         for condition in rule["Conditions"]
         if (kind := _CONDITIONS.get(condition["Field"]))
     }
-    name, colon, port = balancer.partition(":")  # in the sandbox it has a port
+    name, colon, port = balancer.partition(":")
     host = next(iter(values.get("host-header", [])), name)
+    if colon:
+        scheme = "http"
+        host = host if host.endswith("localhost") else f"{host}.localhost"
     path = next(iter(values.get("path-pattern", [])), "")
     return f"{scheme}://{host}{colon}{port}{path.rstrip('*').rstrip('/')}"

@@ -18,7 +18,7 @@ import yaml
 from copilot_testenv.branch_guard import branch_manifests
 from copilot_testenv.branch_guard.branch_manifests import OWN_VARIABLES, Named, Read
 from copilot_testenv.branch_guard.branch_paths import Repository, Wrong, walk
-from copilot_testenv.core import git, trust
+from copilot_testenv.core import git, trust, workspace_files
 from copilot_testenv.core.errors import Refused
 from copilot_testenv.core.process import Shell
 from copilot_testenv.core.settings import Settings
@@ -96,7 +96,8 @@ class _Check:
             return  # do not open a path that may not be a regular file
         for owner in self._owners():
             folder = root / "copilot" / owner
-            files = [folder / "manifest.yml", folder / "manifest.yaml"]
+            # Copilot does not read the second; a guard may look at one file too many.
+            files = [folder / workspace_files.NAME, folder / "manifest.yaml"]
             judged = self._judged(owner)
             if owner == ENVIRONMENTS:
                 files = sorted(folder.glob("*/manifest.y*ml"))

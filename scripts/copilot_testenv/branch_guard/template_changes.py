@@ -116,15 +116,15 @@ def is_copilots(name: str, kind: object) -> bool:
     return any(kind == type_ and re.fullmatch(pattern, name) for pattern, type_ in _COPILOTS)
 
 
-def changes(branch: Rendered, base: Rendered, plain: Rendered) -> Iterator[Change]:
+def changes(branch: Rendered, base: Rendered, not_overridden: Rendered) -> Iterator[Change]:
     """Yield the changes of the template's sections and resources against the baseline that are not free.
 
-    `plain` is the branch's rendering without its overrides: what Copilot itself writes for the manifest.
-    template_references checks secrets and other references, template_rules checks listener rules.
+    `not_overridden` is the branch's rendering without its overrides: what Copilot itself writes for the
+    manifest. template_references checks secrets and other references, template_rules checks listener rules.
     """
-    yield from _frame(branch, base, plain)
+    yield from _frame(branch, base, not_overridden)
     for name in branch.resources:
-        yield from _resource(name, branch, base, plain)
+        yield from _resource(name, branch, base, not_overridden)
     for name, resource in base.resources.items():
         kind = _mapping(resource).get("Type")
         if name not in branch.resources and not is_copilots(name, kind):
@@ -133,8 +133,8 @@ def changes(branch: Rendered, base: Rendered, plain: Rendered) -> Iterator[Chang
     yield from _addons(branch, base)
 
 
-def _resource(name: str, branch: Rendered, base: Rendered, plain: Rendered) -> Iterator[Change]:
-    resource, before, own = (each.resources.get(name) for each in (branch, base, plain))
+def _resource(name: str, branch: Rendered, base: Rendered, not_overridden: Rendered) -> Iterator[Change]:
+    resource, before, own = (each.resources.get(name) for each in (branch, base, not_overridden))
     if _same(name, resource, before):
         return
     kind, path = _mapping(resource).get("Type"), ("Resources", name)
@@ -151,13 +151,13 @@ def _resource(name: str, branch: Rendered, base: Rendered, plain: Rendered) -> I
         known = [_mapping(each) for each in (before, own) if each is not None]
         yield from _attributes(name, _mapping(resource), known)
         if kind == "AWS::IAM::Role":
-            properties = (each.properties(name) for each in (branch, base, plain))
+            properties = (each.properties(name) for each in (branch, base, not_overridden))
             yield from _role(name, *properties)
         elif not RULE.fullmatch(name) and kind != "AWS::Route53::RecordSetGroup":  # template_rules
-            yield from _properties(name, str(kind), branch, base, plain)
+            yield from _properties(name, str(kind), branch, base, not_overridden)
 
 
-def _frame(branch: Rendered, base: Rendered, plain: Rendered) -> Iterator[Change]:
+def _frame(branch: Rendered, base: Rendered, not_overridden: Rendered) -> Iterator[Change]:
     """Yield the changes of the template's other sections that Copilot itself does not write."""
     for key in branch.body.keys() - _TOP - {"Resources"}:
         found = branch.body[key]
@@ -166,7 +166,7 @@ def _frame(branch: Rendered, base: Rendered, plain: Rendered) -> Iterator[Change
                 yield Change("resources", (key,), f"it changes the template's section {key}", (key,))
             continue
         for name, value in found.items():
-            known = [_mapping(each.body.get(key)).get(name) for each in (base, plain)]
+            known = [_mapping(each.body.get(key)).get(name) for each in (base, not_overridden)]
             if value not in known:
                 what = f"it changes {name} in the template's {key}"
                 yield Change("resources", (key, name), what, (f"/{key}/{name}", name))
@@ -184,8 +184,10 @@ def _attributes(name: str, resource: Mapping[str, Any], known: list[dict[str, An
             yield Change("resources", path, f"it changes {key} of {name}", ("/" + "/".join(path), key))
 
 
-def _properties(name: str, kind: str, branch: Rendered, base: Rendered, plain: Rendered) -> Iterator[Change]:
-    found, before, own = (each.properties(name) for each in (branch, base, plain))
+def _properties(
+    name: str, kind: str, branch: Rendered, base: Rendered, not_overridden: Rendered
+) -> Iterator[Change]:
+    found, before, own = (each.properties(name) for each in (branch, base, not_overridden))
     for key in sorted(found.keys() | before.keys()):
         value = found.get(key)
         if value == before.get(key) or key == _RANDOM.get(name):

@@ -16,8 +16,8 @@ from copilot_testenv.check.schema import Place
 
 Keys = dict[str, Any]
 
-_SAME = 0.8  # similarity from which a key counts as a misspelling; from _LIKE on it may be one
-_LIKE = 0.6
+_MISSPELT = 0.8  # similarity from which a key counts as misspelt
+_SIMILAR = 0.6  # similarity from which a key may be misspelt
 _SHOWN = 8  # known keys that a message lists
 
 
@@ -56,7 +56,7 @@ def _belongs(name: str, place: Place, document: Document, environments: Sequence
 
 def _instead(name: str, place: Place, top: Keys) -> str:
     here = _at(top, place)
-    if near := _nearest(name, here, _SAME):
+    if near := _nearest(name, here, _MISSPELT):
         return f"write `{near}`"
     in_block = place[:1] == ("environments",)
     if in_block and name in schema.TOP_ONLY:
@@ -64,9 +64,9 @@ def _instead(name: str, place: Place, top: Keys) -> str:
     start, scope = (place[:2], top["environments"]["*"]) if in_block else ((), top)
     if elsewhere := _elsewhere(name, place, start, scope):
         return f"it belongs {elsewhere}"
-    if near := _nearest(name, here, _LIKE):
+    if near := _nearest(name, here, _SIMILAR):
         return f"write `{near}` if that is meant, else remove it"
-    if near := _nearest(name, dict.fromkeys(_names(scope)), _SAME):
+    if near := _nearest(name, dict.fromkeys(_names(scope)), _MISSPELT):
         return f"write `{near}` {_elsewhere(near, place, start, scope)}"
     listed = ", ".join(f"`{key}`" for key in list(here)[:_SHOWN]) + (", …" if len(here) > _SHOWN else "")
     holder = "" if place else "; a holder of anchors may be called `x-…`"
@@ -126,15 +126,18 @@ def _at(known: Keys, place: Place) -> Keys:
 
 
 def _repeated(root: yaml.Node) -> Iterator[tuple[str, int, int]]:
-    """Yield each repeated key of a mapping, with the lines of both."""
-    waiting, seen = [root], set()
-    while waiting:
-        node = waiting.pop()
+    """Yield each duplicate key of any mapping below `root`, with the lines of the first one and of this one.
+
+    An alias is the same node as its anchor, and can lead back to its parent, so each node is visited once.
+    """
+    to_visit, seen = [root], set()
+    while to_visit:
+        node = to_visit.pop()
         if id(node) in seen or not isinstance(node, yaml.CollectionNode):
             continue
         seen.add(id(node))
         if isinstance(node, yaml.SequenceNode):
-            waiting += node.value
+            to_visit += node.value
             continue
         lines: dict[str, int] = {}
         for key, value in node.value:
@@ -142,7 +145,7 @@ def _repeated(root: yaml.Node) -> Iterator[tuple[str, int, int]]:
             if name in lines:
                 yield name, lines[name], line
             lines.setdefault(name, line)
-            waiting.append(value)
+            to_visit.append(value)
 
 
 RULES = (unknown, repeated)

@@ -20,7 +20,7 @@ def runtime(project: Project) -> Iterator[Finding]:
     """Find Lambda functions, Copilot's own and those of addons, on a runtime that AWS no longer supports."""
     for owner, templates in _by_owner(project).items():
         for function, name in _functions(template.body for template in templates.values()):
-            why = runtimes.check_url(name, project.today)
+            why = runtimes.why_outdated(name, project.today)
             if why:
                 yield Finding(
                     project.source(owner),
@@ -33,7 +33,7 @@ def runtime(project: Project) -> Iterator[Finding]:
         for addons in {template.addons for template in templates.values() if template.addons}:
             body = Template(addons, {}).body
             for function, name in _functions([body]):
-                why = runtimes.check_url(name, project.today)
+                why = runtimes.why_outdated(name, project.today)
                 if why:
                     yield Finding(
                         f"copilot/{owner}/addons",

@@ -18,6 +18,7 @@ from copilot_testenv.check.document import Document
 from copilot_testenv.check.finding import Finding
 from copilot_testenv.copilot import patches
 from copilot_testenv.copilot.templates import Refusal, Template
+from copilot_testenv.core import workspace_files
 from copilot_testenv.core.errors import SettingsError
 from copilot_testenv.core.process import RealShell, Shell
 from copilot_testenv.core.settings import Settings
@@ -26,8 +27,9 @@ from copilot_testenv.rendering import Renderer
 
 @dataclass(frozen=True)
 class Project:
-    """A workspace, read and rendered once. `unreadable` has a finding for each manifest that is not YAML.
+    """A workspace, read and rendered once.
 
+    `unreadable` has a finding for each manifest that is not YAML, or whose name Copilot does not read.
     `notes` tell people what the rules could not examine. A note is not an error in the workspace.
     """
 
@@ -93,12 +95,18 @@ def read(settings: Settings, today: date | None = None, shell: Shell | None = No
                 unreadable.append(Finding(shown, line, "yaml", "error", why, "look at the indentation there"))
         return readable
 
-    services = documents(rendering.services_of(settings.root))
+    services = documents(workspace_files.services(settings.root))
     names = rendering.environments_of(settings.root, [found.data for found in services.values()])
-    folder = settings.root / "copilot/environments"
     environments = documents(
-        {name: file for name in names for file in sorted((folder / name).glob("manifest.y*ml"))[:1]}
+        {name: file for name, file in workspace_files.environments(settings.root).items() if name in names}
     )
+    for file in workspace_files.similar_files(settings.root):
+        if file.name != workspace_files.NAME:
+            shown = file.relative_to(settings.root).as_posix()
+            what = f"Copilot ignores this file, because it reads only files called {workspace_files.NAME}"
+            unreadable.append(
+                Finding(shown, 1, "yaml", "error", what, f"rename it to {workspace_files.NAME}")
+            )
     today, shell = today or datetime.now(UTC).date(), shell or RealShell()
     scope = branch_files.Scope(listed=branch_files.listed(settings.root, shell))
     unsafe = branch_files.wrong(settings.root, settings, os.environ, scope)

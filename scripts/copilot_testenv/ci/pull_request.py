@@ -19,6 +19,8 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode
 
+from copilot_testenv.core.redirects import NoRedirect
+
 _ANSWER_SECONDS = 10.0  # timeout of one request without an answer
 _ALL_SECONDS = 30.0  # timeout of all requests together, however slowly the answers arrive
 _LARGEST = 50_000_000  # bytes; the rest of a longer answer is not read
@@ -86,13 +88,6 @@ def _github_output(values: Mapping[str, str]) -> str:
     return "".join(f"{name}<<{end}\n{value}\n{end}\n" for name, value in values.items())
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Does not follow redirects, which could send the token to another host."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
 class _NotSentError(Exception):
     """Nothing was sent. The message is safe to show: it holds no secret."""
 
@@ -120,7 +115,8 @@ class _Api:
             body = json.dumps(document).encode()
         address = self.base.rstrip("/") + path
         request = urllib.request.Request(address, body, headers, method=method)  # noqa: S310 - checked above
-        opener = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler(self.proxies))
+        # A redirect could send the token to another host.
+        opener = urllib.request.build_opener(NoRedirect, urllib.request.ProxyHandler(self.proxies))
         with opener.open(request, timeout=_ANSWER_SECONDS) as answer:
             text = answer.read(_LARGEST)
         return json.loads(text) if text else None

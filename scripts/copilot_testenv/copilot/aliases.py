@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from copilot_testenv.copilot import manifest, yaml_positions
+from copilot_testenv.core import workspace_files
 from copilot_testenv.core.errors import Refused, SettingsError
 from copilot_testenv.core.protection import folded
 from copilot_testenv.core.settings import Settings
@@ -94,9 +95,9 @@ def require_free(names: Mapping[str, str], settings: Settings, folders: list[Pat
     service in the test environment may have its own alias and no other.
     """
     for folder in folders:
-        for file in sorted((folder / "copilot").glob("*/manifest.y*ml")):
+        for file in workspace_files.similar_service_files(folder):
             service = file.parent.name
-            if service == "environments" or (settings.slug and service == settings.service):
+            if settings.slug and service == settings.service:
                 continue
             try:
                 text = manifest.inside(file, folder).read_text(encoding="utf-8-sig")
@@ -130,8 +131,7 @@ def require_domain_of_its_own(settings: Settings, domain: str) -> None:
     test = settings.test_domain
     if not test or not domain:
         return
-    files = (settings.root / "copilot/environments").glob("*/manifest.y*ml")
-    others = {file.parent.name for file in files} | set(settings.protected_envs)
+    others = workspace_files.environment_names(settings.root) | set(settings.protected_envs)
     zone = f"{settings.app}.{domain}"
     reserved = [f"{name}.{zone}" for name in others if folded(name) != folded(settings.test_env)]
     if domain == test or domain.endswith(f".{test}") or zone == test:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from copilot_testenv.copilot import cloudformation, images
+from copilot_testenv.core import workspace_files
 from copilot_testenv.core.errors import Failed, Refused
 
 if TYPE_CHECKING:
@@ -91,8 +92,7 @@ def _require_ours(settings: Settings, aws: Aws) -> None:
     """Raise Refused where the service is not a branch's, or something else seems to use it."""
     if not settings.slug:
         raise Refused(f"{settings.service} is not an isolated deployment: it stays in the application.")
-    manifests = (settings.root / "copilot/environments").glob("*/manifest.yml")
-    others = {path.parent.name for path in manifests} | set(settings.protected_envs)
+    others = workspace_files.environment_names(settings.root) | set(settings.protected_envs)
     for name in sorted(others - {settings.test_env}):
         if aws.stack(f"{settings.app}-{name}-{settings.service}"):
             raise Refused(

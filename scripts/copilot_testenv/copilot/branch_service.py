@@ -11,6 +11,7 @@ from typing import Any
 
 from copilot_testenv.copilot.manifest import inside, read
 from copilot_testenv.copilot.sidecars import running_project
+from copilot_testenv.core import workspace_files
 from copilot_testenv.core.errors import Failed, Refused, SettingsError
 from copilot_testenv.core.settings import SERVICE_TYPE, Settings
 
@@ -53,13 +54,11 @@ def host(settings: Settings, domain: str) -> str:
 
 def _imports_certificates(settings: Settings) -> bool:
     """Return True where the environment imports a certificate: then services have no default host name."""
-    for file in (settings.root / "copilot/environments" / settings.test_env).glob("manifest.y*ml"):
-        value: Any = read(file)
-        for key in ("http", "public", "certificates"):
-            value = value.get(key) if isinstance(value, dict) else None
-        if value:
-            return True
-    return False
+    file = workspace_files.environments(settings.root).get(settings.test_env)
+    value: Any = read(file) if file else None
+    for key in ("http", "public", "certificates"):
+        value = value.get(key) if isinstance(value, dict) else None
+    return bool(value)
 
 
 def generate(folder: Path, settings: Settings, name: str) -> Path:
@@ -81,7 +80,7 @@ def generate(folder: Path, settings: Settings, name: str) -> Path:
     inside(own, folder)  # before anything is written
     try:
         shutil.copytree(base, own, symlinks=True)
-        manifest = inside(own / "manifest.yml", folder)
+        manifest = inside(own / workspace_files.NAME, folder)
         yaml = YAML()
         yaml.preserve_quotes = True
         yaml.width = 10_000

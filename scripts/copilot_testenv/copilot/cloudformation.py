@@ -1,4 +1,8 @@
-"""Parse CloudFormation's YAML."""
+"""Parse CloudFormation's YAML.
+
+The sandbox's control_plane/templates.py has the same loader: the tasks and the sandbox may not import each
+other.
+"""
 
 from __future__ import annotations
 

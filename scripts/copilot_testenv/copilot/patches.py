@@ -83,20 +83,20 @@ def read(text: str, where: str) -> list[Patch]:
 
 
 def changes(
-    root: Path, owners: Sequence[str], names: Sequence[str], renderer: Renderer, today: date
+    root: Path, folders: Sequence[str], names: Sequence[str], renderer: Renderer, today: date
 ) -> Iterator[Change]:
-    """Yield the necessary change for each owner: a service's folder, or `environments`.
+    """Yield the necessary change for each folder: a service's folder, or `environments`.
 
     Raises SettingsError where a file cannot be read, or Copilot renders no template even without the runtime
     patches; Refused where no list of patches is right, or these tasks must not write a file; Failed where the
     workspace cannot be copied.
     """
-    for owner in owners:
-        _must_be_ours(root / "copilot" / owner / FILE, root)
-    with _without_runtime_patches(root, owners) as workspace:
-        for owner in owners:
-            file = root / "copilot" / owner / FILE
-            wanted = _outdated(_rendered(owner, names, renderer, workspace), owner, today)
+    for folder in folders:
+        _must_be_ours(root / "copilot" / folder / FILE, root)
+    with _without_runtime_patches(root, folders) as workspace:
+        for folder in folders:
+            file = root / "copilot" / folder / FILE
+            wanted = _outdated(_rendered(folder, names, renderer, workspace), folder, today)
             shown = file.relative_to(root).as_posix()
             before = text_of(file, shown) if file.exists() else ""
             after = edited(before, wanted, shown, today)
@@ -110,7 +110,7 @@ def write(change: Change, root: Path) -> None:
 
 
 def _read_again(text: str, where: str) -> list[Patch]:
-    """Return the patches in an edited text; none where it cannot be read."""
+    """Return the patches in an edited text; an empty list where it cannot be read."""
     try:
         return read(text, where)
     except SettingsError:
@@ -134,27 +134,28 @@ def edited(text: str, functions: Sequence[str], where: str, today: date) -> str:
     lines = text.splitlines(keepends=True)
     if lines and not lines[-1].endswith("\n"):
         lines[-1] += line_end
-    kept: set[str] = set()
+    already_patched: set[str] = set()
     found = read(text, where)
     for patch in reversed(found):
-        if patch.function and (patch.function not in functions or patch.function in kept):
+        if patch.function and (patch.function not in functions or patch.function in already_patched):
             del lines[patch.begin : _own_end(lines, patch)]
         elif patch.function:
-            kept.add(patch.function)
-            if not _fits(patch.value, today):
+            already_patched.add(patch.function)
+            if not _is_supported(patch.value, today):
                 _set_value(lines, patch)
-    new = [name for name in functions if name not in kept]
+    new = [name for name in functions if name not in already_patched]
     if text and not found and new:  # a file of comments only, or an empty list
         lines = [line for line in lines if line.strip() != "[]"]
     head = [_HEAD] if new and not any(line.strip() for line in lines) else []
     added = "".join([*head, *(_patch(name) for name in new)]).replace("\n", line_end)
     after = added + "".join(lines) if head else "".join(lines) + added
-    left = [(patch.operation, patch.path, patch.value) for patch in found if not patch.function]
-    now = _read_again(after, where)
+    other_patches = [(patch.operation, patch.path, patch.value) for patch in found if not patch.function]
+    patches_after = _read_again(after, where)
     if (
-        left != [(patch.operation, patch.path, patch.value) for patch in now if not patch.function]
-        or sorted(patch.function for patch in now if patch.function) != sorted(functions)
-        or not all(_fits(patch.value, today) for patch in now if patch.function)
+        other_patches
+        != [(patch.operation, patch.path, patch.value) for patch in patches_after if not patch.function]
+        or sorted(patch.function for patch in patches_after if patch.function) != sorted(functions)
+        or not all(_is_supported(patch.value, today) for patch in patches_after if patch.function)
     ):
         raise Refused(
             f"{where} is written in a form that cannot be edited safely: write one patch to a line block "
@@ -163,12 +164,12 @@ def edited(text: str, functions: Sequence[str], where: str, today: date) -> str:
     return after
 
 
-def _fits(value: object, today: date) -> bool:
-    return isinstance(value, str) and not runtimes.check_url(value, today)
+def _is_supported(value: object, today: date) -> bool:
+    return isinstance(value, str) and not runtimes.why_outdated(value, today)
 
 
 def _own_end(lines: list[str], patch: Patch) -> int:
-    """Return where the patch's own lines end; comments before the next patch belong to that one."""
+    """Return the line at which the patch ends. Comments above the next patch belong to the next patch."""
     end = patch.end
     while end > patch.begin + 1 and (not lines[end - 1 : end] or _is_comment(lines[end - 1])):
         end -= 1
@@ -192,30 +193,30 @@ def _patch(function: str) -> str:
     return f"- op: replace\n  path: /Resources/{function}/Properties/Runtime\n  value: {runtimes.target()}\n"
 
 
-def _rendered(owner: str, names: Sequence[str], renderer: Renderer, workspace: Path) -> dict[str, Template]:
+def _rendered(folder: str, names: Sequence[str], renderer: Renderer, workspace: Path) -> dict[str, Template]:
     render: Callable[[str], Template | Refusal] = (
         (lambda name: renderer.environment(workspace, name))
-        if owner == ENVIRONMENTS
-        else (lambda name: renderer.service(workspace, owner, name))
+        if folder == ENVIRONMENTS
+        else (lambda name: renderer.service(workspace, folder, name))
     )
     found = {}
     for name in names:
         template = render(name)
         if isinstance(template, Refusal):
             raise SettingsError(
-                f"copilot/{owner} cannot be fixed, as Copilot renders nothing for {name}: {template.why}."
+                f"copilot/{folder} cannot be fixed, as Copilot renders nothing for {name}: {template.why}."
             )
         found[name] = template
     return found
 
 
-def _outdated(templates: dict[str, Template], owner: str, today: date) -> list[str]:
+def _outdated(templates: dict[str, Template], folder: str, today: date) -> list[str]:
     """Return the functions to patch, in the templates' order. Raises Refused where environments differ."""
     of_each = {
         name: [
             function
             for function, runtime in runtimes.functions(template.body).items()
-            if runtimes.check_url(runtime, today)
+            if runtimes.why_outdated(runtime, today)
         ]
         for name, template in templates.items()
     }
@@ -224,9 +225,9 @@ def _outdated(templates: dict[str, Template], owner: str, today: date) -> list[s
         if sorted(functions) != sorted(wanted):
             first = next(iter(of_each))
             raise Refused(
-                f"copilot/{owner}: no list of patches is right for all environments, because {first} has the "
-                f"functions {_listed(wanted)} and {name} has {_listed(functions)}, and Copilot applies one "
-                "list to all. Make the settings equal that cause the difference (autoscaling, aliases, "
+                f"copilot/{folder}: no list of patches is right for all environments, because {first} has "
+                f"the functions {_listed(wanted)} and {name} has {_listed(functions)}, and Copilot applies "
+                "one list to all. Make the settings equal that cause the difference (autoscaling, aliases, "
                 "access logs, a CDN), or use a CDK override."
             )
     return wanted
@@ -237,7 +238,7 @@ def _listed(functions: Sequence[str]) -> str:
 
 
 @contextmanager
-def _without_runtime_patches(root: Path, owners: Sequence[str]) -> Iterator[Path]:
+def _without_runtime_patches(root: Path, folders: Sequence[str]) -> Iterator[Path]:
     """Yield a copy of the workspace without its runtime patches. Raises Failed.
 
     Links are replaced by the files that they lead to, because the copy is changed and the user's files are
@@ -250,8 +251,8 @@ def _without_runtime_patches(root: Path, owners: Sequence[str]) -> Iterator[Path
             raise Failed(
                 f"The workspace could not be copied to render it without its runtime patches: {error}."
             ) from error
-        for owner in owners:
-            file = workspace / "copilot" / owner / FILE
+        for folder in folders:
+            file = workspace / "copilot" / folder / FILE
             if file.parent.is_dir() and not any(file.parent.iterdir()):
                 file.parent.rmdir()  # Copilot reads an empty folder as a broken override
             if file.is_file():

@@ -38,7 +38,7 @@ def functions(template: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def check_url(runtime: str, today: date) -> str:
+def why_outdated(runtime: str, today: date) -> str:
     """Return the reason why a runtime is outdated on that day; empty where it is supported or not listed."""
     known = _listed()["runtimes"].get(runtime)
     if known is None or today < date.fromisoformat(known["deprecated"]):

@@ -1,1 +1,1 @@
-"""Hold what every other room uses: errors, settings, processes, files, Git; it imports no other room."""
+"""Hold what every other package uses: errors, settings, processes, files, Git; import no other package."""

@@ -1,6 +1,7 @@
 """Keep results that are slow to compute and equal in every clone: by digest, in the user's cache folder.
 
-Source of the folder: https://specifications.freedesktop.org/basedir-spec/latest/
+The sandbox's images/venv_cache.py does the same for its packages: the tasks and the sandbox may not import
+each other. Source of the folder: https://specifications.freedesktop.org/basedir-spec/latest/
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Choose the environment variables of a child process from an allow-list; all others are withheld."""
+"""Choose the environment variables of a child process from an allow-list; all others are withheld.
+
+The sandbox has such a module too, with other lists: the tasks and the sandbox may not import each other.
+"""
 
 from __future__ import annotations
 

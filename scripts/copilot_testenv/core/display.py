@@ -8,7 +8,6 @@ that is shown passes through `seen` or `block` as well.
 from __future__ import annotations
 
 import json
-import logging
 import re
 from typing import Any
 
@@ -97,13 +96,6 @@ def _without_addresses(text: str) -> str:
 def has_secret(text: str) -> bool:
     """Return True if `masked` would change the text."""
     return masked(text) != text
-
-
-class Masked(logging.Formatter):
-    """Format the records of a log, with tracebacks, and mask the passwords in them."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return masked(super().format(record))
 
 
 def plain(value: Any) -> Any:

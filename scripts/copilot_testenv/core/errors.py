@@ -1,7 +1,8 @@
 """Define the errors that a user can see, each with its exit code.
 
 Exit codes: 0 success, 1 wrong usage (also Invoke's own code), 2 a setting or manifest is wrong, 3 refused by
-a guard, 4 a command or AWS failed, 5 another run holds the slot, 130 interrupted.
+a guard, 4 a command or AWS failed, or nobody can use what was deployed, 5 another run holds the slot, 130
+interrupted.
 """
 
 from __future__ import annotations

@@ -32,10 +32,10 @@ def expiry(ttl: str, now: datetime, name: str = "DEPLOY_TTL") -> datetime:
     if not re.match(r"\d", text):
         raise SettingsError(f"{name}={ttl!r}: write {_FORMS}.")
     try:
-        end = now + timedelta(seconds=seconds(ttl, name))
+        expires = now + timedelta(seconds=seconds(ttl, name))
     except OverflowError as error:
         raise SettingsError(f"{name}={ttl!r} is after the year 9999: write for example 5d.") from error
-    return end.astimezone(UTC).replace(microsecond=0)
+    return expires.astimezone(UTC).replace(microsecond=0)
 
 
 def is_over(tag: str | None, now: datetime) -> bool:
@@ -46,14 +46,14 @@ def is_over(tag: str | None, now: datetime) -> bool:
         return False
 
 
-def later(tag: str | None, end: datetime) -> datetime | None:
+def later(tag: str | None, expires: datetime) -> datetime | None:
     """Return the later of the tag's date and a new one; None where the deployment never expires."""
     if tag == KEPT:
         return None
     try:
-        return max(datetime.fromisoformat(tag or "").astimezone(UTC), end)
+        return max(datetime.fromisoformat(tag or "").astimezone(UTC), expires)
     except (ValueError, TypeError, OverflowError):  # the last: after the year 9999 in UTC
-        return end
+        return expires
 
 
 def _moment(text: str, now: datetime, what: str) -> datetime:
@@ -61,10 +61,10 @@ def _moment(text: str, now: datetime, what: str) -> datetime:
         date = datetime.fromisoformat(text)
     except ValueError as error:
         raise SettingsError(f"{what} is not a date: write {_FORMS}.") from error
-    end = (date if date.tzinfo else date.replace(tzinfo=UTC)).astimezone(UTC).replace(microsecond=0)
-    if end <= now:
+    expires = (date if date.tzinfo else date.replace(tzinfo=UTC)).astimezone(UTC).replace(microsecond=0)
+    if expires <= now:
         raise SettingsError(f"{what} is past: write a date in the future.")
-    return end
+    return expires
 
 
 def _weeks_end(match: re.Match[str], now: datetime, what: str) -> datetime:
@@ -75,7 +75,7 @@ def _weeks_end(match: re.Match[str], now: datetime, what: str) -> datetime:
         raise SettingsError(f"{what}: {error}. Write {_FORMS}.") from error
     local = now.astimezone(zone)
     date = local.date() + timedelta(days=(day - local.weekday()) % 7)
-    end = datetime.combine(date, at, zone)
-    if end <= local:
-        end = datetime.combine(date + timedelta(days=7), at, zone)
-    return end.astimezone(UTC)
+    expires = datetime.combine(date, at, zone)
+    if expires <= local:
+        expires = datetime.combine(date + timedelta(days=7), at, zone)
+    return expires.astimezone(UTC)

@@ -67,10 +67,10 @@ def find(shell: Shell, root: Path, name: str) -> Branch:
     Raises SettingsError outside a repository, UsageError where no such branch exists.
     """
     check_name(name)
-    local = _commit(shell, root, f"refs/heads/{name}")
+    local = commit_of(shell, root, f"refs/heads/{name}")
     remote_ref = f"refs/remotes/origin/{name}"
     if local:
-        remote = _commit(shell, root, remote_ref)
+        remote = commit_of(shell, root, remote_ref)
         differs = remote and remote != local
         return Branch(
             name,
@@ -81,7 +81,7 @@ def find(shell: Shell, root: Path, name: str) -> Branch:
             else "",
         )
     fetched = fetch(shell, root, f"+refs/heads/{name}:{remote_ref}")
-    remote = _commit(shell, root, remote_ref) if fetched.ok else None
+    remote = commit_of(shell, root, remote_ref) if fetched.ok else None
     if remote:
         return Branch(name, remote)
     why = fetched.stderr.strip().removeprefix("fatal: ").splitlines()[:1] or ["origin has no such branch"]
@@ -94,7 +94,7 @@ def find(shell: Shell, root: Path, name: str) -> Branch:
 def at(shell: Shell, root: Path, name: str, commit: str) -> Branch:
     """Return a branch at a commit that is deployed; fetch it where it is not in this clone. Raises Failed."""
     for attempt in (1, 2):
-        if _commit(shell, root, commit) == commit:
+        if commit_of(shell, root, commit) == commit:
             return Branch(name, commit)
         if attempt == 1:
             fetch(shell, root, f"refs/heads/{name}")
@@ -115,19 +115,18 @@ def default_names(shell: Shell, root: Path, configured: str) -> list[str]:
 def newest(shell: Shell, root: Path, name: str) -> str:
     """Return a branch's commit: origin's where the local one is behind. Empty where there is no such branch.
 
-    Fetch it where this clone has none.
+    Fetch it where this clone has none. `find` prefers the local branch, because a developer deploys what is
+    in the clone. The default branch is the team's, so it must not be older than origin's.
     """
     refs = [f"refs/heads/{name}", f"refs/remotes/origin/{name}"]
-    words = ("rev-parse", "--verify", "--quiet", "--end-of-options")
-    local, remote = (shell.run(command(root, *words, f"{ref}^{{commit}}")).stdout.strip() for ref in refs)
+    local, remote = (commit_of(shell, root, ref) for ref in refs)
     if local and remote and local != remote:
         behind = shell.run(command(root, "merge-base", "--is-ancestor", local, remote))
         return remote if behind.ok else local
     if local or remote:
-        return local or remote
+        return local or remote or ""
     fetched = fetch(shell, root, f"+refs/heads/{name}:{refs[1]}")
-    found = shell.run(command(root, *words, f"{refs[1]}^{{commit}}"))
-    return found.stdout.strip() if fetched.ok else ""
+    return (commit_of(shell, root, refs[1]) or "") if fetched.ok else ""
 
 
 @contextmanager
@@ -250,7 +249,7 @@ def fetch(shell: Shell, root: Path, refs: str) -> Result:
     return shell.run(command(root, *words))
 
 
-def _commit(shell: Shell, root: Path, ref: str) -> str | None:
+def commit_of(shell: Shell, root: Path, ref: str) -> str | None:
     result = shell.run(
         command(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
     )

@@ -10,10 +10,11 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 
-# An environment is protected if its name, or a part of it between dashes, begins with one of these.
+# An environment is protected if its name, or a part of it between dashes, begins with one of PREFIXES or ends
+# with one of ENDINGS.
 DENIED = ("live", "prod", "stag")  # the CI role denies these too; docs/iam/ci-role.json has no room for more
 PREFIXES = (*DENIED, "main", "master", "prd", "preprod", "stg", "uat")
-_ENDINGS = ("live", "prd", "prod", "production", "stage", "staging", "stg", "uat")
+ENDINGS = ("live", "prd", "prod", "production", "stage", "staging", "stg", "uat")
 # A test database's name often contains the project's name: `backstage_test`, `main_test`, `test_products`
 # pass.
 _DATABASE_WHOLE = ("main", "master")
@@ -59,17 +60,18 @@ def _folded(text: str) -> Iterator[str]:
 
 
 def protector(name: str, more: Iterable[str] = ()) -> str:
-    """Return the word that protects an environment of that name; empty where it is not protected.
+    """Return the rule that protects an environment of that name; empty where it is not protected.
 
-    The names in `more` are protected, and so are all names that begin with one of them.
+    It is `prod…` or `…prod` where a part of the name begins or ends with that word. The names in `more` are
+    protected, and so are all names that begin with one of them: then it is that name.
     """
     for text in _readings(name):
         for part in (*_parts(text), text.replace("-", "")):
             if word := _begins(part, PREFIXES):
-                return word
+                return f"{word}…"
         for part in _parts(text):
-            if word := _ends(part, _ENDINGS):
-                return word
+            if word := _ends(part, ENDINGS):
+                return f"…{word}"
         for other in more:
             start = folded(other).replace("-", "")
             if start and text.replace("-", "").startswith(start):

@@ -2,7 +2,8 @@
 
 Beside each folder is a file that its run keeps locked. The system releases the lock however the run ends. So
 the next run knows which folders are abandoned, and removes them. A process id would be less safe, because the
-system uses it again.
+system uses it again. The sandbox and the runtime have such a module too: the three parts may not import each
+other.
 """
 
 from __future__ import annotations

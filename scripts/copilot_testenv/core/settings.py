@@ -12,7 +12,7 @@ from typing import Any, Literal, cast, get_args
 import yaml
 from dotenv import dotenv_values
 
-from copilot_testenv.core import committed, display, protection, trust
+from copilot_testenv.core import committed, display, protection, trust, workspace_files
 from copilot_testenv.core.errors import Refused, SettingsError
 
 SERVICE_TYPE = "Load Balanced Web Service"  # the only type with a URL that these tasks can show
@@ -24,13 +24,15 @@ NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 # Not parsed as YAML, which is slow: every task reads the settings, and most tasks read no manifest.
 _TYPE_LINE = re.compile(rf"""^type:[ \t]*(['"]?){SERVICE_TYPE}\1[ \t]*(#.*)?\r?$""", re.MULTILINE)
 _DURATION = re.compile(r"(\d+)\s*([smhdw])")
-# These environments are always protected, whatever PROTECTED_ENVS says; docs/iam has their prefixes.
+# protection.PREFIXES protects these names already. They are listed for the checks that ask if a branch names
+# another environment: those compare whole names.
 _PROTECTED = ("production", "prod", "live", "stage", "staging")
 # The project's own command makes the rows, where the project has such a command.
 _FILL_STAGE = (
     "python manage.py migrate --noinput && if python manage.py help fill_stage >/dev/null 2>&1; "
     "then python manage.py fill_stage --megabytes {megabytes}; fi"
 )
+_CONTAINERS = ("auto", "engine", "processes")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -57,6 +59,7 @@ class Settings:
     default_branch: str = ""  # branches are compared with it; empty: origin's HEAD, main or master
     trusted: frozenset[str] = frozenset()  # the changes that a branch may make: names in core.trust
     manifest_variables: tuple[str, ...] = ()  # environment variables that manifests may use as `${NAME}`
+    containers: str = "auto"  # what runs the sandbox's containers: auto, engine or processes
     slug: str = ""
 
     @property
@@ -66,7 +69,7 @@ class Settings:
 
     @property
     def manifest(self) -> Path:
-        return self.root / "copilot" / self.base / "manifest.yml"
+        return self.root / "copilot" / self.base / workspace_files.NAME
 
     @property
     def stack_name(self) -> str:
@@ -151,6 +154,7 @@ def load(root: Path, environ: Mapping[str, str], *, elsewhere: bool = False) -> 
         default_branch=value("DEFAULT_BRANCH", "").strip(),
         trusted=trust.parse(value(trust.SETTING, ""), trust.SETTING),
         manifest_variables=_manifest_variables(value("MANIFEST_VARIABLES", "")),
+        containers=_containers(value("SANDBOX_CONTAINERS", "auto")),
     )
     (_guard_name if elsewhere else guard_environment)(settings.test_env, settings)
     # Convert to plain strings: YAML and other libraries cannot write a subclass of str.
@@ -170,18 +174,19 @@ def _protected(text: str) -> tuple[str, ...]:
         if not NAME.fullmatch(protection.folded(part)) or re.search(r"[^\w-]", part):
             raise SettingsError(
                 f"PROTECTED_ENVS={text!r} has {display.Given(part)!r}, which cannot be an environment's "
-                "name: write names with commas between them, as in PROTECTED_ENVS=customer,demo-eu. Names "
-                f"that begin with {_protected_prefixes()} are always protected."
+                "name: write names with commas between them, as in PROTECTED_ENVS=customer,demo-eu. A "
+                f"name is always protected {_protected_words()}."
             )
     return tuple(dict.fromkeys((*_PROTECTED, *map(protection.folded, named))))
 
 
-def _protected_prefixes() -> str:
-    return ", ".join(f"{word}…" for word in protection.PREFIXES)
+def _protected_words() -> str:
+    begins, ends = ", ".join(protection.PREFIXES), ", ".join(protection.ENDINGS)
+    return f"if a part of it begins with one of {begins}, or ends with one of {ends}"
 
 
 def protector(name: str, settings: Settings) -> str:
-    """Return the word or name that protects an environment from every task; empty where none does."""
+    """Return the rule that protects an environment from every task; see protection.protector."""
     return protection.protector(name, settings.protected_envs)
 
 
@@ -192,15 +197,14 @@ def guard_environment(name: str, settings: Settings) -> None:
     dash; SettingsError (2) where the name is empty, malformed or unknown.
     """
     _guard_name(name, settings)
-    known = sorted(
-        path.parent.name for path in (settings.root / "copilot/environments").glob("*/manifest.yml")
-    )
+    known = list(workspace_files.environments(settings.root))
     if name not in known:
         raise SettingsError(
             f"TEST_ENV={name!r} is not an environment of this workspace ({', '.join(known) or 'none'}): "
             f"copilot/environments/{name}/manifest.yml does not exist."
         )
-    longer = [other for other in (*known, *settings.protected_envs) if other.startswith(f"{name}-")]
+    others = (*sorted(workspace_files.environment_names(settings.root)), *settings.protected_envs)
+    longer = [other for other in others if other.startswith(f"{name}-")]
     if longer:
         # Roles get rights by the names of stacks (docs/iam.md): a right to APP-test-* includes these stacks.
         raise Refused(
@@ -216,11 +220,11 @@ def _guard_name(name: str, settings: Settings) -> None:
             "TEST_ENV is empty: `copilot svc delete` with an empty environment deletes the service from "
             "every environment, production included. Set TEST_ENV=test, or leave it unset."
         )
-    if word := protector(name, settings):
+    if rule := protector(name, settings):
         raise Refused(
-            f"TEST_ENV={name!r} is a protected environment, because of {word!r}: names that begin with "
-            f"{_protected_prefixes()} and the names in PROTECTED_ENVS are protected. These tasks change only "
-            "a throw-away environment: set TEST_ENV to its name."
+            f"TEST_ENV={name!r} is a protected environment, by the rule {rule!r}. A name is protected "
+            f"{_protected_words()}, or if the whole begins with a name in PROTECTED_ENVS. These tasks change "
+            "only a throw-away environment: set TEST_ENV to its name."
         )
     if not NAME.fullmatch(name):
         raise SettingsError(
@@ -279,10 +283,16 @@ def _megabytes(value: str) -> int:
     return int(value)
 
 
+def _containers(value: str) -> str:
+    if value not in _CONTAINERS:
+        raise SettingsError(f"SANDBOX_CONTAINERS={value!r} is unknown: write {', '.join(_CONTAINERS)}.")
+    return value
+
+
 def _workspace_service(root: Path) -> str:
     """Return the only service with a URL in the workspace; `web` where there are several or none."""
     services = []
-    for file in (root / "copilot").glob("*/manifest.yml"):
+    for file in workspace_files.services(root).values():
         with suppress(OSError, UnicodeDecodeError):  # a task that uses this manifest reports the error
             if file.is_file() and _TYPE_LINE.search(file.read_text(encoding="utf-8")):
                 services.append(file.parent.name)

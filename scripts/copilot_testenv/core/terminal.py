@@ -53,12 +53,13 @@ class Patience:
         self._what = what
         self._begun = self._last_said = time.monotonic()
 
-    def tell(self) -> None:
-        """Say it again if SILENCE_SECONDS have passed since the last time."""
+    def tell(self, reason: str = "") -> None:
+        """Say it again, with the reason of the moment, if SILENCE_SECONDS have passed since the last time."""
         now = time.monotonic()
         if now - self._last_said >= SILENCE_SECONDS:
             self._last_said = now
-            self._say(f"  still waiting: {self._what} ({now - self._begun:.0f} s)")
+            because = f": {reason}" if reason else ""
+            self._say(f"  still waiting: {self._what}{because} ({now - self._begun:.0f} s)")
 
 
 def thread_failed(failure: threading.ExceptHookArgs) -> None:

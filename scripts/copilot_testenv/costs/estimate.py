@@ -47,7 +47,7 @@ class Estimate:
     takes: Footprint
     lines: tuple[Line, ...]
     shared: tuple[Line, ...]
-    hours: float | None  # until its end; None if it has no end
+    hours: float | None  # until it expires; None if it never does
     until: str | None
     left_out: tuple[str, ...]
     database: Database | None = None  # the environment's own
@@ -107,10 +107,10 @@ def estimate(
     until: str | None = None,
     database: Database | None = None,
 ) -> Estimate:
-    """Return the costs of a manifest's service in the environment `name`, for `hours` or without an end.
+    """Return the costs of a manifest's service in the environment `name`, for `hours` or without an expiry.
 
-    `until` is the end's name, `database` the environment's own. Nothing is raised: `left_out` names what has
-    no price.
+    `until` is the expiry in words, `database` the environment's own. Nothing is raised: `left_out` names what
+    has no price.
     """
     takes = footprint(found, name)
     lines = tuple(_task_lines(takes, listed))
@@ -148,7 +148,7 @@ def short(found: Estimate) -> str:
 def of_deployment(
     session: Session, region: str, until: datetime | None, since: datetime | None = None
 ) -> str:
-    """Return a deployment's costs in one line: until its end, or with `since`, since it was deployed."""
+    """Return a deployment's costs in one line: until it expires, or with `since`, since it was deployed."""
     settings = session.settings
     found = manifest.read(settings.manifest)
     end = datetime.now(UTC) if since else until

@@ -47,15 +47,15 @@ def cost(session: Session, *, json: bool, region: str, node: str) -> None:
     session.check_workspace()
     found = manifest.read(settings.manifest)
     now = datetime.now(UTC)
-    end = expiry.expiry(settings.ttl, now)
+    expires = expiry.expiry(settings.ttl, now)
     listed = prices.load(_region(session, region))
-    hours = (end - now).total_seconds() / 3600
+    hours = (expires - now).total_seconds() / 3600
     deployed = estimate(
         found,
         settings.test_env,
         listed,
         hours=hours,
-        until=live.iso(end),
+        until=live.iso(expires),
         database=addons.database(settings.root, settings.test_env),
     )
     comparison = compare(found, deployed, node or CACHE_NODE)
@@ -113,7 +113,7 @@ def assumptions(found: Mapping[str, Any], comparison: Comparison) -> list[str]:
     )
     sentences.append(
         f"The saving assumes that the deployment also stays for those {HOURS_A_MONTH} h: a deployment that "
-        "is torn down at its end saves more."
+        "is torn down when it expires saves more."
     )
     blocks = found.get("environments")
     if not isinstance(blocks, Mapping) or not isinstance(blocks.get(STAGE), Mapping):
@@ -169,7 +169,7 @@ def _show(session: Session, comparison: Comparison) -> None:
 
 
 def _rows(found: Estimate) -> list[tuple[str, ...]]:
-    """Return a table's rows, with one more column if the deployment has an end."""
+    """Return a table's rows, with one more column if the deployment expires."""
 
     def amounts(hour: float | None) -> tuple[str, ...]:
         month = None if hour is None else hour * HOURS_A_MONTH

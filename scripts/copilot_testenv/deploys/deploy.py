@@ -6,13 +6,12 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from copilot_testenv.aws.stack import tag_value
 from copilot_testenv.branch_guard import branch_files
-from copilot_testenv.ci import pull_request
 from copilot_testenv.ci.pull_request import Message
 from copilot_testenv.copilot import (
     aliases,
@@ -26,10 +25,10 @@ from copilot_testenv.copilot import (
 from copilot_testenv.core import display, expiry, git, trust
 from copilot_testenv.core.errors import Held, Refused, SettingsError, UsageError, UserError
 from copilot_testenv.core.process import Stop, catching_signals
-from copilot_testenv.core.terminal import as_json
 from copilot_testenv.costs import estimate
-from copilot_testenv.deploys import preflight, rendered_guard, settling
-from copilot_testenv.deploys.probe import CLOSED, check_url
+from copilot_testenv.deploys import outcome, preflight, rendered_guard, settling
+from copilot_testenv.deploys.outcome import Served
+from copilot_testenv.deploys.probe import open_page
 from copilot_testenv.deploys.watch import Watcher
 from copilot_testenv.session import require_settled
 from copilot_testenv.state import bucket, live
@@ -81,7 +80,7 @@ def deploy(session: Session, name: str, options: Options) -> None:
     if target is None:
         session.report.say(f"Would start the sandbox, then deploy {name} at {wanted.commit[:12]} to it.")
         if options.json:
-            session.report.data(as_json(asdict(_planned(session, wanted, expires))))
+            session.report.data(outcome.document(_planned(session, wanted, expires), None))
         return
     _Deploy(session, target, wanted, expires, options).run()
 
@@ -96,10 +95,6 @@ def _reason(why: str) -> str:
     shown = display.line(why)
     tag_value(shown)
     return shown
-
-
-def _message(served: live.Deployment) -> Message:
-    return Message(served.branch or "", served.commit, served.url, served.expires_at, served.service)
 
 
 def _planned(session: Session, wanted: Branch, expires: datetime) -> live.Deployment:
@@ -124,7 +119,7 @@ class _Deploy:
         if not self.options.force and not self.options.plan and not (before and before.changing):
             served = self._served_already(before)
         if served:
-            self._tell_unchanged(served)
+            self._tell_unchanged(served.deployment)
         elif self.options.plan:
             require_settled(before)
             preflight.preflight(self.session, self.target, builds=True)
@@ -134,25 +129,12 @@ class _Deploy:
             served = self._alone()
         if served is None:
             if self.options.json:
-                report.data(as_json(asdict(_planned(self.session, self.branch, self.expires))))
-        else:
-            report.say(
-                f"{self.branch.name} at {self.branch.commit[:12]} is served "
-                f"({time.monotonic() - started:.1f} s), until {served.expires_at or 'it is torn down'}:"
-            )
-            report.data(as_json(asdict(served)) if self.options.json else served.url or "")
-            self._tell(served)
+                report.data(outcome.document(_planned(self.session, self.branch, self.expires), None))
+            return
+        seconds, json = time.monotonic() - started, self.options.json
+        outcome.tell(self.session, self.branch, served, self.displaced, seconds=seconds, json=json)
 
-    def _tell(self, served: live.Deployment) -> None:
-        """Inform the pull request and later steps of CI; errors there do not fail the deploy."""
-        environ, say = self.session.environ, self.session.report.say
-        known = {"url": served.url, "service": served.service, "expires_at": served.expires_at}
-        pull_request.outputs(environ, {name: value for name, value in known.items() if value}, say)
-        for message in (self.displaced, _message(served) if served.url else None):
-            if message:
-                pull_request.tell(environ, message, say)
-
-    def _alone(self) -> live.Deployment:
+    def _alone(self) -> Served:
         """Deploy while this run holds the slot's lease."""
         lease = bucket.lease(self.session, self.target, f"deploying {self.branch.name}")
         with lease.held(wait=self.options.wait, say=self.session.report.say):
@@ -163,13 +145,13 @@ class _Deploy:
             before = settling.usable(self.session, self.target, before)
             self._require_mine(before, lease.who)
             served = self._deploy(before, self._tags(before, lease.who), lease, is_new=is_new)
-            self._record(bucket.registry(self.session, self.target), served)
+            self._record(bucket.registry(self.session, self.target), served.deployment)
             return served
 
     def _record(self, registry: Registry, served: live.Deployment) -> None:
         """Write the registry for `status`.
 
-        An error is only reported, because the branch is already served.
+        An error is only reported, because the branch is already deployed.
         """
         try:
             registry.record(served.service, bucket.entry(served))
@@ -183,15 +165,15 @@ class _Deploy:
         self._require_mine(before, by)
         tags = self._tags(before, by)
         with git.worktree(self.session.shell, self.session.settings.root, self.branch) as folder:
-            here = self._prepared(folder)
+            copilot = self._prepared(folder)
             if self._is_new(before):
                 self.session.report.say(
                     f"Would add the service {self.session.settings.service} to the application."
                 )
-            command = here.deploy(self._image_tag(before), tags)
+            command = copilot.deploy(self._image_tag(before), tags)
         self.session.report.say(f"Would deploy {self.branch.name} at {self.branch.commit[:12]}: {command}")
         self.session.report.say(
-            estimate.of_deployment(self.session, self.target.aws.region, self._ends(before))
+            estimate.of_deployment(self.session, self.target.aws.region, self._expiry(before))
         )
 
     def _prepared(self, folder: Path) -> Copilot:
@@ -258,10 +240,8 @@ class _Deploy:
             application.require_room(settings, self.target.aws)
             yield
 
-    def _deploy(
-        self, before: Stack | None, tags: Mapping[str, str], lease: Lease, *, is_new: bool
-    ) -> live.Deployment:
-        """Deploy the branch, wait until it is served, and return the deployment."""
+    def _deploy(self, before: Stack | None, tags: Mapping[str, str], lease: Lease, *, is_new: bool) -> Served:
+        """Deploy the branch, wait until it answers, and return the deployment with its page."""
         session, settings = self.session, self.session.settings
         with (
             git.worktree(
@@ -269,10 +249,11 @@ class _Deploy:
             ) as folder,
             ExitStack() as adding,
         ):
-            here = self._prepared(folder)
+            copilot = self._prepared(folder)
             if is_new:
                 adding.enter_context(self._adding())
-            command = here.deploy(self._image_tag(before), tags)
+            # The watcher says what goes on while Copilot is silent.
+            command = replace(copilot.deploy(self._image_tag(before), tags), quiet=True)
             lease.require_held()  # the steps before can have taken minutes
             old = self.target.aws.resource(settings.stack_name, "TaskDefinition") if before else None
             with catching_signals(settings.timeout, session.report.say) as stop:
@@ -292,7 +273,7 @@ class _Deploy:
                     settling.require_deployed(session, self.target, self.branch, result, watcher, stop)
                     served = settling.wait_until_served(session, self.target, self.branch, stop)
         if old and old == self.target.aws.resource(settings.stack_name, "TaskDefinition"):
-            self._tell_unchanged(served)
+            self._tell_unchanged(served.deployment)
         return served
 
     def _signal_due(self, watcher: Watcher, stop: Stop, lease: Lease) -> signal.Signals | None:
@@ -303,14 +284,14 @@ class _Deploy:
             watcher.remember_unfinished()
         return watcher.signal_due() or stop.signal_due()
 
-    def _served_already(self, before: Stack | None) -> live.Deployment | None:
-        """Return the live deployment if it already has the same commit and end, and is healthy; else None."""
+    def _served_already(self, before: Stack | None) -> Served | None:
+        """Return the live deployment if it has the same commit and expiry, and works; else None."""
         if not before or not before.live:
             return None
         wanted = {
             "branch": self.branch.name,
             "commit": self.branch.commit,
-            "expires_at": self._end(before),
+            "expires_at": self._expiry_tag(before),
         } | ({"why": self.options.why} if self.options.why else {})
         if wanted.items() - before.tags.items():
             return None
@@ -318,7 +299,8 @@ class _Deploy:
         if not tasks:
             return None
         deployment = live.describe(self.session, self.target, before, tasks)
-        return deployment if deployment.url and check_url(deployment.url) in {"", CLOSED} else None
+        page = open_page(deployment.url or "")
+        return Served(deployment, page) if page.fault in {None, "closed"} else None
 
     def _tell_unchanged(self, served: live.Deployment) -> None:
         settings = self.session.settings
@@ -358,7 +340,7 @@ class _Deploy:
         runs = before.tags if before and before.live and not self.options.force else {}
         if all(runs.get(name) == facts[name] for name in ("branch", "commit")):
             facts |= {name: runs.get(name, facts[name]) for name in ("deployed_by", "deployed_at")}
-        facts["expires_at"] = self._end(before)
+        facts["expires_at"] = self._expiry_tag(before)
         of_same = before.tags if before and before.tags.get("branch") == self.branch.name else {}
         if why := self.options.why or of_same.get("why"):
             facts["why"] = why
@@ -366,16 +348,16 @@ class _Deploy:
             facts["isolated"] = "yes"
         return {name: tag_value(value) for name, value in facts.items()}
 
-    def _ends(self, before: Stack | None) -> datetime | None:
+    def _expiry(self, before: Stack | None) -> datetime | None:
         """Return when the deployment expires, not earlier than `extend` has set; None where it never does."""
         tags = before.tags if before and before.live else {}
         had = tags.get("expires_at") if tags.get("branch") == self.branch.name else None
         return expiry.later(had, self.expires)
 
-    def _end(self, before: Stack | None) -> str:
+    def _expiry_tag(self, before: Stack | None) -> str:
         """Return the value of the tag `expires_at`."""
-        end = self._ends(before)
-        return live.iso(end) if end else expiry.KEPT
+        expires = self._expiry(before)
+        return live.iso(expires) if expires else expiry.KEPT
 
     def _require_mine(self, stack: Stack | None, by: str) -> None:
         """Raise Held where another person's branch is live in the slot, unless --take-over is given."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from copilot_testenv.session import Session
 
 
-_NOTHING = "Nothing is deployed, so {name} has no end to move: `invoke deploy-test --branch B`."
+_NOTHING = "Nothing is deployed, so {name} has no expiry to change: `invoke deploy-test --branch B`."
 
 
 def extend(
@@ -29,7 +29,7 @@ def extend(
     if bool(until) == keep:
         raise UsageError("Use exactly one of --until 5d (or a date, or a week's end) and --keep.")
     now = datetime.now(UTC)
-    end = expiry.KEPT if keep else live.iso(expiry.expiry(until, now, "--until"))
+    expires_at = expiry.KEPT if keep else live.iso(expiry.expiry(until, now, "--until"))
     session.announce()
     session.check_workspace()
     target = session.enter_to_change()
@@ -37,7 +37,7 @@ def extend(
         raise Failed(_NOTHING.format(name=name))
     session, target = session.slot_of(target, name)
     stack = _require_deployed(session.settings, target.aws.stack(session.settings.stack_name), name)
-    shown = "for as long as it is wanted" if keep else f"until {end}"
+    shown = "without an expiry" if keep else f"until {expires_at}"
     if plan:
         session.report.say(f"Would keep {name} {shown} (now: {stack.tags.get('expires_at')}).")
     else:
@@ -45,12 +45,12 @@ def extend(
         with lease.held(wait=wait, say=session.report.say):
             stack = _require_deployed(session.settings, session.settled(target, wait=wait), name)
             lease.require_held()  # the wait for a stack that was being changed can have taken long
-            target.aws.change_tags(stack.name, {"expires_at": end})
+            target.aws.change_tags(stack.name, {"expires_at": expires_at})
             stack = session.settled(target, wait=True) or stack
-            if stack.tags.get("expires_at") != end:
+            if stack.tags.get("expires_at") != expires_at:
                 raise Failed(
-                    f"The end of {name} was not moved: the stack {stack.name} is {stack.status}, and its end "
-                    f"is {stack.tags.get('expires_at')}. Try again."
+                    f"The expiry of {name} was not changed: the stack {stack.name} is {stack.status}, and "
+                    f"its expiry is {stack.tags.get('expires_at')}. Try again."
                 )
         session.report.say(f"{name} stays {shown}.")
     if json:

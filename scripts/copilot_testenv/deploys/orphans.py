@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Loose:
-    """A thing that belongs to no deployment, and the function that removes it."""
+class Orphan:
+    """A database, image tag or lease of no deployment, and the function that removes it."""
 
     what: str
     remove: Callable[[], None]
@@ -31,17 +31,17 @@ class Loose:
 
 
 def find(
-    session: Session, target: Target, snapshot: Sequence[SlotSnapshot], *, look: bool, wait: bool
-) -> list[Loose]:
+    session: Session, target: Target, snapshots: Sequence[SlotSnapshot], *, look: bool, wait: bool
+) -> list[Orphan]:
     """Return the databases, image tags and leases of no slot, or of a slot that is about to be deleted.
 
     A one-off task in the environment lists the databases, unless `look` is off. Just before a thing is
     removed, its function checks again that it belongs to no deployment.
     """
-    going = {slot.settings.service for slot in snapshot}
-    of_shared = [] if session.settings.service in going else _images(session, target, wait=wait)
+    going = {snapshot.settings.service for snapshot in snapshots}
+    image_tags = [] if session.settings.service in going else _images(session, target, wait=wait)
     return [
-        *of_shared,
+        *image_tags,
         *_leases(session, target, going),
         *(_databases(session, target, going, wait=wait) if look else _unseen(session)),
     ]
@@ -56,7 +56,7 @@ def _unused_tags(session: Session, target: Target) -> list[str]:
     return [tag for tag in images.ours(session.settings, target.aws) if not kept or kept not in tag]
 
 
-def _images(session: Session, target: Target, *, wait: bool) -> list[Loose]:
+def _images(session: Session, target: Target, *, wait: bool) -> list[Orphan]:
     tags, name = _unused_tags(session, target), images.repository(session.settings)
 
     def remove() -> None:
@@ -64,18 +64,18 @@ def _images(session: Session, target: Target, *, wait: bool) -> list[Loose]:
         with lease.held(wait=wait, say=session.report.say):  # a deploy has pushed its image before it is live
             target.aws.delete_image_tags(name, _unused_tags(session, target))
 
-    return [Loose(f"{len(tags)} image tags of {name}", remove)] if tags else []
+    return [Orphan(f"{len(tags)} image tags of {name}", remove)] if tags else []
 
 
-def _leases(session: Session, target: Target, going: set[str]) -> list[Loose]:
+def _leases(session: Session, target: Target, going: set[str]) -> list[Orphan]:
     """Return the leases of slots that have neither a stack nor a record in the registry."""
     settings = session.settings
     known = going | set(bucket.registry(session, target).read().deployments)
 
-    def remove(here: Session) -> Callable[[], None]:
+    def remove(of_slot: Session) -> Callable[[], None]:
         def discard() -> None:
-            if not bucket.discard_lease(here, target):
-                raise Held(f"The lease of {here.settings.service} is in use: it stays.")
+            if not bucket.discard_lease(of_slot, target):
+                raise Held(f"The lease of {of_slot.settings.service} is in use: it stays.")
 
         return discard
 
@@ -86,11 +86,11 @@ def _leases(session: Session, target: Target, going: set[str]) -> list[Loose]:
             continue
         own = settings.isolated_for(slug)
         if not target.aws.stack(own.stack_name):
-            orphans.append(Loose(f"the lease of {service}", remove(replace(session, settings=own))))
+            orphans.append(Orphan(f"the lease of {service}", remove(replace(session, settings=own))))
     return orphans
 
 
-def _unseen(session: Session) -> list[Loose]:
+def _unseen(session: Session) -> list[Orphan]:
     session.report.say("Databases are not listed: --plan does not start the one-off task that lists them.")
     return []
 
@@ -114,7 +114,7 @@ def _suffixes(session: Session, target: Target, going: set[str]) -> tuple[str, .
     return tuple(settings.isolated_for(git.slug(name)).database_suffix for name in branches if name)
 
 
-def _databases(session: Session, target: Target, going: set[str], *, wait: bool) -> list[Loose]:
+def _databases(session: Session, target: Target, going: set[str], *, wait: bool) -> list[Orphan]:
     host = copy_db.host(session, target)
     if host is None:
         session.report.say("Databases are not listed: no deployment has a container that could list them.")
@@ -132,7 +132,7 @@ def _databases(session: Session, target: Target, going: set[str], *, wait: bool)
     living = _suffixes(session, target, going)
     with _alone(session, target, wait=wait):
         names = copy_db.databases(session, target, host)
-    return [Loose(f"database {name}", dropping(name)) for name in names if not name.endswith(living)]
+    return [Orphan(f"database {name}", dropping(name)) for name in names if not name.endswith(living)]
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from copilot_testenv.branch_guard.template_references import References
 from copilot_testenv.copilot import branch_service, manifest
 from copilot_testenv.copilot.templates import Refusal, Template
 from copilot_testenv.core import git as branches
-from copilot_testenv.core import scratch, trust
+from copilot_testenv.core import scratch, trust, workspace_files
 from copilot_testenv.core.errors import Failed, Refused, SettingsError
 from copilot_testenv.rendering import Renderer
 
@@ -52,45 +52,49 @@ def require_harmless(session: Session, target: Target, deployed: Branch, folder:
     """
     settings = session.settings
     baseline = default_branch(session, deployed)
-    with scratch.temporary("rendered-") as room, ThreadPoolExecutor(3) as pool:
+    with scratch.temporary("rendered-") as temporary_folder, ThreadPoolExecutor(3) as pool:
         renderer = Renderer(settings, session.shell, target.variables, {})
 
         def rendered(workspace: Path) -> Template | Refusal:
             return renderer.service(workspace, settings.service, settings.test_env)
 
         branch_job = pool.submit(rendered, folder)
-        plain_job = base_job = branch_job
+        not_overridden_job = base_job = branch_job
         if baseline.commit:
-            base_job = pool.submit(_of_default, session, baseline, room / "base", host, rendered)
-            plain_job = pool.submit(rendered, without_overrides(folder, room / "plain", settings.service))
-        branch, plain, base = (job.result() for job in (branch_job, plain_job, base_job))
-    for template in (branch, plain):
+            base_job = pool.submit(_of_default, session, baseline, temporary_folder / "base", host, rendered)
+            not_overridden_job = pool.submit(
+                rendered, without_overrides(folder, temporary_folder / "without-overrides", settings.service)
+            )
+        branch, not_overridden, base = (job.result() for job in (branch_job, not_overridden_job, base_job))
+    for template in (branch, not_overridden):
         if isinstance(template, Refusal):
             raise SettingsError(f"Copilot does not deploy {deployed.name}: {template.why.rstrip('.')}.")
     assert isinstance(branch, Template)  # noqa: S101 - a Refusal was raised above
-    assert isinstance(plain, Template)  # noqa: S101 - a Refusal was raised above
+    assert isinstance(not_overridden, Template)  # noqa: S101 - a Refusal was raised above
     if isinstance(base, Refusal):
         session.report.say(
             f"{baseline.name} cannot be deployed to {settings.test_env} ({base.why.rstrip('.')}): "
             f"{deployed.name} is compared with Copilot's own template instead. "
             f"That is expected until {baseline.name} has the test environment."
         )
-        base = replace(plain, addons=None)
-    listed = list(changes(settings, branch, base, plain, other_environments(settings)))
+        base = replace(not_overridden, addons=None)
+    listed = list(changes(settings, branch, base, not_overridden, other_environments(settings)))
     if baseline.commit:
         listed += pasted(folder, settings)
     refuse(listed, settings, folder)
 
 
 def changes(
-    settings: Settings, branch: Template, base: Template, plain: Template, others: Collection[str]
+    settings: Settings, branch: Template, base: Template, not_overridden: Template, others: Collection[str]
 ) -> Iterator[Change]:
     """Yield all changes that a person must trust, from three renderings of the same service.
 
-    `base` is the default branch's rendering, and `plain` the branch's own without its overrides.
+    `base` is the default branch's rendering, and `not_overridden` the branch's without its overrides.
     """
-    of_branch, of_base, of_plain = (Rendered(template, settings) for template in (branch, base, plain))
-    for rendered in (of_branch, of_base, of_plain):
+    of_branch, of_base, of_not_overridden = (
+        Rendered(template, settings) for template in (branch, base, not_overridden)
+    )
+    for rendered in (of_branch, of_base, of_not_overridden):
         try:
             assert rendered.body is not None  # noqa: S101 - it is parsed here, where an error is caught
             assert rendered.addons is not None  # noqa: S101 - it is parsed here, where an error is caught
@@ -99,7 +103,7 @@ def changes(
             return
     seen = set()
     for change in (
-        *template_changes.changes(of_branch, of_base, of_plain),
+        *template_changes.changes(of_branch, of_base, of_not_overridden),
         *template_rules.changes(of_branch, of_base),
         *References(of_branch, of_base, others).changes(),
     ):
@@ -199,7 +203,7 @@ def _of_default(
         return Refusal(f"it has no folder {below}copilot/ at {baseline.commit[:12]}")
     folder /= below
     try:
-        file = folder / "copilot" / settings.base / "manifest.yml"
+        file = folder / "copilot" / settings.base / workspace_files.NAME
         manifest.check_environment(
             manifest.read(file), settings.test_env, f"its copilot/{settings.base}/manifest.yml"
         )
@@ -211,24 +215,23 @@ def _of_default(
     return found
 
 
-def without_overrides(folder: Path, room: Path, service: str) -> Path:
-    """Return a copy of the workspace in which the service has no overrides, for Copilot's own template."""
+def without_overrides(folder: Path, copy: Path, service: str) -> Path:
+    """Copy the workspace without the service's overrides, for Copilot's own template. Return `copy`."""
     try:
-        shutil.copytree(folder / "copilot", room / "copilot", symlinks=True)
-        overrides = room / "copilot" / service / "overrides"
+        shutil.copytree(folder / "copilot", copy / "copilot", symlinks=True)
+        overrides = copy / "copilot" / service / "overrides"
         if overrides.is_symlink():
             overrides.unlink()
         elif overrides.exists():
             shutil.rmtree(overrides)
     except OSError as error:
         raise Failed(f"The manifests cannot be copied to be rendered: {error}.") from error
-    return room
+    return copy
 
 
 def other_environments(settings: Settings) -> frozenset[str]:
     """Return the environments that a branch in the test environment has no reason to name."""
-    files = (settings.root / "copilot/environments").glob("*/manifest.y*ml")
-    found = {file.parent.name for file in files} | set(settings.protected_envs)
+    found = workspace_files.environment_names(settings.root) | set(settings.protected_envs)
     try:
         blocks = manifest.read(settings.manifest).get("environments")
     except SettingsError:
@@ -243,7 +246,7 @@ def pasted(folder: Path, settings: Settings) -> Iterator[Change]:
     The text after the break could be any resource. Source: the partials that print a value without `quote`,
     in internal/pkg/template/templates/workloads/partials/cf of aws/copilot-cli 1.34.
     """
-    file = folder / "copilot" / settings.base / "manifest.yml"
+    file = folder / "copilot" / settings.base / workspace_files.NAME
     found = manifest.read(file)
 
     def walk(value: Any, path: tuple[str, ...]) -> Iterator[Change]:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import signal
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from copilot_testenv.core.errors import Failed, Held, Interrupted
 from copilot_testenv.core.process import Result, Stop, output_of
 from copilot_testenv.core.terminal import Patience
-from copilot_testenv.deploys.probe import CLOSED, check_url
+from copilot_testenv.deploys import page_advice
+from copilot_testenv.deploys.outcome import Served
+from copilot_testenv.deploys.probe import open_page
 from copilot_testenv.deploys.watch import Watcher
 from copilot_testenv.session import require_settled
 from copilot_testenv.state import live
 
 if TYPE_CHECKING:
-    from copilot_testenv.aws.stack import Stack
+    from copilot_testenv.aws.stack import Stack, Task
     from copilot_testenv.core.git import Branch
+    from copilot_testenv.deploys.probe import Fault
     from copilot_testenv.session import Session, Target
 
 COMPLETE = ("CREATE_COMPLETE", "UPDATE_COMPLETE")
@@ -25,6 +29,7 @@ COMPLETE = ("CREATE_COMPLETE", "UPDATE_COMPLETE")
 LEFT = ("CREATE_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS")
 BEGINNING = timedelta(minutes=1)  # Copilot may take this long between creating and executing a change set
 REACH_SECONDS = 60  # after this time without an answer, the URL counts as not reachable from this machine
+ERROR_SECONDS = 3  # after this time, an error of the project's own is no matter of its first requests
 
 
 def usable(session: Session, target: Target, stack: Stack | None) -> Stack | None:
@@ -100,34 +105,53 @@ def require_deployed(
         )
 
 
-def wait_until_served(session: Session, target: Target, branch: Branch, stop: Stop) -> live.Deployment:
-    """Wait for a task of exactly this deploy and an answer at its URL; return the deployment."""
+def wait_until_served(session: Session, target: Target, branch: Branch, stop: Stop) -> Served:
+    """Wait for a task of exactly this deploy and for its page, and return both, be the page good or bad.
+
+    Raises Failed where there is neither within DEPLOY_TIMEOUT, and Interrupted.
+    """
     settings = session.settings
-    wrong, unreachable_since = "no task of it runs yet", time.monotonic()
+    wrong, fault, began = "no task of it runs yet", None, time.monotonic()
     patience = Patience(session.report.say, f"{branch.name} is not served yet")
     while not stop.asked():
-        patience.tell()
         stack = target.aws.stack(settings.stack_name)
         tasks = live.running(target, stack) if stack else []
         if stack and tasks:
             deployment = live.describe(session, target, stack, tasks)
-            wrong = check_url(deployment.url or "")
-            if not wrong:
-                return deployment
-            if wrong.startswith("it answers"):
-                unreachable_since = time.monotonic()
-            elif (
-                settings.target == "aws" or wrong == CLOSED
-            ) and time.monotonic() - unreachable_since > REACH_SECONDS:
-                session.report.say(
-                    f"ECS says that it is healthy, but from here {deployment.url} cannot be reached "
-                    f"({wrong}): is this machine among the manifest's allowed_source_ips?"
-                )
-                return deployment
-        time.sleep(0.2 if settings.target == "sandbox" else 2)
+            page = open_page(deployment.url or "")
+            if page.fault != fault:
+                fault, began = page.fault, time.monotonic()
+            wrong = page.reason
+            if page.fault is None or time.monotonic() - began >= _sure_after(page.fault):
+                return _served(session, target, Served(deployment, page), tasks)
+        patience.tell(wrong)
+        pause = 0.2 if settings.target == "sandbox" else 2
+        time.sleep(1 if fault in {"gateway", "server_error"} else pause)  # each look writes a traceback
     if stop.interrupted:
         raise Interrupted(f"Interrupted; {branch.name} is deployed, but was not yet seen served.")
     raise Failed(
         f"{branch.name} is deployed, but was not served within DEPLOY_TIMEOUT: {wrong}. "
         "`invoke logs` shows what its containers say."
     )
+
+
+def _sure_after(fault: Fault) -> float:
+    """Return for how many seconds a fault must last: some pass while the first requests are answered."""
+    if fault in {"unreachable", "closed", "gateway"}:
+        return REACH_SECONDS
+    return ERROR_SECONDS if fault == "server_error" else 0
+
+
+def _served(session: Session, target: Target, served: Served, tasks: list[Task]) -> Served:
+    """Return the deployment with what is wrong with its page, and say what is worth a line."""
+    page, url = served.page, served.deployment.url
+    if page.fault == "closed" or (page.fault == "unreachable" and session.settings.target == "aws"):
+        session.report.say(
+            f"ECS says that it is healthy, but from here {url} cannot be reached "
+            f"({page.reason}): is this machine among the manifest's allowed_source_ips?"
+        )
+    elif page.fault:
+        return replace(served, wrong=page_advice.wrong(session, target, page, tasks))
+    elif page.reason:
+        session.report.say(f"(The page {page.url}: {page.reason}.)")
+    return served

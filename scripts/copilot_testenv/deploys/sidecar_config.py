@@ -15,7 +15,7 @@ from copilot_testenv.copilot import manifest, sidecars, task_definition, yaml_ed
 from copilot_testenv.copilot.sidecars import Entry
 from copilot_testenv.copilot.task_definition import Container
 from copilot_testenv.copilot.templates import Refusal, Template
-from copilot_testenv.core import files
+from copilot_testenv.core import files, workspace_files
 from copilot_testenv.core.errors import Failed, Refused, SettingsError, UsageError
 from copilot_testenv.core.settings import protector
 from copilot_testenv.core.terminal import as_json
@@ -78,7 +78,7 @@ def sidecar_config(session: Session, options: Options) -> None:
         raise UsageError("--diagram only shows the containers: use it without --add and --remove.")
     if editing_asked and not options.environment:
         raise UsageError("Name the environment to edit with --env, for example --env test.")
-    services = rendering.services_of(session.settings.root)
+    services = workspace_files.services(session.settings.root)
     service = options.service or session.settings.service
     if service not in services:
         raise SettingsError(
@@ -219,8 +219,8 @@ def _tell(session: Session, options: Options, entry: Entry, edit: Edit) -> None:
     if entry.note:
         say(entry.note)
     image = entry.sidecar.get("image")
-    here = session.settings.target == "sandbox"
-    if here and isinstance(image, str) and not sandbox_runs(image):
+    in_sandbox = session.settings.target == "sandbox"
+    if in_sandbox and isinstance(image, str) and not sandbox_runs(image):
         say(f"The sandbox cannot run {image}, and a deploy there would say so: it runs on AWS only.")
 
 

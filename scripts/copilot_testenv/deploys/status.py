@@ -73,10 +73,10 @@ def _row(
     current = target.aws.stack(stack.name)
     if not current or current.status == "REVIEW_IN_PROGRESS":
         return None
-    here = replace(session, settings=own)
+    slot_session = replace(session, settings=own)
     if not current.live:
         return Row(_from_records(own, current, None), current.status, current.tags.get("why", ""))
-    return Row(live.describe(here, target.for_slot(own), current), "", current.tags.get("why", ""))
+    return Row(live.describe(slot_session, target.for_slot(own), current), "", current.tags.get("why", ""))
 
 
 def _from_records(own: Settings, stack: Stack, known: DeploymentRecord | None) -> Deployment:
@@ -177,7 +177,7 @@ def sweep_told(swept: Sweep | None, found: list[Row], now: datetime) -> str:
     late = f" {len(overdue)} deployments are overdue by more than a day." if overdue else ""
     cure = " Look at the schedule that runs `invoke teardown --expired` in CI (docs/ci.md)."
     if not swept:
-        never = "`teardown --expired` has never run here, so nothing ends by itself."
+        never = "`teardown --expired` has never run here, so no expired deployment is removed."
         return f"{never}{late}{cure}" if found else never
     last = f"`teardown --expired` last ran at {swept.at}, by {swept.by}."
     try:

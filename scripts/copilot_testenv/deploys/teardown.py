@@ -24,7 +24,7 @@ from copilot_testenv.state.registry import RegistryContent, Sweep
 
 if TYPE_CHECKING:
     from copilot_testenv.core.settings import Settings
-    from copilot_testenv.deploys.orphans import Loose
+    from copilot_testenv.deploys.orphans import Orphan
     from copilot_testenv.session import Session, Target
 
 
@@ -86,44 +86,48 @@ class _Teardown:
         if options.expired and not options.plan:
             by = self.session.who()
             self._registry().note_sweep(Sweep(live.iso(datetime.now(UTC)), by))
-        snapshot = self._doomed()
-        if snapshot or options.orphans:
+        snapshots = self._chosen()
+        if snapshots or options.orphans:
             preflight.preflight(self.session, self.target, builds=False)
-        loose = (
-            orphans.find(self.session, self.target, snapshot, look=not options.plan, wait=options.wait)
+        found_orphans = (
+            orphans.find(self.session, self.target, snapshots, look=not options.plan, wait=options.wait)
             if options.orphans
             else []
         )
-        if not snapshot and not loose:
+        if not snapshots and not found_orphans:
             self.session.report.say(self._nothing())
             return [], []
-        return (self._plan(snapshot, loose), []) if options.plan else self._agreed(snapshot, loose)
+        return (
+            (self._plan(snapshots, found_orphans), [])
+            if options.plan
+            else self._delete_all(snapshots, found_orphans)
+        )
 
-    def _plan(self, snapshot: list[SlotSnapshot], loose: list[Loose]) -> list[Receipt]:
+    def _plan(self, snapshots: list[SlotSnapshot], found_orphans: list[Orphan]) -> list[Receipt]:
         say = self.session.report.say
-        planned = [Receipt(slot, list(would_go(slot, self.target.aws))) for slot in snapshot]
+        planned = [Receipt(snapshot, list(would_go(snapshot, self.target.aws))) for snapshot in snapshots]
         for receipt in planned:
             say(f"Would delete {receipt.snapshot}: {', '.join(map(str, receipt.gone))}.")
             if receipt.snapshot.stack:
-                say(f"  {self._at(receipt.snapshot).target.copilot.service_delete()}")
-        for end in loose:
-            say(f"Would delete {end}.")
+                say(f"  {self._slot_of(receipt.snapshot).target.copilot.service_delete()}")
+        for orphan in found_orphans:
+            say(f"Would delete {orphan}.")
         say(f"Would remain: {', '.join(REMAINS)}.")
         return planned
 
-    def _agreed(
-        self, snapshot: list[SlotSnapshot], loose: list[Loose]
+    def _delete_all(
+        self, snapshots: list[SlotSnapshot], found_orphans: list[Orphan]
     ) -> tuple[list[Receipt], list[UserError]]:
         """Ask for confirmation, and delete one after the other.
 
         An error with one does not stop the others.
         """
         say = self.session.report.say
-        for slot in snapshot:
-            say(f"To be deleted: {slot}{_owner_of(slot)}")
-        for end in loose:
-            say(f"To be deleted: {end}")
-        whats = " and ".join(map(str, (*snapshot, *loose)))
+        for snapshot in snapshots:
+            say(f"To be deleted: {snapshot}{_owner_of(snapshot)}")
+        for orphan in found_orphans:
+            say(f"To be deleted: {orphan}")
+        whats = " and ".join(map(str, (*snapshots, *found_orphans)))
         confirm(
             self.session.report,
             f"Delete {whats} from {self.session.settings.test_env}?",
@@ -131,14 +135,14 @@ class _Teardown:
         )
         receipts: list[Receipt] = []
         failures: list[UserError] = []
-        for slot in snapshot:
+        for snapshot in snapshots:
             with self._collecting(failures):
-                receipts.append(self._take(slot))
-        for end in loose:
+                receipts.append(self._delete(snapshot))
+        for orphan in found_orphans:
             with self._collecting(failures):
                 if not self.interrupted:
-                    end.remove()
-                    say(f"Gone: {end}.")
+                    orphan.remove()
+                    say(f"Gone: {orphan}.")
         failures += [
             Failed(
                 f"Not everything of {receipt.snapshot} was deleted: {'; '.join(receipt.left)}. "
@@ -176,17 +180,15 @@ class _Teardown:
         if self.options.branch:
             return f"{self.options.branch} is not deployed in {where}: nothing to tear down."
         if self.options.expired:
-            return f"Nothing in {where} has come to its end: nothing to tear down."
+            return f"Nothing in {where} has expired: nothing to tear down."
         if self.options.orphans:
             return f"Everything that was checked in {where} belongs to a deployment: nothing to tear down."
         return f"Nothing is deployed in {where}: nothing to tear down."
 
-    # Choosing.
-
-    def _doomed(self) -> list[SlotSnapshot]:
+    def _chosen(self) -> list[SlotSnapshot]:
         """Return the slots to delete.
 
-        Leftovers come first, because a live deployment drops their databases.
+        Those without a live deployment come first, because a live deployment drops their databases.
         """
         settings, options = self.session.settings, self.options
         if options.branch:
@@ -195,16 +197,16 @@ class _Teardown:
             slots = self._slots()
         else:
             slots = [settings]
-        book = self._registry().read(whole=True)
-        snapshots = [self._look(slot, book) for slot in slots]
-        wanted = [slot for slot in snapshots if slot and self._wanted(slot)]
-        if not options.branch:  # a first deploy under way has no stack yet, and only looks like a leftover
-            wanted = [
-                slot
-                for slot in wanted
-                if (slot.stack and not options.orphans) or not self._is_held(slot.settings)
+        registry = self._registry().read(whole=True)
+        snapshots = [self._snapshot_of(slot, registry) for slot in slots]
+        chosen = [snapshot for snapshot in snapshots if snapshot and self._is_chosen(snapshot)]
+        if not options.branch:  # a first deploy under way has no stack yet, and only looks like an orphan
+            chosen = [
+                snapshot
+                for snapshot in chosen
+                if (snapshot.stack and not options.orphans) or not self._is_held(snapshot.settings)
             ]
-        return sorted(wanted, key=lambda slot: slot.stack is not None and slot.stack.live)
+        return sorted(chosen, key=lambda snapshot: snapshot.stack is not None and snapshot.stack.live)
 
     def _slots(self) -> list[Settings]:
         """Return the shared slot, and each one that a stack's tags, the registry or a one-off task name."""
@@ -214,8 +216,8 @@ class _Teardown:
             if slot := status.slot(settings, stack):
                 found[slot.service] = slot
         services = list(self._registry().read().deployments)
-        left = aws.task_stacks(settings.app, settings.test_env)
-        services += [live.service_of_task_stack(settings, name) for name in left]
+        task_stacks = aws.task_stacks(settings.app, settings.test_env)
+        services += [live.service_of_task_stack(settings, name) for name in task_stacks]
         for service in services:
             slug = service.removeprefix(f"{settings.service}-")
             if slug not in {"", service}:
@@ -228,7 +230,7 @@ class _Teardown:
         options = self.options
         return not (options.branch or options.expired or options.every or options.orphans)
 
-    def _look(self, settings: Settings, book: RegistryContent) -> SlotSnapshot | None:
+    def _snapshot_of(self, settings: Settings, registry: RegistryContent) -> SlotSnapshot | None:
         """Return the slot's current state; None where nothing in it was made by these tasks.
 
         A service is a branch's only where its stack's tags or the registry say so; its name is not enough.
@@ -236,7 +238,7 @@ class _Teardown:
         """
         aws = self.target.aws
         stack = aws.stack(settings.stack_name)
-        entry = book.deployments.get(settings.service)
+        entry = registry.deployments.get(settings.service)
         ours = bool(
             settings.slug and entry and entry.isolated and git.slug(entry.branch or "?") == settings.slug
         )
@@ -258,17 +260,17 @@ class _Teardown:
             return None
         return SlotSnapshot(settings, stack, one_off, ours=ours or stack is not None)
 
-    def _wanted(self, found: SlotSnapshot) -> bool:
-        """Return True if the flags select the slot; say why not where the user may expect it."""
+    def _is_chosen(self, found: SlotSnapshot) -> bool:
+        """Return True if the flags select the slot for deletion; say why not where the user may expect it."""
         options, stack, say = self.options, found.stack, self.session.report.say
         if options.branch and not found.settings.slug and found.branch != options.branch:
             if found.stack:
                 say(f"The shared slot carries {found.branch}, not {options.branch}: the slot stays.")
             return False
         if options.expired:
-            end = stack.tags.get("expires_at") if stack else None
-            if stack and not expiry.is_over(end, datetime.now(UTC)):
-                say(f"{found} is wanted until {end}: it stays.")
+            expires_at = stack.tags.get("expires_at") if stack else None
+            if stack and not expiry.is_over(expires_at, datetime.now(UTC)):
+                say(f"{found} has not expired (its expiry: {expires_at or 'unknown'}): it stays.")
                 return False
         if options.orphans:
             return not stack or stack.status in DEAD
@@ -277,32 +279,30 @@ class _Teardown:
     def _is_held(self, settings: Settings) -> bool:
         """Return True if another run holds the slot's lease: it may be deploying to the slot."""
         try:
-            return bucket.lease(self._here(settings), self.target, "looking").holder() is not None
+            return bucket.lease(self._session_for(settings), self.target, "looking").holder() is not None
         except Unreadable as error:
             self.session.report.say(f"{settings.service} stays: {error}")
             return True
 
-    # Deleting.
-
-    def _here(self, settings: Settings) -> Session:
+    def _session_for(self, settings: Settings) -> Session:
         return replace(self.session, settings=settings)
 
-    def _at(self, snapshot: SlotSnapshot) -> Slot:
-        here = self._here(snapshot.settings)
-        return Slot(here, self.target.for_slot(snapshot.settings), snapshot)
+    def _slot_of(self, snapshot: SlotSnapshot) -> Slot:
+        session = self._session_for(snapshot.settings)
+        return Slot(session, self.target.for_slot(snapshot.settings), snapshot)
 
-    def _take(self, agreed: SlotSnapshot) -> Receipt:
+    def _delete(self, agreed: SlotSnapshot) -> Receipt:
         """Delete one slot under its lease. Raises Held where it has changed since the user agreed."""
         if self.interrupted:
             raise Interrupted("Interrupted.")
-        slot = self._at(agreed)
+        slot = self._slot_of(agreed)
         lease = bucket.lease(slot.session, self.target, f"deleting {agreed}")
         with lease.held(wait=self.options.wait, say=self.session.report.say):
             slot.session.settled(self.target, wait=self.options.wait)
-            found = self._look(agreed.settings, self._registry().read())
+            found = self._snapshot_of(agreed.settings, self._registry().read())
             if not found:  # another run has deleted it meanwhile
                 return Receipt(agreed)
-            if (found.stack and found.deployed_at != agreed.deployed_at) or not self._wanted(found):
+            if (found.stack and found.deployed_at != agreed.deployed_at) or not self._is_chosen(found):
                 raise Held(
                     f"{agreed} was not deleted, because it was changed meanwhile: look at `invoke status`, "
                     "then run this again."
@@ -314,16 +314,16 @@ class _Teardown:
         if not receipt.still_named and bucket.discard_lease(slot.session, self.target):
             receipt.gone.append(Thing("lease", agreed.settings.service))
         self.session.report.say(f"Gone: {found}, with {', '.join(map(str, receipt.gone))}.")
-        self._tell(found, receipt)
+        self._report(found, receipt)
         return receipt
 
-    def _tell(self, gone: SlotSnapshot, receipt: Receipt) -> None:
+    def _report(self, gone: SlotSnapshot, receipt: Receipt) -> None:
         """Report the deployment's cost, and tell the pull request that its URL no longer answers."""
         tags = gone.stack.tags if gone.stack else {}
         with suppress(ValueError, TypeError, OverflowError):  # never deployed, or its tags were edited
             since = datetime.fromisoformat(tags.get("deployed_at", ""))
             receipt.cost = estimate.of_deployment(
-                self._here(gone.settings), self.target.aws.region, None, since
+                self._session_for(gone.settings), self.target.aws.region, None, since
             )
             self.session.report.say(receipt.cost)
         message = Message(gone.branch or "", tags.get("commit"), None, None, gone.settings.service)
@@ -334,9 +334,11 @@ class _Teardown:
 
 
 def _owner_of(slot: SlotSnapshot) -> str:
-    """Return the slot's person, end and reason, for the question; empty where they are unknown."""
+    """Return the slot's person, expiry and reason, for the question; empty where they are unknown."""
     tags = slot.stack.tags if slot.stack else {}
     if not tags.get("deployed_by"):
         return ""
     why = f": {tags['why']}" if tags.get("why") else ""
-    return f", of {tags['deployed_by']}, wanted until {tags.get('expires_at')}{why}"
+    expires_at = tags.get("expires_at")
+    when = "never expires" if expires_at == expiry.KEPT else f"expires at {expires_at}"
+    return f", of {tags['deployed_by']}, {when}{why}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,16 +15,27 @@ from typing import TYPE_CHECKING
 from copilot_testenv.aws.stack import tag_text
 from copilot_testenv.core.errors import UserError
 from copilot_testenv.core.process import Result
+from copilot_testenv.core.terminal import SILENCE_SECONDS
+from copilot_testenv.deploys.container_log import last_lines, quoted
+from copilot_testenv.deploys.health_watch import HealthWatch
+from copilot_testenv.deploys.task_advice import advice
 
 if TYPE_CHECKING:
     from copilot_testenv.aws import Aws
     from copilot_testenv.aws.stack import Event, Stack, Task
     from copilot_testenv.session import Session
 
-LAST_LINES = 30
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
+# ECS's reasons for tasks that it ends although nothing is wrong with them.
+_ENDED = re.compile(r"Scaling activity|[Tt]ask stopped by user|service was deleted")
+_UNHEALTHY = re.compile("health checks? in|container health checks")
 # Escape sequences of a terminal: colours and cursor movements.
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+# The sandbox's builder about a step that installed nothing, or not all.
+_MISSING = re.compile(r"sandbox: line \d+")
+# Copilot's and the builder's lines of every build; Copilot repeats a build that fails ten times.
+_NOISE = re.compile(r"sandbox: |Building your container image ")
 
 
 @dataclass
@@ -38,23 +50,36 @@ class Watcher:
     aws: Aws
     tags: Mapping[str, str]
     lines: list[str] = field(default_factory=list)
-    failed: dict[str, tuple[Task, list[str]]] = field(default_factory=dict)
-    unstarted: str = ""  # why a task ended before one of its containers ran: a missing secret, for example
+    failed: dict[str, tuple[Task, str, list[str]]] = field(default_factory=dict)  # with the container's name
     reported: dict[tuple[str, str], str] = field(default_factory=dict)
     unfinished: list[str] = field(default_factory=list)
+    notes: set[str] = field(default_factory=set)
     remembered: bool = False
     events: list[Event] = field(default_factory=list)
+    events_of_service: list[str] = field(default_factory=list)
     _since: datetime = LONG_AGO  # AWS's clock, not this machine's
     _changed_at: datetime | None = None
     _known: set[str] = field(default_factory=set)
     _ours: bool = False
     _looks_settled: int = 0
+    _activity: str = ""  # of this deploy's containers
+    _stopped: str = ""  # the reason that was told last
     _over: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
+    _begun: float = field(default_factory=time.monotonic)
+    _said_at: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        """Make the watch of the tasks' health."""
+        self.health = HealthWatch(self.session, self.aws, self._say, self._since)
 
     def keep(self, line: str) -> None:
-        """Keep one of Copilot's lines."""
+        """Keep one of Copilot's lines. Report what the sandbox's builder could not install, once."""
         self.lines.append(line)
+        plain = _ESCAPES.sub("", line).strip()
+        if _MISSING.match(plain) and plain not in self.notes:
+            self.notes.add(plain)
+            self.session.report.say(f"  {plain}")
 
     def __enter__(self) -> None:
         """Record the stack's present state, and start to watch."""
@@ -64,6 +89,7 @@ class Watcher:
             self._changed_at = stack.changed_at
             self._since = max((event.at for event in self.aws.events(name, self._since)), default=self._since)
             self._known = {task.id for task in self._tasks()}
+            self.health.since = self._since
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
@@ -83,7 +109,7 @@ class Watcher:
         return signal.SIGTERM if self._looks_settled > 1 else None
 
     def why(self, result: Result | None = None) -> str:
-        """Return the failed container's last lines and the first failed event, as far as they are known."""
+        """Return why the deploy failed, as far as it is known: a container, the task, ECS, CloudFormation."""
         self._over.set()
         if self._thread:
             self._thread.join(timeout=30)
@@ -91,20 +117,14 @@ class Watcher:
             self._look()
         parts: list[str] = []
         if self.failed:
-            task, lines = list(self.failed.values())[-1]
-            container = task.failed_container
-            name = container.name if container else "?"
-            code = container.exit_code if container else None
-            ended = f"ended with exit code {code}" if code is not None else (container and container.reason)
-            parts.append(f"The container `{name}` {ended or task.stopped_reason}. Its last lines:")
-            parts += [f"  {line}" for line in lines] or ["  (it wrote none)"]
-            if task.stopped_reason:
-                parts.append(f"The task stopped: {task.stopped_reason}")
-        elif self.unstarted:
-            parts.append(f"A task did not start: {self.unstarted}")
+            parts += _of_task(*list(self.failed.values())[-1])
         elif self.unfinished:
-            parts.append(f"The container `{self.session.settings.service}` was not healthy. Its last lines:")
-            parts += [f"  {line}" for line in self.unfinished]
+            because = f": {self.health.reason}" if self.health.reason else ""
+            parts.append(
+                f"The container `{self.session.settings.service}` was not healthy{because}. Its last lines:"
+            )
+            parts += quoted(self.unfinished)
+        parts += [f"ECS: {event}" for event in self.events_of_service or self.health.events()]
         first = next(
             (e for e in self.events if e.status.endswith("_FAILED") and "cancelled" not in e.reason), None
         )
@@ -114,17 +134,18 @@ class Watcher:
             )
         if not parts and result:
             parts.append("Copilot's last lines:")
-            parts += [f"  {line}" for line in _plain(self.lines)[-25:]]
+            parts += quoted(_plain(self.lines)[-25:])
         return "".join(f"\n{part}" for part in parts)
 
     def remember_unfinished(self) -> None:
-        """Keep the service's last lines before a roll-back deletes them."""
+        """Keep the service's last lines and ECS's events before a roll-back deletes them."""
         self.remembered = True
         service = self.session.settings.service
         with suppress(UserError):
             for task in self._tasks():
                 if task.id not in self._known and task.status == "RUNNING":
                     self.unfinished = self._last_lines(service, task) or self.unfinished
+        self.events_of_service = self.health.events()
 
     def _watch(self) -> None:
         pause = 0.5 if self.session.settings.target == "sandbox" else 5.0
@@ -138,7 +159,22 @@ class Watcher:
             except UserError as error:
                 if str(error) != reported:
                     reported = str(error)
-                    self.session.report.say(f"(The deploy could not be checked just now: {error})")
+                    self._say(f"(The deploy could not be checked just now: {error})")
+            self._end_silence()
+
+    def _say(self, line: str) -> None:
+        self._said_at = time.monotonic()
+        self.session.report.say(line)
+
+    def _end_silence(self) -> None:
+        """Say what the deploy waits for where nothing was said for SILENCE_SECONDS."""
+        now = time.monotonic()
+        if self._looks_settled:  # from here on, settling.wait_until_served says what it waits for
+            self._said_at = now
+        elif now - self._said_at >= SILENCE_SECONDS:
+            last = next(iter(_plain(self.lines)[-1:]), "Copilot is at work")
+            waits_for = self.health.reason or self._activity or f"Copilot: {last[:100]}"
+            self._say(f"  still waiting ({now - self._begun:.0f} s): {waits_for}")
 
     def carried_by(self, stack: Stack) -> bool:
         """Return True if the stack has this deploy's tags, its time among them."""
@@ -154,33 +190,70 @@ class Watcher:
         settled = self._ours and stack and not stack.status.endswith("_IN_PROGRESS")
         self._looks_settled = self._looks_settled + 1 if settled else 0
         self.events = self.aws.events(settings.stack_name, self._since) or self.events
-        for task in self._tasks():
-            if task.id in self._known:
-                continue
-            for container in task.containers:
-                state = container.status + (f" ({container.exit_code})" if container.exit_code else "")
-                if container.status == "RUNNING" and container.reason:  # only the sandbox gives a reason here
-                    state += f": {container.reason}"
-                if self.reported.get((task.id, container.name)) != state:
-                    self.reported[task.id, container.name] = state
-                    self.session.report.say(f"  task {task.id[:8]}: {container.name} {state}")
-            failed = task.failed_container
-            if task.status == "STOPPED" and not failed and not task.started_at:
-                self.unstarted = task.stopped_reason or self.unstarted
-            if task.status == "STOPPED" and failed and task.id not in self.failed:
-                self.failed[task.id] = (task, self._last_lines(failed.name, task))
+        tasks = [task for task in self._tasks() if task.id not in self._known]
+        for task in tasks:
+            self._report(task)
+        self._activity = ", ".join(
+            f"{container.name} is {container.status}"
+            for task in tasks
+            if task.status != "STOPPED"
+            for container in task.containers
+        )
+        if not settled:
+            self.health.look(tasks)
+
+    def _report(self, task: Task) -> None:
+        """Report what has changed in a task, and keep the log of one that has failed."""
+        for container in task.containers:
+            state = container.status + (f" ({container.exit_code})" if container.exit_code else "")
+            if container.status == "RUNNING" and container.reason:  # only the sandbox gives a reason here
+                state += f": {container.reason}"
+            if self.reported.get((task.id, container.name)) != state:
+                self.reported[task.id, container.name] = state
+                self._say(f"  task {task.id[:8]}: {container.name} {state}")
+        if task.status != "STOPPED" or task.id in self.failed or _ENDED.search(task.stopped_reason):
+            return
+        blamed = task.failed_container
+        name = blamed.name if blamed else ""
+        if _UNHEALTHY.search(task.stopped_reason):  # ECS has stopped all containers: their codes say nothing
+            name = self.session.settings.service
+        if name or task.stopped_reason:
+            self.failed[task.id] = task, name, self._last_lines(name, task) if name else []
+        if task.stopped_reason and task.stopped_reason != self._stopped:
+            self._stopped = task.stopped_reason
+            self._say(f"  task {task.id[:8]}: it stopped: {task.stopped_reason}")
 
     def _last_lines(self, container: str, task: Task) -> list[str]:
-        settings = self.session.settings
-        group = f"/copilot/{settings.app}-{settings.test_env}-{settings.service}"
-        return self.aws.last_lines(group, f"copilot/{container}/{task.id}", LAST_LINES)
+        return last_lines(self.aws, self.session.settings, container, task)
 
     def _tasks(self) -> list[Task]:
         service = self.aws.service(self.session.settings.stack_name)
         return self.aws.tasks(*service) if service else []
 
 
+def _of_task(task: Task, name: str, lines: list[str]) -> list[str]:
+    """Return why a task has failed: its container's end and last lines, ECS's reason, and what to do."""
+    parts: list[str] = []
+    container = next((each for each in task.containers if each.name == name), None)
+    code = container.exit_code if container else None
+    reason = container.reason if container else ""
+    if _UNHEALTHY.search(task.stopped_reason):
+        parts += [f"The container `{name}` ran and was not healthy. Its last lines:", *quoted(lines)]
+    elif reason.startswith("Cannot"):  # its exit code is then one that ECS has made up
+        parts.append(f"The container `{name}` did not run: {reason}")
+    elif name:
+        because = f" ({reason})" if reason else ""
+        ended = f"ended with exit code {code}{because}" if code is not None else reason or task.stopped_reason
+        parts += [f"The container `{name}` {ended}. Its last lines:", *quoted(lines)]
+    if task.stopped_reason and task.stopped_reason != reason:
+        parts.append(f"The task stopped: {task.stopped_reason}")
+    reasons = [task.stopped_reason, *(each.reason for each in task.containers)]
+    if cure := advice(reasons, lines):
+        parts.append(cure)
+    return parts
+
+
 def _plain(lines: list[str]) -> list[str]:
-    """Return Copilot's lines without escapes, empty lines and the notes of the sandbox's builder."""
-    plain = [_ESCAPES.sub("", line).strip() for line in lines]
-    return [line for line in plain if line and not line.startswith("sandbox: not done here")]
+    """Return Copilot's lines, each once, without escapes, empty lines and the builder's notes."""
+    plain = dict.fromkeys(_ESCAPES.sub("", line).strip() for line in lines)
+    return [line for line in plain if line and not _NOISE.match(line)]

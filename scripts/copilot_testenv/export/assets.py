@@ -51,7 +51,7 @@ def fetch(
     with scratch.temporary("packaging-") as workspace:
         (workspace / "copilot").mkdir()
         (workspace / "copilot/.workspace").write_text(f"application: {renderer.settings.app}\n")
-        here = Copilot(renderer.settings, renderer.variables, workspace)
+        copilot = Copilot(renderer.settings, renderer.variables, workspace)
         written = Copilot(renderer.settings, renderer.variables, renderer.settings.root)
         commands = [written.environment_package(environment, workspace / "out", assets=True)]
         for number, kind in enumerate(sorted(set(types))):
@@ -62,7 +62,7 @@ def fetch(
             manifest = {"name": service, "type": kind, "image": image, **_SMALLEST[kind]}
             (folder / "manifest.yml").write_text(yaml.safe_dump(manifest))
             commands.append(
-                here.service_package(
+                copilot.service_package(
                     service, environment, TAG, workspace / "out", job=kind == "Scheduled Job", assets=True
                 )
             )

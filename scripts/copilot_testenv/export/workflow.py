@@ -13,6 +13,7 @@ from copilot_testenv.aws import Aws
 from copilot_testenv.copilot import manifest
 from copilot_testenv.copilot.template_lint import LintFinding, lint
 from copilot_testenv.copilot.templates import Refusal, Template
+from copilot_testenv.core import workspace_files
 from copilot_testenv.core.errors import Failed, SettingsError, UsageError
 from copilot_testenv.core.settings import check_domain
 from copilot_testenv.core.terminal import confirm
@@ -84,7 +85,7 @@ def _manifests(session: Session, options: Options) -> dict[str, dict[str, Any]]:
         raise UsageError("No environment is named: write --env production, for example.")
     check_domain("--domain", options.domain)
     root = session.settings.root
-    found = {name: manifest.read(file) for name, file in rendering.services_of(root).items()}
+    found = {name: manifest.read(file) for name, file in workspace_files.services(root).items()}
     environments = rendering.environments_of(root, list(found.values()))
     if options.environment not in environments:
         raise SettingsError(

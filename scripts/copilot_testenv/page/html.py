@@ -87,8 +87,8 @@ dd { margin: 0; }
 }
 """
 
-# Adds the relative time to each moment, and marks ends by the reader's clock instead of the writer's. Without
-# JavaScript, the page still shows all facts.
+# Adds the relative time to each moment, and marks expiries by the reader's clock instead of the writer's.
+# Without JavaScript, the page still shows all facts.
 _SCRIPT = """
 (function () {
   "use strict";
@@ -110,7 +110,7 @@ _SCRIPT = """
   document.querySelectorAll(".mark").forEach(function (mark) {
     var left = Date.parse(mark.dataset.end) - now;
     mark.className = left <= 0 ? "mark overdue" : left <= 86400000 ? "mark soon" : "mark";
-    mark.textContent = left <= 0 ? "overdue" : left <= 86400000 ? "ends within 24 hours" : "";
+    mark.textContent = left <= 0 ? "expired" : left <= 86400000 ? "expires within 24 hours" : "";
   });
 })();
 """
@@ -189,7 +189,7 @@ def _digest(text: str) -> str:
 def _card(row: Row, made_at: datetime) -> str:
     own = '<span class="own">own service and database</span>' if row.isolated else ""
     facts = [
-        ("Ends", _end(row.expires_at, made_at)),
+        ("Expires", _expiry(row.expires_at, made_at)),
         ("Data of", _when(row.data_copied_at)),
         ("Deployed", f"{_when(row.deployed_at)}<br>by <bdi>{_text(row.deployed_by or 'unknown')}</bdi>"),
         ("Commit", f"<code><bdi>{_text((row.commit or 'unknown')[:12])}</bdi></code>"),
@@ -213,18 +213,18 @@ def _address(url: str | None) -> str:
     return f'<a href="{text}">{text}</a>' if _LINK.fullmatch(url) else f"<bdi>{text}</bdi>"
 
 
-def _end(expires_at: str | None, made_at: datetime) -> str:
+def _expiry(expires_at: str | None, made_at: datetime) -> str:
     if expires_at is None:
-        return "kept until somebody tears it down"
-    end = _read(expires_at)
-    if not end:
+        return "never: kept until somebody tears it down"
+    expiry = _read(expires_at)
+    if not expiry:
         return _when(expires_at)
-    left = end - made_at
-    kind, text = ("soon", "ends within 24 hours") if left <= _SOON else ("", "")
+    left = expiry - made_at
+    kind, text = ("soon", "expires within 24 hours") if left <= _SOON else ("", "")
     if left <= timedelta(0):
-        kind, text = "overdue", "overdue"
-    mark = f'<strong class="{f"mark {kind}".strip()}" data-end="{end.isoformat()}">{text}</strong>'
-    return f"{_moment(end)} {mark}"
+        kind, text = "overdue", "expired"
+    mark = f'<strong class="{f"mark {kind}".strip()}" data-end="{expiry.isoformat()}">{text}</strong>'
+    return f"{_moment(expiry)} {mark}"
 
 
 def _when(text: str | None) -> str:

@@ -66,6 +66,7 @@ def apply(
     changed["DATABASES"] = _databases(settings.get("DATABASES") or {})
     changed["INSTALLED_APPS"] = _apps(settings.get("INSTALLED_APPS") or [])
     changed["MIDDLEWARE"] = _middleware(settings.get("MIDDLEWARE") or [], whitenoise=whitenoise)
+    changed.update(_served(changed.get("ALLOWED_HOSTS", settings.get("ALLOWED_HOSTS"))))
     changed["TEST_ACCESS"] = _access(settings.get("TEST_ACCESS", {}), environment)
     changed["STAGE_COPY"] = _stage_copy(settings.get("STAGE_COPY", {}), settings)
     if not settings.get("STATIC_ROOT"):
@@ -126,6 +127,22 @@ def _mail() -> dict[str, Any]:
         "EMAIL_HOST_USER": "",
         "EMAIL_HOST_PASSWORD": "",
     }
+
+
+def _served(hosts: Any) -> dict[str, Any]:
+    """Return the settings with which the environment's load balancer can serve the project.
+
+    A redirect to https is the load balancer's own where it has a certificate; where it has none, nobody
+    answers https. Nobody answers below `www.` either. Its name is one of ALLOWED_HOSTS; in the sandbox that
+    is localhost, and each branch has a name below it. Copilot sets COPILOT_LB_DNS in every container of a
+    service behind a load balancer.
+    """
+    served: dict[str, Any] = {"SECURE_SSL_REDIRECT": False, "PREPEND_WWW": False}
+    name = os.environ.get("COPILOT_LB_DNS", "").partition(":")[0].lower()
+    if name and isinstance(hosts, (list, tuple)) and "*" not in hosts:
+        names = [".localhost", "127.0.0.1"] if name == "localhost" else [name]
+        served["ALLOWED_HOSTS"] = _joined(hosts, [*hosts, *(each for each in names if each not in hosts)])
+    return served
 
 
 def _databases(present: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The variables that a child process gets: those of an allow-list, never the whole environment.
 
-Only the standard library is used here, because the sandbox's `docker` starts without site-packages.
+Only the standard library is used here, because the sandbox's `docker` starts without site-packages. The tasks
+have such a module too, with other lists: the tasks and the sandbox may not import each other.
 """
 
 from __future__ import annotations

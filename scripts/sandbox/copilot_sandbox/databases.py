@@ -12,25 +12,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
-import shutil
-import signal
-import subprocess
-import tempfile
 import threading
-from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString
 from urllib.parse import quote
 
 from psycopg import sql
 
-from copilot_sandbox.agent.confined import carried, confined
-from copilot_sandbox.agent.container import path_mover
+from copilot_sandbox import image_command
 from copilot_sandbox.errors import Failed
 from copilot_sandbox.made_up import Database
-from copilot_sandbox.postgres import SUPERUSER, PostgresServer, bin_dir
+from copilot_sandbox.postgres import SUPERUSER, PostgresServer
 from copilot_sandbox.private import write_private
 
 if TYPE_CHECKING:
@@ -38,6 +30,8 @@ if TYPE_CHECKING:
 
     import psycopg
 
+    from copilot_sandbox.agent.engine import Engine
+    from copilot_sandbox.agent.port_forwards import PortForward
     from copilot_sandbox.model import Image
 
 ENVIRONMENTS = ("stage", "test", "production")
@@ -60,11 +54,16 @@ class Databases:
         *,
         environments: Sequence[str] | None = None,
         redis_host: str = "localhost",
+        engine: Engine | None = None,
+        forwards: Sequence[PortForward] = (),
     ) -> None:
+        """Set up the names. `forwards` are servers that a command in a container of `engine` reaches."""
         self._with_staging = environments is None
         self._environments = ENVIRONMENTS if environments is None else tuple(environments)
+        self._engine = engine
         self.server = server
         self.redis_host = redis_host
+        self._forwards = forwards
         self.host = ""  # where TCP connections to the server are answered; empty: only its Unix socket
         self.log = server.folder / "fill.log"
         self._secrets = server.folder / "secrets.json"
@@ -243,52 +242,22 @@ class Databases:
         cancelled: threading.Event,
     ) -> None:
         """Run a command of the project with an environment's secrets. Errors: see `fill_staging`."""
-        venv = [str(image.venv / "bin")] if image.venv else []
-        with (
-            tempfile.TemporaryDirectory(prefix="fill-", dir=self.server.folder) as name,
-            self.log.open("wb") as log,
-            ExitStack() as stack,
-        ):
-            # The command runs on a copy, as every container does: the image's own files must not change.
-            root = Path(name) / "root"
-            shutil.copytree(image.root, root, symlinks=True)
-            work, move = root / image.workdir.strip("/"), path_mover(root, image, ())
-            readable = [bin_dir(), self.server.socket_dir, *([image.venv] if image.venv else [])]
-            words = stack.enter_context(
-                confined(["/bin/sh", "-c", command], readable=readable, writable=[Path(name)])
+        variables = {**self.secrets()[environment], **env}
+        if self._engine is None:
+            code = image_command.run_process(self.server, image, command, variables, self.log, cancelled)
+        else:
+            code = image_command.run_container(
+                self._engine, self.server, image, command, variables, self.log, cancelled, self._forwards
             )
-            process = subprocess.Popen(
-                words,
-                cwd=work,
-                env=carried(
-                    {
-                        "HOME": name,
-                        **{variable: move(value) for variable, value in image.env.items()},
-                        **self.secrets()[environment],
-                        **env,
-                        "PATH": os.pathsep.join([*venv, str(bin_dir()), os.environ.get("PATH", os.defpath)]),
-                    }
-                ),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            try:
-                _wait(process, cancelled)
-            finally:
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
-                    process.wait()
         if cancelled.is_set():
             raise Failed(
                 f"`{command}` was stopped before its end; the next start does it from the beginning."
             )
-        if process.returncode:
+        if code:
             last = self.log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
             raise Failed(
-                f"`{command}`, run for the database of {environment}, ended with exit code"
-                f" {process.returncode}:" + "".join(f"\n  {line}" for line in last)
+                f"`{command}`, run for the database of {environment}, ended with exit code {code}:"
+                + "".join(f"\n  {line}" for line in last)
             )
 
     def _load_secrets(self) -> dict[str, str]:
@@ -348,9 +317,3 @@ def _grant_read(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
                     sql.SQL(right), sql.Identifier(name), sql.Identifier(READER)
                 )
             )
-
-
-def _wait(process: subprocess.Popen[bytes], cancelled: threading.Event) -> None:
-    """Wait until the process ends or `cancelled` is set."""
-    while process.poll() is None and not cancelled.wait(0.1):
-        pass

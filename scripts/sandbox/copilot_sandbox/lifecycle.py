@@ -22,7 +22,7 @@ from copilot_sandbox.workspace import Workspace
 HEAL_SECONDS = 15.0  # for the server to restart a part that has ended
 STOP_SECONDS = 30.0
 SILENCE_SECONDS = 30.0  # without output, before a line says that the sandbox is still starting
-START_SECONDS = 300.0  # the first start installs the Dockerfile's packages; a later one takes a few seconds
+START_SECONDS = 900.0  # the first start builds an image; a later one takes a few seconds
 
 
 # The variables of a child; a variable that is None is removed from its environment.
@@ -148,10 +148,12 @@ def stop(root: Path, say: Callable[[str], None]) -> None:
 def reset(root: Path, say: Callable[[str], None]) -> None:
     """Stop the sandbox and delete all its data. Raises Failed if something cannot be deleted."""
     from copilot_sandbox import postgres  # noqa: PLC0415 - see _end_processes
+    from copilot_sandbox.agent import engine  # noqa: PLC0415 - see _end_processes
 
     state = State(root)
     say(_stop(state, say).removesuffix("; its databases are kept.").rstrip(".") + ".")
     postgres.remove(state.folder)
+    engine.clean(state.folder, with_images=True)
     try:
         shutil.rmtree(state.folder)
     except FileNotFoundError:
@@ -250,11 +252,13 @@ def _end_processes(state: State) -> int:
     The number is 0 after an orderly stop.
     """
     from copilot_sandbox import postgres  # noqa: PLC0415 - psycopg takes time to import, which a deploy need not
+    from copilot_sandbox.agent import engine  # noqa: PLC0415 - it imports an HTTP client
 
     servers = state.end_server()  # first, because it would restart the other processes
     database = postgres.PostgresServer(state.folder)
     postmaster = int(database.running())
     database.stop()  # an orderly stop keeps the data intact; Postgres's children have no mark to find them by
+    engine.clean(state.folder, with_images=False)  # before its service is ended
     ended = servers + postmaster + state.sweep()
     for folder in (*state.folder.glob("tasks/*"), *state.folder.glob("postgres/fill-*")):
         shutil.rmtree(folder, ignore_errors=True)  # files of containers, and of a command of the project

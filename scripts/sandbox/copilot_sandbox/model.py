@@ -40,6 +40,7 @@ class Image:
     entrypoint: tuple[str, ...]
     cmd: tuple[str, ...]
     paths: tuple[str, ...]  # absolute paths that the Dockerfile created (WORKDIR, COPY targets, VOLUME)
+    engine_id: str = ""  # the id of the engine's image, which then has the files
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class LoadBalancer:
-    """An application load balancer's HTTP listener, and the loopback port that emulates it."""
+    """An application load balancer's listeners, and the loopback port that emulates them."""
 
     arn: str
     environment: str

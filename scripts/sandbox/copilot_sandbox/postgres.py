@@ -354,11 +354,13 @@ class PostgresServer:
     def _belongs(self, process: psutil.Process) -> bool:
         """Return True for a process of this server; all of them work in its data folder."""
         try:
-            return (
-                process.cwd() == str(self.data.resolve())
-                and process.name().startswith("postgres")
-                and process.status() != psutil.STATUS_ZOMBIE
-            )
+            if not process.name().startswith("postgres") or process.status() == psutil.STATUS_ZOMBIE:
+                return False
+            try:
+                return process.cwd() == str(self.data.resolve())
+            except psutil.AccessDenied:
+                # In most containers root may not look at another user. Only the server has its user id.
+                return process.uids().real == self.user.uid != os.geteuid()
         except (psutil.Error, OSError):
             return False
 

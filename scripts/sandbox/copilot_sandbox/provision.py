@@ -14,6 +14,22 @@ from copilot_sandbox.supply import Stored, Supply, line_of
 from copilot_sandbox.workspace import Stage, Workspace
 
 
+def proxy_variables(host: str, port: int) -> dict[str, str]:
+    """Return the variables by which a program reaches the embedded AWS as a proxy, at this address of a task.
+
+    boto3 of any version does what they say. Other hosts than AWS's are refused by the embedded AWS, and a
+    task reaches none anyway.
+    """
+    proxy, direct = f"http://{host}:{port}", "localhost,127.0.0.1"
+    return {
+        "HTTPS_PROXY": proxy,
+        "https_proxy": proxy,
+        "NO_PROXY": direct,
+        "no_proxy": direct,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
 class Provision:
     """Reads the manifests of the image that fills staging, or else the workspace's."""
 

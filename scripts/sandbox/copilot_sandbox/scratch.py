@@ -1,7 +1,8 @@
 """Temporary folders that are removed even if their process is killed, and file locks.
 
 Beside each folder there is a file that its process keeps locked. The system frees the lock however the
-process ends, so the next process can tell which folders are unused, and removes them.
+process ends, so the next process can tell which folders are unused, and removes them. The tasks and the
+runtime have such a module too: the three parts may not import each other.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from copilot_sandbox.errors import Failed
 from copilot_sandbox.private import own_folder
 
 WAIT_SECONDS = 60.0  # for another process to create or remove a folder, which takes seconds
-_MESSAGE_SECONDS = 30.0  # seconds
+_MESSAGE_SECONDS = 30.0  # between two messages of a process that waits
 _LOCK = ".lock"
 
 

@@ -8,10 +8,8 @@ exits, so that the next command starts a new one.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -24,22 +22,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from copilot_sandbox import cache, child_variables
-from copilot_sandbox.agent import port_forwards
+from copilot_sandbox.agent import engine, port_forwards, runner
 from copilot_sandbox.agent.agent import TaskAgent
 from copilot_sandbox.agent.catalogue import redis_server
 from copilot_sandbox.control_plane.server import ControlPlaneServer
 from copilot_sandbox.databases import PORT as POSTGRES_PORT
 from copilot_sandbox.databases import Databases
 from copilot_sandbox.errors import REINSTALL, Failed, SandboxError, WorkspaceError
+from copilot_sandbox.images import engine_build
 from copilot_sandbox.images.build import build
 from copilot_sandbox.images.docker import write_docker
 from copilot_sandbox.images.store import ImageStore
 from copilot_sandbox.images.venv_cache import share
 from copilot_sandbox.load_balancer.listening import Listeners
+from copilot_sandbox.masked import Masked
 from copilot_sandbox.model import Image
 from copilot_sandbox.ports import Ports, bindable
 from copilot_sandbox.postgres import PostgresServer
-from copilot_sandbox.provision import Provision
+from copilot_sandbox.provision import Provision, proxy_variables
 from copilot_sandbox.seed import seed
 from copilot_sandbox.state import OWNER, Running, State
 from copilot_sandbox.supervisor import LOOK_SECONDS, Part, Supervisor
@@ -51,8 +51,6 @@ log = logging.getLogger(__name__)
 REDIS_PORT = 6379
 AWS_PORT = 3128  # in a task's own network
 CLOSE_SECONDS = 25.0  # for all parts together to end
-# The credentials in a URL, as a package index may have them.
-_PASSWORD = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/?#@]+@")
 
 
 class Server:
@@ -67,17 +65,33 @@ class Server:
         self._environments = ""
         self._left_out: dict[str, str] = {}  # environments that Copilot could not make here, and why
         self._redis: subprocess.Popen[bytes] | None = None
-        self._redis_address = _loopback_address(state.folder)
+        self._redis_address = cache.address_of(state.folder)
         self._cache = (self._redis_address, REDIS_PORT, str(cache.socket_of(state.folder)))
         self._cache_listener: socket.socket | None = None  # used if tasks have no network of their own
         self._postgres = PostgresServer(state.folder, env=owner)
+        # Its clients outside of tasks, and in tasks without a network of their own, use the same address.
+        self._database = (self._redis_address, POSTGRES_PORT, str(self._postgres.socket))
+        way, self._obstacle = runner.probe()
+        self._engine, self._no_engine = engine.find(
+            workspace.containers, state.folder, has_namespace=way == "namespace"
+        )
+        self._engine_service: subprocess.Popen[bytes] | None = None
+        if self._engine is not None:
+            self._engine, self._no_engine = self._start_engine(self._engine)
+        if workspace.containers == "engine" and self._engine is None:
+            raise Failed(
+                f"No container engine can be used: {self._no_engine}. Without one, containers run as "
+                "processes: set SANDBOX_CONTAINERS=processes."
+            )
         self._databases = Databases(
-            self._postgres, environments=workspace.databases, redis_host=self._redis_address
+            self._postgres,
+            environments=workspace.databases,
+            redis_host=self._redis_address,
+            engine=self._engine,
+            forwards=[self._cache, self._database],
         )
         self._supply = Supply(workspace.root, self._databases, state.folder, self._user_variables)
         self._provision = Provision(workspace, self._supply, self._databases, self._say)
-        # Its clients outside of tasks, and in tasks without a network of their own, use the same address.
-        self._database = (self._redis_address, POSTGRES_PORT, str(self._postgres.socket))
         self._database_listener: socket.socket | None = None
         self._way_to_aws = (self._redis_address, AWS_PORT, f"127.0.0.1:{self._ports.of('control plane')}")
         self._images = ImageStore(state.folder)
@@ -100,6 +114,8 @@ class Server:
             readable=[self._postgres.socket_dir],
             supply=self._supply.for_task,
             aws=self._aws,
+            way=way,
+            engine=self._engine,
         )
         self._control_plane.agent = self._agent
         self._load_balancers = Listeners(self._control_plane, self._agent)
@@ -108,20 +124,27 @@ class Server:
         return self._control_plane.user_variables()
 
     def _aws(self, role: str) -> tuple[dict[str, str], Path]:
-        """Return the variables of a program in a task, which reaches the embedded AWS as a proxy.
-
-        boto3 of any version does what they say. Other hosts than AWS's are refused by it, and a task reaches
-        none anyway.
-        """
-        proxy = f"http://{self._redis_address}:{AWS_PORT}"
-        variables = {
-            "HTTPS_PROXY": proxy,
-            "https_proxy": proxy,
-            "NO_PROXY": "localhost,127.0.0.1",
-            "no_proxy": "localhost,127.0.0.1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
+        """Return the variables with which a program in a task reaches the embedded AWS, and its authority."""
+        variables = proxy_variables(self._redis_address, AWS_PORT)
         return {**self._control_plane.task_variables(role), **variables}, self._control_plane.ca
+
+    def _start_engine(self, found: engine.Engine) -> tuple[engine.Engine | None, str]:
+        """Start the engine's service. Return the engine, or why it cannot be used."""
+        try:
+            self._engine_service = found.serve({OWNER: str(self._state.folder)})
+            if self._workspace.stage is not None:
+                dockerfile = Path(self._workspace.stage.dockerfile)
+                engine_build.pull_bases(found, dockerfile, self._say)
+        except (engine.EngineError, SandboxError) as error:
+            self._stop_engine()
+            return None, str(error)
+        return found, ""
+
+    def _stop_engine(self) -> None:
+        if self._engine_service is not None:
+            self._engine_service.terminate()
+            self._engine_service.wait()
+            self._engine_service = None
 
     def _pull(self, reference: str) -> Image | None:
         """Return an image as ECS would: built and pushed here, and still in ECR."""
@@ -143,7 +166,7 @@ class Server:
             self._listen_for_databases()
             self._say("the embedded AWS and its databases answer")
             self._say(self._warning())
-            write_docker(self._state.bin, self._state.folder)
+            write_docker(self._state.bin, self._state.folder, self._engine)
             with ThreadPoolExecutor(2) as pool:
                 steps = [pool.submit(self._seed), pool.submit(self._fill)]
                 for step in steps:
@@ -167,6 +190,9 @@ class Server:
 
     def _warning(self) -> str:
         """Return the warning that a user should read before the first branch runs here."""
+        if self._engine is not None:
+            return f"branches are built and run in containers of {self._engine.name}"
+        self._say(f"containers run as processes of this machine, without an engine: {self._no_engine}")
         warning = "a branch that is deployed here is built and run on this machine"
         if self._agent.unconfined_reason is None:
             return f"{warning}, apart from your files (the README on its security says what it can do)"
@@ -248,7 +274,11 @@ class Server:
         begun, stage = time.monotonic(), self._workspace.stage
         if stage is None or self._databases.filled():
             return
-        self._say("installing the Dockerfile's packages for an image that fills staging")
+        self._say(
+            "installing the Dockerfile's packages for an image that fills staging"
+            if self._engine is None
+            else f"{self._engine.name} builds the image that fills staging"
+        )
         image = self._image(stage)
         try:
             if stage.then:  # first, because none of this is repeated once staging is filled
@@ -271,11 +301,21 @@ class Server:
     def _image(self, stage: Stage) -> Image:
         if not Path(stage.dockerfile).is_file():
             raise WorkspaceError(f"There is no {stage.dockerfile}, so no image can be built to fill staging.")
-        digest = build(Path(stage.context), Path(stage.dockerfile), self._state.folder, say=log.info)
+        context, dockerfile = Path(stage.context), Path(stage.dockerfile)
+        if self._engine is None:
+            digest = build(context, dockerfile, self._state.folder, say=self._tell)
+        else:
+            digest = engine_build.build(self._engine, context, dockerfile, self._state.folder, is_shown=True)
         image = self._images.load(digest)
         if image is None:
             raise Failed(f"The image {digest} was built but is missing: reset the sandbox.")
         return image
+
+    def _tell(self, line: str) -> None:
+        """Log a line of the builder; the user sees those on what was not installed."""
+        log.info(line)
+        if line.startswith("sandbox: line "):
+            self._say(line.removeprefix("sandbox: "))
 
     def _start_redis(self) -> None:
         """Start the emulated ElastiCache of stage and production, at this clone's own address."""
@@ -316,6 +356,7 @@ class Server:
             except subprocess.TimeoutExpired:
                 self._redis.kill()
         self._postgres.stop()
+        self._stop_engine()
         self._state.stopped()
 
     def _say(self, line: str) -> None:
@@ -333,24 +374,11 @@ def _elapsed(begun: float) -> str:
     return f"{time.monotonic() - begun:.1f} s"
 
 
-def _loopback_address(folder: Path) -> str:
-    """Return a loopback address that other clones very probably do not have."""
-    one, two = hashlib.sha256(os.fsencode(folder)).digest()[:2]
-    return f"127.83.{one}.{two or 1}"
-
-
-class _Masked(logging.Formatter):
-    """Formats lines without the passwords in URLs, also in those of a traceback."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return _PASSWORD.sub(r"\1***@", super().format(record))
-
-
 def main(file: str) -> int:
     """Serve the workspace that `file` describes. Return 2 or 4, with the reason in the log, if that fails."""
     os.umask(0o077)  # no other user may read files of the server and its children
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Masked("%(asctime)s %(name)s: %(message)s"))
+    handler.setFormatter(Masked("%(asctime)s %(name)s: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.INFO)
     workspace = read(Path(file))
     state = State(workspace.root)

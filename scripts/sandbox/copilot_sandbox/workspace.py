@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import sys
@@ -18,6 +19,7 @@ import yaml
 from copilot_sandbox.errors import WorkspaceError
 from copilot_sandbox.private import write_private
 
+CONTAINERS = ("auto", "engine", "processes")
 _SAFE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")  # a variable of the user in a manifest
 
@@ -53,7 +55,8 @@ class Workspace:
     environments that get a database; None means the three of `copilot_sandbox.databases`. With `any_runtime`,
     Lambda functions on runtimes that AWS no longer accepts are created, and the next command shows a notice.
     `application` is empty before `copilot app init`. Without the `needed` environments, or without any, there
-    is no sandbox; another one that Copilot cannot make here is left out.
+    is no sandbox; another one that Copilot cannot make here is left out. `containers` says what runs
+    containers: `engine`, `processes`, or `auto`, which means an engine where one can be used.
     """
 
     root: Path
@@ -66,6 +69,7 @@ class Workspace:
     databases: tuple[str, ...] | None = None
     any_runtime: bool = False
     needed: tuple[str, ...] = ()
+    containers: str = "processes"
 
     def environments(self) -> list[str]:
         """Return the environments that have a manifest, sorted. Copilot 1.34 ignores `manifest.yaml`."""
@@ -157,8 +161,16 @@ def _from_manifests(root: Path, application: str) -> Workspace:
     for file in root.glob("copilot/**/manifest.yml"):
         with suppress(OSError, ValueError):
             variables.update(_VARIABLE.findall(file.read_text(encoding="utf-8")))
+    containers = os.environ.get("SANDBOX_CONTAINERS", "auto")
+    if containers not in CONTAINERS:
+        raise WorkspaceError(f"SANDBOX_CONTAINERS={containers!r} is unknown: write {', '.join(CONTAINERS)}.")
     workspace = Workspace(
-        root, application, variables=tuple(sorted(variables)), workloads=workloads, any_runtime=True
+        root,
+        application,
+        variables=tuple(sorted(variables)),
+        workloads=workloads,
+        any_runtime=True,
+        containers=containers,
     )
     return replace(workspace, databases=tuple(workspace.environments()))
 

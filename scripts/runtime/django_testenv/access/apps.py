@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.apps import AppConfig
 
-from django_testenv.access import access
+from django_testenv.access import access, errors
 
 
 class TestAccessConfig(AppConfig):
@@ -18,3 +18,5 @@ class TestAccessConfig(AppConfig):
         This is not a system check: only manage.py ends on such a check, but gunicorn and Celery send mail.
         """
         access.require_closed()
+        if access.read() is not None:
+            errors.write_to_log()

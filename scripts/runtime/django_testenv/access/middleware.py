@@ -1,4 +1,4 @@
-"""Tell search engines not to index the test environment, and ask for the password if one is set."""
+"""Tell search engines not to index the test environment, ask for the password, and make cookies fit http."""
 
 from __future__ import annotations
 
@@ -50,10 +50,11 @@ class AccessMiddleware:
         """Return the response, or a coroutine for it if Django runs asynchronously."""
         if iscoroutinefunction(self):
             return self._respond_async(request)
-        return _not_indexed(self._get_response(request) if self._is_allowed(request) else _challenge())
+        return _shown(request, self._get_response(request) if self._is_allowed(request) else _challenge())
 
     async def _respond_async(self, request: HttpRequest) -> HttpResponseBase:
-        return _not_indexed(await self._get_response(request) if self._is_allowed(request) else _challenge())
+        response = await self._get_response(request) if self._is_allowed(request) else _challenge()
+        return _shown(request, response)
 
     def _is_allowed(self, request: HttpRequest) -> bool:
         needed = self._access.needed(request.path_info)
@@ -90,6 +91,20 @@ def _challenge() -> HttpResponse:
     )
 
 
-def _not_indexed(response: HttpResponseBase) -> HttpResponseBase:
+def _shown(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    """Return the response for a person in a browser: not for search engines, and with cookies that it keeps.
+
+    A browser drops a Secure cookie that comes over http, and one for another domain, and with it the login.
+    The load balancer says what the browser speaks; an environment without a certificate has http alone.
+    """
     response["X-Robots-Tag"] = "noindex, nofollow"
+    is_http = request.META.get("HTTP_X_FORWARDED_PROTO") == "http"
+    host = "." + request.META.get("HTTP_HOST", "").partition(":")[0].lower()
+    for cookie in response.cookies.values():
+        if cookie["domain"] and not host.endswith("." + cookie["domain"].lstrip(".").lower()):
+            cookie["domain"] = ""
+        if is_http:
+            cookie["secure"] = ""
+            if cookie["samesite"].lower() == "none":  # only a Secure cookie may say so
+                cookie["samesite"] = "Lax"
     return response

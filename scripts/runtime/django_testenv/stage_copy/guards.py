@@ -77,10 +77,10 @@ def require_environment(environ: Mapping[str, str], deployed: Mapping[str, objec
     """
     name, stated = environ.get(ENVIRONMENT), str(deployed.get("environment") or "")
     for each, where in ((name, ENVIRONMENT), (stated, file)):
-        if each and (word := protection.protector(each)):
+        if each and (rule := protection.protector(each)):
             raise Refused(
                 f"nothing is done here: {where} says that this is the environment {json.dumps(each)}, which "
-                f'reads like "{word}": run it in the throw-away environment'
+                f'reads like "{rule.strip(chr(0x2026))}": run it in the throw-away environment'
             )
     if name is None or (name and name == stated):
         return

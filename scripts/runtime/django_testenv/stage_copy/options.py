@@ -44,7 +44,7 @@ class Options:
 
     exclude_data: tuple[str, ...] = ()  # "table", "schema.table", or globs of them
     mask: Mapping[str, Rule] = field(default_factory=dict)  # "table.column" or "schema.table.column" -> rule
-    mask_key: str = field(default="", repr=False)  # makes the fakes; never shown
+    mask_key: str = field(default="", repr=False)  # the key from which fake values are derived; never shown
     personal: tuple[str, ...] = ()  # more words that make a column's name look personal
     golden: Golden | None = None
     jobs: int = 2  # connections to each server that move rows and build indexes
@@ -54,7 +54,7 @@ class Options:
 
     @classmethod
     def read(cls, settings: Mapping[str, Any], *, key: str) -> Options:
-        """Parse the setting STAGE_COPY; `key` makes the fakes if the setting has no mask_key.
+        """Parse the setting STAGE_COPY. Fake values are derived from `key` if the setting has no mask_key.
 
         Raise Misconfigured, which names the wrong entry and the allowed values.
         """
@@ -70,11 +70,12 @@ class Options:
         found = {str(column): _rule(str(column), rule) for column, rule in mask.items()}
         secret = Hidden(settings.get("mask_key") or key)
         return cls(
-            exclude_data=_words(settings, "exclude_data"),
+            exclude_data=_names(settings, "exclude_data"),
             mask=found,
-            # A digest instead of the key itself, because each session sends it to staging's server.
+            # A digest instead of the key itself, because each session sends it to staging's server. Only its
+            # repr hides a Hidden: formatted, it is the text itself, and here nothing but the digest keeps it.
             mask_key=Hidden(hashlib.sha256(f"stage_copy {secret}".encode()).hexdigest()),
-            personal=_words(settings, "personal"),
+            personal=_names(settings, "personal"),
             golden=_golden(settings.get("golden")),
             jobs=_number(settings, "jobs", cls.jobs),
             memory=_number(settings, "memory", cls.memory),
@@ -147,7 +148,7 @@ def _golden(setting: Any) -> Golden | None:
     return Golden(int(match[1]) * _UNITS[match[2]], spare=_flag(setting, "spare", default=False))
 
 
-def _words(settings: Mapping[str, Any], name: str) -> tuple[str, ...]:
+def _names(settings: Mapping[str, Any], name: str) -> tuple[str, ...]:
     value = settings.get(name, ())
     if not isinstance(value, (list, tuple, set)) or not all(isinstance(word, str) for word in value):
         raise Misconfigured(f'STAGE_COPY["{name}"] is not a list of names: write ["one", "another"]')

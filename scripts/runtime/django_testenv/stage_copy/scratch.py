@@ -1,4 +1,7 @@
-"""Make a temporary folder for one copy. If the copy is killed, the next copy removes the folder."""
+"""Make a temporary folder for one copy. If the copy is killed, the next copy removes the folder.
+
+The tasks and the sandbox have such a module too: the three parts may not import each other.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The task agent: the emulated ECS, which runs a service's containers as processes of this machine.
+"""The ECS agent: runs the tasks of the control plane's services as processes of this machine.
 
 agent.py: the agent's thread; compares the wanted services with the running tasks, several times a second.
 → scheduler.py: decides for one service which tasks start and stop, and rates its deployments.

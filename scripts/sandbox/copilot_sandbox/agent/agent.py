@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from copilot_sandbox.agent import confined, listeners, runner
+from copilot_sandbox.agent.engine import OWNER_LABEL
 from copilot_sandbox.agent.health import HealthChecks
 from copilot_sandbox.agent.scheduler import Deployment, OneTask, ServiceScheduler
 from copilot_sandbox.agent.service_task import ServiceTask, TaskContext
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from copilot_sandbox.agent import wire
+    from copilot_sandbox.agent.engine import Engine
     from copilot_sandbox.agent.namespace import Way
     from copilot_sandbox.agent.port_forwards import PortForward
     from copilot_sandbox.model import (
@@ -76,10 +78,9 @@ class TaskAgent:
     `port_forwards` are servers on Unix sockets (the emulated ElastiCache, for example) that tasks reach under
     loopback addresses other than 127.0.0.1; a task reaches nothing else outside. `readable` are folders of
     this machine that tasks may read (a server's socket, for example); all others are hidden. `way` sets how a
-    task gets its own localhost; without it, a probe decides. `supply` is called for each secret with its
-    variable, its name or ARN, the environment and the stored value, None if there is none. It returns the
-    value, None if there is none, and a note for the user or an empty text. `aws` returns the variables for a
-    task role's ARN with which a program reaches AWS, and the certificate to trust.
+    task gets its own localhost; without it, a probe decides. `engine` runs the containers, and its
+    service has to answer; without it, they run as processes. For `supply` and `aws`, see
+    `preparation.Settings`.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class TaskAgent:
         way: Way | None = None,
         supply: Callable[[str, str, str, str | None], tuple[str | None, str]] = stored_only,
         aws: Callable[[str], tuple[Mapping[str, str], Path | None]] = no_aws,
+        engine: Engine | None = None,
     ) -> None:
         self._control_plane = control_plane
         self._directory = state_dir / "tasks"
@@ -117,7 +119,9 @@ class TaskAgent:
             "each task has a loopback address" if way == "loopback" else confined.obstacle()
         )
         self.targets = Targets(self.wake)
-        self._health_checks = HealthChecks(self.targets, self.connect, control_plane.target_group)
+        self._health_checks = HealthChecks(
+            self.targets, self.connect, control_plane.target_group, self.listening
+        )
         self._context = TaskContext(
             control_plane=control_plane,
             directory=self._directory,
@@ -127,6 +131,7 @@ class TaskAgent:
             port_forwards=port_forwards,
             readable=readable,
             own_filesystem=self.unconfined_reason is None,
+            engine=engine,
             targets=self.targets,
             health_checks=self._health_checks,
             post=lambda task, event: self._inbox.put((task, event)),
@@ -140,6 +145,8 @@ class TaskAgent:
         for leftover in self._directory.iterdir():
             runner.sweep(leftover.name)
             runner.remove_tree(leftover)
+        if self._context.engine is not None:
+            self._context.engine.sweep(OWNER_LABEL, str(self._directory.parent))
         self._thread.start()
 
     def stop(self) -> None:
@@ -180,6 +187,11 @@ class TaskAgent:
         if task is None:
             raise ConnectionRefusedError(f"no task has the address {address}")
         return task.connect(port, timeout)
+
+    def listening(self, address: str, port: int) -> str:
+        """Return where the task with that address listens in place of the port; empty if it is not known."""
+        task = self._views.tasks.get(address)
+        return task.listening(port) if task else ""
 
     def explain(self, target_group_arn: str) -> str:
         """Return in a few words why no target of that target group answers."""

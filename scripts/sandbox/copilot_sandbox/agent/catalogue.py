@@ -55,16 +55,21 @@ def provide(reference: str, directory: Path, host: str | None) -> PublicImage:
         return _postgres(reference, directory, host)
     if name in {"nginx", "nginx-unprivileged"}:
         return PublicImage(nginx.public(reference, directory), ())  # nginx.provide adds the programs
+    refuse_ecr(reference)
+    raise NoImageError(
+        f"CannotPullContainerError: the sandbox can't run image {reference}: it runs images built from a "
+        f"Dockerfile (`image.build`) and, without a container engine, {', '.join(KNOWN)}."
+    )
+
+
+def refuse_ecr(reference: str) -> None:
+    """Raise NoImageError for an image that should be in the emulated ECR but is not."""
     if ".dkr.ecr." in reference:
         raise NoImageError(
             "CannotPullContainerError: pull image manifest has been retried 1 time(s): "
             f"failed to resolve ref {reference}: {reference}: not found. "
             "The image is no longer in the repository: deploy again to build and push it."
         )
-    raise NoImageError(
-        f"CannotPullContainerError: the sandbox can't run image {reference}: it runs images built from a "
-        f"Dockerfile (`image.build`) and, without Docker, {', '.join(KNOWN)}."
-    )
 
 
 def _redis(reference: str, directory: Path, host: str | None) -> PublicImage:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from copilot_sandbox.agent.engine import OWNER_LABEL, TASK_LABEL, limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
-    from copilot_sandbox.agent.wire import ContainerSpec, HealthSpec
+    from copilot_sandbox.agent.engine import Engine
+    from copilot_sandbox.agent.wire import ContainerSpec, EngineSpec, HealthSpec
     from copilot_sandbox.model import Container, HealthCheck, Image
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -17,7 +20,7 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SYSTEM_DIRECTORIES = ("/bin", "/dev", "/etc", "/lib", "/lib64", "/opt", "/proc", "/sbin", "/sys", "/usr")
 LOCAL_HOST = re.compile(r"(?<![\w.-])(?:localhost|127\.0\.0\.1|0\.0\.0\.0)(?![\w-]|\.\w)")
 # These variables name callers, not addresses to connect to or listen on: the browser still uses `localhost`.
-CALLERS = re.compile(r"ALLOWED_HOSTS|ORIGIN", re.IGNORECASE)
+CALLERS = re.compile(r"ALLOWED_HOSTS|ORIGIN|COPILOT_LB_DNS", re.IGNORECASE)
 _KEY = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"})
 UNIX_SOCKET = re.compile(r"unix:|host=(?:/|%2[Ff])|@%2[Ff]|\.sock\b")
 
@@ -85,6 +88,77 @@ def without_key(aws: Mapping[str, str], given: Collection[str]) -> dict[str, str
     if "AWS_ACCESS_KEY_ID" not in given:
         return dict(aws)
     return {name: value for name, value in aws.items() if name not in _KEY}
+
+
+def compose_for_engine(
+    container: Container,
+    image: str,
+    *,
+    is_public: bool,
+    task: str,
+    secrets: Mapping[str, str],
+    readable: Sequence[Path],
+    defaults: Mapping[str, str],
+    memory: int,
+    cpus: float,
+    engine: Engine,
+    owner: str,
+) -> EngineSpec:
+    """Return what the task's process has to create with the engine for `container`.
+
+    `image` is a name or an id that the engine knows. `readable` are folders and files of this machine that
+    the container sees under the same path. `defaults` are variables that the task definition may replace;
+    they replace those of the image. `memory` is in bytes; 0 means no limit, for `cpus` too. They are the
+    task's, and each of its containers may use all of it.
+    """
+    name = f"copilot-sandbox-{task}-{container.name}"
+    labels = {OWNER_LABEL: owner, TASK_LABEL: task}
+    volumes = [
+        f"{volume_of(task, mount.volume)}:{mount.path}" + (":ro" if mount.read_only else "")
+        for mount in container.mounts
+    ]
+    variables = {**defaults, **container.environment, **secrets}
+    settings: dict[str, Any] = {
+        "Env": [f"{key}={value}" for key, value in variables.items()],
+        "Labels": labels,
+        "Healthcheck": {"Test": ["NONE"]},  # ECS ignores an image's own
+        "HostConfig": {
+            "Binds": [*volumes, *(f"{folder}:{folder}:ro" for folder in readable)],
+            # The folder of Postgres's socket is open to root's group, and to no other.
+            "GroupAdd": ["0"],
+            "Ulimits": [{"Name": kind, "Soft": soft, "Hard": hard} for kind, soft, hard in limits()],
+            "Memory": memory,
+            "MemorySwap": memory,
+            "NanoCpus": int(cpus * 1e9),
+            "Init": engine.has_init,  # Copilot's task definitions ask for it
+        },
+    }
+    if container.entry_point is not None:
+        settings["Entrypoint"] = list(container.entry_point)
+    if container.command is not None:
+        settings["Cmd"] = list(container.command)
+    if container.working_directory:
+        settings["WorkingDir"] = container.working_directory
+    check = health(container.health_check, lambda word: word)
+    if check is not None:
+        check["argv"] = engine.remote("exec", name, *check["argv"])
+    return {
+        "name": container.name,
+        "essential": container.essential,
+        "depends_on": dict(container.depends_on),
+        "health": check,
+        "stop_timeout": container.stop_timeout,
+        "container": name,
+        "image": image,
+        "is_public": is_public,
+        "volumes": [volume_of(task, mount.volume) for mount in container.mounts],
+        "settings": settings,
+    }
+
+
+def volume_of(task: str, volume: str) -> str:
+    """Return the engine's name of a task's volume."""
+    return f"copilot-sandbox-{task}-{re.sub(r'[^A-Za-z0-9_.-]', '_', volume)}"
 
 
 def arguments(container: Container, image: Image) -> list[str]:

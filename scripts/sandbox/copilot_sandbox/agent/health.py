@@ -1,4 +1,4 @@
-"""The load balancer's health checks: sends each target the request of its target group and rates it."""
+"""The load balancer's health checks: send each target its target group's request, and rate the answer."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CLOSED_INTERVAL = 0.05  # seconds between checks while nothing listens, which cost the target nothing
+CLOSED_INTERVAL = 0.05  # seconds between checks while the port is closed; such a check costs nothing
+LOOK_AFTER = 3.0  # seconds after which a closed port's reason says which one the task has opened
 FRESH_INTERVAL = 0.25  # seconds between checks of a target that has never passed; AWS keeps the interval
 
 
 class Problem(NamedTuple):
-    """A failed health check: a sentence for people, and if the target's port was closed."""
+    """A failed health check: the message, and True if the target's port was closed."""
 
     text: str
     closed: bool = False
@@ -60,17 +61,19 @@ def check(group: TargetGroup, target: Target, connect: Connect) -> Problem | Non
 
 
 class HealthChecks:
-    """Runs a thread for each registered target until it is drained."""
+    """Checks each registered target in a thread of its own, until the target is deregistered."""
 
     def __init__(
         self,
         targets: Targets,
         connect: Connect,
         target_group: Callable[[str], TargetGroup | None],
+        listening: Callable[[str, int], str],
     ) -> None:
         self._targets = targets
         self._connect = connect
         self._target_group = target_group
+        self._listening = listening
         self._stopped = threading.Event()
 
     def watch(self, target: Target) -> None:
@@ -85,18 +88,23 @@ class HealthChecks:
             try:
                 self._check_repeatedly(target)
             except Exception:
-                # A failed check must not leave its target without checks.
+                # After an unexpected error the target must still be checked.
                 logger.exception("a health check of %s failed unexpectedly and starts again", target.address)
                 self._stopped.wait(FRESH_INTERVAL)
 
     def _check_repeatedly(self, target: Target) -> None:
         passed_once = False
         passes = failures = 0
-        counted = time.monotonic()
+        begun = counted = time.monotonic()
         while self._targets.holds(target) and not self._stopped.is_set():
             group = self._target_group(target.group.arn) or target.group
             problem = check(group, target, self._connect)
             now = time.monotonic()
+            if problem and problem.closed and now - begun >= LOOK_AFTER:
+                listens = self._listening(target.address, target.port)
+                problem = Problem(
+                    f"{problem.text}; the task listens on {listens}" if listens else problem.text, closed=True
+                )
             state: TargetState = target.state
             if problem is None:
                 passes, failures = passes + 1, 0
@@ -105,7 +113,7 @@ class HealthChecks:
                 passed_once = True
             else:
                 passes = 0
-                # The more frequent first checks count no faster than AWS's would.
+                # The first checks are more frequent than AWS's, so only one failure in each interval counts.
                 if passed_once or now - counted >= group.interval:
                     failures, counted = failures + 1, now
                 if failures >= group.unhealthy_threshold:

@@ -1,4 +1,4 @@
-"""Finds listeners of containers that other machines can reach, if a task has no network of its own.
+"""Finds where containers listen: as the load balancer's reason, and if other machines can reach it.
 
 Such a task shares the machine's addresses: a server that binds to `:8000` or `[::]:8000` is open to the whole
 network, past the load balancer. Nothing on such a system prevents that, so the agent looks for it.
@@ -46,6 +46,17 @@ def exposed(tasks: Mapping[str, int]) -> dict[str, Listener]:
     return _by_processes(tasks)
 
 
+def of_network(pid: int) -> list[Listener]:
+    """Return the TCP ports that are open in a process's network; none where the system does not show them."""
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for fields in _rows(Path(f"/proc/{pid}/net/{table}")):
+            if fields[3] == _LISTEN:
+                encoded, _, port = fields[1].partition(":")
+                found.add(Listener("tcp", _address(encoded), int(port, 16)))
+    return sorted(found, key=lambda listener: listener.port)
+
+
 def advice(listener: Listener) -> str:
     """Return a line that names the problem and the setting that solves it."""
     return (
@@ -80,13 +91,8 @@ def _suspects() -> Iterator[tuple[str, Listener]]:
     """Yield this user's open sockets by inode."""
     first, last = _ephemeral()
     for table in ("tcp", "tcp6", "udp", "udp6"):
-        try:
-            lines = (_NET / table).read_text().splitlines()[1:]
-        except OSError:  # the system has no IPv6
-            continue
         protocol = table[:3]
-        for line in lines:
-            fields = line.split()
+        for fields in _rows(_NET / table):
             if (
                 fields[3] != (_LISTEN if protocol == "tcp" else _UNCONNECTED)
                 or int(fields[7]) != os.geteuid()
@@ -97,6 +103,14 @@ def _suspects() -> Iterator[tuple[str, Listener]]:
             sends_only = protocol == "udp" and first <= listener.port <= last
             if is_open(listener.address) and not sends_only:
                 yield fields[9], listener
+
+
+def _rows(table: Path) -> list[list[str]]:
+    """Return the fields of one of the kernel's tables, without its heading."""
+    try:
+        return [line.split() for line in table.read_text().splitlines()[1:]]
+    except OSError:  # the system has no IPv6, or the process has ended
+        return []
 
 
 def _address(encoded: str) -> str:

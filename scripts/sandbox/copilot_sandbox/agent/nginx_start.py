@@ -39,11 +39,6 @@ DEFAULT_CONF = """server {
 """
 
 
-def stop(message: str) -> NoReturn:
-    sys.stderr.write(f"{message}\n")
-    raise SystemExit(1)
-
-
 def rewrite(text: str, root: str, paths: list[str]) -> str:
     """Return the configuration with the image's paths moved below `root`, and without user and pid.
 
@@ -167,7 +162,9 @@ def main() -> None:
     if what["nginx"]:
         run(what, sys.argv[2:])
     if what["upstream"] is None:
-        stop("There is no nginx on PATH, and no container with a port to which a relay could send requests.")
+        sys.exit(
+            "There is no nginx on PATH, and no container with a port to which a relay could send requests."
+        )
     sys.stderr.write(f"nginx: {what['note']}\n")
     asyncio.run(relay(what["host"], what["ports"], what["upstream"]))
 

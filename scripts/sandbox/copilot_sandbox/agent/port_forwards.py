@@ -40,21 +40,21 @@ def listen(forward: PortForward) -> socket.socket:
     return listener
 
 
-def offer(forwards: list[PortForward], door: socket.socket) -> None:
+def offer(forwards: list[PortForward], socket_requests: socket.socket) -> None:
     """Listen in the namespace, and send the listening sockets to the agent."""
     for host, port, _ in forwards:
         with socket.create_server((host, port)) as listener:
-            socket.send_fds(door, [b"."], [listener.fileno()])
+            socket.send_fds(socket_requests, [b"."], [listener.fileno()])
 
 
-def serve(forwards: list[PortForward], door: socket.socket) -> list[socket.socket]:
+def serve(forwards: list[PortForward], socket_requests: socket.socket) -> list[socket.socket]:
     """Receive the listening sockets, and connect each client to the real server.
 
     The connections end with the listeners, which the caller has to close. Raises OSError.
     """
     listeners = []
     for *address, path in forwards:
-        _, descriptors, _, _ = socket.recv_fds(door, 1, 1)
+        _, descriptors, _, _ = socket.recv_fds(socket_requests, 1, 1)
         if not descriptors:
             break
         listener = socket.socket(fileno=descriptors[0])

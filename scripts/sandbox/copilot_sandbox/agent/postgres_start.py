@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 from copilot_sandbox.agent import privileges
 from copilot_sandbox.agent.filesystem import CLONE_NEWUSER
@@ -17,11 +16,6 @@ REFUSED = (
     "postgres does not run as root, and this system lets no other user reach {path}: "
     "run the sandbox as an ordinary user"
 )
-
-
-def stop(message: str) -> NoReturn:
-    sys.stderr.write(f"{message}\n")
-    raise SystemExit(1)
 
 
 def drop_root(directory: Path) -> None:
@@ -41,9 +35,9 @@ def drop_root(directory: Path) -> None:
         os.chown(directory, nobody.pw_uid, nobody.pw_gid)
         privileges.become(nobody.pw_uid, nobody.pw_gid)
         if not can_list(directory):
-            stop(REFUSED.format(path=directory))
+            sys.exit(REFUSED.format(path=directory))
         if program is not None and not os.access(program, os.X_OK):
-            stop(REFUSED.format(path=program))
+            sys.exit(REFUSED.format(path=program))
         return
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/gid_map").write_text(f"{nobody.pw_gid} 0 1")
@@ -64,12 +58,12 @@ def initialise(data: Path, user: str, database: str) -> None:
     method = os.environ.get("POSTGRES_HOST_AUTH_METHOD", "")
     if not password and method != "trust":
         # The text of docker-library/postgres, docker-entrypoint.sh.
-        stop(
+        sys.exit(
             "Error: Database is uninitialized and superuser password is not specified.\n"
             "       You must specify POSTGRES_PASSWORD to a non-empty value for the superuser."
         )
     if method == "trust" and os.environ.get("SANDBOX_HOST"):
-        stop(
+        sys.exit(
             "POSTGRES_HOST_AUTH_METHOD=trust is unsafe: this system gives a task no network of its own, so "
             "every user of this machine could connect. Set POSTGRES_PASSWORD in its place."
         )
@@ -113,7 +107,9 @@ def main(arguments: list[str]) -> None:
         try:
             initialise(data, user, os.environ.get("POSTGRES_DB") or user)
         except subprocess.CalledProcessError as error:
-            stop(f"the database could not be made: {error.cmd[0]} ended with exit code {error.returncode}")
+            sys.exit(
+                f"the database could not be made: {error.cmd[0]} ended with exit code {error.returncode}"
+            )
     listen = os.environ.get("SANDBOX_HOST") or "*"
     # No socket file, because its path would be too long. No fsync, because the data is deleted with the task.
     settings = [

@@ -16,14 +16,17 @@ from typing import TYPE_CHECKING
 import psutil
 
 from copilot_sandbox.agent import container, namespace, port_forwards, wire
+from copilot_sandbox.agent.engine import TASK_LABEL
 from copilot_sandbox.boot import bare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from copilot_sandbox.agent.engine import Engine
+
 logger = logging.getLogger(__name__)
 
-DOOR_WAIT = 2.0  # seconds that a task's process has to hand out a socket
+SOCKET_REQUEST_WAIT = 2.0  # seconds that a task's process has to hand out a socket
 FINAL_WAIT = 5.0  # seconds that a task's process has to end once its socket is closed
 
 
@@ -60,27 +63,29 @@ class Runner:
         spec: wire.TaskSpec,
         *,
         owner_env: Mapping[str, str],
+        engine: Engine | None,
         on_state: Callable[[wire.Event], None],
         on_log: Callable[[wire.Event], None],
     ) -> None:
         self.task_id = task_id
+        self._engine = engine
         self._directory = directory
         self._on_state = on_state
         self._on_log = on_log
         self._send_lock = threading.Lock()
-        self._door_lock = threading.Lock()
+        self._socket_requests_lock = threading.Lock()
         self._control, control = socket.socketpair()
-        self._door, door = socket.socketpair()
+        self._socket_requests, socket_requests = socket.socketpair()
 
-        with control, door:
+        with control, socket_requests:
             self._process = subprocess.Popen(
-                command(str(control.fileno()), str(door.fileno())),
+                command(str(control.fileno()), str(socket_requests.fileno())),
                 env={**owner_env, "SANDBOX_TASK": task_id, "PATH": container.SYSTEM_PATH},
                 cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                pass_fds=[control.fileno(), door.fileno()],
+                pass_fds=[control.fileno(), socket_requests.fileno()],
                 start_new_session=True,
                 umask=0o022,  # as in a Docker container; other users can't enter its folder
             )
@@ -93,9 +98,9 @@ class Runner:
 
     def open_socket(self) -> socket.socket:
         """Return a socket of the task's network namespace. Raises OSError if the task has ended."""
-        with self._door_lock:
-            self._door.sendall(b"?")
-            data, descriptors, _, _ = socket.recv_fds(self._door, 1, 1)
+        with self._socket_requests_lock:
+            self._socket_requests.sendall(b"?")
+            data, descriptors, _, _ = socket.recv_fds(self._socket_requests, 1, 1)
             if not data or not descriptors:
                 raise ConnectionResetError("the task has ended")
         return socket.socket(fileno=descriptors[0])
@@ -122,7 +127,7 @@ class Runner:
             # An error here must not leave a task that seems to run for ever.
             logger.exception("task %s: its events are no longer read", self.task_id)
             self._process.kill()
-            sweep(self.task_id)
+            self._sweep()
             gone: wire.Event = {"event": "state", "containers": []}
             self._notify(self._on_state, self._final_event(gone, f"InternalError: {error}"))
 
@@ -130,10 +135,12 @@ class Runner:
         final: wire.Event | None = None
         last: wire.Event = {"event": "state", "containers": []}
         listeners: list[socket.socket] = []
-        with contextlib.suppress(OSError), self._send_lock, self._door_lock:
+        with contextlib.suppress(OSError), self._send_lock, self._socket_requests_lock:
             self._control.sendall(wire.pack(spec))
-            listeners = port_forwards.serve(spec["port_forwards"], self._door) if spec["namespace"] else []
-            self._door.settimeout(DOOR_WAIT)
+            listeners = (
+                port_forwards.serve(spec["port_forwards"], self._socket_requests) if spec["namespace"] else []
+            )
+            self._socket_requests.settimeout(SOCKET_REQUEST_WAIT)
         while (event := self._receive()) is not None:
             if event["event"] == "log":
                 self._notify(self._on_log, event)
@@ -167,14 +174,19 @@ class Runner:
     def _clean_up(self) -> str:
         """Wait for the process, kill the processes that it left, and return its stderr."""
         self._control.close()
-        self._door.close()
+        self._socket_requests.close()
         try:
             _, stderr = self._process.communicate(timeout=FINAL_WAIT)
         except subprocess.TimeoutExpired:
             self._process.kill()
             _, stderr = self._process.communicate()
-        sweep(self.task_id)
+        self._sweep()
         return stderr.decode(errors="replace").strip()
+
+    def _sweep(self) -> None:
+        sweep(self.task_id)
+        if self._engine is not None:
+            self._engine.sweep(TASK_LABEL, self.task_id)
 
     def _final_event(self, last: wire.Event, stderr: str) -> wire.Event:
         """Return the STOPPED event of a process that ended without one, made from its last event."""

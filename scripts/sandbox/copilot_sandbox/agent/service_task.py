@@ -3,64 +3,35 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import socket
 import time
 import uuid
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from copilot_sandbox.agent import catalogue, filesystem, namespace, nginx
-from copilot_sandbox.agent.confined import hidden
-from copilot_sandbox.agent.container import compose, without_key
+from copilot_sandbox.agent import catalogue, listeners, namespace, preparation
 from copilot_sandbox.agent.runner import Runner, remove_tree
-from copilot_sandbox.boot import PACKAGE
-from copilot_sandbox.env_files import parse_env_file
-from copilot_sandbox.model import NGINX_VERSION, ContainerReport, Health, TaskReport
-from copilot_sandbox.postgres import bin_dir
+from copilot_sandbox.model import ContainerReport, Health, TaskReport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from copilot_sandbox.agent import wire
     from copilot_sandbox.agent.health import HealthChecks
-    from copilot_sandbox.agent.port_forwards import PortForward
     from copilot_sandbox.agent.targets import Targets
-    from copilot_sandbox.model import Container, ControlPlane, Image, Service
+    from copilot_sandbox.model import Container, Service
 
 logger = logging.getLogger(__name__)
 
-MISSING = (
-    "ResourceInitializationError: unable to pull secrets or registry auth: "
-    "execution resource retrieval failed: unable to retrieve secrets from ssm: "
-    "service call has been retried 1 time(s): "
-    "The parameter {name} could not be found (variable {variable} of container {container})."
-)
-
-
-class PreparationError(Exception):
-    """The task can't start; the message is its stopped reason."""
-
 
 @dataclass(frozen=True)
-class TaskContext:
+class TaskContext(preparation.Settings):
     """The settings and services that all tasks of an agent share."""
 
-    control_plane: ControlPlane
-    directory: Path
-    find_image: Callable[[str], Image | None]
-    owner_env: Mapping[str, str]
-    way: namespace.Way
-    port_forwards: Sequence[PortForward]
-    readable: Sequence[Path]  # folders of this machine that every container may read
-    own_filesystem: bool  # containers have a file system of their own
     targets: Targets
     health_checks: HealthChecks
     post: Callable[[ServiceTask, wire.Event], None]
-    supply: Callable[[str, str, str, str | None], tuple[str | None, str]]
-    aws: Callable[[str], tuple[Mapping[str, str], Path | None]]
 
 
 class ServiceTask:
@@ -136,10 +107,11 @@ class ServiceTask:
                 directory,
                 spec,
                 owner_env=self._context.owner_env,
+                engine=self._context.engine,
                 on_state=lambda event: self._context.post(self, event),
                 on_log=self._log,
             )
-        except (PreparationError, catalogue.NoImageError, namespace.NoAddressError) as error:
+        except (preparation.PreparationError, catalogue.NoImageError, namespace.NoAddressError) as error:
             logger.warning("task %s of %s can't start: %s", self.id, self._service.name, error)
             self._give_up(directory, str(error))
         except Exception as error:
@@ -233,6 +205,24 @@ class ServiceTask:
             raise
         return connection
 
+    def listening(self, wanted: int) -> str:
+        """Return where the task listens in place of the port `wanted`, as `8080`; empty if it is not known.
+
+        The ports of other containers, and those that the sandbox itself forwards, are left out.
+        """
+        if self.pid is None:
+            return ""
+        own = self._claim.getsockname()[0] if self._claim is not None else None
+        others = {port for each in self._containers() if wanted not in each.ports for port in each.ports}
+        forwarded = {(host, port) for host, port, _ in self._context.port_forwards}
+        shown = []
+        for _, address, port in listeners.of_network(self.pid):
+            if port in others or (address, port) in forwarded or own not in (None, address):
+                continue
+            alone = own is None and not listeners.is_open(address)
+            shown.append(f"{address}:{port}, where nobody outside reaches it" if alone else str(port))
+        return ", ".join(dict.fromkeys(shown))
+
     def activity(self) -> tuple[str, float]:
         """Return what the task currently waits for, and since when (Unix seconds)."""
         for each in self._context.targets.at(self.report.address):
@@ -258,103 +248,21 @@ class ServiceTask:
         return self._service.task_definition.containers
 
     def _prepare(self, directory: Path) -> wire.TaskSpec:
-        definition = self._service.task_definition
-        secrets = {each.name: self._secrets(each) for each in definition.containers}
-        host = None
-        if self._context.way == "loopback":
+        context, service = self._context, self._service
+        if context.engine is None and context.way == "loopback":
             self._claim = namespace.claim_loopback()
-            host = self._claim.getsockname()[0]
+        host = self._claim.getsockname()[0] if self._claim else None
         directory.mkdir(parents=True, mode=0o700)
-        readable = {*self._context.readable, PACKAGE}
-        aws = self._aws(definition.role, directory) if host is None else {}
-        volumes = {name: directory / "volumes" / name for name in definition.volumes}
-        specs = []
-        for defined, report in zip(definition.containers, self.report.containers, strict=True):
-            container = replace(defined, environment={**self._from_files(defined), **defined.environment})
-            own = directory / container.name
-            image = self._context.find_image(container.image)
-            tools: tuple[Path, ...] = (bin_dir(),)  # replaces programs that apt-get would install
-            if image is None:
-                public = catalogue.provide(container.image, own, host)
-                image, tools = public.image, public.tools
-            if NGINX_VERSION in image.env:
-                upstream = nginx.upstream_of(definition.containers, container)
-                provided = nginx.provide(container, image, own, host, upstream)
-                tools = (provided.programs, *tools)
-                notes = (self._notes.get(container.name), provided.note)
-                self._notes[container.name] = "; ".join(filter(None, notes)) or None
-            readable |= {image.root, *tools, *([image.venv] if image.venv else [])}
-            report.image_digest = image.digest or None
-            for mount in container.mounts:
-                volumes.setdefault(mount.volume, directory / "volumes" / mount.volume)
-            specs.append(
-                compose(
-                    container,
-                    image,
-                    directory=own,
-                    volumes=volumes,
-                    secrets=secrets[container.name],
-                    owner_env={**self._context.owner_env, "SANDBOX_TASK": self.id},
-                    host=host,
-                    tools=tools,
-                    defaults=without_key(aws, {*container.environment, *container.secrets}),
-                )
-            )
-        # A task with its own server on that port (a Redis sidecar) does not get the forward.
-        own_ports = {port for each in definition.containers for port in each.ports}
-        return {
-            "namespace": host is None,
-            "address": self.report.address,
-            "port_forwards": [each for each in self._context.port_forwards if each[1] not in own_ports],
-            "filesystem": self._filesystem(directory, readable),
-            "directories": [str(each) for each in volumes.values()],
-            "containers": specs,
-        }
-
-    def _aws(self, role: str, directory: Path) -> dict[str, str]:
-        """Return the variables with which a program reaches the embedded AWS. The authority is in a file."""
-        variables, authority = self._context.aws(role)
-        if authority is None:
-            return dict(variables)
-        shutil.copyfile(authority, directory / authority.name)
-        return {**variables, "AWS_CA_BUNDLE": str(directory / authority.name)}
-
-    def _from_files(self, container: Container) -> dict[str, str]:
-        """Return the variables of a container's environment files."""
-        found: dict[str, str] = {}
-        for arn in container.environment_files:
-            try:
-                found |= parse_env_file(self._context.control_plane.environment_file(arn))
-            except KeyError as error:
-                raise PreparationError(
-                    f"ResourceInitializationError: failed to download env files: {arn} does not exist"
-                ) from error
-        return found
-
-    def _filesystem(self, directory: Path, readable: set[Path]) -> list[object] | None:
-        if not self._context.own_filesystem:
-            return None
-        scratch = directory / "scratch"
-        scratch.mkdir()
-        outside = [str(each) for each in readable if not each.is_relative_to(directory)]
-        shown = [*outside, *filesystem.interpreter()]
-        return [*filesystem.Shown(shown, [str(directory)], hidden(), str(scratch))]
-
-    def _secrets(self, container: Container) -> dict[str, str]:
-        values, notes = {}, []
-        environment = container.environment.get("COPILOT_ENVIRONMENT_NAME", "")
-        for variable, name in container.secrets.items():
-            stored: str | None = None
-            with suppress(KeyError):
-                stored = self._context.control_plane.secret(name)
-            value, note = self._context.supply(variable, name, environment, stored)
-            if value is None:
-                missing = MISSING.format(name=name, variable=variable, container=container.name)
-                raise PreparationError(f"{missing}{note}")
-            values[variable] = value
-            notes += [note] if note else []
-        self._notes[container.name] = "; ".join(notes) or None
-        return values
+        order = preparation.Order(service.task_definition, self.id, self.report.address, directory, host)
+        prepared = (
+            preparation.for_processes(context, order)
+            if context.engine is None
+            else preparation.for_engine(context, order, context.engine)
+        )
+        self._notes = prepared.notes
+        for report, digest in zip(self.report.containers, prepared.digests, strict=True):
+            report.image_digest = digest
+        return prepared.spec
 
     def _log(self, event: wire.Event) -> None:
         container = next(each for each in self._containers() if each.name == event["container"])

@@ -1,4 +1,4 @@
-"""The main program of a task's process: runs the task's containers in ECS's order, and ends them."""
+"""The main program of a task's process: runs the task's containers in ECS's order, and stops them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import os
 import signal
 import socket
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from copilot_sandbox.agent import filesystem, namespace, port_forwards, wire
-from copilot_sandbox.agent.task_container import Container
-from copilot_sandbox.agent.task_log import Log, Pulse
+from copilot_sandbox.agent.task_container import Container, ProcessContainer
+from copilot_sandbox.agent.task_log import Condition, Log
+
+if TYPE_CHECKING:
+    from copilot_sandbox.agent.engine import Engine
 
 
 class Task:
@@ -21,14 +24,21 @@ class Task:
 
     def __init__(self, spec: wire.TaskSpec, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
-        self.pulse = Pulse()
+        self.condition = Condition()
         self.log = Log(self._send, writer.drain)
         self.stopping = False
         self._reason: str | None = None
-        self._code: str | None = None
+        self._stop_code: str | None = None
         self._running = False
-        self.containers = [Container(each, self) for each in spec["containers"]]
+        self.containers = [self._container(each, spec["engine"]) for each in spec["containers"]]
         self._deadline: asyncio.TimerHandle | None = None
+
+    def _container(self, spec: wire.ContainerSpec | wire.EngineSpec, engine: Engine | None) -> Container:
+        if engine is None:
+            return ProcessContainer(cast("wire.ContainerSpec", spec), self)
+        from copilot_sandbox.agent.engine_container import EngineContainer  # noqa: PLC0415 - it imports HTTP
+
+        return EngineContainer(cast("wire.EngineSpec", spec), self, engine)
 
     def named(self, name: str) -> Container:
         return next(each for each in self.containers if each.spec["name"] == name)
@@ -47,14 +57,14 @@ class Task:
                 self.stop({"reason": reason, "code": "TaskFailedToStart", "limit": None})
         self.log.flush()
         self.send_state()
-        self.pulse.beat()
+        self.condition.notify()
 
     def stop(self, order: wire.Stop) -> None:
         if not self.stopping:
             self.stopping = True
-            self._reason, self._code = order["reason"], order["code"]
+            self._reason, self._stop_code = order["reason"], order["code"]
             self.send_state()
-            self.pulse.beat()
+            self.condition.notify()
         if order["limit"] is not None:
             if self._deadline is not None:
                 self._deadline.cancel()
@@ -62,18 +72,18 @@ class Task:
 
     def kill(self) -> None:
         for each in self.containers:
-            each.signal(signal.SIGKILL)
+            each.kill()
 
-    def send_state(self, *, over: bool = False) -> None:
-        status: Any = "STOPPED" if over else "RUNNING" if self._running else "PENDING"
-        if self.stopping and not over:
+    def send_state(self, *, final: bool = False) -> None:
+        status: Any = "STOPPED" if final else "RUNNING" if self._running else "PENDING"
+        if self.stopping and not final:
             status = "STOPPING"
         self._send(
             {
                 "event": "state",
                 "status": status,
                 "reason": self._reason,
-                "code": self._code,
+                "code": self._stop_code,
                 "containers": [each.state for each in self.containers],
             }
         )
@@ -81,12 +91,12 @@ class Task:
     async def run(self) -> None:
         shipping = asyncio.create_task(self.log.run())
         runs = [asyncio.create_task(each.run()) for each in self.containers]
-        await self.pulse.until(lambda: self.stopping)
+        await self.condition.wait_for(lambda: self.stopping)
         stops = [asyncio.create_task(each.stop()) for each in self.containers]
         await asyncio.gather(*runs, *stops)
         shipping.cancel()
         self.log.flush()
-        self.send_state(over=True)
+        self.send_state(final=True)
         await self._writer.drain()
 
     def _exit_reason(self, container: Container) -> str:
@@ -98,24 +108,24 @@ class Task:
         self._writer.write(wire.pack(message))
 
 
-def hand_out_socket(door: socket.socket) -> None:
-    """Answer one request with a new socket of this process's network namespace."""
+def hand_out_socket(socket_requests: socket.socket) -> None:
+    """Answer one request of the agent: create a socket in this network namespace, and send it."""
     try:
-        if not door.recv(1):
-            asyncio.get_running_loop().remove_reader(door)
+        if not socket_requests.recv(1):
+            asyncio.get_running_loop().remove_reader(socket_requests)
             return
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as fresh:
-            socket.send_fds(door, [b"."], [fresh.fileno()])
+            socket.send_fds(socket_requests, [b"."], [fresh.fileno()])
     except OSError:
-        asyncio.get_running_loop().remove_reader(door)
+        asyncio.get_running_loop().remove_reader(socket_requests)
 
 
-async def serve(control: socket.socket, door: socket.socket, spec: wire.TaskSpec) -> None:
+async def serve(control: socket.socket, socket_requests: socket.socket, spec: wire.TaskSpec) -> None:
     reader, writer = await asyncio.open_unix_connection(sock=control)
     task = Task(spec, writer)
     loop = asyncio.get_running_loop()
-    door.settimeout(0)
-    loop.add_reader(door, hand_out_socket, door)
+    socket_requests.settimeout(0)
+    loop.add_reader(socket_requests, hand_out_socket, socket_requests)
 
     def end_at_once() -> None:
         # The agent has ended, or it ends this task at once: no process may remain.
@@ -140,7 +150,10 @@ async def serve(control: socket.socket, door: socket.socket, spec: wire.TaskSpec
 
 
 def main(arguments: list[str]) -> int:
-    """Run the task whose two sockets are given by number. `probe ADDRESS` only tests the namespace."""
+    """Run a task. The two arguments are the file descriptors of its sockets to the agent.
+
+    With `probe ADDRESS`, only test if the system gives a task its own network namespace.
+    """
     if arguments[0] == "probe":
         try:
             namespace.enter_namespace(arguments[1])
@@ -149,16 +162,18 @@ def main(arguments: list[str]) -> int:
             return 1
         return 0
     control = socket.socket(fileno=int(arguments[0]))
-    door = socket.socket(fileno=int(arguments[1]))
+    socket_requests = socket.socket(fileno=int(arguments[1]))
     spec: wire.TaskSpec | None = wire.receive(control)
     if spec is None:
         return 1
     if spec["namespace"]:
         namespace.enter_namespace(spec["address"])
-        port_forwards.offer([(host, port, path) for host, port, path in spec["port_forwards"]], door)
+        port_forwards.offer(
+            [(host, port, path) for host, port, path in spec["port_forwards"]], socket_requests
+        )
         if spec["filesystem"] is not None:
             filesystem.enter(filesystem.Shown(*spec["filesystem"]), network=False)
     for directory in spec["directories"]:
         Path(directory).mkdir(parents=True, exist_ok=True)
-    asyncio.run(serve(control, door, spec))
+    asyncio.run(serve(control, socket_requests, spec))
     return 0

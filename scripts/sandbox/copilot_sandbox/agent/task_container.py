@@ -1,4 +1,4 @@
-"""One container in the task's process: creates its files, starts it in order, checks it and ends it."""
+"""One container in the task's process: starts it in order, checks it and ends it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +25,17 @@ EXIT_TERMINATED = 128 + signal.SIGTERM
 
 
 class NotStartedError(Exception):
-    """A container can't be started; the message is ECS's reason."""
+    """A container can't be started; the message is ECS's reason, `kind` the name of ECS's error."""
+
+    def __init__(self, message: str, kind: str = "CannotStartContainerError") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
-class Container:
+class Container(ABC):
     """One container: waits for its dependencies, runs, is checked, and ends."""
 
-    def __init__(self, spec: wire.ContainerSpec, task: Task) -> None:
+    def __init__(self, spec: wire.BaseSpec, task: Task) -> None:
         self.spec = spec
         self.task = task
         self.started = False
@@ -42,6 +47,9 @@ class Container:
             "reason": None,
         }
         self._process: asyncio.subprocess.Process | None = None
+        # What a health check's own program starts with.
+        self._check_variables: dict[str, str] = {}
+        self._check_folder = "/"
         self._output: list[asyncio.Task[None]] = []
 
     @property
@@ -50,7 +58,7 @@ class Container:
 
     async def run(self) -> None:
         try:
-            await self.task.pulse.until(lambda: self.task.stopping or self._dependencies_met())
+            await self.task.condition.wait_for(lambda: self.task.stopping or self._dependencies_met())
             if self.task.stopping:
                 self._end(None, None)
                 return
@@ -59,37 +67,51 @@ class Container:
                 self._end(None, None)
                 return
         except NotStartedError as error:
-            self._end(EXIT_TERMINATED, f"CannotStartContainerError: {error}")
+            self._end(EXIT_TERMINATED, f"{error.kind}: {error}")
             return
         except OSError as error:
             self._end(127, f"CannotStartContainerError: {error}")
             return
         checks = asyncio.create_task(self._check()) if self.spec["health"] else None
-        code = await process.wait()
+        code, reason = await self._wait(process)
         if checks is not None:
             checks.cancel()
-        # A container's processes end with its process 1.
-        self.signal(signal.SIGKILL)
         await asyncio.wait(self._output, timeout=STRAGGLERS)
         for each in self._output:
             each.cancel()
-        self._end(128 - code if code < 0 else code, None)
+        self._end(code, reason)
 
+    @abstractmethod
+    async def _start(self) -> asyncio.subprocess.Process | None:
+        """Start the container, and return the process that has its output; None if the task is stopping.
+
+        Raises NotStartedError with ECS's reason, or OSError.
+        """
+
+    @abstractmethod
+    async def _wait(self, process: asyncio.subprocess.Process) -> tuple[int, str | None]:
+        """Wait until the container has ended, and return its exit code and ECS's reason, if there is one."""
+
+    @abstractmethod
     def signal(self, number: signal.Signals) -> None:
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, number)
+        """Send a signal to the container, if it runs."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """End the container before this returns, as the process that runs the task ends next."""
 
     async def stop(self) -> None:
         """Send SIGTERM once all dependent containers have ended, then SIGKILL after the stop timeout."""
         dependents = [each for each in self.task.containers if self.spec["name"] in each.spec["depends_on"]]
-        await self.task.pulse.until(lambda: all(each.ended for each in dependents))
+        await self.task.condition.wait_for(lambda: all(each.ended for each in dependents))
         self.signal(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.task.pulse.until(lambda: self.ended), self.spec["stop_timeout"])
+            await asyncio.wait_for(
+                self.task.condition.wait_for(lambda: self.ended), self.spec["stop_timeout"]
+            )
         if not self.ended:
             self.signal(signal.SIGKILL)
-            await self.task.pulse.until(lambda: self.ended)
+            await self.task.condition.wait_for(lambda: self.ended)
 
     def _dependencies_met(self) -> bool:
         met = True
@@ -121,15 +143,8 @@ class Container:
             )
         return met
 
-    async def _start(self) -> asyncio.subprocess.Process | None:
-        await asyncio.to_thread(lay_out, self.spec)
-        if self.task.stopping:
-            return None
-        argv, env, cwd = self.spec["argv"], self.spec["env"], self.spec["cwd"]
-        if not argv:
-            raise NotStartedError("no command specified: give the image a CMD or the container a command")
-        if shutil.which(argv[0], path=env.get("PATH")) is None and not (Path(cwd) / argv[0]).is_file():
-            raise NotStartedError(f'exec: "{argv[0]}": executable file not found in $PATH')
+    async def _spawn(self, argv: list[str], env: dict[str, str], cwd: str) -> asyncio.subprocess.Process:
+        """Start a process whose output is the container's."""
         # asyncio's own pipes would make this wait for every process that still holds them. There are two
         # pipes, as in Docker, so that stdout and stderr do not mix within a line.
         with contextlib.ExitStack() as ends:
@@ -214,8 +229,8 @@ class Container:
         try:
             process = await asyncio.create_subprocess_exec(
                 *check["argv"],
-                env=self.spec["env"],
-                cwd=self.spec["cwd"],
+                env=self._check_variables,
+                cwd=self._check_folder,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.DEVNULL,
@@ -241,6 +256,39 @@ class Container:
         self.state["exit_code"] = code
         self.state["reason"] = reason
         self.task.changed()
+
+
+class ProcessContainer(Container):
+    """A container that runs as processes of this machine, in a process group."""
+
+    def __init__(self, spec: wire.ContainerSpec, task: Task) -> None:
+        super().__init__(spec, task)
+        self._spec = spec
+        self._check_variables, self._check_folder = spec["env"], spec["cwd"]
+
+    async def _start(self) -> asyncio.subprocess.Process | None:
+        await asyncio.to_thread(lay_out, self._spec)
+        if self.task.stopping:
+            return None
+        argv, env, cwd = self._spec["argv"], self._spec["env"], self._spec["cwd"]
+        if not argv:
+            raise NotStartedError("no command specified: give the image a CMD or the container a command")
+        if shutil.which(argv[0], path=env.get("PATH")) is None and not (Path(cwd) / argv[0]).is_file():
+            raise NotStartedError(f'exec: "{argv[0]}": executable file not found in $PATH')
+        return await self._spawn(argv, env, cwd)
+
+    async def _wait(self, process: asyncio.subprocess.Process) -> tuple[int, str | None]:
+        code = await process.wait()
+        self.signal(signal.SIGKILL)  # a container's processes end with its process 1
+        return 128 - code if code < 0 else code, None
+
+    def signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
 
 
 def lay_out(spec: wire.ContainerSpec) -> None:

@@ -15,17 +15,17 @@ LOG_DELAY = 0.1  # seconds for which lines are collected before they are sent
 LOG_BACKLOG = 1 << 20  # bytes of unsent log at which containers have to wait
 
 
-class Pulse:
-    """Lets coroutines wait until a condition is true; `beat` makes them test it again."""
+class Condition:
+    """Lets coroutines wait until a test is true. After each `notify` they test it again."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
-    def beat(self) -> None:
+    def notify(self) -> None:
         self._event.set()
         self._event = asyncio.Event()
 
-    async def until(self, test: Callable[[], bool]) -> None:
+    async def wait_for(self, test: Callable[[], bool]) -> None:
         while not test():
             await self._event.wait()
 
@@ -38,23 +38,23 @@ class Log:
         self._drain = drain
         self._lines: dict[str, list[tuple[int, str]]] = {}
         self._size = 0
-        self._pulse = Pulse()
+        self._condition = Condition()
 
     async def write(self, container: str, line: str, size: int) -> None:
-        await self._pulse.until(lambda: self._size < LOG_BACKLOG)
+        await self._condition.wait_for(lambda: self._size < LOG_BACKLOG)
         self._lines.setdefault(container, []).append((int(time.time() * 1000), line))
         self._size += size
-        self._pulse.beat()
+        self._condition.notify()
 
     def flush(self) -> None:
         lines, self._lines, self._size = self._lines, {}, 0
         for container, batch in lines.items():
             self._send({"event": "log", "container": container, "lines": batch})
-        self._pulse.beat()
+        self._condition.notify()
 
     async def run(self) -> None:
         while True:
-            await self._pulse.until(lambda: bool(self._lines))
+            await self._condition.wait_for(lambda: bool(self._lines))
             await asyncio.sleep(LOG_DELAY)
             # The socket's buffer has to drain before more is added to it.
             await self._drain()

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Sequence
+
+    from copilot_sandbox.agent.engine import Engine
 
 HEADER = struct.Struct("!I")  # the length of the JSON document that follows
 
@@ -22,20 +25,35 @@ class HealthSpec(TypedDict):
     start_period: float
 
 
-class ContainerSpec(TypedDict):
-    """A container, ready to run. Every path and address is this machine's own."""
+class BaseSpec(TypedDict):
+    """What a container needs in ECS's order of starts and stops."""
 
     name: str
     essential: bool
+    depends_on: dict[str, str]
+    health: HealthSpec | None
+    stop_timeout: float
+
+
+class ContainerSpec(BaseSpec):
+    """A container that runs as processes. Every path and address is this machine's own."""
+
     argv: list[str]
     env: dict[str, str]
     cwd: str
     root: str
     copy_from: str | None  # the image's files, copied to `root` first
     mounts: dict[str, str]  # path under `root` → the volume's directory
-    depends_on: dict[str, str]
-    health: HealthSpec | None
-    stop_timeout: float
+
+
+class EngineSpec(BaseSpec):
+    """A container that an engine runs."""
+
+    container: str  # its name in the engine
+    image: str
+    is_public: bool  # pull the image if this machine does not have it
+    volumes: list[str]  # the engine's names of the task's volumes that it mounts
+    settings: dict[str, Any]  # of the engine's call that creates it, without its network
 
 
 class TaskSpec(TypedDict):
@@ -46,7 +64,8 @@ class TaskSpec(TypedDict):
     port_forwards: list[tuple[str, int, str]]  # port_forwards.PortForward: servers that the task reaches
     filesystem: list[Any] | None  # filesystem.Shown: the file system to enter; None for the machine's
     directories: list[str]
-    containers: list[ContainerSpec]
+    containers: Sequence[ContainerSpec | EngineSpec]
+    engine: Engine | None  # sent as a list; None if the containers run as processes
 
 
 class ContainerState(TypedDict):

@@ -11,7 +11,7 @@ from .engine import Engine
 from .errors import Refusal
 from .paging import InvalidToken, page
 from .stack_sets import StackSets
-from .stacks import Stack, Target
+from .stacks import DesiredState, Stack
 from .stores import fetch_template
 
 _T = TypeVar("_T")
@@ -48,7 +48,7 @@ class Actions(BaseResponse):
         tags = self._get_param("Tags")
         return old_tags if tags is None else {str(tag["Key"]): str(tag["Value"]) for tag in tags}
 
-    def _text(self, before: Target | None) -> str:
+    def _text(self, before: DesiredState | None) -> str:
         if url := self._get_param("TemplateURL"):
             return fetch_template(str(url))
         if body := self._get_param("TemplateBody"):
@@ -57,7 +57,7 @@ class Actions(BaseResponse):
             return before.text
         raise Refusal("Either Template URL or Template Body must be specified.")
 
-    def _target(self, before: Target | None) -> Target:
+    def _desired(self, before: DesiredState | None) -> DesiredState:
         text = self._text(before)
         old = before.parameters if before else {}
         parameters = {}
@@ -68,7 +68,7 @@ class Actions(BaseResponse):
                     parameters[key] = old[key]
             else:
                 parameters[key] = str(item.get("ParameterValue", ""))
-        return Target.read(text, parameters, self._tags(dict(before.tags) if before else {}))
+        return DesiredState.read(text, parameters, self._tags(dict(before.tags) if before else {}))
 
     def _page(
         self,

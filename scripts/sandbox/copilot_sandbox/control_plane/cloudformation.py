@@ -11,7 +11,7 @@ from .actions import PAGE
 from .engine import ChangeSet
 from .errors import Refusal
 from .stack_set_actions import StackSetActions
-from .stacks import Resource, Stack, Target
+from .stacks import DesiredState, Resource, Stack
 from .templates import read_template
 
 
@@ -26,7 +26,7 @@ class Responses(StackSetActions):
             raise Refusal("Either OnFailure or DisableRollback can be specified, not both.")
         stack = self.engine.create_stack(
             self._name(),
-            self._target(None),
+            self._desired(None),
             keep_failures=self._keeps_failures(),
             on_failure=self._get_param("OnFailure") or "ROLLBACK",
             protected=bool(self._get_param("EnableTerminationProtection", if_none=False)),
@@ -38,7 +38,7 @@ class Responses(StackSetActions):
 
     def update_stack(self) -> ActionResult:
         stack = self._stack()
-        self.engine.update_stack(stack, self._target(stack.target), keep_failures=self._keeps_failures())
+        self.engine.update_stack(stack, self._desired(stack.desired), keep_failures=self._keeps_failures())
         return ActionResult({"StackId": stack.id})
 
     def continue_update_rollback(self) -> ActionResult:
@@ -71,7 +71,7 @@ class Responses(StackSetActions):
             "StackId": stack.id,
             "StackName": stack.name,
             "ChangeSetId": stack.change_set,
-            "Description": stack.target.template.get("Description") if stack.target else None,
+            "Description": stack.desired.template.get("Description") if stack.desired else None,
             "Parameters": self._parameters(stack),
             "CreationTime": stack.created_at,
             "LastUpdatedTime": stack.updated_at,
@@ -95,15 +95,15 @@ class Responses(StackSetActions):
         }
 
     def _parameters(self, stack: Stack) -> list[dict[str, str]]:
-        if stack.target is None or stack.status == "DELETE_COMPLETE":
+        if stack.desired is None or stack.status == "DELETE_COMPLETE":
             return []
-        declared = stack.target.template.get("Parameters") or {}
+        declared = stack.desired.template.get("Parameters") or {}
         return [
             {
                 "ParameterKey": name,
                 "ParameterValue": "****"
                 if str(declaration.get("NoEcho", "")).lower() == "true"
-                else str(stack.target.parameters.get(name, declaration.get("Default", ""))),
+                else str(stack.desired.parameters.get(name, declaration.get("Default", ""))),
             }
             for name, declaration in declared.items()
         ]
@@ -161,8 +161,8 @@ class Responses(StackSetActions):
             "StackName": stack.name,
             "StackId": stack.id,
             "LogicalResourceId": name,
-            "PhysicalResourceId": resource.made.physical_id,
-            "ResourceType": resource.wanted.type,
+            "PhysicalResourceId": resource.created.physical_id,
+            "ResourceType": resource.spec.type,
             "Timestamp": resource.changed_at,
             "LastUpdatedTimestamp": resource.changed_at,
             "ResourceStatus": resource.status,
@@ -186,21 +186,23 @@ class Responses(StackSetActions):
 
     def get_template(self) -> ActionResult:
         if name := self._get_param("ChangeSetName"):
-            target: Target | None = self.engine.find_change_set(name, self._get_param("StackName")).target
+            desired: DesiredState | None = self.engine.find_change_set(
+                name, self._get_param("StackName")
+            ).desired
         else:
-            target = self._stack().target
-        return ActionResult({"TemplateBody": target.text if target else ""})
+            desired = self._stack().desired
+        return ActionResult({"TemplateBody": desired.text if desired else ""})
 
     def get_template_summary(self) -> ActionResult:
         if name := self._get_param("StackSetName"):
-            target: Target | None = self.sets.find(name).target
+            desired: DesiredState | None = self.sets.find(name).desired
         elif self._get_param("StackName"):
-            target = self._stack().target
-            if target is None:
+            desired = self._stack().desired
+            if desired is None:
                 raise Refusal("GetTemplateSummary cannot be called on REVIEW_IN_PROGRESS stacks.")
         else:
-            target = None
-        template = target.template if target else read_template(self._text(None))
+            desired = None
+        template = desired.template if desired else read_template(self._text(None))
         metadata = template.get("Metadata")
         return ActionResult(
             {
@@ -230,9 +232,9 @@ class Responses(StackSetActions):
         kind: Literal["CREATE", "UPDATE"] = self._get_param("ChangeSetType") or "UPDATE"
         before = None
         if kind == "UPDATE":
-            before = self._stack().target
+            before = self._stack().desired
         change_set = self.engine.create_change_set(
-            self._name(), str(self._get_param("ChangeSetName")), kind, self._target(before)
+            self._name(), str(self._get_param("ChangeSetName")), kind, self._desired(before)
         )
         change_set.stack.role = self._get_param("RoleARN") or change_set.stack.role
         return ActionResult({"Id": change_set.id, "StackId": change_set.stack.id})
@@ -255,9 +257,9 @@ class Responses(StackSetActions):
                 "Status": change_set.status,
                 "StatusReason": change_set.reason,
                 "Changes": change_set.changes,
-                "Tags": [{"Key": k, "Value": v} for k, v in change_set.target.tags.items()],
+                "Tags": [{"Key": k, "Value": v} for k, v in change_set.desired.tags.items()],
                 "Parameters": [
-                    {"ParameterKey": k, "ParameterValue": v} for k, v in change_set.target.parameters.items()
+                    {"ParameterKey": k, "ParameterValue": v} for k, v in change_set.desired.parameters.items()
                 ],
             }
         )

@@ -9,7 +9,7 @@ from copilot_sandbox import model
 
 from .container_service import ContainerService
 from .ecs_common import backend, tag_list
-from .resources import Handler, Made, Settling, Wanted
+from .resources import CreatedResource, Handler, ResourceSpec, Settling
 from .service_records import ServiceRecord
 from .shapes import to_api
 
@@ -23,35 +23,37 @@ class ClusterHandler(Handler):
 
     takes_tags = True
 
-    def create(self, wanted: Wanted) -> Made:
-        request = to_api("ecs", "CreateCluster", wanted.properties)
-        name = request.get("clusterName") or wanted.name(255)
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        request = to_api("ecs", "CreateCluster", spec.properties)
+        name = request.get("clusterName") or spec.name(255)
         cluster = backend().create_cluster(
             name,
-            tags=tag_list(wanted.tags()),
-            cluster_settings=_settings(wanted),
+            tags=tag_list(spec.tags()),
+            cluster_settings=_settings(spec),
             configuration=request.get("configuration"),
             capacity_providers=request.get("capacityProviders"),
         )
-        return Made(name, {"Arn": cluster.arn}, cluster)
+        return CreatedResource(name, {"Arn": cluster.arn}, cluster)
 
-    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
-        if old.get("ClusterName") != wanted.properties.get("ClusterName"):
+    def update(
+        self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
+    ) -> CreatedResource | None:
+        if old.get("ClusterName") != spec.properties.get("ClusterName"):
             return None
-        request = to_api("ecs", "CreateCluster", wanted.properties)
-        made.model.tags = tag_list(wanted.tags())
-        made.model.settings = _settings(wanted)
-        made.model.configuration = request.get("configuration")
-        made.model.capacity_providers = request.get("capacityProviders")
-        return made
+        request = to_api("ecs", "CreateCluster", spec.properties)
+        created.model.tags = tag_list(spec.tags())
+        created.model.settings = _settings(spec)
+        created.model.configuration = request.get("configuration")
+        created.model.capacity_providers = request.get("capacityProviders")
+        return created
 
-    def delete(self, made: Made, wanted: Wanted) -> None:
-        del wanted
-        backend().clusters.pop(made.physical_id, None)
+    def delete(self, created: CreatedResource, spec: ResourceSpec) -> None:
+        del spec
+        backend().clusters.pop(created.physical_id, None)
 
 
-def _settings(wanted: Wanted) -> list[dict[str, str]]:
-    settings = wanted.properties.get("ClusterSettings", [])
+def _settings(spec: ResourceSpec) -> list[dict[str, str]]:
+    settings = spec.properties.get("ClusterSettings", [])
     return [{"name": setting["Name"], "value": setting["Value"]} for setting in settings]
 
 
@@ -60,15 +62,15 @@ class TaskDefinitionHandler(Handler):
 
     always_replaced = True
 
-    def create(self, wanted: Wanted) -> Made:
-        request = to_api("ecs", "RegisterTaskDefinition", wanted.properties)
-        request.setdefault("family", f"{wanted.stack_name}-{wanted.logical_id}")
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        request = to_api("ecs", "RegisterTaskDefinition", spec.properties)
+        request.setdefault("family", f"{spec.stack_name}-{spec.logical_id}")
         registered = backend().register_task_definition(
             request["family"],
             request.get("containerDefinitions", []),
             volumes=request.get("volumes"),
             network_mode=request.get("networkMode"),
-            tags=tag_list(wanted.tags()),
+            tags=tag_list(spec.tags()),
             requires_compatibilities=request.get("requiresCompatibilities"),
             cpu=request.get("cpu"),
             memory=request.get("memory"),
@@ -77,15 +79,17 @@ class TaskDefinitionHandler(Handler):
             runtime_platform=request.get("runtimePlatform"),
             ephemeral_storage=request.get("ephemeralStorage"),
         )
-        return Made(registered.arn, {"TaskDefinitionArn": registered.arn})
+        return CreatedResource(registered.arn, {"TaskDefinitionArn": registered.arn})
 
-    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
-        del made, old, wanted
+    def update(
+        self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
+    ) -> CreatedResource | None:
+        del created, old, spec
         return None
 
-    def delete(self, made: Made, wanted: Wanted) -> None:
-        del wanted
-        backend().deregister_task_definition(made.physical_id)
+    def delete(self, created: CreatedResource, spec: ResourceSpec) -> None:
+        del spec
+        backend().deregister_task_definition(created.physical_id)
 
 
 class ServiceHandler(Handler):
@@ -97,34 +101,36 @@ class ServiceHandler(Handler):
         self._ecs = ecs
         self._agent = agent
 
-    def create(self, wanted: Wanted) -> Made:
-        request = to_api("ecs", "CreateService", wanted.properties)
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        request = to_api("ecs", "CreateService", spec.properties)
         request.setdefault("desiredCount", 1)
-        name = request.get("serviceName") or wanted.name(255)
-        record = self._ecs.create(request, name, wanted.tags())
-        return Made(record.arn, {"Name": name, "ServiceArn": record.arn}, record)
+        name = request.get("serviceName") or spec.name(255)
+        record = self._ecs.create(request, name, spec.tags())
+        return CreatedResource(record.arn, {"Name": name, "ServiceArn": record.arn}, record)
 
-    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
+    def update(
+        self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
+    ) -> CreatedResource | None:
         before = to_api("ecs", "CreateService", old)
-        request = to_api("ecs", "CreateService", wanted.properties)
+        request = to_api("ecs", "CreateService", spec.properties)
         request.setdefault("desiredCount", 1)
         if any(before.get(key) != request.get(key) for key in _REPLACES):
             return None
-        record: ServiceRecord = made.model
-        record.tags = wanted.tags()
+        record: ServiceRecord = created.model
+        record.tags = spec.tags()
         # A property that the template no longer has gets ECS's default again.
         for key in before.keys() - request.keys():
             record.wanted.pop(key, None)
         request.pop("tags", None)
         self._ecs.change(record, request)
-        return made
+        return created
 
-    def delete(self, made: Made, wanted: Wanted) -> None:
-        del wanted
-        self._ecs.delete(made.model)
+    def delete(self, created: CreatedResource, spec: ResourceSpec) -> None:
+        del spec
+        self._ecs.delete(created.model)
 
-    def settling(self, made: Made) -> Settling:
-        record: ServiceRecord = made.model
+    def settling(self, created: CreatedResource) -> Settling:
+        record: ServiceRecord = created.model
 
         def check() -> tuple[str, str]:
             state, reason = self._agent().rollout(record.arn, record.deployment_id)
@@ -132,8 +138,8 @@ class ServiceHandler(Handler):
 
         return check
 
-    def draining(self, made: Made) -> Settling:
-        record: ServiceRecord = made.model
+    def draining(self, created: CreatedResource) -> Settling:
+        record: ServiceRecord = created.model
 
         def check() -> tuple[str, str]:
             if not self._agent().drained(record.arn):

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from .errors import ResourceFailed
 from .load_balancing import backend
-from .resources import Handler, Made, Wanted
+from .resources import CreatedResource, Handler, ResourceSpec
 
 # A rule for the root path gets a high priority number, counted down, so that it never hides another rule.
 _FIRST_ROOT_PRIORITY = 48_000
@@ -35,47 +35,49 @@ class CustomResources(Handler):
     def __init__(self, environments: Environments) -> None:
         self._environments = environments
 
-    def create(self, wanted: Wanted) -> Made:
-        return Made(self._physical_id(wanted), self._answer(wanted))
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        return CreatedResource(self._physical_id(spec), self._answer(spec))
 
-    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
+    def update(
+        self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
+    ) -> CreatedResource | None:
         del old
-        return Made(made.physical_id, self._answer(wanted))
+        return CreatedResource(created.physical_id, self._answer(spec))
 
-    def delete(self, made: Made, wanted: Wanted) -> None:
-        del made
-        if wanted.type == "Custom::EnvControllerFunction":
-            self._update_env(wanted, parameters=[], aliases=[])
+    def delete(self, created: CreatedResource, spec: ResourceSpec) -> None:
+        del created
+        if spec.type == "Custom::EnvControllerFunction":
+            self._update_env(spec, parameters=[], aliases=[])
 
-    def attribute(self, made: Made, name: str) -> Any:
+    def attribute(self, created: CreatedResource, name: str) -> Any:
         try:
-            return made.attributes[name]
+            return created.attributes[name]
         except KeyError:
             raise ResourceFailed(f"Vendor response doesn't contain {name} attribute in object") from None
 
-    def _physical_id(self, wanted: Wanted) -> str:
-        if wanted.type == "Custom::EnvControllerFunction":
-            return f"envcontoller/{wanted.properties['EnvStack']}/{wanted.properties['Workload']}"
-        return f"{wanted.type.removeprefix('Custom::').lower()}-{wanted.logical_id}"
+    def _physical_id(self, spec: ResourceSpec) -> str:
+        if spec.type == "Custom::EnvControllerFunction":
+            return f"envcontoller/{spec.properties['EnvStack']}/{spec.properties['Workload']}"
+        return f"{spec.type.removeprefix('Custom::').lower()}-{spec.logical_id}"
 
-    def _answer(self, wanted: Wanted) -> dict[str, Any]:
-        properties = wanted.properties
-        if wanted.type == "Custom::EnvControllerFunction":
+    def _answer(self, spec: ResourceSpec) -> dict[str, Any]:
+        properties = spec.properties
+        if spec.type == "Custom::EnvControllerFunction":
             return self._update_env(
-                wanted,
+                spec,
                 parameters=[p for p in properties.get("Parameters", []) if p.endswith("Workloads")],
                 aliases=properties.get("Aliases", []),
             )
-        if wanted.type == "Custom::RulePriorityFunction":
+        if spec.type == "Custom::RulePriorityFunction":
             return _priorities(properties["ListenerArn"], properties["RulePath"])
-        if wanted.type == "Custom::DynamicDesiredCountFunction":
+        if spec.type == "Custom::DynamicDesiredCountFunction":
             return {"DesiredCount": properties.get("DefaultDesiredCount", 1)}
-        if wanted.type == "Custom::UniqueJSONValuesFunction":
+        if spec.type == "Custom::UniqueJSONValuesFunction":
             by_service = json.loads(properties.get("Aliases") or "{}")
             chosen = properties.get("FilterFor", "").split(",")
             values = {alias for key, aliases in by_service.items() if key in chosen for alias in aliases}
             return {"UniqueValues": sorted({*values, *properties.get("AdditionalStrings", [])})}
-        if wanted.type in (
+        if spec.type in (
             "Custom::BucketCleanerFunction",
             "Custom::DNSDelegationFunction",
             "Custom::NLBCustomDomainFunction",
@@ -83,12 +85,12 @@ class CustomResources(Handler):
             return {}  # there is nothing to clean and no name server to change
         raise ResourceFailed(
             f"Received response status [FAILED] from custom resource. Message returned: the sandbox has no"
-            f" {wanted.type}: it serves plain HTTP on this machine."
+            f" {spec.type}: it serves plain HTTP on this machine."
         )
 
-    def _update_env(self, wanted: Wanted, *, parameters: list[str], aliases: list[str]) -> dict[str, str]:
+    def _update_env(self, spec: ResourceSpec, *, parameters: list[str], aliases: list[str]) -> dict[str, str]:
         """Add the workload to these environment parameters, remove it from others, return the outputs."""
-        stack, workload = wanted.properties["EnvStack"], wanted.properties["Workload"]
+        stack, workload = spec.properties["EnvStack"], spec.properties["Workload"]
         before = self._environments.parameters_of(stack)
         after = dict(before)
         for key, value in before.items():

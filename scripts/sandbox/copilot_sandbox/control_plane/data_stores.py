@@ -14,7 +14,7 @@ from moto.secretsmanager.models import SecretsManagerBackend, secretsmanager_bac
 from copilot_sandbox import model
 
 from .errors import handler_failed
-from .resources import ACCOUNT, REGION, Handler, Made, Wanted
+from .resources import ACCOUNT, REGION, CreatedResource, Handler, ResourceSpec
 from .stacks import Resource
 from .stores import secret_value, with_secrets
 
@@ -38,38 +38,40 @@ class SecretHandler(Handler):
 
     takes_tags = True
 
-    def create(self, wanted: Wanted) -> Made:
-        properties = wanted.properties
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        properties = spec.properties
         value = _generate(properties) if "GenerateSecretString" in properties else properties["SecretString"]
         answer = _secrets().create_secret(
-            name=str(properties.get("Name") or wanted.name()),
+            name=str(properties.get("Name") or spec.name()),
             secret_string=value,
             secret_binary=None,
             description=properties.get("Description"),
-            tags=_tags(wanted),
+            tags=_tags(spec),
             kms_key_id=None,
             client_request_token=None,
             replica_regions=[],
             force_overwrite=False,
         )
         arn = json.loads(answer)["ARN"]
-        return Made(arn, {"Id": arn})
+        return CreatedResource(arn, {"Id": arn})
 
-    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
-        new, arn = wanted.properties, made.physical_id
+    def update(
+        self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
+    ) -> CreatedResource | None:
+        new, arn = spec.properties, created.physical_id
         if old.get("Name") != new.get("Name"):
             return None
         if "SecretString" in new:
             _put(arn, new["SecretString"])
         elif old.get("GenerateSecretString") != new["GenerateSecretString"]:
             _put(arn, _generate(new))
-        _secrets().tag_resource(arn, {tag["Key"]: tag["Value"] for tag in _tags(wanted)})
-        return made
+        _secrets().tag_resource(arn, {tag["Key"]: tag["Value"] for tag in _tags(spec)})
+        return created
 
-    def delete(self, made: Made, wanted: Wanted) -> None:
-        del wanted
+    def delete(self, created: CreatedResource, spec: ResourceSpec) -> None:
+        del spec
         _secrets().delete_secret(
-            made.physical_id, recovery_window_in_days=None, force_delete_without_recovery=True
+            created.physical_id, recovery_window_in_days=None, force_delete_without_recovery=True
         )
 
 
@@ -114,11 +116,11 @@ class DatabaseHandler(Handler):
     def __init__(self, servers: model.DataServers | None) -> None:
         self._servers = servers
 
-    def create(self, wanted: Wanted) -> Made:
-        properties = wanted.properties
-        identifier = str(properties.get("DBInstanceIdentifier") or wanted.name(63)).lower()
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        properties = spec.properties
+        identifier = str(properties.get("DBInstanceIdentifier") or spec.name(63)).lower()
         if "DBClusterIdentifier" in properties:  # its database, user and address are the cluster's
-            return Made(identifier, {"Endpoint.Address": identifier, "Endpoint.Port": str(_PORT)})
+            return CreatedResource(identifier, {"Endpoint.Address": identifier, "Endpoint.Port": str(_PORT)})
         _check(properties)
         instance = _databases().create_db_instance(
             {
@@ -131,10 +133,10 @@ class DatabaseHandler(Handler):
                 "storage_encrypted": _flag(properties, "StorageEncrypted"),
                 "publicly_accessible": _flag(properties, "PubliclyAccessible"),
                 "vpc_security_group_ids": list(properties.get("VPCSecurityGroups", [])),
-                **_changeable(wanted),
+                **_changeable(spec),
             }
         )
-        return Made(identifier, self._address(instance, properties), instance)
+        return CreatedResource(identifier, self._address(instance, properties), instance)
 
     def _address(self, instance: DBInstance, properties: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -142,21 +144,23 @@ class DatabaseHandler(Handler):
             "Endpoint.Port": str(_PORT),
         }
 
-    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
-        properties = wanted.properties
+    def update(
+        self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
+    ) -> CreatedResource | None:
+        properties = spec.properties
         if any(old.get(name) != properties.get(name) for name in _FIXED):
             return None
-        if made.model is None:
-            return made
+        if created.model is None:
+            return created
         _check(properties)
-        _databases().modify_db_instance(made.physical_id, _changeable(wanted))
-        return Made(made.physical_id, self._address(made.model, properties), made.model)
+        _databases().modify_db_instance(created.physical_id, _changeable(spec))
+        return CreatedResource(created.physical_id, self._address(created.model, properties), created.model)
 
-    def delete(self, made: Made, wanted: Wanted) -> None:
+    def delete(self, created: CreatedResource, spec: ResourceSpec) -> None:
         """Delete the instance. The sandbox's database stays, as a snapshot would."""
-        del wanted
-        if made.model is not None:
-            _databases().delete_db_instance(made.physical_id, skip_final_snapshot=True)
+        del spec
+        if created.model is not None:
+            _databases().delete_db_instance(created.physical_id, skip_final_snapshot=True)
 
 
 class ClusterHandler(Handler):
@@ -165,16 +169,18 @@ class ClusterHandler(Handler):
     def __init__(self, servers: model.DataServers | None) -> None:
         self._servers = servers
 
-    def create(self, wanted: Wanted) -> Made:
-        identifier = str(wanted.properties.get("DBClusterIdentifier") or wanted.name(63)).lower()
-        return Made(identifier, self._attributes(identifier, wanted.properties))
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        identifier = str(spec.properties.get("DBClusterIdentifier") or spec.name(63)).lower()
+        return CreatedResource(identifier, self._attributes(identifier, spec.properties))
 
-    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
-        properties = wanted.properties
+    def update(
+        self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
+    ) -> CreatedResource | None:
+        properties = spec.properties
         fixed = ("DBClusterIdentifier", "DatabaseName", "Engine", "MasterUsername", "StorageEncrypted")
         if any(old.get(name) != properties.get(name) for name in fixed):
             return None
-        return Made(made.physical_id, self._attributes(made.physical_id, properties))
+        return CreatedResource(created.physical_id, self._attributes(created.physical_id, properties))
 
     def _attributes(self, identifier: str, properties: dict[str, Any]) -> dict[str, Any]:
         _check(properties)
@@ -200,34 +206,36 @@ class AttachmentHandler(Handler):
         self._servers = servers
         self._find = find
 
-    def create(self, wanted: Wanted) -> Made:
-        self._attach(wanted)
-        return Made(str(wanted.properties["SecretId"]))
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        self._attach(spec)
+        return CreatedResource(str(spec.properties["SecretId"]))
 
-    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
+    def update(
+        self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
+    ) -> CreatedResource | None:
         del old
-        self._attach(wanted)
-        return made
+        self._attach(spec)
+        return created
 
-    def _attach(self, wanted: Wanted) -> None:
-        secret, target = (str(wanted.properties[name]) for name in ("SecretId", "TargetId"))
+    def _attach(self, spec: ResourceSpec) -> None:
+        secret, target = (str(spec.properties[name]) for name in ("SecretId", "TargetId"))
         database = self._find(target)
         if database is None:
             raise handler_failed(f"The database {target} does not exist.")
-        properties = with_secrets(database.wanted.properties)
+        properties = with_secrets(database.spec.properties)
         try:
             value = json.loads(secret_value(secret))
         except ValueError:
             raise handler_failed(f"The value of the secret {secret} is not JSON.") from None
-        kind = "dbClusterIdentifier" if database.wanted.type.endswith("Cluster") else "dbInstanceIdentifier"
+        kind = "dbClusterIdentifier" if database.spec.type.endswith("Cluster") else "dbInstanceIdentifier"
         value |= {
             "engine": "postgres" if _is_postgres(properties) else "mysql",
-            "host": database.made.attributes["Endpoint.Address"],
-            "port": int(database.made.attributes["Endpoint.Port"]),
+            "host": database.created.attributes["Endpoint.Address"],
+            "port": int(database.created.attributes["Endpoint.Port"]),
             "dbname": _database_name(properties),
             kind: target,
         }
-        environment = wanted.stack_tags.get("copilot-environment")
+        environment = spec.stack_tags.get("copilot-environment")
         if self._servers and environment and _is_postgres(properties):
             value |= self._servers.connection(environment)
         _put(secret, json.dumps(value))
@@ -254,8 +262,8 @@ def _port(properties: dict[str, Any]) -> str:
     return str(_PORT if _is_postgres(properties) else properties.get("Port", _MYSQL_PORT))
 
 
-def _changeable(wanted: Wanted) -> dict[str, Any]:
-    properties = wanted.properties
+def _changeable(spec: ResourceSpec) -> dict[str, Any]:
+    properties = spec.properties
     return {
         "db_instance_class": properties["DBInstanceClass"],
         "engine_version": str(properties.get("EngineVersion", "16")),
@@ -264,7 +272,7 @@ def _changeable(wanted: Wanted) -> dict[str, Any]:
         "multi_az": _flag(properties, "MultiAZ"),
         "backup_retention_period": int(properties.get("BackupRetentionPeriod", 1)),
         "deletion_protection": _flag(properties, "DeletionProtection"),
-        "tags": _tags(wanted),
+        "tags": _tags(spec),
     }
 
 
@@ -286,15 +294,15 @@ class CacheHandler(Handler):
     def __init__(self, servers: model.DataServers | None) -> None:
         self._servers = servers
 
-    def create(self, wanted: Wanted) -> Made:
-        properties = wanted.properties
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        properties = spec.properties
         if _flag(properties, "AutomaticFailoverEnabled") and str(properties["NumCacheClusters"]) == "1":
             # Source: https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_CreateReplicationGroup.html
             raise handler_failed("NumCacheClusters must be at least 2 when automatic failover is enabled.")
-        identifier = str(properties.get("ReplicationGroupId") or wanted.name(40)).lower()
+        identifier = str(properties.get("ReplicationGroupId") or spec.name(40)).lower()
         host = f"master.{identifier}.{REGION}.cache.amazonaws.com"
         host = self._servers.cache() if self._servers else host
-        return Made(identifier, {"PrimaryEndPoint.Address": host, "PrimaryEndPoint.Port": "6379"})
+        return CreatedResource(identifier, {"PrimaryEndPoint.Address": host, "PrimaryEndPoint.Port": "6379"})
 
 
 def handlers(servers: model.DataServers | None, find: Callable[[str], Resource | None]) -> dict[str, Handler]:
@@ -317,7 +325,5 @@ def _flag(properties: dict[str, Any], name: str) -> bool:
     return str(properties.get(name, "false")).lower() == "true"
 
 
-def _tags(wanted: Wanted) -> list[dict[str, str]]:
-    return [
-        {"Key": key, "Value": value} for key, value in wanted.tags().items() if not key.startswith("aws:")
-    ]
+def _tags(spec: ResourceSpec) -> list[dict[str, str]]:
+    return [{"Key": key, "Value": value} for key, value in spec.tags().items() if not key.startswith("aws:")]

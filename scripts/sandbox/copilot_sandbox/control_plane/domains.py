@@ -16,7 +16,7 @@ from moto.route53.exceptions import ResourceRecordAlreadyExists
 from moto.route53.models import DelegationSet, FakeZone, Route53Backend, route53_backends
 
 from .errors import ResourceFailed
-from .resources import ACCOUNT, REGION, Handler, Made, Wanted
+from .resources import ACCOUNT, REGION, CreatedResource, Handler, ResourceSpec
 
 MOST_NAMES = 10
 """Domain names on one certificate, AWS's default quota.
@@ -41,51 +41,55 @@ def _full(name: str) -> str:
 class HostedZoneHandler(Handler):
     """AWS::Route53::HostedZone."""
 
-    def create(self, wanted: Wanted) -> Made:
-        properties = wanted.properties
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        properties = spec.properties
         comment = properties.get("HostedZoneConfig", {}).get("Comment")
         zone = _zones().create_hosted_zone(
             _full(properties["Name"]), private_zone="VPCs" in properties, comment=comment
         )
         servers = cast("DelegationSet", zone.delegation_set).name_servers
-        return Made(zone.resource_id, {"Id": zone.resource_id, "NameServers": servers})
+        return CreatedResource(zone.resource_id, {"Id": zone.resource_id, "NameServers": servers})
 
-    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
-        return made if old["Name"] == wanted.properties["Name"] else None
+    def update(
+        self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
+    ) -> CreatedResource | None:
+        return created if old["Name"] == spec.properties["Name"] else None
 
-    def delete(self, made: Made, wanted: Wanted) -> None:
-        del wanted
-        _zones().delete_hosted_zone(made.physical_id)
+    def delete(self, created: CreatedResource, spec: ResourceSpec) -> None:
+        del spec
+        _zones().delete_hosted_zone(created.physical_id)
 
 
 class RecordsHandler(Handler):
     """AWS::Route53::RecordSet and AWS::Route53::RecordSetGroup. Creating an existing record is an error."""
 
-    def create(self, wanted: Wanted) -> Made:
-        zone, records = _zone(wanted.properties), _records(wanted.properties)
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        zone, records = _zone(spec.properties), _records(spec.properties)
         taken = {(record.name, record.type) for record in zone.rrsets}
         for name, type_ in records:
             if (name, type_) in taken:
                 raise ResourceRecordAlreadyExists(name, type_)
         for record in records.values():
             zone.upsert_rrset(record)
-        return Made(str(wanted.properties.get("Name") or wanted.name()))
+        return CreatedResource(str(spec.properties.get("Name") or spec.name()))
 
-    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
-        before, after = _records(old), _records(wanted.properties)
-        zone = _zone(wanted.properties)
+    def update(
+        self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
+    ) -> CreatedResource | None:
+        before, after = _records(old), _records(spec.properties)
+        zone = _zone(spec.properties)
         if _zone(old) is not zone:
             return None
         for record in after.values():
             zone.upsert_rrset(record)
         for key in before.keys() - after.keys():
             zone.delete_rrset(before[key])
-        return made
+        return created
 
-    def delete(self, made: Made, wanted: Wanted) -> None:
-        del made
-        for record in _records(wanted.properties).values():
-            _zone(wanted.properties).delete_rrset(record)
+    def delete(self, created: CreatedResource, spec: ResourceSpec) -> None:
+        del created
+        for record in _records(spec.properties).values():
+            _zone(spec.properties).delete_rrset(record)
 
 
 def _zone(properties: dict[str, Any]) -> FakeZone:
@@ -116,24 +120,26 @@ class AliasRecordsHandler(Handler):
     cf-custom-resources/lib/custom-domain.js.
     """
 
-    def create(self, wanted: Wanted) -> Made:
-        for alias in _aliases(wanted.properties):
-            self._write(wanted.properties, alias)
-        return Made(wanted.logical_id)
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        for alias in _aliases(spec.properties):
+            self._write(spec.properties, alias)
+        return CreatedResource(spec.logical_id)
 
-    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
-        wanted_aliases = _aliases(wanted.properties)
+    def update(
+        self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
+    ) -> CreatedResource | None:
+        wanted_aliases = _aliases(spec.properties)
         for alias in wanted_aliases:
-            self._write(wanted.properties, alias)
+            self._write(spec.properties, alias)
         for alias in _aliases(old):
             if alias not in wanted_aliases:
-                self._delete(wanted.properties, alias)
-        return made
+                self._delete(spec.properties, alias)
+        return created
 
-    def delete(self, made: Made, wanted: Wanted) -> None:
-        del made
-        for alias in _aliases(wanted.properties):
-            self._delete(wanted.properties, alias)
+    def delete(self, created: CreatedResource, spec: ResourceSpec) -> None:
+        del created
+        for alias in _aliases(spec.properties):
+            self._delete(spec.properties, alias)
 
     def _write(self, properties: dict[str, Any], alias: str) -> None:
         zone = _zone_of(properties, alias)
@@ -200,8 +206,8 @@ class CertificateHandler(Handler):
     cf-custom-resources/lib/dns-cert-validator.js.
     """
 
-    def create(self, wanted: Wanted) -> Made:
-        properties = wanted.properties
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        properties = spec.properties
         names = _names(properties)
         if len(names) > MOST_NAMES:
             raise ResourceFailed(
@@ -213,14 +219,16 @@ class CertificateHandler(Handler):
             names[0], uuid.uuid4().hex, names, [{"Key": key, "Value": value} for key, value in tags.items()]
         )
         _certificates().get_certificate(arn).status = "ISSUED"
-        return Made(arn, {"Arn": arn})
+        return CreatedResource(arn, {"Arn": arn})
 
-    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
-        return made if _names(old) == _names(wanted.properties) else None
+    def update(
+        self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
+    ) -> CreatedResource | None:
+        return created if _names(old) == _names(spec.properties) else None
 
-    def delete(self, made: Made, wanted: Wanted) -> None:
-        del wanted
-        _certificates().delete_certificate(made.physical_id)
+    def delete(self, created: CreatedResource, spec: ResourceSpec) -> None:
+        del spec
+        _certificates().delete_certificate(created.physical_id)
 
 
 def _names(properties: dict[str, Any]) -> list[str]:

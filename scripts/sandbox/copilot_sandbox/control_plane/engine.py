@@ -15,7 +15,7 @@ from .for_tests import ForTests
 from .operations import Operations
 from .resolution import Resolver, check_parameters
 from .resources import ACCOUNT, REGION, Catalogue
-from .stacks import OnFailure, Stack, Stacks, Target, now
+from .stacks import DesiredState, OnFailure, Stack, Stacks, now
 
 NO_CHANGES = (
     "The submitted information didn't contain changes. Submit different information to create a change set."
@@ -36,7 +36,7 @@ class ChangeSet:
     id: str
     name: str
     stack: Stack
-    target: Target
+    desired: DesiredState
     kind: Literal["CREATE", "UPDATE"]
     changes: list[dict[str, Any]]
     status: str = "CREATE_COMPLETE"
@@ -70,7 +70,7 @@ class Engine:
     def create_stack(
         self,
         name: str,
-        target: Target,
+        desired: DesiredState,
         *,
         keep_failures: bool = False,
         on_failure: OnFailure = "ROLLBACK",
@@ -78,21 +78,21 @@ class Engine:
     ) -> Stack:
         if self.stacks.named(name):
             raise _StackExists(f"Stack [{name}] already exists")
-        check_parameters(target)
-        stack = self.stacks.add(name, target, "CREATE_IN_PROGRESS")
+        check_parameters(desired)
+        stack = self.stacks.add(name, desired, "CREATE_IN_PROGRESS")
         stack.keeps_failures, stack.on_failure, stack.protected = keep_failures, on_failure, protected
         self._driver.begin(stack, self._operations.create(stack))
         return stack
 
-    def update_stack(self, stack: Stack, target: Target, *, keep_failures: bool = False) -> None:
+    def update_stack(self, stack: Stack, desired: DesiredState, *, keep_failures: bool = False) -> None:
         """Start an update. Raises Refusal if the stack cannot be updated now, or nothing would change."""
         _refuse_update(stack, keep_failures=keep_failures)
         retry = stack.status in _UNFINISHED
-        if stack.target is not None and target.same_as(stack.target) and not retry:
+        if stack.desired is not None and desired.same_as(stack.desired) and not retry:
             raise Refusal("No updates are to be performed.")
-        check_parameters(target)
+        check_parameters(desired)
         stack.keeps_failures = keep_failures
-        self._driver.begin(stack, self._operations.update(stack, target))
+        self._driver.begin(stack, self._operations.update(stack, desired))
 
     def cancel_update(self, stack: Stack) -> None:
         if stack.status != "UPDATE_IN_PROGRESS":
@@ -153,7 +153,7 @@ class Engine:
         raise _ChangeSetMissing(f"ChangeSet [{name_or_id}] does not exist")
 
     def create_change_set(
-        self, stack_name: str, name: str, kind: Literal["CREATE", "UPDATE"], target: Target
+        self, stack_name: str, name: str, kind: Literal["CREATE", "UPDATE"], desired: DesiredState
     ) -> ChangeSet:
         stack = self.stacks.named(stack_name) or self.stacks.by_id.get(stack_name)
         if kind == "CREATE":
@@ -162,7 +162,7 @@ class Engine:
                     f"Stack [{stack_name}] already exists and cannot be created again with the changeSet"
                     f" [{name}]."
                 )
-            check_parameters(target)
+            check_parameters(desired)
             if stack is None:
                 stack = self.stacks.add(stack_name, None, "")
                 stack.set_status("REVIEW_IN_PROGRESS", "User Initiated")
@@ -172,12 +172,14 @@ class Engine:
             # A failed stack may have a change set; only its execution has to keep failures.
             _refuse_update(stack, keep_failures=True)
         identity = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:changeSet/{name}/{uuid.uuid4()}"
-        if stack.target is not None and target.same_as(stack.target) and stack.status not in _UNFINISHED:
+        if stack.desired is not None and desired.same_as(stack.desired) and stack.status not in _UNFINISHED:
             change_set = ChangeSet(
-                identity, name, stack, target, kind, [], "FAILED", "UNAVAILABLE", NO_CHANGES
+                identity, name, stack, desired, kind, [], "FAILED", "UNAVAILABLE", NO_CHANGES
             )
         else:
-            change_set = ChangeSet(identity, name, stack, target, kind, self._resolver.changes(stack, target))
+            change_set = ChangeSet(
+                identity, name, stack, desired, kind, self._resolver.changes(stack, desired)
+            )
         self.change_sets[identity] = change_set
         return change_set
 
@@ -197,17 +199,17 @@ class Engine:
             if other.stack is stack and other.execution == "AVAILABLE":
                 other.execution = "OBSOLETE"
         if change_set.kind == "CREATE":
-            stack.target = change_set.target
+            stack.desired = change_set.desired
             self._driver.begin(stack, self._operations.create(stack))
         else:
-            self._driver.begin(stack, self._operations.update(stack, change_set.target))
+            self._driver.begin(stack, self._operations.update(stack, change_set.desired))
 
     # Calls of the environment controller and nested stacks: these complete, or raise ResourceFailed
 
     def parameters_of(self, stack_name: str) -> dict[str, str]:
         stack = self._existing(stack_name)
-        declared = cast("Target", stack.target).template.get("Parameters") or {}
-        values = self._resolver.values_of(stack, cast("Target", stack.target))
+        declared = cast("DesiredState", stack.desired).template.get("Parameters") or {}
+        values = self._resolver.values_of(stack, cast("DesiredState", stack.desired))
         return {name: ",".join(v) if isinstance(v := values[name], list) else v for name in declared}
 
     def outputs_of(self, stack_name: str) -> dict[str, str]:
@@ -215,7 +217,7 @@ class Engine:
 
     def change_parameters(self, stack_name: str, parameters: dict[str, str]) -> None:
         stack = self._existing(stack_name)
-        before = cast("Target", stack.target)
+        before = cast("DesiredState", stack.desired)
         self.finish(stack, lambda: self.update_stack(stack, before.with_parameters(parameters)))
 
     def finish(self, stack: Stack | None, begin: Callable[[], Stack | None]) -> Stack:
@@ -241,7 +243,7 @@ class Engine:
             stack = self.stacks.find(name)
         except StackMissing as error:
             raise ResourceFailed(str(error.message)) from error
-        if stack.target is None:
+        if stack.desired is None:
             raise ResourceFailed(f"Stack {name} is in {stack.status}")
         return stack
 

@@ -9,7 +9,7 @@ from moto.awslambda.responses import LambdaResponse
 from moto.core.exceptions import ServiceException
 
 from .errors import handler_failed
-from .resources import ACCOUNT, REGION, Handler, Made, Wanted
+from .resources import ACCOUNT, REGION, CreatedResource, Handler, ResourceSpec
 
 BLOCKED_RUNTIMES = frozenset(
     {
@@ -65,19 +65,21 @@ class FunctionHandler(Handler):
     def __init__(self, accept: Callable[[str], None] | None = None) -> None:
         self._accept = accept
 
-    def create(self, wanted: Wanted) -> Made:
-        self._check(wanted)
-        name = str(wanted.properties.get("FunctionName") or wanted.name())
-        return Made(name, {"Arn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"})
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        self._check(spec)
+        name = str(spec.properties.get("FunctionName") or spec.name())
+        return CreatedResource(name, {"Arn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}"})
 
-    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
-        self._check(wanted)
-        return made if old.get("FunctionName") == wanted.properties.get("FunctionName") else None
+    def update(
+        self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
+    ) -> CreatedResource | None:
+        self._check(spec)
+        return created if old.get("FunctionName") == spec.properties.get("FunctionName") else None
 
-    def _check(self, wanted: Wanted) -> None:
-        message = refusal(wanted.properties.get("Runtime"))
+    def _check(self, spec: ResourceSpec) -> None:
+        message = refusal(spec.properties.get("Runtime"))
         if message and self._accept is not None:
-            self._accept(wanted.properties["Runtime"])
+            self._accept(spec.properties["Runtime"])
         elif message:
             raise handler_failed(
                 f"{message} (Service: Lambda, Status Code: 400, Request ID: "

@@ -14,7 +14,7 @@ from moto.elbv2.responses import ELBV2Response
 from copilot_sandbox import model
 
 from .errors import handler_failed
-from .resources import ACCOUNT, REGION, Handler, Made, Wanted
+from .resources import ACCOUNT, REGION, CreatedResource, Handler, ResourceSpec
 from .shapes import to_api
 
 _MOST_VALUES = 5  # in all conditions of a rule together
@@ -25,18 +25,18 @@ def backend() -> ELBv2Backend:
     return elbv2_backends[ACCOUNT][REGION]
 
 
-def _tags(wanted: Wanted) -> list[dict[str, str]]:
-    return [{"Key": key, "Value": value} for key, value in wanted.tags().items()]
+def _tags(spec: ResourceSpec) -> list[dict[str, str]]:
+    return [{"Key": key, "Value": value} for key, value in spec.tags().items()]
 
 
-def _retag(arn: str, wanted: Wanted) -> None:
+def _retag(arn: str, spec: ResourceSpec) -> None:
     """Replace a resource's tags: AWS allows 50, but moto's API refuses more than ten.
 
     Source: https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-limits.html
     """
     tagging = backend().tagging_service
     tagging.delete_all_tags_for_resource(arn)
-    tagging.tag_resource(arn, _tags(wanted))
+    tagging.tag_resource(arn, _tags(spec))
 
 
 class LoadBalancing:
@@ -54,11 +54,15 @@ class LoadBalancing:
         ]
 
     def _rules(self, balancer_arn: str) -> tuple[model.Rule, ...]:
-        rules: list[model.Rule] = []
-        for listener in backend().load_balancers[balancer_arn].listeners.values():
-            # The sandbox serves plain HTTP on loopback; a TLS listener needs the user's own domain.
-            if listener.protocol == "HTTP":
-                rules += [_to_rule(rule) for rule in listener.rules.values()]
+        """Return the rules of all listeners, as one listener of plain HTTP on loopback can have them.
+
+        A browser meets no certificate here. So a rule that only redirects to HTTPS is left out, and the
+        HTTPS listener's own rule answers in its place.
+        """
+        listeners = backend().load_balancers[balancer_arn].listeners.values()
+        rules = [_to_rule(rule) for listener in listeners for rule in listener.rules.values()]
+        if any(listener.protocol == "HTTPS" for listener in listeners):
+            rules = [rule for rule in rules if not (rule.redirect_to or "").startswith("https:")]
         return tuple(sorted(rules, key=lambda rule: rule.priority))
 
     def target_group(self, arn: str) -> model.TargetGroup | None:
@@ -124,24 +128,24 @@ class LoadBalancerHandler(Handler):
         self._balancing = balancing
         self._port_for = port_for
 
-    def create(self, wanted: Wanted) -> Made:
-        properties = wanted.properties
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        properties = spec.properties
         balancer = backend().create_load_balancer(
-            str(properties.get("Name") or wanted.name(32)),
+            str(properties.get("Name") or spec.name(32)),
             properties.get("SecurityGroups", []),
             properties.get("Subnets", []),
             scheme=properties.get("Scheme", "internet-facing"),
             loadbalancer_type=properties.get("Type", "application"),
-            tags=_tags(wanted),
+            tags=_tags(spec),
         )
-        environment = wanted.stack_tags.get("copilot-environment", wanted.stack_name)
+        environment = spec.stack_tags.get("copilot-environment", spec.stack_name)
         if properties.get("Scheme", "internet-facing") == "internet-facing":
             port = self._port_for(environment)
             balancer.dns_name = f"localhost:{port}"
             self._balancing.environments[balancer.arn] = (environment, port)
         balancer.activate()
         self._apply(balancer, properties)
-        return Made(
+        return CreatedResource(
             balancer.arn,
             {
                 "DNSName": balancer.dns_name,
@@ -158,18 +162,20 @@ class LoadBalancerHandler(Handler):
         for attribute in properties.get("LoadBalancerAttributes", []):
             balancer.attrs[attribute["Key"]] = str(attribute["Value"]).lower()
 
-    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
-        if any(old.get(key) != wanted.properties.get(key) for key in ("Name", "Scheme", "Type")):
+    def update(
+        self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
+    ) -> CreatedResource | None:
+        if any(old.get(key) != spec.properties.get(key) for key in ("Name", "Scheme", "Type")):
             return None
-        made.model.security_groups = wanted.properties.get("SecurityGroups", [])
-        self._apply(made.model, wanted.properties)
-        _retag(made.physical_id, wanted)
-        return made
+        created.model.security_groups = spec.properties.get("SecurityGroups", [])
+        self._apply(created.model, spec.properties)
+        _retag(created.physical_id, spec)
+        return created
 
-    def delete(self, made: Made, wanted: Wanted) -> None:
-        del wanted
-        backend().delete_load_balancer(made.physical_id)
-        self._balancing.environments.pop(made.physical_id, None)
+    def delete(self, created: CreatedResource, spec: ResourceSpec) -> None:
+        del spec
+        backend().delete_load_balancer(created.physical_id)
+        self._balancing.environments.pop(created.physical_id, None)
 
 
 class TargetGroupHandler(Handler):
@@ -181,19 +187,19 @@ class TargetGroupHandler(Handler):
     def __init__(self, balancing: LoadBalancing) -> None:
         self._balancing = balancing
 
-    def create(self, wanted: Wanted) -> Made:
-        request = to_api("elbv2", "CreateTargetGroup", wanted.properties)
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        request = to_api("elbv2", "CreateTargetGroup", spec.properties)
         group = backend().create_target_group(
-            request.get("Name") or wanted.name(32),
+            request.get("Name") or spec.name(32),
             vpc_id=request.get("VpcId"),
             protocol=request.get("Protocol"),
             protocol_version=request.get("ProtocolVersion"),
             port=request.get("Port"),
             target_type=request.get("TargetType"),
         )
-        _retag(group.arn, wanted)
-        self._apply(group, wanted)
-        return Made(
+        _retag(group.arn, spec)
+        self._apply(group, spec)
+        return CreatedResource(
             group.arn,
             {
                 "TargetGroupArn": group.arn,
@@ -203,8 +209,8 @@ class TargetGroupHandler(Handler):
             group,
         )
 
-    def _apply(self, group: Any, wanted: Wanted) -> None:
-        request = to_api("elbv2", "CreateTargetGroup", wanted.properties)
+    def _apply(self, group: Any, spec: ResourceSpec) -> None:
+        request = to_api("elbv2", "CreateTargetGroup", spec.properties)
         group.health_check_protocol = request.get("HealthCheckProtocol", group.protocol)
         group.health_check_port = request.get("HealthCheckPort", "traffic-port")
         group.health_check_path = request.get("HealthCheckPath", "/")
@@ -214,32 +220,34 @@ class TargetGroupHandler(Handler):
         group.unhealthy_threshold_count = request.get("UnhealthyThresholdCount", 2)
         group.matcher = request.get("Matcher", {"HttpCode": "200"})
         group.attributes["deregistration_delay.timeout_seconds"] = "300"
-        for attribute in wanted.properties.get("TargetGroupAttributes", []):
+        for attribute in spec.properties.get("TargetGroupAttributes", []):
             group.attributes[attribute["Key"]] = str(attribute["Value"]).lower()
 
-    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
-        if any(old.get(key) != wanted.properties.get(key) for key in self._FIXED):
+    def update(
+        self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
+    ) -> CreatedResource | None:
+        if any(old.get(key) != spec.properties.get(key) for key in self._FIXED):
             return None
-        self._apply(made.model, wanted)
-        _retag(made.physical_id, wanted)
-        return made
+        self._apply(created.model, spec)
+        _retag(created.physical_id, spec)
+        return created
 
-    def delete(self, made: Made, wanted: Wanted) -> None:
-        del wanted
-        backend().delete_target_group(made.physical_id)
-        self._balancing.targets.pop(made.physical_id, None)
+    def delete(self, created: CreatedResource, spec: ResourceSpec) -> None:
+        del spec
+        backend().delete_target_group(created.physical_id)
+        self._balancing.targets.pop(created.physical_id, None)
 
-    def attribute(self, made: Made, name: str) -> Any:
+    def attribute(self, created: CreatedResource, name: str) -> Any:
         if name == "LoadBalancerArns":
-            return made.model.load_balancer_arns
-        return super().attribute(made, name)
+            return created.model.load_balancer_arns
+        return super().attribute(created, name)
 
 
 class ListenerHandler(Handler):
     """AWS::ElasticLoadBalancingV2::Listener."""
 
-    def create(self, wanted: Wanted) -> Made:
-        request = to_api("elbv2", "CreateListener", wanted.properties)
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        request = to_api("elbv2", "CreateListener", spec.properties)
         certificates = [item["CertificateArn"] for item in request.get("Certificates", [])]
         listener = backend().create_listener(
             request["LoadBalancerArn"],
@@ -248,27 +256,29 @@ class ListenerHandler(Handler):
             request.get("SslPolicy", ""),
             certificates[0] if certificates else None,
             request["DefaultActions"],
-            tags=_tags(wanted),
+            tags=_tags(spec),
         )
-        return Made(listener.arn, {"ListenerArn": listener.arn}, listener)
+        return CreatedResource(listener.arn, {"ListenerArn": listener.arn}, listener)
 
-    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
-        if old.get("LoadBalancerArn") != wanted.properties.get("LoadBalancerArn"):
+    def update(
+        self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
+    ) -> CreatedResource | None:
+        if old.get("LoadBalancerArn") != spec.properties.get("LoadBalancerArn"):
             return None
-        request = to_api("elbv2", "CreateListener", wanted.properties)
+        request = to_api("elbv2", "CreateListener", spec.properties)
         backend().modify_listener(
-            made.physical_id,
+            created.physical_id,
             request.get("Port"),
             request.get("Protocol"),
             request.get("SslPolicy"),
             request.get("Certificates"),
             request["DefaultActions"],
         )
-        return made
+        return created
 
-    def delete(self, made: Made, wanted: Wanted) -> None:
-        del wanted
-        backend().delete_listener(made.physical_id)
+    def delete(self, created: CreatedResource, spec: ResourceSpec) -> None:
+        del spec
+        backend().delete_listener(created.physical_id)
 
 
 def _check_conditions(conditions: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -293,30 +303,32 @@ def _check_conditions(conditions: list[dict[str, Any]]) -> list[dict[str, Any]]:
 class ListenerRuleHandler(Handler):
     """AWS::ElasticLoadBalancingV2::ListenerRule."""
 
-    def create(self, wanted: Wanted) -> Made:
-        request = to_api("elbv2", "CreateRule", wanted.properties)
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        request = to_api("elbv2", "CreateRule", spec.properties)
         rule = backend().create_rule(
             request["ListenerArn"],
             _check_conditions(request["Conditions"]),
             request["Priority"],
             request["Actions"],
-            tags=_tags(wanted),
+            tags=_tags(spec),
         )
-        return Made(rule.arn, {"RuleArn": rule.arn, "IsDefault": False}, rule)
+        return CreatedResource(rule.arn, {"RuleArn": rule.arn, "IsDefault": False}, rule)
 
-    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
-        if old.get("ListenerArn") != wanted.properties.get("ListenerArn"):
+    def update(
+        self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
+    ) -> CreatedResource | None:
+        if old.get("ListenerArn") != spec.properties.get("ListenerArn"):
             return None
-        request = to_api("elbv2", "CreateRule", wanted.properties)
+        request = to_api("elbv2", "CreateRule", spec.properties)
         # moto's own modify_rule keeps the old conditions if a field is missing.
-        made.model.conditions = _check_conditions(request["Conditions"])
-        made.model.priority = request["Priority"]
-        made.model.actions = [FakeAction(action) for action in request["Actions"]]
-        return made
+        created.model.conditions = _check_conditions(request["Conditions"])
+        created.model.priority = request["Priority"]
+        created.model.actions = [FakeAction(action) for action in request["Actions"]]
+        return created
 
-    def delete(self, made: Made, wanted: Wanted) -> None:
-        del wanted
-        backend().delete_rule(made.physical_id)
+    def delete(self, created: CreatedResource, spec: ResourceSpec) -> None:
+        del spec
+        backend().delete_rule(created.physical_id)
 
 
 class Responses(ELBV2Response):

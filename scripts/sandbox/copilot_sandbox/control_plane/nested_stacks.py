@@ -6,8 +6,8 @@ from typing import Any
 
 from .engine import Engine
 from .errors import ResourceFailed
-from .resources import Handler, Made, Wanted
-from .stacks import Target
+from .resources import CreatedResource, Handler, ResourceSpec
+from .stacks import DesiredState
 from .stores import fetch_template
 
 
@@ -17,31 +17,33 @@ class NestedStacks(Handler):
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def _target(self, wanted: Wanted) -> Target:
+    def _desired(self, spec: ResourceSpec) -> DesiredState:
         parameters = {
             key: ",".join(value) if isinstance(value, list) else str(value)
-            for key, value in wanted.properties.get("Parameters", {}).items()
+            for key, value in spec.properties.get("Parameters", {}).items()
         }
-        return Target.read(fetch_template(wanted.properties["TemplateURL"]), parameters, wanted.stack_tags)
+        return DesiredState.read(fetch_template(spec.properties["TemplateURL"]), parameters, spec.stack_tags)
 
-    def create(self, wanted: Wanted) -> Made:
-        target = self._target(wanted)
-        stack = self._engine.finish(None, lambda: self._engine.create_stack(wanted.name(128), target))
-        return Made(stack.id, model=stack)
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        desired = self._desired(spec)
+        stack = self._engine.finish(None, lambda: self._engine.create_stack(spec.name(128), desired))
+        return CreatedResource(stack.id, model=stack)
 
-    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
+    def update(
+        self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
+    ) -> CreatedResource | None:
         del old
-        target, stack = self._target(wanted), made.model
-        if not target.same_as(stack.target):
-            self._engine.finish(stack, lambda: self._engine.update_stack(stack, target))
-        return made
+        desired, stack = self._desired(spec), created.model
+        if not desired.same_as(stack.desired):
+            self._engine.finish(stack, lambda: self._engine.update_stack(stack, desired))
+        return created
 
-    def delete(self, made: Made, wanted: Wanted) -> None:
-        del wanted
-        self._engine.finish(made.model, lambda: self._engine.delete_stack(made.physical_id))
+    def delete(self, created: CreatedResource, spec: ResourceSpec) -> None:
+        del spec
+        self._engine.finish(created.model, lambda: self._engine.delete_stack(created.physical_id))
 
-    def attribute(self, made: Made, name: str) -> Any:
-        outputs = {f"Outputs.{key}": output.value for key, output in made.model.outputs.items()}
+    def attribute(self, created: CreatedResource, name: str) -> Any:
+        outputs = {f"Outputs.{key}": output.value for key, output in created.model.outputs.items()}
         if name not in outputs:
-            raise ResourceFailed(f"Output '{name}' not found in stack '{made.physical_id}'")
+            raise ResourceFailed(f"Output '{name}' not found in stack '{created.physical_id}'")
         return outputs[name]

@@ -14,8 +14,8 @@ from .driver import Operation, Outcome
 from .errors import OperationCancelled, ResourceFailed, TemplateError, handler_failed
 from .for_tests import ForTests
 from .resolution import Resolver, differs
-from .resources import Catalogue, Settling, Wanted
-from .stacks import Resource, Rollback, Stack, Stacks, Target, now
+from .resources import Catalogue, ResourceSpec, Settling
+from .stacks import DesiredState, Resource, Rollback, Stack, Stacks, now
 from .stores import with_secrets
 
 if TYPE_CHECKING:
@@ -46,11 +46,11 @@ class Operations:
         self._for_tests = for_tests
 
     def create(self, stack: Stack) -> Operation:
-        target = cast("Target", stack.target)
+        desired = cast("DesiredState", stack.desired)
         stack.set_status("CREATE_IN_PROGRESS", "User Initiated")
         failed: list[str] = []
         try:
-            yield from self._apply_target(stack, target, {}, failed, "create")
+            yield from self._apply(stack, desired, {}, failed, "create")
         except OperationCancelled:
             yield from self.delete(stack)
             return
@@ -72,17 +72,17 @@ class Operations:
             return
         stack.set_status("CREATE_COMPLETE")
 
-    def update(self, stack: Stack, target: Target) -> Operation:
-        before = cast("Target", stack.target)
+    def update(self, stack: Stack, desired: DesiredState) -> Operation:
+        before = cast("DesiredState", stack.desired)
         imported = set(stack.imported)
         retry = stack.status.endswith("_FAILED")
-        stack.target = target
+        stack.desired = desired
         stack.updated_at = now()
         stack.set_status("UPDATE_IN_PROGRESS", "User Initiated")
         journal: dict[str, Resource | None] = {}
         failed: list[str] = []
         try:
-            names = yield from self._apply_target(stack, target, journal, failed, "update", retry=retry)
+            names = yield from self._apply(stack, desired, journal, failed, "update", retry=retry)
         except (ResourceFailed, TemplateError, OperationCancelled) as error:
             cancelled = isinstance(error, OperationCancelled)
             reason = _failed_resources(failed, "update") or _message(error)
@@ -92,18 +92,18 @@ class Operations:
                 return
             if not cancelled:
                 stack.set_status("UPDATE_ROLLBACK_IN_PROGRESS", reason)
-            stack.target, stack.imported = before, imported
-            made = [
+            stack.desired, stack.imported = before, imported
+            created = [
                 stack.resources[name]
                 for name, old in reversed(list(journal.items()))
                 if old is None and name in stack.resources
             ]
             old = {name: old for name, old in journal.items() if old is not None}
-            stack.rollback = Rollback(old, made)
+            stack.rollback = Rollback(old, created)
             yield from self.roll_back(stack)
             return
         stack.set_status("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS")
-        removed = [resource for resource in stack.newest_first() if resource.wanted.logical_id not in names]
+        removed = [resource for resource in stack.newest_first() if resource.spec.logical_id not in names]
         replaced = [*_replaced(stack, journal), *stack.leftovers]
         kept = yield from self._remove(stack, [*removed, *replaced], tries=_CLEAN_UP_TRIES)
         stack.leftovers = []
@@ -120,51 +120,51 @@ class Operations:
                 )
                 return
         kept = yield from self._remove(stack, [*stack.newest_first(), *stack.leftovers])
-        stack.leftovers = [resource for resource in stack.leftovers if resource.wanted.logical_id in kept]
+        stack.leftovers = [resource for resource in stack.leftovers if resource.spec.logical_id in kept]
         if kept:
             stack.set_status("DELETE_FAILED", _failed_resources(kept, "delete"))
             return
         stack.outputs, stack.imported = {}, set()
         stack.set_status("DELETE_COMPLETE")
 
-    def _apply_target(
+    def _apply(
         self,
         stack: Stack,
-        target: Target,
+        desired: DesiredState,
         journal: dict[str, Resource | None],
         failed: list[str],
         verb: Literal["create", "update"],
         *,
         retry: bool = False,
     ) -> Generator[Settling, Outcome, list[str]]:
-        """Create and update resources until the stack matches the target; then set its outputs.
+        """Create and update resources until the stack matches the desired state; then set its outputs.
 
         `journal` gets each changed resource's earlier state (None: there was none), `failed` the name that
         failed. Nothing is deleted here, because that waits until the rest has succeeded. With `retry`,
         resources that failed before are tried again even if they did not change.
         """
-        scope = self._resolver.scope(stack, target)
-        names = self._resolver.names(target, scope)
+        scope = self._resolver.scope(stack, desired)
+        names = self._resolver.names(desired, scope)
         for name in names:
             try:
-                wanted = self._resolver.wanted(stack, target, scope, name)
+                spec = self._resolver.spec(stack, desired, scope, name)
                 held = stack.resources.get(name)
                 if held is None:
-                    yield from self._create_resource(stack, target, wanted, journal)
-                elif differs(self._catalogue[wanted.type], held.wanted, wanted) or (
+                    yield from self._create_resource(stack, desired, spec, journal)
+                elif differs(self._catalogue[spec.type], held.spec, spec) or (
                     retry and held.status.endswith("_FAILED")
                 ):
-                    yield from self._update_resource(stack, target, held, wanted, journal)
+                    yield from self._update_resource(stack, desired, held, spec, journal)
                 else:
-                    held.wanted = wanted
+                    held.spec = spec
             except (ResourceFailed, TemplateError) as error:
                 failed.append(name)
-                self._add_failure_event(stack, target, name, verb, _message(error))
+                self._add_failure_event(stack, desired, name, verb, _message(error))
                 raise
             except OperationCancelled:
-                self._add_failure_event(stack, target, name, verb, f"Resource {_NOUNS[verb]} cancelled")
+                self._add_failure_event(stack, desired, name, verb, f"Resource {_NOUNS[verb]} cancelled")
                 raise
-        outputs = self._resolver.outputs(stack, target, scope)
+        outputs = self._resolver.outputs(stack, desired, scope)
         if verb == "update":
             self._resolver.refuse_lost_exports(stack, outputs)
         stack.outputs = outputs
@@ -172,56 +172,56 @@ class Operations:
         return names
 
     def _create_resource(
-        self, stack: Stack, target: Target, wanted: Wanted, journal: dict[str, Resource | None]
+        self, stack: Stack, desired: DesiredState, spec: ResourceSpec, journal: dict[str, Resource | None]
     ) -> Operation:
-        handler = self._catalogue[wanted.type]
-        stack.add_event(wanted, "", "CREATE_IN_PROGRESS")
-        made = self._attempt("create", wanted, lambda: handler.create(_resolved(wanted)))
-        journal.setdefault(wanted.logical_id, None)
-        stack.resources[wanted.logical_id] = Resource(wanted, made, target.retains(wanted.logical_id))
-        stack.add_event(wanted, made.physical_id, "CREATE_IN_PROGRESS", "Resource creation Initiated")
-        yield from self._wait(handler.settling(made))
-        stack.add_event(wanted, made.physical_id, "CREATE_COMPLETE")
+        handler = self._catalogue[spec.type]
+        stack.add_event(spec, "", "CREATE_IN_PROGRESS")
+        created = self._attempt("create", spec, lambda: handler.create(_resolved(spec)))
+        journal.setdefault(spec.logical_id, None)
+        stack.resources[spec.logical_id] = Resource(spec, created, desired.retains(spec.logical_id))
+        stack.add_event(spec, created.physical_id, "CREATE_IN_PROGRESS", "Resource creation Initiated")
+        yield from self._wait(handler.settling(created))
+        stack.add_event(spec, created.physical_id, "CREATE_COMPLETE")
 
     def _update_resource(
         self,
         stack: Stack,
-        target: Target,
+        desired: DesiredState,
         held: Resource,
-        wanted: Wanted,
+        spec: ResourceSpec,
         journal: dict[str, Resource | None],
     ) -> Operation:
-        handler = self._catalogue[wanted.type]
-        name = wanted.logical_id
-        before = Resource(held.wanted, held.made, held.retained, held.status, held.reason)
+        handler = self._catalogue[spec.type]
+        name = spec.logical_id
+        before = Resource(held.spec, held.created, held.retained, held.status, held.reason)
         in_place = (
-            held.wanted.type == wanted.type
+            held.spec.type == spec.type
             and not handler.always_replaced
             and held.status != "CREATE_FAILED"  # it never reached a state that could be updated
         )
-        stack.add_event(wanted, held.made.physical_id, "UPDATE_IN_PROGRESS")
+        stack.add_event(spec, held.created.physical_id, "UPDATE_IN_PROGRESS")
         journal[name] = before
-        made = (
+        created = (
             self._attempt(
-                "update", wanted, lambda: handler.update(held.made, held.wanted.properties, _resolved(wanted))
+                "update", spec, lambda: handler.update(held.created, held.spec.properties, _resolved(spec))
             )
             if in_place
             else None
         )
-        if made is None:
+        if created is None:
             stack.add_event(
-                wanted,
-                held.made.physical_id,
+                spec,
+                held.created.physical_id,
                 "UPDATE_IN_PROGRESS",
                 "Requested update requires the creation of a new physical resource; hence creating one.",
             )
-            made = self._attempt("create", wanted, lambda: handler.create(_resolved(wanted)))
-            stack.resources[name] = Resource(wanted, made, target.retains(name))
-            stack.add_event(wanted, made.physical_id, "UPDATE_IN_PROGRESS", "Resource creation Initiated")
+            created = self._attempt("create", spec, lambda: handler.create(_resolved(spec)))
+            stack.resources[name] = Resource(spec, created, desired.retains(name))
+            stack.add_event(spec, created.physical_id, "UPDATE_IN_PROGRESS", "Resource creation Initiated")
         else:
-            held.wanted, held.made = wanted, made
-        yield from self._wait(handler.settling(made))
-        stack.add_event(wanted, made.physical_id, "UPDATE_COMPLETE")
+            held.spec, held.created = spec, created
+        yield from self._wait(handler.settling(created))
+        stack.add_event(spec, created.physical_id, "UPDATE_COMPLETE")
 
     def roll_back(self, stack: Stack, skipped: Collection[str] = ()) -> Operation:
         """Restore the old properties of every changed resource, then delete the created ones.
@@ -232,13 +232,13 @@ class Operations:
         rollback = cast("Rollback", stack.rollback)
         for name, before in list(rollback.before.items()):
             current = stack.resources.get(name)
-            if current is not None and current.made.physical_id != before.made.physical_id:
-                rollback.made.append(current)
+            if current is not None and current.created.physical_id != before.created.physical_id:
+                rollback.created.append(current)
                 stack.resources[name] = before
-                stack.add_event(before.wanted, before.made.physical_id, "UPDATE_COMPLETE")
+                stack.add_event(before.spec, before.created.physical_id, "UPDATE_COMPLETE")
             elif current is not None and name in skipped:
-                current.wanted = before.wanted
-                stack.add_event(before.wanted, current.made.physical_id, "UPDATE_COMPLETE")
+                current.spec = before.spec
+                stack.add_event(before.spec, current.created.physical_id, "UPDATE_COMPLETE")
             elif current is not None and not (yield from self._restore(stack, current, before)):
                 continue
             del rollback.before[name]
@@ -246,27 +246,27 @@ class Operations:
             stack.set_status("UPDATE_ROLLBACK_FAILED", _failed_resources(list(rollback.before), "update"))
             return
         stack.set_status("UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS")
-        yield from self._remove(stack, rollback.made, tries=_CLEAN_UP_TRIES)
+        yield from self._remove(stack, rollback.created, tries=_CLEAN_UP_TRIES)
         stack.rollback = None
         stack.set_status("UPDATE_ROLLBACK_COMPLETE")
 
     def _restore(
         self, stack: Stack, current: Resource, before: Resource
     ) -> Generator[Settling, Outcome, bool]:
-        handler = self._catalogue[before.wanted.type]
-        stack.add_event(before.wanted, current.made.physical_id, "UPDATE_IN_PROGRESS")
+        handler = self._catalogue[before.spec.type]
+        stack.add_event(before.spec, current.created.physical_id, "UPDATE_IN_PROGRESS")
         try:
-            made = self._attempt(
+            created = self._attempt(
                 "update",
-                before.wanted,
-                lambda: handler.update(current.made, current.wanted.properties, _resolved(before.wanted)),
+                before.spec,
+                lambda: handler.update(current.created, current.spec.properties, _resolved(before.spec)),
             )
-            current.wanted, current.made = before.wanted, made or current.made
-            yield from self._wait(handler.settling(current.made))
+            current.spec, current.created = before.spec, created or current.created
+            yield from self._wait(handler.settling(current.created))
         except (ResourceFailed, TemplateError) as error:
-            stack.add_event(before.wanted, current.made.physical_id, "UPDATE_FAILED", _message(error))
+            stack.add_event(before.spec, current.created.physical_id, "UPDATE_FAILED", _message(error))
             return False
-        stack.add_event(before.wanted, current.made.physical_id, "UPDATE_COMPLETE")
+        stack.add_event(before.spec, current.created.physical_id, "UPDATE_COMPLETE")
         return True
 
     def _remove(
@@ -278,40 +278,40 @@ class Operations:
         """
         kept: list[str] = []
         for resource in resources:
-            wanted, physical = resource.wanted, resource.made.physical_id
-            current = stack.resources.get(wanted.logical_id)
-            is_current = current is not None and current.made.physical_id == physical
+            spec, physical = resource.spec, resource.created.physical_id
+            current = stack.resources.get(spec.logical_id)
+            is_current = current is not None and current.created.physical_id == physical
             if resource.retained:
-                stack.add_event(wanted, physical, "DELETE_SKIPPED")
+                stack.add_event(spec, physical, "DELETE_SKIPPED")
             elif not (yield from self._delete(stack, resource, tries)):
-                kept.append(wanted.logical_id)
+                kept.append(spec.logical_id)
                 if tries == 1:
                     continue
             if is_current:
-                del stack.resources[wanted.logical_id]
+                del stack.resources[spec.logical_id]
             elif current is not None:
                 current.status, current.reason = "UPDATE_COMPLETE", None
         return kept
 
     def _delete(self, stack: Stack, resource: Resource, tries: int) -> Generator[Settling, Outcome, bool]:
-        wanted, physical = resource.wanted, resource.made.physical_id
-        handler = self._catalogue[wanted.type]
+        spec, physical = resource.spec, resource.created.physical_id
+        handler = self._catalogue[spec.type]
         for _ in range(tries):
-            stack.add_event(wanted, physical, "DELETE_IN_PROGRESS")
+            stack.add_event(spec, physical, "DELETE_IN_PROGRESS")
             try:
-                self._attempt("delete", wanted, lambda: handler.delete(resource.made, wanted))
-                yield from self._wait(handler.draining(resource.made))
+                self._attempt("delete", spec, lambda: handler.delete(resource.created, spec))
+                yield from self._wait(handler.draining(resource.created))
             except ResourceFailed as error:
-                stack.add_event(wanted, physical, "DELETE_FAILED", _message(error))
+                stack.add_event(spec, physical, "DELETE_FAILED", _message(error))
             else:
-                stack.add_event(wanted, physical, "DELETE_COMPLETE")
+                stack.add_event(spec, physical, "DELETE_COMPLETE")
                 return True
         return False
 
-    def _attempt(self, verb: Verb, wanted: Wanted, function: Callable[[], _T]) -> _T:
+    def _attempt(self, verb: Verb, spec: ResourceSpec, function: Callable[[], _T]) -> _T:
         """Call a handler and turn every error into the resource's failure."""
         faults = self._for_tests.faults()
-        if faults and (reason := faults.take_resource_fault(wanted.stack_name, wanted.logical_id, verb)):
+        if faults and (reason := faults.take_resource_fault(spec.stack_name, spec.logical_id, verb)):
             raise ResourceFailed(reason)
         try:
             return function()
@@ -335,21 +335,23 @@ class Operations:
             raise handler_failed(reason)
 
     def _add_failure_event(
-        self, stack: Stack, target: Target, name: str, verb: Literal["create", "update"], reason: str
+        self, stack: Stack, desired: DesiredState, name: str, verb: Literal["create", "update"], reason: str
     ) -> None:
         held = stack.resources.get(name)
-        declared = target.template["Resources"][name]
-        wanted = (
-            held.wanted if held else Wanted(stack.id, stack.name, target.tags, name, declared["Type"], {})
+        declared = desired.template["Resources"][name]
+        spec = (
+            held.spec
+            if held
+            else ResourceSpec(stack.id, stack.name, desired.tags, name, declared["Type"], {})
         )
         changing = verb == "update" and held is not None and not held.status.startswith("CREATE")
         status = "UPDATE_FAILED" if changing else "CREATE_FAILED"
-        stack.add_event(wanted, held.made.physical_id if held else "", status, reason)
+        stack.add_event(spec, held.created.physical_id if held else "", status, reason)
 
 
-def _resolved(wanted: Wanted) -> Wanted:
+def _resolved(spec: ResourceSpec) -> ResourceSpec:
     """Resolve dynamic references for the handler only, because a stack's record must not contain secrets."""
-    return replace(wanted, properties=with_secrets(wanted.properties))
+    return replace(spec, properties=with_secrets(spec.properties))
 
 
 def _replaced(stack: Stack, journal: Mapping[str, Resource | None]) -> list[Resource]:
@@ -357,7 +359,7 @@ def _replaced(stack: Stack, journal: Mapping[str, Resource | None]) -> list[Reso
     return [
         old
         for name, old in reversed(list(journal.items()))
-        if old is not None and old.made.physical_id != stack.resources[name].made.physical_id
+        if old is not None and old.created.physical_id != stack.resources[name].created.physical_id
     ]
 
 

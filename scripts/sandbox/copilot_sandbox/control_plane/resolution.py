@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .errors import ResourceFailed, TemplateError
-from .resources import ACCOUNT, REGION, Catalogue, Handler, Wanted
-from .stacks import Output, Stack, Stacks, Target
+from .resources import ACCOUNT, REGION, Catalogue, Handler, ResourceSpec
+from .stacks import DesiredState, Output, Stack, Stacks
 from .stores import parameter_value
 from .templates import ABSENT, Scope, Unknown, as_text, in_order, resolve_parameters
 
 
-def check_parameters(target: Target) -> None:
-    """Raise TemplateError if the target's parameters do not match its template."""
-    resolve_parameters(target.template, target.parameters, parameter_value)
+def check_parameters(desired: DesiredState) -> None:
+    """Raise TemplateError if the parameters do not match the template."""
+    resolve_parameters(desired.template, desired.parameters, parameter_value)
 
 
 class Resolver:
@@ -27,7 +27,7 @@ class Resolver:
         self._missing_export = missing_export  # returns the value of an export of another team's stack
         self._catalogue = catalogue
 
-    def values_of(self, stack: Stack, target: Target) -> dict[str, Any]:
+    def values_of(self, stack: Stack, desired: DesiredState) -> dict[str, Any]:
         return {
             "AWS::AccountId": ACCOUNT,
             "AWS::Region": REGION,
@@ -36,10 +36,10 @@ class Resolver:
             "AWS::StackId": stack.id,
             "AWS::StackName": stack.name,
             "AWS::NotificationARNs": [],
-            **resolve_parameters(target.template, target.parameters, parameter_value),
+            **resolve_parameters(desired.template, desired.parameters, parameter_value),
         }
 
-    def scope(self, stack: Stack, target: Target, unknown: set[str] | None = None) -> Scope:
+    def scope(self, stack: Stack, desired: DesiredState, unknown: set[str] | None = None) -> Scope:
         """Resolve names with the stack's present resources; an `unknown` name gives an Unknown."""
         hidden = unknown or set()
 
@@ -51,14 +51,14 @@ class Resolver:
                     f"Template format error: Unresolved resource dependencies [{name}] in the Resources block"
                     " of the template"
                 )
-            return stack.resources[name].made.physical_id
+            return stack.resources[name].created.physical_id
 
         def attribute(name: str, key: str) -> Any:
             if name in hidden:
                 return Unknown(f"unknown:{name}.{key}")
             resource(name)
             existing = stack.resources[name]
-            return self._catalogue[existing.wanted.type].attribute(existing.made, key)
+            return self._catalogue[existing.spec.type].attribute(existing.created, key)
 
         def export(name: str) -> str:
             exports = self._stacks.exports()
@@ -68,64 +68,64 @@ class Resolver:
                 raise TemplateError(f"No export named {name} found.")
             return exports[name][1]
 
-        return Scope(target.template, self.values_of(stack, target), resource, attribute, export)
+        return Scope(desired.template, self.values_of(stack, desired), resource, attribute, export)
 
     def _is_of_copilot(self, name: str) -> bool:
         """Return True for an export that only a stack of this account's application can have."""
         applications = {stack.tags.get("copilot-application") for stack in self._stacks.live()} - {None}
         return any(name.startswith(f"{application}-") for application in applications)
 
-    def wanted(self, stack: Stack, target: Target, scope: Scope, name: str) -> Wanted:
-        declared = target.template["Resources"][name]
+    def spec(self, stack: Stack, desired: DesiredState, scope: Scope, name: str) -> ResourceSpec:
+        declared = desired.template["Resources"][name]
         properties = scope.resolve(declared.get("Properties") or {})
-        return Wanted(
+        return ResourceSpec(
             stack.id,
             stack.name,
-            target.tags,
+            desired.tags,
             name,
             declared["Type"],
             {} if properties is ABSENT else properties,
         )
 
-    def names(self, target: Target, scope: Scope) -> list[str]:
+    def names(self, desired: DesiredState, scope: Scope) -> list[str]:
         """Return the resources whose condition is true, in the order of their dependencies."""
-        declared = target.template["Resources"]
+        declared = desired.template["Resources"]
         return [
             name
             for name in in_order(declared)
             if "Condition" not in declared[name] or scope.condition(declared[name]["Condition"])
         ]
 
-    def changes(self, stack: Stack, target: Target) -> list[dict[str, Any]]:
-        """Return the differences between a stack's resources and a target's."""
-        unknown: set[str] = set(target.template["Resources"]) - set(stack.resources)
-        scope = self.scope(stack, target, unknown)
-        names = self.names(target, scope)
+    def changes(self, stack: Stack, desired: DesiredState) -> list[dict[str, Any]]:
+        """Return the differences between a stack's resources and those of the desired state."""
+        unknown: set[str] = set(desired.template["Resources"]) - set(stack.resources)
+        scope = self.scope(stack, desired, unknown)
+        names = self.names(desired, scope)
         changes: list[dict[str, Any]] = []
         for name in names:
-            type_ = target.template["Resources"][name]["Type"]
+            type_ = desired.template["Resources"][name]["Type"]
             existing = stack.resources.get(name)
             if existing is None:
                 changes.append(_change("Add", name, type_, None))
                 continue
-            wanted = self.wanted(stack, target, scope, name)
+            spec = self.spec(stack, desired, scope, name)
             handler = self._catalogue[type_]
-            if not differs(handler, existing.wanted, wanted):
+            if not differs(handler, existing.spec, spec):
                 continue
             if handler.always_replaced or type_.startswith("Custom::"):
                 unknown.add(name)
-            changes.append(_change("Modify", name, type_, existing.made.physical_id))
+            changes.append(_change("Modify", name, type_, existing.created.physical_id))
         changes += [
-            _change("Remove", name, existing.wanted.type, existing.made.physical_id)
+            _change("Remove", name, existing.spec.type, existing.created.physical_id)
             for name, existing in stack.resources.items()
             if name not in names
         ]
         return changes
 
-    def outputs(self, stack: Stack, target: Target, scope: Scope) -> dict[str, Output]:
+    def outputs(self, stack: Stack, desired: DesiredState, scope: Scope) -> dict[str, Output]:
         outputs: dict[str, Output] = {}
         exports = self._stacks.exports()
-        for key, declared in (target.template.get("Outputs") or {}).items():
+        for key, declared in (desired.template.get("Outputs") or {}).items():
             if "Condition" in declared and not scope.condition(declared["Condition"]):
                 continue
             value = scope.resolve(declared["Value"])
@@ -151,7 +151,7 @@ class Resolver:
                 )
 
 
-def differs(handler: Handler, old: Wanted, new: Wanted) -> bool:
+def differs(handler: Handler, old: ResourceSpec, new: ResourceSpec) -> bool:
     if old.type != new.type or old.properties != new.properties:
         return True
     return handler.takes_tags and dict(old.stack_tags) != dict(new.stack_tags)

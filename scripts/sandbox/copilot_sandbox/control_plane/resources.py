@@ -27,7 +27,7 @@ Settling = Callable[[], tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ResourceSpec:
     """A resource as the template describes it, with resolved values."""
 
     stack_id: str
@@ -55,7 +55,7 @@ class Wanted:
 
 
 @dataclass
-class Made:
+class CreatedResource:
     """An existing resource. Only its handler uses `model`."""
 
     physical_id: str
@@ -69,36 +69,38 @@ class Handler:
     takes_tags = False  # a changed tag of the stack is a change of the resource
     always_replaced = False  # any change creates a new one (for example a task definition's revision)
 
-    def create(self, wanted: Wanted) -> Made:
-        physical = wanted.name()
-        service = wanted.type.split("::")[1].lower() if "::" in wanted.type else "custom"
-        arn = f"arn:aws:{service}:{REGION}:{ACCOUNT}:{wanted.type.rsplit('::', 1)[-1].lower()}/{physical}"
-        return Made(physical, {"Arn": arn, "Id": physical, "Name": physical})
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        physical = spec.name()
+        service = spec.type.split("::")[1].lower() if "::" in spec.type else "custom"
+        arn = f"arn:aws:{service}:{REGION}:{ACCOUNT}:{spec.type.rsplit('::', 1)[-1].lower()}/{physical}"
+        return CreatedResource(physical, {"Arn": arn, "Id": physical, "Name": physical})
 
-    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
+    def update(
+        self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
+    ) -> CreatedResource | None:
         """Update the resource in place; None requests a replacement."""
-        del old, wanted
-        return made
+        del old, spec
+        return created
 
-    def delete(self, made: Made, wanted: Wanted) -> None:
+    def delete(self, created: CreatedResource, spec: ResourceSpec) -> None:
         """Delete the resource. Raises ResourceFailed if AWS would refuse."""
 
-    def attribute(self, made: Made, name: str) -> Any:
+    def attribute(self, created: CreatedResource, name: str) -> Any:
         try:
-            return made.attributes[name]
+            return created.attributes[name]
         except KeyError:
             raise ResourceFailed(
                 f"Requested attribute {name} must be a readonly property in schema"
             ) from None
 
-    def settling(self, made: Made) -> Settling | None:
+    def settling(self, created: CreatedResource) -> Settling | None:
         """Return a check that tells whether the created or updated resource is stable; None: it is."""
-        del made
+        del created
         return None
 
-    def draining(self, made: Made) -> Settling | None:
+    def draining(self, created: CreatedResource) -> Settling | None:
         """Return a check that tells whether the deleted resource is gone; None: it is."""
-        del made
+        del created
         return None
 
 
@@ -114,44 +116,44 @@ class MotoHandler(Handler):
     def __init__(self, model: type[Any]) -> None:
         self._model = model
 
-    def create(self, wanted: Wanted) -> Made:
-        properties = copy.deepcopy(wanted.properties)
-        if wanted.type in self._TAGGED:
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        properties = copy.deepcopy(spec.properties)
+        if spec.type in self._TAGGED:
             properties["Tags"] = [
                 {"Key": key, "Value": value}
-                for key, value in wanted.tags().items()
+                for key, value in spec.tags().items()
                 if not key.startswith("aws:")
             ]
         model = self._model.create_from_cloudformation_json(
-            self._name(wanted),
-            {"Type": wanted.type, "Properties": properties},
+            self._name(spec),
+            {"Type": spec.type, "Properties": properties},
             ACCOUNT,
             REGION,
-            LogicalId=wanted.logical_id,
-            StackId=wanted.stack_id,
-            ResourceType=wanted.type,
+            LogicalId=spec.logical_id,
+            StackId=spec.stack_id,
+            ResourceType=spec.type,
         )
         # A few of moto's classes (AWS::EC2::SecurityGroupIngress) have no id.
-        physical = str(getattr(model, "physical_resource_id", None) or wanted.name())
+        physical = str(getattr(model, "physical_resource_id", None) or spec.name())
         if isinstance(model, TaggedEC2Resource):
-            ec2_backends[ACCOUNT][REGION].create_tags([physical], wanted.tags())
-        return Made(physical, model=model)
+            ec2_backends[ACCOUNT][REGION].create_tags([physical], spec.tags())
+        return CreatedResource(physical, model=model)
 
-    def _name(self, wanted: Wanted) -> str:
+    def _name(self, spec: ResourceSpec) -> str:
         key = self._model.cloudformation_name_type()
-        if key and key in wanted.properties:
-            return str(wanted.properties[key])
-        return wanted.name(63).lower() if wanted.type == "AWS::S3::Bucket" else wanted.name()
+        if key and key in spec.properties:
+            return str(spec.properties[key])
+        return spec.name(63).lower() if spec.type == "AWS::S3::Bucket" else spec.name()
 
-    def delete(self, made: Made, wanted: Wanted) -> None:
+    def delete(self, created: CreatedResource, spec: ResourceSpec) -> None:
         try:
-            made.model.delete(ACCOUNT, REGION)
+            created.model.delete(ACCOUNT, REGION)
         except (AttributeError, TypeError):  # moto has no such method, or not CloudFormation's
-            described = {"Type": wanted.type, "Properties": wanted.properties}
-            self._model.delete_from_cloudformation_json(made.physical_id, described, ACCOUNT, REGION)
+            described = {"Type": spec.type, "Properties": spec.properties}
+            self._model.delete_from_cloudformation_json(created.physical_id, described, ACCOUNT, REGION)
 
-    def attribute(self, made: Made, name: str) -> Any:
-        return made.model.get_cfn_attribute(name)
+    def attribute(self, created: CreatedResource, name: str) -> Any:
+        return created.model.get_cfn_attribute(name)
 
 
 class RoleHandler(MotoHandler):
@@ -159,50 +161,54 @@ class RoleHandler(MotoHandler):
 
     takes_tags = True
 
-    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
-        if any(old.get(key) != wanted.properties.get(key) for key in ("RoleName", "Path")):
+    def update(
+        self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
+    ) -> CreatedResource | None:
+        if any(old.get(key) != spec.properties.get(key) for key in ("RoleName", "Path")):
             return None
-        document = wanted.properties["AssumeRolePolicyDocument"]
-        role = made.model
+        document = spec.properties["AssumeRolePolicyDocument"]
+        role = created.model
         role.assume_role_policy_document = document if isinstance(document, str) else json.dumps(document)
         role.policies = {
-            policy["PolicyName"]: policy["PolicyDocument"] for policy in wanted.properties.get("Policies", [])
+            policy["PolicyName"]: policy["PolicyDocument"] for policy in spec.properties.get("Policies", [])
         }
         role.tags = [
-            {"Key": key, "Value": value} for key, value in wanted.tags().items() if not key.startswith("aws:")
+            {"Key": key, "Value": value} for key, value in spec.tags().items() if not key.startswith("aws:")
         ]
-        return made
+        return created
 
 
 class LogGroupHandler(MotoHandler):
     """AWS::Logs::LogGroup. An update may change its retention, which a parameter gives as text."""
 
-    def create(self, wanted: Wanted) -> Made:
-        made = super().create(wanted)
-        made.model.retention_in_days = _retention(wanted)
-        return made
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        created = super().create(spec)
+        created.model.retention_in_days = _retention(spec)
+        return created
 
-    def update(self, made: Made, old: dict[str, Any], wanted: Wanted) -> Made | None:
-        if old.get("LogGroupName") != wanted.properties.get("LogGroupName"):
+    def update(
+        self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
+    ) -> CreatedResource | None:
+        if old.get("LogGroupName") != spec.properties.get("LogGroupName"):
             return None
-        made.model.retention_in_days = _retention(wanted)
-        return made
+        created.model.retention_in_days = _retention(spec)
+        return created
 
 
-def _retention(wanted: Wanted) -> int | None:
-    days = wanted.properties.get("RetentionInDays")
+def _retention(spec: ResourceSpec) -> int | None:
+    days = spec.properties.get("RetentionInDays")
     return None if days is None else int(days)
 
 
 class RouteTableHandler(MotoHandler):
     """AWS::EC2::RouteTable. moto does not delete it, and then refuses to delete its VPC."""
 
-    def delete(self, made: Made, wanted: Wanted) -> None:
-        del wanted
+    def delete(self, created: CreatedResource, spec: ResourceSpec) -> None:
+        del spec
         ec2 = ec2_backends[ACCOUNT][REGION]
-        for association in list(made.model.all_associations_ids):
+        for association in list(created.model.all_associations_ids):
             ec2.disassociate_route_table(association)
-        ec2.delete_route_table(made.physical_id)
+        ec2.delete_route_table(created.physical_id)
 
 
 _SPECIAL: dict[str, type[MotoHandler]] = {

@@ -71,12 +71,13 @@ class ServiceRecord:
         self.deployments = [deployment, *(d for d in self.deployments if d.running or d.pending)]
 
     def add_event(self, message: str) -> None:
+        """Add a sentence of the agent's, which names the service itself."""
         self.events.insert(
             0,
             {
                 "id": secrets.token_hex(16),
                 "createdAt": time_of(time.time()),
-                "message": f"(service {self.name}) {message}",
+                "message": message,
             },
         )
         del self.events[_EVENTS_KEPT:]

@@ -9,6 +9,8 @@ from typing import Any
 import botocore.session
 from botocore.model import ListShape, MapShape, OperationModel, Shape, StructureShape
 
+from .templates import as_text
+
 
 @cache
 def operation(service: str, name: str) -> OperationModel:
@@ -34,12 +36,8 @@ def _convert(shape: Shape, value: Any) -> Any:
         return [_convert(shape.member, item) for item in value]
     if isinstance(shape, MapShape):
         return {str(key): _convert(shape.value, item) for key, item in value.items()}
-    convert_scalar: Callable[[Any], Any] = _SCALARS.get(str(shape.type_name), _text)
+    convert_scalar: Callable[[Any], Any] = _SCALARS.get(str(shape.type_name), as_text)
     return convert_scalar(value)
-
-
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 _SCALARS: dict[str, Callable[[Any], Any]] = {
@@ -47,5 +45,5 @@ _SCALARS: dict[str, Callable[[Any], Any]] = {
     "long": int,
     "float": float,
     "double": float,
-    "boolean": lambda value: _text(value) == "true",
+    "boolean": lambda value: as_text(value) == "true",
 }

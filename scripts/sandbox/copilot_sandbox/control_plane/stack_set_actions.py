@@ -45,7 +45,7 @@ class StackSetActions(Actions):
         stack_set = StackSet(
             f"{name}:{uuid.uuid4()}",
             name,
-            self._target(None),
+            self._desired(None),
             self._get_param("Description"),
             self._get_param("AdministrationRoleARN"),
             self._get_param("ExecutionRoleName"),
@@ -59,7 +59,7 @@ class StackSetActions(Actions):
         # Copilot numbers its operations: of two simultaneous ones, the second must fail and read again.
         if any(operation == known["OperationId"] for known in stack_set.operations):
             raise _OperationExists(f"Operation {operation} already exists")
-        stack_set.target = self._target(stack_set.target)
+        stack_set.desired = self._desired(stack_set.desired)
         stack_set.administration_role = (
             self._get_param("AdministrationRoleARN") or stack_set.administration_role
         )
@@ -124,14 +124,14 @@ class StackSetActions(Actions):
                     "StackSetARN": f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stackset/{stack_set.id}",
                     "Description": stack_set.description,
                     "Status": "ACTIVE",
-                    "TemplateBody": stack_set.target.text,
+                    "TemplateBody": stack_set.desired.text,
                     "AdministrationRoleARN": stack_set.administration_role,
                     "ExecutionRoleName": stack_set.execution_role,
                     "Parameters": [
                         {"ParameterKey": k, "ParameterValue": v}
-                        for k, v in stack_set.target.parameters.items()
+                        for k, v in stack_set.desired.parameters.items()
                     ],
-                    "Tags": [{"Key": k, "Value": v} for k, v in stack_set.target.tags.items()],
+                    "Tags": [{"Key": k, "Value": v} for k, v in stack_set.desired.tags.items()],
                 }
             }
         )

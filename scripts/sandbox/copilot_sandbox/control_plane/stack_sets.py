@@ -9,14 +9,14 @@ from typing import Any
 from .engine import Engine
 from .errors import Refusal
 from .resources import REGION
-from .stacks import Stack, Target
+from .stacks import DesiredState, Stack
 
 
 @dataclass
 class StackSet:
     id: str
     name: str
-    target: Target
+    desired: DesiredState
     description: str | None
     administration_role: str | None
     execution_role: str | None
@@ -25,7 +25,7 @@ class StackSet:
 
     def is_current(self, stack: Stack) -> bool:
         """Return True if an instance's stack matches the set."""
-        return stack.target is self.target and stack.status in ("CREATE_COMPLETE", "UPDATE_COMPLETE")
+        return stack.desired is self.desired and stack.status in ("CREATE_COMPLETE", "UPDATE_COMPLETE")
 
 
 class StackSets:
@@ -47,17 +47,17 @@ class StackSets:
         if region != REGION:
             raise Refusal(f"The sandbox has only the region {REGION}, not {region}.")
         name = f"StackSet-{stack_set.name}-{uuid.uuid4()}"
-        stack_set.instances[account, region] = self._engine.create_stack(name, stack_set.target)
+        stack_set.instances[account, region] = self._engine.create_stack(name, stack_set.desired)
 
     def update_instances(self, stack_set: StackSet) -> bool:
-        """Update each instance to the stack set's target. Return True if all succeeded."""
+        """Update each instance to the stack set's desired state. Return True if all succeeded."""
         succeeded = True
         for stack in stack_set.instances.values():
-            if stack.target is not None and stack_set.target.same_as(stack.target):
-                stack.target = stack_set.target
+            if stack.desired is not None and stack_set.desired.same_as(stack.desired):
+                stack.desired = stack_set.desired
                 continue
             try:
-                self._engine.update_stack(stack, stack_set.target)
+                self._engine.update_stack(stack, stack_set.desired)
             except Refusal:  # the stack's state does not allow an update: the operation fails, not the call
                 succeeded = False
             succeeded = succeeded and stack.status == "UPDATE_COMPLETE"

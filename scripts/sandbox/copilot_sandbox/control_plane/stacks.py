@@ -1,4 +1,4 @@
-"""The records of stacks: their present state, their target, and all stacks of the account."""
+"""The records of stacks: their present state, their desired state, and all stacks of the account."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .errors import StackMissing
-from .resources import ACCOUNT, REGION, Made, Wanted
+from .resources import ACCOUNT, REGION, CreatedResource, ResourceSpec
 from .templates import in_order, read_template
 
 OnFailure = Literal["ROLLBACK", "DO_NOTHING", "DELETE"]
@@ -24,7 +24,7 @@ def now() -> dt.datetime:
 
 
 @dataclass(frozen=True)
-class Target:
+class DesiredState:
     """The desired state of a stack: a template, its parameters as given, and tags."""
 
     text: str
@@ -33,24 +33,24 @@ class Target:
     template: Mapping[str, Any]
 
     @classmethod
-    def read(cls, text: str, parameters: Mapping[str, str], tags: Mapping[str, str]) -> Target:
+    def read(cls, text: str, parameters: Mapping[str, str], tags: Mapping[str, str]) -> DesiredState:
         return cls(text, dict(parameters), dict(tags), read_template(text))
 
-    def with_parameters(self, parameters: Mapping[str, str]) -> Target:
-        return Target(self.text, dict(parameters), self.tags, self.template)
+    def with_parameters(self, parameters: Mapping[str, str]) -> DesiredState:
+        return DesiredState(self.text, dict(parameters), self.tags, self.template)
 
     def retains(self, name: str) -> bool:
         return str(self.template["Resources"][name].get("DeletionPolicy", "")).startswith("Retain")
 
-    def same_as(self, other: Target) -> bool:
+    def same_as(self, other: DesiredState) -> bool:
         """Return True if CloudFormation would find no change. It ignores Metadata and Description.
 
         Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/metadata-section-structure.html
         """
 
-        def significant(target: Target) -> Any:
-            parts = {k: v for k, v in target.template.items() if k not in ("Metadata", "Description")}
-            return parts, dict(target.parameters), dict(target.tags)
+        def significant(desired: DesiredState) -> Any:
+            parts = {k: v for k, v in desired.template.items() if k not in ("Metadata", "Description")}
+            return parts, dict(desired.parameters), dict(desired.tags)
 
         return bool(significant(self) == significant(other))
 
@@ -59,8 +59,8 @@ class Target:
 class Resource:
     """A resource of a stack that exists or is being created."""
 
-    wanted: Wanted
-    made: Made
+    spec: ResourceSpec
+    created: CreatedResource
     retained: bool  # DeletionPolicy: Retain
     status: str = ""
     reason: str | None = None
@@ -79,14 +79,14 @@ class Rollback:
     """The steps of an update's rollback that remain."""
 
     before: dict[str, Resource]  # resources whose old properties are not restored yet
-    made: list[Resource]  # resources that the update created; they are deleted after the restoration
+    created: list[Resource]  # resources that the update created; they are deleted after the restoration
 
 
 @dataclass
 class Stack:
     id: str
     name: str
-    target: Target | None  # None while a first change set waits to be executed
+    desired: DesiredState | None  # None while a first change set waits to be executed
     status: str
     created_at: dt.datetime = field(default_factory=now)
     updated_at: dt.datetime | None = None
@@ -106,7 +106,7 @@ class Stack:
 
     @property
     def tags(self) -> dict[str, str]:
-        return dict(self.target.tags) if self.target else {}
+        return dict(self.desired.tags) if self.desired else {}
 
     @property
     def busy(self) -> bool:
@@ -114,24 +114,33 @@ class Stack:
 
     def newest_first(self) -> list[Resource]:
         """Return the resources, each before the ones that it depends on."""
-        template = self.target.template if self.target else {"Resources": {}}
+        template = self.desired.template if self.desired else {"Resources": {}}
         declared = {name: template["Resources"].get(name, {}) for name in self.resources}
         return [self.resources[name] for name in reversed(in_order(declared))]
 
     def set_status(self, status: str, reason: str | None = None) -> None:
         self.status, self.reason = status, reason
-        self._add_event((self.name, self.id, "AWS::CloudFormation::Stack"), status, reason, None)
+        stack_type = "AWS::CloudFormation::Stack"
+        self._add_event(self.name, self.id, stack_type, status=status, reason=reason, properties=None)
 
-    def add_event(self, wanted: Wanted, physical_id: str, status: str, reason: str | None = None) -> None:
-        properties = json.dumps(wanted.properties, default=str)
-        self._add_event((wanted.logical_id, physical_id, wanted.type), status, reason, properties)
-        if resource := self.resources.get(wanted.logical_id):
+    def add_event(self, spec: ResourceSpec, physical_id: str, status: str, reason: str | None = None) -> None:
+        properties = json.dumps(spec.properties, default=str)
+        self._add_event(
+            spec.logical_id, physical_id, spec.type, status=status, reason=reason, properties=properties
+        )
+        if resource := self.resources.get(spec.logical_id):
             resource.status, resource.reason, resource.changed_at = status, reason, now()
 
     def _add_event(
-        self, subject: tuple[str, str, str], status: str, reason: str | None, properties: str | None
+        self,
+        logical_id: str,
+        physical_id: str,
+        type_: str,
+        *,
+        status: str,
+        reason: str | None,
+        properties: str | None,
     ) -> None:
-        logical_id, physical_id, type_ = subject
         self.events.append(
             {
                 "StackId": self.id,
@@ -169,16 +178,16 @@ class Stacks:
     def named(self, name: str) -> Stack | None:
         return next((stack for stack in self.live() if stack.name == name), None)
 
-    def add(self, name: str, target: Target | None, status: str) -> Stack:
+    def add(self, name: str, desired: DesiredState | None, status: str) -> Stack:
         identity = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{name}/{uuid.uuid4()}"
-        stack = Stack(identity, name, target, status)
+        stack = Stack(identity, name, desired, status)
         self.by_id[identity] = stack
         return stack
 
     def resource(self, physical_id: str) -> Resource | None:
         """Return the resource of any stack; None if it does not exist."""
         resources = (each for stack in self.live() for each in stack.resources.values())
-        return next((each for each in resources if each.made.physical_id == physical_id), None)
+        return next((each for each in resources if each.created.physical_id == physical_id), None)
 
     def exports(self) -> dict[str, tuple[Stack, str]]:
         return {

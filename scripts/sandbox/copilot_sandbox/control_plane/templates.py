@@ -22,7 +22,10 @@ _SAFE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Loader(_SAFE):  # type: ignore[misc]  # the base is chosen at run time
-    """YAML with CloudFormation's short function names. Dates stay text, as in the Version of a policy."""
+    """YAML with CloudFormation's short function names. Dates stay text, as in the Version of a policy.
+
+    The tasks' copilot/cloudformation.py has the same loader: the two parts may not import each other.
+    """
 
     yaml_implicit_resolvers = {  # noqa: RUF012  # PyYAML's own class attribute, replaced and never changed
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]

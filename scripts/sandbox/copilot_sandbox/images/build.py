@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform as machine
 import re
 import sys
@@ -13,6 +14,7 @@ from copilot_sandbox.images import pip_targets, store, venv_cache, venvs
 from copilot_sandbox.images.copying import Copying
 from copilot_sandbox.images.dockerfile import Dockerfile, Instruction, Stage, assignments, expand, parse
 from copilot_sandbox.images.ignore import read_ignore
+from copilot_sandbox.images.package_steps import PackageStep
 from copilot_sandbox.images.stage_state import State, absolute, make_folders, set_command
 from copilot_sandbox.images.tree import CopyError, Tree, read_context
 from copilot_sandbox.model import NGINX_CMD, NGINX_ENTRYPOINT, NGINX_VERSION
@@ -25,6 +27,10 @@ _PYTHON_ENV = {"LANG": "C.UTF-8"}  # the variables of docker.io/library/python, 
 # Instructions without an effect here: ECS takes health checks, ports and stop signals from the task
 # definition, and a task runs as the user who started the sandbox.
 _WITHOUT_EFFECT = frozenset({"EXPOSE", "HEALTHCHECK", "LABEL", "MAINTAINER", "STOPSIGNAL"})
+# The official images of Python 3.11 and before have these; pkg_resources went with setuptools 82.
+# Source: https://github.com/docker-library/python/blob/master/versions.json
+_SETUPTOOLS, _LAST_WITH_SETUPTOOLS = ("setuptools==79.0.1", "wheel==0.45.1"), 11
+_PROGRAMS = "/usr/local/bin"  # where pip puts programs in an image of Python
 _STEP_LENGTH = 110  # characters of a step in the list of steps that were not done
 
 
@@ -62,14 +68,21 @@ def build(
     )
     state = work.run(target)
     venv, packages = None, {}
+    programs = work.managers - {"pip"}
     own = {name for path, name in state.targets.items() if pip_targets.is_interpreter_path(path)}
-    installs = [replace(install, target="") if install.name in own else install for install in work.installs]
+    installs = [
+        replace(install, target="") if install.name in own else install for install in work.all_installs()
+    ]
     targets = {path: name for path, name in state.targets.items() if name not in own}
     if installs or work.has_python:
-        venv = venvs.venv_digest(installs)
+        venv = venvs.venv_digest(installs, programs)
         folder = venv_cache.venv_folder(state_dir, venv)
-        if venvs.make_venv(folder, installs, pip_cache=state_dir / "pip") and installs:
-            say(f"sandbox: {len(installs)} pip install step(s) done in a new virtual environment")
+        made = venvs.make_venv(folder, installs, pip_cache=state_dir / "pip", programs=programs, say=say)
+        own_installs = len(installs) - len(work.of_base)
+        if own_installs and work.has_python:
+            targets.setdefault(_PROGRAMS, "bin")
+        if made and own_installs:
+            say(f"sandbox: {own_installs} pip install step(s) done in a new virtual environment")
         packages = {path: pip_targets.folder_of(folder, name) for path, name in targets.items()}
     return store.save(
         state_dir,
@@ -79,7 +92,7 @@ def build(
             "WorkingDir": state.workdir,
             "Entrypoint": list(state.entrypoint),
             "Cmd": list(state.cmd),
-            "Paths": sorted({*state.tree.own_paths(), *state.volumes}),
+            "Paths": sorted({*state.tree.own_paths(), *state.volumes, *({_PROGRAMS} & targets.keys())}),
             "Venv": venv,
             **({"Targets": dict(sorted(targets.items()))} if targets else {}),
         },
@@ -101,6 +114,8 @@ class _Build:
         self.given = given
         self.say = say
         self.installs: list[venvs.Install] = []
+        self.of_base: tuple[venvs.Install, ...] = ()  # what the image of FROM brings
+        self.managers: set[str] = set()
         self.states: dict[int, State] = {}
         system, _, architecture = platform.partition("/")
         self.platform = {
@@ -167,12 +182,18 @@ class _Build:
             state = self.states[base].child()
         else:
             state = State()
-            python = re.search(r"(?:^|/)python:(\d+)(?:\.(\d+))?", name)
+            python = re.search(r"(?:^|/)(?:python:|uv:(?:[\w.]+-)?python)(\d+)(?:\.(\d+))?", name)
+            state.base = name
             if python:
                 self.has_python = True
                 state.env.update(_PYTHON_ENV)
                 state.cmd = ("python3",)
                 self._compare_python(name, python)
+                if "uv:" not in name and python[2] and int(python[2]) <= _LAST_WITH_SETUPTOOLS:
+                    missing = f"{name} has setuptools and wheel; here they are missing"
+                    self.of_base = (
+                        venvs.Install(_SETUPTOOLS, "/", Tree(), {}, stage.line, optional=missing, base=name),
+                    )
             nginx = re.search(r"(?:^|/)nginx(?:-unprivileged)?(?::([^@]*))?(?:@|$)", name)
             if nginx:
                 state.env[NGINX_VERSION] = nginx[1] or "latest"
@@ -202,7 +223,7 @@ class _Build:
                 Copying(step, state, tree, tree is self.context, self.say, self._not_done).run()
                 stage = None if given is None else self._find_stage(expand(given, state.variables), number)
                 if stage is not None:
-                    self._copy_targets(step, self.states[stage], state)
+                    self._copy_environments(step, self.states[stage], state)
             case "RUN":
                 self._run(step, state, number)
             case "WORKDIR" | "VOLUME":
@@ -232,9 +253,7 @@ class _Build:
                 values[name] = outer[name]
 
     def _not_done(self, step: Instruction, what: str) -> None:
-        text = " ".join(what.split())
-        short = text if len(text) <= _STEP_LENGTH else text[: _STEP_LENGTH - 1] + "…"
-        self.say(f"sandbox: not done here: {short} (line {step.line})")
+        self.say(f"sandbox: not done here: {_short(what)} (line {step.line})")
 
     def _run(self, step: Instruction, state: State, number: int) -> None:
         words = step.json()
@@ -249,23 +268,31 @@ class _Build:
             if mount.get("type", "bind") == "bind" and "target" in mount:
                 tree = tree.copy() if tree is state.tree else tree
                 self._bind(tree, mount, state, number)
-        done = venvs.split_run(
-            command, folder=state.workdir, tree=tree, variables=state.variables, line=step.line
-        )
+        done = PackageStep(state, tree, step.line).run(command)
         self.installs.extend(done.installs)
-        for install in done.installs:
-            if install.target:
-                state.targets[state.tree.make_folder(install.target)] = install.name
+        self.managers |= done.managers
         if done.left:
             self._not_done(step, "RUN " + " && ".join(done.left))
+        for text, reason in done.missed:
+            self.say(
+                f"sandbox: line {step.line} installed nothing here: `{_short(text)}`: {reason}; its "
+                "packages are missing where the code imports them"
+            )
 
-    def _copy_targets(self, step: Instruction, source: State, state: State) -> None:
-        """Copy the targets of `pip install --target` that are below the paths of COPY --from."""
+    def all_installs(self) -> list[venvs.Install]:
+        """Return the installs in their order, each once."""
+        found: dict[str, venvs.Install] = {}
+        for install in (*self.of_base, *self.installs):
+            found.setdefault(json.dumps(install.key()), install)
+        return list(found.values())
+
+    def _copy_environments(self, step: Instruction, source: State, state: State) -> None:
+        """Copy the environments, targets and wheels that are below the paths of COPY --from."""
         *paths, to = step.words(state.variables)
         for path in paths:
-            state.targets.update(
-                pip_targets.copied_targets(source.targets, absolute("/", path), absolute(state.workdir, to))
-            )
+            one, two = absolute("/", path), absolute(state.workdir, to)
+            state.targets.update(pip_targets.copied_targets(source.targets, one, two))
+            state.wheels.update(pip_targets.moved(source.wheels, one, two))
 
     def _bind(self, tree: Tree, mount: dict[str, str], state: State, number: int) -> None:
         """Add the files of `RUN --mount=type=bind` to the tree of this one step."""
@@ -290,6 +317,11 @@ class _Build:
             return self.context
         stage = self._find_stage(name, number)
         return None if stage is None else self.states[stage].tree
+
+
+def _short(what: str) -> str:
+    text = " ".join(what.split())
+    return text if len(text) <= _STEP_LENGTH else text[: _STEP_LENGTH - 1] + "…"
 
 
 def _mount(value: str) -> dict[str, str]:

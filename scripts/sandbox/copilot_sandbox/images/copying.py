@@ -8,11 +8,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from copilot_sandbox.images.dockerfile import Instruction, expand
+from copilot_sandbox.images.pip_targets import is_of_python
 from copilot_sandbox.images.stage_state import State, absolute
 from copilot_sandbox.images.tree import CopyError, Entry, Tree, file_of, hash_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+_UV = re.compile(r"(?:^|/)astral-sh/uv(?::|@|$)")
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class Copying:
             if heredoc is not None:
                 text = _substitute(heredoc.text, state.variables, step) if heredoc.expand else heredoc.text
                 self._place(file_of(text.encode(), mode or 0o644), heredoc.name, target)
+            elif self.tree is None and _UV.search(origin or "") is not None:
+                continue  # what uv does is done without it
             elif self.tree is None:
                 self.not_done(step, f"{step.keyword} --from={origin} {source} {to}: that image is not here")
             elif step.keyword == "ADD" and _is_remote_or_archive(source):
@@ -71,6 +76,8 @@ class Copying:
             except CopyError as error:
                 raise step.error(str(error)) from error
             entry = tree.get(place)
+            if entry is None and not self.from_context and is_of_python(path):
+                continue  # all stages share one environment
             if entry is None and not self.from_context:
                 self.not_done(step, f"COPY --from={step.flag('from')} {source}: nothing is there")
             elif entry is None:

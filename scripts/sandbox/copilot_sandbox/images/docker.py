@@ -5,10 +5,13 @@ A deploy waits for each call, which is a process, so modules are imported only w
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,8 +23,11 @@ from copilot_sandbox.private import write_private
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from copilot_sandbox.agent.engine import Engine
+
 _ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/(.+)")
 _CALLS = "version, info, login, build, push, inspect"
+_RETRY_SECONDS = 600  # in which a failed build of the same process is not tried again
 _TIMEOUT = 30  # seconds for the embedded AWS to answer
 # Flags of `docker build`: True if a value follows.
 _BUILD_FLAGS = {
@@ -42,22 +48,31 @@ _BUILD_FLAGS = {
 }
 
 
+_ENGINE = "engine.json"  # the engine that builds, in the sandbox's folder; null: there is none
+# These are the engine's business too; tags are only the sandbox's.
+_ENGINE_FLAGS = ("--build-arg", "--label", "--no-cache", "--platform", "--pull", "--target")
+
+
 class DockerError(SandboxError):
     """The call cannot be answered."""
 
 
-def write_docker(bin_dir: Path, state_dir: Path) -> Path:
+def write_docker(bin_dir: Path, state_dir: Path, engine: Engine | None = None) -> Path:
     """Write the program `bin_dir/docker`, which keeps its images in `state_dir`. Return its path.
+
+    With `engine`, that one builds the images.
 
     Python starts without site-packages (-S) and without the user's Python settings (-I): neither is needed,
     and this takes 10 ms instead of 30.
     """
     words = [*bare("copilot_sandbox.images.docker", "main"), str(state_dir.resolve())]
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_private(state_dir / _ENGINE, json.dumps(engine))
     bin_dir.mkdir(parents=True, exist_ok=True)
     program = bin_dir / "docker"
     text = (
         "#!/bin/sh\n"
-        "# Answers Copilot in the sandbox; no Docker is involved. Written when the sandbox starts.\n"
+        "# Answers Copilot in the sandbox. Written when the sandbox starts.\n"
         f'exec {shlex.join(words)} "$@"\n'
     )
     write_private(program, text, mode=0o700)
@@ -182,28 +197,68 @@ def _parse_build(words: list[str]) -> _BuildOptions:
 
 
 def _build(state: Path, words: list[str]) -> None:
-    # The import is here, because the other calls do not need it and would take longer.
-    from copilot_sandbox.images.build import build  # noqa: PLC0415
-
     options = _parse_build(words)
-    arguments = {}
-    for argument in options.all("--build-arg"):
-        name, equals, value = argument.partition("=")
-        if equals:  # `--build-arg NAME` would use the environment's value, which is the user's
-            arguments[name] = value
-    digest = build(
-        options.context,
-        Path(options.last("-f", "--file") or options.context / "Dockerfile"),
-        state,
-        say=_say,
-        arguments=arguments,
-        target=options.last("--target"),
-        platform=options.last("--platform"),
-    )
+    dockerfile = Path(options.last("-f", "--file") or options.context / "Dockerfile")
+    failure = _failure_of(state, words, dockerfile)
+    if failure.is_file() and time.time() - failure.stat().st_mtime < _RETRY_SECONDS:
+        raise DockerError(failure.read_text())
+    try:
+        digest = _build_image(state, options, dockerfile)
+    except SandboxError as error:
+        failure.parent.mkdir(parents=True, exist_ok=True)
+        write_private(failure, str(error).splitlines()[-1])
+        raise
     for reference in options.all("-t", "--tag"):
         registry.tag(state, reference, digest)
         _say(f"naming to {reference} done")
     _say(f"writing image {digest} done")
+
+
+def _build_image(state: Path, options: _BuildOptions, dockerfile: Path) -> str:
+    """Build with the engine of the sandbox, if it has one. Return the image's digest."""
+    # `--build-arg NAME` would use the environment's value, which is the user's.
+    flags = [each for each in options.flags if each[0] != "--build-arg" or "=" in each[1]]
+    file = state / _ENGINE
+    engine = json.loads(file.read_text()) if file.exists() else None
+    # The imports are here, because the other calls do not need them and would take longer.
+    if engine is not None:
+        from copilot_sandbox.agent.engine import Engine as AnEngine  # noqa: PLC0415
+        from copilot_sandbox.images import engine_build  # noqa: PLC0415
+
+        return engine_build.build(
+            AnEngine(*engine),
+            options.context,
+            dockerfile,
+            state,
+            flags=[each for each in flags if each[0] in _ENGINE_FLAGS],
+            is_shown=True,
+        )
+    from copilot_sandbox.images.build import build  # noqa: PLC0415
+
+    return build(
+        options.context,
+        dockerfile,
+        state,
+        say=_say,
+        arguments=dict(value.partition("=")[::2] for name, value in flags if name == "--build-arg"),
+        target=options.last("--target"),
+        platform=options.last("--platform"),
+    )
+
+
+def _failure_of(state: Path, words: list[str], dockerfile: Path) -> Path:
+    """Return the file that marks a build of one process of Copilot as failed.
+
+    Copilot runs a build that fails ten times; here it fails each time for the same reason.
+    Source: seen on Copilot 1.34.1.
+    """
+    folder = state / "failed-builds"
+    for old in folder.glob("*"):
+        if time.time() - old.stat().st_mtime > _RETRY_SECONDS:
+            old.unlink(missing_ok=True)
+    text = dockerfile.read_bytes() if dockerfile.is_file() else b""
+    build = json.dumps([os.getppid(), words]).encode() + text
+    return folder / hashlib.sha256(build).hexdigest()
 
 
 def _push(state: Path, words: list[str]) -> None:

@@ -34,7 +34,7 @@ class DockerfileError(SandboxError):
 class Heredoc:
     name: str
     text: str
-    expand: bool  # whether variables are substituted: not if the name is in quotes
+    expand: bool  # True if variables are substituted; False if the name is in quotes
 
 
 @dataclass(frozen=True)
@@ -88,15 +88,15 @@ def parse(text: str) -> Dockerfile:
     """Parse a Dockerfile. Raises DockerfileError with the line where docker would refuse it."""
     arguments: list[Instruction] = []
     stages: list[Stage] = []
-    for step in instructions(text):
-        if step.keyword == "FROM":
-            stages.append(_stage(step, len(stages)))
+    for instruction in instructions(text):
+        if instruction.keyword == "FROM":
+            stages.append(_stage(instruction, len(stages)))
         elif stages:
-            stages[-1].instructions.append(step)
-        elif step.keyword == "ARG":
-            arguments.append(step)
+            stages[-1].instructions.append(instruction)
+        elif instruction.keyword == "ARG":
+            arguments.append(instruction)
         else:
-            raise step.error("no build stage in current context: start with FROM.")
+            raise instruction.error("no build stage in current context: start with FROM.")
     if not stages:
         raise DockerfileError(
             "The Dockerfile has no FROM: name the base image, such as `FROM python:3.12-slim`."
@@ -108,7 +108,7 @@ def instructions(text: str) -> list[Instruction]:
     """Split a Dockerfile into instructions: drop comments, join continuation lines, attach heredocs."""
     lines = text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
     escape = _escape(lines)
-    steps = []
+    found = []
     at = 0
     while at < len(lines):
         if not lines[at].strip() or lines[at].lstrip().startswith("#"):
@@ -124,12 +124,14 @@ def instructions(text: str) -> list[Instruction]:
                 continue
             continues = line.rstrip().endswith(escape)
             parts.append(line.rstrip()[:-1] if continues else line)
-        step = _instruction("".join(parts).strip(), start + 1, escape)
-        if step.keyword in ("RUN", "COPY", "ADD") and step.json() is None:
-            heredocs, at = _heredocs(step, lines, at)
-            step = Instruction(step.keyword, step.flags, step.text, step.line, escape, heredocs)
-        steps.append(step)
-    return steps
+        instruction = _instruction("".join(parts).strip(), start + 1, escape)
+        if instruction.keyword in ("RUN", "COPY", "ADD") and instruction.json() is None:
+            heredocs, at = _heredocs(instruction, lines, at)
+            instruction = Instruction(
+                instruction.keyword, instruction.flags, instruction.text, instruction.line, escape, heredocs
+            )
+        found.append(instruction)
+    return found
 
 
 def _escape(lines: list[str]) -> str:
@@ -163,13 +165,13 @@ def _instruction(text: str, line: int, escape: str) -> Instruction:
     return Instruction(keyword.upper(), tuple(flags), rest, line, escape)
 
 
-def _heredocs(step: Instruction, lines: list[str], at: int) -> tuple[tuple[Heredoc, ...], int]:
+def _heredocs(instruction: Instruction, lines: list[str], at: int) -> tuple[tuple[Heredoc, ...], int]:
     heredocs = []
-    for dash, quote, name in _HEREDOC.findall(step.text):
+    for dash, quote, name in _HEREDOC.findall(instruction.text):
         body = []
         while True:
             if at >= len(lines):
-                raise step.error(f"unterminated heredoc: no line `{name}` follows.")
+                raise instruction.error(f"unterminated heredoc: no line `{name}` follows.")
             line = lines[at].lstrip("\t") if dash else lines[at]
             at += 1
             if line == name:
@@ -179,13 +181,13 @@ def _heredocs(step: Instruction, lines: list[str], at: int) -> tuple[tuple[Hered
     return tuple(heredocs), at
 
 
-def _stage(step: Instruction, number: int) -> Stage:
-    words = step.text.split()
+def _stage(instruction: Instruction, number: int) -> Stage:
+    words = instruction.text.split()
     if len(words) == 1:
-        return Stage(words[0], str(number), step.line, step.escape)
+        return Stage(words[0], str(number), instruction.line, instruction.escape)
     if len(words) == 3 and words[1].upper() == "AS":  # noqa: PLR2004 - `image AS name` are three words
-        return Stage(words[0], words[2].lower(), step.line, step.escape)
-    raise step.error("write `FROM image` or `FROM image AS name`.")
+        return Stage(words[0], words[2].lower(), instruction.line, instruction.escape)
+    raise instruction.error("write `FROM image` or `FROM image AS name`.")
 
 
 def split_words(text: str, escape: str = "\\") -> list[str]:
@@ -282,22 +284,24 @@ def _closing_brace(word: str, at: int) -> int:
     return -1
 
 
-def assignments(step: Instruction, variables: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return the pairs of `ENV A=1 B="two words"`, or of the old form `ENV A all the rest`."""
-    parts = split_words(step.text, step.escape)
+def assignments(instruction: Instruction, variables: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the names and values of an ENV: `ENV A=1 B="two words"`, or the old form `ENV A all the rest`.
+
+    Raises DockerfileError where a name has no value.
+    """
+
+    def expanded(text: str) -> str:
+        return expand(text, variables, instruction.escape, instruction.line)
+
+    parts = split_words(instruction.text, instruction.escape)
     if "=" not in parts[0]:
         if len(parts) == 1:
-            raise step.error(f"{parts[0]} has no value: write {parts[0]}=value.")
-        return [(parts[0], expand(step.text[len(parts[0]) :].strip(), variables, step.escape, step.line))]
+            raise instruction.error(f"{parts[0]} has no value: write {parts[0]}=value.")
+        return [(parts[0], expanded(instruction.text[len(parts[0]) :].strip()))]
     pairs = []
     for part in parts:
         name, equals, value = part.partition("=")
         if not name or not equals:
-            raise step.error(f"syntax error: can't find = in `{part[:60]}`.")
-        pairs.append(
-            (
-                expand(name, variables, step.escape, step.line),
-                expand(value, variables, step.escape, step.line),
-            )
-        )
+            raise instruction.error(f"syntax error: can't find = in `{part[:60]}`.")
+        pairs.append((expanded(name), expanded(value)))
     return pairs

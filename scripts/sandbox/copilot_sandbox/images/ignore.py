@@ -61,15 +61,20 @@ class Ignore:
 
 
 def read_ignore(context: Path, dockerfile: Path) -> Ignore:
-    """Read `<Dockerfile>.dockerignore` beside the Dockerfile, or else the context's `.dockerignore`.
+    """Return the files that are not part of the context. Raises IgnoreError for an invalid pattern."""
+    return Ignore(ignored_text(context, dockerfile))
 
-    The user's file of secrets is excluded in any case. Raises IgnoreError for an invalid pattern.
+
+def ignored_text(context: Path, dockerfile: Path) -> str:
+    """Return the text of `<Dockerfile>.dockerignore` beside the Dockerfile, or else of `.dockerignore`.
+
+    The user's file of secrets is excluded in any case.
     """
     for file in (dockerfile.with_name(dockerfile.name + ".dockerignore"), context / ".dockerignore"):
         if file.is_file():
             text = file.read_text(encoding="utf-8-sig", errors="surrogateescape")
-            return Ignore(f"{text}\n**/{FILE}")
-    return Ignore(f"**/{FILE}")
+            return f"{text}\n**/{FILE}\n"
+    return f"**/{FILE}\n"
 
 
 def _patterns(text: str) -> list[Pattern]:

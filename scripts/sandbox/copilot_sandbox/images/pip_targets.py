@@ -1,7 +1,8 @@
-"""`pip install --target FOLDER`: packages outside of the environment, at a path of the image.
+"""Paths of the image that are in the environment: of `pip install --target`, and of virtual environments.
 
-The packages are in the environment's folder, below `targets/`, so clones share them with the environment. The
-image's FOLDER has links to them, so a variable or a command that names FOLDER finds them as in Docker.
+The packages of --target FOLDER are in the environment's folder, below `targets/`, so clones share them with
+the environment. The image's FOLDER has links to them, so a variable or a command that names it finds them as
+in Docker. The path of a virtual environment (`python -m venv /opt/venv`) has links to the environment itself.
 """
 
 from __future__ import annotations
@@ -14,6 +15,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
+    from typing import TypeVar
+
+    Value = TypeVar("Value")
+
+
+ENVIRONMENT = "."  # the environment itself, as a target
+# Folders of packages and their programs in a base image, and of `pip install --user`.
+_OF_PYTHON = re.compile(
+    r"/usr(/local)?(/bin|/lib(/python[\d.]+)?)?|(/root|/home/[^/]+)/\.(local|cache)(/.*)?"
+    r"|/usr/.*/(site|dist)-packages(/.*)?|/usr/local/bin/.*"
+)
+
+
+def is_of_python(path: str) -> bool:
+    """Return True for a path of packages or their programs in a stage; here the environment has them."""
+    return _OF_PYTHON.fullmatch(path) is not None
 
 
 def target_of(words: Iterable[str], folder: str) -> str:
@@ -36,8 +53,8 @@ def target_of(words: Iterable[str], folder: str) -> str:
 
 
 def folder_name(path: str) -> str:
-    """Return the name of the folder below `targets/` for a path of the image."""
-    return hashlib.sha256(path.encode()).hexdigest()[:16]
+    """Return the folder in the environment for the packages at a path of the image."""
+    return f"targets/{hashlib.sha256(path.encode()).hexdigest()[:16]}"
 
 
 def is_interpreter_path(path: str) -> bool:
@@ -46,7 +63,7 @@ def is_interpreter_path(path: str) -> bool:
 
 
 def folder_of(venv: Path, name: str) -> Path:
-    return venv / "targets" / name
+    return venv / name
 
 
 def copied_targets(targets: Mapping[str, str], source: str, destination: str) -> dict[str, str]:
@@ -54,13 +71,20 @@ def copied_targets(targets: Mapping[str, str], source: str, destination: str) ->
 
     `source` and `destination` are absolute. As COPY does, this copies a folder's content.
     """
-    copied = {}
+    copied = moved(targets, source, destination)
     for path, name in targets.items():
-        if path == source or path.startswith(f"{source.rstrip('/')}/"):
-            copied[posixpath.normpath(destination + path[len(source.rstrip("/")) :])] = name
-        elif source.startswith(f"{path}/"):
+        if source.startswith(f"{path}/"):
             copied[destination.rstrip("/")] = f"{name}{source[len(path) :]}"
     return copied
+
+
+def moved(places: Mapping[str, Value], source: str, destination: str) -> dict[str, Value]:
+    """Return what is at or below `source`, by its path below `destination`."""
+    return {
+        posixpath.normpath(destination + path[len(source.rstrip("/")) :]): value
+        for path, value in places.items()
+        if path == source or path.startswith(f"{source.rstrip('/')}/")
+    }
 
 
 def link(root: Path, path: str, packages: Path) -> None:

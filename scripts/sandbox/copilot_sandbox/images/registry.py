@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+MEDIA_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
+
+
 def split_reference(reference: str) -> tuple[str, str]:
     """Split `repo:tag` or `repo@sha256:…` into (repo, tag or digest). No tag means `latest`."""
     repository, at, digest = reference.partition("@")

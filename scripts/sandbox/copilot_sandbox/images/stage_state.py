@@ -10,6 +10,7 @@ from copilot_sandbox.images.tree import Tree
 
 if TYPE_CHECKING:
     from copilot_sandbox.images.dockerfile import Instruction
+    from copilot_sandbox.images.venvs import Install
 
 # The PATH of docker.io/library/python. Other images are treated as if they set no other variable.
 _PATH = "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin"
@@ -29,9 +30,11 @@ class State:
     cmd: tuple[str, ...] = ()
     cmd_is_own: bool = False  # whether this stage set CMD; ENTRYPOINT resets an inherited CMD
     volumes: tuple[str, ...] = ()
-    targets: dict[str, str] = field(
+    targets: dict[str, str] = field(default_factory=dict)  # path of the image -> path in the environment
+    wheels: dict[str, tuple[Install, ...]] = field(
         default_factory=dict
-    )  # path of `pip install --target` -> name of its packages
+    )  # folder of wheels -> what they are built of
+    base: str = ""  # the image of FROM
 
     @property
     def variables(self) -> dict[str, str]:
@@ -44,6 +47,7 @@ class State:
             tree=self.tree.copy(),
             env=dict(self.env),
             targets=dict(self.targets),
+            wheels=dict(self.wheels),
             arguments={},
             cmd_is_own=False,
         )

@@ -8,7 +8,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from copilot_sandbox import scratch
-from copilot_sandbox.images import pip_targets
+from copilot_sandbox.images import pip_targets, registry
 from copilot_sandbox.images.registry import pushed
 from copilot_sandbox.images.venv_cache import delete_unused, mark_used, venv_folder
 from copilot_sandbox.model import Image
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from copilot_sandbox.images.tree import Tree
 
 UNFINISHED = "unfinished"  # the folder of images that are being written
-MEDIA_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 
 
 def save(state_dir: Path, tree: Tree, config: dict[str, object], packages: Mapping[str, Path]) -> str:
@@ -35,7 +34,7 @@ def save(state_dir: Path, tree: Tree, config: dict[str, object], packages: Mappi
     manifest = _canonical(
         {
             "schemaVersion": 2,
-            "mediaType": MEDIA_TYPE,
+            "mediaType": registry.MEDIA_TYPE,
             "config": _blob("application/vnd.docker.container.image.v1+json", settings),
             "layers": [_blob("application/vnd.docker.image.rootfs.diff.tar.gzip", listing)],
         }
@@ -105,6 +104,7 @@ class ImageStore:
             entrypoint=tuple(config["Entrypoint"]),
             cmd=tuple(config["Cmd"]),
             paths=tuple(config["Paths"]),
+            engine_id=config.get("EngineId", ""),
         )
 
     def prune(self, keep: Iterable[str], newest: int = 10) -> int:

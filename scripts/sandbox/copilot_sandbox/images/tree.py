@@ -41,12 +41,21 @@ class Entry:
     sha256: str = ""
     target: str = ""  # of a link
 
+    def text(self) -> str:
+        """Return a file's text. Raises UnicodeDecodeError if it is none."""
+        return (self.source.read_bytes() if self.source else self.data).decode("utf-8-sig")
+
 
 FOLDER = Entry("folder")
 
 
 def file_of(data: bytes, mode: int = 0o644) -> Entry:
     return Entry("file", mode, None, data, hashlib.sha256(data).hexdigest())
+
+
+def is_system_folder(path: str) -> bool:
+    """Return True for a folder that a base image has."""
+    return _SYSTEM.fullmatch(path) is not None
 
 
 def hash_file(path: Path) -> str:

@@ -1,11 +1,10 @@
-"""The pip installs of a Dockerfile: finds them in its RUN steps, and does them in one virtual environment."""
+"""The installs of a Dockerfile, which are done by pip in one virtual environment."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import posixpath
 import re
 import shlex
 import shutil
@@ -13,41 +12,26 @@ import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from copilot_sandbox import child_variables, scratch
 from copilot_sandbox.agent.confined import confined
 from copilot_sandbox.errors import SandboxError
 from copilot_sandbox.images import build_variables, pip_targets
-from copilot_sandbox.images.dockerfile import expand, split_words
-from copilot_sandbox.images.tree import Entry, Tree, hash_file
+from copilot_sandbox.images.manager_programs import write_programs
 from copilot_sandbox.images.venv_cache import MARKER, mark_used
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
+
+    from copilot_sandbox.images.tree import Tree
 
 _LOCK_SECONDS = 900.0  # for another build with the same installs, as long as a deploy may take
 _LAST_LINES = 15
-_OPERATORS = frozenset("();<>|&")
-# Options that are dropped, with the number of words that follow. They choose a place, which is always the one
-# environment here (--target: see `pip_targets`), or they switch off pip's cache, which would only slow down
-# the next build.
-_DROPPED = {
-    "--break-system-packages": 0,
-    "--no-cache-dir": 0,
-    "--user": 0,
-    "--prefix": 1,
-    "--python": 1,
-    "--root": 1,
-    "--root-user-action": 1,
-    "--target": 1,
-    "-t": 1,
-}
-_FILES = ("-r", "--requirement", "-c", "--constraint")
-# Commands that only prepare for pip. They have no effect here, because the environment exists.
-_PREPARING = frozenset({"set", "true", ":", "export", "activate"})
+# pip's lines for a package that another version of Python is needed for.
+_OTHER_PYTHON = re.compile(r"requires? a different [Pp]ython|Requires-Python|requires Python")
 
 
 class InstallError(SandboxError):
@@ -64,11 +48,18 @@ class Install:
     variables: Mapping[str, str]  # PIP_… from ENV and ARG
     line: int
     target: str = ""  # the image's folder of --target
+    shown: str = ""  # the command in the Dockerfile, if it is not pip's
+    optional: str = ""  # what is missing if it fails; empty if the build then fails
+    base: str = ""  # the image's FROM, for messages
 
     @property
     def name(self) -> str:
-        """Return the name of the folder for the packages of --target; empty without it."""
+        """Return the path of --target's packages in the environment; empty without it."""
         return pip_targets.folder_name(self.target) if self.target else ""
+
+    @property
+    def command(self) -> str:
+        return self.shown or f"pip install {shlex.join(self.arguments)}"
 
     def key(self) -> object:
         files = [
@@ -78,208 +69,25 @@ class Install:
         return [self.arguments, self.folder, files, sorted(self.variables.items()), *target_key]
 
 
-@dataclass(frozen=True)
-class RunStep:
-    """The parts of a RUN step: its pip installs, and the commands that are not run here."""
+def venv_digest(installs: list[Install], programs: Collection[str] = ()) -> str:
+    """Return an environment's digest: of the interpreter, the index, and each install with its files.
 
-    installs: tuple[Install, ...]
-    left: tuple[str, ...]
-
-
-def split_run(
-    command: str | list[str], *, folder: str, tree: Tree, variables: Mapping[str, str], line: int
-) -> RunStep:
-    """Split a RUN step. `variables` are those of ENV and ARG. Only plain pip commands become installs."""
-    installs: list[Install] = []
-    left: list[str] = []
-    for words, text in _commands(command, variables):
-        if words[:1] == ["cd"] and len(words) == 2:  # noqa: PLR2004 - `cd folder`
-            folder = posixpath.normpath(posixpath.join(folder, words[1]))
-            continue
-        arguments = pip_arguments(words)
-        if arguments is not None:
-            pip = build_variables.pip_variables(variables)
-            files, target = _hashed(_inputs(arguments, folder, tree)), pip_targets.target_of(words, folder)
-            installs.append(Install(arguments, folder, files, pip, line, target))
-        elif not _is_preparing(words):
-            left.append(text)
-    return RunStep(tuple(installs), tuple(left))
-
-
-def _commands(command: str | list[str], variables: Mapping[str, str]) -> Iterator[tuple[list[str], str]]:
-    """Yield the simple commands of a step as (words, text). Other commands have no words."""
-    if not isinstance(command, str):
-        yield command, shlex.join(command)
-        return
-    for text in re.split(r"&&|;|\n", _outside_quotes(command)):
-        plain = text.replace("\0", "").strip()
-        restored = _restore(plain)
-        if not restored or restored.startswith("#"):
-            continue
-        try:
-            lexer = shlex.shlex(restored, posix=True, punctuation_chars=True)
-            lexer.whitespace_split = True
-            lexer.commenters = ""
-            operators = any(word and set(word) <= _OPERATORS for word in lexer)
-        except ValueError:
-            operators = True
-        if operators or "`" in restored:
-            yield [], restored
-            continue
-        words = [expand(word, variables) for word in split_words(restored)]
-        while words and re.fullmatch(r"[A-Za-z_]\w*=.*", words[0], re.DOTALL):
-            words.pop(0)
-        yield words, restored
-
-
-# Characters that no Dockerfile contains hide the separators inside quotes from the split.
-_HIDDEN = {"&": "\ue000", ";": "\ue001", "\n": "\ue002"}
-
-
-def _outside_quotes(text: str) -> str:
-    out = []
-    quote = ""
-    for char in text:
-        if char in "'\"" and quote in ("", char):
-            quote = "" if quote else char
-        out.append(_HIDDEN.get(char, char) if quote else char)
-    return "".join(out)
-
-
-def _restore(text: str) -> str:
-    for char, hidden in _HIDDEN.items():
-        text = text.replace(hidden, char)
-    return text
-
-
-def _is_preparing(words: list[str]) -> bool:
-    """Return True for a command that creates or activates an environment, or sets a shell option."""
-    if not words:
-        return False
-    program = posixpath.basename(words[0])
-    if program in (".", "source"):
-        return words[-1].endswith("/activate")
-    if program == "virtualenv" or (program.startswith("python") and words[1:3] == ["-m", "venv"]):
-        return True
-    return program in _PREPARING
-
-
-def pip_arguments(words: list[str]) -> tuple[str, ...] | None:
-    """Return the words after `pip install` or `python -m pip install`, without those that name a place.
-
-    Return None for another command.
+    `programs` are the package managers that the environment has programs for.
     """
-    if not words:
-        return None
-    program = posixpath.basename(words[0])
-    rest = words[1:]
-    if re.fullmatch(r"python[\d.]*", program):
-        while rest and rest[0].startswith("-") and rest[0] != "-m":
-            rest = rest[1:]
-        if rest[:2] != ["-m", "pip"]:
-            return None
-        rest = rest[2:]
-    elif not re.fullmatch(r"pip[\d.]*", program):
-        return None
-    before = []
-    while rest and rest[0].startswith("-"):
-        before.append(rest[0])
-        rest = rest[1:]
-    if rest[:1] != ["install"]:
-        return None
-    return tuple(_without_places([*before, *rest[1:]]))
-
-
-def _without_places(arguments: list[str]) -> Iterator[str]:
-    todo = list(arguments)
-    while todo:
-        word = todo.pop(0)
-        name, equals, value = word.partition("=")
-        if name in _DROPPED:
-            del todo[: 0 if equals else _DROPPED[name]]
-        elif word.startswith("-t"):
-            continue  # -tFOLDER
-        elif name in ("-e", "--editable"):
-            # An editable install would point at the build's temporary folder; the container needs a copy.
-            if equals:
-                yield value
-        else:
-            yield word
-
-
-def _inputs(arguments: tuple[str, ...], folder: str, tree: Tree) -> Tree:
-    """Return the files that an install reads: its requirements files, or all files if it may read others."""
-    listed = _file_arguments(list(arguments))
-    if any(_may_be_a_path(word, folder, tree) for word in listed.others):
-        return tree
-    pending = [posixpath.join(folder, file) for file in listed.files]
-    chosen = Tree()
-    while pending:
-        path = tree.resolve(pending.pop())
-        entry = tree.get(path)
-        if entry is None or entry.kind != "file" or chosen.get(path) is not None:
-            continue
-        chosen.put(path, entry)
-        for line in _lines(entry):
-            listed = _file_arguments(line.split())
-            if re.match(r"(-e|--editable|-f|--find-links)\b|[./]|file:|\S+ @ ", line):
-                return tree
-            pending.extend(posixpath.join(posixpath.dirname(path), file) for file in listed.files)
-    return chosen
-
-
-class _FileArguments(NamedTuple):
-    files: list[str]  # after -r and -c
-    others: list[str]
-
-
-def _file_arguments(words: list[str]) -> _FileArguments:
-    split = _FileArguments([], [])
-    while words:
-        word = words.pop(0)
-        name, equals, value = word.partition("=")
-        if name in _FILES and (equals or words):
-            split.files.append(value if equals else words.pop(0))
-        elif word.startswith(("-r", "-c")):
-            split.files.append(word[2:])
-        else:
-            split.others.append(word)
-    return split
-
-
-def _hashed(tree: Tree) -> Tree:
-    """Return the same tree with the hashes of all files."""
-    return Tree(
-        {
-            path: replace(each, sha256=hash_file(each.source)) if each.source and not each.sha256 else each
-            for path, each in tree.entries.items()
-        }
-    )
-
-
-def _may_be_a_path(word: str, folder: str, tree: Tree) -> bool:
-    return (
-        word.startswith((".", "/", "-f", "--find-links"))
-        or word.endswith((".whl", ".tar.gz", ".zip"))
-        or "*" in word
-        or ("/" in word and tree.get(tree.resolve(posixpath.join(folder, word))) is not None)
-    )
-
-
-def _lines(entry: Entry) -> list[str]:
-    data = entry.source.read_bytes() if entry.source else entry.data
-    return [line.strip() for line in data.decode("utf-8", "replace").splitlines()]
-
-
-def venv_digest(installs: list[Install]) -> str:
-    """Return an environment's digest: of the interpreter, the index, and each install with its files."""
     index = child_variables.selected(build_variables.step_variables(Path(), Path(), {}), child_variables.PIP)
     machine = [sys.version, sys.base_prefix, sys.platform, os.uname().machine]
-    content = [machine, sorted(index.items()), [install.key() for install in installs]]
+    content = [machine, sorted(index.items()), [install.key() for install in installs], *sorted(programs)]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def make_venv(folder: Path, installs: list[Install], *, pip_cache: Path) -> bool:
+def make_venv(
+    folder: Path,
+    installs: list[Install],
+    *,
+    pip_cache: Path,
+    programs: Collection[str] = (),
+    say: Callable[[str], None] = lambda _: None,
+) -> bool:
     """Create the environment at `folder` and install into it. Return False if it was already complete.
 
     `pip_cache` is the clone's own. Clones must not share it, because a build step can write to it.
@@ -299,7 +107,14 @@ def make_venv(folder: Path, installs: list[Install], *, pip_cache: Path) -> bool
             words = [sys.executable, "-I", "-m", "venv", "--without-pip", str(folder)]
             _run(words, folder.parent, env)
             for install in installs:
-                _install(folder, install, env, pip_cache)
+                try:
+                    _install(folder, install, env, pip_cache)
+                except InstallError as error:
+                    if not install.optional:
+                        raise
+                    last = str(error).splitlines()[-1]
+                    say(f"sandbox: line {install.line}: {install.optional}: {last}")
+            write_programs(folder / "bin", programs)
         (folder / MARKER).touch()
     return True
 
@@ -313,7 +128,7 @@ def _install(venv: Path, install: Install, env: Mapping[str, str], pip_cache: Pa
         all_arguments = [argument for word in arguments for argument in word]
         if install.target:
             target_folder = pip_targets.folder_of(venv, install.name)
-            target_folder.parent.mkdir(exist_ok=True)
+            target_folder.parent.mkdir(parents=True, exist_ok=True)
             all_arguments += ["--target", str(target_folder)]
         # -I: pip imports no module from its working folder, which is the branch's.
         words = [sys.executable, "-I", "-m", "pip", "--python", str(venv), "install", *all_arguments]
@@ -323,10 +138,29 @@ def _install(venv: Path, install: Install, env: Mapping[str, str], pip_cache: Pa
             ) as inside:
                 _run(inside, work, {**env, **install.variables})
         except InstallError as error:
+            reason = str(error).splitlines()[-1].strip().removeprefix("ERROR: ")
+            # The end matters most: Copilot shows a build's last five lines.
             raise InstallError(
-                f"`pip install {shlex.join(install.arguments)}` failed (Dockerfile line {install.line}):"
-                f"{error}{build_variables.withheld_note()}".replace(str(root), "")
+                f"pip's last lines:{error}{build_variables.withheld_note()}\n"
+                f"`{install.command}` failed (Dockerfile line {install.line}): "
+                f"{reason}{_python_note(str(error), install)}".replace(str(root), "")
             ) from error
+
+
+def _python_note(output: str, install: Install) -> str:
+    if not _OTHER_PYTHON.search(output):
+        return ""
+    return f". {python_advice(install.base)}"
+
+
+def python_advice(base: str) -> str:
+    """Return a sentence with the two versions of Python and what to do."""
+    of_image = f"The image is built from {base}; the" if base else "The"
+    here = ".".join(map(str, sys.version_info[:3]))
+    return (
+        f"{of_image} sandbox runs on its own Python, {here}: make the environment that the sandbox is "
+        f"installed in with the project's Python, and start the sandbox anew."
+    )
 
 
 def _sources(env: Mapping[str, str]) -> list[Path]:

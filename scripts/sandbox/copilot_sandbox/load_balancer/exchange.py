@@ -69,7 +69,7 @@ class UpstreamError(Exception):
 
 
 class Exchange:
-    """One request and its answer."""
+    """The answer to one request. `run` reads the request and sends the answer."""
 
     def __init__(self, backend: Backend, pool: ThreadPoolExecutor, client: Peer) -> None:
         self._backend = backend
@@ -186,16 +186,16 @@ class Exchange:
         reader, writer = await asyncio.open_connection(sock=connection)
         return Peer(h11.CLIENT, reader, writer, self._client.idle_timeout)
 
-    async def _forward(self, request: h11.Request, port: int, target: Peer) -> None:
+    async def _forward(self, request: h11.Request, port: int, upstream: Peer) -> None:
         sending: asyncio.Task[None] | None = None
         try:
-            await target.send(self._forwarded(request, port))
-            sending = asyncio.create_task(self._send_body(target))
-            await self._relay_answer(request, target, sending)
+            await upstream.send(self._forwarded(request, port))
+            sending = asyncio.create_task(self._send_body(upstream))
+            await self._relay_answer(request, upstream, sending)
         except (ConnectionError, h11.RemoteProtocolError) as error:
             if self._client.reader.at_eof():
                 raise ConnectionError("the client has closed the connection") from error
-            if isinstance(error, ConnectionError) or target.http.trailing_data[1]:
+            if isinstance(error, ConnectionError) or upstream.http.trailing_data[1]:
                 raise UpstreamError("it closed the connection before the end of its answer") from error
             raise UpstreamError(f"its answer is not HTTP/1.1: {str(error)[:_ERROR_LENGTH]}") from error
         finally:
@@ -203,7 +203,7 @@ class Exchange:
                 sending.cancel()
                 with contextlib.suppress(Exception, asyncio.CancelledError):
                     await sending
-            target.writer.close()
+            upstream.writer.close()
 
     def _forwarded(self, request: h11.Request, port: int) -> h11.Request:
         """Return the request for the target: without hop-by-hop headers, with X-Forwarded-* added."""
@@ -224,21 +224,21 @@ class Exchange:
             headers.append((b"Connection", b"close"))
         return h11.Request(method=request.method, target=request.target, headers=headers)
 
-    async def _send_body(self, target: Peer) -> None:
+    async def _send_body(self, upstream: Peer) -> None:
         try:
-            await relay(self._client, target)
+            await relay(self._client, upstream)
         except h11.RemoteProtocolError as error:
             raise _refusal(error) from error
         except ConnectionError:
             pass  # a target may answer before it has read the body, so a send that fails is not an error
 
-    async def _relay_answer(self, request: h11.Request, target: Peer, sending: asyncio.Task[None]) -> None:
+    async def _relay_answer(self, request: h11.Request, upstream: Peer, sending: asyncio.Task[None]) -> None:
         """Stream the target's answer to the client."""
         client = self._client
-        while isinstance(answer := await _read_answer(target, sending), h11.InformationalResponse):
+        while isinstance(answer := await _read_answer(upstream, sending), h11.InformationalResponse):
             if answer.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
                 await client.send(answer)
-                await tunnel(client, target)
+                await tunnel(client, upstream)
                 return
             if request.http_version == b"1.1":
                 await client.send(answer)  # 100 Continue and the like
@@ -246,7 +246,7 @@ class Exchange:
         if client.http.their_state in {h11.SEND_BODY, h11.ERROR}:
             headers.append((b"Connection", b"close"))  # the rest of its body must not become a request
         await client.send(h11.Response(status_code=answer.status_code, reason=answer.reason, headers=headers))
-        await relay(target, client)
+        await relay(upstream, client)
 
     async def _redirect(self, location: str) -> None:
         headers = [
@@ -303,15 +303,20 @@ class Exchange:
                     pass
 
 
-async def _read_answer(target: Peer, sending: asyncio.Task[None]) -> h11.InformationalResponse | h11.Response:
-    """Read the next head. The timeout starts once the request is sent, because an upload may take longer."""
-    reading = asyncio.ensure_future(target.next_event(without_timeout=True))
+async def _read_answer(
+    upstream: Peer, sending: asyncio.Task[None]
+) -> h11.InformationalResponse | h11.Response:
+    """Return the head of the target's next answer. Raises TimeoutError, and errors of `sending`.
+
+    The timeout starts when the whole request is sent, because an upload may take longer.
+    """
+    reading = asyncio.ensure_future(upstream.next_event(without_timeout=True))
     try:
         await asyncio.wait({reading, sending}, return_when=asyncio.FIRST_COMPLETED)
         if not reading.done():
             sending.result()  # raises the error in the request's body
         # h11 returns no other event first.
-        return cast("h11.Response", await asyncio.wait_for(reading, target.idle_timeout))
+        return cast("h11.Response", await asyncio.wait_for(reading, upstream.idle_timeout))
     finally:
         reading.cancel()
 

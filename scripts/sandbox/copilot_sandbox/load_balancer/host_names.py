@@ -1,5 +1,8 @@
 """The host names of a load balancer of the sandbox, and the rules that each name may reach.
 
+A name of the user's domain, such as test.shop.example, leads elsewhere. So each has a twin on loopback, below
+`localhost`: test.shop.example.localhost.
+
 A web page's own domain may resolve to 127.0.0.1 (DNS rebinding), so that the page can send requests from the
 user's browser. The Host header then contains that domain, which is not one of these names.
 """
@@ -33,8 +36,17 @@ def reachable(host: str, port: int, rules: Sequence[Rule]) -> list[Rule] | None:
     name, given_port = match["name"], match["port"]
     if name in LOOPBACK:
         return list(rules) if given_port in (None, str(port)) else None
-    naming = [rule for rule in rules if any(_names(pattern.lower(), name) for pattern in rule.hosts)]
-    return naming or None
+    for known in (name, own_name(name)):
+        naming = [rule for rule in rules if any(_names(pattern.lower(), known) for pattern in rule.hosts)]
+        if naming:
+            return naming
+    return None
+
+
+def own_name(name: str) -> str:
+    """Return the name in the user's domain whose twin on loopback `name` is; any other name as it is."""
+    own = name.removesuffix(".localhost")
+    return own if "." in own else name
 
 
 @lru_cache(maxsize=1024)

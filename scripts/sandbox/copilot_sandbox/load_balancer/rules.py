@@ -8,6 +8,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from copilot_sandbox.load_balancer.host_names import own_name
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -20,8 +22,10 @@ def find_rule(rules: Sequence[Rule], host: str, path: str, client: str | None) -
     As on AWS, X-Forwarded-For is ignored.
     """
     name = (urlsplit(f"//{host}").hostname or "" if host else "").lower()
+    names = {name, own_name(name)}
     for rule in sorted(rules, key=lambda rule: rule.priority):
-        hosts = not rule.hosts or any(wild(pattern.lower()).fullmatch(name) for pattern in rule.hosts)
+        patterns = [wild(pattern.lower()) for pattern in rule.hosts]
+        hosts = not patterns or any(pattern.fullmatch(each) for pattern in patterns for each in names)
         paths = not rule.paths or any(wild(pattern).fullmatch(path) for pattern in rule.paths)
         if hosts and paths and (client is None or not rule.sources or _within(client, rule.sources)):
             return rule

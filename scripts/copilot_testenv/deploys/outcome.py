@@ -1,0 +1,57 @@
+"""Tell what became of a deploy: the terminal, `--json`, later steps of CI and the pull request."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from copilot_testenv.ci import pull_request
+from copilot_testenv.ci.pull_request import Message
+from copilot_testenv.core.errors import Failed
+from copilot_testenv.core.terminal import as_json
+
+if TYPE_CHECKING:
+    from copilot_testenv.core.git import Branch
+    from copilot_testenv.deploys.probe import Page
+    from copilot_testenv.session import Session
+    from copilot_testenv.state import live
+
+
+@dataclass(frozen=True)
+class Served:
+    """A deployment that ECS calls healthy, with its page; `wrong` is a text where nobody can use the page."""
+
+    deployment: live.Deployment
+    page: Page
+    wrong: str = ""
+
+
+def document(deployment: live.Deployment, page: Page | None) -> str:
+    """Return the JSON of a deployment with its page; `page` is null where none was opened."""
+    shown = {"url": page.url, "status": page.status, "fault": page.fault} if page else None
+    return as_json({**asdict(deployment), "page": shown})
+
+
+def tell(
+    session: Session, branch: Branch, served: Served, displaced: Message | None, *, seconds: float, json: bool
+) -> None:
+    """Tell the outcome; `displaced` is the deployment that it replaced. Raises Failed if nobody can use it.
+
+    An error of the CI system does not fail the deploy.
+    """
+    report, environ, known = session.report, session.environ, served.deployment
+    what = f"{branch.name} at {branch.commit[:12]} is"
+    if not served.wrong:
+        report.say(f"{what} served ({seconds:.1f} s), until {known.expires_at or 'it is torn down'}:")
+    if json:
+        report.data(document(known, served.page))
+    elif not served.wrong:
+        report.data(known.url or "")
+    values = {"url": known.url, "service": known.service, "expires_at": known.expires_at}
+    pull_request.outputs(environ, {name: value for name, value in values.items() if value}, report.say)
+    own = Message(known.branch or "", known.commit, known.url, known.expires_at, known.service)
+    for message in (displaced, own if known.url and not served.wrong else None):
+        if message:
+            pull_request.tell(environ, message, report.say)
+    if served.wrong:
+        raise Failed(f"{what} deployed and stays so, but does not work: {served.wrong}")

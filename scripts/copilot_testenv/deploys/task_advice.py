@@ -1,0 +1,62 @@
+"""Say what to do about a task that does not start or does not get healthy, by ECS's and the log's words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_KNOWN = {
+    "exec format error": (
+        "The image is built for another CPU architecture than the task's: build it for linux/amd64, or set "
+        "`platform` in the manifest. A script that does not start needs `#!/bin/sh` as its first line."
+    ),
+    r"unable to (pull|retrieve) secrets?\b.*(ssm|manager|parameter)": (
+        "A secret that the manifest names does not exist, or the task's role may not read it: `copilot "
+        "secret init` makes it with the tags that Copilot's role asks for."
+    ),
+    "CannotPull|pull access denied": (
+        "The image cannot be pulled: look at its name and tag, and if the task reaches its registry."
+    ),
+    "OutOfMemory|out of memory": "Give the task more `memory` in the manifest.",
+    "executable file not found": "The container's command is not in the image, or not on its PATH.",
+    "no python application found|no app loaded": (
+        "uWSGI could not load the project's application: a traceback before that line says why."
+    ),
+}
+# The sentences of gunicorn ("Listening at: http://127.0.0.1:8000"), uvicorn ("running on"), runserver
+# ("development server at"), daphne ("Listening on TCP address") and uWSGI ("http bound on :8080").
+_LISTENS = re.compile(
+    r"(?:listening|running on|server at|bound (?:on|to))\b[^\n]*?"
+    r"(?P<host>\d{1,3}(?:\.\d{1,3}){3}|localhost|\[[0-9a-f:]+\]|(?<= )):(?P<port>\d{2,5})\b",
+    re.IGNORECASE,
+)
+_LOOPBACK = re.compile(r"127\.|localhost$|\[::1\]$")
+
+
+def advice(reasons: Iterable[str], lines: Iterable[str], port: int = 0) -> str:
+    """Return what to do about a failure, by its reasons and the container's lines; empty where unknown.
+
+    `port` is the one that the load balancer asks, 0 where the failure is not about one.
+    """
+    text = "\n".join([*reasons, *lines])
+    found = [cure for words, cure in _KNOWN.items() if re.search(words, text, re.IGNORECASE)]
+    if port and (listens := _elsewhere(lines, port)):
+        found.append(listens)
+    return " ".join(found[:2])
+
+
+def _elsewhere(lines: Iterable[str], port: int) -> str:
+    """Return what to do where the log says that the server listens elsewhere than the load balancer asks."""
+    found = [match for line in lines if (match := _LISTENS.search(line))]
+    if not found or any(int(each["port"]) == port and not _LOOPBACK.match(each["host"]) for each in found):
+        return ""
+    last = found[-1]
+    if int(last["port"]) == port:
+        return (
+            f"The server listens on {last['host']}:{port}, where only its own task reaches it: let it listen "
+            f"on 0.0.0.0:{port}."
+        )
+    return (
+        f"By the log the server listens on port {last['port']}, and the load balancer asks port {port}: make "
+        "`image.port` of the manifest (or `port` of the `target_container`) and the server's port the same."
+    )

