@@ -350,11 +350,17 @@ def adopt(
 @verb(
     stop="Stop it; its databases are kept (default: off).",
     reset="Stop it and delete all its data (default: off).",
+    from_="Fill staging, where it is still empty, from this branch (default: the default branch).",
     yes=YES,
     plan=PLAN,
 )
 def sandbox(
-    c: Context, stop: bool = False, reset: bool = False, yes: bool = False, plan: bool = False
+    c: Context,
+    stop: bool = False,
+    reset: bool = False,
+    from_: str = "",
+    yes: bool = False,
+    plan: bool = False,
 ) -> None:
     """Start the embedded AWS, or say that it is running.
 
@@ -362,4 +368,4 @@ def sandbox(
 
     Example: invoke sandbox --reset --yes
     """
-    session().sandbox(stop=stop, reset=reset, yes=yes, plan=plan)
+    session().sandbox(stop=stop, reset=reset, yes=yes, plan=plan, source=from_)

@@ -31,6 +31,7 @@ _MANAGE = "python manage.py"  # in an image that starts in its folder
 # Mark the sandbox's test database as disposable. copy_stage_db wants the name twice, as a person would give
 # it.
 _MARK_COMMAND = "python manage.py copy_stage_db --mark-disposable test --confirm test"
+_SECRETS = ".sandbox.env"  # the sandbox reads it: copilot_sandbox.given
 IN_SANDBOX = "Target: sandbox, the AWS embedded on this machine; nothing leaves it."
 
 
@@ -173,10 +174,15 @@ class Session:
         ):
             yield rendering
 
-    def sandbox(self, *, stop: bool, reset: bool, yes: bool, plan: bool) -> None:
-        """Start the sandbox, or stop it, or reset it (delete its data)."""
+    def sandbox(self, *, stop: bool, reset: bool, yes: bool, plan: bool, source: str = "") -> None:
+        """Start the sandbox, or stop it, or reset it (delete its data).
+
+        A new start fills staging from the branch `source`; see `_staging_branch` for an empty one.
+        """
         if stop and reset:
             raise UsageError("Use either --stop or --reset: a reset stops it too.")
+        if source and (stop or reset):
+            raise UsageError("--from names the branch that a start fills staging from: leave the other out.")
         root, say = self.settings.root, self.report.say
         say(IN_SANDBOX)
         if plan:
@@ -194,7 +200,7 @@ class Session:
             elif stop:
                 lifecycle.stop(root, say)
             else:
-                lifecycle.start(root, say, functools.partial(_workspace, self))
+                lifecycle.start(root, say, functools.partial(_workspace, self, source))
 
     def check_workspace(self) -> None:
         """Raise SettingsError unless the manifest has a block for the test environment; start no process."""
@@ -277,37 +283,39 @@ def _sandbox_workspace(settings: Settings) -> Any:
         settings.service,
         settings.manifest_variables,
         {name: {disposable.TAG: disposable.value(settings.app, name)}},
+        needed=(settings.test_env,),
         containers=settings.containers,
     )
 
 
 @contextmanager
-def _workspace(session: Session) -> Iterator[Any]:
-    """Yield the sandbox's description of the workspace, with the build of HEAD's image, which fills staging.
+def _workspace(session: Session, source: str = "") -> Iterator[Any]:
+    """Yield the sandbox's description of the workspace, with the build of the image that fills staging.
 
-    HEAD is checked out into a worktree that exists in this block. Raises Refused and SettingsError where a
-    file of HEAD or of the workspace is unsafe or wrong, and Failed.
+    The image's commit (see `_staging_branch`) is checked out into a worktree that exists in this block.
+    Raises Refused and SettingsError where a file of it or of the workspace is unsafe or wrong, UsageError
+    where there is no branch `source`, and Failed.
     """
     from copilot_sandbox.workspace import Stage  # noqa: PLC0415 - see _lifecycle
 
     settings, root = session.settings, session.settings.root
     branch_files.require(root, settings, os.environ, branch_files.Scope((), paths=False))
-    head = output_of(session.shell, git.command(root, "rev-parse", "HEAD"), "Looking up HEAD").strip()
+    _require_uncommitted(session)
+    branch = _staging_branch(session, source)
     # `environment`: copy_stage_db works only in it, and this image fills only the sandbox's own databases.
-    of_head = git.Branch("HEAD", head)
-    with checkout.worktree(session.shell, settings, of_head, environment=settings.test_env) as folder:
+    with checkout.worktree(session.shell, settings, branch, environment=settings.test_env) as folder:
         scope = branch_files.Scope((settings.base,), environments=False)
-        branch_files.require(folder, settings, os.environ, scope, "HEAD")
+        branch_files.require(folder, settings, os.environ, scope, branch.name)
         written = folder / settings.manifest.relative_to(root)
         found = manifest.read(written)
         build = manifest.build_of(found, str(written))
         say = session.report.say
-        checkout.prepare_contexts(session.shell, root, folder, of_head, manifest.builds(found), say)
+        checkout.prepare_contexts(session.shell, root, folder, branch, manifest.builds(found), say)
         manage = manifest.manage_command(found, settings.test_env)
         if not (folder / build.dockerfile).is_file():
             raise SettingsError(
-                f"The commit {head[:12]} has no {build.dockerfile}, and deployments are built from commits: "
-                "commit it."
+                f"The commit {branch.commit[:12]} has no {build.dockerfile}, and deployments are built from "
+                "commits: commit it."
             )
         stage = Stage(
             str(folder / build.context),
@@ -317,9 +325,50 @@ def _workspace(session: Session) -> Iterator[Any]:
             _MARK_COMMAND.replace(_MANAGE, manage),
             # As in the test environment: without it an adopted project ignores DATABASE_URL.
             {"COPILOT_ENVIRONMENT_NAME": settings.test_env},
-            build.target,
+            target=build.target,
+            root=str(folder),
+            environment=settings.test_env,
+            source=f"{branch.name} at {branch.commit[:12]}",
         )
         yield replace(_sandbox_workspace(settings), stage=stage)
+
+
+def _require_uncommitted(session: Session) -> None:
+    """Raise SettingsError where Git has the file with the sandbox's secrets."""
+    command = git.command(session.settings.root, "ls-files", "--", _SECRETS)
+    if session.shell.run(command).stdout.strip():
+        raise SettingsError(
+            f"{_SECRETS} is in Git, and it is for secrets: `git rm --cached {_SECRETS}`, and add it to "
+            ".gitignore. Replace secrets that were pushed."
+        )
+
+
+def _staging_branch(session: Session, source: str) -> git.Branch:
+    """Return the branch that fills staging: `source`, else the default branch, else HEAD.
+
+    HEAD is used, and that is said, where no default branch is found or its manifest has no block for the
+    test environment: an adopted project may still wait to be merged. Raises UsageError, Failed.
+    """
+    shell, settings = session.shell, session.settings
+    root = settings.root
+    if source:
+        return git.find(shell, root, source)
+    names = git.default_names(shell, root, settings.default_branch)
+    found = ((name, commit) for name in names if (commit := git.newest(shell, root, name)))
+    name, commit = next(found, ("", ""))
+    reason = f"there is no branch {' or '.join(names)}"
+    if commit:
+        path = f"{git.prefix(shell, root)}{settings.manifest.relative_to(root)}"
+        written = shell.run(git.command(root, "show", f"{commit}:{path}"))
+        try:
+            manifest.check_environment(manifest.parse(written.stdout, path), settings.test_env, path)
+            return git.Branch(name, commit)
+        except SettingsError:
+            reason = f"{path} of {name} has no block `{settings.test_env}` under `environments:`"
+    head = output_of(shell, git.command(root, "rev-parse", "HEAD"), "Looking up HEAD").strip()
+    if head != commit:
+        session.report.say(f"  sandbox: staging is filled from HEAD, because {reason}")
+    return git.Branch("HEAD", head)
 
 
 def require_settled(stack: Stack | None) -> None:

@@ -169,10 +169,10 @@ def test_where_no_load_balancer_listens_the_service_gets_no_patches(
 @pytest.mark.parametrize(
     ("there", "added"),
     [
-        (None, ".env\n.sandbox/\n.worktrees/\n.testenv/\n"),
-        ("*.pyc\r\n/.testenv\r\n# .env\r\n", ".env\r\n.sandbox/\r\n.worktrees/\r\n"),
-        (".env\n.worktrees/\n.testenv", "\n.sandbox/\n"),
-        (".testenv\n.worktrees\n.sandbox\n/.env", ""),
+        (None, ".env\n.sandbox.env\n.sandbox/\n.worktrees/\n.testenv/\n"),
+        ("*.pyc\r\n/.testenv\r\n# .env\r\n", ".env\r\n.sandbox.env\r\n.sandbox/\r\n.worktrees/\r\n"),
+        (".env\n.worktrees/\n.testenv", "\n.sandbox.env\n.sandbox/\n"),
+        (".testenv\n.worktrees\n.sandbox\n/.env\n.sandbox.env", ""),
     ],
 )
 def test_git_is_told_to_ignore_what_is_nothing_to_commit(

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from copilot_sandbox import server
+from copilot_sandbox.masked import Masked
 from copilot_testenv.core import display
 from copilot_testenv.core.terminal import Terminal, as_json
 from tests.hidden import URL, assert_hidden
@@ -68,7 +68,7 @@ def test_json_shows_what_cannot_be_seen_as_its_escapes() -> None:
 def test_the_sandboxs_log_has_no_passwords() -> None:
     log = io.StringIO()
     handler = logging.StreamHandler(log)
-    handler.setFormatter(server._Masked("%(name)s: %(message)s"))
+    handler.setFormatter(Masked("%(name)s: %(message)s"))
     logger = logging.getLogger("of the sandbox")
     logger.addHandler(handler)
     try:

@@ -131,6 +131,15 @@ def test_what_failed_before_this_deploy_is_not_blamed(settings: Settings) -> Non
     assert "of old" not in why
 
 
+def test_a_task_that_did_not_start_says_why(settings: Settings) -> None:
+    aws = Played(OLD)
+    made = watcher(settings, aws)
+    containers = (Container("web", "STOPPED", None, ""),)
+    reason = "ResourceInitializationError: no value for K. Give it in .sandbox.env: K=value."
+    aws.ran = [Task("b" * 32, "STOPPED", "UNKNOWN", "arn:1", None, reason, containers)]
+    assert made.why() == f"\nThe task stopped: {reason}"
+
+
 def test_what_did_not_get_healthy_in_time_is_quoted(settings: Settings) -> None:
     aws = Played(OLD)
     made = watcher(settings, aws)

@@ -122,6 +122,7 @@ class FakeControlPlane:
     balancers: list[LoadBalancer] = field(default_factory=list)
     groups: dict[str, TargetGroup] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
     logs: dict[tuple[str, str], list[tuple[int, str]]] = field(default_factory=dict)
     log_calls: int = 0
     tasks: dict[str, TaskReport] = field(default_factory=dict)
@@ -142,6 +143,9 @@ class FakeControlPlane:
 
     def secret(self, name: str) -> str:
         return self.secrets[name]
+
+    def environment_file(self, arn: str) -> str:
+        return self.files[arn]
 
     def log(self, group: str, stream: str, events: Iterable[tuple[int, str]]) -> None:
         with self.lock:

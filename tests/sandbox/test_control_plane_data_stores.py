@@ -26,6 +26,9 @@ class Servers:
         self.asked.append((name, user, password))
         return "here"
 
+    def connection(self, environment: str) -> dict[str, Any]:
+        return {"dbname": environment, "username": "own"}
+
     def cache(self) -> str:
         return "127.0.0.9"
 

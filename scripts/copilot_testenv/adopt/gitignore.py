@@ -1,4 +1,4 @@
-"""Add to .gitignore the files that nobody must commit: `.env`, and the tasks' own files beside the code."""
+"""Add to .gitignore the files that nobody must commit: secrets, and the tasks' own files beside the code."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from copilot_testenv.adopt.changes import Change
 from copilot_testenv.adopt.project import Project
 
 _PATH = ".gitignore"
-_LINES = (".env", ".sandbox/", ".worktrees/", ".testenv/")
+_LINES = (".env", ".sandbox.env", ".sandbox/", ".worktrees/", ".testenv/")
 
 
 def plan(project: Project) -> Change | None:

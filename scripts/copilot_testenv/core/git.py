@@ -106,6 +106,31 @@ def at(shell: Shell, root: Path, name: str, commit: str) -> Branch:
     )
 
 
+def default_names(shell: Shell, root: Path, configured: str) -> list[str]:
+    """Return the name of the default branch: the configured one, else origin's HEAD; else main and master."""
+    if configured:
+        return [configured]
+    head = shell.run(command(root, "symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD"))
+    return [head.stdout.strip().removeprefix("origin/")] if head.ok else ["main", "master"]
+
+
+def newest(shell: Shell, root: Path, name: str) -> str:
+    """Return a branch's commit: origin's where the local one is behind. Empty where there is no such branch.
+
+    Fetch it where this clone has none. `find` prefers the local branch, because a developer deploys what is
+    in the clone. The default branch is the team's, so it must not be older than origin's.
+    """
+    refs = [f"refs/heads/{name}", f"refs/remotes/origin/{name}"]
+    local, remote = (commit_of(shell, root, ref) for ref in refs)
+    if local and remote and local != remote:
+        behind = shell.run(command(root, "merge-base", "--is-ancestor", local, remote))
+        return remote if behind.ok else local
+    if local or remote:
+        return local or remote or ""
+    fetched = fetch(shell, root, f"+refs/heads/{name}:{refs[1]}")
+    return (commit_of(shell, root, refs[1]) or "") if fetched.ok else ""
+
+
 @contextmanager
 def worktree(
     shell: Shell, root: Path, branch: Branch, deploy: str = "", environment: str = ""

@@ -148,16 +148,10 @@ def default_branch(session: Session, deployed: Branch) -> Baseline:
     become the default one by its name.
     """
     shell, root = session.shell, session.settings.root
-    name = session.settings.default_branch
-    if not name:
-        head = shell.run(
-            branches.command(root, "symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD")
-        )
-        name = head.stdout.strip().removeprefix("origin/") if head.ok else ""
-    names = [name] if name else ["main", "master"]
+    names = branches.default_names(shell, root, session.settings.default_branch)
     if deployed.name in names and len(names) == 1:
         return Baseline(deployed.name, "")
-    found = {name: commit for name in names if (commit := _newest(session, name))}
+    found = {name: commit for name in names if (commit := branches.newest(shell, root, name))}
     if len(found) != 1:
         there = " and ".join(found) if found else f"no {' or '.join(names)}"
         raise SettingsError(
@@ -167,24 +161,6 @@ def default_branch(session: Session, deployed: Branch) -> Baseline:
     ((name, commit),) = found.items()
     same = name == deployed.name or _same_manifests(session, commit, deployed.commit)
     return Baseline(name, "" if same else commit)
-
-
-def _newest(session: Session, name: str) -> str:
-    """Return the branch's commit: origin's where the local one is behind; fetch it where this clone has none.
-
-    core.git.find prefers the local branch, because a developer deploys what is in the clone. The baseline is
-    the team's, so it must not be older than origin's.
-    """
-    shell, root = session.shell, session.settings.root
-    refs = [f"refs/heads/{name}", f"refs/remotes/origin/{name}"]
-    local, remote = (branches.commit_of(shell, root, ref) for ref in refs)
-    if local and remote and local != remote:
-        behind = shell.run(branches.command(root, "merge-base", "--is-ancestor", local, remote))
-        return remote if behind.ok else local
-    if local or remote:
-        return local or remote or ""
-    fetched = branches.fetch(shell, root, f"+refs/heads/{name}:{refs[1]}")
-    return (branches.commit_of(shell, root, refs[1]) or "") if fetched.ok else ""
 
 
 def _same_manifests(session: Session, one: str, other: str) -> bool:

@@ -28,6 +28,12 @@ def socket_of(state_dir: Path) -> Path:
     return SOCKETS / f"copilot-sandbox-{os.geteuid()}-{clone}-cache" / "valkey"
 
 
+def address_of(state_dir: Path) -> str:
+    """Return a loopback address for a clone's servers that other clones very probably do not have."""
+    one, two = hashlib.sha256(os.fsencode(state_dir)).digest()[:2]
+    return f"127.83.{one}.{two or 1}"
+
+
 def command(program: str | Path, state_dir: Path) -> list[str]:
     """Create the server's folders and return its command line. Raises Failed if another user owns them."""
     socket, folder = socket_of(state_dir), state_dir / "cache"

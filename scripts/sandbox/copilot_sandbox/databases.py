@@ -12,26 +12,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
-import shutil
-import signal
-import subprocess
-import tempfile
 import threading
-from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString
 from urllib.parse import quote
 
 from psycopg import sql
 
-from copilot_sandbox.agent import engine_run
-from copilot_sandbox.agent.confined import confined
-from copilot_sandbox.agent.container import path_mover
-from copilot_sandbox.agent.engine import EngineError
+from copilot_sandbox import image_command
 from copilot_sandbox.errors import Failed
-from copilot_sandbox.postgres import PostgresServer, bin_dir
+from copilot_sandbox.made_up import Database
+from copilot_sandbox.postgres import SUPERUSER, PostgresServer
 from copilot_sandbox.private import write_private
 
 if TYPE_CHECKING:
@@ -40,10 +31,13 @@ if TYPE_CHECKING:
     import psycopg
 
     from copilot_sandbox.agent.engine import Engine
+    from copilot_sandbox.agent.port_forwards import PortForward
     from copilot_sandbox.model import Image
 
 ENVIRONMENTS = ("stage", "test", "production")
 READER = "stage_reader"
+PORT = 5432
+_MADE_UP = "made-up key"
 _MARK = "filled by the sandbox"
 _LAST_LINES = 15
 _LONGEST_NAME = 63  # bytes of an identifier; Postgres cuts longer ones
@@ -61,12 +55,16 @@ class Databases:
         environments: Sequence[str] | None = None,
         redis_host: str = "localhost",
         engine: Engine | None = None,
+        forwards: Sequence[PortForward] = (),
     ) -> None:
+        """Set up the names. `forwards` are servers that a command in a container of `engine` reaches."""
         self._with_staging = environments is None
         self._environments = ENVIRONMENTS if environments is None else tuple(environments)
         self._engine = engine
         self.server = server
         self.redis_host = redis_host
+        self._forwards = forwards
+        self.host = ""  # where TCP connections to the server are answered; empty: only its Unix socket
         self.log = server.folder / "fill.log"
         self._secrets = server.folder / "secrets.json"
 
@@ -106,6 +104,42 @@ class Databases:
                 environment_secrets["REDIS_HOST"] = self.redis_host
         return by_environment
 
+    def secrets_of(self, environment: str) -> dict[str, str]:
+        """Return the secrets of an environment, or of the one that stands for it."""
+        return self.secrets()[self._stands_for(environment)]
+
+    def database_of(self, environment: str, *, staging: bool = False) -> Database:
+        """Return what leads to an environment's database; with `staging`, to staging's for its reader."""
+        if staging and self._with_staging:
+            name, role = "stage", READER
+        else:
+            name = self._stands_for(environment)
+            role = role_of(name)
+        password = self._load_secrets()[READER if role == READER else name]
+        return self._address(role, password, role_of(name))
+
+    def _address(self, role: str, password: str, database: str) -> Database:
+        if not self.host:
+            url = self.server.url(role, password, database)
+            return Database(url, str(self.server.socket_dir), PORT, database, role, password)
+        user = f"{quote(role, safe='')}:{quote(password, safe='')}"
+        url = f"postgres://{user}@{self.host}:{PORT}/{quote(database)}"
+        return Database(url, self.host, PORT, database, role, password)
+
+    def _stands_for(self, environment: str) -> str:
+        """Return the environment whose database one uses that has none: staging, production, else test."""
+        if environment in self._environments:
+            return environment
+        if self._with_staging and environment.startswith(("stag", "stg")):
+            return "stage"
+        if self._with_staging and environment.startswith(("prod", "prd", "live")):
+            return "production"
+        return "test" if "test" in self._environments else self._environments[0]
+
+    def made_up_key(self) -> bytes:
+        """Return the key from which made-up secrets are derived."""
+        return self._load_secrets()[_MADE_UP].encode()
+
     def database(self, name: str, user: str, password: str) -> str:
         """Create the database of an emulated RDS instance and its master user (see `model.DataServers`).
 
@@ -114,6 +148,8 @@ class Databases:
         its sessions run as the owner.
         """
         with self.server.connect() as connection:
+            if user == SUPERUSER:  # the sandbox's own; an attached secret names another user
+                user = f"{SUPERUSER}_user"
             _create_or_alter_role(connection, user, password, "CREATEDB")
             owner_row = connection.execute(
                 "SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = %s", (name,)
@@ -126,7 +162,11 @@ class Databases:
                 owner, master = sql.Identifier(owner_row[0]), sql.Identifier(user)
                 connection.execute(sql.SQL("GRANT {} TO {}").format(owner, master))
                 connection.execute(sql.SQL("ALTER ROLE {} SET role = {}").format(master, owner))
-        return quote(str(self.server.socket_dir), safe="")
+        return self.host or quote(str(self.server.socket_dir), safe="")
+
+    def connection(self, environment: str) -> dict[str, Any]:
+        """Return what leads to an environment's own database, by the names of RDS's secrets."""
+        return self.database_of(environment).named()
 
     def cache(self) -> str:
         return self.redis_host
@@ -203,11 +243,12 @@ class Databases:
     ) -> None:
         """Run a command of the project with an environment's secrets. Errors: see `fill_staging`."""
         variables = {**self.secrets()[environment], **env}
-        code = (
-            self._run_processes(image, command, variables, cancelled)
-            if self._engine is None
-            else self._run_container(self._engine, image, command, variables, cancelled)
-        )
+        if self._engine is None:
+            code = image_command.run_process(self.server, image, command, variables, self.log, cancelled)
+        else:
+            code = image_command.run_container(
+                self._engine, self.server, image, command, variables, self.log, cancelled, self._forwards
+            )
         if cancelled.is_set():
             raise Failed(
                 f"`{command}` was stopped before its end; the next start does it from the beginning."
@@ -219,75 +260,14 @@ class Databases:
                 + "".join(f"\n  {line}" for line in last)
             )
 
-    def _run_container(
-        self,
-        engine: Engine,
-        image: Image,
-        command: str,
-        variables: Mapping[str, str],
-        cancelled: threading.Event,
-    ) -> int:
-        try:
-            return engine_run.run(
-                engine,
-                image.engine_id,
-                command,
-                variables,
-                readable=[self.server.socket_dir],
-                owner=str(self.server.folder.parent),
-                log=self.log,
-                cancelled=cancelled,
-            )
-        except EngineError as error:
-            raise Failed(f"`{command}` could not be run by {engine.name}: {error}.") from error
-
-    def _run_processes(
-        self, image: Image, command: str, variables: Mapping[str, str], cancelled: threading.Event
-    ) -> int:
-        """Run a command as a process on a copy of the image's files. Return its exit code."""
-        venv = [str(image.venv / "bin")] if image.venv else []
-        with (
-            tempfile.TemporaryDirectory(prefix="fill-", dir=self.server.folder) as name,
-            self.log.open("wb") as log,
-            ExitStack() as stack,
-        ):
-            # The command runs on a copy, as every container does: the image's own files must not change.
-            root = Path(name) / "root"
-            shutil.copytree(image.root, root, symlinks=True)
-            work, move = root / image.workdir.strip("/"), path_mover(root, image, ())
-            readable = [bin_dir(), self.server.socket_dir, *([image.venv] if image.venv else [])]
-            words = stack.enter_context(
-                confined(["/bin/sh", "-c", command], readable=readable, writable=[Path(name)])
-            )
-            process = subprocess.Popen(
-                words,
-                cwd=work,
-                env={
-                    "HOME": name,
-                    **{variable: move(value) for variable, value in image.env.items()},
-                    "PATH": os.pathsep.join([*venv, str(bin_dir()), os.environ.get("PATH", os.defpath)]),
-                    **variables,
-                },
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            try:
-                _wait(process, cancelled)
-            finally:
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
-                    process.wait()
-        return process.returncode
-
     def _load_secrets(self) -> dict[str, str]:
         """Return the passwords and keys. Each is created once, as deployed services keep their values."""
         try:
             values: dict[str, str] = json.loads(self._secrets.read_text())
         except FileNotFoundError:
             values = {}
-        names = (*self._environments, READER, *(f"{name} key" for name in self._environments))
+        keys = (f"{name} key" for name in self._environments)
+        names = (*self._environments, READER, _MADE_UP, *keys)
         if missing := [name for name in names if name not in values]:
             values |= {name: secrets.token_urlsafe(36) for name in missing}
             write_private(self._secrets, json.dumps(values))
@@ -337,9 +317,3 @@ def _grant_read(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
                     sql.SQL(right), sql.Identifier(name), sql.Identifier(READER)
                 )
             )
-
-
-def _wait(process: subprocess.Popen[bytes], cancelled: threading.Event) -> None:
-    """Wait until the process ends or `cancelled` is set."""
-    while process.poll() is None and not cancelled.wait(0.1):
-        pass

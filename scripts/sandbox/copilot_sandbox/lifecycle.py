@@ -102,7 +102,7 @@ def rendering(
         and running.environments == workspace.digest()
         and not health.find_problem(running)
     ):
-        yield _variables(state, running.variables), {}
+        yield _variables(state, running.variables), running.left_out
         return
     from copilot_sandbox.control_plane.server import ControlPlaneServer  # noqa: PLC0415 - moto takes a second
     from copilot_sandbox.seed import seed  # noqa: PLC0415 - botocore takes a tenth of one

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 Condition = Literal["START", "COMPLETE", "SUCCESS", "HEALTHY"]
 RolloutState = Literal["IN_PROGRESS", "COMPLETED", "FAILED"]
@@ -73,6 +73,7 @@ class Container:
     working_directory: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)  # variable → SSM name, or ARN
+    environment_files: tuple[str, ...] = ()  # ARNs of objects in S3
     ports: tuple[int, ...] = ()
     depends_on: Mapping[str, Condition] = field(default_factory=dict)
     health_check: HealthCheck | None = None
@@ -89,6 +90,7 @@ class TaskDefinition:
     memory: str
     containers: tuple[Container, ...]
     volumes: tuple[str, ...] = ()
+    role: str = ""  # the ARN of the task role
 
 
 @dataclass(frozen=True)
@@ -233,6 +235,9 @@ class ControlPlane(Protocol):
         Raises KeyError if it does not exist.
         """
 
+    def environment_file(self, arn: str) -> str:
+        """Return the text of an object in S3. Raises KeyError if it does not exist."""
+
     def log(self, group: str, stream: str, events: Iterable[tuple[int, str]]) -> None:
         """Append (milliseconds since 1970, line) pairs. Create the stream if it is missing.
 
@@ -266,6 +271,9 @@ class DataServers(Protocol):
 
     def database(self, name: str, user: str, password: str) -> str:
         """Create an instance's missing database and master user. Return its address, quoted for a URL."""
+
+    def connection(self, environment: str) -> dict[str, Any]:
+        """Return what leads to an environment's own database, by the names of RDS's secrets."""
 
     def cache(self) -> str:
         """Return the address of the emulated ElastiCache, on its usual port."""

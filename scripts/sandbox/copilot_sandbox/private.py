@@ -7,6 +7,8 @@ from pathlib import Path
 
 from copilot_sandbox.errors import Failed
 
+FILE_OF_SECRETS = ".sandbox.env"  # the user's, beside copilot/; `given` reads it
+
 
 def write_private(path: Path, text: str, *, mode: int = 0o600) -> None:
     """Write a file completely or not at all, even if several processes write it at once."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 from copilot_sandbox import child_variables, scratch
 from copilot_sandbox.credentials import PROFILE, write_profile
 from copilot_sandbox.errors import Failed
+from copilot_sandbox.supply import Stored
 from copilot_sandbox.workspace import Workspace, copilot
 
 _SERVICE_TYPE = "Load Balanced Web Service"
@@ -31,6 +32,7 @@ def seed(
     environments: Sequence[str],
     *,
     secrets: Mapping[str, Mapping[str, str]] | None = None,
+    stored: Sequence[Stored] = (),
     domain: str = "",
     bare: bool = False,
     say: Callable[[str], None] = lambda _: None,
@@ -43,9 +45,9 @@ def seed(
     Copilot works on a temporary copy of the workspace, because its `init` commands write manifests. `aws` are
     the child's variables (`ControlPlaneServer.environment()`, and a PATH with the sandbox's `docker`).
     `secrets` maps an environment to {name: value}; each becomes the SSM parameter
-    /copilot/<application>/<environment>/secrets/<name>. `say` gets a line for each of `workspace.workloads`
-    that Copilot could not register. Raises Failed with Copilot's message if it creates no application or
-    service.
+    /copilot/<application>/<environment>/secrets/<name>. `stored` are more, each with its full name. `say`
+    gets a line for each of `workspace.workloads` that Copilot could not register. Raises Failed with
+    Copilot's message if it creates no application or service.
     """
     clients = _Clients(aws)
     application = workspace.application
@@ -55,7 +57,14 @@ def seed(
     ):
         copilot_cli = _Copilot(folder, aws, workspace.variables)
         known = clients.names(f"/copilot/applications/{application}")
-        secrets_written = pool.submit(clients.put_secrets, application, secrets or {})
+        own = [
+            Stored(
+                f"/copilot/{application}/{environment}/secrets/{name}", value, environment, is_parameter=True
+            )
+            for environment, values in (secrets or {}).items()
+            for name, value in values.items()
+        ]
+        secrets_written = pool.submit(clients.put_secrets, application, [*stored, *own])
         if application not in known:
             if domain:
                 clients.own_domain(domain)
@@ -175,6 +184,7 @@ class _Clients:
                 config=Config(proxies={"https": aws["HTTPS_PROXY"]}, ignore_configured_endpoint_urls=True),
             )
 
+        self._client = client
         self._route53, self._ssm = client("route53"), client("ssm")
         self._cloudformation = client("cloudformation")
 
@@ -207,20 +217,26 @@ class _Clients:
                 Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
             )
 
-    def put_secrets(self, application: str, secrets: Mapping[str, Mapping[str, str]]) -> None:
-        for environment, values in secrets.items():
-            for name, value in values.items():
-                path = f"/copilot/{application}/{environment}/secrets/{name}"
-                if self._ssm.get_parameters(Names=[path])["Parameters"]:
-                    self._ssm.put_parameter(Name=path, Value=value, Type="SecureString", Overwrite=True)
-                else:
-                    self._ssm.put_parameter(
-                        Name=path,
-                        Value=value,
-                        Type="SecureString",
-                        # Without both tags, the task may not read the secret.
-                        Tags=[
-                            {"Key": "copilot-application", "Value": application},
-                            {"Key": "copilot-environment", "Value": environment},
-                        ],
-                    )
+    def put_secrets(self, application: str, secrets: Iterable[Stored]) -> None:
+        """Create each secret, or set its value."""
+        for secret in secrets:
+            # Without both tags, the task may not read the secret.
+            tags = [
+                {"Key": "copilot-application", "Value": application},
+                {"Key": "copilot-environment", "Value": secret.environment},
+            ]
+            (self._put_parameter if secret.is_parameter else self._put_secret)(secret, tags)
+
+    def _put_parameter(self, secret: Stored, tags: list[dict[str, str]]) -> None:
+        words = {"Name": secret.name, "Value": secret.value, "Type": "SecureString"}
+        if self._ssm.get_parameters(Names=[secret.name])["Parameters"]:
+            self._ssm.put_parameter(**words, Overwrite=True)
+        else:
+            self._ssm.put_parameter(**words, Tags=tags)
+
+    def _put_secret(self, secret: Stored, tags: list[dict[str, str]]) -> None:
+        manager = self._client("secretsmanager")
+        try:
+            manager.create_secret(Name=secret.name, SecretString=secret.value, Tags=tags)
+        except manager.exceptions.ResourceExistsException:
+            manager.put_secret_value(SecretId=secret.name, SecretString=secret.value)

@@ -8,10 +8,8 @@ exits, so that the next command starts a new one.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -19,6 +17,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from copilot_sandbox.agent import engine, port_forwards, runner
 from copilot_sandbox.agent.agent import TaskAgent
 from copilot_sandbox.agent.catalogue import redis_server
 from copilot_sandbox.control_plane.server import ControlPlaneServer
+from copilot_sandbox.databases import PORT as POSTGRES_PORT
 from copilot_sandbox.databases import Databases
 from copilot_sandbox.errors import REINSTALL, Failed, SandboxError, WorkspaceError
 from copilot_sandbox.images import engine_build
@@ -35,20 +35,22 @@ from copilot_sandbox.images.docker import write_docker
 from copilot_sandbox.images.store import ImageStore
 from copilot_sandbox.images.venv_cache import share
 from copilot_sandbox.load_balancer.listening import Listeners
+from copilot_sandbox.masked import Masked
 from copilot_sandbox.model import Image
 from copilot_sandbox.ports import Ports, bindable
 from copilot_sandbox.postgres import PostgresServer
+from copilot_sandbox.provision import Provision, proxy_variables
 from copilot_sandbox.seed import seed
 from copilot_sandbox.state import OWNER, Running, State
 from copilot_sandbox.supervisor import LOOK_SECONDS, Part, Supervisor
+from copilot_sandbox.supply import Supply
 from copilot_sandbox.workspace import Stage, Workspace, read
 
 log = logging.getLogger(__name__)
 
 REDIS_PORT = 6379
+AWS_PORT = 3128  # in a task's own network
 CLOSE_SECONDS = 25.0  # for all parts together to end
-# The credentials in a URL, as a package index may have them.
-_PASSWORD = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/?#@]+@")
 
 
 class Server:
@@ -61,11 +63,14 @@ class Server:
         self._ports = Ports(state.folder / "ports.json")
         self._stop = threading.Event()
         self._environments = ""
+        self._left_out: dict[str, str] = {}  # environments that Copilot could not make here, and why
         self._redis: subprocess.Popen[bytes] | None = None
-        self._redis_address = _loopback_address(state.folder)
+        self._redis_address = cache.address_of(state.folder)
         self._cache = (self._redis_address, REDIS_PORT, str(cache.socket_of(state.folder)))
         self._cache_listener: socket.socket | None = None  # used if tasks have no network of their own
         self._postgres = PostgresServer(state.folder, env=owner)
+        # Its clients outside of tasks, and in tasks without a network of their own, use the same address.
+        self._database = (self._redis_address, POSTGRES_PORT, str(self._postgres.socket))
         way, self._obstacle = runner.probe()
         self._engine, self._no_engine = engine.find(
             workspace.containers, state.folder, has_namespace=way == "namespace"
@@ -83,7 +88,12 @@ class Server:
             environments=workspace.databases,
             redis_host=self._redis_address,
             engine=self._engine,
+            forwards=[self._cache, self._database],
         )
+        self._supply = Supply(workspace.root, self._databases, state.folder, self._user_variables)
+        self._provision = Provision(workspace, self._supply, self._databases, self._say)
+        self._database_listener: socket.socket | None = None
+        self._way_to_aws = (self._redis_address, AWS_PORT, f"127.0.0.1:{self._ports.of('control plane')}")
         self._images = ImageStore(state.folder)
         self._control_plane = ControlPlaneServer(
             self._ports.of("control plane"),
@@ -92,6 +102,7 @@ class Server:
             self._ports.of,
             self._databases,
             accept_runtime=self._notice_runtime if workspace.any_runtime else None,
+            missing_export=self._supply.export,
         )
         self._noticed_runtimes: set[str] = set()  # Lambda runtimes that a notice has named
         self._agent = TaskAgent(
@@ -99,13 +110,23 @@ class Server:
             state.folder,
             self._pull,
             owner_env=owner,
-            port_forwards=[self._cache],
+            port_forwards=[self._cache, self._database, self._way_to_aws],
             readable=[self._postgres.socket_dir],
+            supply=self._supply.for_task,
+            aws=self._aws,
             way=way,
             engine=self._engine,
         )
         self._control_plane.agent = self._agent
         self._load_balancers = Listeners(self._control_plane, self._agent)
+
+    def _user_variables(self) -> dict[str, str]:
+        return self._control_plane.user_variables()
+
+    def _aws(self, role: str) -> tuple[dict[str, str], Path]:
+        """Return the variables with which a program in a task reaches the embedded AWS, and its authority."""
+        variables = proxy_variables(self._redis_address, AWS_PORT)
+        return {**self._control_plane.task_variables(role), **variables}, self._control_plane.ca
 
     def _start_engine(self, found: engine.Engine) -> tuple[engine.Engine | None, str]:
         """Start the engine's service. Return the engine, or why it cannot be used."""
@@ -142,6 +163,7 @@ class Server:
             self._start_redis()
             self._postgres.start()
             self._databases.prepare()
+            self._listen_for_databases()
             self._say("the embedded AWS and its databases answer")
             self._say(self._warning())
             write_docker(self._state.bin, self._state.folder, self._engine)
@@ -152,10 +174,19 @@ class Server:
             variables = self._control_plane.environment()
             postgres = str(self._postgres.socket)
             is_filled = self._workspace.stage is not None
-            self._state.ready(Running(os.getpid(), variables, self._environments, postgres, is_filled))
+            self._state.ready(
+                Running(os.getpid(), variables, self._environments, postgres, is_filled, self._left_out)
+            )
             self._supervise()
         finally:
             self._close()
+
+    def _listen_for_databases(self) -> None:
+        """Answer TCP connections to Postgres, where this system has the address."""
+        port_forwards.offer_tls(str(self._postgres.socket), self._control_plane.context_of_databases())
+        with suppress(OSError):
+            self._database_listener = port_forwards.listen(self._database)
+            self._databases.host = self._redis_address
 
     def _warning(self) -> str:
         """Return the warning that a user should read before the first branch runs here."""
@@ -220,15 +251,22 @@ class Server:
         if not workspace.application:
             self._say("there is no application yet: `copilot app init` creates one")
             return
+        environments = workspace.environments()
         failed = seed(
             workspace,
             {**self._control_plane.environment(), "PATH": path},
-            workspace.environments(),
+            environments,
             secrets=self._databases.secrets(),
+            stored=self._provision.secrets(environments, self._control_plane.ensure_bucket),
             say=self._say,
         )
-        if failed:
+        if failed and (set(environments) == set(failed) or set(workspace.needed) & set(failed)):
             raise Failed("; ".join(failed.values()))
+        for name, reason in failed.items():
+            self._say(
+                f"the environment {name} is left out, because Copilot cannot make it here: {_last(reason)}"
+            )
+        self._left_out = failed
         self._say(f"Copilot has made the application and its environments ({_elapsed(begun)})")
 
     def _fill(self) -> None:
@@ -242,12 +280,22 @@ class Server:
             else f"{self._engine.name} builds the image that fills staging"
         )
         image = self._image(stage)
-        variables = {**stage.variables, OWNER: str(self._state.folder)}
-        if stage.then:  # first, because none of this is repeated once staging is filled
-            self._databases.run(image, stage.then, "test", variables, self._stop)
-        self._databases.fill_staging(
-            image, megabytes=stage.megabytes, command=stage.command, env=variables, cancelled=self._stop
-        )
+        try:
+            if stage.then:  # first, because none of this is repeated once staging is filled
+                variables = self._provision.stage_variables(stage, "test")
+                self._databases.run(image, stage.then, "test", variables, self._stop)
+            self._databases.fill_staging(
+                image,
+                megabytes=stage.megabytes,
+                command=stage.command,
+                env=self._provision.stage_variables(stage, "stage"),
+                cancelled=self._stop,
+            )
+        except Failed as error:
+            raise Failed(
+                f"{error}\n  The image is that of {stage.source or stage.context}. To fill staging from "
+                "another branch: `invoke sandbox --from BRANCH`."
+            ) from error
         self._say(f"staging is filled ({_elapsed(begun)})")
 
     def _image(self, stage: Stage) -> Image:
@@ -301,8 +349,8 @@ class Server:
         self._agent.stop()
         self._load_balancers.stop()
         self._control_plane.stop()
-        if self._cache_listener is not None:
-            port_forwards.close([self._cache_listener])
+        listeners = [each for each in (self._cache_listener, self._database_listener) if each]
+        port_forwards.close(listeners)
         if self._redis:
             self._redis.terminate()
             try:
@@ -319,28 +367,20 @@ class Server:
             file.write(f"{line}\n")
 
 
+def _last(reason: str) -> str:
+    """Return the last line of Copilot's reason, which names the cause."""
+    return reason.strip().splitlines()[-1].strip()
+
+
 def _elapsed(begun: float) -> str:
     return f"{time.monotonic() - begun:.1f} s"
-
-
-def _loopback_address(folder: Path) -> str:
-    """Return a loopback address that other clones very probably do not have."""
-    one, two = hashlib.sha256(os.fsencode(folder)).digest()[:2]
-    return f"127.83.{one}.{two or 1}"
-
-
-class _Masked(logging.Formatter):
-    """Formats lines without the passwords in URLs, also in those of a traceback."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return _PASSWORD.sub(r"\1***@", super().format(record))
 
 
 def main(file: str) -> int:
     """Serve the workspace that `file` describes. Return 2 or 4, with the reason in the log, if that fails."""
     os.umask(0o077)  # no other user may read files of the server and its children
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Masked("%(asctime)s %(name)s: %(message)s"))
+    handler.setFormatter(Masked("%(asctime)s %(name)s: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.INFO)
     workspace = read(Path(file))
     state = State(workspace.root)

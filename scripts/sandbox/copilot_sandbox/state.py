@@ -34,6 +34,7 @@ class Running:
     environments: str = ""  # the Workspace.digest() that the environments were created from
     postgres: str = ""  # the path of its socket
     is_filled: bool = True  # whether staging has data; without it, tasks that copy staging find nothing
+    left_out: dict[str, str] = field(default_factory=dict)  # environments that were not made, and why
 
 
 class State:

@@ -30,7 +30,8 @@ class Stage:
 
     An image is built from `context` and `dockerfile`, absolute paths. `command` runs in it with the secrets
     of `stage`; `{megabytes}` in it is replaced. `then`, if not empty, runs with the secrets of `test`.
-    `variables` are set in both.
+    `variables` are set in both, and what the manifest below `root` gives the service's main container in
+    `environment`. `source` names the branch and commit of the image, for messages.
     """
 
     context: str
@@ -40,6 +41,9 @@ class Stage:
     then: str = ""
     variables: Mapping[str, str] = field(default_factory=dict)
     target: str = ""  # the Dockerfile's stage that is built; empty: the last
+    root: str = ""
+    environment: str = "test"
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,9 @@ class Workspace:
     `workloads` maps the names of other registered workloads to their types. `databases` names the
     environments that get a database; None means the three of `copilot_sandbox.databases`. With `any_runtime`,
     Lambda functions on runtimes that AWS no longer accepts are created, and the next command shows a notice.
-    `application` is empty before `copilot app init`. `containers` says what runs containers: `engine`,
-    `processes`, or `auto`, which means an engine where one can be used.
+    `application` is empty before `copilot app init`. Without the `needed` environments, or without any, there
+    is no sandbox; another one that Copilot cannot make here is left out. `containers` says what runs
+    containers: `engine`, `processes`, or `auto`, which means an engine where one can be used.
     """
 
     root: Path
@@ -64,6 +69,7 @@ class Workspace:
     workloads: Mapping[str, str] = field(default_factory=dict)
     databases: tuple[str, ...] | None = None
     any_runtime: bool = False
+    needed: tuple[str, ...] = ()
     containers: str = "processes"
 
     def environments(self) -> list[str]:
@@ -88,7 +94,11 @@ def read(file: Path) -> Workspace:
     """Return the workspace of a file that `Workspace.write` has written."""
     document = json.loads(file.read_text(encoding="utf-8"))
     stage, databases = document.pop("stage"), document.pop("databases")
-    document |= {"root": Path(document["root"]), "variables": tuple(document["variables"])}
+    document |= {
+        "root": Path(document["root"]),
+        "variables": tuple(document["variables"]),
+        "needed": tuple(document["needed"]),
+    }
     return Workspace(
         **document,
         stage=Stage(**stage) if stage else None,

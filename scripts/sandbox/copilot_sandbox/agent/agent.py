@@ -44,6 +44,16 @@ STOP_LIMIT = 3.0  # seconds that the containers have to end when the whole sandb
 NETWORK = ipaddress.ip_network("10.0.0.0/16")  # the addresses Copilot's environments give to tasks
 
 
+def stored_only(_variable: str, _name: str, _environment: str, stored: str | None) -> tuple[str | None, str]:
+    """Return the stored value of a secret, as ECS does."""
+    return stored, ""
+
+
+def no_aws(_role: str) -> tuple[Mapping[str, str], Path | None]:
+    """Return nothing: tasks reach no AWS."""
+    return {}, None
+
+
 class Explanation(NamedTuple):
     """Why a target group has no healthy target; `since` (Unix seconds) is set if waiting may help."""
 
@@ -69,7 +79,8 @@ class TaskAgent:
     loopback addresses other than 127.0.0.1; a task reaches nothing else outside. `readable` are folders of
     this machine that tasks may read (a server's socket, for example); all others are hidden. `way` sets how a
     task gets its own localhost; without it, a probe decides. `engine` runs the containers, and its
-    service has to answer; without it, they run as processes.
+    service has to answer; without it, they run as processes. For `supply` and `aws`, see
+    `preparation.Settings`.
     """
 
     def __init__(
@@ -82,6 +93,8 @@ class TaskAgent:
         port_forwards: Sequence[PortForward] = (),
         readable: Sequence[Path] = (),
         way: Way | None = None,
+        supply: Callable[[str, str, str, str | None], tuple[str | None, str]] = stored_only,
+        aws: Callable[[str], tuple[Mapping[str, str], Path | None]] = no_aws,
         engine: Engine | None = None,
     ) -> None:
         self._control_plane = control_plane
@@ -122,6 +135,8 @@ class TaskAgent:
             targets=self.targets,
             health_checks=self._health_checks,
             post=lambda task, event: self._inbox.put((task, event)),
+            supply=supply,
+            aws=aws,
         )
 
     def start(self) -> None:

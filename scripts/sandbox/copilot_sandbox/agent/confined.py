@@ -16,9 +16,11 @@ from copilot_sandbox.agent import filesystem
 from copilot_sandbox.boot import bare
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 _PROBE_SECONDS = 30
+_MARK = "SANDBOX_OWNER"  # state.OWNER, which this program does not import: it starts without site-packages
+_CARRIED = "COPILOT_SANDBOX_CARRIED"
 _REFUSED = 126  # a shell's exit code for a program that it may not run
 
 
@@ -44,6 +46,17 @@ def confined(
             ),
             words,
         )
+
+
+def carried(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment to start a confined command with, which then runs with `env`.
+
+    `env` may name libraries of a branch (LD_PRELOAD), so nothing reads it before the command is confined.
+    """
+    if obstacle() is not None:
+        return dict(env)
+    marks = {name: value for name, value in env.items() if name == _MARK}
+    return {**marks, _CARRIED: json.dumps(dict(env))}
 
 
 def hidden() -> list[str]:
@@ -85,4 +98,6 @@ def main(arguments: list[str]) -> None:
     except OSError as error:
         sys.stderr.write(f"{error.strerror or error}\n")
         sys.exit(_REFUSED)
-    os.execvp(words[0], words)  # noqa: S606 -- runs the caller's command
+    given = os.environ.pop(_CARRIED, None)
+    env = json.loads(given) if given else dict(os.environ)
+    os.execvpe(words[0], words, env)  # noqa: S606 -- runs the caller's command

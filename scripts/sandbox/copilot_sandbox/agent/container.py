@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from copilot_sandbox.agent.engine import OWNER_LABEL, TASK_LABEL, limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from copilot_sandbox.agent.engine import Engine
@@ -21,6 +21,7 @@ SYSTEM_DIRECTORIES = ("/bin", "/dev", "/etc", "/lib", "/lib64", "/opt", "/proc",
 LOCAL_HOST = re.compile(r"(?<![\w.-])(?:localhost|127\.0\.0\.1|0\.0\.0\.0)(?![\w-]|\.\w)")
 # These variables name callers, not addresses to connect to or listen on: the browser still uses `localhost`.
 CALLERS = re.compile(r"ALLOWED_HOSTS|ORIGIN|COPILOT_LB_DNS", re.IGNORECASE)
+_KEY = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"})
 UNIX_SOCKET = re.compile(r"unix:|host=(?:/|%2[Ff])|@%2[Ff]|\.sock\b")
 
 
@@ -34,11 +35,13 @@ def compose(
     owner_env: Mapping[str, str],
     host: str | None,
     tools: Sequence[Path] = (),
+    defaults: Mapping[str, str] | None = None,
 ) -> ContainerSpec:
     """Return what the task's process has to run for `container`.
 
     `directory` is the container's own. `host` is the loopback address that replaces localhost, None in a
     network namespace. `tools` are directories that every container has on its PATH, after its image's.
+    `defaults` are variables that the image, or the task definition, may replace.
     """
     root = directory / "root"
     move = path_mover(root, image, [mount.path for mount in container.mounts])
@@ -55,6 +58,7 @@ def compose(
         "HOME": str(directory / "home"),
         "LANG": "C.UTF-8",
         "TZ": "UTC",
+        **(defaults or {}),
         **{name: adapt_value(name, value) for name, value in image.env.items() if name != "PATH"},
         **{name: adapt_value(name, value) for name, value in container.environment.items()},
         **{
@@ -79,6 +83,13 @@ def compose(
     }
 
 
+def without_key(aws: Mapping[str, str], given: Collection[str]) -> dict[str, str]:
+    """Return AWS's variables without a task role's key if a container is given another one."""
+    if "AWS_ACCESS_KEY_ID" not in given:
+        return dict(aws)
+    return {name: value for name, value in aws.items() if name not in _KEY}
+
+
 def compose_for_engine(
     container: Container,
     image: str,
@@ -87,6 +98,7 @@ def compose_for_engine(
     task: str,
     secrets: Mapping[str, str],
     readable: Sequence[Path],
+    defaults: Mapping[str, str],
     memory: int,
     cpus: float,
     engine: Engine,
@@ -94,8 +106,9 @@ def compose_for_engine(
 ) -> EngineSpec:
     """Return what the task's process has to create with the engine for `container`.
 
-    `image` is a name or an id that the engine knows. `readable` are folders of this machine that the
-    container sees under the same path. `memory` is in bytes; 0 means no limit, for `cpus` too. They are the
+    `image` is a name or an id that the engine knows. `readable` are folders and files of this machine that
+    the container sees under the same path. `defaults` are variables that the task definition may replace;
+    they replace those of the image. `memory` is in bytes; 0 means no limit, for `cpus` too. They are the
     task's, and each of its containers may use all of it.
     """
     name = f"copilot-sandbox-{task}-{container.name}"
@@ -104,8 +117,9 @@ def compose_for_engine(
         f"{volume_of(task, mount.volume)}:{mount.path}" + (":ro" if mount.read_only else "")
         for mount in container.mounts
     ]
+    variables = {**defaults, **container.environment, **secrets}
     settings: dict[str, Any] = {
-        "Env": [f"{key}={value}" for key, value in {**container.environment, **secrets}.items()],
+        "Env": [f"{key}={value}" for key, value in variables.items()],
         "Labels": labels,
         "Healthcheck": {"Test": ["NONE"]},  # ECS ignores an image's own
         "HostConfig": {

@@ -6,12 +6,15 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
+from copilot_sandbox.agent import engine_network
 from copilot_sandbox.agent.engine import OWNER_LABEL, Engine, limits, variables
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from copilot_sandbox.agent.port_forwards import PortForward
 
 _LOOK_SECONDS = 0.1
 
@@ -22,46 +25,48 @@ def run(
     command: str,
     env: Mapping[str, str],
     *,
+    forwards: Sequence[PortForward],
     readable: Sequence[Path],
     owner: str,
     log: Path,
     cancelled: threading.Event,
 ) -> int:
-    """Run a shell's `command` in the image, without a network, and return its exit code.
+    """Run a shell's `command` in the image, with no other network than `forwards`. Return its exit code.
 
     Its output goes to `log`. `readable` are folders that it sees under the same path. `owner` marks the
     container. It is ended when `cancelled` is set. Raises EngineError.
     """
     name = f"copilot-sandbox-once-{time.monotonic_ns()}"
-    settings = {
-        "Image": image,
-        "Entrypoint": ["/bin/sh", "-c"],
-        "Cmd": [command],
-        "Env": [f"{key}={value}" for key, value in env.items()],
-        "Labels": {OWNER_LABEL: owner},
-        "Healthcheck": {"Test": ["NONE"]},
-        "HostConfig": {
-            "NetworkMode": "none",
-            "Binds": [f"{folder}:{folder}:ro" for folder in readable],
-            "GroupAdd": ["0"],
-            "Ulimits": [{"Name": kind, "Soft": soft, "Hard": hard} for kind, soft, hard in limits()],
-        },
-    }
-    try:
-        engine.create(name, settings)
-        engine.start(name)
-        while (state := engine.state(name))["Running"]:
-            if cancelled.wait(_LOOK_SECONDS):
-                break
-        with log.open("wb") as file:
-            subprocess.run(
-                engine.remote("logs", name),
-                check=False,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env=variables(),
-            )
-    finally:
-        engine.remove(name)
+    with engine_network.network(forwards) as namespace:
+        settings = {
+            "Image": image,
+            "Entrypoint": ["/bin/sh", "-c"],
+            "Cmd": [command],
+            "Env": [f"{key}={value}" for key, value in env.items()],
+            "Labels": {OWNER_LABEL: owner},
+            "Healthcheck": {"Test": ["NONE"]},
+            "HostConfig": {
+                "NetworkMode": f"ns:{namespace}",
+                "Binds": [f"{folder}:{folder}:ro" for folder in readable],
+                "GroupAdd": ["0"],
+                "Ulimits": [{"Name": kind, "Soft": soft, "Hard": hard} for kind, soft, hard in limits()],
+            },
+        }
+        try:
+            engine.create(name, settings)
+            engine.start(name)
+            while (state := engine.state(name))["Running"]:
+                if cancelled.wait(_LOOK_SECONDS):
+                    break
+            with log.open("wb") as file:
+                subprocess.run(
+                    engine.remote("logs", name),
+                    check=False,
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    env=variables(),
+                )
+        finally:
+            engine.remove(name)
     return int(state["ExitCode"])

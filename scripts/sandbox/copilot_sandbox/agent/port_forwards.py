@@ -1,16 +1,29 @@
-"""Forwards ports inside a task's network namespace to servers outside (the emulated ElastiCache)."""
+"""Forwards ports inside a task's network namespace to servers outside (the emulated ElastiCache and RDS)."""
 
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
+import ssl
 import threading
 
 from copilot_sandbox.peers import is_own_user
 
 BLOCK = 64 * 1024
 
-PortForward = tuple[str, int, str]  # the address and port inside; the server's Unix socket outside
+# The address and port inside; the server's Unix socket outside, or its address and port on loopback.
+PortForward = tuple[str, int, str]
+# A client of Postgres that wants TLS begins with this message, and gets one byte: S or N.
+# Source: https://www.postgresql.org/docs/current/protocol-message-formats.html (SSLRequest)
+_SSL_REQUEST = bytes.fromhex("00000008 04d2162f")
+_HELLO_SECONDS = 10.0
+_tls: dict[str, ssl.SSLContext] = {}  # by the Unix socket of a Postgres
+
+
+def offer_tls(path: str, context: ssl.SSLContext) -> None:
+    """Answer clients of the Postgres on this Unix socket in TLS if they ask for it, as RDS does."""
+    _tls[path] = context
 
 
 def listen(forward: PortForward) -> socket.socket:
@@ -68,19 +81,56 @@ def _accept(listener: socket.socket, path: str, *, check_user: bool = False) -> 
         if check_user and not is_own_user(inside):
             inside.close()
             continue
-        outside = socket.socket(socket.AF_UNIX)
+        address, _, port = path.rpartition(":")
+        is_file = path.startswith("/")
+        outside = socket.socket(socket.AF_UNIX if is_file else socket.AF_INET)
         try:
             outside.settimeout(5)
-            outside.connect(path)
+            outside.connect(path if is_file else (address, int(port)))
         except OSError:
             inside.close()
             outside.close()
             continue
         outside.settimeout(None)
-        threading.Thread(target=_connect_ends, args=(inside, outside), daemon=True).start()
+        connect = _connect_database if path in _tls else _connect_ends
+        threading.Thread(target=connect, args=(inside, outside, path), daemon=True).start()
 
 
-def _connect_ends(inside: socket.socket, outside: socket.socket) -> None:
+def _connect_database(inside: socket.socket, outside: socket.socket, path: str) -> None:
+    """Connect a client of Postgres, in TLS if its first message asks for it."""
+    try:
+        inside.settimeout(_HELLO_SECONDS)
+        if inside.recv(len(_SSL_REQUEST), socket.MSG_PEEK | socket.MSG_WAITALL) != _SSL_REQUEST:
+            inside.settimeout(None)
+            _connect_ends(inside, outside, path)
+            return
+        inside.recv(len(_SSL_REQUEST))
+        inside.sendall(b"S")
+        secured = _tls[path].wrap_socket(inside, server_side=True)
+    except OSError:
+        inside.close()
+        outside.close()
+        return
+    with secured, outside, contextlib.suppress(OSError):
+        secured.settimeout(None)
+        _pass_both(secured, outside)
+
+
+def _pass_both(inside: ssl.SSLSocket, outside: socket.socket) -> None:
+    """Pass bytes on until one end closes. Raises OSError.
+
+    It uses one thread, because two may not use the same TLS connection.
+    """
+    while True:
+        ready = [inside] if inside.pending() else select.select([inside, outside], [], [])[0]
+        for source in ready:
+            block = source.recv(BLOCK)
+            if not block:
+                return
+            (outside if source is inside else inside).sendall(block)
+
+
+def _connect_ends(inside: socket.socket, outside: socket.socket, _path: str) -> None:
     with inside, outside:
         back = threading.Thread(target=_pass_on, args=(outside, inside), daemon=True)
         back.start()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from copilot_sandbox.agent import catalogue, filesystem, nginx
 from copilot_sandbox.agent.confined import hidden
-from copilot_sandbox.agent.container import compose, compose_for_engine
+from copilot_sandbox.agent.container import compose, compose_for_engine, without_key
 from copilot_sandbox.agent.engine import qualified
 from copilot_sandbox.boot import PACKAGE
+from copilot_sandbox.env_files import parse_env_file
 from copilot_sandbox.model import NGINX_VERSION
 from copilot_sandbox.postgres import bin_dir
 
@@ -37,7 +40,13 @@ class PreparationError(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """What all tasks of an agent have in common."""
+    """What all tasks of an agent have in common.
+
+    `supply` is called for each secret with its variable, its name or ARN, the environment and the stored
+    value, None if there is none. It returns the value, None if there is none, and a note for the user or an
+    empty text. `aws` returns the variables for a task role's ARN with which a program reaches AWS, and the
+    certificate to trust.
+    """
 
     control_plane: ControlPlane
     directory: Path
@@ -48,6 +57,8 @@ class Settings:
     readable: Sequence[Path]  # folders of this machine that every container may read
     own_filesystem: bool  # containers have a file system of their own
     engine: Engine | None  # what runs the containers; None: they run as processes
+    supply: Callable[[str, str, str, str | None], tuple[str | None, str]]
+    aws: Callable[[str], tuple[Mapping[str, str], Path | None]]
 
 
 class Order(NamedTuple):
@@ -72,8 +83,13 @@ def for_engine(settings: Settings, order: Order, engine: Engine) -> Prepared:
     """Prepare a task whose containers the engine runs. Raises PreparationError and NoImageError."""
     specs: list[wire.EngineSpec] = []
     digests: list[str | None] = []
-    for container in order.definition.containers:
+    notes: dict[str, str | None] = {}
+    aws, readable = _aws(settings, order)
+    for defined in order.definition.containers:
+        container = _with_files(settings, defined)
+        secrets, notes[container.name] = _secrets(settings, defined)
         image = settings.find_image(container.image)
+        of_image: Mapping[str, str] = {} if image is None else image.env
         if image is None:
             catalogue.refuse_ecr(container.image)
         digests.append(image.digest if image else None)
@@ -83,8 +99,13 @@ def for_engine(settings: Settings, order: Order, engine: Engine) -> Prepared:
                 qualified(container.image) if image is None else image.engine_id,
                 is_public=image is None,
                 task=order.task,
-                secrets=_secrets(settings, container),
-                readable=settings.readable,
+                secrets=secrets,
+                readable=[*settings.readable, *readable],
+                defaults={
+                    name: value
+                    for name, value in without_key(aws, {*of_image, *container.environment, *secrets}).items()
+                    if name not in of_image
+                },
                 memory=int(order.definition.memory or 0) * 2**20,
                 cpus=int(order.definition.cpu or 0) / 1024,
                 engine=engine,
@@ -100,7 +121,7 @@ def for_engine(settings: Settings, order: Order, engine: Engine) -> Prepared:
         "containers": specs,
         "engine": engine,
     }
-    return Prepared(spec, digests, {})
+    return Prepared(spec, digests, notes)
 
 
 def for_processes(settings: Settings, order: Order) -> Prepared:
@@ -111,8 +132,12 @@ def for_processes(settings: Settings, order: Order) -> Prepared:
     specs: list[wire.ContainerSpec] = []
     digests: list[str | None] = []
     notes: dict[str, str | None] = {}
-    secrets = {each.name: _secrets(settings, each) for each in order.definition.containers}
-    for container in order.definition.containers:
+    secrets: dict[str, dict[str, str]] = {}
+    for each in order.definition.containers:  # first, because what follows unpacks images
+        secrets[each.name], notes[each.name] = _secrets(settings, each)
+    aws, _ = _aws(settings, order)
+    for defined in order.definition.containers:
+        container = _with_files(settings, defined)
         own = directory / container.name
         image = settings.find_image(container.image)
         tools: tuple[Path, ...] = (bin_dir(),)  # replaces programs that apt-get would install
@@ -120,10 +145,10 @@ def for_processes(settings: Settings, order: Order) -> Prepared:
             public = catalogue.provide(container.image, own, host)
             image, tools = public.image, public.tools
         if NGINX_VERSION in image.env:
-            upstream = nginx.upstream_of(order.definition.containers, container)
+            upstream = nginx.upstream_of(order.definition.containers, defined)
             provided = nginx.provide(container, image, own, host, upstream)
             tools = (provided.programs, *tools)
-            notes[container.name] = provided.note
+            notes[container.name] = "; ".join(filter(None, (notes[container.name], provided.note))) or None
         readable |= {image.root, *tools, *([image.venv] if image.venv else [])}
         digests.append(image.digest or None)
         for mount in container.mounts:
@@ -138,6 +163,7 @@ def for_processes(settings: Settings, order: Order) -> Prepared:
                 owner_env={**settings.owner_env, "SANDBOX_TASK": order.task},
                 host=host,
                 tools=tools,
+                defaults=without_key(aws, {*image.env, *container.environment, *container.secrets}),
             )
         )
     spec: wire.TaskSpec = {
@@ -166,13 +192,50 @@ def _filesystem(directory: Path, readable: set[Path]) -> list[object]:
     return [*filesystem.Shown(shown, [str(directory)], hidden(), str(scratch))]
 
 
-def _secrets(settings: Settings, container: Container) -> dict[str, str]:
-    values = {}
-    for variable, name in container.secrets.items():
+def _aws(settings: Settings, order: Order) -> tuple[dict[str, str], list[Path]]:
+    """Return the variables with which a program reaches the embedded AWS, and the files that they name.
+
+    A task without a network namespace does not reach it.
+    """
+    if order.host is not None:
+        return {}, []
+    variables, authority = settings.aws(order.definition.role)
+    if authority is None:
+        return dict(variables), []
+    own = order.directory / authority.name
+    shutil.copyfile(authority, own)
+    own.chmod(0o644)  # an image may have another user; on this machine the folder keeps others out
+    return {**variables, "AWS_CA_BUNDLE": str(own)}, [own]
+
+
+def _with_files(settings: Settings, container: Container) -> Container:
+    """Return a container with the variables of its environment files, which its own variables replace.
+
+    Raises PreparationError.
+    """
+    found: dict[str, str] = {}
+    for arn in container.environment_files:
         try:
-            values[variable] = settings.control_plane.secret(name)
+            found |= parse_env_file(settings.control_plane.environment_file(arn))
         except KeyError as error:
             raise PreparationError(
-                MISSING.format(name=name, variable=variable, container=container.name)
+                f"ResourceInitializationError: failed to download env files: {arn} does not exist"
             ) from error
-    return values
+    return replace(container, environment={**found, **container.environment})
+
+
+def _secrets(settings: Settings, container: Container) -> tuple[dict[str, str], str | None]:
+    """Return a container's secrets, and a note on those that are made up. Raises PreparationError."""
+    values, notes = {}, []
+    environment = container.environment.get("COPILOT_ENVIRONMENT_NAME", "")
+    for variable, name in container.secrets.items():
+        stored: str | None = None
+        with suppress(KeyError):
+            stored = settings.control_plane.secret(name)
+        value, note = settings.supply(variable, name, environment, stored)
+        if value is None:
+            missing = MISSING.format(name=name, variable=variable, container=container.name)
+            raise PreparationError(f"{missing}{note}")
+        values[variable] = value
+        notes += [note] if note else []
+    return values, "; ".join(notes) or None

@@ -89,6 +89,13 @@ class CertificateAuthority:
                 self._contexts[parent] = self._create_context(parent)
             return self._contexts[parent]
 
+    def context_of_databases(self) -> ssl.SSLContext:
+        """Return the TLS settings of the emulated RDS, whose clients may name any server or none."""
+        with self._lock:
+            context = self._create_context("rds.amazonaws.com")
+        context.sni_callback = None
+        return context
+
     def _create_context(self, parent: str) -> ssl.SSLContext:
         """Sign a certificate for `parent` and `*.parent`, and return TLS settings that use it."""
         names = [x509.DNSName(parent), x509.DNSName(f"*.{parent}")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from moto.rds.models import DBInstance, RDSBackend, rds_backends
@@ -14,12 +15,14 @@ from copilot_sandbox import model
 
 from .errors import handler_failed
 from .resources import ACCOUNT, REGION, CreatedResource, Handler, ResourceSpec
+from .stacks import Resource
+from .stores import secret_value, with_secrets
 
 # Sources: https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBInstance.html, by property.
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{0,62}")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 _PASSWORD = re.compile(r"[!#-.0-?A-~]{8,128}")
 _FIXED = ("DBInstanceIdentifier", "DBName", "Engine", "MasterUsername", "StorageEncrypted")
-_PORT = 5432
+_PORT, _MYSQL_PORT = 5432, 3306
 
 
 def _secrets() -> SecretsManagerBackend:
@@ -115,12 +118,14 @@ class DatabaseHandler(Handler):
 
     def create(self, spec: ResourceSpec) -> CreatedResource:
         properties = spec.properties
-        _check(properties)
         identifier = str(properties.get("DBInstanceIdentifier") or spec.name(63)).lower()
+        if "DBClusterIdentifier" in properties:  # its database, user and address are the cluster's
+            return CreatedResource(identifier, {"Endpoint.Address": identifier, "Endpoint.Port": str(_PORT)})
+        _check(properties)
         instance = _databases().create_db_instance(
             {
                 "db_instance_identifier": identifier,
-                "db_name": properties["DBName"],
+                "db_name": _database_name(properties),
                 "engine": properties["Engine"],
                 "master_username": properties["MasterUsername"],
                 "master_user_password": properties["MasterUserPassword"],
@@ -134,12 +139,10 @@ class DatabaseHandler(Handler):
         return CreatedResource(identifier, self._address(instance, properties), instance)
 
     def _address(self, instance: DBInstance, properties: dict[str, Any]) -> dict[str, Any]:
-        host = instance.address
-        if self._servers:
-            host = self._servers.database(
-                properties["DBName"], properties["MasterUsername"], properties["MasterUserPassword"]
-            )
-        return {"Endpoint.Address": host, "Endpoint.Port": str(_PORT)}
+        return {
+            "Endpoint.Address": _host(self._servers, properties, instance.address),
+            "Endpoint.Port": str(_PORT),
+        }
 
     def update(
         self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
@@ -147,6 +150,8 @@ class DatabaseHandler(Handler):
         properties = spec.properties
         if any(old.get(name) != properties.get(name) for name in _FIXED):
             return None
+        if created.model is None:
+            return created
         _check(properties)
         _databases().modify_db_instance(created.physical_id, _changeable(spec))
         return CreatedResource(created.physical_id, self._address(created.model, properties), created.model)
@@ -154,16 +159,116 @@ class DatabaseHandler(Handler):
     def delete(self, created: CreatedResource, spec: ResourceSpec) -> None:
         """Delete the instance. The sandbox's database stays, as a snapshot would."""
         del spec
-        _databases().delete_db_instance(created.physical_id, skip_final_snapshot=True)
+        if created.model is not None:
+            _databases().delete_db_instance(created.physical_id, skip_final_snapshot=True)
+
+
+class ClusterHandler(Handler):
+    """AWS::RDS::DBCluster (Aurora): a database on the sandbox's own server, if it runs."""
+
+    def __init__(self, servers: model.DataServers | None) -> None:
+        self._servers = servers
+
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        identifier = str(spec.properties.get("DBClusterIdentifier") or spec.name(63)).lower()
+        return CreatedResource(identifier, self._attributes(identifier, spec.properties))
+
+    def update(
+        self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
+    ) -> CreatedResource | None:
+        properties = spec.properties
+        fixed = ("DBClusterIdentifier", "DatabaseName", "Engine", "MasterUsername", "StorageEncrypted")
+        if any(old.get(name) != properties.get(name) for name in fixed):
+            return None
+        return CreatedResource(created.physical_id, self._attributes(created.physical_id, properties))
+
+    def _attributes(self, identifier: str, properties: dict[str, Any]) -> dict[str, Any]:
+        _check(properties)
+        default = f"{identifier}.cluster-sandbox.{REGION}.rds.amazonaws.com"
+        host = _host(self._servers, properties, default)
+        return {
+            "DBClusterArn": f"arn:aws:rds:{REGION}:{ACCOUNT}:cluster:{identifier}",
+            "Endpoint.Address": host,
+            "Endpoint.Port": _port(properties),
+            "ReadEndpoint.Address": host,
+        }
+
+
+class AttachmentHandler(Handler):
+    """AWS::SecretsManager::SecretTargetAttachment: adds the database's address to the secret's JSON.
+
+    In an environment of Copilot the secret leads to that environment's database, whatever the template calls
+    it: two environments have databases and users of the same name on two servers, and here there is one.
+    Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-secretsmanager-secrettargetattachment.html
+    """
+
+    def __init__(self, servers: model.DataServers | None, find: Callable[[str], Resource | None]) -> None:
+        self._servers = servers
+        self._find = find
+
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        self._attach(spec)
+        return CreatedResource(str(spec.properties["SecretId"]))
+
+    def update(
+        self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
+    ) -> CreatedResource | None:
+        del old
+        self._attach(spec)
+        return created
+
+    def _attach(self, spec: ResourceSpec) -> None:
+        secret, target = (str(spec.properties[name]) for name in ("SecretId", "TargetId"))
+        database = self._find(target)
+        if database is None:
+            raise handler_failed(f"The database {target} does not exist.")
+        properties = with_secrets(database.spec.properties)
+        try:
+            value = json.loads(secret_value(secret))
+        except ValueError:
+            raise handler_failed(f"The value of the secret {secret} is not JSON.") from None
+        kind = "dbClusterIdentifier" if database.spec.type.endswith("Cluster") else "dbInstanceIdentifier"
+        value |= {
+            "engine": "postgres" if _is_postgres(properties) else "mysql",
+            "host": database.created.attributes["Endpoint.Address"],
+            "port": int(database.created.attributes["Endpoint.Port"]),
+            "dbname": _database_name(properties),
+            kind: target,
+        }
+        environment = spec.stack_tags.get("copilot-environment")
+        if self._servers and environment and _is_postgres(properties):
+            value |= self._servers.connection(environment)
+        _put(secret, json.dumps(value))
+
+
+def _host(servers: model.DataServers | None, properties: dict[str, Any], default: str) -> str:
+    """Create the database if there is a server for it. Return its address."""
+    if servers is None or not _is_postgres(properties) or "MasterUserPassword" not in properties:
+        return default
+    return servers.database(
+        _database_name(properties), properties["MasterUsername"], properties["MasterUserPassword"]
+    )
+
+
+def _database_name(properties: dict[str, Any]) -> str:
+    return str(properties.get("DBName") or properties.get("DatabaseName") or "postgres")
+
+
+def _is_postgres(properties: dict[str, Any]) -> bool:
+    return "postgres" in str(properties.get("Engine", ""))
+
+
+def _port(properties: dict[str, Any]) -> str:
+    return str(_PORT if _is_postgres(properties) else properties.get("Port", _MYSQL_PORT))
 
 
 def _changeable(spec: ResourceSpec) -> dict[str, Any]:
     properties = spec.properties
     return {
         "db_instance_class": properties["DBInstanceClass"],
-        "engine_version": str(properties["EngineVersion"]),
-        "allocated_storage": int(properties["AllocatedStorage"]),
-        "storage_type": properties["StorageType"],
+        "engine_version": str(properties.get("EngineVersion", "16")),
+        "allocated_storage": int(properties.get("AllocatedStorage", 20)),
+        "storage_type": properties.get("StorageType", "gp2"),
         "multi_az": _flag(properties, "MultiAZ"),
         "backup_retention_period": int(properties.get("BackupRetentionPeriod", 1)),
         "deletion_protection": _flag(properties, "DeletionProtection"),
@@ -172,10 +277,11 @@ def _changeable(spec: ResourceSpec) -> dict[str, Any]:
 
 
 def _check(properties: dict[str, Any]) -> None:
-    for name in ("DBName", "MasterUsername"):
-        if not _NAME.fullmatch(properties[name]):
+    for name in ("DBName", "DatabaseName", "MasterUsername"):
+        if name in properties and not _NAME.fullmatch(properties[name]):
             raise handler_failed(f"{name} must begin with a letter and contain only alphanumeric characters.")
-    if not _PASSWORD.fullmatch(properties["MasterUserPassword"]):
+    password = properties.get("MasterUserPassword")
+    if password is not None and not _PASSWORD.fullmatch(password):
         raise handler_failed(
             "The parameter MasterUserPassword is not a valid password. Only printable ASCII characters"
             " besides '/', '@', '\"', ' ' may be used."
@@ -199,13 +305,19 @@ class CacheHandler(Handler):
         return CreatedResource(identifier, {"PrimaryEndPoint.Address": host, "PrimaryEndPoint.Port": "6379"})
 
 
-def handlers(servers: model.DataServers | None) -> dict[str, Handler]:
-    """Return the handlers of this module, by resource type."""
+def handlers(servers: model.DataServers | None, find: Callable[[str], Resource | None]) -> dict[str, Handler]:
+    """Return the handlers of this module, by resource type.
+
+    `find` returns a resource of a stack by its physical id; None if it does not exist.
+    """
     return {
         "AWS::ElastiCache::ReplicationGroup": CacheHandler(servers),
+        "AWS::RDS::DBCluster": ClusterHandler(servers),
+        "AWS::RDS::DBClusterParameterGroup": Handler(),
         "AWS::RDS::DBInstance": DatabaseHandler(servers),
         "AWS::RDS::DBSubnetGroup": Handler(),  # moto's has no id, and nothing refers to it
         "AWS::SecretsManager::Secret": SecretHandler(),
+        "AWS::SecretsManager::SecretTargetAttachment": AttachmentHandler(servers, find),
     }
 
 

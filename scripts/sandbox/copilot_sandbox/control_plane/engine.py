@@ -49,11 +49,17 @@ class Engine:
     """All stacks of the account, and the operations on them. The caller of a method holds `lock`."""
 
     def __init__(
-        self, lock: threading.RLock, wake: Callable[[], None], for_tests: ForTests, catalogue: Catalogue
+        self,
+        lock: threading.RLock,
+        wake: Callable[[], None],
+        for_tests: ForTests,
+        catalogue: Catalogue,
+        *,
+        missing_export: Callable[[str], str] | None = None,
     ) -> None:
         self.stacks = Stacks()
         self.change_sets: dict[str, ChangeSet] = {}
-        self._resolver = Resolver(self.stacks, catalogue)
+        self._resolver = Resolver(self.stacks, catalogue, missing_export)
         self._operations = Operations(self.stacks, catalogue, self._resolver, for_tests)
         self._driver = Driver(lock, wake)
 

@@ -26,8 +26,10 @@ _EXTRA_NAMES = (
 )
 # AWS's certificate does not cover a bucket name with a dot, so SDKs put such a name into the path.
 # Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html
+_REGIONS = "|".join(map(re.escape, botocore.session.get_session().get_available_regions("s3")))
+# A project may name the region of its bucket; S3 is the only service that answers for each region.
 _BUCKET = re.compile(
-    rf"[a-z0-9](?:[a-z0-9-]{{1,61}})[a-z0-9]\.s3(?:[.-]{re.escape(REGION)})?\.amazonaws\.com", re.ASCII
+    rf"(?:[a-z0-9](?:[a-z0-9-]{{1,61}})[a-z0-9]\.)?s3(?:[.-](?:{_REGIONS}))?\.amazonaws\.com", re.ASCII
 )
 
 

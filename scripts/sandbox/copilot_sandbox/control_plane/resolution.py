@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .errors import ResourceFailed, TemplateError
@@ -20,8 +20,11 @@ def check_parameters(desired: DesiredState) -> None:
 class Resolver:
     """Evaluates templates with the present resources of the account's stacks."""
 
-    def __init__(self, stacks: Stacks, catalogue: Catalogue) -> None:
+    def __init__(
+        self, stacks: Stacks, catalogue: Catalogue, missing_export: Callable[[str], str] | None = None
+    ) -> None:
         self._stacks = stacks
+        self._missing_export = missing_export  # returns the value of an export of another team's stack
         self._catalogue = catalogue
 
     def values_of(self, stack: Stack, desired: DesiredState) -> dict[str, Any]:
@@ -59,11 +62,18 @@ class Resolver:
 
         def export(name: str) -> str:
             exports = self._stacks.exports()
+            if name not in exports and self._missing_export and not self._is_of_copilot(name):
+                return self._missing_export(name)
             if name not in exports:
                 raise TemplateError(f"No export named {name} found.")
             return exports[name][1]
 
         return Scope(desired.template, self.values_of(stack, desired), resource, attribute, export)
+
+    def _is_of_copilot(self, name: str) -> bool:
+        """Return True for an export that only a stack of this account's application can have."""
+        applications = {stack.tags.get("copilot-application") for stack in self._stacks.live()} - {None}
+        return any(name.startswith(f"{application}-") for application in applications)
 
     def spec(self, stack: Stack, desired: DesiredState, scope: Scope, name: str) -> ResourceSpec:
         declared = desired.template["Resources"][name]

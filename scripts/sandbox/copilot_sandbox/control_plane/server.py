@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from moto.core.base_backend import BackendDict
+from moto.core.exceptions import ServiceException
 from moto.core.resource_tagging import TaggedResource
 from moto.logs.models import logs_backends
+from moto.s3.models import s3_backends
 from moto.ssm.models import ssm_backends
 
 from copilot_sandbox import model
@@ -23,6 +27,7 @@ from . import (
     repositories,
     tagging,
 )
+from .applications import Applications, ensure_bucket
 from .certificates import CertificateAuthority
 from .container_resources import ClusterHandler, ServiceHandler, TaskDefinitionHandler
 from .container_service import ContainerService
@@ -66,11 +71,13 @@ class ControlPlaneServer:
         servers: model.DataServers | None = None,
         *,
         accept_runtime: Callable[[str], None] | None = None,
+        missing_export: Callable[[str], str] | None = None,
     ) -> None:
         """Set up the parts. `port` 0 means any free port; `port_for` returns an environment's balancer port.
 
         Without `servers`, the addresses of databases and caches have no server. With `accept_runtime`, Lambda
-        functions that AWS would refuse are created, and it is called with their runtimes.
+        functions that AWS would refuse are created, and it is called with their runtimes. With
+        `missing_export`, it returns the value of an export that no stack has.
         """
         self.agent = agent
         self._lock = threading.RLock()
@@ -82,9 +89,14 @@ class ControlPlaneServer:
         self._thread: threading.Thread | None = None
         self._ecs = ContainerService()
         self._balancing = LoadBalancing()
-        self._for_tests = ForTests(state_dir, lambda: tagging.all_tagged(self._tagged_resources()))
+        self._applications = Applications()
+        self._for_tests = ForTests(
+            state_dir, lambda: tagging.all_tagged(self._tagged_resources()), self._applications
+        )
         self._catalogue = Catalogue()
-        self._engine = Engine(self._lock, self._wake, self._for_tests, self._catalogue)
+        self._engine = Engine(
+            self._lock, self._wake, self._for_tests, self._catalogue, missing_export=missing_export
+        )
         self._stack_sets = StackSets(self._engine)
         self._fill_catalogue(servers, accept_runtime)
         self._authority: CertificateAuthority | None = None
@@ -122,6 +134,7 @@ class ControlPlaneServer:
         """Delete moto's state and listen, with a new key. Raises OSError if the port is taken."""
         self._key = random_key()
         BackendDict.reset()
+        self._applications.begin()
         self._for_tests.begin(self._key.id)
         self._authority = CertificateAuthority(self._folder)
         router = Router(
@@ -142,12 +155,17 @@ class ControlPlaneServer:
             self._lock,
             self._for_tests,
             self._wake_if_changed,
-            Signatures(self._key),
+            Signatures(self._key, users=[self._applications.user]),
         )
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.05,), name="control plane", daemon=True
         )
         self._thread.start()
+
+    def context_of_databases(self) -> ssl.SSLContext:
+        """Return the TLS settings of the emulated RDS. Call it after `start`."""
+        assert self._authority is not None  # noqa: S101 - `start` has created it
+        return self._authority.context_of_databases()
 
     @property
     def is_running(self) -> bool:
@@ -166,7 +184,7 @@ class ControlPlaneServer:
     ) -> None:
         self._catalogue.add(
             {
-                **data_stores.handlers(servers),
+                **data_stores.handlers(servers, self._engine.stacks.resource),
                 "AWS::CloudFormation::Stack": NestedStacks(self._engine),
                 "AWS::ECS::Cluster": ClusterHandler(),
                 "AWS::ECS::TaskDefinition": TaskDefinitionHandler(),
@@ -213,6 +231,21 @@ class ControlPlaneServer:
         with self._lock:
             return repositories.has_image(reference)
 
+    def user_variables(self) -> dict[str, str]:
+        """Return the variables of a program with the key of the user `application`."""
+        with self._lock:
+            return self._applications.user_variables()
+
+    def task_variables(self, role: str) -> dict[str, str]:
+        """Return the variables of a program with a key of a task role."""
+        with self._lock:
+            return self._applications.task_variables(role)
+
+    def ensure_bucket(self, name: str) -> None:
+        """Create a bucket that a project expects to exist, if it is missing."""
+        with self._lock, suppress(ServiceException):
+            ensure_bucket(name)
+
     # model.ControlPlane
 
     def services(self) -> list[model.Service]:
@@ -238,6 +271,18 @@ class ControlPlaneServer:
             if parameter is None:
                 raise KeyError(name)
             return str(parameter.response_object(decrypt=True, region=REGION)["Value"])
+
+    def environment_file(self, arn: str) -> str:
+        """Return the text of an object in S3, by its ARN. Raises KeyError if it does not exist."""
+        bucket, _, key = arn.rpartition(":::")[2].partition("/")
+        with self._lock:
+            try:
+                found = s3_backends[ACCOUNT]["aws"].get_object(bucket, key)
+            except ServiceException:
+                found = None
+            if found is None:
+                raise KeyError(arn)
+            return str(found.value.decode(errors="replace"))
 
     def log(self, group: str, stream: str, events: Iterable[tuple[int, str]]) -> None:
         with self._lock:

@@ -87,9 +87,12 @@ class Claim:
 class Signatures:
     """Compares requests' signatures with those made with the keys' secrets."""
 
-    def __init__(self, own: Key, roles: Callable[[], Iterable[Key]] = role_keys) -> None:
+    def __init__(
+        self, own: Key, roles: Callable[[], Iterable[Key]] = role_keys, users: Iterable[Key] = ()
+    ) -> None:
         self._own_key = own
         self._roles = roles
+        self._users = tuple(users)
 
     def claim(self, headers: Message) -> Claim:
         """Read the key and the signature from the head alone. Raises NotSignedError for unknown keys."""
@@ -135,7 +138,7 @@ class Signatures:
 
     def _key(self, identifier: str, token: str) -> Key:
         """Return the key with that id. A comparison takes the same time, whatever the values are."""
-        for key in (self._own_key, *self._roles()):
+        for key in (self._own_key, *self._users, *self._roles()):
             # For a key that is not a role's, the token is ignored.
             same_token = not key.token or hmac.compare_digest(key.token.encode(), token.encode())
             if hmac.compare_digest(key.id.encode(), identifier.encode()) and same_token:

@@ -184,6 +184,11 @@ class Stacks:
         self.by_id[identity] = stack
         return stack
 
+    def resource(self, physical_id: str) -> Resource | None:
+        """Return the resource of any stack; None if it does not exist."""
+        resources = (each for stack in self.live() for each in stack.resources.values())
+        return next((each for each in resources if each.created.physical_id == physical_id), None)
+
     def exports(self) -> dict[str, tuple[Stack, str]]:
         return {
             output.export: (stack, output.value)

@@ -41,6 +41,7 @@ def to_task_definition(registered: Any) -> model.TaskDefinition:
         memory=str(registered.memory or ""),
         containers=tuple(_to_container(container) for container in registered.container_definitions),
         volumes=tuple(volume["name"] for volume in registered.volumes),
+        role=str(registered.task_role_arn or ""),
     )
 
 
@@ -57,6 +58,7 @@ def _to_container(definition: dict[str, Any]) -> model.Container:
         working_directory=definition.get("workingDirectory"),
         environment={item["name"]: item.get("value", "") for item in definition.get("environment", [])},
         secrets={item["name"]: item["valueFrom"] for item in definition.get("secrets", [])},
+        environment_files=tuple(item["value"] for item in definition.get("environmentFiles", [])),
         ports=tuple(item["containerPort"] for item in definition.get("portMappings", [])),
         depends_on={item["containerName"]: item["condition"] for item in definition.get("dependsOn", [])},
         health_check=model.HealthCheck(

@@ -93,7 +93,9 @@ def references(node: Any) -> Iterator[str]:
             elif key == "Fn::Sub":
                 text = value[0] if isinstance(value, list) else value
                 yield from (
-                    name.split(".", 1)[0] for literal, name in _SUBSTITUTION.findall(text) if not literal
+                    name.strip().split(".", 1)[0]
+                    for literal, name in _SUBSTITUTION.findall(text)
+                    if not literal
                 )
                 yield from references(value)
             else:
@@ -290,9 +292,9 @@ class Scope:
         variables = {name: self.resolve(item) for name, item in local_values.items()}
 
         def replacement(match: re.Match[str]) -> str:
-            literal, name = match.groups()
+            literal, name = match[1], match[2].strip()
             if literal:
-                return f"${{{name}}}"
+                return f"${{{match[2]}}}"
             if name in variables:
                 return as_text(variables[name])
             if "." in name and name not in self.values:

@@ -13,6 +13,7 @@ from copilot_sandbox.agent.engine import OWNER_LABEL, Engine, EngineError, limit
 from copilot_sandbox.errors import SandboxError
 from copilot_sandbox.images import engine_guard, registry
 from copilot_sandbox.images.dockerfile import Dockerfile, expand, parse
+from copilot_sandbox.images.ignore import ignored_text
 from copilot_sandbox.private import write_private
 
 if TYPE_CHECKING:
@@ -90,12 +91,13 @@ def build(
     parsed = _parsed(dockerfile)
     engine_guard.require(parsed, _bases(parsed, arguments), engine.version)
     with tempfile.TemporaryDirectory(prefix="copilot-sandbox-image-") as folder:
-        file = Path(folder) / "id"
+        file, ignored = Path(folder) / "id", Path(folder) / "ignored"
+        ignored.write_text(ignored_text(context, dockerfile), encoding="utf-8", errors="surrogateescape")
         command = [
             *(engine.program, "build", "--iidfile", str(file), "--label", f"{OWNER_LABEL}={state_dir}"),
             *(f"--ulimit={kind}={soft}:{hard}" for kind, soft, hard in limits()),
             *(f"{name}={value}" if value else name for name, value in flags),
-            *("--file", str(dockerfile), str(context)),
+            *("--ignorefile", str(ignored), "--file", str(dockerfile), str(context)),
         ]
         registries = Path(folder) / "registries.conf"
         registries.write_text(_REGISTRIES)

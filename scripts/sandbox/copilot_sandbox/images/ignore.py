@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from copilot_sandbox.errors import SandboxError
+from copilot_sandbox.private import FILE_OF_SECRETS as FILE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,14 +61,20 @@ class Ignore:
 
 
 def read_ignore(context: Path, dockerfile: Path) -> Ignore:
-    """Read `<Dockerfile>.dockerignore` beside the Dockerfile, or else the context's `.dockerignore`.
+    """Return the files that are not part of the context. Raises IgnoreError for an invalid pattern."""
+    return Ignore(ignored_text(context, dockerfile))
 
-    Raises IgnoreError for an invalid pattern.
+
+def ignored_text(context: Path, dockerfile: Path) -> str:
+    """Return the text of `<Dockerfile>.dockerignore` beside the Dockerfile, or else of `.dockerignore`.
+
+    The user's file of secrets is excluded in any case.
     """
     for file in (dockerfile.with_name(dockerfile.name + ".dockerignore"), context / ".dockerignore"):
         if file.is_file():
-            return Ignore(file.read_text(encoding="utf-8-sig", errors="surrogateescape"))
-    return Ignore("")
+            text = file.read_text(encoding="utf-8-sig", errors="surrogateescape")
+            return f"{text}\n**/{FILE}\n"
+    return f"**/{FILE}\n"
 
 
 def _patterns(text: str) -> list[Pattern]:

@@ -1,4 +1,6 @@
-"""Access control of the embedded AWS. It is off until a file in the sandbox's folder turns it on.
+"""Access control of the embedded AWS. For most keys it is off until a file of the sandbox turns it on.
+
+The keys of programs in tasks (`control_plane.applications`) are always under it.
 
 That file, `iam.json`, is `{"enforce": true, "principal": {"arn": …, "policies": [documents]}}`. From then on
 the sandbox's own key belongs to that principal, and a key that AssumeRole issued belongs to its role, with
@@ -23,12 +25,21 @@ from moto.iam.models import iam_backends
 from moto.s3.models import s3_backends
 from moto.sts.models import sts_backends
 
+from copilot_sandbox.control_plane.applications import USER_ARN, USER_POLICIES, Applications
 from copilot_sandbox.control_plane.failures import CallFailed, Failure
 from copilot_sandbox.control_plane.resources import ACCOUNT, REGION
 from copilot_sandbox.testing.permissions import Call, pass_role, read_call, required_permissions
 from copilot_sandbox.testing.policies import Decision, Permission, decide
 
 _OWN_ARN = f"arn:aws:sts::{ACCOUNT}:assumed-role/ci/sandbox"
+
+_GIVES_KEYS = frozenset(
+    ("sts", operation)
+    for operation in (
+        *("AssumeRole", "AssumeRoleWithSAML", "AssumeRoleWithWebIdentity", "AssumeRoot"),
+        *("GetFederationToken", "GetSessionToken"),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -51,11 +62,19 @@ def _denied(call: Call, code: str, message: str) -> CallFailed:
 class Access:
     """Decides whether a request is allowed. The caller holds the control plane's lock."""
 
-    def __init__(self, switch: Path, own_key: str, tagged: Callable[[], Iterator[TaggedResource]]) -> None:
+    def __init__(
+        self,
+        switch: Path,
+        own_key: str,
+        tagged: Callable[[], Iterator[TaggedResource]],
+        applications: Applications,
+    ) -> None:
         """`own_key` is the id of the sandbox's key.
 
-        `tagged` returns the resources whose tags a policy's condition may use.
+        `tagged` returns the resources whose tags a policy's condition may use. The keys of `applications`
+        are checked even if access control is off.
         """
+        self._applications = applications
         self._switch = switch
         self._own_key = own_key
         self._tagged = tagged
@@ -64,10 +83,13 @@ class Access:
     def check(self, request: Request) -> None:
         """Raise CallFailed if access control is on and does not allow the request."""
         own = self._own_principal()
-        if own is None:
-            return
         call = read_call(request)
-        principal = own if call.key == self._own_key else _assumed_role(call.key)
+        if own is None and not self._applications.is_ours(call.key):
+            return
+        if self._applications.is_ours(call.key) and (call.service, call.operation) in _GIVES_KEYS:
+            # Copilot lets a task assume its environment's roles. Here their keys would be under no control.
+            raise _denied(call, "AccessDenied", "In the sandbox, a program in a task assumes no role.")
+        principal = own if call.key == self._own_key else self._principal(call.key)
         if principal is None:
             raise _denied(
                 call, "InvalidClientTokenId", "The security token included in the request is invalid."
@@ -77,6 +99,11 @@ class Access:
             decision = decide(principal.policies, tagged)
             if decision is not Decision.ALLOWED:
                 raise _denied(call, "AccessDenied", _denial(principal, need, decision))
+
+    def _principal(self, key: str) -> Principal | None:
+        if key == self._applications.user.id:
+            return Principal(USER_ARN, USER_POLICIES)
+        return _assumed_role(key)
 
     def _own_principal(self) -> Principal | None:
         """Return the principal of the sandbox's own key; None if access control is off."""

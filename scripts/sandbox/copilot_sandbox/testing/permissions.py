@@ -57,6 +57,7 @@ def _s3(request: Request) -> tuple[str, dict[str, Any]]:
     in_host = re.match(r"(.+)\.s3[.-]", request.host)
     bucket, _, key = (in_host[1], "/", path) if in_host else path.partition("/")
     parameters = {"Bucket": bucket, "Key": key, "ACL": request.headers.get("x-amz-acl", "")}
+    parameters["Source"] = unquote(request.headers.get("x-amz-copy-source", "")).lstrip("/").split("?", 1)[0]
     if not bucket:
         return "ListAllMyBuckets", parameters
     if key:
@@ -169,6 +170,8 @@ def _objects(call: Call) -> Iterable[str | Permission]:
     bucket, key = parameters["Bucket"], parameters["Key"]
     resource = f"arn:aws:s3:::{bucket}/{key}" if key else f"arn:aws:s3:::{bucket}" if bucket else "*"
     yield resource
+    if parameters["Source"]:
+        yield Permission("s3:GetObject", f"arn:aws:s3:::{parameters['Source']}")
     if parameters["ACL"]:
         yield Permission("s3:PutObjectAcl", resource)
 
@@ -188,14 +191,32 @@ def _keys(call: Call) -> Iterable[str | Permission]:
     return ["*" if not key else key if key.startswith("arn:") else _arn("kms", f"key/{key}")]
 
 
+def _queues(call: Call) -> Iterable[str | Permission]:
+    name = str(call.parameters.get("QueueUrl") or call.parameters.get("QueueName") or "").rsplit("/", 1)[-1]
+    return [_arn("sqs", name) if name else "*"]
+
+
+def _topics(call: Call) -> Iterable[str | Permission]:
+    return [str(call.parameters.get("TopicArn") or "*")]
+
+
+def _tables(call: Call) -> Iterable[str | Permission]:
+    name = str(call.parameters.get("TableName") or "")
+    index = f"/index/{call.parameters['IndexName']}" if call.parameters.get("IndexName") else ""
+    return [name if name.startswith("arn:") else _arn("dynamodb", f"table/{name}{index}") if name else "*"]
+
+
 _RESOURCES: dict[str, Callable[[Call], Iterable[str | Permission]]] = {
     "cloudformation": _cloudformation,
+    "dynamodb": _tables,
     "ecr": _repositories,
     "ecs": _containers,
     "iam": _roles,
     "kms": _keys,
     "logs": _logs,
     "s3": _objects,
+    "sns": _topics,
+    "sqs": _queues,
     "ssm": _parameters,
     "sts": _sessions,
 }

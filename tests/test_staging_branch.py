@@ -1,0 +1,65 @@
+"""Which commit fills the sandbox's staging."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from copilot_testenv.core.errors import SettingsError, UsageError
+from copilot_testenv.core.process import RealShell
+from copilot_testenv.core.settings import load
+from copilot_testenv.session import Session, _require_uncommitted, _staging_branch
+from tests.adopt.project import MANIFEST, start_project
+from tests.adopt.project import git as run_git
+from tests.fakes import FakeReport
+
+ADOPTED = f"{MANIFEST}\nenvironments: {{test: {{count: 1}}}}\n"
+
+
+def session(folder: Path) -> tuple[Session, FakeReport]:
+    report = FakeReport()
+    return Session(load(folder, {}), RealShell(), report, {}), report
+
+
+def start(folder: Path, manifest: str) -> Path:
+    """The project on `main`, and a branch `work` with one more commit and the block, checked out."""
+    start_project(folder, manifest=manifest)
+    run_git(folder, "checkout", "--quiet", "-b", "work")
+    (folder / "copilot/web/manifest.yml").write_text(ADOPTED)
+    run_git(folder, "commit", "--quiet", "--all", "--allow-empty", "--message", "Work")
+    return folder
+
+
+def test_the_default_branch_fills_staging_whatever_is_checked_out(tmp_path: Path) -> None:
+    here, report = session(start(tmp_path / "shop", ADOPTED))
+    branch = _staging_branch(here, "")
+    assert (branch.name, branch.commit) == ("main", run_git(tmp_path / "shop", "rev-parse", "main").strip())
+    assert report.said == []
+
+
+def test_a_default_branch_without_the_environment_leaves_it_to_head_and_that_is_said(tmp_path: Path) -> None:
+    here, report = session(start(tmp_path / "shop", MANIFEST))
+    branch = _staging_branch(here, "")
+    assert (branch.name, branch.commit) == ("HEAD", run_git(tmp_path / "shop", "rev-parse", "work").strip())
+    assert "staging is filled from HEAD, because copilot/web/manifest.yml of main has no" in report.said[0]
+
+
+def test_a_named_branch_fills_it(tmp_path: Path) -> None:
+    here, _ = session(start(tmp_path / "shop", ADOPTED))
+    assert _staging_branch(here, "work").name == "work"
+    with pytest.raises(UsageError, match="no branch 'none'"):
+        _staging_branch(here, "none")
+
+
+def test_a_file_of_secrets_that_git_has_is_an_error(tmp_path: Path) -> None:
+    folder = start(tmp_path / "shop", ADOPTED)
+    here, _ = session(folder)
+    (folder / ".sandbox.env").write_text("A=1\n")
+    _require_uncommitted(here)
+    run_git(folder, "add", "--force", ".sandbox.env")
+    with pytest.raises(SettingsError, match=r"git rm --cached \.sandbox\.env"):
+        _require_uncommitted(here)
+    subprocess.run(["git", "-C", str(folder), "rm", "--quiet", "--cached", ".sandbox.env"], check=True)
+    _require_uncommitted(here)
