@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from pathlib import Path
 
@@ -68,9 +67,13 @@ def test_a_lfsconfig_that_the_default_branch_has_not_is_refused(shop: Path) -> N
         pass
 
 
-def test_without_git_lfs_the_number_of_pointers_is_said(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folders = [each for each in os.environ["PATH"].split(":") if not (Path(each) / "git-lfs").exists()]
-    monkeypatch.setenv("PATH", ":".join(folders))
+def test_without_git_lfs_the_number_of_pointers_is_said(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "git").symlink_to(shutil.which("git") or "")
+    monkeypatch.setenv("PATH", str(programs))
     said: list[str] = []
     branch = git.find(SHELL, shop, "main")
     with checkout.worktree(SHELL, settings(shop), branch) as folder:
