@@ -46,9 +46,10 @@ class Clone:
     `is_light`: with a project in place of the demo that starts in a moment; see tests/light.py.
     """
 
+    containers = "processes"  # what runs the sandbox's containers
+
     def __init__(self, folder: Path, *, is_light: bool = False) -> None:
         self.folder = folder
-        self.containers = "processes"
         self.stage_megabytes: int | None = None  # of its sandbox's staging; None: as a person gets it
         listed = subprocess.run(
             ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
