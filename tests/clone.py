@@ -46,7 +46,7 @@ class Clone:
     `is_light`: with a project in place of the demo that starts in a moment; see tests/light.py.
     """
 
-    containers = "processes"  # what runs them, whatever this machine has
+    containers = "processes"  # what runs the sandbox's containers
 
     def __init__(self, folder: Path, *, is_light: bool = False) -> None:
         self.folder = folder

@@ -24,6 +24,33 @@ pytestmark = [
     ),
 ]
 
+# Run in a container, and for the command that fills staging.
+REACH = """
+import json, os, ssl, urllib.error, urllib.request
+import psycopg
+
+rds = json.loads(os.environ["DB_CREDENTIALS"])
+with psycopg.connect(host=rds["host"], port=rds["port"], user=rds["username"], password=rds["password"],
+                     dbname=rds["dbname"], sslmode="require") as connection:
+    found = {"database": connection.execute("SELECT current_database()").fetchone()[0]}
+found |= {"key": len(os.environ["STRIPE_KEY"]), "file": os.environ["FROM_FILE"]}
+if "AWS_CA_BUNDLE" in os.environ:
+    trusted = ssl.create_default_context(cafile=os.environ["AWS_CA_BUNDLE"])
+    try:
+        urllib.request.urlopen("https://sts.us-east-1.amazonaws.com/", timeout=20, context=trusted)
+    except urllib.error.HTTPError as error:
+        found["aws"] = error.code  # this call is not signed
+    found["signs"] = os.environ.keys() >= {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
+print(json.dumps(found))
+"""
+SECRETS = """env_file: web.env
+variables:
+  REDIS_PORT: '6379'
+secrets:
+  STRIPE_KEY: /shop/STRIPE_KEY
+  DB_CREDENTIALS: {secretsmanager: shop/rds}
+"""
+
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
@@ -31,7 +58,16 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     made = Clone(tmp_path_factory.mktemp("clone"))
     made.stage_megabytes, made.containers = 5, "engine"
     (made.folder / "Dockerfile").write_text(engine_images.DOCKERFILE)
-    made.commit("An image without apt")
+    (made.folder / "demo/reach.py").write_text(REACH)
+    (made.folder / "web.env").write_text("FROM_FILE=1\n")
+    manifest = made.folder / "copilot/web/manifest.yml"
+    text = manifest.read_text()
+    manifest.write_text(text.replace("variables:\n  REDIS_PORT: '6379'\nsecrets:\n", SECRETS, 1))
+    (made.folder / ".env").write_text(
+        "SANDBOX_STAGE_COMMAND=python -m demo.reach && python manage.py migrate --noinput "
+        "&& python manage.py fill_stage --megabytes {megabytes}\n"
+    )
+    made.commit("An image without apt, and secrets")
     yield made
     made.stop()
 
@@ -61,6 +97,14 @@ def test_a_branch_is_built_and_run_by_the_engine(clone: Clone) -> None:
     assert (found["branch"], found["counter"]) == ("main", 2)
     assert sum(found["rows"].values()) > 1000
     assert running(clone) == {"web", "redis"}
+
+
+def test_its_containers_get_the_secrets_and_reach_the_database_and_the_embedded_aws(clone: Clone) -> None:
+    (web,) = (each for each in of_clone(clone, "ps", "--format", "{{.Names}}") if each.endswith("-web"))
+    (found,) = podman("exec", web, "python3", "-m", "demo.reach")
+    assert json.loads(found) == {"database": "test", "key": 43, "file": "1", "aws": 403, "signs": True}
+    (log,) = (clone.folder / ".sandbox").rglob("fill.log")
+    assert json.loads(log.read_text().splitlines()[0]) == {"database": "stage", "key": 43, "file": "1"}
 
 
 def test_its_containers_are_confined_and_limited(clone: Clone) -> None:

@@ -41,7 +41,7 @@ def to_task_definition(registered: Any) -> model.TaskDefinition:
         memory=str(registered.memory or ""),
         containers=tuple(_to_container(container) for container in registered.container_definitions),
         volumes=tuple(volume["name"] for volume in registered.volumes),
-        role=str(registered.task_role_arn or ""),
+        role=str(getattr(registered, "task_role_arn", "")),  # moto's has it only if it was given
     )
 
 
