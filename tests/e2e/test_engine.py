@@ -177,16 +177,27 @@ def test_a_reset_removes_containers_volumes_and_images(clone: Clone) -> None:
     assert of_clone(clone, "images", "--quiet") == []
 
 
+@pytest.mark.parametrize(
+    ("dockerfile", "reason"),
+    [
+        ("FROM registry.invalid/python:3.12\n", "podman cannot pull registry.invalid/python:3.12"),
+        (f"FROM {engine_images.PYTHON}\nRUN exit 3\n", "podman could not build the image of Dockerfile"),
+    ],
+)
 def test_where_the_engine_cannot_build_the_project_it_runs_as_processes_and_that_is_said(
-    tmp_path: Path,
+    tmp_path: Path, dockerfile: str, reason: str
 ) -> None:
-    made = Clone(tmp_path, is_light=True)  # its Dockerfile wants an image that is not here
+    engine_images.make()
+    made = Clone(tmp_path, is_light=True)
+    own = (made.folder / "Dockerfile").read_text()
+    (made.folder / "Dockerfile").write_text(dockerfile + own[own.index("\n", own.index("\nFROM") + 1) :])
+    made.commit("An image that Podman cannot build")
     made.stage_megabytes, made.containers = 1, "auto"
     try:
         ran = made.do("sandbox")
-        assert "containers run as processes of this machine, without an engine: podman cannot pull" in ran.err
+        assert f"containers run as processes of this machine, without an engine: {reason}" in ran.err
         made.do("sandbox", "--stop")
         made.containers = "engine"
-        told(made.invoke("sandbox"), 4, "No container engine can be used: podman cannot pull")
+        told(made.invoke("sandbox"), 4, f"No container engine can be used: {reason}")
     finally:
         made.stop()

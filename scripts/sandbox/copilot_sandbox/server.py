@@ -21,15 +21,14 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from copilot_sandbox import cache, child_variables
-from copilot_sandbox.agent import engine, port_forwards, runner
+from copilot_sandbox import cache, child_variables, containers
+from copilot_sandbox.agent import port_forwards, runner
 from copilot_sandbox.agent.agent import TaskAgent
 from copilot_sandbox.agent.catalogue import redis_server
 from copilot_sandbox.control_plane.server import ControlPlaneServer
 from copilot_sandbox.databases import PORT as POSTGRES_PORT
 from copilot_sandbox.databases import Databases
 from copilot_sandbox.errors import REINSTALL, Failed, SandboxError, WorkspaceError
-from copilot_sandbox.images import engine_build
 from copilot_sandbox.images.build import build
 from copilot_sandbox.images.docker import write_docker
 from copilot_sandbox.images.store import ImageStore
@@ -71,18 +70,11 @@ class Server:
         self._postgres = PostgresServer(state.folder, env=owner)
         # Its clients outside of tasks, and in tasks without a network of their own, use the same address.
         self._database = (self._redis_address, POSTGRES_PORT, str(self._postgres.socket))
-        way, self._obstacle = runner.probe()
-        self._engine, self._no_engine = engine.find(
-            workspace.containers, state.folder, has_namespace=way == "namespace"
+        way, _ = runner.probe()
+        self._containers = containers.choose(
+            workspace, state, has_namespace=way == "namespace", say=self._say
         )
-        self._engine_service: subprocess.Popen[bytes] | None = None
-        if self._engine is not None:
-            self._engine, self._no_engine = self._start_engine(self._engine)
-        if workspace.containers == "engine" and self._engine is None:
-            raise Failed(
-                f"No container engine can be used: {self._no_engine}. Without one, containers run as "
-                "processes: set SANDBOX_CONTAINERS=processes."
-            )
+        self._engine = self._containers.engine
         self._databases = Databases(
             self._postgres,
             environments=workspace.databases,
@@ -127,24 +119,6 @@ class Server:
         """Return the variables with which a program in a task reaches the embedded AWS, and its authority."""
         variables = proxy_variables(self._redis_address, AWS_PORT)
         return {**self._control_plane.task_variables(role), **variables}, self._control_plane.ca
-
-    def _start_engine(self, found: engine.Engine) -> tuple[engine.Engine | None, str]:
-        """Start the engine's service. Return the engine, or why it cannot be used."""
-        try:
-            self._engine_service = found.serve({OWNER: str(self._state.folder)})
-            if self._workspace.stage is not None:
-                dockerfile = Path(self._workspace.stage.dockerfile)
-                engine_build.pull_bases(found, dockerfile, self._say)
-        except (engine.EngineError, SandboxError) as error:
-            self._stop_engine()
-            return None, str(error)
-        return found, ""
-
-    def _stop_engine(self) -> None:
-        if self._engine_service is not None:
-            self._engine_service.terminate()
-            self._engine_service.wait()
-            self._engine_service = None
 
     def _pull(self, reference: str) -> Image | None:
         """Return an image as ECS would: built and pushed here, and still in ECR."""
@@ -192,7 +166,8 @@ class Server:
         """Return the warning that a user should read before the first branch runs here."""
         if self._engine is not None:
             return f"branches are built and run in containers of {self._engine.name}"
-        self._say(f"containers run as processes of this machine, without an engine: {self._no_engine}")
+        reason = self._containers.reason
+        self._say(f"containers run as processes of this machine, without an engine: {reason}")
         warning = "a branch that is deployed here is built and run on this machine"
         if self._agent.unconfined_reason is None:
             return f"{warning}, apart from your files (the README on its security says what it can do)"
@@ -302,12 +277,10 @@ class Server:
         if not Path(stage.dockerfile).is_file():
             raise WorkspaceError(f"There is no {stage.dockerfile}, so no image can be built to fill staging.")
         context, dockerfile, folder = Path(stage.context), Path(stage.dockerfile), self._state.folder
-        target = stage.target or None
         if self._engine is None:
-            digest = build(context, dockerfile, folder, say=self._tell, target=target)
+            digest = build(context, dockerfile, folder, say=self._tell, target=stage.target or None)
         else:
-            flags = [("--target", target)] if target else []
-            digest = engine_build.build(self._engine, context, dockerfile, folder, flags=flags, is_shown=True)
+            digest = containers.build_for_staging(self._engine, stage, folder)
         image = self._images.load(digest)
         if image is None:
             raise Failed(f"The image {digest} was built but is missing: reset the sandbox.")
@@ -358,7 +331,7 @@ class Server:
             except subprocess.TimeoutExpired:
                 self._redis.kill()
         self._postgres.stop()
-        self._stop_engine()
+        self._containers.stop()
         self._state.stopped()
 
     def _say(self, line: str) -> None:

@@ -48,7 +48,7 @@ _BUILD_FLAGS = {
 }
 
 
-_ENGINE = "engine.json"  # the engine that builds, in the sandbox's folder; null: there is none
+ENGINE = "engine.json"  # the engine that builds, in the sandbox's folder; null: there is none
 # These are the engine's business too; tags are only the sandbox's.
 _ENGINE_FLAGS = ("--build-arg", "--label", "--no-cache", "--platform", "--pull", "--target")
 
@@ -67,7 +67,7 @@ def write_docker(bin_dir: Path, state_dir: Path, engine: Engine | None = None) -
     """
     words = [*bare("copilot_sandbox.images.docker", "main"), str(state_dir.resolve())]
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_private(state_dir / _ENGINE, json.dumps(engine))
+    write_private(state_dir / ENGINE, json.dumps(engine))
     bin_dir.mkdir(parents=True, exist_ok=True)
     program = bin_dir / "docker"
     text = (
@@ -218,7 +218,7 @@ def _build_image(state: Path, options: _BuildOptions, dockerfile: Path) -> str:
     """Build with the engine of the sandbox, if it has one. Return the image's digest."""
     # `--build-arg NAME` would use the environment's value, which is the user's.
     flags = [each for each in options.flags if each[0] != "--build-arg" or "=" in each[1]]
-    file = state / _ENGINE
+    file = state / ENGINE
     engine = json.loads(file.read_text()) if file.exists() else None
     # The imports are here, because the other calls do not need them and would take longer.
     if engine is not None:

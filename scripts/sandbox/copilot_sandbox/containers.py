@@ -1,0 +1,82 @@
+"""Chooses what runs the containers of a sandbox: a container engine, or processes of this machine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from copilot_sandbox.agent import engine
+from copilot_sandbox.errors import Failed, SandboxError
+from copilot_sandbox.images import engine_build
+from copilot_sandbox.images.docker import ENGINE
+from copilot_sandbox.state import OWNER, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from copilot_sandbox.workspace import Stage, Workspace
+
+
+class Chosen(NamedTuple):
+    """The engine with its service, or in one clause why there is none."""
+
+    engine: engine.Engine | None
+    service: subprocess.Popen[bytes] | None
+    reason: str
+
+    def stop(self) -> None:
+        if self.service is not None:
+            self.service.terminate()
+            self.service.wait()
+
+
+def choose(workspace: Workspace, state: State, *, has_namespace: bool, say: Callable[[str], None]) -> Chosen:
+    """Return the engine if one can be used and builds the project's image. Its service runs.
+
+    `has_namespace`: a task has a network namespace of its own. Raises Failed if the workspace wants an engine
+    and there is none.
+    """
+    found, reason = engine.find(workspace.containers, state.folder, has_namespace=has_namespace)
+    if found is not None:
+        chosen = _started(found, workspace.stage, state, say)
+        if chosen.engine is not None:
+            return chosen
+        reason = chosen.reason
+    if workspace.containers == "engine":
+        raise Failed(
+            f"No container engine can be used: {reason}. Without one, containers run as processes: set "
+            "SANDBOX_CONTAINERS=processes."
+        )
+    return Chosen(None, None, reason)
+
+
+def _started(found: engine.Engine, stage: Stage | None, state: State, say: Callable[[str], None]) -> Chosen:
+    service = None
+    try:
+        service = found.serve({OWNER: str(state.folder)})
+        if stage is not None and Path(stage.dockerfile).is_file():
+            engine_build.pull_bases(found, Path(stage.dockerfile), say)
+            if not _has_built(state.folder):
+                say(f"{found.name} builds the project's image, to see whether it can")
+                build_for_staging(found, stage, state.folder)
+    except (engine.EngineError, SandboxError) as error:
+        Chosen(found, service, "").stop()
+        first, *others = str(error).splitlines()
+        return Chosen(None, None, " ".join([first, *others[-1:]]).replace("  ", " "))
+    return Chosen(found, service, "")
+
+
+def build_for_staging(found: engine.Engine, stage: Stage, folder: Path) -> str:
+    """Build the image that fills staging. Return its digest. Raises SandboxError."""
+    flags = [("--target", stage.target)] if stage.target else []
+    return engine_build.build(
+        found, Path(stage.context), Path(stage.dockerfile), folder, flags=flags, is_shown=True
+    )
+
+
+def _has_built(folder: Path) -> bool:
+    """Return True if the engine has built for this sandbox before: a broken branch then changes nothing."""
+    file = folder / ENGINE
+    return file.exists() and json.loads(file.read_text()) is not None
