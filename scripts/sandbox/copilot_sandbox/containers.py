@@ -38,6 +38,10 @@ def choose(workspace: Workspace, state: State, *, has_namespace: bool, say: Call
     `has_namespace`: a task has a network namespace of its own. Raises Failed if the workspace wants an engine
     and there is none.
     """
+    if workspace.containers == "auto" and workspace.stage is None:
+        return Chosen(
+            None, None, "no image of the project shows whether one can build (SANDBOX_CONTAINERS=engine)"
+        )
     found, reason = engine.find(workspace.containers, state.folder, has_namespace=has_namespace)
     if found is not None:
         chosen = _started(found, workspace.stage, state, say)
