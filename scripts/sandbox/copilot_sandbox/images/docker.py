@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/(.+)")
 _CALLS = "version, info, login, build, push, inspect"
 _RETRY_SECONDS = 600  # in which a failed build of the same process is not tried again
+# Copilot looks at the output of its builds now and then, and drops what a build writes just before its end.
+# Source: seen on Copilot 1.34.1, with two builds at once.
+_SHOW_SECONDS = 0.3
 _TIMEOUT = 30  # seconds for the embedded AWS to answer
 # Flags of `docker build`: True if a value follows.
 _BUILD_FLAGS = {
@@ -102,7 +105,9 @@ def main(arguments: Sequence[str]) -> int:
             )
         call(Path(state), list(words[1:]))
     except SandboxError as error:
-        print(f"docker (sandbox): {error}", file=sys.stderr)  # noqa: T201 - this is a program
+        print(f"docker (sandbox): {error}", file=sys.stderr, flush=True)  # noqa: T201 - this is a program
+        if words[:1] == ["build"]:
+            time.sleep(_SHOW_SECONDS)
         return 1
     except KeyboardInterrupt:
         return 130
