@@ -55,12 +55,11 @@ def make() -> None:
 
 
 def _import(root: Path, name: str, settings: list[str]) -> None:
-    tar = subprocess.Popen(["tar", "--create", "--directory", str(root), "."], stdout=subprocess.PIPE)
     path = "ENV PATH=/usr/local/bin:/usr/bin:/bin"
     changes = [word for each in (path, *settings) for word in ("--change", each)]
-    subprocess.run(["podman", "import", "--quiet", *changes, "-", name], stdin=tar.stdout, check=True)
-    if tar.wait():
-        raise RuntimeError(f"tar ended with {tar.returncode}")
+    archive = root.with_name("root.tar")
+    subprocess.run(["tar", "--create", "--file", str(archive), "--directory", str(root), "."], check=True)
+    subprocess.run(["podman", "import", "--quiet", *changes, str(archive), name], check=True)
 
 
 def _python(root: Path) -> None:
