@@ -42,7 +42,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Place:
-    """Where lines can be added to a stage: before line `line`, where `user` runs; empty: root."""
+    """The place in a stage where lines can be added: before line `line`, as `user`; empty means root."""
 
     line: int
     user: str

@@ -94,7 +94,7 @@ _RULES = (
 
 @dataclass(frozen=True)
 class Database:
-    """What leads to one database: an address where TCP is answered, and the same as one URL."""
+    """The address of one database, where TCP is answered, and the same as one URL."""
 
     url: str
     host: str

@@ -40,7 +40,7 @@ class PreparationError(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """What all tasks of an agent have in common.
+    """The settings that all tasks of an agent share.
 
     `supply` is called for each secret with its variable, its name or ARN, the environment and the stored
     value, None if there is none. It returns the value, None if there is none, and a note for the user or an

@@ -26,7 +26,7 @@ class HealthSpec(TypedDict):
 
 
 class BaseSpec(TypedDict):
-    """What a container needs in ECS's order of starts and stops."""
+    """The settings of a container that ECS's order of starts and stops needs."""
 
     name: str
     essential: bool

@@ -37,7 +37,7 @@ INSTALLS = re.compile(
 
 @dataclass
 class StepResult:
-    """What a step installs; the commands that are not run here; those of them that install packages."""
+    """The installs of a step, the commands that are not run here, and those of them that install packages."""
 
     installs: list[Install] = field(default_factory=list)
     left: list[str] = field(default_factory=list)

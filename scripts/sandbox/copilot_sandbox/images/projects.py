@@ -137,7 +137,7 @@ def split_options(words: list[str]) -> Words:
 
 @dataclass
 class Request:
-    """What a command wants of a project's files; see `locks`."""
+    """The selection that a command makes of a project's files; see `locks`."""
 
     tool: str
     groups: set[str] = field(default_factory=set)
@@ -206,7 +206,7 @@ REQUESTS = {"poetry": poetry_request, "pipenv": pipenv_request, "uv": uv_request
 
 @dataclass(frozen=True)
 class Place:
-    """Where a command stands: the image's files, its working folder and line."""
+    """The surroundings of a command: the image's files, the working folder and the line."""
 
     tree: Tree
     folder: str

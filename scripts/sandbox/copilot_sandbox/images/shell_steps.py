@@ -35,7 +35,7 @@ _WITHOUT_EFFECT = frozenset(
 
 
 class Outcome(NamedTuple):
-    """What a command leaves: whether it succeeded, and its output. None is not known."""
+    """The result of a command: its success and its output. None means unknown."""
 
     status: bool | None = True
     output: str | None = None
