@@ -30,6 +30,7 @@ _API = "/v1.40"
 _START_SECONDS = 20.0  # for the service to answer on its socket
 _ANSWER_SECONDS = 60.0  # for one call; creating a container copies nothing and takes about a second
 _PROBE_SECONDS = 30
+_PULL_SECONDS = 900  # a large image over a slow line
 _LOOK_SECONDS = 0.2
 _OK = range(200, 300)
 _NOT_CHANGED, _NOT_FOUND = 304, 404
@@ -197,15 +198,7 @@ def find(wanted: str, socket_folder: Path, *, has_namespace: bool) -> tuple[Engi
     if program is None or reason:
         return None, reason
     try:
-        done = subprocess.run(
-            [program, "info", "--format", "{{.Version.Version}}"],
-            check=False,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            env=variables(),
-            timeout=_PROBE_SECONDS,
-        )
+        done = _run([program, "info", "--format", "{{.Version.Version}}"], _PROBE_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
         return None, f"Podman does not answer: {error}"
     if done.returncode:
@@ -229,12 +222,23 @@ def clean(state_dir: Path, *, with_images: bool) -> None:
         (("volume", "ls", *ours), ("volume", "rm", "--force")),
         *(((("images", "--no-trunc", *ours), ("rmi", "--force")),) if with_images else ()),
     ):
-        names = _output([program, *listing]).split()
+        names = _run([program, *listing], _ANSWER_SECONDS).stdout.split()
         if names:
-            _output([program, *removal, *dict.fromkeys(names)])
+            _run([program, *removal, *dict.fromkeys(names)], _ANSWER_SECONDS)
 
 
-def _output(words: list[str]) -> str:
+def has_image(command: Sequence[str], image: str) -> bool:
+    """Return True if this machine has the image. `command` is the engine's program, or `Engine.remote()`."""
+    return _run([*command, "image", "exists", image], _ANSWER_SECONDS).returncode == 0
+
+
+def pull(command: Sequence[str], image: str) -> str:
+    """Pull an image. Return why that failed, in the engine's last line; empty if it did not."""
+    done = _run([*command, "pull", "--quiet", image], _PULL_SECONDS)
+    return _last_line(done.stderr) if done.returncode else ""
+
+
+def _run(words: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         words,
         check=False,
@@ -242,8 +246,8 @@ def _output(words: list[str]) -> str:
         capture_output=True,
         text=True,
         env=variables(),
-        timeout=_ANSWER_SECONDS,
-    ).stdout
+        timeout=seconds,
+    )
 
 
 def variables() -> dict[str, str]:

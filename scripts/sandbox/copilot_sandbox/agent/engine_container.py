@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 from typing import TYPE_CHECKING
 
+from copilot_sandbox.agent import engine
 from copilot_sandbox.agent.engine import Engine, EngineError, variables
 from copilot_sandbox.agent.task_container import Container, NotStartedError
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from copilot_sandbox.agent import wire
     from copilot_sandbox.agent.task import Task
 
-_PULL_SECONDS = 900  # a large image over a slow line
 # The words of ECS for a container that the kernel ended because of its memory.
 # Source: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html
 _OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
@@ -52,26 +51,12 @@ class EngineContainer(Container):
 
     def _pull(self) -> None:
         """Pull the image unless this machine has it. Raises NotStartedError."""
-        image = self._spec["image"]
-        if self._run("image", "exists", image).returncode == 0:
-            return
-        done = self._run("pull", "--quiet", image)
-        if done.returncode:
-            lines = [line for line in done.stderr.splitlines() if line.strip()]
-            reason = " ".join(lines[-1].split()) if lines else "the engine gives no reason"
-            raise NotStartedError(f"the image {image} cannot be pulled: {reason}", "CannotPullContainerError")
-
-    def _run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        image, command = self._spec["image"], self._engine.remote()
         # The service pulls, because this process has no way out of its network namespace.
-        return subprocess.run(
-            self._engine.remote(*words),
-            check=False,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            env=variables(),
-            timeout=_PULL_SECONDS,
-        )
+        if engine.has_image(command, image):
+            return
+        if reason := engine.pull(command, image):
+            raise NotStartedError(f"the image {image} cannot be pulled: {reason}", "CannotPullContainerError")
 
     def _create(self) -> None:
         settings = self._spec["settings"]

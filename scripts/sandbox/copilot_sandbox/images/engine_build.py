@@ -9,7 +9,16 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from copilot_sandbox.agent.engine import OWNER_LABEL, Engine, EngineError, limits, qualified, variables
+from copilot_sandbox.agent.engine import (
+    OWNER_LABEL,
+    Engine,
+    EngineError,
+    has_image,
+    limits,
+    pull,
+    qualified,
+    variables,
+)
 from copilot_sandbox.errors import SandboxError
 from copilot_sandbox.images import engine_guard, registry
 from copilot_sandbox.images.dockerfile import Dockerfile, expand, parse
@@ -20,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 _LAST_LINES = 8
-_PULL_SECONDS = 900  # a large image over a slow line
 
 
 def pull_bases(engine: Engine, dockerfile: Path, say: Callable[[str], None]) -> None:
@@ -28,16 +36,11 @@ def pull_bases(engine: Engine, dockerfile: Path, say: Callable[[str], None]) -> 
     bases = _bases(_parsed(dockerfile), {})
     engine_guard.require(_parsed(dockerfile), bases, engine.version)
     for name in dict.fromkeys(map(qualified, bases.values())):
-        if _run(engine, "image", "exists", name).returncode == 0:
+        if has_image([engine.program], name):
             continue
         say(f"pulling {name}")
-        done = _run(engine, "pull", "--quiet", name)
-        if done.returncode:
-            last = [" ".join(line.split()) for line in done.stderr.splitlines() if line.strip()][-1:]
-            raise EngineBuildError(
-                f"{engine.name} cannot pull {name} of {dockerfile.name}"
-                + "".join(f": {line}" for line in last)
-            )
+        if reason := pull([engine.program], name):
+            raise EngineBuildError(f"{engine.name} cannot pull {name} of {dockerfile.name}: {reason}")
 
 
 def _bases(parsed: Dockerfile, arguments: Mapping[str, str]) -> dict[int, str]:
@@ -59,18 +62,6 @@ def _parsed(dockerfile: Path) -> Dockerfile:
     except (OSError, UnicodeDecodeError) as error:
         raise EngineBuildError(f"{dockerfile} cannot be read: {error}.") from error
     return parse(text)
-
-
-def _run(engine: Engine, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [engine.program, *words],
-        check=False,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        env=variables(),
-        timeout=_PULL_SECONDS,
-    )
 
 
 def build(
