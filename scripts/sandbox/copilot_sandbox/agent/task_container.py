@@ -14,12 +14,12 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from copilot_sandbox.agent.task_output import EVENT_LIMIT, Output
+
 if TYPE_CHECKING:
     from copilot_sandbox.agent import wire
     from copilot_sandbox.agent.task import Task
 
-EVENT_LIMIT = 256 * 1024 - 26  # bytes of one event's message in CloudWatch Logs; an event adds 26 bytes
-STRAGGLERS = 1.0  # seconds to read the output of processes that outlive their container
 FIRST_CHECKS = 0.5  # seconds between health checks until one passes; Docker waits a whole interval
 EXIT_TERMINATED = 128 + signal.SIGTERM
 
@@ -50,7 +50,7 @@ class Container(ABC):
         # What a health check's own program starts with.
         self._check_variables: dict[str, str] = {}
         self._check_folder = "/"
-        self._output: list[asyncio.Task[None]] = []
+        self._output: list[Output] = []
 
     @property
     def ended(self) -> bool:
@@ -76,9 +76,7 @@ class Container(ABC):
         code, reason = await self._wait(process)
         if checks is not None:
             checks.cancel()
-        await asyncio.wait(self._output, timeout=STRAGGLERS)
-        for each in self._output:
-            each.cancel()
+        await asyncio.gather(*(each.finish() for each in self._output))
         self._end(code, reason)
 
     @abstractmethod
@@ -153,7 +151,7 @@ class Container(ABC):
                 reader, writer = os.pipe()
                 ends.callback(os.close, writer)
                 writers.append(writer)
-                self._output.append(asyncio.create_task(self._read(reader)))
+                self._output.append(Output(reader, self._write))
             self._process = await asyncio.create_subprocess_exec(
                 *argv,
                 env=env,
@@ -169,30 +167,6 @@ class Container(ABC):
             self.signal(signal.SIGTERM)  # the order to stop came while the process started
         self.task.changed()
         return self._process
-
-    async def _read(self, pipe: int) -> None:
-        """Read a stream's output by lines. Split a line that is longer than an event may be."""
-        stream = asyncio.StreamReader()
-        loop = asyncio.get_running_loop()
-        file = os.fdopen(pipe, "rb", buffering=0)
-        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), file)
-        try:
-            await self._lines(stream)
-        finally:
-            transport.close()
-
-    async def _lines(self, stream: asyncio.StreamReader) -> None:
-        pending = b""
-        while chunk := await stream.read(65536):
-            *lines, pending = (pending + chunk).split(b"\n")
-            for line in lines:
-                await self._write(line)
-            if len(pending) >= EVENT_LIMIT:
-                whole = len(pending) - len(pending) % EVENT_LIMIT
-                await self._write(pending[:whole])
-                pending = pending[whole:]
-        if pending:
-            await self._write(pending)
 
     async def _write(self, line: bytes) -> None:
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
