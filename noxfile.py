@@ -70,8 +70,8 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def nightly(session: nox.Session) -> None:
-    """Run the sweeps: every further case of what `tests` shows once, and ten times as many drawn examples."""
-    _several_files_at_once(session, "nightly or hypothesis", "--hypothesis-profile=nightly")
+    """Run every further case of what `tests` shows once: all deploys and sweeps, and more drawn examples."""
+    _several_files_at_once(session, "nightly or hypothesis or e2e", "--hypothesis-profile=nightly")
 
 
 def _several_files_at_once(session: nox.Session, marked: str, *more: str) -> None:

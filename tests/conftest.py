@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,8 +24,16 @@ hypothesis.settings.register_profile("nightly", max_examples=300, deadline=None,
 hypothesis.settings.load_profile("tests")
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The end-to-end tests first: they take longest, and several files run at once."""
+    """Mark what `nightly_from` leaves to the night. The end-to-end tests first, since they take longest."""
+    cases: Counter[str] = Counter()
+    for item in items:
+        if (mark := item.get_closest_marker("nightly_from")) is not None:
+            test = item.nodeid.partition("[")[0]
+            if cases[test] >= mark.args[0]:
+                item.add_marker("nightly")
+            cases[test] += 1
     items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
 
 

@@ -67,7 +67,7 @@ def says(folder: Path, words: tuple[str, ...]) -> str:
     "start",
     [
         pytest.param(lambda top: start_project(top, _BASE), marks=pytest.mark.nightly),
-        lambda top: start_project(top, _OWN),
+        pytest.param(lambda top: start_project(top, _OWN), marks=pytest.mark.nightly),
         start_in_monorepo,
     ],
     ids=["startproject", "tasks, scripts and noxfile of theirs", "a folder of a repository"],

@@ -71,6 +71,7 @@ def outside(text: str) -> tuple[str, str]:
     return plain[: found.start], plain[found.end :]
 
 
+@pytest.mark.nightly_from(3)
 @pytest.mark.parametrize("name", ["tasks.py", "Dockerfile", _SETTINGS, _MANIFEST, _OWN])
 @pytest.mark.parametrize("start", [start_project, three_containers], ids=["startproject", "three containers"])
 def test_an_edited_block_is_left_with_both_differences_until_it_is_taken(

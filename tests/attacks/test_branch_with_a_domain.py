@@ -41,6 +41,7 @@ def rendered(renderer: Renderer, folder: Path, settings: Settings) -> Template:
     return found
 
 
+@pytest.mark.nightly
 def test_its_host_is_copilots_own_and_every_other_one_is_refused(renderer: Renderer, tmp_path: Path) -> None:
     here = replace(renderer.settings, root=tmp_path / "checkout").isolated_for("www")
     attacks = {

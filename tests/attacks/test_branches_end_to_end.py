@@ -13,7 +13,7 @@ import pytest
 from tests.attacks.test_child_variables import PLANTED
 from tests.clone import Clone
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ def target(plane: ControlPlaneServer) -> Target:
     return Target(plane.port, plane.ca, aws["AWS_ACCESS_KEY_ID"], aws["AWS_SECRET_ACCESS_KEY"])
 
 
+@pytest.mark.nightly_from(12)
 @pytest.mark.parametrize("name", [*OUTSIDE, *INSIDE])
 def test_a_call_that_the_key_did_not_sign_does_nothing(
     plane: ControlPlaneServer, target: Target, name: str

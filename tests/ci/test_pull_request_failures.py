@@ -38,7 +38,7 @@ def test_a_failure_is_one_line_without_the_token_and_never_raised(
     direct.fault = fault
     began = time.monotonic()
     (line,) = told(system(direct))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert why in line
     assert "not told" in line
     assert "\n" not in line

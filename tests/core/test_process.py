@@ -120,13 +120,13 @@ def test_whoever_a_command_has_started_keeps_nobody_waiting(monkeypatch: pytest.
     monkeypatch.setattr("copilot_testenv.core.process._END_SECONDS", 0.5)
     code = (
         "import subprocess, sys\n"
-        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(3)'])\n"
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
         "print('done', flush=True)"
     )
     begun = time.monotonic()
     result = SHELL.stream(python(code), lambda _: None, lambda: None)
     assert (result.returncode, result.stdout) == (0, "done")
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 30
 
 
 def test_a_command_that_ignores_signals_is_killed_when_it_had_its_time() -> None:

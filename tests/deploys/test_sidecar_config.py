@@ -115,6 +115,7 @@ def test_an_environment_that_copilot_refuses_is_told_behind_the_others(root: Pat
     assert (list(found["environments"]), list(found["refused"])) == (["production", "stage"], ["test"])
 
 
+@pytest.mark.nightly_from(2)
 @pytest.mark.parametrize("name", sidecars.names())
 def test_copilot_renders_each_of_the_catalogue_in_our_manifest_with_all_it_needs(
     root: Path, name: str

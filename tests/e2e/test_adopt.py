@@ -123,6 +123,7 @@ def test_an_adopted_startproject_serves_a_branch(shop: Adopted) -> None:
     assert (checked.code, checked.out) == (0, ""), checked.out
 
 
+@pytest.mark.nightly
 def test_three_containers_are_served_without_nginx_and_that_is_said(three: Adopted) -> None:
     hidden = [folder for folder in os.environ["PATH"].split(":") if not (Path(folder) / "nginx").exists()]
     ran = three.invoke("deploy-test", "--branch", "main", PATH=":".join(hidden))
@@ -132,6 +133,7 @@ def test_three_containers_are_served_without_nginx_and_that_is_said(three: Adopt
     assert "a relay stands in" in three.invoke("logs", "--container", "nginx").out
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(nginx.program() is None, reason="no nginx on PATH: install it to see it run")
 def test_three_containers_are_served_by_nginx(three: Adopted) -> None:
     three.invoke("sandbox", "--stop")  # as it runs, it knows of no nginx
@@ -143,6 +145,7 @@ def test_three_containers_are_served_by_nginx(three: Adopted) -> None:
     assert "GET /static/admin/css/base.css" in three.invoke("logs", "--container", "nginx").out
 
 
+@pytest.mark.nightly
 def test_a_project_below_the_top_of_its_repository_is_served(below: Adopted) -> None:
     below.git("checkout", "--quiet", "-b", "feature/x")
     urls = below.folder / "mysite/urls.py"

@@ -16,8 +16,11 @@ pytestmark = pytest.mark.e2e
 
 @pytest.mark.parametrize(
     "words",
-    [("deploy", "--smoke"), ("check", "--smoke"), ("copy", "--sizes", "0.01", "--runs", "1")],
-    ids=lambda words: words[0],
+    [
+        pytest.param(("copy", "--sizes", "0.01", "--runs", "1"), id="copy"),
+        pytest.param(("check", "--smoke"), id="check", marks=pytest.mark.nightly),
+        pytest.param(("deploy", "--smoke"), id="deploy", marks=pytest.mark.nightly),
+    ],
 )
 def test_a_benchmark_runs_through(tmp_path: Path, words: tuple[str, ...]) -> None:
     done = subprocess.run(

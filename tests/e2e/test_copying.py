@@ -20,7 +20,7 @@ from tests.e2e.looks import (
     query,
 )
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
 LIGHT = True
 
 

@@ -138,11 +138,13 @@ def test_its_log_its_copy_and_its_neighbour_are_as_with_processes(clone: Clone) 
     assert running(clone) == {"web", "redis"}
 
 
+@pytest.mark.nightly
 def test_a_dockerfile_that_reaches_files_of_this_machine_is_not_built(clone: Clone) -> None:
     clone.branch("hostile", {"Dockerfile": 'FROM dir:/etc\nCMD ["true"]\n'})
     told(clone.invoke("deploy-test", "--branch", "hostile"), 4, "dir:/etc names an image by a transport")
 
 
+@pytest.mark.nightly
 def test_an_image_that_nobody_can_pull_is_said_by_its_name(clone: Clone) -> None:
     manifest = (clone.folder / "copilot/web/manifest.yml").read_text()
     missing = manifest.replace(engine_images.REDIS, "registry.invalid/redis:7")
@@ -154,6 +156,7 @@ def test_an_image_that_nobody_can_pull_is_said_by_its_name(clone: Clone) -> None
     clone.do("deploy-test", "--branch", "main", "--force")
 
 
+@pytest.mark.nightly
 def test_after_the_server_was_killed_no_container_is_left_and_the_next_deploy_starts_anew(
     clone: Clone,
 ) -> None:
@@ -166,6 +169,7 @@ def test_after_the_server_was_killed_no_container_is_left_and_the_next_deploy_st
     assert get(f"{url}/")[0] == 200
 
 
+@pytest.mark.nightly
 def test_a_reset_removes_containers_volumes_and_images(clone: Clone) -> None:
     assert of_clone(clone, "volume", "ls", "--quiet")
     assert of_clone(clone, "images", "--quiet")
@@ -177,6 +181,7 @@ def test_a_reset_removes_containers_volumes_and_images(clone: Clone) -> None:
     assert of_clone(clone, "images", "--quiet") == []
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("dockerfile", "reason"),
     [

@@ -9,7 +9,7 @@ import pytest
 from tests.clone import Clone
 from tests.e2e.looks import deployed, fail, run, served, stacks, told
 
-pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("two_commits", "no_faults")]
+pytestmark = [pytest.mark.e2e, pytest.mark.nightly, pytest.mark.usefixtures("two_commits", "no_faults")]
 LIGHT = True
 
 

@@ -12,7 +12,7 @@ from tests.clone import get, get_json
 from tests.e2e.looks import deployed
 from tests.e2e.test_adopt import Adopted
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
 
 # Nothing here has a default, as people write it: each import of the settings needs each variable.
 SETTINGS = """

@@ -13,7 +13,7 @@ from tests import ci_role
 from tests.clone import Clone, get, get_json
 from tests.e2e.looks import deployed, run, stacks, told
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
 LIGHT = True
 
 

@@ -11,7 +11,7 @@ from tests.e2e.looks import deployed
 from tests.e2e.test_adopt import Adopted
 from tests.shapes.repositories import PAGE, SHAPES
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
 
 
 @pytest.fixture

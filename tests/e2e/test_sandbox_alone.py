@@ -163,6 +163,7 @@ def test_a_service_is_deleted_and_the_sandbox_leaves_no_process(shop: Folder) ->
     assert "does not run" in shop.run("status").out
 
 
+@pytest.mark.nightly
 def test_an_empty_folder_becomes_a_workspace_by_copilots_own_commands(empty: Folder) -> None:
     for words in (
         ("app", "init", "fresh"),
@@ -177,6 +178,7 @@ def test_an_empty_folder_becomes_a_workspace_by_copilots_own_commands(empty: Fol
     assert get(url) == (200, "hello from dev")
 
 
+@pytest.mark.nightly
 def test_a_workspace_whose_environment_has_no_manifest_starts_and_takes_one(empty: Folder) -> None:
     assert empty.run("stop").code == 0
     (empty.path / "copilot/environments/dev/manifest.yml").unlink()

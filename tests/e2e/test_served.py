@@ -13,7 +13,7 @@ from tests.clone import Ran, get, interrupt
 from tests.e2e.looks import deployed
 from tests.e2e.test_adopt import Adopted
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
 
 # As a team has them for production, before the block of `adopt`.
 PRODUCTION = """

@@ -179,6 +179,7 @@ def test_plan_changes_nothing(clone: Clone) -> None:
     assert (stacks(clone), clone.status()) == before
 
 
+@pytest.mark.nightly
 def test_a_template_without_the_runtime_patches_fails_with_awss_words(clone: Clone) -> None:
     clone.invoke("teardown", "--yes")
     ran = clone.invoke("deploy-test", "--branch", "feature/unpatched")
@@ -205,6 +206,7 @@ def test_ctrl_c_during_a_deploy_ends_in_a_settled_stack_and_130(clone: Clone) ->
     assert get_json(url + "/status.json")["branch"] == "light"
 
 
+@pytest.mark.nightly
 def test_a_deploy_that_takes_too_long_is_rolled_back_and_exits_4(clone: Clone) -> None:
     ran = clone.invoke("deploy-test", "--branch", "feature/slow", DEPLOY_TIMEOUT="6s")
     assert ran.code == 4
@@ -212,6 +214,7 @@ def test_a_deploy_that_takes_too_long_is_rolled_back_and_exits_4(clone: Clone) -
     assert not stacks(clone)["demo-test-web"].endswith("IN_PROGRESS")
 
 
+@pytest.mark.nightly
 def test_the_base_chain_works_in_stage_and_redis_runs_in_test_only(clone: Clone) -> None:
     ran = clone.copilot(
         "deploy", "--app=demo", "--name=web", "--env=stage", "--deploy-env=false", "--tag=base"
@@ -244,6 +247,7 @@ def test_the_base_chain_works_in_stage_and_redis_runs_in_test_only(clone: Clone)
         )
 
 
+@pytest.mark.nightly
 def test_a_sandbox_that_was_killed_is_noticed_and_started_again_with_no_orphan(clone: Clone) -> None:
     before = {process.pid for process in processes(clone)}
     lines = [" ".join(process.cmdline()) for process in processes(clone)]

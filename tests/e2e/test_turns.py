@@ -19,7 +19,7 @@ from tests.ci_files import FILES, invocations
 from tests.clone import Clone, Ran, get_json
 from tests.e2e.looks import containers, deployed, stacks
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
 LIGHT = True
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 

@@ -151,6 +151,7 @@ def products_read(server: PostgresServer) -> int:
     return number(server, STAGE, READ)
 
 
+@pytest.mark.nightly
 def test_three_branches_at_once_are_filled_from_one_golden_copy_and_staging_is_read_once(
     target: Target, server: PostgresServer
 ) -> None:
@@ -243,6 +244,7 @@ def test_a_dump_that_cannot_be_restored_leaves_the_target_as_it_was(
     assert target.is_untouched()
 
 
+@pytest.mark.nightly
 def test_a_copy_that_is_killed_leaves_the_target_and_the_next_one_cleans_up(
     target: Target, client: Callable[[str], str], tmp_path: Path
 ) -> None:

@@ -98,6 +98,7 @@ def test_what_would_be_deployed_is_rendered_and_nothing_is_changed_by_that(
     assert '"name":"web-x"' not in succeeds(sandbox.copilot("svc", "ls", "--app=demo", "--json"))
 
 
+@pytest.mark.nightly
 def test_a_deploy_makes_a_branchs_own_service_known_to_the_application(sandbox: Sandbox) -> None:
     words = ("deploy", "--name", "web-x", "--env", "test", "--deploy-env=false", "--tag", "abc")
     succeeds(sandbox.copilot(*words))
@@ -107,6 +108,7 @@ def test_a_deploy_makes_a_branchs_own_service_known_to_the_application(sandbox: 
     assert sandbox.client("ssm").delete_parameter(Name=name)
 
 
+@pytest.mark.nightly
 def test_a_one_off_task_is_run_and_its_stack_deleted(sandbox: Sandbox) -> None:
     group = "demo-test-web-copy-db"
     words = ("--task-group-name", group, "--image", "public.ecr.aws/x/y:1", "--command", "true")

@@ -176,6 +176,7 @@ def test_show_and_status_tell_what_the_agent_reported(sandbox: Sandbox) -> None:
     assert {"environment": "test", "url": "http://localhost:8101"} in shown["routes"]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("words", "called"),
     [
@@ -253,6 +254,7 @@ def test_a_failing_rollout_rolls_back_to_the_old_task_definition(sandbox: Sandbo
     assert sandbox.service("stage").task_definition == good
 
 
+@pytest.mark.nightly
 def test_an_interrupted_update_settles_and_meanwhile_a_second_change_is_refused(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:

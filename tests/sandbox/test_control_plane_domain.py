@@ -229,6 +229,7 @@ def deleted(sandbox: Sandbox, branch: str, folder: Path) -> None:
     assert gone.returncode == 0, gone.stdout
 
 
+@pytest.mark.nightly
 def test_a_branch_called_www_has_a_name_in_the_environments_zone_and_touches_no_other(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:

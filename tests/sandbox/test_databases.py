@@ -253,7 +253,7 @@ def test_a_fill_is_cancelled_with_its_processes(databases: Databases, image: Ima
     with pytest.raises(Failed, match="was stopped"):
         databases.fill_staging(image, command="sleep 60 & sleep 60", cancelled=cancelled)
 
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
     assert not databases.filled()
 
 

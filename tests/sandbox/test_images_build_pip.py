@@ -58,6 +58,7 @@ def test_a_requirements_file_may_be_mounted_instead_of_copied(project: Project) 
     assert files(image) == []
 
 
+@pytest.mark.nightly
 def test_a_wheel_out_of_the_context_is_installed_by_path_or_wildcard(project: Project) -> None:
     make_wheel(project.context, "local")
 
@@ -136,6 +137,7 @@ def test_a_step_that_would_have_installed_packages_is_named_with_its_line(
     assert f"sandbox: line 2 installed nothing here: `{shown}`: " in project.said[-1]
 
 
+@pytest.mark.nightly
 def test_an_install_that_may_fail_is_said_when_it_does(project: Project) -> None:
     image = project.build("FROM x\nRUN pip install absent || true\nRUN (pip install tiny)\n")
 

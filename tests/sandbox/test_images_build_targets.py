@@ -64,6 +64,7 @@ def looked(way: Way, folder: Path, image: Image) -> list[str]:
     return plane.lines("web")[:4]
 
 
+@pytest.mark.nightly
 def test_a_target_goes_with_the_stage_that_it_is_copied_from(project: Project) -> None:
     image = project.build(
         "FROM python:3 AS build\nWORKDIR /deps\nRUN pip install --target . tiny\n"
@@ -98,6 +99,7 @@ def test_what_the_image_has_at_a_target_stays_and_equal_images_have_one_digest(
     assert project.build(dockerfile).digest == image.digest
 
 
+@pytest.mark.nightly
 def test_a_target_is_linked_anew_where_the_environments_have_moved(project: Project, tmp_path: Path) -> None:
     dockerfile = "FROM x\nRUN pip install --target /opt/x tiny\n"
     project.build(dockerfile)

@@ -57,6 +57,7 @@ def put_pdm(project: Project) -> None:
 PUT = {"poetry": put_poetry, "pipenv": put_pipenv, "uv": put_uv, "pdm": put_pdm}
 
 
+@pytest.mark.nightly_from(6)
 @pytest.mark.parametrize(
     ("manager", "steps"),
     [
@@ -88,6 +89,7 @@ def started(image: Image, *words: str) -> str:
     return subprocess.run(words, env={"PATH": path}, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.nightly_from(1)
 @pytest.mark.parametrize(
     "words",
     ["uv run tiny", "uv run --no-sync -- tiny", "uv --directory / run -m tiny", "uv run --group x tiny"],
@@ -127,6 +129,7 @@ def test_a_project_environment_is_beside_the_project_as_uv_has_it(project: Proje
     assert subprocess.run([image.root / "app/.venv/bin/tiny"], check=False).returncode == 0
 
 
+@pytest.mark.nightly_from(1)
 @pytest.mark.parametrize(
     "install",
     ["/wheels/*", "--no-index --find-links=/wheels -r /wheels/requirements.txt", "--no-cache /wheels/*.whl",
@@ -145,6 +148,7 @@ def test_wheels_of_a_stage_before_are_installed(project: Project, install: str) 
     assert run(image, "tiny") == "this is tiny\n"
 
 
+@pytest.mark.nightly
 def test_only_what_a_lock_file_pins_makes_another_environment(project: Project) -> None:
     put_uv(project)
     text = "FROM x\nWORKDIR /app\nCOPY . .\nRUN uv sync --frozen\n"

@@ -53,14 +53,14 @@ def test_listeners_come_and_go_with_their_load_balancers(town: Town) -> None:
 
 
 def test_a_connection_that_is_open_ends_with_its_load_balancer(town: Town) -> None:
-    town.add(lambda _: time.sleep(5))
-    with socket.create_connection(("127.0.0.1", town.port), 3) as client:
+    town.add(lambda _: time.sleep(30))
+    with socket.create_connection(("127.0.0.1", town.port), 30) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         time.sleep(0.1)
         town.plane.balancers = []
         begun = time.monotonic()
         assert client.recv(99) == b""
-        assert time.monotonic() - begun < 4
+        assert time.monotonic() - begun < 25
 
 
 def test_a_port_that_is_taken_is_told_once_and_tried_again(

@@ -100,6 +100,7 @@ def texts(folder: Path) -> dict[str, str]:
     return {str(file.relative_to(folder)): file.read_text() for file in sorted(folder.rglob("*.yml"))}
 
 
+@pytest.mark.nightly
 def test_what_is_written_is_clean_for_cfn_lint_and_names_no_account(written: Path) -> None:
     found = texts(written)
     assert len(found) == 7  # four stacks, the one of the bucket, and two addons

@@ -66,6 +66,7 @@ COMMAND = {"cluster": CLUSTER, "task": "1", "command": "sh", "interactive": True
 STREAM = {"logGroupName": "/copilot/x", "logStreamName": "a/b"}
 
 
+@pytest.mark.nightly_from(8)
 @pytest.mark.parametrize(
     ("service", "operation", "parameters", "expected"),
     [

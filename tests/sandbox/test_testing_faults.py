@@ -61,6 +61,7 @@ def test_a_plain_start_imports_nothing_that_only_tests_need(tmp_path: Path) -> N
     assert ran.stdout.split() == ["False", "True"]
 
 
+@pytest.mark.nightly_from(3)
 @pytest.mark.parametrize(
     ("call", "code"),
     [

@@ -24,6 +24,7 @@ def wheels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Origin, "wheels", lambda _: dict(WHEELS))
 
 
+@pytest.mark.nightly_from(4)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 def test_a_shape_is_adopted_and_check_agrees(
     shape: Shape, tmp_path: Path, renderer: Renderer, monkeypatch: pytest.MonkeyPatch

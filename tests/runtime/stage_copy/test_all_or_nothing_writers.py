@@ -120,6 +120,7 @@ def watch(server: PostgresServer, goes_on: Callable[[Seen], bool]) -> Seen:
     return seen
 
 
+@pytest.mark.nightly_from(1)
 @pytest.mark.parametrize("setting", [{}, {"jobs": 4, "verify": True}], ids=["whole", "in pieces"])
 def test_what_is_written_meanwhile_arrives_whole_or_not_at_all_and_waits_for_nobody(
     copies: Copies, tmp_path: Path, setting: dict[str, object]

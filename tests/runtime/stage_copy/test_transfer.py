@@ -227,6 +227,7 @@ def test_the_receipt_tells_what_was_copied_and_in_which_phases(copies: Copies, t
     }
 
 
+@pytest.mark.nightly
 def test_a_session_that_is_not_ours_to_end_keeps_the_target_as_it_is(
     copies: Copies, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
