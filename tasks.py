@@ -20,7 +20,7 @@ JSON = "Print one JSON document on standard output and nothing else there (defau
 
 
 @verb(
-    branch="Deploy this Git branch, of this repository or of origin (no default).",
+    branch="Deploy this Git branch, of this repository or of origin (default: the one that is checked out).",
     isolated="Give the branch a service, URL, database and Redis of its own (default: the shared slot).",
     force="Start new tasks even where nothing changed (default: off).",
     wait=WAIT,
@@ -28,13 +28,13 @@ JSON = "Print one JSON document on standard output and nothing else there (defau
     why="Give the reason for the deployment, for people who need the slot (default: none).",
     trust="Allow these changes of the branch: access, cdk, paths, references, resources, rules, with commas "
     "(default: TRUSTED_CHANGES, else none).",
-    yes=ASKS_NOTHING,
+    yes="Answer yes to the question whether a branch of yours that is kept may be replaced (default: ask).",
     plan=PLAN,
     json=JSON,
 )
 def deploy_test(
     c: Context,
-    branch: str = "",
+    branch: str | None = None,
     isolated: bool = False,
     force: bool = False,
     wait: bool = False,
@@ -53,7 +53,7 @@ def deploy_test(
     """
     from copilot_testenv.deploys.deploy import Options, deploy
 
-    deploy(session(), branch, Options(isolated, force, wait, take_over, why, trust, plan, json))
+    deploy(session(), branch, Options(isolated, force, wait, take_over, why, trust, yes, plan, json))
 
 
 @verb(

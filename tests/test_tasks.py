@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import sys
 from pathlib import Path
@@ -174,7 +175,6 @@ def test_the_watch_over_processes_sees_one() -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ("deploy-test",),
         ("deploy-test", "--branch", ""),
         ("deploy-test", "--branch=-x"),
         ("teardown", "--branch=-x"),
@@ -188,6 +188,12 @@ def test_a_missing_or_impossible_branch_is_a_usage_error(words: tuple[str, ...])
     assert ran.code == 1
     assert "branch" in ran.err or "--until" in ran.err
     assert ran.processes == []
+
+
+def test_with_json_an_error_is_a_document_too() -> None:
+    ran = Ran("deploy-test", "--branch=-x", "--json")
+    assert json.loads(ran.out) == {"error": ran.err.strip(), "exit_code": 1}
+    assert Ran("deploy-test", "--branch=-x").out == ""
 
 
 def test_what_a_deployment_costs_is_told_without_a_process() -> None:

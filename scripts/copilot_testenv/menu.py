@@ -47,32 +47,47 @@ def verb(**flags: str) -> Callable[[Callable[..., None]], Any]:
         def run(_context: Context, *args: Any, **given: Any) -> None:
             from copilot_testenv.core import display  # noqa: PLC0415 - `invoke --list` stays fast
             from copilot_testenv.core.errors import UserError  # noqa: PLC0415
-            from copilot_testenv.core.terminal import thread_failed  # noqa: PLC0415
+            from copilot_testenv.core.terminal import Terminal, thread_failed  # noqa: PLC0415
 
             threading.excepthook = thread_failed
+            Terminal.has_answered = False
+            json = bool(given.get("json"))
 
             try:
                 _refuse_invokes_own(_context)
                 function(_context, *args, **given)
             except UserError as error:
-                raise Exit(display.block(str(error)), error.exit_code) from None
+                raise _exit(display.block(str(error)), error.exit_code, json=json) from None
             except KeyboardInterrupt:
-                raise Exit("Interrupted; nothing was under way.", 130) from None
+                raise _exit("Interrupted; nothing was under way.", 130, json=json) from None
             except BrokenPipeError:  # `invoke logs | head`
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             except Exception as error:  # noqa: BLE001 - the user gets one line, a developer the traceback
                 if os.environ.get("TASKS_TRACEBACK"):
-                    raise Exit(display.block(traceback.format_exc()), 4) from None
+                    raise _exit(display.block(traceback.format_exc()), 4, json=json) from None
                 reason = display.line(display.masked(str(error)))
-                raise Exit(
+                raise _exit(
                     f"{type(error).__name__}: {reason}. This is an error in these tasks: please report it "
                     "with the output of TASKS_TRACEBACK=1.",
                     4,
+                    json=json,
                 ) from None
 
         return task(positional=[], help=flags, auto_shortflags=False, klass=Verb)(run)
 
     return decorate
+
+
+def _exit(message: str, code: int, *, json: bool) -> Exit:
+    """Return the exception that ends Invoke with this message and exit code.
+
+    With `json`, first print the error as the JSON document, unless the task has printed its own.
+    """
+    from copilot_testenv.core.terminal import Terminal, as_json  # noqa: PLC0415 - `invoke --list` stays fast
+
+    if json and not Terminal.has_answered:
+        Terminal().data(as_json({"error": message, "exit_code": code}))
+    return Exit(message, code)
 
 
 def _refuse_invokes_own(context: Context) -> None:

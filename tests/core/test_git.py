@@ -65,6 +65,26 @@ def test_a_local_branch_that_differs_from_origins_is_used_and_said(clone: Path) 
     assert "the local one is deployed" in found.note
 
 
+def test_the_checked_out_branch_and_what_is_not_committed_are_known(clone: Path, tmp_path: Path) -> None:
+    assert (git.current(SHELL, clone), git.uncommitted(SHELL, clone)) == ("main", 0)
+    (clone / "file").write_text("two")
+    (clone / "new\nfile").touch()
+    assert git.uncommitted(SHELL, clone) == 2
+    run_git(clone, "checkout", "--quiet", "--detach")
+    assert git.current(SHELL, clone) == git.current(SHELL, tmp_path) == ""
+    assert git.uncommitted(SHELL, tmp_path) == 0
+
+
+def test_no_program_of_the_branch_runs_to_see_what_is_not_committed(clone: Path, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    for name in ("filter.x.clean", "filter.x.smudge", "core.fsmonitor"):
+        run_git(clone, "config", name, f"touch {ran}; cat")
+    (clone / ".gitattributes").write_text("* filter=x\n")
+    (clone / "file").write_text("two")
+    assert git.uncommitted(SHELL, clone) == 2
+    assert not ran.exists()
+
+
 def test_an_unknown_branch_is_a_usage_error_with_gits_reason(clone: Path) -> None:
     with pytest.raises(UsageError, match="nothing-like-it"):
         git.find(SHELL, clone, "nothing-like-it")

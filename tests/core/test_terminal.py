@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import io
+
 import pytest
 
-from copilot_testenv.core.terminal import Patience
+from copilot_testenv.core.terminal import Patience, Terminal
 
 
 def test_who_waits_is_told_now_and_then_and_not_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,3 +18,37 @@ def test_who_waits_is_told_now_and_then_and_not_at_once(monkeypatch: pytest.Monk
         "  still waiting: the stack is being changed (30 s)",
         "  still waiting: the stack is being changed (61 s)",
     ]
+
+
+class Narrow(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def printed(monkeypatch: pytest.MonkeyPatch, columns: int, stream: io.StringIO) -> list[str]:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stdout", stream)
+    row = ("feature/checkout", "c0ffee", "http://web-feature-checkout.test.demo.example.com:8080/", "")
+    Terminal().table("web in test", ("branch", "commit", "URL", "state"), [row, row])
+    return stream.getvalue().splitlines()
+
+
+def test_a_row_is_a_block_where_a_table_would_break_its_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = printed(monkeypatch, 80, Narrow())
+    assert lines[:5] == [
+        "web in test",
+        "",
+        "feature/checkout",
+        "  commit  c0ffee",
+        "  URL     http://web-feature-checkout.test.demo.example.com:8080/",
+    ]
+    assert len(lines) == 9
+
+
+@pytest.mark.parametrize(("columns", "stream"), [(160, Narrow), (80, io.StringIO)])
+def test_it_is_a_table_where_there_is_room_and_in_a_pipe(
+    monkeypatch: pytest.MonkeyPatch, columns: int, stream: type[io.StringIO]
+) -> None:
+    lines = printed(monkeypatch, columns, stream())
+    assert any("feature/checkout" in line and "http://web-feature-checkout.test" in line for line in lines)

@@ -63,6 +63,19 @@ def check_name(name: str) -> str:
     return name
 
 
+def current(shell: Shell, root: Path) -> str:
+    """Return the branch that is checked out; empty where none is, and outside a repository."""
+    head = shell.run(command(root, "symbolic-ref", "--quiet", "--short", "HEAD"))
+    return head.stdout.strip() if head.ok else ""
+
+
+def uncommitted(shell: Shell, root: Path) -> int:
+    """Return how many files of the checkout differ from its commit, new ones included."""
+    words = ("status", "--porcelain", "-z", "--no-renames", "--ignore-submodules=dirty")
+    result = shell.run(command(root, *words, more=without_filters(shell, root)))
+    return result.stdout.count("\0")
+
+
 def find(shell: Shell, root: Path, name: str) -> Branch:
     """Return the local branch, else origin's, which is fetched where it is not in this clone yet.
 

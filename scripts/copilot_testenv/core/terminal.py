@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from copilot_testenv.core import display
 from copilot_testenv.core.errors import Refused
@@ -26,7 +26,8 @@ class Report(Protocol):
     def data(self, text: str) -> None:
         """Print the task's result on standard output."""
 
-    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None: ...
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print rows on standard output: as a table, or a block for each row where the terminal is narrow."""
 
     def ask(self, question: str) -> bool:
         """Return True if the answer is yes; without a terminal the answer is no."""
@@ -43,6 +44,22 @@ def confirm(report: Report, question: str, *, yes: bool) -> None:
     """Raise Refused unless `yes` was given or the answer is yes."""
     if not yes and not report.ask(question):
         raise Refused("Nothing was changed: the answer was not yes. Use --yes where nobody can answer.")
+
+
+def _safe(text: str) -> str:
+    """Return a cell that may hold a branch's own words as one line without secrets."""
+    return display.line(display.masked(text))
+
+
+def _blocks(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of a block for each row, under its first cell."""
+    width = max(map(len, columns[1:]), default=0)
+    for row in rows:
+        yield ""
+        yield row[0]
+        yield from (
+            f"  {name:{width}}  {cell}" for name, cell in zip(columns[1:], row[1:], strict=True) if cell
+        )
 
 
 class Patience:
@@ -73,11 +90,14 @@ class Terminal:
     rich is imported only when it is used, so that `invoke --list` stays fast.
     """
 
+    has_answered: ClassVar[bool] = False  # this process has printed the task's result
+
     def say(self, line: str) -> None:
         with suppress(BrokenPipeError):  # a closed standard error must not stop a deploy
             print(display.block(line), file=sys.stderr, flush=True)  # noqa: T201 - this is the place that prints
 
     def data(self, text: str) -> None:
+        Terminal.has_answered = True
         print(display.seen(text), flush=True)  # noqa: T201 - this is the place that prints
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -85,15 +105,20 @@ class Terminal:
         from rich.table import Table  # noqa: PLC0415 - see the class
         from rich.text import Text  # noqa: PLC0415 - see the class
 
-        table = Table(title=Text(display.line(display.masked(title))), title_justify="left")
+        title, cells = _safe(title), [[_safe(cell) for cell in row] for row in rows]
+        table = Table(title=Text(title), title_justify="left")
         for column in columns:
             table.add_column(column, overflow="fold")
-        for row in rows:
-            table.add_row(
-                *(Text(display.line(display.masked(cell))) for cell in row)
-            )  # Text, so that a branch's name is not read as markup
+        for row in cells:
+            table.add_row(*(Text(cell) for cell in row))  # Text, so that no branch's name is read as markup
         # In a pipe the table is wide, so that no cell is cut and every cell can be copied.
-        Console(width=None if sys.stdout.isatty() else 240).print(table)
+        console = Console(width=None if sys.stdout.isatty() else 240)
+        natural = console.measure(table, options=console.options.update(width=10_000)).maximum
+        if natural <= console.width or not sys.stdout.isatty():
+            console.print(table)
+            return
+        # A line of a block may be longer than the terminal: it wraps it, and it is still copied whole.
+        self.data("\n".join([title, *_blocks(columns, cells)]))
 
     def ask(self, question: str) -> bool:
         if not sys.stdin.isatty():

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from copilot_testenv.aws.stack import tag_value
 from copilot_testenv.branch_guard import branch_files
-from copilot_testenv.ci.pull_request import Message
 from copilot_testenv.copilot import (
     aliases,
     application,
@@ -23,10 +22,10 @@ from copilot_testenv.copilot import (
     ownership,
 )
 from copilot_testenv.core import checkout, display, expiry, git, trust
-from copilot_testenv.core.errors import Held, Refused, SettingsError, UsageError, UserError
+from copilot_testenv.core.errors import Refused, SettingsError, UsageError, UserError
 from copilot_testenv.core.process import Stop, catching_signals
 from copilot_testenv.costs import estimate
-from copilot_testenv.deploys import outcome, preflight, rendered_guard, settling
+from copilot_testenv.deploys import outcome, preflight, rendered_guard, replacing, settling
 from copilot_testenv.deploys.outcome import Served
 from copilot_testenv.deploys.probe import open_page
 from copilot_testenv.deploys.watch import Watcher
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from copilot_testenv.aws.stack import Stack
+    from copilot_testenv.ci.pull_request import Message
     from copilot_testenv.copilot.commands import Copilot
     from copilot_testenv.core.git import Branch
     from copilot_testenv.session import Session, Target
@@ -55,22 +55,26 @@ class Options:
     take_over: bool = False  # replace another person's live branch
     why: str = ""  # the reason, for people who need the slot
     trust: str = ""  # the changes that the branch may make: names in core.trust, with commas
+    yes: bool = False
     plan: bool = False
     json: bool = False
 
 
-def deploy(session: Session, name: str, options: Options) -> None:
+def deploy(session: Session, name: str | None, options: Options) -> None:
     """Deploy a branch to the shared slot or to its own slot, and wait until its commit is served.
 
+    Without a name (None) it is the branch that is checked out.
     Raises the errors of core.errors; with SettingsError or Refused nothing was started.
     """
-    git.check_name(name)
+    name, chosen = _chosen(session, name)
     options = replace(options, why=_reason(options.why))  # report a fault in it before anything begins
     trusted = session.settings.trusted | trust.parse(options.trust, "--trust")
     session = replace(session, settings=replace(session.settings, trusted=trusted))
     if options.isolated:
         session = replace(session, settings=session.settings.isolated_for(git.slug(name)))
     session.announce()
+    for line in chosen:
+        session.report.say(line)
     session.check_workspace()
     expires = expiry.expiry(session.settings.ttl, datetime.now(UTC))
     wanted = git.find(session.shell, session.settings.root, name)
@@ -83,6 +87,26 @@ def deploy(session: Session, name: str, options: Options) -> None:
             session.report.data(outcome.document(_planned(session, wanted, expires), None))
         return
     _Deploy(session, target, wanted, expires, options).run()
+
+
+def _chosen(session: Session, name: str | None) -> tuple[str, list[str]]:
+    """Return the branch, which is the checked-out one without a name, and what the user should know of it.
+
+    Raises UsageError where nothing is checked out or the name cannot be a branch.
+    """
+    if name is not None:
+        git.check_name(name)
+    shell, root, lines = session.shell, session.settings.root, []
+    current = git.current(shell, root)
+    if name is None:
+        name = git.check_name(current)
+        lines.append(f"No --branch was given: {name}, which is checked out, is deployed.")
+    if name == current and (files := git.uncommitted(shell, root)):
+        lines.append(
+            f"{files} {'file has' if files == 1 else 'files have'} uncommitted changes, which are not "
+            "deployed: only commits are."
+        )
+    return name, lines
 
 
 def _reason(why: str) -> str:
@@ -143,7 +167,7 @@ class _Deploy:
             ownership.require_ours(before, self.session.settings)
             is_new = self._is_new(before)
             before = settling.usable(self.session, self.target, before)
-            self._require_mine(before, lease.who)
+            self._require_replaceable(before, lease.who)
             served = self._deploy(before, self._tags(before, lease.who), lease, is_new=is_new)
             self._record(bucket.registry(self.session, self.target), served.deployment)
             return served
@@ -162,7 +186,7 @@ class _Deploy:
 
     def _plan(self, before: Stack | None) -> None:
         by = self.session.who()
-        self._require_mine(before, by)
+        self._require_replaceable(before, by)
         tags = self._tags(before, by)
         with checkout.worktree(self.session.shell, self.session.settings, self.branch) as folder:
             copilot = self._prepared(folder)
@@ -361,21 +385,15 @@ class _Deploy:
         expires = self._expiry(before)
         return live.iso(expires) if expires else expiry.KEPT
 
-    def _require_mine(self, stack: Stack | None, by: str) -> None:
-        """Raise Held where another person's branch is live in the slot, unless --take-over is given."""
-        if not stack or not stack.live:
-            return
-        tags = stack.tags
-        owner, live_branch = tags.get("deployed_by"), tags.get("branch")
-        if owner in {None, by} or live_branch == self.branch.name:
-            return
-        reason = f" ({tags['why']})" if tags.get("why") else ""
-        state = f"{owner} has {live_branch}{reason} live in {self.session.settings.test_env}"
-        if not self.options.take_over:
-            raise Held(
-                f"{state} until {tags.get('expires_at')}: nothing was changed. "
-                "Ask them, or use --take-over to replace it."
-            )
-        self.session.report.say(f"Taking over: {state}, and it is replaced.")
-        service = self.session.settings.service
-        self.displaced = Message(live_branch or "", tags.get("commit"), None, None, service)
+    def _require_replaceable(self, before: Stack | None, by: str) -> None:
+        """Say what this deploy replaces. Raises Held, Refused."""
+        options = self.options
+        self.displaced = replacing.require_replaceable(
+            self.session,
+            before,
+            self.branch.name,
+            by,
+            take_over=options.take_over,
+            yes=options.yes,
+            plan=options.plan,
+        )

@@ -101,8 +101,18 @@ def require_deployed(
         status = stack.status if stack else "gone"
         raise Failed(
             f"{branch.name} at {branch.commit[:12]} was not deployed; the stack "
-            f"{settings.stack_name} is {status}.{watcher.why(result)}"
+            f"{settings.stack_name} is {status}. {_left(session, branch, stack)}{watcher.why(result)}"
         )
+
+
+def _left(session: Session, branch: Branch, stack: Stack | None) -> str:
+    """Return a sentence about what a failed deploy has left: what serves now, or how to remove the rest."""
+    if stack and stack.live:
+        tags = stack.tags
+        name, commit = tags.get("branch", "?"), tags.get("commit", "?")[:12]
+        return f"{name} at {commit} serves again; its data were copied anew if its tasks had to start again."
+    own = f" --branch {branch.name}" if session.settings.slug else ""
+    return f"Nothing is served; the next deploy starts anew, and `invoke teardown{own}` removes what is left."
 
 
 def wait_until_served(session: Session, target: Target, branch: Branch, stop: Stop) -> Served:

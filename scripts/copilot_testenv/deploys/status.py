@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from copilot_testenv.core import expiry, git
+from copilot_testenv.core import expiry, git, moments
 from copilot_testenv.core.errors import Failed
 from copilot_testenv.core.terminal import as_json
 from copilot_testenv.page import html
@@ -100,7 +101,9 @@ def status(session: Session, *, html: str, json: bool) -> None:
     registry = bucket.registry(session, target) if target else None
     book = registry.read() if registry else None
     found = rows(session, target, book) if target and book else []
-    swept = sweep_told(book.swept, found, datetime.now(UTC)) if target and book else ""
+    now = datetime.now(UTC)
+    # No schedule runs in the sandbox.
+    swept = sweep_told(book.swept, found, now) if book and session.settings.target == "aws" else ""
     if html:
         _write(session, Path(html), found, swept)
     if json:
@@ -117,7 +120,7 @@ def status(session: Session, *, html: str, json: bool) -> None:
         session.report.table(
             f"{session.settings.base} in {session.settings.test_env}",
             ("branch", "commit", "by", "URL", "expires", "data of", "state"),
-            [_cells(row) for row in found],
+            [_cells(row, now) for row in found],
         )
     if swept:
         session.report.say(swept)
@@ -158,15 +161,19 @@ def _card(row: Row) -> html.Row:
     )
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Row, now: datetime) -> tuple[str, ...]:
+    """Return the cells of a deployment; times are for people on a terminal, and ISO 8601 in a pipe."""
     d = row.deployment
+    expires, copied = d.expires_at or "never", d.data_copied_at or "?"
+    if sys.stdout.isatty():
+        expires, copied = moments.shown(expires, now), moments.shown(copied, now)
     return (
         (d.branch or "?") + (f" ({row.why})" if row.why else ""),
         (d.commit or "?")[:12],
         d.deployed_by or "?",
         d.url or "?",
-        d.expires_at or "never",
-        d.data_copied_at or "?",
+        expires,
+        copied,
         row.state or "live",
     )
 
