@@ -138,9 +138,19 @@ def status(c: Context, html: str = "", json: bool = False) -> None:
     container="Show only this container's lines, such as web, startup or redis (default: all of them).",
     limit="Show at most this number of lines (default: 100).",
     follow="Continue with new lines until Ctrl-C (default: off).",
+    all_tasks="Show the lines of stopped tasks too (default: of the running ones, if there are any).",
+    health_checks="Show the requests of the load balancer's health check too (default: off).",
 )
-def logs(c: Context, branch: str = "", container: str = "", limit: str = "100", follow: bool = False) -> None:
-    """Show the last lines of the deployed containers.
+def logs(
+    c: Context,
+    branch: str = "",
+    container: str = "",
+    limit: str = "100",
+    follow: bool = False,
+    all_tasks: bool = False,
+    health_checks: bool = False,
+) -> None:
+    """Show the last lines of the deployed containers, with time, container and task.
 
     The task ends with 4 if nothing is deployed, or if there is no such container.
 
@@ -148,7 +158,8 @@ def logs(c: Context, branch: str = "", container: str = "", limit: str = "100", 
     """
     from copilot_testenv.deploys import logs as workflow
 
-    workflow.logs(session(), name=branch, container=container, limit=limit, follow=follow)
+    options = workflow.Options(branch, container, limit, follow, all_tasks, health_checks)
+    workflow.logs(session(), options)
 
 
 @verb(

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from copilot_sandbox import errors as sandbox_errors
 from copilot_sandbox import lifecycle
 from copilot_testenv.aws import Aws
-from copilot_testenv.aws.stack import ContainerDefinition, Stack, TaskDefinition
+from copilot_testenv.aws.stack import ContainerDefinition, Stack, Task, TaskDefinition
 from copilot_testenv.copilot.commands import VERSION, Copilot
 from copilot_testenv.core.errors import Failed, Held, Refused, SettingsError, UsageError
 from copilot_testenv.core.process import Result
@@ -16,6 +18,7 @@ from copilot_testenv.core.settings import Settings
 from copilot_testenv.core.terminal import confirm
 from copilot_testenv.deploys import logs, preflight
 from copilot_testenv.session import Session, Target, require_settled
+from copilot_testenv.state import live
 from tests.fakes import FakeReport, FakeShell
 
 KNOWN = Result(0, '{"environments": [{"name": "test"}, {"name": "stage"}]}')
@@ -171,7 +174,7 @@ def test_a_profile_that_is_not_there_is_a_settings_error(
 def test_logs_want_a_sensible_number_of_lines(settings: Settings) -> None:
     for limit in ("abc", "0", "-5", "100000"):
         with pytest.raises(UsageError, match="--limit"):
-            logs.logs(session(settings, {}), name="", container="", limit=limit, follow=False)
+            logs.logs(session(settings, {}), logs.Options(limit=limit))
 
 
 def deployed(
@@ -183,11 +186,60 @@ def deployed(
     monkeypatch.setattr(Aws, "stack", lambda *_: stack("UPDATE_ROLLBACK_COMPLETE"))
     monkeypatch.setattr(Aws, "resource", lambda *_: definition)
     monkeypatch.setattr(Aws, "task_definition", lambda *_: TaskDefinition("256", "512", "", containers))
+    task = Task("a" * 32, "RUNNING", "UNKNOWN", "arn:1", None, "", ())
+    monkeypatch.setattr(live, "running", lambda *_: [task])
     return session(settings, {"svc logs": Result(0, lines)})
 
 
-def show_logs(here: Session, container: str, *, follow: bool = False) -> None:
-    logs.logs(here, name="", container=container, limit="100", follow=follow)
+def show_logs(here: Session, container: str, *, follow: bool = False, **more: Any) -> list[str]:
+    logs.logs(here, logs.Options(container=container, follow=follow, **more))
+    assert isinstance(here.report, FakeReport)
+    return here.report.printed
+
+
+def event(container: str, message: str, task: str = "b" * 32) -> str:
+    """A line of `copilot svc logs --json`."""
+    return json.dumps(
+        {
+            "logStreamName": f"copilot/{container}/{task}",
+            "ingestionTime": 1795766401000,
+            "message": message,
+            "timestamp": 1795766400123,
+        }
+    )
+
+
+def test_a_line_of_the_logs_has_its_time_container_and_task(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = deployed(settings, monkeypatch, event("web", "Booting \x1b[31mworker\n"))
+    assert show_logs(here, "") == ["2026-11-27T08:00:00Z web/bbbbbbbb Booting worker"]
+    assert isinstance(here.shell, FakeShell)
+    assert f"--tasks={'a' * 32}" in here.shell.lines[-1]
+
+
+def test_logs_leave_health_checks_out_and_still_show_as_many_lines(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = event("web", '10.0.0.1 "GET /healthz HTTP/1.1" 200 "ELB-HealthChecker/2.0"')
+    lines = "\n".join([event("web", "one"), *[check] * 5, event("web", "two"), check, event("web", "three")])
+    here = deployed(settings, monkeypatch, lines)
+    (shown,) = show_logs(here, "web", limit="2")
+    assert [line.split()[-1] for line in shown.splitlines()] == ["two", "three"]
+    (shown,) = show_logs(deployed(settings, monkeypatch, lines), "web", limit="2", health_checks=True)
+    assert "ELB-HealthChecker" in shown
+    assert len(show_logs(deployed(settings, monkeypatch, lines), "web", follow=True)) == 3
+
+
+def test_logs_of_all_tasks_are_asked_for_by_a_flag_and_where_none_runs(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = deployed(settings, monkeypatch, "")
+    show_logs(here, "", all_tasks=True)
+    monkeypatch.setattr(live, "running", lambda *_: [])
+    show_logs(here, "")
+    assert isinstance(here.shell, FakeShell)
+    assert not any("--tasks" in line for line in here.shell.lines)
 
 
 @pytest.mark.parametrize("follow", [False, True])

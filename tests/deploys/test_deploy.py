@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -11,16 +12,17 @@ import pytest
 from copilot_testenv.aws import Aws
 from copilot_testenv.aws.stack import Container, Stack, Task
 from copilot_testenv.copilot.commands import Copilot
-from copilot_testenv.core.errors import Failed, UserError
+from copilot_testenv.core.errors import Failed, Refused, UserError
 from copilot_testenv.core.git import Branch
 from copilot_testenv.core.process import Stop
 from copilot_testenv.core.settings import Settings
-from copilot_testenv.deploys import outcome, page_advice, settling
+from copilot_testenv.deploys import deploy, outcome, page_advice, settling
 from copilot_testenv.deploys.outcome import Served
 from copilot_testenv.deploys.probe import CLOSED, Fault, Page
 from copilot_testenv.session import Session, Target
 from copilot_testenv.state import live
-from tests.fakes import FakeReport, FakeShell
+from copilot_testenv.state.lease import Lease
+from tests.fakes import FakeReport, FakeShell, Memory
 
 URL = "http://closed.example"
 
@@ -178,3 +180,24 @@ def test_a_script_gets_a_url_only_of_what_works(settings: Settings) -> None:
     assert told(settings, "it answers 500", json=False)[0].printed == []
     report, error = told(settings, "", json=False)
     assert (report.printed, error) == ([URL], None)
+
+
+def test_a_branch_that_is_refused_changes_no_stack_that_an_earlier_run_has_left(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def refuse(*_: object) -> None:
+        done.append("checked")
+        raise Refused("a file of the branch leads out of it")
+
+    monkeypatch.setattr(deploy.checkout, "worktree", lambda *_: nullcontext(settings.root))
+    monkeypatch.setattr(deploy._Deploy, "_prepared", refuse)
+    monkeypatch.setattr(settling, "usable", lambda *_: done.append("repaired"))
+    session = Session(settings, FakeShell({}), FakeReport(), {})
+    there = Target({}, Copilot(settings, {}, settings.root), OneStack({}))
+    left = Stack("demo-test-web", "DELETE_FAILED", {}, datetime.now(UTC))
+    run = deploy._Deploy(session, there, Branch("main", "c0ffee"), datetime.now(UTC), deploy.Options())
+    with pytest.raises(Refused):
+        run._deploy(left, Lease(Memory(), "web", "ada", "deploying main"), is_new=False)
+    assert done == ["checked"]

@@ -11,7 +11,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,11 @@ class Copilot:
             timeout=_SHOW_SECONDS,
         )
 
-    def service_logs(self, container: str, limit: int, *, follow: bool) -> Command:
+    def service_logs(self, container: str, limit: int, tasks: Sequence[str], *, follow: bool) -> Command:
+        """Return the command that prints the log as JSON, an event in each line.
+
+        Without `tasks` it is of all tasks, and without `container` of all containers.
+        """
         return self._command(
             "svc",
             "logs",
@@ -144,7 +148,9 @@ class Copilot:
             f"--name={self.settings.service}",
             f"--env={self.settings.test_env}",
             *([f"--container={container}"] if container else []),
+            *([f"--tasks={','.join(tasks)}"] if tasks else []),
             *(["--follow"] if follow else [f"--limit={limit}"]),
+            "--json",
             quiet=follow,
         )
 

@@ -19,7 +19,12 @@ def last_lines(aws: Aws, settings: Settings, container: str, task: Task) -> list
     """Return the last LAST_LINES lines of a task's container, without health checks. Raises Failed."""
     group = f"/copilot/{settings.app}-{settings.test_env}-{settings.service}"
     found = aws.last_lines(group, f"copilot/{container}/{task.id}", _READ)
-    return [line for line in found if not _HEALTH_CHECK.search(line)][-LAST_LINES:]
+    return [line for line in found if not is_health_check(line)][-LAST_LINES:]
+
+
+def is_health_check(line: str) -> bool:
+    """Return True if a line of an access log is of a request of the load balancer's health check."""
+    return _HEALTH_CHECK.search(line) is not None
 
 
 def quoted(lines: list[str], indent: str = "  ") -> list[str]:

@@ -64,7 +64,7 @@ def deploy(session: Session, name: str | None, options: Options) -> None:
     """Deploy a branch to the shared slot or to its own slot, and wait until its commit is served.
 
     Without a name (None) it is the branch that is checked out.
-    Raises the errors of core.errors; with SettingsError or Refused nothing was started.
+    Raises the errors of core.errors; with SettingsError or Refused nothing in the environment was changed.
     """
     name, chosen = _chosen(session, name)
     options = replace(options, why=_reason(options.why))  # report a fault in it before anything begins
@@ -166,9 +166,8 @@ class _Deploy:
             before = self.session.settled(self.target, wait=self.options.wait)
             ownership.require_ours(before, self.session.settings)
             is_new = self._is_new(before)
-            before = settling.usable(self.session, self.target, before)
             self._require_replaceable(before, lease.who)
-            served = self._deploy(before, self._tags(before, lease.who), lease, is_new=is_new)
+            served = self._deploy(before, lease, is_new=is_new)
             self._record(bucket.registry(self.session, self.target), served.deployment)
             return served
 
@@ -266,16 +265,21 @@ class _Deploy:
             application.require_room(settings, self.target.aws)
             yield
 
-    def _deploy(self, before: Stack | None, tags: Mapping[str, str], lease: Lease, *, is_new: bool) -> Served:
+    def _deploy(self, before: Stack | None, lease: Lease, *, is_new: bool) -> Served:
         """Deploy the branch, wait until it answers, and return the deployment with its page."""
         session, settings = self.session, self.session.settings
+        moment = self._tags(before, lease.who)["deployed_at"]
         with (
-            checkout.worktree(
-                session.shell, settings, self.branch, tags["deployed_at"], settings.test_env
-            ) as folder,
+            checkout.worktree(session.shell, settings, self.branch, moment, settings.test_env) as folder,
             ExitStack() as adding,
         ):
             copilot = self._prepared(folder)
+            # Up to here the branch can be refused, so only from here on is anything changed.
+            repaired = settling.usable(session, self.target, before)
+            if repaired is not before:
+                before = repaired
+                self._require_replaceable(before, lease.who)
+            tags = {**self._tags(before, lease.who), "deployed_at": moment}
             if is_new:
                 adding.enter_context(self._adding())
             # The watcher says what goes on while Copilot is silent.

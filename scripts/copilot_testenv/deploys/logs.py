@@ -4,51 +4,115 @@ from __future__ import annotations
 
 import math
 import re
+import sys
+from collections import deque
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from copilot_testenv.core import display
+from copilot_testenv.core import display, strict_json
 from copilot_testenv.core.errors import Failed, Interrupted, UsageError
 from copilot_testenv.core.process import catching_signals
+from copilot_testenv.core.strict_json import Malformed
+from copilot_testenv.deploys import container_log
 from copilot_testenv.session import Session, Target
+from copilot_testenv.state import live
 
 if TYPE_CHECKING:
     from copilot_testenv.aws.stack import Stack
+    from copilot_testenv.core.process import Command
+
+_MOST = 10_000  # lines that Copilot shows at most
+_PER_LINE = 20  # lines that are read for each line to show
+_TASK_LETTERS = 8  # of a task's id, enough to tell two tasks apart
 
 
-def logs(session: Session, *, name: str, container: str, limit: str, follow: bool) -> None:
+@dataclass(frozen=True)
+class Options:
+    """The flags of `logs`."""
+
+    branch: str = ""
+    container: str = ""
+    limit: str = "100"  # lines
+    follow: bool = False
+    all_tasks: bool = False  # stopped ones too
+    health_checks: bool = False  # show the load balancer's requests too
+
+
+def logs(session: Session, options: Options) -> None:
     """Print the last lines of the service's containers.
 
     Raises Failed where the container is not deployed and has no lines; after a roll-back it still has lines.
     """
-    if not re.fullmatch(r"[1-9]\d{0,3}|10000", limit):
-        raise UsageError(f"--limit {limit} is not a number of lines from 1 to 10000.")
+    if not re.fullmatch(r"[1-9]\d{0,3}|10000", options.limit):
+        raise UsageError(f"--limit {options.limit} is not a number of lines from 1 to {_MOST}.")
     session.announce()
     target = session.enter(start=False)
     if target:
-        session, target = session.slot_of(target, name)
+        session, target = session.slot_of(target, options.branch)
     stack = target.aws.stack(session.settings.stack_name) if target else None
     if not target or not stack or not (stack.live or stack.changing):
         raise Failed("Nothing is deployed, so there are no logs: `invoke deploy-test --branch B`.")
-    missing = _missing_container(session, target, stack, container)
-    if missing and follow:
+    missing = _missing_container(session, target, stack, options.container)
+    if missing and options.follow:
         raise missing
-    shown = 0
+    shown = _show(session, _command(target, stack, options), options)
+    if missing and not shown:
+        raise missing
 
-    def show(line: str) -> None:
-        nonlocal shown
-        shown += 1
-        session.report.data(display.block(line))
+
+def _command(target: Target, stack: Stack, options: Options) -> Command:
+    tasks = [] if options.all_tasks else [task.id for task in live.running(target, stack)]
+    limit = int(options.limit)
+    # Health checks are left out here, so more lines are read than are shown.
+    read = limit if options.health_checks else min(_MOST, limit * _PER_LINE)
+    return target.copilot.service_logs(options.container, read, tasks, follow=options.follow)
+
+
+def _show(session: Session, command: Command, options: Options) -> int:
+    """Print the lines that Copilot reads, and return their number. Raises Failed, Interrupted."""
+    lines: deque[str] = deque(maxlen=int(options.limit))
+
+    def hear(event: str) -> None:
+        line = _line(event)
+        if line.is_health_check and not options.health_checks:
+            return
+        lines.append(line.text)
+        if options.follow:
+            session.report.data(line.text)
 
     with catching_signals(math.inf, lambda _: None) as stop:
-        result = session.shell.stream(
-            target.copilot.service_logs(container, int(limit), follow=follow), show, stop.signal_due
-        )
+        result = session.shell.stream(command, hear, stop.signal_due)
+    if lines and not options.follow:
+        session.report.data("\n".join(lines))
     if stop.interrupted:
         raise Interrupted("Interrupted.")
     if not result.ok:
         raise Failed(f"Copilot could not show the logs (exit code {result.returncode}): see the lines above.")
-    if missing and not shown:
-        raise missing
+    return len(lines)
+
+
+@dataclass(frozen=True)
+class _Line:
+    text: str
+    is_health_check: bool
+
+
+def _line(event: str) -> _Line:
+    """Return an event of `copilot svc logs --json` as a line with its time, container and task.
+
+    What is no event, such as a line of Copilot's own, is shown as it is.
+    """
+    try:
+        found = strict_json.document(event.encode(), len(event) * 4)
+        stream, message = str(found["logStreamName"]), str(found["message"]).rstrip("\n")
+        when = datetime.fromtimestamp(int(found["timestamp"]) / 1000, UTC)
+    except (Malformed, KeyError, TypeError, ValueError, OverflowError, OSError):
+        return _Line(display.block(event), is_health_check=False)
+    time = f"{when.astimezone():%H:%M:%S}" if sys.stdout.isatty() else live.iso(when)
+    container, _, task = stream.removeprefix("copilot/").partition("/")
+    head = display.line(f"{time} {container}/{task[:_TASK_LETTERS]}")
+    return _Line(f"{head} {display.block(message)}", container_log.is_health_check(message))
 
 
 def _missing_container(session: Session, target: Target, stack: Stack, container: str) -> Failed | None:
