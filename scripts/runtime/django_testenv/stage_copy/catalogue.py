@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
@@ -22,7 +23,8 @@ _TABLES = f"""
 WITH RECURSIVE config AS (
     SELECT unnest(extconfig) AS oid, unnest(extcondition) AS condition, extname FROM pg_extension
 ), wanted AS (
-    SELECT c.oid, n.nspname, c.relname, c.reltuples, coalesce(config.condition, '') AS condition
+    SELECT c.oid, n.nspname, c.relname, c.reltuples, coalesce(config.extname, '')::text AS extension,
+        coalesce(config.condition, '') AS condition
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN config ON config.oid = c.oid
     WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND {_OURS}
     AND (config.extname <> ALL (%(left)s) OR config.oid IS NULL AND NOT EXISTS (
@@ -31,14 +33,14 @@ WITH RECURSIVE config AS (
     SELECT inhrelid AS oid, inhparent AS parent FROM pg_inherits
     UNION SELECT above.oid, i.inhparent FROM above JOIN pg_inherits i ON i.inhrelid = above.parent
 )
-SELECT w.oid::int8, w.nspname::text, w.relname::text, w.reltuples::int8, w.condition,
+SELECT w.oid::int8, w.nspname::text, w.relname::text, w.reltuples::int8, w.extension, w.condition,
     pg_relation_size(w.oid) / current_setting('block_size')::int8, pg_table_size(w.oid),
     coalesce((SELECT json_agg(json_build_object('name', a.attname, 'generated', a.attgenerated <> '',
             'type', format_type(a.atttypid, a.atttypmod), 'nullable', NOT a.attnotnull) ORDER BY a.attnum)
         FROM pg_attribute a WHERE a.attrelid = w.oid AND a.attnum > 0 AND NOT a.attisdropped), '[]'),
     ARRAY(SELECT n.nspname || '.' || c.relname FROM above JOIN pg_class c ON c.oid = above.parent
         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE above.oid = w.oid)
-FROM wanted w ORDER BY 7 DESC, 1
+FROM wanted w ORDER BY 8 DESC, 1
 """
 
 # Types that COPY cannot copy in binary form: those without binary functions, and references into the
@@ -78,7 +80,8 @@ WHERE k.contype = 'f' AND k.conrelid = ANY (%s)
 _SEQUENCES = f"""
 SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND {_OURS} AND NOT EXISTS (
-    SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')
+    SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e'
+    AND c.oid NOT IN (SELECT unnest(extconfig) FROM pg_extension WHERE extname <> ALL (%s)))
 ORDER BY 1, 2
 """
 
@@ -151,9 +154,10 @@ def tables(source: Connection, left: Iterable[str] = ()) -> list[Table]:
             size=size,
             estimate=estimate,
             ancestors=tuple(ancestors),
+            extension=extension,
             condition=condition,
         )
-        for oid, schema, name, estimate, condition, pages, size, columns, ancestors in rows
+        for oid, schema, name, estimate, extension, condition, pages, size, columns, ancestors in rows
     ]
 
 
@@ -174,9 +178,25 @@ def references(source: Connection, found: Iterable[Table]) -> list[Reference]:
     return [Reference(*row) for row in rows]
 
 
-def sequences(source: Connection) -> list[Sequence]:
-    """Return every sequence with its state, read after the snapshot so that no row has a higher number."""
-    names = source.execute(_SEQUENCES).fetchall()
+def loading_order(found: Iterable[Table], references: Iterable[Reference]) -> list[Table]:
+    """Return the tables, each after those that it refers to, as far as references are no circle."""
+    tables = {table.oid: table for table in found}
+    graph: dict[int, set[int]] = {oid: set() for oid in tables}
+    for key in references:
+        if {key.table, key.referenced} <= tables.keys() and key.table != key.referenced:
+            graph[key.table].add(key.referenced)
+    try:
+        return [tables[oid] for oid in TopologicalSorter(graph).static_order()]
+    except CycleError:
+        return list(tables.values())
+
+
+def sequences(source: Connection, left: Iterable[str] = ()) -> list[Sequence]:
+    """Return every sequence with its state, read after the snapshot so that no row has a higher number.
+
+    Of the sequences of extensions, other than `left`, only those of their configuration are returned.
+    """
+    names = source.execute(_SEQUENCES, [list(left)]).fetchall()
     found = []
     for start in range(0, len(names), _AT_ONCE):
         some = names[start : start + _AT_ONCE]

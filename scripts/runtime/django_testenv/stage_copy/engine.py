@@ -106,7 +106,9 @@ class _Fill:
         self._stack.callback(crew.close)
         copied = [table for table in tables if not selections[table.oid].excluded]
         streams = Streams(crew, statements, selections, catalogue.text_only(reader, copied))
-        rows = self._move(reader, filler, crew, streams, tables, copied)
+        of_extensions = catalogue.loading_order((one for one in copied if one.extension), references)
+        streams.start(tables, self._progress, of_extensions)
+        rows = self._move(reader, filler, crew, streams, copied, left_extensions)
 
         self._progress.phase("the rest of the schema")
         rest = [entry for entry in post_data if entry.number not in statements.numbers]
@@ -125,16 +127,15 @@ class _Fill:
         filler: Connection,
         crew: Crew,
         streams: Streams,
-        tables: list[Table],
         copied: list[Table],
+        left_extensions: list[str],
     ) -> Mapping[str, int]:
         """Move rows, indexes, foreign keys, large objects and sequences; return the rows of each table."""
         self._progress.phase("rows", total=sum(table.size for table in copied))
-        streams.start(tables, self._progress)
         if catalogue.has_large_objects(reader):
             name = self._snapshot.name
             crew.add(FIRST, lambda _: schema.copy_large_objects(self._source, name, self._target))
-        state = catalogue.sequences(reader)
+        state = catalogue.sequences(reader, left_extensions)
         crew.run()
         self._seconds["rows"] = streams.rows_done - self._began - sum(self._seconds.values())
         _set_sequences(filler, state)
