@@ -105,6 +105,7 @@ class Attempt:
     release: Mapping[str, str] | None = None
     told: Told = field(default_factory=Told)
     fill: Callable[[Database, Database, Options, Progress], Moved] = engine.fill
+    shared: str = ""
     guards: int = 0
     fills: int = 0
 
@@ -122,7 +123,8 @@ class Attempt:
         target = self.copies.database(self.target, reader=False)
         maintenance, options = target.named("postgres"), Options.read(self.setting, key="made-up")
         with closing(maintenance.connect()) as server:
-            yield Copy(source, target, maintenance, server, options, self.release, self.told, self._filled)
+            told, fill, shared = self.told, self._filled, self.shared
+            yield Copy(source, target, maintenance, server, options, self.release, told, fill, shared=shared)
 
     @contextlib.contextmanager
     def _guard(self) -> Iterator[Connection]:

@@ -163,7 +163,9 @@ class Actions:
         reporter: Progress,
     ) -> Copy:
         maintenance = target.named(_MAINTENANCE)
-        return Copy(source, target, maintenance, server, options, _release(options), reporter)
+        suffix = branches.suffix_in(os.environ)
+        shared = target.name.removesuffix(suffix) if suffix else ""
+        return Copy(source, target, maintenance, server, options, _release(options), reporter, shared=shared)
 
     def _guard(
         self,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
+from . import attributes
 from .database import no_timeouts
 
 if TYPE_CHECKING:
@@ -116,6 +117,9 @@ def drop(server: Connection, *names: str) -> None:
     for name in names:
         if exists(server, name):
             end_sessions(server, name)
+            query = "SELECT 1 FROM pg_database WHERE datname = %s AND datistemplate"
+            if server.execute(query, [name]).fetchone():
+                server.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(sql.Identifier(name)))
             server.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))
 
 
@@ -146,26 +150,35 @@ def rename(server: Connection, old: str, new: str) -> None:
     server.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new)))
 
 
-def exchange(server: Connection, maintenance: Database, name: str, incoming: str, replaced: str) -> None:
+def exchange(
+    server: Connection, maintenance: Database, name: str, incoming: str, replaced: str, shared: str = ""
+) -> list[str]:
     """Rename `incoming` to `name`; rename an existing `name` to `replaced` in the same transaction.
+
+    What hangs on `name` (rights, settings) comes to the new one; if there is none, what hangs on `shared`.
+    Return a sentence about each part that our role may not set.
 
     A rename keeps out new sessions and waits for the existing ones, which another session, on `maintenance`,
     ends meanwhile. Raise psycopg.Error; nothing has changed then.
     """
     if not exists(server, name):
-        rename(server, incoming, name)
-        return
+        with server.transaction():
+            lost = attributes.carry(server, shared, incoming) if shared and exists(server, shared) else []
+            rename(server, incoming, name)
+        return lost
     with closing(maintenance.connect()) as other, _ending_sessions(other, name):
         for attempt in range(_TRIES):
             try:
                 with server.transaction():
+                    lost = attributes.carry(server, name, incoming)
                     rename(server, name, replaced)
                     rename(server, incoming, name)
             except psycopg.errors.ObjectInUse:
                 if attempt == _TRIES - 1:
                     raise
             else:
-                return
+                return lost
+    return []  # not reached: the last attempt returns or raises
 
 
 @contextlib.contextmanager

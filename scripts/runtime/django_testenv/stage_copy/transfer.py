@@ -41,6 +41,7 @@ class Receipt:
     seconds: float
     phases: Mapping[str, float]  # seconds
     release: Release | None
+    left: list[str] = field(default_factory=list)  # sentences: what the target may not have
 
 
 @dataclass
@@ -55,6 +56,8 @@ class Copy:
     release: Release | None
     progress: Progress
     fill: Callable[[Database, Database, Options, Progress], Moved] = engine.fill
+    shared: str = ""  # the shared database, if the target is a branch's
+    _left: list[str] = field(default_factory=list)
     _phases: dict[str, float] = field(default_factory=dict)
     _began: float = field(default_factory=time.monotonic)
 
@@ -138,10 +141,16 @@ class Copy:
         return new, moved.bytes
 
     def _put_in_place(self, new: Mapping[str, Any], incoming: str, replaced: str) -> None:
-        copy_metadata.write(
-            self.server, incoming, {**new, "release": dict(self.release) if self.release else None}
-        )
-        swap.exchange(self.server, self.maintenance, self.target.name, incoming, replaced)
+        stamp = {**new, "release": dict(self.release) if self.release else None}
+        name = self.target.name
+        copy_metadata.write(self.server, incoming, stamp, copy_metadata.words(self.server, name))
+        for lost in swap.exchange(self.server, self.maintenance, name, incoming, replaced, self.shared):
+            self._leave(lost)
+
+    def _leave(self, what: str) -> None:
+        """Say that a part is not in the copy, at once and in the receipt."""
+        self._left.append(what)
+        self.progress.say(what)
 
     def _clone(
         self, golden: GoldenCopy, staging: Connection, incoming: str, replaced: str, *, fresh: bool
@@ -213,6 +222,7 @@ class Copy:
             seconds=self._elapsed(),
             phases=self._phases,
             release=self.release,
+            left=self._left,
         )
 
     def _say_waiting(self, name: str) -> None:
