@@ -162,7 +162,7 @@ class Actions:
         options: Options,
         reporter: Progress,
     ) -> Copy:
-        maintenance = target.named(_MAINTENANCE)
+        maintenance = target.named(_MAINTENANCE).able_to_create()
         suffix = branches.suffix_in(os.environ)
         shared = target.name.removesuffix(suffix) if suffix else ""
         return Copy(source, target, maintenance, server, options, _release(options), reporter, shared=shared)
@@ -269,7 +269,7 @@ def _branch_database() -> str:
 @contextlib.contextmanager
 def _server(target: Database) -> Iterator[Connection]:
     """Open a session without timeouts on the target's server, in its maintenance database."""
-    with closing(target.named(_MAINTENANCE).connect()) as server:
+    with closing(target.named(_MAINTENANCE).able_to_create().connect()) as server:
         swap.wait_without_end(server)
         yield server
 

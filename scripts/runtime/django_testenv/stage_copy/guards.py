@@ -26,7 +26,8 @@ _SHOWN = 3  # examples in a message
 # if it must SET ROLE first.
 _WRITABLE = """
 WITH me AS (
-    SELECT oid, rolname, rolsuper, rolcreaterole FROM pg_roles WHERE pg_has_role(current_user, oid, 'MEMBER')
+    SELECT oid, rolname, rolsuper, rolcreaterole FROM pg_roles
+    WHERE pg_has_role(current_user, oid, 'MEMBER') OR pg_has_role(session_user, oid, 'MEMBER')
 ), spaces AS (
     SELECT oid, nspname FROM pg_namespace
     WHERE nspname !~ '^pg_(toast|temp)' AND nspname NOT IN ('pg_catalog', 'information_schema')

@@ -86,7 +86,7 @@ class Archive:
         self._file = folder / "schema"
         self._folder = folder
         argv = ["pg_dump", "--format=custom", "--compress=0", "--section=pre-data", "--section=post-data"]
-        argv += [*_EXCLUDED, _LOCK_WAIT, f"--snapshot={snapshot}", f"--file={self._file}"]
+        argv += [*_EXCLUDED, _LOCK_WAIT, f"--snapshot={snapshot}", f"--file={self._file}", *_role(source)]
         _run(argv, "pg_dump of the source failed", source)
 
     def entries(self, section: str, without_extensions: Collection[str]) -> list[Entry]:
@@ -110,7 +110,7 @@ class Archive:
         """Restore the entries in their order, in one transaction. Raise Failed with the server's reason."""
         if entries:
             argv = ["pg_restore", "--single-transaction", "--exit-on-error", *_EXCLUDED]
-            argv += [f"--dbname={target.name}", self._list(entries), str(self._file)]
+            argv += [f"--dbname={target.name}", *_role(target), self._list(entries), str(self._file)]
             _run(argv, "the schema could not be restored", target)
 
     def statements(self, entries: Collection[Entry]) -> Mapping[int, str]:
@@ -136,8 +136,9 @@ class Archive:
 def copy_large_objects(source: Database, snapshot: str, target: Database) -> None:
     """Copy all large objects, and nothing else. Raise Failed unless both programs succeed."""
     dump = ["pg_dump", "--format=custom", "--compress=0", "--section=data", "--large-objects"]
-    dump += ["--exclude-table-data=*.*", *_EXCLUDED, _LOCK_WAIT, f"--snapshot={snapshot}"]
+    dump += ["--exclude-table-data=*.*", *_EXCLUDED, _LOCK_WAIT, f"--snapshot={snapshot}", *_role(source)]
     load = ["pg_restore", "--single-transaction", "--exit-on-error", *_EXCLUDED, f"--dbname={target.name}"]
+    load += _role(target)
     what = "the large objects could not be copied"
     with (
         tempfile.TemporaryFile() as errors,
@@ -151,6 +152,10 @@ def copy_large_objects(source: Database, snapshot: str, target: Database) -> Non
         if dumping.wait():
             errors.seek(0)
             raise Failed(f"{what}: {_why(errors.read())}")
+
+
+def _role(database: Database) -> list[str]:
+    return [f"--role={database.role}"] if database.role else []
 
 
 def _run(

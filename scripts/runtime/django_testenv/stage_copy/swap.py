@@ -66,6 +66,14 @@ def locked(server: Connection, name: str, waiting: Callable[[], None]) -> Iterat
             server.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", key)
 
 
+def own(server: Connection, name: str, role: str) -> None:
+    """Make `role` the owner of the database; an empty one means the role that made it."""
+    if role:
+        server.execute(
+            sql.SQL("ALTER DATABASE {} OWNER TO {}").format(sql.Identifier(name), sql.Identifier(role))
+        )
+
+
 def create(server: Connection, name: str, like: Connection, say: Callable[[str], None]) -> None:
     """Make an empty database with the encoding and locale of the database behind `like`."""
     plain = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {}").format(

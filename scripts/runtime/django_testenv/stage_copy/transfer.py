@@ -85,7 +85,7 @@ class Copy:
                 if not fresh and (kept := self._kept()):
                     return self._receipt("kept", kept, 0)
                 with guard() as staging:
-                    golden = GoldenCopy.of(self.source, self.server, self.options)
+                    golden = GoldenCopy.of(self.source, self.server, self.options, self.target.role)
                     try:
                         if golden is None:
                             how, new, size = "copied", *self._copy(staging, incoming, replaced)
@@ -105,7 +105,7 @@ class Copy:
     def would(self, *, fresh: bool) -> str:
         """Return one sentence about what a run would do now; change nothing."""
         kept = None if fresh else self._kept()
-        golden = GoldenCopy.of(self.source, self.server, self.options)
+        golden = GoldenCopy.of(self.source, self.server, self.options, self.target.role)
         if kept:
             return f"The target keeps its data of {kept['copied_at']}: they were copied for this release."
         if golden is None:
@@ -128,6 +128,7 @@ class Copy:
         swap.drop(self.server, into, replaced)
         try:
             swap.create(self.server, into, staging, self.progress.say)
+            swap.own(self.server, into, self.target.role)
         except psycopg.Error as error:
             raise Failed(f'cannot create database "{into}" beside the target: {reason(error)}') from None
         moved = self.fill(self.source, self.target.named(into), self.options, self.progress)
@@ -174,6 +175,7 @@ class Copy:
             return "spare"
         self.progress.phase("clone")
         swap.clone(self.server, incoming, golden.name)
+        swap.own(self.server, incoming, self.target.role)
         return "cloned"
 
     def _refresh(self, golden: GoldenCopy, staging: Connection) -> int:
