@@ -27,7 +27,6 @@ from . import (
     plan,
     progress,
     protection,
-    schema,
     swap,
 )
 from .database import Connection, Database, reason
@@ -185,7 +184,7 @@ class Actions:
             )
         else:
             guards.require_reader(reasons, staging.info.user)
-        guards.require_current_client(schema.client_version(), staging)
+        guards.require_current_client(staging)
         if flags["require_mask"]:
             left = catalogue.extensions_to_leave(staging, server)
             masking.require_rules(catalogue.tables(staging, left), options)

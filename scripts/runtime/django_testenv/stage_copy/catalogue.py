@@ -85,22 +85,24 @@ WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND {_OURS} AND NOT EXISTS (
 ORDER BY 1, 2
 """
 
-# By name, because the two databases have different numbers for them.
+# By name, because the two databases have different numbers for them. Left out is what pg_dump leaves out:
+# indexes that are not valid, parts of an extension, and what a partition has through its parent, whose names
+# the server may have chosen.
+_NOT_OF_EXTENSION = """NOT EXISTS (
+    SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = t.oid AND deptype = 'e')"""
 _VALIDITY = f"""
 SELECT 'index', n.nspname::text, t.relname::text, c.relname::text, i.indisvalid
 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid
 JOIN pg_namespace n ON n.oid = t.relnamespace
-WHERE {_OURS} AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = t.oid
-    AND deptype = 'e')
+WHERE (i.indisvalid OR t.relkind = 'p') AND i.indisready AND {_OURS} AND {_NOT_OF_EXTENSION}
 UNION ALL
 SELECT 'constraint', n.nspname::text, t.relname::text, k.conname::text, k.convalidated
 FROM pg_constraint k JOIN pg_class t ON t.oid = k.conrelid JOIN pg_namespace n ON n.oid = t.relnamespace
-WHERE k.contype <> 'n' AND {_OURS} AND NOT EXISTS (
-    SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = t.oid AND deptype = 'e')
+WHERE k.contype <> 'n' AND k.conparentid = 0 AND {_OURS} AND {_NOT_OF_EXTENSION}
 UNION ALL
 SELECT 'trigger', n.nspname::text, t.relname::text, g.tgname::text, true
 FROM pg_trigger g JOIN pg_class t ON t.oid = g.tgrelid JOIN pg_namespace n ON n.oid = t.relnamespace
-WHERE NOT g.tgisinternal AND {_OURS}
+WHERE NOT g.tgisinternal AND g.tgparentid = 0 AND {_OURS} AND {_NOT_OF_EXTENSION}
 """
 
 _ALLOWED_EXTENSIONS = """
@@ -208,13 +210,15 @@ def sequences(source: Connection, left: Iterable[str] = ()) -> list[Sequence]:
         )
         found += [
             Sequence(some[number][0], some[number][1], value, called)
-            for number, value, called in source.execute(query)
+            for number, value, called in _without_locks(source, query)
         ]
     return found
 
 
-def has_large_objects(source: Connection) -> bool:
-    return bool(source.execute("SELECT 1 FROM pg_largeobject_metadata LIMIT 1").fetchone())
+def _without_locks(source: Connection, query: sql.Composed) -> list[tuple[Any, ...]]:
+    """Return the rows of a query within a transaction, without keeping the locks that it takes."""
+    with source.transaction(force_rollback=True):
+        return source.execute(query).fetchall()
 
 
 def validity(connection: Connection) -> Mapping[tuple[Any, ...], bool]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FIRST = 1 << 62  # the weight of a job that should not wait
 _PIECE = 2048 * 128  # pages of 8 KiB, so 2 GiB; a larger table is moved in pieces, without COPY's FREEZE
+_KEYS = 50  # foreign keys that one transaction adds, which holds their tables' locks
 _SMALL = 8 << 20  # bytes; one job builds all indexes of a smaller table
 
 
@@ -30,12 +31,11 @@ class PostDataStatements:
     """The SQL of pg_dump's post-data section that reads rows: constraints, indexes and foreign keys by table.
 
     Only those of ordinary tables are here. Those of partitioned tables are made from their partitions' and
-    need these first, so pg_restore adds them at the end.
+    need these first, so they are added at the end.
     """
 
     def __init__(
         self,
-        archive: schema.Archive,
         entries: Iterable[schema.Entry],
         built: Iterable[catalogue.Built],
         references: Iterable[catalogue.Reference],
@@ -47,14 +47,13 @@ class PostDataStatements:
         entries = list(entries)
         building = [entry for entry in entries if entry.is_one_of(owners, owners)]
         adding = [entry for entry in entries if entry.is_one_of((), named)]
-        texts = archive.statements([*building, *adding])
         self.numbers = {entry.number for entry in (*building, *adding)}
         self.constraints: dict[int, list[str]] = defaultdict(list)
         self.indexes: dict[int, list[str]] = defaultdict(list)
-        self.keys = [(named[entry.oid], texts[entry.number]) for entry in adding]
+        self.keys = [(named[entry.oid], entry.statement) for entry in adding]
         for entry in building:
-            statements = self.indexes if entry.kind.startswith("INDEX ") else self.constraints
-            statements[owners[entry.oid]].append(texts[entry.number])
+            statements = self.indexes if entry.type == "INDEX" else self.constraints
+            statements[owners[entry.oid]].append(entry.statement)
 
 
 class Streams:
@@ -149,6 +148,7 @@ class Streams:
                 counted += step
                 self._progress.advance(amount=step)
 
+            worker.release_locks()
             table = piece.table
             selection, text = self._selections[table.oid], table.oid in self._text
             try:
@@ -222,7 +222,9 @@ class Streams:
     def _adding_keys(self, due: list[tuple[catalogue.Reference, str]]) -> Callable[[Worker], None]:
         def add(worker: Worker) -> None:
             with self._adding:
-                _run(worker, [_unchecked(text) if key.valid else text for key, text in due])
+                for start in range(0, len(due), _KEYS):
+                    some = due[start : start + _KEYS]
+                    _run(worker, [_unchecked(text) if key.valid else text for key, text in some])
             with self._lock:
                 for key, _ in due:
                     self._under_way.remove(key)
