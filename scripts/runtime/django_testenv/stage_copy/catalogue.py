@@ -53,7 +53,7 @@ WITH RECURSIVE used AS (
     UNION
     SELECT used.oid, inner_type FROM used JOIN pg_type t ON t.oid = used.type CROSS JOIN LATERAL (
         SELECT t.typelem UNION ALL SELECT t.typbasetype
-        UNION ALL SELECT rngsubtype FROM pg_range WHERE rngtypid = t.oid OR rngmultitypid = t.oid
+        UNION ALL SELECT rngsubtype FROM pg_range WHERE rngtypid = t.oid {multirange}
         UNION ALL SELECT atttypid FROM pg_attribute
             WHERE attrelid = t.typrelid AND t.typrelid <> 0 AND attnum > 0 AND NOT attisdropped
     ) inside (inner_type) WHERE inner_type <> 0
@@ -111,6 +111,7 @@ WHERE trusted OR NOT superuser OR EXISTS (SELECT FROM pg_roles WHERE pg_has_role
     AND (rolname = 'rds_superuser' OR rolsuper))
 """
 
+_PG14 = 140000
 _AT_ONCE = 100  # sequences in one query
 
 
@@ -165,7 +166,9 @@ def tables(source: Connection, left: Iterable[str] = ()) -> list[Table]:
 
 def text_only(source: Connection, found: Iterable[Table]) -> frozenset[int]:
     """Return the oids of the tables whose rows COPY must send as text."""
-    rows = source.execute(_TEXT_ONLY, [[table.oid for table in found]]).fetchall()
+    multirange = "OR rngmultitypid = t.oid" if source.info.server_version >= _PG14 else ""
+    query = _TEXT_ONLY.replace("{multirange}", multirange)
+    rows = source.execute(query.encode(), [[table.oid for table in found]]).fetchall()
     return frozenset(oid for (oid,) in rows)
 
 

@@ -33,15 +33,22 @@ if TYPE_CHECKING:
     from .options import Options
 
 _SETVALS = 500  # in one statement
-# With these, values have the same form on both ends. https://www.postgresql.org/docs/current/app-pgdump.html
+# With these, values have the same form on both ends, whatever the databases, roles and servers set.
+# https://www.postgresql.org/docs/current/app-pgdump.html
 _SESSION = (
     "SET search_path = ''; SET DateStyle = ISO; SET IntervalStyle = postgres; SET extra_float_digits = 1; "
-    "SET lc_monetary = 'C'; SET row_security = off; SET lock_timeout = '60s'"
+    "SET bytea_output = hex; SET xmlbinary = base64; SET quote_all_identifiers = off; SET array_nulls = on; "
+    "SET standard_conforming_strings = on; SET transform_null_equals = off; SET lc_monetary = 'C'; "
+    "SET row_security = off; SET client_min_messages = warning; SET lock_timeout = '60s'"
 )
+# Only where rows are moved and compared: contents of views may depend on the target's own time zone.
+_ROWS = "SET timezone = 'UTC'"
 # Asynchronous commits lose nothing: the swap that puts the copy in the target's place waits for its commit.
 _FILLING = (
     "SET synchronous_commit = off; SET maintenance_work_mem = '{memory}MB'; SET check_function_bodies = off; "
-    "SET xmloption = content; SET max_parallel_maintenance_workers = 0"
+    "SET xmloption = content; SET max_parallel_maintenance_workers = 0; SET default_tablespace = ''; "
+    "SET default_table_access_method = heap; SET default_transaction_read_only = off; "
+    "SET default_transaction_isolation = 'read committed'; SET default_transaction_deferrable = off"
 )
 
 
@@ -103,7 +110,7 @@ class _Fill:
         post_data = archive.entries("post-data", left_extensions)
         built = catalogue.built(reader, tables)
         statements = PostDataStatements(post_data, built, references, tables)
-        crew = Crew(self._options.jobs, lambda: Worker(self._open_source, self._open_target, self._begin))
+        crew = Crew(self._options.jobs, lambda: Worker(self._open_source, self._open_moving, self._begin))
         self._stack.callback(crew.close)
         copied = [table for table in tables if not selections[table.oid].excluded]
         streams = Streams(crew, statements, selections, catalogue.text_only(reader, copied))
@@ -168,6 +175,7 @@ class _Fill:
     def _open_source(self) -> Connection:
         connection = self._source.connect()
         _prepare(connection)
+        connection.execute(_ROWS)
         self._begin(connection)
         connection.execute(sql.SQL("SET client_encoding = {}").format(sql.Literal(self._snapshot.encoding)))
         masking.prepare(connection, self._options)
@@ -182,6 +190,11 @@ class _Fill:
         _prepare(connection)
         connection.execute(_FILLING.format(memory=self._options.memory).encode())
         connection.execute(sql.SQL("SET client_encoding = {}").format(sql.Literal(self._snapshot.encoding)))
+        return connection
+
+    def _open_moving(self) -> Connection:
+        connection = self._open_target()
+        connection.execute(_ROWS)
         return connection
 
 

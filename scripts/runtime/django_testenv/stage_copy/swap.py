@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 _TERMINATION = 5000  # milliseconds that a session may take to end
 _AGAIN = 0.05  # seconds between two rounds of ending the sessions that slipped in
 _TRIES = 5
-_PG15, _PG17, _PG18 = 150000, 170000, 180000
+_WRITING = (
+    "SET default_transaction_read_only = off; SET default_transaction_isolation = 'read committed'; "
+    "SET default_transaction_deferrable = off; SET standard_conforming_strings = on"
+)
+_PG14, _PG15, _PG17, _PG18 = 140000, 150000, 170000, 180000
 # Smaller databases are cloned faster through the write-ahead log than by FILE_COPY's two checkpoints.
 _FILE_COPY = 512 << 20  # bytes
 
@@ -44,8 +48,8 @@ def is_ours(server: Connection, name: str) -> bool:
 
 
 def wait_without_end(server: Connection) -> None:
-    """Switch off all timeouts of this session."""
-    server.execute(no_timeouts(server.info.server_version).encode())
+    """Switch off all timeouts of this session, and let it write whatever its role's settings say."""
+    server.execute(f"{no_timeouts(server.info.server_version)}; {_WRITING}".encode())
 
 
 @contextlib.contextmanager
@@ -133,10 +137,12 @@ def drop(server: Connection, *names: str) -> None:
 
 def end_sessions(server: Connection, name: str) -> None:
     """End the sessions of database `name` that our role may end."""
+    waiting = sql.SQL(", {}").format(_TERMINATION) if server.info.server_version >= _PG14 else sql.SQL("")
     server.execute(
-        "SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity "
-        "WHERE datname = %s AND pg_has_role(usesysid, 'USAGE')",
-        [_TERMINATION, name],
+        sql.SQL(
+            "SELECT pg_terminate_backend(pid{}) FROM pg_stat_activity "
+            "WHERE datname = {} AND pg_has_role(usesysid, 'USAGE')"
+        ).format(waiting, name)
     )
 
 
