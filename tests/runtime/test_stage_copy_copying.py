@@ -240,7 +240,7 @@ def test_a_dump_that_cannot_be_restored_leaves_the_target_as_it_was(
         'sed -i "s/LANGUAGE sql/LANGUAGE sqm/" "${word#--file=}";; esac; done\n'
     )
     error = only_error(target.manage(*COPY, PATH=path), 4)
-    assert 'the schema could not be restored: could not execute query: ERROR:  language "sqm"' in error
+    assert 'the schema could not be restored: function public.twice(integer): language "sqm"' in error
     assert target.is_untouched()
 
 

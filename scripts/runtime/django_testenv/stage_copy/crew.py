@@ -16,14 +16,22 @@ if TYPE_CHECKING:
     from .database import Connection
 
 _TICK = 0.2  # seconds between two checks of the main thread, the only one that receives Ctrl-C
+_HELD = 16  # tables, with their indexes, whose locks a connection to the source holds at most
 _CANCEL = 2.0  # seconds that a server may need to cancel a statement
 
 
 class Worker:
     """One thread's connections, opened when a job first asks for them."""
 
-    def __init__(self, open_source: Callable[[], Connection], open_target: Callable[[], Connection]) -> None:
-        self._open_source, self._open_target = open_source, open_target
+    def __init__(
+        self,
+        open_source: Callable[[], Connection],
+        open_target: Callable[[], Connection],
+        begin: Callable[[Connection], None],
+    ) -> None:
+        """Keep how to open connections; `begin` begins a transaction of the source's, in the snapshot."""
+        self._open_source, self._open_target, self._begin = open_source, open_target, begin
+        self._read = 0
         self._source: Connection | None = None
         self._target: Connection | None = None
 
@@ -36,6 +44,13 @@ class Worker:
     def target(self) -> Connection:
         self._target = self._target or self._open_target()
         return self._target
+
+    def release_locks(self) -> None:
+        """Count a table; after some of them end the source's transaction, which holds their locks."""
+        self._read += 1
+        if self._read % _HELD == 0 and self._source:
+            self._source.execute("COMMIT")
+            self._begin(self._source)
 
     def cancel(self) -> None:
         """Cancel the target's running statement; closing the connection ends the source's."""

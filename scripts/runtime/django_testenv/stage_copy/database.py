@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+from psycopg import sql
 from psycopg.pq import Conninfo
 
 from .problems import Failed, Misconfigured
@@ -46,6 +48,7 @@ class Database:
 
     alias: str
     parameters: Mapping[str, str | Secret]
+    role: str = ""  # to SET ROLE to after the login, as Django does; empty: the login role itself
 
     def __post_init__(self) -> None:
         secrets = {key: Secret(str(self.parameters[key])) for key in _SECRET if key in self.parameters}
@@ -72,7 +75,7 @@ class Database:
         for key, keyword in _KEYWORDS.items():
             if settings.get(key):
                 parameters[keyword] = str(settings[key])
-        return cls(alias, parameters)
+        return cls(alias, parameters, str(settings.get("OPTIONS", {}).get("assume_role") or ""))
 
     @property
     def name(self) -> str:
@@ -90,9 +93,17 @@ class Database:
     def connect(self) -> Connection:
         """Open a connection in autocommit mode. Raise Failed with the server's own reason."""
         try:
-            return psycopg.connect(**_revealed(self.parameters), autocommit=True)  # type: ignore[arg-type]  # libpq takes strings
+            connection = psycopg.connect(**_revealed(self.parameters), autocommit=True)  # type: ignore[arg-type]  # libpq takes strings
+            try:
+                if self.role:
+                    connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(self.role)))
+            except BaseException:
+                connection.close()
+                raise
         except psycopg.Error as error:
             why = self._without_secrets(reason(error))
+        else:
+            return connection
         raise Failed(  # not raised above: it would keep libpq's error as its context
             f'cannot connect to database "{self.name}": {why}: '
             f'check the address and password in DATABASES["{self.alias}"]'
@@ -107,6 +118,18 @@ class Database:
             text = text.replace(f'"{secret}"', f'"{MASK}"')
             text = text.replace(secret, MASK) if len(secret) >= _SHORTEST else text
         return text
+
+    def able_to_create(self) -> Database:
+        """Return the same database, without the assumed role if only the login role may create databases.
+
+        The right is not inherited, so an assumed role often lacks it.
+        """
+        if not self.role:
+            return self
+        query = "SELECT rolname FROM pg_roles WHERE rolcreatedb AND rolname IN (current_user, session_user)"
+        with closing(self.connect()) as connection:
+            able = {name for (name,) in connection.execute(query).fetchall()}
+        return self if self.role in able or not able else replace(self, role="")
 
     def environment(self) -> dict[str, str]:
         """Return the variables for pg_dump and psql to connect, so that no secret is in their arguments."""

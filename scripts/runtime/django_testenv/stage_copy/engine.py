@@ -2,8 +2,8 @@
 
 All connections to the source share one snapshot: catalogue, pg_dump's schema, each stream of rows. The
 largest tables come first. As soon as a table has all its rows, its indexes are built, while other tables'
-rows still arrive. Foreign keys are added unchecked, and then checked in parallel. At the end pg_restore adds
-the rest of the schema: triggers, rules, policies, contents of views.
+rows still arrive. Foreign keys are added unchecked, and then checked in parallel. At the end comes the rest
+of the schema: triggers, rules, policies, contents of views.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
-from . import catalogue, masking, schema, verify
+from . import catalogue, client, large_objects, masking, restore, schema, verify
 from .crew import Crew, Worker
 from .database import no_timeouts, reason
 from .model import Moved
@@ -33,15 +33,22 @@ if TYPE_CHECKING:
     from .options import Options
 
 _SETVALS = 500  # in one statement
-# With these, values have the same form on both ends. https://www.postgresql.org/docs/current/app-pgdump.html
+# With these, values have the same form on both ends, whatever the databases, roles and servers set.
+# https://www.postgresql.org/docs/current/app-pgdump.html
 _SESSION = (
     "SET search_path = ''; SET DateStyle = ISO; SET IntervalStyle = postgres; SET extra_float_digits = 1; "
-    "SET lc_monetary = 'C'; SET row_security = off; SET lock_timeout = '60s'"
+    "SET bytea_output = hex; SET xmlbinary = base64; SET quote_all_identifiers = off; SET array_nulls = on; "
+    "SET standard_conforming_strings = on; SET transform_null_equals = off; SET lc_monetary = 'C'; "
+    "SET row_security = off; SET client_min_messages = warning; SET lock_timeout = '60s'"
 )
+# Only where rows are moved and compared: contents of views may depend on the target's own time zone.
+_ROWS = "SET timezone = 'UTC'"
 # Asynchronous commits lose nothing: the swap that puts the copy in the target's place waits for its commit.
 _FILLING = (
     "SET synchronous_commit = off; SET maintenance_work_mem = '{memory}MB'; SET check_function_bodies = off; "
-    "SET xmloption = content; SET max_parallel_maintenance_workers = 0"
+    "SET xmloption = content; SET max_parallel_maintenance_workers = 0; SET default_tablespace = ''; "
+    "SET default_table_access_method = heap; SET default_transaction_read_only = off; "
+    "SET default_transaction_isolation = 'read committed'; SET default_transaction_deferrable = off"
 )
 
 
@@ -95,22 +102,25 @@ class _Fill:
         require_whole(tables, selections, references)
 
         self._progress.phase("schema")
-        archive = schema.Archive(self._source, self._snapshot.name, self._folder)
-        archive.restore(archive.entries("pre-data", left_extensions), self._target)
+        tools = client.for_server(reader.info.server_version // 10000)
+        archive = schema.Archive(tools, self._source, self._snapshot.name, self._folder)
+        restore.restore(filler, archive.entries("pre-data", left_extensions))
         self._done("schema")
 
         post_data = archive.entries("post-data", left_extensions)
         built = catalogue.built(reader, tables)
-        statements = PostDataStatements(archive, post_data, built, references, tables)
-        crew = Crew(self._options.jobs, lambda: Worker(self._open_source, self._open_target))
+        statements = PostDataStatements(post_data, built, references, tables)
+        crew = Crew(self._options.jobs, lambda: Worker(self._open_source, self._open_moving, self._begin))
         self._stack.callback(crew.close)
         copied = [table for table in tables if not selections[table.oid].excluded]
         streams = Streams(crew, statements, selections, catalogue.text_only(reader, copied))
-        rows = self._move(reader, filler, crew, streams, tables, copied)
+        of_extensions = catalogue.loading_order((one for one in copied if one.extension), references)
+        streams.start(tables, self._progress, of_extensions)
+        rows = self._move(reader, filler, crew, streams, copied, left_extensions)
 
         self._progress.phase("the rest of the schema")
         rest = [entry for entry in post_data if entry.number not in statements.numbers]
-        archive.restore(rest, self._target)
+        restore.restore(filler, rest)
         verify.require_same_validity(reader, filler)
         self._done("the rest of the schema")
         if self._options.verify:
@@ -125,16 +135,14 @@ class _Fill:
         filler: Connection,
         crew: Crew,
         streams: Streams,
-        tables: list[Table],
         copied: list[Table],
+        left_extensions: list[str],
     ) -> Mapping[str, int]:
         """Move rows, indexes, foreign keys, large objects and sequences; return the rows of each table."""
         self._progress.phase("rows", total=sum(table.size for table in copied))
-        streams.start(tables, self._progress)
-        if catalogue.has_large_objects(reader):
-            name = self._snapshot.name
-            crew.add(FIRST, lambda _: schema.copy_large_objects(self._source, name, self._target))
-        state = catalogue.sequences(reader)
+        if large_objects.exist(reader):
+            crew.add(FIRST, lambda worker: large_objects.copy(worker.source, worker.target))
+        state = catalogue.sequences(reader, left_extensions)
         crew.run()
         self._seconds["rows"] = streams.rows_done - self._began - sum(self._seconds.values())
         _set_sequences(filler, state)
@@ -167,17 +175,26 @@ class _Fill:
     def _open_source(self) -> Connection:
         connection = self._source.connect()
         _prepare(connection)
-        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(self._snapshot.name)))
+        connection.execute(_ROWS)
+        self._begin(connection)
         connection.execute(sql.SQL("SET client_encoding = {}").format(sql.Literal(self._snapshot.encoding)))
         masking.prepare(connection, self._options)
         return connection
+
+    def _begin(self, connection: Connection) -> None:
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(self._snapshot.name)))
 
     def _open_target(self) -> Connection:
         connection = self._target.connect()
         _prepare(connection)
         connection.execute(_FILLING.format(memory=self._options.memory).encode())
         connection.execute(sql.SQL("SET client_encoding = {}").format(sql.Literal(self._snapshot.encoding)))
+        return connection
+
+    def _open_moving(self) -> Connection:
+        connection = self._open_target()
+        connection.execute(_ROWS)
         return connection
 
 

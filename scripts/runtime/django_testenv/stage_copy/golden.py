@@ -32,9 +32,10 @@ class GoldenCopy:
     name: str
     max_age: float  # seconds
     wants_spare: bool
+    role: str = ""  # that the settings of the target assume; empty: the login role
 
     @classmethod
-    def of(cls, source: Database, server: Connection, options: Options) -> GoldenCopy | None:
+    def of(cls, source: Database, server: Connection, options: Options, role: str = "") -> GoldenCopy | None:
         """Return the golden copy for these options; None if they do not want one."""
         if options.golden is None:
             return None
@@ -42,9 +43,9 @@ class GoldenCopy:
             column: [rule.kind, rule.value, _path(rule.call)] for column, rule in sorted(options.mask.items())
         }
         address = {key: source.parameters.get(key, "") for key in ("host", "hostaddr", "port", "service")}
-        facts = [address, source.name, server.info.user, rules, sorted(options.exclude_data)]
+        facts = [address, source.name, role or server.info.user, rules, sorted(options.exclude_data)]
         digest = hashlib.sha256(json.dumps([*facts, options.mask_key]).encode())
-        return cls(PREFIX + digest.hexdigest()[:16], options.golden.max_age, options.golden.spare)
+        return cls(PREFIX + digest.hexdigest()[:16], options.golden.max_age, options.golden.spare, role)
 
     def require_ours(self, server: Connection) -> None:
         """Raise Refused if a database with one of these names belongs to another role."""
@@ -98,8 +99,8 @@ class GoldenCopy:
         """Drop our role's golden copies for other rules once they are older than `max_age`."""
         rows = server.execute(  # spares come before their golden copy, which has the date of both
             "SELECT datname::text FROM pg_database WHERE starts_with(datname, %s) "
-            "AND pg_get_userbyid(datdba) = current_user ORDER BY 1 DESC",
-            [PREFIX],
+            "AND pg_get_userbyid(datdba) IN (current_user, %s) ORDER BY 1 DESC",
+            [PREFIX, self.role],
         ).fetchall()
         for (name,) in rows:
             if name.startswith(self.name):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from . import disposable_registry, protection, swap
+from . import client, disposable_registry, protection, swap
 from .problems import Refused
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ _SHOWN = 3  # examples in a message
 # if it must SET ROLE first.
 _WRITABLE = """
 WITH me AS (
-    SELECT oid, rolname, rolsuper, rolcreaterole FROM pg_roles WHERE pg_has_role(current_user, oid, 'MEMBER')
+    SELECT oid, rolname, rolsuper, rolcreaterole FROM pg_roles
+    WHERE pg_has_role(current_user, oid, 'MEMBER') OR pg_has_role(session_user, oid, 'MEMBER')
 ), spaces AS (
     SELECT oid, nspname FROM pg_namespace
     WHERE nspname !~ '^pg_(toast|temp)' AND nspname NOT IN ('pg_catalog', 'information_schema')
@@ -191,12 +192,13 @@ def require_reader(reasons: list[str], role: str) -> None:
         )
 
 
-def require_current_client(client: int, source: Connection) -> None:
-    """Require that pg_dump is not older than the source's server; `client` is its major version."""
+def require_current_client(source: Connection) -> None:
+    """Require that a pg_dump is installed that is not older than the source's server."""
     server = source.info.server_version // 10000
-    if client < server:
+    newest = client.for_server(server).version
+    if newest < server:
         raise Refused(
-            f"pg_dump is too old: it is version {client}, the source's server is PostgreSQL {server}: "
+            f"pg_dump is too old: it is version {newest}, the source's server is PostgreSQL {server}: "
             f"install postgresql-client-{server} or newer in the image"
         )
 

@@ -29,7 +29,8 @@ class Table:
     size: int  # bytes, with TOAST, without indexes
     estimate: int  # rows, by the planner's statistics; -1 if there are no statistics yet
     ancestors: tuple[str, ...] = ()  # "schema.table" of the tables it is a partition of or inherits from
-    condition: str = ""  # SQL that selects the user's rows in an extension's configuration table
+    extension: str = ""  # whose configuration table it is: the extension makes it, with rows of its own
+    condition: str = ""  # SQL that selects the user's rows in it; empty: all rows are the user's
 
     @property
     def qualified(self) -> str:

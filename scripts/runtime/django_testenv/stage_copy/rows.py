@@ -58,7 +58,7 @@ class Piece:
 
 def split(table: Table, pages: int) -> list[Piece]:
     """Cut a table into pieces of `pages`; the last piece also has the pages that were added since."""
-    if table.pages < 2 * pages:
+    if table.pages < 2 * pages or table.extension:
         return [Piece(table)]
     starts = list(range(0, table.pages - pages // 2, pages))
     return [Piece(table, first, last) for first, last in zip(starts, [*starts[1:], None])]
@@ -147,9 +147,13 @@ class Pump:
             table,
             sql.SQL(" ({})").format(columns) if names else sql.SQL(""),
             form,
-            sql.SQL(", FREEZE" if piece.whole else ""),
+            sql.SQL(", FREEZE" if piece.whole and not piece.table.extension else ""),
         )
-        if piece.whole:  # Postgres freezes only what no other transaction can have seen
+        if piece.table.condition:  # the extension's own rows stay, as it has just made them
+            into = sql.SQL("BEGIN; ") + into
+        elif piece.table.extension:  # all rows are the user's; other tables may refer to it already
+            into = sql.SQL("BEGIN; DELETE FROM ONLY {}; ").format(table) + into
+        elif piece.whole:  # Postgres freezes only what no other transaction can have seen
             into = sql.SQL("BEGIN; TRUNCATE ONLY {}; ").format(table) + into
         return out.as_bytes(self._source_context), into.as_bytes(self._target_context)
 

@@ -1,21 +1,19 @@
-"""Copy the schema with Postgres's own tools: pg_dump writes it, pg_restore restores it, part by part."""
+"""Read the source's schema with pg_dump: one entry for each object, with the SQL that makes it."""
 
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
-from . import reasons
-from .database import base_environment
+from . import client as clients
 from .problems import Failed
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .client import Client
     from .database import Database
 
 # A throw-away copy neither needs nor may have the rights of roles that do not exist there, and subscriptions
@@ -28,52 +26,47 @@ _EXCLUDED = (
     "--no-publications",
     "--no-subscriptions",
 )
-_LOCK_WAIT = "--lock-wait-timeout=60s"
-_TOOLS = ("pg_dump", "pg_restore")
-# A line of `pg_restore --list`: number in the dump; oid of the catalogue and the object; kind and the rest.
-_ENTRY = re.compile(r"^(\d+); (\d+) (\d+) (.+)$")
+# A line of `pg_restore --list`: number in the dump; oid of the catalogue and the object.
+_LISTED = re.compile(rb"^(\d+); (\d+) (\d+) ", re.MULTILINE)
+_TITLE = re.compile(
+    r"(?:-- Dependencies:(?P<needs>[ \d]*)\n)?"
+    r"-- Name: (?P<name>[^\n]*); Type: (?P<type>[A-Z ]+); Schema: (?P<schema>[^\n]*); Owner: [^\n]*\n"
+    r"(?:-- Data Pos: \d+\n)?--\n"
+)
+# What pg_restore sets for the entries that follow.
+_SETS = re.compile(r"\n((?:SET default_\w+ = [^;\n]*;\n+)+)\Z")
+_END = re.compile(r"\n--\n-- PostgreSQL database dump complete\n--\n.*\Z", re.DOTALL)
 _CLASS_RELATION, _CLASS_CONSTRAINT = 1259, 2606  # pg_class and pg_constraint; src/include/catalog
 # Passwords of other databases, which a throw-away copy must not reach, and objects that need a superuser.
-_NEVER = ("USER MAPPING ", "EVENT TRIGGER ")
-_HEADER = re.compile(r"^--\n-- TOC entry (\d+) \(class \d+ OID \d+\)\n", re.MULTILINE)
-_META = re.compile(r"^\\(un)?restrict .*\n", re.MULTILINE)
-
-
-def client_version() -> int:
-    """Return the major version of pg_dump. Raise Failed if a Postgres tool is not installed."""
-    for tool in _TOOLS:
-        if shutil.which(tool) is None:
-            raise Failed(
-                f"{tool} is not on PATH: install the Postgres client (postgresql-client) in the image"
-            )
-    output = subprocess.run(
-        ["pg_dump", "--version"],  # noqa: S607  the user's PATH decides which client is used
-        env=base_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout
-    if (found := re.search(r"\d+", output)) is None:
-        raise Failed(f"pg_dump --version prints {output.strip()!r}: repair the Postgres client")
-    return int(found[0])
+_NEVER = ("USER MAPPING", "EVENT TRIGGER")
+_LARGE_OBJECTS = ("BLOB", "BLOB METADATA", "BLOB COMMENTS")  # they come as data (large_objects.py)
+_NEVER_COMMENTED = (*_NEVER, "LARGE OBJECT")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of the archive's table of contents."""
+    """One object of the schema, or a part of one, with its SQL."""
 
-    number: int
+    number: int  # in the archive
     catalogue: int
     oid: int
-    line: str  # as pg_restore lists it and accepts it again
-    kind: str  # the kind and the rest of the line: "INDEX public shop_order_idx owner"
+    type: str  # "TABLE", "FK CONSTRAINT", "COMMENT", ...
+    schema: str  # empty for what is in none
+    name: str  # "order"; of a constraint "order order_pkey", of a comment "COLUMN order.total"
+    needs: frozenset[int]  # the numbers of other entries
+    statement: str
+
+    @property
+    def title(self) -> str:
+        """Return the object in words: `view public.sales`."""
+        return f"{self.type.lower()} {f'{self.schema}.' if self.schema else ''}{self.name}"
 
     def is_one_of(self, indexes: Collection[int], constraints: Collection[int]) -> bool:
         if self.catalogue == _CLASS_RELATION:
-            return self.kind.startswith("INDEX ") and self.oid in indexes
+            return self.type == "INDEX" and self.oid in indexes
         return (
             self.catalogue == _CLASS_CONSTRAINT
-            and self.kind.startswith(("CONSTRAINT ", "FK CONSTRAINT "))
+            and self.type in ("CONSTRAINT", "FK CONSTRAINT")
             and self.oid in constraints
         )
 
@@ -81,93 +74,71 @@ class Entry:
 class Archive:
     """The source's schema in one snapshot, written to a file."""
 
-    def __init__(self, source: Database, snapshot: str, folder: Path) -> None:
+    def __init__(self, client: Client, source: Database, snapshot: str, folder: Path) -> None:
         """Write the schema with pg_dump. Raise Failed with pg_dump's own reason."""
+        self._client = client
         self._file = folder / "schema"
-        self._folder = folder
-        argv = ["pg_dump", "--format=custom", "--compress=0", "--section=pre-data", "--section=post-data"]
-        argv += [*_EXCLUDED, _LOCK_WAIT, f"--snapshot={snapshot}", f"--file={self._file}"]
-        _run(argv, "pg_dump of the source failed", source)
+        argv = [client.pg_dump, "--format=custom", "--compress=0"]
+        argv += ["--section=pre-data", "--section=post-data", *_EXCLUDED, "--lock-wait-timeout=60s"]
+        argv += [f"--snapshot={snapshot}", f"--file={self._file}"]
+        argv += [f"--role={source.role}"] if source.role else []
+        clients.run(argv, "pg_dump of the source failed", source)
 
     def entries(self, section: str, without_extensions: Collection[str]) -> list[Entry]:
-        listed = _run(
-            ["pg_restore", "--list", f"--section={section}", str(self._file)], "pg_restore failed"
-        ).decode(errors="surrogateescape")
-        found = [
-            Entry(int(match[1]), int(match[2]), int(match[3]), line, match[4])
-            for line in listed.splitlines()
-            if (match := _ENTRY.match(line))
-        ]
-        left = {f"EXTENSION - {name} " for name in without_extensions}
-        left |= {f"COMMENT - EXTENSION {name} " for name in without_extensions}
-        return [
-            entry
-            for entry in found
-            if not entry.kind.startswith(_NEVER) and not any(f"{entry.kind} ".startswith(e) for e in left)
-        ]
+        """Return the entries of "pre-data" or "post-data" in the order in which they are to be made."""
+        left = {f"EXTENSION {name}" for name in without_extensions}
 
-    def restore(self, entries: Collection[Entry], target: Database) -> None:
-        """Restore the entries in their order, in one transaction. Raise Failed with the server's reason."""
-        if entries:
-            argv = ["pg_restore", "--single-transaction", "--exit-on-error", *_EXCLUDED]
-            argv += [f"--dbname={target.name}", self._list(entries), str(self._file)]
-            _run(argv, "the schema could not be restored", target)
+        def comes(entry: Entry) -> bool:
+            commented = entry.type == "COMMENT"
+            what = entry.name if commented else f"{entry.type} {entry.name}"
+            return (
+                entry.type not in (*_NEVER, *_LARGE_OBJECTS)
+                and what not in left
+                and not (commented and what.startswith(_NEVER_COMMENTED))
+            )
 
-    def statements(self, entries: Collection[Entry]) -> Mapping[int, str]:
-        """Return the SQL of each entry, by its number in the archive."""
-        if not entries:
-            return {}
-        output = _run(
-            ["pg_restore", "--file=-", "--verbose", *_EXCLUDED, self._list(entries), str(self._file)],
-            "pg_restore failed",
-        ).decode(errors="surrogateescape")
-        pieces = _HEADER.split(output)
-        by_number = {int(number): text for number, text in zip(pieces[1::2], pieces[2::2])}
-        return {number: _META.sub("", text) for number, text in by_number.items()}
+        return [entry for entry in self._all(section) if comes(entry)]
 
-    def _list(self, entries: Collection[Entry]) -> str:
-        with tempfile.NamedTemporaryFile(
-            "w", dir=self._folder, delete=False, encoding="utf-8", errors="surrogateescape"
-        ) as file:
-            file.writelines(f"{entry.line}\n" for entry in entries)
-        return f"--use-list={file.name}"
+    def _all(self, section: str) -> list[Entry]:
+        part = f"--section={section}"
+        listed = self._restore("--list", part)
+        text = self._restore("--file=-", "--verbose", *_EXCLUDED, part).decode(errors="surrogateescape")
+        text = _END.sub("\n", text)
+        # An object's own SQL may hold lines like these, so each is looked for after the one before.
+        places: list[tuple[int, int, tuple[int, int, int]]] = []
+        position = 0
+        for found in _LISTED.finditer(listed):
+            number, catalogue, oid = int(found[1]), int(found[2]), int(found[3])
+            header = f"--\n-- TOC entry {number} (class {catalogue} OID {oid})\n"
+            at = text.find(header, position)
+            if at >= 0:
+                position = at + len(header)
+                places.append((at, position, (number, catalogue, oid)))
+        ends = [at for at, _, _ in places[1:]] + [len(text)]
+        entries, sets = [], ""
+        for (_, start, ids), end in zip(places, ends):
+            entry = _entry(ids, text[start:end], sets)
+            trailing = _SETS.search(text[start:end])
+            sets = trailing[1] if trailing else ""
+            entries.append(entry)
+        return entries
 
-
-def copy_large_objects(source: Database, snapshot: str, target: Database) -> None:
-    """Copy all large objects, and nothing else. Raise Failed unless both programs succeed."""
-    dump = ["pg_dump", "--format=custom", "--compress=0", "--section=data", "--large-objects"]
-    dump += ["--exclude-table-data=*.*", *_EXCLUDED, _LOCK_WAIT, f"--snapshot={snapshot}"]
-    load = ["pg_restore", "--single-transaction", "--exit-on-error", *_EXCLUDED, f"--dbname={target.name}"]
-    what = "the large objects could not be copied"
-    with (
-        tempfile.TemporaryFile() as errors,
-        subprocess.Popen(dump, env=source.environment(), stdout=subprocess.PIPE, stderr=errors) as dumping,
-    ):
-        try:
-            _run(load, what, target, stdin=dumping.stdout)
-        except BaseException:
-            dumping.kill()
-            raise
-        if dumping.wait():
-            errors.seek(0)
-            raise Failed(f"{what}: {_why(errors.read())}")
+    def _restore(self, *words: str) -> bytes:
+        return clients.run([self._client.pg_restore, *words, str(self._file)], "pg_restore failed")
 
 
-def _run(
-    argv: list[str], what: str, database: Database | None = None, stdin: IO[bytes] | None = None
-) -> bytes:
-    """Run a program and return its output. An interruption also ends the program. Raise Failed."""
-    done = subprocess.run(
-        argv,
-        env=database.environment() if database else base_environment(),
-        stdin=stdin or subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
+def _entry(ids: tuple[int, int, int], text: str, sets: str) -> Entry:
+    title = _TITLE.match(text)
+    if title is None:
+        raise Failed("pg_restore prints an entry without a title: take another version of the client")
+    number, catalogue, oid = ids
+    return Entry(
+        number=number,
+        catalogue=catalogue,
+        oid=oid,
+        type=title["type"],
+        schema="" if title["schema"] == "-" else title["schema"],
+        name=title["name"],
+        needs=frozenset(map(int, (title["needs"] or "").split())),
+        statement=sets + _SETS.sub("\n", text[title.end() :]),
     )
-    if done.returncode:
-        raise Failed(f"{what}: {_why(done.stderr)}")
-    return done.stdout
-
-
-def _why(errors: bytes) -> str:
-    return reasons.of_tool(errors.decode(errors="replace"))

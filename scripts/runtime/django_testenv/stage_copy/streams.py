@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FIRST = 1 << 62  # the weight of a job that should not wait
 _PIECE = 2048 * 128  # pages of 8 KiB, so 2 GiB; a larger table is moved in pieces, without COPY's FREEZE
+_KEYS = 50  # foreign keys that one transaction adds, which holds their tables' locks
 _SMALL = 8 << 20  # bytes; one job builds all indexes of a smaller table
 
 
@@ -30,12 +31,11 @@ class PostDataStatements:
     """The SQL of pg_dump's post-data section that reads rows: constraints, indexes and foreign keys by table.
 
     Only those of ordinary tables are here. Those of partitioned tables are made from their partitions' and
-    need these first, so pg_restore adds them at the end.
+    need these first, so they are added at the end.
     """
 
     def __init__(
         self,
-        archive: schema.Archive,
         entries: Iterable[schema.Entry],
         built: Iterable[catalogue.Built],
         references: Iterable[catalogue.Reference],
@@ -47,14 +47,13 @@ class PostDataStatements:
         entries = list(entries)
         building = [entry for entry in entries if entry.is_one_of(owners, owners)]
         adding = [entry for entry in entries if entry.is_one_of((), named)]
-        texts = archive.statements([*building, *adding])
         self.numbers = {entry.number for entry in (*building, *adding)}
         self.constraints: dict[int, list[str]] = defaultdict(list)
         self.indexes: dict[int, list[str]] = defaultdict(list)
-        self.keys = [(named[entry.oid], texts[entry.number]) for entry in adding]
+        self.keys = [(named[entry.oid], entry.statement) for entry in adding]
         for entry in building:
-            statements = self.indexes if entry.kind.startswith("INDEX ") else self.constraints
-            statements[owners[entry.oid]].append(texts[entry.number])
+            statements = self.indexes if entry.type == "INDEX" else self.constraints
+            statements[owners[entry.oid]].append(entry.statement)
 
 
 class Streams:
@@ -83,8 +82,13 @@ class Streams:
         self.bytes = 0
         self.rows_done = time.monotonic()
 
-    def start(self, tables: Iterable[Table], progress: Progress) -> None:
-        """Add the jobs that move rows; each adds the jobs that must follow it."""
+    def start(self, tables: Iterable[Table], progress: Progress, of_extensions: Iterable[Table]) -> None:
+        """Add the jobs that move rows; each adds the jobs that must follow it.
+
+        One job moves the rows of the tables `of_extensions`, in their order: extensions have made their
+        foreign keys and triggers already.
+        """
+        ordered = [table for table in of_extensions if not self._selections[table.oid].excluded]
         self._progress = progress
         self._tables = {table.oid: table for table in tables}
         self._weights = {table.oid: table.size for table in tables}
@@ -96,13 +100,40 @@ class Streams:
             pieces = [] if excluded else split(table, _PIECE)
             self._moving_rows += len(pieces)
             self._open[table.oid] = len(pieces) or 1
+            if table.extension and pieces:
+                continue
             for piece in pieces:
                 self._crew.add(self._weights[table.oid], self._moving(piece))
             if not pieces:
                 self._crew.add(self._weights[table.oid], self._nothing_moves(table))
+        if ordered:
+            self._crew.add(FIRST, self._moving_of_extensions(ordered))
 
     def _nothing_moves(self, table: Table) -> Callable[[Worker], None]:
         return lambda _: self._arrived(table)
+
+    def _moving_of_extensions(self, tables: list[Table]) -> Callable[[Worker], None]:
+        """Move these tables' rows one after the other.
+
+        Nothing is done for a table without rows of the user: often only a superuser may write to it.
+        """
+
+        def move(worker: Worker) -> None:
+            for table in tables:
+                name = sql.Identifier(table.schema, table.name)
+                query = sql.SQL("SELECT FROM ONLY {} {} LIMIT 1").format(name, sql.SQL(table.condition))
+                if worker.source.execute(query).fetchone() is None:
+                    self._moved(table, 0, 0)
+                    continue
+                try:
+                    self._moving(Piece(table))(worker)
+                except Failed as error:
+                    raise Failed(
+                        f'{error}: it belongs to extension "{table.extension}"; its rows stay behind if '
+                        f'STAGE_COPY["exclude_data"] names it'
+                    ) from None
+
+        return move
 
     def _moving(self, piece: Piece) -> Callable[[Worker], None]:
         def move(worker: Worker) -> None:
@@ -117,6 +148,7 @@ class Streams:
                 counted += step
                 self._progress.advance(amount=step)
 
+            worker.release_locks()
             table = piece.table
             selection, text = self._selections[table.oid], table.oid in self._text
             try:
@@ -124,16 +156,20 @@ class Streams:
             except psycopg.Error as error:
                 raise Failed(f"the rows of {table.qualified} could not be copied: {reason(error)}") from None
             self._progress.advance(amount=piece.weight - counted, rows=rows)
-            with self._lock:
-                self.rows[table.oid] += rows
-                self.bytes += size
-                self._moving_rows -= 1
-                if not self._moving_rows:
-                    self.rows_done = time.monotonic()
-                    self._progress.phase("indexes and foreign keys")
-            self._arrived(table)
+            self._moved(table, rows, size)
 
         return move
+
+    def _moved(self, table: Table, rows: int, size: int) -> None:
+        """Count a piece as moved, with its rows and bytes."""
+        with self._lock:
+            self.rows[table.oid] += rows
+            self.bytes += size
+            self._moving_rows -= 1
+            if not self._moving_rows:
+                self.rows_done = time.monotonic()
+                self._progress.phase("indexes and foreign keys")
+        self._arrived(table)
 
     def _arrived(self, table: Table) -> None:
         """Count a piece as copied; after the last piece, queue the building of the indexes."""
@@ -186,7 +222,9 @@ class Streams:
     def _adding_keys(self, due: list[tuple[catalogue.Reference, str]]) -> Callable[[Worker], None]:
         def add(worker: Worker) -> None:
             with self._adding:
-                _run(worker, [_unchecked(text) if key.valid else text for key, text in due])
+                for start in range(0, len(due), _KEYS):
+                    some = due[start : start + _KEYS]
+                    _run(worker, [_unchecked(text) if key.valid else text for key, text in some])
             with self._lock:
                 for key, _ in due:
                     self._under_way.remove(key)

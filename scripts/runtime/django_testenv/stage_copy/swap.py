@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
+from . import attributes
 from .database import no_timeouts
 
 if TYPE_CHECKING:
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
 _TERMINATION = 5000  # milliseconds that a session may take to end
 _AGAIN = 0.05  # seconds between two rounds of ending the sessions that slipped in
 _TRIES = 5
-_PG15, _PG17, _PG18 = 150000, 170000, 180000
+_WRITING = (
+    "SET default_transaction_read_only = off; SET default_transaction_isolation = 'read committed'; "
+    "SET default_transaction_deferrable = off; SET standard_conforming_strings = on"
+)
+_PG14, _PG15, _PG17, _PG18 = 140000, 150000, 170000, 180000
 # Smaller databases are cloned faster through the write-ahead log than by FILE_COPY's two checkpoints.
 _FILE_COPY = 512 << 20  # bytes
 
@@ -43,8 +48,8 @@ def is_ours(server: Connection, name: str) -> bool:
 
 
 def wait_without_end(server: Connection) -> None:
-    """Switch off all timeouts of this session."""
-    server.execute(no_timeouts(server.info.server_version).encode())
+    """Switch off all timeouts of this session, and let it write whatever its role's settings say."""
+    server.execute(f"{no_timeouts(server.info.server_version)}; {_WRITING}".encode())
 
 
 @contextlib.contextmanager
@@ -63,6 +68,14 @@ def locked(server: Connection, name: str, waiting: Callable[[], None]) -> Iterat
     finally:
         with contextlib.suppress(psycopg.Error):  # if the server is gone, so is the lock
             server.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", key)
+
+
+def own(server: Connection, name: str, role: str) -> None:
+    """Make `role` the owner of the database; an empty one means the role that made it."""
+    if role:
+        server.execute(
+            sql.SQL("ALTER DATABASE {} OWNER TO {}").format(sql.Identifier(name), sql.Identifier(role))
+        )
 
 
 def create(server: Connection, name: str, like: Connection, say: Callable[[str], None]) -> None:
@@ -116,15 +129,20 @@ def drop(server: Connection, *names: str) -> None:
     for name in names:
         if exists(server, name):
             end_sessions(server, name)
+            query = "SELECT 1 FROM pg_database WHERE datname = %s AND datistemplate"
+            if server.execute(query, [name]).fetchone():
+                server.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(sql.Identifier(name)))
             server.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))
 
 
 def end_sessions(server: Connection, name: str) -> None:
     """End the sessions of database `name` that our role may end."""
+    waiting = sql.SQL(", {}").format(_TERMINATION) if server.info.server_version >= _PG14 else sql.SQL("")
     server.execute(
-        "SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity "
-        "WHERE datname = %s AND pg_has_role(usesysid, 'USAGE')",
-        [_TERMINATION, name],
+        sql.SQL(
+            "SELECT pg_terminate_backend(pid{}) FROM pg_stat_activity "
+            "WHERE datname = {} AND pg_has_role(usesysid, 'USAGE')"
+        ).format(waiting, name)
     )
 
 
@@ -146,26 +164,35 @@ def rename(server: Connection, old: str, new: str) -> None:
     server.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new)))
 
 
-def exchange(server: Connection, maintenance: Database, name: str, incoming: str, replaced: str) -> None:
+def exchange(
+    server: Connection, maintenance: Database, name: str, incoming: str, replaced: str, shared: str = ""
+) -> list[str]:
     """Rename `incoming` to `name`; rename an existing `name` to `replaced` in the same transaction.
+
+    What hangs on `name` (rights, settings) comes to the new one; if there is none, what hangs on `shared`.
+    Return a sentence about each part that our role may not set.
 
     A rename keeps out new sessions and waits for the existing ones, which another session, on `maintenance`,
     ends meanwhile. Raise psycopg.Error; nothing has changed then.
     """
     if not exists(server, name):
-        rename(server, incoming, name)
-        return
+        with server.transaction():
+            lost = attributes.carry(server, shared, incoming) if shared and exists(server, shared) else []
+            rename(server, incoming, name)
+        return lost
     with closing(maintenance.connect()) as other, _ending_sessions(other, name):
         for attempt in range(_TRIES):
             try:
                 with server.transaction():
+                    lost = attributes.carry(server, name, incoming)
                     rename(server, name, replaced)
                     rename(server, incoming, name)
             except psycopg.errors.ObjectInUse:
                 if attempt == _TRIES - 1:
                     raise
             else:
-                return
+                return lost
+    return []  # not reached: the last attempt returns or raises
 
 
 @contextlib.contextmanager

@@ -41,6 +41,7 @@ class Receipt:
     seconds: float
     phases: Mapping[str, float]  # seconds
     release: Release | None
+    left: list[str] = field(default_factory=list)  # sentences: what the target may not have
 
 
 @dataclass
@@ -55,6 +56,8 @@ class Copy:
     release: Release | None
     progress: Progress
     fill: Callable[[Database, Database, Options, Progress], Moved] = engine.fill
+    shared: str = ""  # the shared database, if the target is a branch's
+    _left: list[str] = field(default_factory=list)
     _phases: dict[str, float] = field(default_factory=dict)
     _began: float = field(default_factory=time.monotonic)
 
@@ -82,7 +85,7 @@ class Copy:
                 if not fresh and (kept := self._kept()):
                     return self._receipt("kept", kept, 0)
                 with guard() as staging:
-                    golden = GoldenCopy.of(self.source, self.server, self.options)
+                    golden = GoldenCopy.of(self.source, self.server, self.options, self.target.role)
                     try:
                         if golden is None:
                             how, new, size = "copied", *self._copy(staging, incoming, replaced)
@@ -102,7 +105,7 @@ class Copy:
     def would(self, *, fresh: bool) -> str:
         """Return one sentence about what a run would do now; change nothing."""
         kept = None if fresh else self._kept()
-        golden = GoldenCopy.of(self.source, self.server, self.options)
+        golden = GoldenCopy.of(self.source, self.server, self.options, self.target.role)
         if kept:
             return f"The target keeps its data of {kept['copied_at']}: they were copied for this release."
         if golden is None:
@@ -125,6 +128,7 @@ class Copy:
         swap.drop(self.server, into, replaced)
         try:
             swap.create(self.server, into, staging, self.progress.say)
+            swap.own(self.server, into, self.target.role)
         except psycopg.Error as error:
             raise Failed(f'cannot create database "{into}" beside the target: {reason(error)}') from None
         moved = self.fill(self.source, self.target.named(into), self.options, self.progress)
@@ -138,10 +142,16 @@ class Copy:
         return new, moved.bytes
 
     def _put_in_place(self, new: Mapping[str, Any], incoming: str, replaced: str) -> None:
-        copy_metadata.write(
-            self.server, incoming, {**new, "release": dict(self.release) if self.release else None}
-        )
-        swap.exchange(self.server, self.maintenance, self.target.name, incoming, replaced)
+        stamp = {**new, "release": dict(self.release) if self.release else None}
+        name = self.target.name
+        copy_metadata.write(self.server, incoming, stamp, copy_metadata.words(self.server, name))
+        for lost in swap.exchange(self.server, self.maintenance, name, incoming, replaced, self.shared):
+            self._leave(lost)
+
+    def _leave(self, what: str) -> None:
+        """Say that a part is not in the copy, at once and in the receipt."""
+        self._left.append(what)
+        self.progress.say(what)
 
     def _clone(
         self, golden: GoldenCopy, staging: Connection, incoming: str, replaced: str, *, fresh: bool
@@ -165,6 +175,7 @@ class Copy:
             return "spare"
         self.progress.phase("clone")
         swap.clone(self.server, incoming, golden.name)
+        swap.own(self.server, incoming, self.target.role)
         return "cloned"
 
     def _refresh(self, golden: GoldenCopy, staging: Connection) -> int:
@@ -213,6 +224,7 @@ class Copy:
             seconds=self._elapsed(),
             phases=self._phases,
             release=self.release,
+            left=self._left,
         )
 
     def _say_waiting(self, name: str) -> None:

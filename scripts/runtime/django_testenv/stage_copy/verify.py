@@ -66,6 +66,7 @@ def _comparing(table: Table, selection: Selection, progress: Progress) -> Callab
     plain = sql.SQL(", ").join(map(sql.Identifier, names))
 
     def run(worker: Worker) -> None:
+        worker.release_locks()
         sent = worker.source.execute(_CHECKSUM.format(masked, name, where)).fetchone()
         arrived = worker.target.execute(_CHECKSUM.format(plain, name, where)).fetchone()
         if sent != arrived:

@@ -1,0 +1,95 @@
+"""Servers and client programs of different versions: each copies from and to the other, where pg_dump can."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from django_testenv.stage_copy import client
+from django_testenv.stage_copy.problems import Failed
+from tests.runtime.stage_copy.copies import PASSWORD, Copies, make_roles
+from tests.runtime.stage_copy.servers import BIN, DEBIAN, PostgresServer, postgres_server
+from tests.runtime.stage_copy.test_engine import TORTURE, content
+
+pytestmark = pytest.mark.skipif(not (DEBIAN / "postgres").exists(), reason="Debian's PostgreSQL is not here")
+NAME = "versions"
+
+
+@pytest.fixture(scope="module")
+def older() -> Iterator[Copies]:
+    """Two servers in one: what Debian has."""
+    with postgres_server(folder=DEBIAN) as server:
+        yield make_roles(server, server)
+
+
+@pytest.fixture(scope="module")
+def newer(copies: Copies) -> Copies:
+    return copies
+
+
+def fill(server: PostgresServer) -> dict[str, object]:
+    """Make the source with the features that both versions have; return its content."""
+    here = Copies(server, server)
+    if not here.rows(server, "postgres", f"SELECT 1 FROM pg_database WHERE datname = '{NAME}'"):
+        with server.connect(role="owner", password=PASSWORD) as connection:
+            connection.execute(f"CREATE DATABASE {NAME}".encode())
+        with server.connect(NAME, "owner", PASSWORD) as connection:
+            for statement in TORTURE.read_text().replace(" VIRTUAL", " STORED").split("\n--\n"):
+                connection.execute(statement.encode())
+            connection.execute("SELECT lo_from_bytea(7, convert_to(repeat('0123456789', 300000), 'UTF8'))")
+            connection.execute("SELECT lo_from_bytea(n, '') FROM generate_series(1000, 1300) n")
+            connection.execute("SELECT lo_from_bytea(8, convert_to(repeat('x', 65536), 'UTF8'))")
+            for (number,) in connection.execute("SELECT oid FROM pg_largeobject_metadata").fetchall():
+                connection.execute(f"GRANT SELECT ON LARGE OBJECT {number} TO reader".encode())
+    return content(here, server, NAME)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "tools"),
+    [
+        ("older", "older", BIN),
+        ("older", "older", DEBIAN),
+        pytest.param("older", "newer", DEBIAN, marks=pytest.mark.nightly),
+        pytest.param("older", "newer", BIN, marks=pytest.mark.nightly),
+        pytest.param("newer", "older", BIN, marks=pytest.mark.nightly),
+    ],
+)
+def test_each_version_copies_to_each_other(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    source: str,
+    target: str,
+    tools: Path,
+) -> None:
+    only = client.Client(client._version(f"{tools}/pg_dump"), f"{tools}/pg_dump", f"{tools}/pg_restore")
+    monkeypatch.setattr(client, "for_server", lambda _: only)
+    ends: Copies = request.getfixturevalue(source), request.getfixturevalue(target)  # type: ignore[assignment]
+    both = Copies(ends[0].source_server, ends[1].target_server)  # type: ignore[index]
+    sent = fill(both.source_server)
+    both.fill(NAME, f"{NAME}_there", {"verify": True})
+    assert content(both, both.target_server, f"{NAME}_there") == sent
+    if source == target:
+        sent_schema, arrived = (both.schema(both.source_server, each) for each in (NAME, f"{NAME}_there"))
+        assert arrived == sent_schema
+
+
+def test_a_machine_without_a_client_is_told_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(client, "_FOLDERS", ())
+    with pytest.raises(Failed, match="pg_dump is not on PATH: install the Postgres client"):
+        client.for_server(18)
+
+
+@pytest.mark.parametrize(("server", "chosen"), [(13, 15), (15, 15), (16, 18), (18, 18), (19, 18)])
+def test_of_the_clients_that_are_installed_the_oldest_that_will_do_is_chosen(
+    monkeypatch: pytest.MonkeyPatch, server: int, chosen: int
+) -> None:
+    monkeypatch.setenv("PATH", str(BIN))
+    monkeypatch.setattr(client, "_FOLDERS", (str(DEBIAN),))
+    client._choose.cache_clear()
+    assert client.for_server(server).version == chosen
+    client._choose.cache_clear()
