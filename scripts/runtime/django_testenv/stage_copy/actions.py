@@ -23,6 +23,7 @@ from . import (
     disposable_registry,
     forecast,
     guards,
+    large_objects,
     masking,
     plan,
     progress,
@@ -187,6 +188,7 @@ class Actions:
         if flags["require_mask"]:
             left = catalogue.extensions_to_leave(staging, server)
             masking.require_rules(catalogue.tables(staging, left), options)
+            large_objects.require_decision(staging, options)
 
 
 def _options(flags: dict[str, Any]) -> Options:

@@ -193,10 +193,6 @@ def sequences(source: Connection) -> list[Sequence]:
     return found
 
 
-def has_large_objects(source: Connection) -> bool:
-    return bool(source.execute("SELECT 1 FROM pg_largeobject_metadata LIMIT 1").fetchone())
-
-
 def validity(connection: Connection) -> Mapping[tuple[Any, ...], bool]:
     """Return every index, constraint and trigger by kind, schema, table and name; True if it is valid."""
     return {tuple(row[:4]): row[4] for row in connection.execute(_VALIDITY).fetchall()}

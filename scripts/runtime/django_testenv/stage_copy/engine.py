@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
-from . import catalogue, masking, schema, verify
+from . import catalogue, large_objects, masking, schema, verify
 from .crew import Crew, Worker
 from .database import no_timeouts, reason
 from .model import Moved
@@ -131,7 +131,7 @@ class _Fill:
         """Move rows, indexes, foreign keys, large objects and sequences; return the rows of each table."""
         self._progress.phase("rows", total=sum(table.size for table in copied))
         streams.start(tables, self._progress)
-        if catalogue.has_large_objects(reader):
+        if large_objects.come(reader, self._options, self._progress.say):
             name = self._snapshot.name
             crew.add(FIRST, lambda _: schema.copy_large_objects(self._source, name, self._target))
         state = catalogue.sequences(reader)

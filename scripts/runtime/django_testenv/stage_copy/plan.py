@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from . import catalogue, engine, masking
+from . import catalogue, engine, large_objects, masking
 from .progress import size
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class Plan:
     tables: list[Planned]
     unmasked: list[str]  # columns that look personal and have no rule
     extensions_left: list[str]
+    large_objects: str = ""  # what becomes of them, in a sentence; empty if there are none
 
 
 def make(staging: Connection, server: Connection, options: Options) -> Plan:
@@ -40,7 +41,12 @@ def make(staging: Connection, server: Connection, options: Options) -> Plan:
     masking.check(found, options)
     selections = {table.oid: masking.select(table, options) for table in found}
     engine.require_whole(found, selections, catalogue.references(staging, found))
-    return Plan([_planned(table, options) for table in found], masking.unmasked(found, options), left)
+    return Plan(
+        [_planned(table, options) for table in found],
+        masking.unmasked(found, options),
+        left,
+        large_objects.described(staging, options),
+    )
 
 
 def _planned(table: Table, options: Options) -> Planned:
@@ -69,4 +75,5 @@ def lines(plan: Plan) -> list[str]:
     if plan.unmasked:
         text.append(f"Looks personal and has no rule: {', '.join(plan.unmasked)}.")
     text += [f'Extension "{name}" stays behind.' for name in plan.extensions_left]
+    text += [plan.large_objects] if plan.large_objects else []
     return text
