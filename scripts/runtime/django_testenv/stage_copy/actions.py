@@ -24,7 +24,7 @@ from . import (
     forecast,
     guards,
     large_objects,
-    masking,
+    personal,
     plan,
     progress,
     protection,
@@ -187,7 +187,7 @@ class Actions:
         guards.require_current_client(schema.client_version(), staging)
         if flags["require_mask"]:
             left = catalogue.extensions_to_leave(staging, server)
-            masking.require_rules(catalogue.tables(staging, left), options)
+            personal.require_rules(staging, catalogue.tables(staging, left), options)
             large_objects.require_decision(staging, options)
 
 
