@@ -91,7 +91,7 @@ if os.environ.get("STAGE_DATABASE_URL"):
 # The tables that copy_stage_db does not copy, the values that it replaces on staging's server, and the
 # largest age of the copy from which databases are cloned.
 STAGE_COPY = {
-    "exclude_data": ["django_session"],
+    "exclude_data": ["django_session", "django_admin_log"],
     "mask": {
         "shop_customer.name": "name",
         "shop_customer.email": "email",

@@ -243,6 +243,8 @@ def test_what_staging_is_copied_without_depends_on_the_apps() -> None:
     assert Options.read(found, key="made-up").mask["auth_user.password"].value == "!"
     assert applied({"AUTH_USER_MODEL": "shop.User"})["STAGE_COPY"] == {"exclude_data": ["django_session"]}
     assert applied({"INSTALLED_APPS": ["django.contrib.authx"]})["STAGE_COPY"] == {}
+    admin = {"INSTALLED_APPS": ["django.contrib.admin"]}
+    assert applied(admin)["STAGE_COPY"] == {"exclude_data": ["django_admin_log"]}
     full = {"INSTALLED_APPS": ["django.contrib.auth.apps.AuthConfig"]}
     assert list(applied(full)["STAGE_COPY"]) == ["mask"]
 

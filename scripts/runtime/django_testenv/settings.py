@@ -232,8 +232,9 @@ def _stage_copy(present: Any, settings: Mapping[str, Any]) -> Any:
         return present  # copy_stage_db reports the error
     apps = settings.get("INSTALLED_APPS") or []
     merged: dict[str, Any] = {}
-    if _has(apps, "django.contrib.sessions"):
-        merged["exclude_data"] = ["django_session"]
+    left = {"django.contrib.sessions": "django_session", "django.contrib.admin": "django_admin_log"}
+    if excluded := [table for app, table in left.items() if _has(apps, app)]:
+        merged["exclude_data"] = excluded
     merged.update(present)
     has_own_users = settings.get("AUTH_USER_MODEL", "auth.User") != "auth.User"
     if (

@@ -8,7 +8,7 @@ import pytest
 from django_testenv.stage_copy import masking
 from django_testenv.stage_copy.model import Column, Table
 from django_testenv.stage_copy.options import Golden, Options
-from django_testenv.stage_copy.problems import Misconfigured, Refused
+from django_testenv.stage_copy.problems import Misconfigured
 from tests.runtime.stage_copy.copies import PASSWORD
 
 if TYPE_CHECKING:
@@ -92,39 +92,6 @@ def test_rows_stay_behind_by_name_by_glob_and_by_what_a_table_is_part_of(entry: 
 def test_a_mask_of_a_partitioned_table_is_one_of_its_partitions() -> None:
     rules = options(mask={"people.email": "email"})
     assert masking.select(table(EMAIL, ancestors=("public.people",)), rules).kinds == {"email": "email"}
-
-
-@pytest.mark.parametrize(
-    ("column", "type_", "looks"),
-    [
-        ("email", "text", True),
-        ("contactEmail", "text", True),
-        ("first_name", "text", True),
-        ("name", "text", True),
-        ("password", "text", True),
-        ("date_of_birth", "date", False),
-        ("birth_date", "date", True),
-        ("last_ip", "inet", True),
-        ("email_verified", "boolean", False),
-        ("phones", "bigint", False),
-        ("title", "text", False),
-        ("nick", "text", True),
-    ],
-)
-def test_columns_that_look_personal_are_found(column: str, type_: str, *, looks: bool) -> None:
-    found = masking.unmasked([table(Column(column, type_))], options(personal=["nick"]))
-    assert found == ([f"public.shop_customer.{column}"] if looks or column == "date_of_birth" else [])
-
-
-def test_a_column_that_looks_personal_needs_a_rule_be_it_to_keep_it() -> None:
-    with pytest.raises(Refused, match=r"public\.shop_customer\.email looks personal"):
-        masking.require_rules([table(EMAIL)], options())
-    masking.require_rules([table(EMAIL)], options(mask={"shop_customer.email": "keep"}))
-    masking.require_rules([table(EMAIL)], options(exclude_data=["shop_customer"]))
-
-
-def test_the_name_of_a_product_is_not_a_persons() -> None:
-    assert masking.unmasked([table(Column("name", "text"), name="shop_product")], options()) == []
 
 
 @pytest.mark.parametrize("rule", ["email", "name", "phone"])

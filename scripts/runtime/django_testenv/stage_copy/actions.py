@@ -23,7 +23,8 @@ from . import (
     disposable_registry,
     forecast,
     guards,
-    masking,
+    large_objects,
+    personal,
     plan,
     progress,
     protection,
@@ -187,7 +188,8 @@ class Actions:
         guards.require_current_client(staging)
         if flags["require_mask"]:
             left = catalogue.extensions_to_leave(staging, server)
-            masking.require_rules(catalogue.tables(staging, left), options)
+            personal.require_rules(staging, catalogue.tables(staging, left), options)
+            large_objects.require_decision(staging, options)
 
 
 def _options(flags: dict[str, Any]) -> Options:

@@ -140,7 +140,7 @@ class _Fill:
     ) -> Mapping[str, int]:
         """Move rows, indexes, foreign keys, large objects and sequences; return the rows of each table."""
         self._progress.phase("rows", total=sum(table.size for table in copied))
-        if large_objects.exist(reader):
+        if large_objects.come(reader, self._options, self._progress.say):
             crew.add(FIRST, lambda worker: large_objects.copy(worker.source, worker.target))
         state = catalogue.sequences(reader, left_extensions)
         crew.run()

@@ -1,17 +1,22 @@
-"""Copy large objects with the functions that every role may call, a batch in each transaction."""
+"""Decide what becomes of large objects, which no rule can mask, and copy them, a batch in each transaction.
+
+The functions of Postgres that every role may call copy them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import sql
 
 from .database import reason
-from .problems import Failed
+from .problems import Failed, Refused
 
 if TYPE_CHECKING:
     from .database import Connection
+    from .options import Options
 
 _AT_ONCE = 100  # objects in one transaction
 _FIRST = 1 << 16  # bytes of each object that come with its batch
@@ -20,10 +25,34 @@ _BATCH = """
 SELECT oid::int8, lo_get(oid, 0, %s), obj_description(oid, 'pg_largeobject')
 FROM pg_largeobject_metadata WHERE oid > %s::oid ORDER BY oid LIMIT %s
 """
+_CHOICE = 'set STAGE_COPY["large_objects"] to "drop", or to "keep" if they may be copied'
 
 
-def exist(source: Connection) -> bool:
-    return bool(source.execute("SELECT 1 FROM pg_largeobject_metadata LIMIT 1").fetchone())
+def come(source: Connection, options: Options, say: Callable[[str], None]) -> bool:
+    """Return True if large objects are to be copied. Say what becomes of them unless "keep" asks for it."""
+    what = described(source, options)
+    if what and options.large_objects != "keep":
+        say(what)
+    return bool(what) and options.large_objects != "drop"
+
+
+def described(source: Connection, options: Options) -> str:
+    """Return in one line what becomes of the large objects; empty if there are none."""
+    row = source.execute("SELECT count(*) FROM pg_largeobject_metadata").fetchone()
+    count = row[0] if row else 0
+    if not count:
+        return ""
+    many = f"{count} large object{'s' if count > 1 else ''}"
+    if options.large_objects == "drop":
+        return f"{many}: left behind; columns that name one by its number lead nowhere"
+    silent = "" if options.large_objects else f", because nothing says otherwise: {_CHOICE}"
+    return f"{many}: copied as they are, unmasked{silent}"
+
+
+def require_decision(source: Connection, options: Options) -> None:
+    """Raise Refused if there are large objects and no setting says whether they may be copied."""
+    if not options.large_objects and described(source, options):
+        raise Refused(f"--require-mask: staging has large objects, and no rule can mask them: {_CHOICE}")
 
 
 def copy(source: Connection, target: Connection) -> None:

@@ -15,32 +15,11 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from .options import FAKES, Options, Rule, nearest
-from .problems import Misconfigured, Refused
+from .problems import Misconfigured
 
 if TYPE_CHECKING:
     from .database import Connection
     from .model import Column, Table
-
-# Words in a column's name that mean personal data, or data that must not leave staging.
-PERSONAL = frozenset({
-    "address", "birth", "birthdate", "birthday", "card", "cell", "city", "dob", "email", "fax",
-    "firstname", "fullname", "gender", "iban", "ip", "lastname", "latitude", "login", "longitude",
-    "maiden", "mail", "mobile", "nickname", "passport", "passwd", "password", "phone", "pin",
-    "postcode", "salary", "secret", "ssn", "street", "surname", "tax", "telephone", "token", "username",
-    "vat", "vin", "zip", "zipcode",
-})  # fmt: skip
-_PAIRS = frozenset({
-    ("first", "name"), ("last", "name"), ("full", "name"), ("middle", "name"), ("given", "name"),
-    ("family", "name"), ("user", "name"), ("api", "key"), ("private", "key"), ("e", "mail"),
-    ("credit", "card"), ("account", "number"), ("national", "id"),
-})  # fmt: skip
-# Tables whose column "name" has a person's name.
-_PEOPLE = frozenset({
-    "author", "client", "contact", "customer", "employee", "guest", "lead", "member", "patient", "people",
-    "person", "profile", "student", "subscriber", "user",
-})  # fmt: skip
-# Types that hold no personal data, only facts about it: email_verified, password_changed_at.
-_HARMLESS = re.compile(r"^(bool|smallint|integer|bigint|timestamp|oid|uuid)")
 
 _KEY = "stage_copy.key"
 _HASH = sql.SQL("encode(sha256(convert_to(current_setting({}) || {}::text, 'UTF8')), 'hex')")
@@ -113,32 +92,6 @@ def select(table: Table, options: Options) -> Selection:
         nulled=frozenset(name for name, (_, rule) in rules.items() if rule.kind == "null"),
         kinds={name: rule.kind for name, (_, rule) in rules.items()},
     )
-
-
-def unmasked(tables: Iterable[Table], options: Options) -> list[str]:
-    """Return the copied columns that look personal and have no rule, as "schema.table.column"."""
-    found = []
-    for table in tables:
-        selection = select(table, options)
-        if not selection.excluded:
-            found += [
-                f"{table.qualified}.{column.name}"
-                for column in table.columns
-                if column.name not in selection.kinds
-                and not column.generated
-                and _looks_personal(table, column, options)
-            ]
-    return found
-
-
-def require_rules(tables: Iterable[Table], options: Options) -> None:
-    """Raise Refused if a column that looks personal has no rule."""
-    if missing := unmasked(tables, options):
-        raise Refused(
-            f"--require-mask: {', '.join(missing)} {'looks' if len(missing) == 1 else 'look'} personal and "
-            f'{"has" if len(missing) == 1 else "have"} no rule: give each one in STAGE_COPY["mask"], or '
-            '"keep" if its values may be copied'
-        )
 
 
 def _names(table: Table) -> set[str]:
@@ -227,23 +180,3 @@ def _room(type_: str) -> int:
     """Return the largest number of characters in a value of the type; 1000 if it has no limit."""
     found = re.fullmatch(r"character(?: varying)?\((\d+)\)", type_)
     return int(found[1]) if found else 1000
-
-
-def _looks_personal(table: Table, column: Column, options: Options) -> bool:
-    words = [word for word in re.split(r"[^a-z0-9]+", _spaced(column.name).casefold()) if word]
-    joined = "_".join(words)
-    if any(fnmatchcase(joined, word.casefold()) or word.casefold() in words for word in options.personal):
-        return True
-    if _HARMLESS.match(column.type):
-        return False
-    of_person = _PEOPLE & {part.rstrip("s") for part in re.split(r"[^a-z0-9]+", table.name.casefold())}
-    return (
-        bool(PERSONAL & set(words))
-        or any(pair in _PAIRS for pair in zip(words, words[1:]))
-        or (words == ["name"] and bool(of_person))
-    )
-
-
-def _spaced(name: str) -> str:
-    """Return `firstName` as `first_Name`."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from . import catalogue, engine, masking
+from . import catalogue, engine, large_objects, masking, personal
 from .progress import size
 
 if TYPE_CHECKING:
@@ -29,8 +29,10 @@ class Planned:
 @dataclass(frozen=True)
 class Plan:
     tables: list[Planned]
-    unmasked: list[str]  # columns that look personal and have no rule
+    unmasked: list[str]  # columns that look personal and have no rule, as "schema.table.column"
     extensions_left: list[str]
+    personal: list[personal.Finding]  # the same columns, with the reason
+    large_objects: str = ""  # what becomes of them, in a sentence; empty if there are none
 
 
 def make(staging: Connection, server: Connection, options: Options) -> Plan:
@@ -40,7 +42,14 @@ def make(staging: Connection, server: Connection, options: Options) -> Plan:
     masking.check(found, options)
     selections = {table.oid: masking.select(table, options) for table in found}
     engine.require_whole(found, selections, catalogue.references(staging, found))
-    return Plan([_planned(table, options) for table in found], masking.unmasked(found, options), left)
+    findings = personal.findings(staging, found, options)
+    return Plan(
+        [_planned(table, options) for table in found],
+        [f"{one.table}.{one.column}" for one in findings],
+        left,
+        findings,
+        large_objects.described(staging, options),
+    )
 
 
 def _planned(table: Table, options: Options) -> Planned:
@@ -66,7 +75,7 @@ def lines(plan: Plan) -> list[str]:
         f"{len(copied)} of {len(plan.tables)} tables, ~{sum(one.rows or 0 for one in copied):,} rows, "
         f"{size(sum(one.bytes for one in copied))} without indexes."
     )
-    if plan.unmasked:
-        text.append(f"Looks personal and has no rule: {', '.join(plan.unmasked)}.")
+    text += [f"Looks personal and has no rule: {finding}." for finding in plan.personal]
     text += [f'Extension "{name}" stays behind.' for name in plan.extensions_left]
+    text += [plan.large_objects] if plan.large_objects else []
     return text

@@ -1,0 +1,83 @@
+"""Find the columns that look personal and have no rule: by name, by table, by type and by content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import sql
+
+from . import column_types, masking, personal_content, personal_names, personal_tables
+from .problems import Refused
+
+if TYPE_CHECKING:
+    from .column_types import Types
+    from .database import Connection
+    from .masking import Selection
+    from .model import Table
+    from .options import Options
+
+_INDEX = "a search index beside columns that have rules: it has the words of their raw values"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A column that looks personal and has no rule."""
+
+    table: str  # with its schema
+    column: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.table}.{self.column} ({self.why})"
+
+
+def findings(source: Connection, tables: Iterable[Table], options: Options) -> list[Finding]:
+    """Return the copied columns that look personal and have no rule. Raise psycopg.Error."""
+    tables = list(tables)
+    types = column_types.read(source, tables)
+    people = personal_content.people_query(tables)
+    source.execute("SET statement_timeout = 0")
+    found = []
+    for table in tables:
+        selection = masking.select(table, options)
+        if not selection.excluded:
+            found += _of_table(source, table, selection, types, people, options)
+    return found
+
+
+def _of_table(
+    source: Connection,
+    table: Table,
+    selection: Selection,
+    types: Types,
+    people: sql.Composable | None,
+    options: Options,
+) -> list[Finding]:
+    columns = [
+        column for column in table.columns if column.name not in selection.kinds and not column.generated
+    ]
+    masked = any(kind != "keep" for kind in selection.kinds.values())
+    why = {}
+    for column in columns:
+        name = column.name
+        why[name] = personal_tables.why(table, column) or personal_names.why(table, column, options.personal)
+        if not why[name] and masked and types[table.oid, name].name == "tsvector":
+            why[name] = _INDEX
+    open_ones = [name for name, reason in why.items() if not reason]
+    with suppress(psycopg.errors.InsufficientPrivilege):  # the copy itself fails then, and names the table
+        why.update(personal_content.why(source, table, open_ones, types, people))
+    return [Finding(table.qualified, column.name, why[column.name]) for column in columns if why[column.name]]
+
+
+def require_rules(source: Connection, tables: Iterable[Table], options: Options) -> None:
+    """Raise Refused if a column that looks personal has no rule."""
+    if missing := findings(source, tables, options):
+        raise Refused(
+            f"--require-mask: {', '.join(map(str, missing))} {'looks' if len(missing) == 1 else 'look'} "
+            f"personal and {'has' if len(missing) == 1 else 'have'} no rule: give each one in "
+            'STAGE_COPY["mask"], or "keep" if its values may be copied'
+        )

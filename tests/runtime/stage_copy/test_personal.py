@@ -1,0 +1,214 @@
+"""Columns that look personal are found by name, by table, by type and by what is in them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from django_testenv.stage_copy import catalogue, personal, personal_names, personal_tables
+from django_testenv.stage_copy.model import Column, Table
+from django_testenv.stage_copy.options import Options
+from tests.runtime.stage_copy import corpus
+from tests.runtime.stage_copy.copies import PASSWORD, run_command
+from tests.runtime.stage_copy.transfers import make_target, only_error
+
+if TYPE_CHECKING:
+    from tests.runtime.stage_copy.copies import Copies
+
+
+def table(name: str = "shop_thing", *columns: Column) -> Table:
+    return Table(1, "public", name, columns, pages=1, size=1, estimate=1)
+
+
+def looks(name: str, type_: str, of: str = "shop_thing") -> bool:
+    return bool(personal_names.why(table(of), Column(name, type_)))
+
+
+PERSONAL = [
+    "ssn:integer",
+    "salary:numeric",
+    "card_number:bigint",
+    "birthday:date",
+    "phonenumber:text",
+    "emailaddress:text",
+    "ipaddress:text",
+    "customer_name:text",
+    "bank_account:text",
+    "contactEmail:text",
+    "HomePhone2:text",
+    "firstname:text",
+    "FIRST_NAME:text",
+    "dateofbirth:date",
+    "zip_code:text",
+    "nationalId:text",
+    "tax_id:text",
+    "accountno:text",
+    "prénom:text",
+    "geburtsdatum:date",
+    "reset_token:uuid",
+    "last_ip:inet",
+    "client:inet",
+    "userName:text",
+    "creditcardnumber:text",
+    "nextOfKin:text",
+    "mothersMaidenName:text",
+    "postal_code:text",
+]
+NOT = [
+    "title:text",
+    "email_verified:boolean",
+    "phones:bigint",
+    "card_type:text",
+    "token_count:integer",
+    "address_type:text",
+    "ship:text",
+    "product_name:text",
+    "last_login:timestamp",
+    "author_id:uuid",
+    "tax_rate:numeric",
+    "relationship:text",
+    "recipe:text",
+    "zip_file:text",
+    "email_template:text",
+    "hostname:text",
+    "created_at:date",
+    "name:text",
+    "nullable:text",
+    "citation:text",
+]
+
+
+@pytest.mark.parametrize("column", PERSONAL)
+def test_a_name_that_means_personal_data_is_known_however_it_is_written(column: str) -> None:
+    assert looks(*column.split(":"))
+
+
+@pytest.mark.parametrize("column", NOT)
+def test_a_name_that_only_comes_near_is_none(column: str) -> None:
+    assert not looks(*column.split(":"))
+
+
+@pytest.mark.parametrize("of", ["customers", "shop_customer", "crm_person", "userprofile", "shopcustomer"])
+def test_a_name_in_a_table_of_people_is_a_persons(of: str) -> None:
+    assert looks("name", "text", of)
+    assert not looks("title", "text", of)
+    assert not looks("name", "text", "shop_product")
+
+
+def test_words_and_globs_of_the_project_count_too() -> None:
+    nick = Column("nick", "text")
+    assert personal_names.why(table("t", nick), nick, ["ni*"]) == 'STAGE_COPY["personal"] has "ni*"'
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["django_admin_log.object_repr", "django_session.session_data", "account_emailconfirmation.key",
+     "socialaccount_socialaccount.extra_data", "social_auth_usersocialauth.uid", "authtoken_token.key"],
+)  # fmt: skip
+def test_the_tables_of_django_and_of_common_packages_are_known(where: str) -> None:
+    name, _, column = where.partition(".")
+    assert personal_tables.why(table(name), Column(column, "text"))
+    assert not personal_tables.why(table(name), Column("id", "integer"))
+
+
+@contextlib.contextmanager
+def staging(copies: Copies, name: str, *statements: str) -> Iterator[str]:
+    copies.make_source(
+        name,
+        "CREATE EXTENSION citext",
+        "CREATE TABLE auth_user (id int, password text, username text, first_name text, last_name text)",
+        "INSERT INTO auth_user VALUES (1, '!', 'adal', 'Ada', 'Lovelace'), (2, '!', 'mb', 'Mia', 'Baker')",
+        *statements,
+    )
+    try:
+        yield name
+    finally:
+        copies.source_server.run(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+VALUES = {
+    "an e-mail address": "write to ada@corp.com soon",
+    "a telephone number": "call +49 170 1234567 now",
+    "an IBAN": "to DE89 3704 0044 0532 0130 00 please",
+    "a card number": "with 4111 1111 1111 1111 today",
+    "an IP address": "came from 203.0.113.77 twice",
+    "the name of a user": "seen by Lovelace, Ada again",
+}
+MADE = {
+    "a": ("text", "{}::text"),
+    "b": ("text[]", "ARRAY['other', {}::text]"),
+    "c": ("jsonb", "jsonb_build_object('k', jsonb_build_array('x', {}::text))"),
+    "d": ("json", "json_build_object('k', {}::text)"),
+    "e": ("tsvector", "to_tsvector('english', {})"),
+    "f": ("varchar(90)", "{}::text"),
+    "g": ("citext", "{}::text"),
+    "h": ("bytea", "convert_to({}::text, 'UTF8')"),
+}
+
+
+def test_what_is_in_a_column_is_found_whatever_its_type(copies: Copies) -> None:
+    tables = []
+    for number, value in enumerate(VALUES.values()):
+        fields = ", ".join(f"{name} {type_}" for name, (type_, _) in MADE.items())
+        made = ", ".join(expression.format(f"'{value}'") for _, expression in MADE.values())
+        tables += [f"CREATE TABLE t{number} ({fields})", f"INSERT INTO t{number} SELECT {made}"]
+        tables += [f"INSERT INTO t{number} (a) SELECT 'nothing here ' || i FROM generate_series(1, 30) i"]
+    with (
+        staging(copies, "in_columns", *tables) as name,
+        copies.source_server.connect(name, "reader", PASSWORD) as source,
+    ):
+        found = personal.findings(source, catalogue.tables(source), Options.read({}, key="made-up"))
+    reasons = {(one.table, one.column): one.why for one in found}
+    for number, what in enumerate(VALUES):
+        for column in MADE:
+            assert reasons.pop((f"public.t{number}", column)).endswith(what), (what, column)
+    assert {of for of, _ in reasons} == {"public.auth_user"}
+
+
+def test_the_refusal_says_table_column_and_why_and_shows_no_value(
+    copies: Copies, capsys: pytest.CaptureFixture[str]
+) -> None:
+    users = {f"auth_user.{name}": "name" for name in ("username", "first_name", "last_name")}
+    mask = {**users, "auth_user.password": {"value": "!"}}
+    with staging(
+        copies,
+        "refused_mask",
+        "CREATE TABLE django_admin_log (id int, object_repr text)",
+        "CREATE TABLE doc (id int, body text, search tsvector)",
+        "INSERT INTO doc VALUES (1, 'ada@corp.com', 'ada')",
+        "GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader",
+    ) as name:
+        target = make_target(copies)
+        assert run_command(copies, name, target, {"mask": mask}, "--require-mask") == 3
+        error = only_error(capsys)
+        assert "public.django_admin_log.object_repr (what an administrator changed)" in error
+        assert "public.doc.body (1 of 1 sampled values have an e-mail address)" in error
+        assert "ada@corp" not in error
+        mask |= {"django_admin_log.object_repr": "null", "doc.body": "null"}
+        assert run_command(copies, name, target, {"mask": mask}, "--require-mask") == 3
+        assert "public.doc.search (a search index beside columns that have rules" in only_error(capsys)
+        mask["doc.search"] = "null"
+        assert run_command(copies, name, target, {"mask": mask}, "--require-mask") == 0
+
+
+@pytest.mark.parametrize(
+    ("seed", "count"),
+    [(71, 60), *(pytest.param(seed, 300, marks=pytest.mark.nightly) for seed in range(72, 76))],
+)
+def test_of_many_made_up_columns_nearly_all_are_judged_rightly(copies: Copies, seed: int, count: int) -> None:
+    name = f"corpus{seed}"
+    copies.make_source(name, "CREATE EXTENSION citext")
+    try:
+        with copies.source_server.connect(name) as source:
+            with source.transaction():
+                places = corpus.create(source, *corpus.columns(seed, count))
+            found = personal.findings(source, catalogue.tables(source), Options.read({}, key="made-up"))
+    finally:
+        copies.source_server.run(f"DROP DATABASE {name} WITH (FORCE)")
+    reported = {(one.table, one.column) for one in found if one.table != "public.auth_user"}
+    right = {place for place, made in places.items() if made.personal}
+    assert len(right & reported) >= 0.95 * len(right), sorted(right - reported)
+    assert len(right & reported) >= 0.8 * len(reported), sorted(reported - right)
