@@ -38,13 +38,14 @@ class Agent:
 _SESSION = boto3.Session(region_name="us-east-1")  # one, since each reads the services' models anew
 
 
-def client(aws: Mapping[str, str], service: str, *, retries: int = 1) -> Any:
+def client(aws: Mapping[str, str], service: str, *, retries: int = 1, config: Config | None = None) -> Any:
     """A client of an embedded AWS, whose variables are `aws`."""
+    proxied = Config(proxies={"https": aws["HTTPS_PROXY"]}, retries={"max_attempts": retries})
     return _SESSION.client(
         service,
         aws_access_key_id=aws["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=aws["AWS_SECRET_ACCESS_KEY"],
-        config=Config(proxies={"https": aws["HTTPS_PROXY"]}, retries={"max_attempts": retries}),
+        config=config.merge(proxied) if config else proxied,
         verify=aws["AWS_CA_BUNDLE"],
     )
 
@@ -116,6 +117,14 @@ class Cloud:
     def ids(self, name: str = "s") -> dict[str, str]:
         resources = self.stacks.describe_stack_resources(StackName=name)["StackResources"]
         return {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources}
+
+
+TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "ecs-tasks.amazonaws.com"}}
+    ],
+}  # what takes a role on
 
 
 def listed(parameters: dict[str, str]) -> list[dict[str, str]]:

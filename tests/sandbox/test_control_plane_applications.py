@@ -11,13 +11,13 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from tests.sandbox.cloud import Cloud, template
+from tests.sandbox.cloud import TRUST, Cloud, template
 
 ROLE = {
     "Type": "AWS::IAM::Role",
     "Properties": {
         "RoleName": "task",
-        "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": []},
+        "AssumeRolePolicyDocument": TRUST,
         "Policies": [
             {
                 "PolicyName": "own",

@@ -103,7 +103,7 @@ def test_stack_sets_instances_and_operations_come_in_pages(cloud: Cloud) -> None
         PaginationConfig={"PageSize": 1},
     )  # fmt: skip
     assert lengths(operations, lambda operation: str(operation["OperationId"])) == [1, 1]
-    with pytest.raises(ClientError, match="MaxResults"):
+    with pytest.raises(ClientError, match="maxResults"):
         cloud.stacks.list_stack_instances(StackSetName="set-0", MaxResults=101)
 
 
@@ -130,9 +130,10 @@ def test_a_token_of_nobodys_is_refused(cloud: Cloud) -> None:
     with pytest.raises(ClientError, match="NextToken"):
         cloud.stacks.describe_stacks(NextToken="none of ours")
     tagging = cloud.client("resourcegroupstaggingapi")
-    for wrong in ({"PaginationToken": "none of ours"}, {"ResourcesPerPage": 101}):
-        with pytest.raises(ClientError, match="InvalidParameterException"):
-            tagging.get_resources(**wrong)
+    with pytest.raises(ClientError, match="PaginationTokenExpiredException"):
+        tagging.get_resources(PaginationToken="none of ours")
+    with pytest.raises(ClientError, match="InvalidParameterException"):
+        tagging.get_resources(ResourcesPerPage=101)
 
 
 def test_what_moto_answers_is_read_to_the_end(cloud: Cloud) -> None:

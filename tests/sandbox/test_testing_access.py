@@ -17,6 +17,7 @@ from moto.core.request import Request
 
 from copilot_sandbox.control_plane import ControlPlaneServer
 from copilot_sandbox.testing.permissions import read_call, required_permissions
+from tests.sandbox.cloud import TRUST
 
 CFN, SSM, ECS, ECR, LOGS = (
     f"arn:aws:{service}:us-east-1:123456789012:"
@@ -264,8 +265,8 @@ def test_a_key_that_nobody_has_is_no_key(cloud: Cloud) -> None:
 
 
 def test_a_role_that_was_taken_on_has_its_own_policies_inline_and_managed(cloud: Cloud) -> None:
-    iam, trust = cloud.client("iam"), {"Version": "2012-10-17", "Statement": []}
-    role = iam.create_role(RoleName="r", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
+    iam = cloud.client("iam")
+    role = iam.create_role(RoleName="r", AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]["Arn"]
     inline = {"Version": "2012-10-17", "Statement": [allow("ssm:Get*"), allow("ssm:PutParameter")]}
     iam.put_role_policy(RoleName="r", PolicyName="inline", PolicyDocument=json.dumps(inline))
     deny = {"Version": "2012-10-17", "Statement": {"Effect": "Deny", "Action": "ssm:Put*", "Resource": "*"}}
@@ -295,7 +296,9 @@ def test_a_role_is_passed_on_only_by_who_may_by_its_tags(cloud: Cloud) -> None:
     iam = cloud.client("iam")
     for name in ("test", "stage"):
         iam.create_role(
-            RoleName=name, AssumeRolePolicyDocument="{}", Tags=[{"Key": "copilot-environment", "Value": name}]
+            RoleName=name,
+            AssumeRolePolicyDocument=json.dumps(TRUST),
+            Tags=[{"Key": "copilot-environment", "Value": name}],
         )
     tagged = {"StringEquals": {"iam:ResourceTag/copilot-environment": "test"}}
     to = {"StringEquals": {"iam:PassedToService": "cloudformation.amazonaws.com"}}

@@ -50,10 +50,12 @@ class Actions(BaseResponse):
 
     def _text(self, before: DesiredState | None) -> str:
         if url := self._get_param("TemplateURL"):
+            if not str(url).startswith("https://"):
+                raise Refusal("TemplateURL must be a supported URL.")
             return fetch_template(str(url))
         if body := self._get_param("TemplateBody"):
             return str(body)
-        if before is not None:
+        if before is not None and self._get_param("UsePreviousTemplate", if_none=False):
             return before.text
         raise Refusal("Either Template URL or Template Body must be specified.")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from moto.core.responses import ActionResult, EmptyResult
@@ -14,6 +16,9 @@ from .stack_set_actions import StackSetActions
 from .stacks import DesiredState, Resource, Stack
 from .templates import read_template
 
+_STACK_NAME = re.compile(r"[a-zA-Z][-a-zA-Z0-9]*|arn:[-a-zA-Z0-9:/._+]*")
+_IN_BRACKETS = "Stack [{}] does not exist"
+
 
 class Responses(StackSetActions):
     """Stacks, templates and change sets, and through its base stack sets."""
@@ -24,6 +29,11 @@ class Responses(StackSetActions):
         if self._get_param("OnFailure") and self._get_param("DisableRollback") is not None:
             # https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_CreateStack.html
             raise Refusal("Either OnFailure or DisableRollback can be specified, not both.")
+        if not _STACK_NAME.fullmatch(self._name()):
+            raise Refusal(
+                f"1 validation error detected: Value '{self._name()}' at 'stackName' failed to satisfy"
+                f" constraint: Member must satisfy regular expression pattern: {_STACK_NAME.pattern}"
+            )
         stack = self.engine.create_stack(
             self._name(),
             self._desired(None),
@@ -31,14 +41,19 @@ class Responses(StackSetActions):
             on_failure=self._get_param("OnFailure") or "ROLLBACK",
             protected=bool(self._get_param("EnableTerminationProtection", if_none=False)),
         )
+        stack.capabilities = self._get_param("Capabilities") or []
         return ActionResult({"StackId": stack.id})
+
+    def _stack_in_brackets(self) -> Stack:
+        return self.engine.stacks.find(self._name(), _IN_BRACKETS)
 
     def _keeps_failures(self) -> bool:
         return bool(self._get_param("DisableRollback", if_none=False))
 
     def update_stack(self) -> ActionResult:
-        stack = self._stack()
+        stack = self._stack_in_brackets()
         self.engine.update_stack(stack, self._desired(stack.desired), keep_failures=self._keeps_failures())
+        stack.capabilities = self._get_param("Capabilities") or []
         return ActionResult({"StackId": stack.id})
 
     def continue_update_rollback(self) -> ActionResult:
@@ -67,19 +82,23 @@ class Responses(StackSetActions):
         return ActionResult({"Stacks": [self._describe(stack) for stack in shown], "NextToken": token})
 
     def _describe(self, stack: Stack) -> dict[str, Any]:
+        is_gone = stack.status == "DELETE_COMPLETE"
         return {
             "StackId": stack.id,
             "StackName": stack.name,
-            "ChangeSetId": stack.change_set,
+            "ChangeSetId": None if is_gone else stack.change_set,
             "Description": stack.desired.template.get("Description") if stack.desired else None,
             "Parameters": self._parameters(stack),
             "CreationTime": stack.created_at,
             "LastUpdatedTime": stack.updated_at,
+            "DeletionTime": stack.deleted_at,
             "StackStatus": stack.status,
             "StackStatusReason": stack.reason,
+            "RollbackConfiguration": {},
+            "DriftInformation": {"StackDriftStatus": "NOT_CHECKED"},
             "DisableRollback": stack.keeps_failures,
             "NotificationARNs": [],
-            "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
+            "Capabilities": stack.capabilities or None,
             "Outputs": [
                 {
                     "OutputKey": key,
@@ -91,7 +110,7 @@ class Responses(StackSetActions):
             ],
             "RoleARN": stack.role,
             "Tags": [{"Key": key, "Value": value} for key, value in stack.tags.items()],
-            "EnableTerminationProtection": stack.protected,
+            "EnableTerminationProtection": None if is_gone else stack.protected,
         }
 
     def _parameters(self, stack: Stack) -> list[dict[str, str]]:
@@ -130,7 +149,7 @@ class Responses(StackSetActions):
         )
 
     def describe_stack_events(self) -> ActionResult:
-        events = enumerate(self._stack().events)
+        events = enumerate(self._stack_in_brackets().events)
         shown, token = self._page(events, lambda event: f"{event[0]:09}", backwards=True)
         return ActionResult({"StackEvents": [event for _, event in shown], "NextToken": token})
 
@@ -145,9 +164,10 @@ class Responses(StackSetActions):
         return ActionResult({"StackResources": resources[:PAGE]})
 
     def describe_stack_resource(self) -> ActionResult:
-        stack, name = self._stack(), str(self._get_param("LogicalResourceId"))
+        stack = self.engine.stacks.find(self._name(), "Stack '{}' does not exist")
+        name = str(self._get_param("LogicalResourceId"))
         if name not in stack.resources:
-            raise Refusal(f"Resource {name} does not exist for stack {stack.name}")
+            raise Refusal(f"Resource {name} does not exist for stack {self._name()}")
         return ActionResult({"StackResourceDetail": self._resource(stack, name, stack.resources[name])})
 
     def list_stack_resources(self) -> ActionResult:
@@ -186,12 +206,17 @@ class Responses(StackSetActions):
 
     def get_template(self) -> ActionResult:
         if name := self._get_param("ChangeSetName"):
+            if not self._get_param("StackName") and not name.startswith("arn:"):
+                raise Refusal("StackName is a required parameter.")
             desired: DesiredState | None = self.engine.find_change_set(
                 name, self._get_param("StackName")
             ).desired
+        elif not self._get_param("StackName"):
+            raise Refusal("StackName is required if ChangeSetName is not specified.")
         else:
             desired = self._stack().desired
-        return ActionResult({"TemplateBody": desired.text if desired else ""})
+        stages = ["Original", "Processed"]
+        return ActionResult({"TemplateBody": desired.text if desired else "", "StagesAvailable": stages})
 
     def get_template_summary(self) -> ActionResult:
         if name := self._get_param("StackSetName"):
@@ -210,21 +235,26 @@ class Responses(StackSetActions):
                 "Metadata": json.dumps(metadata, default=str) if metadata else None,
                 "Version": template.get("AWSTemplateFormatVersion"),
                 "ResourceTypes": sorted({item["Type"] for item in template["Resources"].values()}),
-                "Parameters": [
+                "ResourceIdentifierSummaries": [
                     {
-                        "ParameterKey": key,
-                        "ParameterType": declaration.get("Type", "String"),
-                        "DefaultValue": declaration.get("Default"),
-                        "Description": declaration.get("Description"),
+                        "ResourceType": type_,
+                        "LogicalResourceIds": [
+                            name for name, item in template["Resources"].items() if item["Type"] == type_
+                        ],
                     }
-                    for key, declaration in (template.get("Parameters") or {}).items()
+                    for type_ in sorted({item["Type"] for item in template["Resources"].values()})
+                ],
+                "Parameters": [
+                    {**declared, "ParameterType": declaration.get("Type", "String")}
+                    for declared, declaration in _declared(template)
                 ],
             }
         )
 
     def validate_template(self) -> ActionResult:
         template = read_template(self._text(None))
-        return ActionResult({"Description": template.get("Description"), "Parameters": []})
+        declared = [declared for declared, _ in _declared(template)]
+        return ActionResult({"Description": template.get("Description"), "Parameters": declared})
 
     # Change sets
 
@@ -232,17 +262,21 @@ class Responses(StackSetActions):
         kind: Literal["CREATE", "UPDATE"] = self._get_param("ChangeSetType") or "UPDATE"
         before = None
         if kind == "UPDATE":
-            before = self._stack().desired
+            before = self._stack_in_brackets().desired
         change_set = self.engine.create_change_set(
             self._name(), str(self._get_param("ChangeSetName")), kind, self._desired(before)
         )
         change_set.stack.role = self._get_param("RoleARN") or change_set.stack.role
+        change_set.capabilities = self._get_param("Capabilities") or []
         return ActionResult({"Id": change_set.id, "StackId": change_set.stack.id})
 
     def _change_set(self) -> ChangeSet:
-        return self.engine.find_change_set(
-            str(self._get_param("ChangeSetName")), self._get_param("StackName")
-        )
+        name, stack = str(self._get_param("ChangeSetName")), self._get_param("StackName")
+        if stack:
+            self._stack_in_brackets()
+        elif not name.startswith("arn:"):
+            raise Refusal("StackName must be specified if ChangeSetName is not specified as an ARN.")
+        return self.engine.find_change_set(name, stack)
 
     def describe_change_set(self) -> ActionResult:
         change_set = self._change_set()
@@ -257,6 +291,10 @@ class Responses(StackSetActions):
                 "Status": change_set.status,
                 "StatusReason": change_set.reason,
                 "Changes": change_set.changes,
+                "Capabilities": change_set.capabilities,
+                "IncludeNestedStacks": False,
+                "NotificationARNs": [],
+                "RollbackConfiguration": {},
                 "Tags": [{"Key": k, "Value": v} for k, v in change_set.desired.tags.items()],
                 "Parameters": [
                     {"ParameterKey": k, "ParameterValue": v} for k, v in change_set.desired.parameters.items()
@@ -271,6 +309,20 @@ class Responses(StackSetActions):
     def delete_change_set(self) -> ActionResult:
         del self.engine.change_sets[self._change_set().id]
         return EmptyResult()
+
+
+def _declared(template: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], Mapping[str, Any]]]:
+    """Yield each parameter of a template in the form of the API, and as the template declares it."""
+    for key, declaration in (template.get("Parameters") or {}).items():
+        yield (
+            {
+                "ParameterKey": key,
+                "DefaultValue": declaration.get("Default"),
+                "NoEcho": str(declaration.get("NoEcho", "")).lower() == "true",
+                "Description": declaration.get("Description"),
+            },
+            declaration,
+        )
 
 
 def _by_age(stack: Stack) -> str:

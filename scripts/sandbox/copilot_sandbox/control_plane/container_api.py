@@ -8,13 +8,16 @@ from moto.core.responses import ActionResult
 from moto.ecs.responses import EC2ContainerServiceResponse
 
 from .container_service import ContainerService
-from .ecs_common import EcsError, cluster_name, services_only
+from .ecs_common import EcsError, backend, cluster_name, services_only
 from .paging import InvalidToken, page
+from .resources import ACCOUNT, REGION
 from .service_records import ServiceRecord
 
 # Source: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListTasks.html, API_ListServices.html
 _PAGE = 100
 _PAGE_OF_SERVICES = 10  # unless the request sets a number
+# Source: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeServices.html
+_MOST_SERVICES = 10
 
 
 class Responses(EC2ContainerServiceResponse):
@@ -29,7 +32,19 @@ class Responses(EC2ContainerServiceResponse):
         return type("BoundResponses", (cls,), {"ecs": ecs, "changed": staticmethod(changed)})
 
     def _cluster(self) -> str:
-        return str(self._get_param("cluster", "default"))
+        """Return the cluster of the request. Raises EcsError if it does not exist."""
+        cluster = str(self._get_param("cluster", "default"))
+        if cluster_name(cluster) not in backend().clusters:
+            raise EcsError("ClusterNotFoundException", "Cluster not found.")
+        return cluster
+
+    def _missing(self, kind: str, name: str) -> dict[str, str]:
+        """Return the failure of something that a description asks for and that does not exist.
+
+        Source: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/api_failures_messages.html
+        """
+        whole = f"arn:aws:ecs:{REGION}:{ACCOUNT}:{kind}/{cluster_name(self._cluster())}/{name}"
+        return {"arn": name if name.startswith("arn:") else whole, "reason": "MISSING"}
 
     def _service(self) -> ServiceRecord:
         record = self.ecs.find(self._cluster(), self._get_param("service"))
@@ -58,10 +73,16 @@ class Responses(EC2ContainerServiceResponse):
     def describe_services(self) -> ActionResult:
         with_tags = "TAGS" in (self._get_param("include") or [])
         services, failures = [], []
-        for name in self._get_param("services") or []:
+        names = self._get_param("services") or []
+        if len(names) > _MOST_SERVICES:
+            raise EcsError(
+                "InvalidParameterException", f"Services cannot have more than {_MOST_SERVICES} items."
+            )
+        self._cluster()
+        for name in names:
             record = self.ecs.find(self._cluster(), name)
             if record is None:
-                failures.append({"arn": name, "reason": "MISSING"})
+                failures.append(self._missing("service", name))
             else:
                 services.append(record.describe(with_tags=with_tags))
         return ActionResult({"services": services, "failures": failures})
@@ -100,14 +121,13 @@ class Responses(EC2ContainerServiceResponse):
         return self._page("taskArns", arns, _PAGE)
 
     def describe_tasks(self) -> ActionResult:
+        self._cluster()
         requested: Iterable[str] = self._get_param("tasks") or []
         described = {name: self.ecs.describe_task(name) for name in requested}
         return ActionResult(
             {
                 "tasks": [task for task in described.values() if task],
-                "failures": [
-                    {"arn": name, "reason": "MISSING"} for name, task in described.items() if not task
-                ],
+                "failures": [self._missing("task", name) for name, task in described.items() if not task],
             }
         )
 

@@ -13,7 +13,7 @@ from .driver import Driver
 from .errors import Refusal, ResourceFailed, StackMissing
 from .for_tests import ForTests
 from .operations import Operations
-from .resolution import Resolver, check_parameters
+from .resolution import Resolver
 from .resources import ACCOUNT, REGION, Catalogue
 from .stacks import DesiredState, OnFailure, Stack, Stacks, now
 
@@ -43,6 +43,7 @@ class ChangeSet:
     execution: str = "AVAILABLE"
     reason: str | None = None
     created_at: dt.datetime = field(default_factory=now)
+    capabilities: list[str] = field(default_factory=list)
 
 
 class Engine:
@@ -76,10 +77,15 @@ class Engine:
         on_failure: OnFailure = "ROLLBACK",
         protected: bool = False,
     ) -> Stack:
-        if self.stacks.named(name):
+        stack = self.stacks.named(name)
+        if stack and stack.status != "REVIEW_IN_PROGRESS":
             raise _StackExists(f"Stack [{name}] already exists")
-        check_parameters(desired)
-        stack = self.stacks.add(name, desired, "CREATE_IN_PROGRESS")
+        self._resolver.check(name, desired)
+        if stack:  # its change sets can no longer be executed
+            self._make_obsolete(stack)
+            stack.desired, stack.status = desired, "CREATE_IN_PROGRESS"
+        else:
+            stack = self.stacks.add(name, desired, "CREATE_IN_PROGRESS")
         stack.keeps_failures, stack.on_failure, stack.protected = keep_failures, on_failure, protected
         self._driver.begin(stack, self._operations.create(stack))
         return stack
@@ -90,7 +96,7 @@ class Engine:
         retry = stack.status in _UNFINISHED
         if stack.desired is not None and desired.same_as(stack.desired) and not retry:
             raise Refusal("No updates are to be performed.")
-        check_parameters(desired)
+        self._resolver.check(stack.name, desired)
         stack.keeps_failures = keep_failures
         self._driver.begin(stack, self._operations.update(stack, desired))
 
@@ -162,7 +168,7 @@ class Engine:
                     f"Stack [{stack_name}] already exists and cannot be created again with the changeSet"
                     f" [{name}]."
                 )
-            check_parameters(desired)
+            self._resolver.check(stack_name, desired)
             if stack is None:
                 stack = self.stacks.add(stack_name, None, "")
                 stack.set_status("REVIEW_IN_PROGRESS", "User Initiated")
@@ -171,6 +177,7 @@ class Engine:
         else:
             # A failed stack may have a change set; only its execution has to keep failures.
             _refuse_update(stack, keep_failures=True)
+            self._resolver.check(stack.name, desired)
         identity = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:changeSet/{name}/{uuid.uuid4()}"
         if stack.desired is not None and desired.same_as(stack.desired) and stack.status not in _UNFINISHED:
             change_set = ChangeSet(
@@ -194,15 +201,20 @@ class Engine:
             _refuse_update(stack, keep_failures=keep_failures)
         stack.keeps_failures = keep_failures
         stack.change_set = change_set.id
+        stack.capabilities = change_set.capabilities
         change_set.execution = "EXECUTE_COMPLETE"
-        for other in self.change_sets.values():
-            if other.stack is stack and other.execution == "AVAILABLE":
-                other.execution = "OBSOLETE"
+        self._make_obsolete(stack)
         if change_set.kind == "CREATE":
+            stack.updated_at = now()  # AWS has it for a stack that a change set made, and for no other
             stack.desired = change_set.desired
             self._driver.begin(stack, self._operations.create(stack))
         else:
             self._driver.begin(stack, self._operations.update(stack, change_set.desired))
+
+    def _make_obsolete(self, stack: Stack) -> None:
+        for other in self.change_sets.values():
+            if other.stack is stack and other.execution == "AVAILABLE":
+                other.execution = "OBSOLETE"
 
     # Calls of the environment controller and nested stacks: these complete, or raise ResourceFailed
 

@@ -16,10 +16,10 @@ class TemplateError(Refusal):
 
 
 class StackMissing(Refusal):
-    """The stack does not exist."""
+    """The stack does not exist; the text differs from call to call."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"Stack with id {name} does not exist")
+    def __init__(self, name: str, text: str = "Stack with id {} does not exist") -> None:
+        super().__init__(text.format(name))
 
 
 class ResourceFailed(Exception):  # the name follows the event status CREATE_FAILED

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 
 class Failure(NamedTuple):
-    """An error's HTTP status, code and message."""
+    """An error's HTTP status, code and message, and S3's further elements."""
 
     status: int
     code: str
     message: str
+    details: Mapping[str, str] = MappingProxyType({})
 
 
 class CallFailed(Exception):

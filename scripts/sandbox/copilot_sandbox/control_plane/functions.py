@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote
 
 from moto.awslambda.responses import LambdaResponse
 from moto.core.exceptions import ServiceException
@@ -91,6 +92,10 @@ class _InvalidParameter(ServiceException):
     code = "InvalidParameterValueException"
 
 
+class _NotFound(ServiceException):
+    code = "ResourceNotFoundException"
+
+
 class Responses(LambdaResponse):
     """Lambda's API: moto's, with the runtimes checked."""
 
@@ -101,6 +106,14 @@ class Responses(LambdaResponse):
     def update_function_configuration(self) -> Any:
         self._check_runtime()
         return super().update_function_configuration()
+
+    def get_policy(self) -> Any:
+        """Return a function's policy; a function that does not exist has none to be found either."""
+        if unquote(self.path.split("/")[-2]) not in {
+            each.function_name for each in self.backend.list_functions()
+        }:
+            raise _NotFound("The resource you requested does not exist.")
+        return super().get_policy()
 
     def _check_runtime(self) -> None:
         if message := refusal(self.json_body.get("Runtime")):

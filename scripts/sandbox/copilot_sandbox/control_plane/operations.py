@@ -125,6 +125,7 @@ class Operations:
             stack.set_status("DELETE_FAILED", _failed_resources(kept, "delete"))
             return
         stack.outputs, stack.imported = {}, set()
+        stack.deleted_at = now()
         stack.set_status("DELETE_COMPLETE")
 
     def _apply(

@@ -32,6 +32,7 @@ from .failures import CallFailed, Failure, Form, unsigned
 from .for_tests import ForTests
 from .hosts import is_served
 from .reading import BODY_LIMIT, BODY_LIMITS, BodyError, Head, read_body
+from .service_checks import corrected, require_valid
 from .signatures import NotSignedError, Signatures
 
 log = logging.getLogger(__name__)
@@ -293,10 +294,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _dispatch(self, route: Route, request: Request) -> Answer:
         with self.server.lock:
             self.server.for_tests.check(request)
+            require_valid(route.service, request)
             answer = route.dispatch(request, request.raw_url, request.headers)
         self.server.after_request()
         status, headers, content = answer if isinstance(answer, tuple) else (200, {}, answer)
-        return int(status), headers, content.encode() if isinstance(content, str) else content or b""
+        body = content.encode() if isinstance(content, str) else content or b""
+        status, body = corrected(route.service, request, int(status), body)
+        return status, headers, body
 
     def _refuse(self, host: str, message: str) -> Answer:
         """Return an error with a status that SDKs do not retry."""
@@ -304,12 +308,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _error_answer(self, host: str, failure: Failure) -> Answer:
         """Return an error in the form of the service's protocol."""
-        status, code, message = failure
+        status, code, message, details = failure
         if self._is_json():
             body = json.dumps({"__type": code, "message": message, "Message": message})
             headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amzn-Errortype": code}
             return status, headers, body.encode()
-        error = f"<Code>{code}</Code><Message>{html.escape(message)}</Message>"
+        elements = {"Code": code, "Message": message, **details}
+        error = "".join(f"<{name}>{html.escape(text)}</{name}>" for name, text in elements.items())
         if host.startswith("ec2."):
             text = f"<Response><Errors><Error>{error}</Error></Errors><RequestID>0</RequestID></Response>"
         elif "s3" in host.split("."):

@@ -9,12 +9,8 @@ from .errors import ResourceFailed, TemplateError
 from .resources import ACCOUNT, REGION, Catalogue, Handler, ResourceSpec
 from .stacks import DesiredState, Output, Stack, Stacks
 from .stores import parameter_value
+from .template_check import check_references, require_made
 from .templates import ABSENT, Scope, Unknown, as_text, in_order, resolve_parameters
-
-
-def check_parameters(desired: DesiredState) -> None:
-    """Raise TemplateError if the parameters do not match the template."""
-    resolve_parameters(desired.template, desired.parameters, parameter_value)
 
 
 class Resolver:
@@ -39,6 +35,19 @@ class Resolver:
             **resolve_parameters(desired.template, desired.parameters, parameter_value),
         }
 
+    def check(self, stack_name: str, desired: DesiredState) -> None:
+        """Raise TemplateError if AWS refuses a template and its parameters before it begins.
+
+        It evaluates all that is known without a resource: conditions, mappings, the names that are used.
+        """
+        template = desired.template
+        check_references(template)
+        scope = self.scope(Stack("", stack_name, desired, ""), desired, set(template["Resources"]))
+        names = self.names(desired, scope)
+        require_made(template, scope, names)
+        for name in names:
+            scope.resolve(template["Resources"][name].get("Properties") or {})
+
     def scope(self, stack: Stack, desired: DesiredState, unknown: set[str] | None = None) -> Scope:
         """Resolve names with the stack's present resources; an `unknown` name gives an Unknown."""
         hidden = unknown or set()
@@ -62,6 +71,8 @@ class Resolver:
 
         def export(name: str) -> str:
             exports = self._stacks.exports()
+            if name not in exports and hidden:
+                return Unknown(f"unknown:{name}")  # AWS looks for it when it comes to the resource
             if name not in exports and self._missing_export and not self._is_of_copilot(name):
                 return self._missing_export(name)
             if name not in exports:

@@ -17,7 +17,8 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.core import TaggedEC2Resource
 
-from .errors import ResourceFailed
+from .errors import ResourceFailed, handler_failed
+from .trust import trust_problem
 
 ACCOUNT: str = DEFAULT_ACCOUNT_ID
 REGION = "us-east-1"
@@ -124,8 +125,11 @@ class MotoHandler(Handler):
                 for key, value in spec.tags().items()
                 if not key.startswith("aws:")
             ]
+        name = self._name(spec)
+        if key := self._model.cloudformation_name_type():
+            properties.setdefault(key, name)
         model = self._model.create_from_cloudformation_json(
-            self._name(spec),
+            name,
             {"Type": spec.type, "Properties": properties},
             ACCOUNT,
             REGION,
@@ -161,11 +165,16 @@ class RoleHandler(MotoHandler):
 
     takes_tags = True
 
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        _check_trust(spec)
+        return super().create(spec)
+
     def update(
         self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
     ) -> CreatedResource | None:
         if any(old.get(key) != spec.properties.get(key) for key in ("RoleName", "Path")):
             return None
+        _check_trust(spec)
         document = spec.properties["AssumeRolePolicyDocument"]
         role = created.model
         role.assume_role_policy_document = document if isinstance(document, str) else json.dumps(document)
@@ -176,6 +185,12 @@ class RoleHandler(MotoHandler):
             {"Key": key, "Value": value} for key, value in spec.tags().items() if not key.startswith("aws:")
         ]
         return created
+
+
+def _check_trust(spec: ResourceSpec) -> None:
+    """Raise ResourceFailed if IAM refuses a role's trust policy, which moto's class does not read."""
+    if problem := trust_problem(spec.properties.get("AssumeRolePolicyDocument")):
+        raise handler_failed(f"{problem} (Service: Iam, Status Code: 400)")
 
 
 class LogGroupHandler(MotoHandler):

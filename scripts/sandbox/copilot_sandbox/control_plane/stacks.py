@@ -90,6 +90,8 @@ class Stack:
     status: str
     created_at: dt.datetime = field(default_factory=now)
     updated_at: dt.datetime | None = None
+    deleted_at: dt.datetime | None = None
+    capabilities: list[str] = field(default_factory=list)
     reason: str | None = None
     role: str | None = None
     change_set: str | None = None
@@ -166,14 +168,14 @@ class Stacks:
     def live(self) -> list[Stack]:
         return [stack for stack in self.by_id.values() if stack.status != "DELETE_COMPLETE"]
 
-    def find(self, name_or_id: str) -> Stack:
-        """Return a stack by name, or by id even if it is deleted. Raises StackMissing."""
+    def find(self, name_or_id: str, missing: str = "Stack with id {} does not exist") -> Stack:
+        """Return a stack by name, or by id even if it is deleted. Raises StackMissing with the given text."""
         if name_or_id in self.by_id:
             return self.by_id[name_or_id]
         for stack in self.live():
             if stack.name == name_or_id:
                 return stack
-        raise StackMissing(name_or_id)
+        raise StackMissing(name_or_id, missing)
 
     def named(self, name: str) -> Stack | None:
         return next((stack for stack in self.live() if stack.name == name), None)

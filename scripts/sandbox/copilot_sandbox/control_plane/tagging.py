@@ -23,6 +23,12 @@ class _InvalidParameter(ServiceException):
     code = "InvalidParameterException"
 
 
+class _TokenExpired(ServiceException):
+    """A token that was never issued has no error of its own: the API's reference has only this one."""
+
+    code = "PaginationTokenExpiredException"
+
+
 class Responses(BaseResponse):
     """Finds tagged resources of the sandbox's services and of moto's. Other actions are missing."""
 
@@ -52,7 +58,7 @@ class Responses(BaseResponse):
         try:
             shown, token = page(tags_by_arn, str, limit=limit, token=self._get_param("PaginationToken"))
         except InvalidToken as error:
-            raise _InvalidParameter(f"The PaginationToken {error} is not valid.") from error
+            raise _TokenExpired(f"The PaginationToken {error} is not valid.") from error
         return ActionResult(
             {
                 "PaginationToken": token or "",

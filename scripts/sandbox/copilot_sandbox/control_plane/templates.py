@@ -13,8 +13,10 @@ from typing import Any
 import yaml
 
 from .errors import TemplateError
+from .template_form import check_form
 
 _SUBSTITUTION = re.compile(r"\$\{(!?)([^}]+)\}")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _SSM_PARAMETER = "AWS::SSM::Parameter::Value<"
 
 
@@ -68,13 +70,19 @@ class Unknown(str):
 def read_template(text: str) -> dict[str, Any]:
     """Parse a template in YAML or JSON. Raises TemplateError if AWS would refuse its form."""
     try:
+        if text.lstrip().startswith("{"):
+            json.loads(text)
         template = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader with CloudFormation's tags
+    except json.JSONDecodeError as error:
+        place = f"(line {error.lineno}, column {error.colno + 1})"
+        raise TemplateError(f"Template format error: JSON not well-formed. {place}") from error
     except yaml.YAMLError as error:
-        raise TemplateError(f"Template format error: {' '.join(str(error).split())}") from error
+        mark = getattr(error, "problem_mark", None)
+        place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        raise TemplateError(f"Template format error: YAML not well-formed.{place}") from error
     if not isinstance(template, dict):
         raise TemplateError("Template format error: unsupported structure.")
-    if not template.get("Resources"):
-        raise TemplateError("Template format error: At least one Resources member must be defined.")
+    check_form(template)
     return template
 
 
@@ -91,11 +99,11 @@ def references(node: Any) -> Iterator[str]:
                 yield str(value[0] if isinstance(value, list) else value.split(".", 1)[0])
                 yield from references(value)
             elif key == "Fn::Sub":
-                text = value[0] if isinstance(value, list) else value
+                text, local_names = value if isinstance(value, list) else (value, {})
                 yield from (
                     name.strip().split(".", 1)[0]
                     for literal, name in _SUBSTITUTION.findall(text)
-                    if not literal
+                    if not literal and name.strip() not in local_names
                 )
                 yield from references(value)
             else:
@@ -139,6 +147,8 @@ def resolve_parameters(
             missing.append(name)
             continue
         text = as_text(value)
+        if declaration.get("Type") == "Number" and not _NUMBER.fullmatch(text):
+            raise TemplateError(f"Parameter '{name}' must be a number.")
         allowed = [as_text(item) for item in declaration.get("AllowedValues", [])]
         if allowed and text not in allowed:
             raise TemplateError(f"Parameter '{name}' must be one of AllowedValues")
@@ -242,7 +252,10 @@ class Scope:
 
     def _find_in_map(self, value: Any) -> Any:
         entry: Any = self.template.get("Mappings") or {}
-        keys = [as_text(self.resolve(item)) for item in value]
+        resolved = [self.resolve(item) for item in value]
+        if any(isinstance(item, Unknown) for item in resolved):
+            return Unknown("unknown")
+        keys = [as_text(item) for item in resolved]
         for key in keys:
             try:
                 entry = entry[key]
@@ -272,11 +285,21 @@ class Scope:
         return self.export(name)
 
     def _join(self, value: Any) -> str:
-        delimiter, items = value
-        return str(delimiter).join(as_text(item) for item in self.resolve(items))
+        delimiter, items = value[0], self.resolve(value[1])
+        if isinstance(items, Unknown):
+            return items
+        return str(delimiter).join(as_text(item) for item in items)
 
     def _select(self, value: Any) -> Any:
-        index, items = int(self.resolve(value[0])), self.resolve(value[1])
+        place, items = as_text(self.resolve(value[0])), self.resolve(value[1])
+        if isinstance(items, Unknown):
+            return items
+        if not place.isdecimal() or not isinstance(items, list):
+            raise TemplateError(
+                "Template error: Fn::Select requires a list argument with two elements: an integer index and"
+                " a list"
+            )
+        index = int(place)
         if index < len(items):
             return items[index]
         if any(isinstance(item, Unknown) for item in items):
