@@ -85,4 +85,5 @@ class Provision:
         workspace = self._workspace
         root = Path(workspace.stage.root or workspace.root) if workspace.stage else workspace.root
         user = {name: os.environ[name] for name in workspace.variables if name in os.environ}
+        self._supply.database_secrets |= references.database_secrets(root, workspace.application, environment)
         return references.of_environment(root, workspace.application, environment, user)

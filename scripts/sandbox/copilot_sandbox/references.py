@@ -115,6 +115,48 @@ def _of_addons(folder: Path, workload: str) -> Iterator[Reference]:
                     yield Reference(workload, workload, _as_variable(str(name)), "addon", str(name))
 
 
+def database_secrets(root: Path, application: str, environment: str) -> set[str]:
+    """Return the names of the secrets of databases that addons make: RDS writes its address into them.
+
+    Each has its name in Secrets Manager, its export's, and the variable that Copilot makes of an output.
+    """
+    found: set[str] = set()
+    for file in sorted(root.glob("copilot/*/addons/*.y*ml")):
+        workload = file.parents[1].name
+        values = {"App": application, "Env": environment, "Name": workload}
+        with suppress(OSError, ValueError, RecursionError, TemplateError):
+            template = _mapping(read_template(file.read_text(encoding="utf-8")))
+            resources, outputs = _mapping(template.get("Resources")), _mapping(template.get("Outputs"))
+            attached = _attached(resources)
+            named = [_mapping(resources.get(name)).get("Properties") for name in attached]
+            named += [
+                output.get("Export")
+                for output in map(_mapping, outputs.values())
+                if _mapping(output.get("Value")).get("Ref") in attached
+            ]
+            for each in map(_mapping, named):
+                name = each.get("Name")
+                name = _mapping(name).get("Fn::Sub", name)
+                found |= {_fill(name, values)} if isinstance(name, str) else set()
+            if workload != "environments":
+                found |= {
+                    _as_variable(str(name))
+                    for name, output in outputs.items()
+                    if _mapping(_mapping(output).get("Value")).get("Ref") in attached
+                }
+    return found
+
+
+def _attached(resources: Mapping[str, Any]) -> set[str]:
+    """Return the secrets to which a database's address is attached, and the attachments: both are its ARN."""
+    found = set()
+    for name, resource in resources.items():
+        if _mapping(resource).get("Type") == "AWS::SecretsManager::SecretTargetAttachment":
+            secret = _mapping(_mapping(resource.get("Properties")).get("SecretId")).get("Ref")
+            found |= {str(name), str(secret)}
+    return found
+
+
 def _as_variable(output: str) -> str:
     """Return an output's name as Copilot writes it as a variable: `mydbSecret` is MYDB_SECRET."""
     apart = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", output)
