@@ -226,3 +226,10 @@ def test_settings_that_the_project_has_in_its_pyproject_stay_there(tmp_path: Pat
     assert not (folder / "copilot-testenv.toml").exists()
     assert (folder / "pyproject.toml").read_text() == own
     assert adopt(folder).said[-1].startswith("Nothing to do")
+
+
+def test_requirements_that_powershell_wrote_are_read_as_pip_reads_them(project: Path) -> None:
+    (project / "requirements.txt").write_text("Django\nredis\n", encoding="utf-16")
+    commit(project)
+    adopt(project)
+    assert manifest(project)["environments"]["test"]["variables"]["REDIS_URL"] == "redis://localhost:6379/0"

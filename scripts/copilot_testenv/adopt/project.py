@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from copilot_testenv.adopt import stamps
+from copilot_testenv.adopt import inherited, stamps
 from copilot_testenv.copilot import manifest
 from copilot_testenv.copilot.manifest import Build
 from copilot_testenv.core import git, settings_module, workspace_files
@@ -63,6 +64,14 @@ class Project:
             return None if content is None else content.decode("utf-8")
         except UnicodeDecodeError as error:
             raise SettingsError(f"{self.root / path} is not UTF-8: {error}.") from error
+
+    def _words(self, path: str) -> str:
+        """Return a file's text to look for names in, in the encoding that its first bytes show.
+
+        PowerShell writes UTF-16 (`pip freeze > requirements.txt`), and pip reads it.
+        """
+        content = self.bytes(path) or b""
+        return content.decode(json.detect_encoding(content), "replace")
 
     def require_no_link(self, path: str) -> None:
         """Raise Refused if the path leads out of the repository, or over a link, which may lead anywhere."""
@@ -152,8 +161,8 @@ class Project:
     @cached_property
     def settings_module(self) -> str:
         """Return the settings module of the container. Raises SettingsError if no file names it."""
-        for holder in (self.test_block or {}, self.manifest):
-            variables = holder.get("variables")
+        lent = inherited.variables(self.manifest, self.test_env)
+        for variables in ((self.test_block or {}).get("variables"), self.manifest.get("variables"), lent):
             named = variables.get("DJANGO_SETTINGS_MODULE") if isinstance(variables, dict) else None
             if isinstance(named, str):
                 return named
@@ -220,7 +229,7 @@ class Project:
             if not file.is_symlink() and file.name not in _TASKS_REQUIREMENTS
         )
         names += [f"{folder}/{name}" for folder in folders for name in ("pyproject.toml", "Pipfile")]
-        texts = [self.text(name) or "" for name in names]
+        texts = [self._words(name) for name in names]
         texts.append(_without_block(self.text(self.dockerfile) or ""))
         return "\n".join(texts)
 
