@@ -233,3 +233,19 @@ def test_requirements_that_powershell_wrote_are_read_as_pip_reads_them(project: 
     commit(project)
     adopt(project)
     assert manifest(project)["environments"]["test"]["variables"]["REDIS_URL"] == "redis://localhost:6379/0"
+
+
+def test_of_several_projects_the_one_in_whose_folder_the_image_starts_is_adopted(tmp_path: Path) -> None:
+    folder = start_project(
+        tmp_path / "shop", {"Dockerfile": "FROM python\nCOPY . /code\nWORKDIR /code/two\n"}
+    )
+    settings = (folder / "mysite/settings.py").read_text()
+    for name in ("one", "two"):
+        (folder / name / "mysite").mkdir(parents=True)
+        (folder / name / "manage.py").write_text((folder / "manage.py").read_text())
+        (folder / name / "mysite/settings.py").write_text(settings)
+    (folder / "manage.py").unlink()
+    commit(folder)
+    adopt(folder)
+    assert (folder / "one/mysite/settings.py").read_text() == settings
+    assert (folder / "two/mysite/settings.py").read_text() != settings

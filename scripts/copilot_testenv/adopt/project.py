@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from copilot_testenv.adopt import inherited, stamps
+from copilot_testenv.adopt import inherited, stages, stamps
 from copilot_testenv.copilot import manifest
 from copilot_testenv.copilot.manifest import Build
 from copilot_testenv.core import git, settings_module, workspace_files
@@ -302,7 +302,7 @@ def _django(shell: Shell, project: Project) -> str:
         for path in sorted(filter(None, listed.stdout.split("\0")))
     ]
     found = [each for each in found if "DJANGO_SETTINGS_MODULE" in (project.text(f"{each}/manage.py") or "")]
-    for fits in (_is_in_context, _has_settings):
+    for fits in (_is_in_context, _has_settings, _starts_there):
         found = [each for each in found if fits(project, each)] or found if len(found) > 1 else found
     if len(found) == 1:
         return found[0]
@@ -325,6 +325,17 @@ def _has_settings(project: Project, folder: str) -> bool:
         return replace(project, django=folder).settings_path is not None
     except SettingsError:
         return False
+
+
+def _starts_there(project: Project, folder: str) -> bool:
+    """Return True if the image starts in the folder to which it copies this manage.py."""
+    text = (project.text(project.dockerfile) or "").replace("\r\n", "\n")
+    found = stages.read(text, project.build.target)
+    path = project.in_context(f"{folder}/manage.py", project.build.context)
+    if found.built is None:
+        return False
+    place = found.where(found.built, path).get(path, "")
+    return posixpath.dirname(place) == found.folder(found.built)
 
 
 def workloads(project: Project) -> Iterator[str]:
