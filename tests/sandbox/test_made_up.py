@@ -12,7 +12,7 @@ from copilot_sandbox import given, made_up
 from copilot_sandbox.databases import Databases
 from copilot_sandbox.made_up import Database, Values, database_part
 from copilot_sandbox.postgres import PostgresServer
-from copilot_sandbox.references import Reference, database_secrets, env_files, of_environment
+from copilot_sandbox.references import Reference, addon_secrets, env_files, of_environment
 from copilot_sandbox.supply import Stored, Supply
 
 VALUES = Values(b"a key", "127.83.1.1")
@@ -261,7 +261,8 @@ def test_a_secret_that_an_addon_attaches_to_a_database_is_one_whatever_its_name(
     tmp_path: Path, supply: Supply
 ) -> None:
     write(tmp_path, {"copilot/web/addons/db.yml": ATTACHED, "copilot/environments/addons/db.yml": ATTACHED})
-    found = database_secrets(tmp_path, "shop", "test")
+    found, named = addon_secrets(tmp_path, "shop", "test")
+    assert named == {"shop/test/web", "shop/test/environments"}
     assert found == {
         "shop/test/web", "shop/test/environments", "shop-test-Kept", "DJANGO_SECRET", "LINK_OUTPUT",
     }  # fmt: skip
@@ -269,6 +270,9 @@ def test_a_secret_that_an_addon_attaches_to_a_database_is_one_whatever_its_name(
     for variable, reference in (("DJANGO_SECRET", "/x"), ("A", "shop-test-Kept"), ("A", "shop/test/web")):
         assert json.loads(str(supply.secret(variable, reference, "test", None)))["dbname"] == "test"
     assert supply.secret("A", "shop/test/web:username::", "test", None) == "test"
+    supply.addon_secrets |= named
+    reference = Reference("web", "web", "A", "secretsmanager", "shop/test/web:username")
+    assert supply.stored([reference], "test") == []
     assert len(str(supply.secret("OTHER_SECRET", "/x", "test", None))) == 43
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import yaml
 
@@ -115,12 +115,20 @@ def _of_addons(folder: Path, workload: str) -> Iterator[Reference]:
                     yield Reference(workload, workload, _as_variable(str(name)), "addon", str(name))
 
 
-def database_secrets(root: Path, application: str, environment: str) -> set[str]:
-    """Return the names of the secrets of databases that addons make: RDS writes its address into them.
+class AddonSecrets(NamedTuple):
+    """The names of secrets that addons make.
 
-    Each has its name in Secrets Manager, its export's, and the variable that Copilot makes of an output.
+    `databases` has those that a database writes its address into, each with its name in Secrets Manager, its
+    export's, and the variable that Copilot makes of an output. `named` has all names in Secrets Manager.
     """
-    found: set[str] = set()
+
+    databases: set[str]
+    named: set[str]
+
+
+def addon_secrets(root: Path, application: str, environment: str) -> AddonSecrets:
+    """Return the names of the secrets that the addons of services and environments make."""
+    found = AddonSecrets(set(), set())
     for file in sorted(root.glob("copilot/*/addons/*.y*ml")):
         workload = file.parents[1].name
         values = {"App": application, "Env": environment, "Name": workload}
@@ -128,23 +136,23 @@ def database_secrets(root: Path, application: str, environment: str) -> set[str]
             template = _mapping(read_template(file.read_text(encoding="utf-8")))
             resources, outputs = _mapping(template.get("Resources")), _mapping(template.get("Outputs"))
             attached = _attached(resources)
-            named = [_mapping(resources.get(name)).get("Properties") for name in attached]
-            named += [
-                output.get("Export")
-                for output in map(_mapping, outputs.values())
-                if _mapping(output.get("Value")).get("Ref") in attached
-            ]
-            for each in map(_mapping, named):
-                name = each.get("Name")
-                name = _mapping(name).get("Fn::Sub", name)
-                found |= {_fill(name, values)} if isinstance(name, str) else set()
-            if workload != "environments":
-                found |= {
-                    _as_variable(str(name))
-                    for name, output in outputs.items()
-                    if _mapping(_mapping(output).get("Value")).get("Ref") in attached
-                }
+            for key, resource in resources.items():
+                if _mapping(resource).get("Type") == "AWS::SecretsManager::Secret":
+                    name = _name(_mapping(resource).get("Properties"), values)
+                    found.named.update(name)
+                    found.databases.update(name if key in attached else ())
+            for key, output in outputs.items():
+                if _mapping(_mapping(output).get("Value")).get("Ref") in attached:
+                    found.databases.update(_name(_mapping(output).get("Export"), values))
+                    found.databases.update([_as_variable(str(key))] if workload != "environments" else [])
     return found
+
+
+def _name(holder: Any, values: Mapping[str, str]) -> list[str]:
+    """Return the `Name` of a secret or an export, which may be a `Fn::Sub`; empty if it is no text."""
+    name = _mapping(holder).get("Name")
+    name = _mapping(name).get("Fn::Sub", name)
+    return [_fill(name, values)] if isinstance(name, str) else []
 
 
 def _attached(resources: Mapping[str, Any]) -> set[str]:

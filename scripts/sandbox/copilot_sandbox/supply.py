@@ -53,6 +53,7 @@ class Supply:
         self._file = state / "made-up.json"
         self.secret_exports: set[str] = set()  # those that manifests import as secrets
         self.database_secrets: set[str] = set()  # names of those that addons make for their databases
+        self.addon_secrets: set[str] = set()  # names in Secrets Manager of all that addons make
         self._lock = threading.Lock()
 
     def secret(self, variable: str, reference: str, environment: str, stored: str | None) -> str | None:
@@ -157,6 +158,8 @@ class Supply:
                     parameters.setdefault(path, value)
             else:
                 name, _, key = _names(each.name)[-1].partition(":")
+                if name in self.addon_secrets:
+                    continue  # the addon's stack could not make it if it were there
                 secrets.setdefault(name, {}).setdefault(key, value)
         return [
             *(Stored(name, value, environment, is_parameter=True) for name, value in parameters.items()),
