@@ -135,6 +135,28 @@ def test_redis_that_the_base_gives_as_a_secret_is_no_variable_too(tmp_path: Path
     assert "REDIS_URL" not in manifest(folder)["environments"]["test"]["variables"]
 
 
+@pytest.mark.parametrize(
+    ("entry_point", "script", "is_replaced"),
+    [
+        ('["/srv/start.sh"]', "#!/bin/sh\nexec gunicorn\n# $@\n", True),
+        ('["/srv/start.sh"]', '#!/bin/sh\nset -e\nexec "$@"\n', False),
+        ('["/bin/bash"]', "", True),
+        ("gunicorn mysite.wsgi", "", True),
+        ('["/usr/bin/tini", "--"]', "", False),
+        ('["poetry", "run"]', "", False),
+    ],
+)
+def test_an_entrypoint_that_passes_no_command_on_is_replaced_for_startup(
+    tmp_path: Path, entry_point: str, script: str, *, is_replaced: bool
+) -> None:
+    files = {"Dockerfile": f"FROM python\nCOPY . /srv\nWORKDIR /srv\nENTRYPOINT {entry_point}\n"}
+    folder = start_project(tmp_path / "shop", {**files, "docker/start.sh": script} if script else files)
+    startup = manifest(adopted(folder))["environments"]["test"]["sidecars"]["startup"]
+    command = "python manage.py copy_stage_db && python manage.py migrate --noinput"
+    assert startup["command"] == ([command] if is_replaced else ["sh", "-c", command])
+    assert startup.get("entrypoint") == (["sh", "-c"] if is_replaced else None)
+
+
 _TAILS = {
     "empty": "environments:\n",
     "four spaces": "environments:\n    production:\n        count: 2   # two\n\n# The end.\n",

@@ -249,3 +249,12 @@ def test_of_several_projects_the_one_in_whose_folder_the_image_starts_is_adopted
     adopt(folder)
     assert (folder / "one/mysite/settings.py").read_text() == settings
     assert (folder / "two/mysite/settings.py").read_text() != settings
+
+
+def test_settings_of_a_package_that_the_image_installs_are_found_below_manage_py(tmp_path: Path) -> None:
+    folder = start_project(tmp_path / "shop")
+    (folder / "web/src").mkdir(parents=True)
+    git(folder, "mv", "mysite", "web/src/mysite")
+    commit(folder)
+    assert "Nothing to do" not in adopt(folder).said[-1]
+    assert "django_testenv" in (folder / "web/src/mysite/settings.py").read_text()

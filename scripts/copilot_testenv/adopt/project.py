@@ -16,7 +16,7 @@ from copilot_testenv.copilot import manifest
 from copilot_testenv.copilot.manifest import Build
 from copilot_testenv.core import git, settings_module, workspace_files
 from copilot_testenv.core.errors import Refused, SettingsError, UsageError
-from copilot_testenv.core.process import Shell, output_of
+from copilot_testenv.core.process import Shell
 from copilot_testenv.core.settings import SERVICE_TYPE
 
 _SETTINGS_IN_DOCKERFILE = re.compile(r"""DJANGO_SETTINGS_MODULE[= ]['"]?([\w.]+)""")
@@ -184,9 +184,20 @@ class Project:
             for path in (posixpath.join(folder, f"{stem}.py"), posixpath.join(folder, stem, "__init__.py")):
                 if self.bytes(self.below_manage(path)) is not None:
                     return self.below_manage(path)
+        if len(found := self._elsewhere(stem)) == 1:
+            return found[0]
         raise SettingsError(
             f"The settings {self.settings_module} are not at {self.place(self.below_manage(stem))}.py."
         )
+
+    def _elsewhere(self, stem: str) -> list[str]:
+        """Return the paths of a module up to two folders below manage.py: the image may install it."""
+        patterns = [f"{above}/{stem}{end}" for above in ("*", "*/*") for end in (".py", "/__init__.py")]
+        files = [file for pattern in patterns for file in sorted(self.place(self.django).glob(pattern))]
+        kept = [
+            file for file in files if "/." not in str(file.relative_to(self.top)) and not file.is_symlink()
+        ]
+        return [posixpath.relpath(file, self.root) for file in kept]
 
     @cached_property
     def settings_text(self) -> str:
@@ -361,36 +372,3 @@ def _service(root: Path, wanted: str) -> str:
     if len(found) > 1:
         raise UsageError(f"Which service? Write --service with one of {', '.join(found)}.")
     return found[0]
-
-
-def require_not_ignored(shell: Shell, project: Project, paths: list[str]) -> None:
-    """Raise Refused if Git ignores a file to be written: a deployment contains only committed files."""
-    found = shell.run(git.command(project.root, "check-ignore", "--", *paths))
-    if ignored := sorted(found.stdout.splitlines()):
-        raise Refused(
-            f"Git ignores {', '.join(ignored)} in {project.root}, but only committed files are deployed: "
-            "remove the pattern from .gitignore, or add an exception (`git check-ignore -v` names it)."
-        )
-
-
-def require_committed(shell: Shell, project: Project, paths: list[str]) -> None:
-    """Raise Refused if a file that would be edited is not committed, or has changes since."""
-    if not paths:
-        return
-    exactly = "--literal-pathspecs"  # a star in a name is not a pattern
-    listed = output_of(
-        shell, git.command(project.root, exactly, "ls-files", "-z", "--", *paths), "Listing what Git has"
-    )
-    unknown = sorted(set(paths) - set(listed.split("\0")))
-    if unknown:
-        raise Refused(
-            f"{', '.join(unknown)} in {project.root} would be edited and is not in Git (it is ignored, or "
-            "was never added): commit it first (`git add --force`), so that it can be restored."
-        )
-    found = shell.run(git.command(project.root, exactly, "status", "--porcelain", "--", *paths))
-    if not found.ok or found.stdout.strip():
-        names = ", ".join(line[3:] for line in found.stdout.splitlines()) or ", ".join(paths)
-        raise Refused(
-            f"{names} in {project.root} would be edited and has changes that are not committed: commit or "
-            "stash them first, so that they do not mix with the changes made here."
-        )

@@ -129,7 +129,10 @@ def block(project: Project, *, static: bool) -> dict[str, Any]:
         if static:
             steps.append(f"{manage} collectstatic --noinput")
             entry["mount_points"] = [{"source_volume": "static", "path": STATIC, "read_only": False}]
-        entry["command"] = ["sh", "-c", " && ".join(steps)]
+        if images.main(project).runs_commands:
+            entry["command"] = ["sh", "-c", " && ".join(steps)]
+        else:  # the image's own ENTRYPOINT would start the service instead
+            entry |= {"entrypoint": ["sh", "-c"], "command": [" && ".join(steps)]}
         if "env_file" in base:
             entry["env_file"] = base["env_file"]
     entry |= _repeated({} if startup in there else base, variables, secrets)
