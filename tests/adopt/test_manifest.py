@@ -82,6 +82,81 @@ def test_a_service_of_another_name_and_its_variables_go_to_the_startup_sidecar(t
     assert startup["env_file"] == "some.env"
 
 
+def test_the_outputs_of_addons_go_to_the_startup_sidecar_too(tmp_path: Path) -> None:
+    addon = """Resources:
+  Secret: {Type: AWS::SecretsManager::Secret}
+  Group: {Type: AWS::EC2::SecurityGroup}
+Outputs:
+  mydbSecret: {Value: !Ref Secret}
+  mydbSecurityGroup: {Value: !Ref Group}
+  S3BucketName: {Value: !GetAtt Bucket.Name}
+"""
+    files = {"copilot/web/addons/db.yml": addon, "copilot/web/addons/bad.yaml": "Outputs: ["}
+    folder = adopted(start_project(tmp_path / "shop", files))
+    block = manifest(folder)["environments"]["test"]
+    secrets = block["sidecars"]["startup"]["secrets"]
+    own = "/copilot/${COPILOT_APPLICATION_NAME}/${COPILOT_ENVIRONMENT_NAME}/secrets/"
+    more = {"MYDB_SECRET": f"{own}MYDB_SECRET", "S3_BUCKET_NAME": f"{own}S3_BUCKET_NAME"}
+    assert secrets == block["secrets"] | more
+
+
+def test_what_only_the_blocks_of_other_environments_give_is_given_to_the_test_environment(
+    tmp_path: Path,
+) -> None:
+    text = (
+        MANIFEST
+        + """
+variables: {SIZE: 1}
+environments:
+  production:
+    variables: {SIZE: 9, SITE: shop.example, BUCKET: media, DJANGO_SETTINGS_MODULE: mysite.settings}
+    secrets: {KEY: /shop/production/KEY, REDIS_URL: /x}
+  staging:
+    variables: {SITE: staging.example, MODE: fast}
+    secrets: {KEY: '/shop/${COPILOT_ENVIRONMENT_NAME}/KEY', MODE: /mode}
+"""
+    )
+    folder = start_project(tmp_path / "shop", {"requirements.txt": "Django\nredis\n"}, manifest=text)
+    block = manifest(adopted(folder))["environments"]["test"]
+    own = "/copilot/${COPILOT_APPLICATION_NAME}/${COPILOT_ENVIRONMENT_NAME}/secrets/"
+    assert block["variables"]["SITE"] == "staging.example"
+    assert block["variables"]["REDIS_URL"] == "redis://localhost:6379/0"
+    assert block["variables"]["DJANGO_SETTINGS_MODULE"] == "mysite.settings"
+    assert not {"SIZE", "BUCKET", "MODE"} & set(block["variables"])
+    assert block["secrets"]["KEY"] == "/shop/${COPILOT_ENVIRONMENT_NAME}/KEY"
+    assert block["secrets"]["MODE"] == f"{own}MODE"
+    assert "REDIS_URL" not in block["secrets"]
+    assert block["sidecars"]["startup"]["secrets"] == block["secrets"]
+
+
+def test_redis_that_the_base_gives_as_a_secret_is_no_variable_too(tmp_path: Path) -> None:
+    text = MANIFEST + "\nsecrets: {REDIS_URL: /x}\n"
+    folder = adopted(start_project(tmp_path / "shop", {"requirements.txt": "redis\n"}, manifest=text))
+    assert "REDIS_URL" not in manifest(folder)["environments"]["test"]["variables"]
+
+
+@pytest.mark.parametrize(
+    ("entry_point", "script", "is_replaced"),
+    [
+        ('["/srv/start.sh"]', "#!/bin/sh\nexec gunicorn\n# $@\n", True),
+        ('["/srv/start.sh"]', '#!/bin/sh\nset -e\nexec "$@"\n', False),
+        ('["/bin/bash"]', "", True),
+        ("gunicorn mysite.wsgi", "", True),
+        ('["/usr/bin/tini", "--"]', "", False),
+        ('["poetry", "run"]', "", False),
+    ],
+)
+def test_an_entrypoint_that_passes_no_command_on_is_replaced_for_startup(
+    tmp_path: Path, entry_point: str, script: str, *, is_replaced: bool
+) -> None:
+    files = {"Dockerfile": f"FROM python\nCOPY . /srv\nWORKDIR /srv\nENTRYPOINT {entry_point}\n"}
+    folder = start_project(tmp_path / "shop", {**files, "docker/start.sh": script} if script else files)
+    startup = manifest(adopted(folder))["environments"]["test"]["sidecars"]["startup"]
+    command = "python manage.py copy_stage_db && python manage.py migrate --noinput"
+    assert startup["command"] == ([command] if is_replaced else ["sh", "-c", command])
+    assert startup.get("entrypoint") == (["sh", "-c"] if is_replaced else None)
+
+
 _TAILS = {
     "empty": "environments:\n",
     "four spaces": "environments:\n    production:\n        count: 2   # two\n\n# The end.\n",

@@ -226,3 +226,35 @@ def test_settings_that_the_project_has_in_its_pyproject_stay_there(tmp_path: Pat
     assert not (folder / "copilot-testenv.toml").exists()
     assert (folder / "pyproject.toml").read_text() == own
     assert adopt(folder).said[-1].startswith("Nothing to do")
+
+
+def test_requirements_that_powershell_wrote_are_read_as_pip_reads_them(project: Path) -> None:
+    (project / "requirements.txt").write_text("Django\nredis\n", encoding="utf-16")
+    commit(project)
+    adopt(project)
+    assert manifest(project)["environments"]["test"]["variables"]["REDIS_URL"] == "redis://localhost:6379/0"
+
+
+def test_of_several_projects_the_one_in_whose_folder_the_image_starts_is_adopted(tmp_path: Path) -> None:
+    folder = start_project(
+        tmp_path / "shop", {"Dockerfile": "FROM python\nCOPY . /code\nWORKDIR /code/two\n"}
+    )
+    settings = (folder / "mysite/settings.py").read_text()
+    for name in ("one", "two"):
+        (folder / name / "mysite").mkdir(parents=True)
+        (folder / name / "manage.py").write_text((folder / "manage.py").read_text())
+        (folder / name / "mysite/settings.py").write_text(settings)
+    (folder / "manage.py").unlink()
+    commit(folder)
+    adopt(folder)
+    assert (folder / "one/mysite/settings.py").read_text() == settings
+    assert (folder / "two/mysite/settings.py").read_text() != settings
+
+
+def test_settings_of_a_package_that_the_image_installs_are_found_below_manage_py(tmp_path: Path) -> None:
+    folder = start_project(tmp_path / "shop")
+    (folder / "web/src").mkdir(parents=True)
+    git(folder, "mv", "mysite", "web/src/mysite")
+    commit(folder)
+    assert "Nothing to do" not in adopt(folder).said[-1]
+    assert "django_testenv" in (folder / "web/src/mysite/settings.py").read_text()

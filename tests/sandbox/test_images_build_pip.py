@@ -31,6 +31,13 @@ def test_pip_installs_into_the_images_environment_byte_compiled(project: Project
     assert project.said[0] == "sandbox: not done here: RUN apt-get clean (line 5)"
 
 
+def test_requirements_that_powershell_wrote_in_utf_16_are_installed(project: Project) -> None:
+    project.put("base.txt", "tiny\n")
+    project.put("requirements.txt").write_text("-r base.txt\nother\n", encoding="utf-16")
+    image = project.build("FROM x\nCOPY *.txt ./\nRUN pip install -r requirements.txt\n")
+    assert run(image, "tiny") + run(image, "other") == "this is tiny\nthis is other\n"
+
+
 def test_every_needed_stage_installs_into_the_one_environment(project: Project) -> None:
     project.put("requirements.txt", "tiny\n")
 

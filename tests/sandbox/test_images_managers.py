@@ -175,7 +175,7 @@ def test_a_project_for_another_python_is_refused_with_both_versions(project: Pro
     assert message.startswith(
         "Dockerfile line 4: `uv sync --frozen` cannot be done: pyproject.toml requires Python >=4.1."
     )
-    assert f"built from python:4.1-slim; the sandbox runs on its own Python, {here}: make" in message
+    assert f"built from python:4.1-slim; the sandbox runs on its own Python, {here}: install" in message
     assert "\n" not in message
 
 

@@ -12,7 +12,7 @@ from copilot_sandbox import given, made_up
 from copilot_sandbox.databases import Databases
 from copilot_sandbox.made_up import Database, Values, database_part
 from copilot_sandbox.postgres import PostgresServer
-from copilot_sandbox.references import Reference, env_files, of_environment
+from copilot_sandbox.references import Reference, addon_secrets, env_files, of_environment
 from copilot_sandbox.supply import Stored, Supply
 
 VALUES = Values(b"a key", "127.83.1.1")
@@ -83,6 +83,7 @@ def test_a_key_of_encrypted_fields_is_one_of_fernets() -> None:
         ("DBCLUSTER_SECRET", "json"),
         ("MYDB_SECRET", "json"),
         ("DATABASE_CREDENTIALS", "json"),
+        ("DB_INFO", "json"),
         ("FEEDBACK_SECRET", ""),
         ("REDIS_DB", ""),
         ("EMAIL_HOST_PASSWORD", ""),
@@ -240,6 +241,39 @@ def test_manifests_and_addons_name_what_each_container_is_given(tmp_path: Path, 
     assert json.loads(environment["MYDB_SECRET"])["dbname"] == "stage"
     assert set(environment) == {"A", "B", "C", "ONE", "KEY", "WHOLE", "MYDB_SECRET", "BUCKET_NAME"}
     assert supply.invented(found, "shop", "test") == {"C", "ONE", "KEY", "WHOLE", "TWO", "THREE", "FOUR"}
+
+
+ATTACHED = """
+Resources:
+  Kept:
+    Type: AWS::SecretsManager::Secret
+    Properties: {Name: !Sub '${App}/${Env}/${Name}', GenerateSecretString: {}}
+  Other: {Type: 'AWS::SecretsManager::Secret'}
+  Link: {Type: 'AWS::SecretsManager::SecretTargetAttachment', Properties: {SecretId: !Ref Kept}}
+Outputs:
+  djangoSecret: {Value: !Ref Kept, Export: {Name: !Sub '${App}-${Env}-Kept'}}
+  linkOutput: {Value: !Ref Link}
+  otherSecret: {Value: !Ref Other}
+"""
+
+
+def test_a_secret_that_an_addon_attaches_to_a_database_is_one_whatever_its_name(
+    tmp_path: Path, supply: Supply
+) -> None:
+    write(tmp_path, {"copilot/web/addons/db.yml": ATTACHED, "copilot/environments/addons/db.yml": ATTACHED})
+    found, named = addon_secrets(tmp_path, "shop", "test")
+    assert named == {"shop/test/web", "shop/test/environments"}
+    assert found == {
+        "shop/test/web", "shop/test/environments", "shop-test-Kept", "DJANGO_SECRET", "LINK_OUTPUT",
+    }  # fmt: skip
+    supply.database_secrets |= found
+    for variable, reference in (("DJANGO_SECRET", "/x"), ("A", "shop-test-Kept"), ("A", "shop/test/web")):
+        assert json.loads(str(supply.secret(variable, reference, "test", None)))["dbname"] == "test"
+    assert supply.secret("A", "shop/test/web:username::", "test", None) == "test"
+    supply.addon_secrets |= named
+    reference = Reference("web", "web", "A", "secretsmanager", "shop/test/web:username")
+    assert supply.stored([reference], "test") == []
+    assert len(str(supply.secret("OTHER_SECRET", "/x", "test", None))) == 43
 
 
 def test_an_environment_file_outside_of_the_workspace_is_not_read(tmp_path: Path) -> None:

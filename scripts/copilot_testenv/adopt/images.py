@@ -18,6 +18,8 @@ from copilot_testenv.core.errors import SettingsError
 
 VENDOR = "vendor"
 DEPLOYMENT_FILE = "deployment.json"
+_INITS = frozenset({"catatonit", "docker-init", "dumb-init", "tini"})
+_PASSES_ON = re.compile(r"(?m)^[^#\n]*\$[@*]")
 _PYTHON = re.compile(r"(?i)\b(python|pip|pip3|pipenv|poetry|uv|gunicorn|celery|uwsgi|daphne)\b")
 
 
@@ -66,6 +68,30 @@ class Image:
         """The command that runs manage.py in a container, from the folder in which the container starts."""
         start = self.stages.folder(self.stage) if self.stage else self.folder
         return f"python {posixpath.relpath(posixpath.join(self.folder, 'manage.py'), start)}"
+
+    @property
+    def runs_commands(self) -> bool:
+        """Return True if a container runs the command that it is given: no ENTRYPOINT stands before it.
+
+        An ENTRYPOINT that passes its arguments on is none: an init, `poetry run`, or a script of the build
+        context with `"$@"`.
+        """
+        words = self.stages.entry_point(self.stage) if self.stage else None
+        if words is None:
+            return True
+        if not words:
+            return False
+        if words[-1] in {"--", "run"} or posixpath.basename(words[0]) in _INITS:
+            return True
+        name = posixpath.basename(words[-1])
+        context = self.project.place(self.build.context)
+        patterns = [f"{folders}{name}" for folders in ("", "*/", "*/*/")] if name else []
+        scripts = [file for pattern in patterns for file in sorted(context.glob(pattern))]
+        return any(
+            _PASSES_ON.search(file.read_bytes().decode("utf-8", "replace"))
+            for file in scripts
+            if file.is_file() and not file.is_symlink()
+        )
 
     @property
     def has_deployment_file(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 from collections.abc import Iterator
@@ -10,12 +11,12 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from copilot_testenv.adopt import stamps
+from copilot_testenv.adopt import inherited, stages, stamps
 from copilot_testenv.copilot import manifest
 from copilot_testenv.copilot.manifest import Build
 from copilot_testenv.core import git, settings_module, workspace_files
 from copilot_testenv.core.errors import Refused, SettingsError, UsageError
-from copilot_testenv.core.process import Shell, output_of
+from copilot_testenv.core.process import Shell
 from copilot_testenv.core.settings import SERVICE_TYPE
 
 _SETTINGS_IN_DOCKERFILE = re.compile(r"""DJANGO_SETTINGS_MODULE[= ]['"]?([\w.]+)""")
@@ -63,6 +64,14 @@ class Project:
             return None if content is None else content.decode("utf-8")
         except UnicodeDecodeError as error:
             raise SettingsError(f"{self.root / path} is not UTF-8: {error}.") from error
+
+    def _words(self, path: str) -> str:
+        """Return a file's text to look for names in, in the encoding that its first bytes show.
+
+        PowerShell writes UTF-16 (`pip freeze > requirements.txt`), and pip reads it.
+        """
+        content = self.bytes(path) or b""
+        return content.decode(json.detect_encoding(content), "replace")
 
     def require_no_link(self, path: str) -> None:
         """Raise Refused if the path leads out of the repository, or over a link, which may lead anywhere."""
@@ -152,8 +161,8 @@ class Project:
     @cached_property
     def settings_module(self) -> str:
         """Return the settings module of the container. Raises SettingsError if no file names it."""
-        for holder in (self.test_block or {}, self.manifest):
-            variables = holder.get("variables")
+        lent = inherited.variables(self.manifest, self.test_env)
+        for variables in ((self.test_block or {}).get("variables"), self.manifest.get("variables"), lent):
             named = variables.get("DJANGO_SETTINGS_MODULE") if isinstance(variables, dict) else None
             if isinstance(named, str):
                 return named
@@ -175,9 +184,20 @@ class Project:
             for path in (posixpath.join(folder, f"{stem}.py"), posixpath.join(folder, stem, "__init__.py")):
                 if self.bytes(self.below_manage(path)) is not None:
                     return self.below_manage(path)
+        if len(found := self._elsewhere(stem)) == 1:
+            return found[0]
         raise SettingsError(
             f"The settings {self.settings_module} are not at {self.place(self.below_manage(stem))}.py."
         )
+
+    def _elsewhere(self, stem: str) -> list[str]:
+        """Return the paths of a module up to two folders below manage.py: the image may install it."""
+        patterns = [f"{above}/{stem}{end}" for above in ("*", "*/*") for end in (".py", "/__init__.py")]
+        files = [file for pattern in patterns for file in sorted(self.place(self.django).glob(pattern))]
+        kept = [
+            file for file in files if "/." not in str(file.relative_to(self.top)) and not file.is_symlink()
+        ]
+        return [posixpath.relpath(file, self.root) for file in kept]
 
     @cached_property
     def settings_text(self) -> str:
@@ -220,7 +240,7 @@ class Project:
             if not file.is_symlink() and file.name not in _TASKS_REQUIREMENTS
         )
         names += [f"{folder}/{name}" for folder in folders for name in ("pyproject.toml", "Pipfile")]
-        texts = [self.text(name) or "" for name in names]
+        texts = [self._words(name) for name in names]
         texts.append(_without_block(self.text(self.dockerfile) or ""))
         return "\n".join(texts)
 
@@ -293,7 +313,7 @@ def _django(shell: Shell, project: Project) -> str:
         for path in sorted(filter(None, listed.stdout.split("\0")))
     ]
     found = [each for each in found if "DJANGO_SETTINGS_MODULE" in (project.text(f"{each}/manage.py") or "")]
-    for fits in (_is_in_context, _has_settings):
+    for fits in (_is_in_context, _has_settings, _starts_there):
         found = [each for each in found if fits(project, each)] or found if len(found) > 1 else found
     if len(found) == 1:
         return found[0]
@@ -316,6 +336,17 @@ def _has_settings(project: Project, folder: str) -> bool:
         return replace(project, django=folder).settings_path is not None
     except SettingsError:
         return False
+
+
+def _starts_there(project: Project, folder: str) -> bool:
+    """Return True if the image starts in the folder to which it copies this manage.py."""
+    text = (project.text(project.dockerfile) or "").replace("\r\n", "\n")
+    found = stages.read(text, project.build.target)
+    path = project.in_context(f"{folder}/manage.py", project.build.context)
+    if found.built is None:
+        return False
+    place = found.where(found.built, path).get(path, "")
+    return posixpath.dirname(place) == found.folder(found.built)
 
 
 def workloads(project: Project) -> Iterator[str]:
@@ -341,36 +372,3 @@ def _service(root: Path, wanted: str) -> str:
     if len(found) > 1:
         raise UsageError(f"Which service? Write --service with one of {', '.join(found)}.")
     return found[0]
-
-
-def require_not_ignored(shell: Shell, project: Project, paths: list[str]) -> None:
-    """Raise Refused if Git ignores a file to be written: a deployment contains only committed files."""
-    found = shell.run(git.command(project.root, "check-ignore", "--", *paths))
-    if ignored := sorted(found.stdout.splitlines()):
-        raise Refused(
-            f"Git ignores {', '.join(ignored)} in {project.root}, but only committed files are deployed: "
-            "remove the pattern from .gitignore, or add an exception (`git check-ignore -v` names it)."
-        )
-
-
-def require_committed(shell: Shell, project: Project, paths: list[str]) -> None:
-    """Raise Refused if a file that would be edited is not committed, or has changes since."""
-    if not paths:
-        return
-    exactly = "--literal-pathspecs"  # a star in a name is not a pattern
-    listed = output_of(
-        shell, git.command(project.root, exactly, "ls-files", "-z", "--", *paths), "Listing what Git has"
-    )
-    unknown = sorted(set(paths) - set(listed.split("\0")))
-    if unknown:
-        raise Refused(
-            f"{', '.join(unknown)} in {project.root} would be edited and is not in Git (it is ignored, or "
-            "was never added): commit it first (`git add --force`), so that it can be restored."
-        )
-    found = shell.run(git.command(project.root, exactly, "status", "--porcelain", "--", *paths))
-    if not found.ok or found.stdout.strip():
-        names = ", ".join(line[3:] for line in found.stdout.splitlines()) or ", ".join(paths)
-        raise Refused(
-            f"{names} in {project.root} would be edited and has changes that are not committed: commit or "
-            "stash them first, so that they do not mix with the changes made here."
-        )

@@ -12,11 +12,11 @@ from typing import Any
 
 import yaml
 
-from copilot_testenv.adopt import django_settings, images, stamps
+from copilot_testenv.adopt import django_settings, images, inherited, stamps
 from copilot_testenv.adopt.changes import Change, NotChanged
 from copilot_testenv.adopt.project import Project
 from copilot_testenv.adopt.renewal import Renewal
-from copilot_testenv.copilot import sidecars, yaml_edit
+from copilot_testenv.copilot import addons, sidecars, yaml_edit
 from copilot_testenv.core.errors import Refused, SettingsError
 
 HEALTH_PATH = "/healthz"  # django_testenv.access.healthz answers it
@@ -129,14 +129,15 @@ def block(project: Project, *, static: bool) -> dict[str, Any]:
         if static:
             steps.append(f"{manage} collectstatic --noinput")
             entry["mount_points"] = [{"source_volume": "static", "path": STATIC, "read_only": False}]
-        entry["command"] = ["sh", "-c", " && ".join(steps)]
+        if images.main(project).runs_commands:
+            entry["command"] = ["sh", "-c", " && ".join(steps)]
+        else:  # the image's own ENTRYPOINT would start the service instead
+            entry |= {"entrypoint": ["sh", "-c"], "command": [" && ".join(steps)]}
         if "env_file" in base:
             entry["env_file"] = base["env_file"]
-    # A sidecar inherits nothing, so the service's variables and secrets are repeated.
-    inherited = {} if startup in there else base
-    for key, more in (("variables", variables), ("secrets", secrets)):
-        if merged := {**_section(inherited, key), **more}:
-            entry[key] = merged
+    entry |= _repeated({} if startup in there else base, variables, secrets)
+    if startup not in there and (more := _of_addons(project, entry)):
+        entry["secrets"] = {**entry.get("secrets", {}), **more}
 
     added: dict[str, Any] = {"count": {"spot": 1}, "deployment": {"rolling": "recreate"}}
     if base.get("http") is not False:
@@ -204,6 +205,11 @@ def _healthcheck(project: Project) -> dict[str, Any]:
 
 
 def _variables(project: Project) -> dict[str, Any]:
+    lent, secrets = inherited.variables(project.manifest, project.test_env), _secrets(project)
+    return {**{name: lent[name] for name in lent if name not in secrets}, **_own_variables(project)}
+
+
+def _own_variables(project: Project) -> dict[str, Any]:
     given = _names(project.manifest)
     variables: dict[str, Any] = {}
     if "EMAIL_BACKEND" not in _section(project.manifest, "secrets"):
@@ -212,7 +218,11 @@ def _variables(project: Project) -> dict[str, Any]:
         wanted = {"REDIS_HOST": "localhost", "REDIS_URL": "redis://localhost:6379/0"}
         text = f"{project.all_settings}\n{project.manifest}"
         named = {name: value for name, value in wanted.items() if re.search(rf"\b{name}\b", text)}
-        variables |= named or wanted
+        named = named or wanted
+        # ECS refuses a name that is a secret too.
+        variables |= {
+            name: named[name] for name in named if name not in _section(project.manifest, "secrets")
+        }
     constants = django_settings.constant_settings(project)
     for name, value in (("DEBUG", "0"), ("ALLOWED_HOSTS", "*")):
         if name in constants and name not in given:
@@ -225,7 +235,29 @@ def _secrets(project: Project) -> dict[str, Any]:
     wanted = ["DATABASE_URL", "STAGE_DATABASE_URL"]
     if "SECRET_KEY" in django_settings.constant_settings(project):
         wanted.insert(1, "SECRET_KEY")
-    return {name: f"{_SECRET}{name}" for name in wanted if name not in given}
+    lent, own = inherited.secrets(project.manifest, project.test_env, _SECRET), _own_variables(project)
+    needed = {name: f"{_SECRET}{name}" for name in wanted if name not in given}
+    return {**{name: lent[name] for name in lent if name not in own}, **needed}
+
+
+def _repeated(
+    base: Mapping[str, Any], variables: Mapping[str, Any], secrets: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the sections of a sidecar, which inherits nothing: the service's of the base, and these."""
+    merged = (
+        ("variables", {**_section(base, "variables"), **variables}),
+        ("secrets", {**_section(base, "secrets"), **secrets}),
+    )
+    return {key: section for key, section in merged if section}
+
+
+def _of_addons(project: Project, entry: Mapping[str, Any]) -> dict[str, str]:
+    """Return secrets for the outputs of the addons, which Copilot gives the main container alone."""
+    folder = f"copilot/{project.service}/addons"
+    files = [name for name in project.listed(folder) if name.endswith((".yml", ".yaml"))]
+    names = [name for file in files for name in addons.variables(project.text(f"{folder}/{file}") or "")]
+    known = {*entry.get("variables", ()), *entry.get("secrets", ())}
+    return {name: f"{_SECRET}{name}" for name in names if name not in known}
 
 
 def _names(base: Mapping[str, Any]) -> set[str]:

@@ -96,6 +96,13 @@ class Stages:
         """Return the working folder in which a container of the stage starts."""
         return self._state(stage, ()).folder
 
+    def entry_point(self, stage: Stage) -> list[str] | None:
+        """Return the words of the ENTRYPOINT that counts; empty for the shell form, None if there is none."""
+        steps = [step for each in self.chain(stage) for step in each.steps if step.word == "ENTRYPOINT"]
+        if not steps:
+            return None
+        return _words(steps[-1].rest) if steps[-1].rest.startswith("[") else []
+
     def where(self, stage: Stage, *paths: str) -> dict[str, str]:
         """Return the place in the image of each of these paths of the build context that is copied there."""
         return self._state(stage, paths).files

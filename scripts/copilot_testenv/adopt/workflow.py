@@ -19,9 +19,10 @@ from copilot_testenv.adopt import (
     thin,
 )
 from copilot_testenv.adopt.changes import Change, NotChanged
+from copilot_testenv.adopt.conditions import require_committed, require_not_ignored
 from copilot_testenv.adopt.history import History
 from copilot_testenv.adopt.origin import Origin
-from copilot_testenv.adopt.project import Project, look, require_committed, require_not_ignored, workspace
+from copilot_testenv.adopt.project import Project, look, workspace
 from copilot_testenv.adopt.renewal import Renewal
 from copilot_testenv.copilot import disposable
 from copilot_testenv.core import committed

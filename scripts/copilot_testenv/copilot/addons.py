@@ -1,4 +1,4 @@
-"""Read the size of an environment's own database, for its cost, from copilot/environments/addons/."""
+"""Read addons: the variables that a service gets of them, and an environment's own database, for its cost."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -52,3 +53,32 @@ def database(root: Path, environment: str) -> Database | None:
             f"{FILE}: the Storage of `{environment}` must be a whole number of GB, such as 20."
         )
     return Database(size, gigabytes, str(found.get("MultiAZ")).lower() == "true")
+
+
+def variables(text: str) -> list[str]:
+    """Return the variables that Copilot gives the service's main container for an addon's outputs.
+
+    A managed policy and a security group are not given. Empty where the template cannot be read, which
+    Copilot itself reports. Source: internal/pkg/addon/output.go of aws/copilot-cli 1.34.
+    """
+    try:
+        found = cloudformation.parse(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return []
+    resources, outputs = (_mapping(_mapping(found).get(key)) for key in ("Resources", "Outputs"))
+    return [
+        _as_variable(str(name))
+        for name, output in outputs.items()
+        if _mapping(resources.get(str(_mapping(_mapping(output).get("Value")).get("Ref")))).get("Type")
+        not in {"AWS::IAM::ManagedPolicy", "AWS::EC2::SecurityGroup"}
+    ]
+
+
+def _as_variable(output: str) -> str:
+    """Return an output's name as Copilot writes it as a variable: `mydbSecret` is MYDB_SECRET."""
+    apart = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", output)
+    return re.sub(r"([A-Z])([A-Z][a-z])", r"\1_\2", apart).upper()
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

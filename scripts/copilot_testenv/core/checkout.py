@@ -22,11 +22,14 @@ def worktree(
     root = settings.root
     with git.worktree(shell, root, branch, deploy, environment) as workspace:
         top = next(each for each in (workspace, *workspace.parents) if (each / ".git").exists())
-        known = None
-        if "submodules" not in settings.trusted:
-            known = lambda: submodules.known(shell, root, settings.default_branch)  # noqa: E731 - read if needed
+
+        def known() -> frozenset[str]:
+            """Read the submodules of the default branch, which only a branch with submodules needs."""
+            return submodules.known(shell, root, settings.default_branch)
+
         large_files.pull(shell, top, branch, git.default_reference(shell, root, settings.default_branch))
-        submodules.check_out(shell, root, top, branch, known)
+        is_trusted = "submodules" in settings.trusted
+        submodules.check_out(shell, root, top, branch, None if is_trusted else known)
         yield workspace
 
 

@@ -77,7 +77,7 @@ def run_process(
         root = Path(name) / "root"
         shutil.copytree(image.root, root, symlinks=True)
         work, move = root / image.workdir.strip("/"), path_mover(root, image, ())
-        readable = [bin_dir(), server.socket_dir, *([image.venv] if image.venv else [])]
+        readable = [bin_dir(), server.socket_dir, *image.programs]
         words = stack.enter_context(
             confined(["/bin/sh", "-c", command], readable=readable, writable=[Path(name)])
         )

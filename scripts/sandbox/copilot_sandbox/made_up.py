@@ -28,7 +28,7 @@ _PARTS = {
     "username": ("USER", "USERNAME", "LOGIN"),
     "password": ("PASSWORD", "PASS", "PASSWD", "PWD"),
     "engine": ("ENGINE",),
-    "json": ("SECRET", "SECRETS", "CREDENTIALS", "JSON"),
+    "json": ("SECRET", "SECRETS", "CREDENTIALS", "CREDS", "JSON", "INFO", "CONFIG"),
 }
 _PART_OF = {word: part for part, words in _PARTS.items() for word in words}
 _CACHE = frozenset({"REDIS", "VALKEY", "CELERY", "BROKER", "CACHE", "CHANNEL", "RQ", "ELASTICACHE"})
@@ -136,6 +136,11 @@ def database_part(name: str) -> str:
     part = _PART_OF.get(words[-1], "")
     own = _DATABASE & set(words) or (part == "json" and any(_CLUSTER.search(word) for word in words))
     return part if own else ""
+
+
+def part_of(key: str) -> str:
+    """Return the part of a database's address that a key of its secret has; empty if it is another one."""
+    return _PART_OF.get((words_of(key) or [""])[-1], "")
 
 
 def aws_variable(name: str) -> str:

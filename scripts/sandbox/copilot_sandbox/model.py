@@ -41,6 +41,12 @@ class Image:
     cmd: tuple[str, ...]
     paths: tuple[str, ...]  # absolute paths that the Dockerfile created (WORKDIR, COPY targets, VOLUME)
     engine_id: str = ""  # the id of the engine's image, which then has the files
+    python: Path | None = None  # where the environment's Python is installed, if it is not the sandbox's own
+
+    @property
+    def programs(self) -> list[Path]:
+        """Return the folders of the environment and its Python, which a container has to read."""
+        return [each for each in (self.venv, self.python) if each is not None]
 
 
 @dataclass(frozen=True)

@@ -85,4 +85,7 @@ class Provision:
         workspace = self._workspace
         root = Path(workspace.stage.root or workspace.root) if workspace.stage else workspace.root
         user = {name: os.environ[name] for name in workspace.variables if name in os.environ}
+        made = references.addon_secrets(root, workspace.application, environment)
+        self._supply.database_secrets |= made.databases
+        self._supply.addon_secrets |= made.named
         return references.of_environment(root, workspace.application, environment, user)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import yaml
 
@@ -113,6 +113,56 @@ def _of_addons(folder: Path, workload: str) -> Iterator[Reference]:
                 kind = _mapping(resources.get(str(target))).get("Type")
                 if kind not in {"AWS::IAM::ManagedPolicy", "AWS::EC2::SecurityGroup"}:
                     yield Reference(workload, workload, _as_variable(str(name)), "addon", str(name))
+
+
+class AddonSecrets(NamedTuple):
+    """The names of secrets that addons make.
+
+    `databases` has those that a database writes its address into, each with its name in Secrets Manager, its
+    export's, and the variable that Copilot makes of an output. `named` has all names in Secrets Manager.
+    """
+
+    databases: set[str]
+    named: set[str]
+
+
+def addon_secrets(root: Path, application: str, environment: str) -> AddonSecrets:
+    """Return the names of the secrets that the addons of services and environments make."""
+    found = AddonSecrets(set(), set())
+    for file in sorted(root.glob("copilot/*/addons/*.y*ml")):
+        workload = file.parents[1].name
+        values = {"App": application, "Env": environment, "Name": workload}
+        with suppress(OSError, ValueError, RecursionError, TemplateError):
+            template = _mapping(read_template(file.read_text(encoding="utf-8")))
+            resources, outputs = _mapping(template.get("Resources")), _mapping(template.get("Outputs"))
+            attached = _attached(resources)
+            for key, resource in resources.items():
+                if _mapping(resource).get("Type") == "AWS::SecretsManager::Secret":
+                    name = _name(_mapping(resource).get("Properties"), values)
+                    found.named.update(name)
+                    found.databases.update(name if key in attached else ())
+            for key, output in outputs.items():
+                if _mapping(_mapping(output).get("Value")).get("Ref") in attached:
+                    found.databases.update(_name(_mapping(output).get("Export"), values))
+                    found.databases.update([_as_variable(str(key))] if workload != "environments" else [])
+    return found
+
+
+def _name(holder: Any, values: Mapping[str, str]) -> list[str]:
+    """Return the `Name` of a secret or an export, which may be a `Fn::Sub`; empty if it is no text."""
+    name = _mapping(holder).get("Name")
+    name = _mapping(name).get("Fn::Sub", name)
+    return [_fill(name, values)] if isinstance(name, str) else []
+
+
+def _attached(resources: Mapping[str, Any]) -> set[str]:
+    """Return the secrets to which a database's address is attached, and the attachments: both are its ARN."""
+    found = set()
+    for name, resource in resources.items():
+        if _mapping(resource).get("Type") == "AWS::SecretsManager::SecretTargetAttachment":
+            secret = _mapping(_mapping(resource.get("Properties")).get("SecretId")).get("Ref")
+            found |= {str(name), str(secret)}
+    return found
 
 
 def _as_variable(output: str) -> str:

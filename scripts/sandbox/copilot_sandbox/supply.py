@@ -52,6 +52,8 @@ class Supply:
         self._aws = aws
         self._file = state / "made-up.json"
         self.secret_exports: set[str] = set()  # those that manifests import as secrets
+        self.database_secrets: set[str] = set()  # names of those that addons make for their databases
+        self.addon_secrets: set[str] = set()  # names in Secrets Manager of all that addons make
         self._lock = threading.Lock()
 
     def secret(self, variable: str, reference: str, environment: str, stored: str | None) -> str | None:
@@ -60,7 +62,7 @@ class Supply:
         `reference` is the name or ARN in the task definition. A database's address is never the user's: it
         leads to a database of the sandbox.
         """
-        if not _database_part(variable, reference):
+        if not self._database_part(variable, reference):
             values, _ = given.read(self._root)
             for name in (*_names(reference), variable):
                 if name in values:
@@ -107,7 +109,7 @@ class Supply:
     def is_invented(self, variable: str, reference: str) -> bool:
         """Return True if the value of a secret that is not stored is a made-up one."""
         own = variable in self._databases.secrets_of("test") or made_up.aws_variable(variable)
-        return not own and not _database_part(variable, reference) and not self.is_given(variable, reference)
+        return not (own or self._database_part(variable, reference) or self.is_given(variable, reference))
 
     def buckets(self, references: Iterable[Reference], environment: str) -> set[str]:
         """Return the buckets that variables name, which the project expects to exist."""
@@ -131,7 +133,7 @@ class Supply:
             and not (each.kind in ("import", "secret import") and each.name.startswith(f"{application}-"))
             and each.variable not in own
             and not made_up.aws_variable(each.variable)
-            and not _database_part(each.variable, each.name)
+            and not self._database_part(each.variable, each.name)
             and not self.is_given(each.variable, each.name)
             and made_up.is_made_up_for(each.variable)
         }
@@ -156,6 +158,8 @@ class Supply:
                     parameters.setdefault(path, value)
             else:
                 name, _, key = _names(each.name)[-1].partition(":")
+                if name in self.addon_secrets:
+                    continue  # the addon's stack could not make it if it were there
                 secrets.setdefault(name, {}).setdefault(key, value)
         return [
             *(Stored(name, value, environment, is_parameter=True) for name, value in parameters.items()),
@@ -180,17 +184,28 @@ class Supply:
             if each.kind == "plain":
                 variables[each.variable] = each.name
             else:
-                of = database if _database_part(each.variable, each.name) else environment
+                of = database if self._database_part(each.variable, each.name) else environment
                 value = self.secret(each.variable, each.name, of, None)
                 if value is not None:
                     variables[each.variable] = value
         return variables
 
+    def _database_part(self, variable: str, reference: str) -> str:
+        """Return the part of a database's address that a secret has (see `made_up`); empty for none.
+
+        What tells it is an addon that attaches the secret to a database, else the variable's name or the
+        secret's key.
+        """
+        name, _, key = _names(reference)[-1].partition(":")
+        if {variable, *_names(reference)} & self.database_secrets:
+            return made_up.part_of(key) if key else "json"
+        return made_up.database_part(variable) or (made_up.database_part(f"{name}_{key}") if key else "")
+
     def _invent(self, variable: str, reference: str, environment: str) -> str | None:
         own = self._databases.secrets_of(environment)
         if variable in own:
             return own[variable]
-        if part := _database_part(variable, reference):
+        if part := self._database_part(variable, reference):
             staging = made_up.asks_for_staging(variable)
             return self._databases.database_of(environment, staging=staging).part(part)
         if (name := made_up.aws_variable(variable)) in (aws := self._aws()):
@@ -210,12 +225,6 @@ def line_of(invented: Sequence[str]) -> str:
         f"made up, because nobody gave them: {', '.join(invented)}; where a real value is needed, "
         f"write NAME=value into {given.FILE} beside copilot/ (docs/sandbox.md)"
     )
-
-
-def _database_part(variable: str, reference: str) -> str:
-    """Return the part of a database's address that a variable asks for, by its name or the secret's key."""
-    name, _, key = _names(reference)[-1].partition(":")
-    return made_up.database_part(variable) or (made_up.database_part(f"{name}_{key}") if key else "")
 
 
 def _names(reference: str) -> list[str]:

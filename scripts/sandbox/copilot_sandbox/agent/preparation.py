@@ -149,7 +149,7 @@ def for_processes(settings: Settings, order: Order) -> Prepared:
             provided = nginx.provide(container, image, own, host, upstream)
             tools = (provided.programs, *tools)
             notes[container.name] = "; ".join(filter(None, (notes[container.name], provided.note))) or None
-        readable |= {image.root, *tools, *([image.venv] if image.venv else [])}
+        readable |= {image.root, *tools, *image.programs}
         digests.append(image.digest or None)
         for mount in container.mounts:
             volumes.setdefault(mount.volume, directory / "volumes" / mount.volume)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import platform as machine
 import re
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from copilot_sandbox.errors import SandboxError
-from copilot_sandbox.images import pip_targets, store, venv_cache, venvs
+from copilot_sandbox.images import pip_targets, projects, pythons, store, venv_cache, venvs
 from copilot_sandbox.images.copying import Copying
 from copilot_sandbox.images.dockerfile import Dockerfile, Instruction, Stage, assignments, expand, parse
 from copilot_sandbox.images.ignore import read_ignore
@@ -59,6 +58,24 @@ def build(
         raise BuildError(f"failed to read dockerfile: {dockerfile}: {error}") from error
     if not context.is_dir():
         raise BuildError(f'unable to prepare context: path "{context}" not found')
+    try:
+        return _build(context, dockerfile, text, state_dir, say, arguments, target, platform)
+    except (venvs.InstallError, projects.LockFileError) as error:
+        if not pythons.need(error.other_python):
+            raise
+    return _build(context, dockerfile, text, state_dir, say, arguments, target, platform)
+
+
+def _build(
+    context: Path,
+    dockerfile: Path,
+    text: str,
+    state_dir: Path,
+    say: Callable[[str], None],
+    arguments: Mapping[str, str] | None,
+    target: str | None,
+    platform: str | None,
+) -> str:
     work = _Build(
         parse(text),
         read_context(context, read_ignore(context, dockerfile), state_dir),
@@ -67,7 +84,7 @@ def build(
         say,
     )
     state = work.run(target)
-    venv, packages = None, {}
+    venv, packages, python = None, {}, pythons.own()
     programs = work.managers - {"pip"}
     own = {name for path, name in state.targets.items() if pip_targets.is_interpreter_path(path)}
     installs = [
@@ -75,9 +92,12 @@ def build(
     ]
     targets = {path: name for path, name in state.targets.items() if name not in own}
     if installs or work.has_python:
-        venv = venvs.venv_digest(installs, programs)
+        python = pythons.for_images([state.base, *(each.base for each in reversed(installs))])
+        venv = venvs.venv_digest(installs, programs, python)
         folder = venv_cache.venv_folder(state_dir, venv)
-        made = venvs.make_venv(folder, installs, pip_cache=state_dir / "pip", programs=programs, say=say)
+        made = venvs.make_venv(
+            folder, installs, pip_cache=state_dir / "pip", programs=programs, python=python, say=say
+        )
         own_installs = len(installs) - len(work.of_base)
         if own_installs and work.has_python:
             targets.setdefault(_PROGRAMS, "bin")
@@ -94,6 +114,7 @@ def build(
             "Cmd": list(state.cmd),
             "Paths": sorted({*state.tree.own_paths(), *state.volumes, *({_PROGRAMS} & targets.keys())}),
             "Venv": venv,
+            **({} if python.is_own else {"Python": python.folder}),
             **({"Targets": dict(sorted(targets.items()))} if targets else {}),
         },
         packages,
@@ -182,14 +203,14 @@ class _Build:
             state = self.states[base].child()
         else:
             state = State()
-            python = re.search(r"(?:^|/)(?:python:|uv:(?:[\w.]+-)?python)(\d+)(?:\.(\d+))?", name)
+            python = pythons.version_of(name)
             state.base = name
             if python:
                 self.has_python = True
                 state.env.update(_PYTHON_ENV)
                 state.cmd = ("python3",)
                 self._compare_python(name, python)
-                if "uv:" not in name and python[2] and int(python[2]) <= _LAST_WITH_SETUPTOOLS:
+                if "uv:" not in name and len(python) > 1 and python[1] <= _LAST_WITH_SETUPTOOLS:
                     missing = f"{name} has setuptools and wheel; here they are missing"
                     self.of_base = (
                         venvs.Install(_SETUPTOOLS, "/", Tree(), {}, stage.line, optional=missing, base=name),
@@ -202,13 +223,13 @@ class _Build:
             self._step(step, state, number)
         return state
 
-    def _compare_python(self, name: str, python: re.Match[str]) -> None:
-        version = tuple(int(part) for part in python.groups() if part)
-        if version != sys.version_info[: len(version)] and name not in self.other_pythons:
+    def _compare_python(self, name: str, version: tuple[int, ...]) -> None:
+        here = pythons.for_images([name])
+        if version != here.version[: len(version)] and name not in self.other_pythons:
             self.other_pythons.add(name)
             self.say(
                 f"sandbox: {name} is Python {'.'.join(map(str, version))}; here it runs on Python"
-                f" {sys.version_info.major}.{sys.version_info.minor} ({sys.executable})"
+                f" {'.'.join(map(str, here.version[:2]))} ({here.program})"
             )
 
     def _step(self, step: Instruction, state: State, number: int) -> None:

@@ -1,7 +1,7 @@
 """Translates lock files to requirements that pip installs: poetry.lock, Pipfile.lock, uv.lock, pdm.lock.
 
 It runs in a process of its own (see `projects`), because `packaging` is not in the builder's. It reads texts,
-and neither files nor the network. Every marker is evaluated for this interpreter.
+and neither files nor the network. Every marker is evaluated for the interpreter that the image gets.
 
 Sources: https://github.com/python-poetry/poetry-core, https://github.com/pypa/pipfile,
 https://docs.astral.sh/uv/concepts/projects/layout/#the-lockfile and https://pdm-project.org/en/latest/usage/lockfile/
@@ -21,6 +21,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+# The version that markers are evaluated for.
 PYTHON = ".".join(map(str, sys.version_info[:3]))
 
 
@@ -58,9 +59,13 @@ def holds(marker: object, extra: str = "") -> bool:
     if not isinstance(marker, str) or not marker.strip():
         return True
     try:
-        return Marker(marker).evaluate({"extra": extra})
+        return Marker(marker).evaluate({"extra": extra, **_environment()})
     except (InvalidMarker, UndefinedEnvironmentName) as error:
         raise LockError(f"the marker `{marker[:80]}` is not valid") from error
+
+
+def _environment() -> dict[str, str]:
+    return {"python_full_version": PYTHON, "python_version": ".".join(PYTHON.split(".")[:2])}
 
 
 def holds_with(marker: object, extras: set[str]) -> bool:
@@ -174,8 +179,12 @@ def translate(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Translate the request on standard input to an answer on standard output, both JSON."""
+def main(python: str) -> None:
+    """Translate the request on standard input to an answer on standard output, both JSON.
+
+    `python` is the version that the packages are for.
+    """
+    globals()["PYTHON"] = python
     json.dump(translate(json.load(sys.stdin)), sys.stdout)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 from dataclasses import replace
@@ -188,7 +189,8 @@ def _may_be_a_path(word: str, folder: str, tree: Tree) -> bool:
 
 def _lines(entry: Entry) -> list[str]:
     data = entry.source.read_bytes() if entry.source else entry.data
-    return [line.strip() for line in data.decode("utf-8", "replace").splitlines()]
+    # PowerShell writes requirements in UTF-16 (`pip freeze > requirements.txt`), and pip reads them.
+    return [line.strip() for line in data.decode(json.detect_encoding(data), "replace").splitlines()]
 
 
 # Options of `uv pip` that pip has not, with the number of words that follow; and what pip calls others.

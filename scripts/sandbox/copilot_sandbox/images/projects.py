@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from copilot_sandbox import child_variables
 from copilot_sandbox.boot import SOURCES
 from copilot_sandbox.errors import SandboxError
+from copilot_sandbox.images import pythons
 from copilot_sandbox.images.pip_commands import hashed
 from copilot_sandbox.images.tree import CopyError, Tree, file_of
 from copilot_sandbox.images.venvs import Install, python_advice
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _SECONDS = 60  # for one lock file
-_CODE = "import sys; sys.path.insert(0, sys.argv[1]); from copilot_sandbox.images.locks import main; main()"
+_CODE = (
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from copilot_sandbox.images.locks import main; main(sys.argv[2])"
+)
 _FILES = {
     "poetry": ("pyproject.toml", "poetry.lock"),
     "pipenv": ("Pipfile", "Pipfile.lock"),
@@ -94,7 +98,12 @@ _VALUES = frozenset(
 
 
 class LockFileError(SandboxError):
-    """A lock file cannot be translated, or the project excludes this Python; the message names the line."""
+    """A lock file cannot be translated, or the project excludes this Python; the message names the line.
+
+    `other_python` is the image of FROM in the second case.
+    """
+
+    other_python = ""
 
 
 @dataclass(frozen=True)
@@ -314,22 +323,25 @@ def translate(request: Request, place: Place) -> Translated:
         **{name: sorted(getattr(request, name)) for name in ("groups", "extras", "without")},
         "files": files,
     }
-    answer = json.loads(_answer(json.dumps(document, sort_keys=True)))
+    python = pythons.for_images([place.base])
+    answer = json.loads(_answer(json.dumps(document, sort_keys=True), python.number))
     if "error" in answer:
         raise LockFileError(f"Dockerfile line {place.line}: `{place.command}` failed: {answer['error']}")
     if answer["python"]:
-        raise LockFileError(
+        failed = LockFileError(
             f"Dockerfile line {place.line}: `{place.command}` cannot be done: {names[0]} requires Python "
-            f"{answer['python']}. {python_advice(place.base)}"
+            f"{answer['python']}. {python_advice(place.base, python)}"
         )
+        failed.other_python = place.base
+        raise failed
     return Translated(folder, answer)
 
 
 @cache
-def _answer(document: str) -> str:
+def _answer(document: str, python: str) -> str:
     try:
         done = subprocess.run(
-            [sys.executable, "-I", "-c", _CODE, SOURCES],
+            [sys.executable, "-I", "-c", _CODE, SOURCES, python],
             check=False,
             input=document,
             capture_output=True,

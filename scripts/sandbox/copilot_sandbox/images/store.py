@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from copilot_sandbox import scratch
@@ -15,7 +16,6 @@ from copilot_sandbox.model import Image
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
     from copilot_sandbox.images.tree import Tree
 
@@ -105,6 +105,7 @@ class ImageStore:
             cmd=tuple(config["Cmd"]),
             paths=tuple(config["Paths"]),
             engine_id=config.get("EngineId", ""),
+            python=Path(config["Python"]) if "Python" in config else None,
         )
 
     def prune(self, keep: Iterable[str], newest: int = 10) -> int:

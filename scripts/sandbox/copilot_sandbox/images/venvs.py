@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING
 from copilot_sandbox import child_variables, scratch
 from copilot_sandbox.agent.confined import confined
 from copilot_sandbox.errors import SandboxError
-from copilot_sandbox.images import build_variables, pip_targets
+from copilot_sandbox.images import build_variables, pip_targets, pythons
 from copilot_sandbox.images.manager_programs import write_programs
 from copilot_sandbox.images.venv_cache import MARKER, mark_used
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
+    from copilot_sandbox.images.pythons import Python
     from copilot_sandbox.images.tree import Tree
 
 _LOCK_SECONDS = 900.0  # for another build with the same installs, as long as a deploy may take
@@ -35,7 +36,12 @@ _OTHER_PYTHON = re.compile(r"requires? a different [Pp]ython|Requires-Python|req
 
 
 class InstallError(SandboxError):
-    """pip could not install the Dockerfile's packages; the message ends with pip's last lines."""
+    """pip could not install the Dockerfile's packages; the message ends with pip's last lines.
+
+    `other_python` is the image of FROM if the packages exclude the Python that they are installed with.
+    """
+
+    other_python = ""
 
 
 @dataclass(frozen=True)
@@ -69,13 +75,14 @@ class Install:
         return [self.arguments, self.folder, files, sorted(self.variables.items()), *target_key]
 
 
-def venv_digest(installs: list[Install], programs: Collection[str] = ()) -> str:
+def venv_digest(installs: list[Install], programs: Collection[str] = (), python: Python | None = None) -> str:
     """Return an environment's digest: of the interpreter, the index, and each install with its files.
 
     `programs` are the package managers that the environment has programs for.
     """
     index = child_variables.selected(build_variables.step_variables(Path(), Path(), {}), child_variables.PIP)
-    machine = [sys.version, sys.base_prefix, sys.platform, os.uname().machine]
+    python = python or pythons.own()
+    machine = [python.text, python.folder, sys.platform, os.uname().machine]
     content = [machine, sorted(index.items()), [install.key() for install in installs], *sorted(programs)]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
@@ -86,6 +93,7 @@ def make_venv(
     *,
     pip_cache: Path,
     programs: Collection[str] = (),
+    python: Python | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> bool:
     """Create the environment at `folder` and install into it. Return False if it was already complete.
@@ -104,11 +112,12 @@ def make_venv(
         shutil.rmtree(folder, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix="copilot-sandbox-home-") as home:
             env = build_variables.step_variables(Path(home), pip_cache, {})
-            words = [sys.executable, "-I", "-m", "venv", "--without-pip", str(folder)]
+            python = python or pythons.own()
+            words = [python.program, "-I", "-m", "venv", "--without-pip", str(folder)]
             _run(words, folder.parent, env)
             for install in installs:
                 try:
-                    _install(folder, install, env, pip_cache)
+                    _install(folder, install, env, pip_cache, python)
                 except InstallError as error:
                     if not install.optional:
                         raise
@@ -119,7 +128,7 @@ def make_venv(
     return True
 
 
-def _install(venv: Path, install: Install, env: Mapping[str, str], pip_cache: Path) -> None:
+def _install(venv: Path, install: Install, env: Mapping[str, str], pip_cache: Path, python: Python) -> None:
     with scratch.temporary("copilot-sandbox-build-") as root:
         install.tree.write(root)
         work = root / install.folder.strip("/")
@@ -130,36 +139,43 @@ def _install(venv: Path, install: Install, env: Mapping[str, str], pip_cache: Pa
             target_folder = pip_targets.folder_of(venv, install.name)
             target_folder.parent.mkdir(parents=True, exist_ok=True)
             all_arguments += ["--target", str(target_folder)]
+        of_python = [] if python.is_own else [Path(python.folder)]
         # -I: pip imports no module from its working folder, which is the branch's.
         words = [sys.executable, "-I", "-m", "pip", "--python", str(venv), "install", *all_arguments]
         try:
             with confined(
-                words, readable=_sources(env), writable=[venv, root, *_own_folders(pip_cache, env)]
+                words,
+                readable=[*_sources(env), *of_python],
+                writable=[venv, root, *_own_folders(pip_cache, env)],
             ) as inside:
                 _run(inside, work, {**env, **install.variables})
         except InstallError as error:
             reason = str(error).splitlines()[-1].strip().removeprefix("ERROR: ")
             # The end matters most: Copilot shows a build's last five lines.
-            raise InstallError(
+            failed = InstallError(
                 f"pip's last lines:{error}{build_variables.withheld_note()}\n"
                 f"`{install.command}` failed (Dockerfile line {install.line}): "
-                f"{reason}{_python_note(str(error), install)}".replace(str(root), "")
-            ) from error
+                f"{reason}{_python_note(str(error), install, python)}".replace(str(root), "")
+            )
+            failed.other_python = install.base if _OTHER_PYTHON.search(str(error)) else ""
+            raise failed from error
 
 
-def _python_note(output: str, install: Install) -> str:
+def _python_note(output: str, install: Install, python: Python) -> str:
     if not _OTHER_PYTHON.search(output):
         return ""
-    return f". {python_advice(install.base)}"
+    return f". {python_advice(install.base, python)}"
 
 
-def python_advice(base: str) -> str:
+def python_advice(base: str, python: Python) -> str:
     """Return a sentence with the two versions of Python and what to do."""
     of_image = f"The image is built from {base}; the" if base else "The"
-    here = ".".join(map(str, sys.version_info[:3]))
+    if not python.is_own:
+        return f"{of_image} sandbox installs with {python.program}, Python {python.number}."
     return (
-        f"{of_image} sandbox runs on its own Python, {here}: make the environment that the sandbox is "
-        f"installed in with the project's Python, and start the sandbox anew."
+        f"{of_image} sandbox runs on its own Python, {python.number}: install the project's Python on this "
+        "machine (`uv python install`, pyenv, your system's packages), or make the environment that the "
+        "sandbox is installed in with it, and start the sandbox anew."
     )
 
 

@@ -1,0 +1,41 @@
+"""Refuse to edit files that Git could not restore, and to write files that no deployment would contain."""
+
+from __future__ import annotations
+
+from copilot_testenv.adopt.project import Project
+from copilot_testenv.core import git
+from copilot_testenv.core.errors import Refused
+from copilot_testenv.core.process import Shell, output_of
+
+
+def require_not_ignored(shell: Shell, project: Project, paths: list[str]) -> None:
+    """Raise Refused if Git ignores a file to be written: a deployment contains only committed files."""
+    found = shell.run(git.command(project.root, "check-ignore", "--", *paths))
+    if ignored := sorted(found.stdout.splitlines()):
+        raise Refused(
+            f"Git ignores {', '.join(ignored)} in {project.root}, but only committed files are deployed: "
+            "remove the pattern from .gitignore, or add an exception (`git check-ignore -v` names it)."
+        )
+
+
+def require_committed(shell: Shell, project: Project, paths: list[str]) -> None:
+    """Raise Refused if a file that would be edited is not committed, or has changes since."""
+    if not paths:
+        return
+    exactly = "--literal-pathspecs"  # a star in a name is not a pattern
+    listed = output_of(
+        shell, git.command(project.root, exactly, "ls-files", "-z", "--", *paths), "Listing what Git has"
+    )
+    unknown = sorted(set(paths) - set(listed.split("\0")))
+    if unknown:
+        raise Refused(
+            f"{', '.join(unknown)} in {project.root} would be edited and is not in Git (it is ignored, or "
+            "was never added): commit it first (`git add --force`), so that it can be restored."
+        )
+    found = shell.run(git.command(project.root, exactly, "status", "--porcelain", "--", *paths))
+    if not found.ok or found.stdout.strip():
+        names = ", ".join(line[3:] for line in found.stdout.splitlines()) or ", ".join(paths)
+        raise Refused(
+            f"{names} in {project.root} would be edited and has changes that are not committed: commit or "
+            "stash them first, so that they do not mix with the changes made here."
+        )
