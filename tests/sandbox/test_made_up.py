@@ -267,8 +267,8 @@ def test_a_secret_that_an_addon_attaches_to_a_database_is_one_whatever_its_name(
         "shop/test/web", "shop/test/environments", "shop-test-Kept", "DJANGO_SECRET", "LINK_OUTPUT",
     }  # fmt: skip
     supply.database_secrets |= found
-    for variable, reference in (("DJANGO_SECRET", "/x"), ("A", "shop-test-Kept"), ("A", "shop/test/web")):
-        assert json.loads(str(supply.secret(variable, reference, "test", None)))["dbname"] == "test"
+    for variable, name in (("DJANGO_SECRET", "/x"), ("A", "shop-test-Kept"), ("A", "shop/test/web")):
+        assert json.loads(str(supply.secret(variable, name, "test", None)))["dbname"] == "test"
     assert supply.secret("A", "shop/test/web:username::", "test", None) == "test"
     supply.addon_secrets |= named
     reference = Reference("web", "web", "A", "secretsmanager", "shop/test/web:username")
