@@ -1,8 +1,9 @@
 """Find the changes in a rendered service that its code, containers and variables do not need.
 
 Deny by default: the changes that a branch may make freely are listed, by Copilot's own resources (here) and
-their properties (template_properties). Everything else must be equal to the baseline, the default branch's
-rendering.
+their properties (template_properties). Everything else that the branch has must be equal to the baseline, the
+default branch's rendering. What Copilot itself wrote for the baseline may be missing: the manifest no longer
+asks for it.
 """
 
 from __future__ import annotations
@@ -60,9 +61,9 @@ _WRITTEN_BY_MANIFEST = frozenset(
         "Custom::EnvControllerFunction", "AWS::CloudFormation::Stack",
     }
 )  # fmt: skip
-_EVERYWHERE = frozenset({"Metadata", "DependsOn"})  # of a resource
-_TOP = frozenset({"AWSTemplateFormatVersion", "Description", "Metadata"})
-_RANDOM = {"DynamicDesiredCountAction": "UpdateID"}  # different in each of Copilot's renderings
+_FREE_ATTRIBUTES = frozenset({"Metadata", "DependsOn"})  # of a resource
+_FREE_SECTIONS = frozenset({"AWSTemplateFormatVersion", "Description", "Metadata"})
+_RANDOM_PROPERTIES = {"DynamicDesiredCountAction": "UpdateID"}  # different in each of Copilot's renderings
 _SHORT = 3  # characters; shorter texts occur by chance
 
 
@@ -117,12 +118,12 @@ def is_copilots(name: str, kind: object) -> bool:
 
 
 def changes(branch: Rendered, base: Rendered, not_overridden: Rendered) -> Iterator[Change]:
-    """Yield the changes of the template's sections and resources against the baseline that are not free.
+    """Yield each difference from the baseline that a person must trust, in sections, resources and addons.
 
     `not_overridden` is the branch's rendering without its overrides: what Copilot itself writes for the
     manifest. template_references checks secrets and other references, template_rules checks listener rules.
     """
-    yield from _frame(branch, base, not_overridden)
+    yield from _other_sections(branch, base, not_overridden)
     for name in branch.resources:
         yield from _resource(name, branch, base, not_overridden)
     for name, resource in base.resources.items():
@@ -141,7 +142,10 @@ def _resource(name: str, branch: Rendered, base: Rendered, not_overridden: Rende
     expected = before if before is not None else own
     if expected is None or (before is None and not is_copilots(name, kind)):
         yield Change(
-            _added(str(kind)), path, f"it adds the resource {name} ({kind})", _search_texts(name, str(kind))
+            _trust_of_addition(str(kind)),
+            path,
+            f"it adds the resource {name} ({kind})",
+            _search_texts(name, str(kind)),
         )
     elif kind != _mapping(expected).get("Type"):
         yield Change("resources", path, f"it makes {name} a {kind}", (name, str(kind)))
@@ -157,9 +161,9 @@ def _resource(name: str, branch: Rendered, base: Rendered, not_overridden: Rende
             yield from _properties(name, str(kind), branch, base, not_overridden)
 
 
-def _frame(branch: Rendered, base: Rendered, not_overridden: Rendered) -> Iterator[Change]:
+def _other_sections(branch: Rendered, base: Rendered, not_overridden: Rendered) -> Iterator[Change]:
     """Yield the changes of the template's other sections that Copilot itself does not write."""
-    for key in branch.body.keys() - _TOP - {"Resources"}:
+    for key in branch.body.keys() - _FREE_SECTIONS - {"Resources"}:
         found = branch.body[key]
         if key not in {"Parameters", "Conditions", "Outputs"} or not isinstance(found, dict):
             if found != base.body.get(key):
@@ -178,7 +182,7 @@ def _frame(branch: Rendered, base: Rendered, not_overridden: Rendered) -> Iterat
 def _attributes(name: str, resource: Mapping[str, Any], known: list[dict[str, Any]]) -> Iterator[Change]:
     """Yield the changed attributes of a resource, beside its properties, that Copilot did not write."""
     every = {key for each in known for key in each}
-    for key in (resource.keys() | every) - {"Type", "Properties"} - _EVERYWHERE:
+    for key in (resource.keys() | every) - {"Type", "Properties"} - _FREE_ATTRIBUTES:
         if resource.get(key) not in [each.get(key) for each in known]:
             path = ("Resources", name, key)
             yield Change("resources", path, f"it changes {key} of {name}", ("/" + "/".join(path), key))
@@ -190,7 +194,7 @@ def _properties(
     found, before, own = (each.properties(name) for each in (branch, base, not_overridden))
     for key in sorted(found.keys() | before.keys()):
         value = found.get(key)
-        if value == before.get(key) or key == _RANDOM.get(name):
+        if value == before.get(key) or key == _RANDOM_PROPERTIES.get(name):
             continue
         verdict = template_properties.verdict(kind, key, value, before.get(key), branch.settings)
         if verdict == template_properties.FREE:
@@ -284,13 +288,13 @@ def _same(name: str, found: Any, before: Any) -> bool:
     if not isinstance(found, dict) or not isinstance(before, dict) or RULE.fullmatch(name):
         return False
     one, other = (
-        {key: value for key, value in each.items() if key not in _EVERYWHERE} for each in (found, before)
+        {key: value for key, value in each.items() if key not in _FREE_ATTRIBUTES} for each in (found, before)
     )
     return one == other
 
 
-def _added(kind: str) -> str:
-    """Return the name in core.trust for an additional resource of a type."""
+def _trust_of_addition(kind: str) -> str:
+    """Return the name in core.trust that allows an additional resource of a type."""
     if kind.startswith("AWS::Route53::") or kind.endswith("::ListenerRule"):
         return "rules"
     if kind.startswith("AWS::ElasticLoadBalancing") or "SecurityGroup" in kind:
