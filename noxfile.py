@@ -21,7 +21,7 @@ PACKAGES = {"PYTHONPATH": os.pathsep.join(str(Path(each).resolve()) for each in 
 QUICK = tuple(
     f"tests/{each}"
     for each in (
-        *("aws", "branch_guard", "ci", "core", "costs", "deploys", "page", "state"),
+        *("aws", "ci", "core", "costs", "deploys", "page", "state"),
         *("test_documents.py", "test_layout.py", "test_session.py", "test_tasks.py"),
     )
 )

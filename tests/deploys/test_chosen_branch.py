@@ -9,7 +9,7 @@ import pytest
 from copilot_testenv.core.errors import UsageError
 from copilot_testenv.core.process import Result
 from copilot_testenv.core.settings import Settings
-from copilot_testenv.deploys import deploy
+from copilot_testenv.deploys.chosen_branch import chosen
 from copilot_testenv.session import Session
 from tests.fakes import FakeReport, FakeShell
 
@@ -21,7 +21,7 @@ def in_checkout(settings: Settings, branch: str, changes: str = "") -> Session:
 
 
 def test_without_a_branch_it_is_the_checked_out_one_and_that_is_said(settings: Settings) -> None:
-    name, said = deploy._chosen(in_checkout(settings, "feature/x"), None)
+    name, said = chosen(in_checkout(settings, "feature/x"), None)
     assert name == "feature/x"
     assert said == ["No --branch was given: feature/x, which is checked out, is deployed."]
 
@@ -29,12 +29,12 @@ def test_without_a_branch_it_is_the_checked_out_one_and_that_is_said(settings: S
 @pytest.mark.parametrize("given", [None, ""])
 def test_without_any_branch_it_is_a_usage_error(settings: Settings, given: str | None) -> None:
     with pytest.raises(UsageError, match="Which branch"):
-        deploy._chosen(in_checkout(settings, "" if given is None else "feature/x"), given)
+        chosen(in_checkout(settings, "" if given is None else "feature/x"), given)
 
 
 def test_uncommitted_changes_of_the_branch_are_said(settings: Settings) -> None:
     session = in_checkout(settings, "feature/x", " M a\0?? b\0")
-    assert deploy._chosen(session, "feature/x")[1] == [
+    assert chosen(session, "feature/x")[1] == [
         "2 files have uncommitted changes, which are not deployed: only commits are."
     ]
-    assert deploy._chosen(session, "main") == ("main", [])
+    assert chosen(session, "main") == ("main", [])

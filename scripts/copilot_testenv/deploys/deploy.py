@@ -25,7 +25,14 @@ from copilot_testenv.core import checkout, display, expiry, git, trust
 from copilot_testenv.core.errors import Refused, SettingsError, UsageError, UserError
 from copilot_testenv.core.process import Stop, catching_signals
 from copilot_testenv.costs import estimate
-from copilot_testenv.deploys import outcome, preflight, rendered_guard, replacing, settling
+from copilot_testenv.deploys import (
+    chosen_branch,
+    outcome,
+    preflight,
+    rendered_guard,
+    replacing,
+    settling,
+)
 from copilot_testenv.deploys.outcome import Served
 from copilot_testenv.deploys.probe import open_page
 from copilot_testenv.deploys.watch import Watcher
@@ -66,14 +73,14 @@ def deploy(session: Session, name: str | None, options: Options) -> None:
     Without a name (None) it is the branch that is checked out.
     Raises the errors of core.errors; with SettingsError or Refused nothing in the environment was changed.
     """
-    name, chosen = _chosen(session, name)
+    name, notes = chosen_branch.chosen(session, name)
     options = replace(options, why=_reason(options.why))  # report a fault in it before anything begins
     trusted = session.settings.trusted | trust.parse(options.trust, "--trust")
     session = replace(session, settings=replace(session.settings, trusted=trusted))
     if options.isolated:
         session = replace(session, settings=session.settings.isolated_for(git.slug(name)))
     session.announce()
-    for line in chosen:
+    for line in notes:
         session.report.say(line)
     session.check_workspace()
     expires = expiry.expiry(session.settings.ttl, datetime.now(UTC))
@@ -87,26 +94,6 @@ def deploy(session: Session, name: str | None, options: Options) -> None:
             session.report.data(outcome.document(_planned(session, wanted, expires), None))
         return
     _Deploy(session, target, wanted, expires, options).run()
-
-
-def _chosen(session: Session, name: str | None) -> tuple[str, list[str]]:
-    """Return the branch, which is the checked-out one without a name, and what the user should know of it.
-
-    Raises UsageError where nothing is checked out or the name cannot be a branch.
-    """
-    if name is not None:
-        git.check_name(name)
-    shell, root, lines = session.shell, session.settings.root, []
-    current = git.current(shell, root)
-    if name is None:
-        name = git.check_name(current)
-        lines.append(f"No --branch was given: {name}, which is checked out, is deployed.")
-    if name == current and (files := git.uncommitted(shell, root)):
-        lines.append(
-            f"{files} {'file has' if files == 1 else 'files have'} uncommitted changes, which are not "
-            "deployed: only commits are."
-        )
-    return name, lines
 
 
 def _reason(why: str) -> str:
