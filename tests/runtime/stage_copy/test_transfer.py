@@ -340,7 +340,7 @@ def wire(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     ("table", "why"),
     [
         ("by_check", 'new row for relation "by_check" violates check constraint "small"'),
-        ("by_function", "a function of the project failed (ZZ001, row 2999 of those that were being sent)"),
+        ("by_function", "check constraint by_function_id_check: a function of the project failed (ZZ001)"),
         ("by_domain", "value for domain public.even violates check constraint"),
     ],
 )
