@@ -17,6 +17,7 @@ import psycopg
 from django.conf import settings
 
 from . import (
+    blockers,
     branches,
     catalogue,
     database_url,
@@ -176,6 +177,7 @@ class Actions:
         options: Options,
         flags: dict[str, Any],
     ) -> None:
+        blockers.require_sessions(staging, source.connect, source.alias)
         guards.require_two_databases(staging, source.name, server, target.name)
         reasons = guards.writable_reasons(staging)
         if flags["allow_writable_source"] and reasons:
@@ -272,6 +274,7 @@ def _server(target: Database) -> Iterator[Connection]:
     """Open a session without timeouts on the target's server, in its maintenance database."""
     with closing(target.named(_MAINTENANCE).able_to_create().connect()) as server:
         swap.wait_without_end(server)
+        blockers.require_sessions(server, target.named(_MAINTENANCE).connect, target.alias)
         yield server
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
-from . import catalogue, client, large_objects, masking, restore, schema, verify
+from . import catalogue, checks, client, large_objects, masking, restore, schema, verify
 from .crew import Crew, Worker
 from .database import no_timeouts, reason
 from .model import Moved
@@ -105,6 +105,7 @@ class _Fill:
         tools = client.for_server(reader.info.server_version // 10000)
         archive = schema.Archive(tools, self._source, self._snapshot.name, self._folder)
         restore.restore(filler, archive.entries("pre-data", left_extensions))
+        taken_out = checks.take_out(filler)
         self._done("schema")
 
         post_data = archive.entries("post-data", left_extensions)
@@ -119,6 +120,7 @@ class _Fill:
         rows = self._move(reader, filler, crew, streams, copied, left_extensions)
 
         self._progress.phase("the rest of the schema")
+        checks.put_back(filler, taken_out)
         rest = [entry for entry in post_data if entry.number not in statements.numbers]
         restore.restore(filler, rest)
         verify.require_same_validity(reader, filler)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
-from . import attributes
+from . import attributes, blockers
 from .database import no_timeouts
 
 if TYPE_CHECKING:
@@ -140,8 +140,8 @@ def end_sessions(server: Connection, name: str) -> None:
     waiting = sql.SQL(", {}").format(_TERMINATION) if server.info.server_version >= _PG14 else sql.SQL("")
     server.execute(
         sql.SQL(
-            "SELECT pg_terminate_backend(pid{}) FROM pg_stat_activity "
-            "WHERE datname = {} AND pg_has_role(usesysid, 'USAGE')"
+            "SELECT pg_terminate_backend(pid{}) FROM pg_stat_activity s "  # noqa: S608  a condition of ours
+            f"WHERE datname = {{}} AND pid <> pg_backend_pid() AND {blockers.MAY_END}"
         ).format(waiting, name)
     )
 

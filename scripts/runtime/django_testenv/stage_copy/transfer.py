@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from . import copy_metadata, engine, swap
+from . import blockers, copy_metadata, engine, swap
 from .database import Connection, Database, reason
 from .disposable_registry import COPYING, REPLACED, beside
 from .golden import GoldenCopy
@@ -84,6 +84,7 @@ class Copy:
                 swap.open_again(self.server, name)
                 if not fresh and (kept := self._kept()):
                     return self._receipt("kept", kept, 0)
+                blockers.require_none(self.server, name)
                 with guard() as staging:
                     golden = GoldenCopy.of(self.source, self.server, self.options, self.target.role)
                     try:
@@ -100,7 +101,12 @@ class Copy:
                 self._phases["clearing up"] = self._elapsed() - receipt.seconds
                 return receipt
         except psycopg.Error as error:
-            raise Failed(f'the copy could not take the place of "{name}": {reason(error)}') from None
+            why = f'the copy could not take the place of "{name}": {reason(error)}'
+            if isinstance(error, psycopg.errors.ObjectInUse):
+                with contextlib.suppress(psycopg.Error):
+                    who = blockers.found(self.server, name)
+                    why += f": {blockers.sentence(who, name, self.server.info.user)}" if who else ""
+            raise Failed(why) from None
 
     def would(self, *, fresh: bool) -> str:
         """Return one sentence about what a run would do now; change nothing."""
