@@ -39,7 +39,7 @@ class GoldenCopy:
         if options.golden is None:
             return None
         rules = {
-            column: [rule.kind, rule.value, _path(rule.call)] for column, rule in sorted(options.mask.items())
+            column: [rule.described(), _path(rule.call)] for column, rule in sorted(options.mask.items())
         }
         address = {key: source.parameters.get(key, "") for key in ("host", "hostaddr", "port", "service")}
         facts = [address, source.name, server.info.user, rules, sorted(options.exclude_data)]
