@@ -95,7 +95,7 @@ STAGE_COPY = {
     "mask": {
         "shop_customer.name": "name",
         "shop_customer.email": "email",
-        "auth_user.username": "keep",
+        "auth_user.username": "username",
         "auth_user.first_name": "name",
         "auth_user.last_name": "name",
         "auth_user.email": "email",

@@ -35,7 +35,7 @@ _CONNECTION = re.compile(
     "target_session_attrs|load_balance_hosts|connect_timeout|(ssl|gss|krb).*"
 )
 _MASKS: Mapping[str, Any] = {
-    "auth_user.username": "keep",
+    "auth_user.username": "username",  # many are names or addresses
     "auth_user.first_name": "name",
     "auth_user.last_name": "name",
     "auth_user.email": "email",

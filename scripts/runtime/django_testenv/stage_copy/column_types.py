@@ -22,10 +22,13 @@ WITH RECURSIVE resolved AS (
 ), plain AS (
     SELECT r.* FROM resolved r JOIN pg_type t ON t.oid = r.type WHERE t.typtype <> 'd'
 )
-SELECT p.attrelid::int8, p.attname::text, format_type(t.oid, NULL), format_type(t.oid, p.modifier),
-    t.typname::text, e.typname::text,
-    CASE WHEN coalesce(e.typname, t.typname) IN ('varchar', 'bpchar') AND p.modifier > 4
-        THEN p.modifier - 4 END,
+SELECT p.attrelid::int8, p.attname::text,
+    CASE WHEN coalesce(e.typname, t.typname) IN ('bpchar', 'bit') THEN format_type(t.oid, -1)
+        ELSE format_type(t.oid, NULL) END,
+    format_type(t.oid, p.modifier), t.typname::text, e.typname::text,
+    CASE WHEN p.modifier < 4 THEN NULL
+        WHEN coalesce(e.typname, t.typname) IN ('varchar', 'bpchar') THEN p.modifier - 4
+        WHEN t.typname = 'numeric' THEN ((p.modifier - 4) >> 16 & 65535) - (p.modifier - 4 & 2047) END,
     CASE WHEN NOT c.collisdeterministic THEN quote_ident(n.nspname) || '.' || quote_ident(c.collname) END
 FROM plain p JOIN pg_type t ON t.oid = p.type
 LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
@@ -45,7 +48,7 @@ class Type:
     limited: str  # the same with it: "character varying(30)"
     name: str  # in pg_type: "varchar"; of an array "_varchar"
     element: str | None = None  # of an array, in pg_type
-    length: int | None = None  # characters; of an array's elements, if it is one
+    length: int | None = None  # characters, of an array's elements; of a numeric, digits before the point
     collation: str | None = None  # as SQL, where it is nondeterministic
 
     @property

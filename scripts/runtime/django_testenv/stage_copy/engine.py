@@ -96,8 +96,7 @@ class _Fill:
             self._progress.say(f'extension "{name}" stays behind: the role of the target may not create it')
         tables = catalogue.tables(reader, left_extensions)
         self._lock(reader, tables)
-        masking.check(tables, self._options)
-        selections = {table.oid: masking.select(table, self._options) for table in tables}
+        selections = masking.selections(reader, tables, self._options)
         references = catalogue.references(reader, tables)
         require_whole(tables, selections, references)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from . import copy_metadata, swap
+from . import code_digest, copy_metadata, swap
 from .problems import Refused
 
 if TYPE_CHECKING:
@@ -40,8 +40,10 @@ class GoldenCopy:
         if options.golden is None:
             return None
         rules = {
-            column: [rule.kind, rule.value, _path(rule.call)] for column, rule in sorted(options.mask.items())
+            column: [rule.described(), _path(rule.call), code_digest.of(rule.call) if rule.call else ""]
+            for column, rule in sorted(options.mask.items())
         }
+        rules[""] = [code_digest.of_files("constants", "fakes", "links", "masking")] if rules else []
         address = {key: source.parameters.get(key, "") for key in ("host", "hostaddr", "port", "service")}
         facts = [address, source.name, role or server.info.user, rules, sorted(options.exclude_data)]
         facts += [options.large_objects] if options.large_objects == "drop" else []

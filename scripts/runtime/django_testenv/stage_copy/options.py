@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import importlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import rules
 from .problems import Misconfigured
+from .rules import Rule
 from .secret import Hidden, shown
 
-FAKES = ("email", "name", "phone")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _KNOWN = (
     "exclude_data", "mask", "mask_key", "personal", "large_objects", "golden", "jobs", "memory", "verify",
     "release_file",
 )  # fmt: skip
 _REMOVED = ("unlogged", "split", "freeze")  # options of earlier versions
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A rule for a column's values."""
-
-    kind: str  # "keep", "null", "value", "call" or one of FAKES
-    value: str | None = None  # for "value", as Postgres reads it
-    call: Callable[[str | None], str | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +60,7 @@ class Options:
         mask = settings.get("mask", {})
         if not isinstance(mask, Mapping):
             raise Misconfigured('STAGE_COPY["mask"] is not a dictionary: write {"table.column": rule, ...}')
-        found = {str(column): _rule(str(column), rule) for column, rule in mask.items()}
+        found = {str(column): rules.read(str(column), rule) for column, rule in mask.items()}
         secret = Hidden(settings.get("mask_key") or key)
         return cls(
             exclude_data=_names(settings, "exclude_data"),
@@ -98,41 +89,6 @@ def _require_known(name: str, names: tuple[str, ...], where: str) -> None:
         raise Misconfigured(
             f"{where} has no {name!r}{nearest(name, names) or ': it has ' + ', '.join(names)}"
         )
-
-
-def _rule(column: str, rule: Any) -> Rule:
-    where = f'STAGE_COPY["mask"]["{column}"]'
-    if rule is None or rule == "null":
-        return Rule("null")
-    if callable(rule):
-        return Rule("call", call=rule)
-    if isinstance(rule, Mapping) and set(rule) == {"value"}:
-        value = rule["value"]
-        return Rule("null") if value is None else Rule("value", _literal(value))
-    if isinstance(rule, Mapping) and set(rule) == {"call"}:
-        return Rule("call", call=_imported(str(rule["call"]), where))
-    if isinstance(rule, str) and rule in (*FAKES, "keep"):
-        return Rule(rule)
-    raise Misconfigured(
-        f"{where} is not a rule: it may be "
-        + ", ".join(f'"{name}"' for name in ("keep", "null", *FAKES))
-        + ', {"value": ...} or {"call": "module.function"}'
-    )
-
-
-def _literal(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _imported(path: str, where: str) -> Callable[[str | None], str | None]:
-    module, _, name = path.rpartition(".")
-    try:
-        found: Any = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise Misconfigured(f"{where}: {path!r} cannot be imported: {error}") from None
-    if not callable(found):
-        raise Misconfigured(f"{where}: {path!r} is not a function")
-    return found  # type: ignore[no-any-return]  # a wrong signature shows when it is called
 
 
 def _large_objects(setting: Any) -> str:

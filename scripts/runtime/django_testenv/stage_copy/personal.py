@@ -41,9 +41,11 @@ def findings(source: Connection, tables: Iterable[Table], options: Options) -> l
     types = column_types.read(source, tables)
     people = personal_content.people_query(tables)
     source.execute("SET statement_timeout = 0")
+    selections = masking.selections(source, tables, options)
+    masking.prepare(source, options)
     found = []
     for table in tables:
-        selection = masking.select(table, options)
+        selection = selections[table.oid]
         if not selection.excluded:
             found += _of_table(source, table, selection, types, people, options)
     return found
@@ -57,19 +59,24 @@ def _of_table(
     people: sql.Composable | None,
     options: Options,
 ) -> list[Finding]:
+    in_part = {name: selection.expressions[name] for name, kind in selection.kinds.items() if kind == "json"}
     columns = [
-        column for column in table.columns if column.name not in selection.kinds and not column.generated
+        column
+        for column in table.columns
+        if not column.generated and (column.name not in selection.kinds or column.name in in_part)
     ]
     masked = any(kind != "keep" for kind in selection.kinds.values())
-    why = {}
+    why = dict.fromkeys(in_part, "")
     for column in columns:
+        if column.name in in_part:  # only what its rule leaves counts
+            continue
         name = column.name
         why[name] = personal_tables.why(table, column) or personal_names.why(table, column, options.personal)
         if not why[name] and masked and types[table.oid, name].name == "tsvector":
             why[name] = _INDEX
     open_ones = [name for name, reason in why.items() if not reason]
     with suppress(psycopg.errors.InsufficientPrivilege):  # the copy itself fails then, and names the table
-        why.update(personal_content.why(source, table, open_ones, types, people))
+        why.update(personal_content.why(source, table, open_ones, types, people, in_part))
     return [Finding(table.qualified, column.name, why[column.name]) for column in columns if why[column.name]]
 
 

@@ -6,7 +6,7 @@ telephone numbers) counts by its share of what looks like it at all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -181,7 +181,7 @@ class _Counts:
     iban: int
     key: int
 
-    def why(self, type_: Type) -> str:
+    def why(self, type_: Type, *, keys: bool) -> str:
         often = max(1, self.filled // 200)
         phones = max(self.phone, self.phone_whole)
         if self.phone_bare >= 10 and self.phone_bare >= 0.95 * self.filled:  # noqa: PLR2004  of random ids 0.64
@@ -192,7 +192,7 @@ class _Counts:
             "an IBAN": self.iban if 5 * self.iban >= self.code else 0,
             "a card number": self.card if 2 * self.card >= self.long_number else 0,
             "an IP address": self.address if self.address >= often else 0,
-            "a key that looks personal": self.key,
+            "a key that looks personal": self.key if keys else 0,
         }
         for what, count in found.items():
             if count and (what == "a card number" or type_.scalar not in _NUMBERS):
@@ -206,19 +206,21 @@ def why(
     columns: Sequence[str],
     types: Types,
     people: sql.Composable | None,
+    in_part: Mapping[str, sql.Composable],
 ) -> dict[str, str]:
     """Return why columns of a table look personal by a sample of their values, by column.
 
-    `people` is what `people_query` returns. Raise psycopg.Error.
+    `people` is what `people_query` returns. `in_part` has the SQL for columns that rules change in part: what
+    is left counts, without the keys of documents. Raise psycopg.Error.
     """
     found: dict[str, str] = {}
     wanted = [name for name in columns if _readable(types.get((table.oid, name)))]
     for start in range(0, len(wanted), _AT_ONCE):
         some = wanted[start : start + _AT_ONCE]
         of_some = [types[table.oid, name] for name in some]
-        sample = _sample(table, some, of_some)
+        sample = _sample(table, some, of_some, in_part)
         for number, *counts in source.execute(sample + _SIGNALS.format(**_LITERALS)).fetchall():
-            if reason := _Counts(*counts).why(of_some[number]):
+            if reason := _Counts(*counts).why(of_some[number], keys=some[number] not in in_part):
                 found[some[number]] = reason
         if people is None:
             continue
@@ -271,10 +273,15 @@ def _readable(type_: Type | None) -> bool:
     return type_ is not None and type_.scalar not in _MUTE
 
 
-def _sample(table: Table, columns: Sequence[str], types: Sequence[Type]) -> sql.Composed:
+def _sample(
+    table: Table, columns: Sequence[str], types: Sequence[Type], in_part: Mapping[str, sql.Composable]
+) -> sql.Composed:
     """Return the beginning of a query: vals has k, the column's number, r, the row's, v and is_key."""
     rows = min(_ROWS, max(_VALUES // len(columns), 100))
-    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    names = sql.SQL(", ").join(
+        sql.SQL("{} AS {}").format(in_part.get(column, sql.Identifier(column)), sql.Identifier(column))
+        for column in columns
+    )
     name = sql.Identifier(table.schema, table.name)
     first = sql.SQL("(SELECT {} FROM ONLY {} LIMIT {})").format(names, name, sql.Literal(rows))
     if table.pages > _PAGES:

@@ -11,6 +11,7 @@ from .progress import size
 
 if TYPE_CHECKING:
     from .database import Connection
+    from .masking import Selection
     from .model import Table
     from .options import Options
 
@@ -39,12 +40,11 @@ def make(staging: Connection, server: Connection, options: Options) -> Plan:
     """Return the plan of a copy. Raise Misconfigured if the options do not fit the source's tables."""
     left = catalogue.extensions_to_leave(staging, server)
     found = catalogue.tables(staging, left)
-    masking.check(found, options)
-    selections = {table.oid: masking.select(table, options) for table in found}
+    selections = masking.selections(staging, found, options)
     engine.require_whole(found, selections, catalogue.references(staging, found))
     findings = personal.findings(staging, found, options)
     return Plan(
-        [_planned(table, options) for table in found],
+        [_planned(table, selections[table.oid]) for table in found],
         [f"{one.table}.{one.column}" for one in findings],
         left,
         findings,
@@ -52,8 +52,7 @@ def make(staging: Connection, server: Connection, options: Options) -> Plan:
     )
 
 
-def _planned(table: Table, options: Options) -> Planned:
-    selection = masking.select(table, options)
+def _planned(table: Table, selection: Selection) -> Planned:
     rows = table.estimate if table.estimate >= 0 else None
     return Planned(table.qualified, rows, table.size, not selection.excluded, dict(selection.kinds))
 

@@ -1,0 +1,57 @@
+"""Write a constant of the settings, {"value": ...}, as SQL, and require that its column can hold it."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import sql
+
+from .column_types import JSON
+from .database import reason
+from .problems import Misconfigured
+from .rules import as_json
+
+if TYPE_CHECKING:
+    from .column_types import Type
+    from .database import Connection
+    from .model import Column
+
+
+def literal(value: Any, type_: Type) -> sql.Composable:
+    """Return SQL for the constant, before the cast to the column's type."""
+    if isinstance(value, Enum):
+        value = value.value
+    if isinstance(value, (list, tuple, set)) and type_.element and type_.element not in JSON:
+        return sql.SQL("{}::text[]").format(sql.Literal([_text(each) for each in value]))
+    return sql.SQL("{}::text").format(sql.Literal(_text(value, is_json=type_.scalar in JSON)))
+
+
+def _text(value: Any, *, is_json: bool = False) -> str | None:
+    if isinstance(value, Enum):
+        value = value.value
+    if value is None:
+        return None
+    if isinstance(value, (dict, list, tuple)) or (is_json and not isinstance(value, str)):
+        return as_json(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return "\\x" + bytes(value).hex()
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def require_fitting(source: Connection, where: str, value: Any, type_: Type, column: Column) -> None:
+    """Raise Misconfigured unless the column takes the constant as it is: not cut, rounded or refused."""
+    query = sql.SQL("SELECT ({0}::{1})::text, ({0}::{2})::text").format(
+        literal(value, type_), sql.SQL(column.type), sql.SQL(type_.base)
+    )
+    try:
+        with source.transaction():
+            row = source.execute(query).fetchone()
+    except psycopg.Error as error:
+        why = reason(error)
+    else:
+        if row and row[0] == row[1]:
+            return
+        why = "it would be cut or rounded"
+    raise Misconfigured(f'{where} is {column.type}, and its {{"value": ...}} does not fit: {why}')
