@@ -13,12 +13,16 @@ from pathlib import Path
 from copilot_testenv.branch_guard.branch_paths import Repository
 from copilot_testenv.check import (
     access,
+    beside,
     blocks,
     containers,
     files,
     foreign,
     keys,
+    limits,
     overrides,
+    registration,
+    relations,
     renderer,
     secret,
     templates,
@@ -46,6 +50,10 @@ WRITTEN: tuple[Rule, ...] = (
     *files.RULES,
     *foreign.WRITTEN,
     *unsafe.RULES,
+    *limits.RULES,
+    *registration.RULES,
+    *relations.RULES,
+    *beside.RULES,
 )
 RENDERED: tuple[Rule, ...] = (
     *verdict.RULES,
