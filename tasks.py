@@ -10,7 +10,7 @@ _SOURCES = Path(__file__).resolve().parent / "scripts"
 if (_SOURCES / "copilot_testenv").is_dir():
     sys.path[:0] = [str(_SOURCES), str(_SOURCES / "sandbox")]
 
-from copilot_testenv.menu import session, verb  # noqa: E402 - see above
+from copilot_testenv.menu import session, sessions, verb  # noqa: E402 - see above
 
 YES = "Answer yes to the question this task asks (default: ask; without a terminal: no)."
 ASKS_NOTHING = "Accept --yes as the tasks that ask do; this one asks nothing (default: off)."
@@ -211,7 +211,7 @@ def check(
     """
     from copilot_testenv.check import workflow
 
-    workflow.check(session(), json=json, style=format, fix=fix, plan=plan)
+    workflow.check(*sessions(), json=json, style=format, fix=fix, plan=plan)
 
 
 @verb(

@@ -119,3 +119,19 @@ def session(*, elsewhere: bool = False) -> Any:
     return Session(
         load(find_workspace(Path.cwd()), os.environ, elsewhere=elsewhere), RealShell(), Terminal(), os.environ
     )
+
+
+def sessions() -> list[Any]:
+    """Return the sessions in which `check` looks: this workspace's, else those of the workspaces below."""
+    from copilot_testenv.core import workspace_files  # noqa: PLC0415 - `invoke --list` stays fast
+    from copilot_testenv.core.process import RealShell  # noqa: PLC0415
+    from copilot_testenv.core.settings import find_workspace, load  # noqa: PLC0415
+    from copilot_testenv.core.terminal import Terminal  # noqa: PLC0415
+    from copilot_testenv.session import Session  # noqa: PLC0415
+
+    here = Path.cwd()
+    roots = workspace_files.nearest(here) or [find_workspace(here)]
+    terminal = Terminal()
+    return [
+        Session(load(root, os.environ, checking=True), RealShell(), terminal, os.environ) for root in roots
+    ]

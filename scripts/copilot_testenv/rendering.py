@@ -49,9 +49,9 @@ class Renderer:
                 f"{self.failed[environment]}"
             )
         self._require(workspace, branch_files.Scope((service,), environments=False, paths=False))
-        copilot = commands.Copilot(self.settings, self.variables, workspace)
+        copilot = commands.Copilot(self.settings, self.variables_of(environment, service), workspace)
         with scratch.temporary("rendering-") as folder:
-            job = _type_of(workspace, service) == _JOB
+            job = self._type_of(workspace, service) == _JOB
             command = copilot.service_package(service, environment, TAG, folder, job=job)
             done = self.shell.run(command)
             if not done.ok:
@@ -61,12 +61,23 @@ class Renderer:
     def environment(self, workspace: Path, environment: str) -> Template | Refusal:
         """Render the stack of an environment. Raises Refused, Failed as `service` does."""
         self._require(workspace, branch_files.Scope((), paths=False))
-        copilot = commands.Copilot(self.settings, self.variables, workspace)
+        copilot = commands.Copilot(self.settings, self.variables_of(environment), workspace)
         with scratch.temporary("rendering-") as folder:
             done = self.shell.run(copilot.environment_package(environment, folder))
             if not done.ok:
                 return Refusal(_reason(done.stderr or done.stdout))
             return _template(folder, f"{environment}.env", ".yml")
+
+    def variables_of(self, environment: str, service: str = "") -> Variables:
+        """Return Copilot's variables for a service's stack in an environment, or for the environment's."""
+        del environment, service
+        return self.variables
+
+    def _type_of(self, workspace: Path, service: str) -> object:
+        try:
+            return manifest.read(workspace_files.services(workspace)[service]).get("type")
+        except (KeyError, SettingsError):
+            return None  # Copilot reports the error
 
     def _require(self, workspace: Path, scope: branch_files.Scope) -> None:
         """Raise Refused where a file that Copilot would read is unsafe; `package` builds nothing."""
@@ -183,13 +194,6 @@ def _topics(manifests: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
             if all(isinstance(name, str) and _TOPIC.fullmatch(name) for name in names):
                 found.append((str(names[0]), f"{names[1]}{'.fifo' if topic.get('fifo') else ''}"))
     return found
-
-
-def _type_of(workspace: Path, service: str) -> object:
-    try:
-        return manifest.read(workspace_files.services(workspace)[service]).get("type")
-    except (KeyError, SettingsError):
-        return None  # Copilot reports the error
 
 
 def _template(folder: Path, name: str, suffix: str) -> Template:

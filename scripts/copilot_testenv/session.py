@@ -6,7 +6,7 @@ import functools
 import getpass
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import ModuleType
@@ -173,6 +173,17 @@ class Session:
             lifecycle.rendering(workspace, environments, domain, alone=alone) as rendering,
         ):
             yield rendering
+
+    @contextmanager
+    def stand_in(self) -> Iterator[Callable[..., Variables]]:
+        """Start an AWS that only answers what Copilot asks while it packages.
+
+        Yields a function that takes the fields of `copilot_sandbox.stand_in.Deployment`, and returns the
+        variables that let a child process find that deployment there. Raises SettingsError where the sandbox
+        is not installed.
+        """
+        with _lifecycle().stand_in() as variables:
+            yield variables
 
     def sandbox(self, *, stop: bool, reset: bool, yes: bool, plan: bool, source: str = "") -> None:
         """Start the sandbox, or stop it, or reset it (delete its data).

@@ -11,4 +11,4 @@ from copilot_testenv.core.settings import load
 
 def with_manifest(workspace: Path, text: str) -> Project:
     (workspace / "copilot/web/manifest.yml").write_text(text, encoding="utf-8")
-    return projects.read(load(workspace, {}))
+    return projects.read(load(workspace, {"TEST_ENV": "test"}))

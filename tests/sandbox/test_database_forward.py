@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from copilot_sandbox.agent import port_forwards
-from copilot_sandbox.control_plane.certificates import CertificateAuthority
+from copilot_sandbox.certificates import CertificateAuthority
 from copilot_sandbox.databases import PORT, Databases
 from copilot_sandbox.postgres import PostgresServer, remove
 

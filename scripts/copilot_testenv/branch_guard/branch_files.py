@@ -39,12 +39,14 @@ class Scope:
 
     `services` are the folders of copilot/ that it renders or deploys (None: all), and with `environments` it
     also handles environments. Without `paths` it builds and uploads nothing, so the paths in manifests are
-    not checked. `listed`: see branch_paths.Repository.
+    not checked. Without `values` Copilot gets stand-ins for all variables, so tags of CloudFormation and
+    variables are allowed in manifests. `listed`: see branch_paths.Repository.
     """
 
     services: Collection[str] | None = None
     environments: bool = True
     paths: bool = True
+    values: bool = True
     listed: frozenset[str] | None = None
 
 
@@ -165,9 +167,11 @@ class _Check:
 
     def _values(self, shown: str, found: Read) -> Iterator[Wrong]:
         for line, tag in found.tags:
+            if not self.scope.values and not tag.startswith("tag:"):
+                continue
             what = f"the tag {tag.removeprefix('tag:yaml.org,2002:')!r} changes the type of the value"
             yield Wrong(shown, line, what, "write the value itself")
-        for line, name in found.variables:
+        for line, name in found.variables if self.scope.values else ():
             if name not in (*OWN_VARIABLES, *self.settings.manifest_variables):
                 what = f"`${{{name}}}` would be filled in from the environment of the person who deploys"
                 instead = (

@@ -85,6 +85,33 @@ def starts(text: str, target: str = "") -> Starts:
     return now
 
 
+def stages(text: str) -> list[str]:
+    """Return the stages' names in order, in lower case; empty for one without a name."""
+    found = []
+    for _, instruction in _instructions(text):
+        match = _INSTRUCTION.fullmatch(instruction)
+        if match and match[1].upper() == "FROM":
+            origin = _FROM.match(match[2].strip())
+            found.append((origin[2] or "").lower() if origin else "")
+    return found
+
+
+def exposed(text: str, target: str = "") -> list[str]:
+    """Return the ports that the last stage, or `target`, exposes; empty where one is a variable."""
+    ports: list[str] = []
+    name = ""
+    for _, instruction in _instructions(text):
+        words = instruction.split()
+        if words and words[0].upper() == "FROM":
+            if target and name == target.lower():
+                break
+            origin = _FROM.match(" ".join(words[1:]))
+            name, ports = (origin[2] or "").lower() if origin else "", []
+        elif words and words[0].upper() == "EXPOSE":
+            ports += [word.partition("/")[0] for word in words[1:]]
+    return ports if all(port.isdigit() for port in ports) else []
+
+
 def _instructions(text: str) -> list[tuple[int, str]]:
     """Return (first line, instruction on one line) for each instruction; continuation lines are joined."""
     instructions: list[tuple[int, str]] = []

@@ -14,6 +14,21 @@ from copilot_testenv.copilot import manifest
 from copilot_testenv.core.errors import SettingsError
 
 
+class _Loader(manifest.LOADER):  # type: ignore[misc]
+    """A safe loader that reads a value with a tag, such as `!Ref`, as if it had none: so does Copilot."""
+
+
+def _untagged(loader: Any, _suffix: str, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        return loader.construct_mapping(node, deep=True)
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node, deep=True)
+    return loader.construct_scalar(node)
+
+
+_Loader.add_multi_constructor("!", _untagged)
+
+
 @dataclass(frozen=True)
 class Document:
     """A manifest: `path` relative to the repository, its text, and the parsed `data`."""
@@ -69,7 +84,7 @@ def read(file: Path, root: Path) -> Document:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"The manifest {file} cannot be read: {error}.") from error
     shown = file.relative_to(root).as_posix()
-    return Document(shown, text, manifest.parse(text, shown))
+    return Document(shown, text, manifest.parse(text, shown, _Loader))
 
 
 def entries(mapping: yaml.MappingNode) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from copilot_testenv.core.errors import SettingsError
 from copilot_testenv.core.process import RealShell, Shell
 from copilot_testenv.core.settings import Settings
 from copilot_testenv.rendering import Renderer
+
+_COPY = "copy_stage_db"  # the command of a test environment that these tasks deploy
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,20 @@ class Project:
     rendered_environments: dict[str, Template | Refusal] = field(default_factory=dict)
     shell: Shell = field(default_factory=RealShell)
     notes: list[str] = field(default_factory=list)
-    unsafe: tuple[Wrong, ...] = ()  # the reasons for which Copilot is not started
+    unsafe: tuple[Wrong, ...] = ()  # what deploy-test refuses
+    blocking: tuple[Wrong, ...] = ()  # the reasons for which Copilot is not started
+
+    @property
+    def has_test_profile(self) -> bool:
+        """True where the rules on test environments apply: they are settings' or the manifests' choice."""
+        if self.settings.configured:
+            return True
+        copied = any(_COPY in each.text for each in self.services.values())
+        return copied and self.settings.test_env in self.names
 
     def is_unsafe(self, *owners: str) -> bool:
         """Return True if Copilot must not be started for any of these folders of copilot/."""
-        return any(each.owner in {"", *owners} for each in self.unsafe)
+        return any(each.owner in {"", *owners} for each in self.blocking)
 
     @property
     def root(self) -> Path:
@@ -97,6 +108,7 @@ def read(settings: Settings, today: date | None = None, shell: Shell | None = No
 
     services = documents(workspace_files.services(settings.root))
     names = rendering.environments_of(settings.root, [found.data for found in services.values()])
+    names = names or [settings.test_env]  # the base is judged as if it were deployed there
     environments = documents(
         {name: file for name, file in workspace_files.environments(settings.root).items() if name in names}
     )
@@ -110,6 +122,8 @@ def read(settings: Settings, today: date | None = None, shell: Shell | None = No
     today, shell = today or datetime.now(UTC).date(), shell or RealShell()
     scope = branch_files.Scope(listed=branch_files.listed(settings.root, shell))
     unsafe = branch_files.wrong(settings.root, settings, os.environ, scope)
+    trusting = replace(settings, trusted=settings.trusted | {"paths", "cdk"})  # the second is not run
+    blocking = branch_files.wrong(settings.root, trusting, os.environ, replace(scope, values=False))
     return Project(
         settings,
         services,
@@ -119,6 +133,7 @@ def read(settings: Settings, today: date | None = None, shell: Shell | None = No
         tuple(unreadable),
         shell=shell,
         unsafe=tuple(unsafe),
+        blocking=tuple(blocking),
     )
 
 
@@ -131,6 +146,7 @@ def render(project: Project, renderer: Renderer) -> None:
         services = [service for service in project.services if not project.is_unsafe(service)]
         pairs = [(service, name) for service in services for name in project.names]
         of_services = pool.map(lambda pair: renderer.service(project.root, *pair), pairs)
-        of_environments = pool.map(lambda name: renderer.environment(project.root, name), project.names)
+        written = [] if project.is_unsafe(patches.ENVIRONMENTS) else list(project.environments)
+        of_environments = pool.map(lambda name: renderer.environment(project.root, name), written)
         project.rendered.update(zip(pairs, of_services, strict=True))
-        project.rendered_environments.update(zip(project.names, of_environments, strict=True))
+        project.rendered_environments.update(zip(written, of_environments, strict=True))

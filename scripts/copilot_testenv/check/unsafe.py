@@ -10,9 +10,13 @@ from copilot_testenv.core import trust
 
 
 def paths(project: Project) -> Iterator[Finding]:
-    """Find paths and links out of the repository, deployer variables, CDK overrides and too large files."""
+    """Find paths and links out of the repository, deployer variables, CDK overrides and too large files.
+
+    What only deploy-test refuses is a finding where deploy-test is used.
+    """
     reported = {finding.path for finding in project.unreadable}
-    for wrong in project.unsafe:
+    blocking = [wrong for wrong in project.blocking if not wrong.change]
+    for wrong in project.unsafe if project.has_test_profile else blocking:
         if wrong.path in reported:
             continue
         permission = f" (a deployer can allow it: {trust.SETTING}={wrong.change})" if wrong.change else ""

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import difflib
+import posixpath
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
-from copilot_testenv import rendering
+from copilot_testenv.branch_guard.branch_paths import Repository
 from copilot_testenv.check import (
     access,
+    beside,
     blocks,
     containers,
     files,
     foreign,
     keys,
+    limits,
     overrides,
+    registration,
+    relations,
+    renderer,
     secret,
     templates,
     throwaway,
@@ -43,6 +50,10 @@ WRITTEN: tuple[Rule, ...] = (
     *files.RULES,
     *foreign.WRITTEN,
     *unsafe.RULES,
+    *limits.RULES,
+    *registration.RULES,
+    *relations.RULES,
+    *beside.RULES,
 )
 RENDERED: tuple[Rule, ...] = (
     *verdict.RULES,
@@ -55,12 +66,16 @@ RENDERED: tuple[Rule, ...] = (
     *foreign.RULES,
 )
 RULES = (*WRITTEN, *RENDERED)
+# The rules on a test environment, which most workspaces do not have: see Project.has_test_profile.
+OF_TEST = frozenset({blocks.missing, *throwaway.RULES, *access.RULES, *foreign.RULES, *foreign.WRITTEN})
 FORMATS = ("text", "github", "gitlab")
 
 
-def check(session: Session, *, json: bool, style: str, fix: bool = False, plan: bool = False) -> None:
+def check(*sessions: Session, json: bool, style: str, fix: bool = False, plan: bool = False) -> None:
     """Print every finding. Raises SettingsError (2) where one is an error, UsageError on an unknown format.
 
+    Each of the sessions has a workspace. Paths begin in the workspace, or in the current folder where that is
+    above it; for a format of CI they begin at the top of the repository.
     `fix` first corrects the patches of Lambda runtimes; `plan` only shows what `fix` would change.
     """
     if style not in FORMATS:
@@ -75,20 +90,36 @@ def check(session: Session, *, json: bool, style: str, fix: bool = False, plan: 
         raise UsageError(
             "--plan excludes --json and --format: it shows a difference, not findings. Write --plan alone."
         )
-    session.report.say(
-        "Checking on this machine: Copilot renders on an embedded AWS"
+    report = sessions[0].report
+    report.say(
+        "Checking on this machine: Copilot renders, and no AWS is asked"
         + (
-            ", and secrets are read from your account to compare."
-            if session.settings.target == "aws"
+            " but for secrets, which are read from your account to compare."
+            if sessions[0].settings.target == "aws"
             else "."
         )
     )
-    if plan:
-        project = projects.read(session.settings)
-        with _opened(session, project) as renderer:
-            _fix(session.report, project, renderer, plan=True)
-        return
-    show(session.report, findings(session, fix=fix), json=json, style=style)
+    found = []
+    for session in sessions:
+        if plan:
+            project = projects.read(session.settings)
+            with renderer.opened(session, project) as copilot:
+                _fix(session.report, project, copilot, plan=True)
+        else:
+            begin = _begin(session.settings.root, of_repository=style != "text")
+            found += [_below(finding, begin) for finding in findings(session, fix=fix)]
+    if not plan:
+        show(report, found, json=json, style=style)
+
+
+def _begin(root: Path, *, of_repository: bool) -> str:
+    """Return the workspace's place in its repository, or below the current folder; `.` where it is that."""
+    top = Repository(root).top if of_repository else Path.cwd()
+    return root.relative_to(top).as_posix() if root.is_relative_to(top) else "."
+
+
+def _below(finding: Finding, begin: str) -> Finding:
+    return replace(finding, path=posixpath.normpath(posixpath.join(begin, finding.path)))
 
 
 def show(report: Report, found: list[Finding], *, json: bool, style: str) -> None:
@@ -115,15 +146,15 @@ def findings(session: Session, today: date | None = None, *, fix: bool = False) 
     project = projects.read(session.settings, today, session.shell)
     with ThreadPoolExecutor(1) as pool:
         written = pool.submit(judge, project, WRITTEN)  # while Copilot renders
-        if project.is_unsafe(patches.ENVIRONMENTS) and not fix:
+        if project.is_unsafe() and not fix:
             session.report.say(
                 "Copilot was not started, because the workspace is unsafe. The findings are below."
             )
         else:
-            with _opened(session, project) as renderer:
+            with renderer.opened(session, project) as copilot:
                 if fix:
-                    _fix(session.report, project, renderer, plan=False)
-                projects.render(project, renderer)
+                    _fix(session.report, project, copilot, plan=False)
+                projects.render(project, copilot)
         found = sorted({*judge(project, RENDERED), *written.result()})
     for note in project.notes:
         session.report.say(note)
@@ -132,17 +163,14 @@ def findings(session: Session, today: date | None = None, *, fix: bool = False) 
 
 def judge(project: Project, rules: Iterable[Rule] = RULES) -> list[Finding]:
     """Return the rules' findings. The project must be rendered first if a rule of RENDERED is among them."""
-    return sorted({*project.unreadable, *(finding for rule in rules for finding in rule(project))})
+    chosen = [rule for rule in rules if project.has_test_profile or rule not in OF_TEST]
+    return sorted({*project.unreadable, *(finding for rule in chosen for finding in rule(project))})
 
 
-def _opened(session: Session, project: Project) -> AbstractContextManager[Renderer]:
-    return rendering.open_renderer(session, [found.data for found in project.services.values()])
-
-
-def _fix(report: Report, project: Project, renderer: Renderer, *, plan: bool) -> None:
+def _fix(report: Report, project: Project, copilot: Renderer, *, plan: bool) -> None:
     """Correct the patches of Lambda runtimes. Raises SettingsError or Refused before anything is written."""
     owners = [*project.services, patches.ENVIRONMENTS]
-    changes = list(patches.changes(project.root, owners, project.names, renderer, project.today))
+    changes = list(patches.changes(project.root, owners, project.names, copilot, project.today))
     for change in changes:
         shown = change.path.relative_to(project.root).as_posix()
         lines = difflib.unified_diff(

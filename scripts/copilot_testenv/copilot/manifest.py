@@ -31,12 +31,12 @@ def read(path: Path) -> dict[str, Any]:
     return parse(text, str(path))
 
 
-def parse(text: str, where: str) -> dict[str, Any]:
+def parse(text: str, where: str, loader: Any = LOADER) -> dict[str, Any]:
     """Return the content of a manifest's text. Raises SettingsError; its message names the file `where`."""
     try:
         for _ in events(text):
             pass
-        content = yaml.load(text.removeprefix(BOM), Loader=LOADER)  # noqa: S506 - both are safe
+        content = yaml.load(text.removeprefix(BOM), Loader=loader)  # noqa: S506 - all are safe
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # an impossible date; hostile nesting
         why = str(error).replace("\n", " ")
         raise SettingsError(f"The manifest {where} cannot be read: {why}.") from error

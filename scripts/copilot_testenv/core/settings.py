@@ -60,6 +60,7 @@ class Settings:
     trusted: frozenset[str] = frozenset()  # the changes that a branch may make: names in core.trust
     manifest_variables: tuple[str, ...] = ()  # environment variables that manifests may use as `${NAME}`
     containers: str = "auto"  # what runs the sandbox's containers: auto, engine or processes
+    configured: bool = True  # the workspace has settings of these tasks, or TEST_ENV is set
     slug: str = ""
 
     @property
@@ -112,10 +113,13 @@ def find_workspace(folder: Path) -> Path:
     )
 
 
-def load(root: Path, environ: Mapping[str, str], *, elsewhere: bool = False) -> Settings:
+def load(
+    root: Path, environ: Mapping[str, str], *, elsewhere: bool = False, checking: bool = False
+) -> Settings:
     """Read and check the settings. Raises SettingsError (2) or, for a protected environment, Refused (3).
 
-    With `elsewhere`, TEST_ENV is an environment of another workspace, so this one need not have it.
+    With `elsewhere`, TEST_ENV is an environment of another workspace, so this one need not have it. With
+    `checking` nothing is deployed: the workspace may have no application, no test environment, and no target.
     """
     file = root / ".env"
     try:
@@ -138,15 +142,19 @@ def load(root: Path, environ: Mapping[str, str], *, elsewhere: bool = False) -> 
         display.keep_secret(name, given or "")
 
     in_ci = environ.get("CI", "").strip().lower() not in {"", "0", "false"}
+    named = any(source.get("TEST_ENV") for source in sources)
+    application = value("COPILOT_APP", "")
+    if not application:
+        application = _likely_application(root) if checking else _workspace_application(root)
     settings = Settings(
         root=root,
-        app=_name("COPILOT_APP", value("COPILOT_APP", "") or _workspace_application(root)),
+        app=_name("COPILOT_APP", application),
         service=_name("COPILOT_SERVICE", value("COPILOT_SERVICE", _workspace_service(root))),
         test_env=value("TEST_ENV", "test"),
         protected_envs=_protected(every("PROTECTED_ENVS")),
         ttl=value("DEPLOY_TTL", "friday 18:00 Europe/London"),
         timeout=seconds(value("DEPLOY_TIMEOUT", "45m"), "DEPLOY_TIMEOUT"),
-        target=_target(value("DEPLOY_TARGET", ""), in_ci=in_ci),
+        target=_target(value("DEPLOY_TARGET", "sandbox" if checking else ""), in_ci=in_ci),
         stage_megabytes=_megabytes(value("SANDBOX_STAGE_MB", "50")),
         stage_command=value("SANDBOX_STAGE_COMMAND", "") or _FILL_STAGE,
         in_ci=in_ci,
@@ -155,8 +163,10 @@ def load(root: Path, environ: Mapping[str, str], *, elsewhere: bool = False) -> 
         trusted=trust.parse(value(trust.SETTING, ""), trust.SETTING),
         manifest_variables=_manifest_variables(value("MANIFEST_VARIABLES", "")),
         containers=_containers(value("SANDBOX_CONTAINERS", "auto")),
+        configured=named or bool(sources[-1]),
     )
-    (_guard_name if elsewhere else guard_environment)(settings.test_env, settings)
+    if named or not checking:
+        (_guard_name if elsewhere else guard_environment)(settings.test_env, settings)
     # Convert to plain strings: YAML and other libraries cannot write a subclass of str.
     plain: dict[str, Any] = {
         each.name: str(value)
@@ -297,6 +307,26 @@ def _workspace_service(root: Path) -> str:
             if file.is_file() and _TYPE_LINE.search(file.read_text(encoding="utf-8")):
                 services.append(file.parent.name)
     return services[0] if len(services) == 1 else "web"
+
+
+def names_application(root: Path, application: str) -> bool:
+    """Return True if the workspace names this application, as Copilot wants to read it."""
+    with suppress(SettingsError):
+        return _workspace_application(root) == application
+    return False
+
+
+def _likely_application(root: Path) -> str:
+    """Return the workspace's application; a name made of the folder's where it names none."""
+    try:
+        found = _workspace_application(root)
+    except SettingsError:
+        found = ""
+    if NAME.fullmatch(found):
+        return found
+    words = re.findall(r"[a-z0-9]+", (found or root.name).lower())
+    name = "-".join(words).lstrip("0123456789-")
+    return name or "app"
 
 
 def _workspace_application(root: Path) -> str:

@@ -6,11 +6,46 @@ Source: internal/pkg/workspace/workspace.go of aws/copilot-cli 1.34.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 NAME = "manifest.yml"
 _SIMILAR_NAMES = "manifest.y*ml"  # also manifest.yaml, which Copilot ignores
 _ENVIRONMENTS = "environments"
+
+
+_DEEPEST = 6  # folders below the current one in which a workspace is looked for
+_SKIPPED = frozenset({"node_modules", "site-packages", "venv", "vendor", "__pycache__"})
+
+
+def nearest(folder: Path) -> list[Path]:
+    """Return the workspace that the folder is in; else those below it, sorted.
+
+    A folder copilot/ without manifests may be something else.
+    """
+    for candidate in (folder, *folder.parents):
+        if _has_manifests(candidate):
+            return [candidate]
+    return sorted(_below(folder, _DEEPEST))
+
+
+def _has_manifests(folder: Path) -> bool:
+    copilot = folder / "copilot"
+    return copilot.is_dir() and ((copilot / ".workspace").exists() or bool(similar_files(folder)))
+
+
+def _below(folder: Path, depth: int) -> Iterator[Path]:
+    """Yield the workspaces below the folder. Links, hidden folders and other people's code are left out."""
+    try:
+        children = [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
+    except OSError:
+        return
+    for child in children if depth else ():
+        if child.name.startswith(".") or child.name in _SKIPPED:
+            continue
+        if _has_manifests(child):
+            yield child
+        yield from _below(child, depth - 1)
 
 
 def services(root: Path) -> dict[str, Path]:

@@ -120,6 +120,23 @@ def rendering(
             plane.stop()
 
 
+@contextmanager
+def stand_in() -> Iterator[Callable[..., Variables]]:
+    """Start an AWS that only answers what Copilot asks while it packages (see `copilot_sandbox.stand_in`).
+
+    Yields a function that takes the fields of a `stand_in.Deployment` and returns a child's variables.
+    """
+    from copilot_sandbox.stand_in import Deployment, StandIn  # noqa: PLC0415 - cryptography takes a moment
+
+    with scratch.temporary("stand-in-") as folder:
+        server = StandIn(folder)
+        server.start()
+        try:
+            yield lambda **found: _child_variables(folder / "bin", server.variables(Deployment(**found)))
+        finally:
+            server.stop()
+
+
 def runs(image: str) -> bool:
     """Return True if this public image can run here."""
     from copilot_sandbox.agent.catalogue import KNOWN, short_name  # noqa: PLC0415 - it also imports psycopg

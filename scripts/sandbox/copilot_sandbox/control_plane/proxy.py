@@ -24,9 +24,9 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.core.request import Request
 from werkzeug.exceptions import HTTPException
 
+from copilot_sandbox.certificates import CertificateAuthority
 from copilot_sandbox.peers import is_own_user
 
-from .certificates import CertificateAuthority
 from .connections import BODY_SECONDS, Connections
 from .failures import CallFailed, Failure, Form, unsigned
 from .for_tests import ForTests

@@ -17,6 +17,7 @@ from moto.s3.models import s3_backends
 from moto.ssm.models import ssm_backends
 
 from copilot_sandbox import model
+from copilot_sandbox.certificates import CertificateAuthority
 
 from . import (
     cloudformation,
@@ -28,7 +29,6 @@ from . import (
     tagging,
 )
 from .applications import Applications, ensure_bucket
-from .certificates import CertificateAuthority
 from .container_resources import ClusterHandler, ServiceHandler, TaskDefinitionHandler
 from .container_service import ContainerService
 from .custom_resources import CustomResources

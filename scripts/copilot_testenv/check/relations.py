@@ -1,0 +1,138 @@
+"""Find what several services or environments take from each other: host names, paths, topics, names."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from typing import Any
+
+from copilot_testenv.check.document import Document
+from copilot_testenv.check.finding import Finding
+from copilot_testenv.check.project import Project
+from copilot_testenv.check.registration import merged
+from copilot_testenv.check.task import where
+from copilot_testenv.copilot import aliases
+
+_PUBLIC, _INSIDE = "Load Balanced Web Service", "Backend Service"
+
+
+def host_names(project: Project) -> Iterator[Finding]:
+    """Find host names that two environments have: only one of them gets the requests.
+
+    Those of the test environment are the rule's on test environments, where that applies.
+    """
+    test = project.settings.test_env if project.has_test_profile else ""
+    taken: dict[str, tuple[str, str]] = {}
+    reported: set[tuple[str, int]] = set()
+    for service, document in project.services.items():
+        if "COPILOT_ENVIRONMENT_NAME" in document.text:
+            continue  # the name may differ in each environment
+        for environment in project.names:
+            for alias in aliases.of(document.data, environment):
+                name = alias.name.lower().rstrip(".")
+                owner, other = taken.setdefault(name, (service, environment))
+                line = document.line(*alias.keys)
+                if other == environment or test in {other, environment} or (document.path, line) in reported:
+                    continue
+                reported.add((document.path, line))
+                what = f"{environment} has the host name {alias.name}, which {owner} has in {other} too"
+                instead = f"give each environment its own, under `environments.{environment}.http.alias`"
+                yield Finding(document.path, line, "alias", "error", what, instead)
+
+
+def paths(project: Project) -> Iterator[Finding]:
+    """Find rules of one load balancer with the same host name and path: the later gets no request."""
+    reported: set[tuple[str, int]] = set()
+    for environment in project.names:
+        taken: dict[tuple[object, ...], str] = {}
+        for service, document in project.services.items():
+            for keys, rule in _rules(document, environment):
+                balancer = (document.get("type"), str(merged(document, environment, "http").get("alb")))
+                for host in _hosts(rule):
+                    answers = (*balancer, host, str(rule.get("path")).strip("/"))
+                    owner = taken.setdefault(answers, service)
+                    line = where(document, environment, *keys, "path")
+                    is_first = owner == service and len(keys) == 1
+                    if is_first or (document.path, line) in reported:
+                        continue
+                    reported.add((document.path, line))
+                    at = f" of {host}" if host else ""
+                    shown = f"`{rule.get('path')}`{at}"
+                    what = f"{shown} is also {owner}'s in {environment}, behind the same load balancer"
+                    instead = "write another path, or a host name of its own (`alias`)"
+                    yield Finding(document.path, line, "path", "error", what, instead)
+
+
+def _rules(document: Document, environment: str) -> Iterator[tuple[tuple[str | int, ...], dict[str, Any]]]:
+    http = merged(document, environment, "http")
+    if document.get("type") not in {_PUBLIC, _INSIDE} or not isinstance(http, dict) or not http.get("path"):
+        return
+    yield ("http",), http
+    more = http.get("additional_rules")
+    for number, rule in enumerate(more if isinstance(more, list) else ()):
+        if isinstance(rule, dict) and rule.get("path"):
+            yield ("http", "additional_rules", number), {"alias": http.get("alias"), **rule}
+
+
+def _hosts(rule: dict[str, Any]) -> list[str]:
+    alias = rule.get("alias")
+    found = [
+        str(item.get("name") if isinstance(item, dict) else item).lower()
+        for item in (alias if isinstance(alias, list) else [alias])
+        if item
+    ]
+    return found or [""]
+
+
+def topics(project: Project) -> Iterator[Finding]:
+    """Find subscriptions to a topic that a service of this workspace does not publish."""
+    for document in project.services.values():
+        blocks = document.get("environments")
+        holders: list[tuple[str, ...]] = [()]
+        holders += [("environments", str(name)) for name in (blocks if isinstance(blocks, dict) else ())]
+        for holder in holders:
+            listed = document.get(*holder, "subscribe", "topics")
+            for number, topic in enumerate(listed if isinstance(listed, list) else ()):
+                if not isinstance(topic, dict):
+                    continue
+                publisher, name = project.services.get(str(topic.get("service"))), topic.get("name")
+                if publisher is None or not isinstance(name, str) or "${" in name:
+                    continue
+                known = _published(publisher)
+                if name in known:
+                    continue
+                near = difflib.get_close_matches(name, known, 1)
+                line = document.line(*holder, "subscribe", "topics", number, "name")
+                what = f"{topic['service']} publishes no topic {name}"
+                instead = (
+                    f"write `{near[0]}`" if near else f"add it under `publish.topics` of {topic['service']}"
+                )
+                yield Finding(document.path, line, "topic", "error", what, instead)
+
+
+def _published(document: Document) -> list[str]:
+    found = []
+    blocks = document.get("environments")
+    for holder in (document.data, *(blocks.values() if isinstance(blocks, dict) else ())):
+        publish = holder.get("publish") if isinstance(holder, dict) else None
+        listed = publish.get("topics") if isinstance(publish, dict) else None
+        found += [
+            str(topic["name"])
+            for topic in (listed if isinstance(listed, list) else ())
+            if isinstance(topic, dict) and topic.get("name")
+        ]
+    return found
+
+
+def names(project: Project) -> Iterator[Finding]:
+    """Find manifests whose name is not that of their folder, by which Copilot finds them."""
+    for folder, document in (*project.services.items(), *project.environments.items()):
+        name = document.get("name")
+        if isinstance(name, str) and name != folder and "${" not in name:
+            what = f"the name {name} is not that of the folder, {folder}, by which Copilot finds the manifest"
+            yield Finding(
+                document.path, document.line("name"), "name", "error", what, f"write `name: {folder}`"
+            )
+
+
+RULES = (host_names, paths, topics, names)
