@@ -13,7 +13,7 @@ import yaml
 from copilot_testenv.core.errors import SettingsError
 
 BOM = "\ufeff"
-_MANAGE = re.compile(r"(python[\d.]* [\w./-]*manage\.py) copy_stage_db")
+_MANAGE = re.compile(r"((?:[\w./-]*/)?python[\d.]* [\w./-]*manage\.py) copy_stage_db")
 _DEEPEST = 200
 _MOST_VALUES = 100_000  # keys included; a manifest has a few hundred
 # libyaml accepts a tab before a comment, as Copilot does; PyYAML's own scanner does not.
