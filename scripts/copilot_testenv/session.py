@@ -319,7 +319,7 @@ def _workspace(session: Session, source: str = "") -> Iterator[Any]:
         branch_files.require(folder, settings, os.environ, scope, branch.name)
         written = folder / settings.manifest.relative_to(root)
         found = manifest.read(written)
-        build = manifest.build_of(found, str(written))
+        build = manifest.build_of(found, str(written), settings.test_env)
         say = session.report.say
         checkout.prepare_contexts(session.shell, root, folder, branch, manifest.builds(found), say)
         manage = manifest.manage_command(found, settings.test_env)
@@ -340,6 +340,7 @@ def _workspace(session: Session, source: str = "") -> Iterator[Any]:
             root=str(folder),
             environment=settings.test_env,
             source=f"{branch.name} at {branch.commit[:12]}",
+            arguments=dict(build.args),
         )
         yield replace(_sandbox_workspace(settings), stage=stage)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.adopt.project import MANIFEST, RUNTIME, THREE, adopt, adopted, commit, start_project
+from tests.adopt.project import MANIFEST, RUNTIME, THREE, adopt, adopted, commit, manifest, start_project
 from tests.shapes.repositories import SHAPES
 
 
@@ -32,6 +32,28 @@ def test_a_dockerfile_with_everything_copied_gets_only_what_it_lacks(tmp_path: P
     assert "apt-get" not in after
     assert "deployment.jso" not in after
     assert adopt(folder).said[-1].startswith("Nothing to do")
+
+
+@pytest.mark.parametrize(
+    ("before", "python"),
+    [
+        ("FROM python:3.12\nWORKDIR /app\nRUN uv sync --frozen\nCOPY . .\n", "/app/.venv/bin/python"),
+        ("FROM python:3.12\nWORKDIR /app\nENV PATH=/app/.venv/bin:$PATH\nRUN uv sync\nCOPY . .\n", "python"),
+        (("FROM python AS b\nWORKDIR /app\nRUN uv sync\nFROM python\nCOPY --from=b /app /app\n"
+          "COPY . /app\nENV PATH=/app/.venv/bin:$PATH\nWORKDIR /app\n"), "python"),
+        ("FROM python:3.12\nENV UV_PROJECT_ENVIRONMENT=/usr/local\nWORKDIR /app\nRUN uv sync\nCOPY . .\n",
+         "python"),
+    ],
+)  # fmt: skip
+def test_an_environment_of_uvs_gets_pip_and_what_is_installed_goes_into_it(
+    tmp_path: Path, before: str, python: str
+) -> None:
+    folder = adopted(start_project(tmp_path / "shop", {"Dockerfile": before}))
+    after = (folder / "Dockerfile").read_text()
+    assert f"RUN {python} -m ensurepip \\\n    && {python} -m pip install --no-cache-dir --no-deps" in after
+    assert f"&& {python} -m pip install --no-cache-dir --target /opt/django-testenv" in after
+    command = manifest(folder)["environments"]["test"]["sidecars"]["startup"]["command"]
+    assert command[-1].startswith(f"{python} manage.py copy_stage_db && ")
 
 
 def test_a_dockerfile_of_theirs_with_crlf_stays_theirs(tmp_path: Path) -> None:

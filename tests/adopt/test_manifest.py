@@ -129,6 +129,22 @@ environments:
     assert block["sidecars"]["startup"]["secrets"] == block["secrets"]
 
 
+def test_an_image_that_only_other_blocks_build_is_that_of_the_test_environment_too(tmp_path: Path) -> None:
+    text = """name: web
+type: Load Balanced Web Service
+http: {path: /}
+environments:
+  prod:
+    image: {build: Dockerfile.prod, port: 80}
+  dev:
+    image: {build: Dockerfile, port: 8001}
+"""
+    folder = start_project(tmp_path / "shop", {"Dockerfile": "FROM python\nCOPY . /srv\n"}, manifest=text)
+    block = manifest(adopted(folder))["environments"]["test"]
+    assert block["image"] == {"build": "Dockerfile", "port": 8001, "depends_on": {"startup": "success"}}
+    assert block["sidecars"]["startup"]["image"] == {"build": "Dockerfile"}
+
+
 def test_redis_that_the_base_gives_as_a_secret_is_no_variable_too(tmp_path: Path) -> None:
     text = MANIFEST + "\nsecrets: {REDIS_URL: /x}\n"
     folder = adopted(start_project(tmp_path / "shop", {"requirements.txt": "redis\n"}, manifest=text))

@@ -117,6 +117,23 @@ def test_the_dockerfile_and_its_context_are_found_as_copilot_finds_them(
     assert found.target == (build.get("target", "") if isinstance(build, dict) else "")
 
 
+def test_the_build_of_an_environment_is_the_bases_with_the_blocks_keys_over_it() -> None:
+    content = {
+        "image": {"build": {"dockerfile": "Dockerfile", "args": {"A": 1, "B": "two"}}},
+        "environments": {
+            "test": {"image": {"build": {"target": "app", "args": {"A": "3"}}}},
+            "dev": {"image": {"build": "dev/Dockerfile"}, "count": 2},
+            "prod": {"count": 2},
+        },
+    }
+    found = manifest.build_of(content, "x", "test")
+    assert (found.dockerfile, found.target, dict(found.args)) == ("Dockerfile", "app", {"A": "3", "B": "two"})
+    assert manifest.build_of(content, "x", "dev").dockerfile == "dev/Dockerfile"
+    assert dict(manifest.build_of(content, "x", "prod").args) == {"A": "1", "B": "two"}
+    only = {"environments": {"test": {"image": {"build": "Dockerfile"}}}}
+    assert manifest.build_of(only, "x", "test").dockerfile == "Dockerfile"
+
+
 @pytest.mark.parametrize(
     "image",
     [

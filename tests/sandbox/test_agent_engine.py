@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from copilot_sandbox.agent import engine
+from copilot_sandbox.images import build_variables
 
 
 @pytest.fixture
@@ -82,6 +83,29 @@ def test_a_container_gets_no_limit_above_this_process_own() -> None:
         own = resource.getrlimit(kind)
         assert own[1] == resource.RLIM_INFINITY or hard <= own[1]
         assert hard == resource.RLIM_INFINITY or soft <= hard
+
+
+def test_builds_of_an_engine_get_the_users_proxies_without_credentials(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in (
+        "HTTP_PROXY",
+        "https_proxy",
+        "HTTPS_PROXY",
+        "NO_PROXY",
+        "http_proxy",
+        build_variables.WITHHELD,
+    ):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", "http://proxy:3128")
+    monkeypatch.setenv("HTTP_PROXY", "http://ada:secret@proxy:3128")
+    assert build_variables.engine_proxies() == {"HTTPS_PROXY": "http://proxy:3128"}
+    # In Copilot's processes HTTPS_PROXY points at the embedded AWS.
+    for name, value in build_variables.forwarded().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:5000")
+    assert build_variables.engine_proxies() == {"HTTPS_PROXY": "http://proxy:3128"}
+    assert "secret" not in str(build_variables.forwarded())
 
 
 def test_the_engines_programs_get_no_variable_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -213,10 +213,13 @@ def _installed(project: Project, package: str) -> bool:
 
 def _runtime(image: Image, wheel: str) -> str:
     """Return the lines that install our package, and psycopg 3 in a folder that only copy_stage_db uses."""
+    install, before = _INSTALL, ""
+    if image.lacks_pip:
+        install, before = f"{image.python} -m {_INSTALL}", f"{image.python} -m ensurepip \\\n    && "
     return (
         f"COPY {image.project.in_context(image.wheel(wheel), image.build.context)} /tmp/\n"
-        f"RUN {_INSTALL} --no-deps /tmp/{wheel} \\\n"
-        f'    && {_INSTALL} --target {LIBRARIES} "{_PSYCOPG}"\n'
+        f"RUN {before}{install} --no-deps /tmp/{wheel} \\\n"
+        f'    && {install} --target {LIBRARIES} "{_PSYCOPG}"\n'
         f"ENV DJANGO_TESTENV_LIBRARIES={LIBRARIES}\n"
     )
 

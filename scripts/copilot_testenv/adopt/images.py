@@ -20,6 +20,7 @@ VENDOR = "vendor"
 DEPLOYMENT_FILE = "deployment.json"
 _INITS = frozenset({"catatonit", "docker-init", "dumb-init", "tini"})
 _PASSES_ON = re.compile(r"(?m)^[^#\n]*\$[@*]")
+_SYSTEM = re.compile(r"/usr(/local)?/?$")
 _PYTHON = re.compile(r"(?i)\b(python|pip|pip3|pipenv|poetry|uv|gunicorn|celery|uwsgi|daphne)\b")
 
 
@@ -67,7 +68,30 @@ class Image:
     def command(self) -> str:
         """The command that runs manage.py in a container, from the folder in which the container starts."""
         start = self.stages.folder(self.stage) if self.stage else self.folder
-        return f"python {posixpath.relpath(posixpath.join(self.folder, 'manage.py'), start)}"
+        return f"{self.python} {posixpath.relpath(posixpath.join(self.folder, 'manage.py'), start)}"
+
+    @property
+    def python(self) -> str:
+        """The program that runs the project: `python`, or that of uv's environment if it is not on PATH."""
+        if self.stage is None or not self._has_uv:
+            return "python"
+        variables = self.stages.variables(self.stage)
+        usual = posixpath.join(self.stages.folder(self.stage), ".venv")
+        environment = variables.get("UV_PROJECT_ENVIRONMENT") or usual
+        is_first = variables.get("PATH", "").startswith(f"{environment}/bin")
+        return "python" if is_first or _SYSTEM.match(environment) else f"{environment}/bin/python"
+
+    @property
+    def lacks_pip(self) -> bool:
+        """Return True if the project runs in an environment that uv made, which has no pip."""
+        return bool(self._has_uv or re.search(r"\buv (sync|venv)\b", self.text or ""))
+
+    @property
+    def _has_uv(self) -> bool:
+        """Return True if the stage itself, or one it begins from, runs `uv sync`."""
+        chain = self.stages.chain(self.stage) if self.stage else []
+        steps = [step.rest for stage in chain for step in stage.steps if step.word == "RUN"]
+        return any(re.search(r"\buv sync\b", rest) for rest in steps)
 
     @property
     def runs_commands(self) -> bool:

@@ -1,6 +1,6 @@
-"""Find the variables and secrets that a manifest gives only in the blocks of other environments.
+"""Find the image, variables and secrets that a manifest gives only in the blocks of other environments.
 
-Copilot deploys a block's variables and secrets to its own environment alone, so the test environment lacks
+Copilot deploys a block to its own environment alone, so the test environment lacks
 what stands in no base.
 """
 
@@ -40,6 +40,15 @@ def secrets(manifest: Mapping[str, Any], test_env: str, path: str) -> dict[str, 
         for variable, value in _mapping(block.get("secrets")).items():
             found.setdefault(variable, value if _OWN in str(value) else f"{path}{variable}")
     return {variable: value for variable, value in found.items() if variable not in _given(manifest)}
+
+
+def image(manifest: Mapping[str, Any], test_env: str) -> dict[str, Any]:
+    """Return the `image` of the other environments' blocks if the base builds none; else an empty one."""
+    if _mapping(manifest.get("image")).get("build"):
+        return {}
+    blocks = sorted(_blocks(manifest, test_env), key=lambda each: _rank(each[0]))
+    found = (_mapping(block.get("image")) for _, block in blocks)
+    return next((each for each in found if each.get("build")), {})
 
 
 def _blocks(manifest: Mapping[str, Any], test_env: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -146,7 +146,8 @@ class Project:
         where = str(self.root / self.manifest_path)
         of_test = (self.test_block or {}).get("image")
         of_test = of_test if isinstance(of_test, dict) and manifest.build(of_test.get("build")) else None
-        return normal(manifest.build_of({"image": of_test} if of_test else self.manifest, where))
+        found = of_test or inherited.image(self.manifest, self.test_env)
+        return normal(manifest.build_of({"image": found} if found else self.manifest, where))
 
     @property
     def dockerfile(self) -> str:
@@ -154,8 +155,9 @@ class Project:
 
     @property
     def port(self) -> int:
+        lent = inherited.image(self.manifest, self.test_env)
         image = self.manifest.get("image")
-        port = image.get("port") if isinstance(image, dict) else None
+        port = (image.get("port") if isinstance(image, dict) else None) or lent.get("port")
         return port if isinstance(port, int) else 8000
 
     @cached_property

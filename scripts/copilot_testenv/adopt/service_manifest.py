@@ -117,6 +117,7 @@ def block(project: Project, *, static: bool) -> dict[str, Any]:
     depends_on = dict(_section(image, "depends_on"))
     startup = _startup(depends_on, there)
     variables, secrets = _variables(project), _secrets(project)
+    lent = inherited.image(base, project.test_env)
     redis, manage = wants_redis(project), images.main(project).command
 
     entry: dict[str, Any] = {}
@@ -124,7 +125,7 @@ def block(project: Project, *, static: bool) -> dict[str, Any]:
         entry["command"] = _with_copy(_section(there, startup).get("command"), project)
     else:
         own = _section(_section(base, "environments").get(project.test_env) or {}, "image")
-        entry |= {"essential": False, "image": {"build": own.get("build") or image["build"]}}
+        entry |= {"essential": False, "image": {"build": own.get("build") or {**image, **lent}["build"]}}
         steps = [f"{manage} copy_stage_db", f"{manage} migrate --noinput"]
         if static:
             steps.append(f"{manage} collectstatic --noinput")
@@ -147,7 +148,8 @@ def block(project: Project, *, static: bool) -> dict[str, Any]:
             "healthcheck": _healthcheck(project),
         }
     added["image"] = {
-        "depends_on": {**depends_on, **({"redis": "start"} if redis else {}), startup: "success"}
+        **lent,
+        "depends_on": {**depends_on, **({"redis": "start"} if redis else {}), startup: "success"},
     }
     if static:
         added["storage"] = {"volumes": {"static": {"path": STATIC, "read_only": True}}}

@@ -96,6 +96,10 @@ class Stages:
         """Return the working folder in which a container of the stage starts."""
         return self._state(stage, ()).folder
 
+    def variables(self, stage: Stage) -> Mapping[str, str]:
+        """Return the values of ENV, and the defaults of ARG, at the stage's end."""
+        return self._state(stage, ()).variables
+
     def entry_point(self, stage: Stage) -> list[str] | None:
         """Return the words of the ENTRYPOINT that counts; empty for the shell form, None if there is none."""
         steps = [step for each in self.chain(stage) for step in each.steps if step.word == "ENTRYPOINT"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,7 +13,7 @@ import yaml
 from copilot_testenv.core.errors import SettingsError
 
 BOM = "\ufeff"
-_MANAGE = re.compile(r"(python[\d.]* [\w./-]*manage\.py) copy_stage_db")
+_MANAGE = re.compile(r"((?:[\w./-]*/)?python[\d.]* [\w./-]*manage\.py) copy_stage_db")
 _DEEPEST = 200
 _MOST_VALUES = 100_000  # keys included; a manifest has a few hundred
 # libyaml accepts a tab before a comment, as Copilot does; PyYAML's own scanner does not.
@@ -99,6 +99,7 @@ class Build:
     dockerfile: str
     context: str
     target: str = ""
+    args: tuple[tuple[str, str], ...] = field(default=(), compare=False)  # of ARG
 
 
 def build(value: Any) -> Build | None:
@@ -115,19 +116,36 @@ def build(value: Any) -> Build | None:
         return None
     dockerfile, context, target = named
     file = PurePosixPath(dockerfile) if dockerfile else PurePosixPath(context) / "Dockerfile"
-    return Build(str(file), str(PurePosixPath(context)) if context else str(file.parent), target)
+    folder = str(PurePosixPath(context)) if context else str(file.parent)
+    args = given.get("args")
+    pairs = tuple((str(name), str(text)) for name, text in args.items()) if isinstance(args, dict) else ()
+    return Build(str(file), folder, target, pairs)
 
 
-def build_of(manifest: Mapping[str, Any], where: str) -> Build:
-    """Return how the service's image is built. Raises SettingsError where the manifest builds no image."""
-    image = manifest.get("image")
-    built = build(image.get("build")) if isinstance(image, dict) else None
+def build_of(manifest: Mapping[str, Any], where: str, environment: str = "") -> Build:
+    """Return how the service's image is built, in an environment: its block's keys are put over the base's.
+
+    Raises SettingsError where the manifest builds no image.
+    """
+    blocks = manifest.get("environments")
+    block = blocks.get(environment) if isinstance(blocks, dict) else None
+    images = [holder.get("image") for holder in (manifest, block) if isinstance(holder, dict)]
+    base, *own = [image.get("build") if isinstance(image, dict) else None for image in images]
+    given = _over(base, own[0]) if own and own[0] else base
+    built = build(given)
     if built is None:
         raise SettingsError(
             f"{where} builds no image (`image.build`): a branch can only be deployed as an image that is "
             "built from it."
         )
     return built
+
+
+def _over(base: Any, own: Any) -> Any:
+    """Put one value over another as Copilot does: mappings key by key."""
+    if not isinstance(base, dict) or not isinstance(own, dict):
+        return own
+    return {**base, **{key: _over(base.get(key), value) for key, value in own.items()}}
 
 
 def builds(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -25,6 +25,7 @@ class Chosen(NamedTuple):
     engine: engine.Engine | None
     service: subprocess.Popen[bytes] | None
     reason: str
+    digest: str = ""  # of the image that fills staging, if it was built to see whether the engine can
 
     def stop(self) -> None:
         if self.service is not None:
@@ -57,24 +58,25 @@ def choose(workspace: Workspace, state: State, *, has_namespace: bool, say: Call
 
 
 def _started(found: engine.Engine, stage: Stage | None, state: State, say: Callable[[str], None]) -> Chosen:
-    service = None
+    service, digest = None, ""
     try:
         service = found.serve({OWNER: str(state.folder)})
         if stage is not None and Path(stage.dockerfile).is_file():
             engine_build.pull_bases(found, Path(stage.dockerfile), say)
             if not _has_built(state.folder):
                 say(f"{found.name} builds the project's image, to see whether it can")
-                build_for_staging(found, stage, state.folder)
+                digest = build_for_staging(found, stage, state.folder)
     except (engine.EngineError, SandboxError) as error:
         Chosen(found, service, "").stop()
         first, *others = str(error).splitlines()
         return Chosen(None, None, " ".join([first, *others[-1:]]).replace("  ", " "))
-    return Chosen(found, service, "")
+    return Chosen(found, service, "", digest)
 
 
 def build_for_staging(found: engine.Engine, stage: Stage, folder: Path) -> str:
     """Build the image that fills staging. Return its digest. Raises SandboxError."""
-    flags = [("--target", stage.target)] if stage.target else []
+    flags = [("--build-arg", f"{name}={value}") for name, value in stage.arguments.items()]
+    flags += [("--target", stage.target)] if stage.target else []
     return engine_build.build(
         found, Path(stage.context), Path(stage.dockerfile), folder, flags=flags, is_shown=True
     )

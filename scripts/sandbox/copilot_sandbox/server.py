@@ -278,9 +278,16 @@ class Server:
             raise WorkspaceError(f"There is no {stage.dockerfile}, so no image can be built to fill staging.")
         context, dockerfile, folder = Path(stage.context), Path(stage.dockerfile), self._state.folder
         if self._engine is None:
-            digest = build(context, dockerfile, folder, say=self._tell, target=stage.target or None)
+            digest = build(
+                context,
+                dockerfile,
+                folder,
+                say=self._tell,
+                arguments=stage.arguments,
+                target=stage.target or None,
+            )
         else:
-            digest = containers.build_for_staging(self._engine, stage, folder)
+            digest = self._containers.digest or containers.build_for_staging(self._engine, stage, folder)
         image = self._images.load(digest)
         if image is None:
             raise Failed(f"The image {digest} was built but is missing: reset the sandbox.")

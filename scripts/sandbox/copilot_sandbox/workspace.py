@@ -44,6 +44,7 @@ class Stage:
     root: str = ""
     environment: str = "test"
     source: str = ""
+    arguments: Mapping[str, str] = field(default_factory=dict)  # of the Dockerfile's ARG
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from copilot_sandbox.agent.engine import OWNER_LABEL, TASK_LABEL, limits
+from copilot_sandbox.agent.engine import OWNER_LABEL, TASK_LABEL, container_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -118,20 +118,13 @@ def compose_for_engine(
         for mount in container.mounts
     ]
     variables = {**defaults, **container.environment, **secrets}
-    settings: dict[str, Any] = {
-        "Env": [f"{key}={value}" for key, value in variables.items()],
-        "Labels": labels,
-        "Healthcheck": {"Test": ["NONE"]},  # ECS ignores an image's own
-        "HostConfig": {
-            "Binds": [*volumes, *(f"{folder}:{folder}:ro" for folder in readable)],
-            # The folder of Postgres's socket is open to root's group, and to no other.
-            "GroupAdd": ["0"],
-            "Ulimits": [{"Name": kind, "Soft": soft, "Hard": hard} for kind, soft, hard in limits()],
-            "Memory": memory,
-            "MemorySwap": memory,
-            "NanoCpus": int(cpus * 1e9),
-            "Init": engine.has_init,  # Copilot's task definitions ask for it
-        },
+    binds = [*volumes, *(f"{folder}:{folder}:ro" for folder in readable)]
+    settings = container_settings(variables, labels, binds)
+    settings["HostConfig"] |= {
+        "Memory": memory,
+        "MemorySwap": memory,
+        "NanoCpus": int(cpus * 1e9),
+        "Init": engine.has_init,  # Copilot's task definitions ask for it
     }
     if container.entry_point is not None:
         settings["Entrypoint"] = list(container.entry_point)

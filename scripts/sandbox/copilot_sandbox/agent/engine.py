@@ -232,20 +232,22 @@ def has_image(command: Sequence[str], image: str) -> bool:
     return _run([*command, "image", "exists", image], _ANSWER_SECONDS).returncode == 0
 
 
-def pull(command: Sequence[str], image: str) -> str:
+def pull(command: Sequence[str], image: str, proxies: Mapping[str, str] | None = None) -> str:
     """Pull an image. Return why that failed, in the engine's last line; empty if it did not."""
-    done = _run([*command, "pull", "--quiet", image], _PULL_SECONDS)
+    done = _run([*command, "pull", "--quiet", image], _PULL_SECONDS, proxies)
     return _last_line(done.stderr) if done.returncode else ""
 
 
-def _run(words: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
+def _run(
+    words: list[str], seconds: float, more: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         words,
         check=False,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        env=variables(),
+        env={**variables(), **(more or {})},
         timeout=seconds,
     )
 
@@ -253,6 +255,23 @@ def _run(words: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
 def variables() -> dict[str, str]:
     """Return the variables of the engine's own programs."""
     return {name: os.environ[name] for name in _VARIABLES if name in os.environ}
+
+
+def container_settings(
+    env: Mapping[str, str], labels: Mapping[str, str], binds: Sequence[str]
+) -> dict[str, Any]:
+    """Return the settings that each container has, in the words of Docker's API."""
+    return {
+        "Env": [f"{key}={value}" for key, value in env.items()],
+        "Labels": dict(labels),
+        "Healthcheck": {"Test": ["NONE"]},  # ECS ignores an image's own
+        "HostConfig": {
+            "Binds": list(binds),
+            # The folder of Postgres's socket is open to root's group, and to no other.
+            "GroupAdd": ["0"],
+            "Ulimits": [{"Name": kind, "Soft": soft, "Hard": hard} for kind, soft, hard in limits()],
+        },
+    }
 
 
 def limits() -> list[tuple[str, int, int]]:

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from copilot_sandbox.agent import engine_network
-from copilot_sandbox.agent.engine import OWNER_LABEL, Engine, limits, variables
+from copilot_sandbox.agent.engine import OWNER_LABEL, Engine, container_settings, variables
 
 if TYPE_CHECKING:
     import threading
@@ -38,20 +38,11 @@ def run(
     """
     name = f"copilot-sandbox-once-{time.monotonic_ns()}"
     with engine_network.network(forwards) as namespace:
-        settings = {
-            "Image": image,
-            "Entrypoint": ["/bin/sh", "-c"],
-            "Cmd": [command],
-            "Env": [f"{key}={value}" for key, value in env.items()],
-            "Labels": {OWNER_LABEL: owner},
-            "Healthcheck": {"Test": ["NONE"]},
-            "HostConfig": {
-                "NetworkMode": f"ns:{namespace}",
-                "Binds": [f"{folder}:{folder}:ro" for folder in readable],
-                "GroupAdd": ["0"],
-                "Ulimits": [{"Name": kind, "Soft": soft, "Hard": hard} for kind, soft, hard in limits()],
-            },
-        }
+        settings = container_settings(
+            env, {OWNER_LABEL: owner}, [f"{folder}:{folder}:ro" for folder in readable]
+        )
+        settings |= {"Image": image, "Entrypoint": ["/bin/sh", "-c"], "Cmd": [command]}
+        settings["HostConfig"]["NetworkMode"] = f"ns:{namespace}"
         try:
             engine.create(name, settings)
             engine.start(name)

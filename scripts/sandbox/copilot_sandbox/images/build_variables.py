@@ -17,7 +17,8 @@ from copilot_sandbox import child_variables
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-USERS_PROXY = "SANDBOX_USER_HTTPS_PROXY"
+# The user's proxies in Copilot's processes, where HTTPS_PROXY points at the embedded AWS.
+_USERS = {name: f"SANDBOX_USER_{name}" for name in ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")}
 # Set in Copilot's processes: the names, with commas, of variables that were withheld for their credentials.
 WITHHELD = "SANDBOX_WITHHELD"
 # pip's settings that a Dockerfile may set by ENV and ARG: index and way of installing, but no place to write.
@@ -47,12 +48,26 @@ def pip_variables(variables: Mapping[str, str]) -> dict[str, str]:
 def forwarded() -> dict[str, str]:
     """Return the variables that Copilot's process passes to the builder, which it starts; no credentials."""
     variables = _pip_configuration() | child_variables.selected(os.environ, child_variables.PIP)
-    proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
-    if proxy:
-        variables[USERS_PROXY] = proxy
+    variables |= {_USERS[name]: value for name, value in _proxies().items()}
     plain, names_withheld = child_variables.without_credentials(variables)
-    names = sorted("HTTPS_PROXY" if name == USERS_PROXY else name for name in names_withheld)
+    names = sorted(name.removeprefix("SANDBOX_USER_") for name in names_withheld)
     return {**plain, WITHHELD: ",".join(names)}
+
+
+def _proxies() -> dict[str, str]:
+    """Return the user's proxies by the names in capitals, credentials included."""
+    if WITHHELD in os.environ:
+        return {name: os.environ[other] for name, other in _USERS.items() if os.environ.get(other)}
+    found = {name: os.environ.get(name) or os.environ.get(name.lower(), "") for name in _USERS}
+    return {name: value for name, value in found.items() if value}
+
+
+def engine_proxies() -> dict[str, str]:
+    """Return the proxies, without credentials, for a build of an engine: Podman passes them to the steps.
+
+    Source: https://docs.podman.io/en/latest/markdown/podman-build.1.html#http-proxy
+    """
+    return child_variables.without_credentials(_proxies())[0]
 
 
 def step_variables(home: Path, cache: Path, variables: Mapping[str, str]) -> dict[str, str]:
@@ -63,8 +78,7 @@ def step_variables(home: Path, cache: Path, variables: Mapping[str, str]) -> dic
     users = child_variables.selected(os.environ, child_variables.BUILD)
     if WITHHELD in os.environ:
         users = {name: value for name, value in users.items() if not name.lower().endswith("_proxy")}
-        if proxy := os.environ.get(USERS_PROXY):
-            users["HTTPS_PROXY"] = proxy
+        users |= _proxies()
     else:
         users = _pip_configuration() | users
     plain, _ = child_variables.without_credentials(users)

@@ -20,7 +20,7 @@ from copilot_sandbox.agent.engine import (
     variables,
 )
 from copilot_sandbox.errors import SandboxError
-from copilot_sandbox.images import engine_guard, registry
+from copilot_sandbox.images import build_variables, engine_guard, registry
 from copilot_sandbox.images.dockerfile import Dockerfile, expand, parse
 from copilot_sandbox.images.ignore import ignored_text
 from copilot_sandbox.private import write_private
@@ -39,7 +39,7 @@ def pull_bases(engine: Engine, dockerfile: Path, say: Callable[[str], None]) -> 
         if has_image([engine.program], name):
             continue
         say(f"pulling {name}")
-        if reason := pull([engine.program], name):
+        if reason := pull([engine.program], name, build_variables.engine_proxies()):
             raise EngineBuildError(f"{engine.name} cannot pull {name} of {dockerfile.name}: {reason}")
 
 
@@ -94,7 +94,11 @@ def build(
         registries.write_text(_REGISTRIES)
         with subprocess.Popen(
             command,
-            env={**variables(), "CONTAINERS_REGISTRIES_CONF": str(registries)},
+            env={
+                **variables(),
+                **build_variables.engine_proxies(),
+                "CONTAINERS_REGISTRIES_CONF": str(registries),
+            },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
