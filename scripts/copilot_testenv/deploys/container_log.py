@@ -6,12 +6,20 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from copilot_testenv.aws import Aws
     from copilot_testenv.aws.stack import Task
     from copilot_testenv.core.settings import Settings
 
 LAST_LINES = 30
 _READ = 200  # of which the load balancer's health checks may be nearly all
+# The last line of a traceback, and how management commands end: at the line's beginning, with a text.
+_ERROR = re.compile(
+    r"(?:[A-Za-z_][\w.]*\.)?(?:[A-Z]\w*(?:Error|Exception|Exit|Warning|DoesNotExist|ImproperlyConfigured)"
+    r"|ImproperlyConfigured|copy_stage_db): \S"
+)
+_APPLYING = re.compile(r"Applying (?P<name>[\w.]+)\.\.\.(?P<ended> OK| FAKED)?")
 _HEALTH_CHECK = re.compile(r"ELB-HealthChecker|\bGET \S*/healthz\b")
 
 
@@ -25,6 +33,19 @@ def last_lines(aws: Aws, settings: Settings, container: str, task: Task) -> list
 def is_health_check(line: str) -> bool:
     """Return True if a line of an access log is of a request of the load balancer's health check."""
     return _HEALTH_CHECK.search(line) is not None
+
+
+def cause(lines: Sequence[str]) -> str:
+    """Return the line that says why a program ended, with Django's migration if one was under way.
+
+    It is the last line of the last traceback, or the last line of an error of `manage.py`. Empty: none.
+    """
+    found = next((line.strip() for line in reversed(lines) if _ERROR.match(line)), "")
+    if not found:
+        return ""
+    applying = [match for line in lines if (match := _APPLYING.search(line))]
+    unfinished = applying[-1] if applying and not applying[-1]["ended"] else None
+    return f"{found} (migration {unfinished['name']})" if unfinished else found
 
 
 def quoted(lines: list[str], indent: str = "  ") -> list[str]:

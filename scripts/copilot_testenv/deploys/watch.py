@@ -16,7 +16,7 @@ from copilot_testenv.aws.stack import tag_text
 from copilot_testenv.core.errors import UserError
 from copilot_testenv.core.process import Result
 from copilot_testenv.core.terminal import SILENCE_SECONDS
-from copilot_testenv.deploys.container_log import last_lines, quoted
+from copilot_testenv.deploys.container_log import cause, last_lines, quoted
 from copilot_testenv.deploys.health_watch import HealthWatch
 from copilot_testenv.deploys.task_advice import advice
 
@@ -244,7 +244,8 @@ def _of_task(task: Task, name: str, lines: list[str]) -> list[str]:
     elif name:
         because = f" ({reason})" if reason else ""
         ended = f"ended with exit code {code}{because}" if code is not None else reason or task.stopped_reason
-        parts += [f"The container `{name}` {ended}. Its last lines:", *quoted(lines)]
+        why = f": {found}\n" if (found := cause(lines)) else ". "
+        parts += [f"The container `{name}` {ended}{why}Its last lines:", *quoted(lines)]
     if task.stopped_reason and task.stopped_reason != reason:
         parts.append(f"The task stopped: {task.stopped_reason}")
     reasons = [task.stopped_reason, *(each.reason for each in task.containers)]
