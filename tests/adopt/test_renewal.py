@@ -98,7 +98,7 @@ def test_an_edited_block_is_left_with_both_differences_until_it_is_taken(
     assert "+# mine" in yours.replace(f"+{found.indent}", "+")
     assert "newer" in ours
     commit(folder)
-    with pytest.raises(SettingsError, match=rf"1 files are behind this version: {name}\."):
+    with pytest.raises(SettingsError, match=rf"Behind this version: 1 file: {name}\."):
         adopt(folder, check=True)
     adopted(folder, take=name)
     assert "# mine" not in file.read_text()

@@ -95,14 +95,14 @@ def test_the_plan_and_a_no_change_nothing(project: Path) -> None:
 
 def test_check_says_what_is_behind_with_exit_code_2_and_writes_nothing(project: Path) -> None:
     before = files(project)
-    with pytest.raises(SettingsError, match=r"13 files are behind this version: \.dockerignore, ") as raised:
+    with pytest.raises(SettingsError, match=r"Behind this version: 13 files: \.dockerignore, ") as raised:
         adopt(project, check=True)
     assert raised.value.exit_code == 2
     assert files(project) == before
     adopted(project)
     assert adopt(project, check=True).said[-1] == "All that `adopt` has written is as this version writes it."
     (project / "copilot-testenv.toml").unlink()
-    with pytest.raises(SettingsError, match=r"1 files are behind this version: copilot-testenv\.toml\."):
+    with pytest.raises(SettingsError, match=r"Behind this version: 1 file: copilot-testenv\.toml\."):
         adopt(project, check=True)
 
 

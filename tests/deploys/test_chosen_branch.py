@@ -35,6 +35,6 @@ def test_without_any_branch_it_is_a_usage_error(settings: Settings, given: str |
 def test_uncommitted_changes_of_the_branch_are_said(settings: Settings) -> None:
     session = in_checkout(settings, "feature/x", " M a\0?? b\0")
     assert chosen(session, "feature/x")[1] == [
-        "2 files have uncommitted changes, which are not deployed: only commits are."
+        "Uncommitted changes in 2 files are not deployed: only commits are."
     ]
     assert chosen(session, "main") == ("main", [])

@@ -151,7 +151,7 @@ def a_row(expires_at: str) -> Row:
         (None, "2026-11-27T18:00:00Z", "never run here.*docs/ci.md"),
         (timedelta(days=1), "2026-11-27T18:00:00Z", r"last ran at .*, by ci\.$"),
         (timedelta(days=9), "2026-11-27T18:00:00Z", "looks dead"),
-        (timedelta(days=1), "2026-11-20T18:00:00Z", "1 deployments are overdue.*docs/ci.md"),
+        (timedelta(days=1), "2026-11-20T18:00:00Z", "1 deployment should have been removed.*docs/ci.md"),
     ],
 )
 def test_a_schedule_that_looks_dead_is_warned_of(

@@ -25,7 +25,7 @@ from copilot_testenv.adopt.origin import Origin
 from copilot_testenv.adopt.project import Project, look, workspace
 from copilot_testenv.adopt.renewal import Renewal
 from copilot_testenv.copilot import disposable
-from copilot_testenv.core import committed
+from copilot_testenv.core import committed, display
 from copilot_testenv.core.errors import Refused, SettingsError, UsageError
 from copilot_testenv.core.settings import load
 from copilot_testenv.core.terminal import confirm
@@ -86,7 +86,7 @@ def adopt(session: Session, options: Options) -> None:
             f"`TEST_ENV={_free_name(project)} invoke adopt --into {options.into}`."
         )
     if options.plan:
-        session.report.say(f"{len(to_write)} files would be written. Nothing was changed.")
+        session.report.say(f"Would write {display.counted(len(to_write), 'file')}. Nothing was changed.")
         return
     require_committed(
         session.shell, project, [change.path for change in to_write if change.before is not None]
@@ -94,7 +94,7 @@ def adopt(session: Session, options: Options) -> None:
     require_not_ignored(
         session.shell, project, [change.path for change in to_write if change.after is not None]
     )
-    confirm(session.report, f"Write these {len(to_write)} files into {root}?", yes=options.yes)
+    confirm(session.report, f"Write {display.counted(len(to_write), 'file')} into {root}?", yes=options.yes)
     changes.write(root, project.top, to_write)
     _say_next(session, project.test_env, to_write)
 
@@ -126,8 +126,8 @@ def _check(session: Session, to_write: list[Change], not_changed: list[NotChange
     )
     if behind:
         raise SettingsError(
-            f"{len(behind)} files are behind this version: {', '.join(behind)}. `invoke adopt --into` the "
-            "same folder, without --check, shows and renews them."
+            f"Behind this version: {display.counted(len(behind), 'file')}: {', '.join(behind)}. "
+            "`invoke adopt --into` the same folder, without --check, shows and renews them."
         )
     session.report.say("All that `adopt` has written is as this version writes it.")
 
@@ -154,8 +154,8 @@ def _say_next(session: Session, name: str, to_write: list[Change]) -> None:
         else f"  {invoke} create-env --mark-disposable {name} --confirm {name}\n"
     )
     session.report.say(
-        f"Written: {len(to_write)} files, {new} of them new. Look at `git add --all && git diff --staged` "
-        "there and commit, then try it:\n"
+        f"Written: {display.counted(len(to_write), 'file')}, {new} of them new. Look at "
+        "`git add --all && git diff --staged` there and commit, then try it:\n"
         f"  python3 -m venv .testenv && .testenv/bin/pip install -q -r {thin.REQUIREMENTS}\n"
         f"{mark}  {invoke} deploy-test --branch $(git branch --show-current)\n"
         "docs/adopt.md says what AWS needs."

@@ -139,3 +139,8 @@ _LIKE_A_SECRET = re.compile(r"://|@|(?=[^\s-]*\d)(?=[^\s-]*[A-Za-z])[A-Za-z0-9/+
 
 def _escaped(letter: str) -> str:
     return letter.encode("unicode_escape").decode()
+
+
+def counted(number: int, noun: str) -> str:
+    """Return "1 file" or "2 files" for a noun that takes an s."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from copilot_testenv.core import git
+from copilot_testenv.core import display, git
 
 if TYPE_CHECKING:
     from copilot_testenv.session import Session
@@ -24,7 +24,6 @@ def chosen(session: Session, name: str | None) -> tuple[str, list[str]]:
         lines.append(f"No --branch was given: {name}, which is checked out, is deployed.")
     if name == current and (files := git.uncommitted(shell, root)):
         lines.append(
-            f"{files} {'file has' if files == 1 else 'files have'} uncommitted changes, which are not "
-            "deployed: only commits are."
+            f"Uncommitted changes in {display.counted(files, 'file')} are not deployed: only commits are."
         )
     return name, lines

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from copilot_testenv.core import expiry, git, moments
+from copilot_testenv.core import display, expiry, git, moments
 from copilot_testenv.core.errors import Failed
 from copilot_testenv.core.terminal import as_json
 from copilot_testenv.page import html
@@ -140,7 +140,7 @@ def _write(session: Session, file: Path, found: list[Row], swept: str) -> None:
         raise Failed(
             f"{file} could not be written: {error.strerror}. Name another file with --html."
         ) from error
-    session.report.say(f"{len(found)} deployments are shown in {file}.")
+    session.report.say(f"{file} shows {display.counted(len(found), 'deployment')}.")
 
 
 def _card(row: Row) -> html.Row:
@@ -181,7 +181,11 @@ def _cells(row: Row, now: datetime) -> tuple[str, ...]:
 def sweep_told(swept: Sweep | None, found: list[Row], now: datetime) -> str:
     """Return a line about the schedule: when it last ran, and a warning where it seems to be broken."""
     overdue = [row for row in found if expiry.is_over(row.deployment.expires_at, now - timedelta(days=1))]
-    late = f" {len(overdue)} deployments are overdue by more than a day." if overdue else ""
+    late = (
+        f" {display.counted(len(overdue), 'deployment')} should have been removed more than a day ago."
+        if overdue
+        else ""
+    )
     cure = " Look at the schedule that runs `invoke teardown --expired` in CI (docs/ci.md)."
     if not swept:
         never = "`teardown --expired` has never run here, so no expired deployment is removed."
