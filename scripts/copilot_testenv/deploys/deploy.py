@@ -23,10 +23,10 @@ from copilot_testenv.copilot import (
     ownership,
 )
 from copilot_testenv.core import checkout, display, expiry, git, trust
-from copilot_testenv.core.errors import Held, Refused, SettingsError, UsageError, UserError
+from copilot_testenv.core.errors import Failed, Held, Refused, SettingsError, UsageError, UserError
 from copilot_testenv.core.process import Stop, catching_signals
 from copilot_testenv.costs import estimate
-from copilot_testenv.deploys import outcome, preflight, rendered_guard, settling
+from copilot_testenv.deploys import environment_turn, outcome, preflight, rendered_guard, settling
 from copilot_testenv.deploys.outcome import Served
 from copilot_testenv.deploys.probe import open_page
 from copilot_testenv.deploys.watch import Watcher
@@ -141,12 +141,21 @@ class _Deploy:
             # The change of a run that was killed can still be under way.
             before = self.session.settled(self.target, wait=self.options.wait)
             ownership.require_ours(before, self.session.settings)
-            is_new = self._is_new(before)
-            before = settling.usable(self.session, self.target, before)
-            self._require_mine(before, lease.who)
-            served = self._deploy(before, self._tags(before, lease.who), lease, is_new=is_new)
+            try:
+                served = self._attempt(before, lease)
+            except Failed as error:
+                if not environment_turn.was_busy(self.session.settings, str(error)):
+                    raise
+                self.session.report.say(f"{error}\nAnother run changed the environment: one more try.")
+                served = self._attempt(self.session.settled(self.target, wait=True), lease)
             self._record(bucket.registry(self.session, self.target), served.deployment)
             return served
+
+    def _attempt(self, before: Stack | None, lease: Lease) -> Served:
+        is_new = self._is_new(before)
+        before = settling.usable(self.session, self.target, before)
+        self._require_mine(before, lease.who)
+        return self._deploy(before, self._tags(before, lease.who), lease, is_new=is_new)
 
     def _record(self, registry: Registry, served: live.Deployment) -> None:
         """Write the registry for `status`.
@@ -249,9 +258,13 @@ class _Deploy:
             checkout.worktree(
                 session.shell, settings, self.branch, tags["deployed_at"], settings.test_env
             ) as folder,
+            ExitStack() as environment,
             ExitStack() as adding,
         ):
             copilot = self._prepared(folder)
+            if not before or not before.live:  # it changes the environment's stack, and adds listener rules
+                doing = f"adding {settings.service}"
+                environment.enter_context(environment_turn.held(session, self.target, doing))
             if is_new:
                 adding.enter_context(self._adding())
             # The watcher says what goes on while Copilot is silent.
@@ -268,9 +281,13 @@ class _Deploy:
 
                 doing = f"Deploying {self.branch.name} at {self.branch.commit[:12]} to {settings.test_env}"
                 with session.report.waiting(doing), watcher:
-                    result = session.shell.stream(
-                        command, hear, lambda: self._signal_due(watcher, stop, lease)
-                    )
+
+                    def due() -> signal.Signals | None:
+                        if environment_turn.rules_stand(event.resource for event in watcher.events):
+                            environment.close()
+                        return self._signal_due(watcher, stop, lease)
+
+                    result = session.shell.stream(command, hear, due)
                     lease.require_held()
                     settling.require_deployed(session, self.target, self.branch, result, watcher, stop)
                     served = settling.wait_until_served(session, self.target, self.branch, stop)
