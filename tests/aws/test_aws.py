@@ -52,6 +52,20 @@ def test_images_of_a_manifest_list_go_after_the_list() -> None:
     assert (ecr.lists, ecr.images) == ({}, set())
 
 
+class LateStreams(Aws):
+    """A log group as AWS shows it for up to an hour: the time of the newest stream's last line is missing."""
+
+    def _pages(self, service: str, operation: str, /, **arguments: Any) -> Iterator[dict[str, Any]]:
+        assert (service, operation, "orderBy" in arguments) == ("logs", "describe_log_streams", False)
+        yield {"logStreams": [{"logStreamName": "b", "creationTime": 2, "lastEventTimestamp": 9}]}
+        yield {"logStreams": [{"logStreamName": "c", "creationTime": 3}]}
+        yield {"logStreams": [{"logStreamName": "a", "creationTime": 1, "lastEventTimestamp": 8}]}
+
+
+def test_the_newest_stream_is_found_before_aws_knows_the_time_of_its_last_line() -> None:
+    assert LateStreams({}).newest_streams("/copilot/x", 2) == ["c", "b"]
+
+
 def test_an_image_that_will_not_go_is_said() -> None:
     ecr = Registry(images={"a", "b"}, stuck={"a"})
     with pytest.raises(
@@ -115,7 +129,7 @@ NOTHING: dict[str, tuple[str, Callable[[Aws], object]]] = {
     "service": ("ServiceNotFoundException", lambda aws: aws.tasks("x", "y")),
     "events of a log": ("ResourceNotFoundException", lambda aws: aws.last_events("x", "y", 1)),
     "log group": ("ResourceNotFoundException", lambda aws: aws.has_log_group("x")),
-    "log stream": ("ResourceNotFoundException", lambda aws: aws.last_stream("x")),
+    "log stream": ("ResourceNotFoundException", lambda aws: aws.newest_streams("x", 1)),
     "parameter": ("ParameterNotFound", lambda aws: aws.parameter("x")),
     "tags": ("InvalidResourceId", lambda aws: aws.parameter_tags("x")),
     "secret": ("ResourceNotFoundException", lambda aws: aws.secret_value("x")),

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -26,6 +28,20 @@ def test_a_deploy_names_everything_that_copilot_would_otherwise_guess_or_ask(bui
         "--deploy-env=false",
         "--resource-tags=branch=feature/x,commit=abc",
     )
+
+
+@pytest.mark.parametrize(("target", "platform"), [("aws", "linux/amd64"), ("sandbox", None)])
+def test_images_for_fargate_are_built_for_its_processor_whatever_this_machine_has(
+    builder: Copilot, target: Literal["aws", "sandbox"], platform: str | None
+) -> None:
+    there = replace(builder, settings=replace(builder.settings, target=target))
+    for command in (
+        there.deploy("abc", {}),
+        there.service_package("web", "test", "abc", Path("out"), job=False, assets=True),
+    ):
+        assert command.env.get("DOCKER_DEFAULT_PLATFORM") == platform
+    shown = there.service_package("web", "test", "abc", Path("out"), job=False)
+    assert "DOCKER_DEFAULT_PLATFORM" not in shown.env
 
 
 def test_the_delete_always_names_its_environment(builder: Copilot) -> None:

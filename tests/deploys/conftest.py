@@ -62,6 +62,9 @@ def scene(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         monkeypatch.setattr(
             bucket, "application_lease", lambda *_: Lease(Memory(), "the application", "ada", "taking out")
         )
+        monkeypatch.setattr(
+            bucket, "environment_lease", lambda *_: Lease(Memory(), "the environment", "ada", "deleting")
+        )
         monkeypatch.setattr(application, "withdraw", withdraw)
         monkeypatch.setattr(copy_db, "host", lambda *_: "a host")
         monkeypatch.setattr(copy_db, "drop_own", drop_own)

@@ -89,8 +89,9 @@ class Played(DisposableAws):
         assert limit
         return self.logs.get((group, stream), [])
 
-    def last_stream(self, group: str) -> str | None:
-        return next((stream for where, stream in self.logs if where == group == f"/copilot/{GROUP}"), None)
+    def newest_streams(self, group: str, most: int) -> list[str]:
+        assert most
+        return [stream for where, stream in self.logs if where == group == f"/copilot/{GROUP}"]
 
 
 def on(settings: Settings, aws: Played, monkeypatch: pytest.MonkeyPatch, **answers: Result) -> Session:

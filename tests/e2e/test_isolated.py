@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
 FULL = ("feature/rename", "feature/drop")  # the others start in a moment: see tests/light.py
 BRANCHES = ("light", *FULL, "feature/more", "feature/note")
 LONG, SHORT = "5d", "1h"
+SLOW = {"environment": 1, "clean-up": 4, "rule-priority": 0.2}  # seconds
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -28,6 +29,8 @@ def served(clone: Clone) -> dict[str, str]:
     for name in ("light", "feature/more", "feature/note"):
         clone.branch(name, {**light.FILES, "note.txt": name})
     clone.invoke("sandbox")
+    # An environment's updates take their time, as on AWS: what changes it without its lease would be met.
+    (clone.folder / ".sandbox" / "timing.json").write_text(json.dumps(SLOW))
     runs = {
         name: clone.start(
             "deploy-test", "--branch", name, "--isolated",

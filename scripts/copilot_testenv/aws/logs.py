@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from copilot_testenv.aws.calls import Calls
+from copilot_testenv.aws.calls import Answered, Calls
 from copilot_testenv.core import display
 
 _ABSENT = "ResourceNotFoundException"
@@ -27,8 +27,18 @@ class Logs(Calls):
     def has_log_group(self, group: str) -> bool:
         return self._find("logs", "describe_log_streams", _ABSENT, logGroupName=group, limit=1) is not None
 
-    def last_stream(self, group: str) -> str | None:
-        """Return the name of the log stream with the newest line; None where there is no stream."""
-        how: dict[str, Any] = {"orderBy": "LastEventTime", "descending": True, "limit": 1}
-        answer = self._find("logs", "describe_log_streams", _ABSENT, logGroupName=group, **how)
-        return next((stream["logStreamName"] for stream in answer["logStreams"]), None) if answer else None
+    def newest_streams(self, group: str, most: int) -> list[str]:
+        """Return the names of the log streams that were created last, the newest first.
+
+        They are not asked for by the time of their last line: AWS updates that up to an hour late.
+        Source: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_DescribeLogStreams.html
+        """
+        try:
+            pages = list(self._pages("logs", "describe_log_streams", logGroupName=group))
+        except Answered as error:
+            if error.code == _ABSENT:
+                return []
+            raise
+        streams = [stream for page in pages for stream in page["logStreams"]]
+        streams.sort(key=lambda stream: int(stream["creationTime"]), reverse=True)
+        return [stream["logStreamName"] for stream in streams[:most]]

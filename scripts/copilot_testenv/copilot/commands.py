@@ -99,15 +99,29 @@ class Copilot:
         this one may not do. Raises Refused.
         """
         self.require_marked()
-        return self._command(
-            "deploy",
-            f"--app={self.settings.app}",
-            f"--name={self.settings.service}",
-            f"--env={self.settings.test_env}",
-            f"--tag={tag}",
-            "--deploy-env=false",
-            f"--resource-tags={','.join(f'{name}={value}' for name, value in tags.items())}",
+        return self._building(
+            self._command(
+                "deploy",
+                f"--app={self.settings.app}",
+                f"--name={self.settings.service}",
+                f"--env={self.settings.test_env}",
+                f"--tag={tag}",
+                "--deploy-env=false",
+                f"--resource-tags={','.join(f'{name}={value}' for name, value in tags.items())}",
+            )
         )
+
+    def _building(self, command: Command) -> Command:
+        """Return the command with the platform of the images that it builds: the one that Fargate runs.
+
+        Copilot gives Docker a platform only where the manifest has one, and that counts more than this
+        variable. Else a machine with another processor would build for its own. Sources:
+        internal/pkg/docker/dockerengine/dockerengine.go of aws/copilot-cli 1.34;
+        https://docs.docker.com/reference/cli/docker/#environment-variables
+        """
+        if self.settings.target != "aws":
+            return command
+        return replace(command, env={**command.env, "DOCKER_DEFAULT_PLATFORM": "linux/amd64"})
 
     def service_delete(self) -> Command:
         """Return the command that deletes a service; no other code of this project deletes one.
@@ -225,7 +239,7 @@ class Copilot:
         With `assets`, Copilot also builds its images, and uploads to the application's bucket and
         repositories.
         """
-        return self._command(
+        command = self._command(
             "job" if job else "svc",
             "package",
             f"--app={self.settings.app}",
@@ -236,6 +250,7 @@ class Copilot:
             *(["--upload-assets"] if assets else []),
             timeout=_CHANGE_SECONDS if assets else _PACKAGE_SECONDS,
         )
+        return self._building(command) if assets else command
 
     def environment_package(self, environment: str, folder: Path, *, assets: bool = False) -> Command:
         """Return the command that writes an environment's template and parameters.

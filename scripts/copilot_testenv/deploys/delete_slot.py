@@ -16,7 +16,7 @@ from copilot_testenv.core.errors import Failed, Held, Interrupted, Refused, User
 from copilot_testenv.core.polling import until
 from copilot_testenv.core.process import Command, Stop
 from copilot_testenv.core.terminal import Patience
-from copilot_testenv.deploys import copy_db
+from copilot_testenv.deploys import copy_db, environment_turn
 from copilot_testenv.state import bucket, live
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class Slot:
             self._drop_database(receipt)
             lease.require_held()
         stack, command = self.snapshot.stack, self.target.copilot.service_delete()
-        if stack and self._run(command, stack.name, receipt, stop):
+        if stack and self._delete_service(command, stack.name, receipt, stop):
             of_application = [] if settings.slug else [Thing("service", settings.service)]
             receipt.gone[:0] = [*of_application, Thing("stack", stack.name)]
             self._look_for_log_group(receipt)
@@ -166,6 +166,17 @@ class Slot:
             with self._noting_failure(f"service {settings.service}", receipt):
                 self._withdraw(receipt)
         return receipt
+
+    def _delete_service(self, command: Command, stack: str, receipt: Receipt, stop: Stop) -> bool:
+        """Delete the service, which changes the environment's stack; once more where another run met it."""
+        doing = f"deleting {self.session.settings.service}"
+        with environment_turn.held(self.session, self.target, doing):
+            if self._run(command, stack, receipt, stop):
+                return True
+            if not environment_turn.was_busy(self.session.settings, receipt.left[-1]) or stop.asked():
+                return False
+            receipt.left.pop()
+            return self._run(command, stack, receipt, stop)
 
     @contextmanager
     def _noting_failure(self, what: str, receipt: Receipt) -> Iterator[None]:

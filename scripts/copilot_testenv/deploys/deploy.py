@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -22,11 +22,12 @@ from copilot_testenv.copilot import (
     ownership,
 )
 from copilot_testenv.core import checkout, display, expiry, git, trust
-from copilot_testenv.core.errors import Refused, SettingsError, UsageError, UserError
+from copilot_testenv.core.errors import Failed, Refused, SettingsError, UsageError, UserError
 from copilot_testenv.core.process import Stop, catching_signals
 from copilot_testenv.costs import estimate
 from copilot_testenv.deploys import (
     chosen_branch,
+    environment_turn,
     outcome,
     preflight,
     rendered_guard,
@@ -35,6 +36,7 @@ from copilot_testenv.deploys import (
 )
 from copilot_testenv.deploys.outcome import Served
 from copilot_testenv.deploys.probe import open_page
+from copilot_testenv.deploys.stack_tags import StackTags
 from copilot_testenv.deploys.watch import Watcher
 from copilot_testenv.session import require_settled
 from copilot_testenv.state import bucket, live
@@ -120,7 +122,15 @@ class _Deploy:
     branch: Branch
     expires: datetime
     options: Options
-    displaced: Message | None = None  # for the pull request of the branch that was live in the slot before
+    displaced: Message | None = field(
+        default=None, init=False
+    )  # for the pull request of the branch that was live in the slot before
+
+    @property
+    def tags(self) -> StackTags:
+        """The tags of the stack that this run deploys."""
+        settings, options = self.session.settings, self.options
+        return StackTags(settings, self.branch, self.expires, options.why, is_forced=options.force)
 
     def run(self) -> None:
         report, started = self.session.report, time.monotonic()
@@ -152,11 +162,20 @@ class _Deploy:
             # The change of a run that was killed can still be under way.
             before = self.session.settled(self.target, wait=self.options.wait)
             ownership.require_ours(before, self.session.settings)
-            is_new = self._is_new(before)
-            self._require_replaceable(before, lease.who)
-            served = self._deploy(before, lease, is_new=is_new)
+            try:
+                served = self._attempt(before, lease)
+            except Failed as error:
+                if not environment_turn.was_busy(self.session.settings, str(error)):
+                    raise
+                self.session.report.say(f"{error}\nAnother run changed the environment: one more try.")
+                served = self._attempt(self.session.settled(self.target, wait=True), lease)
             self._record(bucket.registry(self.session, self.target), served.deployment)
             return served
+
+    def _attempt(self, before: Stack | None, lease: Lease) -> Served:
+        is_new = self._is_new(before)
+        self._require_replaceable(before, lease.who)
+        return self._deploy(before, lease, is_new=is_new)
 
     def _record(self, registry: Registry, served: live.Deployment) -> None:
         """Write the registry for `status`.
@@ -173,7 +192,7 @@ class _Deploy:
     def _plan(self, before: Stack | None) -> None:
         by = self.session.who()
         self._require_replaceable(before, by)
-        tags = self._tags(before, by)
+        tags = self.tags.of(before, by)
         with checkout.worktree(self.session.shell, self.session.settings, self.branch) as folder:
             copilot = self._prepared(folder)
             if self._is_new(before):
@@ -183,7 +202,7 @@ class _Deploy:
             command = copilot.deploy(self._image_tag(before), tags)
         self.session.report.say(f"Would deploy {self.branch.name} at {self.branch.commit[:12]}: {command}")
         self.session.report.say(
-            estimate.of_deployment(self.session, self.target.aws.region, self._expiry(before))
+            estimate.of_deployment(self.session, self.target.aws.region, self.tags.expiry(before))
         )
 
     def _prepared(self, folder: Path) -> Copilot:
@@ -255,9 +274,10 @@ class _Deploy:
     def _deploy(self, before: Stack | None, lease: Lease, *, is_new: bool) -> Served:
         """Deploy the branch, wait until it answers, and return the deployment with its page."""
         session, settings = self.session, self.session.settings
-        moment = self._tags(before, lease.who)["deployed_at"]
+        moment = self.tags.of(before, lease.who)["deployed_at"]
         with (
             checkout.worktree(session.shell, settings, self.branch, moment, settings.test_env) as folder,
+            ExitStack() as environment,
             ExitStack() as adding,
         ):
             copilot = self._prepared(folder)
@@ -266,7 +286,10 @@ class _Deploy:
             if repaired is not before:
                 before = repaired
                 self._require_replaceable(before, lease.who)
-            tags = {**self._tags(before, lease.who), "deployed_at": moment}
+            tags = {**self.tags.of(before, lease.who), "deployed_at": moment}
+            if not before or not before.live:  # it changes the environment's stack, and adds listener rules
+                doing = f"adding {settings.service}"
+                environment.enter_context(environment_turn.held(session, self.target, doing))
             if is_new:
                 adding.enter_context(self._adding())
             # The watcher says what goes on while Copilot is silent.
@@ -283,9 +306,13 @@ class _Deploy:
 
                 doing = f"Deploying {self.branch.name} at {self.branch.commit[:12]} to {settings.test_env}"
                 with session.report.waiting(doing), watcher:
-                    result = session.shell.stream(
-                        command, hear, lambda: self._signal_due(watcher, stop, lease)
-                    )
+
+                    def due() -> signal.Signals | None:
+                        if environment_turn.rules_stand(event.resource for event in watcher.events):
+                            environment.close()
+                        return self._signal_due(watcher, stop, lease)
+
+                    result = session.shell.stream(command, hear, due)
                     lease.require_held()
                     settling.require_deployed(session, self.target, self.branch, result, watcher, stop)
                     served = settling.wait_until_served(session, self.target, self.branch, stop)
@@ -308,7 +335,7 @@ class _Deploy:
         wanted = {
             "branch": self.branch.name,
             "commit": self.branch.commit,
-            "expires_at": self._expiry_tag(before),
+            "expires_at": self.tags.expiry_tag(before),
         } | ({"why": self.options.why} if self.options.why else {})
         if wanted.items() - before.tags.items():
             return None
@@ -345,36 +372,6 @@ class _Deploy:
         ended = before and before.live and not live.alive(self.target, before)
         more = f"-{datetime.now(UTC):%Y%m%d%H%M%S}" if self.options.force or ended else ""
         return images.tag(self.session.settings.test_env, self.branch.commit, more)
-
-    def _tags(self, before: Stack | None, by: str) -> Mapping[str, str]:
-        """Return the stack's tags; an unchanged redeploy keeps the old ones, but its expiry can move."""
-        facts = {
-            "branch": self.branch.name,
-            "commit": self.branch.commit,
-            "deployed_by": by,
-            "deployed_at": live.iso(datetime.now(UTC)),
-        }
-        runs = before.tags if before and before.live and not self.options.force else {}
-        if all(runs.get(name) == facts[name] for name in ("branch", "commit")):
-            facts |= {name: runs.get(name, facts[name]) for name in ("deployed_by", "deployed_at")}
-        facts["expires_at"] = self._expiry_tag(before)
-        of_same = before.tags if before and before.tags.get("branch") == self.branch.name else {}
-        if why := self.options.why or of_same.get("why"):
-            facts["why"] = why
-        if self.session.settings.slug:
-            facts["isolated"] = "yes"
-        return {name: tag_value(value) for name, value in facts.items()}
-
-    def _expiry(self, before: Stack | None) -> datetime | None:
-        """Return when the deployment expires, not earlier than `extend` has set; None where it never does."""
-        tags = before.tags if before and before.live else {}
-        had = tags.get("expires_at") if tags.get("branch") == self.branch.name else None
-        return expiry.later(had, self.expires)
-
-    def _expiry_tag(self, before: Stack | None) -> str:
-        """Return the value of the tag `expires_at`."""
-        expires = self._expiry(before)
-        return live.iso(expires) if expires else expiry.KEPT
 
     def _require_replaceable(self, before: Stack | None, by: str) -> None:
         """Say what this deploy replaces. Raises Held, Refused."""

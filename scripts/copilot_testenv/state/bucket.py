@@ -36,6 +36,14 @@ def application_lease(session: Session, target: Target, doing: str) -> Lease:
     return Lease(_object(session, target, "leases/application.json", quick=True), slot, session.who(), doing)
 
 
+def environment_lease(session: Session, target: Target, doing: str) -> Lease:
+    """Return the lease for changes of the environment's own stack: its load balancer and listener rules."""
+    target.copilot.require_marked()
+    name = session.settings.test_env
+    store = _object(session, target, f"environments/{name}.json", quick=True)
+    return Lease(store, f"the environment {name}", session.who(), doing)
+
+
 def discard_lease(session: Session, target: Target) -> bool:
     """Delete the slot's lease, unless another run holds it or waits for it; return True if it is deleted."""
     try:

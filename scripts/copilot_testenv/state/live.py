@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _DATA_OF = re.compile(r'copy_stage_db: data of (\d{4}-\S+)(?: in "(.+)")?')
 _TOOK = re.compile(r"copy_stage_db: the copy took (\d+\.\d+) s")  # the line before it in the log
+_ONE_OFFS = 3  # one-off tasks whose logs are read: the last of them may have dropped a database
 
 
 @dataclass(frozen=True)
@@ -137,8 +138,7 @@ def copied_data(settings: Settings, target: Target, tasks: list[Task]) -> Data |
         if container.exit_code == 0
     ]
     own = f"/copilot/{task_group(settings)}"
-    if stream := target.aws.last_stream(own):
-        streams.append((own, stream))
+    streams += [(own, stream) for stream in target.aws.newest_streams(own, _ONE_OFFS)]
     reports = []
     for group, stream in streams:
         took = None

@@ -7,47 +7,58 @@ cf-custom-resources).
 from __future__ import annotations
 
 import json
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
+from .environment_controller import Controller, Environments
 from .errors import ResourceFailed
 from .load_balancing import backend
-from .resources import CreatedResource, Handler, ResourceSpec
+from .resources import CreatedResource, Handler, ResourceSpec, Settling, after
 
 # A rule for the root path gets a high priority number, counted down, so that it never hides another rule.
 _FIRST_ROOT_PRIORITY = 48_000
 _LAST_ROOT_PRIORITY = 50_000
 
 
-class Environments(Protocol):
-    """The environment controller's calls of CloudFormation."""
-
-    def parameters_of(self, stack_name: str) -> dict[str, str]: ...
-
-    def outputs_of(self, stack_name: str) -> dict[str, str]: ...
-
-    def change_parameters(self, stack_name: str, parameters: dict[str, str]) -> None:
-        """Update the stack with its own template. Raises ResourceFailed if that fails."""
+_ANSWERED = "Received response status [FAILED] from custom resource. Message returned: {}"
 
 
 class CustomResources(Handler):
     """Handles each type of custom resource. A type that Copilot does not have fails with its name."""
 
-    def __init__(self, environments: Environments) -> None:
+    def __init__(self, environments: Environments, seconds: Callable[[str], float]) -> None:
+        """`seconds` returns how long a step takes, by its name; see `ForTests.seconds`."""
         self._environments = environments
+        self._seconds = seconds
+        self._pending: dict[str, Settling] = {}  # by physical id, until the operation asks
 
     def create(self, spec: ResourceSpec) -> CreatedResource:
-        return CreatedResource(self._physical_id(spec), self._answer(spec))
+        created = CreatedResource(self._physical_id(spec))
+        self._run(created, spec)
+        return created
 
     def update(
         self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
     ) -> CreatedResource | None:
         del old
-        return CreatedResource(created.physical_id, self._answer(spec))
+        updated = CreatedResource(created.physical_id)
+        self._run(updated, spec)
+        return updated
 
     def delete(self, created: CreatedResource, spec: ResourceSpec) -> None:
-        del created
         if spec.type == "Custom::EnvControllerFunction":
-            self._update_env(spec, parameters=[], aliases=[])
+            self._control(created, spec, parameters=[], aliases=[])
+
+    def _run(self, created: CreatedResource, spec: ResourceSpec) -> None:
+        properties = spec.properties
+        if spec.type == "Custom::EnvControllerFunction":
+            workloads = [name for name in properties.get("Parameters", []) if name.endswith("Workloads")]
+            self._control(created, spec, workloads, properties.get("Aliases", []))
+            return
+        created.attributes.update(self._answer(spec))
+        # Between the function's answer and the rule that uses it, others may take the same number.
+        if spec.type == "Custom::RulePriorityFunction" and (seconds := self._seconds("rule-priority")):
+            self._pending[created.physical_id] = after(seconds)
 
     def attribute(self, created: CreatedResource, name: str) -> Any:
         try:
@@ -58,16 +69,10 @@ class CustomResources(Handler):
     def _physical_id(self, spec: ResourceSpec) -> str:
         if spec.type == "Custom::EnvControllerFunction":
             return f"envcontoller/{spec.properties['EnvStack']}/{spec.properties['Workload']}"
-        return f"{spec.type.removeprefix('Custom::').lower()}-{spec.logical_id}"
+        return f"{spec.stack_name}-{spec.type.removeprefix('Custom::').lower()}-{spec.logical_id}"
 
     def _answer(self, spec: ResourceSpec) -> dict[str, Any]:
         properties = spec.properties
-        if spec.type == "Custom::EnvControllerFunction":
-            return self._update_env(
-                spec,
-                parameters=[p for p in properties.get("Parameters", []) if p.endswith("Workloads")],
-                aliases=properties.get("Aliases", []),
-            )
         if spec.type == "Custom::RulePriorityFunction":
             return _priorities(properties["ListenerArn"], properties["RulePath"])
         if spec.type == "Custom::DynamicDesiredCountFunction":
@@ -88,33 +93,22 @@ class CustomResources(Handler):
             f" {spec.type}: it serves plain HTTP on this machine."
         )
 
-    def _update_env(self, spec: ResourceSpec, *, parameters: list[str], aliases: list[str]) -> dict[str, str]:
-        """Add the workload to these environment parameters, remove it from others, return the outputs."""
+    def _control(
+        self, created: CreatedResource, spec: ResourceSpec, parameters: list[str], aliases: list[str]
+    ) -> None:
+        """Run the environment controller; what it has to wait for is left to `settling` and `draining`."""
         stack, workload = spec.properties["EnvStack"], spec.properties["Workload"]
-        before = self._environments.parameters_of(stack)
-        after = dict(before)
-        for key, value in before.items():
-            if key.endswith("Workloads"):
-                names = [name for name in value.split(",") if name and name != workload]
-                present = workload in value.split(",")
-                if key in parameters:
-                    after[key] = value if present else ",".join([*names, workload])
-                elif present:
-                    after[key] = ",".join(names)
-            elif key == "Aliases":
-                by_service = json.loads(value or "{}")
-                if by_service.get(workload, []) != aliases:
-                    by_service[workload] = aliases
-                    left = {name: hosts for name, hosts in by_service.items() if hosts}
-                    after[key] = json.dumps(left, separators=(",", ":")) if left else ""
-        if after != before:
-            self._environments.change_parameters(stack, after)
-        outputs = self._environments.outputs_of(stack)
-        return {
-            key: value
-            for key, value in outputs.items()
-            if key not in ("EnabledFeatures", "LastForceDeployID")
-        }
+        run = Controller(self._environments, stack, workload, parameters, aliases, created)
+        state, reason = run()
+        if state == "FAILED":
+            raise ResourceFailed(_ANSWERED.format(reason))
+        if state == "IN_PROGRESS":
+            self._pending[created.physical_id] = run
+
+    def settling(self, created: CreatedResource) -> Settling | None:
+        return self._pending.pop(created.physical_id, None)
+
+    draining = settling
 
 
 def _priorities(listener_arn: str, paths: list[str]) -> dict[str, int]:

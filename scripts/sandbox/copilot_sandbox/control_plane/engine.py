@@ -58,6 +58,7 @@ class Engine:
         *,
         missing_export: Callable[[str], str] | None = None,
     ) -> None:
+        self.lock = lock
         self.stacks = Stacks()
         self.change_sets: dict[str, ChangeSet] = {}
         self._resolver = Resolver(self.stacks, catalogue, missing_export)
@@ -216,7 +217,7 @@ class Engine:
             if other.stack is stack and other.execution == "AVAILABLE":
                 other.execution = "OBSOLETE"
 
-    # Calls of the environment controller and nested stacks: these complete, or raise ResourceFailed
+    # Calls of the environment controller and of nested stacks
 
     def parameters_of(self, stack_name: str) -> dict[str, str]:
         stack = self._existing(stack_name)
@@ -227,10 +228,20 @@ class Engine:
     def outputs_of(self, stack_name: str) -> dict[str, str]:
         return {key: output.value for key, output in self._existing(stack_name).outputs.items()}
 
+    def status_of(self, stack_name: str) -> tuple[str, str]:
+        stack = self._existing(stack_name)
+        reason = ""
+        for event in reversed(stack.events):
+            if event["ResourceStatusReason"] == "User Initiated":  # the operation's first event
+                break
+            if event["ResourceStatus"].endswith("_FAILED"):
+                reason = event["ResourceStatusReason"]
+        return stack.status, reason
+
     def change_parameters(self, stack_name: str, parameters: dict[str, str]) -> None:
         stack = self._existing(stack_name)
         before = cast("DesiredState", stack.desired)
-        self.finish(stack, lambda: self.update_stack(stack, before.with_parameters(parameters)))
+        self.update_stack(stack, before.with_parameters(parameters))
 
     def finish(self, stack: Stack | None, begin: Callable[[], Stack | None]) -> Stack:
         """Run an operation that must not wait. Raises ResourceFailed with the first failure."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -17,11 +18,16 @@ if TYPE_CHECKING:
     from copilot_sandbox.testing.access import Access
     from copilot_sandbox.testing.faults import Faults
 
+_SECONDS = {"environment": 60.0, "clean-up": 20.0, "rule-priority": 15.0}
+"""How long a step takes on AWS, guessed from public logs of `copilot svc deploy`: the magnitude counts.
+
+The steps are an environment's update, its clean-up, and what is between a rule's priority and the rule.
+"""
 _KEY = re.compile(r"Credential=([^/]+)/")
 
 
 class ForTests:
-    """`faults.json`, `calls.log` and `iam.json` in a state folder; without them, nothing changes."""
+    """`faults.json`, `calls.log`, `iam.json` and `timing.json` in a state folder; without them, no change."""
 
     def __init__(
         self, folder: Path, find_tagged: Callable[[], Iterator[TaggedResource]], applications: Applications
@@ -55,6 +61,18 @@ class ForTests:
 
                 self._faults = Faults(self._folder)
             return self._faults
+
+    def seconds(self, step: str) -> float:
+        """Return how long a step takes: 0 without `timing.json`.
+
+        With it, it is AWS's duration divided by its `hurry`, or what it says for the step. So an
+        environment's update passes through its states, and others can meet it there.
+        """
+        try:
+            timing = json.loads((self._folder / "timing.json").read_text())
+            return float(timing.get(step, _SECONDS[step] / timing.get("hurry", 1)))
+        except (OSError, ValueError, TypeError, AttributeError):
+            return 0.0
 
     def check(self, request: Request) -> None:
         """Raise CallFailed if access control does not allow the request; for most keys it is off."""

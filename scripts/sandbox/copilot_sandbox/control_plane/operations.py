@@ -14,7 +14,7 @@ from .driver import Operation, Outcome
 from .errors import OperationCancelled, ResourceFailed, TemplateError, handler_failed
 from .for_tests import ForTests
 from .resolution import Resolver, differs
-from .resources import Catalogue, ResourceSpec, Settling
+from .resources import Catalogue, ResourceSpec, Settling, after
 from .stacks import DesiredState, Resource, Rollback, Stack, Stacks, now
 from .stores import with_secrets
 
@@ -82,6 +82,7 @@ class Operations:
         journal: dict[str, Resource | None] = {}
         failed: list[str] = []
         try:
+            yield from self._pass(desired, "environment")
             names = yield from self._apply(stack, desired, journal, failed, "update", retry=retry)
         except (ResourceFailed, TemplateError, OperationCancelled) as error:
             cancelled = isinstance(error, OperationCancelled)
@@ -103,6 +104,7 @@ class Operations:
             yield from self.roll_back(stack)
             return
         stack.set_status("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS")
+        yield from self._pass(desired, "clean-up")
         removed = [resource for resource in stack.newest_first() if resource.spec.logical_id not in names]
         replaced = [*_replaced(stack, journal), *stack.leftovers]
         kept = yield from self._remove(stack, [*removed, *replaced], tries=_CLEAN_UP_TRIES)
@@ -247,6 +249,7 @@ class Operations:
             stack.set_status("UPDATE_ROLLBACK_FAILED", _failed_resources(list(rollback.before), "update"))
             return
         stack.set_status("UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS")
+        yield from self._pass(cast("DesiredState", stack.desired), "clean-up")
         yield from self._remove(stack, rollback.created, tries=_CLEAN_UP_TRIES)
         stack.rollback = None
         stack.set_status("UPDATE_ROLLBACK_COMPLETE")
@@ -325,6 +328,12 @@ class Operations:
         except Exception as error:
             log.exception("a resource handler failed unexpectedly")
             raise ResourceFailed(f"The sandbox's CloudFormation failed: {error!r}; see its log") from error
+
+    def _pass(self, desired: DesiredState, step: str) -> Operation:
+        """Let the time of an environment's step pass; other stacks take the time of their resources."""
+        is_environment = "ALBWorkloads" in (desired.template.get("Parameters") or {})
+        if is_environment and (seconds := self._for_tests.seconds(step)):
+            yield from self._wait(after(seconds))
 
     def _wait(self, settling: Settling | None) -> Operation:
         if settling is None:

@@ -8,6 +8,7 @@ import importlib
 import json
 import secrets
 import string
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,12 @@ REGION = "us-east-1"
 
 # A check that is called without the lock until the resource is stable. Returns (state, reason).
 Settling = Callable[[], tuple[str, str]]
+
+
+def after(seconds: float) -> Settling:
+    """Return a check that is complete after so many seconds."""
+    end = time.monotonic() + seconds
+    return lambda: ("COMPLETED" if time.monotonic() >= end else "IN_PROGRESS", "")
 
 
 @dataclass(frozen=True)

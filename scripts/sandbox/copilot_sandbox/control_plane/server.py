@@ -202,7 +202,7 @@ class ControlPlaneServer:
                 "Custom::CertificateValidationFunction": CertificateHandler(),
                 "Custom::CustomDomainFunction": AliasRecordsHandler(),
             },
-            CustomResources(self._engine),
+            CustomResources(self._engine, self._for_tests.seconds),
         )
 
     def _tagged_resources(self) -> Iterator[TaggedResource]:

@@ -1,0 +1,58 @@
+"""Write on a deployment's stack what it is: branch, commit, by whom, since when and until when."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from copilot_testenv.aws.stack import tag_value
+from copilot_testenv.core import expiry
+from copilot_testenv.state import live
+
+if TYPE_CHECKING:
+    from copilot_testenv.aws.stack import Stack
+    from copilot_testenv.core.git import Branch
+    from copilot_testenv.core.settings import Settings
+
+
+@dataclass(frozen=True)
+class StackTags:
+    """The tags of a branch's deploy; `before` is the slot's stack as it was found."""
+
+    settings: Settings
+    branch: Branch
+    expires: datetime
+    why: str
+    is_forced: bool  # new tasks are started, even if nothing changed
+
+    def of(self, before: Stack | None, by: str) -> Mapping[str, str]:
+        """Return the stack's tags; an unchanged redeploy keeps the old ones, but its expiry can move."""
+        facts = {
+            "branch": self.branch.name,
+            "commit": self.branch.commit,
+            "deployed_by": by,
+            "deployed_at": live.iso(datetime.now(UTC)),
+        }
+        runs = before.tags if before and before.live and not self.is_forced else {}
+        if all(runs.get(name) == facts[name] for name in ("branch", "commit")):
+            facts |= {name: runs.get(name, facts[name]) for name in ("deployed_by", "deployed_at")}
+        facts["expires_at"] = self.expiry_tag(before)
+        of_same = before.tags if before and before.tags.get("branch") == self.branch.name else {}
+        if why := self.why or of_same.get("why"):
+            facts["why"] = why
+        if self.settings.slug:
+            facts["isolated"] = "yes"
+        return {name: tag_value(value) for name, value in facts.items()}
+
+    def expiry(self, before: Stack | None) -> datetime | None:
+        """Return when the deployment expires, not earlier than `extend` has set; None where it never does."""
+        tags = before.tags if before and before.live else {}
+        had = tags.get("expires_at") if tags.get("branch") == self.branch.name else None
+        return expiry.later(had, self.expires)
+
+    def expiry_tag(self, before: Stack | None) -> str:
+        """Return the value of the tag `expires_at`."""
+        expires = self.expiry(before)
+        return live.iso(expires) if expires else expiry.KEPT
