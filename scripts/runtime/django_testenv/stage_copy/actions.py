@@ -17,6 +17,7 @@ import psycopg
 from django.conf import settings
 
 from . import (
+    after,
     branches,
     catalogue,
     database_url,
@@ -163,8 +164,14 @@ class Actions:
         options: Options,
         reporter: Progress,
     ) -> Copy:
-        maintenance = target.named(_MAINTENANCE)
-        return Copy(source, target, maintenance, server, options, _release(options), reporter)
+        maintenance, deployment = target.named(_MAINTENANCE), _deployment(options, target.name)
+        after.require(options.after, deployment)
+
+        def finish(incoming: Database) -> None:
+            after.run(options.after, deployment, incoming, reporter)
+
+        release = _release(options)
+        return Copy(source, target, maintenance, server, options, release, reporter, finish=finish)
 
     def _guard(
         self,
@@ -208,6 +215,18 @@ def _release(options: Options) -> dict[str, str] | None:
     if not found.get("deploy"):
         return None  # without its id, another deploy of the same commit would look like a restarted task
     return {str(key): str(value) for key, value in found.items()}
+
+
+def _deployment(options: Options, database: str) -> after.Deployment:
+    """Return what the database is copied for, as the image and its environment say it."""
+    release, host = _deployed(options.release_file), os.environ.get("DEPLOYMENT_HOST", "")
+    return after.Deployment(
+        branch=str(release.get("branch", "")),
+        commit=str(release.get("commit", "")),
+        host=host or os.environ.get("COPILOT_LB_DNS", "").partition(":")[0],
+        environment=os.environ.get("COPILOT_ENVIRONMENT_NAME") or str(release.get("environment", "")),
+        database=database,
+    )
 
 
 def _deployed(release_file: str) -> dict[str, Any]:

@@ -55,6 +55,7 @@ class Copy:
     release: Release | None
     progress: Progress
     fill: Callable[[Database, Database, Options, Progress], Moved] = engine.fill
+    finish: Callable[[Database], None] = lambda _: None  # changes the new database before the swap
     _phases: dict[str, float] = field(default_factory=dict)
     _began: float = field(default_factory=time.monotonic)
 
@@ -138,6 +139,7 @@ class Copy:
         return new, moved.bytes
 
     def _put_in_place(self, new: Mapping[str, Any], incoming: str, replaced: str) -> None:
+        self.finish(self.target.named(incoming))
         copy_metadata.write(
             self.server, incoming, {**new, "release": dict(self.release) if self.release else None}
         )
