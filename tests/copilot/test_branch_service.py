@@ -56,8 +56,9 @@ def test_the_manifest_differs_from_the_branchs_own_only_where_it_must(worktree: 
     after = made(worktree, own)
     before["name"] = own.service
     block = before["environments"]["test"]
-    block["variables"]["DATABASE_SUFFIX"] = own.database_suffix
-    block["sidecars"]["startup"]["variables"]["DATABASE_SUFFIX"] = own.database_suffix
+    for container in (block, block["sidecars"]["startup"]):
+        container["variables"]["DATABASE_SUFFIX"] = own.database_suffix
+        container["variables"]["DEPLOYMENT_HOST"] = "feature-x-217d2bf.localhost"
     assert after == before
 
 
@@ -201,7 +202,7 @@ def test_no_alias_of_the_manifest_comes_along(
     http = "{alias: test.example.com, additional_rules: [{path: /b, alias: b.example.com}]}"
     block = f"environments: {{test: {{http: {http}}}}}\n"
     written(worktree, f"name: web\ntype: Load Balanced Web Service\n{manifest}{block}")
-    found = made(worktree, replace(own, target=target), "x.example.com")
+    found = made(worktree, replace(own, target=target), "x.example.org")
     shown = yaml.safe_dump({key: found[key] for key in ("http", "nlb", "environments") if key in found})
     assert "example.com" not in shown
     assert "Z1" not in shown

@@ -16,6 +16,7 @@ from copilot_testenv.core.errors import Failed, Refused, SettingsError
 from copilot_testenv.core.settings import SERVICE_TYPE, Settings
 
 SUFFIX = "DATABASE_SUFFIX"  # the variable that the project appends to its database's name
+HOST = "DEPLOYMENT_HOST"  # the variable with the branch's host name, for the steps after a copy
 _PATCHES = Path("overrides/cfn.patches.yml")
 _NAMES = frozenset({"alias", "hosted_zone"})  # Copilot creates DNS records for the alias in the hosted zone
 
@@ -112,7 +113,7 @@ def _edit(manifest: Any, settings: Settings, name: str) -> int:
     block = _mapping(manifest, "environments", settings.test_env)
     users = [_mapping(block, "sidecars", name) for name in running_project(manifest, block)]
     for container in (block, *users):
-        _mapping(container, "variables")[SUFFIX] = settings.database_suffix
+        _mapping(container, "variables").update({SUFFIX: settings.database_suffix, HOST: name})
     # The environment's list replaces the base's.
     more = _rules(block) or _rules(manifest)
     for holder in (manifest, block):  # every alias in it is another service's name

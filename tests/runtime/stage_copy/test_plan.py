@@ -150,6 +150,7 @@ def test_the_plan_tells_a_program_what_would_become_of_every_table_and_changes_n
     assert document == {
         "unmasked": [],
         "personal": [],
+        "after": [],
         "large_objects": "",
         "extensions_left": ["pg_stat_statements"],
         "to_run": ["shop.0002_more", "shop.0003_still_more"],

@@ -17,6 +17,7 @@ import psycopg
 from django.conf import settings
 
 from . import (
+    after,
     blockers,
     branches,
     catalogue,
@@ -166,7 +167,24 @@ class Actions:
         maintenance = target.named(_MAINTENANCE).able_to_create()
         suffix = branches.suffix_in(os.environ)
         shared = target.name.removesuffix(suffix) if suffix else ""
-        return Copy(source, target, maintenance, server, options, _release(options), reporter, shared=shared)
+        deployment = _deployment(options, target.name)
+        after.require(options.after, deployment)
+
+        def finish(incoming: Database) -> None:
+            after.run(options.after, deployment, incoming, reporter)
+
+        release = _release(options)
+        return Copy(
+            source,
+            target,
+            maintenance,
+            server,
+            options,
+            release,
+            reporter,
+            shared=shared,
+            finish=finish,
+        )
 
     def _guard(
         self,
@@ -211,6 +229,18 @@ def _release(options: Options) -> dict[str, str] | None:
     if not found.get("deploy"):
         return None  # without its id, another deploy of the same commit would look like a restarted task
     return {str(key): str(value) for key, value in found.items()}
+
+
+def _deployment(options: Options, database: str) -> after.Deployment:
+    """Return what the database is copied for, as the image and its environment say it."""
+    release, host = _deployed(options.release_file), os.environ.get("DEPLOYMENT_HOST", "")
+    return after.Deployment(
+        branch=str(release.get("branch", "")),
+        commit=str(release.get("commit", "")),
+        host=host or os.environ.get("COPILOT_LB_DNS", "").partition(":")[0],
+        environment=os.environ.get("COPILOT_ENVIRONMENT_NAME") or str(release.get("environment", "")),
+        database=database,
+    )
 
 
 def _deployed(release_file: str) -> dict[str, Any]:

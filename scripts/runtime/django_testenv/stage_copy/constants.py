@@ -24,11 +24,12 @@ def literal(value: Any, type_: Type) -> sql.Composable:
     if isinstance(value, Enum):
         value = value.value
     if isinstance(value, (list, tuple, set)) and type_.element and type_.element not in JSON:
-        return sql.SQL("{}::text[]").format(sql.Literal([_text(each) for each in value]))
-    return sql.SQL("{}::text").format(sql.Literal(_text(value, is_json=type_.scalar in JSON)))
+        return sql.SQL("{}::text[]").format(sql.Literal([as_text(each) for each in value]))
+    return sql.SQL("{}::text").format(sql.Literal(as_text(value, is_json=type_.scalar in JSON)))
 
 
-def _text(value: Any, *, is_json: bool = False) -> str | None:
+def as_text(value: Any, *, is_json: bool = False) -> str | None:
+    """Return a Python value as Postgres reads it: bytes as bytea, dicts and lists as JSON; None for null."""
     if isinstance(value, Enum):
         value = value.value
     if value is None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
-from . import catalogue, checks, client, large_objects, masking, restore, schema, verify
+from . import calling, catalogue, checks, client, large_objects, masking, restore, schema, verify
 from .crew import Crew, Worker
 from .database import no_timeouts, reason
 from .model import Moved
@@ -96,7 +96,9 @@ class _Fill:
             self._progress.say(f'extension "{name}" stays behind: the role of the target may not create it')
         tables = catalogue.tables(reader, left_extensions)
         self._lock(reader, tables)
-        selections = masking.selections(reader, tables, self._options)
+        selections = self._stack.enter_context(
+            calling.apart(masking.selections(reader, tables, self._options))
+        )
         references = catalogue.references(reader, tables)
         require_whole(tables, selections, references)
 

@@ -16,8 +16,9 @@ from psycopg import sql
 from . import column_types, constants, fakes, links
 from .column_types import ADDRESSES, DATES, JSON, TEXTS, Type, Types
 from .fakes import Group
+from .known_names import nearest
 from .links import Links
-from .options import Options, nearest
+from .options import Options
 from .problems import Misconfigured
 from .rules import FAKES, Rule
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import rules
+from . import after, rules
+from .known_names import require_known
 from .problems import Misconfigured
 from .rules import Rule
 from .secret import Hidden, shown
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _KNOWN = (
-    "exclude_data", "mask", "mask_key", "personal", "large_objects", "golden", "jobs", "memory", "verify",
-    "release_file",
+    "exclude_data", "mask", "mask_key", "personal", "large_objects", "golden", "after", "jobs", "memory",
+    "verify", "release_file",
 )  # fmt: skip
 _REMOVED = ("unlogged", "split", "freeze")  # options of earlier versions
 
@@ -40,6 +40,7 @@ class Options:
     personal: tuple[str, ...] = ()  # more words that make a column's name look personal
     large_objects: str = ""  # "keep" or "drop"; empty: kept, which --require-mask refuses
     golden: Golden | None = None
+    after: tuple[after.Step, ...] = ()  # what changes the new database before it takes the target's place
     jobs: int = 2  # connections to each server that move rows and build indexes
     memory: int = 256  # MiB that one index build may take in the server (maintenance_work_mem)
     verify: bool = False  # compare a checksum of every table
@@ -56,7 +57,7 @@ class Options:
         for name in settings:
             if name in _REMOVED:
                 raise Misconfigured(f'STAGE_COPY["{name}"] is not an option any more: take it out')
-            _require_known(str(name), _KNOWN, "STAGE_COPY")
+            require_known(str(name), _KNOWN, "STAGE_COPY")
         mask = settings.get("mask", {})
         if not isinstance(mask, Mapping):
             raise Misconfigured('STAGE_COPY["mask"] is not a dictionary: write {"table.column": rule, ...}')
@@ -71,23 +72,11 @@ class Options:
             personal=_names(settings, "personal"),
             large_objects=_large_objects(settings.get("large_objects", "")),
             golden=_golden(settings.get("golden")),
+            after=after.read(settings.get("after", ())),
             jobs=_number(settings, "jobs", cls.jobs),
             memory=_number(settings, "memory", cls.memory),
             verify=_flag(settings, "verify", default=cls.verify),
             release_file=str(settings.get("release_file", "")),
-        )
-
-
-def nearest(name: str, known: object) -> str:
-    """Return the most similar known name as the end of a message; empty if there is none."""
-    close = difflib.get_close_matches(name, [str(one) for one in known], 1, 0.5)  # type: ignore[attr-defined]
-    return f": did you mean {close[0]!r}?" if close else ""
-
-
-def _require_known(name: str, names: tuple[str, ...], where: str) -> None:
-    if name not in names:
-        raise Misconfigured(
-            f"{where} has no {name!r}{nearest(name, names) or ': it has ' + ', '.join(names)}"
         )
 
 
@@ -107,7 +96,7 @@ def _golden(setting: Any) -> Golden | None:
     if not isinstance(setting, Mapping):
         raise Misconfigured(f'{where} is not a dictionary: write {{"max_age": "24h", "spare": True}}')
     for name in setting:
-        _require_known(str(name), ("max_age", "spare"), where)
+        require_known(str(name), ("max_age", "spare"), where)
     age = str(setting.get("max_age", "24h"))
     if not (match := re.fullmatch(r"(\d+)([smhdw])", age)):
         raise Misconfigured(

@@ -39,7 +39,7 @@ _KNOWN: dict[str, tuple[str, str]] = {
     "oauth2_provider_refreshtoken": ("token", _TOKEN),
     "oauth2_provider_grant": ("code code_challenge nonce claims", _TOKEN),
     "oauth2_provider_idtoken": ("jti", _TOKEN),
-    "oauth2_provider_application": ("client_secret", _TOKEN),
+    "oauth2_provider_application": ("client_secret", "a key of a client"),
     "otp_totp_totpdevice": ("key", _TOKEN),
     "otp_hotp_hotpdevice": ("key", _TOKEN),
     "otp_static_statictoken": ("token", _TOKEN),

@@ -33,6 +33,7 @@ class Plan:
     unmasked: list[str]  # columns that look personal and have no rule, as "schema.table.column"
     extensions_left: list[str]
     personal: list[personal.Finding]  # the same columns, with the reason
+    after: list[str]  # the names of the steps that change the copy before it serves
     large_objects: str = ""  # what becomes of them, in a sentence; empty if there are none
 
 
@@ -48,6 +49,7 @@ def make(staging: Connection, server: Connection, options: Options) -> Plan:
         [f"{one.table}.{one.column}" for one in findings],
         left,
         findings,
+        [step.name for step in options.after],
         large_objects.described(staging, options),
     )
 
@@ -76,5 +78,6 @@ def lines(plan: Plan) -> list[str]:
     )
     text += [f"Looks personal and has no rule: {finding}." for finding in plan.personal]
     text += [f'Extension "{name}" stays behind.' for name in plan.extensions_left]
+    text += [f"Afterwards: {', '.join(plan.after)}."] if plan.after else []
     text += [plan.large_objects] if plan.large_objects else []
     return text

@@ -16,6 +16,7 @@ import psycopg
 from psycopg import pq, sql
 
 from . import reasons
+from .calling import CallError
 from .problems import Failed
 from .wire import Wire, can_carry
 
@@ -219,7 +220,8 @@ class Pump:
                 changed = call(value)
                 fields[number] = _NULL if changed is None else _escape(str(changed).encode(self._encoding))
             except BaseException as error:  # noqa: BLE001 - any error may quote the value
-                raise _RuleFailed(number, self._row, type(error).__name__) from None
+                kind = error.kind if isinstance(error, CallError) else type(error).__name__
+                raise _RuleFailed(number, self._row, kind) from None
         return b"\t".join(fields) + b"\n"
 
 

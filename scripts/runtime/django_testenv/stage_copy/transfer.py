@@ -57,6 +57,7 @@ class Copy:
     progress: Progress
     fill: Callable[[Database, Database, Options, Progress], Moved] = engine.fill
     shared: str = ""  # the shared database, if the target is a branch's
+    finish: Callable[[Database], None] = lambda _: None  # changes the new database before the swap
     _left: list[str] = field(default_factory=list)
     _phases: dict[str, float] = field(default_factory=dict)
     _began: float = field(default_factory=time.monotonic)
@@ -148,6 +149,7 @@ class Copy:
         return new, moved.bytes
 
     def _put_in_place(self, new: Mapping[str, Any], incoming: str, replaced: str) -> None:
+        self.finish(self.target.named(incoming))
         stamp = {**new, "release": dict(self.release) if self.release else None}
         name = self.target.name
         copy_metadata.write(self.server, incoming, stamp, copy_metadata.words(self.server, name))

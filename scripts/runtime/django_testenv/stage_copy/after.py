@@ -1,0 +1,131 @@
+"""Change the new database before it takes the target's place: STAGE_COPY["after"].
+
+Steps run in their order, once, and all or nothing: if one fails, the target stays as it is. A function of the
+project gets a Deployment; meanwhile Django's default connection leads to the new database, in a transaction.
+Its tables are those of staging: the branch's migrations run later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import after_steps
+from .after_steps import Deployment
+from .problems import CopyError, Failed, Misconfigured
+
+if TYPE_CHECKING:
+    from .database import Database
+    from .model import Progress
+
+_SETTING = 'STAGE_COPY["after"]'
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: a function of the project, or one that is built in, with its arguments."""
+
+    name: str
+    call: Callable[[Deployment], object] | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict, repr=False)  # may have a password
+
+
+def read(setting: Any) -> tuple[Step, ...]:
+    """Parse the setting. Raise Misconfigured."""
+    if isinstance(setting, (str, Mapping)) or not isinstance(setting, (list, tuple)):
+        raise Misconfigured(f'{_SETTING} is not a list: write ["django_site", "shop.copying.prepare"]')
+    return tuple(map(_step, setting))
+
+
+def _step(entry: Any) -> Step:
+    if callable(entry):
+        return Step(f"{getattr(entry, '__module__', '')}.{getattr(entry, '__qualname__', 'call')}", entry)
+    if isinstance(entry, Mapping) and len(entry) == 1:
+        name, arguments = next(iter(entry.items()))
+    else:
+        name, arguments = entry, {}
+    if name in after_steps.BUILT_IN:
+        after_steps.require_arguments(f'{_SETTING}: "{name}"', str(name), arguments)
+        return Step(str(name), None, arguments)
+    module, _, function = entry.rpartition(".") if isinstance(entry, str) else ("", "", "")
+    if not module:
+        known = ", ".join(f'"{each}"' for each in after_steps.BUILT_IN)
+        raise Misconfigured(
+            f'{_SETTING} has an entry that is no step: it may be {known} or "module.function"'
+        )
+    try:
+        call = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise Misconfigured(f"{_SETTING}: {entry!r} cannot be imported: {error}") from None
+    if not callable(call):
+        raise Misconfigured(f"{_SETTING}: {entry!r} is not a function")
+    return Step(entry, call)
+
+
+def require(steps: tuple[Step, ...], deployment: Deployment) -> None:
+    """Raise Misconfigured if a step lacks what it needs, before anything is copied."""
+    for step in steps:
+        if step.name == "django_site" and not (step.arguments.get("domain") or deployment.host):
+            raise Misconfigured(
+                f'{_SETTING}: "django_site" knows no host: set DEPLOYMENT_HOST in the environment of the '
+                'container that copies, or write {"django_site": {"domain": "..."}}'
+            )
+
+
+def run(steps: tuple[Step, ...], deployment: Deployment, target: Database, progress: Progress) -> None:
+    """Run the steps in database `target`, which nobody uses yet. Raise Failed, or a step's own CopyError."""
+    for step in steps:
+        progress.phase(f"after the copy: {step.name}")
+        failure = ""
+        try:
+            if step.call:
+                with _default_connection(target.name):
+                    step.call(deployment)
+            else:
+                with closing(target.connect()) as connection, connection.transaction():
+                    after_steps.BUILT_IN[step.name](connection, deployment, step.arguments, progress.say)
+        except CopyError:
+            raise
+        except Exception as error:  # noqa: BLE001  whatever the project's function raises
+            failure = f"it raised {type(error).__name__}{_place(error)}"
+        if failure:  # not raised above: the error would keep rows of the database as its context
+            raise Failed(f"{_SETTING}: {step.name} failed, and the target is as it was: {failure}")
+
+
+def _place(error: BaseException) -> str:
+    """Return where in the project's own code an error arose; empty if nowhere in it."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "site-packages" not in frame.filename and Path(frame.filename).parent != Path(__file__).parent
+    ]
+    return f" at {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+
+
+@contextlib.contextmanager
+def _default_connection(name: str) -> Iterator[None]:
+    """Let Django's default connection lead to database `name`, in a transaction, while the block runs."""
+    from django.db import connections, transaction  # noqa: PLC0415  the settings are read by now
+
+    connection = connections["default"]
+    before = connection.settings_dict["NAME"]
+    _close(connection)
+    connection.settings_dict["NAME"] = name
+    try:
+        with transaction.atomic(using="default"):
+            yield
+    finally:
+        _close(connection)
+        connection.settings_dict["NAME"] = before
+
+
+def _close(connection: Any) -> None:
+    connection.close()
+    if hasattr(connection, "close_pool"):  # Django 5.1 and later
+        connection.close_pool()

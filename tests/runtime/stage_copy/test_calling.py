@@ -1,0 +1,133 @@
+"""What a rule's function sees and prints stays in a process of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from django_testenv.stage_copy import calling
+from django_testenv.stage_copy.masking import Selection
+from django_testenv.stage_copy.problems import Failed
+from tests.hidden import SECRET
+from tests.runtime.stage_copy.test_fakes import copied, got
+
+if TYPE_CHECKING:
+    from tests.runtime.stage_copy.copies import Copies
+
+
+def prints(value: str | None) -> str:
+    for file in (sys.stdout, sys.stderr, sys.__stdout__):
+        print(value, file=file)
+    sys.stdout.flush()
+    return "done"
+
+
+def writes(value: str | None) -> str:
+    os.write(1, f"{value}\n".encode())
+    os.write(2, f"{value}\n".encode())
+    subprocess.run(["echo", str(value)], check=True)
+    ctypes.CDLL(None).puts(str(value).encode())
+    return "done"
+
+
+def logs(value: str | None) -> str:
+    logging.getLogger("project").error("the value is %s", value)
+    logging.critical("the value is %s", value)  # noqa: LOG015
+    warnings.warn(f"the value is {value}", stacklevel=1)
+    traceback.print_exception(KeyError(value))
+    return "done"
+
+
+def made_up(value: str | None) -> str:
+    raise type(str(value), (Exception,), {})
+
+
+def ends(value: str | None) -> str:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return str(value)
+
+
+class Choked(Exception):
+    """An error of the project."""
+
+
+def chokes(value: str | None) -> str:
+    raise Choked(value)
+
+
+def called(call: Callable[[str | None], Any], *values: str | None) -> list[str | None]:
+    with calling.apart({1: Selection(calls={"c": call})}) as selections:
+        return [selections[1].calls["c"](value) for value in values]
+
+
+@pytest.mark.parametrize("call", [prints, writes, logs])
+def test_what_a_function_prints_writes_logs_and_warns_of_is_lost(
+    call: Callable[[str | None], str], capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    handler = logging.FileHandler(tmp_path / "log")
+    logging.getLogger().addHandler(handler)
+    try:
+        assert called(call, SECRET) == ["done"]
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+    said = capfd.readouterr()
+    assert SECRET not in said.out + said.err + caplog.text + (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("call", "kind"),
+    [(chokes, "Choked"), (made_up, "an error"), (ends, "nothing: the process of its own ended")],
+)
+def test_of_an_error_its_class_alone_comes_back(call: Callable[[str | None], str], kind: str) -> None:
+    with pytest.raises(calling.CallError) as raised:
+        called(call, SECRET)
+    assert str(raised.value) == raised.value.kind == kind
+
+
+def test_results_come_back_as_postgres_reads_them() -> None:
+    given = {"a": None, "b": True, "c": 4, "d": {"x": [1]}, "e": b"\0", "f": "é\n\t"}
+    expected = [None, "true", "4", '{"x": [1]}', "\\x00", "é\n\t", None]
+    assert called(lambda value: given.get(str(value)), *given, None) == expected
+
+
+def test_a_value_of_many_megabytes_is_no_obstacle() -> None:
+    assert called(lambda value: len(str(value)), "x" * 30_000_000) == ["30000000"]
+
+
+def test_a_copy_calls_functions_in_another_process_and_leaves_none_behind(
+    copies: Copies, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    seen = tmp_path / "pids"
+    seen.touch()
+    seen.chmod(0o666)
+
+    def rule(value: str | None) -> str:
+        with seen.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        print(value)  # noqa: T201
+        return f"{value}"[::-1]
+
+    statements = ("CREATE TABLE t (id int, v text)", f"INSERT INTO t VALUES (1, '{SECRET}'), (2, NULL)")
+    name = copied(copies, {"t.v": rule}, *statements)
+    assert got(copies, name, "SELECT v FROM t ORDER BY id") == [(SECRET[::-1],), ("enoN",)]
+    assert SECRET not in "".join(capfd.readouterr())
+    (pid,) = set(seen.read_text().split())
+    assert int(pid) != os.getpid()
+    time.sleep(0.1)
+    assert not Path(f"/proc/{pid}").exists()
+    with pytest.raises(Failed, match=r"its function raised Choked, whose words are not shown"):
+        copied(copies, {"t.v": chokes}, *statements)
