@@ -90,7 +90,7 @@ class _Check:
     settings: Settings
     environ: Mapping[str, str]
     scope: Scope
-    walked: dict[str, list[Wrong]] = field(default_factory=dict)
+    walked: dict[tuple[str, bool], list[Wrong]] = field(default_factory=dict)
 
     def all(self) -> Iterator[Wrong]:
         root = self.repository.root
@@ -214,9 +214,10 @@ class _Check:
             if not Path(place).is_dir() and (large := repository.too_large(place)):
                 yield large
         elif Path(place).is_dir():
-            if place not in self.walked:
-                self.walked[place] = list(repository.below(place))
-            yield from self.walked[place]
+            key = (place, named.kind == "context")
+            if key not in self.walked:
+                self.walked[key] = list(repository.below(place, is_context=key[1]))
+            yield from self.walked[key]
         if named.kind in {"dockerfile", "context"}:
             yield from self._ignoring(f"{place}{'.' if named.kind == 'dockerfile' else '/.'}dockerignore")
 

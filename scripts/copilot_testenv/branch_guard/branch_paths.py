@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from pathlib import Path
 LARGEST_FILE = 1 << 20  # bytes of a manifest, template, patch, Dockerfile or env_file
 LARGEST_FOLDER = 2 << 30  # bytes of a build context or a folder that is uploaded
 MOST_FILES = 200_000  # in such a folder
+_INTERPRETER = re.compile(r"(python|pypy)[\d.]*")
 _OUTSIDE = "give it a regular file of the repository"
 
 
@@ -120,16 +122,17 @@ class Repository:
         what = f"{self.shown(place)} has {size:,} bytes, and the limit is {most:,}"
         return Wrong("", 0, what, "make it smaller", "paths")
 
-    def below(self, folder: str) -> Iterator[Wrong]:
+    def below(self, folder: str, *, is_context: bool = False) -> Iterator[Wrong]:
         """Yield the faults in a folder that is read completely: links out of the repository, devices, size.
 
-        A link within the repository is not a fault, because Docker sends it as a link.
+        A link within the repository is not a fault, because Docker sends it as a link. In a build context,
+        neither is the interpreter of a virtual environment that somebody has committed.
         """
         size = 0
         for count, (place, mode, length) in enumerate(self._files(folder), 1):
             size += length
             if stat.S_ISLNK(mode):
-                if not self.holds(os.path.realpath(place)):
+                if not self.holds(os.path.realpath(place)) and not (is_context and _is_interpreter(place)):
                     what = f"{self.shown(place)} is a link that leads out of the repository"
                     yield Wrong("", 0, what, "make it a file, or delete it")
             elif not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
@@ -155,6 +158,17 @@ class Repository:
                 except OSError:  # deleted in the checkout
                     continue
                 yield place, status.st_mode, status.st_size
+
+
+def _is_interpreter(link: str) -> bool:
+    """Return True for `bin/python3` of a virtual environment, with a target of such a name."""
+    folder = posixpath.dirname(link)
+    names = (posixpath.basename(link), Path(link).readlink().name)
+    return (
+        posixpath.basename(folder) == "bin"
+        and all(_INTERPRETER.fullmatch(name) for name in names)
+        and os.path.lexists(posixpath.join(posixpath.dirname(folder), "pyvenv.cfg"))
+    )
 
 
 def walk(folder: str, without: frozenset[str] = frozenset()) -> Iterator[tuple[str, int, int]]:
