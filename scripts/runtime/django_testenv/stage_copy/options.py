@@ -16,7 +16,8 @@ from .secret import Hidden, shown
 FAKES = ("email", "name", "phone")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _KNOWN = (
-    "exclude_data", "mask", "mask_key", "personal", "golden", "jobs", "memory", "verify", "release_file",
+    "exclude_data", "mask", "mask_key", "personal", "skip", "orphans", "golden", "jobs", "memory", "verify",
+    "release_file",
 )  # fmt: skip
 _REMOVED = ("unlogged", "split", "freeze")  # options of earlier versions
 
@@ -46,6 +47,8 @@ class Options:
     mask: Mapping[str, Rule] = field(default_factory=dict)  # "table.column" or "schema.table.column" -> rule
     mask_key: str = field(default="", repr=False)  # the key from which fake values are derived; never shown
     personal: tuple[str, ...] = ()  # more words that make a column's name look personal
+    skip: tuple[str, ...] = ()  # objects that are not made: "view public.sales", "policy account tenant"
+    keep_orphans: bool = False  # foreign keys that rows break become NOT VALID
     golden: Golden | None = None
     jobs: int = 2  # connections to each server that move rows and build indexes
     memory: int = 256  # MiB that one index build may take in the server (maintenance_work_mem)
@@ -76,6 +79,8 @@ class Options:
             # repr hides a Hidden: formatted, it is the text itself, and here nothing but the digest keeps it.
             mask_key=Hidden(hashlib.sha256(f"stage_copy {secret}".encode()).hexdigest()),
             personal=_names(settings, "personal"),
+            skip=_names(settings, "skip"),
+            keep_orphans=_orphans(settings.get("orphans")),
             golden=_golden(settings.get("golden")),
             jobs=_number(settings, "jobs", cls.jobs),
             memory=_number(settings, "memory", cls.memory),
@@ -130,6 +135,12 @@ def _imported(path: str, where: str) -> Callable[[str | None], str | None]:
     if not callable(found):
         raise Misconfigured(f"{where}: {path!r} is not a function")
     return found  # type: ignore[no-any-return]  # a wrong signature shows when it is called
+
+
+def _orphans(setting: Any) -> bool:
+    if setting not in (None, "not valid"):
+        raise Misconfigured(f'STAGE_COPY["orphans"] is {shown(setting)}: it may be "not valid", or left out')
+    return setting is not None
 
 
 def _golden(setting: Any) -> Golden | None:
