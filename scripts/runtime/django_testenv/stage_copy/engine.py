@@ -86,7 +86,6 @@ def _filling(
 class _Snapshot:
     name: str
     at: str
-    encoding: str
 
 
 @dataclass
@@ -222,11 +221,9 @@ class _Fill:
         reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         row = reader.execute(
             "SELECT pg_export_snapshot(), "
-            "to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"+00:00\"'), "
-            "current_setting('server_encoding')"
+            "to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"+00:00\"')"
         ).fetchone()
         assert row  # noqa: S101  a SELECT without FROM has one row
-        reader.execute(sql.SQL("SET client_encoding = {}").format(sql.Literal(row[2])))
         return _Snapshot(*row)
 
     def _lock(self, reader: Connection, tables: Iterable[Table]) -> None:
@@ -242,7 +239,6 @@ class _Fill:
         _prepare(connection)
         connection.execute(_ROWS)
         self._begin(connection)
-        connection.execute(sql.SQL("SET client_encoding = {}").format(sql.Literal(self._snapshot.encoding)))
         masking.prepare(connection, self._options)
         return connection
 
@@ -254,7 +250,6 @@ class _Fill:
         connection = self._target.connect()
         _prepare(connection)
         connection.execute(_FILLING.format(memory=self._options.memory).encode())
-        connection.execute(sql.SQL("SET client_encoding = {}").format(sql.Literal(self._snapshot.encoding)))
         return connection
 
     def _open_moving(self) -> Connection:

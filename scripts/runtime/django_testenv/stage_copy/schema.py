@@ -100,7 +100,7 @@ class Archive:
         self._file = folder / "schema"
         argv = [client.pg_dump, "--format=custom", "--compress=0"]
         argv += ["--section=pre-data", "--section=post-data", *_EXCLUDED, "--lock-wait-timeout=60s"]
-        argv += [f"--snapshot={snapshot}", f"--file={self._file}"]
+        argv += [f"--snapshot={snapshot}", f"--file={self._file}", "--encoding=UTF8"]
         argv += [f"--role={source.role}"] if source.role else []
         argv += [f"--exclude-table={_pattern(*names)}" for names in without]
         clients.run(argv, "pg_dump of the source failed", source)
