@@ -157,6 +157,8 @@ def test_the_plan_tells_a_program_what_would_become_of_every_table_and_changes_n
         "unknown_here": ["gone.0001_initial", "shop.0002_of_another_branch"],
         "marked": True,
         "would": f'Staging is copied into the golden copy, and "{target.name}" cloned from that.',
+        "left": ['extension "pg_stat_statements"'],
+        "obstacles": [],
     }
 
 

@@ -28,6 +28,7 @@ from . import (
     large_objects,
     personal,
     plan,
+    preflight,
     progress,
     protection,
     swap,
@@ -126,14 +127,34 @@ class Actions:
             marked = branches.accepts_copy(server, target, suffix)
             copy = self._prepared(target, source, server, options, progress.Lines(self._say))
             would = copy.would(fresh=flags["fresh"])
+            left, obstacles = self._ahead(copy, staging, server, options, marked=marked)
         if flags["json"]:
             document = {**asdict(found), **asdict(ahead), "marked": marked, "would": would}
+            document |= {"left": left, "obstacles": obstacles}
             self._write(json.dumps(document))
             return
         first = [f'"{source.name}" would go to "{target.name}":']
-        last = [would] if marked else [would, f'"{target.name}" carries no disposable mark yet: refused (3).']
+        stays = [f"{what} stays behind." for what in left if not what.startswith("extension ")]
+        ends = [f"A copy would fail: {what}." for what in obstacles]
+        last = [*stays, *ends, would]
+        last += [] if marked else [f'"{target.name}" carries no disposable mark yet: refused (3).']
         for line in (*first, *plan.lines(found), *forecast.lines(ahead), *last):
             self._write(line)
+
+    def _ahead(
+        self, copy: Copy, staging: Connection, server: Connection, options: Options, *, marked: bool
+    ) -> tuple[list[str], list[str]]:
+        """Return what a copy would leave behind, and what would end it; change nothing that is there."""
+        name = copy.target.name
+        obstacles = preflight.obstacles(staging, server, copy.target, options)
+        left = preflight.lost(server, name)
+        if obstacles or not marked:  # an unmarked target's names beside it may be taken
+            return left, obstacles
+        try:
+            left += copy.rehearse(staging)
+        except Failed as error:
+            obstacles.append(str(error))
+        return left, obstacles
 
     def _copy(self, options: Options, flags: dict[str, Any]) -> None:
         (target, suffix), source = _target(), _database("stage").read_only()
@@ -206,6 +227,7 @@ class Actions:
         else:
             guards.require_reader(reasons, staging.info.user)
         guards.require_current_client(staging)
+        preflight.require_none(staging, server, options)
         if flags["require_mask"]:
             left = catalogue.extensions_to_leave(staging, server)
             personal.require_rules(staging, catalogue.tables(staging, left), options)

@@ -23,8 +23,8 @@ _TABLES = f"""
 WITH RECURSIVE config AS (
     SELECT unnest(extconfig) AS oid, unnest(extcondition) AS condition, extname FROM pg_extension
 ), wanted AS (
-    SELECT c.oid, n.nspname, c.relname, c.reltuples, coalesce(config.extname, '')::text AS extension,
-        coalesce(config.condition, '') AS condition
+    SELECT c.oid, n.oid AS space, n.nspname, c.relname, c.reltuples,
+        coalesce(config.extname, '')::text AS extension, coalesce(config.condition, '') AS condition
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN config ON config.oid = c.oid
     WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND {_OURS}
     AND (config.extname <> ALL (%(left)s) OR config.oid IS NULL AND NOT EXISTS (
@@ -38,6 +38,7 @@ SELECT w.oid::int8, w.nspname::text, w.relname::text, w.reltuples::int8, w.exten
     coalesce((SELECT json_agg(json_build_object('name', a.attname, 'generated', a.attgenerated <> '',
             'type', format_type(a.atttypid, a.atttypmod), 'nullable', NOT a.attnotnull) ORDER BY a.attnum)
         FROM pg_attribute a WHERE a.attrelid = w.oid AND a.attnum > 0 AND NOT a.attisdropped), '[]'),
+    has_table_privilege(w.oid, 'SELECT') AND has_schema_privilege(w.space, 'USAGE'),
     ARRAY(SELECT n.nspname || '.' || c.relname FROM above JOIN pg_class c ON c.oid = above.parent
         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE above.oid = w.oid)
 FROM wanted w ORDER BY 8 DESC, 1
@@ -77,12 +78,18 @@ FROM pg_constraint k JOIN pg_class referenced ON referenced.oid = k.confrelid
 WHERE k.contype = 'f' AND k.conrelid = ANY (%s)
 """
 
-_SEQUENCES = f"""
+_SEQUENCES = """
 SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND {_OURS} AND NOT EXISTS (
-    SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e'
-    AND c.oid NOT IN (SELECT unnest(extconfig) FROM pg_extension WHERE extname <> ALL (%s)))
+WHERE c.relkind = 'S' AND (c.oid = ANY (%(made)s)
+    OR c.oid IN (SELECT unnest(extconfig) FROM pg_extension WHERE extname <> ALL (%(left)s)))
 ORDER BY 1, 2
+"""
+
+_WITH_SEQUENCES = """
+SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = ANY (%s) OR c.relkind = 'S' AND EXISTS (SELECT FROM pg_depend WHERE objid = c.oid
+    AND classid = 'pg_class'::regclass AND refclassid = 'pg_class'::regclass AND refobjid = ANY (%s)
+    AND deptype IN ('a', 'i'))
 """
 
 # By name, because the two databases have different numbers for them. Left out is what pg_dump leaves out:
@@ -91,16 +98,19 @@ ORDER BY 1, 2
 _NOT_OF_EXTENSION = """NOT EXISTS (
     SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = t.oid AND deptype = 'e')"""
 _VALIDITY = f"""
-SELECT 'index', n.nspname::text, t.relname::text, c.relname::text, i.indisvalid
+SELECT 'index', n.nspname::text, t.relname::text, c.relname::text, i.indisvalid,
+    ARRAY[c.oid, t.oid, coalesce(k.oid, 0)]::int8[]
 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid
 JOIN pg_namespace n ON n.oid = t.relnamespace
+LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')
 WHERE (i.indisvalid OR t.relkind = 'p') AND i.indisready AND {_OURS} AND {_NOT_OF_EXTENSION}
 UNION ALL
-SELECT 'constraint', n.nspname::text, t.relname::text, k.conname::text, k.convalidated
+SELECT 'constraint', n.nspname::text, t.relname::text, k.conname::text, k.convalidated,
+    ARRAY[k.oid, t.oid]::int8[]
 FROM pg_constraint k JOIN pg_class t ON t.oid = k.conrelid JOIN pg_namespace n ON n.oid = t.relnamespace
 WHERE k.contype <> 'n' AND k.conparentid = 0 AND {_OURS} AND {_NOT_OF_EXTENSION}
 UNION ALL
-SELECT 'trigger', n.nspname::text, t.relname::text, g.tgname::text, true
+SELECT 'trigger', n.nspname::text, t.relname::text, g.tgname::text, true, ARRAY[g.oid, t.oid]::int8[]
 FROM pg_trigger g JOIN pg_class t ON t.oid = g.tgrelid JOIN pg_namespace n ON n.oid = t.relnamespace
 WHERE NOT g.tgisinternal AND g.tgparentid = 0 AND {_OURS} AND {_NOT_OF_EXTENSION}
 """
@@ -137,6 +147,14 @@ class Built:
 
 
 @dataclass(frozen=True)
+class Validity:
+    """Of an index, constraint or trigger: is it valid, and the oids of itself, its table and constraint."""
+
+    valid: bool
+    oids: frozenset[int]
+
+
+@dataclass(frozen=True)
 class Sequence:
     schema: str
     name: str
@@ -147,20 +165,17 @@ class Sequence:
 def tables(source: Connection, left: Iterable[str] = ()) -> list[Table]:
     """Return the tables whose rows are copied, largest first; `left` are the extensions not copied."""
     rows = source.execute(_TABLES, {"left": list(left)}).fetchall()
+    names = ("oid", "schema", "name", "estimate", "extension", "condition", "pages", "size", "columns")
+    found = [dict(zip((*names, "readable", "ancestors"), row)) for row in rows]
     return [
         Table(
-            oid=oid,
-            schema=schema,
-            name=name,
-            columns=tuple(Column(**column) for column in columns),
-            pages=pages,
-            size=size,
-            estimate=estimate,
-            ancestors=tuple(ancestors),
-            extension=extension,
-            condition=condition,
+            **{
+                **one,
+                "columns": tuple(Column(**column) for column in one["columns"]),
+                "ancestors": tuple(one["ancestors"]),
+            }
         )
-        for oid, schema, name, estimate, extension, condition, pages, size, columns, ancestors in rows
+        for one in found
     ]
 
 
@@ -196,12 +211,13 @@ def loading_order(found: Iterable[Table], references: Iterable[Reference]) -> li
         return list(tables.values())
 
 
-def sequences(source: Connection, left: Iterable[str] = ()) -> list[Sequence]:
-    """Return every sequence with its state, read after the snapshot so that no row has a higher number.
+def sequences(source: Connection, made: Iterable[int], left: Iterable[str] = ()) -> list[Sequence]:
+    """Return the sequences' states, read after the snapshot so that no row has a higher number.
 
-    Of the sequences of extensions, other than `left`, only those of their configuration are returned.
+    These are the sequences with the oids `made`, and those of the configuration of extensions other than
+    `left`.
     """
-    names = source.execute(_SEQUENCES, [list(left)]).fetchall()
+    names = source.execute(_SEQUENCES, {"made": list(made), "left": list(left)}).fetchall()
     found = []
     for start in range(0, len(names), _AT_ONCE):
         some = names[start : start + _AT_ONCE]
@@ -218,15 +234,22 @@ def sequences(source: Connection, left: Iterable[str] = ()) -> list[Sequence]:
     return found
 
 
+def with_sequences(source: Connection, oids: list[int]) -> list[tuple[str, str]]:
+    """Return schema and name of these tables and of the sequences that belong to them."""
+    rows = source.execute(_WITH_SEQUENCES, [oids, oids]).fetchall()
+    return [(schema, name) for schema, name in rows]
+
+
 def _without_locks(source: Connection, query: sql.Composed) -> list[tuple[Any, ...]]:
     """Return the rows of a query within a transaction, without keeping the locks that it takes."""
     with source.transaction(force_rollback=True):
         return source.execute(query).fetchall()
 
 
-def validity(connection: Connection) -> Mapping[tuple[Any, ...], bool]:
-    """Return every index, constraint and trigger by kind, schema, table and name; True if it is valid."""
-    return {tuple(row[:4]): row[4] for row in connection.execute(_VALIDITY).fetchall()}
+def validity(connection: Connection) -> Mapping[tuple[Any, ...], Validity]:
+    """Return every index, constraint and trigger by kind, schema, table and name."""
+    rows = connection.execute(_VALIDITY).fetchall()
+    return {tuple(row[:4]): Validity(row[4], frozenset(row[5])) for row in rows}
 
 
 def extensions_to_leave(source: Connection, target: Connection) -> list[str]:

@@ -93,7 +93,9 @@ class Database:
     def connect(self) -> Connection:
         """Open a connection in autocommit mode. Raise Failed with the server's own reason."""
         try:
-            connection = psycopg.connect(**_revealed(self.parameters), autocommit=True)  # type: ignore[arg-type]  # libpq takes strings
+            # Names and errors are read in UTF-8; the values of rows pass as they are (rows.py).
+            parameters = {**_revealed(self.parameters), "client_encoding": "UTF8"}
+            connection = psycopg.connect(**parameters, autocommit=True)  # type: ignore[arg-type]  # libpq takes strings
             try:
                 if self.role:
                     connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(self.role)))

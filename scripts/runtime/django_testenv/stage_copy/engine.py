@@ -9,18 +9,19 @@ of the schema: triggers, rules, policies, contents of views.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import psycopg
 from psycopg import sql
 
-from . import calling, catalogue, checks, client, large_objects, masking, restore, schema, verify
+from . import calling, catalogue, checks, client, large_objects, masking, restore, schema, skips, verify
 from .crew import Crew, Worker
 from .database import no_timeouts, reason
 from .model import Moved
+from .orphans import Orphans
 from .problems import Failed, Misconfigured
 from .scratch import scratch
 from .streams import FIRST, PostDataStatements, Streams
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from .database import Connection, Database
     from .model import Progress, Table
     from .options import Options
+
+Result = TypeVar("Result")
 
 _SETVALS = 500  # in one statement
 # With these, values have the same form on both ends, whatever the databases, roles and servers set.
@@ -57,10 +60,24 @@ def fill(source: Database, target: Database, options: Options, progress: Progres
 
     Raises Failed, or Misconfigured if the options do not fit the source's tables. Drop the target then.
     """
+    return _filling(source, target, options, progress, _Fill.run)
+
+
+def rehearse(source: Database, target: Database, options: Options, progress: Progress) -> list[str]:
+    """Make the schema of `source`, without rows, in the new database `target`; drop it afterwards.
+
+    Return what a copy leaves behind, in words. Raises what `fill` raises before it moves rows.
+    """
+    return _filling(source, target, options, progress, _Fill.make_schema).left
+
+
+def _filling(
+    source: Database, target: Database, options: Options, progress: Progress, work: Callable[[_Fill], Result]
+) -> Result:
     try:
         with ExitStack() as stack:
             folder = stack.enter_context(scratch())
-            return _Fill(source, target, options, progress, stack, folder).run()
+            return work(_Fill(source, target, options, progress, stack, folder))
     except psycopg.Error as error:
         raise Failed(f'the copy of "{source.name}" failed: {reason(error)}') from None
 
@@ -69,7 +86,22 @@ def fill(source: Database, target: Database, options: Options, progress: Progres
 class _Snapshot:
     name: str
     at: str
-    encoding: str
+
+
+@dataclass
+class _Made:
+    """What is known when the schema is there: the source's content, and what of it stays behind."""
+
+    reader: Connection
+    filler: Connection
+    tables: list[Table]
+    selections: Mapping[int, masking.Selection]
+    references: list[catalogue.Reference]
+    entries: list[schema.Entry]
+    left_extensions: list[str]
+    taken_out: list[checks.Check]
+    left: list[str]
+    left_oids: frozenset[int]
 
 
 class _Fill:
@@ -87,68 +119,98 @@ class _Fill:
         self._seconds: dict[str, float] = {}
         self._began = time.monotonic()
 
-    def run(self) -> Moved:
+    def make_schema(self) -> _Made:
+        """Make the schema in the target, as far as it comes before the rows, and try out the rest.
+
+        Raise Failed, which names what cannot be made, before any row is moved.
+        """
         reader = self._stack.enter_context(closing(self._source.connect()))
         self._snapshot = self._take_snapshot(reader)
         filler = self._stack.enter_context(closing(self._open_target()))
         left_extensions = catalogue.extensions_to_leave(reader, filler)
-        for name in left_extensions:
-            self._progress.say(f'extension "{name}" stays behind: the role of the target may not create it')
-        tables = catalogue.tables(reader, left_extensions)
-        self._lock(reader, tables)
-        selections = self._stack.enter_context(
-            calling.apart(masking.selections(reader, tables, self._options))
-        )
-        references = catalogue.references(reader, tables)
-        require_whole(tables, selections, references)
+        every = catalogue.tables(reader, left_extensions)
+        chosen = masking.selections(reader, every, self._options)
+        unreadable = [one for one in every if not one.readable and _title(one) in self._options.skip]
+        self._lock(reader, [one for one in every if one not in unreadable])
 
         self._progress.phase("schema")
+        without = catalogue.with_sequences(reader, [table.oid for table in unreadable])
         tools = client.for_server(reader.info.server_version // 10000)
-        archive = schema.Archive(tools, self._source, self._snapshot.name, self._folder)
-        restore.restore(filler, archive.entries("pre-data", left_extensions))
+        archive = schema.Archive(tools, self._source, self._snapshot.name, self._folder, without)
+        entries, never = archive.entries(left_extensions)
+        gone = {table.oid for table in unreadable}
+        keys_to_gone = {key.oid for key in catalogue.references(reader, every) if key.referenced in gone}
+        entries = [entry for entry in entries if not entry.is_one_of((), keys_to_gone)]
+        kept = skips.without(entries, self._options.skip, known=[_title(table) for table in unreadable])
+        left_oids = kept.oids | gone | keys_to_gone
+        tables = [table for table in every if table.oid not in left_oids]
+        selections = {table.oid: chosen[table.oid] for table in tables}
+        references = [key for key in catalogue.references(reader, tables) if key.oid not in left_oids]
+        require_whole(tables, selections, references)
+        extensions = [f'extension "{name}"' for name in left_extensions]
+        left = [*extensions, *(entry.title for entry in never), *map(_title, unreadable), *kept.titles]
+        for what in left:
+            self._progress.say(f"{what} stays behind")
+
+        restore.restore(filler, [entry for entry in kept.entries if entry.before_rows])
+        post_data = [entry for entry in kept.entries if not entry.before_rows]
+        restore.try_out(filler, post_data)
         taken_out = checks.take_out(filler)
         self._done("schema")
+        return _Made(
+            reader,
+            filler,
+            tables,
+            selections,
+            references,
+            kept.entries,
+            left_extensions,
+            taken_out,
+            left,
+            left_oids,
+        )
 
-        post_data = archive.entries("post-data", left_extensions)
-        built = catalogue.built(reader, tables)
-        statements = PostDataStatements(post_data, built, references, tables)
+    def run(self) -> Moved:
+        made = self.make_schema()
+        post_data = [entry for entry in made.entries if not entry.before_rows]
+        built = catalogue.built(made.reader, made.tables)
+        statements = PostDataStatements(post_data, built, made.references, made.tables)
+        selections = self._stack.enter_context(calling.apart(made.selections))
         crew = Crew(self._options.jobs, lambda: Worker(self._open_source, self._open_moving, self._begin))
         self._stack.callback(crew.close)
-        copied = [table for table in tables if not selections[table.oid].excluded]
-        streams = Streams(crew, statements, selections, catalogue.text_only(reader, copied))
-        of_extensions = catalogue.loading_order((one for one in copied if one.extension), references)
-        streams.start(tables, self._progress, of_extensions)
-        rows = self._move(reader, filler, crew, streams, copied, left_extensions)
+        copied = [table for table in made.tables if not selections[table.oid].excluded]
+        text = catalogue.text_only(made.reader, copied)
+        orphans = Orphans(wanted=self._options.keep_orphans)
+        streams = Streams(crew, statements, selections, text, orphans)
+        of_extensions = catalogue.loading_order((one for one in copied if one.extension), made.references)
+        streams.start(made.tables, self._progress, of_extensions)
+        rows = self._move(made, crew, streams, copied)
 
-        self._progress.phase("the rest of the schema")
-        checks.put_back(filler, taken_out)
-        rest = [entry for entry in post_data if entry.number not in statements.numbers]
-        restore.restore(filler, rest)
-        verify.require_same_validity(reader, filler)
-        self._done("the rest of the schema")
-        if self._options.verify:
+        if self._options.verify:  # before policies are there: they may hold for the owner, too
             self._progress.phase("verification", total=sum(table.size for table in copied))
             verify.compare(crew, copied, selections, self._progress)
             self._done("verification")
-        return Moved(self._snapshot.at, rows, streams.bytes, self._seconds)
+        self._progress.phase("the rest of the schema")
+        checks.put_back(made.filler, made.taken_out)
+        rest = [entry for entry in post_data if entry.number not in statements.numbers]
+        restore.require_none(orphans.add(made.filler, restore.make(made.filler, rest)))
+        verify.require_same_validity(made.reader, made.filler, made.left_oids | orphans.oids)
+        for what in orphans.left:
+            self._progress.say(what)
+        self._done("the rest of the schema")
+        left = [*made.left, *orphans.left]
+        return Moved(self._snapshot.at, rows, streams.bytes, self._seconds, left)
 
-    def _move(
-        self,
-        reader: Connection,
-        filler: Connection,
-        crew: Crew,
-        streams: Streams,
-        copied: list[Table],
-        left_extensions: list[str],
-    ) -> Mapping[str, int]:
+    def _move(self, made: _Made, crew: Crew, streams: Streams, copied: list[Table]) -> Mapping[str, int]:
         """Move rows, indexes, foreign keys, large objects and sequences; return the rows of each table."""
         self._progress.phase("rows", total=sum(table.size for table in copied))
-        if large_objects.come(reader, self._options, self._progress.say):
+        if large_objects.come(made.reader, self._options, self._progress.say):
             crew.add(FIRST, lambda worker: large_objects.copy(worker.source, worker.target))
-        state = catalogue.sequences(reader, left_extensions)
+        sequences = {entry.oid for entry in made.entries if entry.type == "SEQUENCE"}
+        state = catalogue.sequences(made.reader, sequences, made.left_extensions)
         crew.run()
         self._seconds["rows"] = streams.rows_done - self._began - sum(self._seconds.values())
-        _set_sequences(filler, state)
+        _set_sequences(made.filler, state)
         self._done("indexes and foreign keys")
         return {table.qualified: streams.rows[table.oid] for table in copied}
 
@@ -160,11 +222,9 @@ class _Fill:
         reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         row = reader.execute(
             "SELECT pg_export_snapshot(), "
-            "to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"+00:00\"'), "
-            "current_setting('server_encoding')"
+            "to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"+00:00\"')"
         ).fetchone()
         assert row  # noqa: S101  a SELECT without FROM has one row
-        reader.execute(sql.SQL("SET client_encoding = {}").format(sql.Literal(row[2])))
         return _Snapshot(*row)
 
     def _lock(self, reader: Connection, tables: Iterable[Table]) -> None:
@@ -180,7 +240,6 @@ class _Fill:
         _prepare(connection)
         connection.execute(_ROWS)
         self._begin(connection)
-        connection.execute(sql.SQL("SET client_encoding = {}").format(sql.Literal(self._snapshot.encoding)))
         masking.prepare(connection, self._options)
         return connection
 
@@ -192,7 +251,6 @@ class _Fill:
         connection = self._target.connect()
         _prepare(connection)
         connection.execute(_FILLING.format(memory=self._options.memory).encode())
-        connection.execute(sql.SQL("SET client_encoding = {}").format(sql.Literal(self._snapshot.encoding)))
         return connection
 
     def _open_moving(self) -> Connection:
@@ -224,6 +282,10 @@ def require_whole(
                 f"{names[reference.table]} ({columns}) refers to them: exclude {names[reference.table]} as "
                 f'well, or mask that column with "null"'
             )
+
+
+def _title(table: Table) -> str:
+    return f"table {table.qualified}"
 
 
 def _set_sequences(filler: Connection, state: Iterable[catalogue.Sequence]) -> None:

@@ -30,6 +30,7 @@ class Table:
     estimate: int  # rows, by the planner's statistics; -1 if there are no statistics yet
     ancestors: tuple[str, ...] = ()  # "schema.table" of the tables it is a partition of or inherits from
     extension: str = ""  # whose configuration table it is: the extension makes it, with rows of its own
+    readable: bool = True  # by the role of the source
     condition: str = ""  # SQL that selects the user's rows in it; empty: all rows are the user's
 
     @property
@@ -45,6 +46,15 @@ class Moved:
     rows: Mapping[str, int]
     bytes: int  # of COPY data
     seconds: Mapping[str, float] = field(default_factory=dict)  # by phase
+    left: list[str] = field(default_factory=list)  # what stays behind, in words
+
+
+class Silent:
+    """A progress that shows nothing."""
+
+    def say(self, line: str) -> None: ...
+    def phase(self, name: str, *, total: int = 0) -> None: ...
+    def advance(self, *, amount: int, rows: int = 0) -> None: ...
 
 
 class Progress(Protocol):

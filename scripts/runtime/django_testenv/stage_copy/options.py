@@ -16,8 +16,8 @@ from .secret import Hidden, shown
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _KNOWN = (
-    "exclude_data", "mask", "mask_key", "personal", "large_objects", "golden", "after", "jobs", "memory",
-    "verify", "release_file",
+    "exclude_data", "mask", "mask_key", "personal", "large_objects", "skip", "orphans", "golden", "after",
+    "jobs", "memory", "verify", "release_file",
 )  # fmt: skip
 _REMOVED = ("unlogged", "split", "freeze")  # options of earlier versions
 
@@ -39,6 +39,8 @@ class Options:
     mask_key: str = field(default="", repr=False)  # the key from which fake values are derived; never shown
     personal: tuple[str, ...] = ()  # more words that make a column's name look personal
     large_objects: str = ""  # "keep" or "drop"; empty: kept, which --require-mask refuses
+    skip: tuple[str, ...] = ()  # objects that are not made: "view public.sales", "policy account tenant"
+    keep_orphans: bool = False  # foreign keys that rows break become NOT VALID
     golden: Golden | None = None
     after: tuple[after.Step, ...] = ()  # what changes the new database before it takes the target's place
     jobs: int = 2  # connections to each server that move rows and build indexes
@@ -71,6 +73,8 @@ class Options:
             mask_key=Hidden(hashlib.sha256(f"stage_copy {secret}".encode()).hexdigest()),
             personal=_names(settings, "personal"),
             large_objects=_large_objects(settings.get("large_objects", "")),
+            skip=_names(settings, "skip"),
+            keep_orphans=_orphans(settings.get("orphans")),
             golden=_golden(settings.get("golden")),
             after=after.read(settings.get("after", ())),
             jobs=_number(settings, "jobs", cls.jobs),
@@ -87,6 +91,12 @@ def _large_objects(setting: Any) -> str:
             'them as they are, or "drop"'
         )
     return str(setting)
+
+
+def _orphans(setting: Any) -> bool:
+    if setting not in (None, "not valid"):
+        raise Misconfigured(f'STAGE_COPY["orphans"] is {shown(setting)}: it may be "not valid", or left out')
+    return setting is not None
 
 
 def _golden(setting: Any) -> Golden | None:

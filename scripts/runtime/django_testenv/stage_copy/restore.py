@@ -7,12 +7,13 @@ it sets parameters that an older server than the client's does not know.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
 
 from .database import reason
 from .problems import Failed
+from .skips import titles
 
 if TYPE_CHECKING:
     from .database import Connection
@@ -20,46 +21,86 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 50  # entries in one transaction, which holds their locks
 _SHOWN = 5  # objects in a message
+_LOCKS = 4  # that one entry of the schema takes, with the table and its index
+# What is tried out where a transaction may not lock all.
+_RISKY = ("POLICY", "TRIGGER")
+
+
+class Refusal(NamedTuple):
+    """An entry that the server did not take."""
+
+    entry: Entry
+    why: str
+    state: str  # SQLSTATE
 
 
 def restore(target: Connection, entries: Sequence[Entry]) -> None:
     """Make all entries in their order. Raise Failed, which names those that cannot be made."""
-    failed: list[tuple[Entry, str]] = []
+    require_none(make(target, entries))
+
+
+def make(target: Connection, entries: Sequence[Entry]) -> list[Refusal]:
+    """Make the entries in their order; return those that the server refused.
+
+    Raises psycopg.Error if the connection is lost.
+    """
+    refused: list[Refusal] = []
     for start in range(0, len(entries), _AT_ONCE):
         some = entries[start : start + _AT_ONCE]
-        try:
-            target.execute(_bytes("".join(entry.statement for entry in some)))
-        except psycopg.Error:  # none of them is made: one by one
-            if target.broken:
-                raise
-            failed += make(target, some)
-    require_none(failed)
+        if _refusal(target, some):  # none of them is made: one by one
+            refused += [one for entry in some if (one := _refusal(target, [entry]))]
+    return refused
 
 
-def make(target: Connection, entries: Sequence[Entry]) -> list[tuple[Entry, str]]:
-    """Make the entries one by one; return those that the server refused, each with the reason.
+def try_out(target: Connection, entries: Sequence[Entry]) -> None:
+    """Make the entries in the still empty tables, and undo it. Raise Failed if one cannot be made.
 
-    Within a transaction each has a savepoint. Raises psycopg.Error if the server is gone.
+    Views get no contents: what they compute may not be possible without rows.
     """
-    failed = []
-    for entry in entries:
-        try:
-            with target.transaction():
-                target.execute(_bytes(entry.statement))
-        except psycopg.Error as error:
-            if target.broken:
-                raise
-            failed.append((entry, reason(error)))
-    return failed
+    tried = [entry for entry in entries if entry.type != "MATERIALIZED VIEW DATA"]
+    if len(tried) * _LOCKS > capacity(target) // 2:
+        tried = [entry for entry in tried if entry.type in _RISKY]
+    if not tried or len(tried) * _LOCKS > capacity(target) // 2:
+        return
+    target.execute("BEGIN")
+    try:
+        refusal = _refusal(target, tried)
+    finally:
+        target.execute("ROLLBACK")
+    if refusal:  # which of them? The database is thrown away after this
+        require_none(make(target, tried) or [refusal])
 
 
-def require_none(failed: Sequence[tuple[Entry, str]]) -> None:
+def capacity(connection: Connection) -> int:
+    """Return the number of objects that the sessions of the server may lock at once.
+
+    Source: https://www.postgresql.org/docs/current/runtime-config-locks.html
+    """
+    row = connection.execute(
+        "SELECT current_setting('max_locks_per_transaction')::int8 * "
+        "(current_setting('max_connections')::int8 + current_setting('max_prepared_transactions')::int8)"
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def require_none(refused: Sequence[Refusal]) -> None:
     """Raise Failed if there is an entry that cannot be made."""
-    if failed:
-        shown = "; ".join(f"{entry.title}: {why}" for entry, why in failed[:_SHOWN])
-        more = f"; and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
-        raise Failed(f"the schema could not be restored: {shown}{more}")
+    if refused:
+        shown = "; ".join(f"{one.entry.title}: {one.why}" for one in refused[:_SHOWN])
+        more = f"; and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
+        raise Failed(
+            f"the schema could not be restored: {shown}{more}: mend that, or leave it behind: "
+            f'STAGE_COPY["skip"] = [{titles(one.entry for one in refused)}]'
+        )
 
 
-def _bytes(statement: str) -> bytes:
-    return statement.encode("utf-8", "surrogateescape")
+def _refusal(target: Connection, entries: Sequence[Entry]) -> Refusal | None:
+    """Make all of the entries, or return the reason why none is made, with the first of them."""
+    statement = "".join(entry.statement for entry in entries)
+    try:
+        target.execute(statement.encode("utf-8", "surrogateescape"))
+    except psycopg.Error as error:
+        if target.broken:
+            raise
+        return Refusal(entries[0], reason(error), error.sqlstate or "")
+    return None

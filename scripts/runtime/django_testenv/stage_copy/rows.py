@@ -78,7 +78,7 @@ class Pump:
 
     def __init__(self, source: Connection, target: Connection, stopped: Callable[[], bool]) -> None:
         self._source, self._target = source.pgconn, target.pgconn
-        self._encoding = source.info.encoding
+        self._encoding = source.info.parameter_status("server_encoding") or "UTF8"
         self._stopped = stopped
         self._row = 0  # of the piece, counted only if rules call Python
         self._source_context, self._target_context = source, target
@@ -141,7 +141,9 @@ class Pump:
         where = sql.SQL(" WHERE ") + sql.SQL(" AND ").join(limits) if limits else sql.SQL("")
         if piece.table.condition:  # an extension's own words, as pg_dump uses them
             where = sql.SQL(" ") + sql.SQL(piece.table.condition)  # from the catalogue
-        form = sql.SQL("TEXT" if text else "BINARY")
+        # Values pass in the source's encoding; functions of the project take text.
+        encoding = "UTF8" if selection.calls and self._encoding != "SQL_ASCII" else self._encoding
+        form = sql.SQL("{}, ENCODING {}").format(sql.SQL("TEXT" if text else "BINARY"), sql.Literal(encoding))
         query = sql.SQL("SELECT {} FROM ONLY {}{}").format(wanted, table, where)
         out = sql.SQL("COPY ({}) TO STDOUT (FORMAT {})").format(query, form)
         into = sql.SQL("COPY {}{} FROM STDIN (FORMAT {}{})").format(
@@ -216,9 +218,15 @@ class Pump:
         self._row += 1
         for number, call in calls.items():
             try:
-                value = None if fields[number] == _NULL else _unescape(fields[number]).decode(self._encoding)
+                value = (
+                    None
+                    if fields[number] == _NULL
+                    else _unescape(fields[number]).decode(errors="surrogateescape")
+                )
                 changed = call(value)
-                fields[number] = _NULL if changed is None else _escape(str(changed).encode(self._encoding))
+                fields[number] = (
+                    _NULL if changed is None else _escape(str(changed).encode(errors="surrogateescape"))
+                )
             except BaseException as error:  # noqa: BLE001 - any error may quote the value
                 kind = error.kind if isinstance(error, CallError) else type(error).__name__
                 raise _RuleFailed(number, self._row, kind) from None

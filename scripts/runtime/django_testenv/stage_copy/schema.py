@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,7 @@ _CLASS_RELATION, _CLASS_CONSTRAINT = 1259, 2606  # pg_class and pg_constraint; s
 # Passwords of other databases, which a throw-away copy must not reach, and objects that need a superuser.
 _NEVER = ("USER MAPPING", "EVENT TRIGGER")
 _LARGE_OBJECTS = ("BLOB", "BLOB METADATA", "BLOB COMMENTS")  # they come as data (large_objects.py)
+_COMMENTED = re.compile("((?:[A-Z]+ )+)")
 _NEVER_COMMENTED = (*_NEVER, "LARGE OBJECT")
 
 
@@ -54,12 +55,21 @@ class Entry:
     schema: str  # empty for what is in none
     name: str  # "order"; of a constraint "order order_pkey", of a comment "COLUMN order.total"
     needs: frozenset[int]  # the numbers of other entries
+    before_rows: bool
     statement: str
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """Return the kind and the name: `view`, `public.sales`, or `comment on view`, `public.sales`."""
+        kind, name = self.type.lower(), self.name.removeprefix(f"{self.type} ")
+        if self.type == "COMMENT" and (found := _COMMENTED.match(name)):
+            kind, name = f"comment on {found[1].strip().lower()}", name[found.end() :]
+        return kind, f"{self.schema}.{name}" if self.schema else name
 
     @property
     def title(self) -> str:
         """Return the object in words: `view public.sales`."""
-        return f"{self.type.lower()} {f'{self.schema}.' if self.schema else ''}{self.name}"
+        return " ".join(self.words)
 
     def is_one_of(self, indexes: Collection[int], constraints: Collection[int]) -> bool:
         if self.catalogue == _CLASS_RELATION:
@@ -74,18 +84,32 @@ class Entry:
 class Archive:
     """The source's schema in one snapshot, written to a file."""
 
-    def __init__(self, client: Client, source: Database, snapshot: str, folder: Path) -> None:
-        """Write the schema with pg_dump. Raise Failed with pg_dump's own reason."""
+    def __init__(
+        self,
+        client: Client,
+        source: Database,
+        snapshot: str,
+        folder: Path,
+        without: Iterable[tuple[str, str]],
+    ) -> None:
+        """Write the schema with pg_dump, which does not look at the relations `without`.
+
+        Raise Failed with pg_dump's own reason.
+        """
         self._client = client
         self._file = folder / "schema"
         argv = [client.pg_dump, "--format=custom", "--compress=0"]
         argv += ["--section=pre-data", "--section=post-data", *_EXCLUDED, "--lock-wait-timeout=60s"]
-        argv += [f"--snapshot={snapshot}", f"--file={self._file}"]
+        argv += [f"--snapshot={snapshot}", f"--file={self._file}", "--encoding=UTF8"]
         argv += [f"--role={source.role}"] if source.role else []
+        argv += [f"--exclude-table={_pattern(*names)}" for names in without]
         clients.run(argv, "pg_dump of the source failed", source)
 
-    def entries(self, section: str, without_extensions: Collection[str]) -> list[Entry]:
-        """Return the entries of "pre-data" or "post-data" in the order in which they are to be made."""
+    def entries(self, without_extensions: Collection[str]) -> tuple[list[Entry], list[Entry]]:
+        """Return the entries in the order in which they are to be made, and those that never come.
+
+        Those before the rows have `before_rows`.
+        """
         left = {f"EXTENSION {name}" for name in without_extensions}
 
         def comes(entry: Entry) -> bool:
@@ -97,7 +121,9 @@ class Archive:
                 and not (commented and what.startswith(_NEVER_COMMENTED))
             )
 
-        return [entry for entry in self._all(section) if comes(entry)]
+        every = [*self._all("pre-data"), *self._all("post-data")]
+        never = [entry for entry in every if entry.type in _NEVER]
+        return [entry for entry in every if comes(entry)], never
 
     def _all(self, section: str) -> list[Entry]:
         part = f"--section={section}"
@@ -117,7 +143,7 @@ class Archive:
         ends = [at for at, _, _ in places[1:]] + [len(text)]
         entries, sets = [], ""
         for (_, start, ids), end in zip(places, ends):
-            entry = _entry(ids, text[start:end], sets)
+            entry = _entry(ids, text[start:end], sets, before_rows=section == "pre-data")
             trailing = _SETS.search(text[start:end])
             sets = trailing[1] if trailing else ""
             entries.append(entry)
@@ -127,7 +153,12 @@ class Archive:
         return clients.run([self._client.pg_restore, *words, str(self._file)], "pg_restore failed")
 
 
-def _entry(ids: tuple[int, int, int], text: str, sets: str) -> Entry:
+def _pattern(*names: str) -> str:
+    """Return a qualified name as pg_dump's patterns need it."""
+    return ".".join('"{}"'.format(name.replace('"', '""')) for name in names)
+
+
+def _entry(ids: tuple[int, int, int], text: str, sets: str, *, before_rows: bool) -> Entry:
     title = _TITLE.match(text)
     if title is None:
         raise Failed("pg_restore prints an entry without a title: take another version of the client")
@@ -140,5 +171,6 @@ def _entry(ids: tuple[int, int, int], text: str, sets: str) -> Entry:
         schema="" if title["schema"] == "-" else title["schema"],
         name=title["name"],
         needs=frozenset(map(int, (title["needs"] or "").split())),
+        before_rows=before_rows,
         statement=sets + _SETS.sub("\n", text[title.end() :]),
     )

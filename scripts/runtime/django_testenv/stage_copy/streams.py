@@ -14,6 +14,7 @@ from psycopg import sql
 from . import catalogue, schema
 from .crew import Crew, Worker
 from .database import reason
+from .orphans import Orphans, unchecked
 from .problems import Failed
 from .rows import Piece, Pump, split
 
@@ -65,8 +66,9 @@ class Streams:
         post_data: PostDataStatements,
         selections: Mapping[int, masking.Selection],
         text: frozenset[int],
+        orphans: Orphans,
     ) -> None:
-        self._crew, self._post_data = crew, post_data
+        self._crew, self._post_data, self._orphans = crew, post_data, orphans
         self._selections, self._text = selections, text
         self._keys = list(post_data.keys)  # foreign keys that are not added yet
         self._under_way: list[catalogue.Reference] = []  # keys that a job is adding now
@@ -224,7 +226,7 @@ class Streams:
             with self._adding:
                 for start in range(0, len(due), _KEYS):
                     some = due[start : start + _KEYS]
-                    _run(worker, [_unchecked(text) if key.valid else text for key, text in some])
+                    _run(worker, [unchecked(text) if key.valid else text for key, text in some])
             with self._lock:
                 for key, _ in due:
                     self._under_way.remove(key)
@@ -244,13 +246,18 @@ class Streams:
 
     def _checking(self, table: Table, keys: list[catalogue.Reference]) -> Callable[[Worker], None]:
         def check(worker: Worker) -> None:
+            broken: list[catalogue.Reference] = []
             for key in keys:
                 if key.valid:
-                    worker.target.execute(
-                        sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(
-                            sql.Identifier(table.schema, table.name), sql.Identifier(key.name)
-                        )
+                    validate = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(
+                        sql.Identifier(table.schema, table.name), sql.Identifier(key.name)
                     )
+                    try:
+                        worker.target.execute(validate)
+                    except psycopg.errors.ForeignKeyViolation:
+                        broken.append(key)
+            for key in broken:  # not above: the server's error quotes values
+                self._orphans.keep(table.qualified, key.name, key.oid)
 
         return check
 
@@ -264,8 +271,3 @@ class Streams:
 def _run(worker: Worker, statements: list[str]) -> None:
     if statements:
         worker.target.execute("".join(statements).encode("utf-8", "surrogateescape"))
-
-
-def _unchecked(statement: str) -> str:
-    """Return the statement that adds a foreign key without checking existing rows."""
-    return statement.rstrip().removesuffix(";") + " NOT VALID;\n"

@@ -18,6 +18,7 @@ from . import blockers, copy_metadata, engine, swap
 from .database import Connection, Database, reason
 from .disposable_registry import COPYING, REPLACED, beside
 from .golden import GoldenCopy
+from .model import Silent
 from .problems import Failed
 
 if TYPE_CHECKING:
@@ -123,6 +124,21 @@ class Copy:
         way = "takes the spare clone" if golden.ready_spare(self.server) else "is cloned"
         return f'"{self.target.name}" {way} of the golden copy, which is {age / 3600:.1f} hours old.'
 
+    def rehearse(self, staging: Connection) -> list[str]:
+        """Make staging's schema, without rows, in a database beside the target, and drop it.
+
+        Return what a copy leaves behind. Raise Failed, which names what cannot be made.
+        """
+        name = self.target.name
+        swap.wait_without_end(self.server)
+        with swap.locked(self.server, name, partial(self._say_waiting, name)):
+            incoming, replaced = beside(name)
+            try:
+                self._create(staging, incoming, replaced)
+                return engine.rehearse(self.source, self.target.named(incoming), self.options, Silent())
+            finally:
+                self._drop_if_it_can_be(incoming)
+
     def _kept(self) -> dict[str, Any] | None:
         """Return the target's stamp if it has the data for this release; else None."""
         found = copy_metadata.of(self.server, self.target.name)
@@ -132,14 +148,10 @@ class Copy:
 
     def _copy(self, staging: Connection, into: str, replaced: str) -> tuple[dict[str, Any], int]:
         """Fill a new database `into`; return its stamp and the number of bytes that were moved."""
-        swap.drop(self.server, into, replaced)
-        try:
-            swap.create(self.server, into, staging, self.progress.say)
-            swap.own(self.server, into, self.target.role)
-        except psycopg.Error as error:
-            raise Failed(f'cannot create database "{into}" beside the target: {reason(error)}') from None
+        self._create(staging, into, replaced)
         moved = self.fill(self.source, self.target.named(into), self.options, self.progress)
         self._phases.update(moved.seconds)
+        self._left += moved.left
         new = {
             "copied_at": moved.copied_at,
             "source": self.source.name,
@@ -147,6 +159,15 @@ class Copy:
             "rows": sum(moved.rows.values()),
         }
         return new, moved.bytes
+
+    def _create(self, staging: Connection, into: str, replaced: str) -> None:
+        """Make an empty database with the locale of staging's."""
+        swap.drop(self.server, into, replaced)
+        try:
+            swap.create(self.server, into, staging, self.progress.say)
+            swap.own(self.server, into, self.target.role)
+        except psycopg.Error as error:
+            raise Failed(f'cannot create database "{into}" beside the target: {reason(error)}') from None
 
     def _put_in_place(self, new: Mapping[str, Any], incoming: str, replaced: str) -> None:
         self.finish(self.target.named(incoming))

@@ -28,10 +28,17 @@ _CHECKSUM = sql.SQL(
 )
 
 
-def require_same_validity(source: Connection, target: Connection) -> None:
-    """Raise Failed if the target lacks an index, constraint or trigger of the source, or has it invalid."""
+def require_same_validity(source: Connection, target: Connection, left: frozenset[int]) -> None:
+    """Raise Failed if the target lacks an index, constraint or trigger of the source, or has it invalid.
+
+    `left` are oids of the source's objects that stay behind, or of foreign keys that rows break.
+    """
     expected, actual = catalogue.validity(source), catalogue.validity(target)
-    missing = [name for name, valid in expected.items() if name not in actual or (valid and not actual[name])]
+    missing = [
+        name
+        for name, found in expected.items()
+        if not left & found.oids and (name not in actual or (found.valid and not actual[name].valid))
+    ]
     if missing:
         shown = ", ".join(
             f"{kind} {name} of {space}.{table}" for kind, space, table, name in missing[:_SHOWN]

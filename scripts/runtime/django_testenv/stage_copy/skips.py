@@ -1,0 +1,87 @@
+"""Leave objects of the schema behind: those that STAGE_COPY["skip"] names, with their parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .known_names import nearest
+from .problems import Misconfigured
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from .schema import Entry
+
+# Parts of another object, which go with it. Whatever else needs a skipped object must be named as well.
+_PARTS = frozenset({
+    "CHECK CONSTRAINT", "COMMENT", "CONSTRAINT", "DEFAULT", "FK CONSTRAINT", "INDEX", "INDEX ATTACH",
+    "MATERIALIZED VIEW DATA", "POLICY", "ROW SECURITY", "RULE", "SEQUENCE", "SEQUENCE OWNED BY", "STATISTICS",
+    "TABLE ATTACH", "TRIGGER",
+})  # fmt: skip
+_CATALOGUES = (1259, 2606, 2620)  # pg_class, pg_constraint, pg_trigger; src/include/catalog
+_SHOWN = 5  # names in a message
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The entries that are made, and those that stay behind."""
+
+    entries: list[Entry]
+    left: list[Entry]
+
+    @property
+    def oids(self) -> frozenset[int]:
+        """Return the oids, in the source, of the relations, constraints and triggers that stay behind."""
+        return frozenset(entry.oid for entry in self.left if entry.catalogue in _CATALOGUES)
+
+    @property
+    def titles(self) -> list[str]:
+        """Return what stays behind in words, without the parts of what is named."""
+        numbers = {entry.number for entry in self.left}
+        return [e.title for e in self.left if e.type not in _PARTS or not e.needs & numbers]
+
+
+def without(entries: Sequence[Entry], skip: Collection[str], *, known: Collection[str] = ()) -> Kept:
+    """Separate the entries that stay behind from the others.
+
+    `known` are names that mean something else than an entry. Raise Misconfigured if a name in `skip` means
+    nothing, or if something else than a part needs a skipped object.
+    """
+    named = {entry.number for entry in entries if any(_means(name, entry) for name in skip)}
+    for name in skip:
+        if name not in known and not any(_means(name, entry) for entry in entries):
+            close = nearest(name, [entry.title for entry in entries])
+            raise Misconfigured(f'STAGE_COPY["skip"]: there is no {name!r} in staging{close}')
+    left = set(named)
+    others: list[Entry] = []
+    while True:
+        more = [entry for entry in entries if entry.number not in left and entry.needs & left]
+        parts = [entry for entry in more if entry.type in _PARTS]
+        if not parts:
+            others = more
+            break
+        left |= {entry.number for entry in parts}
+    if others:
+        shown = ", ".join(f'"{entry.title}"' for entry in others[:_SHOWN])
+        more_of_them = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+        raise Misconfigured(
+            f'STAGE_COPY["skip"] names what other objects need: name these as well: {shown}{more_of_them}'
+        )
+    return Kept(
+        [entry for entry in entries if entry.number not in left],
+        [entry for entry in entries if entry.number in left],
+    )
+
+
+def _means(name: str, entry: Entry) -> bool:
+    """Return True if `name` is the entry's title; its kind in any case, and without the schema `public`."""
+    kind, rest = entry.words
+    if name[: len(kind) + 1].casefold() != f"{kind} ":
+        return False
+    return name[len(kind) + 1 :] in (rest, rest.removeprefix("public.") if entry.schema == "public" else rest)
+
+
+def titles(entries: Iterable[Entry]) -> str:
+    """Return the titles as they may be written into STAGE_COPY["skip"]."""
+    return ", ".join(f'"{entry.title}"' for entry in entries)

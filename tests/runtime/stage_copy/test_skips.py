@@ -1,0 +1,153 @@
+"""Objects that the target cannot have are named before rows are moved, and stay behind if they are named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from django_testenv.stage_copy.problems import Failed, Misconfigured
+from tests.runtime.stage_copy.copies import PASSWORD, Attempt, Copies
+from tests.runtime.stage_copy.transfers import make_target, require_untouched
+
+SOURCE, ORPHANS, VIEWS = "skips", "skips_orphans", "skips_views"
+IMPOSSIBLE = (
+    'policy public.account of_tenant: role "tenant"',
+    "foreign data wrapper wrapper: permission denied",
+    "operator family public.family: must be superuser",
+)
+SKIP = (
+    "policy account of_tenant",
+    "FOREIGN DATA WRAPPER wrapper",
+    "server elsewhere",
+    "foreign table public.far",
+    "operator family public.family",
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sources(copies: Copies) -> None:
+    server = copies.source_server
+    copies.make_source(
+        SOURCE,
+        "CREATE TABLE account (id serial PRIMARY KEY, tenant text)",
+        "INSERT INTO account (tenant) SELECT 'x' FROM generate_series(1, 50)",
+        "CREATE TABLE letter (id serial PRIMARY KEY, account int REFERENCES account)",
+        "INSERT INTO letter (account) SELECT n FROM generate_series(1, 50) n",
+        "CREATE INDEX ON letter (account)",
+        "CREATE VIEW letters AS SELECT * FROM letter",
+        "COMMENT ON VIEW letters IS 'all of them'",
+        "CREATE TABLE closed (id serial PRIMARY KEY)",
+        "CREATE TABLE refers_to_closed (closed int REFERENCES closed)",
+        "ALTER TABLE account ENABLE ROW LEVEL SECURITY",
+        "ALTER TABLE account FORCE ROW LEVEL SECURITY",
+    )
+    server.run(
+        "CREATE ROLE tenant",
+        "CREATE POLICY of_tenant ON account TO tenant USING (true)",
+        "CREATE FOREIGN DATA WRAPPER wrapper",
+        "CREATE SERVER elsewhere FOREIGN DATA WRAPPER wrapper",
+        "CREATE FOREIGN TABLE far (id int) SERVER elsewhere",
+        "CREATE USER MAPPING FOR PUBLIC SERVER elsewhere OPTIONS (password 'hidden')",
+        "CREATE OPERATOR FAMILY family USING btree",
+        "CREATE FUNCTION audit() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'",
+        "CREATE EVENT TRIGGER audit ON ddl_command_end EXECUTE FUNCTION audit()",
+        "COMMENT ON EVENT TRIGGER audit IS 'watches'",
+        "REVOKE ALL ON closed, closed_id_seq FROM reader",
+        "ALTER ROLE reader BYPASSRLS",
+        database=SOURCE,
+    )
+
+
+def fails(copies: Copies, source: str, setting: Mapping[str, object], kind: type[Exception]) -> str:
+    with pytest.raises(kind) as raised:
+        copies.fill(source, "skipped", setting)
+    return str(raised.value)
+
+
+def test_all_that_the_target_cannot_have_is_named_at_once_before_rows_are_moved(copies: Copies) -> None:
+    with copies.source_server.connect(SOURCE) as connection:
+        connection.execute("GRANT SELECT ON closed, closed_id_seq TO reader")
+    target = make_target(copies)
+    attempt = Attempt(copies, SOURCE, target)
+    with pytest.raises(Failed) as raised:
+        attempt.run()
+    said = str(raised.value)
+    assert "rows" not in attempt.told.phases
+    assert said.startswith("the schema could not be restored: ")
+    assert all(part in said for part in IMPOSSIBLE[1:])
+    assert "foreign data wrapper wrapper" in said.partition('STAGE_COPY["skip"] = [')[2]
+    require_untouched(copies, target)
+    said = fails(copies, SOURCE, {"skip": SKIP[1:]}, Failed)
+    assert IMPOSSIBLE[0] in said
+    assert said.endswith('or leave it behind: STAGE_COPY["skip"] = ["policy public.account of_tenant"]')
+    copies.source_server.run("REVOKE ALL ON closed, closed_id_seq FROM reader", database=SOURCE)
+
+
+def test_what_skip_names_stays_behind_with_its_parts_and_is_in_the_receipt(copies: Copies) -> None:
+    target = make_target(copies)
+    setting = {"skip": [*SKIP, "table public.closed", "view letters", "table letter"], "verify": True}
+    receipt = Attempt(copies, SOURCE, target, setting).run()
+    assert sorted(receipt.left) == sorted(
+        [
+            "event trigger audit",
+            "foreign data wrapper wrapper",
+            "foreign table public.far",
+            "operator family public.family",
+            "policy public.account of_tenant",
+            "server elsewhere",
+            "table public.closed",
+            "table public.letter",
+            "user mapping public SERVER elsewhere",
+            "view public.letters",
+        ]
+    )
+    query = "SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace ORDER BY 1"
+    names = [name for (name,) in copies.rows(copies.target_server, target, query)]
+    assert names == ["account", "account_id_seq", "account_pkey", "refers_to_closed"]
+    with copies.target_server.connect(target, "tester", PASSWORD) as connection:
+        assert connection.execute("SELECT nextval('account_id_seq')").fetchone() == (51,)
+
+
+@pytest.mark.parametrize(
+    ("skip", "said"),
+    [
+        (["view lettres"], "there is no 'view lettres' in staging: did you mean 'view public.letters'?"),
+        (["letter"], "there is no 'letter' in staging"),
+        (["table letter"], 'names what other objects need: name these as well: "view public.letters"'),
+        (["server elsewhere"], '"foreign table public.far"'),
+    ],
+)
+def test_a_skip_that_means_nothing_or_too_much_is_refused(
+    copies: Copies, skip: Sequence[str], said: str
+) -> None:
+    setting = {"skip": [*skip, "table public.closed"]}
+    assert said in fails(copies, SOURCE, setting, Misconfigured)
+
+
+def test_rows_that_break_a_key_end_the_copy_unless_the_key_may_be_not_valid(copies: Copies) -> None:
+    copies.make_source(
+        ORPHANS,
+        "CREATE TABLE account (id int PRIMARY KEY)",
+        "CREATE TABLE letter (account int REFERENCES account)",
+        "CREATE TABLE part (account int REFERENCES account) PARTITION BY LIST (account)",
+        "CREATE TABLE part_1 PARTITION OF part DEFAULT",
+        "INSERT INTO account VALUES (1), (2)",
+        "INSERT INTO letter VALUES (1), (2)",
+        "INSERT INTO part VALUES (1), (2)",
+    )
+    copies.source_server.run(
+        "SET session_replication_role = replica; DELETE FROM account WHERE id = 2", database=ORPHANS
+    )
+    assert fails(copies, ORPHANS, {}, Failed) == (
+        'rows of public.letter break its foreign key "letter_account_fkey", which staging calls valid: mend '
+        'these rows, or set STAGE_COPY["orphans"] = "not valid"'
+    )
+    moved = copies.fill(ORPHANS, "skipped", {"orphans": "not valid", "verify": True})
+    assert moved.left == [
+        'foreign key "letter_account_fkey" of public.letter is NOT VALID in the copy: rows break it',
+        'foreign key "part_account_fkey" of public.part stays behind: rows break it',
+    ]
+    query = "SELECT conrelid::regclass::text, convalidated FROM pg_constraint WHERE contype = 'f' ORDER BY 1"
+    found = copies.rows(copies.target_server, "skipped", query)
+    assert found == [("letter", False)]
