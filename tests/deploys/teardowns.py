@@ -84,6 +84,16 @@ class Played(DisposableAws):
     def has_log_group(self, group: str) -> bool:
         return group in self.groups
 
+    def functions(self, stack: str) -> list[str]:
+        return [f"{stack}-EnvControllerFunction-AB12", f"{stack}-RulePriorityFunction-CD34"]
+
+    def delete_log_group(self, group: str) -> bool:
+        if self.forbidden:
+            raise Failed("logs:DeleteLogGroup was refused: AccessDenied.")
+        found = group in self.groups
+        self.groups.discard(group)
+        return found
+
     def events(self, stack: str, since: datetime) -> list[Event]:
         assert since < NOW
         return [

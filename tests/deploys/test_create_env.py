@@ -14,7 +14,7 @@ from copilot_testenv.copilot.commands import Copilot
 from copilot_testenv.core.errors import Failed, Interrupted, Refused, SettingsError
 from copilot_testenv.core.process import Command, Result
 from copilot_testenv.core.settings import Settings
-from copilot_testenv.deploys import create_env
+from copilot_testenv.deploys import create_env, preflight
 from copilot_testenv.deploys.create_env import Options
 from copilot_testenv.session import Session, Target
 from tests.fakes import FakeReport, FakeShell
@@ -184,3 +184,19 @@ def test_the_record_is_read_where_copilot_keeps_it_whatever_the_environments_reg
     here = Aws({}, "us-east-1")
     assert here.home is here
     assert Aws({}).home.region == "us-east-1"
+
+
+def test_what_is_missing_on_the_way_to_staging_is_said_on_aws(
+    scene: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = scene()
+    here.session = replace(here.session, settings=replace(here.session.settings, target="aws"))
+    exports = {"demo-test-VpcId": "vpc-1", "demo-stage-VpcId": "vpc-2", "demo-production-VpcId": "vpc-3"}
+    monkeypatch.setattr(Records, "exports", lambda _: exports)
+    monkeypatch.setattr(Records, "missing_between", lambda _, one, other: [f"a way from {one} to {other}"])
+    monkeypatch.setattr(preflight, "known", lambda *_: ["test", "stage", "production"])
+    settings = here.session.settings
+    there = Target({}, Copilot(settings, {}, settings.root), here.aws)
+    create_env._tell_missing_network(here.session, there)
+    assert "Copies of stage's database cannot reach it yet. Missing: a way from vpc-1 to vpc-2." in here.said
+    assert "production" not in here.said

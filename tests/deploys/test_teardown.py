@@ -167,3 +167,16 @@ def test_the_slots_own_templates_go_and_no_others(scene: Callable[..., Scene], f
     assert here.aws.keys == ([own, *others] if forbidden else others)
     assert ("templates s3://bucket-of-demo/manual/templates/demo-test-web/" in gone(here)) is not forbidden
     assert ("templates of web were not deleted" in here.said) is forbidden
+
+
+@pytest.mark.parametrize("forbidden", [False, True])
+def test_the_logs_of_the_slots_lambda_functions_go_and_no_others(
+    scene: Callable[..., Scene],
+    forbidden: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    own, other = (f"/aws/lambda/demo-test-{name}-EnvControllerFunction-AB12" for name in ("web", "web-a"))
+    here = scene(shared(), groups={own, other}, forbidden=forbidden)
+    here.teardown()
+    assert here.aws.groups == ({own, other} if forbidden else {other})
+    assert (f"log group {own}" in gone(here)) is not forbidden
+    assert ("logs of web's Lambda functions were not deleted" in here.said) is forbidden

@@ -145,7 +145,9 @@ def test_one_is_torn_down_and_the_others_still_serve(clone: Clone, served: dict[
     gone = {(thing["kind"], thing["name"]) for thing in receipt["gone"]}
     templates = {name for kind, name in gone if kind == "templates"}
     assert any(name.endswith(f"/manual/templates/demo-test-{own}/") for name in templates)
-    assert {each for each in gone if each[0] != "templates"} == {
+    of_functions = {each for each in gone if each[1].startswith(f"/aws/lambda/demo-test-{own}-")}
+    assert len(of_functions) == 2
+    assert {each for each in gone if each[0] != "templates"} - of_functions == {
         ("service", own), ("stack", f"demo-test-{own}"), ("log group", f"/copilot/demo-test-{own}"),
         ("stack", f"task-demo-test-{own}-copy-db"), ("database", database("feature/drop")),
         ("repository", f"demo/{own}"), ("lease", own),

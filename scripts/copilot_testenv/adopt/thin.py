@@ -49,6 +49,15 @@ type: Environment
 
 observability:
   container_insights: false
+
+# Addresses of its own, so that its VPC can be peered with the one whose database is copied: Copilot's default
+# is 10.0.0.0/16 for each environment. Other addresses on an environment that is deployed mean a new VPC.
+network:
+  vpc:
+    cidr: 10.1.0.0/16
+    subnets:
+      public: [{{cidr: 10.1.0.0/24}}, {{cidr: 10.1.1.0/24}}]
+      private: [{{cidr: 10.1.2.0/24}}, {{cidr: 10.1.3.0/24}}]
 """
 _PATCHES = "overrides/cfn.patches.yml"
 _BY_HAND = (

@@ -6,11 +6,12 @@ import functools
 
 from copilot_testenv.aws.images import Images
 from copilot_testenv.aws.logs import Logs
+from copilot_testenv.aws.network import Network
 from copilot_testenv.aws.services import Services
 from copilot_testenv.aws.stored import Stored
 
 
-class Aws(Services, Logs, Images, Stored):
+class Aws(Services, Logs, Images, Network, Stored):
     """Call AWS with one set of credentials; each base class covers some of AWS's services."""
 
     @functools.cached_property

@@ -27,6 +27,10 @@ class Logs(Calls):
     def has_log_group(self, group: str) -> bool:
         return self._find("logs", "describe_log_streams", _ABSENT, logGroupName=group, limit=1) is not None
 
+    def delete_log_group(self, group: str) -> bool:
+        """Delete a log group; return True if it existed."""
+        return self._find("logs", "delete_log_group", _ABSENT, logGroupName=group) is not None
+
     def newest_streams(self, group: str, most: int) -> list[str]:
         """Return the names of the log streams that were created last, the newest first.
 

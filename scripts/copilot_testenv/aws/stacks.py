@@ -66,6 +66,15 @@ class Stacks(Calls):
         answer = self._of_stack("describe_stack_resource", StackName=stack, LogicalResourceId=logical_id)
         return answer["StackResourceDetail"].get("PhysicalResourceId") if answer else None
 
+    def functions(self, stack: str) -> list[str]:
+        """Return the names of a stack's Lambda functions; empty where the stack is gone."""
+        answer = self._of_stack("describe_stack_resources", StackName=stack)
+        return [
+            resource["PhysicalResourceId"]
+            for resource in (answer["StackResources"] if answer else ())
+            if resource["ResourceType"] == "AWS::Lambda::Function" and resource.get("PhysicalResourceId")
+        ]
+
     def events(self, stack: str, since: datetime) -> list[Event]:
         """Return the stack's events after `since`, oldest first; empty where the stack is gone."""
         events: list[Event] = []

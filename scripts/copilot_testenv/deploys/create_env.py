@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,9 @@ from copilot_testenv.deploys import preflight
 if TYPE_CHECKING:
     from copilot_testenv.core.process import Command
     from copilot_testenv.session import Session, Target
+
+
+_STAGING = re.compile("sta?g", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ def create_env(session: Session, options: Options) -> None:
     else:
         _create(session, target, options)
         _tell_missing_secrets(session, target)
+        if session.settings.target == "aws" and not options.plan:
+            _tell_missing_network(session, target)
 
 
 def _require_twice(name: str, options: Options) -> None:
@@ -131,6 +137,26 @@ def _run(session: Session, doing: str, command: Command, options: Options) -> No
         raise Failed(
             f"{doing} the environment {settings.test_env} failed: see Copilot's lines above, then run it "
             "again."
+        )
+
+
+def _tell_missing_network(session: Session, target: Target) -> None:
+    """Say what is missing on the way to staging's database, for each environment that is called staging."""
+    settings, say = session.settings, session.report.say
+    exports = target.aws.exports()
+    here = exports.get(f"{settings.app}-{settings.test_env}-VpcId")
+    for name in preflight.known(session, target):
+        there = exports.get(f"{settings.app}-{name}-VpcId")
+        if not _STAGING.match(name) or not here or not there or here == there:
+            continue
+        missing = target.aws.missing_between(here, there)
+        if missing:
+            say(f"Copies of {name}'s database cannot reach it yet. Missing: {'; '.join(missing)}.")
+        else:
+            say(f"The networks of {settings.test_env} and {name} are connected.")
+        say(
+            f"Besides, the security group of {name}'s database must admit {settings.test_env}'s tasks, and "
+            "the peering connection must resolve DNS names (docs/stack.md says how)."
         )
 
 

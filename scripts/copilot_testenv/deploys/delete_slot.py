@@ -144,10 +144,12 @@ class Slot:
             self._drop_database(receipt)
             lease.require_held()
         stack, command = self.snapshot.stack, self.target.copilot.service_delete()
+        functions = aws.functions(stack.name) if stack else []
         if stack and self._delete_service(command, stack.name, receipt, stop):
             of_application = [] if settings.slug else [Thing("service", settings.service)]
             receipt.gone[:0] = [*of_application, Thing("stack", stack.name)]
             self._look_for_log_group(receipt)
+            self._delete_function_logs(functions, receipt)
         lease.require_held()
         group = live.task_group(settings)
         command = self.target.copilot.task_delete(group)
@@ -194,6 +196,20 @@ class Slot:
             receipt.left.append(f"log group {name}, which CloudFormation did not delete: do it in CloudWatch")
         else:
             receipt.gone.append(Thing("log group", name))
+
+    def _delete_function_logs(self, functions: list[str], receipt: Receipt) -> None:
+        """Delete the log groups that Lambda made for the stack's functions: nothing else ends them.
+
+        An older role may not do that; the error is only reported, because they cost almost nothing.
+        Source: https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs.html
+        """
+        try:
+            for name in (f"/aws/lambda/{function}" for function in functions):
+                if self.target.aws.delete_log_group(name):
+                    receipt.gone.append(Thing("log group", name))
+        except Failed as error:
+            service = self.session.settings.service
+            self.session.report.say(f"(The logs of {service}'s Lambda functions were not deleted: {error})")
 
     def _delete_templates(self, receipt: Receipt) -> None:
         """Delete the templates that Copilot uploaded for this slot's stacks, and no others.

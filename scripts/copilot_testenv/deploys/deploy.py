@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
-from copilot_testenv.aws.stack import tag_value
 from copilot_testenv.branch_guard import branch_files
 from copilot_testenv.copilot import (
     aliases,
@@ -21,8 +21,8 @@ from copilot_testenv.copilot import (
     manifest,
     ownership,
 )
-from copilot_testenv.core import checkout, display, expiry, git, trust
-from copilot_testenv.core.errors import Failed, Refused, SettingsError, UsageError, UserError
+from copilot_testenv.core import checkout, expiry, git, trust
+from copilot_testenv.core.errors import Failed, Refused, SettingsError, UserError
 from copilot_testenv.core.process import Stop, catching_signals
 from copilot_testenv.costs import estimate
 from copilot_testenv.deploys import (
@@ -76,7 +76,9 @@ def deploy(session: Session, name: str | None, options: Options) -> None:
     Raises the errors of core.errors; with SettingsError or Refused nothing in the environment was changed.
     """
     name, notes = chosen_branch.chosen(session, name)
-    options = replace(options, why=_reason(options.why))  # report a fault in it before anything begins
+    options = replace(
+        options, why=preflight.reason(options.why)
+    )  # report a fault in it before anything begins
     trusted = session.settings.trusted | trust.parse(options.trust, "--trust")
     session = replace(session, settings=replace(session.settings, trusted=trusted))
     if options.isolated:
@@ -96,18 +98,6 @@ def deploy(session: Session, name: str | None, options: Options) -> None:
             session.report.data(outcome.document(_planned(session, wanted, expires), None))
         return
     _Deploy(session, target, wanted, expires, options).run()
-
-
-def _reason(why: str) -> str:
-    """Return the reason for a deployment as a text that is safe to show. Raises UsageError, SettingsError."""
-    if display.has_secret(why):
-        raise UsageError(
-            "--why holds an address with a password, or a secret of your settings: everybody who may read "
-            "the stack can read it. Leave it out."
-        )
-    shown = display.line(why)
-    tag_value(shown)
-    return shown
 
 
 def _planned(session: Session, wanted: Branch, expires: datetime) -> live.Deployment:
@@ -306,13 +296,8 @@ class _Deploy:
 
                 doing = f"Deploying {self.branch.name} at {self.branch.commit[:12]} to {settings.test_env}"
                 with session.report.waiting(doing), watcher:
-
-                    def due() -> signal.Signals | None:
-                        if environment_turn.rules_stand(event.resource for event in watcher.events):
-                            environment.close()
-                        return self._signal_due(watcher, stop, lease)
-
-                    result = session.shell.stream(command, hear, due)
+                    signal_due = partial(self._signal_due, watcher, stop, lease, environment)
+                    result = session.shell.stream(command, hear, signal_due)
                     lease.require_held()
                     settling.require_deployed(session, self.target, self.branch, result, watcher, stop)
                     served = settling.wait_until_served(session, self.target, self.branch, stop)
@@ -320,8 +305,15 @@ class _Deploy:
             self._tell_unchanged(served.deployment)
         return served
 
-    def _signal_due(self, watcher: Watcher, stop: Stop, lease: Lease) -> signal.Signals | None:
-        """Return the signal for Copilot: SIGTERM where the lease is lost, else the watcher's or `stop`'s."""
+    def _signal_due(
+        self, watcher: Watcher, stop: Stop, lease: Lease, environment: ExitStack
+    ) -> signal.Signals | None:
+        """Return the signal for Copilot: SIGTERM where the lease is lost, else the watcher's or `stop`'s.
+
+        Let others change the environment as soon as this deploy needs it no longer.
+        """
+        if environment_turn.rules_stand(event.resource for event in watcher.events):
+            environment.close()
         if lease.lost:  # not SIGINT: Copilot would roll back any change under way, also another run's deploy
             return signal.SIGTERM
         if stop.timed_out and not watcher.remembered:
@@ -330,7 +322,9 @@ class _Deploy:
 
     def _served_already(self, before: Stack | None) -> Served | None:
         """Return the live deployment if it has the same commit and expiry, and works; else None."""
-        if not before or not before.live:
+        if (
+            not before or before.status not in settling.COMPLETE
+        ):  # after a roll-back, tags do not tell the data
             return None
         wanted = {
             "branch": self.branch.name,
@@ -365,11 +359,12 @@ class _Deploy:
         )
 
     def _image_tag(self, before: Stack | None) -> str:
-        """Return the tag of the image. It is new each time with --force, or after a killed teardown.
+        """Return the tag of the image. It is new with --force, after a roll-back and after a killed teardown.
 
         Such a teardown has stopped the tasks, and without a new tag Copilot would find nothing to change.
         """
         ended = before and before.live and not live.alive(self.target, before)
+        ended = ended or (before and before.status == "UPDATE_ROLLBACK_COMPLETE")
         more = f"-{datetime.now(UTC):%Y%m%d%H%M%S}" if self.options.force or ended else ""
         return images.tag(self.session.settings.test_env, self.branch.commit, more)
 

@@ -1,4 +1,4 @@
-"""Check the conditions for a change: Copilot's version, the environment, Docker."""
+"""Check the conditions for a change: Copilot's version, the environment, Docker, the reason given."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from copilot_testenv.aws.stack import tag_value
 from copilot_testenv.copilot import commands
-from copilot_testenv.core import child_variables
-from copilot_testenv.core.errors import SettingsError
+from copilot_testenv.core import child_variables, display
+from copilot_testenv.core.errors import SettingsError, UsageError
 from copilot_testenv.core.process import Command, output_of
 
 if TYPE_CHECKING:
@@ -64,3 +65,15 @@ def _check_docker(session: Session) -> None:
     if not answer.ok:
         why = (answer.stderr.strip().splitlines() or ["it gave no reason"])[-1]
         raise SettingsError(f"Docker is installed but its engine does not answer ({why}): start Docker.")
+
+
+def reason(why: str) -> str:
+    """Return the reason for a deployment as a text that is safe to show. Raises UsageError, SettingsError."""
+    if display.has_secret(why):
+        raise UsageError(
+            "--why holds an address with a password, or a secret of your settings: everybody who may read "
+            "the stack can read it. Leave it out."
+        )
+    shown = display.line(why)
+    tag_value(shown)
+    return shown

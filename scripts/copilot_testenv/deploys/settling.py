@@ -28,6 +28,7 @@ COMPLETE = ("CREATE_COMPLETE", "UPDATE_COMPLETE")
 # Statuses after a failed first deploy or teardown in which Copilot itself does not delete the stack.
 LEFT = ("CREATE_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS")
 BEGINNING = timedelta(minutes=1)  # Copilot may take this long between creating and executing a change set
+_ROLL_BACK_SECONDS = 3600
 REACH_SECONDS = 60  # after this time without an answer, the URL counts as not reachable from this machine
 ERROR_SECONDS = 3  # after this time, an error of the project's own is no matter of its first requests
 
@@ -60,13 +61,16 @@ def usable(session: Session, target: Target, stack: Stack | None) -> Stack | Non
 
 
 def _settle(session: Session, target: Target) -> Stack | None:
-    """Wait for at most ten minutes until CloudFormation has stopped changing the stack. Raises Failed."""
+    """Wait until CloudFormation has stopped changing the stack, for at most an hour. Raises Failed.
+
+    A roll-back starts the previous tasks, which copy staging's data again before they serve.
+    """
     patience = Patience(session.report.say, f"{session.settings.stack_name} settles")
-    stack = session.at_rest(target, seconds=600, patience=patience)
+    stack = session.at_rest(target, seconds=_ROLL_BACK_SECONDS, patience=patience)
     if not stack or not stack.changing:
         return stack
     raise Failed(
-        f"The stack {session.settings.stack_name} is still changing ten minutes after the roll-back "
+        f"The stack {session.settings.stack_name} is still changing an hour after the roll-back "
         "was asked for: look at it in the CloudFormation console, then run `invoke teardown`."
     )
 

@@ -36,6 +36,11 @@ _CONNECT_TIMEOUT = "10"  # seconds, unless the settings say otherwise
 # https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-KEEPALIVES
 _NOTICE = {"keepalives_idle": "20", "keepalives_interval": "10", "keepalives_count": "3"}
 
+# libpq's and psycopg's words where no packet comes back, or a name is not known in this network.
+_NO_WAY = re.compile(
+    r"timeout expired|timed out|No route to host|unreachable|translate host name|resolve host"
+)
+
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -106,9 +111,14 @@ class Database:
             why = self._without_secrets(reason(error))
         else:
             return connection
+        cure = f'check the address and password in DATABASES["{self.alias}"]'
+        if _NO_WAY.search(why):
+            cure = (
+                "no route leads to its server, or no security group lets this container in: connect the two "
+                f'networks and admit it there, or check the address in DATABASES["{self.alias}"]'
+            )
         raise Failed(  # not raised above: it would keep libpq's error as its context
-            f'cannot connect to database "{self.name}": {why}: '
-            f'check the address and password in DATABASES["{self.alias}"]'
+            f'cannot connect to database "{self.name}": {why}: {cure}'
         )
 
     def _without_secrets(self, text: str) -> str:

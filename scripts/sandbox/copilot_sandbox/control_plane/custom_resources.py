@@ -10,10 +10,12 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from moto.logs.models import logs_backends
+
 from .environment_controller import Controller, Environments
 from .errors import ResourceFailed
 from .load_balancing import backend
-from .resources import CreatedResource, Handler, ResourceSpec, Settling, after
+from .resources import ACCOUNT, REGION, CreatedResource, Handler, ResourceSpec, Settling, after
 
 # A rule for the root path gets a high priority number, counted down, so that it never hides another rule.
 _FIRST_ROOT_PRIORITY = 48_000
@@ -46,10 +48,12 @@ class CustomResources(Handler):
         return updated
 
     def delete(self, created: CreatedResource, spec: ResourceSpec) -> None:
+        _make_log_group(spec)
         if spec.type == "Custom::EnvControllerFunction":
             self._control(created, spec, parameters=[], aliases=[])
 
     def _run(self, created: CreatedResource, spec: ResourceSpec) -> None:
+        _make_log_group(spec)
         properties = spec.properties
         if spec.type == "Custom::EnvControllerFunction":
             workloads = [name for name in properties.get("Parameters", []) if name.endswith("Workloads")]
@@ -109,6 +113,17 @@ class CustomResources(Handler):
         return self._pending.pop(created.physical_id, None)
 
     draining = settling
+
+
+def _make_log_group(spec: ResourceSpec) -> None:
+    """Make the log group that Lambda makes when a function runs, and that no stack deletes.
+
+    Source: https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs.html
+    """
+    function = str(spec.properties.get("ServiceToken", "")).partition(":function:")[2]
+    logs = logs_backends[ACCOUNT][REGION]
+    if function and f"/aws/lambda/{function}" not in logs.groups:
+        logs.create_log_group(f"/aws/lambda/{function}", {})
 
 
 def _priorities(listener_arn: str, paths: list[str]) -> dict[str, int]:
