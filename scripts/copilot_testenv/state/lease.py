@@ -33,8 +33,8 @@ _RENEWED_AGAIN = 1.0  # seconds until the next attempt, where the store did not 
 _LOOKED_EVERY = 1.0
 _TICK = 0.2  # seconds between checks of the clock: after a sleep of the machine the claim is renewed at once
 _PATIENCE = 20.0  # seconds for which a store may not answer before a run gives up
-_UNANSWERED = 5  # writes in a row that a store may leave without an answer, although it answers reads
-_CLOCKS = 60.0  # seconds by which two of S3's clocks may differ
+_MOST_UNANSWERED = 5  # writes in a row that a store may leave without an answer, although it answers reads
+_CLOCK_DIFFERENCE = 60.0  # seconds by which two of S3's clocks may differ
 _MOST_WAITING = 50
 _LONGEST = 128 << 10  # bytes
 _LONGEST_NAME, _LONGEST_DOING, _LONGEST_TOKEN = 200, 300, 100  # letters that are written
@@ -81,7 +81,7 @@ class State:
     holder: Claim | None = None
     waiting: tuple[Claim, ...] = ()
 
-    def alive(self, now: float) -> State:
+    def without_expired(self, now: float) -> State:
         """Return the same state without the claims that have expired."""
         holder = self.holder if self.holder and self.holder.until > now else None
         return State(holder, tuple(claim for claim in self.waiting if claim.until > now))
@@ -117,10 +117,10 @@ class State:
     def claims(self) -> tuple[Claim, ...]:
         return (*((self.holder,) if self.holder else ()), *self.waiting)
 
-    def require_possible(self, now: float) -> None:
+    def require_plausible_times(self, now: float) -> None:
         """Raise Malformed where a claim begins in the future, or lasts longer than these tasks allow."""
         for claim in self.claims:
-            if claim.since > now + _CLOCKS or claim.until > now + LIFETIME + _CLOCKS:
+            if claim.since > now + _CLOCK_DIFFERENCE or claim.until > now + LIFETIME + _CLOCK_DIFFERENCE:
                 raise Malformed("a claim lasts longer than these tasks allow")
 
 
@@ -146,7 +146,11 @@ class Lease:
 
     @contextmanager
     def held(self, *, wait: bool, say: Callable[[str], None]) -> Iterator[Lease]:
-        """Hold the slot in this block. Raises Held where another run holds it; with `wait`, queue for it."""
+        """Hold the slot in this block.
+
+        Raises Held where another run holds it or waits for it; with `wait`, queue behind it, and raise Held
+        only where the queue is full. Raises Unreadable, and Failed where the store does not answer.
+        """
         try:
             self._take(wait=wait, say=say)
         except BaseException:  # Ctrl-C too: otherwise later runs wait until this run's claim expires
@@ -163,15 +167,16 @@ class Lease:
             self._leave()
 
     def discard(self) -> bool:
-        """Delete the lease of a slot that is gone; return False where a run holds it or waits for it.
+        """Delete the lease of a slot that is gone.
 
-        S3 deletes it only if it still has the version that was read. Raises Failed.
+        Return False where a run holds it or waits for it, or where it was written meanwhile. S3 deletes
+        it only if it still has the version that was read. Raises Failed.
         Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-deletes.html
         """
-        read, state = self._patiently(self._look)
+        read, state = self._retry(self._look)
         if read.version is None:
             return True
-        return not state.alive(read.now).claims and self.store.delete(read.version)
+        return not state.without_expired(read.now).claims and self.store.delete(read.version)
 
     def require_held(self) -> None:
         """Check in the store that this run still holds the slot, and renew its claim.
@@ -180,7 +185,7 @@ class Lease:
         """
         try:
             if not self.lost:
-                self._patiently(self._confirm)
+                self._retry(self._renew_once)
         except Failed as error:
             raise Failed(
                 f"Nothing further was changed, because it is unknown if this run still holds {self.slot}. "
@@ -194,31 +199,33 @@ class Lease:
 
     def holder(self) -> Claim | None:
         """Return the claim that holds the slot now. Raises Failed where the store does not answer."""
-        read, state = self._patiently(self._look)
-        return state.alive(read.now).holder
+        read, state = self._retry(self._look)
+        return state.without_expired(read.now).holder
 
     def _take(self, *, wait: bool, say: Callable[[str], None]) -> None:
+        """Write this run's claim as the holder's, at once or after those that wait before it."""
         shown = ""
         while True:
-            read, state = self._patiently(self._look)
-            alive = state.alive(read.now)
-            mine = self._claim(alive, read.now)
-            ahead = self._ahead(alive)
+            read, state = self._retry(self._look)
+            current = state.without_expired(read.now)
+            mine = self._claim(current, read.now)
+            ahead = self._ahead(current)
             if ahead is None:
-                if self._wrote(replace(alive.without(self.token), holder=mine), read.version):
+                if self._wrote(replace(current.without(self.token), holder=mine), read.version):
                     return
                 pause(0.05)  # another run was faster: read its claim
                 continue
             if not wait:
+                what = "is being changed" if ahead == current.holder else "is free, and another run is next"
                 raise Held(
-                    f"{self.slot} is being changed: {ahead}. Nothing was changed. "
+                    f"{self.slot} {what}: {ahead}. Nothing was changed. "
                     "Use --wait to continue when it is free."
                 )
             if str(ahead) != shown:
                 shown = str(ahead)
                 say(f"Waiting for {self.slot}: {ahead}.")
             # Keep an expired holder in the object: it may go on until another run takes the slot.
-            self._queue(read, replace(alive, holder=state.holder), mine)
+            self._queue(read, replace(current, holder=state.holder), mine)
             pause(_LOOKED_EVERY)
 
     def _look(self) -> tuple[Read, State]:
@@ -229,7 +236,7 @@ class Lease:
     def _state(self, read: Read) -> State:
         try:
             state = State.of(read.body)
-            state.require_possible(read.now)
+            state.require_plausible_times(read.now)
         except WrittenByNewerVersion:
             raise Unreadable(
                 f"The lease of {self.slot}, {self.store.name}, was written by a later version of these "
@@ -276,7 +283,7 @@ class Lease:
             written = self.store.write(state.as_bytes(), version)
         except Unreachable:  # the write may have succeeded: the next read shows it
             self._unanswered += 1
-            if self._unanswered >= _UNANSWERED:
+            if self._unanswered >= _MOST_UNANSWERED:
                 raise
             return False
         self._unanswered = 0
@@ -289,10 +296,10 @@ class Lease:
                 continue
             due = _clock() + _RENEWED_AGAIN
             with suppress(Exception):  # any error means that the store gave no answer: try again soon
-                self._confirm()
+                self._renew_once()
                 due = _clock() + _RENEWED_EVERY
 
-    def _confirm(self) -> None:
+    def _renew_once(self) -> None:
         """Renew the claim that holds the slot; set `lost` where another run holds it. Raises Failed."""
 
         def renewed(read: Read) -> bytes | None:
@@ -314,7 +321,7 @@ class Lease:
         with suppress(UserError):
             change(self.store, released)
 
-    def _patiently(self, work: Callable[[], _T]) -> _T:
+    def _retry(self, work: Callable[[], _T]) -> _T:
         """Return the result of `work`; retry it for a while where the store does not answer."""
         end = _clock() + _PATIENCE
         while True:
