@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 QUICK_RETRIES = 3  # ended tasks that are replaced without a pause; later pauses grow
 LONGEST_PAUSE = 60.0  # seconds
-PROVEN_AFTER = 10.0  # seconds a task has to be healthy before its end no longer counts as a crash loop
+PROVEN_AFTER = 10.0  # seconds for which a task must be healthy to end a row of restarts
 
 
 class ScheduledTask(Protocol):
@@ -27,26 +27,26 @@ class ScheduledTask(Protocol):
 
     @property
     def alive(self) -> bool:
-        """Return True until the task has stopped."""
+        """True until the task has stopped."""
 
     @property
     def stopping(self) -> bool:
-        """Return True once the task is being stopped, for whatever reason."""
+        """True once the task is being stopped, for whatever reason."""
 
     @property
     def dismissed(self) -> bool:
-        """Return True if the scheduler stopped the task for another reason than its health."""
+        """True if the scheduler stopped the task for another reason than its health."""
 
     @property
     def running(self) -> bool: ...
 
     @property
     def steady(self) -> bool:
-        """Return True if the task runs and is healthy, also in all of its target groups."""
+        """True if the task runs and is healthy, also in all of its target groups."""
 
     @property
     def unfit(self) -> str | None:
-        """Return why the task's health requires a replacement; None if it does not."""
+        """The reason why the task's health requires a replacement; None if it does not."""
 
 
 T = TypeVar("T", bound=ScheduledTask)
@@ -87,13 +87,16 @@ class ServiceScheduler(Generic[T]):
         self._steady_since: dict[str, float] = {}
 
     def reconcile(self, service: Service | None, now: float) -> None:
-        """Do one round. `service` is None once it is deleted; `now` is in Unix seconds."""
+        """Stop and start tasks once, to match the service; the agent calls this again and again.
+
+        `service` is None once it is deleted; `now` is in Unix seconds.
+        """
         self._count_ended(now)
         if service is None:
             for task in self._living():
                 self._dismiss(task, "the service was deleted")
             return
-        self._adopt(service, now)
+        self._use_definition(service, now)
         primary = self.deployments[0]
         for task in self._living():
             if task.steady:
@@ -133,7 +136,10 @@ class ServiceScheduler(Generic[T]):
         return [task for task in self.tasks if task.alive and not task.stopping]
 
     def _count_ended(self, now: float) -> None:
-        """Remove ended tasks, and count those that the scheduler did not stop as failures."""
+        """Remove ended tasks, and count each that ended by itself or was stopped as unhealthy.
+
+        One that was never steady counts as a failed start too, for the circuit breaker.
+        """
         for task in [task for task in self.tasks if not task.alive]:
             self.tasks.remove(task)
             steady_since = self._steady_since.pop(task.id, None)
@@ -152,8 +158,8 @@ class ServiceScheduler(Generic[T]):
             each for index, each in enumerate(self.deployments) if index == 0 or each.id in holders
         ]
 
-    def _adopt(self, service: Service, now: float) -> None:
-        """Take the service's newest definition. A new deployment replaces an unfinished one."""
+    def _use_definition(self, service: Service, now: float) -> None:
+        """Take the service's newest definition. A new deployment comes before all others."""
         current = next((each for each in self.deployments if each.id == service.deployment_id), None)
         if current is None:
             current = Deployment(service.deployment_id, service, now)
@@ -168,7 +174,7 @@ class ServiceScheduler(Generic[T]):
         self.deployments = [current, *(each for each in self.deployments if each is not current)]
 
     def _update_rollout(self, primary: Deployment) -> None:
-        """Mark a deployment COMPLETED once all its tasks are steady, or FAILED by the circuit breaker."""
+        """Mark a deployment COMPLETED once only its tasks run and are steady; FAILED by the breaker."""
         if primary.rollout != "IN_PROGRESS":
             return
         service = primary.service
