@@ -341,4 +341,4 @@ def _database(alias: str) -> Database:
         raise Misconfigured(
             f'DATABASES["{alias}"] is not a Postgres database: set its variable to postgres://...'
         )
-    return Database.from_django(alias, found)
+    return Database.from_django(alias, found).named_by_service()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 from psycopg.pq import Conninfo
 
 from .problems import Failed, Misconfigured
@@ -30,6 +31,7 @@ _FORMS = {
     "HOST": r"[A-Za-z0-9._,:%-]*|[/@][^\x00-\x1f]*",
     "PORT": r"[0-9,]*",
 }
+_OF_LIBPQ = ("PGSERVICEFILE", "PGSYSCONFDIR")  # variables that are no parameters of a connection
 _CONNECT_TIMEOUT = "10"  # seconds, unless the settings say otherwise
 
 # With these, a server that disappears is noticed within a minute, even during a long statement.
@@ -143,13 +145,33 @@ class Database:
             able = {name for (name,) in connection.execute(query).fetchall()}
         return self if self.role in able or not able else replace(self, role="")
 
+    def named_by_service(self) -> Database:
+        """Return the database with its name, which a service file or a variable may hold instead of NAME."""
+        if "dbname" in self.parameters:
+            return self
+        with closing(self.connect()) as connection:
+            return self.named(connection.info.dbname)
+
+    def conninfo(self) -> str:
+        """Return the address for pg_dump, without secrets: `environment` has these."""
+        return make_conninfo(
+            **{key: value for key, value in self.parameters.items() if not isinstance(value, Secret)}
+        )
+
     def environment(self) -> dict[str, str]:
-        """Return the variables for pg_dump and psql to connect, so that no secret is in their arguments."""
+        """Return the variables for pg_dump, so that no secret is in its arguments.
+
+        They are those that libpq reads in this process too: a service file, a password file.
+        """
         variables = base_environment()
+        variables.update({name: os.environ[name] for name in _OF_LIBPQ if name in os.environ})
+        revealed = _revealed(self.parameters)
         for option in Conninfo.get_defaults():
-            keyword = option.keyword.decode()
-            if option.envvar and keyword in self.parameters:
-                variables[option.envvar.decode()] = _revealed(self.parameters)[keyword]
+            keyword, name = option.keyword.decode(), (option.envvar or b"").decode()
+            if name and keyword in revealed:
+                variables[name] = revealed[keyword]
+            elif name in os.environ:
+                variables[name] = os.environ[name]
         return variables
 
 

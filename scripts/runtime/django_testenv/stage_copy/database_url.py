@@ -52,7 +52,9 @@ _WORDS: Mapping[str, str] = {
 }
 
 # Words in the ENGINE of a database that is not Postgres.
-_OTHER_ENGINES = re.compile("sqlite|spatialite|mysql|mariadb|oracle|mssql|sql_server|dummy|mongo")
+_OTHER_ENGINES = re.compile(
+    "sqlite|spatialite|mysql|mariadb|oracle|mssql|sql_server|dummy|mongo|cockroach|redshift|clickhouse|snowflake"
+)
 
 
 class _Wrong(Exception):

@@ -98,7 +98,7 @@ class Archive:
         """
         self._client = client
         self._file = folder / "schema"
-        argv = [client.pg_dump, "--format=custom", "--compress=0"]
+        argv = [client.pg_dump, "--format=custom", "--compress=0", f"--dbname={source.conninfo()}"]
         argv += ["--section=pre-data", "--section=post-data", *_EXCLUDED, "--lock-wait-timeout=60s"]
         argv += [f"--snapshot={snapshot}", f"--file={self._file}", "--encoding=UTF8"]
         argv += [f"--role={source.role}"] if source.role else []
