@@ -138,6 +138,7 @@ def test_a_site_without_a_known_host_is_refused_before_anything_is_copied(target
     [
         ("django_site", "is not a list"),
         (["sites"], "no step"),
+        ([["django_site"]], "no step"),
         (["nowhere.at_all"], "cannot be imported"),
         (["os.path"], "is not a function"),
         ([{"django_site": {"host": "x"}}], "has no 'host'"),

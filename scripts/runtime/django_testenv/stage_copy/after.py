@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import after_steps
-from .after_steps import Deployment
+from .known_names import require_known
 from .problems import CopyError, Failed, Misconfigured
 
 if TYPE_CHECKING:
@@ -25,6 +24,20 @@ if TYPE_CHECKING:
     from .model import Progress
 
 _SETTING = 'STAGE_COPY["after"]'
+
+
+_ARGUMENTS = {"django_site": ("domain", "name"), "test_users": ("password", "users"), "tokens_off": ()}
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What a database is copied for; a text is empty where it is not known."""
+
+    branch: str
+    commit: str
+    host: str  # without a scheme
+    environment: str  # of Copilot
+    database: str  # the name that it will have
 
 
 @dataclass(frozen=True)
@@ -50,12 +63,12 @@ def _step(entry: Any) -> Step:
         name, arguments = next(iter(entry.items()))
     else:
         name, arguments = entry, {}
-    if name in after_steps.BUILT_IN:
-        after_steps.require_arguments(f'{_SETTING}: "{name}"', str(name), arguments)
+    if isinstance(name, str) and name in _ARGUMENTS:
+        _require_arguments(f'{_SETTING}: "{name}"', str(name), arguments)
         return Step(str(name), None, arguments)
     module, _, function = entry.rpartition(".") if isinstance(entry, str) else ("", "", "")
     if not module:
-        known = ", ".join(f'"{each}"' for each in after_steps.BUILT_IN)
+        known = ", ".join(f'"{each}"' for each in _ARGUMENTS)
         raise Misconfigured(
             f'{_SETTING} has an entry that is no step: it may be {known} or "module.function"'
         )
@@ -66,6 +79,24 @@ def _step(entry: Any) -> Step:
     if not callable(call):
         raise Misconfigured(f"{_SETTING}: {entry!r} is not a function")
     return Step(entry, call)
+
+
+def _require_arguments(where: str, name: str, arguments: Any) -> None:
+    """Raise Misconfigured if a built-in step does not take these arguments. No password is shown."""
+    if not isinstance(arguments, Mapping):
+        raise Misconfigured(f"{where} is not followed by a dictionary")
+    for key in arguments:
+        require_known(str(key), _ARGUMENTS[name], where)
+    if name == "test_users":
+        if not arguments.get("password") or not isinstance(arguments["password"], str):
+            raise Misconfigured(f'{where} has no "password": set it to a variable of the environment')
+        users = arguments.get("users", ["tester"])
+        if not isinstance(users, (list, tuple)) or not all(
+            isinstance(user, str) or (isinstance(user, Mapping) and user.get("username")) for user in users
+        ):
+            raise Misconfigured(
+                f'{where}: write "users": ["tester", {{"username": "boss", "superuser": True}}]'
+            )
 
 
 def require(steps: tuple[Step, ...], deployment: Deployment) -> None:
@@ -80,6 +111,8 @@ def require(steps: tuple[Step, ...], deployment: Deployment) -> None:
 
 def run(steps: tuple[Step, ...], deployment: Deployment, target: Database, progress: Progress) -> None:
     """Run the steps in database `target`, which nobody uses yet. Raise Failed, or a step's own CopyError."""
+    from . import after_steps  # noqa: PLC0415  it imports psycopg, which reading the settings does without
+
     for step in steps:
         progress.phase(f"after the copy: {step.name}")
         failure = ""

@@ -6,17 +6,16 @@ They are SQL, not models: the tables are those of staging, which the branch's mo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
 
 from . import personal_tables
-from .known_names import require_known
 from .problems import Failed, Misconfigured
 
 if TYPE_CHECKING:
+    from .after import Deployment
     from .database import Connection
 
 _DOMAIN, _SITE_NAME = 100, 50  # characters of django_site's columns
@@ -35,17 +34,6 @@ WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relname = ANY (%s) 
 """
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Deployment:
-    """What a database is copied for; a text is empty where it is not known."""
-
-    branch: str
-    commit: str
-    host: str  # without a scheme
-    environment: str  # of Copilot
-    database: str  # the name that it will have
 
 
 def _site(connection: Connection, deployment: Deployment, arguments: Mapping[str, Any], say: Say) -> None:
@@ -162,22 +150,3 @@ BUILT_IN: Mapping[str, Callable[[Connection, Deployment, Mapping[str, Any], Say]
     "test_users": _users,
     "tokens_off": _tokens,
 }
-_ARGUMENTS = {"django_site": ("domain", "name"), "test_users": ("password", "users"), "tokens_off": ()}
-
-
-def require_arguments(where: str, name: str, arguments: Any) -> None:
-    """Raise Misconfigured if a built-in step does not take these arguments. No password is shown."""
-    if not isinstance(arguments, Mapping):
-        raise Misconfigured(f"{where} is not followed by a dictionary")
-    for key in arguments:
-        require_known(str(key), _ARGUMENTS[name], where)
-    if name == "test_users":
-        if not arguments.get("password") or not isinstance(arguments["password"], str):
-            raise Misconfigured(f'{where} has no "password": set it to a variable of the environment')
-        users = arguments.get("users", ["tester"])
-        if not isinstance(users, (list, tuple)) or not all(
-            isinstance(user, str) or (isinstance(user, Mapping) and user.get("username")) for user in users
-        ):
-            raise Misconfigured(
-                f'{where}: write "users": ["tester", {{"username": "boss", "superuser": True}}]'
-            )
