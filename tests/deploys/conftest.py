@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -53,6 +54,11 @@ def scene(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
             made.dropped.append(session.settings.service)
             return [f"test{session.settings.database_suffix}"]
 
+        def drop_several(session: Session, target: Target, host: Any, slots: Any) -> dict[str, list[str]]:
+            made.together.append([each.service for each in slots])
+            own = [replace(session, settings=each) for each in slots]
+            return {each.settings.service: copy_db.drop_own(each, target, host) for each in own}
+
         here = Target({}, Copilot(settings, {}, settings.root), aws)
         monkeypatch.setattr(Session, "enter", lambda *_, **__: here)
         monkeypatch.setattr(bucket, "registry", lambda *_: registry)
@@ -68,6 +74,7 @@ def scene(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         monkeypatch.setattr(application, "withdraw", withdraw)
         monkeypatch.setattr(copy_db, "host", lambda *_: "a host")
         monkeypatch.setattr(copy_db, "drop_own", drop_own)
+        monkeypatch.setattr(copy_db, "drop_several", drop_several)
         monkeypatch.setattr(copy_db, "databases", lambda *_: [])
         monkeypatch.setattr(Played, "stop_service", lambda *_: None)
         monkeypatch.setattr(live, "alive", lambda *_: False)

@@ -138,6 +138,7 @@ class Scene:
     dropped: list[str]
     leases: list[str] = field(default_factory=list)
     held: set[str] = field(default_factory=set)
+    together: list[list[str]] = field(default_factory=list)  # services whose databases one task drops
 
     def teardown(self, **options: Any) -> None:
         teardown.teardown(self.session, Options(**{"yes": True, "json": True, **options}))

@@ -205,6 +205,22 @@ def test_of_its_own_database_a_deployment_is_told_whether_it_was_there(
     assert copy_db.drop_own(own, target, HOST) == ["test_x"]
 
 
+def test_several_branches_databases_are_dropped_by_one_task_and_each_is_known_by_its_suffix(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dropped = [("test_a", "true"), ("test_b_a", "false")]
+    lines = [f'[{{"database": "{name}", "dropped": {was}}}]' for name, was in dropped]
+    aws = Played(lines=["starting", lines[0], "CommandError: no mark", lines[1]])
+    here = on(settings, aws, monkeypatch)
+    target = here.enter_to_change()
+    assert target
+    slots = [settings.isolated_for(slug) for slug in ("a", "c", "b-a")]
+    assert copy_db.drop_several(here, target, HOST, slots) == {"web-a": ["test_a"], "web-b-a": []}
+    (line,) = ran(here)
+    for suffix in ("_a", "_c", "_b_a"):
+        assert f"DATABASE_SUFFIX={suffix} python manage.py copy_stage_db --drop-own-database --json;" in line
+
+
 @pytest.mark.parametrize(
     "lines",
     [

@@ -11,8 +11,9 @@ from copilot_testenv.aws.stack import Stack
 from copilot_testenv.ci import pull_request
 from copilot_testenv.ci.pull_request import Message
 from copilot_testenv.core import git
-from copilot_testenv.core.errors import Held, Interrupted, Refused, UsageError
-from copilot_testenv.deploys import copy_db
+from copilot_testenv.core.errors import Failed, Held, Interrupted, Refused, UsageError
+from copilot_testenv.deploys import copy_db, delete_slot
+from copilot_testenv.state import bucket, live
 from tests.deploys.teardowns import FUTURE, NOW, PAST, Played, Scene, gone, isolated, shared, stack
 
 
@@ -180,3 +181,51 @@ def test_the_logs_of_the_slots_lambda_functions_go_and_no_others(
     assert here.aws.groups == ({own, other} if forbidden else {other})
     assert (f"log group {own}" in gone(here)) is not forbidden
     assert ("logs of web's Lambda functions were not deleted" in here.said) is forbidden
+
+
+def test_the_databases_of_several_branches_are_dropped_by_one_task_and_each_receipt_names_its_own(
+    scene: Callable[..., Scene],
+) -> None:
+    here = scene(shared(), isolated("b"), isolated("a"))
+    here.teardown(every=True)
+    assert here.together == [["web-a", "web-b"]]
+    assert here.dropped == ["web-a", "web-b"]
+    assert [line for line in gone(here) if line.startswith("database")] == [
+        "database test_b",
+        "database test_a",
+    ]
+
+
+def test_where_the_databases_cannot_be_dropped_together_each_slot_drops_its_own(
+    scene: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = scene(isolated("b"), isolated("a"))
+
+    def fails(*_: object) -> dict[str, list[str]]:
+        raise Failed("The one-off task did not start.")
+
+    monkeypatch.setattr(copy_db, "drop_several", fails)
+    here.teardown(every=True)
+    assert sorted(here.dropped) == ["web-a", "web-b"]
+    assert "The databases were not dropped together: The one-off task did not start." in here.said
+
+
+def test_a_slot_whose_tasks_run_again_drops_its_database_again(
+    scene: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = scene(isolated("b"), isolated("a"))
+    monkeypatch.setattr(live, "alive", lambda _, stack: stack.name.endswith("-a") and here.dropped != [])
+    monkeypatch.setattr(delete_slot, "until", lambda *_, **__: None)
+    here.teardown(every=True)
+    assert sorted(here.dropped) == ["web-a", "web-a", "web-b"]
+
+
+def test_a_slot_that_another_run_holds_is_left_out_of_what_is_dropped_together(
+    scene: Callable[..., Scene],
+) -> None:
+    here = scene(isolated("a"), isolated("b"), isolated("c"))
+    theirs = replace(here.session, settings=here.session.settings.isolated_for("b"))
+    taken = bucket.lease(theirs, None, "deploying b")  # type: ignore[arg-type]  # the scene's needs no target
+    with taken.held(wait=False, say=print), pytest.raises(Held):
+        here.teardown(every=True)
+    assert here.together == [["web-a", "web-c"]]

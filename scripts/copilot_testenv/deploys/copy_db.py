@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from copilot_testenv.aws.stack import Stack, Task, TaskDefinition
     from copilot_testenv.core.process import Command
+    from copilot_testenv.core.settings import Settings
     from copilot_testenv.session import Session, Target
     from copilot_testenv.state.live import Deployment
 
@@ -32,6 +33,7 @@ COPY = "copy_stage_db"
 _OUTCOMES = {2: SettingsError, 3: Refused}  # exit codes of copy_stage_db with the same meaning here
 _SECONDS = 60  # after Copilot has ended, until ECS shows the task's exit code; it can be slow
 _LONGEST = 256 << 10  # bytes of one event in CloudWatch Logs
+_MOST_IN_ONE = 20  # branches: CloudFormation takes 4096 bytes of a command
 _LONGEST_NAME = 63  # letters of a database's name in Postgres
 
 _T = TypeVar("_T")
@@ -130,6 +132,34 @@ def drop_own(session: Session, target: Target, host: Host) -> list[str]:
     )
 
 
+def drop_several(
+    session: Session, target: Target, host: Host, slots: Sequence[Settings]
+) -> dict[str, list[str]]:
+    """Drop the databases of several isolated deployments by one-off tasks, as few as possible.
+
+    Return the names of dropped databases by service; a service is missing where its database was not dropped.
+    Idempotent. Raises Failed, Interrupted.
+    """
+    dropped: dict[str, list[str]] = {}
+    for start in range(0, len(slots), _MOST_IN_ONE):
+        some = slots[start : start + _MOST_IN_ONE]
+        results = _ask_copy(
+            session,
+            target,
+            host,
+            "--drop-own-database",
+            [slot.database_suffix for slot in some],
+            f"Dropping the databases of {len(some)} branches",
+            of=_told,
+        )
+        for name, was_there in results:
+            # One slot's suffix can be the end of another's.
+            own = [slot for slot in some if name.endswith(slot.database_suffix)]
+            for slot in sorted(own, key=lambda each: len(each.database_suffix))[-1:]:
+                dropped[slot.service] = [name] if was_there else []
+    return dropped
+
+
 def databases(session: Session, target: Target, host: Host) -> list[str]:
     """Return the names of all branches' databases, with or without a deployment."""
     return _ask_copy(session, target, host, "--list-databases", "", "Looking at the databases", of=_name)
@@ -146,33 +176,49 @@ def _ask_copy(
     target: Target,
     host: Host,
     flags: str,
-    suffix: str,
+    suffix: str | Sequence[str],
     doing: str,
     *,
     of: Callable[[Any], _T],
 ) -> list[_T]:
-    """Run `copy_stage_db` with other flags, in the container that copies; return its checked JSON output."""
+    """Run `copy_stage_db` with other flags, in the container that copies; return its checked JSON output.
+
+    With several suffixes, it runs once for each, in one container, also where one of them fails.
+    """
     task = one_off(host.definition)
     if task is None:
         raise Failed(f"No container runs `{COPY}`, so the databases cannot be reached.")
     variables = {name: value for name, value in task.variables.items() if name != branch_service.SUFFIX}
     words = re.search(rf"[^&|;]*\b{COPY}\b", " ".join(task.command[-1:]))
-    command = ("sh", "-c", f"{words[0].strip() if words else f'python manage.py {COPY}'} {flags} --json")
-    if suffix:
+    line = f"{words[0].strip() if words else f'python manage.py {COPY}'} {flags} --json"
+    if not isinstance(suffix, str):
+        line = "; ".join(f"{branch_service.SUFFIX}={shlex.quote(each)} {line}" for each in suffix) + "; true"
+    command = ("sh", "-c", line)
+    if isinstance(suffix, str) and suffix:
         variables[branch_service.SUFFIX] = suffix
     # Without the service's role: it may be deleted already, and the database does not need it.
     task = replace(task, command=command, variables=variables, role="")
     group = live.task_group(session.settings)
     lines = _run(session, target, host.cluster, target.copilot.task_run(group, task), doing)
+    found: list[_T] = []
     for line in reversed(lines):  # the project may print its own lines before
         with suppress(Malformed):
             results = strict_json.document(line.encode(), _LONGEST)
-            if isinstance(results, list):
+            if isinstance(results, list) and isinstance(suffix, str):
                 return [of(result) for result in results]
+            found += [of(result) for result in results] if isinstance(results, list) else []
+    if found:
+        return found
     raise Failed(
         "The one-off task succeeded, but printed no result that these tasks can read: its image may contain "
         "an older or newer version of them. Deploy its branch again from here, then try again."
     )
+
+
+def _told(value: object) -> tuple[str, bool]:
+    """Return the name of a database, and True if it existed. Raises Malformed."""
+    result = strict_json.only(value, ("database", "dropped"), "a result")
+    return _name(result["database"]), result["dropped"] is True
 
 
 def _dropped(value: object) -> str:

@@ -132,6 +132,7 @@ class Slot:
     session: Session
     target: Target
     snapshot: SlotSnapshot
+    dropped: list[str] | None = None  # the databases that were dropped with others' before; None: not yet
 
     def delete(self, stop: Stop, lease: Lease) -> Receipt:
         """Delete the data while a container can drop them, then everything that costs money, then the names.
@@ -261,6 +262,9 @@ class Slot:
 
     def _drop_database(self, receipt: Receipt) -> None:
         """Drop the branch's own database; where that fails, write it in the receipt and go on."""
+        if self.dropped is not None:
+            receipt.gone += [Thing("database", name) for name in self.dropped]
+            return
         what, stack = f"database …{self.session.settings.database_suffix}", self.snapshot.stack
         try:
             host = copy_db.host(self.session, self.target)

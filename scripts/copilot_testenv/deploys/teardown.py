@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from copilot_testenv.core.terminal import as_json, confirm
 from copilot_testenv.costs import estimate
 from copilot_testenv.deploys import orphans, preflight, status
 from copilot_testenv.deploys.delete_slot import DEAD, REMAINS, Receipt, Slot, SlotSnapshot, Thing, would_go
+from copilot_testenv.deploys.drop_databases import drop_together
 from copilot_testenv.state import bucket, live
 from copilot_testenv.state.lease import Unreadable
 from copilot_testenv.state.registry import RegistryContent, Sweep
@@ -79,6 +80,7 @@ class _Teardown:
     target: Target
     options: Options
     interrupted: bool = False
+    dropped: dict[str, list[str]] = field(default_factory=dict)  # databases, by the slot's service
 
     def run(self) -> tuple[list[Receipt], list[UserError]]:
         """Return the receipts, and the errors of the slots that could not be deleted completely."""
@@ -135,6 +137,8 @@ class _Teardown:
         )
         receipts: list[Receipt] = []
         failures: list[UserError] = []
+        with self._collecting(failures):
+            self.dropped = self._drop_databases(snapshots)
         for snapshot in snapshots:
             with self._collecting(failures):
                 receipts.append(self._delete(snapshot))
@@ -291,6 +295,23 @@ class _Teardown:
         session = self._session_for(snapshot.settings)
         return Slot(session, self.target.for_slot(snapshot.settings), snapshot)
 
+    def _drop_databases(self, snapshots: list[SlotSnapshot]) -> dict[str, list[str]]:
+        """Drop the databases of several slots together; where that fails, each slot drops its own later."""
+
+        def unchanged(agreed: SlotSnapshot) -> SlotSnapshot | None:
+            found = self._snapshot_of(agreed.settings, self._registry().read())
+            same = found and found.deployed_at == agreed.deployed_at and self._is_chosen(found)
+            return found if same else None
+
+        own = [snapshot for snapshot in snapshots if snapshot.ours]
+        try:
+            return drop_together(self.session, self.target, own, unchanged) if len(own) > 1 else {}
+        except (Interrupted, KeyboardInterrupt):
+            raise
+        except UserError as error:
+            self.session.report.say(f"(The databases were not dropped together: {error})")
+            return {}
+
     def _delete(self, agreed: SlotSnapshot) -> Receipt:
         """Delete one slot under its lease. Raises Held where it has changed since the user agreed."""
         if self.interrupted:
@@ -307,8 +328,11 @@ class _Teardown:
                     f"{agreed} was not deleted, because it was changed meanwhile: look at `invoke status`, "
                     "then run this again."
                 )
+            dropped = self.dropped.get(agreed.settings.service)
+            if found.stack and live.alive(self.target, found.stack):
+                dropped = None  # a task runs again: it has copied the data anew
             with self._catching() as stop:
-                receipt = replace(slot, snapshot=found).delete(stop, lease)
+                receipt = replace(slot, snapshot=found, dropped=dropped).delete(stop, lease)
             if not receipt.still_named:
                 bucket.registry(slot.session, self.target).forget(agreed.settings.service)
         if not receipt.still_named and bucket.discard_lease(slot.session, self.target):
