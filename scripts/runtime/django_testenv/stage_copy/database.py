@@ -101,8 +101,10 @@ class Database:
         """Open a connection in autocommit mode. Raise Failed with the server's own reason."""
         try:
             # Names and errors are read in UTF-8; the values of rows pass as they are (rows.py).
-            parameters = {**_revealed(self.parameters), "client_encoding": "UTF8"}
-            connection = psycopg.connect(**parameters, autocommit=True)  # type: ignore[arg-type]  # libpq takes strings
+            connection = psycopg.connect(
+                **_revealed({**self.parameters, "client_encoding": "UTF8"}),  # type: ignore[arg-type]  # libpq takes strings
+                autocommit=True,
+            )
             try:
                 if self.role:
                     connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(self.role)))
@@ -153,10 +155,12 @@ class Database:
             return self.named(connection.info.dbname)
 
     def conninfo(self) -> str:
-        """Return the address for pg_dump, without secrets: `environment` has these."""
-        return make_conninfo(
-            **{key: value for key, value in self.parameters.items() if not isinstance(value, Secret)}
-        )
+        """Return what of the address pg_dump needs beside the variables of `environment`, without secrets.
+
+        A service file takes precedence over variables, but not over these words.
+        """
+        wanted = self.parameters if "service" in self.parameters else {"dbname": self.name}
+        return make_conninfo("", **{k: v for k, v in wanted.items() if not isinstance(v, Secret)})
 
     def environment(self) -> dict[str, str]:
         """Return the variables for pg_dump, so that no secret is in its arguments.
