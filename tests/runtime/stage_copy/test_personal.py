@@ -168,6 +168,29 @@ def test_what_is_in_a_column_is_found_whatever_its_type(copies: Copies) -> None:
     assert {of for of, _ in reasons} == {"public.auth_user"}
 
 
+def test_of_a_partitioned_table_each_column_is_reported_once_by_the_name_that_a_rule_has(
+    copies: Copies,
+) -> None:
+    with (
+        staging(
+            copies,
+            "in_partitions",
+            "CREATE TABLE visit (id int, remark text, phone text, data jsonb) PARTITION BY RANGE (id)",
+            "CREATE TABLE visit_a PARTITION OF visit FOR VALUES FROM (0) TO (10)",
+            "CREATE TABLE visit_b PARTITION OF visit FOR VALUES FROM (10) TO (20)",
+            """INSERT INTO visit VALUES (1, 'x', '', '{"a": "ada@corp.com", "b": "ada@corp.com"}')""",
+            "INSERT INTO visit VALUES (11, 'write to ada@corp.com', '', NULL)",
+        ) as name,
+        copies.source_server.connect(name, "reader", PASSWORD) as source,
+    ):
+        tables = catalogue.tables(source)
+        for paths, left in ({"a": "email"}, True), ({"a": "email", "b": "email"}, False):
+            options = Options.read({"mask": {"visit.data": {"json": paths}}}, key="made-up")
+            found = personal.findings(source, tables, options)
+            columns = [one.column for one in found if one.table == "public.visit"]
+            assert sorted(columns) == (["data"] if left else []) + ["phone", "remark"]
+
+
 def test_the_refusal_says_table_column_and_why_and_shows_no_value(
     copies: Copies, capsys: pytest.CaptureFixture[str]
 ) -> None:

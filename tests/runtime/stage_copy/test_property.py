@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 numbers = itertools.count()
 NAMES = st.text(st.characters(exclude_characters="\0.*?[", exclude_categories=["Cs"]), min_size=1, max_size=8)
 TEXTS = st.none() | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
-RULES = st.sampled_from(["none", "keep", "null", "value", "email", "name", "phone", "call"])
-FAKES = ("email", "name", "phone")
+RULES = st.sampled_from(["none", "keep", "null", "value", "email", "name", "phone", "username", "call"])
+FAKES = ("email", "name", "phone", "username")
 
 
 def shout(value: str | None) -> str | None:

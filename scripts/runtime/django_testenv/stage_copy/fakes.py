@@ -64,9 +64,9 @@ Groups = Callable[[Rule], Group]
 
 def hashed(text: sql.Composable) -> sql.Composable:
     """Return SQL for the keyed hash of a text, in 64 hexadecimal digits."""
-    return sql.SQL("encode(sha256(convert_to(current_setting({}) || {}, 'UTF8')), 'hex')").format(
-        sql.Literal(KEY), text
-    )
+    return sql.SQL(
+        "encode(sha256(convert_to(current_setting({}) || ({}) COLLATE \"C\", 'UTF8')), 'hex')"
+    ).format(sql.Literal(KEY), text)
 
 
 def number(digits: sql.Composable, below: int) -> sql.Composable:
@@ -78,14 +78,8 @@ def text(kind: str, value: sql.Composable, group: Group) -> sql.Composable:
     """Return SQL for the fake of `value`, which may not be null, as a text."""
     # The value is named in a query of its own without FROM, where no name of ours can hide a column.
     return sql.SQL(
-        '(SELECT {fake} FROM (SELECT sc_r.t, {hash} AS h FROM (SELECT {value}::text COLLATE "C" AS t, '
-        "{folded} AS f OFFSET 0) sc_r OFFSET 0) sc_s)"
-    ).format(
-        fake=_FAKES[kind](group),
-        hash=hashed(sql.SQL('sc_r.f COLLATE "C"')),
-        value=value,
-        folded=group.folded(value),
-    )
+        '(SELECT {fake} FROM (SELECT {value}::text COLLATE "C" AS t, {hash} AS h OFFSET 0) sc_s)'
+    ).format(fake=_FAKES[kind](group), value=value, hash=hashed(group.folded(value)))
 
 
 def _letters(count: int) -> sql.Composable:

@@ -162,9 +162,9 @@ def _is_a_persons_name(table: Table, words: list[str]) -> bool:
     others = [word for word in words if word not in ("name", "of", "the", "full")]
     if others and set(others) <= (PEOPLE - _NOT_A_PERSONS_NAME) | {"emergency", "billing", "shipping"}:
         return others != ["emergency"]
-    of_person = any(
-        part in _OF_TABLES or part.rstrip("s").endswith(_LONG_ENOUGH) for part in split(table.name)
-    )
+    names = (table.name, *(one.rpartition(".")[2] for one in table.ancestors))
+    parts = [part for name in names for part in split(name)]
+    of_person = any(part in _OF_TABLES or part.rstrip("s").endswith(_LONG_ENOUGH) for part in parts)
     return of_person and (not others or short)
 
 

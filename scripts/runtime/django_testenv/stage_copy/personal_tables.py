@@ -77,6 +77,9 @@ TOKENS = tuple(name for name, (_, what) in _KNOWN.items() if what in (_TOKEN, _S
 
 
 def why(table: Table, column: Column) -> str:
-    """Return what a column of a known table holds; empty for other tables and columns."""
-    columns, what = _KNOWN.get(table.name, ("", ""))
-    return what if column.name in columns.split() else ""
+    """Return what a column of a known table, or of its partition, holds; empty for others."""
+    for name in (table.name, *(one.rpartition(".")[2] for one in table.ancestors)):
+        columns, what = _KNOWN.get(name, ("", ""))
+        if column.name in columns.split():
+            return what
+    return ""
