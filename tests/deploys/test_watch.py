@@ -286,6 +286,51 @@ def test_a_task_that_stays_unhealthy_is_told_once_with_its_log_and_ecs_events(
     assert made.reason == failing.reason
 
 
+BOOTED = replace(
+    RUNS, containers=(Container("startup", "STOPPED", 0, ""), Container("web", "RUNNING", None, ""))
+)
+
+
+@pytest.mark.parametrize(
+    ("task", "state", "hopeless"),
+    [
+        (BOOTED, "unhealthy", True),
+        (BOOTED, "initial", False),
+        (BOOTED, "healthy", False),
+        (
+            replace(BOOTED, containers=BOOTED.containers[1:]),
+            "unhealthy",
+            False,
+        ),  # it may migrate at its start
+        (replace(BOOTED, containers=(Container("startup", "RUNNING", None, ""),)), "unhealthy", False),
+    ],
+)
+def test_a_task_that_has_prepared_all_and_stays_unhealthy_is_not_waited_for(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, task: Task, state: str, *, hopeless: bool
+) -> None:
+    aws = Played(OLD, health=[TargetHealth(8000, state, "codes: [500]")])
+    made, said = health(settings, aws, monkeypatch, 0, 30, 100, 209, task=task)
+    assert not made.hopeless
+    monkeypatch.setattr(health_watch.time, "monotonic", lambda: 1000 + 30 + 181)
+    made._asked = 0
+    made.look([task])
+    assert bool(made.hopeless) is hopeless
+    assert ("up to 180 s, because `startup` has ended" in "".join(said)) is hopeless
+
+
+def test_a_deploy_that_cannot_succeed_is_rolled_back_with_the_containers_last_lines(
+    settings: Settings,
+) -> None:
+    aws = Played(OLD, ran=[BOOTED])
+    made = watcher(settings, aws)
+    made._known = set()
+    made.health.hopeless = "Health checks failed with these codes: [500]"
+    assert made.signal_due() == signal.SIGINT
+    why = made.why()
+    assert "`web` was not healthy: Health checks failed with these codes: [500]. Its last lines" in why
+    assert "last line of copilot/web/" in why
+
+
 def test_a_healthy_task_and_one_that_begins_are_not_told(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 FAILING_SECONDS = 20.0  # a task runs for so long before its failing health checks are told
 UNDECIDED_SECONDS = 45.0  # the same where the load balancer has decided nothing yet
+HOPELESS_SECONDS = 180.0
+"""A target may fail its checks for so long after all that runs before the service has succeeded.
+
+Then nothing more is awaited that could make it healthy: neither a copy of the data nor a migration.
+"""
 ASK_SECONDS = 10.0  # between two questions to the load balancer
 _MOST_EVENTS = 3
 # A server that goes on without the project that it could not load.
@@ -42,6 +47,8 @@ class HealthWatch:
     say: Callable[[str], None]
     since: datetime
     reason: str = ""
+    hopeless: str = ""  # the reason why waiting on is no use
+    _unfit_since: dict[str, float] = field(default_factory=dict)  # of tasks that have prepared all
     _runs_since: dict[str, float] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
     _asked: float = 0.0
@@ -66,6 +73,8 @@ class HealthWatch:
                 each for each in self.aws.targets(self.session.settings.stack_name) if _unfit(each.state)
             ]
             self.reason = next((each.reason for each in unfit), "")
+            failing = bool(unfit) and all(each.state == "unhealthy" for each in unfit)
+            self._note_failing(task, now, failing=failing)
             undecided = all(each.state == "initial" for each in unfit)
             port = unfit[0].port if unfit else 0
             lines = last_lines(self.aws, self.session.settings, self.session.settings.service, task)
@@ -84,6 +93,16 @@ class HealthWatch:
         self._told.add(task.id)
         self.say(self._text(task, seconds, port, lines))
 
+    def _note_failing(self, task: Task, now: float, *, failing: bool) -> None:
+        """Note since when a task fails its checks although what runs before its service has succeeded."""
+        codes = [container.exit_code for container in task.containers if container.status == "STOPPED"]
+        if not failing or not codes or any(codes):
+            self._unfit_since.pop(task.id, None)
+            return
+        since = self._unfit_since.setdefault(task.id, now)
+        if now - since >= HOPELESS_SECONDS:
+            self.hopeless = self.reason
+
     def _text(self, task: Task, seconds: float, port: int, lines: list[str]) -> str:
         parts = [f"  task {task.id[:8]}: it has run for {seconds:.0f} s and is not healthy: {self.reason}"]
         if cure := advice([self.reason], lines, port):
@@ -91,8 +110,10 @@ class HealthWatch:
         parts += [f"    ECS: {event}" for event in self.events()]
         parts.append(f"    The last lines of the container `{self.session.settings.service}`:")
         parts += quoted(lines, "      ")
-        limit = self.session.settings.timeout
-        parts.append(f"    The deploy waits on, up to DEPLOY_TIMEOUT ({limit:.0f} s); Ctrl-C rolls it back.")
+        limit = f"DEPLOY_TIMEOUT ({self.session.settings.timeout:.0f} s)"
+        if task.id in self._unfit_since:
+            limit = f"{HOPELESS_SECONDS:.0f} s, because `startup` has ended without an error"
+        parts.append(f"    The deploy waits on, up to {limit}; Ctrl-C rolls it back.")
         return "\n".join(parts)
 
     def events(self) -> list[str]:

@@ -101,12 +101,21 @@ class Watcher:
     def signal_due(self) -> signal.Signals | None:
         """Return SIGTERM once this deploy's change of the stack has settled and Copilot still waits.
 
+        Return SIGINT, at which Copilot rolls back, where the deploy cannot succeed any more.
+
         Copilot polls every two to four seconds. It can miss the end of an ECS deployment, and then waits for
         ever; it has nothing else to do by then. Not SIGINT, which makes it roll back. Source:
         internal/pkg/stream/ecs.go and internal/pkg/deploy/cloudformation/cloudformation.go of aws/copilot-cli
         1.34.
         """
-        return signal.SIGTERM if self._looks_settled > 1 else None
+        if self._looks_settled:
+            return signal.SIGTERM if self._looks_settled > 1 else None
+        if not self.health.hopeless:
+            return None
+        if not self.remembered:
+            self.remember_unfinished()
+            self._say(f"  it is ended: it does not become healthy: {self.health.hopeless}")
+        return signal.SIGINT
 
     def why(self, result: Result | None = None) -> str:
         """Return why the deploy failed, as far as it is known: a container, the task, ECS, CloudFormation."""
@@ -119,7 +128,8 @@ class Watcher:
         if self.failed:
             parts += _of_task(*list(self.failed.values())[-1])
         elif self.unfinished:
-            because = f": {self.health.reason}" if self.health.reason else ""
+            reason = self.health.hopeless or self.health.reason
+            because = f": {reason}" if reason else ""
             parts.append(
                 f"The container `{self.session.settings.service}` was not healthy{because}. Its last lines:"
             )
