@@ -56,6 +56,15 @@ def test_an_environment_of_uvs_gets_pip_and_what_is_installed_goes_into_it(
     assert command[-1].startswith(f"{python} manage.py copy_stage_db && ")
 
 
+@pytest.mark.parametrize(("version", "is_named"), [("3.8-slim", True), ("3.9", False), ("3", False)])
+def test_a_python_that_cannot_install_what_is_added_is_named(
+    tmp_path: Path, version: str, *, is_named: bool
+) -> None:
+    text = f"ARG V={version}\nFROM docker.io/library/python:$V\nCOPY . /srv\n"
+    said = adopt(start_project(tmp_path / "shop", {"Dockerfile": text})).said
+    assert any("needs Python 3.9 or newer" in line for line in said) is is_named
+
+
 def test_a_dockerfile_of_theirs_with_crlf_stays_theirs(tmp_path: Path) -> None:
     text = "FROM python:3.12-slim\r\nCOPY mysite mysite\r\nUSER nobody\r\n"
     folder = adopted(start_project(tmp_path / "shop", {"Dockerfile": text}))

@@ -145,6 +145,15 @@ environments:
     assert block["sidecars"]["startup"]["image"] == {"build": "Dockerfile"}
 
 
+def test_a_host_name_of_the_base_is_named_as_a_step(tmp_path: Path) -> None:
+    text = MANIFEST.replace("path: '/'", "path: '/'\n  alias: shop.example")
+    said = adopt(start_project(tmp_path / "shop", manifest=text)).said
+    line = next(number for number, line in enumerate(text.splitlines(), 1) if "alias: shop" in line)
+    (step,) = [each for each in said if each.startswith(f"Left as it is: copilot/web/manifest.yml:{line}: ")]
+    assert "test would have the host name shop.example of the base" in step
+    assert "move `http.alias` below the environments that need it" in step
+
+
 def test_redis_that_the_base_gives_as_a_secret_is_no_variable_too(tmp_path: Path) -> None:
     text = MANIFEST + "\nsecrets: {REDIS_URL: /x}\n"
     folder = adopted(start_project(tmp_path / "shop", {"requirements.txt": "redis\n"}, manifest=text))

@@ -101,7 +101,7 @@ secrets:
   PARTNER_TOKEN: {{from_cfn: "partner-${{COPILOT_ENVIRONMENT_NAME}}-Token"}}
   RDS_CREDENTIALS: {{secretsmanager: 'shop/rds'}}
 """
-# Copilot cannot make it here: the certificate is of somebody else's account.
+# Copilot refuses it: a CDN in front of an imported certificate needs one of its own, `cdn.certificate`.
 PRODUCTION = """name: production
 type: Environment
 http: {public: {certificates: [arn:aws:acm:eu-west-1:111111111111:certificate/1-2-3]}}

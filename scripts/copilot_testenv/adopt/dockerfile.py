@@ -14,6 +14,7 @@ from copilot_testenv.adopt.project import UNSTAMPED_DOCKERFILE, Project
 from copilot_testenv.adopt.renewal import Renewal
 
 IGNORE = ".dockerignore"
+_OLDEST_PYTHON = (3, 9)  # of django-testenv
 # psycopg 3 has a folder of its own: Django prefers it if it can import it, but the project may use psycopg2.
 LIBRARIES = "/opt/django-testenv"
 _PSYCOPG = "psycopg[binary]==3.2.13"  # the last one that knows Python 3.9
@@ -61,6 +62,7 @@ def plan(renewal: Renewal, pins: Mapping[str, str], wheel: str) -> Iterator[Chan
             yield renewal.plan_file(path, body)
     else:
         yield _renewed(renewal, image, wheel, is_main=True)
+        yield _too_old(image)
     planned = {path}
     for other in images.others(project):
         if other.build.dockerfile not in planned:
@@ -73,6 +75,20 @@ def plan(renewal: Renewal, pins: Mapping[str, str], wheel: str) -> Iterator[Chan
                 "which runs the settings too and lacks the lines that are added for the service. Add to that "
                 f"stage, if it is to be deployed to {project.test_env}:\n{_indented(_runtime(other, wheel))}",
             )
+
+
+def _too_old(image: Image) -> NotChanged | None:
+    """Name an image of a Python that cannot install what is added."""
+    base = image.stages.chain(image.stage)[0].base if image.stage else ""
+    found = re.search(r"(?:^|/)python:(\d+)\.(\d+)", base)
+    if not found or (int(found[1]), int(found[2])) >= _OLDEST_PYTHON:
+        return None
+    wanted = ".".join(map(str, _OLDEST_PYTHON))
+    return NotChanged(
+        image.build.dockerfile,
+        f"it is built from {base}, and django-testenv needs Python {wanted} or newer: an engine, and AWS, "
+        "cannot build it. Name a newer Python in FROM.",
+    )
 
 
 def _shares_lines(image: Image, other: Image) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -16,7 +16,7 @@ from copilot_testenv.adopt import django_settings, images, inherited, stamps
 from copilot_testenv.adopt.changes import Change, NotChanged
 from copilot_testenv.adopt.project import Project
 from copilot_testenv.adopt.renewal import Renewal
-from copilot_testenv.copilot import addons, sidecars, yaml_edit
+from copilot_testenv.copilot import addons, aliases, sidecars, yaml_edit
 from copilot_testenv.core.errors import Refused, SettingsError
 
 HEALTH_PATH = "/healthz"  # django_testenv.access.healthz answers it
@@ -52,6 +52,18 @@ def plan(renewal: Renewal, *, static: bool) -> Change | NotChanged | None:
         body = _body(project, static=static, indent=indent)
         return renewal.plan_legacy(path, text, body, lambda text: _place(text, project.test_env))
     return _added(project, static=static)
+
+
+def host_names(project: Project) -> Iterator[NotChanged]:
+    """Yield each host name of the base, which the test environment would take from its owner."""
+    path, text, name = project.manifest_path, project.manifest_text, project.test_env
+    for alias in aliases.of(project.manifest, name):
+        if alias.inherited:
+            yield NotChanged(
+                f"{path}:{aliases.line(text, alias.keys)}",
+                f"{name} would have the host name {alias.name} of the base, and no deploy accepts that: "
+                f"{aliases.instead(alias, name)}.",
+            )
 
 
 def _added(project: Project, *, static: bool) -> Change | NotChanged:

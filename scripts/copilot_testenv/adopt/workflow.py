@@ -112,6 +112,7 @@ def _plan(renewal: Renewal, source: Origin, forge: str) -> Iterator[Change | Not
         *dockerfile.plan_ignore(renewal, wheel, is_copy=copies.is_copy(renewal, source, dockerfile.IGNORE)),
         gitignore.plan(project),
         service_manifest.plan(renewal, static=static),
+        *service_manifest.host_names(project),
         django_settings.plan(renewal, static=static),
     )
     found = list(copies.of_one_version(project, [each for each in planned if each is not None]))

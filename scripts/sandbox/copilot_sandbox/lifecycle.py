@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from copilot_sandbox import boot, child_variables, health, scratch
+from copilot_sandbox import boot, child_variables, health, imported_certificates, scratch
 from copilot_sandbox.errors import Failed, WorkspaceError
 from copilot_sandbox.images import build_variables
 from copilot_sandbox.state import OWNER, Running, State
@@ -111,6 +111,7 @@ def rendering(
         plane = ControlPlaneServer(0, folder, None, lambda _name: 1, accept_runtime=lambda _runtime: None)
         plane.start()
         try:
+            plane.import_certificates(imported_certificates.of_workspace(workspace.root))
             variables = plane.environment()
             without_service = replace(workspace, service=None)
             child = {**variables, "PATH": child_variables.path(str(folder / "bin"))}

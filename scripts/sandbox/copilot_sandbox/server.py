@@ -21,7 +21,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from copilot_sandbox import cache, child_variables, containers
+from copilot_sandbox import cache, child_variables, containers, imported_certificates
 from copilot_sandbox.agent import port_forwards, runner
 from copilot_sandbox.agent.agent import TaskAgent
 from copilot_sandbox.agent.catalogue import redis_server
@@ -227,6 +227,7 @@ class Server:
             self._say("there is no application yet: `copilot app init` creates one")
             return
         environments = workspace.environments()
+        self._control_plane.import_certificates(imported_certificates.of_workspace(workspace.root))
         failed = seed(
             workspace,
             {**self._control_plane.environment(), "PATH": path},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,7 +32,13 @@ from .applications import Applications, ensure_bucket
 from .container_resources import ClusterHandler, ServiceHandler, TaskDefinitionHandler
 from .container_service import ContainerService
 from .custom_resources import CustomResources
-from .domains import AliasRecordsHandler, CertificateHandler, HostedZoneHandler, RecordsHandler
+from .domains import (
+    AliasRecordsHandler,
+    CertificateHandler,
+    HostedZoneHandler,
+    RecordsHandler,
+    import_certificate,
+)
 from .engine import Engine
 from .for_tests import ForTests
 from .functions import FunctionHandler
@@ -245,6 +251,12 @@ class ControlPlaneServer:
         """Create a bucket that a project expects to exist, if it is missing."""
         with self._lock, suppress(ServiceException):
             ensure_bucket(name)
+
+    def import_certificates(self, certificates: Mapping[str, Sequence[str]]) -> None:
+        """Put stand-ins in the place of certificates of other accounts, each with its host names."""
+        with self._lock:
+            for arn, names in certificates.items():
+                import_certificate(arn, names)
 
     # model.ControlPlane
 
