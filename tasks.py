@@ -189,7 +189,7 @@ def copy_db(
 
 
 @verb(
-    format="Print findings as text, github (annotations) or gitlab (Code Quality) (default: text).",
+    format="Print findings as text, github (annotations), gitlab (Code Quality) or sarif (default: text).",
     fix="First write the patches that raise Lambda runtimes, exactly those that are needed (default: off).",
     yes=ASKS_NOTHING,
     plan="With --fix: show what it would write and change nothing (default: off).",

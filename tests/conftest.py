@@ -74,4 +74,4 @@ def workspace(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def settings(workspace: Path) -> Settings:
-    return load(workspace, {})
+    return load(workspace, {"TEST_ENV": "test"})

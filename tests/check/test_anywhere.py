@@ -11,7 +11,7 @@ from copilot_testenv.check import renderer, templates, workflow
 from copilot_testenv.check.project import Project
 from copilot_testenv.copilot.templates import Template
 from copilot_testenv.core import workspace_files
-from copilot_testenv.core.process import RealShell
+from copilot_testenv.core.process import Command, RealShell, Result
 from copilot_testenv.core.settings import load
 from copilot_testenv.session import Session
 from tests.fakes import FakeReport
@@ -105,7 +105,7 @@ CASES = {
             "name: web\ntype: Load Balanced Web Service\n"
             "http: {path: /, healthcheck: {interval: '${EVERY}'}}\n"
             "image: {location: 'registry.example.com/web:${TAG}', port: 80}\n"
-            "cpu: 512\nvariables: {REVISION: '${GIT_SHA}'}\nnetwork: {vpc: {security_groups: ['${GROUP}']}}\n"
+            "variables: {REVISION: '${GIT_SHA}'}\nnetwork: {vpc: {security_groups: ['${GROUP}']}}\n"
             "environments: {prod: {}}\n"
         ),
         ENVIRONMENT,
@@ -179,3 +179,53 @@ def test_the_workspace_is_found_from_any_folder_of_a_monorepo(tmp_path: Path) ->
     write(tmp_path, {"shop/copilot/api/manifest.yml": WEB, "node_modules/a/copilot/b/manifest.yml": WEB})
     assert workspace_files.nearest(tmp_path) == [infra, tmp_path / "shop"]
     assert workspace_files.nearest(tmp_path / "app/src") == []
+
+
+def test_one_manifest_that_is_no_yaml_or_has_another_name_hides_nothing_of_the_others(tmp_path: Path) -> None:
+    write(tmp_path, {"copilot/.workspace": "application: shop\n", "copilot/web/manifest.yml": WEB})
+    write(
+        tmp_path,
+        {"copilot/a/manifest.yml": "name: [", "copilot/b/manifest.yml": WEB.replace("path: /", "path: b")},
+    )
+    project = rendered(tmp_path)
+    assert list(project.rendered) == [("web", "test")]
+    assert isinstance(project.rendered["web", "test"], Template)
+    assert [one.partition(" ")[0] for one in errors(project)] == ["yaml", "name"]
+
+
+def test_an_unchanged_service_is_not_rendered_again_and_an_edited_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root = tmp_path / "shop"
+    write(root, {"copilot/.workspace": "application: shop\n", "copilot/web/manifest.yml": WEB})
+    write(
+        root,
+        {"copilot/api/manifest.yml": WEB.replace("name: web", "name: api").replace("path: /", "path: api")},
+    )
+    first = rendered(root)
+    started: list[str] = []
+    run = RealShell.run
+
+    def counted(shell: RealShell, command: Command) -> Result:
+        started.append(command.name)
+        return run(shell, command)
+
+    monkeypatch.setattr(RealShell, "run", counted)
+    assert rendered(root).rendered == first.rendered
+    assert "copilot svc package" not in started
+    write(root, {"copilot/web/manifest.yml": WEB + "count: 2\n"})
+    assert rendered(root).rendered != first.rendered
+    assert started.count("copilot svc package") == 1
+
+
+@pytest.mark.parametrize("git", [True, False])
+def test_a_dockerfile_beside_the_workspace_is_a_file_of_the_repository(tmp_path: Path, *, git: bool) -> None:
+    build = "image: {build: {dockerfile: ../app/Dockerfile, context: ../app}, port: 80}"
+    web = WEB.replace("image: {location: nginx:1.29, port: 80}", build)
+    write(tmp_path, {"infra/copilot/web/manifest.yml": web, "app/Dockerfile": "FROM nginx:1.29\n"})
+    if git:
+        (tmp_path / ".git").mkdir()
+    assert errors(rendered(tmp_path / "infra")) == []
+    (tmp_path / "app/Dockerfile").unlink()
+    assert [one.partition(" ")[0] for one in errors(rendered(tmp_path / "infra"))] == ["dockerfile"]

@@ -14,10 +14,11 @@ def test_a_finding_is_one_line_with_file_line_fault_and_cure() -> None:
 def test_github_gets_a_command_that_nothing_in_the_text_can_end_or_extend() -> None:
     hostile = Finding("copilot/a,b/manifest.yml", 1, "x:y", "warning", "100%\n::error::gotcha", "none")
     assert as_github(FINDING) == (
-        "::error file=copilot/web/manifest.yml,line=7,title=check%3A key::`prot` is no key: write `port`"
+        "::error file=copilot/web/manifest.yml,line=7,col=1,title=check%3A key::"
+        "`prot` is no key: write `port`"
     )
     assert as_github(hostile) == (
-        "::warning file=copilot/a%2Cb/manifest.yml,line=1,title=check%3A x%3Ay::"
+        "::warning file=copilot/a%2Cb/manifest.yml,line=1,col=1,title=check%3A x%3Ay::"
         "100%25%0A::error::gotcha: none"
     )
 

@@ -48,10 +48,10 @@ def test_the_shipped_patches_are_exact(shipped: Path, renderer: Renderer) -> Non
 def test_a_project_without_patches_is_told_each_function_and_fixed(shipped: Path, renderer: Renderer) -> None:
     shutil.rmtree((shipped / OF_WEB).parent)
     told = found(shipped, renderer)
-    assert [(one.path, one.line, one.rule) for one in told] == [
-        ("copilot/web/manifest.yml", 1, "runtime")
-    ] * 2
-    assert "EnvControllerFunction runs on nodejs20.x" in told[0].what
+    assert [(one.path, one.line, one.rule, one.severity) for one in told] == [
+        ("copilot/web/manifest.yml", 1, "runtime", "warning")
+    ]
+    assert "2 Lambda functions of Copilot's own (in web) run on nodejs20.x" in told[0].what
     (change,) = fixed(shipped, renderer)
     patches.write(change, shipped)
     assert found(shipped, renderer) == []
@@ -163,5 +163,5 @@ def test_addons_with_an_old_function_are_told_to_write_another(shipped: Path, re
         "      Code: {ZipFile: ''}\n"
     )
     (told,) = found(shipped, renderer)
-    assert (told.path, told.rule) == ("copilot/web/addons", "runtime")
+    assert (told.path, told.rule) == ("copilot/web/addons/f.yml", "runtime")
     assert "Old runs on nodejs16.x" in told.what

@@ -28,14 +28,25 @@ def found(root: Path, text: str, addons: str | None = None) -> list[Finding]:
     return sorted(templates.linted(read))
 
 
-def test_a_fault_of_two_environments_is_told_once_at_the_patches_or_the_manifest(workspace: Path) -> None:
-    (told,) = found(workspace, FAULT)
-    assert (told.path, told.line, told.severity) == ("copilot/web/manifest.yml", 1, "error")
-    assert "E3002 at Resources/Topic/Properties/NoSuchThing" in told.what
+PATCHES = """\
+- {op: replace, path: /Resources/Other/Properties/Runtime, value: nodejs24.x}
+- {op: add, path: /Resources/%s/Properties/NoSuchThing, value: 1}
+"""
+
+
+def test_a_fault_of_a_patch_is_told_once_at_the_patch(workspace: Path) -> None:
     (workspace / "copilot/web/overrides").mkdir()
-    (workspace / "copilot/web/overrides/cfn.patches.yml").write_text("")
+    (workspace / "copilot/web/overrides/cfn.patches.yml").write_text(PATCHES % "Topic")
     (told,) = found(workspace, FAULT)
-    assert told.path == "copilot/web/overrides/cfn.patches.yml"
+    assert (told.path, told.line, told.severity) == ("copilot/web/overrides/cfn.patches.yml", 2, "error")
+    assert "E3002 at Resources/Topic/Properties/NoSuchThing" in told.what
+
+
+def test_copilots_own_text_is_never_told(workspace: Path) -> None:
+    assert found(workspace, FAULT) == []
+    (workspace / "copilot/web/overrides").mkdir()
+    (workspace / "copilot/web/overrides/cfn.patches.yml").write_text(PATCHES % "Another")
+    assert found(workspace, FAULT) == []
 
 
 def test_a_fault_of_addons_is_told_where_the_resource_is_written(workspace: Path) -> None:
@@ -52,14 +63,14 @@ def test_a_hint_of_cfn_lint_is_no_finding(workspace: Path) -> None:
         "Parameters: {Old: {Type: 'AWS::SSM::Parameter::Value<String>'}}\n"
         f"{CLEAN}    Properties: {{TopicName: !Sub 'a-${{Old}}'}}\n    DependsOn: []\n"
     )
-    assert found(workspace, hint) == []
+    assert found(workspace, CLEAN, hint) == []
 
 
 def test_an_unchanged_template_is_not_linted_again_and_a_spoiled_note_is(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(workspace / "cache"))
-    assert found(workspace, CLEAN) == []
+    assert found(workspace, CLEAN, CLEAN) == []
     (kept,) = (workspace / "cache/copilot-testenv/lint").iterdir()
     note = {
         "template": "",
@@ -70,9 +81,9 @@ def test_an_unchanged_template_is_not_linted_again_and_a_spoiled_note_is(
         "message": "x",
     }
     kept.write_text(json.dumps([note]))
-    assert "E9" in found(workspace, CLEAN)[0].what
+    assert "E9" in found(workspace, CLEAN, CLEAN)[0].what
     kept.write_text("spoiled")
-    assert found(workspace, CLEAN) == []
+    assert found(workspace, CLEAN, CLEAN) == []
     assert json.loads(kept.read_text()) == []
 
 
@@ -81,4 +92,4 @@ def test_where_no_cache_can_be_kept_every_template_is_linted(
 ) -> None:
     (workspace / "cache").write_text("no folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(workspace / "cache"))
-    assert len(found(workspace, FAULT)) == 1
+    assert len(found(workspace, CLEAN, FAULT)) == 1

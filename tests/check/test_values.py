@@ -49,6 +49,7 @@ def test_what_copilot_documents_of_an_environment_is_read(workspace: Path) -> No
         ("http: {stickiness: 'true'}", "http.stickiness", "write true or false, without quotes"),
         ("http: {stickiness: 1}", "http.stickiness", "write true or false, without quotes"),
         ("http: {target_port: '80'}", "http.target_port", "write a number, without quotes"),
+        ("cpu: 0.5", "cpu", "write a whole number"),
         ("cpu: [256]", "cpu", "write a number, without quotes"),
     ],
 )

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from copilot_testenv import rendering
+from copilot_testenv.check import renderer as check_renderer
 from copilot_testenv.check import workflow
 from copilot_testenv.check.finding import Finding
 from copilot_testenv.core.errors import SettingsError, UsageError
@@ -30,10 +30,9 @@ def session(root: Path) -> tuple[Session, FakeReport]:
 @pytest.fixture
 def shared(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `check` use the tests' embedded AWS instead of one of its own."""
-    monkeypatch.setattr(rendering, "open_renderer", lambda *_: nullcontext(renderer))
+    monkeypatch.setattr(check_renderer, "opened", lambda *_: nullcontext(renderer))
 
 
-@pytest.mark.usefixtures("shared")
 def test_one_document_tells_all_that_is_wrong_and_the_end_is_2(shipped: Path) -> None:
     for name in ("stage", "production"):  # one environment is enough here
         shutil.rmtree(shipped / "copilot/environments" / name)
@@ -44,17 +43,16 @@ def test_one_document_tells_all_that_is_wrong_and_the_end_is_2(shipped: Path) ->
         workflow.check(here, json=True, style="text")
     (document,) = report.printed
     told: list[dict[str, Any]] = json.loads(document)
-    assert set(told[0]) == {"path", "line", "rule", "severity", "what", "instead"}
+    assert set(told[0]) == {"path", "line", "column", "rule", "severity", "what", "instead"}
     assert [(one["path"], one["rule"]) for one in told] == [
         ("copilot/api/manifest.yml", "yaml"),
         ("copilot/web/manifest.yml", "stray-block"),
         ("copilot/web/manifest.yml", "stray-block"),
-        ("copilot/web/manifest.yml", "copilot"),  # it reads all manifests, whichever is asked for
     ]
 
 
 @pytest.mark.parametrize(
-    ("style", "begins"), [("text", "a.yml:2: "), ("github", "::warning "), ("gitlab", "[")]
+    ("style", "begins"), [("text", "a.yml:2: "), ("github", "::warning "), ("gitlab", "["), ("sarif", "{")]
 )
 def test_a_warning_is_told_in_the_form_asked_for_and_is_no_failure(style: str, begins: str) -> None:
     report = FakeReport()
@@ -80,7 +78,7 @@ def test_fix_with_plan_shows_the_difference_and_changes_nothing(shipped: Path) -
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ({"json": False, "style": "xml"}, "--format takes text, github, gitlab"),
+        ({"json": False, "style": "xml"}, "--format takes text, github, gitlab, sarif"),
         ({"json": True, "style": "github"}, "--json and --format exclude"),
         ({"json": False, "style": "text", "plan": True}, "--plan goes with --fix"),
         ({"json": True, "style": "text", "fix": True, "plan": True}, "--plan excludes --json and --format"),

@@ -241,7 +241,9 @@ SHAPES: dict[str, Shape] = {
         {
             **django(),
             "Dockerfile": dockerfile(),
-            "copilot/web/manifest.yml": MANIFEST.format(build="Dockerfile"),
+            "copilot/web/manifest.yml": MANIFEST.format(build="Dockerfile").replace(
+                "    count: 2\n", "    count: 2\n    http: {alias: shop.example.com}\n"
+            ),
         },
         steps=("copilot/environments/production/manifest.yml:5",),
         files_of_environments={

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from copilot_testenv import rendering
 from copilot_testenv.adopt.origin import Origin
 from copilot_testenv.check import workflow as checking
 from copilot_testenv.core.process import RealShell
 from copilot_testenv.core.settings import load
-from copilot_testenv.rendering import Renderer
 from copilot_testenv.session import Session
 from tests.adopt.project import WHEELS, adopt, commit, files
 from tests.fakes import FakeReport
@@ -26,10 +23,7 @@ def wheels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.nightly_from(4)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
-def test_a_shape_is_adopted_and_check_agrees(
-    shape: Shape, tmp_path: Path, renderer: Renderer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rendering, "open_renderer", lambda *_: nullcontext(renderer))
+def test_a_shape_is_adopted_and_check_agrees(shape: Shape, tmp_path: Path) -> None:
     into = shape.write(tmp_path)
     first = adopt(into)
     steps = [line.removeprefix("Left as it is: ") for line in first.said if line.startswith("Left as it is")]

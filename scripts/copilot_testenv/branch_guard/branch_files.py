@@ -40,7 +40,7 @@ class Scope:
     `services` are the folders of copilot/ that it renders or deploys (None: all), and with `environments` it
     also handles environments. Without `paths` it builds and uploads nothing, so the paths in manifests are
     not checked. Without `values` Copilot gets stand-ins for all variables, so tags of CloudFormation and
-    variables are allowed in manifests. `listed`: see branch_paths.Repository.
+    variables are allowed in manifests. `listed` and `without_git`: see branch_paths.Repository.
     """
 
     services: Collection[str] | None = None
@@ -48,6 +48,7 @@ class Scope:
     paths: bool = True
     values: bool = True
     listed: frozenset[str] | None = None
+    without_git: Path | None = None
 
 
 def listed(root: Path, shell: Shell) -> frozenset[str]:
@@ -77,7 +78,7 @@ def require(folder: Path, settings: Settings, environ: Mapping[str, str], scope:
 
 def wrong(folder: Path, settings: Settings, environ: Mapping[str, str], scope: Scope) -> list[Wrong]:
     """Return the faults that settings.trusted does not allow, sorted by file and line."""
-    check = _Check(Repository(folder, scope.listed), settings, environ, scope)
+    check = _Check(Repository(folder, scope.listed, scope.without_git), settings, environ, scope)
     faults = check.all()
     return sorted({fault for fault in faults if fault.change not in settings.trusted or not fault.change})
 

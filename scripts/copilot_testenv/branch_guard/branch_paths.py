@@ -45,11 +45,13 @@ class Repository:
 
     root: Path
     listed: frozenset[str] | None = None
+    without_git: Path | None = None  # the top folder where Git knows none; the workspace, if it is not given
     top: Path = field(init=False)
 
     def __post_init__(self) -> None:
         root = Path(os.path.realpath(self.root))
-        top = next((folder for folder in (root, *root.parents) if (folder / ".git").exists()), root)
+        known = (folder for folder in (root, *root.parents) if (folder / ".git").exists())
+        top = next(known, Path(os.path.realpath(self.without_git)) if self.without_git else root)
         object.__setattr__(self, "root", root)
         object.__setattr__(self, "top", top)
 

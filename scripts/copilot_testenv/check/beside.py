@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from copilot_testenv.branch_guard.branch_paths import Repository
 from copilot_testenv.check import dockerfile, shell_text
 from copilot_testenv.check.document import Document
 from copilot_testenv.check.finding import Finding, in_environments
@@ -124,7 +123,7 @@ def _platform(text: str, container: dict[str, Any]) -> Iterator[tuple[str, Keys,
 
 
 def _files(project: Project) -> Iterator[tuple[str, Finding]]:
-    top = Repository(project.root).top
+    top = dockerfile.top_of(project.root)
     for document in project.services.values():
         for environment in project.names:
             for keys, container in containers(document, environment).items():

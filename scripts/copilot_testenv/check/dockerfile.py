@@ -42,6 +42,11 @@ def build_of(document: Document, environment: str, container: Container) -> mani
     return manifest.build(value(document, environment, *container.keys, "image", "build"))
 
 
+def top_of(root: Path) -> Path:
+    """Return the repository's top folder; where there is no Git, the folder above the workspace."""
+    return Repository(root, without_git=root.parent).top
+
+
 def inside(root: Path, path: str) -> Path | None:
     """Return the file at that path; None if it is missing, too large, or outside the repository."""
     try:

@@ -57,6 +57,14 @@ class Document:
             line, node = child
         return line
 
+    def node(self, *keys: str | int) -> yaml.Node | None:
+        """Return the value under these keys as a node; None if there is none."""
+        node: yaml.Node | None = self.root
+        for key in keys:
+            child = _child(node, key) if node is not None else None
+            node = child[1] if child else None
+        return node
+
     def get(self, *keys: str | int) -> Any:
         """Return the value under these keys; None if there is no value."""
         value: Any = self.data

@@ -24,6 +24,10 @@ from copilot_testenv.core import git
 from copilot_testenv.core.errors import UserError
 from copilot_testenv.core.process import Command, output_of
 
+_HADOLINT = (".hadolint.yaml", ".hadolint.yml")
+# Hadolint's rules on what a build refuses: ports that are none, COPY of several files to no folder, or
+# from the stage itself, stages of the same name, ONBUILD FROM, and what stands before FROM.
+_REFUSED = frozenset({"DL3011", "DL3021", "DL3023", "DL3024", "DL3043", "DL3061"})
 _CI = re.compile(
     r"(^|/)(\.github/.*\.ya?ml|\.gitlab-ci.*\.ya?ml|\.gitlab/.*\.ya?ml|bitbucket-pipelines\.yml|buildspec[^/]*\.ya?ml"
     r"|azure-pipelines[^/]*\.ya?ml|\.circleci/.*\.ya?ml|\.drone\.yml|\.travis\.yml|copilot/pipelines/.*\.ya?ml"
@@ -89,13 +93,18 @@ def deletions(project: Project) -> Iterator[Finding]:
 def built(project: Project) -> Iterator[Finding]:
     """Find missing Dockerfiles that a manifest names: Copilot notices only when it deploys."""
     for path, (where, line) in sorted(_built(project).items()):
-        if not dockerfile.inside(project.root, path):
+        beside = (project.root / path).resolve()
+        if not beside.is_file() or not beside.is_relative_to(dockerfile.top_of(project.root)):
             what = f"`image.build` names {path}, which is not a file of this repository"
             yield Finding(where, line, "dockerfile", "error", what, "write the path of the Dockerfile")
 
 
 def dockerfiles(project: Project) -> Iterator[Finding]:
-    """Run hadolint on each Dockerfile that a manifest names."""
+    """Run hadolint on each Dockerfile that a manifest names.
+
+    Its rules on what no builder takes are errors. The others are about style: they are warnings where the
+    repository has settings of hadolint.
+    """
     paths = sorted(path for path in _built(project) if dockerfile.inside(project.root, path))
     if not paths:
         return
@@ -113,13 +122,16 @@ def dockerfiles(project: Project) -> Iterator[Finding]:
     except (UserError, ValueError) as error:
         project.notes.append(f"hadolint could not look at {', '.join(paths)}: {error}")
         return
+    has_settings = any((project.root / name).is_file() for name in _HADOLINT)
     for each in found:
         code = str(each["code"])
+        if code not in _REFUSED and not has_settings:
+            continue
         yield Finding(
             str(each["file"]),
             int(each["line"]),
             "hadolint",
-            "error" if each["level"] == "error" else "warning",
+            "error" if code in _REFUSED else "warning",
             f"hadolint {code}",
             f"{' '.join(str(each['message']).split())} ({_page(code)})",
         )

@@ -7,13 +7,17 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
+from urllib.parse import quote
 
 Severity = Literal["error", "warning"]
 
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """An error or warning. `path` is relative to the repository, `line` is from 1, `instead` is the fix."""
+    """An error or warning. `path` is relative to the repository, `line` and `column` are from 1.
+
+    `instead` is the fix.
+    """
 
     path: str
     line: int
@@ -21,6 +25,7 @@ class Finding:
     severity: Severity
     what: str
     instead: str
+    column: int = 1
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {self.what}: {self.instead}"
@@ -42,7 +47,7 @@ def as_github(finding: Finding) -> str:
     """
     title, path = _property(f"check: {finding.rule}"), _property(finding.path)
     return (
-        f"::{finding.severity} file={path},line={finding.line},title={title}::"
+        f"::{finding.severity} file={path},line={finding.line},col={finding.column},title={title}::"
         f"{_data(f'{finding.what}: {finding.instead}')}"
     )
 
@@ -68,6 +73,37 @@ def as_gitlab(findings: Iterable[Finding]) -> str:
         ],
         indent=2,
     )
+
+
+def as_sarif(findings: Iterable[Finding]) -> str:
+    """Return the findings as SARIF 2.1.0, which editors and GitHub's code scanning read.
+
+    Source: https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
+    """
+    found = list(findings)
+    results = [
+        {
+            "ruleId": one.rule,
+            "level": one.severity,
+            "message": {"text": f"{one.what}: {one.instead}"},
+            "locations": [
+                {
+                    "physicalLocation": {
+                        "artifactLocation": {"uri": quote(one.path)},
+                        "region": {"startLine": one.line, "startColumn": one.column},
+                    }
+                }
+            ],
+        }
+        for one in found
+    ]
+    rules = [{"id": rule} for rule in sorted({one.rule for one in found})]
+    document = {
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [{"tool": {"driver": {"name": "copilot-testenv check", "rules": rules}}, "results": results}],
+    }
+    return json.dumps(document, indent=2)
 
 
 def as_documents(findings: Iterable[Finding]) -> list[dict[str, object]]:

@@ -103,6 +103,14 @@ _HTTP_CHECK: Mapping[str, Limit] = {
     "success_codes": _CODE,
     "port": _PORT,
 }
+_APP_RUNNER_CHECK: Mapping[str, Limit] = {
+    # Source: https://docs.aws.amazon.com/apprunner/latest/api/API_HealthCheckConfiguration.html
+    "interval": _duration(1, 20),
+    "timeout": _duration(1, 20),
+    "healthy_threshold": _number(1, 20),
+    "unhealthy_threshold": _number(1, 20),
+    "path": _CHECKED_PATH,
+}
 _CONTAINER_CHECK: Mapping[str, Limit] = {
     # Source: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_HealthCheck.html
     "interval": _duration(5, 300),
@@ -142,6 +150,8 @@ def values(project: Project) -> Iterator[Finding]:
             name = str(entry.key.value)
             for number, node in enumerate(_scalars(entry.value)):
                 limit = _limit(entry.place, name, is_first=number == 0)
+                if document.get("type") == "Request-Driven Web Service" and "healthcheck" in entry.place:
+                    limit = _APP_RUNNER_CHECK.get(name)
                 text = str(node.value)
                 if limit is None or "${" in text or limit.fits(text):
                     continue

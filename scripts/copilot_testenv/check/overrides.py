@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from copilot_testenv.check.finding import Finding
+from copilot_testenv.check.finding import Finding, Severity
 from copilot_testenv.check.project import Project
 from copilot_testenv.check.task import properties
+from copilot_testenv.check.templates import addons_place
 from copilot_testenv.copilot import patches, runtimes
 from copilot_testenv.copilot.templates import Template
 from copilot_testenv.core.errors import SettingsError
@@ -17,46 +18,50 @@ _POSITION = re.compile(r"/Resources/(\w+)/Properties/ContainerDefinitions/(\d+)(
 
 
 def runtime(project: Project) -> Iterator[Finding]:
-    """Find Lambda functions, Copilot's own and those of addons, on a runtime that AWS no longer supports."""
+    """Find Lambda functions, Copilot's own and those of addons, on a runtime that AWS no longer supports.
+
+    Copilot's own on one runtime are one finding, because they have one cause. It is an error from the day on
+    which AWS makes no new function on it.
+    """
+    causes: dict[tuple[str, tuple[str, ...]], list[tuple[str, str]]] = {}
     for owner, templates in _by_owner(project).items():
         for function, name in _functions(template.body for template in templates.values()):
-            why = runtimes.why_outdated(name, project.today)
-            without = [
+            if not runtimes.why_outdated(name, project.today):
+                continue
+            without = tuple(
                 each for each, found in templates.items() if function not in runtimes.functions(found.body)
-            ]
-            if why and without:
-                yield Finding(
-                    project.source(owner),
-                    1,
-                    "runtime",
-                    "warning",
-                    f"the Lambda function {function} runs on {name}: {why}",
-                    f"no patch can raise it, since {' and '.join(without)} has no such function and "
-                    "one list of patches is for all: make the settings equal that cause the "
-                    "difference (imported certificates, autoscaling, aliases), or deploy before that day",
-                )
-            elif why:
-                yield Finding(
-                    project.source(owner),
-                    1,
-                    "runtime",
-                    "error",
-                    f"the Lambda function {function} runs on {name}: {why}",
-                    "`invoke check --fix` writes the patch that raises it",
-                )
+            )
+            causes.setdefault((name, without), []).append((owner, function))
         for addons in {template.addons for template in templates.values() if template.addons}:
-            body = Template(addons, {}).body
-            for function, name in _functions([body]):
-                why = runtimes.why_outdated(name, project.today)
-                if why:
-                    yield Finding(
-                        f"copilot/{owner}/addons",
-                        1,
-                        "runtime",
-                        "error",
-                        f"the addons' Lambda function {function} runs on {name}: {why}",
-                        f"write `Runtime: {runtimes.target()}`, or a later one of its language",
-                    )
+            for function, name in _functions([Template(addons, {}).body]):
+                if why := runtimes.why_outdated(name, project.today):
+                    what = f"the addons' Lambda function {function} runs on {name}: {why}"
+                    instead = f"write `Runtime: {runtimes.target()}`, or a later one of its language"
+                    place = addons_place(project.root, owner, function)
+                    yield Finding(*place, "runtime", _severity(project, name), what, instead)
+    for (name, without), functions in causes.items():
+        owners = list(dict.fromkeys(owner for owner, _ in functions))
+        what = _many(functions, owners, name) + runtimes.why_outdated(name, project.today)
+        if without:
+            instead = (
+                f"no patch can raise them, since {' and '.join(without)} lacks them and one list "
+                "of patches is for all: make the settings equal that cause the difference (imported "
+                "certificates, autoscaling, aliases), or deploy before that day"
+            )
+        else:
+            instead = "`invoke check --fix` writes the patches that raise them"
+        severity = "warning" if without else _severity(project, name)
+        yield Finding(project.source(owners[0]), 1, "runtime", severity, what, instead)
+
+
+def _many(functions: list[tuple[str, str]], owners: list[str], name: str) -> str:
+    if len(functions) == 1:
+        return f"the Lambda function {functions[0][1]} of {owners[0]} runs on {name}: "
+    return f"{len(functions)} Lambda functions of Copilot's own (in {', '.join(owners)}) run on {name}: "
+
+
+def _severity(project: Project, name: str) -> Severity:
+    return "error" if runtimes.is_refused(name, project.today) else "warning"
 
 
 def position(project: Project) -> Iterator[Finding]:

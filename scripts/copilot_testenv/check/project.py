@@ -49,6 +49,15 @@ class Project:
     blocking: tuple[Wrong, ...] = ()  # the reasons for which Copilot is not started
 
     @property
+    def misnamed(self) -> frozenset[str]:
+        """The folders that do not have their manifest's name; Copilot then reads no service at all."""
+        return frozenset(
+            folder
+            for folder, document in self.services.items()
+            if isinstance(document.get("name"), str) and document.get("name") != folder
+        )
+
+    @property
     def has_test_profile(self) -> bool:
         """True where the rules on test environments apply: they are settings' or the manifests' choice."""
         if self.settings.configured:
@@ -120,10 +129,12 @@ def read(settings: Settings, today: date | None = None, shell: Shell | None = No
                 Finding(shown, 1, "yaml", "error", what, f"rename it to {workspace_files.NAME}")
             )
     today, shell = today or datetime.now(UTC).date(), shell or RealShell()
-    scope = branch_files.Scope(listed=branch_files.listed(settings.root, shell))
+    listed = branch_files.listed(settings.root, shell)
+    scope = branch_files.Scope(listed=listed, without_git=settings.root.parent)
     unsafe = branch_files.wrong(settings.root, settings, os.environ, scope)
+    rendering_alone = replace(scope, values=False, paths=False)  # packaging builds and uploads nothing
     trusting = replace(settings, trusted=settings.trusted | {"paths", "cdk"})  # the second is not run
-    blocking = branch_files.wrong(settings.root, trusting, os.environ, replace(scope, values=False))
+    blocking = branch_files.wrong(settings.root, trusting, os.environ, rendering_alone)
     return Project(
         settings,
         services,
@@ -143,10 +154,14 @@ def render(project: Project, renderer: Renderer) -> None:
     Raises Failed where Copilot cannot run.
     """
     with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
-        services = [service for service in project.services if not project.is_unsafe(service)]
-        pairs = [(service, name) for service in services for name in project.names]
-        of_services = pool.map(lambda pair: renderer.service(project.root, *pair), pairs)
+        services = [
+            service
+            for service in project.services
+            if not project.is_unsafe(service) and service not in project.misnamed
+        ]
         written = [] if project.is_unsafe(patches.ENVIRONMENTS) else list(project.environments)
         of_environments = pool.map(lambda name: renderer.environment(project.root, name), written)
-        project.rendered.update(zip(pairs, of_services, strict=True))
         project.rendered_environments.update(zip(written, of_environments, strict=True))
+        pairs = [(service, name) for service in services for name in project.names]
+        of_services = pool.map(lambda pair: renderer.service(project.root, *pair), pairs)
+        project.rendered.update(zip(pairs, of_services, strict=True))

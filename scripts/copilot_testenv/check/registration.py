@@ -12,6 +12,7 @@ from copilot_testenv.check.finding import Finding, in_environments
 from copilot_testenv.check.limits import seconds
 from copilot_testenv.check.project import Project
 from copilot_testenv.check.task import where
+from copilot_testenv.copilot import patches
 
 Keys = tuple[str | int, ...]
 _K = 1024
@@ -57,8 +58,14 @@ def doubles(project: Project) -> Iterator[Finding]:
 
 
 def mounts(project: Project) -> Iterator[Finding]:
-    """Find mounts of a volume that is not there."""
-    yield from in_environments(_each(project, _mounts))
+    """Find mounts of a volume that is not there, nor added by overrides."""
+    overrides = {service: patches.text_below(project.root, service) for service in project.services}
+    for finding in in_environments(_each(project, _mounts)):
+        document = next(each for each in project.services.items() if each[1].path == finding.path)
+        name = finding.what.split()[2]
+        added = name in overrides[document[0]] or "taskdef_overrides" in document[1].text
+        if not added:
+            yield finding
 
 
 def checks(project: Project) -> Iterator[Finding]:
@@ -135,7 +142,7 @@ def _doubles(document: Document, environment: str) -> Iterator[Finding]:
             continue
         for name in variables.keys() & secrets.keys():
             what = f"{name} is a variable and a secret of the same container, which ECS refuses"
-            place = (*keys, "secrets", str(name))
+            place: Keys = (*keys, "secrets", str(name))
             yield _finding(document, environment, place, "double", what, "remove it from `variables`")
 
 
@@ -149,11 +156,13 @@ def _mounts(document: Document, environment: str) -> Iterator[Finding]:
             if isinstance(name, str) and "${" not in name and name not in known:
                 what = f"the volume {name} is mounted, and `storage.volumes` has none of that name"
                 instead = f"write one of {', '.join(known)}" if known else f"add `storage.volumes.{name}`"
-                place = (*keys, "mount_points", number, "source_volume")
-                yield _finding(document, environment, place, "volume", what, instead)
+                at: Keys = (*keys, "mount_points", number, "source_volume")
+                yield _finding(document, environment, at, "volume", what, instead)
 
 
 def _checks(document: Document, environment: str) -> Iterator[Finding]:
+    if document.get("type") == "Request-Driven Web Service":
+        return
     holders: list[tuple[Keys, Any]] = [
         (("http",), merged(document, environment, "http")),
         (("nlb",), merged(document, environment, "nlb")),
@@ -214,12 +223,17 @@ def networks(project: Project) -> Iterator[Finding]:
         if not isinstance(vpc, dict) or not isinstance(subnets, dict):
             continue
         whole = _network(vpc.get("cidr"))
+        if whole is None and isinstance(vpc.get("cidr"), str) and "${" not in vpc["cidr"]:
+            line = document.line("network", "vpc", "cidr")
+            what = f"`{vpc['cidr']}` is no range of addresses"
+            yield Finding(document.path, line, "network", "error", what, "write one such as `10.0.0.0/16`")
         earlier: list[tuple[str, Any]] = []
         for kind in ("public", "private"):
             listed = subnets.get(kind)
             for number, subnet in enumerate(listed if isinstance(listed, list) else ()):
                 keys = ("network", "vpc", "subnets", kind, number, "cidr")
-                network = _network(subnet.get("cidr")) if isinstance(subnet, dict) else None
+                given = subnet.get("cidr") if isinstance(subnet, dict) else None
+                network = _network(given)
                 if network is None:
                     continue
                 clash = next((text for text, other in earlier if other.overlaps(network)), "")

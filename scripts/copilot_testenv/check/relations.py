@@ -7,23 +7,25 @@ from collections.abc import Iterator
 from typing import Any
 
 from copilot_testenv.check.document import Document
-from copilot_testenv.check.finding import Finding
+from copilot_testenv.check.finding import Finding, Severity
 from copilot_testenv.check.project import Project
 from copilot_testenv.check.registration import merged
 from copilot_testenv.check.task import where
 from copilot_testenv.copilot import aliases
 
+Keys = tuple[str | int, ...]
 _PUBLIC, _INSIDE = "Load Balanced Web Service", "Backend Service"
 
 
 def host_names(project: Project) -> Iterator[Finding]:
     """Find host names that two environments have: only one of them gets the requests.
 
-    Those of the test environment are the rule's on test environments, where that applies.
+    Those of the test environment are the rule's on test environments, where that applies. It is an error
+    where the manifests have a block for both environments: else a service may not be deployed to both.
     """
     test = project.settings.test_env if project.has_test_profile else ""
     taken: dict[str, tuple[str, str]] = {}
-    reported: set[tuple[str, int]] = set()
+    reported: set[tuple[str, str]] = set()
     for service, document in project.services.items():
         if "COPILOT_ENVIRONMENT_NAME" in document.text:
             continue  # the name may differ in each environment
@@ -31,39 +33,55 @@ def host_names(project: Project) -> Iterator[Finding]:
             for alias in aliases.of(document.data, environment):
                 name = alias.name.lower().rstrip(".")
                 owner, other = taken.setdefault(name, (service, environment))
-                line = document.line(*alias.keys)
-                if other == environment or test in {other, environment} or (document.path, line) in reported:
+                if other == environment or test in {other, environment} or (service, name) in reported:
                     continue
-                reported.add((document.path, line))
+                reported.add((service, name))
+                is_sure = _has_block(document, environment) and _has_block(project.services[owner], other)
                 what = f"{environment} has the host name {alias.name}, which {owner} has in {other} too"
                 instead = f"give each environment its own, under `environments.{environment}.http.alias`"
-                yield Finding(document.path, line, "alias", "error", what, instead)
+                line = document.line(*alias.keys)
+                yield Finding(document.path, line, "alias", _severity(is_sure=is_sure), what, instead)
+
+
+def _has_block(document: Document, environment: str) -> bool:
+    blocks = document.get("environments")
+    return isinstance(blocks, dict) and environment in blocks
+
+
+def _severity(*, is_sure: bool) -> Severity:
+    return "error" if is_sure else "warning"
 
 
 def paths(project: Project) -> Iterator[Finding]:
-    """Find rules of one load balancer with the same host name and path: the later gets no request."""
+    """Find rules of one load balancer with the same host name and path: the later gets no request.
+
+    It is a warning where a service has blocks for other environments alone: it may not be deployed here.
+    """
     reported: set[tuple[str, int]] = set()
     for environment in project.names:
-        taken: dict[tuple[object, ...], str] = {}
+        taken: dict[tuple[object, ...], tuple[str, Keys]] = {}
         for service, document in project.services.items():
             for keys, rule in _rules(document, environment):
                 balancer = (document.get("type"), str(merged(document, environment, "http").get("alb")))
                 for host in _hosts(rule):
-                    answers = (*balancer, host, str(rule.get("path")).strip("/"))
-                    owner = taken.setdefault(answers, service)
+                    path, sources = str(rule.get("path")), str(rule.get("allowed_source_ips"))
+                    answers = (*balancer, host, path.strip("/"), sources)
+                    owner, first = taken.setdefault(answers, (service, keys))
                     line = where(document, environment, *keys, "path")
-                    is_first = owner == service and len(keys) == 1
-                    if is_first or (document.path, line) in reported:
+                    if (owner, first) == (service, keys) or (document.path, line) in reported:
                         continue
                     reported.add((document.path, line))
+                    is_sure = all(
+                        _has_block(each, environment) or not each.get("environments")
+                        for each in (document, project.services[owner])
+                    )
                     at = f" of {host}" if host else ""
-                    shown = f"`{rule.get('path')}`{at}"
-                    what = f"{shown} is also {owner}'s in {environment}, behind the same load balancer"
+                    what = f"`{path}`{at} is also {owner}'s in {environment}, behind the same load balancer"
                     instead = "write another path, or a host name of its own (`alias`)"
-                    yield Finding(document.path, line, "path", "error", what, instead)
+                    yield Finding(document.path, line, "path", _severity(is_sure=is_sure), what, instead)
 
 
-def _rules(document: Document, environment: str) -> Iterator[tuple[tuple[str | int, ...], dict[str, Any]]]:
+def _rules(document: Document, environment: str) -> Iterator[tuple[Keys, dict[str, Any]]]:
     http = merged(document, environment, "http")
     if document.get("type") not in {_PUBLIC, _INSIDE} or not isinstance(http, dict) or not http.get("path"):
         return

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from copilot_testenv.branch_guard import branch_files
 from copilot_testenv.check import stand_ins
+from copilot_testenv.copilot import commands, patches
 from copilot_testenv.copilot.templates import Refusal, Template
-from copilot_testenv.core import scratch
+from copilot_testenv.core import cache, scratch, workspace_files
+from copilot_testenv.core.errors import UserError
+from copilot_testenv.core.files import write
 from copilot_testenv.core.process import Variables
 from copilot_testenv.core.settings import names_application
 from copilot_testenv.rendering import Renderer
@@ -21,6 +27,9 @@ from copilot_testenv.session import Session
 
 if TYPE_CHECKING:
     from copilot_testenv.check.project import Project
+
+
+_FORM = "3"  # of what is kept; another number where the stand-ins or their answers change
 
 
 @dataclass(frozen=True)
@@ -34,15 +43,21 @@ class StandInRenderer(Renderer):
 
     def variables_of(self, environment: str, service: str = "") -> Variables:
         """Return the variables with which Copilot finds what this stack needs."""
-        found = stand_ins.found(
+        found = self._found(environment, service)
+        application = {"application": self.settings.app, "environment": environment}
+        return {**self.given, **self.deployed(**application, **found.fields())}
+
+    def _found(self, environment: str, service: str) -> stand_ins.Found:
+        written = self.project.environments.get(environment)
+        if service and isinstance(self.project.rendered_environments.get(environment), Refusal):
+            written = None  # Copilot would refuse each service for the environment's mistake
+        return stand_ins.found(
             self.project.services.get(service),
             environment,
-            self.project.environments.get(environment),
+            written,
             self.given,
             self.settings,
         )
-        application = {"application": self.settings.app, "environment": environment}
-        return {**self.given, **self.deployed(**application, **found.fields())}
 
     def _type_of(self, workspace: Path, service: str) -> object:
         del workspace
@@ -52,15 +67,75 @@ class StandInRenderer(Renderer):
         branch_files.require(workspace, self.settings, os.environ, replace(scope, values=False))
 
     def service(self, workspace: Path, service: str, environment: str) -> Template | Refusal:
-        """Render the stack of a service; without its overrides where they are code (CDK)."""
-        return super().service(self._place(workspace), service, environment)
+        """Render the stack of a service, or return what is kept of an earlier run."""
+        place = self._place(workspace)
+        return self._kept(
+            self._digest(place, service, environment),
+            lambda: super(StandInRenderer, self).service(place, service, environment),
+        )
 
     def environment(self, workspace: Path, environment: str) -> Template | Refusal:
-        """Render the stack of an environment; without its overrides where they are code (CDK)."""
-        return super().environment(self._place(workspace), environment)
+        """Render the stack of an environment, or return what is kept of an earlier run."""
+        place = self._place(workspace)
+        return self._kept(
+            self._digest(place, patches.ENVIRONMENTS, environment),
+            lambda: super(StandInRenderer, self).environment(place, environment),
+        )
+
+    def _digest(self, place: Path, owner: str, environment: str) -> str:
+        """Return a digest of all that a rendering depends on."""
+        service = "" if owner == patches.ENVIRONMENTS else owner
+        asked = [
+            commands.VERSION,
+            _FORM,
+            self.settings.app,
+            owner,
+            environment,
+            repr(self._found(environment, service)),
+            repr(sorted(self.given.items())),
+        ]
+        digest = hashlib.sha256("\0".join(asked).encode())
+        for file in sorted((place / "copilot" / owner).rglob("*")):
+            if file.is_file():
+                digest.update(f"\0{file.relative_to(place)}\0".encode() + file.read_bytes())
+        return digest.hexdigest()
+
+    def _kept(self, digest: str, render: Callable[[], Template | Refusal]) -> Template | Refusal:
+        """Return the rendering of this digest from the user's cache, else render and keep it.
+
+        Where real variables are filled in, nothing is kept: they may be secret.
+        """
+        if self.settings.manifest_variables:
+            return render()
+        try:
+            folder = cache.folder("rendered")
+            file = folder / f"{digest}.json"
+            if cache.use(file):
+                return _read(file)
+        except (OSError, ValueError, KeyError, TypeError):
+            folder, file = None, None
+        found = render()
+        if folder and file:
+            with suppress(UserError):  # without the cache, the next run renders again
+                write(file, json.dumps(_written(found)), folder)
+        return found
 
     def _place(self, workspace: Path) -> Path:
         return self.copy if self.copy and workspace == self.project.root else workspace
+
+
+def _written(found: Template | Refusal) -> dict[str, Any]:
+    if isinstance(found, Refusal):
+        return {"why": found.why}
+    return {"text": found.text, "parameters": dict(found.parameters), "addons": found.addons}
+
+
+def _read(file: Path) -> Template | Refusal:
+    """Return a kept rendering. Raises OSError, ValueError, KeyError, TypeError where it is spoilt."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    if "why" in content:
+        return Refusal(content["why"])
+    return Template(content["text"], content["parameters"], content["addons"])
 
 
 @contextmanager
@@ -71,19 +146,41 @@ def opened(session: Session, project: Project) -> Iterator[StandInRenderer]:
     if given:
         names = ", ".join(f"${{{name}}}" for name in sorted(given))
         project.notes.append(f"Variables that are set where you deploy got a stand-in: {names}.")
-    with session.stand_in() as deployed, _copied(project) as copy:
+    with ExitStack() as entered, _copied(project) as copy:
+        deployed = _OnDemand(session, entered)
         yield StandInRenderer(project.settings, session.shell, {}, {}, deployed, project, given, copy)
+
+
+class _OnDemand:
+    """The stand-in, which starts when Copilot is started for the first time."""
+
+    def __init__(self, session: Session, entered: ExitStack) -> None:
+        self._session, self._entered = session, entered
+        self._lock = threading.Lock()
+        self._deployed: Callable[..., Variables] | None = None
+
+    def __call__(self, **fields: Any) -> Variables:
+        with self._lock:
+            if self._deployed is None:
+                self._deployed = self._entered.enter_context(self._session.stand_in())
+        return self._deployed(**fields)
 
 
 @contextmanager
 def _copied(project: Project) -> Iterator[Path | None]:
     """Yield a copy of the workspace that Copilot can read; None where it can read the workspace itself.
 
-    The copy has no CDK overrides, which are code, and names the application, which Copilot wants to know.
+    The copy has no CDK overrides, which are code, and no manifests that are not YAML, for which Copilot would
+    refuse every service. It names the application, which Copilot wants to know.
     """
     code = sorted({fault.path for fault in project.unsafe if fault.change == "cdk"})
+    broken = [
+        file.parent
+        for name, file in workspace_files.services(project.root).items()
+        if name not in project.services or name in project.misnamed
+    ]
     named = names_application(project.root, project.settings.app)
-    if named and not code:
+    if named and not code and not broken:
         yield None
         return
     if code:
@@ -91,7 +188,7 @@ def _copied(project: Project) -> Iterator[Path | None]:
             f"Overrides by the CDK are code and were not run ({', '.join(code)}): what they change was not "
             "looked at."
         )
-    left_out = [project.root / path for path in code]
+    left_out = [*broken, *(project.root / path for path in code)]
     with scratch.temporary("workspace-") as folder:
         shutil.copytree(
             project.root / "copilot",

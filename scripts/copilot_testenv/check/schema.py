@@ -52,6 +52,13 @@ def read_of(kind: str) -> dict[str, Any] | None:
     return found
 
 
+def kinds() -> list[str]:
+    """Return the types of services and jobs."""
+    file = Path(__file__).with_name("keys.yml")
+    types = yaml.safe_load(file.read_text(encoding="utf-8"))["types"]
+    return [str(name) for name in types if name != "Environment"]
+
+
 def below(read: Any) -> Any:
     """Return the known keys of a list's items, or of the mapping itself."""
     return (read[0] if read else None) if isinstance(read, list) else read

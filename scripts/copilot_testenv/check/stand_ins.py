@@ -61,7 +61,7 @@ def variables(documents: list[Document], settings: Settings) -> Variables:
     found: Variables = {}
     for document in documents:
         for name in _VARIABLE.findall(document.text):
-            found.setdefault(name, name.lower().replace("_", "-").strip("-") or "value")
+            found.setdefault(name, f"{name.lower().replace('_', '-').strip('-')}-1")
         for entry in _entries(document):
             items = entry.value.value if isinstance(entry.value, yaml.SequenceNode) else [entry.value]
             for text in (item.value for item in items if isinstance(item, yaml.ScalarNode)):

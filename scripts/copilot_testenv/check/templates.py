@@ -1,4 +1,7 @@
-"""Run cfn-lint on the templates that Copilot renders; its findings are cached per user, by digest."""
+"""Run cfn-lint on what the user wrote into templates: addons, patches and `taskdef_overrides`.
+
+Copilot's own text is not linted: nobody can correct it. The findings are cached per user, by digest.
+"""
 
 from __future__ import annotations
 
@@ -9,41 +12,45 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from importlib import metadata
+from pathlib import Path
 
-from copilot_testenv.check.finding import Finding, Severity
+from copilot_testenv.check.finding import Finding
 from copilot_testenv.check.project import Project
-from copilot_testenv.copilot import template_lint
+from copilot_testenv.copilot import patches, template_lint
 from copilot_testenv.copilot.template_lint import LintFinding
 from copilot_testenv.copilot.templates import Template
 from copilot_testenv.core import cache
-from copilot_testenv.core.errors import UserError
+from copilot_testenv.core.errors import SettingsError, UserError
 from copilot_testenv.core.files import write
 
-_SEVERITIES: dict[str, Severity] = {"error": "error", "warning": "warning"}  # hints of cfn-lint are left out
-_RUNTIMES = {"E2531", "W2531"}  # Lambda runtimes: overrides.runtime reports them and says how to correct them
+_EVERYWHERE = frozenset({""})  # of a template that a patch may have changed anywhere
+# Lambda runtimes: overrides.runtime reports them. Versions of databases: one that exists stays as it is.
+_RUNTIMES = {"E2531", "W2531", "E3690", "E3691"}
 
 
 def linted(project: Project) -> Iterator[Finding]:
-    """Yield cfn-lint's findings, except in Copilot's own part; each is reported once for all environments.
+    """Yield cfn-lint's errors in what the user wrote; each is reported once for all environments.
 
     Raises SettingsError where cfn-lint is not installed.
     """
     texts: dict[str, str] = {}
     owners: dict[str, str] = {}
+    touched = {owner: _touched(project, owner) for owner in (*project.services, patches.ENVIRONMENTS)}
     for owner, environment, template in project.stacks():
         if not isinstance(template, Template):
             continue
-        texts[f"{owner} {environment}"], owners[f"{owner} {environment}"] = template.text, owner
+        if touched[owner]:
+            texts[f"{owner} {environment}"], owners[f"{owner} {environment}"] = template.text, owner
         if template.addons:
             texts[f"{owner} {environment} addons"] = template.addons
             owners[f"{owner} {environment} addons"] = owner
     reported = set()
     for found in _lint(texts):
-        severity = _SEVERITIES.get(found.severity)
-        if found.copilots_own or severity is None or found.rule in _RUNTIMES:
+        owner, of_addons = owners[found.template], found.template.endswith(" addons")
+        is_users = of_addons or touched[owner] == _EVERYWHERE or _resource(found) in touched[owner]
+        if found.copilots_own or found.severity != "error" or found.rule in _RUNTIMES or not is_users:
             continue
-        owner = owners[found.template]
-        path, line = _place(project, owner, found, addons=found.template.endswith(" addons"))
+        path, line = _place(project, owner, found, addons=of_addons)
         what = f"cfn-lint {found.rule} at {found.path or 'the template'}: {' '.join(found.message.split())}"
         if (path, line, what) not in reported:
             reported.add((path, line, what))
@@ -51,24 +58,59 @@ def linted(project: Project) -> Iterator[Finding]:
                 path,
                 line,
                 "cfn-lint",
-                severity,
+                "error",
                 what,
                 "correct it in the manifest, the override patches or the addons that it comes from",
             )
 
 
+def _touched(project: Project, owner: str) -> frozenset[str]:
+    """Return the resources that patches or `taskdef_overrides` change, but not runtimes alone."""
+    found = {_part(patch.path) for patch in _patches(project, owner) if not patch.function}
+    document = project.services.get(owner)
+    if document and "taskdef_overrides" in document.text:
+        found.add("TaskDefinition")
+    return _EVERYWHERE if "" in found else frozenset(found)
+
+
+def _patches(project: Project, owner: str) -> list[patches.Patch]:
+    where = f"copilot/{owner}/{patches.FILE.as_posix()}"
+    try:
+        return patches.read(patches.text_of(project.root / where, where), where)
+    except SettingsError:
+        return []  # there are none, or Copilot reports them
+
+
+def _part(path: str) -> str:
+    """Return the resource in a patch's path; empty for a path elsewhere."""
+    parts = path.split("/")
+    return parts[2] if parts[1:2] == ["Resources"] and len(parts) > 2 else ""  # noqa: PLR2004 - and its name
+
+
+def _resource(found: LintFinding) -> str:
+    parts = found.path.split("/")
+    return parts[1] if parts[:1] == ["Resources"] and len(parts) > 1 else ""
+
+
 def _place(project: Project, owner: str, found: LintFinding, *, addons: bool) -> tuple[str, int]:
     """Return the file and line of the resource in the addons, else the patches, else the manifest."""
     if addons:
-        folder = project.root / "copilot" / owner
-        key = re.escape(found.path.split("/")[1]) if "/" in found.path else ""
-        for file in sorted((folder / "addons").glob("*.y*ml")):
-            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-            for number, line in enumerate(lines, 1):
-                if key and re.match(rf"\s+['\"]?{key}['\"]?\s*:", line):
-                    return file.relative_to(project.root).as_posix(), number
-        return f"copilot/{owner}/addons", 1
-    return project.source(owner), 1
+        return addons_place(project.root, owner, found.path.split("/")[1] if "/" in found.path else "")
+    for patch in _patches(project, owner):
+        if _part(patch.path) == _resource(found):
+            return f"copilot/{owner}/{patches.FILE.as_posix()}", patch.begin + 1
+    document = project.services.get(owner)
+    return project.source(owner), document.line("taskdef_overrides") if document else 1
+
+
+def addons_place(root: Path, owner: str, name: str) -> tuple[str, int]:
+    """Return the file and line of a resource, output or parameter of this name in the addons."""
+    for file in sorted((root / "copilot" / owner / "addons").glob("*.y*ml")):
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        for number, line in enumerate(lines, 1):
+            if name and re.match(rf"\s+['\"]?{re.escape(name)}['\"]?\s*:", line):
+                return file.relative_to(root).as_posix(), number
+    return f"copilot/{owner}/addons", 1
 
 
 def _lint(texts: Mapping[str, str]) -> Iterator[LintFinding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +18,8 @@ from copilot_testenv.check.project import Project
 _DURATION = re.compile(r"[+-]?(0|((\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h))+)")
 # Text in YAML 1.2, but Copilot reads it as true or false. Source: decode.go of gopkg.in/yaml.v3
 _SWITCH = re.compile(r"y|n|yes|no|on|off", re.IGNORECASE)
+_SIMILAR = 0.4  # of a name that may be meant
+_NAMED = {("variables",), ("secrets",)}
 _TAG = "tag:yaml.org,2002:"
 
 
@@ -27,13 +30,17 @@ def unread(project: Project) -> Iterator[Finding]:
     """
     for document, top in schema.documents(project):
         for entry in schema.written(document, top):
-            if not _fits(entry.value, entry.read):
+            if entry.place[-1:] in _NAMED and isinstance(entry.value, yaml.SequenceNode):
+                what = f"Copilot cannot read this value of `{entry.name}`: it is a list"
+                instead = "write one text, in quotes if it is JSON"
+                yield Finding(document.path, line_of(entry.key), "unread-value", "error", what, instead)
+            if not _fits(entry.value, entry.read, fractions="rollback_alarms" in entry.place):
                 what = f"Copilot cannot read this value of `{entry.name}`: it refuses it, or ignores it"
                 instead = _instead(entry.value, entry.read)
                 yield Finding(document.path, line_of(entry.key), "unread-value", "error", what, instead)
 
 
-def _fits(value: yaml.Node, read: Any) -> bool:
+def _fits(value: yaml.Node, read: Any, *, fractions: bool) -> bool:
     scalar = value.value if isinstance(value, yaml.ScalarNode) else None
     tag = value.tag.removeprefix(_TAG)
     if tag == "null" or (scalar is not None and "${" in scalar):
@@ -42,7 +49,8 @@ def _fits(value: yaml.Node, read: Any) -> bool:
         case list():  # Copilot also reads a list from a text in JSON
             return isinstance(value, yaml.SequenceNode) or (scalar is not None and scalar.startswith("["))
         case "number":
-            return tag in {"int", "float"}
+            whole = tag == "int" or (tag == "float" and str(scalar).rstrip("0").endswith("."))
+            return whole or (fractions and tag == "float")
         case "switch":
             return tag == "bool" or (scalar is not None and bool(_SWITCH.fullmatch(scalar)))
         case "duration":
@@ -53,6 +61,8 @@ def _fits(value: yaml.Node, read: Any) -> bool:
 def _instead(value: yaml.Node, read: Any) -> str:
     if isinstance(read, list):
         return f"write a list: `[{value.value}]`" if isinstance(value, yaml.ScalarNode) else "write a list"
+    if read == "number" and value.tag == f"{_TAG}float":
+        return "write a whole number"
     if read == "duration" and str(value.value).isdigit():
         return f"write its unit: `{value.value}s`"
     return {
@@ -62,4 +72,15 @@ def _instead(value: yaml.Node, read: Any) -> str:
     }[read]
 
 
-RULES = (unread,)
+def types(project: Project) -> Iterator[Finding]:
+    """Find types of services that Copilot does not have: it does not see such a service."""
+    for document in project.services.values():
+        kind = document.get("type")
+        if schema.read_of(str(kind)) is None or kind == "Environment":
+            near = difflib.get_close_matches(str(kind), schema.kinds(), 1, _SIMILAR)
+            what = f"Copilot has no type of service {kind!r}"
+            instead = f"write `type: {near[0]}`" if near else f"write one of {', '.join(schema.kinds())}"
+            yield Finding(document.path, document.line("type"), "type", "error", what, instead)
+
+
+RULES = (unread, types)

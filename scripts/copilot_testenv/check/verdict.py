@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from copilot_testenv.check import containers
+from copilot_testenv.check import containers, location
 from copilot_testenv.check.finding import Finding
 from copilot_testenv.check.project import Project
 from copilot_testenv.copilot import patches
 from copilot_testenv.copilot.templates import Refusal
 from copilot_testenv.core.errors import SettingsError
 
+_LACKING = "StandInLacks"  # in copilot_sandbox.stand_in: what Copilot asked for has no answer there
 _PATCH = re.compile(r'unable to apply the "\w+" patch at index (\d+)')
 
 
@@ -23,12 +24,14 @@ def refused(project: Project) -> Iterator[Finding]:
     """
     environments: dict[tuple[str, str], list[str]] = {}
     for owner, environment, found in project.stacks():
-        if isinstance(found, Refusal) and not containers.is_reported(found):
+        if isinstance(found, Refusal) and _LACKING in found.why:
+            project.notes.append(f"{owner} was not judged in {environment}: Copilot asked AWS for more.")
+        elif isinstance(found, Refusal) and not containers.is_reported(found):
             reason = _without_environment(found.why, environment)
             environments.setdefault((owner, reason), []).append(environment)
     for (owner, why), names in environments.items():
         manifest = project.services.get(owner) or project.environments.get(names[0])
-        line = manifest.line("environments", names[0]) if manifest and len(names) == 1 else 1
+        line = location.of_verdict(manifest, names, why) if manifest else 1
         place = (manifest.path if manifest else "copilot/environments", line)
         yield _finding(project, owner, place, why, names)
 
@@ -38,7 +41,9 @@ def _without_environment(why: str, environment: str) -> str:
     patch = _PATCH.search(why)
     if patch:
         return why[patch.start() :]
-    return re.sub(rf' (?:against|to) environment "?{re.escape(environment)}"?(?=[:,])', "", why)
+    name = re.escape(environment)
+    why = re.sub(rf' (?:against|to) environment "?{name}"?(?=[:,])', "", why)
+    return re.sub(rf'\b(env|environment) "?{name}"?(?![\w-])', r"the \1", why)
 
 
 def _finding(project: Project, owner: str, place: tuple[str, int], why: str, names: list[str]) -> Finding:

@@ -25,6 +25,7 @@ from copilot_testenv.check import (
     relations,
     renderer,
     secret,
+    silence,
     templates,
     throwaway,
     unsafe,
@@ -32,7 +33,7 @@ from copilot_testenv.check import (
     verdict,
 )
 from copilot_testenv.check import project as projects
-from copilot_testenv.check.finding import Finding, as_documents, as_github, as_gitlab
+from copilot_testenv.check.finding import Finding, as_documents, as_github, as_gitlab, as_sarif
 from copilot_testenv.check.project import Project
 from copilot_testenv.copilot import patches
 from copilot_testenv.core import display
@@ -68,7 +69,7 @@ RENDERED: tuple[Rule, ...] = (
 RULES = (*WRITTEN, *RENDERED)
 # The rules on a test environment, which most workspaces do not have: see Project.has_test_profile.
 OF_TEST = frozenset({blocks.missing, *throwaway.RULES, *access.RULES, *foreign.RULES, *foreign.WRITTEN})
-FORMATS = ("text", "github", "gitlab")
+FORMATS = ("text", "github", "gitlab", "sarif")
 
 
 def check(*sessions: Session, json: bool, style: str, fix: bool = False, plan: bool = False) -> None:
@@ -128,6 +129,8 @@ def show(report: Report, found: list[Finding], *, json: bool, style: str) -> Non
         report.data(as_json(as_documents(found)))
     elif style == "gitlab":
         report.data(as_gitlab(found))
+    elif style == "sarif":
+        report.data(as_sarif(found))
     else:
         for finding in found:
             report.data(as_github(finding) if style == "github" else display.block(str(finding)))
@@ -155,7 +158,7 @@ def findings(session: Session, today: date | None = None, *, fix: bool = False) 
                 if fix:
                     _fix(session.report, project, copilot, plan=False)
                 projects.render(project, copilot)
-        found = sorted({*judge(project, RENDERED), *written.result()})
+        found = silence.finish(project.root, {*judge(project, RENDERED), *written.result()})
     for note in project.notes:
         session.report.say(note)
     return found

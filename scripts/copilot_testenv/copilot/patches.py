@@ -61,6 +61,15 @@ class Change:
     after: str
 
 
+def text_below(root: Path, owner: str) -> str:
+    """Return the text of a service's patches; empty where it has none that can be read."""
+    where = f"copilot/{owner}/{FILE.as_posix()}"
+    try:
+        return text_of(root / where, where)
+    except SettingsError:
+        return ""
+
+
 def read(text: str, where: str) -> list[Patch]:
     """Return the patches of a file. Raises SettingsError where it is not a list of mappings."""
     try:

@@ -38,6 +38,12 @@ def functions(template: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def is_refused(runtime: str, today: date) -> bool:
+    """Return True if AWS makes no new function on a runtime on that day."""
+    known = _listed()["runtimes"].get(runtime)
+    return known is not None and today >= date.fromisoformat(known["create_refused"])
+
+
 def why_outdated(runtime: str, today: date) -> str:
     """Return the reason why a runtime is outdated on that day; empty where it is supported or not listed."""
     known = _listed()["runtimes"].get(runtime)

@@ -75,6 +75,9 @@ def error(call: Call, status: int, code: str, message: str) -> Answer:
     if call.service in _JSON:
         body = json.dumps({"__type": code, "message": message})
         return Answer(status, "application/x-amz-json-1.1", body)
+    if call.service == "ec2":
+        errors = f"<Errors><Error><Code>{code}</Code><Message>{escape(message)}</Message></Error></Errors>"
+        return Answer(status, "text/xml", f"<Response>{errors}<RequestID>0</RequestID></Response>")
     text = f"<Error><Type>Sender</Type><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
     return Answer(status, "text/xml", f"<ErrorResponse>{text}<RequestId>0</RequestId></ErrorResponse>")
 
@@ -287,6 +290,15 @@ def _listeners(call: Call, _: Deployment) -> Answer:
     return _xml(call, f"<Listeners>{_members(listeners)}</Listeners>")
 
 
+def _prefix_lists(call: Call, _: Deployment) -> Answer:
+    """Name CloudFront's own list of addresses, which a load balancer behind it lets in."""
+    name = "com.amazonaws.global.cloudfront.origin-facing"
+    values = {"prefixListId": "pl-00000000", "prefixListName": name}
+    item = "".join(_element(key, value) for key, value in values.items())
+    listed = f"<prefixListSet><item>{item}</item></prefixListSet>"
+    return Answer(200, "text/xml", f"<{call.operation}Response>{listed}</{call.operation}Response>")
+
+
 _JSON = frozenset({"ssm", "acm", "tagging"})
 _ANSWERS: Mapping[tuple[str, str], Callable[[Call, Deployment], Answer]] = {
     ("ssm", "GetParameter"): _parameter,
@@ -297,6 +309,7 @@ _ANSWERS: Mapping[tuple[str, str], Callable[[Call, Deployment], Answer]] = {
     ("cloudformation", "ListStackInstances"): _instances,
     ("acm", "DescribeCertificate"): _certificate,
     ("tagging", "GetResources"): _tagged,
+    ("ec2", "DescribeManagedPrefixLists"): _prefix_lists,
     ("elasticloadbalancing", "DescribeLoadBalancers"): _balancers,
     ("elasticloadbalancing", "DescribeListeners"): _listeners,
 }

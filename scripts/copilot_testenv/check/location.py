@@ -1,0 +1,123 @@
+"""Find the key of a manifest that Copilot's own words are about, and the column of a finding's key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import yaml
+
+from copilot_testenv.check.document import Document, entries, line_of
+
+Keys = tuple[str | int, ...]
+_QUOTED = re.compile(r'"([^"]+)"|`([^`]+)`')
+_PART = re.compile(r"\[(\d+)\]|([\w-]+)")
+_WORD = re.compile(r"[\w./:@*-]{2,}")
+_LEADING = re.compile(r"\s*(- +)*")
+_COMMON = frozenset(
+    {"validate", "manifest", "environment", "service", "unmarshal", "for", "the", "to", "is", "of"}
+)
+_TYPED = re.compile(r"line (\d+): cannot unmarshal !!(seq|map) into")
+_DEEPEST = 50
+_LONGEST = 4096  # letters of a line that is searched
+
+
+def of_verdict(document: Document, environments: list[str], why: str) -> int:
+    """Return the line of the key that Copilot names, as far as it can be followed; else of what it quotes.
+
+    An environment's own block counts before the base, because it is laid over that.
+    """
+    tokens = [found[1] or found[2] for found in _QUOTED.finditer(why)]
+    tokens = [token for token in tokens if token not in environments]
+    blocks: list[Keys] = [("environments", name) for name in environments]
+    followed = [_chain(document, begin, tokens) for begin in (*blocks, ())]
+    best = max(followed, key=lambda chain: (chain[0], len(chain[1])))
+    if best[0]:
+        within = _within(document, best[1], tokens[1:])
+        return within or document.line(*best[1])
+    if found := _TYPED.search(why):
+        return _of_type(document, int(found[1]), found[2])
+    single: Keys = ("environments", environments[0]) if len(environments) == 1 else ()
+    return _of_value(document, why) or document.line(*single)
+
+
+def _within(document: Document, keys: Keys, tokens: list[str]) -> int:
+    """Return the line of a value below these keys that Copilot quotes; 0 where there is none."""
+    node = document.node(*keys)
+    words = _words(node) if node is not None else ()
+    return next((line for word, line in words if word in tokens and word not in keys), 0)
+
+
+def _of_type(document: Document, number: int, tag: str) -> int:
+    """Return the line of the value of this type that is nearest to a line without the blank ones."""
+    lines = [line for line, text in enumerate(document.text.splitlines(), 1) if text.strip()]
+    near = lines[min(number, len(lines)) - 1]
+    typed = [line for kind, line in _values(document.root) if kind == f"tag:yaml.org,2002:{tag}"]
+    return min(typed, key=lambda line: abs(line - near), default=near)
+
+
+def _values(node: yaml.Node, depth: int = 0) -> Iterator[tuple[str, int]]:
+    """Yield the type of each value with the line of its key; see `_words` for the depth."""
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _values(item, depth + 1)
+    elif isinstance(node, yaml.MappingNode) and depth < _DEEPEST:
+        for _, key, value in entries(node):
+            yield value.tag, line_of(key)
+            yield from _values(value, depth + 1)
+
+
+def _chain(document: Document, begin: Keys, tokens: list[str]) -> tuple[int, Keys]:
+    """Return how many tokens lead on, each from where the one before it led, and the last place."""
+    keys, count = begin, 0
+    for token in tokens:
+        parts = [int(number) if number else name for number, name in _PART.findall(token)]
+        for base in dict.fromkeys([keys, begin]):
+            if parts and (candidate := _follow(document, (*base, *parts))) is not None:
+                keys, count = candidate, count + 1
+                break
+    return count, keys
+
+
+def _follow(document: Document, keys: Keys) -> Keys | None:
+    """Return the keys if they lead to something; `None` if they do not."""
+    holder = document.get(*keys[:-1]) if keys else None
+    if isinstance(holder, dict) and keys[-1] in holder:
+        return keys
+    return keys if isinstance(holder, list) and isinstance(keys[-1], int) and keys[-1] < len(holder) else None
+
+
+def _of_value(document: Document, why: str) -> int:
+    """Return the line of the rarest value or key that Copilot repeats; 0 where it repeats none."""
+    words = {word.strip(".,:") for word in _WORD.findall(why)} - _COMMON
+    lines: dict[str, list[int]] = {}
+    for word, line in _words(document.root):
+        if word in words and word != str(document.get("name")):
+            lines.setdefault(word, []).append(line)
+    # A word of Copilot's own may stand in the manifest too, so a short one says little.
+    rare = sorted((len(found), -len(word), found[0]) for word, found in lines.items())
+    return rare[0][2] if rare else 0
+
+
+def _words(node: yaml.Node, depth: int = 0) -> Iterator[tuple[str, int]]:
+    """Yield each key and value with its line; aliases that lead back are followed no further than 50 deep."""
+    if isinstance(node, yaml.ScalarNode):
+        yield str(node.value), line_of(node)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _words(item, depth + 1)
+    elif isinstance(node, yaml.MappingNode) and depth < _DEEPEST:
+        for name, key, value in entries(node):
+            yield name, line_of(key)
+            yield from _words(value, depth + 1)
+
+
+def column(line: str, what: str) -> int:
+    """Return the column, from 1, of the key that a finding names in this line; else where its text begins."""
+    line = line[:_LONGEST]
+    begin = _LEADING.match(line)
+    for word in dict.fromkeys(re.findall(r"[\w-]+", what)):
+        found = re.search(rf"(?<![\w-])['\"]?{re.escape(word)}['\"]?\s*:", line)
+        if found:
+            return found.start() + 1
+    return (begin.end() if begin else 0) + 1
