@@ -151,3 +151,20 @@ def test_rows_that_break_a_key_end_the_copy_unless_the_key_may_be_not_valid(copi
     query = "SELECT conrelid::regclass::text, convalidated FROM pg_constraint WHERE contype = 'f' ORDER BY 1"
     found = copies.rows(copies.target_server, "skipped", query)
     assert found == [("letter", False)]
+
+
+def test_what_needs_an_extension_that_stays_behind_is_told_with_that_extension(copies: Copies) -> None:
+    copies.make_source(VIEWS)
+    copies.source_server.run(
+        "CREATE EXTENSION pg_stat_statements",
+        "CREATE VIEW slow AS SELECT queryid FROM pg_stat_statements",
+        "GRANT SELECT ON slow TO reader",
+        database=VIEWS,
+    )
+    said = fails(copies, VIEWS, {}, Failed)
+    assert said.startswith('the schema could not be restored: view public.slow: relation "public.pg_stat_')
+    assert "the target's role may not create the extensions pg_stat_statements" in said
+    assert copies.fill(VIEWS, "skipped", {"skip": ["view slow"]}).left == [
+        'extension "pg_stat_statements"',
+        "view public.slow",
+    ]

@@ -152,9 +152,9 @@ class _Fill:
         for what in left:
             self._progress.say(f"{what} stays behind")
 
-        restore.restore(filler, [entry for entry in kept.entries if entry.before_rows])
+        restore.restore(filler, [one for one in kept.entries if one.before_rows], left_extensions)
         post_data = [entry for entry in kept.entries if not entry.before_rows]
-        restore.try_out(filler, post_data)
+        restore.try_out(filler, post_data, left_extensions)
         taken_out = checks.take_out(filler)
         self._done("schema")
         return _Made(
