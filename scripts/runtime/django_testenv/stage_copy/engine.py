@@ -150,7 +150,7 @@ class _Fill:
         require_whole(tables, selections, references)
         extensions = [f'extension "{name}"' for name in left_extensions]
         left = [*extensions, *map(_title, unreadable), *(entry.title for entry in (*never, *to_gone))]
-        left += kept.titles
+        left += [*kept.titles, *catalogue.replication(reader)]
         for what in left:
             self._progress.say(f"{what} stays behind")
 
