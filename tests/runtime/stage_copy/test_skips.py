@@ -53,6 +53,7 @@ def sources(copies: Copies) -> None:
         "CREATE FUNCTION audit() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'",
         "CREATE EVENT TRIGGER audit ON ddl_command_end EXECUTE FUNCTION audit()",
         "COMMENT ON EVENT TRIGGER audit IS 'watches'",
+        "CREATE PUBLICATION everything FOR ALL TABLES",
         "REVOKE ALL ON closed, closed_id_seq FROM reader",
         "ALTER ROLE reader BYPASSRLS",
         database=SOURCE,
@@ -91,10 +92,12 @@ def test_what_skip_names_stays_behind_with_its_parts_and_is_in_the_receipt(copie
     assert sorted(receipt.left) == sorted(
         [
             "event trigger audit",
+            "fk constraint public.refers_to_closed refers_to_closed_closed_fkey",
             "foreign data wrapper wrapper",
             "foreign table public.far",
             "operator family public.family",
             "policy public.account of_tenant",
+            "publication everything",
             "server elsewhere",
             "table public.closed",
             "table public.letter",
@@ -151,3 +154,71 @@ def test_rows_that_break_a_key_end_the_copy_unless_the_key_may_be_not_valid(copi
     query = "SELECT conrelid::regclass::text, convalidated FROM pg_constraint WHERE contype = 'f' ORDER BY 1"
     found = copies.rows(copies.target_server, "skipped", query)
     assert found == [("letter", False)]
+
+
+def test_what_needs_an_extension_that_stays_behind_is_told_with_that_extension(copies: Copies) -> None:
+    copies.make_source(VIEWS)
+    copies.source_server.run(
+        "CREATE EXTENSION pg_stat_statements",
+        "CREATE VIEW slow AS SELECT queryid FROM pg_stat_statements",
+        "GRANT SELECT ON slow TO reader",
+        database=VIEWS,
+    )
+    said = fails(copies, VIEWS, {}, Failed)
+    assert said.startswith('the schema could not be restored: view public.slow: relation "public.pg_stat_')
+    assert "the target's role may not create the extensions pg_stat_statements" in said
+    assert copies.fill(VIEWS, "skipped", {"skip": ["view slow"]}).left == [
+        'extension "pg_stat_statements"',
+        "view public.slow",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("skip", "left"),
+    [
+        ("function touch()", ["function public.touch()", "trigger public.account touched"]),
+        (
+            "constraint account account_pkey",
+            ["constraint public.account account_pkey", "fk constraint public.letter letter_account_fkey"],
+        ),
+        pytest.param(
+            "trigger account touched", ["trigger public.account touched"], marks=pytest.mark.nightly
+        ),
+        pytest.param("index by_words", ["index public.by_words"], marks=pytest.mark.nightly),
+        pytest.param(
+            "comment on table account", ["comment on table public.account"], marks=pytest.mark.nightly
+        ),
+        pytest.param(
+            "materialized view counted", ["materialized view public.counted"], marks=pytest.mark.nightly
+        ),
+        pytest.param(
+            "fk constraint letter letter_account_fkey",
+            ["fk constraint public.letter letter_account_fkey"],
+            marks=pytest.mark.nightly,
+        ),
+        pytest.param("extension citext", ["extension citext"], marks=pytest.mark.nightly),
+        pytest.param("schema empty", ["schema empty"], marks=pytest.mark.nightly),
+    ],
+)
+def test_what_only_needs_a_skipped_object_is_listed_as_well(
+    copies: Copies, skip: str, left: list[str]
+) -> None:
+    source = "skips_kinds"
+    if not copies.rows(
+        copies.source_server, "postgres", f"SELECT FROM pg_database WHERE datname = '{source}'"
+    ):
+        copies.make_source(
+            source,
+            "CREATE EXTENSION citext",
+            "CREATE SCHEMA empty",
+            "CREATE TABLE account (id int PRIMARY KEY, words text)",
+            "COMMENT ON TABLE account IS 'all'",
+            "CREATE INDEX by_words ON account (words)",
+            "COMMENT ON INDEX by_words IS 'one'",
+            "CREATE TABLE letter (account int REFERENCES account)",
+            "CREATE MATERIALIZED VIEW counted AS SELECT count(*) FROM account",
+            "CREATE UNIQUE INDEX ON counted (count)",
+            "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+            "CREATE TRIGGER touched BEFORE INSERT ON account FOR EACH ROW EXECUTE FUNCTION touch()",
+        )
+    assert sorted(copies.fill(source, "skipped", {"skip": [skip]}).left) == sorted(left)

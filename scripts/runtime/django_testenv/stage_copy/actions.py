@@ -172,6 +172,8 @@ class Actions:
             claim = partial(branches.claim, server, target, suffix)
             receipt = copy.run(claim, guarded, fresh=flags["fresh"])
         self._write(json.dumps(asdict(receipt)) if flags["json"] else _sentence(receipt))
+        if not flags["json"] and receipt.left:
+            self._write(f"Not in the copy: {'; '.join(receipt.left)}.")
         if receipt.bytes:  # it is 0 after a clone, or if the data were kept
             self._say(f"the copy took {receipt.seconds:.1f} s")
         # `invoke status` reads these lines from the container's log.

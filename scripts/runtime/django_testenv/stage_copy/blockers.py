@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 _SHOWN = 5  # in a message
 _LOOKS, _PAUSE = 4, 0.5  # seconds between two looks: a session of a monitor may be about to end
-# SQL that is true of a session `s` that our role may end; autovacuum gives way by itself.
+# SQL that is true of a session `s` that our role may end. Autovacuum, which has no role, gives way by itself.
 MAY_END = """(pg_has_role(s.usesysid, 'USAGE') OR pg_has_role('pg_signal_backend', 'USAGE')
     AND NOT EXISTS (SELECT FROM pg_roles WHERE oid = s.usesysid AND rolsuper))"""
 _SESSIONS = f"""
 SELECT pid, coalesce(usename::text, ''), coalesce(application_name, ''), coalesce(backend_type, '')
 FROM pg_stat_activity s WHERE datname = %s AND pid <> pg_backend_pid()
-AND backend_type IS DISTINCT FROM 'autovacuum worker' AND {MAY_END} IS NOT TRUE ORDER BY pid
+AND usesysid IS NOT NULL AND {MAY_END} IS NOT TRUE ORDER BY pid
 """  # noqa: S608  the condition is above
 _PREPARED = "SELECT gid, owner::text FROM pg_prepared_xacts WHERE database = %s ORDER BY gid"
 _SUBSCRIPTIONS = """

@@ -85,6 +85,11 @@ WHERE c.relkind = 'S' AND (c.oid = ANY (%(made)s)
 ORDER BY 1, 2
 """
 
+_REPLICATION = """
+SELECT 'publication ' || pubname FROM pg_publication UNION ALL
+SELECT 'subscription ' || subname FROM pg_subscription
+WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY 1
+"""
 _WITH_SEQUENCES = """
 SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = ANY (%s) OR c.relkind = 'S' AND EXISTS (SELECT FROM pg_depend WHERE objid = c.oid
@@ -177,6 +182,11 @@ def tables(source: Connection, left: Iterable[str] = ()) -> list[Table]:
         )
         for one in found
     ]
+
+
+def replication(source: Connection) -> list[str]:
+    """Return the publications and subscriptions, which are never copied, in words."""
+    return [title for (title,) in source.execute(_REPLICATION).fetchall()]
 
 
 def text_only(source: Connection, found: Iterable[Table]) -> frozenset[int]:

@@ -140,7 +140,8 @@ class _Fill:
         entries, never = archive.entries(left_extensions)
         gone = {table.oid for table in unreadable}
         keys_to_gone = {key.oid for key in catalogue.references(reader, every) if key.referenced in gone}
-        entries = [entry for entry in entries if not entry.is_one_of((), keys_to_gone)]
+        to_gone = [entry for entry in entries if entry.is_one_of((), keys_to_gone)]
+        entries = [entry for entry in entries if entry not in to_gone]
         kept = skips.without(entries, self._options.skip, known=[_title(table) for table in unreadable])
         left_oids = kept.oids | gone | keys_to_gone
         tables = [table for table in every if table.oid not in left_oids]
@@ -148,13 +149,14 @@ class _Fill:
         references = [key for key in catalogue.references(reader, tables) if key.oid not in left_oids]
         require_whole(tables, selections, references)
         extensions = [f'extension "{name}"' for name in left_extensions]
-        left = [*extensions, *(entry.title for entry in never), *map(_title, unreadable), *kept.titles]
+        left = [*extensions, *map(_title, unreadable), *(entry.title for entry in (*never, *to_gone))]
+        left += [*kept.titles, *catalogue.replication(reader)]
         for what in left:
             self._progress.say(f"{what} stays behind")
 
-        restore.restore(filler, [entry for entry in kept.entries if entry.before_rows])
+        restore.restore(filler, [one for one in kept.entries if one.before_rows], left_extensions)
         post_data = [entry for entry in kept.entries if not entry.before_rows]
-        restore.try_out(filler, post_data)
+        restore.try_out(filler, post_data, left_extensions)
         taken_out = checks.take_out(filler)
         self._done("schema")
         return _Made(

@@ -24,8 +24,8 @@ _OF_VALUES = ("21", "22", "2F", "38", "39", "P0", "HV")
 _OF_FUNCTION = re.compile(
     r"^(?:CONTEXT:\s*)?(?:PL/\w+|SQL) (?:function|trigger)|^(?:CONTEXT:\s*)?PL/", re.MULTILINE
 )
-# SQLSTATEs of a relation, function, type or schema that is not found.
-_NOT_FOUND = ("42P01", "42883", "42704", "3F000")
+# SQLSTATEs of a relation, function, type, operator class or schema that is not found.
+NOT_FOUND = ("42P01", "42883", "42704", "3F000")
 _UNQUALIFIED = (
     ": it may rely on search_path, which is empty in a copy, as it is where pg_dump's output is restored: "
     "qualify the names in it, or ALTER FUNCTION ... SET search_path"
@@ -104,7 +104,7 @@ def _why(state: str, message: str, names: Mapping[str, str | None], context: str
         column = "" if names.get("column") or not at[2] else f', column "{at[2]}"'
         where += f"{column}, row {at[1]} of those that were being sent"
     if _OF_FUNCTION.search(context):
-        return _of_function(f" ({state}{where})") + (_UNQUALIFIED if state in _NOT_FOUND else "")
+        return _of_function(f" ({state}{where})") + (_UNQUALIFIED if state in NOT_FOUND else "")
     if state.startswith(_OF_VALUES) or not re.fullmatch("[0-9A-Z]{5}", state):
         return f"{_called(state)} ({state}{where}): the server's words are not shown, since they quote values"
     return without_values(" ".join((message.splitlines() or [""])[0].split()))

@@ -13,6 +13,7 @@ import psycopg
 
 from .database import reason
 from .problems import Failed
+from .reasons import NOT_FOUND
 from .skips import titles
 
 if TYPE_CHECKING:
@@ -34,9 +35,12 @@ class Refusal(NamedTuple):
     state: str  # SQLSTATE
 
 
-def restore(target: Connection, entries: Sequence[Entry]) -> None:
-    """Make all entries in their order. Raise Failed, which names those that cannot be made."""
-    require_none(make(target, entries))
+def restore(target: Connection, entries: Sequence[Entry], absent: Sequence[str] = ()) -> None:
+    """Make all entries in their order. Raise Failed, which names those that cannot be made.
+
+    `absent` are the extensions that stay behind.
+    """
+    require_none(make(target, entries), absent)
 
 
 def make(target: Connection, entries: Sequence[Entry]) -> list[Refusal]:
@@ -52,7 +56,7 @@ def make(target: Connection, entries: Sequence[Entry]) -> list[Refusal]:
     return refused
 
 
-def try_out(target: Connection, entries: Sequence[Entry]) -> None:
+def try_out(target: Connection, entries: Sequence[Entry], absent: Sequence[str] = ()) -> None:
     """Make the entries in the still empty tables, and undo it. Raise Failed if one cannot be made.
 
     Views get no contents: what they compute may not be possible without rows.
@@ -68,7 +72,7 @@ def try_out(target: Connection, entries: Sequence[Entry]) -> None:
     finally:
         target.execute("ROLLBACK")
     if refusal:  # which of them? The database is thrown away after this
-        require_none(make(target, tried) or [refusal])
+        require_none(make(target, tried) or [refusal], absent)
 
 
 def capacity(connection: Connection) -> int:
@@ -83,11 +87,13 @@ def capacity(connection: Connection) -> int:
     return int(row[0]) if row else 0
 
 
-def require_none(refused: Sequence[Refusal]) -> None:
+def require_none(refused: Sequence[Refusal], absent: Sequence[str] = ()) -> None:
     """Raise Failed if there is an entry that cannot be made."""
     if refused:
         shown = "; ".join(f"{one.entry.title}: {one.why}" for one in refused[:_SHOWN])
         more = f"; and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
+        if absent and any(one.state in NOT_FOUND for one in refused):
+            more += f": the target's role may not create the extensions {', '.join(absent)}"
         raise Failed(
             f"the schema could not be restored: {shown}{more}: mend that, or leave it behind: "
             f'STAGE_COPY["skip"] = [{titles(one.entry for one in refused)}]'

@@ -19,6 +19,11 @@ _PARTS = frozenset({
     "MATERIALIZED VIEW DATA", "POLICY", "ROW SECURITY", "RULE", "SEQUENCE", "SEQUENCE OWNED BY", "STATISTICS",
     "TABLE ATTACH", "TRIGGER",
 })  # fmt: skip
+# Parts of a table that may need something else as well; their names begin with the table's, but of indexes.
+_OF_TABLES = frozenset({
+    "CHECK CONSTRAINT", "CONSTRAINT", "DEFAULT", "FK CONSTRAINT", "INDEX", "POLICY", "RULE", "TRIGGER",
+})  # fmt: skip
+_RELATIONS = ("FOREIGN TABLE", "MATERIALIZED VIEW", "TABLE", "VIEW")
 _CATALOGUES = (1259, 2606, 2620)  # pg_class, pg_constraint, pg_trigger; src/include/catalog
 _SHOWN = 5  # names in a message
 
@@ -37,9 +42,14 @@ class Kept:
 
     @property
     def titles(self) -> list[str]:
-        """Return what stays behind in words, without the parts of what is named."""
-        numbers = {entry.number for entry in self.left}
-        return [e.title for e in self.left if e.type not in _PARTS or not e.needs & numbers]
+        """Return what stays behind in words, without the parts of what stays behind as a whole."""
+        by_number = {entry.number: entry for entry in self.left}
+        return [
+            entry.title
+            for entry in self.left
+            if entry.type not in _PARTS
+            or not any(_belongs(entry, by_number[each]) for each in entry.needs & by_number.keys())
+        ]
 
 
 def without(entries: Sequence[Entry], skip: Collection[str], *, known: Collection[str] = ()) -> Kept:
@@ -72,6 +82,15 @@ def without(entries: Sequence[Entry], skip: Collection[str], *, known: Collectio
         [entry for entry in entries if entry.number not in left],
         [entry for entry in entries if entry.number in left],
     )
+
+
+def _belongs(part: Entry, owner: Entry) -> bool:
+    """Return True if the part is one of `owner`, and does not only need it: a trigger needs its function."""
+    if part.type not in _OF_TABLES:
+        return True
+    if owner.type not in _RELATIONS:
+        return False
+    return part.type == "INDEX" or (part.schema == owner.schema and part.name.startswith(f"{owner.name} "))
 
 
 def _means(name: str, entry: Entry) -> bool:
