@@ -123,6 +123,14 @@ def test_a_constant_that_does_not_fit_is_refused_beforehand(
         )
 
 
+def test_one_constant_for_a_unique_column_is_refused_beforehand(copies: Copies) -> None:
+    statements = "CREATE TABLE t (v text UNIQUE)", "INSERT INTO t VALUES ('a')"
+    name = copied(copies, {"t.v": {"value": "x"}}, *statements)
+    assert got(copies, name, "TABLE t") == [("x",)]
+    with pytest.raises(Misconfigured, match="is unique"):
+        copied(copies, {"t.v": {"value": "x"}}, *statements, "INSERT INTO t VALUES ('b')")
+
+
 def test_constants_arrive_as_they_are_written(copies: Copies) -> None:
     values: dict[str, tuple[str, object, object]] = {
         "a": ("jsonb", {"x": [1, None, "é"]}, {"x": [1, None, "é"]}),

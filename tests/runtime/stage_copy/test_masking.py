@@ -130,8 +130,19 @@ def test_the_source_never_sends_what_a_rule_replaces(copies: Copies) -> None:
         connection.execute(
             "INSERT INTO person SELECT i, 'raw' || i || '@example.com' FROM generate_series(1, 50) i"
         )
-        connection.execute("GRANT SELECT ON person TO reader")
-    copies.fill("masked", "masked", {"mask": {"person.email": "email"}, "verify": True})
+        connection.execute(
+            "CREATE TABLE more AS SELECT id, ARRAY[email] AS tags, json_build_object('m', email) AS doc, "
+            "jsonb_build_array(email) AS list, 'raw@' || email AS gone, email AS said FROM person"
+        )
+        connection.execute("ALTER TABLE more ADD FOREIGN KEY (said) REFERENCES person (email)")
+        connection.execute("CREATE INDEX ON more (lower(said)); ANALYZE")
+        connection.execute(
+            "CREATE MATERIALIZED VIEW seen AS SELECT email, doc FROM person JOIN more USING (id)"
+        )
+        connection.execute("GRANT SELECT ON person, more, seen TO reader")
+    documents = {"more.doc": {"json": {"m": "email"}}, "more.list": {"json": {"[*]": "name"}}}
+    rules = {"person.email": "email", "more.tags": "email", "more.gone": "null", **documents}
+    copies.fill("masked", "masked", {"mask": rules, "verify": True})
     for path in copies.target_server.data.rglob("*"):
         if path.is_file() and path.stat().st_mtime > began:
             assert b"raw17@example.com" not in path.read_bytes(), path

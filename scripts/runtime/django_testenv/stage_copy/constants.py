@@ -16,7 +16,7 @@ from .rules import as_json
 if TYPE_CHECKING:
     from .column_types import Type
     from .database import Connection
-    from .model import Column
+    from .model import Column, Table
 
 
 def literal(value: Any, type_: Type) -> sql.Composable:
@@ -39,6 +39,25 @@ def as_text(value: Any, *, is_json: bool = False) -> str | None:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return "\\x" + bytes(value).hex()
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+# A unique index of this column alone, and two rows.
+_UNIQUE = """
+SELECT EXISTS (
+    SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+    WHERE i.indrelid = {} AND a.attname = {} AND i.indisunique AND i.indnkeyatts = 1 AND i.indpred IS NULL
+) AND (SELECT count(*) = 2 FROM (SELECT FROM ONLY {} LIMIT 2) two)
+"""
+
+
+def require_not_unique(source: Connection, where: str, table: Table, column: Column) -> None:
+    """Raise Misconfigured if one constant for all rows would be twice in a unique column."""
+    query = sql.SQL(_UNIQUE).format(
+        sql.Literal(table.oid), sql.Literal(column.name), sql.Identifier(table.schema, table.name)
+    )
+    row = source.execute(query).fetchone()
+    if row and row[0]:
+        raise Misconfigured(f'{where} is unique, and {{"value": ...}} is the same for all rows: use a fake')
 
 
 def require_fitting(source: Connection, where: str, value: Any, type_: Type, column: Column) -> None:

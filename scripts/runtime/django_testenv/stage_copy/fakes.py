@@ -148,13 +148,13 @@ def _ip(group: Group) -> sql.Composable:
         sql.SQL("('x' || substr(sc_s.h, {}, 2))::bit(8)::int").format(sql.Literal(at)) for at in (20, 22, 24)
     )
     four = sql.SQL("240 + {} || '.' || {}").format(number(sql.SQL("sc_s.h"), 15), octets)
-    if group.width < len("2001:db8:") + 29:
+    if group.width < len("2001:db8:fa4e:") + 24:
         return four
     groups = sql.SQL(" || ':' || ").join(
-        sql.SQL("substr(sc_s.h, {}, 4)").format(sql.Literal(at)) for at in range(1, 25, 4)
+        sql.SQL("substr(sc_s.h, {}, 4)").format(sql.Literal(at)) for at in range(1, 21, 4)
     )
     return sql.SQL(
-        "CASE WHEN strpos(sc_s.t, ':') > 0 THEN host(('2001:db8:' || {})::inet) ELSE {} END"
+        "CASE WHEN strpos(sc_s.t, ':') > 0 THEN host(('2001:db8:fa4e:' || {})::inet) ELSE {} END"
     ).format(groups, four)
 
 

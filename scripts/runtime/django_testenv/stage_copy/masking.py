@@ -132,9 +132,9 @@ class Masks:
         for place, rule in self._rules.items():
             table, column = self._columns[place]
             if rule.kind == "value" and not column.generated:
-                constants.require_fitting(
-                    source, _where(table, column), rule.value, self._types[place], column
-                )
+                where = _where(table, column)
+                constants.require_fitting(source, where, rule.value, self._types[place], column)
+                constants.require_not_unique(source, where, table, column)
 
     def _require_known(self) -> None:
         """Raise Misconfigured if an entry of the options matches no table or column."""

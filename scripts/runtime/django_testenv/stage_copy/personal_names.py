@@ -23,29 +23,33 @@ def _pairs(text: str) -> frozenset[tuple[str, ...]]:
 
 # Words that mean personal data or a secret wherever they stand in a name; more languages than English.
 PERSONAL = word_set("""
-    address addr biometric birth birthdate birthday birthplace bic blood born cellphone city coordinates
-    cookie credential cvc cvv diagnosis disability dob email ethnicity fax fingerprint firstname
-    forename fullname gender geolocation iban imei imsi income ip lastname latitude login longitude
-    maiden mail marital medicare mobile msisdn nationality nickname nino otp passphrase passport passwd
-    password payroll phone plate postal postcode pwd religion salary secret sex signature skype ssn
-    street surname telephone token totp username wage whatsapp zipcode cardholder passcode geolocated
-    landline homeaddress aadhaar bsn cnp cpf curp dni nif nie nhs pesel personnummer snils
-    sozialversicherungsnummer steuernummer anschrift geburtsdatum geburtsort geburtstag gehalt
-    geschlecht handy kontoinhaber kontonummer nachname plz strasse telefon vorname wohnort familienname
-    adresse courriel naissance prenom rue adres apellido apellidos calle cedula celular correo direccion
-    movil nacimiento nombre salario sueldo telefono cognome indirizzo nascita endereco nascimento
-    sobrenome achternaam voornaam geboortedatum telefoonnummer telefonnummer imie nazwisko fornavn
-    etternavn efternamn fornamn
+    fname lname mname uname ipv mobilnummer handynummer handynr steuerid steuernr town medical allergy
+    illness disease medication prescription sozialversicherungsnr geburtsname address addr biometric
+    birth birthdate birthday birthplace bic blood born cellphone city coordinates cookie credential cvc
+    cvv diagnosis disability dob email ethnicity fax fingerprint firstname forename fullname gender
+    geolocation iban imei imsi income ip lastname latitude login longitude maiden mail marital medicare
+    mobile msisdn nationality nickname nino otp passphrase passport passwd password payroll phone plate
+    postal postcode pwd religion salary secret sex signature skype ssn street surname telephone token
+    totp username wage whatsapp zipcode cardholder passcode geolocated landline homeaddress aadhaar bsn
+    cnp cpf curp dni nif nie nhs pesel personnummer snils sozialversicherungsnummer steuernummer
+    anschrift geburtsdatum geburtsort geburtstag gehalt geschlecht handy kontoinhaber kontonummer
+    nachname plz strasse telefon vorname wohnort familienname adresse courriel naissance prenom rue
+    adres apellido apellidos calle cedula celular correo direccion movil nacimiento nombre salario
+    sueldo telefono cognome indirizzo nascita endereco nascimento sobrenome achternaam voornaam
+    geboortedatum telefoonnummer telefonnummer imie nazwisko fornavn etternavn efternamn fornamn
     """)
 # Words that mean it as the whole name, or as its last word, of a text.
 _ALONE = word_set("""
-    beneficiary card cell zip kin guardian initials maiden payee payer pin recipient spouse tel vat vin
-    contact contactperson bio handle lat lng lon author
+    beneficiary card cell zip pan kin guardian initials maiden payee payer pin recipient spouse tel vat
+    vin contact contactperson bio handle lat lng lon author
     """)
 PAIRS = _pairs("""
-    account_holder account_no account_nr account_number access_key api_key apikey_value auth_key
-    backup_code bank_account bank_details born_on card_cvc card_expiry card_holder card_last card_no
-    card_nr card_number card_pan cc_no cc_num cc_number cell_no cell_number cell_phone codice_fiscale
+    contact_person sur_name acct_no acct_number acct_nr bank_acct bank_acc acc_no acc_number routing_no
+    base_pay gross_pay net_pay geo_point geo_location middle_initial skype_id facebook_id google_id
+    apple_id linkedin_id twitter_id telegram_id wechat_id ethnic_group diagnosis_code medical_code
+    account_holder account_no account_nr account_number access_key api_key auth_key backup_code
+    bank_account bank_details born_on card_cvc card_expiry card_holder card_last card_no card_nr
+    card_number card_pan cc_no cc_num cc_number cell_no cell_number cell_phone codice_fiscale
     credit_card debit_card display_name driver_licence driver_license drivers_licence drivers_license
     e_mail encryption_key family_name father_name first_name full_name given_name holder_name id_card
     id_no id_number identity_number initial_name last_name legal_name licence_number licence_plate
@@ -58,7 +62,7 @@ PAIRS = _pairs("""
     blood_group blood_type created_by updated_by postal_code license_no licence_no passport_type
     insurance_number health_insurance device_id advertising_id code_postal kreditkarte_nummer
     konto_nummer konto_inhaber street_name
-""")
+    """)
 # Numbers and dates that are personal by these words alone; "phones integer" is a count.
 _NUMBERS = word_set("""
     birth birthdate birthday born dob salary wage income payroll ssn iban passport phone telephone
@@ -67,6 +71,7 @@ _NUMBERS = word_set("""
     telefono handy plz pin zip zipcode postcode fax cvv cvc
     """)
 _NUMBER_PAIRS = _pairs("""
+    acct_no acct_number bank_acct bank_acc acc_no acc_number routing_no base_pay gross_pay net_pay
     account_no account_number bank_account card_no card_number cc_number cell_number cell_phone
     credit_card id_number national_id national_number personal_number routing_number security_number
     social_number social_security tax_id tax_number tel_number vat_number zip_code pin_code post_code
@@ -78,6 +83,7 @@ _DATES = word_set("""
     """)
 # People. A column `name` in a table of them has a person's name; so has `customer_name` in any table.
 PEOPLE = word_set("""
+    cust kunden insured policyholder holder
     account applicant attendee author beneficiary billing borrower buyer candidate caller child client
     coach contact contractor cardholder customer customeruser debtor doctor donor driver emergency
     employee father friend guardian guest holder husband invitee kunde landlord lead lecturer manager
@@ -98,13 +104,13 @@ ABOUT = word_set("""
     footer format header height help icon id index kind label language layout length lifetime limit
     locale max message method min model on opened options order pattern placeholder plan policy port
     prefix protocol provider queue range rate regex required retries scope sent server settings size
-    slug sort source status style subject suffix template templates timezone title total ttl type types
+    slug sort source status style subject suffix template timezone title total ttl type
     unit uri url uuid validated verified version visible width pk amount percent percentage enum code
-    codes cost fee fees mode rule rules strategy timeout
+    cost fee mode rule strategy timeout
     """)
 _GLUE = word_set(
-    "hash value text of the a no nr id number code num name user date my is old new home work primary "
-    "secondary main last"
+    "year line remote host peer hash value text of the a no nr id number code num name user date my is old "
+    "new home work primary secondary main last"
 )
 _VOCABULARY = (
     PERSONAL | _ALONE | PEOPLE | _GLUE | ABOUT | frozenset(word for pair in PAIRS for word in pair)
