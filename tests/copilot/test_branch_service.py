@@ -93,6 +93,15 @@ def test_in_the_sandbox_a_patch_gives_each_rule_the_host(worktree: Path, own: Se
     assert all(patch["value"]["HostHeaderConfig"] == {"Values": ["x.localhost"]} for patch in patches)
 
 
+def test_with_a_hosted_zone_copilot_keeps_the_record_of_the_host(worktree: Path, own: Settings) -> None:
+    written(
+        worktree, "name: web\ntype: Load Balanced Web Service\nhttp: {path: /}\nenvironments: {test: {}}\n"
+    )
+    here = replace(own, target="aws", test_domain="example.com", hosted_zone="Z0873220N255IR3MTNR4")
+    http = made(worktree, here, "x.example.com")["environments"]["test"]["http"]
+    assert http == {"alias": "x.example.com", "hosted_zone": "Z0873220N255IR3MTNR4"}
+
+
 def test_below_a_domain_of_tests_own_the_host_is_an_alias_of_each_rule_and_nothing_is_patched(
     worktree: Path, own: Settings
 ) -> None:

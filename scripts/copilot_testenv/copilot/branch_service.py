@@ -121,6 +121,8 @@ def _edit(manifest: Any, settings: Settings, name: str) -> int:
     if settings.target == "aws" and settings.test_domain:
         http = _mapping(block, "http")
         http["alias"] = name
+        if settings.hosted_zone:  # the record follows the load balancer, which goes with its last service
+            http["hosted_zone"] = settings.hosted_zone
         if more:
             http["additional_rules"] = [{**rule, "alias": name} for rule in more]
     return 1 + len(more)

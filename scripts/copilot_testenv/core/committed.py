@@ -23,6 +23,7 @@ KEYS = {
     "ttl": "DEPLOY_TTL",
     "timeout": "DEPLOY_TIMEOUT",
     "domain": "TEST_DOMAIN",
+    "hosted_zone": "TEST_HOSTED_ZONE",
     "default_branch": "DEFAULT_BRANCH",
     "stage_megabytes": "SANDBOX_STAGE_MB",
     "stage_command": "SANDBOX_STAGE_COMMAND",

@@ -56,6 +56,9 @@ class Settings:
     stage_command: str
     in_ci: bool
     test_domain: str = ""  # host names of isolated deployments are below it; empty: below the application's
+    hosted_zone: str = (
+        ""  # Route 53's id of test_domain's zone: Copilot keeps records of the host names there
+    )
     default_branch: str = ""  # branches are compared with it; empty: origin's HEAD, main or master
     trusted: frozenset[str] = frozenset()  # the changes that a branch may make: names in core.trust
     manifest_variables: tuple[str, ...] = ()  # environment variables that manifests may use as `${NAME}`
@@ -159,6 +162,7 @@ def load(
         stage_command=value("SANDBOX_STAGE_COMMAND", "") or _FILL_STAGE,
         in_ci=in_ci,
         test_domain=check_domain("TEST_DOMAIN", value("TEST_DOMAIN", "")),
+        hosted_zone=_hosted_zone(value("TEST_HOSTED_ZONE", "")),
         default_branch=value("DEFAULT_BRANCH", "").strip(),
         trusted=trust.parse(value(trust.SETTING, ""), trust.SETTING),
         manifest_variables=_manifest_variables(value("MANIFEST_VARIABLES", "")),
@@ -254,6 +258,19 @@ def check_domain(name: str, value: str) -> str:
     """Return the value: a domain, or empty. Raises SettingsError with the name of the setting or flag."""
     if value and not re.fullmatch(r"(?=.{1,190}$)([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}", value):
         raise SettingsError(f"{name}={value!r} is not a domain: write for example test.example.com.")
+    return value
+
+
+def _hosted_zone(value: str) -> str:
+    """Return the value: the id of a hosted zone, or empty. Raises SettingsError.
+
+    Source: https://docs.aws.amazon.com/Route53/latest/APIReference/API_HostedZone.html
+    """
+    if value and not re.fullmatch(r"[A-Z0-9]{1,32}", value):
+        raise SettingsError(
+            f"TEST_HOSTED_ZONE={value!r} is not the id of a hosted zone: write for example "
+            "Z0873220N255IR3MTNR4."
+        )
     return value
 
 
