@@ -13,7 +13,7 @@ import pytest
 
 from copilot_sandbox.agent import confined
 from copilot_sandbox.agent.confined import confined as in_confinement
-from copilot_sandbox.images import venvs
+from copilot_sandbox.images import pythons, venvs
 from copilot_sandbox.images.tree import Tree, file_of
 from tests.attacks.hostile_containers import PLANTED, walled
 
@@ -76,7 +76,7 @@ def test_a_dockerfiles_variable_shows_pip_no_more_of_the_machine(
     monkeypatch.setattr(venvs, "confined", seen)
     monkeypatch.setattr(venvs, "_run", lambda *_: None)
     install = venvs.Install(("x",), "/", Tree(), {"PIP_FIND_LINKS": "/root", "PIP_CERT": "/root/.ssh"}, 1)
-    venvs._install(tmp_path / "s/venvs/one", install, users, tmp_path / "s/pip")
+    venvs._install(tmp_path / "s/venvs/one", install, users, tmp_path / "s/pip", pythons.own())
     assert tmp_path in shown
     assert not [each for each in shown if Path("/root") in (each, *each.parents)]
     assert venvs._own_folders(tmp_path / "s/pip", {"HOME": str(Path.home())}) == []
