@@ -60,6 +60,22 @@ def test_a_menu_of_theirs_has_both_and_works_without_ours(
     assert listed(folder, installed=None) == ["build"]
 
 
+def test_modules_of_theirs_with_names_like_ours_do_not_stand_in_the_tasks_way(
+    tmp_path: Path, installed: Path
+) -> None:
+    broken = "raise SystemExit('not for these tasks')\n"
+    names = (
+        "scripts/__init__.py",
+        "scripts/report.py",
+        "menu.py",
+        "session.py",
+        "core/__init__.py",
+        "aws.py",
+    )
+    folder = adopted(start_project(tmp_path / "shop", dict.fromkeys(names, broken)))
+    assert set(_OURS) <= set(listed(folder, installed=installed))
+
+
 def test_a_task_of_theirs_keeps_its_name(tmp_path: Path, installed: Path) -> None:
     own = "from invoke import task\n\n\n@task\ndef status(c):\n    '''Theirs.'''\n"
     folder = start_project(tmp_path / "shop", {"tasks.py": own})

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from copilot_sandbox.control_plane import ControlPlaneServer
+from copilot_sandbox.control_plane import ControlPlaneServer, stores
 from tests.sandbox.cloud import Agent, Cloud, template
 
 URL = "postgres://app:{{resolve:secretsmanager:${Password}:SecretString:password}}@${Database.Endpoint.Address}/app"
@@ -178,3 +178,23 @@ def test_a_cache_is_where_its_server_is_and_fails_over_with_two_nodes_only(cloud
     assert cloud.outputs() == {"Address": "127.0.0.9"}
     assert cloud.create(wanted("1"), "other") == "ROLLBACK_COMPLETE"
     assert "at least 2" in cloud.reason("Cache", "CREATE_FAILED", "other")
+
+
+_ARN = "arn:aws:secretsmanager:us-east-1:1:secret:db-AbCd12"
+
+
+@pytest.mark.parametrize(
+    ("reference", "asked"),
+    [
+        ("shop/db", "shop/db|"),
+        ("shop/db:SecretString:password", "shop/db|password"),
+        ("shop/db::password", "shop/db|password"),
+        ("shop/db:SecretString:password:AWSCURRENT", "shop/db|password"),
+        (f"{_ARN}::password", f"{_ARN}|password"),
+    ],
+)
+def test_a_dynamic_reference_is_read_in_each_form(
+    reference: str, asked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "secret_value", lambda name, key: f"{name}|{key}")
+    assert stores.with_secrets({"a": [f"{{{{resolve:secretsmanager:{reference}}}}}"]}) == {"a": [asked]}

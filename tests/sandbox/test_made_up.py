@@ -271,8 +271,8 @@ def test_a_secret_that_an_addon_attaches_to_a_database_is_one_whatever_its_name(
         assert json.loads(str(supply.secret(variable, name, "test", None)))["dbname"] == "test"
     assert supply.secret("A", "shop/test/web:username::", "test", None) == "test"
     supply.addon_secrets |= named
-    reference = Reference("web", "web", "A", "secretsmanager", "shop/test/web:username")
-    assert supply.stored([reference], "test") == []
+    named_by_it = Reference("web", "web", "A", "secretsmanager", "shop/test/web:username")
+    assert supply.stored([named_by_it], "test") == []
     assert len(str(supply.secret("OTHER_SECRET", "/x", "test", None))) == 43
 
 

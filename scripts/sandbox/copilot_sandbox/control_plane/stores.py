@@ -17,7 +17,7 @@ from .resources import ACCOUNT, REGION
 # A dynamic reference: the service, the secret's ARN or name, and optionally a key of its JSON.
 # Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/cfn-example_reference-secret.html
 _REFERENCE = re.compile(
-    r"\{\{resolve:secretsmanager:((?:arn(?::[^:}]+){6})|[^:}]+)(?::SecretString)?(?::([^:}]*))?[^}]*\}\}"
+    r"\{\{resolve:secretsmanager:((?:arn(?::[^:}]+){6})|[^:}]+)(?::SecretString|:(?=:))?(?::([^:}]*))?[^}]*\}\}"
 )
 
 
