@@ -7,7 +7,7 @@ import pytest
 
 from django_testenv.stage_copy.column_types import Type
 from django_testenv.stage_copy.links import Links
-from django_testenv.stage_copy.masking import Masks, Selection
+from django_testenv.stage_copy.masking import Masks, Selection, prepare
 from django_testenv.stage_copy.model import Column, Table
 from django_testenv.stage_copy.options import Golden, Options
 from django_testenv.stage_copy.problems import Misconfigured
@@ -119,6 +119,13 @@ def test_rows_stay_behind_by_name_by_glob_and_by_what_a_table_is_part_of(entry: 
 def test_a_mask_of_a_partitioned_table_is_one_of_its_partitions() -> None:
     found = select(table(EMAIL, ancestors=("public.people",)), mask={"people.email": "email"})
     assert found.kinds == {"email": "email"}
+
+
+def test_no_expression_is_compiled_which_takes_a_server_with_llvm_ten_seconds_a_table(copies: Copies) -> None:
+    with copies.source_server.connect() as connection:
+        connection.execute("SET jit = on")
+        prepare(connection, options())
+        assert connection.execute("SHOW jit").fetchone() == ("off",)
 
 
 def test_the_source_never_sends_what_a_rule_replaces(copies: Copies) -> None:
