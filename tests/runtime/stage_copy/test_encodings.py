@@ -21,16 +21,21 @@ def test_what_another_encoding_holds_arrives_byte_for_byte(copies: Copies, encod
         connection.execute(f"CREATE DATABASE {source} TEMPLATE template0 ENCODING '{encoding}'".encode())
     with copies.source_server.connect(source, "owner", PASSWORD) as connection:
         connection.execute("SET client_encoding = UTF8")
-        connection.execute('CREATE TABLE "tëst" (id serial PRIMARY KEY, "wörds" text, plain text)'.encode())
+        connection.execute(
+            'CREATE TABLE "tëst" (id serial PRIMARY KEY, "wörds" text, plain text, mail text)'.encode()
+        )
         connection.execute("""COMMENT ON TABLE "tëst" IS 'ünter'""".encode())
-        connection.execute("""INSERT INTO "tëst" ("wörds", plain) VALUES ('grün', 'größer')""".encode())
+        row = """INSERT INTO "tëst" ("wörds", plain, mail) VALUES ('grün', 'größer', 'grün')"""
+        connection.execute(row.encode())
         if encoding == "SQL_ASCII":
             connection.execute("SET client_encoding = SQL_ASCII")
-            connection.execute(b'INSERT INTO "t\xc3\xabst" ("w\xc3\xb6rds") VALUES (\'\xff\xfe is raw\')')
+            connection.execute(
+                b"INSERT INTO \"t\xc3\xabst\" (\"w\xc3\xb6rds\", mail) VALUES ('\xff\xfe is raw', '\xff')"
+            )
         connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
         connection.execute("GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO reader")
     target = make_target(copies)
-    setting = {"verify": True, "mask": {"tëst.plain": {"call": f"{__name__}.shout"}}}
+    setting = {"verify": True, "mask": {"tëst.plain": {"call": f"{__name__}.shout"}, "tëst.mail": "email"}}
     assert Attempt(copies, source, target, setting).run().left == []
     query = 'SELECT "wörds"::bytea::text, plain FROM "tëst" ORDER BY id'
     about = """SELECT current_setting('server_encoding'), obj_description('"tëst"'::regclass)"""
@@ -40,5 +45,9 @@ def test_what_another_encoding_holds_arrives_byte_for_byte(copies: Copies, encod
             connection.execute("SET client_encoding = UTF8")
             found.append(connection.execute(query.encode()).fetchall())
             assert connection.execute(about.encode()).fetchall() == [(encoding, "ünter")]
+            invented = connection.execute(
+                """SELECT bool_and(mail LIKE '%@%.invalid') FROM "tëst" """.encode()
+            )
+            assert invented.fetchone() == (server is copies.target_server and name == target,)
     sent, arrived = found
     assert arrived == [(words, None if plain is None else f"{plain}!") for words, plain in sent]

@@ -63,9 +63,12 @@ Groups = Callable[[Rule], Group]
 
 
 def hashed(text: sql.Composable) -> sql.Composable:
-    """Return SQL for the keyed hash of a text, in 64 hexadecimal digits."""
+    """Return SQL for the keyed hash of a text, in 64 hexadecimal digits.
+
+    It is of the text's bytes as they are stored: in a database in SQL_ASCII they may be no text in UTF-8.
+    """
     return sql.SQL(
-        "encode(sha256(convert_to(current_setting({}) || ({}) COLLATE \"C\", 'UTF8')), 'hex')"
+        "encode(sha256(convert_to(current_setting({}) || ({}) COLLATE \"C\", getdatabaseencoding())), 'hex')"
     ).format(sql.Literal(KEY), text)
 
 
@@ -101,7 +104,7 @@ def _cased(group: Group, count: int) -> sql.Composable:
         for at in range(count)
     )
     drawn = sql.SQL(
-        "(SELECT {} FROM (SELECT sha256(convert_to(current_setting({}) || sc_s.t, 'UTF8')) AS e, "
+        "(SELECT {} FROM (SELECT sha256(convert_to(current_setting({}) || sc_s.t, getdatabaseencoding())) AS e, "
         "{} AS l OFFSET 0) sc_q)"
     ).format(one_by_one, sql.Literal(KEY), letters)
     if group.collation:  # it may think more equal than case: what it does must still differ as texts
