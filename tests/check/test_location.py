@@ -49,6 +49,8 @@ environments:
         ('validate "deployment": validate "rolling": invalid value', 26),
         ('validate "count": validate "range": range value 9-1 cannot be used', 20),
         ('validate "image": must specify one of "build" and "location"', 10),
+        ('validate "subscribe": "path" must be specified', 12),
+        ('validate load balancer target for "http": "/b" is no container', 8),
         ("unmarshal: invalid manifest type: Load Balanced Web Servic", 2),
         ("web.example.com is not a valid domain against arn:aws:acm", 5),
         ("containers `nginx` and `web` are exposing the same port", 16),
