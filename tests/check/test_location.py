@@ -51,6 +51,7 @@ environments:
         ('validate "image": must specify one of "build" and "location"', 10),
         ('validate "subscribe": "path" must be specified', 12),
         ('validate load balancer target for "http": "/b" is no container', 8),
+        ('validate "sidecars": "port" is no number', 18),
         ("unmarshal: invalid manifest type: Load Balanced Web Servic", 2),
         ("web.example.com is not a valid domain against arn:aws:acm", 5),
         ("containers `nginx` and `web` are exposing the same port", 16),

@@ -73,7 +73,8 @@ def _chain(document: Document, begin: Keys, tokens: list[str]) -> tuple[int, Key
     keys, count = begin, 0
     for token in tokens:
         parts = [int(number) if number else name for number, name in _PART.findall(token)]
-        for base in dict.fromkeys([keys, begin]):
+        below = [(*keys, name) for name in holder] if isinstance(holder := document.get(*keys), dict) else []
+        for base in dict.fromkeys([keys, begin, *(below if count else ())]):
             if parts and (candidate := _follow(document, (*base, *parts))) is not None:
                 keys, count = candidate, count + 1
                 break
