@@ -179,6 +179,8 @@ def test_the_workspace_is_found_from_any_folder_of_a_monorepo(tmp_path: Path) ->
     write(tmp_path, {"shop/copilot/api/manifest.yml": WEB, "node_modules/a/copilot/b/manifest.yml": WEB})
     assert workspace_files.nearest(tmp_path) == [infra, tmp_path / "shop"]
     assert workspace_files.nearest(tmp_path / "app/src") == []
+    (tmp_path / ".git").mkdir()
+    assert workspace_files.nearest(tmp_path / "app/src") == [infra, tmp_path / "shop"]
 
 
 def test_one_manifest_that_is_no_yaml_or_has_another_name_hides_nothing_of_the_others(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from copilot_testenv.check.values import unread
+from copilot_testenv.check.values import types, unread
 from tests.check.projects import with_manifest
 from tests.check.test_keys import DOCUMENTED, ENVIRONMENT
 
@@ -78,3 +78,9 @@ def test_a_value_that_copilot_drops_or_refuses_is_told(
 )
 def test_a_value_in_any_form_that_copilot_reads_is_none(workspace: Path, right: str) -> None:
     assert not found(workspace, f"{WEB}{right}\n")
+
+
+def test_a_type_that_copilot_does_not_have_is_told_with_the_nearest(workspace: Path) -> None:
+    project = with_manifest(workspace, "name: web\ntype: Load Balanced Web Servic\n")
+    (told,) = types(project)
+    assert (told.line, told.rule, told.instead) == (2, "type", "write `type: Load Balanced Web Service`")

@@ -6,7 +6,6 @@ import difflib
 import re
 import shlex
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from copilot_testenv.check import dockerfile, shell_text
@@ -123,39 +122,34 @@ def _platform(text: str, container: dict[str, Any]) -> Iterator[tuple[str, Keys,
 
 
 def _files(project: Project) -> Iterator[tuple[str, Finding]]:
-    top = dockerfile.top_of(project.root)
     for document in project.services.values():
         for environment in project.names:
             for keys, container in containers(document, environment).items():
                 path = container.get("env_file")
-                if isinstance(path, str) and _is_missing(project, top, path):
+                if isinstance(path, str) and _is_missing(project, path):
                     what = f"the env file {path} is not in the repository"
                     line = where(document, environment, *keys, "env_file")
                     yield (
                         environment,
                         Finding(document.path, line, "file", "error", what, "add it, or correct the path"),
                     )
-            yield from ((environment, found) for found in _sources(project, top, document, environment))
+            yield from ((environment, found) for found in _sources(project, document, environment))
 
 
-def _sources(project: Project, top: Path, document: Document, environment: str) -> Iterator[Finding]:
+def _sources(project: Project, document: Document, environment: str) -> Iterator[Finding]:
     listed = document.get(*document.nearest(environment, "files"))
     for number, upload in enumerate(listed if isinstance(listed, list) else ()):
         source = upload.get("source") if isinstance(upload, dict) else None
-        if (
-            document.get("type") == "Static Site"
-            and isinstance(source, str)
-            and _is_missing(project, top, source)
-        ):
+        if document.get("type") == "Static Site" and isinstance(source, str) and _is_missing(project, source):
             line = where(document, environment, "files", number, "source")
             what = f"the source {source} is not in the repository"
             yield Finding(document.path, line, "file", "error", what, "add it, or correct the path")
 
 
-def _is_missing(project: Project, top: Path, path: str) -> bool:
+def _is_missing(project: Project, path: str) -> bool:
     """Return True if there is no such file, and it is none that a build of CI makes, which Git leaves out."""
     place = project.root / path
-    if "${" in path or not path or place.exists() or not Path(place.resolve()).is_relative_to(top):
+    if "${" in path or not path or place.exists():
         return False
     try:
         words = ("check-ignore", "-q", "--no-index", "--", path)

@@ -155,7 +155,7 @@ def _built(project: Project) -> dict[str, tuple[str, int]]:
             image = at.get("image")
             build = manifest.build(image.get("build")) if isinstance(image, dict) else None
             if build:
-                place = (document.path, document.line(*keys, "image", "build"))
+                place = (document.path, document.line(*keys, "image", "build", "dockerfile"))
                 places.setdefault(PurePosixPath(build.dockerfile).as_posix(), place)
             for key, inner in at.items():
                 look(document, inner, (*keys, str(key)))

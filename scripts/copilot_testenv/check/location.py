@@ -33,8 +33,9 @@ def of_verdict(document: Document, environments: list[str], why: str) -> int:
     followed = [_chain(document, begin, tokens) for begin in (*blocks, ())]
     best = max(followed, key=lambda chain: (chain[0], len(chain[1])))
     if best[0]:
-        within = _within(document, best[1], tokens[1:])
-        return within or document.line(*best[1])
+        equal = [keys for count, keys in followed if count == best[0]]
+        within = (_within(document, keys, tokens[1:]) for keys in equal)
+        return next((line for line in within if line), document.line(*best[1]))
     if found := _TYPED.search(why):
         return _of_type(document, int(found[1]), found[2])
     single: Keys = ("environments", environments[0]) if len(environments) == 1 else ()
@@ -44,7 +45,7 @@ def of_verdict(document: Document, environments: list[str], why: str) -> int:
 def _within(document: Document, keys: Keys, tokens: list[str]) -> int:
     """Return the line of a value below these keys that Copilot quotes; 0 where there is none."""
     node = document.node(*keys)
-    words = _words(node) if node is not None else ()
+    words = _words(node, with_keys=False) if node is not None else ()
     return next((line for word, line in words if word in tokens and word not in keys), 0)
 
 
@@ -72,7 +73,8 @@ def _chain(document: Document, begin: Keys, tokens: list[str]) -> tuple[int, Key
     keys, count = begin, 0
     for token in tokens:
         parts = [int(number) if number else name for number, name in _PART.findall(token)]
-        for base in dict.fromkeys([keys, begin]):
+        below = [(*keys, name) for name in holder] if isinstance(holder := document.get(*keys), dict) else []
+        for base in dict.fromkeys([keys, begin, *(below if count else ())]):
             if parts and (candidate := _follow(document, (*base, *parts))) is not None:
                 keys, count = candidate, count + 1
                 break
@@ -99,17 +101,18 @@ def _of_value(document: Document, why: str) -> int:
     return rare[0][2] if rare else 0
 
 
-def _words(node: yaml.Node, depth: int = 0) -> Iterator[tuple[str, int]]:
+def _words(node: yaml.Node, depth: int = 0, *, with_keys: bool = True) -> Iterator[tuple[str, int]]:
     """Yield each key and value with its line; aliases that lead back are followed no further than 50 deep."""
     if isinstance(node, yaml.ScalarNode):
         yield str(node.value), line_of(node)
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            yield from _words(item, depth + 1)
+            yield from _words(item, depth + 1, with_keys=with_keys)
     elif isinstance(node, yaml.MappingNode) and depth < _DEEPEST:
         for name, key, value in entries(node):
-            yield name, line_of(key)
-            yield from _words(value, depth + 1)
+            if with_keys:
+                yield name, line_of(key)
+            yield from _words(value, depth + 1, with_keys=with_keys)
 
 
 def column(line: str, what: str) -> int:

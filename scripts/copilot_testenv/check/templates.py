@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -39,7 +39,9 @@ def linted(project: Project) -> Iterator[Finding]:
     for owner, environment, template in project.stacks():
         if not isinstance(template, Template):
             continue
-        if touched[owner]:
+        # All environments have the same patches, so one of them is enough.
+        seen = owner == patches.ENVIRONMENTS and owner in owners.values()
+        if touched[owner] and not seen:
             texts[f"{owner} {environment}"], owners[f"{owner} {environment}"] = template.text, owner
         if template.addons:
             texts[f"{owner} {environment} addons"] = template.addons
@@ -121,27 +123,26 @@ def _lint(texts: Mapping[str, str]) -> Iterator[LintFinding]:
         digest = linter.copy()
         digest.update(text.encode())
         names[name] = f"{digest.hexdigest()}.json"
-    try:
+    texts_of = {file: texts[name] for name, file in names.items()}  # environments often share a text
+    found: dict[str, list[LintFinding]] = {}
+    kept: Path | None = None
+    with suppress(OSError):  # there is no cache then
         kept = cache.folder("lint")
-    except OSError:  # there is no cache then
-        yield from template_lint.lint(texts)
-        return
-    new: dict[str, str] = {}
+    if kept:
+        for file in texts_of:
+            with suppress(OSError, ValueError, TypeError, RecursionError):
+                cache.use(kept / file)
+                items = json.loads((kept / file).read_text(encoding="utf-8"))
+                found[file] = [LintFinding(**item) for item in items]
+    new = {file: text for file, text in texts_of.items() if file not in found}
+    linted_now = template_lint.lint(new) if new else []
+    for file in new:
+        found[file] = [one for one in linted_now if one.template == file]
+        with suppress(UserError):  # without the cache, the next run lints again
+            if kept:
+                write(kept / file, json.dumps([asdict(one) for one in found[file]]), kept)
     for name, file in names.items():
-        try:
-            cache.use(kept / file)
-            for item in json.loads((kept / file).read_text(encoding="utf-8")):
-                yield LintFinding(**{**item, "template": name})
-        except (OSError, ValueError, TypeError, RecursionError):
-            new[name] = texts[name]
-    if not new:
-        return
-    found = template_lint.lint(new)
-    yield from found
-    with suppress(UserError):  # without the cache, the next run lints again
-        for name in new:
-            text = json.dumps([asdict(one) for one in found if one.template == name])
-            write(kept / names[name], text, kept)
+        yield from (replace(one, template=name) for one in found[file])
 
 
 def _version() -> str:

@@ -19,14 +19,15 @@ _SKIPPED = frozenset({"node_modules", "site-packages", "venv", "vendor", "__pyca
 
 
 def nearest(folder: Path) -> list[Path]:
-    """Return the workspace that the folder is in; else those below it, sorted.
+    """Return the workspace that the folder is in; else those below it, or below the repository's top, sorted.
 
     A folder copilot/ without manifests may be something else.
     """
     for candidate in (folder, *folder.parents):
         if _has_manifests(candidate):
             return [candidate]
-    return sorted(_below(folder, _DEEPEST))
+    top = next((path for path in (folder, *folder.parents) if (path / ".git").exists()), folder)
+    return sorted(_below(folder, _DEEPEST)) or sorted(_below(top, _DEEPEST))
 
 
 def _has_manifests(folder: Path) -> bool:
