@@ -68,6 +68,17 @@ def test_a_project_with_redis_gets_it_as_a_sidecar(tmp_path: Path) -> None:
     assert adopt(folder).said[-1].startswith("Nothing to do")
 
 
+def test_settings_that_read_the_port_of_redis_get_it(tmp_path: Path) -> None:
+    folder = start_project(tmp_path / "shop", {"requirements.txt": "Django\nredis\n"})
+    settings = folder / "mysite/settings.py"
+    names = "import os\nREDIS = (os.environ['REDIS_HOST'], os.environ['REDIS_PORT'])\n"
+    settings.write_text(settings.read_text() + names)
+    commit(folder)
+    variables = manifest(adopted(folder))["environments"]["test"]["variables"]
+    assert (variables["REDIS_HOST"], variables["REDIS_PORT"]) == ("localhost", "6379")
+    assert "REDIS_URL" not in variables
+
+
 def test_a_service_of_another_name_and_its_variables_go_to_the_startup_sidecar(tmp_path: Path) -> None:
     text = (
         MANIFEST.replace("name: web", "name: api") + "\nvariables:\n  LOG_LEVEL: info\nenv_file: some.env\n"

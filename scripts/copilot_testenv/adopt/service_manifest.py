@@ -233,6 +233,8 @@ def _own_variables(project: Project) -> dict[str, Any]:
         text = f"{project.all_settings}\n{project.manifest}"
         named = {name: value for name, value in wanted.items() if re.search(rf"\b{name}\b", text)}
         named = named or wanted
+        if re.search(r"\bREDIS_PORT\b", text):
+            named["REDIS_PORT"] = "6379"
         # ECS refuses a name that is a secret too.
         variables |= {
             name: named[name] for name in named if name not in _section(project.manifest, "secrets")
