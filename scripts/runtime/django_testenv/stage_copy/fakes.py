@@ -104,9 +104,9 @@ def _cased(group: Group, count: int) -> sql.Composable:
         for at in range(count)
     )
     drawn = sql.SQL(
-        "(SELECT {} FROM (SELECT sha256(convert_to(current_setting({}) || sc_s.t, getdatabaseencoding())) AS e, "
-        "{} AS l OFFSET 0) sc_q)"
-    ).format(one_by_one, sql.Literal(KEY), letters)
+        "(SELECT {} FROM (SELECT {} AS l, "
+        "sha256(convert_to(current_setting({}) || sc_s.t, getdatabaseencoding())) AS e OFFSET 0) sc_q)"
+    ).format(one_by_one, letters, sql.Literal(KEY))
     if group.collation:  # it may think more equal than case: what it does must still differ as texts
         return drawn
     return sql.SQL(
