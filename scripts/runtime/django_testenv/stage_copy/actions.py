@@ -327,7 +327,7 @@ def _branch_database() -> str:
 def _server(target: Database) -> Iterator[Connection]:
     """Open a session without timeouts on the target's server, in its maintenance database."""
     with closing(target.named(_MAINTENANCE).able_to_create().connect()) as server:
-        swap.wait_without_end(server)
+        swap.disable_timeouts(server)
         blockers.require_sessions(server, target.named(_MAINTENANCE).connect, target.alias)
         yield server
 

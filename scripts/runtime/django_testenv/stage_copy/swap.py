@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .database import Connection, Database
 
 _TERMINATION = 5000  # milliseconds that a session may take to end
-_AGAIN = 0.05  # seconds between two rounds of ending the sessions that slipped in
+_PAUSE = 0.05  # seconds between two rounds of ending the sessions that connected meanwhile
 _TRIES = 5
 _WRITING = (
     "SET default_transaction_read_only = off; SET default_transaction_isolation = 'read committed'; "
@@ -47,7 +47,7 @@ def is_ours(server: Connection, name: str) -> bool:
     return row is None or bool(row[0])
 
 
-def wait_without_end(server: Connection) -> None:
+def disable_timeouts(server: Connection) -> None:
     """Switch off all timeouts of this session, and let it write whatever its role's settings say."""
     server.execute(f"{no_timeouts(server.info.server_version)}; {_WRITING}".encode())
 
@@ -79,7 +79,7 @@ def own(server: Connection, name: str, role: str) -> None:
 
 
 def create(server: Connection, name: str, like: Connection, say: Callable[[str], None]) -> None:
-    """Make an empty database with the encoding and locale of the database behind `like`."""
+    """Make an empty database with the encoding of the database behind `like`, and its locale if there is one."""
     plain = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {}").format(
         sql.Identifier(name), sql.Literal(like.info.parameter_status("server_encoding"))
     )
@@ -96,9 +96,9 @@ def clone(server: Connection, name: str, template: str) -> None:
 
 
 def order_clone(maintenance: Database, name: str, template: str) -> None:
-    """Let the server make such a copy, closed to connections, without waiting for it."""
+    """Let the server clone `template`, closed to connections, without waiting for it."""
     connection = maintenance.connect()
-    wait_without_end(connection)
+    disable_timeouts(connection)
     make = _clone(connection, name, template) + sql.SQL(" ALLOW_CONNECTIONS false")
     connection.pgconn.send_query(make.as_bytes(connection))
     connection.close()  # the server still carries out the statement
@@ -121,7 +121,7 @@ def _clone(server: Connection, name: str, template: str) -> sql.Composed:
 
 
 def drop(server: Connection, *names: str) -> None:
-    """Drop databases of our role, if they exist, after ending their sessions.
+    """Drop databases, if they exist, after ending their sessions. Raise psycopg.Error if our role may not.
 
     `WITH (FORCE)` is not used: it fails for an ordinary role while autovacuum works in the database, and a
     plain DROP DATABASE ends autovacuum by itself.
@@ -204,9 +204,9 @@ def _ending_sessions(other: Connection, name: str) -> Iterator[None]:
         with contextlib.suppress(psycopg.Error):  # the rename itself then fails with the reason
             while not over.is_set():
                 end_sessions(other, name)
-                over.wait(_AGAIN)
+                over.wait(_PAUSE)
 
-    wait_without_end(other)
+    disable_timeouts(other)
     end_sessions(other, name)
     thread = threading.Thread(target=end, daemon=True)
     thread.start()

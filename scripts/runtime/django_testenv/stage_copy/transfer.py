@@ -78,7 +78,7 @@ class Copy:
         """
         name = self.target.name
         try:
-            swap.wait_without_end(self.server)
+            swap.disable_timeouts(self.server)
             with swap.locked(self.server, name, partial(self._say_waiting, name)):
                 claim()
                 incoming, replaced = beside(name)
@@ -130,7 +130,7 @@ class Copy:
         Return what a copy leaves behind. Raise Failed, which names what cannot be made.
         """
         name = self.target.name
-        swap.wait_without_end(self.server)
+        swap.disable_timeouts(self.server)
         with swap.locked(self.server, name, partial(self._say_waiting, name)):
             incoming, replaced = beside(name)
             try:
