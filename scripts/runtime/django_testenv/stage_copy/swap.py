@@ -79,7 +79,7 @@ def own(server: Connection, name: str, role: str) -> None:
 
 
 def create(server: Connection, name: str, like: Connection, say: Callable[[str], None]) -> None:
-    """Make an empty database with the encoding of the database behind `like`, and its locale if there is one."""
+    """Make an empty database with the encoding of the one behind `like`, and its locale if there is one."""
     plain = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {}").format(
         sql.Identifier(name), sql.Literal(like.info.parameter_status("server_encoding"))
     )
