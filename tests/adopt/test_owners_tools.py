@@ -68,7 +68,7 @@ def says(folder: Path, words: tuple[str, ...]) -> str:
     [
         pytest.param(lambda top: start_project(top, _BASE), marks=pytest.mark.nightly),
         pytest.param(lambda top: start_project(top, _OWN), marks=pytest.mark.nightly),
-        start_in_monorepo,
+        pytest.param(start_in_monorepo, marks=pytest.mark.nightly),
     ],
     ids=["startproject", "tasks, scripts and noxfile of theirs", "a folder of a repository"],
 )
@@ -82,6 +82,7 @@ def test_the_owners_tools_say_what_they_said_before(tmp_path: Path, start: Calla
         assert sorted(after[name].splitlines()) == sorted(text.splitlines()), name
 
 
+@pytest.mark.nightly
 def test_the_tools_do_say_something(tmp_path: Path) -> None:
     folder = start_project(tmp_path / "shop", _OWN)
     (folder / "mysite/more.py").write_text("def double(x):\n    return x\n\nimport os\n")

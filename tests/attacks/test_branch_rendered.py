@@ -74,6 +74,7 @@ def plain_of(renderer: Renderer, folder: Path, known: dict[tuple[str, ...], Temp
     return known[key]
 
 
+@pytest.mark.nightly_from(40)
 @pytest.mark.parametrize(
     "attack",
     [

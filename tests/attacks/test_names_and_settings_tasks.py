@@ -191,6 +191,8 @@ def world(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         registry.record("web-main", DeploymentRecord("main", isolated=True))
         monkeypatch.setattr(Session, "enter", lambda *_, **__: here)
         monkeypatch.setattr(bucket, "lease", lease)
+        whole = Lease(Memory(), "the environment", "ada", "deleting")
+        monkeypatch.setattr(bucket, "environment_lease", lambda *_: whole)
         monkeypatch.setattr(bucket, "registry", lambda *_: registry)
         monkeypatch.setattr("copilot_testenv.menu.session", lambda **_: session)
         return World(session, aws, collection())

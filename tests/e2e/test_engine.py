@@ -123,6 +123,7 @@ def test_its_containers_are_confined_and_limited(clone: Clone) -> None:
     assert not [line for line in podman("inspect", web) if "demo-data" in line]
 
 
+@pytest.mark.nightly
 def test_its_log_its_copy_and_its_neighbour_are_as_with_processes(clone: Clone) -> None:
     ran = clone.do("logs", "--container", "startup", "--limit", "200")
     assert "copy_stage_db" in ran.out

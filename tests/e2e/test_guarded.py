@@ -9,7 +9,7 @@ import pytest
 from tests.clone import ROOT, Clone, get_json
 from tests.e2e.looks import deployed, stacks
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
 LIGHT = True
 MANIFEST = (ROOT / "copilot/web/manifest.yml").read_text()
 PATCHES = (ROOT / "copilot/web/overrides/cfn.patches.yml").read_text()
@@ -54,7 +54,6 @@ def branches(clone: Clone) -> Branches:
     return made
 
 
-@pytest.mark.nightly_from(1)
 @pytest.mark.parametrize("words", [(), ("--isolated",), ("--plan",)])
 def test_productions_secrets_do_not_reach_a_test_task(
     clone: Clone, branches: Branches, words: tuple[str, ...]
@@ -67,7 +66,6 @@ def test_productions_secrets_do_not_reach_a_test_task(
     assert not [name for name in stacks(clone) if name.startswith("demo-test-web")]
 
 
-@pytest.mark.nightly
 def test_a_branch_does_not_take_its_neighbours_traffic(clone: Clone, branches: Branches) -> None:
     url = deployed(clone.invoke("deploy-test", "--branch", branches.plain, "--isolated"))
     for words in ((), ("--isolated",)):
@@ -81,7 +79,6 @@ def test_a_branch_does_not_take_its_neighbours_traffic(clone: Clone, branches: B
     ]
 
 
-@pytest.mark.nightly
 def test_the_bases_alias_does_not_reach_test(clone: Clone, branches: Branches) -> None:
     ran = clone.invoke("deploy-test", "--branch", branches.alias)
     assert ran.code == 2, ran.err
@@ -89,7 +86,6 @@ def test_the_bases_alias_does_not_reach_test(clone: Clone, branches: Branches) -
     assert "move `http.alias` below the environments" in ran.err
 
 
-@pytest.mark.nightly
 def test_what_somebody_trusts_is_deployed(clone: Clone, branches: Branches) -> None:
     ran = clone.invoke("deploy-test", "--branch", branches.thief, "--trust", "rules,access")
     assert deployed(ran)

@@ -164,6 +164,16 @@ def test_the_next_good_deploy_works(clone: Clone) -> None:
     assert get_json(deployed(ran) + "/status.json")["branch"] == "feature/rename"
 
 
+def test_a_branch_beside_the_shared_slot_has_its_own_data_which_copy_db_renews(clone: Clone) -> None:
+    served = clone.status()[0]["branch"]
+    url = deployed(clone.invoke("deploy-test", "--branch", "light", "--isolated"))
+    assert get(url)[0] == 200
+    ran = clone.do("copy-db", "--branch", "light", "--yes", "--json")
+    assert json.loads(ran.out)["database"] == "test_light"
+    clone.do("teardown", "--branch", "light", "--yes")
+    assert [each["branch"] for each in clone.status()] == [served]
+
+
 def test_logs_come_by_container(clone: Clone) -> None:
     ran = clone.do("logs", "--container", "startup", "--limit", "200")
     assert "Applying shop.0002_rename" in ran.out

@@ -75,10 +75,8 @@ def deploy(session: Session, name: str | None, options: Options) -> None:
     Without a name (None) it is the branch that is checked out.
     Raises the errors of core.errors; with SettingsError or Refused nothing in the environment was changed.
     """
+    options = replace(options, why=preflight.reason(options.why))  # a fault in it is told first
     name, notes = chosen_branch.chosen(session, name)
-    options = replace(
-        options, why=preflight.reason(options.why)
-    )  # report a fault in it before anything begins
     trusted = session.settings.trusted | trust.parse(options.trust, "--trust")
     session = replace(session, settings=replace(session.settings, trusted=trusted))
     if options.isolated:

@@ -22,6 +22,7 @@ def many() -> Iterator[Copies]:
         yield make_roles(source, target)
 
 
+@pytest.mark.nightly
 def test_more_tables_arrive_than_a_transaction_may_lock(many: Copies) -> None:
     """As a project with tenants has them: schema by schema the same tables."""
     many.make_source("many")

@@ -6,6 +6,7 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
@@ -59,6 +60,7 @@ def expected(kind: str, value: str | None) -> str | None:
     return shout(value) if kind == "call" else value
 
 
+@pytest.mark.nightly
 @settings(max_examples=settings().max_examples // 2, suppress_health_check=list(HealthCheck))
 @given(st.lists(examples(), min_size=1, max_size=3, unique_by=lambda example: example.name))
 def test_what_arrives_is_exactly_what_the_rules_say(copies: Copies, tables: list[Example]) -> None:

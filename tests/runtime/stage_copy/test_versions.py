@@ -46,6 +46,7 @@ def fill(server: PostgresServer) -> dict[str, object]:
     return content(here, server, NAME)
 
 
+@pytest.mark.nightly_from(1)
 @pytest.mark.parametrize(
     ("source", "target", "tools"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from contextlib import closing
@@ -44,6 +45,15 @@ _NO_WAY = re.compile(
 )
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Leave out psycopg's warning of a roll-back on a connection that is lost: the error itself is told."""
+    return "error ignored in rollback" not in str(record.msg)
+
+
+for _logger in ("psycopg", "psycopg.transaction"):
+    logging.getLogger(_logger).addFilter(_is_news)
 
 
 @dataclass(frozen=True, repr=False)
