@@ -91,7 +91,7 @@ def _prepare(clone: Clone) -> None:
 
 def _task(clone: Clone, branch: str) -> float:
     started = time.monotonic()
-    ran = clone.invoke("deploy-test", "--branch", branch)
+    ran = clone.invoke("deploy-test", "--branch", branch, "--yes")
     if ran.code:
         raise RuntimeError(ran.err)
     _poll(ran.out.strip(), clone.git("rev-parse", branch))

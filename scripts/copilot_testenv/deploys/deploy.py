@@ -268,6 +268,8 @@ class _Deploy:
             ExitStack() as environment,
             ExitStack() as adding,
         ):
+            if before and before.in_review:  # it has no resource, and Copilot renders nothing beside it
+                before = settling.usable(session, self.target, before)
             copilot = self._prepared(folder)
             # Up to here the branch can be refused, so only from here on is anything changed.
             repaired = settling.usable(session, self.target, before)

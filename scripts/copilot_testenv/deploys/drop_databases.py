@@ -53,7 +53,9 @@ def drop_together(
         if host is None:
             return {}
         _stop_tasks(session, target, ready)
-        return copy_db.drop_several(session, target, host, [each.settings for each in ready])
+        # Its stack is named by the first slot, so that it goes with that one.
+        first = replace(session, settings=ready[0].settings)
+        return copy_db.drop_several(first, target, host, [each.settings for each in ready])
 
 
 def _stop_tasks(session: Session, target: Target, snapshots: Sequence[SlotSnapshot]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
+import uuid
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -110,7 +111,9 @@ def _link_into(packages: Path, place: Path) -> None:
 
 
 def _replace_link(place: Path, packages: Path) -> None:
-    if place.is_symlink():
-        place.unlink()
-    if not place.exists():
-        place.symlink_to(packages)
+    """Let a link lead to the packages, unless the image has a file there. Others may do so meanwhile."""
+    if place.exists() and not place.is_symlink():
+        return
+    draft = place.with_name(f".{place.name}.{uuid.uuid4().hex}")
+    draft.symlink_to(packages)
+    draft.replace(place)
