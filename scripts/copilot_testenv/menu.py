@@ -47,7 +47,7 @@ def verb(**flags: str) -> Callable[[Callable[..., None]], Any]:
         def run(_context: Context, *args: Any, **given: Any) -> None:
             from copilot_testenv.core import display  # noqa: PLC0415 - `invoke --list` stays fast
             from copilot_testenv.core.errors import UserError  # noqa: PLC0415
-            from copilot_testenv.core.terminal import Terminal, thread_failed  # noqa: PLC0415
+            from copilot_testenv.core.terminal import Terminal, thread_failed  # noqa: PLC0415 - see above
 
             threading.excepthook = thread_failed
             Terminal.has_answered = False
@@ -107,31 +107,30 @@ def _refuse_invokes_own(context: Context) -> None:
 
 
 def session(*, elsewhere: bool = False) -> Any:
-    """Return the session of a real run: this workspace, its settings, real processes and a terminal.
+    """Return the session of a real run in this workspace.
 
     With `elsewhere`, TEST_ENV is an environment of another workspace.
     """
-    from copilot_testenv.core.process import RealShell  # noqa: PLC0415 - `invoke --list` stays fast
-    from copilot_testenv.core.settings import find_workspace, load  # noqa: PLC0415
-    from copilot_testenv.core.terminal import Terminal  # noqa: PLC0415
-    from copilot_testenv.session import Session  # noqa: PLC0415
+    from copilot_testenv.core.settings import find_workspace  # noqa: PLC0415 - `invoke --list` stays fast
 
-    return Session(
-        load(find_workspace(Path.cwd()), os.environ, elsewhere=elsewhere), RealShell(), Terminal(), os.environ
-    )
+    return _session(find_workspace(Path.cwd()), elsewhere=elsewhere)
 
 
 def sessions() -> list[Any]:
     """Return the sessions in which `check` looks: this workspace's, else those of the workspaces below."""
     from copilot_testenv.core import workspace_files  # noqa: PLC0415 - `invoke --list` stays fast
-    from copilot_testenv.core.process import RealShell  # noqa: PLC0415
-    from copilot_testenv.core.settings import find_workspace, load  # noqa: PLC0415
-    from copilot_testenv.core.terminal import Terminal  # noqa: PLC0415
-    from copilot_testenv.session import Session  # noqa: PLC0415
+    from copilot_testenv.core.settings import find_workspace  # noqa: PLC0415 - `invoke --list` stays fast
 
     here = Path.cwd()
     roots = workspace_files.nearest(here) or [find_workspace(here)]
-    terminal = Terminal()
-    return [
-        Session(load(root, os.environ, checking=True), RealShell(), terminal, os.environ) for root in roots
-    ]
+    return [_session(root, checking=True) for root in roots]
+
+
+def _session(root: Path, **how: bool) -> Any:
+    """Return a session with the workspace's settings, read as `how` says, real processes and a terminal."""
+    from copilot_testenv.core.process import RealShell  # noqa: PLC0415 - `invoke --list` stays fast
+    from copilot_testenv.core.settings import load  # noqa: PLC0415 - `invoke --list` stays fast
+    from copilot_testenv.core.terminal import Terminal  # noqa: PLC0415 - `invoke --list` stays fast
+    from copilot_testenv.session import Session  # noqa: PLC0415 - `invoke --list` stays fast
+
+    return Session(load(root, os.environ, **how), RealShell(), Terminal(), os.environ)

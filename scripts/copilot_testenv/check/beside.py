@@ -10,7 +10,7 @@ from typing import Any
 
 from copilot_testenv.check import dockerfile, shell_text
 from copilot_testenv.check.document import Document
-from copilot_testenv.check.finding import Finding, in_environments
+from copilot_testenv.check.finding import Finding, Severity, in_environments
 from copilot_testenv.check.project import Project
 from copilot_testenv.check.registration import containers
 from copilot_testenv.check.task import where
@@ -50,8 +50,8 @@ def _images(project: Project) -> Iterator[tuple[str, Finding]]:
                     *_platform(text, container),
                 ]:
                     line = where(document, environment, *keys, *key)
-                    severity = "error" if rule != "expose" else "warning"
-                    yield environment, Finding(document.path, line, rule, severity, what, instead)  # type: ignore[arg-type]
+                    severity: Severity = "error" if rule != "expose" else "warning"
+                    yield environment, Finding(document.path, line, rule, severity, what, instead)
 
 
 def _stage(text: str, build: manifest.Build) -> Iterator[tuple[str, Keys, str, str]]:

@@ -14,7 +14,7 @@ from copilot_testenv.copilot import manifest
 from copilot_testenv.core.errors import SettingsError
 
 
-class _Loader(manifest.LOADER):  # type: ignore[misc]
+class _Loader(manifest.LOADER):  # type: ignore[misc]  # PyYAML's loader in C, or in Python
     """A safe loader that reads a value with a tag, such as `!Ref`, as if it had none: so does Copilot."""
 
 

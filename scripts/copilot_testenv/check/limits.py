@@ -28,7 +28,7 @@ _CODES = re.compile(r"\d{3}(-\d{3})?(,\d{3}(-\d{3})?)*")
 
 @dataclass(frozen=True)
 class Limit:
-    """What AWS takes: `fits` judges the value's text; `takes` says it, as the end of a sentence."""
+    """The values that AWS takes: `fits` judges one's text; `takes` names them, as the end of a sentence."""
 
     fits: Callable[[str], bool]
     takes: str

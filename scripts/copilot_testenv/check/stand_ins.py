@@ -37,7 +37,7 @@ Variables = dict[str, str]
 
 @dataclass(frozen=True)
 class Found:
-    """What Copilot is to find for a service in an environment: fields of `copilot_sandbox.stand_in`."""
+    """The answers that Copilot gets for a service in an environment: fields of `copilot_sandbox.stand_in`."""
 
     manifest: str
     domain: str

@@ -56,9 +56,7 @@ class Settings:
     stage_command: str
     in_ci: bool
     test_domain: str = ""  # host names of isolated deployments are below it; empty: below the application's
-    hosted_zone: str = (
-        ""  # Route 53's id of test_domain's zone: Copilot keeps records of the host names there
-    )
+    hosted_zone: str = ""  # Route 53's id of test_domain's zone, in which Copilot keeps the records
     default_branch: str = ""  # branches are compared with it; empty: origin's HEAD, main or master
     trusted: frozenset[str] = frozenset()  # the changes that a branch may make: names in core.trust
     manifest_variables: tuple[str, ...] = ()  # environment variables that manifests may use as `${NAME}`

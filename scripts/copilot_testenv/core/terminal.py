@@ -111,10 +111,12 @@ class Terminal:
             table.add_column(column, overflow="fold")
         for row in cells:
             table.add_row(*(Text(cell) for cell in row))  # Text, so that no branch's name is read as markup
-        # In a pipe the table is wide, so that no cell is cut and every cell can be copied.
-        console = Console(width=None if sys.stdout.isatty() else 240)
+        if not sys.stdout.isatty():  # wide, so that no cell is cut and every cell can be copied
+            Console(width=240).print(table)
+            return
+        console = Console()
         natural = console.measure(table, options=console.options.update(width=10_000)).maximum
-        if natural <= console.width or not sys.stdout.isatty():
+        if natural <= console.width:
             console.print(table)
             return
         # A line of a block may be longer than the terminal: it wraps it, and it is still copied whole.

@@ -152,15 +152,16 @@ def run_command(
     postgres = {"ENGINE": "django.db.backends.postgresql", "PASSWORD": PASSWORD}
     stage = {"NAME": source, "USER": "reader", "HOST": str(copies.source_server.socket)}
     default = {"NAME": target, "USER": "tester", "HOST": str(copies.target_server.socket)}
-    settings = SimpleNamespace(
-        DATABASES={
-            "stage": {**postgres, **stage},
-            "default": {**postgres, **default, "OPTIONS": options or {}},
-        },
-        SECRET_KEY="made-up",
-        BASE_DIR="/nonexistent",
-        STAGE_COPY=setting,
-    )
+    databases = {
+        "stage": {**postgres, **stage},
+        "default": {**postgres, **default, "OPTIONS": options or {}},
+    }
+    return run_for(databases, *words, STAGE_COPY=setting)
+
+
+def run_for(databases: Mapping[str, object], *words: str, **more: object) -> int:
+    """Run the command in this process for a project with these DATABASES and settings; its exit code."""
+    settings = SimpleNamespace(DATABASES=databases, SECRET_KEY="made-up", BASE_DIR="/nonexistent", **more)
     with mock.patch.object(actions, "settings", settings):
         try:
             copy_stage_db.Command().run_from_argv(["manage.py", "copy_stage_db", *words])

@@ -4,31 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
-from unittest import mock
 
 import pytest
 
-from django_testenv.stage_copy import actions
 from django_testenv.stage_copy.database import Database
-from django_testenv.stage_copy.management.commands import copy_stage_db
 from django_testenv.stage_copy.problems import Failed
-from tests.runtime.stage_copy.copies import PASSWORD, Copies
+from tests.runtime.stage_copy.copies import PASSWORD, Copies, run_for
 from tests.runtime.stage_copy.transfers import make_target
 
 SOURCE, FUNCTIONS = "addresses", "addresses_functions"
-
-
-def run(stage: object, default: object, *words: str) -> int:
-    """Run the command for a project with these entries in DATABASES; its exit code."""
-    databases = {"stage": stage, "default": default}
-    settings = SimpleNamespace(DATABASES=databases, SECRET_KEY="made-up", BASE_DIR="/nonexistent")
-    with mock.patch.object(actions, "settings", settings):
-        try:
-            copy_stage_db.Command().run_from_argv(["manage.py", "copy_stage_db", *words])
-        except SystemExit as ended:
-            return int(ended.code or 0)
-    return 0
 
 
 @pytest.mark.parametrize("engine", ["django.db.backends.postgresql", "psqlextra.backend"])
@@ -54,7 +38,7 @@ def test_services_and_a_password_file_lead_to_both_databases(
     monkeypatch.setenv("PGDATABASE", "no_such_database")
     stage = {"ENGINE": engine, "OPTIONS": {"service": "staging", "passfile": str(passwords)}}
     default = {"ENGINE": engine, "OPTIONS": {"service": "testing", "passfile": str(passwords)}}
-    assert run(stage, default, "--json") == 0, capsys.readouterr().err
+    assert run_for({"stage": stage, "default": default}, "--json") == 0, capsys.readouterr().err
     receipt = json.loads(capsys.readouterr().out)
     assert (receipt["source"], receipt["target"], receipt["rows"]) == (source, target, 9)
 

@@ -31,7 +31,7 @@ _ARGUMENTS = {"django_site": ("domain", "name"), "test_users": ("password", "use
 
 @dataclass(frozen=True)
 class Deployment:
-    """What a database is copied for; a text is empty where it is not known."""
+    """The deployment that a database is copied for; a text is empty where it is not known."""
 
     branch: str
     commit: str

@@ -90,7 +90,7 @@ class _Snapshot:
 
 @dataclass
 class _Made:
-    """What is known when the schema is there: the source's content, and what of it stays behind."""
+    """The schema as it was made: the source's content, and what of it stays behind."""
 
     reader: Connection
     filler: Connection

@@ -167,7 +167,7 @@ _LITERALS = {
 
 @dataclass(frozen=True)
 class _Counts:
-    """How many of a sample's values show each signal."""
+    """The number of a sample's values that show each signal."""
 
     filled: int
     email: int

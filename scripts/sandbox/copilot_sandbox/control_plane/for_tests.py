@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from copilot_sandbox.testing.faults import Faults
 
 _SECONDS = {"environment": 60.0, "clean-up": 20.0, "rule-priority": 15.0}
-"""How long a step takes on AWS, guessed from public logs of `copilot svc deploy`: the magnitude counts.
+"""The duration of steps on AWS, guessed from public logs of `copilot svc deploy`: the magnitude counts.
 
 The steps are an environment's update, its clean-up, and what is between a rule's priority and the rule.
 """

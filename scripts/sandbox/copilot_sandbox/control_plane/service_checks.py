@@ -1,4 +1,4 @@
-"""What AWS refuses before it looks at anything, and moto does not; and AWS's words where moto has others.
+"""Refuse calls that AWS refuses at once and moto accepts, and use AWS's words where moto has others.
 
 Sources: localstack/localstack, tests/aws/services/*/*.snapshot.json, recorded from AWS, and AWS's API
 references; tests/recorded/facts has each answer with its source.

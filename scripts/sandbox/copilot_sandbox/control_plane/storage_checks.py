@@ -1,4 +1,4 @@
-"""What S3 refuses and moto accepts: conditions on writes, digests, places, versions, tags and policies."""
+"""Refuse what S3 refuses and moto accepts: conditions, digests, places, versions, tags and policies."""
 
 from __future__ import annotations
 
