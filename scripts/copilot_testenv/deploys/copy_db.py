@@ -21,7 +21,7 @@ from copilot_testenv.session import require_settled
 from copilot_testenv.state import bucket, live
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from copilot_testenv.aws.stack import Stack, Task, TaskDefinition
     from copilot_testenv.core.process import Command
@@ -34,6 +34,10 @@ _OUTCOMES = {2: SettingsError, 3: Refused}  # exit codes of copy_stage_db with t
 _SECONDS = 60  # after Copilot has ended, until ECS shows the task's exit code; it can be slow
 _LONGEST = 256 << 10  # bytes of one event in CloudWatch Logs
 _MOST_IN_ONE = 20  # branches: CloudFormation takes 4096 bytes of a command
+_UNREADABLE = (
+    "The one-off task succeeded, but printed no result that these tasks can read: its image may contain "
+    "an older or newer version of them. Deploy its branch again from here, then try again."
+)
 _LONGEST_NAME = 63  # letters of a database's name in Postgres
 
 _T = TypeVar("_T")
@@ -143,7 +147,7 @@ def drop_several(
     dropped: dict[str, list[str]] = {}
     for start in range(0, len(slots), _MOST_IN_ONE):
         some = slots[start : start + _MOST_IN_ONE]
-        results = _ask_copy(
+        results = _ask_copy_of_each(
             session,
             target,
             host,
@@ -176,43 +180,67 @@ def _ask_copy(
     target: Target,
     host: Host,
     flags: str,
-    suffix: str | Sequence[str],
+    suffix: str,
     doing: str,
     *,
     of: Callable[[Any], _T],
 ) -> list[_T]:
-    """Run `copy_stage_db` with other flags, in the container that copies; return its checked JSON output.
+    """Run `copy_stage_db` with other flags, in the container that copies; return its checked JSON output."""
+    task, line = _asking(host, flags)
+    if suffix:
+        task = replace(task, variables={**task.variables, branch_service.SUFFIX: suffix})
+    found = next(_answers(_run_line(session, target, host, task, line, doing), of), None)
+    if found is None:
+        raise Failed(_UNREADABLE)
+    return found
 
-    With several suffixes, it runs once for each, in one container, also where one of them fails.
-    """
+
+def _ask_copy_of_each(
+    session: Session,
+    target: Target,
+    host: Host,
+    flags: str,
+    suffixes: Sequence[str],
+    doing: str,
+    *,
+    of: Callable[[Any], _T],
+) -> list[_T]:
+    """Ask as `_ask_copy`, once for each suffix, in one container, also where one of them fails."""
+    task, line = _asking(host, flags)
+    each = "; ".join(f"{branch_service.SUFFIX}={shlex.quote(suffix)} {line}" for suffix in suffixes)
+    lines = _run_line(session, target, host, task, f"{each}; true", doing)
+    if found := [result for results in _answers(lines, of) for result in results]:
+        return found
+    raise Failed(_UNREADABLE)
+
+
+def _asking(host: Host, flags: str) -> tuple[OneOff, str]:
+    """Return the one-off task for the databases, without a branch's suffix, and its shell's line."""
     task = one_off(host.definition)
     if task is None:
         raise Failed(f"No container runs `{COPY}`, so the databases cannot be reached.")
     variables = {name: value for name, value in task.variables.items() if name != branch_service.SUFFIX}
     words = re.search(rf"[^&|;]*\b{COPY}\b", " ".join(task.command[-1:]))
     line = f"{words[0].strip() if words else f'python manage.py {COPY}'} {flags} --json"
-    if not isinstance(suffix, str):
-        line = "; ".join(f"{branch_service.SUFFIX}={shlex.quote(each)} {line}" for each in suffix) + "; true"
-    command = ("sh", "-c", line)
-    if isinstance(suffix, str) and suffix:
-        variables[branch_service.SUFFIX] = suffix
     # Without the service's role: it may be deleted already, and the database does not need it.
-    task = replace(task, command=command, variables=variables, role="")
-    group = live.task_group(session.settings)
-    lines = _run(session, target, host.cluster, target.copilot.task_run(group, task), doing)
-    found: list[_T] = []
-    for line in reversed(lines):  # the project may print its own lines before
+    return replace(task, variables=variables, role=""), line
+
+
+def _run_line(session: Session, target: Target, host: Host, task: OneOff, line: str, doing: str) -> list[str]:
+    command = target.copilot.task_run(
+        live.task_group(session.settings), replace(task, command=("sh", "-c", line))
+    )
+    return _run(session, target, host.cluster, command, doing)
+
+
+def _answers(lines: list[str], of: Callable[[Any], _T]) -> Iterator[list[_T]]:
+    """Yield the JSON lists among the lines, the last one first: the project may print its own lines."""
+    for line in reversed(lines):
         with suppress(Malformed):
             results = strict_json.document(line.encode(), _LONGEST)
-            if isinstance(results, list) and isinstance(suffix, str):
-                return [of(result) for result in results]
-            found += [of(result) for result in results] if isinstance(results, list) else []
-    if found:
-        return found
-    raise Failed(
-        "The one-off task succeeded, but printed no result that these tasks can read: its image may contain "
-        "an older or newer version of them. Deploy its branch again from here, then try again."
-    )
+            if isinstance(results, list):
+                checked = [of(result) for result in results]
+                yield checked
 
 
 def _told(value: object) -> tuple[str, bool]:
