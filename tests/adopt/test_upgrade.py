@@ -57,6 +57,7 @@ def copied(template: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(template, tmp_path / "shop"))
 
 
+@pytest.mark.nightly_from(1)
 def test_unedited_it_is_as_if_this_version_had_been_adopted_first(
     copied: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -78,6 +79,7 @@ def test_unedited_it_is_as_if_this_version_had_been_adopted_first(
     adopt(copied, check=True)
 
 
+@pytest.mark.nightly_from(1)
 def test_settings_behind_the_copied_block_are_the_owners_and_stay(copied: Path) -> None:
     settings = copied / "mysite/settings.py"
     settings.write_text(settings.read_text() + "MINE = 1\n")
@@ -89,6 +91,7 @@ def test_settings_behind_the_copied_block_are_the_owners_and_stay(copied: Path) 
     assert not (copied / "scripts").exists()
 
 
+@pytest.mark.nightly_from(1)
 def test_what_the_owner_edited_is_kept_and_named_with_what_it_needs(copied: Path) -> None:
     settings, pages = copied / "mysite/settings.py", copied / "scripts/page.py"
     settings.write_text(settings.read_text().replace("STAGE_COPY = {", "MINE = 1\nSTAGE_COPY = {"))
@@ -120,6 +123,7 @@ def test_what_the_owner_edited_is_kept_and_named_with_what_it_needs(copied: Path
     adopt(copied, check=True)
 
 
+@pytest.mark.nightly_from(1)
 def test_an_edited_environment_is_kept_in_a_project_that_is_otherwise_new(copied: Path) -> None:
     file = copied / "copilot/web/manifest.yml"
     file.write_text(file.read_text().replace("deregistration_delay: 5s", "deregistration_delay: 9s"))
@@ -146,6 +150,7 @@ def test_tasks_of_theirs_that_took_in_the_copied_ones_take_in_these(copying: Pat
     assert adopt(folder).said[-1].startswith("Nothing to do")
 
 
+@pytest.mark.nightly_from(1)
 def test_without_the_history_no_file_is_taken_for_the_owners(copied: Path, tmp_path: Path) -> None:
     shallow = tmp_path / "shallow"
     git(ROOT, "clone", "--quiet", "--depth=1", f"file://{ROOT}", str(shallow))

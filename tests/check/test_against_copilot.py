@@ -52,7 +52,7 @@ def copilot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Renderer
         yield renderer, root
 
 
-@pytest.mark.nightly_from(1)
+@pytest.mark.nightly
 @pytest.mark.e2e
 @pytest.mark.hypothesis
 @pytest.mark.parametrize("kind", KINDS)

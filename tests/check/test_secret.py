@@ -84,6 +84,7 @@ environments:
 }
 
 
+@pytest.mark.nightly_from(3)
 @pytest.mark.parametrize(("manifest", "says", "severity"), WRONG.values(), ids=WRONG)
 def test_a_secret_of_another_environment_or_of_all_is_told(
     renderer: Renderer, settings: Settings, manifest: str, says: str, severity: str
@@ -95,6 +96,7 @@ def test_a_secret_of_another_environment_or_of_all_is_told(
     assert found[0].severity == severity
 
 
+@pytest.mark.nightly_from(2)
 @pytest.mark.parametrize("manifest", RIGHT.values(), ids=RIGHT)
 def test_a_secret_whose_path_names_its_environment_is_not_told(
     renderer: Renderer, settings: Settings, manifest: str

@@ -181,6 +181,7 @@ def test_logs_come_by_container(clone: Clone) -> None:
     assert "Ready to accept connections" in clone.invoke("logs", "--container", "redis").out
 
 
+@pytest.mark.nightly
 def test_plan_changes_nothing(clone: Clone) -> None:
     before = stacks(clone), clone.status()
     for words in (("deploy-test", "--branch", "main"), ("teardown",), ("copy-db",), ("create-env",),

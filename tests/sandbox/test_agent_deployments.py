@@ -59,6 +59,7 @@ def spans(plane: FakeControlPlane) -> list[tuple[float, float]]:
     return sorted((task.created_at, task.stopped_at or 0) for task in plane.stopped())
 
 
+@pytest.mark.nightly_from(1)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_rolling_deployment_serves_all_the_time(plane: FakeControlPlane, tmp_path: Path, way: Way) -> None:
     with running_agent(plane, tmp_path, way) as agent:

@@ -78,6 +78,7 @@ def succeeds(done: subprocess.CompletedProcess[str]) -> str:
     return done.stdout
 
 
+@pytest.mark.nightly
 def test_a_service_is_deployed_looked_at_and_deleted(sandbox: Sandbox) -> None:
     succeeds(sandbox.copilot(*deploying("test", "--resource-tags", "branch=feature/ci")))
     assert {"Key": "branch", "Value": "feature/ci"} in sandbox.stack("demo-test-web")["Tags"]

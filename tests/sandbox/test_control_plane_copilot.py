@@ -23,6 +23,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
         yield sandbox
 
 
+@pytest.mark.nightly
 def test_seeding_again_changes_nothing_and_ignores_the_users_own_aws(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,6 +210,7 @@ def test_copilot_tries_again_what_was_throttled_broken_or_dropped(
         assert tried.count(call) == calls.count(call) + len(kinds), call
 
 
+@pytest.mark.nightly
 def test_copilot_reads_every_page(sandbox: Sandbox) -> None:
     """Stacks found by their tags, a hundred to a page, and parameters, ten to a page."""
     cloudformation, ssm = sandbox.client("cloudformation"), sandbox.client("ssm")

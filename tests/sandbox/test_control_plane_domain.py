@@ -167,6 +167,7 @@ def a_record(sandbox: Sandbox, action: str, name: str, leads_to: str) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.nightly
 def test_an_alias_takes_over_the_record_that_somebody_else_had_and_takes_it_along(sandbox: Sandbox) -> None:
     a_record(sandbox, "CREATE", "www.example.com", "production.elb.amazonaws.com")
     deploy(sandbox, "www.example.com")
@@ -184,6 +185,7 @@ def test_an_alias_is_in_the_zone_that_it_lies_in(sandbox: Sandbox) -> None:
     assert not target(sandbox, "test.shop.example.com.", "x.test.shop.example.com.")
 
 
+@pytest.mark.nightly
 def test_an_eleventh_name_is_too_many_for_the_certificate(sandbox: Sandbox) -> None:
     def rules(*counts: int) -> str:
         """Aliases for so many rules; a rule takes five values, its paths among them."""

@@ -136,6 +136,7 @@ def test_a_token_of_nobodys_is_refused(cloud: Cloud) -> None:
         tagging.get_resources(ResourcesPerPage=101)
 
 
+@pytest.mark.nightly
 def test_what_moto_answers_is_read_to_the_end(cloud: Cloud) -> None:
     ssm, logs, ecr = cloud.client("ssm"), cloud.client("logs"), cloud.client("ecr")
     for number in range(23):

@@ -47,6 +47,7 @@ def test_a_change_in_an_included_requirements_file_makes_another_environment(pro
     assert len({first.venv, second.venv, project.build(text).venv}) == 3
 
 
+@pytest.mark.nightly
 def test_an_interrupted_environment_is_made_anew(project: Project) -> None:
     text = "FROM x\nRUN pip install tiny\n"
     image = project.build(text)

@@ -38,6 +38,7 @@ def test_requirements_that_powershell_wrote_in_utf_16_are_installed(project: Pro
     assert run(image, "tiny") + run(image, "other") == "this is tiny\nthis is other\n"
 
 
+@pytest.mark.nightly
 def test_every_needed_stage_installs_into_the_one_environment(project: Project) -> None:
     project.put("requirements.txt", "tiny\n")
 
@@ -53,6 +54,7 @@ def test_every_needed_stage_installs_into_the_one_environment(project: Project) 
     assert run(image, "tiny") + run(image, "other") == "this is tiny\nthis is other\n"
 
 
+@pytest.mark.nightly
 def test_a_requirements_file_may_be_mounted_instead_of_copied(project: Project) -> None:
     project.put("requirements.txt", "tiny\n")
 

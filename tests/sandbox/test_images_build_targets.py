@@ -83,6 +83,7 @@ def test_a_target_that_the_interpreter_looks_in_is_the_environment(project: Proj
         assert run(project.build(dockerfile), "tiny") == "this is tiny\n"
 
 
+@pytest.mark.nightly
 def test_what_the_image_has_at_a_target_stays_and_equal_images_have_one_digest(
     project: Project, tmp_path: Path
 ) -> None:

@@ -57,17 +57,17 @@ def put_pdm(project: Project) -> None:
 PUT = {"poetry": put_poetry, "pipenv": put_pipenv, "uv": put_uv, "pdm": put_pdm}
 
 
-@pytest.mark.nightly_from(6)
+@pytest.mark.nightly_from(3)
 @pytest.mark.parametrize(
     ("manager", "steps"),
     [
         ("poetry", "RUN pip install poetry==1.8 && poetry config x y \\\n && poetry install --only main"),
+        ("pipenv", "RUN python -m pip install pipenv\nRUN pipenv install --system --deploy"),
+        ("uv", "COPY --from=ghcr.io/astral-sh/uv:0.5 /uv /uvx /bin/\nRUN uv sync --frozen --no-dev"),
         ("poetry", "RUN curl https://install.python-poetry.org | python3 -\nRUN poetry install --no-root"),
         ("poetry", "RUN poetry export -f requirements.txt | pip install -r /dev/stdin"),
         ("poetry", "RUN pipx install poetry && poetry export -o r.txt && pip install -r r.txt"),
-        ("pipenv", "RUN python -m pip install pipenv\nRUN pipenv install --system --deploy"),
         ("pipenv", "RUN pipenv requirements > r.txt && pip install -r r.txt"),
-        ("uv", "COPY --from=ghcr.io/astral-sh/uv:0.5 /uv /uvx /bin/\nRUN uv sync --frozen --no-dev"),
         ("uv", "RUN uv export --frozen --no-hashes > r.txt\nRUN uv pip install --system --no-cache -r r.txt"),
         ("uv", "RUN uv pip install --system -r pyproject.toml"),
         ("uv", "RUN uv pip compile pyproject.toml -o r.txt && uv pip sync r.txt"),
@@ -121,6 +121,7 @@ def test_programs_are_where_an_image_of_python_has_them(project: Project) -> Non
     assert image.paths == ("/usr/local/bin",)
 
 
+@pytest.mark.nightly
 def test_a_project_environment_is_beside_the_project_as_uv_has_it(project: Project) -> None:
     put_uv(project)
     image = project.build("FROM x\nWORKDIR /app\nCOPY . .\nRUN uv sync\nENV PATH=/app/.venv/bin:$PATH\n")
@@ -198,6 +199,7 @@ def test_images_of_python_3_11_and_before_have_setuptools(
     ]  # fmt: skip
 
 
+@pytest.mark.nightly
 def test_a_script_of_the_project_that_installs_is_walked_through(project: Project) -> None:
     project.put("install.sh", '#!/bin/sh\nset -e\nif [ "$1" = x ]; then exit 1; fi\npip install tiny\n')
 

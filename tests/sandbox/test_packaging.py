@@ -30,7 +30,10 @@ from tests.sandbox.real_copilot import (
     running_sandbox,
 )
 
-pytestmark = pytest.mark.skipif(not COPILOT, reason="there is no Copilot to run")
+pytestmark = [
+    pytest.mark.nightly,
+    pytest.mark.skipif(not COPILOT, reason="there is no Copilot to run"),
+]
 
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/demo/web:1"
 API = """
@@ -100,7 +103,6 @@ def texts(folder: Path) -> dict[str, str]:
     return {str(file.relative_to(folder)): file.read_text() for file in sorted(folder.rglob("*.yml"))}
 
 
-@pytest.mark.nightly
 def test_what_is_written_is_clean_for_cfn_lint_and_names_no_account(written: Path) -> None:
     found = texts(written)
     assert len(found) == 7  # four stacks, the one of the bucket, and two addons

@@ -131,6 +131,7 @@ def test_its_first_process_carries_the_owners_mark(server: PostgresServer, state
     assert seen(postmaster.environ)["SANDBOX_OWNER"] == str(state)
 
 
+@pytest.mark.nightly_from(1)
 @pytest.mark.parametrize("whole", [True, False], ids=["with its children", "the first process only"])
 def test_a_killed_server_is_started_again(server: PostgresServer, *, whole: bool) -> None:
     server.start()
@@ -147,6 +148,7 @@ def test_a_killed_server_is_started_again(server: PostgresServer, *, whole: bool
     assert not {process.pid for process in processes(server)} & {process.pid for process in running}
 
 
+@pytest.mark.nightly
 def test_a_mark_with_another_programs_number_is_cleared_away(server: PostgresServer) -> None:
     server.start()
     server.stop()
@@ -191,6 +193,7 @@ def test_sessions_and_a_server_that_does_not_listen_do_not_keep_it_from_stopping
     session.close()
 
 
+@pytest.mark.nightly
 def test_an_interrupted_set_up_is_done_again(server: PostgresServer) -> None:
     server.start()
     server.stop()
@@ -202,6 +205,7 @@ def test_an_interrupted_set_up_is_done_again(server: PostgresServer) -> None:
     assert answer(server, "SELECT 1") == 1
 
 
+@pytest.mark.nightly
 def test_damaged_data_is_told_with_the_logs_words_and_a_way_out(server: PostgresServer) -> None:
     server.start()
     server.stop()
@@ -221,6 +225,7 @@ def test_removing_ends_it_and_leaves_nothing_anywhere(server: PostgresServer, st
     remove(state)
 
 
+@pytest.mark.nightly
 def test_two_clones_have_a_server_each(state: Path, tmp_path: Path) -> None:
     other = PostgresServer(tmp_path / "other")
     one = PostgresServer(state)
@@ -298,6 +303,7 @@ def test_roots_server_runs_under_a_number_of_its_own_outside_of_the_clone(server
     assert all(process.gids().real != 0 for process in processes(server))
 
 
+@pytest.mark.nightly
 @as_root
 def test_programs_that_nobody_can_reach_are_copied(
     server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

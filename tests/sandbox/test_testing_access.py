@@ -315,6 +315,7 @@ def test_a_role_is_passed_on_only_by_who_may_by_its_tags(cloud: Cloud) -> None:
         )
 
 
+@pytest.mark.nightly
 def test_a_condition_may_ask_for_a_resources_tags(cloud: Cloud) -> None:
     ssm = cloud.client("ssm")
     for name in ("test", "stage"):

@@ -101,6 +101,7 @@ def test_a_copy_that_is_killed_while_it_takes_the_spare_clone_leaves_the_target_
     assert ended["old"]
 
 
+@pytest.mark.nightly
 def test_a_killed_refresh_of_the_golden_copy_leaves_the_target_and_the_next_copy_drops_its_rest(
     copies: Copies, tmp_path: Path
 ) -> None:

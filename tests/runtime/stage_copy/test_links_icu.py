@@ -74,6 +74,7 @@ def test_what_a_collation_that_ignores_case_thinks_equal_stays_equal(
     require_equal_as_before(icu, rule, "text COLLATE ci", other, CI)
 
 
+@pytest.mark.nightly
 def test_a_collation_that_minds_case_and_no_accents_keeps_its_keys(icu: Copies) -> None:
     name = copied(
         icu,
