@@ -143,17 +143,20 @@ environments:
 def test_an_image_that_only_other_blocks_build_is_that_of_the_test_environment_too(tmp_path: Path) -> None:
     text = """name: web
 type: Load Balanced Web Service
-http: {path: /}
 environments:
   prod:
     image: {build: Dockerfile.prod, port: 80}
+    http: {path: shop, alias: shop.example}
   dev:
     image: {build: Dockerfile, port: 8001}
+    command: gunicorn mysite.wsgi
 """
     folder = start_project(tmp_path / "shop", {"Dockerfile": "FROM python\nCOPY . /srv\n"}, manifest=text)
     block = manifest(adopted(folder))["environments"]["test"]
     assert block["image"] == {"build": "Dockerfile", "port": 8001, "depends_on": {"startup": "success"}}
     assert block["sidecars"]["startup"]["image"] == {"build": "Dockerfile"}
+    assert block["command"] == "gunicorn mysite.wsgi"  # beside the image that is taken
+    assert (block["http"]["path"], "alias" in block["http"]) == ("shop", False)
 
 
 def test_a_host_name_of_the_base_is_named_as_a_step(tmp_path: Path) -> None:

@@ -154,7 +154,9 @@ def block(project: Project, *, static: bool) -> dict[str, Any]:
 
     added: dict[str, Any] = {"count": {"spot": 1}, "deployment": {"rolling": "recreate"}}
     if base.get("http") is not False:
+        path = inherited.http_path(base, project.test_env)
         added["http"] = {
+            **({"path": path} if path else {}),
             "allowed_source_ips": ["127.0.0.0/8"],
             "deregistration_delay": "5s",
             "healthcheck": _healthcheck(project),
@@ -163,6 +165,7 @@ def block(project: Project, *, static: bool) -> dict[str, Any]:
         **lent,
         "depends_on": {**depends_on, **({"redis": "start"} if redis else {}), startup: "success"},
     }
+    added |= inherited.start(base, project.test_env)
     if static:
         added["storage"] = {"volumes": {"static": {"path": STATIC, "read_only": True}}}
     if variables:
