@@ -169,3 +169,14 @@ def test_a_server_on_another_port_than_the_load_balancers_is_known_by_its_log(li
     found = advice([], [line], 8000)
     assert cure in found
     assert bool(found) == bool(cure)
+
+
+@pytest.mark.parametrize(
+    "line", ["/srv/start.sh: line 6: nginx: command not found", "sh: 1: nginx: not found"]
+)
+def test_a_program_that_the_container_lacks_is_named(line: str) -> None:
+    assert advice([], [line]).startswith("The container has no program nginx: install it in the Dockerfile.")
+
+
+def test_a_page_that_is_not_found_is_no_missing_program() -> None:
+    assert advice([], ["Not Found: /favicon.ico", "10:30: page /x: not found"]) == ""

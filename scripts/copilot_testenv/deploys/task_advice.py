@@ -30,6 +30,8 @@ _LISTENS = re.compile(
     r"(?P<host>\d{1,3}(?:\.\d{1,3}){3}|localhost|\[[0-9a-f:]+\]|(?<= )):(?P<port>\d{2,5})\b",
     re.IGNORECASE,
 )
+# The sentences of dash ("sh: 1: nc: not found") and bash ("line 6: nc: command not found").
+_NO_PROGRAM = re.compile(r": (?:line )?\d+: (?P<name>[\w.+-]+): (?:command )?not found")
 _LOOPBACK = re.compile(r"127\.|localhost$|\[::1\]$")
 
 
@@ -40,6 +42,12 @@ def advice(reasons: Iterable[str], lines: Iterable[str], port: int = 0) -> str:
     """
     text = "\n".join([*reasons, *lines])
     found = [cure for words, cure in _KNOWN.items() if re.search(words, text, re.IGNORECASE)]
+    if program := _NO_PROGRAM.search(text):
+        found.insert(
+            0,
+            f"The container has no program {program['name']}: install it in the Dockerfile. The sandbox "
+            "without an engine carries out no apt-get: there, the program has to be on this machine.",
+        )
     if port and (listens := _elsewhere(lines, port)):
         found.append(listens)
     return " ".join(found[:2])
