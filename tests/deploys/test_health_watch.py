@@ -178,5 +178,16 @@ def test_a_program_that_the_container_lacks_is_named(line: str) -> None:
     assert advice([], [line]).startswith("The container has no program nginx: install it in the Dockerfile.")
 
 
+@pytest.mark.parametrize(
+    ("line", "cure"),
+    [
+        ("ModuleNotFoundError: No module named 'shop.local'", "The image has no module shop.local: "),
+        ("ValueError: Dependency on app with no migrations: shop", "Git has no migrations of the app shop: "),
+    ],
+)
+def test_what_a_project_lacks_in_git_is_told(line: str, cure: str) -> None:
+    assert advice([], [line]).startswith(cure)
+
+
 def test_a_page_that_is_not_found_is_no_missing_program() -> None:
     assert advice([], ["Not Found: /favicon.ico", "10:30: page /x: not found"]) == ""

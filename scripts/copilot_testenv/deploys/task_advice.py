@@ -32,6 +32,9 @@ _LISTENS = re.compile(
 )
 # The sentences of dash ("sh: 1: nc: not found") and bash ("line 6: nc: command not found").
 _NO_PROGRAM = re.compile(r": (?:line )?\d+: (?P<name>[\w.+-]+): (?:command )?not found")
+_NO_MODULE = re.compile(r"No module named '(?P<name>[\w.]+)'")
+# The sentence of Django's loader of migrations.
+_NO_MIGRATIONS = re.compile(r"Dependency on app with no migrations: (?P<name>\w+)")
 _LOOPBACK = re.compile(r"127\.|localhost$|\[::1\]$")
 
 
@@ -47,6 +50,17 @@ def advice(reasons: Iterable[str], lines: Iterable[str], port: int = 0) -> str:
             0,
             f"The container has no program {program['name']}: install it in the Dockerfile. The sandbox "
             "without an engine carries out no apt-get: there, the program has to be on this machine.",
+        )
+    if module := _NO_MODULE.search(text):
+        found.append(
+            f"The image has no module {module['name']}: if it is the project's own, Git does not have its "
+            "file (`git check-ignore -v FILE` says why), and only committed files are deployed; if it is a "
+            "package's, the Dockerfile does not install it."
+        )
+    if app := _NO_MIGRATIONS.search(text):
+        found.append(
+            f"Git has no migrations of the app {app['name']}: commit what `manage.py makemigrations "
+            f"{app['name']}` writes."
         )
     if port and (listens := _elsewhere(lines, port)):
         found.append(listens)
