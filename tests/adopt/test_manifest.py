@@ -79,6 +79,27 @@ def test_settings_that_read_the_port_of_redis_get_it(tmp_path: Path) -> None:
     assert "REDIS_URL" not in variables
 
 
+@pytest.mark.parametrize(
+    ("read", "more", "is_given"),
+    [
+        ('os.getenv("REDIS_HOST","")', {}, False),
+        ("env('REDIS_URL', default=None)", {}, False),
+        ('os.getenv("REDIS_HOST", "redis")', {}, True),
+        ('os.getenv("REDIS_HOST", "")', {"copilot/web/addons/cache.yml": "Outputs: {RedisHost: {}}"}, True),
+    ],
+)
+def test_redis_that_the_settings_leave_off_is_given_if_something_switches_it_on(
+    tmp_path: Path, read: str, more: dict[str, str], *, is_given: bool
+) -> None:
+    files = {"requirements.txt": "Django\nredis\n", **more}
+    folder = start_project(
+        tmp_path / "shop", files, more_settings=f"import os\nenv = os.getenv\nR = lambda: {read}\n"
+    )
+    block = manifest(adopted(folder))["environments"]["test"]
+    assert ("redis" in block["sidecars"]) is is_given
+    assert any(name.startswith("REDIS") for name in block["variables"]) is is_given
+
+
 def test_a_service_of_another_name_and_its_variables_go_to_the_startup_sidecar(tmp_path: Path) -> None:
     text = (
         MANIFEST.replace("name: web", "name: api") + "\nvariables:\n  LOG_LEVEL: info\nenv_file: some.env\n"

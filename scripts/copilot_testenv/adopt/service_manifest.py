@@ -22,6 +22,7 @@ from copilot_testenv.core.errors import Refused, SettingsError
 HEALTH_PATH = "/healthz"  # django_testenv.access.healthz answers it
 STATIC = "/app/staticfiles"
 _SECRET = "/copilot/${COPILOT_APPLICATION_NAME}/${COPILOT_ENVIRONMENT_NAME}/secrets/"  # noqa: S105 - a path
+_REDIS_OFF = re.compile(r"""["']REDIS_(?:HOST|URL)["'],\s*(?:default\s*=\s*)?(?:""|''|None)\s*\)""")
 _WHY = {
     "rolling: recreate": "the old task ends before the new one replaces the database",
     "grace_period: 3600s": "outlasts the copy of staging's database",
@@ -179,10 +180,18 @@ def block(project: Project, *, static: bool) -> dict[str, Any]:
 
 
 def wants_redis(project: Project) -> bool:
-    """Return True if the project's requirements, settings or manifest name Redis."""
-    return bool(
-        re.search(r"redis", f"{project.required}\n{project.all_settings}\n{project.manifest}", re.IGNORECASE)
-    )
+    """Return True if the project's manifest or addons name Redis, or its requirements or settings do.
+
+    Settings that leave it off by an empty address, which neither sets, run without it.
+    """
+    folders = [f"copilot/{name}/addons" for name in (project.service, "environments")]
+    given = [project.text(f"{folder}/{name}") or "" for folder in folders for name in project.listed(folder)]
+    if re.search(r"redis|elasticache", "\n".join([str(project.manifest), *given]), re.IGNORECASE):
+        return True
+    named = re.findall(r"\bREDIS_(?:HOST|URL)[\"']", project.all_settings)
+    if named and len(named) == len(_REDIS_OFF.findall(project.all_settings)):
+        return False
+    return bool(re.search(r"redis", f"{project.required}\n{project.all_settings}", re.IGNORECASE))
 
 
 def _startup(depends_on: Mapping[str, Any], sidecars: Mapping[str, Any]) -> str:
