@@ -108,6 +108,7 @@ class Services(Stacks):
                     tuple(container.get("command", ())),
                     {item["name"]: item["value"] for item in container.get("environment", ())},
                     {item["name"]: item["valueFrom"] for item in container.get("secrets", ())},
+                    tuple(container.get("entryPoint", ())),
                 )
                 for container in definition["containerDefinitions"]
             ),

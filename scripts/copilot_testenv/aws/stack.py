@@ -135,6 +135,7 @@ class ContainerDefinition:
     command: tuple[str, ...]
     variables: Mapping[str, str]
     secrets: Mapping[str, str]
+    entry_point: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

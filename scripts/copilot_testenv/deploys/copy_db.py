@@ -227,9 +227,7 @@ def _asking(host: Host, flags: str) -> tuple[OneOff, str]:
 
 
 def _run_line(session: Session, target: Target, host: Host, task: OneOff, line: str, doing: str) -> list[str]:
-    command = target.copilot.task_run(
-        live.task_group(session.settings), replace(task, command=("sh", "-c", line))
-    )
+    command = target.copilot.task_run(live.task_group(session.settings), task.in_shell(line))
     return _run(session, target, host.cluster, command, doing)
 
 
@@ -280,21 +278,21 @@ def one_off(definition: TaskDefinition) -> OneOff | None:
         chain = next((word for word in container.command if COPY in word), None)
         if chain is None:
             continue
-        if chain == COPY:  # no shell: the words of one command
-            command = (*container.command, "--fresh")
-        else:
-            steps = [step.strip() for step in chain.split("&&")]
-            kept = [step for step in steps if COPY in step or re.search(r"\bmigrate\b", step)]
-            command = ("sh", "-c", " && ".join(kept).replace(COPY, f"{COPY} --fresh", 1))
-        return OneOff(
+        task = OneOff(
             image=container.image,
-            command=command,
+            command=(*container.command, "--fresh"),
             cpu=definition.cpu,
             memory=definition.memory,
             role=definition.role,
             variables=container.variables,
             secrets=container.secrets,
+            entry_point=container.entry_point,
         )
+        if chain == COPY:  # no shell: the words of one command
+            return task
+        steps = [step.strip() for step in chain.split("&&")]
+        kept = [step for step in steps if COPY in step or re.search(r"\bmigrate\b", step)]
+        return task.in_shell(" && ".join(kept).replace(COPY, f"{COPY} --fresh", 1))
     return None
 
 
