@@ -264,7 +264,7 @@ def test_settings_of_a_package_that_the_image_installs_are_found_below_manage_py
 
 
 def test_of_several_services_the_only_one_whose_image_runs_the_settings_is_adopted(tmp_path: Path) -> None:
-    other = MANIFEST.replace("name: web", "name: front").replace("Dockerfile", "front/Dockerfile")
+    other = MANIFEST.replace("build: Dockerfile", "build: front/Dockerfile")
     more = {
         "Dockerfile": "FROM python\nCOPY . /srv\n",
         "copilot/front/manifest.yml": other,
@@ -272,7 +272,15 @@ def test_of_several_services_the_only_one_whose_image_runs_the_settings_is_adopt
     }
     folder = start_project(tmp_path / "shop", more)
     assert "for its service web in test" in adopt(folder, plan=True).said[0]
-    (folder / "front/Dockerfile").write_text(more["Dockerfile"])
+    (folder / "api").mkdir()
+    (folder / "api/Dockerfile").write_text(more["Dockerfile"])  # of another context, without manage.py
+    (folder / "copilot/api").mkdir()
+    (folder / "copilot/api/manifest.yml").write_text(other.replace("front", "api"))
     commit(folder)
-    with pytest.raises(UsageError, match=r"Which service.*front, web"):
+    report = adopt(folder, plan=True)
+    assert "for its service web in test" in report.said[0]
+    assert "api/Dockerfile" not in "\n".join(report.said)
+    (folder / "copilot/front/manifest.yml").write_text(other.replace("front/Dockerfile", "Dockerfile"))
+    commit(folder)
+    with pytest.raises(UsageError, match=r"Which service.*api, front, web"):
         adopt(folder)

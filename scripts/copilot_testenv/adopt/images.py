@@ -140,7 +140,8 @@ class Image:
     @property
     def runs_settings(self) -> bool:
         """Return True if the image has Python and the project's manage.py."""
-        return self.manage in self.files and bool(_PYTHON.search(self.text or ""))
+        is_in_context = not self.manage.startswith("..")
+        return is_in_context and self.manage in self.files and bool(_PYTHON.search(self.text or ""))
 
     def wheel(self, name: str) -> str:
         """Return the path of a wheel that the build context has."""
