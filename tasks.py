@@ -325,7 +325,7 @@ def sidecar_config(
 
 @verb(
     into="Bring them into this folder: a Django project with Copilot manifests, in Git (no default).",
-    service="Take this service of it (default: its only Load Balanced Web Service).",
+    service="Take this service of it (default: its only one behind a load balancer that runs Django).",
     from_="Take the wheels from this index or Git address, git+https://… (default: build this clone's).",
     take="Replace these files, with commas, although they were edited (default: none).",
     ci="Write the files for this forge's CI too: github, gitlab or bitbucket (default: none).",

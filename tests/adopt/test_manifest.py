@@ -79,6 +79,27 @@ def test_settings_that_read_the_port_of_redis_get_it(tmp_path: Path) -> None:
     assert "REDIS_URL" not in variables
 
 
+@pytest.mark.parametrize(
+    ("read", "more", "is_given"),
+    [
+        ('os.getenv("REDIS_HOST","")', {}, False),
+        ("env('REDIS_URL', default=None)", {}, False),
+        ('os.getenv("REDIS_HOST", "redis")', {}, True),
+        ('os.getenv("REDIS_HOST", "")', {"copilot/web/addons/cache.yml": "Outputs: {RedisHost: {}}"}, True),
+    ],
+)
+def test_redis_that_the_settings_leave_off_is_given_if_something_switches_it_on(
+    tmp_path: Path, read: str, more: dict[str, str], *, is_given: bool
+) -> None:
+    files = {"requirements.txt": "Django\nredis\n", **more}
+    folder = start_project(
+        tmp_path / "shop", files, more_settings=f"import os\nenv = os.getenv\nR = lambda: {read}\n"
+    )
+    block = manifest(adopted(folder))["environments"]["test"]
+    assert ("redis" in block["sidecars"]) is is_given
+    assert any(name.startswith("REDIS") for name in block["variables"]) is is_given
+
+
 def test_a_service_of_another_name_and_its_variables_go_to_the_startup_sidecar(tmp_path: Path) -> None:
     text = (
         MANIFEST.replace("name: web", "name: api") + "\nvariables:\n  LOG_LEVEL: info\nenv_file: some.env\n"
@@ -143,17 +164,39 @@ environments:
 def test_an_image_that_only_other_blocks_build_is_that_of_the_test_environment_too(tmp_path: Path) -> None:
     text = """name: web
 type: Load Balanced Web Service
-http: {path: /}
 environments:
   prod:
     image: {build: Dockerfile.prod, port: 80}
+    http: {path: shop, alias: shop.example}
   dev:
     image: {build: Dockerfile, port: 8001}
+    command: gunicorn mysite.wsgi
 """
     folder = start_project(tmp_path / "shop", {"Dockerfile": "FROM python\nCOPY . /srv\n"}, manifest=text)
     block = manifest(adopted(folder))["environments"]["test"]
     assert block["image"] == {"build": "Dockerfile", "port": 8001, "depends_on": {"startup": "success"}}
     assert block["sidecars"]["startup"]["image"] == {"build": "Dockerfile"}
+    assert block["command"] == "gunicorn mysite.wsgi"  # beside the image that is taken
+    assert (block["http"]["path"], "alias" in block["http"]) == ("shop", False)
+
+
+def test_what_a_block_of_the_owners_has_is_not_among_what_it_lacks(tmp_path: Path) -> None:
+    text = (
+        MANIFEST
+        + """
+environments:
+  dev:
+    variables: {MODE: dev, SITE: dev.example}
+  test:
+    variables: {MODE: test}
+"""
+    )
+    said = adopt(start_project(tmp_path / "shop", manifest=text)).said
+    (step,) = [each for each in said if "has a block `environments.test` of its own" in each]
+    lacks = yaml.safe_load(step.partition("Add what is missing there:\n")[2])
+    assert lacks["variables"]["SITE"] == "dev.example"
+    assert "MODE" not in lacks["variables"]
+    assert lacks["sidecars"]["startup"]["variables"]["MODE"] == "test"
 
 
 def test_a_host_name_of_the_base_is_named_as_a_step(tmp_path: Path) -> None:

@@ -164,7 +164,8 @@ def test_nothing_is_written_behind_a_link(project: Path, tmp_path: Path, name: s
 @pytest.mark.parametrize(
     ("spoil", "error", "why"),
     [
-        ("rm copilot/.workspace", SettingsError, "is not a Copilot workspace"),
+        ("rm copilot/.workspace", SettingsError, "with the line `application: NAME`"),
+        ("rm copilot/.workspace copilot/web/manifest.yml", SettingsError, "is not a Copilot workspace"),
         ("rm manage.py", SettingsError, "has no manage.py"),
         ("rm -r copilot/web", SettingsError, "has no Load Balanced Web Service"),
         ("cp -r copilot/web copilot/api", UsageError, "--service with one of api, web"),
@@ -255,6 +256,31 @@ def test_settings_of_a_package_that_the_image_installs_are_found_below_manage_py
     folder = start_project(tmp_path / "shop")
     (folder / "web/src").mkdir(parents=True)
     git(folder, "mv", "mysite", "web/src/mysite")
+    (folder / "tests/unit/mysite").mkdir(parents=True)
+    (folder / "tests/unit/mysite/settings.py").write_text("from mysite.settings import *\n")
     commit(folder)
     assert "Nothing to do" not in adopt(folder).said[-1]
     assert "django_testenv" in (folder / "web/src/mysite/settings.py").read_text()
+
+
+def test_of_several_services_the_only_one_whose_image_runs_the_settings_is_adopted(tmp_path: Path) -> None:
+    other = MANIFEST.replace("build: Dockerfile", "build: front/Dockerfile")
+    more = {
+        "Dockerfile": "FROM python\nCOPY . /srv\n",
+        "copilot/front/manifest.yml": other,
+        "front/Dockerfile": "FROM node\nCOPY . /srv\n",
+    }
+    folder = start_project(tmp_path / "shop", more)
+    assert "for its service web in test" in adopt(folder, plan=True).said[0]
+    (folder / "api").mkdir()
+    (folder / "api/Dockerfile").write_text(more["Dockerfile"])  # of another context, without manage.py
+    (folder / "copilot/api").mkdir()
+    (folder / "copilot/api/manifest.yml").write_text(other.replace("front", "api"))
+    commit(folder)
+    report = adopt(folder, plan=True)
+    assert "for its service web in test" in report.said[0]
+    assert "api/Dockerfile" not in "\n".join(report.said)
+    (folder / "copilot/front/manifest.yml").write_text(other.replace("front/Dockerfile", "Dockerfile"))
+    commit(folder)
+    with pytest.raises(UsageError, match=r"Which service.*api, front, web"):
+        adopt(folder)

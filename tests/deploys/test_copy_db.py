@@ -141,6 +141,15 @@ def test_a_copy_without_a_shell_is_repeated_as_it_stands() -> None:
     assert task.command == ("python", "manage.py", "copy_stage_db", "--fresh")
 
 
+def test_an_entry_point_that_the_manifest_replaces_is_replaced_in_the_one_off_task_too() -> None:
+    definition = defined(CHAIN)
+    startup = replace(definition.containers[1], entry_point=("sh", "-c"))
+    task = copy_db.one_off(replace(definition, containers=(startup,)))
+    assert task
+    assert (task.entry_point, task.command[0]) == (("sh",), "-c")
+    assert task.command[1].startswith("python manage.py copy_stage_db --fresh && ")
+
+
 def test_the_task_runs_and_all_of_its_lines_are_told_once(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

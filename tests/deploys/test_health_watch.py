@@ -169,3 +169,34 @@ def test_a_server_on_another_port_than_the_load_balancers_is_known_by_its_log(li
     found = advice([], [line], 8000)
     assert cure in found
     assert bool(found) == bool(cure)
+
+
+@pytest.mark.parametrize(
+    "line", ["/srv/start.sh: line 6: nginx: command not found", "sh: 1: nginx: not found"]
+)
+def test_a_program_that_the_container_lacks_is_named(line: str) -> None:
+    assert advice([], [line]).startswith("The container has no program nginx: install it in the Dockerfile.")
+
+
+@pytest.mark.parametrize(
+    ("line", "cure"),
+    [
+        ("ModuleNotFoundError: No module named 'shop.local'", "The image has no module shop.local: "),
+        (
+            "ImportError: libGL.so.1: cannot open shared object file: No such file",
+            "The container has no library libGL.so.1: ",
+        ),
+        ("OSError: cannot load library 'libpango-1.0-0': x", "The container has no library libpango-1.0-0: "),
+        (
+            "ImproperlyConfigured: Could not find the GDAL library (tried ",
+            "The container has no library GDAL: ",
+        ),
+        ("ValueError: Dependency on app with no migrations: shop", "Git has no migrations of the app shop: "),
+    ],
+)
+def test_what_a_project_lacks_in_git_is_told(line: str, cure: str) -> None:
+    assert advice([], [line]).startswith(cure)
+
+
+def test_a_page_that_is_not_found_is_no_missing_program() -> None:
+    assert advice([], ["Not Found: /favicon.ico", "10:30: page /x: not found"]) == ""

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from django_testenv import settings
+from django_testenv import libraries, settings
 from django_testenv.access import access, healthz
 from django_testenv.stage_copy.options import Options
 
@@ -55,6 +56,20 @@ def applied(more: dict[str, Any] | None = None, **how: Any) -> dict[str, Any]:
     found = fresh(**(more or {}))
     settings.apply(found, **how)
     return found
+
+
+@pytest.mark.parametrize(("driver", "is_lent"), [("", True), ("psycopg", False), ("psycopg2", False)])
+def test_a_project_without_a_driver_for_postgres_gets_psycopg_in_its_test_environment_alone(
+    given: Callable[..., None], monkeypatch: pytest.MonkeyPatch, driver: str, *, is_lent: bool
+) -> None:
+    monkeypatch.setattr(libraries, "_has", lambda name: name == driver)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    given(DJANGO_TESTENV_LIBRARIES="/opt/django-testenv")
+    applied()
+    assert "/opt/django-testenv" not in sys.path  # no database of ours
+    given(DATABASE_URL=URL)
+    applied()
+    assert (sys.path[-1] == "/opt/django-testenv") is is_lent
 
 
 def test_apps_middleware_and_access_are_added_to_a_fresh_project() -> None:

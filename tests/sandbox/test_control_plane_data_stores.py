@@ -159,7 +159,8 @@ def test_a_protected_database_is_not_deleted_until_it_no_longer_is(cloud: Cloud)
         ({"MasterUserPassword": "a/slash-is-none"}, "is not a valid password"),
         ({"MasterUserPassword": "short"}, "is not a valid password"),
         ({"MasterUserPassword": "{{resolve:secretsmanager:none:SecretString:x}}"}, "Could not find a value"),
-        ({"MasterUserPassword": "{{resolve:ssm-secure:none}}"}, "cannot resolve"),
+        ({"MasterUserPassword": "{{resolve:ssm-secure:/none:1}}"}, "Unable to fetch parameters [/none]"),
+        ({"MasterUserPassword": "{{resolve:other:none}}"}, "cannot resolve"),
     ],
 )
 def test_what_rds_refuses_is_refused(cloud: Cloud, properties: dict[str, str], why: str) -> None:
@@ -198,3 +199,11 @@ def test_a_dynamic_reference_is_read_in_each_form(
 ) -> None:
     monkeypatch.setattr(stores, "secret_value", lambda name, key: f"{name}|{key}")
     assert stores.with_secrets({"a": [f"{{{{resolve:secretsmanager:{reference}}}}}"]}) == {"a": [asked]}
+
+
+@pytest.mark.parametrize(
+    "reference", ["ssm:/shop/password", "ssm:/shop/password:1", "ssm-secure:/shop/password:1"]
+)
+def test_a_dynamic_reference_to_a_parameter_is_read(reference: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores, "parameter_value", lambda name: f"value of {name}")
+    assert stores.with_secrets(f"{{{{resolve:{reference}}}}}!") == "value of /shop/password!"

@@ -9,6 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from copilot_sandbox.control_plane.functions import refusal
+from copilot_sandbox.seed import first_failure
 from tests.sandbox.cloud import Cloud, function, group, template
 
 
@@ -30,6 +31,26 @@ def test_a_stack_is_made_in_order_and_its_outputs_are_exported(cloud: Cloud) -> 
     assert [export["Name"] for export in cloud.stacks.list_exports()["Exports"]] == ["the-name"]
 
 
+def test_a_nested_stack_gets_booleans_as_cloudformation_writes_them(cloud: Cloud) -> None:
+    inner = template(
+        {"Logs": {**group(), "Condition": "Wanted"}, "Other": group()},
+        Parameters={"Make": {"Type": "String", "AllowedValues": [True, False]}},
+        Conditions={"Wanted": {"Fn::Equals": [{"Ref": "Make"}, "true"]}},
+        Outputs={"Made": {"Value": {"Ref": "Make"}}},
+    )
+    store = cloud.client("s3")
+    store.create_bucket(Bucket="templates")
+    store.put_object(Bucket="templates", Key="inner.yml", Body=json.dumps(inner).encode())
+    properties = {
+        "TemplateURL": "https://templates.s3.us-east-1.amazonaws.com/inner.yml",
+        "Parameters": {"Make": False},
+    }
+    wanted = template({"Inner": {"Type": "AWS::CloudFormation::Stack", "Properties": properties}})
+    wanted["Outputs"] = {"Made": {"Value": {"Fn::GetAtt": ["Inner", "Outputs.Made"]}}}
+    assert cloud.create(wanted) == "CREATE_COMPLETE"
+    assert cloud.outputs() == {"Made": "false"}
+
+
 def test_an_update_touches_only_what_resolves_differently(cloud: Cloud) -> None:
     wanted = template(
         {"Kept": group(), "Changed": group({"Ref": "Days"})},
@@ -38,6 +59,7 @@ def test_an_update_touches_only_what_resolves_differently(cloud: Cloud) -> None:
     cloud.create(wanted, Days="1")
     before = cloud.ids()
     assert cloud.update(wanted, Days="3") == "UPDATE_COMPLETE"
+    assert first_failure(cloud.stacks, "s") == ""
     touched = {name for name, status in cloud.events() if status == "UPDATE_COMPLETE"}
     assert touched == {"Changed", "s"}
     assert cloud.ids() == before
@@ -59,6 +81,7 @@ def test_a_failed_creation_rolls_back_and_says_why(cloud: Cloud) -> None:
     words = refusal("nodejs20.x")
     assert words is not None
     assert words in cloud.reason("Bad", "CREATE_FAILED")
+    assert first_failure(cloud.stacks, "s") == f"Bad CREATE_FAILED: {cloud.reason('Bad', 'CREATE_FAILED')}"
     assert cloud.ids() == {}
     assert cloud.client("logs").describe_log_groups()["logGroups"] == []
     with pytest.raises(ClientError, match="ROLLBACK_COMPLETE state and can not be updated"):

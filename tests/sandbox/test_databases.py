@@ -12,6 +12,7 @@ import pytest
 import yaml
 from psycopg import errors
 
+from copilot_sandbox.cures import cure
 from copilot_sandbox.databases import ENVIRONMENTS, Databases, role_of
 from copilot_sandbox.errors import Failed
 from copilot_sandbox.model import Image
@@ -243,6 +244,25 @@ def test_a_failed_fill_shows_the_commands_last_lines(databases: Databases, image
         Failed, match=r"(?s)`echo what it said; false`.*ended with exit code 1:\n  what it said"
     ):
         databases.fill_staging(image, command="echo what it said; false")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("ModuleNotFoundError: No module named 'shop.local'", "The image has no module shop.local: "),
+        (
+            "ImportError: libGL.so.1: cannot open shared object file: No such file",
+            "The image has no library libGL.so.1: ",
+        ),
+        ("OSError: cannot load library 'libpango-1.0-0': x", "The image has no library libpango-1.0-0: "),
+        ("ImproperlyConfigured: Could not find the GDAL library (tried ", "The image has no library GDAL: "),
+        ("ValueError: Dependency on app with no migrations: shop", "Git has no migrations of the app shop: "),
+        ("it is broken", ""),
+    ],
+)
+def test_what_a_project_lacks_in_git_is_told(line: str, said: str) -> None:
+    found = cure(f"Traceback:\n{line}")
+    assert (found.startswith(said), bool(found)) == (True, bool(said))
 
 
 def test_a_fill_is_cancelled_with_its_processes(databases: Databases, image: Image) -> None:

@@ -7,14 +7,23 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from copilot_testenv.adopt import stages, stamps
-from copilot_testenv.adopt.project import UNSTAMPED_DOCKERFILE, Project, normal, workloads
+from copilot_testenv.adopt.project import (
+    UNSTAMPED_DOCKERFILE,
+    Project,
+    load_balanced,
+    look,
+    normal,
+    workloads,
+)
 from copilot_testenv.adopt.stages import Stage, Stages
 from copilot_testenv.copilot import manifest, yaml_positions
 from copilot_testenv.copilot.manifest import Build
-from copilot_testenv.core.errors import SettingsError
+from copilot_testenv.core.errors import Refused, SettingsError
+from copilot_testenv.core.process import Shell
 
 VENDOR = "vendor"
 DEPLOYMENT_FILE = "deployment.json"
@@ -131,7 +140,8 @@ class Image:
     @property
     def runs_settings(self) -> bool:
         """Return True if the image has Python and the project's manage.py."""
-        return self.manage in self.files and bool(_PYTHON.search(self.text or ""))
+        is_in_context = not self.manage.startswith("..")
+        return is_in_context and self.manage in self.files and bool(_PYTHON.search(self.text or ""))
 
     def wheel(self, name: str) -> str:
         """Return the path of a wheel that the build context has."""
@@ -144,6 +154,20 @@ class Image:
 def main(project: Project) -> Image:
     """Return the image of the service. Raises SettingsError if no image is built."""
     return Image(project, project.build)
+
+
+def only_service(shell: Shell, root: Path, test_env: str) -> str:
+    """Return the only one of several services whose image runs the settings; empty if that is not one."""
+    names = load_balanced(root)
+    found = [name for name in names if _runs_settings(shell, root, name, test_env)] if names[1:] else []
+    return found[0] if len(found) == 1 else ""
+
+
+def _runs_settings(shell: Shell, root: Path, service: str, test_env: str) -> bool:
+    try:
+        return main(look(shell, root, service, test_env)).runs_settings
+    except (Refused, SettingsError):
+        return False
 
 
 def others(project: Project) -> list[Image]:

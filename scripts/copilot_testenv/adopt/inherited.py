@@ -51,6 +51,27 @@ def image(manifest: Mapping[str, Any], test_env: str) -> dict[str, Any]:
     return next((each for each in found if each.get("build")), {})
 
 
+def http_path(manifest: Mapping[str, Any], test_env: str) -> str:
+    """Return the `http.path` of another environment's block, else `/`; empty if the base has one.
+
+    Copilot has no default. Source: RoutingRule.validate in internal/pkg/manifest/validate.go of
+    aws/copilot-cli 1.34.
+    """
+    if _mapping(manifest.get("http")).get("path"):
+        return ""
+    blocks = sorted(_blocks(manifest, test_env), key=lambda each: _rank(each[0]))
+    found = (_mapping(block.get("http")).get("path") for _, block in blocks)
+    return next((each for each in found if isinstance(each, str)), "/")
+
+
+def start(manifest: Mapping[str, Any], test_env: str) -> dict[str, Any]:
+    """Return the `entrypoint` and `command` that stand beside the `image` of another environment."""
+    lent = image(manifest, test_env)
+    blocks = (block for _, block in sorted(_blocks(manifest, test_env), key=lambda each: _rank(each[0])))
+    beside = next((block for block in blocks if lent and _mapping(block.get("image")) == lent), {})
+    return {key: beside[key] for key in ("entrypoint", "command") if beside.get(key) and key not in manifest}
+
+
 def _blocks(manifest: Mapping[str, Any], test_env: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for name, block in _mapping(manifest.get("environments")).items():
         if str(name) != test_env:

@@ -199,7 +199,10 @@ class Project:
         kept = [
             file for file in files if "/." not in str(file.relative_to(self.top)) and not file.is_symlink()
         ]
-        return [posixpath.relpath(file, self.root) for file in kept]
+        of_tests = [file for file in kept if {"test", "tests"} & {*file.relative_to(self.top).parts}]
+        return [
+            posixpath.relpath(file, self.root) for file in kept if file not in of_tests or kept == of_tests
+        ]
 
     @cached_property
     def settings_text(self) -> str:
@@ -295,6 +298,12 @@ def look(shell: Shell, root: Path, service: str, test_env: str) -> Project:
             f"{root} is not a Git repository, so changes could not be undone: run `git init` and commit."
         )
     if not (root / "copilot/.workspace").is_file():
+        if workspace_files.services(root):
+            raise SettingsError(
+                f"{root / 'copilot'} has manifests and no .workspace, so Copilot does not know the "
+                "application: write copilot/.workspace with the line `application: NAME`, let Git not ignore "
+                "it, and commit it."
+            )
         raise SettingsError(
             f"{root} is not a Copilot workspace: it has no copilot/.workspace. `copilot app init` and "
             "`copilot svc init` make one."
@@ -357,12 +366,14 @@ def workloads(project: Project) -> Iterator[str]:
         yield file.parent.name
 
 
+def load_balanced(root: Path) -> list[str]:
+    """Return the names of the Load Balanced Web Services, sorted."""
+    services = workspace_files.services(root).items()
+    return sorted(name for name, file in services if manifest.read(file).get("type") == SERVICE_TYPE)
+
+
 def _service(root: Path, wanted: str) -> str:
-    found = sorted(
-        name
-        for name, file in workspace_files.services(root).items()
-        if manifest.read(file).get("type") == SERVICE_TYPE
-    )
+    found = load_balanced(root)
     if wanted:
         if wanted not in found:
             raise SettingsError(

@@ -22,6 +22,7 @@ from copilot_testenv.core.errors import Refused, SettingsError
 HEALTH_PATH = "/healthz"  # django_testenv.access.healthz answers it
 STATIC = "/app/staticfiles"
 _SECRET = "/copilot/${COPILOT_APPLICATION_NAME}/${COPILOT_ENVIRONMENT_NAME}/secrets/"  # noqa: S105 - a path
+_REDIS_OFF = re.compile(r"""["']REDIS_(?:HOST|URL)["'],\s*(?:default\s*=\s*)?(?:""|''|None)\s*\)""")
 _WHY = {
     "rolling: recreate": "the old task ends before the new one replaces the database",
     "grace_period: 3600s": "outlasts the copy of staging's database",
@@ -45,7 +46,7 @@ def plan(renewal: Renewal, *, static: bool) -> Change | NotChanged | None:
             return NotChanged(
                 path,
                 f"it has a block `environments.{project.test_env}` of its own. Add what is missing there:\n"
-                + _shown(block(project, static=static)),
+                + _shown(block(project, static=static, own=project.test_block)),
             )
         place = _place(plain, project.test_env)
         indent = plain[place[0] :].partition(project.test_env)[0] if place else ""
@@ -122,13 +123,18 @@ def _place(text: str, environment: str) -> tuple[int, int] | None:
     return key.start(), end
 
 
-def block(project: Project, *, static: bool) -> dict[str, Any]:
-    """Return the content of `environments.<test>`. Raises SettingsError where a section is not a mapping."""
-    base = project.manifest
+def block(project: Project, *, static: bool, own: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the content of `environments.<test>`, without the variables and secrets of its `own` block.
+
+    Raises SettingsError where a section is not a mapping.
+    """
+    base, own = project.manifest, own or {}
     image, there = _section(base, "image"), _section(base, "sidecars")
     depends_on = dict(_section(image, "depends_on"))
     startup = _startup(depends_on, there)
-    variables, secrets = _variables(project), _secrets(project)
+    names = _names(own)
+    variables = {name: value for name, value in _variables(project).items() if name not in names}
+    secrets = {name: value for name, value in _secrets(project).items() if name not in names}
     lent = inherited.image(base, project.test_env)
     redis, manage = wants_redis(project), images.main(project).command
 
@@ -136,8 +142,8 @@ def block(project: Project, *, static: bool) -> dict[str, Any]:
     if startup in there:
         entry["command"] = _with_copy(_section(there, startup).get("command"), project)
     else:
-        own = _section(_section(base, "environments").get(project.test_env) or {}, "image")
-        entry |= {"essential": False, "image": {"build": own.get("build") or {**image, **lent}["build"]}}
+        here = _section(_section(base, "environments").get(project.test_env) or {}, "image")
+        entry |= {"essential": False, "image": {"build": here.get("build") or {**image, **lent}["build"]}}
         steps = [f"{manage} copy_stage_db", f"{manage} migrate --noinput"]
         if static:
             steps.append(f"{manage} collectstatic --noinput")
@@ -148,13 +154,18 @@ def block(project: Project, *, static: bool) -> dict[str, Any]:
             entry |= {"entrypoint": ["sh", "-c"], "command": [" && ".join(steps)]}
         if "env_file" in base:
             entry["env_file"] = base["env_file"]
-    entry |= _repeated({} if startup in there else base, variables, secrets)
+    given = {} if startup in there else base
+    entry |= _repeated(
+        given, {**_section(own, "variables"), **variables}, {**_section(own, "secrets"), **secrets}
+    )
     if startup not in there and (more := _of_addons(project, entry)):
         entry["secrets"] = {**entry.get("secrets", {}), **more}
 
     added: dict[str, Any] = {"count": {"spot": 1}, "deployment": {"rolling": "recreate"}}
     if base.get("http") is not False:
+        path = inherited.http_path(base, project.test_env)
         added["http"] = {
+            **({"path": path} if path else {}),
             "allowed_source_ips": ["127.0.0.0/8"],
             "deregistration_delay": "5s",
             "healthcheck": _healthcheck(project),
@@ -163,6 +174,7 @@ def block(project: Project, *, static: bool) -> dict[str, Any]:
         **lent,
         "depends_on": {**depends_on, **({"redis": "start"} if redis else {}), startup: "success"},
     }
+    added |= inherited.start(base, project.test_env)
     if static:
         added["storage"] = {"volumes": {"static": {"path": STATIC, "read_only": True}}}
     if variables:
@@ -176,10 +188,18 @@ def block(project: Project, *, static: bool) -> dict[str, Any]:
 
 
 def wants_redis(project: Project) -> bool:
-    """Return True if the project's requirements, settings or manifest name Redis."""
-    return bool(
-        re.search(r"redis", f"{project.required}\n{project.all_settings}\n{project.manifest}", re.IGNORECASE)
-    )
+    """Return True if the project's manifest or addons name Redis, or its requirements or settings do.
+
+    Settings that leave it off by an empty address, which neither sets, run without it.
+    """
+    folders = [f"copilot/{name}/addons" for name in (project.service, "environments")]
+    given = [project.text(f"{folder}/{name}") or "" for folder in folders for name in project.listed(folder)]
+    if re.search(r"redis|elasticache", "\n".join([str(project.manifest), *given]), re.IGNORECASE):
+        return True
+    named = re.findall(r"\bREDIS_(?:HOST|URL)[\"']", project.all_settings)
+    if named and len(named) == len(_REDIS_OFF.findall(project.all_settings)):
+        return False
+    return bool(re.search(r"redis", f"{project.required}\n{project.all_settings}", re.IGNORECASE))
 
 
 def _startup(depends_on: Mapping[str, Any], sidecars: Mapping[str, Any]) -> str:

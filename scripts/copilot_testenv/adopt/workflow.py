@@ -14,6 +14,7 @@ from copilot_testenv.adopt import (
     django_settings,
     dockerfile,
     gitignore,
+    images,
     pipelines,
     service_manifest,
     thin,
@@ -58,8 +59,10 @@ def adopt(session: Session, options: Options) -> None:
     clone = _clone(session.settings.root.resolve())
     if clone and (root == clone or clone in root.parents):
         raise Refused(f"{root} is in this repository, which has the tasks: name another one with --into.")
+    environment = _environment(session, root)
     service = options.service or committed.read(root).get("COPILOT_SERVICE", "")
-    project = look(session.shell, root, service, _environment(session, root))
+    service = service or images.only_service(session.shell, root, environment)
+    project = look(session.shell, root, service, environment)
     take = frozenset(filter(None, map(str.strip, options.take.split(","))))
     renewal = Renewal(project, History(session.shell, root), take)
     source = Origin(session.shell, clone, options.source)

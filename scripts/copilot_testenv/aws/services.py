@@ -108,6 +108,8 @@ class Services(Stacks):
                     tuple(container.get("command", ())),
                     {item["name"]: item["value"] for item in container.get("environment", ())},
                     {item["name"]: item["valueFrom"] for item in container.get("secrets", ())},
+                    tuple(container.get("entryPoint", ())),
+                    tuple(item["value"] for item in container.get("environmentFiles", ())),
                 )
                 for container in definition["containerDefinitions"]
             ),

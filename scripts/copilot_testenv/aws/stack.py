@@ -135,6 +135,8 @@ class ContainerDefinition:
     command: tuple[str, ...]
     variables: Mapping[str, str]
     secrets: Mapping[str, str]
+    entry_point: tuple[str, ...] = ()
+    environment_files: tuple[str, ...] = ()  # ARNs of objects in S3
 
 
 @dataclass(frozen=True)

@@ -177,9 +177,10 @@ class Copilot:
         string_to_string.go.
         """
         self.require_marked()
-        if any("," in word for word in task.command):
+        words = (*task.entry_point, *task.command)
+        if any("," in word for word in words):
             raise SettingsError(
-                f"Copilot cannot run `{shlex.join(task.command)}` as a one-off task: it would split it at "
+                f"Copilot cannot run `{shlex.join(words)}` as a one-off task: it would split it at "
                 "the comma. Put that step into a script or a management command of the project."
             )
         return self._command(
@@ -192,7 +193,9 @@ class Copilot:
             f"--cpu={task.cpu}",
             f"--memory={task.memory}",
             *([f"--task-role={task.role}"] if task.role else []),
+            *([f"--entrypoint={shlex.join(task.entry_point)}"] if task.entry_point else []),
             f"--command={shlex.join(task.command)}",
+            *([f"--env-file={task.env_file}"] if task.env_file else []),
             *(f"--env-vars={_pair(*item)}" for item in sorted(task.variables.items())),
             *(f"--secrets={_pair(*item)}" for item in sorted(task.secrets.items())),
             "--follow",
@@ -284,6 +287,15 @@ class OneOff:
     role: str
     variables: Mapping[str, str]
     secrets: Mapping[str, str]
+    entry_point: tuple[str, ...] = ()  # in the place of the image's own
+    environment_files: tuple[str, ...] = ()  # ARNs of the container's files of variables
+    env_file: str = ""  # the path of a file with the same variables
+
+    def in_shell(self, line: str) -> OneOff:
+        """Return the same task for a shell's line. An entry point of the image that passes it on stays."""
+        if self.entry_point:
+            return replace(self, entry_point=("sh",), command=("-c", line))
+        return replace(self, command=("sh", "-c", line))
 
 
 def _pair(name: str, value: str) -> str:

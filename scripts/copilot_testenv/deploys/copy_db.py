@@ -16,7 +16,7 @@ from copilot_testenv.core.polling import until
 from copilot_testenv.core.process import catching_signals
 from copilot_testenv.core.strict_json import Malformed
 from copilot_testenv.core.terminal import as_json, confirm
-from copilot_testenv.deploys import preflight, status
+from copilot_testenv.deploys import env_files, preflight, status
 from copilot_testenv.session import require_settled
 from copilot_testenv.state import bucket, live
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from copilot_testenv.aws.stack import Stack, Task, TaskDefinition
-    from copilot_testenv.core.process import Command
     from copilot_testenv.core.settings import Settings
     from copilot_testenv.session import Session, Target
     from copilot_testenv.state.live import Deployment
@@ -60,9 +59,10 @@ def copy(session: Session, *, name: str, wait: bool, yes: bool, plan: bool, json
     if not target or not stack or not (stack.live or stack.changing):
         raise Failed("Nothing is deployed, so nothing can be copied: `invoke deploy-test --branch B`.")
     branch = stack.tags.get("branch", "an unknown branch")
-    command = _copy_command(session, target, stack)
+    task = _copy_task(session, target, stack)
     deployment: Deployment | None = None
     if plan:
+        command = target.copilot.task_run(live.task_group(session.settings), task)
         session.report.say(f"Would replace the data of {branch} with a fresh copy of staging's: {command}")
     else:
         confirm(
@@ -76,15 +76,15 @@ def copy(session: Session, *, name: str, wait: bool, yes: bool, plan: bool, json
             stack = _require_same(session.settled(target, wait=wait), stack)
             doing = f"Copying staging's data for {branch} ({session.settings.service})"
             lease.require_held()  # the wait for a stack that was being changed can have taken long
-            _run(session, target, _cluster(target, stack), _copy_command(session, target, stack), doing)
+            _run(session, target, _cluster(target, stack), _copy_task(session, target, stack), doing)
             deployment = live.describe(session, target, stack)
             bucket.registry(session, target).record(deployment.service, bucket.entry(deployment))
     if json:
         session.report.data(as_json(asdict(deployment or live.describe(session, target, stack))))
 
 
-def _copy_command(session: Session, target: Target, stack: Stack) -> Command:
-    """Return Copilot's command for the one-off task. Raises SettingsError where no container copies."""
+def _copy_task(session: Session, target: Target, stack: Stack) -> OneOff:
+    """Return the one-off task that copies. Raises SettingsError where no container does."""
     settings = session.settings
     definition = target.aws.resource(stack.name, "TaskDefinition")
     task = one_off(target.aws.task_definition(definition)) if definition else None
@@ -93,7 +93,7 @@ def _copy_command(session: Session, target: Target, stack: Stack) -> Command:
             f"No container of {settings.service} in {settings.test_env} runs `{COPY}`, so there is no "
             "command to repeat: add it to the startup sidecar in the manifest, and deploy."
         )
-    return target.copilot.task_run(live.task_group(settings), task)
+    return task
 
 
 @dataclass(frozen=True)
@@ -227,10 +227,7 @@ def _asking(host: Host, flags: str) -> tuple[OneOff, str]:
 
 
 def _run_line(session: Session, target: Target, host: Host, task: OneOff, line: str, doing: str) -> list[str]:
-    command = target.copilot.task_run(
-        live.task_group(session.settings), replace(task, command=("sh", "-c", line))
-    )
-    return _run(session, target, host.cluster, command, doing)
+    return _run(session, target, host.cluster, task.in_shell(line), doing)
 
 
 def _answers(lines: list[str], of: Callable[[Any], _T]) -> Iterator[list[_T]]:
@@ -280,21 +277,22 @@ def one_off(definition: TaskDefinition) -> OneOff | None:
         chain = next((word for word in container.command if COPY in word), None)
         if chain is None:
             continue
-        if chain == COPY:  # no shell: the words of one command
-            command = (*container.command, "--fresh")
-        else:
-            steps = [step.strip() for step in chain.split("&&")]
-            kept = [step for step in steps if COPY in step or re.search(r"\bmigrate\b", step)]
-            command = ("sh", "-c", " && ".join(kept).replace(COPY, f"{COPY} --fresh", 1))
-        return OneOff(
+        task = OneOff(
             image=container.image,
-            command=command,
+            command=(*container.command, "--fresh"),
             cpu=definition.cpu,
             memory=definition.memory,
             role=definition.role,
             variables=container.variables,
             secrets=container.secrets,
+            entry_point=container.entry_point,
+            environment_files=container.environment_files,
         )
+        if chain == COPY:  # no shell: the words of one command
+            return task
+        steps = [step.strip() for step in chain.split("&&")]
+        kept = [step for step in steps if COPY in step or re.search(r"\bmigrate\b", step)]
+        return task.in_shell(" && ".join(kept).replace(COPY, f"{COPY} --fresh", 1))
     return None
 
 
@@ -303,7 +301,7 @@ def _cluster(target: Target, stack: Stack) -> str:
     return service[0] if service else ""
 
 
-def _run(session: Session, target: Target, cluster: str, command: Command, doing: str) -> list[str]:
+def _run(session: Session, target: Target, cluster: str, wanted: OneOff, doing: str) -> list[str]:
     """Run a one-off task to its end; return its log's lines. Raises the error that its exit code means."""
     settings, group = session.settings, live.task_group(session.settings)
     before = {task.id for task in target.aws.tasks_of_family(cluster, f"copilot-{group}")}
@@ -318,7 +316,9 @@ def _run(session: Session, target: Target, cluster: str, command: Command, doing
     with (
         catching_signals(settings.timeout, session.report.say) as stop,
         session.report.waiting(doing),
+        env_files.given(session, wanted) as given,
     ):
+        command = target.copilot.task_run(group, given)
         result = session.shell.stream(command, hear, stop.signal_due)
     begun = [t for t in target.aws.tasks_of_family(cluster, f"copilot-{group}") if t.id not in before]
     if stop.asked():

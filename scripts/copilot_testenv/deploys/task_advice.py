@@ -30,6 +30,16 @@ _LISTENS = re.compile(
     r"(?P<host>\d{1,3}(?:\.\d{1,3}){3}|localhost|\[[0-9a-f:]+\]|(?<= )):(?P<port>\d{2,5})\b",
     re.IGNORECASE,
 )
+# The sentences of dash ("sh: 1: nc: not found") and bash ("line 6: nc: command not found").
+_NO_PROGRAM = re.compile(r": (?:line )?\d+: (?P<name>[\w.+-]+): (?:command )?not found")
+# The sentences of the dynamic loader, of cffi (WeasyPrint), of GeoDjango and of python-magic.
+_NO_LIBRARY = re.compile(
+    r"(?P<loader>[\w.+-]+\.so[\d.]*): cannot open shared object|cannot load library '(?P<cffi>[\w./+-]+)'"
+    r"|Could not find the (?P<gis>GDAL|GEOS) library|failed to find (?P<magic>libmagic)"
+)
+_NO_MODULE = re.compile(r"No module named '(?P<name>[\w.]+)'")
+# The sentence of Django's loader of migrations.
+_NO_MIGRATIONS = re.compile(r"Dependency on app with no migrations: (?P<name>\w+)")
 _LOOPBACK = re.compile(r"127\.|localhost$|\[::1\]$")
 
 
@@ -40,6 +50,28 @@ def advice(reasons: Iterable[str], lines: Iterable[str], port: int = 0) -> str:
     """
     text = "\n".join([*reasons, *lines])
     found = [cure for words, cure in _KNOWN.items() if re.search(words, text, re.IGNORECASE)]
+    if program := _NO_PROGRAM.search(text):
+        found.insert(
+            0,
+            f"The container has no program {program['name']}: install it in the Dockerfile. The sandbox "
+            "without an engine carries out no apt-get: there, the program has to be on this machine.",
+        )
+    if library := _NO_LIBRARY.search(text):
+        found.append(
+            f"The container has no library {library[library.lastgroup or 0]}: install it in the Dockerfile. "
+            "The sandbox without an engine carries out no apt-get: there, it has to be on this machine."
+        )
+    if module := _NO_MODULE.search(text):
+        found.append(
+            f"The image has no module {module['name']}: if it is the project's own, Git does not have its "
+            "file (`git check-ignore -v FILE` says why), and only committed files are deployed; if it is a "
+            "package's, the Dockerfile does not install it."
+        )
+    if app := _NO_MIGRATIONS.search(text):
+        found.append(
+            f"Git has no migrations of the app {app['name']}: commit what `manage.py makemigrations "
+            f"{app['name']}` writes."
+        )
     if port and (listens := _elsewhere(lines, port)):
         found.append(listens)
     return " ".join(found[:2])

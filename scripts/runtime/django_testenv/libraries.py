@@ -12,6 +12,7 @@ Source: https://docs.djangoproject.com/en/5.2/ref/databases/#postgresql-notes
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
 from contextlib import suppress
@@ -50,6 +51,21 @@ def require_psycopg() -> None:
             f'psycopg 3 is not installed: {reason}, and {place}: pip install "psycopg[binary]>=3.2", or '
             "install it apart with --target FOLDER and set that variable to FOLDER"
         )
+
+
+def lend_psycopg() -> None:
+    """Make psycopg 3 importable if the project has no driver for Postgres: it may use SQLite elsewhere.
+
+    Django 4.2 and later take it; earlier ones need psycopg2, and Django says so.
+    """
+    folder = os.environ.get(VARIABLE, "")
+    if folder and folder not in sys.path and not (_has("psycopg") or _has("psycopg2")):
+        sys.path.append(folder)
+        importlib.invalidate_caches()
+
+
+def _has(package: str) -> bool:
+    return package in sys.modules or importlib.util.find_spec(package) is not None
 
 
 def _reason() -> str:

@@ -15,6 +15,7 @@ from typing import Any, Union
 
 from django.core.exceptions import ImproperlyConfigured
 
+from django_testenv import libraries
 from django_testenv.access import access
 from django_testenv.stage_copy import database_url
 from django_testenv.stage_copy.secret import Hidden, shown
@@ -149,6 +150,7 @@ def _databases(present: Mapping[str, Any]) -> dict[str, Any]:
     databases = {alias: dict(entry) for alias, entry in present.items()}
     for alias, variable in (("default", "DATABASE_URL"), ("stage", "STAGE_DATABASE_URL")):
         if os.environ.get(variable):
+            libraries.lend_psycopg()
             databases[alias] = _database(databases.get(alias, {}), variable)
     suffix = os.environ.get("DATABASE_SUFFIX", "")
     if suffix and not re.fullmatch("_[A-Za-z0-9_]+", suffix):

@@ -20,6 +20,7 @@ from urllib.parse import quote
 from psycopg import sql
 
 from copilot_sandbox import image_command
+from copilot_sandbox.cures import cure
 from copilot_sandbox.errors import Failed
 from copilot_sandbox.made_up import Database
 from copilot_sandbox.postgres import SUPERUSER, PostgresServer
@@ -257,7 +258,7 @@ class Databases:
             last = self.log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
             raise Failed(
                 f"`{command}`, run for the database of {environment}, ended with exit code {code}:"
-                + "".join(f"\n  {line}" for line in last)
+                + "".join(f"\n  {line}" for line in (*last, *filter(None, [cure("\n".join(last))])))
             )
 
     def _load_secrets(self) -> dict[str, str]:

@@ -92,9 +92,23 @@ def seed(
             try:
                 result.result()
             except Failed as error:
-                failed[name] = str(error)
+                reason = clients.first_failure(f"{application}-{name}")
+                failed[name] = f"{str(error).splitlines()[0]} {reason}" if reason else str(error)
         secrets_written.result()
     return failed
+
+
+def first_failure(cloudformation: Any, stack: str) -> str:
+    """Return the resource that failed first in a stack's last change, with its reason; else an empty text."""
+    pages = cloudformation.get_paginator("describe_stack_events").paginate(StackName=stack)
+    found = ""
+    for event in (each for page in pages for each in page["StackEvents"]):  # the newest one comes first
+        resource, status = event["LogicalResourceId"], event["ResourceStatus"]
+        if resource == stack and status in {"CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS"}:
+            break
+        if status.endswith("_FAILED") and event.get("ResourceStatusReason"):
+            found = f"{resource} {status}: {event['ResourceStatusReason']}"
+    return found
 
 
 @contextmanager
@@ -203,6 +217,9 @@ class _Clients:
         except ClientError:  # the stack does not exist
             return False
         return any(output["OutputKey"] == "VpcId" for output in described.get("Outputs", []))
+
+    def first_failure(self, stack: str) -> str:
+        return first_failure(self._cloudformation, stack)
 
     def own_domain(self, domain: str) -> None:
         """Create the domain's hosted zone, without which Copilot accepts no domain."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from copilot_sandbox.agent import nginx
+from copilot_sandbox.agent.container import SYSTEM_PATH
 from copilot_sandbox.boot import bare
 from copilot_sandbox.errors import REINSTALL, Failed
 from copilot_sandbox.model import Image
@@ -62,6 +64,16 @@ def provide(reference: str, directory: Path, host: str | None) -> PublicImage:
     )
 
 
+def write_common(folder: Path) -> Path:
+    """Write the programs that start scripts call and that this machine lacks; return their folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    program = _own_program("netcat.py")
+    for name in ("nc", "netcat"):
+        if shutil.which(name, path=SYSTEM_PATH) is None:
+            _write_script(folder / name, f'exec {program} "$@"')
+    return folder
+
+
 def refuse_ecr(reference: str) -> None:
     """Raise NoImageError for an image that should be in the emulated ECR but is not."""
     if ".dkr.ecr." in reference:
@@ -86,7 +98,7 @@ def _redis(reference: str, directory: Path, host: str | None) -> PublicImage:
         # A process title would overwrite the environment's mark, by which left processes are found.
         "--save '' --appendonly no --set-proc-title no"
     )
-    client = shlex.join([sys.executable, "-I", "-S", str(Path(__file__).with_name("redis_cli.py"))])
+    client = _own_program("redis_cli.py")
     for brand in ("redis", "valkey"):
         _write_script(programs / f"{brand}-server", server_script)
         _write_script(programs / f"{brand}-cli", f'exec {client} "$@"')
@@ -128,6 +140,10 @@ def _image(
 
 def _host(host: str | None) -> dict[str, str]:
     return {} if host is None else {"SANDBOX_HOST": host}
+
+
+def _own_program(name: str) -> str:
+    return shlex.join([sys.executable, "-I", "-S", str(Path(__file__).with_name(name))])
 
 
 def _write_script(path: Path, body: str) -> None:

@@ -136,11 +136,13 @@ def for_processes(settings: Settings, order: Order) -> Prepared:
     for each in order.definition.containers:  # first, because what follows unpacks images
         secrets[each.name], notes[each.name] = _secrets(settings, each)
     aws, _ = _aws(settings, order)
+    common = catalogue.write_common(directory / ".bin")
     for defined in order.definition.containers:
         container = _with_files(settings, defined)
         own = directory / container.name
         image = settings.find_image(container.image)
-        tools: tuple[Path, ...] = (bin_dir(),)  # replaces programs that apt-get would install
+        # These replace programs that apt-get would install.
+        tools: tuple[Path, ...] = (bin_dir(), common)
         if image is None:
             public = catalogue.provide(container.image, own, host)
             image, tools = public.image, public.tools

@@ -9,6 +9,7 @@ from .errors import ResourceFailed
 from .resources import CreatedResource, Handler, ResourceSpec
 from .stacks import DesiredState
 from .stores import fetch_template
+from .templates import as_text
 
 
 class NestedStacks(Handler):
@@ -19,7 +20,7 @@ class NestedStacks(Handler):
 
     def _desired(self, spec: ResourceSpec) -> DesiredState:
         parameters = {
-            key: ",".join(value) if isinstance(value, list) else str(value)
+            key: ",".join(value) if isinstance(value, list) else as_text(value)
             for key, value in spec.properties.get("Parameters", {}).items()
         }
         return DesiredState.read(fetch_template(spec.properties["TemplateURL"]), parameters, spec.stack_tags)

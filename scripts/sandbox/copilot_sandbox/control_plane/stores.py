@@ -20,6 +20,10 @@ _REFERENCE = re.compile(
     r"\{\{resolve:secretsmanager:((?:arn(?::[^:}]+){6})|[^:}]+)(?::SecretString|:(?=:))?(?::([^:}]*))?[^}]*\}\}"
 )
 
+# The same of Parameter Store; a version's number is left out, because a new parameter has only one.
+# Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/dynamic-references-ssm-secure-strings.html
+_PARAMETER = re.compile(r"\{\{resolve:ssm(?:-secure)?:([^:}]+)(?::\d+)?\}\}")
+
 
 def parameter_value(name: str) -> str:
     parameter = ssm_backends[ACCOUNT][REGION].get_parameter(name)
@@ -66,7 +70,7 @@ def with_secrets(node: Any) -> Any:
         return [with_secrets(item) for item in node]
     if not isinstance(node, str) or "{{resolve:" not in node:
         return node
-    text = _REFERENCE.sub(_secret, node)
+    text = _PARAMETER.sub(lambda found: parameter_value(found[1]), _REFERENCE.sub(_secret, node))
     if "{{resolve:" in text:
         raise TemplateError(f"Template error: the embedded AWS cannot resolve {node}")
     return text

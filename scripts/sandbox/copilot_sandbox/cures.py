@@ -1,0 +1,35 @@
+"""Say what to do about a command of the project that failed, by the last lines of its output."""
+
+from __future__ import annotations
+
+import re
+
+# The sentence of Django's loader of migrations.
+_NO_MIGRATIONS = re.compile(r"Dependency on app with no migrations: (?P<app>\w+)")
+# The sentences of the dynamic loader, of cffi (WeasyPrint), of GeoDjango and of python-magic.
+_NO_LIBRARY = re.compile(
+    r"(?P<loader>[\w.+-]+\.so[\d.]*): cannot open shared object|cannot load library '(?P<cffi>[\w./+-]+)'"
+    r"|Could not find the (?P<gis>GDAL|GEOS) library|failed to find (?P<magic>libmagic)"
+)
+_NO_MODULE = re.compile(r"No module named '(?P<module>[\w.]+)'")
+
+
+def cure(output: str) -> str:
+    """Return what to do, as sentences; empty if the output shows nothing that is known."""
+    if found := _NO_MIGRATIONS.search(output):
+        return (
+            f"Git has no migrations of the app {found['app']}: commit what `manage.py makemigrations "
+            f"{found['app']}` writes, or let SANDBOX_STAGE_COMMAND make them before `migrate`."
+        )
+    if found := _NO_LIBRARY.search(output):
+        return (
+            f"The image has no library {found[found.lastgroup or 0]}: without an engine no apt-get is "
+            "carried out, so install it on this machine, or use an engine (docs/sandbox.md)."
+        )
+    if found := _NO_MODULE.search(output):
+        return (
+            f"The image has no module {found['module']}: if it is the project's own, Git does not have its "
+            "file (`git check-ignore -v FILE` says why), and only committed files are deployed; if it is a "
+            "package's, the Dockerfile does not install it."
+        )
+    return ""
