@@ -17,11 +17,11 @@ from pathlib import Path
 
 import psutil
 
+from copilot_sandbox.child_variables import OWNER
 from copilot_sandbox.private import own_folder, write_private
 from copilot_sandbox.scratch import lock_within, try_to_lock
 
 _SERVER = "copilot_sandbox.server"
-OWNER = "SANDBOX_OWNER"  # the variable that contains the sandbox's folder in each of its processes
 
 
 @dataclass(frozen=True)
