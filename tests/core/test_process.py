@@ -173,6 +173,18 @@ def test_what_a_command_has_started_ends_with_it_where_its_lifeline_ends(tmp_pat
     assert (len(started), left) == (1, [])
 
 
+def test_what_an_interrupted_command_has_started_ends_with_it() -> None:
+    started: list[psutil.Process] = []
+    builds = Command(("sh", "-c", "trap 'exit 3' INT; sleep 600 & echo $!; wait"))
+    result = SHELL.stream(
+        builds,
+        lambda line: started.append(psutil.Process(int(line))),
+        lambda: signal.SIGINT if started else None,
+    )
+    _, left = psutil.wait_procs(started, timeout=5)
+    assert (result.returncode, len(started), left) == (3, 1, [])
+
+
 def test_silence_is_broken(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("copilot_testenv.core.process.SILENCE_SECONDS", 0.2)
     slow = Command((sys.executable, "-c", "import time; time.sleep(1.5)"))

@@ -178,8 +178,9 @@ class RealShell:
                 on_line(line)
             return Result(_wait_or_kill(process), "\n".join(kept))
         finally:
-            if process.poll() is None:  # an error in this program: do not leave the command running unseen
-                _signal_group(process, signal.SIGTERM)  # Copilot's builds too
+            # After a signal or an error nothing is left running unseen: Copilot's builds outlive Copilot.
+            if signals.were_sent or process.poll() is None:
+                _signal_group(process, signal.SIGTERM)
                 _wait_or_kill(process)
 
 
@@ -190,6 +191,10 @@ class _Signals:
         self._process = process
         self._settle = settle
         self._sent: dict[signal.Signals, float] = {}
+
+    @property
+    def were_sent(self) -> bool:
+        return bool(self._sent)
 
     def send(self, due: signal.Signals | None) -> None:
         if due and due not in self._sent:
