@@ -250,11 +250,10 @@ class Server:
         begun, stage = time.monotonic(), self._workspace.stage
         if stage is None or self._databases.filled():
             return
-        self._say(
-            "installing the Dockerfile's packages for an image that fills staging"
-            if self._engine is None
-            else f"{self._engine.name} builds the image that fills staging"
-        )
+        if self._engine is None:
+            self._say("installing the Dockerfile's packages for an image that fills staging")
+        elif not self._containers.digest:
+            self._say(f"{self._engine.name} builds the image that fills staging")
         image = self._image(stage)
         try:
             if stage.then:  # first, because none of this is repeated once staging is filled
