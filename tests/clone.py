@@ -47,6 +47,7 @@ class Clone:
     """
 
     containers = "processes"  # what runs the sandbox's containers
+    environments = "all"  # that the sandbox makes, for tests which look at test's neighbours
 
     def __init__(self, folder: Path, *, is_light: bool = False) -> None:
         self.folder = folder
@@ -103,6 +104,7 @@ class Clone:
             "DEPLOY_TARGET": "sandbox",
             "PYTHONWARNINGS": "default",
             "SANDBOX_CONTAINERS": self.containers,
+            "SANDBOX_ENVIRONMENTS": self.environments,
         }
         return {**kept, **tests, **stage, **more}
 

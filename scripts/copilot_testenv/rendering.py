@@ -86,18 +86,22 @@ class Renderer:
 
 @contextmanager
 def open_renderer(
-    session: Session, manifests: Sequence[Mapping[str, Any]] | None = None, domain: str = ""
+    session: Session,
+    manifests: Sequence[Mapping[str, Any]] | None = None,
+    domain: str = "",
+    only: Sequence[str] = (),
 ) -> Iterator[Renderer]:
     """Yield a Renderer on the running sandbox if its environments fit the workspace, else on a temporary one.
 
-    `manifests` are the services', where the caller has read them already. `domain` is the application's;
+    `manifests` are the services', where the caller has read them already. `only` names the environments to
+    render, where those are not all. `domain` is the application's;
     without it the domain is derived from the aliases. Raises SettingsError where a manifest cannot be read or
     the sandbox is not installed, Failed where Copilot cannot create an application.
     """
     root = session.settings.root
     if manifests is None:
         manifests = [manifest.read(file) for file in workspace_files.services(root).values()]
-    environments = environments_of(root, manifests)
+    environments = list(only) or environments_of(root, manifests)
     domain = domain or domain_of(manifests, session.settings.test_domain)
     subscribed = any("subscribe" in found for found in manifests)
     alone = bool(domain) or subscribed  # the running sandbox has no domain, and must get no topics

@@ -295,6 +295,7 @@ def _sandbox_workspace(settings: Settings) -> Any:
         settings.manifest_variables,
         {name: {disposable.TAG: disposable.value(settings.app, name)}},
         needed=(settings.test_env,),
+        others=None if settings.sandbox_environments == ("all",) else settings.sandbox_environments,
         containers=settings.containers,
     )
 

@@ -58,6 +58,22 @@ def test_the_path_that_is_asked_for_is_the_one_that_the_middleware_answers() -> 
     assert service_manifest.HEALTH_PATH == access.HEALTHZ_PATH
 
 
+@pytest.mark.parametrize("app", ["django.contrib.staticfiles", "django.contrib.messages"])
+def test_a_project_without_the_app_for_static_files_collects_none(tmp_path: Path, app: str) -> None:
+    folder = start_project(tmp_path / "shop")
+    settings = folder / "mysite/settings.py"
+    text = settings.read_text()
+    assert text.count(f"    '{app}',\n") == 1
+    settings.write_text(text.replace(f"    '{app}',\n", ""))
+    commit(folder)
+    adopt(folder)
+    has_app = "django.contrib.staticfiles" in settings.read_text()
+    block = manifest(folder)["environments"]["test"]
+    assert ("collectstatic" in block["sidecars"]["startup"]["command"][2]) is has_app
+    assert ("storage" in block) is has_app
+    assert ("whitenoise=True" in settings.read_text()) is has_app
+
+
 def test_a_project_with_redis_gets_it_as_a_sidecar(tmp_path: Path) -> None:
     folder = adopted(start_project(tmp_path / "shop", {"requirements.txt": "Django\nredis\n"}))
     block = manifest(folder)["environments"]["test"]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from copilot_testenv.core import git
@@ -154,6 +155,34 @@ def test_a_command_whose_lifeline_ends_is_ended_and_that_is_said(tmp_path: Path,
     }
     with pytest.raises(Failed, match=r"server ended while `python.*Run the same again"):
         ways[way](hangs)
+
+
+def test_what_a_command_has_started_ends_with_it_where_its_lifeline_ends(tmp_path: Path) -> None:
+    lifeline, started = tmp_path / "server.lock", []
+
+    def note(line: str) -> None:
+        started.append(psutil.Process(int(line)))
+        lifeline.unlink()
+
+    builds = Command(("sh", "-c", "sleep 600 & echo $!; wait"), lifeline=lifeline)
+    with lifeline.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(Failed, match="server ended"):
+            SHELL.stream(builds, note, lambda: None)
+    _, left = psutil.wait_procs(started, timeout=5)
+    assert (len(started), left) == (1, [])
+
+
+def test_what_an_interrupted_command_has_started_ends_with_it() -> None:
+    started: list[psutil.Process] = []
+    builds = Command(("sh", "-c", "trap 'exit 3' INT; sleep 600 & echo $!; wait"))
+    result = SHELL.stream(
+        builds,
+        lambda line: started.append(psutil.Process(int(line))),
+        lambda: signal.SIGINT if started else None,
+    )
+    _, left = psutil.wait_procs(started, timeout=5)
+    assert (result.returncode, len(started), left) == (3, 1, [])
 
 
 def test_silence_is_broken(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -89,6 +89,7 @@ def test_ci_must_say_where_it_deploys(workspace: Path) -> None:
         ("COPILOT_APP", "Demo"),
         ("COPILOT_SERVICE", ""),
         ("SANDBOX_STAGE_MB", "-1"),
+        ("SANDBOX_ENVIRONMENTS", "stage;production"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_named(workspace: Path, name: str, value: str) -> None:

@@ -35,7 +35,7 @@ def root(tmp_path: Path, renderer: Renderer, monkeypatch: pytest.MonkeyPatch) ->
     shutil.copy(ROOT / "manage.py", tmp_path)
 
     @contextmanager
-    def opened(*_: object) -> Iterator[Renderer]:
+    def opened(*_: object, **_more: object) -> Iterator[Renderer]:
         yield renderer
 
     monkeypatch.setattr(rendering, "open_renderer", opened)

@@ -30,6 +30,8 @@ echo '{"Os":"linux","Arch":"amd64","OSType":"linux","Architecture":"x86_64"}'
 class Adopted(Clone):
     """A project of somebody else's, with what the tests know to do with a clone of ours."""
 
+    environments = ""  # as a person gets it: the test environment alone
+
     def __init__(self, folder: Path, installed: Path) -> None:
         self.folder = folder
         self.stage_megabytes = 1

@@ -2,20 +2,24 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import boto3
+import psutil
 import pytest
 from botocore.config import Config
 
 from copilot_sandbox import boot
 from copilot_sandbox.images.docker import write_docker
 from copilot_sandbox.images.store import ImageStore
+from copilot_sandbox.state import State
 
 REPOSITORY = "123456789012.dkr.ecr.us-east-1.amazonaws.com/demo/web"
 DIGEST_FORMAT = "'{{json (index .RepoDigests 0)}}'"
@@ -256,3 +260,41 @@ def test_the_calls_that_a_deploy_waits_for_import_nothing_slow(docker: Docker) -
 
     assert done.stdout == "set()\n"
     assert " -I -S " in docker.program.read_text()
+
+
+def test_a_build_under_way_ends_with_the_sandbox(docker: Docker) -> None:
+    """A reset finds a build's programs by the sandbox's mark: this program, pip, and a build back end."""
+    backend = 'build-backend = "slow"\nbackend-path = ["."]'
+    (docker.context / "pyproject.toml").write_text(f"[build-system]\nrequires = []\n{backend}\n")
+    (docker.context / "slow.py").write_text("import time\n\ntime.sleep(600)\n")
+    (docker.context / "Dockerfile").write_text(
+        "FROM python:3.12\nWORKDIR /app\nCOPY . .\nRUN pip install --no-build-isolation .\n"
+    )
+    words = ["build", "-t", f"{REPOSITORY}:a", str(docker.context)]
+    with subprocess.Popen(
+        [docker.program, *words],
+        env={"PATH": os.defpath},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as build:
+        try:
+            below = psutil.Process(build.pid)
+            end = time.monotonic() + 30
+            while not any(map(is_back_end, below.children(recursive=True))):
+                assert time.monotonic() < end
+                assert build.poll() is None
+                time.sleep(0.05)
+            started = below.children(recursive=True)
+            State(docker.state.parent).sweep()
+            _, left = psutil.wait_procs(started, timeout=5)
+            assert left == []
+            assert build.wait(timeout=5) == -signal.SIGKILL
+        finally:
+            build.kill()
+
+
+def is_back_end(process: psutil.Process) -> bool:
+    try:
+        return any("_in_process" in word for word in process.cmdline())
+    except psutil.Error:
+        return False

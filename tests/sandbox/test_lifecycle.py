@@ -12,7 +12,7 @@ import pytest
 from copilot_sandbox import lifecycle
 from copilot_sandbox.errors import Failed, WorkspaceError
 from copilot_sandbox.state import Running, State
-from copilot_sandbox.workspace import Workspace
+from copilot_sandbox.workspace import Workspace, read
 
 
 @pytest.fixture
@@ -80,6 +80,44 @@ def test_a_reset_deletes_all_and_twice_is_fine(root: Path) -> None:
     lifecycle.reset(root, print)
     assert not state.folder.exists()
     lifecycle.reset(root, print)
+
+
+@pytest.mark.parametrize(
+    ("others", "made"),
+    [((), ["test"]), (("stage", "gone"), ["stage", "test"]), (None, ["production", "stage", "test"])],
+)
+def test_the_needed_environments_are_made_and_those_that_are_named(
+    root: Path, tmp_path: Path, others: tuple[str, ...] | None, made: list[str]
+) -> None:
+    workspace = Workspace(root, "demo", needed=("test",), others=others)
+    workspace.write(tmp_path / "workspace.json")
+    assert read(tmp_path / "workspace.json") == workspace
+    assert workspace.made() == made
+
+
+def test_what_the_running_sandbox_did_not_make_is_rendered_elsewhere(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ElsewhereError(Exception):
+        pass
+
+    def elsewhere(*_: object, **_more: object) -> None:
+        raise ElsewhereError
+
+    monkeypatch.setattr("copilot_sandbox.control_plane.server.ControlPlaneServer", elsewhere)
+    state, workspace = State(root), Workspace(root, "demo")
+    state.create()
+    with state.held(), answering() as proxy:
+        reasons = {"stage": "it has a CDN"}
+        variables = {"HTTPS_PROXY": proxy}
+        state.ready(Running(os.getpid(), variables, workspace.digest(), left_out=reasons, made=["test"]))
+        with lifecycle.rendering(workspace, ["test", "stage"], "", alone=False) as (_, left_out):
+            assert left_out == reasons
+        with (
+            pytest.raises(ElsewhereError),
+            lifecycle.rendering(workspace, ["test", "production"], "", alone=False),
+        ):
+            pass
 
 
 def test_stopping_what_does_not_run_is_fine(root: Path) -> None:

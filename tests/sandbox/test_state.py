@@ -76,6 +76,21 @@ def test_the_sweep_ends_what_carries_this_folders_mark_and_nothing_else(state: S
     assert state.sweep() == 0
 
 
+def test_the_sweep_ends_what_a_marked_process_has_started_without_the_mark(state: State) -> None:
+    code = f"import subprocess\nprint(subprocess.Popen({SLEEP}, env={{}}).pid, flush=True)\ninput()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, OWNER: str(state.folder)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as ours:
+        assert ours.stdout is not None
+        step = psutil.Process(int(ours.stdout.readline()))
+        assert state.sweep() == 1
+        _, left = psutil.wait_procs([step], timeout=5)
+        assert left == []
+
+
 def test_a_port_stays_the_same_until_something_else_holds_it(tmp_path: Path) -> None:
     file = tmp_path / "ports.json"
     first = Ports(file)

@@ -199,8 +199,12 @@ def _pins(source: Origin) -> Mapping[str, str]:
 
 
 def _serves_static(renewal: Renewal) -> bool:
-    """Return True if the task collects static files: the Dockerfile is ours, and no proxy serves them."""
-    http = renewal.project.manifest.get("http")
-    return dockerfile.is_ours(renewal.project) and not (
-        isinstance(http, dict) and http.get("target_container")
-    )
+    """Return True if the task collects static files: the Dockerfile is ours, and no proxy serves them.
+
+    A project without `django.contrib.staticfiles`, an API for example, has no `collectstatic`.
+    """
+    project = renewal.project
+    settings, http = project.all_settings, project.manifest.get("http")
+    if "INSTALLED_APPS" in settings and "django.contrib.staticfiles" not in settings:
+        return False
+    return dockerfile.is_ours(project) and not (isinstance(http, dict) and http.get("target_container"))

@@ -178,8 +178,9 @@ class RealShell:
                 on_line(line)
             return Result(_wait_or_kill(process), "\n".join(kept))
         finally:
-            if process.poll() is None:  # an error in this program: do not leave the command running unseen
-                process.terminate()
+            # After a signal or an error nothing is left running unseen: Copilot's builds outlive Copilot.
+            if signals.were_sent or process.poll() is None:
+                _signal_group(process, signal.SIGTERM)
                 _wait_or_kill(process)
 
 
@@ -191,12 +192,16 @@ class _Signals:
         self._settle = settle
         self._sent: dict[signal.Signals, float] = {}
 
+    @property
+    def were_sent(self) -> bool:
+        return bool(self._sent)
+
     def send(self, due: signal.Signals | None) -> None:
         if due and due not in self._sent:
             self._sent[due] = time.monotonic()
             self._process.send_signal(due)
         if self._sent and time.monotonic() - max(self._sent.values()) > self._settle:
-            _kill_group(self._process)
+            _signal_group(self._process, signal.SIGKILL)
 
 
 class _Watch:
@@ -247,17 +252,17 @@ def is_cut(lifeline: Path) -> bool:
     return not lifeline.exists() or not is_held(lifeline)
 
 
-def _kill_group(process: subprocess.Popen[str]) -> None:
-    """Kill a process that leads a session, and all processes that it has started there."""
+def _signal_group(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """Send a signal to a process that leads a session, and to all that it has started there."""
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+        os.killpg(process.pid, number)
 
 
 def _wait_or_kill(process: subprocess.Popen[str]) -> int:
     try:
         return process.wait(timeout=_END_SECONDS)
     except subprocess.TimeoutExpired:
-        _kill_group(process)
+        _signal_group(process, signal.SIGKILL)
         return process.wait(timeout=_END_SECONDS)
 
 

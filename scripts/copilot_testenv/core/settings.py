@@ -60,6 +60,7 @@ class Settings:
     default_branch: str = ""  # branches are compared with it; empty: origin's HEAD, main or master
     trusted: frozenset[str] = frozenset()  # the changes that a branch may make: names in core.trust
     manifest_variables: tuple[str, ...] = ()  # environment variables that manifests may use as `${NAME}`
+    sandbox_environments: tuple[str, ...] = ()  # that the sandbox makes besides; `all`: each with a manifest
     containers: str = "auto"  # what runs the sandbox's containers: auto, engine or processes
     configured: bool = True  # the workspace has settings of these tasks, or TEST_ENV is set
     slug: str = ""
@@ -164,6 +165,7 @@ def load(
         default_branch=value("DEFAULT_BRANCH", "").strip(),
         trusted=trust.parse(value(trust.SETTING, ""), trust.SETTING),
         manifest_variables=_manifest_variables(value("MANIFEST_VARIABLES", "")),
+        sandbox_environments=_environments(value("SANDBOX_ENVIRONMENTS", "")),
         containers=_containers(value("SANDBOX_CONTAINERS", "auto")),
         configured=named or bool(sources[-1]),
     )
@@ -306,6 +308,17 @@ def _megabytes(value: str) -> int:
     if not re.fullmatch(r"[1-9]\d{0,4}", value):
         raise SettingsError(f"SANDBOX_STAGE_MB={value!r} is not a whole number of megabytes from 1 to 99999.")
     return int(value)
+
+
+def _environments(value: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
+    for name in names:
+        if not NAME.fullmatch(name):
+            raise SettingsError(
+                f"SANDBOX_ENVIRONMENTS={value!r}: {name!r} cannot be an environment's name: write names with "
+                "commas between them, or all."
+            )
+    return names
 
 
 def _containers(value: str) -> str:

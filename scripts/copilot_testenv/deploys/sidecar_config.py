@@ -112,7 +112,9 @@ def _edit(session: Session, options: Options, service: str, file: Path) -> None:
     edit = _edited(session, options, entry, file)
     with (
         session.report.waiting(_ASKING),
-        rendering.open_renderer(session, [manifest.parse(edit.after, edit.shown)]) as renderer,
+        rendering.open_renderer(
+            session, [manifest.parse(edit.after, edit.shown)], only=[options.environment]
+        ) as renderer,
     ):
         _judge(renderer, session, options, entry, edit, service)
     if not options.plan:
@@ -233,7 +235,7 @@ def _show(session: Session, options: Options, service: str, file: Path, names: S
     root = session.settings.root
     with (
         session.report.waiting(_ASKING),
-        rendering.open_renderer(session, [manifest.read(file)]) as renderer,
+        rendering.open_renderer(session, [manifest.read(file)], only=names) as renderer,
         ThreadPoolExecutor(2) as pool,
     ):
         found = dict(

@@ -34,6 +34,8 @@ SERVER = (
     *("PIP_*", "NODE_EXTRA_CA_CERTS", "VIRTUAL_ENV", "SANDBOX_*", "XDG_CACHE_HOME"),
     *("PYTHONWARNINGS", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH"),
 )
+# In each process of a sandbox: its folder. The sandbox ends what has this mark when it is stopped.
+OWNER = "SANDBOX_OWNER"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S*")
 
 
@@ -57,6 +59,11 @@ def path(*before: str) -> str:
     """Return PATH with `before` first and without relative folders: a child may run in a branch's folder."""
     entries = os.environ.get("PATH", os.defpath).split(os.pathsep)
     return os.pathsep.join((*before, *(folder for folder in entries if os.path.isabs(folder))))  # noqa: PTH117 - a text
+
+
+def mark() -> dict[str, str]:
+    """Return the mark of this process's sandbox, for a child; empty outside of a sandbox."""
+    return {OWNER: os.environ[OWNER]} if OWNER in os.environ else {}
 
 
 def without_credentials(variables: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:

@@ -90,7 +90,7 @@ def _find_answering(state: State, say: Callable[[str], None]) -> tuple[Running |
 def rendering(
     workspace: Workspace, environments: Sequence[str], domain: str, *, alone: bool
 ) -> Iterator[tuple[Variables, Mapping[str, str]]]:
-    """Enter the running sandbox if its environments match the workspace's files, else a temporary AWS.
+    """Enter the running sandbox if it has these environments as the files say now, else a temporary AWS.
 
     Yields the child's variables, and why an environment could not be created. Raises Failed.
     """
@@ -100,6 +100,7 @@ def rendering(
         running
         and not alone
         and running.environments == workspace.digest()
+        and {*running.made, *running.left_out}.issuperset(environments)
         and not health.find_problem(running)
     ):
         yield _variables(state, running.variables), running.left_out

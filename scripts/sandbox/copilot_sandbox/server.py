@@ -21,8 +21,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from copilot_sandbox import cache, child_variables, containers, imported_certificates
-from copilot_sandbox.agent import port_forwards, runner
+from copilot_sandbox import cache, child_variables, containers, imported_certificates, machine
+from copilot_sandbox.agent import nginx, port_forwards, runner
 from copilot_sandbox.agent.agent import TaskAgent
 from copilot_sandbox.agent.catalogue import redis_server
 from copilot_sandbox.control_plane.server import ControlPlaneServer
@@ -63,6 +63,7 @@ class Server:
         self._stop = threading.Event()
         self._environments = ""
         self._left_out: dict[str, str] = {}  # environments that Copilot could not make here, and why
+        self._made: list[str] = []  # the other ones that are wanted
         self._redis: subprocess.Popen[bytes] | None = None
         self._redis_address = cache.address_of(state.folder)
         self._cache = (self._redis_address, REDIS_PORT, str(cache.socket_of(state.folder)))
@@ -70,7 +71,7 @@ class Server:
         self._postgres = PostgresServer(state.folder, env=owner)
         # Its clients outside of tasks, and in tasks without a network of their own, use the same address.
         self._database = (self._redis_address, POSTGRES_PORT, str(self._postgres.socket))
-        way, _ = runner.probe()
+        way, self._no_network = runner.probe()
         self._containers = containers.choose(
             workspace, state, has_namespace=way == "namespace", say=self._say
         )
@@ -139,7 +140,7 @@ class Server:
             self._databases.prepare()
             self._listen_for_databases()
             self._say("the embedded AWS and its databases answer")
-            self._say(self._warning())
+            self._say_what_runs_branches()
             write_docker(self._state.bin, self._state.folder, self._engine)
             with ThreadPoolExecutor(2) as pool:
                 steps = [pool.submit(self._seed), pool.submit(self._fill)]
@@ -148,9 +149,8 @@ class Server:
             variables = self._control_plane.environment()
             postgres = str(self._postgres.socket)
             is_filled = self._workspace.stage is not None
-            self._state.ready(
-                Running(os.getpid(), variables, self._environments, postgres, is_filled, self._left_out)
-            )
+            record = (self._environments, postgres, is_filled, self._left_out, self._made)
+            self._state.ready(Running(os.getpid(), variables, *record))
             self._supervise()
         finally:
             self._close()
@@ -162,19 +162,18 @@ class Server:
             self._database_listener = port_forwards.listen(self._database)
             self._databases.host = self._redis_address
 
-    def _warning(self) -> str:
-        """Return the warning that a user should read before the first branch runs here."""
+    def _say_what_runs_branches(self) -> None:
+        """Say what a user should read before the first branch runs here."""
         if self._engine is not None:
-            return f"branches are built and run in containers of {self._engine.name}"
-        reason = self._containers.reason
-        self._say(f"containers run as processes of this machine, without an engine: {reason}")
-        warning = "a branch that is deployed here is built and run on this machine"
-        if self._agent.unconfined_reason is None:
-            return f"{warning}, apart from your files (the README on its security says what it can do)"
-        return (
-            f"{warning} with your rights, on your files: this system isolates it by no namespaces "
-            f"({self._agent.unconfined_reason}). Deploy only branches that you would run by hand"
-        )
+            self._say(f"branches are built and run in containers of {self._engine.name}")
+            return
+        for line in machine.lacks(
+            engine=self._containers.reason,
+            no_network=self._no_network,
+            unconfined=self._no_network or self._agent.unconfined_reason,
+            has_nginx=nginx.program() is not None,
+        ):
+            self._say(line)
 
     def _supervise(self) -> None:
         """Restart parts that end, until a signal comes. Raises Failed if one cannot be restarted."""
@@ -226,7 +225,7 @@ class Server:
         if not workspace.application:
             self._say("there is no application yet: `copilot app init` creates one")
             return
-        environments = workspace.environments()
+        environments = workspace.made()
         self._control_plane.import_certificates(imported_certificates.of_workspace(workspace.root))
         failed = seed(
             workspace,
@@ -243,18 +242,18 @@ class Server:
                 f"the environment {name} is left out, because Copilot cannot make it here: {_last(reason)}"
             )
         self._left_out = failed
-        self._say(f"Copilot has made the application and its environments ({_elapsed(begun)})")
+        self._made = [name for name in environments if name not in failed]
+        self._say(f"Copilot has made the application and {_listed(self._made)} ({_elapsed(begun)})")
 
     def _fill(self) -> None:
         """Fill staging with the image's command. Later deployments reuse the virtual environment."""
         begun, stage = time.monotonic(), self._workspace.stage
         if stage is None or self._databases.filled():
             return
-        self._say(
-            "installing the Dockerfile's packages for an image that fills staging"
-            if self._engine is None
-            else f"{self._engine.name} builds the image that fills staging"
-        )
+        if self._engine is None:
+            self._say("installing the Dockerfile's packages for an image that fills staging")
+        elif not self._containers.digest:
+            self._say(f"{self._engine.name} builds the image that fills staging")
         image = self._image(stage)
         try:
             if stage.then:  # first, because none of this is repeated once staging is filled
@@ -346,6 +345,12 @@ class Server:
         log.info(line)
         with self._state.progress.open("a") as file:
             file.write(f"{line}\n")
+
+
+def _listed(environments: list[str]) -> str:
+    if not environments:
+        return "no environment"
+    return f"the environment{'s' if environments[1:] else ''} {', '.join(environments)}"
 
 
 def _last(reason: str) -> str:

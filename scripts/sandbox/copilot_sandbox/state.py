@@ -17,11 +17,11 @@ from pathlib import Path
 
 import psutil
 
+from copilot_sandbox.child_variables import OWNER
 from copilot_sandbox.private import own_folder, write_private
 from copilot_sandbox.scratch import lock_within, try_to_lock
 
 _SERVER = "copilot_sandbox.server"
-OWNER = "SANDBOX_OWNER"  # the variable that contains the sandbox's folder in each of its processes
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Running:
     environments: str = ""  # the Workspace.digest() that the environments were created from
     postgres: str = ""  # the path of its socket
     is_filled: bool = True  # whether staging has data; without it, tasks that copy staging find nothing
-    left_out: dict[str, str] = field(default_factory=dict)  # environments that were not made, and why
+    left_out: dict[str, str] = field(default_factory=dict)  # environments that cannot be made here, and why
+    made: list[str] = field(default_factory=list)  # the environments that were made
 
 
 class State:
@@ -146,10 +147,17 @@ class State:
         return len(processes)
 
     def sweep(self) -> int:
-        """Kill every process with this folder's mark. Return their number."""
-        processes = list(self._own_processes())
-        _end(processes)
-        return len(processes)
+        """Kill every process with this folder's mark, and all below them. Return the number of the marked.
+
+        A step of an engine's build has the image's variables alone, but its parent has the mark.
+        """
+        marked = list(self._own_processes())
+        below: set[psutil.Process] = set()
+        for process in marked:
+            with suppress(psutil.Error):
+                below.update(process.children(recursive=True))
+        _end([*marked, *below.difference(marked)])
+        return len(marked)
 
     def _own_processes(self) -> Iterator[psutil.Process]:
         for process in psutil.process_iter():

@@ -57,7 +57,8 @@ class Workspace:
     environments that get a database; None means the three of `copilot_sandbox.databases`. With `any_runtime`,
     Lambda functions on runtimes that AWS no longer accepts are created, and the next command shows a notice.
     `application` is empty before `copilot app init`. Without the `needed` environments, or without any, there
-    is no sandbox; another one that Copilot cannot make here is left out. `containers` says what runs
+    is no sandbox; another one that Copilot cannot make here is left out. `others` names the environments that
+    are made besides the needed ones; None means all that have a manifest. `containers` says what runs
     containers: `engine`, `processes`, or `auto`, which means an engine where one can be used.
     """
 
@@ -71,11 +72,19 @@ class Workspace:
     databases: tuple[str, ...] | None = None
     any_runtime: bool = False
     needed: tuple[str, ...] = ()
+    others: tuple[str, ...] | None = None
     containers: str = "processes"
 
     def environments(self) -> list[str]:
         """Return the environments that have a manifest, sorted. Copilot 1.34 ignores `manifest.yaml`."""
         return sorted(file.parent.name for file in self.root.glob("copilot/environments/*/manifest.yml"))
+
+    def made(self) -> list[str]:
+        """Return those of `environments` that a sandbox of this workspace makes."""
+        found = self.environments()
+        if self.others is None:
+            return found
+        return [name for name in found if name in (*self.needed, *self.others)]
 
     def digest(self) -> str:
         """Return a digest of the application's name and of the files that its environments are made from."""
@@ -94,17 +103,19 @@ class Workspace:
 def read(file: Path) -> Workspace:
     """Return the workspace of a file that `Workspace.write` has written."""
     document = json.loads(file.read_text(encoding="utf-8"))
-    stage, databases = document.pop("stage"), document.pop("databases")
+    stage = document.pop("stage")
     document |= {
         "root": Path(document["root"]),
         "variables": tuple(document["variables"]),
         "needed": tuple(document["needed"]),
+        "others": _names(document["others"]),
+        "databases": _names(document["databases"]),
     }
-    return Workspace(
-        **document,
-        stage=Stage(**stage) if stage else None,
-        databases=None if databases is None else tuple(databases),
-    )
+    return Workspace(**document, stage=Stage(**stage) if stage else None)
+
+
+def _names(found: list[str] | None) -> tuple[str, ...] | None:
+    return None if found is None else tuple(found)
 
 
 def find(folder: Path) -> Workspace:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 from copilot_sandbox.agent import filesystem
 from copilot_sandbox.boot import bare
+from copilot_sandbox.child_variables import OWNER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 _PROBE_SECONDS = 30
-_MARK = "SANDBOX_OWNER"  # state.OWNER, which this program does not import: it starts without site-packages
 _CARRIED = "COPILOT_SANDBOX_CARRIED"
 _REFUSED = 126  # a shell's exit code for a program that it may not run
 
@@ -55,7 +55,7 @@ def carried(env: Mapping[str, str]) -> dict[str, str]:
     """
     if obstacle() is not None:
         return dict(env)
-    marks = {name: value for name, value in env.items() if name == _MARK}
+    marks = {name: value for name, value in env.items() if name == OWNER}
     return {**marks, _CARRIED: json.dumps(dict(env))}
 
 

@@ -84,6 +84,7 @@ def step_variables(home: Path, cache: Path, variables: Mapping[str, str]) -> dic
     plain, _ = child_variables.without_credentials(users)
     return {
         **plain,
+        **child_variables.mark(),
         "PATH": child_variables.path(),
         "HOME": str(home),
         "PIP_CACHE_DIR": str(cache),

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from copilot_sandbox import child_variables
 from copilot_sandbox.boot import bare
 from copilot_sandbox.errors import SandboxError
 from copilot_sandbox.images import registry
@@ -76,6 +77,8 @@ def write_docker(bin_dir: Path, state_dir: Path, engine: Engine | None = None) -
     text = (
         "#!/bin/sh\n"
         "# Answers Copilot in the sandbox. Written when the sandbox starts.\n"
+        # The sandbox finds the programs of a build by this mark, and ends them when it is stopped.
+        f"export {child_variables.OWNER}={shlex.quote(str(state_dir.resolve()))}\n"
         f'exec {shlex.join(words)} "$@"\n'
     )
     write_private(program, text, mode=0o700)

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from copilot_sandbox import child_variables
 from copilot_sandbox.agent.engine import (
     OWNER_LABEL,
     Engine,
@@ -96,6 +97,7 @@ def build(
             command,
             env={
                 **variables(),
+                **child_variables.mark(),
                 **build_variables.engine_proxies(),
                 "CONTAINERS_REGISTRIES_CONF": str(registries),
             },

@@ -347,7 +347,7 @@ def _answer(document: str, python: str) -> str:
             capture_output=True,
             text=True,
             timeout=_SECONDS,
-            env={"PATH": child_variables.path()},
+            env={"PATH": child_variables.path(), **child_variables.mark()},
         )
     except subprocess.TimeoutExpired:
         return json.dumps({"error": f"the lock file was not read within {_SECONDS} s"})
