@@ -18,6 +18,7 @@ from copilot_testenv.core.process import Result
 from copilot_testenv.core.terminal import SILENCE_SECONDS
 from copilot_testenv.deploys.container_log import cause, last_lines, quoted
 from copilot_testenv.deploys.health_watch import HealthWatch
+from copilot_testenv.deploys.placement_watch import PlacementWatch, placement_cure
 from copilot_testenv.deploys.task_advice import advice
 
 if TYPE_CHECKING:
@@ -70,8 +71,9 @@ class Watcher:
     _said_at: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        """Make the watch of the tasks' health."""
+        """Make the watches of the tasks' health and of their placement."""
         self.health = HealthWatch(self.session, self.aws, self._say, self._since)
+        self.placement = PlacementWatch(self.session, self.aws, self._say, self._since)
 
     def keep(self, line: str) -> None:
         """Keep one of Copilot's lines. Report what the sandbox's builder could not install, once."""
@@ -89,7 +91,7 @@ class Watcher:
             self._changed_at = stack.changed_at
             self._since = max((event.at for event in self.aws.events(name, self._since)), default=self._since)
             self._known = {task.id for task in self._tasks()}
-            self.health.since = self._since
+            self.health.since = self.placement.since = self._since
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
@@ -110,11 +112,13 @@ class Watcher:
         """
         if self._looks_settled:
             return signal.SIGTERM if self._looks_settled > 1 else None
-        if not self.health.hopeless:
+        hopeless = self.placement.hopeless or self.health.hopeless
+        if not hopeless:
             return None
         if not self.remembered:
             self.remember_unfinished()
-            self._say(f"  it is ended: it does not become healthy: {self.health.hopeless}")
+            what = "no task of it starts" if self.placement.hopeless else "it does not become healthy"
+            self._say(f"  it is ended: {what}: {hopeless}")
         return signal.SIGINT
 
     def why(self, result: Result | None = None) -> str:
@@ -125,7 +129,11 @@ class Watcher:
         with suppress(UserError):  # without AWS, report what is known until now
             self._look()
         parts: list[str] = []
-        if self.failed:
+        if self.placement.reason:
+            parts.append(f"ECS placed no task: {self.placement.reason}")
+            if cure := placement_cure(self.placement.reason):
+                parts.append(cure)
+        elif self.failed:
             parts += _of_task(*list(self.failed.values())[-1])
         elif self.unfinished:
             reason = self.health.hopeless or self.health.reason
@@ -134,7 +142,8 @@ class Watcher:
                 f"The container `{self.session.settings.service}` was not healthy{because}. Its last lines:"
             )
             parts += quoted(self.unfinished)
-        parts += [f"ECS: {event}" for event in self.events_of_service or self.health.events()]
+        events = self.events_of_service or self.health.events()
+        parts += [f"ECS: {event}" for event in events if event != self.placement.reason]
         first = next(
             (e for e in self.events if e.status.endswith("_FAILED") and "cancelled" not in e.reason), None
         )
@@ -183,7 +192,9 @@ class Watcher:
             self._said_at = now
         elif now - self._said_at >= SILENCE_SECONDS:
             last = next(iter(_plain(self.lines)[-1:]), "Copilot is at work")
-            waits_for = self.health.reason or self._activity or f"Copilot: {last[:100]}"
+            waits_for = (
+                self.placement.reason or self.health.reason or self._activity or f"Copilot: {last[:100]}"
+            )
             self._say(f"  still waiting ({now - self._begun:.0f} s): {waits_for}")
 
     def carried_by(self, stack: Stack) -> bool:
@@ -210,6 +221,7 @@ class Watcher:
             for container in task.containers
         )
         if not settled:
+            self.placement.look(tasks)
             self.health.look(tasks)
 
     def _report(self, task: Task) -> None:
