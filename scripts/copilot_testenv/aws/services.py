@@ -108,6 +108,7 @@ class Services(Stacks):
                     tuple(container.get("command", ())),
                     {item["name"]: item["value"] for item in container.get("environment", ())},
                     {item["name"]: item["valueFrom"] for item in container.get("secrets", ())},
+                    container.get("essential", True),
                 )
                 for container in definition["containerDefinitions"]
             ),
@@ -142,6 +143,7 @@ def _task(task: Mapping[str, Any]) -> Task:
                 c.get("lastStatus", ""),
                 c.get("exitCode"),
                 display.line(c.get("reason", "")),
+                c.get("healthStatus", "UNKNOWN"),
             )
             for c in task["containers"]
         ),

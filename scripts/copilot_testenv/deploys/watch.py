@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 # ECS's reasons for tasks that it ends although nothing is wrong with them.
 _ENDED = re.compile(r"Scaling activity|[Tt]ask stopped by user|service was deleted")
+_ESSENTIAL = re.compile("Essential container")
 _UNHEALTHY = re.compile("health checks? in|container health checks")
 # Escape sequences of a terminal: colours and cursor movements.
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -129,19 +130,21 @@ class Watcher:
         with suppress(UserError):  # without AWS, report what is known until now
             self._look()
         parts: list[str] = []
+        reason = self.health.hopeless or self.health.reason
         if self.placement.reason:
             parts.append(f"ECS placed no task: {self.placement.reason}")
             if cure := placement_cure(self.placement.reason):
                 parts.append(cure)
         elif self.failed:
-            parts += _of_task(*list(self.failed.values())[-1])
-        elif self.unfinished:
-            reason = self.health.hopeless or self.health.reason
+            parts += _of_task(*list(self.failed.values())[-1], self.health.port)
+        elif self.unfinished or (self.remembered and reason):
             because = f": {reason}" if reason else ""
             parts.append(
                 f"The container `{self.session.settings.service}` was not healthy{because}. Its last lines:"
             )
             parts += quoted(self.unfinished)
+            if cure := advice([reason], self.unfinished, self.health.port):
+                parts.append(cure)
         events = self.events_of_service or self.health.events()
         parts += [f"ECS: {event}" for event in events if event != self.placement.reason]
         first = next(
@@ -235,15 +238,26 @@ class Watcher:
                 self._say(f"  task {task.id[:8]}: {container.name} {state}")
         if task.status != "STOPPED" or task.id in self.failed or _ENDED.search(task.stopped_reason):
             return
-        blamed = task.failed_container
-        name = blamed.name if blamed else ""
-        if _UNHEALTHY.search(task.stopped_reason):  # ECS has stopped all containers: their codes say nothing
-            name = self.session.settings.service
+        name = self._blamed(task)
         if name or task.stopped_reason:
             self.failed[task.id] = task, name, self._last_lines(name, task) if name else []
         if task.stopped_reason and task.stopped_reason != self._stopped:
             self._stopped = task.stopped_reason
             self._say(f"  task {task.id[:8]}: it stopped: {task.stopped_reason}")
+
+    def _blamed(self, task: Task) -> str:
+        """Return the name of the container that probably ended the task; empty where none did."""
+        if _UNHEALTHY.search(task.stopped_reason):  # ECS has stopped all containers: their codes say nothing
+            sick = [each.name for each in task.containers if each.health == "UNHEALTHY"]
+            return sick[0] if sick else self.session.settings.service
+        found = task.failed_container
+        if _ESSENTIAL.search(task.stopped_reason) and not (found and found.failed):
+            with suppress(UserError):  # one that ended well ends the task too, if it is essential
+                parts = self.aws.task_definition(task.task_definition).containers
+                essential = {part.name for part in parts if part.essential}
+                ended = [each.name for each in task.containers if each.exit_code == 0]
+                return next((name for name in ended if name in essential), found.name if found else "")
+        return found.name if found else ""
 
     def _last_lines(self, container: str, task: Task) -> list[str]:
         return last_lines(self.aws, self.session.settings, container, task)
@@ -253,8 +267,11 @@ class Watcher:
         return self.aws.tasks(*service) if service else []
 
 
-def _of_task(task: Task, name: str, lines: list[str]) -> list[str]:
-    """Return why a task has failed: its container's end and last lines, ECS's reason, and what to do."""
+def _of_task(task: Task, name: str, lines: list[str], port: int) -> list[str]:
+    """Return why a task has failed: its container's end and last lines, ECS's reason, and what to do.
+
+    `port` is the one that the load balancer asks, 0 where it is not known.
+    """
     parts: list[str] = []
     container = next((each for each in task.containers if each.name == name), None)
     code = container.exit_code if container else None
@@ -271,7 +288,7 @@ def _of_task(task: Task, name: str, lines: list[str]) -> list[str]:
     if task.stopped_reason and task.stopped_reason != reason:
         parts.append(f"The task stopped: {task.stopped_reason}")
     reasons = [task.stopped_reason, *(each.reason for each in task.containers)]
-    if cure := advice(reasons, lines):
+    if cure := advice(reasons, lines, port if _UNHEALTHY.search(task.stopped_reason) else 0):
         parts.append(cure)
     return parts
 
