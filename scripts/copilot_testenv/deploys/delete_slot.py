@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from copilot_testenv.state.lease import Lease
 
 REMAINS = (
-    "the environment's network and cluster",
+    "the environment's network, cluster and certificate",
     "the shared database, with the golden copy where one is kept",
     "the image repository of the shared slot",
+    "old versions of leases and the registry in the application's bucket (docs/costs.md)",
 )
 # With one of these statuses a stack serves nothing, because its first deploy failed.
 DEAD = {"CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS"}
