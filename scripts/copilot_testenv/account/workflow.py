@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from copilot_testenv.account import names, old, ready, room, way
 from copilot_testenv.account.look import AccountFinding, Look, judged
 from copilot_testenv.copilot import commands
+from copilot_testenv.core import display
 from copilot_testenv.core.display import counted
 from copilot_testenv.core.errors import SettingsError
 from copilot_testenv.core.process import output_of
@@ -37,7 +38,7 @@ def check(session: Session, *, json: bool) -> None:
         session.report.data(as_json([finding.document() for finding in found]))
     else:
         for finding in found:
-            session.report.data(str(finding))
+            session.report.data(display.block(str(finding)))
     errors = sum(finding.severity == "error" for finding in found)
     told = f"{counted(errors, 'error')}, {counted(len(found) - errors, 'warning')} about the account"
     if errors:
