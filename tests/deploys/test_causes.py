@@ -121,6 +121,11 @@ CAUSES: dict[str, tuple[Failing, str, str]] = {
                       end("web"))),
         "The task stopped: ResourceInitializationError", "`copilot secret init`",
     ),
+    "SSM throttles": (
+        ended(stopped(f"{UNPULLED}: unable to retrieve secrets from ssm: ThrottlingException: Rate exceeded",
+                      end("web"))),
+        "The task stopped: ResourceInitializationError", "fewer branches at a time",
+    ),
     "no way to AWS": (
         ended(stopped(f"{UNPULLED}: execution resource retrieval failed: unable to retrieve ecr registry "
                       "auth: RequestError: send request failed caused by: Post https://api.ecr: i/o timeout",
@@ -210,6 +215,8 @@ def test_the_true_cause_is_told_first_and_within_ninety_seconds(
     why = made.why().strip()
     assert why.startswith(first), why
     assert cure in why, why
+    if cause in {"no way to AWS", "SSM throttles"}:  # the secret is there
+        assert "copilot secret init" not in why
 
 
 def test_each_cause_is_in_the_document() -> None:

@@ -18,7 +18,11 @@ _KNOWN = {
         "The task does not reach AWS's own services: its subnets need a route to the internet (a public "
         "address, or a NAT gateway), or VPC endpoints for ECR, S3, logs and secrets."
     ),
-    r"unable to (pull|retrieve) secrets?\b.*(ssm|manager|parameter)": (
+    r"ResourceInitialization.*(Throttling|Rate exceeded)": (
+        "AWS limits such calls, and many tasks began at once: deploy again, and fewer branches at a time."
+    ),
+    r"unable to (pull|retrieve) secrets?\b(?!.*(Throttling|Rate exceeded|i/o timeout|deadline)).*"
+    r"(ssm|manager|parameter)": (
         "A secret that the manifest names does not exist, or the task's role may not read it: `copilot "
         "secret init` makes it with the tags that Copilot's role asks for."
     ),
