@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from copilot_testenv.account.look import AccountFinding, Look
 from copilot_testenv.aws.stack import UNSETTLED
 from copilot_testenv.copilot import images, runtimes
+from copilot_testenv.core import expiry
 from copilot_testenv.core.display import counted
 from copilot_testenv.costs import prices
 from copilot_testenv.costs.estimate import estimate
@@ -43,11 +44,11 @@ def runtime(look: Look) -> Iterator[AccountFinding]:
 
 def expired(look: Look) -> Iterator[AccountFinding]:
     """Find deployments that have expired and still run."""
-    settings, now = look.settings, live.iso(datetime.now(UTC))
+    settings, now = look.settings, datetime.now(UTC)
     ended = [
         stack
         for stack in look.aws.deployments(settings.app, look.test)
-        if "0" < stack.tags.get("expires_at", "9") < now  # the text of a deployment that is kept is later
+        if expiry.is_over(stack.tags.get("expires_at"), now)
     ]
     if not ended:
         return
