@@ -190,6 +190,8 @@ def copy_db(
 
 @verb(
     format="Print findings as text, github (annotations), gitlab (Code Quality) or sarif (default: text).",
+    account="Look at the account in place of the files, read-only: what would hinder a deploy or a copy, "
+    "outdated runtimes, quotas, leftovers (default: off).",
     fix="First write the patches that raise Lambda runtimes, exactly those that are needed (default: off).",
     yes=ASKS_NOTHING,
     plan="With --fix: show what it would write and change nothing (default: off).",
@@ -198,6 +200,7 @@ def copy_db(
 def check(
     c: Context,
     format: str = "text",
+    account: bool = False,
     fix: bool = False,
     yes: bool = False,
     plan: bool = False,
@@ -205,13 +208,14 @@ def check(
 ) -> None:
     """Check every service and environment of copilot/ without AWS, with Copilot's own verdict.
 
-    The task ends with 2 if there is an error; docs/check.md has each rule.
+    With --account, look at the account before a deploy (docs/account.md). The task ends with 2 if there is an
+    error; docs/check.md has each rule.
 
     Example: invoke check --format github
     """
     from copilot_testenv.check import workflow
 
-    workflow.check(*sessions(), json=json, style=format, fix=fix, plan=plan)
+    workflow.check(*sessions(), json=json, style=format, fix=fix, plan=plan, account=account)
 
 
 @verb(

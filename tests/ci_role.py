@@ -1,4 +1,4 @@
-"""The CI role's policy of docs/iam, filled in for an embedded AWS."""
+"""The policies of docs/iam, filled in for an embedded AWS."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ FOLDER = ROOT / "docs/iam"
 PLACEHOLDER = re.compile(r"\b[A-Z]{3,}\b")
 
 
-def filled(values: dict[str, str]) -> dict[str, Any]:
-    text = PLACEHOLDER.sub(lambda found: values[found[0]], (FOLDER / "ci-role.json").read_text())
+def filled(values: dict[str, str], name: str = "ci-role.json") -> dict[str, Any]:
+    text = PLACEHOLDER.sub(lambda found: values[found[0]], (FOLDER / name).read_text())
     policy: dict[str, Any] = json.loads(text)
     return policy
 
 
-def policy(cloudformation: Any) -> dict[str, Any]:
+def policy(cloudformation: Any, name: str = "ci-role.json") -> dict[str, Any]:
     """For the environment `test` of the application `demo`, by what Copilot has made for it."""
     instances = cloudformation.list_stack_instances(StackSetName="demo-infrastructure")["Summaries"]
     stack = cloudformation.describe_stacks(StackName=instances[0]["StackId"])["Stacks"][0]
@@ -33,7 +33,8 @@ def policy(cloudformation: Any) -> dict[str, Any]:
             "SERVICE": "web",
             "BUCKET": outputs["PipelineBucket"],
             "KMSKEY": outputs["KMSKeyARN"],
-        }
+        },
+        name,
     )
 
 

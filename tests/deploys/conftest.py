@@ -72,6 +72,8 @@ def scene(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
             bucket, "environment_lease", lambda *_: Lease(Memory(), "the environment", "ada", "deleting")
         )
         monkeypatch.setattr(application, "withdraw", withdraw)
+        monkeypatch.setattr(application, "withdraw_several", made.withdraw_several)
+        monkeypatch.setattr(application, "require_ours", lambda *_: None)
         monkeypatch.setattr(copy_db, "host", lambda *_: "a host")
         monkeypatch.setattr(copy_db, "drop_own", drop_own)
         monkeypatch.setattr(copy_db, "drop_several", drop_several)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +13,7 @@ from copilot_testenv.copilot.commands import VERSION
 from copilot_testenv.core import git
 from copilot_testenv.core.errors import Failed
 from copilot_testenv.core.process import Command, Result
+from copilot_testenv.core.settings import Settings
 from copilot_testenv.deploys import teardown
 from copilot_testenv.deploys.teardown import Options
 from copilot_testenv.session import Session
@@ -136,9 +137,16 @@ class Scene:
     registry: Registry
     withdrawn: list[str]
     dropped: list[str]
+    withdrawals: list[list[str]] = field(default_factory=list)  # each is one change of the stack set
     leases: list[str] = field(default_factory=list)
     held: set[str] = field(default_factory=set)
     together: list[list[str]] = field(default_factory=list)  # services whose databases one task drops
+
+    def withdraw_several(self, slots: Sequence[Settings], *_: Any) -> dict[str, list[str]]:
+        self.withdrawals.append([own.service for own in slots])
+        self.withdrawn += self.withdrawals[-1]
+        names = {own.service: [f"service {own.service}", f"repository demo/{own.service}"] for own in slots}
+        return {service: names[service][::-1] for service in names}
 
     def teardown(self, **options: Any) -> None:
         teardown.teardown(self.session, Options(**{"yes": True, "json": True, **options}))

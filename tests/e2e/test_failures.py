@@ -77,6 +77,9 @@ def test_whatever_an_earlier_run_left_of_a_stack_a_deploy_goes_on_from_it(clone:
             clone,
             _MADE + "cloudformation.create_change_set(ChangeSetName='x', ChangeSetType='CREATE', **made)",
         )
+        ran = clone.do("deploy-test", "--branch", "main", "--plan")
+        assert "is REVIEW_IN_PROGRESS: an earlier run ended before it began" in ran.err
+        assert "Would deploy main" in ran.err
         told(clone.invoke("deploy-test", "--branch", "main"), 5, "Another run has just begun to deploy")
         clone.invoke("teardown", "--yes")
         assert state(clone) is None

@@ -67,6 +67,19 @@ def test_a_branch_has_a_service_of_its_own_for_a_while(clone: Clone) -> None:
     assert [each["branch"] for each in clone.status()] == ["main"]
 
 
+def test_the_account_is_looked_at_with_the_rights_of_its_own_policy_alone(clone: Clone, switch: Path) -> None:
+    policy = switch.read_text()
+    switch.unlink()
+    own = ci_role.policy(Aws(clone.variables()).client("cloudformation"), "check-account.json")
+    switch.write_text(ci_role.switch(own))
+    ran = clone.invoke("check", "--account")
+    assert ran.code == 2, ran.out + ran.err  # stage's network is not joined to test's
+    assert {line.partition(":")[0] for line in ran.out.splitlines()} == {"copy-route", "copy-security-group"}
+    told(clone.invoke("deploy-test", "--branch", "main", "--force"), 4, "is not authorized")
+    switch.write_text(policy)
+    assert "could not be looked at" in clone.invoke("check", "--account").out
+
+
 def test_production_is_out_of_reach(clone: Clone) -> None:
     ran = clone.copilot("svc", "delete", "--app=demo", "--name=web", "--env=production", "--yes")
     assert ran.code != 0

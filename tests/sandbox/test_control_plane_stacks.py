@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -65,6 +66,29 @@ def test_an_update_touches_only_what_resolves_differently(cloud: Cloud) -> None:
     assert cloud.ids() == before
     groups = cloud.client("logs").describe_log_groups()["logGroups"]
     assert {found["logGroupName"]: found["retentionInDays"] for found in groups}[before["Changed"]] == 3
+
+
+def test_a_bucket_keeps_versions_where_its_template_says_so(cloud: Cloud) -> None:
+    kept = {"VersioningConfiguration": {"Status": "Enabled"}}
+    cloud.create(template({"B": {"Type": "AWS::S3::Bucket", "Properties": kept}}))
+    s3, bucket = cloud.client("s3"), cloud.ids()["B"]
+    for body in (b"1", b"2"):
+        s3.put_object(Bucket=bucket, Key="lease", Body=body)
+    assert [each["IsLatest"] for each in s3.list_object_versions(Bucket=bucket)["Versions"]] == [True, False]
+
+
+def test_the_time_of_a_log_streams_last_line_is_known_an_hour_later(cloud: Cloud) -> None:
+    logs, now = cloud.client("logs"), int(time.time() * 1000)
+    logs.create_log_group(logGroupName="g")
+    for name, at in (("new", now), ("old", now - 2 * 3_600_000)):
+        logs.create_log_stream(logGroupName="g", logStreamName=name)
+        events = [{"timestamp": at, "message": "a line"}]
+        logs.put_log_events(logGroupName="g", logStreamName=name, logEvents=events)
+    found = logs.describe_log_streams(logGroupName="g")["logStreams"]
+    assert {each["logStreamName"]: "lastEventTimestamp" in each for each in found} == {
+        "new": False,
+        "old": True,
+    }
 
 
 def test_what_the_template_no_longer_has_goes_at_the_end_of_an_update(cloud: Cloud) -> None:

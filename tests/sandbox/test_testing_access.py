@@ -147,7 +147,7 @@ STREAM = {"logGroupName": "/copilot/x", "logStreamName": "a/b"}
         ("s3", "list_objects_v2", {"Bucket": "b", "Prefix": "x"}, ["ListBucket arn:aws:s3:::b"]),
         ("s3", "get_bucket_location", {"Bucket": "b"}, ["GetBucketLocation arn:aws:s3:::b"]),
         ("s3", "list_buckets", {}, ["ListAllMyBuckets *"]),
-        ("lambda", "list_functions", {}, ["lambda:GET /2015-03-31/functions *"]),
+        ("lambda", "list_functions", {}, ["lambda:ListFunctions *"]),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

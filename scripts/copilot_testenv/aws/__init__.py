@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 
 from copilot_testenv.aws.images import Images
+from copilot_testenv.aws.inventory import Inventory
 from copilot_testenv.aws.logs import Logs
 from copilot_testenv.aws.network import Network
 from copilot_testenv.aws.services import Services
 from copilot_testenv.aws.stored import Stored
 
 
-class Aws(Services, Logs, Images, Network, Stored):
+class Aws(Services, Logs, Images, Network, Inventory, Stored):
     """Call AWS with one set of credentials; each base class covers some of AWS's services."""
 
     @functools.cached_property

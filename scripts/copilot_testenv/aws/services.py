@@ -110,6 +110,7 @@ class Services(Stacks):
                     {item["name"]: item["valueFrom"] for item in container.get("secrets", ())},
                     tuple(container.get("entryPoint", ())),
                     tuple(item["value"] for item in container.get("environmentFiles", ())),
+                    container.get("essential", True),
                 )
                 for container in definition["containerDefinitions"]
             ),
@@ -144,6 +145,7 @@ def _task(task: Mapping[str, Any]) -> Task:
                 c.get("lastStatus", ""),
                 c.get("exitCode"),
                 display.line(c.get("reason", "")),
+                c.get("healthStatus", "UNKNOWN"),
             )
             for c in task["containers"]
         ),

@@ -92,12 +92,23 @@ class Stack:
         }
 
 
+_NOT_FAILED = {None, 0, 128 + signal.SIGTERM, 128 + signal.SIGKILL}
+
+
 @dataclass(frozen=True)
 class Container:
     name: str
     status: str
     exit_code: int | None
     reason: str
+    health: str = "UNKNOWN"  # by the container's own health check
+
+    @property
+    def failed(self) -> bool:
+        """True if the container failed by itself, and was not stopped by ECS."""
+        return self.exit_code not in _NOT_FAILED or (
+            bool(self.reason) and "ordering dependency" not in self.reason
+        )
 
 
 @dataclass(frozen=True)
@@ -119,8 +130,7 @@ class Task:
         A container that failed by itself comes before one that ECS stopped (128 + SIGTERM or SIGKILL), and
         before one whose dependency did not start (ECS also gives it exit code 143, and a reason).
         """
-        not_failed = {None, 0, 128 + signal.SIGTERM, 128 + signal.SIGKILL}
-        failed = [c for c in self.containers if c.exit_code not in not_failed]
+        failed = [c for c in self.containers if c.exit_code not in _NOT_FAILED]
         explained = [c for c in self.containers if c.reason and "ordering dependency" not in c.reason]
         ended = [c for c in self.containers if c.exit_code]
         return next(iter([*failed, *explained, *ended]), None)
@@ -137,6 +147,7 @@ class ContainerDefinition:
     secrets: Mapping[str, str]
     entry_point: tuple[str, ...] = ()
     environment_files: tuple[str, ...] = ()  # ARNs of objects in S3
+    essential: bool = True
 
 
 @dataclass(frozen=True)

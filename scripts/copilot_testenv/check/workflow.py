@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+from copilot_testenv.account import workflow as account_workflow
 from copilot_testenv.branch_guard.branch_paths import Repository
 from copilot_testenv.check import (
     access,
@@ -72,8 +73,17 @@ OF_TEST = frozenset({blocks.missing, *throwaway.RULES, *access.RULES, *foreign.R
 FORMATS = ("text", "github", "gitlab", "sarif")
 
 
-def check(*sessions: Session, json: bool, style: str, fix: bool = False, plan: bool = False) -> None:
+def check(
+    *sessions: Session,
+    json: bool,
+    style: str,
+    fix: bool = False,
+    plan: bool = False,
+    account: bool = False,
+) -> None:
     """Print every finding. Raises SettingsError (2) where one is an error, UsageError on an unknown format.
+
+    With `account` these are the findings about the account, and the workspace is not checked.
 
     Each of the sessions has a workspace. Paths begin in the workspace, or in the current folder where that is
     above it; for a format of CI they begin at the top of the repository.
@@ -91,6 +101,9 @@ def check(*sessions: Session, json: bool, style: str, fix: bool = False, plan: b
         raise UsageError(
             "--plan excludes --json and --format: it shows a difference, not findings. Write --plan alone."
         )
+    if account:
+        _check_account(sessions, json=json, alone=style == "text" and not fix)
+        return
     report = sessions[0].report
     report.say(
         "Checking on this machine: Copilot renders, and no AWS is asked"
@@ -111,6 +124,15 @@ def check(*sessions: Session, json: bool, style: str, fix: bool = False, plan: b
             found += [_below(finding, begin) for finding in findings(session, fix=fix)]
     if not plan:
         show(report, found, json=json, style=style)
+
+
+def _check_account(sessions: tuple[Session, ...], *, json: bool, alone: bool) -> None:
+    """Look at the account of one workspace. Raises UsageError where the choice is not plain."""
+    if not alone:
+        raise UsageError("--account excludes --fix and --format: it looks at AWS, not at files.")
+    if len(sessions) > 1:
+        raise UsageError("There are several workspaces here: run `invoke check --account` in one of them.")
+    account_workflow.check(sessions[0], json=json)
 
 
 def _begin(root: Path, *, of_repository: bool) -> str:

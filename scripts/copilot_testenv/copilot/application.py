@@ -10,7 +10,7 @@ name. Source: internal/pkg/cli/svc_delete.go and internal/pkg/deploy/cloudformat
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -69,26 +69,37 @@ def withdraw(settings: Settings, aws: Aws, pause: Callable[[], None]) -> list[st
 
     Its stack must be gone. Raises Refused for any other service, Failed where AWS refuses the change.
     """
-    _require_ours(settings, aws)
+    require_ours(settings, aws)
+    return withdraw_several([settings], aws, pause)[settings.service]
+
+
+def withdraw_several(slots: Sequence[Settings], aws: Aws, pause: Callable[[], None]) -> dict[str, list[str]]:
+    """Remove several isolated services by one change of the application's stack set, which takes a while.
+
+    Return the names of the removed things by service. Call `require_ours` for each before; see `withdraw`.
+    """
+    gone: dict[str, list[str]] = {own.service: [] for own in slots}
     for _ in range(_AGAIN):
-        current = aws.stack_set(stack_set(settings))
-        changed = without(str(current["TemplateBody"]), images.repository(settings), settings.service)
-        if changed is None:
+        current = aws.stack_set(stack_set(slots[0]))
+        text, version = str(current["TemplateBody"]), 0
+        for own in slots:
+            if changed := without(text, images.repository(own), own.service):
+                aws.empty_repository(images.repository(own))
+                gone[own.service] = [f"repository {images.repository(own)}"]
+                text, version = changed
+        if not version or aws.update_stack_set(current, text, str(version)):
             break
-        aws.empty_repository(images.repository(settings))
-        text, version = changed
-        if aws.update_stack_set(current, text, str(version)):
-            return [f"repository {images.repository(settings)}", *_delete_name(settings, aws)]
         pause()
     else:
+        names = ", ".join(gone)
         raise Failed(
-            f"{settings.service} could not be removed from the application {settings.app}: another change "
-            "came first each time. Run `invoke teardown` again."
+            f"{names} could not be removed from the application {slots[0].app}: another change came first "
+            "each time. Run `invoke teardown` again."
         )
-    return _delete_name(settings, aws)
+    return {own.service: [*gone[own.service], *_delete_name(own, aws)] for own in slots}
 
 
-def _require_ours(settings: Settings, aws: Aws) -> None:
+def require_ours(settings: Settings, aws: Aws) -> None:
     """Raise Refused where the service is not a branch's, or something else seems to use it."""
     if not settings.slug:
         raise Refused(f"{settings.service} is not an isolated deployment: it stays in the application.")

@@ -24,6 +24,7 @@ KEYS = {
     "timeout": "DEPLOY_TIMEOUT",
     "domain": "TEST_DOMAIN",
     "hosted_zone": "TEST_HOSTED_ZONE",
+    "capacity": "TEST_CAPACITY",
     "default_branch": "DEFAULT_BRANCH",
     "stage_megabytes": "SANDBOX_STAGE_MB",
     "stage_command": "SANDBOX_STAGE_COMMAND",

@@ -32,6 +32,7 @@ _FILL_STAGE = (
     "python manage.py migrate --noinput && if python manage.py help fill_stage >/dev/null 2>&1; "
     "then python manage.py fill_stage --megabytes {megabytes}; fi"
 )
+_CAPACITIES = ("manifest", "spot-first")
 _CONTAINERS = ("auto", "engine", "processes")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -57,6 +58,7 @@ class Settings:
     in_ci: bool
     test_domain: str = ""  # host names of isolated deployments are below it; empty: below the application's
     hosted_zone: str = ""  # Route 53's id of test_domain's zone, in which Copilot keeps the records
+    capacity: str = "manifest"  # or spot-first: deploy on demand where Spot has no room
     default_branch: str = ""  # branches are compared with it; empty: origin's HEAD, main or master
     trusted: frozenset[str] = frozenset()  # the changes that a branch may make: names in core.trust
     manifest_variables: tuple[str, ...] = ()  # environment variables that manifests may use as `${NAME}`
@@ -162,11 +164,12 @@ def load(
         in_ci=in_ci,
         test_domain=check_domain("TEST_DOMAIN", value("TEST_DOMAIN", "")),
         hosted_zone=_hosted_zone(value("TEST_HOSTED_ZONE", "")),
+        capacity=_one_of("TEST_CAPACITY", value("TEST_CAPACITY", "manifest"), _CAPACITIES),
         default_branch=value("DEFAULT_BRANCH", "").strip(),
         trusted=trust.parse(value(trust.SETTING, ""), trust.SETTING),
         manifest_variables=_manifest_variables(value("MANIFEST_VARIABLES", "")),
         sandbox_environments=_environments(value("SANDBOX_ENVIRONMENTS", "")),
-        containers=_containers(value("SANDBOX_CONTAINERS", "auto")),
+        containers=_one_of("SANDBOX_CONTAINERS", value("SANDBOX_CONTAINERS", "auto"), _CONTAINERS),
         configured=named or bool(sources[-1]),
     )
     if named or not checking:
@@ -321,9 +324,9 @@ def _environments(value: str) -> tuple[str, ...]:
     return names
 
 
-def _containers(value: str) -> str:
-    if value not in _CONTAINERS:
-        raise SettingsError(f"SANDBOX_CONTAINERS={value!r} is unknown: write {', '.join(_CONTAINERS)}.")
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> str:
+    if value not in known:
+        raise SettingsError(f"{name}={value!r} is unknown: write {', '.join(known)}.")
     return value
 
 

@@ -156,7 +156,8 @@ def _tell_missing_network(session: Session, target: Target) -> None:
             say(f"The networks of {settings.test_env} and {name} are connected.")
         say(
             f"Besides, the security group of {name}'s database must admit {settings.test_env}'s tasks, and "
-            "the peering connection must resolve DNS names (docs/stack.md says how)."
+            "the peering connection must resolve DNS names (docs/stack.md says how). `invoke check "
+            "--account` looks at all of it."
         )
 
 

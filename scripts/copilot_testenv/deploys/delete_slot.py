@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from copilot_testenv.state.lease import Lease
 
 REMAINS = (
-    "the environment's network and cluster",
+    "the environment's network, cluster and certificate",
     "the shared database, with the golden copy where one is kept",
     "the image repository of the shared slot",
+    "old versions of leases and the registry in the application's bucket (docs/costs.md)",
 )
 # With one of these statuses a stack serves nothing, because its first deploy failed.
 DEAD = {"CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS"}
@@ -77,6 +78,7 @@ class Receipt:
     gone: list[Thing] = field(default_factory=list)
     left: list[str] = field(default_factory=list)  # the parts that were not deleted, with the reason
     cost: str | None = None  # the deployment's cost, in a sentence
+    awaits_withdrawal: bool = False  # only the application still has it: see withdraw_together
 
     @property
     def still_stands(self) -> bool:
@@ -86,7 +88,21 @@ class Receipt:
     @property
     def still_named(self) -> bool:
         """True if the application may still know the service: then the registry keeps it for the next run."""
-        return self.still_stands or any(left.startswith("service ") for left in self.left)
+        return (
+            self.still_stands
+            or self.awaits_withdrawal
+            or any(left.startswith("service ") for left in self.left)
+        )
+
+    def lease_is_gone(self) -> None:
+        """Add the lease, which goes last."""
+        self.gone.append(Thing("lease", self.snapshot.settings.service))
+
+    def note(self, withdrawn: Sequence[str]) -> None:
+        """Add what was removed from the application: the service comes first."""
+        for name in withdrawn:
+            kind, _, named = name.partition(" ")
+            self.gone.insert(0 if kind == "service" else len(self.gone), Thing(kind, named))
 
     def document(self, *, plan: bool) -> dict[str, object]:
         settings, stack = self.snapshot.settings, self.snapshot.stack
@@ -133,6 +149,7 @@ class Slot:
     target: Target
     snapshot: SlotSnapshot
     dropped: list[str] | None = None  # the databases that were dropped with others' before; None: not yet
+    together: bool = False  # it is taken out of the application later, with others
 
     def delete(self, stop: Stop, lease: Lease) -> Receipt:
         """Delete the data while a container can drop them, then everything that costs money, then the names.
@@ -165,6 +182,8 @@ class Slot:
         if not settings.slug:
             with self._noting_failure(f"image tags of {images.repository(settings)}", receipt):
                 self._delete_tags(receipt)
+        elif self.snapshot.ours and self.together:
+            receipt.awaits_withdrawal = True
         elif self.snapshot.ours:
             with self._noting_failure(f"service {settings.service}", receipt):
                 self._withdraw(receipt)
@@ -297,7 +316,4 @@ class Slot:
         settings = self.session.settings
         lease = bucket.application_lease(self.session, self.target, f"taking {settings.service} out")
         with lease.held(wait=True, say=self.session.report.say):
-            for name in application.withdraw(settings, self.target.aws, lambda: time.sleep(1)):
-                kind, _, named = name.partition(" ")
-                at = 0 if kind == "service" else len(receipt.gone)
-                receipt.gone.insert(at, Thing(kind, named))
+            receipt.note(application.withdraw(settings, self.target.aws, lambda: time.sleep(1)))

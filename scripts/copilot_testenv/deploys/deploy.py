@@ -16,6 +16,7 @@ from copilot_testenv.copilot import (
     aliases,
     application,
     branch_service,
+    capacity,
     commands,
     images,
     manifest,
@@ -36,6 +37,7 @@ from copilot_testenv.deploys import (
 )
 from copilot_testenv.deploys.outcome import Served
 from copilot_testenv.deploys.probe import open_page
+from copilot_testenv.deploys.settling import NoCapacity
 from copilot_testenv.deploys.stack_tags import StackTags
 from copilot_testenv.deploys.watch import Watcher
 from copilot_testenv.session import require_settled
@@ -110,6 +112,7 @@ class _Deploy:
     branch: Branch
     expires: datetime
     options: Options
+    on_demand: bool = field(default=False, init=False)  # without Spot, which had no room
     displaced: Message | None = field(
         default=None, init=False
     )  # for the pull request of the branch that was live in the slot before
@@ -153,9 +156,14 @@ class _Deploy:
             try:
                 served = self._attempt(before, lease)
             except Failed as error:
-                if not environment_turn.was_busy(self.session.settings, str(error)):
+                if self.session.settings.capacity == capacity.SPOT_FIRST and isinstance(error, NoCapacity):
+                    self.on_demand = True
+                    again = "AWS has no room on Spot: one more try on demand (TEST_CAPACITY=spot-first)."
+                elif environment_turn.was_busy(self.session.settings, str(error)):
+                    again = "Another run changed the environment: one more try."
+                else:
                     raise
-                self.session.report.say(f"{error}\nAnother run changed the environment: one more try.")
+                self.session.report.say(f"{error}\n{again}")
                 served = self._attempt(self.session.settled(self.target, wait=True), lease)
             self._record(bucket.registry(self.session, self.target), served.deployment)
             return served
@@ -182,7 +190,10 @@ class _Deploy:
         self._require_replaceable(before, by)
         tags = self.tags.of(before, by)
         with checkout.worktree(self.session.shell, self.session.settings, self.branch) as folder:
-            copilot = self._prepared(folder)
+            in_review = before is not None and before.in_review
+            copilot = self._prepared(folder, renders=not in_review)
+            if in_review:
+                self.session.report.say(settling.in_review(self.session.settings.stack_name))
             if self._is_new(before):
                 self.session.report.say(
                     f"Would add the service {self.session.settings.service} to the application."
@@ -193,8 +204,11 @@ class _Deploy:
             estimate.of_deployment(self.session, self.target.aws.region, self.tags.expiry(before))
         )
 
-    def _prepared(self, folder: Path) -> Copilot:
-        """Check the branch's worktree, generate its own service's manifest, and return Copilot for it."""
+    def _prepared(self, folder: Path, *, renders: bool = True) -> Copilot:
+        """Check the branch's worktree, generate its own service's manifest, and return Copilot for it.
+
+        Without `renders`, what the branch would deploy is not compared with the default branch's.
+        """
         settings = self.session.settings
         scope = branch_files.Scope(services=(settings.base,), environments=False)
         branch_files.require(folder, settings, self.session.environ, scope, self.branch.name)
@@ -209,7 +223,8 @@ class _Deploy:
         aliases.require_free({host: self.branch.name} if host else own, settings, [settings.root, folder])
         if settings.slug:
             branch_service.generate(folder, settings, host)
-        rendered_guard.require_harmless(self.session, self.target, self.branch, folder, host)
+        if renders:
+            rendered_guard.require_harmless(self.session, self.target, self.branch, folder, host)
         return replace(self.target.copilot, settings=settings, workspace=folder)
 
     def _host(self) -> str:
@@ -271,6 +286,8 @@ class _Deploy:
             if before and before.in_review:  # it has no resource, and Copilot renders nothing beside it
                 before = settling.usable(session, self.target, before)
             copilot = self._prepared(folder)
+            if self.on_demand and not capacity.without_spot(folder, settings):
+                raise Failed(f"{self._manifest_path} asks for no Spot, so nothing else can be tried.")
             # Up to here the branch can be refused, so only from here on is anything changed.
             repaired = settling.usable(session, self.target, before)
             if repaired is not before:

@@ -47,6 +47,7 @@ class HealthWatch:
     say: Callable[[str], None]
     since: datetime
     reason: str = ""
+    port: int = 0  # that the load balancer asks
     hopeless: str = ""  # the reason why waiting on is no use
     _unfit_since: dict[str, float] = field(default_factory=dict)  # of tasks that have prepared all
     _runs_since: dict[str, float] = field(default_factory=dict)
@@ -76,7 +77,7 @@ class HealthWatch:
             failing = bool(unfit) and all(each.state == "unhealthy" for each in unfit)
             self._note_failing(task, now, failing=failing)
             undecided = all(each.state == "initial" for each in unfit)
-            port = unfit[0].port if unfit else 0
+            port = self.port = unfit[0].port if unfit else 0
             lines = last_lines(self.aws, self.session.settings, self.session.settings.service, task)
         except UserError as error:  # a role without the right, for example
             self.reason, undecided = f"its health is not known: {error}", True

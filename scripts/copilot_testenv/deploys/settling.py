@@ -33,6 +33,10 @@ REACH_SECONDS = 60  # after this time without an answer, the URL counts as not r
 ERROR_SECONDS = 3  # after this time, an error of the project's own is no matter of its first requests
 
 
+class NoCapacity(Failed):
+    """The deploy was rolled back, because AWS had no room for its tasks."""
+
+
 def usable(session: Session, target: Target, stack: Stack | None) -> Stack | None:
     """Repair the stack of an earlier run, so that Copilot can deploy it; return it, or None if deleted.
 
@@ -58,6 +62,15 @@ def usable(session: Session, target: Target, stack: Stack | None) -> Stack | Non
             "first; if that fails, look at it in the CloudFormation console."
         )
     return stack
+
+
+def in_review(stack: str) -> str:
+    """Return what a plan says of a stack that an earlier run left in review."""
+    return (
+        f"The stack {stack} is REVIEW_IN_PROGRESS: an earlier run ended before it began, and it has no "
+        "resource. Copilot renders nothing beside it, so this plan does not compare what the branch would "
+        "deploy. Would delete that stack first; the deploy itself does so, and compares then."
+    )
 
 
 def _settle(session: Session, target: Target) -> Stack | None:
@@ -103,7 +116,8 @@ def require_deployed(
     ended = result.ok or result.returncode == -signal.SIGTERM  # Watcher.signal_due
     if not ended or not complete or not stack or not watcher.carried_by(stack):
         status = stack.status if stack else "gone"
-        raise Failed(
+        kind = NoCapacity if watcher.placement.lacks_capacity else Failed
+        raise kind(
             f"{branch.name} at {branch.commit[:12]} was not deployed; the stack "
             f"{settings.stack_name} is {status}. {_left(session, branch, stack)}{watcher.why(result)}"
         )

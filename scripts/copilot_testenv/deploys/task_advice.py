@@ -5,14 +5,30 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+_PLATFORM = (
+    "The image is built for another CPU architecture than the task's: build it for linux/amd64, or set "
+    "`platform` in the manifest."
+)
+# The first two that fit are told, so what is more exact comes first.
 _KNOWN = {
-    "exec format error": (
-        "The image is built for another CPU architecture than the task's: build it for linux/amd64, or set "
-        "`platform` in the manifest. A script that does not start needs `#!/bin/sh` as its first line."
+    "exec format error": f"{_PLATFORM} A script that does not start needs `#!/bin/sh` as its first line.",
+    "descriptor matching platform": _PLATFORM,
+    # Source: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/resource-initialization-error.html
+    r"ResourceInitialization.*(i/o timeout|deadline exceeded|timed out)|CannotPull.*(i/o timeout|deadline)": (
+        "The task does not reach AWS's own services: its subnets need a route to the internet (a public "
+        "address, or a NAT gateway), or VPC endpoints for ECR, S3, logs and secrets."
     ),
-    r"unable to (pull|retrieve) secrets?\b.*(ssm|manager|parameter)": (
+    r"ResourceInitialization.*(Throttling|Rate exceeded)": (
+        "AWS limits such calls, and many tasks began at once: deploy again, and fewer branches at a time."
+    ),
+    r"unable to (pull|retrieve) secrets?\b(?!.*(Throttling|Rate exceeded|i/o timeout|deadline)).*"
+    r"(ssm|manager|parameter)": (
         "A secret that the manifest names does not exist, or the task's role may not read it: `copilot "
         "secret init` makes it with the tags that Copilot's role asks for."
+    ),
+    "InsufficientFreeAddressesInSubnet": (
+        "The environment's subnets have no address left: tear deployments down. `invoke check --account` "
+        "shows how many are free."
     ),
     "CannotPull|pull access denied": (
         "The image cannot be pulled: look at its name and tag, and if the task reaches its registry."
@@ -22,6 +38,29 @@ _KNOWN = {
     "no python application found|no app loaded": (
         "uWSGI could not load the project's application: a traceback before that line says why."
     ),
+    "container health checks|container's own health check": (
+        "A health check's command runs in the container: what it calls (curl, for example) must be in the "
+        "image. Try it there, or leave `healthcheck` out of the manifest."
+    ),
+    r"could not translate host name|Name or service not known|Temporary failure in name resolution": (
+        "A host name of a secret or variable is not known in the environment's network."
+    ),
+    r"(OperationalError|connection to server).*(time(out expired|d out)|Connection refused|No route to)": (
+        "The database is not reached: no route, a security group, or a wrong address. `invoke check "
+        "--account` looks at the way to staging's."
+    ),
+    r"password authentication failed|no pg_hba.conf entry": (
+        "The database refuses the user of the secret: look at its name, password and rights."
+    ),
+    r"codes: \[400\]": (
+        "Django refuses the host of the health check: put django_testenv.access.healthz.Healthz first in "
+        "MIDDLEWARE, or let ALLOWED_HOSTS have the task's address."
+    ),
+    r"codes: \[30[1278]\]": (
+        "The health check is redirected, often to https: except its path (SECURE_REDIRECT_EXEMPT)."
+    ),
+    r"codes: \[40[13]\]": "The health check's path asks for a login: take one that does not.",
+    r"codes: \[404\]": "The health check's path does not exist: set `http.healthcheck.path` in the manifest.",
 }
 # The sentences of gunicorn ("Listening at: http://127.0.0.1:8000"), uvicorn ("running on"), runserver
 # ("development server at"), daphne ("Listening on TCP address") and uWSGI ("http bound on :8080").

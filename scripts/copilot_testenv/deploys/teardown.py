@@ -17,8 +17,9 @@ from copilot_testenv.core.process import Stop, catching_signals
 from copilot_testenv.core.terminal import as_json, confirm
 from copilot_testenv.costs import estimate
 from copilot_testenv.deploys import orphans, preflight, status
-from copilot_testenv.deploys.delete_slot import DEAD, REMAINS, Receipt, Slot, SlotSnapshot, Thing, would_go
+from copilot_testenv.deploys.delete_slot import DEAD, REMAINS, Receipt, Slot, SlotSnapshot, would_go
 from copilot_testenv.deploys.drop_databases import drop_together
+from copilot_testenv.deploys.withdraw_together import withdraw_together
 from copilot_testenv.state import bucket, live
 from copilot_testenv.state.lease import Unreadable
 from copilot_testenv.state.registry import RegistryContent, Sweep
@@ -139,9 +140,13 @@ class _Teardown:
         failures: list[UserError] = []
         with self._collecting(failures):
             self.dropped = self._drop_databases(snapshots)
+        several = sum(snapshot.ours for snapshot in snapshots) > 1
         for snapshot in snapshots:
             with self._collecting(failures):
-                receipts.append(self._delete(snapshot))
+                receipts.append(self._delete(snapshot, together=several))
+        with self._collecting(failures):
+            awaiting = [receipt for receipt in receipts if receipt.awaits_withdrawal]
+            withdraw_together(self.session, self.target, awaiting)
         for orphan in found_orphans:
             with self._collecting(failures):
                 if not self.interrupted:
@@ -312,8 +317,11 @@ class _Teardown:
             self.session.report.say(f"(The databases were not dropped together: {error})")
             return {}
 
-    def _delete(self, agreed: SlotSnapshot) -> Receipt:
-        """Delete one slot under its lease. Raises Held where it has changed since the user agreed."""
+    def _delete(self, agreed: SlotSnapshot, *, together: bool) -> Receipt:
+        """Delete one slot under its lease. Raises Held where it has changed since the user agreed.
+
+        With `together`, it is taken out of the application afterwards, with others.
+        """
         if self.interrupted:
             raise Interrupted("Interrupted.")
         slot = self._slot_of(agreed)
@@ -332,11 +340,13 @@ class _Teardown:
             if found.stack and live.alive(self.target, found.stack):
                 dropped = None  # a task runs again: it has copied the data anew
             with self._catching() as stop:
-                receipt = replace(slot, snapshot=found, dropped=dropped).delete(stop, lease)
+                receipt = replace(slot, snapshot=found, dropped=dropped, together=together).delete(
+                    stop, lease
+                )
             if not receipt.still_named:
                 bucket.registry(slot.session, self.target).forget(agreed.settings.service)
         if not receipt.still_named and bucket.discard_lease(slot.session, self.target):
-            receipt.gone.append(Thing("lease", agreed.settings.service))
+            receipt.lease_is_gone()
         self.session.report.say(f"Gone: {found}, with {', '.join(map(str, receipt.gone))}.")
         self._report(found, receipt)
         return receipt

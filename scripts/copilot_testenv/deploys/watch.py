@@ -18,6 +18,7 @@ from copilot_testenv.core.process import Result
 from copilot_testenv.core.terminal import SILENCE_SECONDS
 from copilot_testenv.deploys.container_log import cause, last_lines, quoted
 from copilot_testenv.deploys.health_watch import HealthWatch
+from copilot_testenv.deploys.placement_watch import PlacementWatch, placement_cure
 from copilot_testenv.deploys.task_advice import advice
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 # ECS's reasons for tasks that it ends although nothing is wrong with them.
 _ENDED = re.compile(r"Scaling activity|[Tt]ask stopped by user|service was deleted")
+_ESSENTIAL = re.compile("Essential container")
 _UNHEALTHY = re.compile("health checks? in|container health checks")
 # Escape sequences of a terminal: colours and cursor movements.
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -70,8 +72,9 @@ class Watcher:
     _said_at: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        """Make the watch of the tasks' health."""
+        """Make the watches of the tasks' health and of their placement."""
         self.health = HealthWatch(self.session, self.aws, self._say, self._since)
+        self.placement = PlacementWatch(self.session, self.aws, self._say, self._since)
 
     def keep(self, line: str) -> None:
         """Keep one of Copilot's lines. Report what the sandbox's builder could not install, once."""
@@ -89,7 +92,7 @@ class Watcher:
             self._changed_at = stack.changed_at
             self._since = max((event.at for event in self.aws.events(name, self._since)), default=self._since)
             self._known = {task.id for task in self._tasks()}
-            self.health.since = self._since
+            self.health.since = self.placement.since = self._since
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
@@ -110,11 +113,13 @@ class Watcher:
         """
         if self._looks_settled:
             return signal.SIGTERM if self._looks_settled > 1 else None
-        if not self.health.hopeless:
+        hopeless = self.placement.hopeless or self.health.hopeless
+        if not hopeless:
             return None
         if not self.remembered:
             self.remember_unfinished()
-            self._say(f"  it is ended: it does not become healthy: {self.health.hopeless}")
+            what = "no task of it starts" if self.placement.hopeless else "it does not become healthy"
+            self._say(f"  it is ended: {what}: {hopeless}")
         return signal.SIGINT
 
     def why(self, result: Result | None = None) -> str:
@@ -125,16 +130,23 @@ class Watcher:
         with suppress(UserError):  # without AWS, report what is known until now
             self._look()
         parts: list[str] = []
-        if self.failed:
-            parts += _of_task(*list(self.failed.values())[-1])
-        elif self.unfinished:
-            reason = self.health.hopeless or self.health.reason
+        reason = self.health.hopeless or self.health.reason
+        if self.placement.reason:
+            parts.append(f"ECS placed no task: {self.placement.reason}")
+            if cure := placement_cure(self.placement.reason):
+                parts.append(cure)
+        elif self.failed:
+            parts += _of_task(*list(self.failed.values())[-1], self.health.port)
+        elif self.unfinished or (self.remembered and reason):
             because = f": {reason}" if reason else ""
             parts.append(
                 f"The container `{self.session.settings.service}` was not healthy{because}. Its last lines:"
             )
             parts += quoted(self.unfinished)
-        parts += [f"ECS: {event}" for event in self.events_of_service or self.health.events()]
+            if cure := advice([reason], self.unfinished, self.health.port):
+                parts.append(cure)
+        events = self.events_of_service or self.health.events()
+        parts += [f"ECS: {event}" for event in events if event != self.placement.reason]
         first = next(
             (e for e in self.events if e.status.endswith("_FAILED") and "cancelled" not in e.reason), None
         )
@@ -183,7 +195,9 @@ class Watcher:
             self._said_at = now
         elif now - self._said_at >= SILENCE_SECONDS:
             last = next(iter(_plain(self.lines)[-1:]), "Copilot is at work")
-            waits_for = self.health.reason or self._activity or f"Copilot: {last[:100]}"
+            waits_for = (
+                self.placement.reason or self.health.reason or self._activity or f"Copilot: {last[:100]}"
+            )
             self._say(f"  still waiting ({now - self._begun:.0f} s): {waits_for}")
 
     def carried_by(self, stack: Stack) -> bool:
@@ -210,6 +224,7 @@ class Watcher:
             for container in task.containers
         )
         if not settled:
+            self.placement.look(tasks)
             self.health.look(tasks)
 
     def _report(self, task: Task) -> None:
@@ -223,15 +238,26 @@ class Watcher:
                 self._say(f"  task {task.id[:8]}: {container.name} {state}")
         if task.status != "STOPPED" or task.id in self.failed or _ENDED.search(task.stopped_reason):
             return
-        blamed = task.failed_container
-        name = blamed.name if blamed else ""
-        if _UNHEALTHY.search(task.stopped_reason):  # ECS has stopped all containers: their codes say nothing
-            name = self.session.settings.service
+        name = self._blamed(task)
         if name or task.stopped_reason:
             self.failed[task.id] = task, name, self._last_lines(name, task) if name else []
         if task.stopped_reason and task.stopped_reason != self._stopped:
             self._stopped = task.stopped_reason
             self._say(f"  task {task.id[:8]}: it stopped: {task.stopped_reason}")
+
+    def _blamed(self, task: Task) -> str:
+        """Return the name of the container that probably ended the task; empty where none did."""
+        if _UNHEALTHY.search(task.stopped_reason):  # ECS has stopped all containers: their codes say nothing
+            sick = [each.name for each in task.containers if each.health == "UNHEALTHY"]
+            return sick[0] if sick else self.session.settings.service
+        found = task.failed_container
+        if _ESSENTIAL.search(task.stopped_reason) and not (found and found.failed):
+            with suppress(UserError):  # one that ended well ends the task too, if it is essential
+                parts = self.aws.task_definition(task.task_definition).containers
+                essential = {part.name for part in parts if part.essential}
+                ended = [each.name for each in task.containers if each.exit_code == 0]
+                return next((name for name in ended if name in essential), found.name if found else "")
+        return found.name if found else ""
 
     def _last_lines(self, container: str, task: Task) -> list[str]:
         return last_lines(self.aws, self.session.settings, container, task)
@@ -241,8 +267,11 @@ class Watcher:
         return self.aws.tasks(*service) if service else []
 
 
-def _of_task(task: Task, name: str, lines: list[str]) -> list[str]:
-    """Return why a task has failed: its container's end and last lines, ECS's reason, and what to do."""
+def _of_task(task: Task, name: str, lines: list[str], port: int) -> list[str]:
+    """Return why a task has failed: its container's end and last lines, ECS's reason, and what to do.
+
+    `port` is the one that the load balancer asks, 0 where it is not known.
+    """
     parts: list[str] = []
     container = next((each for each in task.containers if each.name == name), None)
     code = container.exit_code if container else None
@@ -259,7 +288,7 @@ def _of_task(task: Task, name: str, lines: list[str]) -> list[str]:
     if task.stopped_reason and task.stopped_reason != reason:
         parts.append(f"The task stopped: {task.stopped_reason}")
     reasons = [task.stopped_reason, *(each.reason for each in task.containers)]
-    if cure := advice(reasons, lines):
+    if cure := advice(reasons, lines, port if _UNHEALTHY.search(task.stopped_reason) else 0):
         parts.append(cure)
     return parts
 

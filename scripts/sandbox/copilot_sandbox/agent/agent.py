@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from copilot_sandbox.agent import confined, listeners, runner
+from copilot_sandbox.agent.capacity import Capacity
 from copilot_sandbox.agent.engine import OWNER_LABEL
 from copilot_sandbox.agent.health import HealthChecks
 from copilot_sandbox.agent.scheduler import Deployment, OneTask, ServiceScheduler
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         DeploymentReport,
         Image,
         RolloutState,
+        Service,
         TargetReport,
         TaskReport,
     )
@@ -99,6 +101,7 @@ class TaskAgent:
     ) -> None:
         self._control_plane = control_plane
         self._directory = state_dir / "tasks"
+        self._capacity = Capacity(state_dir / "capacity.json")
         self._inbox: queue.SimpleQueue[tuple[ServiceTask, wire.Event] | None] = queue.SimpleQueue()
         self._schedulers: dict[str, ServiceScheduler[ServiceTask]] = {}
         self._events: dict[str, list[str]] = {}
@@ -265,14 +268,20 @@ class TaskAgent:
             task = ServiceTask(self._context, deployment.service, deployment.id, self._free_address())
             # The task is visible before it runs, because its first health check follows at once.
             self._views.tasks = {**self._views.tasks, task.report.address: task}
-            task.launch()
+            if reason := self._capacity.lacks_addresses(sum(each.alive for each in self._tasks())):
+                task.fail(reason)
+            else:
+                task.launch()
             return task
 
         def stop(task: ServiceTask, reason: str, ill: bool) -> None:  # noqa: FBT001 -- the scheduler's signature
             task.stop(reason, ill=ill)
 
         kind = OneTask[ServiceTask] if once else ServiceScheduler[ServiceTask]
-        return kind(start, stop, self._events.setdefault(arn, []).append)
+        return kind(start, stop, self._events.setdefault(arn, []).append, self._lacks)
+
+    def _lacks(self, service: Service) -> str:
+        return self._capacity.lacks(service, [task.service for task in self._tasks() if task.alive])
 
     def _free_address(self) -> str:
         taken = {task.report.address for task in self._tasks()} | set(self._views.tasks)

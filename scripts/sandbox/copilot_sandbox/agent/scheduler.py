@@ -70,7 +70,8 @@ class ServiceScheduler(Generic[T]):
     """Starts and stops one service's tasks until they match its newest definition.
 
     `start` starts a task of a deployment. `stop` stops a task for a reason; its last argument, `ill`, is True
-    if the task's health is the reason. `add_event` adds a sentence to the service's events.
+    if the task's health is the reason. `add_event` adds a sentence to the service's events. `lacks` returns
+    why no task of a service is placed, or nothing.
     """
 
     def __init__(
@@ -78,7 +79,10 @@ class ServiceScheduler(Generic[T]):
         start: Callable[[Deployment], T],
         stop: Callable[[T, str, bool], None],
         add_event: Callable[[str], None],
+        lacks: Callable[[Service], str] = lambda _: "",
     ) -> None:
+        self._lacks = lacks
+        self._lacking: tuple[str, str] | None = None  # the deployment and the reason that were told last
         self._start = start
         self._stop = stop
         self._add_event = add_event
@@ -226,9 +230,21 @@ class ServiceScheduler(Generic[T]):
             present = sum(task.alive for task in self.tasks)
         missing = service.desired_count - sum(task.deployment_id == primary.id for task in living)
         for _ in range(min(missing, most - present)):
+            if not self._is_placed(primary):
+                return
             task = self._start(primary)
             self.tasks.append(task)
             self._add_event(f"(service {service.name}) has started 1 tasks: (task {task.id}).")
+
+    def _is_placed(self, primary: Deployment) -> bool:
+        """Return True if there is room for a task. Tell once per deployment and reason that there is none."""
+        reason = self._lacks(primary.service)
+        told = (primary.id, reason) if reason else None
+        if told and told != self._lacking:
+            name = primary.service.name
+            self._add_event(f"(service {name}) was unable to place a task. Reason: {reason}")
+        self._lacking = told
+        return not reason
 
     def _dismiss(self, task: T, reason: str) -> None:
         self._stop(task, reason, False)  # noqa: FBT003 -- `ill`; a callable has no keywords

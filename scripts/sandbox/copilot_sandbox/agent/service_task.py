@@ -67,6 +67,10 @@ class ServiceTask:
         )
 
     @property
+    def service(self) -> Service:
+        return self._service
+
+    @property
     def alive(self) -> bool:
         return self.report.status != "STOPPED"
 
@@ -117,6 +121,10 @@ class ServiceTask:
         except Exception as error:
             logger.exception("task %s of %s can't start", self.id, self._service.name)
             self._give_up(directory, f"InternalError: {type(error).__name__}: {error}")
+
+    def fail(self, reason: str) -> None:
+        """End the task, which did not start for this reason of ECS."""
+        self._finish(reason, "TaskFailedToStart")
 
     def handle(self, event: wire.Event) -> None:
         """Handle an event of the task's process."""

@@ -18,6 +18,7 @@ _EXTRA_NAMES = (
     f"elasticloadbalancing.{REGION}.amazonaws.com",
     f"email.{REGION}.amazonaws.com",
     f"monitoring.{REGION}.amazonaws.com",
+    f"servicequotas.{REGION}.amazonaws.com",
     f"states.{REGION}.amazonaws.com",
     f"streams.dynamodb.{REGION}.amazonaws.com",
     f"tagging.{REGION}.amazonaws.com",

@@ -222,6 +222,29 @@ def _retention(spec: ResourceSpec) -> int | None:
     return None if days is None else int(days)
 
 
+class BucketHandler(MotoHandler):
+    """AWS::S3::Bucket. moto's class does not read that the bucket keeps versions, as Copilot's own does."""
+
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        created = super().create(spec)
+        _keep_versions(created, spec)
+        return created
+
+    def update(
+        self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
+    ) -> CreatedResource | None:
+        if old.get("BucketName") != spec.properties.get("BucketName"):
+            return None
+        _keep_versions(created, spec)
+        return created
+
+
+def _keep_versions(created: CreatedResource, spec: ResourceSpec) -> None:
+    wanted = spec.properties.get("VersioningConfiguration")
+    if isinstance(wanted, dict):
+        created.model.versioning_status = str(wanted.get("Status"))
+
+
 class RouteTableHandler(MotoHandler):
     """AWS::EC2::RouteTable. moto does not delete it, and then refuses to delete its VPC."""
 
@@ -237,6 +260,7 @@ _SPECIAL: dict[str, type[MotoHandler]] = {
     "AWS::EC2::RouteTable": RouteTableHandler,
     "AWS::IAM::Role": RoleHandler,
     "AWS::Logs::LogGroup": LogGroupHandler,
+    "AWS::S3::Bucket": BucketHandler,
 }
 
 

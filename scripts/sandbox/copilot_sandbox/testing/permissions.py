@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote
 
+from botocore.exceptions import UnknownServiceError
 from moto.core.request import Request
+from moto.core.routing import get_service_router
+from werkzeug.exceptions import NotFound
 
 from copilot_sandbox.control_plane.resources import ACCOUNT, REGION
 from copilot_sandbox.testing.policies import Permission
@@ -48,7 +51,16 @@ def read_call(request: Request) -> Call:
     form = dict(parse_qsl(request.get_data().decode("utf-8", "replace"))) | dict(request.args)
     if "Action" in form:
         return Call(key, service, form["Action"], form, "ec2" if service == "ec2" else "query")
-    return Call(key, service, f"{request.method} {request.path}", {}, "rest")
+    return Call(key, service, _by_path(service, request), {}, "rest")
+
+
+def _by_path(service: str, request: Request) -> str:
+    """Return the operation that a request's path names; method and path for an unknown service."""
+    try:
+        operation, _ = get_service_router(service).match(request)
+    except (NotFound, NotImplementedError, UnknownServiceError):
+        return f"{request.method} {request.path}"
+    return str(operation.name)
 
 
 def _s3(request: Request) -> tuple[str, dict[str, Any]]:

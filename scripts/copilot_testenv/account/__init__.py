@@ -1,0 +1,1 @@
+"""Look at the account before a deploy: `check --account`. Nothing here changes anything in AWS."""
