@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import select
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Optional
 
 import psycopg
@@ -45,10 +45,11 @@ class Piece:
     table: Table
     first: int = 0
     last: int | None = None
+    places: str = field(default="", repr=False)  # SQL's text of a list: of a sample, these rows only
 
     @property
     def whole(self) -> bool:
-        return self.first == 0 and self.last is None
+        return self.first == 0 and self.last is None and not self.places
 
     @property
     def weight(self) -> int:
@@ -138,6 +139,8 @@ class Pump:
         limits = [sql.SQL("ctid >= {}").format(sql.Literal(f"({piece.first},0)"))] if piece.first else []
         if piece.last is not None:
             limits.append(sql.SQL("ctid < {}").format(sql.Literal(f"({piece.last},0)")))
+        if piece.places:
+            limits.append(sql.SQL("ctid = ANY ({}::tid[])").format(sql.Literal(piece.places)))
         where = sql.SQL(" WHERE ") + sql.SQL(" AND ").join(limits) if limits else sql.SQL("")
         if piece.table.condition:  # an extension's own words, as pg_dump uses them
             where = sql.SQL(" ") + sql.SQL(piece.table.condition)  # from the catalogue
@@ -234,7 +237,8 @@ class Pump:
 
 
 def _failed(piece: Piece, column: str, row: int, kind: str) -> Failed:
-    where = "" if piece.whole else f" of its part from page {piece.first} on"
+    part = " of its sample" if piece.places else f" of its part from page {piece.first} on"
+    where = "" if piece.whole else part
     return Failed(
         f"the rule of {piece.table.qualified}.{column} failed at row {row}{where}: its function raised "
         f"{kind}, whose words are not shown, since they may quote the value"
