@@ -29,6 +29,7 @@ from . import (
     sampling,
     schema,
     skips,
+    trial,
     verify,
 )
 from .crew import Crew, Worker
@@ -171,7 +172,9 @@ class _Fill:
         kept = skips.without(entries, self._options.skip, known=[_title(table) for table in unreadable])
         left_oids = kept.oids | gone | keys_to_gone
         tables = [table for table in every if table.oid not in left_oids]
-        selections = {table.oid: chosen[table.oid] for table in tables}
+        selections = self._stack.enter_context(
+            calling.apart({table.oid: chosen[table.oid] for table in tables})
+        )
         references = [key for key in catalogue.references(reader, tables) if key.oid not in left_oids]
         require_whole(tables, selections, references)
         extensions = [f'extension "{name}"' for name in left_extensions]
@@ -184,6 +187,8 @@ class _Fill:
         post_data = [entry for entry in kept.entries if not entry.before_rows]
         restore.try_out(filler, post_data, left_extensions)
         taken_out = checks.take_out(filler)
+        masking.prepare(reader, self._options)
+        trial.run(reader, filler, tables, selections)
         self._done("schema")
         chosen_rows = self._choose(reader, filler, tables, selections, left_oids)
         return _Made(
@@ -222,7 +227,7 @@ class _Fill:
         post_data = [entry for entry in made.entries if not entry.before_rows]
         built = catalogue.built(made.reader, made.tables)
         statements = PostDataStatements(post_data, built, made.references, made.tables)
-        selections = self._stack.enter_context(calling.apart(made.selections))
+        selections = made.selections
         crew = Crew(self._options.jobs, lambda: Worker(self._open_source, self._open_moving, self._begin))
         self._stack.callback(crew.close)
         copied = [table for table in made.tables if not selections[table.oid].excluded]

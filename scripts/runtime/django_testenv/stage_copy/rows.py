@@ -237,7 +237,7 @@ class Pump:
 
 
 def _failed(piece: Piece, column: str, row: int, kind: str) -> Failed:
-    part = " of its sample" if piece.places else f" of its part from page {piece.first} on"
+    part = " of those that were chosen" if piece.places else f" of its part from page {piece.first} on"
     where = "" if piece.whole else part
     return Failed(
         f"the rule of {piece.table.qualified}.{column} failed at row {row}{where}: its function raised "
