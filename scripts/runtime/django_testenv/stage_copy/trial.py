@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .model import Table
 
 _FIRST, _MORE = 100, 300  # rows: the first ones, and some of random pages
+_BYTES = 4 << 20  # that these rows may have, as they are stored
 _PAGES = 64  # that are drawn of a large table
 _UNTRIED = ("keep", "null")
 _SOME = """
@@ -50,8 +51,12 @@ def run(
 def _try(source: Connection, target: Connection, table: Table, selection: Selection, pump: Pump) -> None:
     name = sql.Identifier(table.schema, table.name)
     percent = min(100.0, 100 * _PAGES / max(table.pages, 1))
+    room = max(1, _BYTES * max(table.estimate, table.pages) // max(table.size, 1))  # large rows are few
     query = sql.SQL(_SOME).format(
-        table=name, first=sql.Literal(_FIRST), percent=sql.Literal(percent), more=sql.Literal(_MORE)
+        table=name,
+        first=sql.Literal(min(_FIRST, room)),
+        percent=sql.Literal(percent),
+        more=sql.Literal(min(_MORE, room)),
     )
     row = source.execute(query).fetchone()
     if not row or not row[0]:
