@@ -87,7 +87,7 @@ class Bench:
             "pgcopydb": self._pgcopydb,
             "ours": self._ours,
             "ours, masked": lambda: self._ours(setting={"mask": MASKS}),
-            SAMPLE: lambda: self._ours(setting={"sample": {"customer": "1%"}}),
+            SAMPLE: lambda: self._ours(setting={"sample": dict.fromkeys(("customer", "t36", "t37"), "1%")}),
             "ours, a further branch by clone": lambda: self._further(spare=False),
             "ours, a further branch by spare": lambda: self._further(spare=True),
             "cp of the data directory": self._cp,
