@@ -32,6 +32,7 @@ CHART = CHECKOUT / "docs" / "copy-bench.svg"
 SIZES = "0.25,0.5,1,2"  # GiB
 PASSWORD = "made-up"
 FIRST = "pg_dump | psql"
+SAMPLE = "ours, a sample of 1 %"
 STAGING_READ = "SELECT coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0) FROM pg_stat_user_tables"
 MASKS = {
     "customer.name": "name",
@@ -86,6 +87,7 @@ class Bench:
             "pgcopydb": self._pgcopydb,
             "ours": self._ours,
             "ours, masked": lambda: self._ours(setting={"mask": MASKS}),
+            SAMPLE: lambda: self._ours(setting={"sample": dict.fromkeys(("customer", "t36", "t37"), "1%")}),
             "ours, a further branch by clone": lambda: self._further(spare=False),
             "ours, a further branch by spare": lambda: self._further(spare=True),
             "cp of the data directory": self._cp,
@@ -303,7 +305,7 @@ def run(asked: argparse.Namespace) -> None:
                 for name, way in ways.items():
                     bench.clean()
                     seconds, served, peak = way()
-                    if not name.startswith("cp "):
+                    if name != SAMPLE and not name.startswith("cp "):
                         bench.check()
                     one = results[size][name]
                     one.seconds.append(seconds)

@@ -64,14 +64,16 @@ class Copies:
             connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
             connection.execute("GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO reader")
 
-    def fill(self, source: str, target: str, setting: Mapping[str, Any] | None = None) -> Moved:
+    def fill(
+        self, source: str, target: str, setting: Mapping[str, Any] | None = None, told: Told | None = None
+    ) -> Moved:
         """Copy database `source` into a new database `target`."""
         with self.target_server.connect(role="tester", password=PASSWORD) as connection:
             connection.execute(f"DROP DATABASE IF EXISTS {target}".encode())
             connection.execute(f"CREATE DATABASE {target} TEMPLATE template0".encode())
         options = Options.read(setting or {}, key="made-up")
         ends = self.database(source, reader=True).read_only(), self.database(target, reader=False)
-        return engine.fill(*ends, options, Told())
+        return engine.fill(*ends, options, told or Told())
 
     def rows(self, server: PostgresServer, database: str, query: str) -> list[tuple[Any, ...]]:
         with server.connect(database) as connection:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import traceback
+import tracemalloc
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from django_testenv.stage_copy import calling
+from django_testenv.stage_copy import calling, rows
 from django_testenv.stage_copy.masking import Selection
 from django_testenv.stage_copy.problems import Failed
+from django_testenv.stage_copy.rows import Pump
 from tests.hidden import SECRET
 from tests.runtime.stage_copy.test_fakes import copied, got
 
@@ -69,7 +71,9 @@ def chokes(value: str | None) -> str:
 
 def called(call: Callable[[str | None], Any], *values: str | None) -> list[str | None]:
     with calling.apart({1: Selection(calls={"c": call})}) as selections:
-        return [selections[1].calls["c"](value) for value in values]
+        call = selections[1].calls["c"]  # of bytes, in another process
+        made = [call(None if value is None else value.encode()) for value in values]
+        return [None if text is None else text.decode() for text in made]
 
 
 @pytest.mark.parametrize("call", [prints, writes, logs])
@@ -106,6 +110,23 @@ def test_results_come_back_as_postgres_reads_them() -> None:
 
 def test_a_value_of_many_megabytes_is_no_obstacle() -> None:
     assert called(lambda value: len(str(value)), "x" * 30_000_000) == ["30000000"]
+
+
+def test_a_large_value_is_held_a_few_times_and_no_more() -> None:
+    """Eleven times it was: a value of 100 MB took more than a gigabyte."""
+    size = 8 << 20
+    row = memoryview(b"1\t" + b"x" * size + b"\n")
+
+    pump = Pump.__new__(Pump)
+    pump._row = 0
+    tracemalloc.start()
+    try:
+        parts = pump._with_calls(rows._fields(row), {1: lambda value: bytes(bytearray(value or b""))})
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert b"".join(parts) == row.tobytes()
+    assert peak < 3.5 * size
 
 
 def test_a_copy_calls_functions_in_another_process_and_leaves_none_behind(

@@ -263,6 +263,8 @@ def test_every_other_rule_asks_for_another_golden_copy(copies: Copies) -> None:
         {"exclude_data": ["log"]},
         {"exclude_data": []},
         {"mask_key": "another"},
+        {"sample": {"person": 10}},
+        {"sample": {"person": "10%"}},
     ]
     names = [Project(copies, {**SETTING, **other}).golden for other in ({}, *others)]
     assert len(set(names)) == len(names)

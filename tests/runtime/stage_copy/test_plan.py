@@ -357,3 +357,21 @@ def test_the_plan_of_a_branch_says_whether_a_copy_would_be_let_in_and_marks_noth
     copies.target_server.run(f"CREATE DATABASE {target.name}_a")
     assert target.manage({}, "--plan", suffix="_a").stdout.endswith(refusal)
     assert json.loads(target.manage({}, "--plan", "--json", suffix="_a").stdout)["marked"] is False
+
+
+def test_the_plan_shows_how_many_rows_a_sample_takes_of_each_table(target: Target) -> None:
+    target.make()
+    setting = {"sample": {"shop_customer": 7, "shop_event": "1%"}}
+    before = target.servers()
+    document = json.loads(target.manage(setting, "--plan", "--json").stdout)
+    assert target.servers() == before
+    tables = {one["table"]: one for one in document["tables"]}
+    assert tables["public.shop_customer"]["sample"]["rows"] == 7
+    assert tables["public.shop_product"]["sample"] is None
+    event, part = tables["public.shop_event"], tables["public.shop_event"]["sample"]
+    assert 0 < part["rows"] < event["rows"]
+    assert 0 < part["bytes"] < event["bytes"]
+    text = target.manage(setting, "--plan").stdout
+    assert re.search(r"public\.shop_customer +~[\d,]+ rows +\d+ kB +7 rows copied, about \d+ kB\n", text)
+    unmarked = Target(target.copies, target.demo, f"{target.name}_unmade")
+    assert "What the sample takes is not known" in unmarked.manage(setting, "--plan").stdout

@@ -41,7 +41,7 @@ from .transfer import Copy, Receipt
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .model import Progress
+    from .model import Progress, Table
 
 _RELEASE_FILE = "deployment.json"
 _MAINTENANCE = "postgres"  # every server has this database, also RDS; the target itself will be replaced
@@ -127,7 +127,8 @@ class Actions:
             marked = branches.accepts_copy(server, target, suffix)
             copy = self._prepared(target, source, server, options, progress.Lines(self._say))
             would = copy.would(fresh=flags["fresh"])
-            left, obstacles = self._ahead(copy, staging, server, options, marked=marked)
+            left, cut, obstacles = self._ahead(copy, staging, server, options, marked=marked)
+            found = plan.with_sample(found, cut)
         if flags["json"]:
             document = {**asdict(found), **asdict(ahead), "marked": marked, "would": would}
             document |= {"left": left, "obstacles": obstacles}
@@ -137,24 +138,29 @@ class Actions:
         stays = [f"{what} stays behind." for what in left if not what.startswith("extension ")]
         ends = [f"A copy would fail: {what}." for what in obstacles]
         last = [*stays, *ends, would]
+        if options.sample and not cut:
+            last.append("What the sample takes is not known, because the copy could not be tried out.")
         last += [] if marked else [f'"{target.name}" carries no disposable mark yet: refused (3).']
         for line in (*first, *plan.lines(found), *forecast.lines(ahead), *last):
             self._write(line)
 
     def _ahead(
         self, copy: Copy, staging: Connection, server: Connection, options: Options, *, marked: bool
-    ) -> tuple[list[str], list[str]]:
-        """Return what a copy would leave behind, and what would end it; change nothing that is there."""
+    ) -> tuple[list[str], list[Table], list[str]]:
+        """Return what a copy would leave behind, what a sample cuts, and what would end the copy.
+
+        Change nothing that is there.
+        """
         name = copy.target.name
         obstacles = preflight.obstacles(staging, server, copy.target, options)
         left = preflight.lost(server, name)
         if obstacles or not marked:  # an unmarked target's names beside it may be taken
-            return left, obstacles
+            return left, [], obstacles
         try:
-            left += copy.rehearse(staging)
+            rehearsal = copy.rehearse(staging)
         except Failed as error:
-            obstacles.append(str(error))
-        return left, obstacles
+            return left, [], [str(error)]
+        return left + rehearsal.left, rehearsal.cut, []
 
     def _copy(self, options: Options, flags: dict[str, Any]) -> None:
         (target, suffix), source = _target(), _database("stage").read_only()

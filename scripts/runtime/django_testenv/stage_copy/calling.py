@@ -45,7 +45,9 @@ class CallError(Exception):
 
 @contextlib.contextmanager
 def apart(selections: Mapping[int, Selection]) -> Iterator[dict[int, Selection]]:
-    """Yield the selections with functions that are called in another process, which ends with the block.
+    """Yield the selections with functions that another process calls, which ends with the block.
+
+    Those take and return the text's bytes, because values may be large.
 
     Call this before other threads are started. Raise Failed if no process can be started.
     """
@@ -80,21 +82,21 @@ class _Process:
         os.close(answering)
         self._ask, self._answer = os.fdopen(ask, "wb"), os.fdopen(answer, "rb")
 
-    def function(self, number: int) -> Call:
-        def call(value: str | None) -> str | None:
+    def function(self, number: int) -> Callable[[bytes | None], bytes | None]:
+        def call(value: bytes | None) -> bytes | None:
             with self._lock:
                 return self._call(number, value)
 
         return call
 
-    def _call(self, number: int, value: str | None) -> str | None:
+    def _call(self, number: int, value: bytes | None) -> bytes | None:
         try:
             _write(self._ask, _ASKED, number, value)
             kind, text = _read(self._answer, _ANSWERED)
         except (OSError, EOFError):
             raise CallError("nothing: the process of its own ended") from None
         if kind == b"e":
-            raise CallError(text or "")
+            raise CallError((text or b"").decode())
         return text
 
     def close(self) -> None:
@@ -106,17 +108,16 @@ class _Process:
                 file.close()
 
 
-def _write(file: IO[bytes], head: struct.Struct, first: int | bytes, text: str | None) -> None:
-    content = b"" if text is None else text.encode("utf-8", "surrogatepass")
-    file.write(head.pack(first, _NULL if text is None else len(content)))
-    file.write(content)
+def _write(file: IO[bytes], head: struct.Struct, first: int | bytes, text: bytes | None) -> None:
+    file.write(head.pack(first, _NULL if text is None else len(text)))
+    file.write(text or b"")
     file.flush()
 
 
-def _read(file: IO[bytes], head: struct.Struct) -> tuple[Any, str | None]:
+def _read(file: IO[bytes], head: struct.Struct) -> tuple[Any, bytes | None]:
     """Return what comes next; raise EOFError if the other end is closed."""
     first, length = head.unpack(_exactly(file, head.size))
-    return first, None if length == _NULL else _exactly(file, length).decode("utf-8", "surrogatepass")
+    return first, None if length == _NULL else _exactly(file, length)
 
 
 def _exactly(file: IO[bytes], length: int) -> bytes:
@@ -132,21 +133,17 @@ def _serve(functions: list[Call], asked: int, answering: int) -> NoReturn:
         _be_silent()
         questions, answers = os.fdopen(asked, "rb"), os.fdopen(answering, "wb")
         while True:
-            number, value = _read(questions, _ASKED)
-            kind, text = _answer(functions[number], value)
-            _write(answers, _ANSWERED, kind, text)
+            _write(answers, _ANSWERED, *_answer(functions, *_read(questions, _ASKED)))
     except BaseException:  # noqa: BLE001  also an interruption: the caller says so
         os._exit(0)
 
 
-def _answer(call: Call, value: str | None) -> tuple[bytes, str | None]:
+def _answer(functions: list[Call], number: int, value: bytes | None) -> tuple[bytes, bytes | None]:
     try:
-        text = as_text(call(value))
-        if text is not None:
-            text.encode()
+        text = as_text(functions[number](None if value is None else value.decode(errors="surrogateescape")))
+        return b"v", None if text is None else text.encode()
     except BaseException as error:  # noqa: BLE001  any error may quote the value
-        return b"e", _named(type(error))
-    return b"v", text
+        return b"e", _named(type(error)).encode(errors="replace")
 
 
 def _named(kind: type) -> str:

@@ -17,7 +17,21 @@ from typing import TYPE_CHECKING, TypeVar
 import psycopg
 from psycopg import sql
 
-from . import calling, catalogue, checks, client, large_objects, masking, restore, schema, skips, verify
+from . import (
+    calling,
+    catalogue,
+    checks,
+    client,
+    key_graph,
+    large_objects,
+    masking,
+    restore,
+    sampling,
+    schema,
+    skips,
+    trial,
+    verify,
+)
 from .crew import Crew, Worker
 from .database import no_timeouts, reason
 from .model import Moved
@@ -63,12 +77,20 @@ def fill(source: Database, target: Database, options: Options, progress: Progres
     return _filling(source, target, options, progress, _Fill.run)
 
 
-def rehearse(source: Database, target: Database, options: Options, progress: Progress) -> list[str]:
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a copy would leave behind, in words, and of the tables that a sample cuts what it would take."""
+
+    left: list[str]
+    cut: list[Table]
+
+
+def rehearse(source: Database, target: Database, options: Options, progress: Progress) -> Rehearsal:
     """Make the schema of `source`, without rows, in the new database `target`; drop it afterwards.
 
-    Return what a copy leaves behind, in words. Raises what `fill` raises before it moves rows.
+    Raises what `fill` raises before it moves rows.
     """
-    return _filling(source, target, options, progress, _Fill.make_schema).left
+    return _filling(source, target, options, progress, _Fill.rehearse)
 
 
 def _filling(
@@ -102,6 +124,7 @@ class _Made:
     taken_out: list[checks.Check]
     left: list[str]
     left_oids: frozenset[int]
+    sample: sampling.Sample
 
 
 class _Fill:
@@ -118,6 +141,10 @@ class _Fill:
         self._stack, self._folder = stack, folder
         self._seconds: dict[str, float] = {}
         self._began = time.monotonic()
+
+    def rehearse(self) -> Rehearsal:
+        made = self.make_schema()
+        return Rehearsal(made.left, [table for table in made.tables if table.oid in made.sample.cut])
 
     def make_schema(self) -> _Made:
         """Make the schema in the target, as far as it comes before the rows, and try out the rest.
@@ -145,7 +172,9 @@ class _Fill:
         kept = skips.without(entries, self._options.skip, known=[_title(table) for table in unreadable])
         left_oids = kept.oids | gone | keys_to_gone
         tables = [table for table in every if table.oid not in left_oids]
-        selections = {table.oid: chosen[table.oid] for table in tables}
+        selections = self._stack.enter_context(
+            calling.apart({table.oid: chosen[table.oid] for table in tables})
+        )
         references = [key for key in catalogue.references(reader, tables) if key.oid not in left_oids]
         require_whole(tables, selections, references)
         extensions = [f'extension "{name}"' for name in left_extensions]
@@ -158,11 +187,14 @@ class _Fill:
         post_data = [entry for entry in kept.entries if not entry.before_rows]
         restore.try_out(filler, post_data, left_extensions)
         taken_out = checks.take_out(filler)
+        masking.prepare(reader, self._options)
+        trial.run(reader, filler, tables, selections)
         self._done("schema")
+        chosen_rows = self._choose(reader, filler, tables, selections, left_oids)
         return _Made(
             reader,
             filler,
-            tables,
+            [chosen_rows.resized(table) for table in tables],
             selections,
             references,
             kept.entries,
@@ -170,27 +202,45 @@ class _Fill:
             taken_out,
             left,
             left_oids,
+            chosen_rows,
         )
+
+    def _choose(
+        self,
+        reader: Connection,
+        filler: Connection,
+        tables: list[Table],
+        selections: Mapping[int, masking.Selection],
+        left_oids: frozenset[int],
+    ) -> sampling.Sample:
+        if not self._options.sample:
+            return sampling.Sample()
+        self._progress.phase("sample")
+        chosen = sampling.choose(reader, filler, tables, selections, self._options.sample, left_oids)
+        for column in key_graph.generic_relations(reader):
+            self._progress.say(f"{column} may name rows of any table: the sample does not follow it")
+        self._done("sample")
+        return chosen
 
     def run(self) -> Moved:
         made = self.make_schema()
         post_data = [entry for entry in made.entries if not entry.before_rows]
         built = catalogue.built(made.reader, made.tables)
         statements = PostDataStatements(post_data, built, made.references, made.tables)
-        selections = self._stack.enter_context(calling.apart(made.selections))
+        selections = made.selections
         crew = Crew(self._options.jobs, lambda: Worker(self._open_source, self._open_moving, self._begin))
         self._stack.callback(crew.close)
         copied = [table for table in made.tables if not selections[table.oid].excluded]
         text = catalogue.text_only(made.reader, copied)
         orphans = Orphans(wanted=self._options.keep_orphans)
-        streams = Streams(crew, statements, selections, text, orphans)
+        streams = Streams(crew, statements, selections, text, orphans, made.sample)
         of_extensions = catalogue.loading_order((one for one in copied if one.extension), made.references)
         streams.start(made.tables, self._progress, of_extensions)
         rows = self._move(made, crew, streams, copied)
 
         if self._options.verify:  # before policies are there: they may hold for the owner, too
             self._progress.phase("verification", total=sum(table.size for table in copied))
-            verify.compare(crew, copied, selections, self._progress)
+            verify.compare(crew, copied, selections, made.sample, self._progress)
             self._done("verification")
         self._progress.phase("the rest of the schema")
         checks.put_back(made.filler, made.taken_out)

@@ -15,11 +15,20 @@ from psycopg import sql
 from .rules import Path, Rule, as_json
 
 KEY = "stage_copy.key"
+_DIGITS_OF_HASH = sql.SQL("encode(sc_s.h, 'hex')")
 UNLIMITED = 1000  # characters; the width of a group without a narrower column
 # With 13 letters, two of a million different values get the same fake with a probability of one in 9,000, and
 # with 20 letters never. The copy fails then if the column is unique.
 _MOST, _FEWEST = 20, 13
-_HEX, _CONSONANTS = "0123456789abcdef", "bcdfghjklmnpqrst"  # without vowels no word arises by chance
+_CONSONANTS = "bcdfghjklmnpqrst"  # without vowels no word arises by chance
+# Two letters for each byte of a hash, in four ways to write them. A server finds these by their place; to
+# translate digits into letters takes it five times as long.
+_PAIRS = "".join(
+    (one.upper() if way & 1 else one) + (two.upper() if way & 2 else two)
+    for way in range(4)
+    for one in _CONSONANTS
+    for two in _CONSONANTS
+)
 # Top-level domains that RFC 2606 reserves, so no mail can ever arrive.
 _DOMAINS = ("@example.invalid", "@x.invalid", "@a.test")
 _FIRST = ("Ada", "Ben", "Cleo", "Dario", "Elif", "Farid", "Greta", "Hugo", "Ines", "Jonas", "Kaia", "Liam",
@@ -67,8 +76,12 @@ def hashed(text: sql.Composable) -> sql.Composable:
 
     It is of the text's bytes as they are stored: in a database in SQL_ASCII they may be no text in UTF-8.
     """
+    return sql.SQL("encode({}, 'hex')").format(_digest(text))
+
+
+def _digest(text: sql.Composable) -> sql.Composable:
     return sql.SQL(
-        "encode(sha256(convert_to(current_setting({}) || ({}) COLLATE \"C\", getdatabaseencoding())), 'hex')"
+        'sha256(convert_to(current_setting({}) || ({}) COLLATE "C", getdatabaseencoding()))'
     ).format(sql.Literal(KEY), text)
 
 
@@ -81,14 +94,27 @@ def text(kind: str, value: sql.Composable, group: Group) -> sql.Composable:
     """Return SQL for the fake of `value`, which may not be null, as a text."""
     # The value is named in a query of its own without FROM, where no name of ours can hide a column.
     return sql.SQL(
-        '(SELECT {fake} FROM (SELECT {value}::text COLLATE "C" AS t, {hash} AS h OFFSET 0) sc_s)'
-    ).format(fake=_FAKES[kind](group), value=value, hash=hashed(group.folded(value)))
-
-
-def _letters(count: int) -> sql.Composable:
-    return sql.SQL("translate(left(sc_s.h, {}), {}, {})").format(
-        sql.Literal(count), sql.Literal(_HEX), sql.Literal(_CONSONANTS)
+        '(SELECT {fake} FROM (SELECT {value}::text COLLATE "C" AS t, {hash} AS h, {pairs}::bytea AS p '
+        "OFFSET 0) sc_s)"
+    ).format(
+        fake=_FAKES[kind](group),
+        value=value,
+        hash=_digest(group.folded(value)),
+        pairs=sql.Literal(_PAIRS),
     )
+
+
+def _letters(count: int, case: str = "") -> sql.Composable:
+    """Return SQL for letters that the hash draws; `case` is SQL for bytes that draw their case."""
+    pairs = sql.SQL(" || ").join(
+        sql.SQL("substring(sc_s.p, 1 + 2 * (get_byte(sc_s.h, {at}){case}), {length})").format(
+            at=sql.Literal(at),
+            case=sql.SQL(f" + 256 * (get_byte({case}, {at}) & 3)" if case else ""),
+            length=sql.Literal(min(2, count - 2 * at)),
+        )
+        for at in range(-(-count // 2))
+    )
+    return sql.SQL("convert_from({}, getdatabaseencoding())").format(pairs)
 
 
 def _cased(group: Group, count: int) -> sql.Composable:
@@ -96,17 +122,9 @@ def _cased(group: Group, count: int) -> sql.Composable:
     letters = _letters(count)
     if group.collation and not group.ignores_case:
         return letters
-    one_by_one = sql.SQL(" || ").join(
-        sql.SQL(
-            "CASE get_bit(sc_q.e, {}) WHEN 1 THEN upper(substr(sc_q.l, {at}, 1)) "
-            "ELSE substr(sc_q.l, {at}, 1) END"
-        ).format(sql.Literal(at), at=sql.Literal(at + 1))
-        for at in range(count)
+    drawn = sql.SQL("(SELECT {} FROM (SELECT {} AS e OFFSET 0) sc_q)").format(
+        _letters(count, "sc_q.e"), _digest(sql.SQL("sc_s.t"))
     )
-    drawn = sql.SQL(
-        "(SELECT {} FROM (SELECT {} AS l, "
-        "sha256(convert_to(current_setting({}) || sc_s.t, getdatabaseencoding())) AS e OFFSET 0) sc_q)"
-    ).format(one_by_one, letters, sql.Literal(KEY))
     if group.collation:  # it may think more equal than case: what it does must still differ as texts
         return drawn
     return sql.SQL(
@@ -129,8 +147,8 @@ def _name(group: Group) -> sql.Composable:
     if group.width < _LONGEST + 1 + _FEWEST:
         return _cased(group, min(_MOST, group.width))
     count = min(_FEWEST + 3, group.width - _LONGEST - 1)
-    first = sql.SQL("({}::text[])[1 + {}]").format(
-        sql.Literal(list(_FIRST)), number(sql.SQL("right(sc_s.h, 15)"), len(_FIRST))
+    first = sql.SQL("({}::text[])[1 + get_byte(sc_s.h, 31) % {}]").format(
+        sql.Literal(list(_FIRST)), sql.Literal(len(_FIRST))
     )
     return sql.SQL("{} || ' ' || {}").format(first, _cased(group, count))
 
@@ -139,8 +157,8 @@ def _phone(group: Group) -> sql.Composable:
     count = min(_DIGITS, group.width - 4)
     return sql.SQL("'+' || ({}::text[])[1 + {}] || lpad({}::text, {}, '0')").format(
         sql.Literal(_SPARE),
-        number(sql.SQL("right(sc_s.h, 15)"), len(_SPARE)),
-        number(sql.SQL("sc_s.h"), 10**count),
+        number(sql.SQL("right({}, 15)").format(_DIGITS_OF_HASH), len(_SPARE)),
+        number(_DIGITS_OF_HASH, 10**count),
         sql.Literal(count),
     )
 
@@ -148,13 +166,13 @@ def _phone(group: Group) -> sql.Composable:
 def _ip(group: Group) -> sql.Composable:
     # 240.0.0.0/4 is reserved, 2001:db8::/32 is for documentation: RFC 1112, RFC 3849.
     octets = sql.SQL(" || '.' || ").join(
-        sql.SQL("('x' || substr(sc_s.h, {}, 2))::bit(8)::int").format(sql.Literal(at)) for at in (20, 22, 24)
+        sql.SQL("get_byte(sc_s.h, {})").format(sql.Literal(at)) for at in (10, 11, 12)
     )
-    four = sql.SQL("240 + {} || '.' || {}").format(number(sql.SQL("sc_s.h"), 15), octets)
+    four = sql.SQL("240 + {} || '.' || {}").format(number(_DIGITS_OF_HASH, 15), octets)
     if group.width < len("2001:db8:fa4e:") + 24:
         return four
     groups = sql.SQL(" || ':' || ").join(
-        sql.SQL("substr(sc_s.h, {}, 4)").format(sql.Literal(at)) for at in range(1, 21, 4)
+        sql.SQL("substr({}, {}, 4)").format(_DIGITS_OF_HASH, sql.Literal(at)) for at in range(1, 21, 4)
     )
     return sql.SQL(
         "CASE WHEN strpos(sc_s.t, ':') > 0 THEN host(('2001:db8:fa4e:' || {})::inet) ELSE {} END"

@@ -47,6 +47,11 @@ class GoldenCopy:
         address = {key: source.parameters.get(key, "") for key in ("host", "hostaddr", "port", "service")}
         facts = [address, source.name, role or server.info.user, rules, sorted(options.exclude_data)]
         facts += [options.large_objects] if options.large_objects == "drop" else []
+        facts += (
+            [{table: str(amount) for table, amount in sorted(options.sample.items())}]
+            if options.sample
+            else []
+        )
         digest = hashlib.sha256(json.dumps([*facts, options.mask_key]).encode())
         return cls(PREFIX + digest.hexdigest()[:16], options.golden.max_age, options.golden.spare, role)
 

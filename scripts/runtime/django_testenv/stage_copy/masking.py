@@ -37,7 +37,7 @@ class Selection:
     expressions: Mapping[str, sql.Composable] = field(
         default_factory=dict
     )  # by column, for the source's server
-    calls: Mapping[str, Callable[[str | None], Any]] = field(default_factory=dict)
+    calls: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)  # of texts; apart, of bytes
     nulled: frozenset[str] = frozenset()
     kinds: Mapping[str, str] = field(default_factory=dict)  # the rule's name, by column
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import after, rules
+from . import after, amounts, rules
+from .amounts import Amount
 from .known_names import require_known
 from .problems import Misconfigured
 from .rules import Rule
@@ -16,8 +17,8 @@ from .secret import Hidden, shown
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _KNOWN = (
-    "exclude_data", "mask", "mask_key", "personal", "large_objects", "skip", "orphans", "golden", "after",
-    "jobs", "memory", "verify", "release_file",
+    "exclude_data", "sample", "mask", "mask_key", "personal", "large_objects", "skip", "orphans", "golden",
+    "after", "jobs", "memory", "verify", "release_file",
 )  # fmt: skip
 _REMOVED = ("unlogged", "split", "freeze")  # options of earlier versions
 
@@ -35,6 +36,7 @@ class Options:
     """The setting STAGE_COPY; docs/copy.md explains each key."""
 
     exclude_data: tuple[str, ...] = ()  # "table", "schema.table", or globs of them
+    sample: Mapping[str, Amount] = field(default_factory=dict)  # "table" or "schema.table" -> its rows
     mask: Mapping[str, Rule] = field(default_factory=dict)  # "table.column" or "schema.table.column" -> rule
     mask_key: str = field(default="", repr=False)  # the key from which fake values are derived; never shown
     personal: tuple[str, ...] = ()  # more words that make a column's name look personal
@@ -67,6 +69,7 @@ class Options:
         secret = Hidden(settings.get("mask_key") or key)
         return cls(
             exclude_data=_names(settings, "exclude_data"),
+            sample=amounts.read(settings.get("sample", {})),
             mask=found,
             # A digest instead of the key itself, because each session sends it to staging's server. Only its
             # repr hides a Hidden: formatted, it is the text itself, and here nothing but the digest keeps it.

@@ -47,7 +47,8 @@ class Orphans:
     def add(self, target: Connection, refused: Iterable[Refusal]) -> list[Refusal]:
         """Add the refused foreign keys that rows break, as NOT VALID; return the other refusals.
 
-        One that the server checks nevertheless, as it does for partitioned tables, stays behind.
+        One that the server checks nevertheless, as those before 18 do for partitioned tables, stays behind.
+        Source: https://www.postgresql.org/docs/18/release-18.html
         """
         others = []
         for one in refused:

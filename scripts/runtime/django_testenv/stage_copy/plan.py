@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from . import catalogue, engine, large_objects, masking, personal
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Part:
+    """What a sample takes of one table: rows, and the bytes that these may have."""
+
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True)
 class Planned:
     """One table. `rows` is the planner's estimate, None without statistics; `bytes` is without indexes."""
 
@@ -25,6 +33,7 @@ class Planned:
     bytes: int
     copied: bool
     masked: Mapping[str, str]  # the rule's name, by column
+    sample: Part | None = None  # None: all rows come, or it is not known how many
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,12 @@ def _planned(table: Table, selection: Selection) -> Planned:
     return Planned(table.qualified, rows, table.size, not selection.excluded, dict(selection.kinds))
 
 
+def with_sample(plan: Plan, cut: Iterable[Table]) -> Plan:
+    """Return the plan with what a sample takes of the tables that it cuts."""
+    parts = {table.qualified: Part(table.estimate, table.size) for table in cut}
+    return replace(plan, tables=[replace(one, sample=parts.get(one.table)) for one in plan.tables])
+
+
 def lines(plan: Plan) -> list[str]:
     """Return the plan as lines of text."""
     width = max((len(one.table) for one in plan.tables), default=0)
@@ -66,6 +81,8 @@ def lines(plan: Plan) -> list[str]:
     for one in plan.tables:
         rows = "? rows" if one.rows is None else f"~{one.rows:,} rows"
         what = "copied" if one.copied else "rows stay behind"
+        if one.sample:
+            what = f"{one.sample.rows:,} rows copied, about {size(one.sample.bytes)}"
         rules = ", ".join(f"{column} ({rule})" for column, rule in one.masked.items())
         text.append(
             f"  {one.table:<{width}}  {rows:>16}  {size(one.bytes):>8}  {what}"
@@ -73,8 +90,9 @@ def lines(plan: Plan) -> list[str]:
         )
     copied = [one for one in plan.tables if one.copied]
     text.append(
-        f"{len(copied)} of {len(plan.tables)} tables, ~{sum(one.rows or 0 for one in copied):,} rows, "
-        f"{size(sum(one.bytes for one in copied))} without indexes."
+        f"{len(copied)} of {len(plan.tables)} tables, "
+        f"~{sum((one.sample or one).rows or 0 for one in copied):,} rows, "
+        f"{size(sum((one.sample or one).bytes for one in copied))} without indexes."
     )
     text += [f"Looks personal and has no rule: {finding}." for finding in plan.personal]
     text += [f'Extension "{name}" stays behind.' for name in plan.extensions_left]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import select
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Optional
 
 import psycopg
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .model import Table
 
 _BATCH = 1 << 16  # bytes in one message to the target: a row may be cut anywhere
+_LARGE = 1 << 20  # bytes of a value that are written at once
 _WAIT = 500  # milliseconds between two checks whether the copy was stopped
 _NULL = b"\\N"
 # COPY's text format: https://www.postgresql.org/docs/current/sql-copy.html
@@ -35,7 +36,7 @@ _SPECIAL = re.compile(rb"[\\\b\f\n\r\t\v]")
 _ESCAPES = {meant: b"\\" + letter for letter, meant in _LETTERS.items()} | {b"\\": b"\\\\"}
 
 Tell = Callable[[int], None]
-Call = Callable[[Optional[str]], Optional[str]]
+Call = Callable[[Optional[bytes]], Optional[bytes]]  # takes and returns texts of many megabytes
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,11 @@ class Piece:
     table: Table
     first: int = 0
     last: int | None = None
+    places: str = field(default="", repr=False)  # SQL's text of a list: of a sample, these rows only
 
     @property
     def whole(self) -> bool:
-        return self.first == 0 and self.last is None
+        return self.first == 0 and self.last is None and not self.places
 
     @property
     def weight(self) -> int:
@@ -138,6 +140,8 @@ class Pump:
         limits = [sql.SQL("ctid >= {}").format(sql.Literal(f"({piece.first},0)"))] if piece.first else []
         if piece.last is not None:
             limits.append(sql.SQL("ctid < {}").format(sql.Literal(f"({piece.last},0)")))
+        if piece.places:
+            limits.append(sql.SQL("ctid = ANY ({}::tid[])").format(sql.Literal(piece.places)))
         where = sql.SQL(" WHERE ") + sql.SQL(" AND ").join(limits) if limits else sql.SQL("")
         if piece.table.condition:  # an extension's own words, as pg_dump uses them
             where = sql.SQL(" ") + sql.SQL(piece.table.condition)  # from the catalogue
@@ -162,14 +166,22 @@ class Pump:
 
     def _pass_on(self, calls: Mapping[int, Call], tell: Tell) -> int:
         """Read all rows of the source and write them in batches. Return the number of bytes written."""
-        source, batch, held, moved = self._source, [], 0, 0
+        source, held, moved = self._source, 0, 0
+        batch: list[bytes | memoryview] = []
         get = source.get_copy_data
         waiting = select.poll()
         waiting.register(source.socket, select.POLLIN)
         while True:
             size, row = get(1)
             if size > 0:
-                batch.append(self._with_calls(bytes(row), calls) if calls else row)
+                if calls:
+                    parts = self._with_calls(_fields(row), calls)
+                    row = memoryview(b"")
+                    batch += parts
+                    size = sum(map(len, parts))
+                    del parts
+                else:
+                    batch.append(row)
                 held += size
                 if held < _BATCH:
                     continue
@@ -177,7 +189,7 @@ class Pump:
                 _rows(source)
                 raise psycopg.OperationalError("the source broke off")
             if batch and (held >= _BATCH or size < 0):
-                self._put(b"".join(batch))
+                self._put_all(batch)
                 moved += held
                 tell(held)
                 batch, held = [], 0
@@ -188,7 +200,16 @@ class Pump:
                 if waiting.poll(_WAIT):
                     source.consume_input()
 
-    def _put(self, data: bytes) -> None:
+    def _put_all(self, batch: list[bytes | memoryview]) -> None:
+        """Write a batch; of what is large one part after the other, for libpq keeps a copy of each."""
+        if max(map(len, batch)) <= _LARGE:
+            self._put(b"".join(batch))
+            return
+        for data in batch:
+            for start in range(0, len(data), _LARGE):
+                self._put(data[start : start + _LARGE])
+
+    def _put(self, data: bytes | memoryview) -> None:
         try:
             self._target.put_copy_data(data)
         except psycopg.Error:
@@ -212,41 +233,48 @@ class Pump:
         if self._stopped():
             raise Failed("the copy was stopped")
 
-    def _with_calls(self, row: bytes, calls: Mapping[int, Call]) -> bytes:
-        """Return a row in COPY's text format with the values that the functions return. Raise _RuleFailed."""
-        fields = row.removesuffix(b"\n").split(b"\t")
+    def _with_calls(self, fields: list[bytes], calls: Mapping[int, Call]) -> list[bytes]:
+        """Return the parts of a row in COPY's text format, with what the functions return.
+
+        A value may be large, so each is kept once. Raise _RuleFailed.
+        """
         self._row += 1
         for number, call in calls.items():
             try:
-                value = (
-                    None
-                    if fields[number] == _NULL
-                    else _unescape(fields[number]).decode(errors="surrogateescape")
-                )
-                changed = call(value)
-                fields[number] = (
-                    _NULL if changed is None else _escape(str(changed).encode(errors="surrogateescape"))
-                )
+                value = None if fields[number] == _NULL else _unescape(fields[number])
+                fields[number] = _NULL
+                value = call(value)
+                fields[number] = _NULL if value is None else _escape(value)
             except BaseException as error:  # noqa: BLE001 - any error may quote the value
                 kind = error.kind if isinstance(error, CallError) else type(error).__name__
                 raise _RuleFailed(number, self._row, kind) from None
-        return b"\t".join(fields) + b"\n"
+        parts = [part for field in fields for part in (field, b"\t")]
+        parts[-1] = b"\n"
+        return parts
 
 
 def _failed(piece: Piece, column: str, row: int, kind: str) -> Failed:
-    where = "" if piece.whole else f" of its part from page {piece.first} on"
+    part = " of those that were chosen" if piece.places else f" of its part from page {piece.first} on"
+    where = "" if piece.whole else part
     return Failed(
         f"the rule of {piece.table.qualified}.{column} failed at row {row}{where}: its function raised "
         f"{kind}, whose words are not shown, since they may quote the value"
     )
 
 
+def _fields(row: memoryview) -> list[bytes]:
+    """Return the fields of a row in COPY's text format."""
+    fields = bytes(row).split(b"\t")
+    fields[-1] = fields[-1][:-1]  # without the end of the line
+    return fields
+
+
 def _unescape(field: bytes) -> bytes:
-    return _ESCAPED.sub(lambda found: _LETTERS.get(found[1], found[1]), field)
+    return _ESCAPED.sub(lambda found: _LETTERS.get(found[1], found[1]), field) if b"\\" in field else field
 
 
 def _escape(value: bytes) -> bytes:
-    return _SPECIAL.sub(lambda found: _ESCAPES[found[0]], value)
+    return _SPECIAL.sub(lambda found: _ESCAPES[found[0]], value) if _SPECIAL.search(value) else value
 
 
 def _execute(connection: pq.abc.PGconn, statement: bytes) -> None:

@@ -35,7 +35,10 @@ _TITLE = re.compile(
 )
 # What pg_restore sets for the entries that follow.
 _SETS = re.compile(r"\n((?:SET default_\w+ = [^;\n]*;\n+)+)\Z")
-_END = re.compile(r"\n--\n-- PostgreSQL database dump complete\n--\n.*\Z", re.DOTALL)
+# With --verbose, the last entry is followed by the time at which the dump was completed.
+_END = re.compile(
+    r"\n(?:-- Completed on [^\n]*\n+)?--\n-- PostgreSQL database dump complete\n--\n.*\Z", re.DOTALL
+)
 _CLASS_RELATION, _CLASS_CONSTRAINT = 1259, 2606  # pg_class and pg_constraint; src/include/catalog
 # Passwords of other databases, which a throw-away copy must not reach, and objects that need a superuser.
 _NEVER = ("USER MAPPING", "EVENT TRIGGER")

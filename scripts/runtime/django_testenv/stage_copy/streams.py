@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -21,6 +22,7 @@ from .rows import Piece, Pump, split
 if TYPE_CHECKING:
     from . import masking
     from .model import Progress, Table
+    from .sampling import Sample
 
 FIRST = 1 << 62  # the weight of a job that should not wait
 _PIECE = 2048 * 128  # pages of 8 KiB, so 2 GiB; a larger table is moved in pieces, without COPY's FREEZE
@@ -67,7 +69,9 @@ class Streams:
         selections: Mapping[int, masking.Selection],
         text: frozenset[int],
         orphans: Orphans,
+        sample: Sample,
     ) -> None:
+        self._sample = sample
         self._crew, self._post_data, self._orphans = crew, post_data, orphans
         self._selections, self._text = selections, text
         self._keys = list(post_data.keys)  # foreign keys that are not added yet
@@ -99,7 +103,7 @@ class Streams:
             self._weights[reference.referenced] = max(self._weights[reference.referenced], size)
         for table in tables:
             excluded = self._selections[table.oid].excluded
-            pieces = [] if excluded else split(table, _PIECE)
+            pieces = [] if excluded else self._pieces(table)
             self._moving_rows += len(pieces)
             self._open[table.oid] = len(pieces) or 1
             if table.extension and pieces:
@@ -110,6 +114,11 @@ class Streams:
                 self._crew.add(self._weights[table.oid], self._nothing_moves(table))
         if ordered:
             self._crew.add(FIRST, self._moving_of_extensions(ordered))
+
+    def _pieces(self, table: Table) -> list[Piece]:
+        if table.oid not in self._sample.cut:
+            return split(table, _PIECE)
+        return [Piece(table)] if self._sample.rows[table.oid] else []
 
     def _nothing_moves(self, table: Table) -> Callable[[Worker], None]:
         return lambda _: self._arrived(table)
@@ -154,13 +163,22 @@ class Streams:
             table = piece.table
             selection, text = self._selections[table.oid], table.oid in self._text
             try:
-                rows, size = pump.copy(piece, selection, text=text, tell=tell)
+                moved = [pump.copy(part, selection, text=text, tell=tell) for part in self._parts(piece)]
             except psycopg.Error as error:
                 raise Failed(f"the rows of {table.qualified} could not be copied: {reason(error)}") from None
+            rows, size = (sum(numbers) for numbers in zip(*moved))
             self._progress.advance(amount=piece.weight - counted, rows=rows)
             self._moved(table, rows, size)
 
         return move
+
+    def _parts(self, piece: Piece) -> Iterator[Piece]:
+        """Yield the piece, or of a table that a sample cuts the chosen rows."""
+        if piece.table.oid not in self._sample.cut:
+            yield piece
+            return
+        for places in self._sample.batches(piece.table.oid):
+            yield replace(piece, places=places)
 
     def _moved(self, table: Table, rows: int, size: int) -> None:
         """Count a piece as moved, with its rows and bytes."""

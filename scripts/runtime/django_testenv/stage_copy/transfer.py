@@ -124,10 +124,10 @@ class Copy:
         way = "takes the spare clone" if golden.ready_spare(self.server) else "is cloned"
         return f'"{self.target.name}" {way} of the golden copy, which is {age / 3600:.1f} hours old.'
 
-    def rehearse(self, staging: Connection) -> list[str]:
+    def rehearse(self, staging: Connection) -> engine.Rehearsal:
         """Make staging's schema, without rows, in a database beside the target, and drop it.
 
-        Return what a copy leaves behind. Raise Failed, which names what cannot be made.
+        Raise Failed, which names what cannot be made.
         """
         name = self.target.name
         swap.disable_timeouts(self.server)
