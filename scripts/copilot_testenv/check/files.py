@@ -22,7 +22,7 @@ from copilot_testenv.check.shell_text import Simple
 from copilot_testenv.copilot import manifest
 from copilot_testenv.core import git
 from copilot_testenv.core.errors import UserError
-from copilot_testenv.core.process import Command, output_of
+from copilot_testenv.core.process import Command
 
 _HADOLINT = (".hadolint.yaml", ".hadolint.yml")
 # Hadolint's rules on what a build refuses: ports that are none, COPY of several files to no folder, or
@@ -53,6 +53,8 @@ _NOT_RUN = frozenset(
     ]
 )
 _WORKLOADS = frozenset({"svc", "job"})
+# Between the two words there are only flags, and what joins the words of a list.
+_DELETES = re.compile(r"\b(?:svc|job)\b.{0,200}?\bdelete\b", re.DOTALL)
 # Python functions (of subprocess, os, Invoke, Fabric, nox) that run the text or list in their arguments.
 _RUNNING = frozenset(
     ["run", "call", "check_call", "check_output", "Popen", "system", "popen", "sudo", "local", "shell"]
@@ -167,18 +169,20 @@ def _built(project: Project) -> dict[str, tuple[str, int]]:
 
 def _may_delete(text: str) -> bool:
     """Return True if the text may delete a service. Most files do not, and need not be parsed."""
-    return "delete" in text and "copilot" in text.lower() and any(word in text for word in _WORKLOADS)
+    return bool(_DELETES.search(text)) and "copilot" in text.lower()
 
 
 def _tracked(project: Project) -> list[str]:
+    """Return the files that Git tracks and that have both words, in upper or lower case."""
+    words = ("grep", "-l", "-z", "-i", "--all-match", "-e", "copilot", "-e", "delete", "--", ":/")
     try:
-        listed = output_of(
-            project.shell, git.command(project.root, "ls-files", "-z", "--", ":/"), "Listing the files"
-        )
+        done = project.shell.run(git.command(project.root, *words, more=("grep.fullName=false",)))
     except UserError as error:
         project.notes.append(f"CI files and scripts were not looked at: {error}")
         return []
-    return [path for path in listed.split("\0") if path]
+    if done.returncode > 1:  # 1: there is none
+        project.notes.append(f"CI files and scripts were not looked at: {done.stderr.strip()}")
+    return [path for path in done.stdout.split("\0") if path]
 
 
 def _commands(path: str, text: str) -> Iterator[Simple]:

@@ -47,6 +47,7 @@ class Project:
     notes: list[str] = field(default_factory=list)
     unsafe: tuple[Wrong, ...] = ()  # what deploy-test refuses
     blocking: tuple[Wrong, ...] = ()  # the reasons for which Copilot is not started
+    pipelines: dict[str, Document] = field(default_factory=dict)
 
     @property
     def misnamed(self) -> frozenset[str]:
@@ -121,6 +122,7 @@ def read(settings: Settings, today: date | None = None, shell: Shell | None = No
     environments = documents(
         {name: file for name, file in workspace_files.environments(settings.root).items() if name in names}
     )
+    pipelines = documents(workspace_files.pipelines(settings.root))
     for file in workspace_files.similar_files(settings.root):
         if file.name != workspace_files.NAME:
             shown = file.relative_to(settings.root).as_posix()
@@ -145,6 +147,7 @@ def read(settings: Settings, today: date | None = None, shell: Shell | None = No
         shell=shell,
         unsafe=tuple(unsafe),
         blocking=tuple(blocking),
+        pipelines=pipelines,
     )
 
 

@@ -42,7 +42,10 @@ def linted(project: Project) -> Iterator[Finding]:
         # All environments have the same patches, so one of them is enough.
         seen = owner == patches.ENVIRONMENTS and owner in owners.values()
         if touched[owner] and not seen:
-            texts[f"{owner} {environment}"], owners[f"{owner} {environment}"] = template.text, owner
+            text = template.text
+            if touched[owner] != _EVERYWHERE:
+                text = template_lint.part(template.body, touched[owner])
+            texts[f"{owner} {environment}"], owners[f"{owner} {environment}"] = text, owner
         if template.addons:
             texts[f"{owner} {environment} addons"] = template.addons
             owners[f"{owner} {environment} addons"] = owner

@@ -21,6 +21,7 @@ from copilot_testenv.check import (
     keys,
     limits,
     overrides,
+    pipelines,
     registration,
     relations,
     renderer,
@@ -55,6 +56,7 @@ WRITTEN: tuple[Rule, ...] = (
     *registration.RULES,
     *relations.RULES,
     *beside.RULES,
+    *pipelines.RULES,
 )
 RENDERED: tuple[Rule, ...] = (
     *verdict.RULES,
