@@ -99,6 +99,13 @@ def built(project: Project) -> Iterator[Finding]:
         if not beside.is_file() or not beside.is_relative_to(dockerfile.top_of(project.root)):
             what = f"`image.build` names {path}, which is not a file of this repository"
             yield Finding(where, line, "dockerfile", "error", what, "write the path of the Dockerfile")
+    for document, keys, build in _builds(project):
+        context = (project.root / build.context).resolve()
+        is_written = isinstance(document.get(*keys, "context"), str)
+        if is_written and "${" not in build.context and not context.is_dir():
+            what = f"`image.build.context` names {build.context}, which is not a folder of this repository"
+            line = document.line(*keys, "context")
+            yield Finding(document.path, line, "dockerfile", "error", what, "write the path of the folder")
 
 
 def dockerfiles(project: Project) -> Iterator[Finding]:
@@ -151,20 +158,25 @@ def _page(code: str) -> str:
 def _built(project: Project) -> dict[str, tuple[str, int]]:
     """Return each Dockerfile that an `image.build` names, with the manifest and line that name it."""
     places: dict[str, tuple[str, int]] = {}
+    for document, keys, build in _builds(project):
+        place = (document.path, document.line(*keys, "dockerfile"))
+        places.setdefault(PurePosixPath(build.dockerfile).as_posix(), place)
+    return places
 
-    def look(document: Document, at: Any, keys: tuple[str, ...]) -> None:
+
+def _builds(project: Project) -> Iterator[tuple[Document, tuple[str, ...], manifest.Build]]:
+    """Yield each `image.build` with its manifest and keys."""
+
+    def look(at: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], manifest.Build]]:
         if isinstance(at, dict):
             image = at.get("image")
-            build = manifest.build(image.get("build")) if isinstance(image, dict) else None
-            if build:
-                place = (document.path, document.line(*keys, "image", "build", "dockerfile"))
-                places.setdefault(PurePosixPath(build.dockerfile).as_posix(), place)
+            if build := manifest.build(image.get("build")) if isinstance(image, dict) else None:
+                yield (*keys, "image", "build"), build
             for key, inner in at.items():
-                look(document, inner, (*keys, str(key)))
+                yield from look(inner, (*keys, str(key)))
 
     for document in project.services.values():
-        look(document, document.data, ())
-    return places
+        yield from ((document, keys, build) for keys, build in look(document.data, ()))
 
 
 def _may_delete(text: str) -> bool:

@@ -130,6 +130,97 @@ def _schedule(text: str) -> str:
     return f"write `{near[0]}`" if near else 'write `@daily`, `@every 1h` or five fields, as `"0 6 * * *"`'
 
 
+# Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-ecs-taskdefinition.html
+_OF_TASK = [
+    "ContainerDefinitions",
+    "Cpu",
+    "EnableFaultInjection",
+    "EphemeralStorage",
+    "ExecutionRoleArn",
+    "Family",
+    "IpcMode",
+    "Memory",
+    "InferenceAccelerators",
+    "NetworkMode",
+    "PidMode",
+    "PlacementConstraints",
+    "ProxyConfiguration",
+    "RuntimePlatform",
+    "Tags",
+    "RequiresCompatibilities",
+    "TaskRoleArn",
+    "Volumes",
+]
+_OF_CONTAINER = [
+    "Command",
+    "Cpu",
+    "CredentialSpecs",
+    "DependsOn",
+    "DisableNetworking",
+    "DnsSearchDomains",
+    "DnsServers",
+    "DockerLabels",
+    "Image",
+    "DockerSecurityOptions",
+    "EntryPoint",
+    "Environment",
+    "EnvironmentFiles",
+    "Essential",
+    "ExtraHosts",
+    "HealthCheck",
+    "Hostname",
+    "FirelensConfiguration",
+    "Interactive",
+    "Links",
+    "LinuxParameters",
+    "LogConfiguration",
+    "Memory",
+    "MemoryReservation",
+    "Name",
+    "MountPoints",
+    "PortMappings",
+    "Privileged",
+    "PseudoTerminal",
+    "ReadonlyRootFilesystem",
+    "RepositoryCredentials",
+    "Secrets",
+    "ResourceRequirements",
+    "RestartPolicy",
+    "StartTimeout",
+    "StopTimeout",
+    "SystemControls",
+    "Ulimits",
+    "User",
+    "VolumesFrom",
+    "VersionConsistency",
+    "WorkingDirectory",
+]
+
+
+def _strange(text: str) -> tuple[str, list[str]]:
+    """Return the first part of a path in a task definition that AWS lacks, and those that it has."""
+    for part, known in zip(
+        re.sub(r"\[[^\]]*\]", "", text).split("."), (_OF_TASK, _OF_CONTAINER), strict=False
+    ):
+        if part not in known:
+            return part, known
+        if part != "ContainerDefinitions":
+            break
+    return "", []
+
+
+def _is_of_task(text: str) -> bool:
+    return not _strange(text)[0]
+
+
+def _property(text: str) -> str:
+    part, known = _strange(text)
+    near = difflib.get_close_matches(part, known, 1)
+    return f"write `{near[0]}` for `{part}`" if near else "write the path as CloudFormation has it"
+
+
+# Text in YAML 1.2, but Copilot reads y, n and the like as true or false.
+_SWITCH = words("true", "false", "yes", "no", "on", "off", "y", "n")
 _PERCENTAGE = numbers(1, 100)
 _RANGE = Form(_is_range, "the least and the most, as in `1-4`", _turned("1-4"))
 _NETWORK = Form(
@@ -168,6 +259,12 @@ FORMS: Mapping[str, Form] = {
     "platform": words(
         *("linux/x86_64", "linux/amd64", "linux/arm64", "linux/arm", "windows/x86_64", "windows/amd64"),
     ),
+    "exec": _SWITCH,
+    "network.connect": _SWITCH,
+    "publish.topics.fifo": _SWITCH,
+    "subscribe.queue.fifo": _SWITCH,
+    "subscribe.topics.queue": _SWITCH,
+    "subscribe.topics.queue.fifo": _SWITCH,
     "deployment.rolling": words("default", "recreate"),
     "network.vpc.placement": words("public", "private"),
     "observability.tracing": words("awsxray"),
@@ -197,6 +294,7 @@ FORMS: Mapping[str, Form] = {
     "**.fifo.deduplication_scope": words("queue", "messageGroup", any_case=False),
     "on.schedule": Form(is_schedule, "a preset, `@every`, or five fields of cron", _schedule),
     "timeout": _DURATION,
+    "taskdef_overrides.path": Form(_is_of_task, "properties of `AWS::ECS::TaskDefinition`", _property),
     "secrets.*": matching(
         r"(?!arn:).*|arn:aws[\w-]*:(ssm:[\w-]+:\d{12}:parameter/.+|secretsmanager:[\w-]+:\d{12}:secret:.+)",
         "the ARN of a parameter of SSM, or of a secret",
@@ -204,6 +302,9 @@ FORMS: Mapping[str, Form] = {
     ),
 }
 ENVIRONMENT_FORMS: Mapping[str, Form] = {
+    "cdn": _SWITCH,
+    "http.public.access_logs": _SWITCH,
+    "network.vpc.flow_logs": _SWITCH,
     "network.vpc.subnets.*.cidr": _NETWORK,
     "network.vpc.subnets.*.az": _ZONE,
     "network.vpc.subnets.*.id": _SUBNET,

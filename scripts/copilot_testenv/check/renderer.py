@@ -68,6 +68,9 @@ class StandInRenderer(Renderer):
         return self.project.services[service].get("type")
 
     def _require(self, workspace: Path, scope: branch_files.Scope) -> None:
+        owners = [*(scope.services or ()), *([patches.ENVIRONMENTS] if scope.environments else [])]
+        if workspace in {self.project.root, self.copy} and not self.project.is_unsafe(*owners):
+            return  # the project was judged as a whole when it was read
         branch_files.require(workspace, self.settings, os.environ, replace(scope, values=False))
 
     def service(self, workspace: Path, service: str, environment: str) -> Template | Refusal:

@@ -11,11 +11,9 @@ from __future__ import annotations
 import functools
 import gc
 import json
-import multiprocessing
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -166,6 +164,9 @@ def lint(texts: Mapping[str, str]) -> list[LintFinding]:
     if workers < 2 or sum(map(len, texts.values())) < _SMALL:  # noqa: PLR2004 - a process costs more
         results = [_lint(*item) for item in texts.items()]
     else:
+        import multiprocessing  # noqa: PLC0415 - rarely needed
+        from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415
+
         # Not forked: the caller may have threads, and a fork copies their locks in the locked state.
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, context, initializer=_remove_variables) as pool:
