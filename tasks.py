@@ -192,6 +192,7 @@ def copy_db(
     format="Print findings as text, github (annotations), gitlab (Code Quality) or sarif (default: text).",
     fix="First write the patches that raise Lambda runtimes, exactly those that are needed (default: off).",
     yes=ASKS_NOTHING,
+    baseline="Write what is found to copilot-check-baseline.json; it is not shown again (default: off).",
     plan="With --fix: show what it would write and change nothing (default: off).",
     json=JSON,
 )
@@ -199,6 +200,7 @@ def check(
     c: Context,
     format: str = "text",
     fix: bool = False,
+    baseline: bool = False,
     yes: bool = False,
     plan: bool = False,
     json: bool = False,
@@ -211,7 +213,7 @@ def check(
     """
     from copilot_testenv.check import workflow
 
-    workflow.check(*sessions(), json=json, style=format, fix=fix, plan=plan)
+    workflow.check(*sessions(), json=json, style=format, fix=fix, plan=plan, baseline=baseline)
 
 
 @verb(

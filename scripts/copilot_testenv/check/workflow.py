@@ -15,6 +15,7 @@ from copilot_testenv.check import (
     access,
     beside,
     blocks,
+    choices,
     containers,
     files,
     foreign,
@@ -74,12 +75,20 @@ OF_TEST = frozenset({blocks.missing, *throwaway.RULES, *access.RULES, *foreign.R
 FORMATS = ("text", "github", "gitlab", "sarif")
 
 
-def check(*sessions: Session, json: bool, style: str, fix: bool = False, plan: bool = False) -> None:
+def check(
+    *sessions: Session,
+    json: bool,
+    style: str,
+    fix: bool = False,
+    plan: bool = False,
+    baseline: bool = False,
+) -> None:
     """Print every finding. Raises SettingsError (2) where one is an error, UsageError on an unknown format.
 
     Each of the sessions has a workspace. Paths begin in the workspace, or in the current folder where that is
     above it; for a format of CI they begin at the top of the repository.
-    `fix` first corrects the patches of Lambda runtimes; `plan` only shows what `fix` would change.
+    `fix` first corrects the patches of Lambda runtimes; `plan` only shows what `fix` would change. `baseline`
+    writes what is found as the baseline of each workspace.
     """
     if style not in FORMATS:
         raise UsageError(f"There is no format {style!r}: --format takes {', '.join(FORMATS)}.")
@@ -110,9 +119,23 @@ def check(*sessions: Session, json: bool, style: str, fix: bool = False, plan: b
                 _fix(session.report, project, copilot, plan=True)
         else:
             begin = _begin(session.settings.root, of_repository=style != "text")
-            found += [_below(finding, begin) for finding in findings(session, fix=fix)]
+            left = _left(session, findings(session, fix=fix), baseline=baseline)
+            found += [_below(finding, begin) for finding in left]
     if not plan:
         show(report, found, json=json, style=style)
+
+
+def _left(session: Session, found: list[Finding], *, baseline: bool) -> list[Finding]:
+    """Return the findings that the team's choices leave; with `baseline`, write them and return none."""
+    root, report = session.settings.root, session.report
+    if baseline:
+        count = choices.write_baseline(root, found)
+        report.say(f"{choices.BASELINE} has {_counted(count, 'finding')}: commit it.")
+        return []
+    left, note = choices.apply(root, found)
+    if note:
+        report.say(note)
+    return left
 
 
 def _begin(root: Path, *, of_repository: bool) -> str:
