@@ -194,6 +194,7 @@ def copy_db(
     "outdated runtimes, quotas, leftovers (default: off).",
     fix="First write the patches that raise Lambda runtimes, exactly those that are needed (default: off).",
     yes=ASKS_NOTHING,
+    baseline="Write what is found to copilot-check-baseline.json; it is not shown again (default: off).",
     plan="With --fix: show what it would write and change nothing (default: off).",
     json=JSON,
 )
@@ -202,6 +203,7 @@ def check(
     format: str = "text",
     account: bool = False,
     fix: bool = False,
+    baseline: bool = False,
     yes: bool = False,
     plan: bool = False,
     json: bool = False,
@@ -215,7 +217,9 @@ def check(
     """
     from copilot_testenv.check import workflow
 
-    workflow.check(*sessions(), json=json, style=format, fix=fix, plan=plan, account=account)
+    workflow.check(
+        *sessions(), json=json, style=format, fix=fix, plan=plan, account=account, baseline=baseline
+    )
 
 
 @verb(

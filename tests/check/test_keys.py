@@ -337,7 +337,7 @@ def test_the_same_key_in_two_places_or_over_a_merged_one_is_no_repetition(worksp
 def test_each_type_has_its_keys_and_no_shape_is_left_over() -> None:
     file = yaml.safe_load(Path(schema.__file__).with_name("keys.yml").read_text(encoding="utf-8"))
     assert all(schema.read_of(kind) for kind in file["types"])
-    assert set(DOCUMENTED) == set(file["types"]) - {"Environment"}
+    assert set(DOCUMENTED) == set(file["types"]) - {"Environment", "Pipeline"}
 
 
 @pytest.mark.parametrize(

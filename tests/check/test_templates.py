@@ -49,13 +49,13 @@ def test_copilots_own_text_is_never_told(workspace: Path) -> None:
     assert found(workspace, FAULT) == []
 
 
-def test_a_fault_of_addons_is_told_where_the_resource_is_written(workspace: Path) -> None:
+def test_a_fault_of_addons_is_told_at_the_key_where_it_is_written(workspace: Path) -> None:
     folder = workspace / "copilot/web/addons"
     folder.mkdir()
     (folder / "a.yml").write_text("Resources:\n  Other: {Type: 'AWS::SNS::Topic'}\n")
     (folder / "b.yml").write_text(f"# the topic\n{FAULT}")
     (told,) = found(workspace, CLEAN, FAULT)
-    assert (told.path, told.line) == ("copilot/web/addons/b.yml", 3)
+    assert (told.path, told.line) == ("copilot/web/addons/b.yml", 6)
 
 
 def test_a_hint_of_cfn_lint_is_no_finding(workspace: Path) -> None:

@@ -46,6 +46,14 @@ def test_a_parameter_of_copilots_own_is_told_apart_from_a_users() -> None:
     }
 
 
+def test_a_part_has_the_chosen_resources_and_the_types_of_those_they_refer_to() -> None:
+    role, queue = {"Type": "AWS::IAM::Role", "Properties": {"RoleName": "a"}}, {"Type": "AWS::SQS::Queue"}
+    mine = {"Type": "AWS::SNS::Topic", "Properties": {"A": {"Fn::Sub": "${Role.Arn}"}}, "DependsOn": "Queue"}
+    body = {"Resources": {"Mine": mine, "Role": role, "Queue": queue, "Other": role}, "Outputs": {"X": 1}}
+    part = json.loads(template_lint.part(body, {"Mine"}))
+    assert part == {"Resources": {"Mine": mine, "Role": {"Type": "AWS::IAM::Role"}, "Queue": queue}}
+
+
 def test_no_configuration_of_the_folder_has_a_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".cfnlintrc").write_text("ignore_checks: [E3012]")
     monkeypatch.chdir(tmp_path)

@@ -22,7 +22,7 @@ from copilot_testenv.check.shell_text import Simple
 from copilot_testenv.copilot import manifest
 from copilot_testenv.core import git
 from copilot_testenv.core.errors import UserError
-from copilot_testenv.core.process import Command, output_of
+from copilot_testenv.core.process import Command
 
 _HADOLINT = (".hadolint.yaml", ".hadolint.yml")
 # Hadolint's rules on what a build refuses: ports that are none, COPY of several files to no folder, or
@@ -53,6 +53,8 @@ _NOT_RUN = frozenset(
     ]
 )
 _WORKLOADS = frozenset({"svc", "job"})
+# Between the two words there are only flags, and what joins the words of a list.
+_DELETES = re.compile(r"\b(?:svc|job)\b.{0,200}?\bdelete\b", re.DOTALL)
 # Python functions (of subprocess, os, Invoke, Fabric, nox) that run the text or list in their arguments.
 _RUNNING = frozenset(
     ["run", "call", "check_call", "check_output", "Popen", "system", "popen", "sudo", "local", "shell"]
@@ -97,6 +99,13 @@ def built(project: Project) -> Iterator[Finding]:
         if not beside.is_file() or not beside.is_relative_to(dockerfile.top_of(project.root)):
             what = f"`image.build` names {path}, which is not a file of this repository"
             yield Finding(where, line, "dockerfile", "error", what, "write the path of the Dockerfile")
+    for document, keys, build in _builds(project):
+        context = (project.root / build.context).resolve()
+        is_written = isinstance(document.get(*keys, "context"), str)
+        if is_written and "${" not in build.context and not context.is_dir():
+            what = f"`image.build.context` names {build.context}, which is not a folder of this repository"
+            line = document.line(*keys, "context")
+            yield Finding(document.path, line, "dockerfile", "error", what, "write the path of the folder")
 
 
 def dockerfiles(project: Project) -> Iterator[Finding]:
@@ -149,36 +158,43 @@ def _page(code: str) -> str:
 def _built(project: Project) -> dict[str, tuple[str, int]]:
     """Return each Dockerfile that an `image.build` names, with the manifest and line that name it."""
     places: dict[str, tuple[str, int]] = {}
+    for document, keys, build in _builds(project):
+        place = (document.path, document.line(*keys, "dockerfile"))
+        places.setdefault(PurePosixPath(build.dockerfile).as_posix(), place)
+    return places
 
-    def look(document: Document, at: Any, keys: tuple[str, ...]) -> None:
+
+def _builds(project: Project) -> Iterator[tuple[Document, tuple[str, ...], manifest.Build]]:
+    """Yield each `image.build` with its manifest and keys."""
+
+    def look(at: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], manifest.Build]]:
         if isinstance(at, dict):
             image = at.get("image")
-            build = manifest.build(image.get("build")) if isinstance(image, dict) else None
-            if build:
-                place = (document.path, document.line(*keys, "image", "build", "dockerfile"))
-                places.setdefault(PurePosixPath(build.dockerfile).as_posix(), place)
+            if build := manifest.build(image.get("build")) if isinstance(image, dict) else None:
+                yield (*keys, "image", "build"), build
             for key, inner in at.items():
-                look(document, inner, (*keys, str(key)))
+                yield from look(inner, (*keys, str(key)))
 
     for document in project.services.values():
-        look(document, document.data, ())
-    return places
+        yield from ((document, keys, build) for keys, build in look(document.data, ()))
 
 
 def _may_delete(text: str) -> bool:
     """Return True if the text may delete a service. Most files do not, and need not be parsed."""
-    return "delete" in text and "copilot" in text.lower() and any(word in text for word in _WORKLOADS)
+    return bool(_DELETES.search(text)) and "copilot" in text.lower()
 
 
 def _tracked(project: Project) -> list[str]:
+    """Return the files that Git tracks and that have both words, in upper or lower case."""
+    words = ("grep", "-l", "-z", "-i", "--all-match", "-e", "copilot", "-e", "delete", "--", ":/")
     try:
-        listed = output_of(
-            project.shell, git.command(project.root, "ls-files", "-z", "--", ":/"), "Listing the files"
-        )
+        done = project.shell.run(git.command(project.root, *words, more=("grep.fullName=false",)))
     except UserError as error:
         project.notes.append(f"CI files and scripts were not looked at: {error}")
         return []
-    return [path for path in listed.split("\0") if path]
+    if done.returncode > 1:  # 1: there is none
+        project.notes.append(f"CI files and scripts were not looked at: {done.stderr.strip()}")
+    return [path for path in done.stdout.split("\0") if path]
 
 
 def _commands(path: str, text: str) -> Iterator[Simple]:

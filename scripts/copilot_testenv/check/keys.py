@@ -38,7 +38,8 @@ def unknown(project: Project) -> Iterator[Finding]:
 
 def repeated(project: Project) -> Iterator[Finding]:
     """Find repeated keys: Copilot refuses them where it reads them, and names only one line."""
-    for document in (*project.services.values(), *project.environments.values()):
+    documents = (project.services, project.environments, project.pipelines)
+    for document in (each for found in documents for each in found.values()):
         for name, first, second in _repeated(document.root):
             what = f"`{name}` is repeated here, first on line {first}"
             yield Finding(document.path, second, "repeated-key", "error", what, "keep one of the two")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import yaml
 
-from copilot_testenv.check import schema
+from copilot_testenv.check import forms, schema
 from copilot_testenv.check.document import Document, line_of
 from copilot_testenv.check.finding import Finding
 from copilot_testenv.check.project import Project
@@ -144,19 +144,36 @@ _OF_CLOUDFRONT = _form(
 
 
 def values(project: Project) -> Iterator[Finding]:
-    """Find single values that AWS refuses."""
+    """Find single values that Copilot or AWS refuses, or that Copilot ignores."""
     for document, top in schema.documents(project):
+        kind = document.get("type")
         for entry in schema.written(document, top):
             name = str(entry.key.value)
+            yield from _misformed(document, entry, str(kind))
             for number, node in enumerate(_scalars(entry.value)):
                 limit = _limit(entry.place, name, is_first=number == 0)
-                if document.get("type") == "Request-Driven Web Service" and "healthcheck" in entry.place:
+                if kind == "Request-Driven Web Service" and "healthcheck" in entry.place:
                     limit = _APP_RUNNER_CHECK.get(name)
                 text = str(node.value)
                 if limit is None or "${" in text or limit.fits(text):
                     continue
                 what = f"AWS takes no `{text}` for `{entry.name}`: it takes {limit.takes}"
                 yield _finding(document, node, what, limit.instead(text))
+
+
+def _misformed(document: Document, entry: schema.Entry, kind: str) -> Iterator[Finding]:
+    """Yield a finding for each value at this key that has not the key's form."""
+    place = (*entry.place, str(entry.key.value))
+    if (place == ("timeout",) and kind != "Scheduled Job") or kind == "Static Site":
+        return
+    if kind == "Request-Driven Web Service" and place[-1] == "count":
+        return  # the name of a configuration of App Runner
+    form = forms.of(place, environment=kind == "Environment")
+    for node in _scalars(entry.value) if form else ():
+        text = str(node.value)
+        if form and "${" not in text and node.tag not in {"!Ref", "!Sub"} and not form.fits(text):
+            what = f"Copilot or AWS takes no `{text}` for `{entry.name}`: it takes {form.takes}"
+            yield _finding(document, node, what, form.instead(text))
 
 
 def _scalars(value: yaml.Node) -> list[yaml.ScalarNode]:

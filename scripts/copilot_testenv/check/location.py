@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import yaml
 
@@ -14,6 +15,7 @@ _QUOTED = re.compile(r'"([^"]+)"|`([^`]+)`')
 _PART = re.compile(r"\[(\d+)\]|([\w-]+)")
 _WORD = re.compile(r"[\w./:@*-]{2,}")
 _LEADING = re.compile(r"\s*(- +)*")
+_NUMBER = re.compile(r"(?<![\w.\[\"/-])\d+(?![\w.\]\"/-])")
 _COMMON = frozenset(
     {"validate", "manifest", "environment", "service", "unmarshal", "for", "the", "to", "is", "of"}
 )
@@ -29,17 +31,59 @@ def of_verdict(document: Document, environments: list[str], why: str) -> int:
     """
     tokens = [found[1] or found[2] for found in _QUOTED.finditer(why)]
     tokens = [token for token in tokens if token not in environments]
+    numbers = _NUMBER.findall(why)
+    if missing := re.search(r'"([^"]+)" must be specified', why):
+        tokens, numbers = tokens[: tokens.index(missing[1])] if missing[1] in tokens else tokens, []
     blocks: list[Keys] = [("environments", name) for name in environments]
     followed = [_chain(document, begin, tokens) for begin in (*blocks, ())]
     best = max(followed, key=lambda chain: (chain[0], len(chain[1])))
     if best[0]:
         equal = [keys for count, keys in followed if count == best[0]]
-        within = (_within(document, keys, tokens[1:]) for keys in equal)
+        within = (_within(document, keys, [*tokens[1:], *numbers]) for keys in equal)
         return next((line for line in within if line), document.line(*best[1]))
     if found := _TYPED.search(why):
         return _of_type(document, int(found[1]), found[2])
     single: Keys = ("environments", environments[0]) if len(environments) == 1 else ()
     return _of_value(document, why) or document.line(*single)
+
+
+def of_yaml(file: Path, why: str) -> int:
+    """Return the line at which a file stops being YAML, by the parser's words and the file's quotes.
+
+    The parser names where it began to read something, such as a bracket, and where it had to give up, which
+    may be many lines below.
+    """
+    named = [int(number) for number in re.findall(r"line (\d+), column", why)]
+    if not named:
+        return 1
+    if "flow" in why or "scanning" in why:
+        return named[0]
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()[: named[-1]]
+    except (OSError, UnicodeDecodeError):
+        return named[-1]
+    opened = (
+        number
+        for number, line in enumerate(lines, 1)
+        for quote in "\"'"
+        if re.match(rf"[^#'\"]*[:\-\[,] *{quote}", line) and line.count(quote) % 2
+    )
+    return next(opened, named[-1])
+
+
+def below(root: yaml.Node, keys: Sequence[str]) -> int:
+    """Return the line of the last of these keys that the document has; the others may be CloudFormation's."""
+    node, line = root, line_of(root)
+    for key in keys:
+        if isinstance(node, yaml.SequenceNode) and key.isdigit() and int(key) < len(node.value):
+            node = node.value[int(key)]
+            line = line_of(node)
+        elif isinstance(node, yaml.MappingNode):
+            found = next(((written, value) for name, written, value in entries(node) if name == key), None)
+            if not found:
+                continue
+            line, node = line_of(found[0]), found[1]
+    return line
 
 
 def _within(document: Document, keys: Keys, tokens: list[str]) -> int:

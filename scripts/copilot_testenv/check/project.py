@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,7 @@ from pathlib import Path
 from copilot_testenv import rendering
 from copilot_testenv.branch_guard import branch_files
 from copilot_testenv.branch_guard.branch_paths import Wrong
-from copilot_testenv.check import document
+from copilot_testenv.check import document, location
 from copilot_testenv.check.document import Document
 from copilot_testenv.check.finding import Finding
 from copilot_testenv.copilot import patches
@@ -47,6 +46,7 @@ class Project:
     notes: list[str] = field(default_factory=list)
     unsafe: tuple[Wrong, ...] = ()  # what deploy-test refuses
     blocking: tuple[Wrong, ...] = ()  # the reasons for which Copilot is not started
+    pipelines: dict[str, Document] = field(default_factory=dict)
 
     @property
     def misnamed(self) -> frozenset[str]:
@@ -110,8 +110,7 @@ def read(settings: Settings, today: date | None = None, shell: Shell | None = No
             except SettingsError as error:
                 shown = file.relative_to(settings.root).as_posix()
                 why = " ".join(str(error).rstrip(".").split())
-                place = re.search(r"line (\d+), column \d+(?!.*line \d+, column)", why)
-                line = int(place[1]) if place else 1
+                line = location.of_yaml(file, why)
                 unreadable.append(Finding(shown, line, "yaml", "error", why, "look at the indentation there"))
         return readable
 
@@ -121,6 +120,7 @@ def read(settings: Settings, today: date | None = None, shell: Shell | None = No
     environments = documents(
         {name: file for name, file in workspace_files.environments(settings.root).items() if name in names}
     )
+    pipelines = documents(workspace_files.pipelines(settings.root))
     for file in workspace_files.similar_files(settings.root):
         if file.name != workspace_files.NAME:
             shown = file.relative_to(settings.root).as_posix()
@@ -145,6 +145,7 @@ def read(settings: Settings, today: date | None = None, shell: Shell | None = No
         shell=shell,
         unsafe=tuple(unsafe),
         blocking=tuple(blocking),
+        pipelines=pipelines,
     )
 
 

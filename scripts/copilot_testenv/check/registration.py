@@ -197,6 +197,12 @@ def _seconds(value: Any, default: float) -> float | None:
 def _passwords(document: Document, environment: str) -> Iterator[Finding]:
     for keys, container in containers(document, environment).items():
         variables = container.get("variables")
+        for name in variables if isinstance(variables, dict) else ():
+            if re.search(r"[\s=]", str(name)):
+                what = f"no program can read a variable with the name `{name}`"
+                place = (*keys, "variables", str(name))
+                instead = "write letters, digits and `_`"
+                yield _finding(document, environment, place, "variable", what, instead, error=False)
         for name, value in variables.items() if isinstance(variables, dict) else ():
             if not isinstance(value, str) or not _is_secret(str(name), value):
                 continue
@@ -227,6 +233,7 @@ def networks(project: Project) -> Iterator[Finding]:
             line = document.line("network", "vpc", "cidr")
             what = f"`{vpc['cidr']}` is no range of addresses"
             yield Finding(document.path, line, "network", "error", what, "write one such as `10.0.0.0/16`")
+        yield from _zones(document)
         earlier: list[tuple[str, Any]] = []
         for kind in ("public", "private"):
             listed = subnets.get(kind)
@@ -248,6 +255,24 @@ def networks(project: Project) -> Iterator[Finding]:
                     yield Finding(
                         document.path, line, "network", "error", what, "write a free part of the VPC's range"
                     )
+
+
+def _zones(document: Document) -> Iterator[Finding]:
+    """Find availability zones of another region than the others'."""
+    found: list[tuple[Keys, str]] = []
+    for kind in ("public", "private"):
+        listed = document.get("network", "vpc", "subnets", kind)
+        for number, subnet in enumerate(listed if isinstance(listed, list) else ()):
+            zone = subnet.get("az") if isinstance(subnet, dict) else None
+            if isinstance(zone, str) and "-" in zone and "${" not in zone:
+                found.append((("network", "vpc", "subnets", kind, number, "az"), zone))
+    regions = [zone.rstrip("abcdef") for _, zone in found]
+    for (keys, zone), region in zip(found, regions, strict=True):
+        usual = max(regions, key=regions.count)
+        if region != usual:
+            what = f"{zone} is no zone of {usual}, the region of the other subnets"
+            line = document.line(*keys)
+            yield Finding(document.path, line, "network", "error", what, f"write a zone of {usual}")
 
 
 def _network(value: Any) -> ipaddress.IPv4Network | None:

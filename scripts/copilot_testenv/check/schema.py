@@ -12,6 +12,7 @@ import yaml
 
 from copilot_testenv.check.document import Document, entries
 from copilot_testenv.check.project import Project
+from copilot_testenv.copilot import manifest
 
 Place = tuple[str, ...]
 TOP_ONLY = ("name", "type", "environments")
@@ -36,6 +37,7 @@ def documents(project: Project) -> Iterator[tuple[Document, dict[str, Any]]]:
     """Yield each manifest with the keys of its type. An unknown type is skipped: Copilot refuses it."""
     kinds = [(document, str(document.get("type"))) for document in project.services.values()]
     kinds += [(document, "Environment") for document in project.environments.values()]
+    kinds += [(document, "Pipeline") for document in project.pipelines.values()]
     for document, kind in kinds:
         if (top := read_of(kind)) is not None:
             yield document, top
@@ -44,19 +46,25 @@ def documents(project: Project) -> Iterator[tuple[Document, dict[str, Any]]]:
 @cache
 def read_of(kind: str) -> dict[str, Any] | None:
     """Return the keys that Copilot reads in a type of manifest; None for a type that it does not know."""
-    file = Path(__file__).with_name("keys.yml")
-    found: dict[str, Any] | None = yaml.safe_load(file.read_text(encoding="utf-8"))["types"].get(kind)
+    found: dict[str, Any] | None = _types().get(kind)
     if found and "environments" in found:
         block = {key: below for key, below in found.items() if key not in TOP_ONLY}
-        found["environments"] = {"*": block}
+        return {**found, "environments": {"*": block}}
     return found
 
 
 def kinds() -> list[str]:
     """Return the types of services and jobs."""
+    return [name for name in _types() if name not in {"Environment", "Pipeline"}]
+
+
+@cache
+def _types() -> dict[str, dict[str, Any]]:
     file = Path(__file__).with_name("keys.yml")
-    types = yaml.safe_load(file.read_text(encoding="utf-8"))["types"]
-    return [str(name) for name in types if name != "Environment"]
+    found: dict[str, dict[str, Any]] = yaml.load(file.read_text(encoding="utf-8"), Loader=manifest.LOADER)[  # noqa: S506
+        "types"
+    ]
+    return found
 
 
 def below(read: Any) -> Any:

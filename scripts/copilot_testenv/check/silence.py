@@ -29,6 +29,7 @@ _CAUSES = frozenset(
         "network",
     ]
 )
+_KEY = re.compile(r"`(?:[\w.-]+\.)?(\w+)`(?=: it takes| and ignores it|: it refuses it)")
 _SEVERAL = 3  # findings that are still told one by one
 
 
@@ -85,14 +86,19 @@ def _once(root: Path, found: Iterable[Finding]) -> list[Finding]:
     """Leave out Copilot's verdict where a rule reports the cause, in its line or in the block below it."""
     known = list(found)
     told: dict[str, set[int]] = {}
+    keys: dict[str, set[str]] = {}
     for one in known:
         if one.rule in _CAUSES and one.severity == "error":
             told.setdefault(one.path, set()).add(one.line)
+            keys.setdefault(one.path, set()).update(_KEY.findall(one.what))
     return [
         one
         for one in known
         if one.rule != "copilot"
-        or told.get(one.path, set()).isdisjoint(_block(_lines(root, one.path), one.line))
+        or (
+            told.get(one.path, set()).isdisjoint(_block(_lines(root, one.path), one.line))
+            and keys.get(one.path, set()).isdisjoint(re.findall(r'"(\w+)"', one.instead))
+        )
     ]
 
 

@@ -11,12 +11,14 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
-from importlib import metadata
 from pathlib import Path
 
+import yaml
+
+from copilot_testenv.check import location
 from copilot_testenv.check.finding import Finding
 from copilot_testenv.check.project import Project
-from copilot_testenv.copilot import patches, template_lint
+from copilot_testenv.copilot import manifest, patches, template_lint
 from copilot_testenv.copilot.template_lint import LintFinding
 from copilot_testenv.copilot.templates import Template
 from copilot_testenv.core import cache
@@ -42,7 +44,10 @@ def linted(project: Project) -> Iterator[Finding]:
         # All environments have the same patches, so one of them is enough.
         seen = owner == patches.ENVIRONMENTS and owner in owners.values()
         if touched[owner] and not seen:
-            texts[f"{owner} {environment}"], owners[f"{owner} {environment}"] = template.text, owner
+            text = template.text
+            if touched[owner] != _EVERYWHERE:
+                text = template_lint.part(template.body, touched[owner])
+            texts[f"{owner} {environment}"], owners[f"{owner} {environment}"] = text, owner
         if template.addons:
             texts[f"{owner} {environment} addons"] = template.addons
             owners[f"{owner} {environment} addons"] = owner
@@ -97,26 +102,37 @@ def _resource(found: LintFinding) -> str:
 def _place(project: Project, owner: str, found: LintFinding, *, addons: bool) -> tuple[str, int]:
     """Return the file and line of the resource in the addons, else the patches, else the manifest."""
     if addons:
-        return addons_place(project.root, owner, found.path.split("/")[1] if "/" in found.path else "")
-    for patch in _patches(project, owner):
-        if _part(patch.path) == _resource(found):
-            return f"copilot/{owner}/{patches.FILE.as_posix()}", patch.begin + 1
+        return addons_place(project.root, owner, [*found.path.split("/"), ""][1], found.path)
+    changed = [patch for patch in _patches(project, owner) if _part(patch.path) == _resource(found)]
+    if changed:
+        at = f"/{found.path}/"
+        patch = min(changed, key=lambda patch: not at.startswith(f"{patch.path}/"))
+        return f"copilot/{owner}/{patches.FILE.as_posix()}", patch.begin + 1
     document = project.services.get(owner)
     return project.source(owner), document.line("taskdef_overrides") if document else 1
 
 
-def addons_place(root: Path, owner: str, name: str) -> tuple[str, int]:
-    """Return the file and line of a resource, output or parameter of this name in the addons."""
+def addons_place(root: Path, owner: str, name: str = "", path: str = "") -> tuple[str, int]:
+    """Return the file and line of a resource, output or parameter of this name in the addons.
+
+    `path` are the keys to the place below it, joined by "/", as far as the file has them.
+    """
     for file in sorted((root / "copilot" / owner / "addons").glob("*.y*ml")):
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-        for number, line in enumerate(lines, 1):
-            if name and re.match(rf"\s+['\"]?{re.escape(name)}['\"]?\s*:", line):
-                return file.relative_to(root).as_posix(), number
+        text = file.read_text(encoding="utf-8", errors="replace")
+        for number, line in enumerate(text.splitlines(), 1):
+            if name and re.match(rf"\s*['\"]?{re.escape(name)}['\"]?\s*:", line):
+                node = None
+                with suppress(yaml.YAMLError, RecursionError):
+                    node = yaml.compose(text, Loader=manifest.LOADER)
+                below = location.below(node, path.split("/")) if node else number
+                return file.relative_to(root).as_posix(), max(number, below)
     return f"copilot/{owner}/addons", 1
 
 
 def _lint(texts: Mapping[str, str]) -> Iterator[LintFinding]:
     """Yield cfn-lint's findings, from the cache where neither the template nor cfn-lint has changed."""
+    if not texts:
+        return
     linter = hashlib.sha256(_version().encode())
     names: dict[str, str] = {}
     for name, text in texts.items():
@@ -146,6 +162,8 @@ def _lint(texts: Mapping[str, str]) -> Iterator[LintFinding]:
 
 
 def _version() -> str:
+    from importlib import metadata  # noqa: PLC0415 - takes a moment, and most projects have nothing to lint
+
     try:
         return metadata.version("cfn-lint")
     except metadata.PackageNotFoundError:

@@ -76,7 +76,7 @@ def types(project: Project) -> Iterator[Finding]:
     """Find types of services that Copilot does not have: it does not see such a service."""
     for document in project.services.values():
         kind = document.get("type")
-        if schema.read_of(str(kind)) is None:
+        if kind not in schema.kinds():
             near = difflib.get_close_matches(str(kind), schema.kinds(), 1, _SIMILAR)
             what = f"Copilot has no type of service {kind!r}"
             instead = f"write `type: {near[0]}`" if near else f"write one of {', '.join(schema.kinds())}"

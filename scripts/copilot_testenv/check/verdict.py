@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from copilot_testenv.check import containers, location
+from copilot_testenv.check import containers, location, templates
+from copilot_testenv.check.document import Document
 from copilot_testenv.check.finding import Finding
 from copilot_testenv.check.project import Project
 from copilot_testenv.copilot import patches
@@ -65,14 +66,48 @@ def _finding(project: Project, owner: str, place: tuple[str, int], why: str, nam
             if patch.function
             else f"remove it, or correct its path ({why[match.end() :].strip(': ')})"
         )
-        return Finding(where, patch.begin + 1, "patch", "error", what, instead)
-    if "overrides" in why:
+        line = _line_with(project.root / where, [patch.path])
+        return Finding(where, line if line > 1 else patch.begin + 1, "patch", "error", what, instead)
+    manifest = project.services.get(owner)
+    if "task definition overrides" in why and manifest:
+        line = _of_override(manifest, why)
+        return Finding(manifest.path, line, "copilot", "error", what, instead)
+    if "addons" in why and (project.root / "copilot" / owner / "addons").is_dir():
+        named = re.search(r'"(\w+)"', why[why.index("addons") :])
+        place = templates.addons_place(project.root, owner, named[1] if named else "")
+        if place[1] == 1:
+            place = templates.addons_place(project.root, owner, "Parameters")
+        return Finding(*place, "copilot", "error", what, instead)
+    if "overrides" in why or "override template" in why:
         overrides = Path(f"copilot/{owner}/overrides")
         file = project.root / "copilot" / owner / patches.FILE
-        place = ((overrides / patches.FILE.name if file.is_file() else overrides).as_posix(), 1)
+        quoted = re.findall(r'"([^"]+)"', why)
+        line = _line_with(file, quoted) if file.is_file() else 1
+        place = ((overrides / patches.FILE.name if file.is_file() else overrides).as_posix(), line)
         why = why.replace(f"{project.root}/", "")
         return Finding(*place, "patch", "error", what, f"correct what Copilot names: {why}")
     return Finding(*place, "copilot", "error", what, instead)
+
+
+def _of_override(manifest: Document, why: str) -> int:
+    """Return the line of the item of `taskdef_overrides` whose path Copilot names, else of the list."""
+    listed = manifest.get("taskdef_overrides")
+    parts = set(re.findall(r"[\w.\[\]-]+", why))
+    for number, item in enumerate(listed if isinstance(listed, list) else ()):
+        path = str(item.get("path")) if isinstance(item, dict) else ""
+        if parts & {path, *path.split(".")}:
+            return manifest.line("taskdef_overrides", number, "path")
+    return manifest.line("taskdef_overrides")
+
+
+def _line_with(file: Path, words: list[str]) -> int:
+    """Return the line of a patch that has one of these words as a value; 1 where there is none."""
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    for word in words:
+        value = re.compile(rf":\s*['\"]?{re.escape(word)}['\"]?\s*(#.*)?$")
+        if found := [number for number, line in enumerate(lines, 1) if value.search(line)]:
+            return found[0]
+    return 1
 
 
 RULES = (refused,)

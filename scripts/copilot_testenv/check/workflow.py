@@ -16,12 +16,14 @@ from copilot_testenv.check import (
     access,
     beside,
     blocks,
+    choices,
     containers,
     files,
     foreign,
     keys,
     limits,
     overrides,
+    pipelines,
     registration,
     relations,
     renderer,
@@ -56,6 +58,7 @@ WRITTEN: tuple[Rule, ...] = (
     *registration.RULES,
     *relations.RULES,
     *beside.RULES,
+    *pipelines.RULES,
 )
 RENDERED: tuple[Rule, ...] = (
     *verdict.RULES,
@@ -80,6 +83,7 @@ def check(
     fix: bool = False,
     plan: bool = False,
     account: bool = False,
+    baseline: bool = False,
 ) -> None:
     """Print every finding. Raises SettingsError (2) where one is an error, UsageError on an unknown format.
 
@@ -87,7 +91,8 @@ def check(
 
     Each of the sessions has a workspace. Paths begin in the workspace, or in the current folder where that is
     above it; for a format of CI they begin at the top of the repository.
-    `fix` first corrects the patches of Lambda runtimes; `plan` only shows what `fix` would change.
+    `fix` first corrects the patches of Lambda runtimes; `plan` only shows what `fix` would change. `baseline`
+    writes what is found as the baseline of each workspace.
     """
     if style not in FORMATS:
         raise UsageError(f"There is no format {style!r}: --format takes {', '.join(FORMATS)}.")
@@ -102,7 +107,7 @@ def check(
             "--plan excludes --json and --format: it shows a difference, not findings. Write --plan alone."
         )
     if account:
-        _check_account(sessions, json=json, alone=style == "text" and not fix)
+        _check_account(sessions, json=json, alone=style == "text" and not (fix or baseline))
         return
     report = sessions[0].report
     report.say(
@@ -121,7 +126,8 @@ def check(
                 _fix(session.report, project, copilot, plan=True)
         else:
             begin = _begin(session.settings.root, of_repository=style != "text")
-            found += [_below(finding, begin) for finding in findings(session, fix=fix)]
+            left = _left(session, findings(session, fix=fix), baseline=baseline)
+            found += [_below(finding, begin) for finding in left]
     if not plan:
         show(report, found, json=json, style=style)
 
@@ -129,10 +135,23 @@ def check(
 def _check_account(sessions: tuple[Session, ...], *, json: bool, alone: bool) -> None:
     """Look at the account of one workspace. Raises UsageError where the choice is not plain."""
     if not alone:
-        raise UsageError("--account excludes --fix and --format: it looks at AWS, not at files.")
+        raise UsageError("--account excludes --fix, --baseline and --format: it looks at AWS, not at files.")
     if len(sessions) > 1:
         raise UsageError("There are several workspaces here: run `invoke check --account` in one of them.")
     account_workflow.check(sessions[0], json=json)
+
+
+def _left(session: Session, found: list[Finding], *, baseline: bool) -> list[Finding]:
+    """Return the findings that the team's choices leave; with `baseline`, write them and return none."""
+    root, report = session.settings.root, session.report
+    if baseline:
+        count = choices.write_baseline(root, found)
+        report.say(f"{choices.BASELINE} has {_counted(count, 'finding')}: commit it.")
+        return []
+    left, note = choices.apply(root, found)
+    if note:
+        report.say(note)
+    return left
 
 
 def _begin(root: Path, *, of_repository: bool) -> str:

@@ -75,8 +75,8 @@ def read(text: str, where: str) -> list[Patch]:
     try:
         for _ in manifest.events(text):  # rejects hostile YAML
             pass
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
+        root = yaml.compose(text, Loader=manifest.LOADER)
+        data = yaml.load(text, Loader=manifest.LOADER)  # noqa: S506 - a safe loader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SettingsError(f"{where} cannot be read: {' '.join(str(error).split())}.") from error
     if root is None:

@@ -1,26 +1,27 @@
 """Check CloudFormation templates with cfn-lint, and know the findings that Copilot itself causes.
 
-cfn-lint comes with the sandbox (requirements-sandbox.txt). Importing it and loading its rules takes 0.7 s, a
-service's template 0.3 to 0.4 s and an environment's 0.65 s (measured on two cores). Most of that time goes to
-its JSON schemas, for any number of regions. So each process loads the rules once, and the templates are
-checked in parallel.
+cfn-lint comes with the sandbox (requirements-sandbox.txt). Importing it and loading its rules takes more than
+a second, an environment's template two, and one resource of it a few tenths: most of that time goes to the
+JSON schemas of the types in it. So a caller passes what is to be checked (`part`), and several processes
+check only where there is a lot.
 """
 
 from __future__ import annotations
 
 import functools
-import multiprocessing
+import gc
+import json
 import os
 import re
-from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from copilot_testenv.core import child_variables
 from copilot_testenv.core.errors import SettingsError
 
-_SMALL = 50_000  # letters of all templates together
+_SMALL = 300_000  # letters of all templates together
+_NAMED = re.compile(r"\$\{([A-Za-z0-9]+)[.}]")  # a resource in the text of Fn::Sub
 REGION = "us-east-1"  # has all resource types that Copilot's templates use
 
 
@@ -121,6 +122,39 @@ KNOWN = (
 )
 
 
+def part(body: Mapping[str, Any], names: Collection[str]) -> str:
+    """Return a template with these resources; of those that they refer to it has the type alone.
+
+    It is the same text for all environments in which these resources are the same.
+    """
+    resources = body.get("Resources")
+    if not isinstance(resources, dict):
+        return json.dumps(body, sort_keys=True, default=str)
+    wanted = {name: resources[name] for name in names if name in resources}
+    stubs = {
+        name: {"Type": resources[name].get("Type")}
+        for name in _references(wanted)
+        if name not in wanted and isinstance(resources.get(name), dict)
+    }
+    kept = {key: body[key] for key in ("Parameters", "Mappings", "Conditions", "Transform") if key in body}
+    return json.dumps({**kept, "Resources": {**stubs, **wanted}}, sort_keys=True, default=str)
+
+
+def _references(value: Any) -> Iterator[str]:
+    """Yield each name that may be that of a resource: of Ref, Fn::GetAtt, Fn::Sub and DependsOn."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key in {"Ref", "DependsOn", "Fn::GetAtt"}:
+                listed = inner if isinstance(inner, list) else [inner]
+                yield from (word.partition(".")[0] for word in listed if isinstance(word, str))
+            yield from _references(inner)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _references(item)
+    elif isinstance(value, str):
+        yield from _NAMED.findall(value)
+
+
 def lint(texts: Mapping[str, str]) -> list[LintFinding]:
     """Return all findings in these templates, warnings too, sorted.
 
@@ -130,6 +164,9 @@ def lint(texts: Mapping[str, str]) -> list[LintFinding]:
     if workers < 2 or sum(map(len, texts.values())) < _SMALL:  # noqa: PLR2004 - a process costs more
         results = [_lint(*item) for item in texts.items()]
     else:
+        import multiprocessing  # noqa: PLC0415 - rarely needed
+        from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415
+
         # Not forked: the caller may have threads, and a fork copies their locks in the locked state.
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, context, initializer=_remove_variables) as pool:
@@ -163,6 +200,7 @@ def _lint(name: str, text: str) -> list[LintFinding]:
 
 @functools.cache
 def _linter() -> tuple[Any, Any]:
+    gc.disable()  # what is imported stays
     try:
         from cfnlint.config import ConfigMixIn  # noqa: PLC0415 - takes half a second
         from cfnlint.decode.decode import decode_str  # noqa: PLC0415
@@ -171,5 +209,7 @@ def _linter() -> tuple[Any, Any]:
         raise SettingsError(
             f"cfn-lint is not installed ({error.name} is missing): pip install -r requirements-sandbox.txt."
         ) from error
+    finally:
+        gc.enable()
     # No .cfnlintrc is read, neither the folder's nor the user's: the findings must not depend on the machine.
     return Runner(ConfigMixIn(["--config-file", os.devnull], regions=[REGION])), decode_str

@@ -29,6 +29,7 @@ KEYS = {
     "stage_megabytes": "SANDBOX_STAGE_MB",
     "stage_command": "SANDBOX_STAGE_COMMAND",
 }
+SEVERITIES = "severities"  # a table of check's rules
 _NEVER = {
     "target": "DEPLOY_TARGET",
     "trusted": "TRUSTED_CHANGES",
@@ -42,6 +43,30 @@ def read(root: Path) -> dict[str, str]:
 
     Raises SettingsError where one is not valid.
     """
+    where, table = _found(root)
+    known = {key: value for key, value in table.items() if key != SEVERITIES}
+    return {KEYS[key]: _text(where, key, value) for key, value in known.items() if _is_known(where, key)}
+
+
+def severities(root: Path) -> dict[str, str]:
+    """Return the severity that the team chose for each rule of `check`: error, warning or off.
+
+    Raises SettingsError where one is not valid.
+    """
+    where, table = _found(root)
+    chosen = table.get(SEVERITIES, {})
+    if not isinstance(chosen, dict):
+        raise SettingsError(f'{where}: `{SEVERITIES}` must be a table, such as {{ mail = "off" }}.')
+    for rule, severity in chosen.items():
+        if severity not in {"error", "warning", "off"}:
+            raise SettingsError(
+                f"{where}: the severity of `{rule}` is {severity!r}: write error, warning or off."
+            )
+    return chosen
+
+
+def _found(root: Path) -> tuple[str, dict[str, Any]]:
+    """Return the table of settings, empty where there is none, and how a message names it."""
     own, shared = _table(root / FILE), _table(root / "pyproject.toml")
     tool = (shared or {}).get("tool")
     in_project = tool.get(TABLE) if isinstance(tool, dict) else None
@@ -50,10 +75,10 @@ def read(root: Path) -> dict[str, str]:
     where = FILE if own is not None else f"[tool.{TABLE}] of pyproject.toml"
     table = own if own is not None else in_project
     if table is None:
-        return {}
+        return where, {}
     if not isinstance(table, dict):
         raise SettingsError(f"{where} is not a table: write {where} and the keys below it.")
-    return {KEYS[key]: _text(where, key, value) for key, value in table.items() if _is_known(where, key)}
+    return where, table
 
 
 def _table(file: Path) -> dict[str, Any] | None:
@@ -75,7 +100,7 @@ def _is_known(where: str, key: str) -> bool:
             f"the file. Set {_NEVER[key]} in the environment, or in .env."
         )
     near = difflib.get_close_matches(key, KEYS, 1)
-    hint = f"write `{near[0]}` if that is meant" if near else f"the keys are {', '.join(KEYS)}"
+    hint = f"write `{near[0]}` if that is meant" if near else f"the keys are {', '.join((*KEYS, SEVERITIES))}"
     raise SettingsError(f"{where} has an unknown key, `{key}`: {hint}.")
 
 

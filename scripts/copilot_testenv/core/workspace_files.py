@@ -62,6 +62,12 @@ def environments(root: Path) -> dict[str, Path]:
     return {file.parent.name: file for file in files}
 
 
+def pipelines(root: Path) -> dict[str, Path]:
+    """Return the manifests of the workspace's pipelines, by folder, sorted."""
+    files = sorted((root / "copilot/pipelines").glob(f"*/{NAME}"))
+    return {file.parent.name: file for file in files}
+
+
 def similar_files(root: Path) -> list[Path]:
     """Return each file that looks like a manifest, also one that Copilot ignores, sorted.
 

@@ -133,8 +133,9 @@ def stand_in() -> Iterator[Callable[..., Variables]]:
     with scratch.temporary("stand-in-") as folder:
         server = StandIn(folder)
         server.start()
+        child = _child_variables(folder / "bin", {})
         try:
-            yield lambda **found: _child_variables(folder / "bin", server.variables(Deployment(**found)))
+            yield lambda **found: {**child, **server.variables(Deployment(**found))}
         finally:
             server.stop()
 
