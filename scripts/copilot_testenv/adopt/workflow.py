@@ -14,6 +14,7 @@ from copilot_testenv.adopt import (
     django_settings,
     dockerfile,
     gitignore,
+    other_services,
     pipelines,
     service_manifest,
     thin,
@@ -113,6 +114,7 @@ def _plan(renewal: Renewal, source: Origin, forge: str) -> Iterator[Change | Not
         gitignore.plan(project),
         service_manifest.plan(renewal, static=static),
         *service_manifest.host_names(project),
+        *other_services.without_branch(project),
         django_settings.plan(renewal, static=static),
     )
     found = list(copies.of_one_version(project, [each for each in planned if each is not None]))

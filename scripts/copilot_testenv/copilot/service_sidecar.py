@@ -1,0 +1,306 @@
+"""Make a sidecar of a Worker or Backend Service's manifest: in test a branch is then one task.
+
+The sidecar follows from two manifests alone, so that `check` can make it again and compare.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from copilot_testenv.copilot import addons, inherited, manifest, patches, sidecars, yaml_edit
+from copilot_testenv.copilot.manifest import mapping, over
+from copilot_testenv.copilot.sidecars import Entry
+from copilot_testenv.core import workspace_files
+from copilot_testenv.core.errors import Refused, SettingsError
+from copilot_testenv.core.settings import SERVICE_TYPE
+
+KINDS = ("Worker Service", "Backend Service")
+OF_PERSON = "essential"  # the one key of such a sidecar that a person may change
+SECRETS = "/copilot/${COPILOT_APPLICATION_NAME}/${COPILOT_ENVIRONMENT_NAME}/secrets/"
+# Only servers read these: a worker does not take them from the web service's block.
+OF_SERVERS = re.compile(r"PORT|WEB_CONCURRENCY|FORWARDED_ALLOW_IPS|(GUNICORN|UVICORN)_\w+")
+_CPU, _MEMORY = 256, 512  # Copilot's defaults, in CPU units and MiB
+_COPIED = ("entrypoint", "command")
+_GIVEN = ("variables", "secrets")
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service's manifest: its name, the content as it is written, and the block of one environment."""
+
+    name: str
+    content: Mapping[str, Any]
+    block: Mapping[str, Any] | None
+
+    @property
+    def path(self) -> str:
+        return f"copilot/{self.name}/{workspace_files.NAME}"
+
+    @property
+    def whole(self) -> dict[str, Any]:
+        """The manifest in the environment: its block over the base."""
+        merged: dict[str, Any] = over(dict(self.content), dict(self.block or {}))
+        return merged
+
+
+@dataclass(frozen=True)
+class Made:
+    """A sidecar for `sidecars.<name>`, and the steps that only a person can do, a sentence each."""
+
+    sidecar: Mapping[str, Any]
+    steps: tuple[str, ...] = field(default=())
+
+
+def read(root: Path, name: str, environment: str, text: str | None = None) -> Service:
+    """Read a service's manifest, or `text` in its place. Raises SettingsError."""
+    file = workspace_files.services(root).get(name)
+    if file is None:
+        listed = ", ".join(workspace_files.services(root)) or "none"
+        raise SettingsError(f"{name!r} is not a service of this workspace ({listed}): name one of these.")
+    shown = file.relative_to(root).as_posix()
+    if text is None:
+        manifest.read(manifest.inside(file, root))  # a regular file that can be read
+        text = file.read_text(encoding="utf-8")
+    content = manifest.parse(text, shown, manifest.AS_WRITTEN)
+    block = mapping(content, "environments").get(environment)
+    return Service(name, content, block if isinstance(block, dict) else None)
+
+
+def make(root: Path, service: Service, host: Service, environment: str) -> Made:
+    """Make the sidecar of `host`'s task that runs `service` in the environment.
+
+    Raises Refused for a service that cannot be a sidecar, SettingsError where its manifest is malformed.
+    """
+    require_kind(service)
+    lent = {} if service.block is not None else inherited.image(dict(service.content), environment)
+    whole, image = service.whole, mapping(service.whole, "image") or lent
+    given, notes = _given(root, service, host, environment)
+    mounts, volumes = _mounts(whole, host.whole)
+    health, port = mapping(image, "healthcheck"), image.get("port")
+    made: dict[str, Any] = {
+        "image": _image(service, lent),
+        OF_PERSON: False,
+        **{key: whole[key] for key in _COPIED if whole.get(key)},
+        "depends_on": _depends_on(image, service, host),
+        **given,
+        "env_file": _env_file(service, host),
+        "mount_points": mounts,
+        "healthcheck": health,
+        "labels": mapping(image, "labels"),
+        "credentialsParameter": image.get("credentials"),
+        "port": port,
+    }
+    sidecar = {key: value for key, value in made.items() if value is not None and value not in ({}, [])}
+    steps = (*notes, *volumes, *_steps(root, service, host, environment))
+    return Made(sidecar, steps)
+
+
+def put(text: str, entry: Entry, environment: str, where: str) -> str:
+    """Return the text of the web service's manifest with the sidecar, in the place of the one that is there.
+
+    A person's `essential` stays. Raises SettingsError, and Refused as `sidecars.add` does.
+    """
+    found = manifest.parse(text, where, manifest.AS_WRITTEN)
+    manifest.check_environment(found, environment, where)
+    if entry.name not in mapping(found, "environments", environment, "sidecars"):
+        return sidecars.add(text, entry, environment, "", where)
+    there = mapping(found, "environments", environment, "sidecars", entry.name)
+    if not differences(there, entry.sidecar):
+        return text
+    kept = {key: value for key, value in there.items() if key == OF_PERSON}
+
+    def below(value: Any) -> dict[str, Any]:
+        return {"environments": {environment: {"sidecars": {entry.name: value}}}}
+
+    without, _ = yaml_edit.remove(text, below(yaml_edit.ANYTHING), where, keep=yaml_edit.ROOM)
+    sidecars.check_free(manifest.parse(without, where), environment, entry, where)
+    return yaml_edit.add(without, below({**entry.sidecar, **kept}), where)
+
+
+def differences(placed: Mapping[str, Any], made: Mapping[str, Any]) -> list[str]:
+    """Return the keys in which a manifest's sidecar differs from the one that is made now, without values."""
+    found: list[str] = []
+    for key in dict.fromkeys((*made, *placed)):
+        there, wanted = placed.get(key), made.get(key)
+        if key == OF_PERSON or there == wanted:
+            continue
+        if key in _GIVEN and isinstance(there, dict | None) and isinstance(wanted, dict | None):
+            names = dict.fromkeys((*(wanted or {}), *(there or {})))
+            found += [f"{key}.{name}" for name in names if _differ(name, there or {}, wanted or {})]
+        else:
+            found.append(key)
+    return found
+
+
+def _differ(name: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return (name in one) != (name in other) or one.get(name) != other.get(name)
+
+
+def require_kind(service: Service) -> None:
+    """Raise Refused for a service that has an address of its own, or that is no service."""
+    kind = service.content.get("type")
+    if kind in KINDS:
+        return
+    why = {
+        SERVICE_TYPE: "it has an address of its own, which a sidecar cannot have",
+        "Scheduled Job": "a scheduled job does not run in a test environment",
+    }.get(str(kind), "only these run as containers without an address")
+    raise Refused(f"{service.name} is a {kind}, and no {' or '.join(KINDS)}: {why}. Leave it out there.")
+
+
+# What the sidecar is made of.
+
+
+def _image(service: Service, lent: Mapping[str, Any]) -> Any:
+    """Return the sidecar's `image`. What the block has, a location or a build, replaces the base's."""
+    own = mapping(service.block, "image")
+    image = mapping(service.whole, "image")
+    image = image if image.get("build") or image.get("location") else {**image, **lent}
+    key = next((key for key in ("location", "build") if own.get(key)), "")
+    key = key or next((key for key in ("build", "location") if image.get(key)), "")
+    if not key:
+        raise SettingsError(
+            f"{service.path} has no `image.build` and no `image.location` for this environment: write one."
+        )
+    return image[key] if key == "location" else {"build": image["build"]}
+
+
+def _depends_on(image: Mapping[str, Any], service: Service, host: Service) -> dict[str, Any]:
+    """Return what the web container waits for, and of what the service itself waits for what is there."""
+    there = mapping(host.whole, "sidecars")
+    waits = {**mapping(host.whole, "image", "depends_on"), **mapping(image, "depends_on")}
+    return {name: condition for name, condition in waits.items() if name in there and name != service.name}
+
+
+def _given(
+    root: Path, service: Service, host: Service, environment: str
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Return variables and secrets, and the sentences about them.
+
+    The service's own block counts first, then the web service's block: there stand this environment's Redis,
+    database and mail. A name is a variable or a secret, never both, which ECS refuses.
+    """
+    lent: dict[str, dict[str, Any]] = {}
+    if service.block is None:
+        content = dict(service.content)
+        lent["variables"] = inherited.variables(content, environment)
+        lent["secrets"] = inherited.secrets(content, environment, SECRETS)
+    of_host = {
+        key: {name: value for name, value in mapping(host.block, key).items() if not _is_of_servers(name)}
+        for key in _GIVEN
+    }
+    found: dict[str, dict[str, Any]] = {key: {} for key in _GIVEN}
+    for layer in (service.content, lent, of_host, service.block or {}):
+        for key, other in (_GIVEN, _GIVEN[::-1]):
+            if not isinstance(layer.get(key) or {}, dict):
+                raise SettingsError(f"`{key}` of {service.path} is not a mapping: Copilot needs names there.")
+            for name, value in mapping(layer, key).items():
+                found[other].pop(name, None)
+                found[key][name] = value
+    made = _of_addons(root, service.name, found)
+    found["secrets"].update({name: f"{SECRETS}{name}" for name in made})
+    notes = []
+    if service.block is None:
+        notes.append(
+            f"{service.path} has no block `environments.{environment}`, so {service.name} has the values of "
+            f"its base{_and_of_blocks(lent)}: write that block where this environment needs others, and do "
+            "this again."
+        )
+    if made:
+        notes.append(
+            f"The addons of {service.name} are not deployed while it is a sidecar: give {', '.join(made)} a "
+            f"value in {environment} (`copilot secret init --name {made[0]}`), or move what they make to "
+            f"copilot/{host.name}/addons."
+        )
+    return found, notes
+
+
+def _and_of_blocks(lent: Mapping[str, Mapping[str, Any]]) -> str:
+    names = [name for key in _GIVEN for name in lent.get(key, ())]
+    return f", and of other environments {', '.join(names)}" if names else ""
+
+
+def _is_of_servers(name: object) -> bool:
+    return OF_SERVERS.fullmatch(str(name)) is not None
+
+
+def _of_addons(root: Path, name: str, found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the variables that Copilot would give the service of its addons, and that it lacks here."""
+    names: list[str] = []
+    for file in sorted((root / "copilot" / name / "addons").glob("*.y*ml")):
+        if manifest.inside(file, root).is_file():
+            try:
+                names += addons.variables(file.read_text(encoding="utf-8"))
+            except (OSError, UnicodeDecodeError) as error:
+                raise SettingsError(f"{file.relative_to(root)} cannot be read: {error}.") from error
+    return [each for each in dict.fromkeys(names) if not any(each in found[key] for key in _GIVEN)]
+
+
+def _env_file(service: Service, host: Service) -> Any:
+    holders: tuple[Mapping[str, Any], ...] = (service.block or {}, host.block or {}, service.content)
+    return next((holder["env_file"] for holder in holders if holder.get("env_file")), None)
+
+
+def _mounts(whole: Mapping[str, Any], of_host: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the mounts of volumes that the task has, and a sentence about those that it has not."""
+    volumes, there = mapping(whole, "storage", "volumes"), mapping(of_host, "storage", "volumes")
+    mounts = [
+        {
+            "source_volume": name,
+            **{key: volume[key] for key in ("path", "read_only") if volume.get(key) is not None},
+        }
+        for name, volume in volumes.items()
+        if name in there and isinstance(volume, dict)
+    ]
+    lacking = [str(name) for name in volumes if name not in there]
+    if not lacking:
+        return mounts, []
+    where = f"`storage.volumes` of {of_host.get('name')}"
+    return mounts, [f"The task has no volume {', '.join(lacking)}: add it to {where}, then run this again."]
+
+
+# What a person has to do.
+
+
+def _steps(root: Path, service: Service, host: Service, environment: str) -> Iterator[str]:
+    name, whole, of_host = service.name, service.whole, host.whole
+    if mapping(whole, "subscribe"):
+        yield (
+            f"{name} reads a queue of SQS (`subscribe`). A sidecar has none, so COPILOT_QUEUE_URI is not "
+            f"set: let it work without, or read Redis in {environment}."
+        )
+    if mapping(whole, "publish") and whole.get("publish") != of_host.get("publish"):
+        yield f"{name} publishes to topics: add its `publish` to that of {host.name}."
+    there = mapping(of_host, "sidecars")
+    if missing := [str(each) for each in mapping(whole, "sidecars") if each not in there]:
+        yield f"The sidecars of {name} do not come along ({', '.join(missing)}): add them by --add."
+    if whole.get("taskdef_overrides") or (root / "copilot" / name / patches.FILE).is_file():
+        yield f"The overrides of {name} have no effect here: repeat what it needs in those of {host.name}."
+    if (mapping(whole, "image").get("port") or whole.get("http")) and (names := _naming(of_host, name)):
+        yield (
+            f"{name} is at localhost in {environment}: write that in {', '.join(names)} under "
+            f"`environments.{environment}.variables` of {host.name}."
+        )
+    if whole.get("platform") != of_host.get("platform"):
+        yield f"The task has the `platform` of {host.name}, and {name} another: build its image for that one."
+    sizes = [
+        f"{each.get('cpu') or _CPU} and {each.get('memory') or _MEMORY} MiB" for each in (of_host, whole)
+    ]
+    yield (
+        f"The containers of the task share its CPU units and memory in {environment} ({sizes[0]}), and "
+        f"{name} has {sizes[1]} as a service: raise them in {host.name} if they do not do for both."
+    )
+
+
+def _naming(whole: Mapping[str, Any], name: str) -> list[str]:
+    """Return the variables of the web service whose values name the other one as a host."""
+    host = re.compile(rf"(?:^|[/@]){re.escape(name)}(?:\.|:\d)")
+    return [
+        str(key)
+        for key, value in mapping(whole, "variables").items()
+        if isinstance(value, str) and host.search(value)
+    ]
