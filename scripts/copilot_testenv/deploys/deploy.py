@@ -338,7 +338,10 @@ class _Deploy:
             return None
         deployment = live.describe(self.session, self.target, before, tasks)
         page = open_page(deployment.url or "")
-        return Served(deployment, page) if page.fault in {None, "closed"} else None
+        if page.fault not in {None, "closed"}:
+            return None
+        found = Served(deployment, page)
+        return settling.with_ended(self.session, self.target, before, found, tasks, wait=False)
 
     def _tell_unchanged(self, served: live.Deployment) -> None:
         settings = self.session.settings
