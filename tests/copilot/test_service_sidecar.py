@@ -140,6 +140,13 @@ sidecars: {datadog: {image: 'datadog/agent:7.1'}}
 storage: {volumes: {cache: {path: /cache, read_only: false}}}
 taskdef_overrides: [{path: Cpu, value: 1}]
 """
+    patches = tmp_path / "copilot/worker/overrides/cfn.patches.yml"
+    patches.parent.mkdir(parents=True)
+    patches.write_text(
+        "- {op: replace, path: /Resources/EnvControllerFunction/Properties/Runtime, value: x}\n"
+    )
+    assert not said(made(tmp_path), "overrides of worker")
+    assert not said(made(tmp_path, f"{WORKER}platform: linux/x86_64\n"), "`platform`")
     found = made(tmp_path, WORKER + more)
     for words in (
         "COPILOT_QUEUE_URI",
@@ -168,7 +175,43 @@ def test_a_backend_service_keeps_its_port_and_who_names_it_is_told(tmp_path: Pat
     )
     found = made(tmp_path, backend)
     assert found.sidecar["port"] == "9000"
-    assert said(found, "localhost in test: write that in API_URL under `environments.test.variables` of web")
+    assert said(
+        found, "API_URL of web: these lead to services of other tasks, and a sidecar is at localhost."
+    )
+
+
+def test_a_broker_that_is_a_service_of_its_own_is_told_where_the_worker_names_it(tmp_path: Path) -> None:
+    (tmp_path / "copilot/redis").mkdir(parents=True)
+    (tmp_path / "copilot/redis/manifest.yml").write_text(
+        "name: redis\ntype: Backend Service\nimage: {location: 'redis:7.4', port: 6379}\n"
+    )
+    broker = "BROKER: 'redis://redis.${COPILOT_SERVICE_DISCOVERY_ENDPOINT}:6379'"
+    found = made(tmp_path, WORKER.replace("variables: {", f"variables: {{{broker}, "))
+    assert said(found, "BROKER of worker: these lead to services of other tasks")
+
+
+def test_somebody_elses_image_gets_none_of_the_projects_variables_and_secrets(tmp_path: Path) -> None:
+    redis = "name: worker\ntype: Backend Service\nimage: {location: 'redis:7.4', port: 6380}\n"
+    found = made(tmp_path, f"{redis}variables: {{EMAIL_BACKEND: smtp}}\n").sidecar
+    assert (found["variables"], found.get("secrets")) == ({"EMAIL_BACKEND": "console"}, None)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    ["/copilot/shop/prod/secrets/KEY", "/shop/eu-one/KEY", "{secretsmanager: 'shop/eu-one/key'}",
+     "{from_cfn: shop-eu-one-Key}"],
+)  # fmt: skip
+def test_a_secret_of_another_environment_is_replaced_by_one_of_this(tmp_path: Path, secret: str) -> None:
+    worker = WORKER.replace("REDIS_URL: /all/REDIS_URL}", f"KEY: {secret}}}")
+    web = WEB.replace("environments:\n", "environments:\n  eu-one: {}\n")
+    found = made(tmp_path, worker, web)
+    assert found.sidecar["secrets"]["KEY"] == f"{service_sidecar.SECRETS}KEY"
+    assert said(found, "KEY would be secrets of another environment")
+    # The web service's own, where it has one of this environment.
+    web = web.replace("secrets: {DATABASE_URL: /all/DATABASE_URL}", "secrets: {KEY: /shop/KEY}")
+    assert made(tmp_path, worker, web).sidecar["secrets"]["KEY"] == "/shop/KEY"
+    block = f"environments: {{test: {{secrets: {{KEY: {secret}}}}}}}\n"
+    assert not said(made(tmp_path, worker + block, web), "another environment")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ The sidecar follows from two manifests alone, so that `check` can make it again 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from copilot_testenv.copilot import addons, inherited, manifest, patches, sidecars, yaml_edit
 from copilot_testenv.copilot.manifest import mapping, over
 from copilot_testenv.copilot.sidecars import Entry
-from copilot_testenv.core import workspace_files
+from copilot_testenv.core import protection, workspace_files
 from copilot_testenv.core.errors import Refused, SettingsError
 from copilot_testenv.core.settings import SERVICE_TYPE
 
@@ -23,6 +23,7 @@ OF_PERSON = "essential"  # the one key of such a sidecar that a person may chang
 SECRETS = "/copilot/${COPILOT_APPLICATION_NAME}/${COPILOT_ENVIRONMENT_NAME}/secrets/"
 # Only servers read these: a worker does not take them from the web service's block.
 OF_SERVERS = re.compile(r"PORT|WEB_CONCURRENCY|FORWARDED_ALLOW_IPS|(GUNICORN|UVICORN)_\w+")
+_PROTECTED = frozenset({*protection.PREFIXES, *protection.ENDINGS})
 _CPU, _MEMORY = 256, 512  # Copilot's defaults, in CPU units and MiB
 _COPIED = ("entrypoint", "command")
 _GIVEN = ("variables", "secrets")
@@ -95,7 +96,7 @@ def make(root: Path, service: Service, host: Service, environment: str) -> Made:
         "port": port,
     }
     sidecar = {key: value for key, value in made.items() if value is not None and value not in ({}, [])}
-    steps = (*notes, *volumes, *_steps(root, service, host, environment))
+    steps = (*notes, *volumes, *_steps(root, service, host, environment, sidecar))
     return Made(sidecar, steps)
 
 
@@ -189,18 +190,16 @@ def _given(
         content = dict(service.content)
         lent["variables"] = inherited.variables(content, environment)
         lent["secrets"] = inherited.secrets(content, environment, SECRETS)
-    of_host = {
-        key: {name: value for name, value in mapping(host.block, key).items() if not _is_of_servers(name)}
-        for key in _GIVEN
-    }
     found: dict[str, dict[str, Any]] = {key: {} for key in _GIVEN}
-    for layer in (service.content, lent, of_host, service.block or {}):
+    for layer in (service.content, lent, _of_block(service, host), service.block or {}):
         for key, other in (_GIVEN, _GIVEN[::-1]):
             if not isinstance(layer.get(key) or {}, dict):
                 raise SettingsError(f"`{key}` of {service.path} is not a mapping: Copilot needs names there.")
             for name, value in mapping(layer, key).items():
                 found[other].pop(name, None)
                 found[key][name] = value
+    foreign = _foreign(root, service, host, environment, found["secrets"])
+    found["secrets"].update(foreign)
     made = _of_addons(root, service.name, found)
     found["secrets"].update({name: f"{SECRETS}{name}" for name in made})
     notes = []
@@ -209,6 +208,11 @@ def _given(
             f"{service.path} has no block `environments.{environment}`, so {service.name} has the values of "
             f"its base{_and_of_blocks(lent)}: write that block where this environment needs others, and do "
             "this again."
+        )
+    if foreign:
+        notes.append(
+            f"{', '.join(foreign)} would be secrets of another environment, which a task of {environment} "
+            f"may not read. They have paths of {environment} now: give them values (`copilot secret init`)."
         )
     if made:
         notes.append(
@@ -224,8 +228,53 @@ def _and_of_blocks(lent: Mapping[str, Mapping[str, Any]]) -> str:
     return f", and of other environments {', '.join(names)}" if names else ""
 
 
-def _is_of_servers(name: object) -> bool:
-    return OF_SERVERS.fullmatch(str(name)) is not None
+def _of_block(service: Service, host: Service) -> dict[str, dict[str, Any]]:
+    """Return the variables and secrets that the sidecar takes from the web service's block.
+
+    One that does not run the project, somebody else's image, takes only what it has a name for.
+    """
+    whole = service.whole
+    location = mapping(whole, "image").get("location")
+    is_project = location in {None, mapping(host.whole, "image").get("location")}
+    is_project = is_project or bool(whole.get("secrets") or whole.get("env_file"))
+    own = {*mapping(whole, "variables"), *mapping(whole, "secrets")}
+    return {
+        key: {
+            name: value
+            for name, value in mapping(host.block, key).items()
+            if name in own or (is_project and not OF_SERVERS.fullmatch(str(name)))
+        }
+        for key in _GIVEN
+    }
+
+
+def _foreign(
+    root: Path, service: Service, host: Service, environment: str, found: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return values of this environment for the secrets that the service's base has of another one.
+
+    A task may not read those: Copilot's role reads what has the tags of its own environment.
+    """
+    blocks = (mapping(each.content, "environments") for each in (service, host))
+    others = {*workspace_files.environments(root), *(str(name) for block in blocks for name in block)}
+    others -= {environment}
+    of_web = mapping(host.whole, "secrets")
+    return {
+        name: of_web[name] if name in of_web and not _names(of_web[name], others) else f"{SECRETS}{name}"
+        for name, value in found.items()
+        if mapping(service.content, "secrets").get(name) == value
+        and name not in mapping(service.block, "secrets")
+        and _names(value, others)
+    }
+
+
+def _names(secret: Any, environments: set[str]) -> bool:
+    """Return True if a secret's path, name or export has another environment's name, or production's."""
+    if isinstance(secret, str):
+        parts = secret.split("/")
+        return any(part in environments or protection.folded(part) in _PROTECTED for part in parts)
+    text = " ".join(map(str, secret.values())) if isinstance(secret, dict) else ""
+    return any(re.search(rf"(?<![a-z0-9]){re.escape(name)}(?![a-z0-9])", text) for name in environments)
 
 
 def _of_addons(root: Path, name: str, found: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -266,7 +315,9 @@ def _mounts(whole: Mapping[str, Any], of_host: Mapping[str, Any]) -> tuple[list[
 # What a person has to do.
 
 
-def _steps(root: Path, service: Service, host: Service, environment: str) -> Iterator[str]:
+def _steps(
+    root: Path, service: Service, host: Service, environment: str, made: Mapping[str, Any]
+) -> Iterator[str]:
     name, whole, of_host = service.name, service.whole, host.whole
     if mapping(whole, "subscribe"):
         yield (
@@ -278,14 +329,16 @@ def _steps(root: Path, service: Service, host: Service, environment: str) -> Ite
     there = mapping(of_host, "sidecars")
     if missing := [str(each) for each in mapping(whole, "sidecars") if each not in there]:
         yield f"The sidecars of {name} do not come along ({', '.join(missing)}): add them by --add."
-    if whole.get("taskdef_overrides") or (root / "copilot" / name / patches.FILE).is_file():
+    of_task = whole.get("taskdef_overrides") or "/TaskDefinition/" in patches.text_below(root, name)
+    if of_task:
         yield f"The overrides of {name} have no effect here: repeat what it needs in those of {host.name}."
-    if (mapping(whole, "image").get("port") or whole.get("http")) and (names := _naming(of_host, name)):
-        yield (
-            f"{name} is at localhost in {environment}: write that in {', '.join(names)} under "
-            f"`environments.{environment}.variables` of {host.name}."
-        )
-    if whole.get("platform") != of_host.get("platform"):
+    for who, content, hosts in ((host.name, of_host, [name]), (name, made, workspace_files.services(root))):
+        if naming := _naming(content, [each for each in hosts if each != who]):
+            yield (
+                f"{', '.join(naming)} of {who}: these lead to services of other tasks, and a sidecar is at "
+                f"localhost. Write that under `environments.{environment}.variables` of {who}."
+            )
+    if _platform(whole) != _platform(of_host):
         yield f"The task has the `platform` of {host.name}, and {name} another: build its image for that one."
     sizes = [
         f"{each.get('cpu') or _CPU} and {each.get('memory') or _MEMORY} MiB" for each in (of_host, whole)
@@ -296,11 +349,18 @@ def _steps(root: Path, service: Service, host: Service, environment: str) -> Ite
     )
 
 
-def _naming(whole: Mapping[str, Any], name: str) -> list[str]:
-    """Return the variables of the web service whose values name the other one as a host."""
-    host = re.compile(rf"(?:^|[/@]){re.escape(name)}(?:\.|:\d)")
+def _platform(whole: Mapping[str, Any]) -> Any:
+    given = whole.get("platform") or "linux/amd64"
+    return given.replace("x86_64", "amd64") if isinstance(given, str) else given
+
+
+def _naming(holder: Mapping[str, Any], services: Sequence[str]) -> list[str]:
+    """Return the variables whose values name one of the services as a host."""
+    if not services:
+        return []
+    host = re.compile(rf"(?:^|[/@])(?:{'|'.join(map(re.escape, services))})(?:\.|:\d)")
     return [
         str(key)
-        for key, value in mapping(whole, "variables").items()
+        for key, value in mapping(holder, "variables").items()
         if isinstance(value, str) and host.search(value)
     ]
