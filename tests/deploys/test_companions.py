@@ -87,3 +87,13 @@ def test_logs_say_which_has_ended_since(settings: Settings) -> None:
     logs._tell_ended(Session(own, FakeShell(), report, {}), [task(CRASHED), task(RUNNING)])
     (said,) = report.said
     assert said.startswith("worker has ended with exit code 1 in the task aaaaaaaa, which goes on without it")
+
+
+def test_a_branch_without_the_sidecar_is_told_that_nothing_does_its_work(settings: Settings) -> None:
+    own = replace(settings, services=("web", "worker", "beat", "mails"))
+    placed = {"sidecars": {"mails": {}}, "environments": {"test": {"sidecars": {"worker": {}}}}}
+    (line,) = companions.missing(own, placed, "feature/x")
+    assert line.startswith(
+        "feature/x has no sidecar beat in test, so nothing does its work there: `invoke sid"
+    )
+    assert len(list(companions.missing(own, {"sidecars": [], "environments": {"test": 3}}, "x"))) == 3

@@ -5,17 +5,32 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from copilot_testenv.copilot.manifest import mapping
 from copilot_testenv.core.errors import UserError
 from copilot_testenv.deploys.container_log import cause, last_lines, quoted
 from copilot_testenv.state import live
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from copilot_testenv.aws.stack import Container, Stack, Task
     from copilot_testenv.core.settings import Settings
     from copilot_testenv.session import Session, Target
 
 STEADY_SECONDS = 3.0  # a program that cannot start has ended by then
 Ended = tuple["Task", "Container"]
+
+
+def missing(settings: Settings, manifest: Mapping[str, object], branch: str) -> Iterator[str]:
+    """Yield a line for each of the setting `services` that the branch's manifest has no sidecar for."""
+    there = {*mapping(manifest, "sidecars")}
+    there |= {*mapping(manifest, "environments", settings.test_env, "sidecars")}
+    for name in settings.companions:
+        if name not in there:
+            yield (
+                f"{branch} has no sidecar {name} in {settings.test_env}, so nothing does its work there: "
+                f"`invoke sidecar-config --from-service {name} --env {settings.test_env}` makes one."
+            )
 
 
 def ended(session: Session, target: Target, stack: Stack, tasks: list[Task], *, wait: bool) -> list[Ended]:

@@ -27,6 +27,7 @@ from copilot_testenv.core.process import Stop, catching_signals
 from copilot_testenv.costs import estimate
 from copilot_testenv.deploys import (
     chosen_branch,
+    companions,
     environment_turn,
     outcome,
     preflight,
@@ -202,6 +203,8 @@ class _Deploy:
         found = manifest.read(file)
         self._check_block(found)
         builds, shell, say = manifest.builds(found), self.session.shell, self.session.report.say
+        for line in companions.missing(settings, found, self.branch.name):
+            say(line)
         checkout.prepare_contexts(shell, settings.root, folder, self.branch, builds, say)
         aliases.require_own(file.read_text(encoding="utf-8-sig"), self._manifest_path, settings)
         host = self._host() if settings.slug else ""
