@@ -194,6 +194,12 @@ def test_somebody_elses_image_gets_none_of_the_projects_variables_and_secrets(tm
     redis = "name: worker\ntype: Backend Service\nimage: {location: 'redis:7.4', port: 6380}\n"
     found = made(tmp_path, f"{redis}variables: {{EMAIL_BACKEND: smtp}}\n").sidecar
     assert (found["variables"], found.get("secrets")) == ({"EMAIL_BACKEND": "console"}, None)
+    assert "depends_on" not in found
+
+
+def test_what_waits_for_the_service_is_not_waited_for(tmp_path: Path) -> None:
+    web = WEB.replace("startup: {", "startup: {depends_on: {worker: start}, ")
+    assert made(tmp_path, WORKER, web).sidecar["depends_on"] == {"redis": "start"}
 
 
 @pytest.mark.parametrize(

@@ -171,10 +171,24 @@ def _image(service: Service, lent: Mapping[str, Any]) -> Any:
 
 
 def _depends_on(image: Mapping[str, Any], service: Service, host: Service) -> dict[str, Any]:
-    """Return what the web container waits for, and of what the service itself waits for what is there."""
+    """Return what the web container waits for, and of what the service itself waits for what is there.
+
+    Somebody else's image, a broker say, waits for nothing of the project's. What waits for it is left out.
+    """
     there = mapping(host.whole, "sidecars")
-    waits = {**mapping(host.whole, "image", "depends_on"), **mapping(image, "depends_on")}
-    return {name: condition for name, condition in waits.items() if name in there and name != service.name}
+    of_web = mapping(host.whole, "image", "depends_on") if _runs_project(service, host) else {}
+    return {
+        name: condition
+        for name, condition in {**of_web, **mapping(image, "depends_on")}.items()
+        if name in there and name != service.name and service.name not in mapping(there, name, "depends_on")
+    }
+
+
+def _runs_project(service: Service, host: Service) -> bool:
+    """Return True if the service is built, has secrets or an env file, or has the web service's image."""
+    whole, location = service.whole, mapping(service.whole, "image").get("location")
+    is_of_web = location in {None, mapping(host.whole, "image").get("location")}
+    return is_of_web or bool(whole.get("secrets") or whole.get("env_file"))
 
 
 def _given(
@@ -233,11 +247,8 @@ def _of_block(service: Service, host: Service) -> dict[str, dict[str, Any]]:
 
     One that does not run the project, somebody else's image, takes only what it has a name for.
     """
-    whole = service.whole
-    location = mapping(whole, "image").get("location")
-    is_project = location in {None, mapping(host.whole, "image").get("location")}
-    is_project = is_project or bool(whole.get("secrets") or whole.get("env_file"))
-    own = {*mapping(whole, "variables"), *mapping(whole, "secrets")}
+    is_project = _runs_project(service, host)
+    own = {name for key in _GIVEN for name in mapping(service.whole, key)}
     return {
         key: {
             name: value
