@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
-from copilot_testenv.aws.stack import Container, Task
+from copilot_testenv.aws.stack import Container, Stack, Task
+from copilot_testenv.copilot.commands import Copilot
+from copilot_testenv.core.git import Branch
 from copilot_testenv.core.process import Stop
 from copilot_testenv.core.settings import Settings
-from copilot_testenv.deploys import companions, logs
+from copilot_testenv.deploys import companions, deploy, logs
 from copilot_testenv.deploys.outcome import Served
-from copilot_testenv.session import Session
+from copilot_testenv.session import Session, Target
 from copilot_testenv.state import live
-from tests.deploys.test_deploy import URL, page, waiting
+from tests.deploys.test_deploy import URL, OneStack, page, waiting
 from tests.fakes import FakeReport, FakeShell
 
 CRASH = ("Traceback (most recent call last):", "ModuleNotFoundError: No module named 'celery'")
@@ -97,3 +100,20 @@ def test_a_branch_without_the_sidecar_is_told_that_nothing_does_its_work(setting
         "feature/x has no sidecar beat in test, so nothing does its work there: `invoke sid"
     )
     assert len(list(companions.missing(own, {"sidecars": [], "environments": {"test": 3}}, "x"))) == 3
+
+
+def test_a_deploy_of_the_same_commit_does_not_call_a_dead_worker_served(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = replace(settings, services=("web", "worker"))
+    report, now, branch = FakeReport(), datetime.now(UTC), Branch("main", "c0ffee")
+    target = Target({}, Copilot(own, {}, own.root), OneStack({}))
+    run = deploy._Deploy(Session(own, FakeShell(), report, {}), target, branch, now, deploy.Options())
+    tags = {"branch": "main", "commit": "c0ffee", "expires_at": live.iso(now)}
+    monkeypatch.setattr(live, "running", lambda *_: [task(CRASHED)])
+    monkeypatch.setattr(live, "describe", lambda *_: replace(live.deployment_of(own, tags), url=URL))
+    monkeypatch.setattr(deploy, "open_page", lambda _: page(None, 200))
+    found = run._served_already(Stack("demo-test-web", "UPDATE_COMPLETE", tags, now))
+    assert found is not None
+    assert found.ended == ("worker",)
+    assert "has ended with exit code 1" in found.wrong
