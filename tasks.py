@@ -301,6 +301,7 @@ def create_env(
     env="Show only this environment, or edit it with --add and --remove (default: every environment).",
     add="Add this sidecar to the environment: one of the catalogue, or a name of your own (default: none).",
     from_="Read the sidecar from this YAML file (default: from the catalogue).",
+    from_service="Make a sidecar of this Worker or Backend Service, or renew it (default: none).",
     remove="Remove this sidecar from the environment, with everything that --add wrote (default: none).",
     json=JSON,
     diagram="Print the order of start as a Mermaid diagram (default: off).",
@@ -313,6 +314,7 @@ def sidecar_config(
     env: str = "",
     add: str = "",
     from_: str = "",
+    from_service: str = "",
     remove: str = "",
     json: bool = False,
     diagram: bool = False,
@@ -327,7 +329,7 @@ def sidecar_config(
     """
     from copilot_testenv.deploys import sidecar_config as workflow
 
-    options = workflow.Options(service, env, add, from_, remove, json, diagram, plan)
+    options = workflow.Options(service, env, add, from_, remove, from_service, json, diagram, plan)
     workflow.sidecar_config(session(), options)
 
 

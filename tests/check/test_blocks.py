@@ -63,3 +63,12 @@ def test_a_block_of_an_environment_that_went_is_a_warning(workspace: Path) -> No
 def test_names_that_are_environments_or_hold_anchors_are_no_strays(workspace: Path) -> None:
     text = f"name: web\n{ALL}  test: {{}}\n  x-common: {{}}\n  1: {{}}\n  null: {{}}\n"
     assert not list(stray(with_manifest(workspace, text)))
+
+
+def test_a_service_that_is_a_sidecar_in_test_needs_no_block_there(workspace: Path) -> None:
+    (workspace / "copilot/worker").mkdir()
+    (workspace / "copilot/worker/manifest.yml").write_text(f"name: worker\ntype: Worker Service\n{ALL}")
+    web = f"name: web\n{ALL}  test: {{}}\n"
+    assert told(list(missing(with_manifest(workspace, web)))) == [(3, "error", "test")]
+    (workspace / "copilot-testenv.toml").write_text('services = ["web", "worker"]\n')
+    assert told(list(missing(with_manifest(workspace, web)))) == []

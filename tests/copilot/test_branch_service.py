@@ -118,6 +118,20 @@ def test_below_a_domain_of_tests_own_the_host_is_an_alias_of_each_rule_and_nothi
     assert (worktree / f"copilot/{own.service}/overrides/cfn.patches.yml").read_text() == before
 
 
+def test_a_worker_that_is_a_sidecar_is_told_of_it_too_whatever_its_image(
+    worktree: Path, own: Settings
+) -> None:
+    text = (worktree / "copilot/web/manifest.yml").read_text()
+    worker = "      worker: {image: 'shop/worker:1', variables: {DATABASE_HOST: db}}\n"
+    written(
+        worktree, text.replace("      startup:\n        command", f"{worker}      startup:\n        command")
+    )
+    for services, suffix in ((("web", "worker"), own.database_suffix), ((), None)):
+        found = made(worktree, replace(own, services=services))["environments"]["test"]["sidecars"]["worker"]
+        assert found["variables"].get("DATABASE_SUFFIX") == suffix
+        shutil.rmtree(worktree / "copilot" / own.service)
+
+
 def test_only_sidecars_that_run_the_project_are_told_of_the_database(worktree: Path, own: Settings) -> None:
     written(
         worktree,

@@ -168,3 +168,16 @@ def test_nobodys_own_settings_take_a_protection_away(workspace: Path) -> None:
     (workspace / "copilot-testenv.toml").write_text('protected = ["customer"]\n')
     (workspace / ".env").write_text("PROTECTED_ENVS=demo-eu\n")
     assert {"customer", "demo-eu"} <= set(load(workspace, {"PROTECTED_ENVS": ""}).protected_envs)
+
+
+def test_the_services_of_a_branch_are_a_list_of_names_and_its_web_service_is_one(workspace: Path) -> None:
+    assert load(workspace, {}).companions == ()
+    (workspace / "copilot-testenv.toml").write_text('services = ["web", "worker", "beat", "worker"]\n')
+    found = load(workspace, {})
+    assert (found.services, found.companions) == (("web", "worker", "beat"), ("worker", "beat"))
+    assert found.isolated_for("one").companions == ("worker", "beat")
+    assert load(workspace, {"COPILOT_SERVICES": "web, api"}).companions == ("api",)
+    for wrong in ("services = 1", 'services = ["../web"]', 'services = ["Web"]', "services = [1]"):
+        (workspace / "copilot-testenv.toml").write_text(wrong)
+        with pytest.raises(SettingsError):
+            load(workspace, {})

@@ -279,3 +279,69 @@ def test_a_manifest_that_is_none_is_told_in_one_line(root: Path, text: bytes) ->
 def test_what_the_sandbox_cannot_run_is_said_with_the_edit(root: Path) -> None:
     assert "The sandbox cannot run axllent/mailpit" in run(root, add="mailpit", environment="test").said[-1]
     assert not any("cannot run" in line for line in run(root, add="postgres", environment="test").said)
+
+
+WORKER = """name: worker
+type: Backend Service
+image: {build: Dockerfile}
+command: python manage.py work
+secrets:
+  DATABASE_URL: /copilot/${COPILOT_APPLICATION_NAME}/${COPILOT_ENVIRONMENT_NAME}/secrets/DATABASE_URL
+"""
+
+
+def with_worker(root: Path, text: str = WORKER, name: str = "worker") -> None:
+    (root / "copilot" / name).mkdir(exist_ok=True)
+    (root / "copilot" / name / "manifest.yml").write_text(text)
+
+
+def test_a_worker_service_becomes_a_sidecar_that_copilot_renders_is_renewed_and_goes_without_a_trace(
+    root: Path,
+) -> None:
+    with_worker(root)
+    report = run(root, from_service="worker", environment="test")
+    assert "+        command: python manage.py work" in report.printed[0]
+    assert any("share its CPU units and memory" in line for line in report.said)
+    assert "Name worker in `services` of the committed settings" in report.said[-1]
+    found = json.loads(run(root, environment="test", json=True).printed[0])
+    shown = {each["name"]: each for each in found["environments"]["test"]["containers"]}
+    assert shown["worker"]["depends_on"] == {"redis": "start", "startup": "success"}
+    assert {"REDIS_HOST", "EMAIL_BACKEND"} <= set(shown["worker"]["variables"])
+    assert run(root, from_service="worker", environment="test").said[-1].endswith("no change.")
+    with_worker(root, WORKER.replace("py work", "py work --fast"))
+    again = json.loads(run(root, from_service="worker", environment="test", json=True).printed[0])
+    assert (again["edit"], again["written"], again["from_service"]) == ("add", True, "worker")
+    assert [line for line in again["diff"].splitlines() if line.startswith(("+ ", "- "))][-1].endswith(
+        "--fast"
+    )
+    run(root, remove="worker", environment="test")
+    assert manifest(root).read_text() == OURS
+
+
+def test_the_committed_services_need_no_reminder_and_a_plan_writes_nothing(root: Path) -> None:
+    with_worker(root)
+    (root / "copilot-testenv.toml").write_text('services = ["web", "worker"]\n')
+    report = run(root, from_service="worker", environment="test", plan=True)
+    assert report.said[-1].startswith("Copilot accepts this. Nothing was changed")
+    assert manifest(root).read_text() == OURS
+    assert "committed settings" not in run(root, from_service="worker", environment="test").said[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"add": "redis"}, UsageError, "one edit at a time"),
+        ({"file": "worker.yml"}, UsageError, "--from belongs to --add and --remove"),
+        ({"diagram": True}, UsageError, "--diagram only shows"),
+        ({"environment": ""}, UsageError, "with --env"),
+        ({"from_service": "web"}, UsageError, "cannot be its own sidecar"),
+        ({"from_service": "../web"}, SettingsError, "is not a service of this workspace"),
+        ({"from_service": "beat"}, SettingsError, "is not a service of this workspace"),
+        ({"environment": "stage"}, Refused, "is a protected environment"),
+    ],
+)
+def test_a_service_that_cannot_be_a_sidecar_there_changes_nothing(
+    root: Path, options: dict[str, Any], error: type[UserError], words: str
+) -> None:
+    with_worker(root)
+    assert words in refused(root, error, **{"from_service": "worker", "environment": "test", **options})

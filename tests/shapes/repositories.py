@@ -160,6 +160,43 @@ USER nobody
 CMD ["celery", "-A", "shop", "worker"]
 """
 
+_OF_STAGE = """variables:
+  REDIS_URL: redis://shop-stage.abc123.euw1.cache.amazonaws.com:6379/0
+secrets:
+  DATABASE_URL: /copilot/${COPILOT_APPLICATION_NAME}/${COPILOT_ENVIRONMENT_NAME}/secrets/DATABASE_URL
+"""
+# A Worker Service that nobody has deployed to a test environment yet, with anchors, numbers and addons.
+_WORKER_OF_STAGE = f"""name: worker
+type: Worker Service
+x-sizes: &sizes
+  cpu: 512
+  memory: 1024
+image:
+  build: {{dockerfile: ./Dockerfile}}
+  healthcheck: {{command: [CMD-SHELL, 'true'], interval: 30s, retries: 3}}
+command: [celery, --app, shop, worker, --concurrency, 02]
+<<: *sizes
+count: 2
+{_OF_STAGE}environments:
+  production:
+    command: celery --app shop worker --concurrency 8
+    variables: {{UMASK: 0027}}
+  stage:
+    variables: {{UMASK: 0022, EAGER: no, VERSION: 1.10}}
+    secrets: {{LICENCE: /shop/production/LICENCE}}
+"""
+_MEDIA = """Parameters:
+  App: {Type: String}
+  Env: {Type: String}
+  Name: {Type: String}
+Resources:
+  Media:
+    Type: AWS::S3::Bucket
+Outputs:
+  MediaName:
+    Value: !Ref Media
+"""
+
 SHAPES: dict[str, Shape] = {
     "all in one folder": Shape(
         {
@@ -235,7 +272,8 @@ SHAPES: dict[str, Shape] = {
             "copilot/mailer/manifest.yml": WORKER.format(build="mailer/Dockerfile").replace(
                 "worker", "mailer"
             ),
-        }
+        },
+        steps=("copilot/mailer/manifest.yml", "copilot/worker/manifest.yml"),
     ),
     "an imported certificate": Shape(
         {
@@ -264,6 +302,22 @@ SHAPES: dict[str, Shape] = {
             .replace("Backend Service", "Scheduled Job")
             .replace("count: 1\n", "on: {schedule: '@daily'}\ncommand: python manage.py clearsessions\n"),
         },
+        steps=("copilot/mails/manifest.yml",),
+    ),
+    "a worker and a scheduler as stage has them": Shape(
+        {
+            **django(),
+            "Dockerfile": dockerfile(),
+            "copilot/web/manifest.yml": MANIFEST.format(build="Dockerfile").replace(
+                "environments:\n", f"{_OF_STAGE}environments:\n"
+            ),
+            "copilot/worker/manifest.yml": _WORKER_OF_STAGE,
+            "copilot/worker/addons/media.yml": _MEDIA,
+            "copilot/beat/manifest.yml": _WORKER_OF_STAGE.replace("name: worker", "name: beat")
+            .replace("worker, --concurrency, 02", "beat")
+            .replace("Worker Service", "Backend Service"),
+        },
+        steps=("copilot/beat/manifest.yml", "copilot/worker/manifest.yml"),
     ),
     "psycopg2 on Python 3.9 as a user": Shape(
         {

@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from copilot_testenv.adopt import inherited, stages, stamps
-from copilot_testenv.copilot import manifest
+from copilot_testenv.adopt import stages, stamps
+from copilot_testenv.copilot import inherited, manifest
 from copilot_testenv.copilot.manifest import Build
 from copilot_testenv.core import git, settings_module, workspace_files
 from copilot_testenv.core.errors import Refused, SettingsError, UsageError

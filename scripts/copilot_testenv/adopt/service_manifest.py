@@ -12,11 +12,11 @@ from typing import Any
 
 import yaml
 
-from copilot_testenv.adopt import django_settings, images, inherited, stamps
+from copilot_testenv.adopt import django_settings, images, stamps
 from copilot_testenv.adopt.changes import Change, NotChanged
 from copilot_testenv.adopt.project import Project
 from copilot_testenv.adopt.renewal import Renewal
-from copilot_testenv.copilot import addons, aliases, sidecars, yaml_edit
+from copilot_testenv.copilot import addons, aliases, inherited, sidecars, yaml_edit
 from copilot_testenv.core.errors import Refused, SettingsError
 
 HEALTH_PATH = "/healthz"  # django_testenv.access.healthz answers it

@@ -15,6 +15,7 @@ from copilot_testenv.adopt import (
     dockerfile,
     gitignore,
     images,
+    other_services,
     pipelines,
     service_manifest,
     thin,
@@ -116,6 +117,7 @@ def _plan(renewal: Renewal, source: Origin, forge: str) -> Iterator[Change | Not
         gitignore.plan(project),
         service_manifest.plan(renewal, static=static),
         *service_manifest.host_names(project),
+        *other_services.without_branch(project),
         django_settings.plan(renewal, static=static),
     )
     found = list(copies.of_one_version(project, [each for each in planned if each is not None]))

@@ -14,6 +14,7 @@ def missing(project: Project) -> Iterator[Finding]:
     """Find environments without a block: Copilot silently deploys the base there.
 
     A manifest without any block means its base. Only the service that is deployed for tests must have one.
+    The others of the setting `services` are sidecars there.
     """
     test, main = project.settings.test_env, project.settings.base
     for service, document in project.services.items():
@@ -21,7 +22,7 @@ def missing(project: Project) -> Iterator[Finding]:
         if not blocks and service != main:
             continue
         without = {name for name in {*project.names, test} if not isinstance(blocks.get(name), dict)}
-        if test in without:
+        if test in without and service not in project.settings.companions:  # a sidecar there
             yield _missing(document, [test], error=True)
         if blocks and without - {test}:
             yield _missing(document, sorted(without - {test}), error=False)

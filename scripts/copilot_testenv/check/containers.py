@@ -14,6 +14,7 @@ from copilot_testenv.check.document import Document
 from copilot_testenv.check.finding import Finding, Severity, in_environments
 from copilot_testenv.check.project import Project
 from copilot_testenv.check.task import Container, Keys, containers, value, where
+from copilot_testenv.copilot.service_sidecar import OF_SERVERS
 from copilot_testenv.copilot.templates import Refusal, Template
 
 # Copilot's words; source: internal/pkg/manifest/validate.go of aws/copilot-cli 1.34.
@@ -24,8 +25,6 @@ _ESSENTIAL = re.compile(r"essential container (\S+) can only have status")
 _REFUSALS = (_MISSING, _CYCLE, _ITSELF, _ESSENTIAL)
 _END = frozenset({"success", "complete"})
 _MOVING = frozenset({"latest", "stable", "main", "master", "edge", "nightly"})  # words in tags that move
-# Only servers read these variables: a sidecar that ends, or runs another program, does not need them.
-_OF_SERVERS = re.compile(r"PORT|WEB_CONCURRENCY|FORWARDED_ALLOW_IPS|(GUNICORN|UVICORN)_\w+")
 
 
 def is_reported(refusal: Refusal) -> bool:
@@ -142,6 +141,8 @@ def _givens(project: Project) -> Iterator[tuple[str, Finding]]:
         awaited = {name for each in found for name, how in each.depends_on.items() if how in _END}
         for each in found if main else ():
             steps = running.steps(project.root, document, environment, each)
+            if each.name in project.settings.companions:  # services.in_step compares it with its manifest
+                continue
             if not main or each.main or not _is_project(document, environment, main, each, steps):
                 continue
             is_startup = each.name in awaited or running.ends(each, steps)
@@ -164,7 +165,7 @@ def _lacking(
         ("secrets", "secret", main.secrets),
     ):
         for name in names:
-            if name in has or (section == "variables" and _OF_SERVERS.fullmatch(name)):
+            if name in has or (section == "variables" and OF_SERVERS.fullmatch(name)):
                 continue
             at = document.nearest(environment, section, name)
             block = at[:-2] if document.get(*other.keys) is not None else ("environments", environment)

@@ -28,6 +28,7 @@ from copilot_testenv.check import (
     relations,
     renderer,
     secret,
+    services,
     silence,
     templates,
     throwaway,
@@ -59,6 +60,7 @@ WRITTEN: tuple[Rule, ...] = (
     *relations.RULES,
     *beside.RULES,
     *pipelines.RULES,
+    *services.RULES,
 )
 RENDERED: tuple[Rule, ...] = (
     *verdict.RULES,
@@ -72,7 +74,9 @@ RENDERED: tuple[Rule, ...] = (
 )
 RULES = (*WRITTEN, *RENDERED)
 # The rules on a test environment, which most workspaces do not have: see Project.has_test_profile.
-OF_TEST = frozenset({blocks.missing, *throwaway.RULES, *access.RULES, *foreign.RULES, *foreign.WRITTEN})
+OF_TEST = frozenset(
+    {blocks.missing, *throwaway.RULES, *access.RULES, *foreign.RULES, *foreign.WRITTEN, *services.RULES}
+)
 FORMATS = ("text", "github", "gitlab", "sarif")
 
 

@@ -111,7 +111,10 @@ def _edit(manifest: Any, settings: Settings, name: str) -> int:
         )
     manifest["name"] = settings.service
     block = _mapping(manifest, "environments", settings.test_env)
-    users = [_mapping(block, "sidecars", name) for name in running_project(manifest, block)]
+    names = dict.fromkeys(running_project(manifest, block))
+    placed = (manifest.get("sidecars") or {}, block.get("sidecars") or {})
+    names |= dict.fromkeys(name for name in settings.companions if any(name in each for each in placed))
+    users = [_mapping(block, "sidecars", name) for name in names]
     for container in (block, *users):
         _mapping(container, "variables").update({SUFFIX: settings.database_suffix, HOST: name})
     # The environment's list replaces the base's.

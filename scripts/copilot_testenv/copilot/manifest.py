@@ -20,6 +20,23 @@ _MOST_VALUES = 100_000  # keys included; a manifest has a few hundred
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+class Written(str):
+    """A number, date or switch of a manifest, as it is written there: `0755`, `1.10`, `yes`.
+
+    Copilot reads many such values as texts, so a copy of them must not change a character.
+    """
+
+    __slots__ = ()
+
+
+class AS_WRITTEN(LOADER):  # type: ignore[misc] # noqa: N801 - it is passed where LOADER is
+    """A safe loader that reads every number, date and switch as Written."""
+
+
+for _tag in ("bool", "int", "float", "timestamp"):
+    AS_WRITTEN.add_constructor(f"tag:yaml.org,2002:{_tag}", lambda _, node: Written(node.value))
+
+
 def read(path: Path) -> dict[str, Any]:
     """Return the manifest's content. Raises SettingsError where it cannot be read."""
     try:
@@ -131,7 +148,7 @@ def build_of(manifest: Mapping[str, Any], where: str, environment: str = "") -> 
     block = blocks.get(environment) if isinstance(blocks, dict) else None
     images = [holder.get("image") for holder in (manifest, block) if isinstance(holder, dict)]
     base, *own = [image.get("build") if isinstance(image, dict) else None for image in images]
-    given = _over(base, own[0]) if own and own[0] else base
+    given = over(base, own[0]) if own and own[0] else base
     built = build(given)
     if built is None:
         raise SettingsError(
@@ -141,11 +158,21 @@ def build_of(manifest: Mapping[str, Any], where: str, environment: str = "") -> 
     return built
 
 
-def _over(base: Any, own: Any) -> Any:
-    """Put one value over another as Copilot does: mappings key by key."""
-    if not isinstance(base, dict) or not isinstance(own, dict):
-        return own
-    return {**base, **{key: _over(base.get(key), value) for key, value in own.items()}}
+def over(base: Any, own: Any) -> Any:
+    """Return an environment's value over the base's, as Copilot merges them: mappings key by key.
+
+    Source: applyEnv in internal/pkg/manifest of aws/copilot-cli 1.34.
+    """
+    if isinstance(base, dict) and isinstance(own, dict):
+        return {**base, **{key: over(base.get(key), value) for key, value in own.items()}}
+    return base if own is None else own
+
+
+def mapping(holder: Any, *keys: str) -> dict[str, Any]:
+    """Return the mapping under these keys; empty where it is missing or not a mapping."""
+    for key in keys:
+        holder = holder.get(key) if isinstance(holder, dict) else None
+    return holder if isinstance(holder, dict) else {}
 
 
 def builds(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:

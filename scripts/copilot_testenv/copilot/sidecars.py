@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from copilot_testenv.copilot import manifest, yaml_edit
+from copilot_testenv.copilot.manifest import mapping, over
 from copilot_testenv.copilot.yaml_edit import ANYTHING, Patch
 from copilot_testenv.core import settings_module
 from copilot_testenv.core.errors import Refused, SettingsError, UsageError
@@ -100,7 +101,7 @@ def add(text: str, entry: Entry, environment: str, project: str, where: str) -> 
     """
     found = manifest.parse(text, where)
     manifest.check_environment(found, environment, where)
-    _check_free(found, environment, entry, where)
+    check_free(found, environment, entry, where)
     after = yaml_edit.add(text, _under(environment, _needs(found, environment, entry, project)), where)
     try:
         back, kept = remove(after, entry, environment, where)
@@ -124,7 +125,7 @@ def remove(text: str, entry: Entry, environment: str, where: str) -> tuple[str, 
     block = found["environments"][environment]
     if not isinstance(block.get("sidecars"), dict) or entry.name not in block["sidecars"]:
         raise Refused(f"{where} has no sidecar {entry.name} under environments.{environment}.sidecars.")
-    if entry.name in _mapping(found, "sidecars"):
+    if entry.name in mapping(found, "sidecars"):
         raise Refused(
             f"{entry.name} is a sidecar of every environment (`sidecars.{entry.name}` in {where}), so it "
             "cannot be removed from one: edit the base by hand."
@@ -135,8 +136,8 @@ def remove(text: str, entry: Entry, environment: str, where: str) -> tuple[str, 
     for name in ("", *block["sidecars"]):
         if name == entry.name:
             continue
-        holder = _mapping(block, "image") if not name else _mapping(block, "sidecars", name)
-        if entry.name in _mapping(holder, "depends_on"):
+        holder = mapping(block, "image") if not name else mapping(block, "sidecars", name)
+        if entry.name in mapping(holder, "depends_on"):
             within = patch if not name else patch["sidecars"].setdefault(name, {})
             within = within.setdefault("image", {}) if not name else within
             within.setdefault("depends_on", {})[entry.name] = ANYTHING
@@ -193,11 +194,11 @@ def _under(environment: str, patch: Patch) -> Patch:
     return {"environments": {environment: patch}}
 
 
-def _check_free(found: Mapping[str, Any], environment: str, entry: Entry, where: str) -> None:
+def check_free(found: Mapping[str, Any], environment: str, entry: Entry, where: str) -> None:
     """Raise Refused where the sidecar's name or port is taken."""
     block = found["environments"][environment]
     for holder, path in ((found, "sidecars"), (block, f"environments.{environment}.sidecars")):
-        if entry.name in _mapping(holder, "sidecars"):
+        if entry.name in mapping(holder, "sidecars"):
             raise Refused(f"{where} already has a sidecar {entry.name}, under {path}.")
     if found.get("name") == entry.name:
         raise Refused(f"{entry.name} is the name of the service and its main container: use another name.")
@@ -211,9 +212,9 @@ def _check_free(found: Mapping[str, Any], environment: str, entry: Entry, where:
 
 
 def _ports(found: Mapping[str, Any], block: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    image = _over(_mapping(found, "image"), _mapping(block, "image"))
+    image = over(mapping(found, "image"), mapping(block, "image"))
     yield str(found.get("name")), _port(image.get("port"))
-    sidecars = _over(_mapping(found, "sidecars"), _mapping(block, "sidecars"))
+    sidecars = over(mapping(found, "sidecars"), mapping(block, "sidecars"))
     for name, sidecar in sidecars.items():
         if isinstance(sidecar, dict):
             yield str(name), _port(sidecar.get("port"))
@@ -251,8 +252,8 @@ def _sidecar(found: Mapping[str, Any], environment: str, entry: Entry, project: 
     if not entry.runs_project:
         return dict(entry.sidecar)
     block = found["environments"][environment]
-    image = _over(_mapping(found, "image"), _mapping(block, "image"))
-    built = {"location": image["location"]} if "location" in _mapping(block, "image") else {}
+    image = over(mapping(found, "image"), mapping(block, "image"))
+    built = {"location": image["location"]} if "location" in mapping(block, "image") else {}
     built = built or {key: image[key] for key in ("build", "location") if key in image}
     if not built:
         raise Refused(
@@ -265,22 +266,5 @@ def _sidecar(found: Mapping[str, Any], environment: str, entry: Entry, project: 
         case [*words]:
             made["command"] = [str(word).replace(_PROJECT, project) for word in words]
     of_main = {"depends_on": image.get("depends_on")}
-    of_main |= {key: _over(found.get(key), block.get(key)) for key in _OF_MAIN}
-    return made | {key: _over(value, made.get(key)) for key, value in of_main.items() if value}
-
-
-def _over(base: Any, own: Any) -> Any:
-    """Return an environment's value over the base's, as Copilot merges them: mappings key by key.
-
-    Source: applyEnv in internal/pkg/manifest of aws/copilot-cli 1.34.
-    """
-    if isinstance(base, dict) and isinstance(own, dict):
-        return {**base, **{key: _over(base.get(key), value) for key, value in own.items()}}
-    return base if own is None else own
-
-
-def _mapping(holder: Any, *keys: str) -> Mapping[str, Any]:
-    """Return the mapping under these keys; empty where it is missing or not a mapping."""
-    for key in keys:
-        holder = holder.get(key) if isinstance(holder, dict) else None
-    return holder if isinstance(holder, dict) else {}
+    of_main |= {key: over(found.get(key), block.get(key)) for key in _OF_MAIN}
+    return made | {key: over(value, made.get(key)) for key, value in of_main.items() if value}

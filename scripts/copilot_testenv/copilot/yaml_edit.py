@@ -49,7 +49,7 @@ def add(text: str, patch: Patch, where: str) -> str:
     after = text
     for at, inserted, _ in reversed(edits):
         after = after[:at] + inserted + after[at:]
-    _verify(after, _with(before, patch), where, seen)
+    _verify(after, _with(before, manifest.parse(dump(patch), where)), where, seen)
     return mark + after
 
 
@@ -158,6 +158,13 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def _written(dumper: _Dumper, value: manifest.Written) -> yaml.Node:
+    """Write the text without quotes: its tag is the one that a reader derives from it."""
+    tag = dumper.resolve(yaml.ScalarNode, str(value), (True, False))  # type: ignore[no-untyped-call]
+    return dumper.represent_scalar(tag, str(value))
+
+
+_Dumper.add_representer(manifest.Written, _written)
 _Dumper.add_representer(
     list, lambda dumper, data: dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True)
 )

@@ -18,6 +18,7 @@ TABLE = "copilot-testenv"  # [tool.copilot-testenv] of pyproject.toml
 KEYS = {
     "application": "COPILOT_APP",
     "service": "COPILOT_SERVICE",
+    "services": "COPILOT_SERVICES",
     "environment": "TEST_ENV",
     "protected": "PROTECTED_ENVS",
     "ttl": "DEPLOY_TTL",
@@ -30,6 +31,7 @@ KEYS = {
     "stage_command": "SANDBOX_STAGE_COMMAND",
 }
 SEVERITIES = "severities"  # a table of check's rules
+_LISTS = frozenset({"protected", "services"})
 _NEVER = {
     "target": "DEPLOY_TARGET",
     "trusted": "TRUSTED_CHANGES",
@@ -105,11 +107,11 @@ def _is_known(where: str, key: str) -> bool:
 
 
 def _text(where: str, key: str, value: object) -> str:
-    if key == "protected" and isinstance(value, list) and all(isinstance(name, str) for name in value):
+    if key in _LISTS and isinstance(value, list) and all(isinstance(name, str) for name in value):
         return ",".join(value)
     if key == "stage_megabytes" and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if isinstance(value, str):
         return value
-    wanted = "a list of names" if key == "protected" else "a text in quotes"
+    wanted = "a list of names" if key in _LISTS else "a text in quotes"
     raise SettingsError(f"{where}: `{key}` is {value!r}: it must be {wanted}.")

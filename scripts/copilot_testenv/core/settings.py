@@ -64,6 +64,7 @@ class Settings:
     manifest_variables: tuple[str, ...] = ()  # environment variables that manifests may use as `${NAME}`
     sandbox_environments: tuple[str, ...] = ()  # that the sandbox makes besides; `all`: each with a manifest
     containers: str = "auto"  # what runs the sandbox's containers: auto, engine or processes
+    services: tuple[str, ...] = ()  # all services that belong to a branch; empty: `service` alone
     configured: bool = True  # the workspace has settings of these tasks, or TEST_ENV is set
     slug: str = ""
 
@@ -71,6 +72,11 @@ class Settings:
     def base(self) -> str:
         """The workspace's own service; an isolated one is made from it."""
         return self.service.removesuffix(f"-{self.slug}") if self.slug else self.service
+
+    @property
+    def companions(self) -> tuple[str, ...]:
+        """The services that belong to a branch beside its web service."""
+        return tuple(name for name in self.services if name != self.base)
 
     @property
     def manifest(self) -> Path:
@@ -170,6 +176,7 @@ def load(
         manifest_variables=_manifest_variables(value("MANIFEST_VARIABLES", "")),
         sandbox_environments=_environments(value("SANDBOX_ENVIRONMENTS", "")),
         containers=_one_of("SANDBOX_CONTAINERS", value("SANDBOX_CONTAINERS", "auto"), _CONTAINERS),
+        services=_services(value("COPILOT_SERVICES", "")),
         configured=named or bool(sources[-1]),
     )
     if named or not checking:
@@ -255,6 +262,12 @@ def _name(setting: str, value: str) -> str:
             f"{setting}={value!r} cannot be a Copilot name: use lower case letters, digits and dashes."
         )
     return value
+
+
+def _services(value: str) -> tuple[str, ...]:
+    """Return the names, each once. Raises SettingsError where one cannot be a service's name."""
+    parts = (part.strip() for part in value.split(","))
+    return tuple(dict.fromkeys(str(_name("COPILOT_SERVICES", part)) for part in parts if part))
 
 
 def check_domain(name: str, value: str) -> str:

@@ -28,6 +28,7 @@ from copilot_testenv.core.process import Stop, catching_signals
 from copilot_testenv.costs import estimate
 from copilot_testenv.deploys import (
     chosen_branch,
+    companions,
     environment_turn,
     outcome,
     preflight,
@@ -216,6 +217,8 @@ class _Deploy:
         found = manifest.read(file)
         self._check_block(found)
         builds, shell, say = manifest.builds(found), self.session.shell, self.session.report.say
+        for line in companions.missing(settings, found, self.branch.name):
+            say(line)
         checkout.prepare_contexts(shell, settings.root, folder, self.branch, builds, say)
         aliases.require_own(file.read_text(encoding="utf-8-sig"), self._manifest_path, settings)
         host = self._host() if settings.slug else ""
@@ -355,7 +358,10 @@ class _Deploy:
             return None
         deployment = live.describe(self.session, self.target, before, tasks)
         page = open_page(deployment.url or "")
-        return Served(deployment, page) if page.fault in {None, "closed"} else None
+        if page.fault not in {None, "closed"}:
+            return None
+        found = Served(deployment, page)
+        return settling.with_ended(self.session, self.target, before, found, tasks, wait=False)
 
     def _tell_unchanged(self, served: live.Deployment) -> None:
         settings = self.session.settings

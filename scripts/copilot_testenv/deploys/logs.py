@@ -14,12 +14,12 @@ from copilot_testenv.core import display, strict_json
 from copilot_testenv.core.errors import Failed, Interrupted, UsageError
 from copilot_testenv.core.process import catching_signals
 from copilot_testenv.core.strict_json import Malformed
-from copilot_testenv.deploys import container_log
+from copilot_testenv.deploys import companions, container_log
 from copilot_testenv.session import Session, Target
 from copilot_testenv.state import live
 
 if TYPE_CHECKING:
-    from copilot_testenv.aws.stack import Stack
+    from copilot_testenv.aws.stack import Stack, Task
     from copilot_testenv.core.process import Command
 
 _MOST = 10_000  # lines that Copilot shows at most
@@ -56,13 +56,27 @@ def logs(session: Session, options: Options) -> None:
     missing = _missing_container(session, target, stack, options.container)
     if missing and options.follow:
         raise missing
-    shown = _show(session, _command(target, stack, options), options)
+    tasks = live.running(target, stack)
+    if options.follow:
+        _tell_ended(session, tasks)
+    shown = _show(session, _command(target, tasks, options), options)
     if missing and not shown:
         raise missing
+    if not options.follow:
+        _tell_ended(session, tasks)
 
 
-def _command(target: Target, stack: Stack, options: Options) -> Command:
-    tasks = [] if options.all_tasks else [task.id for task in live.running(target, stack)]
+def _tell_ended(session: Session, tasks: list[Task]) -> None:
+    """Say which of the branch's other services have ended in the running tasks."""
+    for task, container in companions.stopped(session.settings, tasks):
+        session.report.say(
+            f"{container.name} has ended {companions.how(container)} in the task {task.id[:_TASK_LETTERS]}, "
+            "which goes on without it: `deploy-test --force` starts it again."
+        )
+
+
+def _command(target: Target, running: list[Task], options: Options) -> Command:
+    tasks = [] if options.all_tasks else [task.id for task in running]
     limit = int(options.limit)
     # Health checks are left out here, so more lines are read than are shown.
     read = limit if options.health_checks else min(_MOST, limit * _PER_LINE)

@@ -11,6 +11,8 @@ from copilot_testenv.core.errors import Failed
 from copilot_testenv.core.terminal import as_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from copilot_testenv.core.git import Branch
     from copilot_testenv.deploys.probe import Page
     from copilot_testenv.session import Session
@@ -19,17 +21,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Served:
-    """A deployment that ECS calls healthy, with its page; `wrong` is a text where nobody can use the page."""
+    """A deployment that ECS calls healthy, with its page; `wrong` is a text where nobody can use it.
+
+    `ended` are the containers of the branch's other services that have ended.
+    """
 
     deployment: live.Deployment
     page: Page
     wrong: str = ""
+    ended: tuple[str, ...] = ()
 
 
-def document(deployment: live.Deployment, page: Page | None) -> str:
+def document(deployment: live.Deployment, page: Page | None, ended: Sequence[str] = ()) -> str:
     """Return the JSON of a deployment with its page; `page` is null where none was opened."""
     shown = {"url": page.url, "status": page.status, "fault": page.fault} if page else None
-    return as_json({**asdict(deployment), "page": shown})
+    return as_json({**asdict(deployment), "page": shown, "ended": list(ended)})
 
 
 def tell(
@@ -44,7 +50,7 @@ def tell(
     if not served.wrong:
         report.say(f"{what} served ({seconds:.1f} s), until {known.expires_at or 'it is torn down'}:")
     if json:
-        report.data(document(known, served.page))
+        report.data(document(known, served.page, served.ended))
     elif not served.wrong:
         report.data(known.url or "")
     values = {"url": known.url, "service": known.service, "expires_at": known.expires_at}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from copilot_testenv.core.errors import Failed, Held, Interrupted
 from copilot_testenv.core.process import Result, Stop, output_of
 from copilot_testenv.core.terminal import Patience
-from copilot_testenv.deploys import page_advice
+from copilot_testenv.deploys import companions, page_advice
 from copilot_testenv.deploys.outcome import Served
 from copilot_testenv.deploys.probe import open_page
 from copilot_testenv.deploys.watch import Watcher
@@ -151,7 +151,7 @@ def wait_until_served(session: Session, target: Target, branch: Branch, stop: St
                 fault, began = page.fault, time.monotonic()
             wrong = page.reason
             if page.fault is None or time.monotonic() - began >= _sure_after(page.fault):
-                return _served(session, target, Served(deployment, page), tasks)
+                return _judged(session, target, stack, Served(deployment, page), tasks)
         patience.tell(wrong)
         pause = 0.2 if settings.target == "sandbox" else 2
         time.sleep(1 if fault in {"gateway", "server_error"} else pause)  # each look writes a traceback
@@ -170,8 +170,8 @@ def _sure_after(fault: Fault) -> float:
     return ERROR_SECONDS if fault == "server_error" else 0
 
 
-def _served(session: Session, target: Target, served: Served, tasks: list[Task]) -> Served:
-    """Return the deployment with what is wrong with its page, and say what is worth a line."""
+def _judged(session: Session, target: Target, stack: Stack, served: Served, tasks: list[Task]) -> Served:
+    """Return the deployment with what is wrong with it, and say what is worth a line."""
     page, url = served.page, served.deployment.url
     if page.fault == "closed" or (page.fault == "unreachable" and session.settings.target == "aws"):
         session.report.say(
@@ -182,4 +182,15 @@ def _served(session: Session, target: Target, served: Served, tasks: list[Task])
         return replace(served, wrong=page_advice.wrong(session, target, page, tasks))
     elif page.reason:
         session.report.say(f"(The page {page.url}: {page.reason}.)")
-    return served
+    return with_ended(session, target, stack, served, tasks, wait=True)
+
+
+def with_ended(
+    session: Session, target: Target, stack: Stack, served: Served, tasks: list[Task], *, wait: bool
+) -> Served:
+    """Return the deployment with those of the branch's other services that have ended in its tasks."""
+    found = companions.ended(session, target, stack, tasks, wait=wait)
+    if not found:
+        return served
+    wrong = companions.wrong(session, target, served.deployment.url, found)
+    return replace(served, wrong=wrong, ended=tuple(container.name for _, container in found))

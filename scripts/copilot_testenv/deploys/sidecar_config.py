@@ -6,18 +6,18 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from difflib import unified_diff
 from pathlib import Path
 
 from copilot_testenv import rendering
-from copilot_testenv.copilot import manifest, sidecars, task_definition, yaml_edit
+from copilot_testenv.copilot import manifest, service_sidecar, sidecars, task_definition, yaml_edit
 from copilot_testenv.copilot.sidecars import Entry
 from copilot_testenv.copilot.task_definition import Container
 from copilot_testenv.copilot.templates import Refusal, Template
 from copilot_testenv.core import files, workspace_files
 from copilot_testenv.core.errors import Failed, Refused, SettingsError, UsageError
-from copilot_testenv.core.settings import protector
+from copilot_testenv.core.settings import Settings, protector
 from copilot_testenv.core.terminal import as_json
 from copilot_testenv.rendering import Renderer
 from copilot_testenv.session import Session, sandbox_runs
@@ -34,6 +34,7 @@ class Options:
     add: str = ""
     file: str = ""
     remove: str = ""
+    from_service: str = ""
     json: bool = False
     diagram: bool = False
     plan: bool = False
@@ -41,13 +42,17 @@ class Options:
 
 @dataclass(frozen=True)
 class Edit:
-    """A manifest before and after an edit; `kept` are the keys that `--remove` did not remove."""
+    """A manifest before and after an edit; `kept` are the keys that `--remove` did not remove.
+
+    `steps` are left to a person.
+    """
 
     file: Path
     shown: str
     before: str
     after: str
     kept: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
 
     @property
     def diff(self) -> str:
@@ -67,15 +72,17 @@ def sidecar_config(session: Session, options: Options) -> None:
     Raises UsageError for flags that exclude each other, SettingsError where a manifest is wrong or Copilot
     refuses it, Refused where an edit is not safe, Failed where Copilot cannot be started.
     """
-    if options.add and options.remove:
-        raise UsageError("Use either --add or --remove: one edit at a time.")
+    if sum(map(bool, (options.add, options.remove, options.from_service))) > 1:
+        raise UsageError("Use either --add, --from-service or --remove: one edit at a time.")
     if options.json and options.diagram:
         raise UsageError("Use either --json or --diagram: they are different formats.")
-    editing_asked = bool(options.add or options.remove)
+    editing_asked = bool(options.add or options.remove or options.from_service)
     if (options.plan or options.file) and not editing_asked:
         raise UsageError("--plan and --from belong to --add and --remove: name a sidecar with one of them.")
+    if options.file and options.from_service:
+        raise UsageError("--from belongs to --add and --remove: --from-service reads the service's manifest.")
     if editing_asked and options.diagram:
-        raise UsageError("--diagram only shows the containers: use it without --add and --remove.")
+        raise UsageError("--diagram only shows the containers: use it without an edit.")
     if editing_asked and not options.environment:
         raise UsageError("Name the environment to edit with --env, for example --env test.")
     services = workspace_files.services(session.settings.root)
@@ -108,22 +115,40 @@ def _edit(session: Session, options: Options, service: str, file: Path) -> None:
         raise Refused(
             f"{options.environment} is a protected environment ({word}): edit its manifest by hand."
         )
-    entry = sidecars.load(options.add or options.remove, Path(options.file) if options.file else None)
-    edit = _edited(session, options, entry, file)
-    with (
-        session.report.waiting(_ASKING),
-        rendering.open_renderer(
-            session, [manifest.parse(edit.after, edit.shown)], only=[options.environment]
-        ) as renderer,
-    ):
-        _judge(renderer, session, options, entry, edit, service)
-    if not options.plan:
-        _write(edit, session.settings.root)
+    entry, steps = _entry(settings, options, service)
+    edit = replace(_edited(session, options, entry, file), steps=steps)
+    if edit.before != edit.after:
+        with (
+            session.report.waiting(_ASKING),
+            rendering.open_renderer(
+                session, [manifest.parse(edit.after, edit.shown)], only=[options.environment]
+            ) as renderer,
+        ):
+            _judge(renderer, session, options, entry, edit, service)
+        if not options.plan:
+            _write(edit, settings.root)
     if options.json:
         session.report.data(as_json(_document(options, entry, service, edit)))
     else:
         session.report.data(edit.diff)
     _tell(session, options, entry, edit)
+
+
+def _entry(settings: Settings, options: Options, service: str) -> tuple[Entry, tuple[str, ...]]:
+    """Return the sidecar to edit, and the steps that only a person can do. Raises as service_sidecar does."""
+    name, environment = options.add or options.remove, options.environment
+    if options.from_service == service:
+        raise UsageError(f"{service} cannot be its own sidecar: name another service with --from-service.")
+    if options.from_service:
+        own, host = (
+            service_sidecar.read(settings.root, each, environment) for each in (options.from_service, service)
+        )
+        made = service_sidecar.make(settings.root, own, host, environment)
+        return Entry(own.name, "", made.sidecar), made.steps
+    of_service = name in workspace_files.services(settings.root) and name not in sidecars.names()
+    if options.remove and of_service and not options.file:
+        return Entry(name, "", {}), ()
+    return sidecars.load(name, Path(options.file) if options.file else None), ()
 
 
 def _edited(session: Session, options: Options, entry: Entry, file: Path) -> Edit:
@@ -133,6 +158,8 @@ def _edited(session: Session, options: Options, entry: Entry, file: Path) -> Edi
     if options.remove:
         after, kept = sidecars.remove(before, entry, options.environment, shown)
         return Edit(file, shown, before, after, tuple(yaml_edit.dotted(path) for path in kept))
+    if options.from_service:
+        return Edit(file, shown, before, service_sidecar.put(before, entry, options.environment, shown))
     project = sidecars.project_of(root) if entry.runs_project else ""
     return Edit(file, shown, before, sidecars.add(before, entry, options.environment, project, shown))
 
@@ -169,14 +196,14 @@ def _judge(
             f"Copilot refuses {edit.shown} with this edit, so nothing was changed: {found.why}"
         )
     rendered = {container.name: container for container in task_definition.containers(found)}
-    if options.add and entry.name not in rendered:
+    if not options.remove and entry.name not in rendered:
         raise Refused(
             f"Copilot does not render {entry.name} in {edit.shown}, so nothing was changed: only services "
             "that run on ECS have sidecars."
         )
     for container in rendered.values():
         twice = sorted({*container.variables} & {*container.secrets})
-        if twice and options.add:
+        if twice and not options.remove:
             raise Refused(
                 f"{twice[0]} would be a variable and a secret of {container.name} in {options.environment}, "
                 "which ECS refuses, so nothing was changed: move the secret from the base of the manifest to "
@@ -195,15 +222,17 @@ def _write(edit: Edit, root: Path) -> None:
 
 
 def _document(options: Options, entry: Entry, service: str, edit: Edit) -> dict[str, object]:
+    of_service = {"from_service": entry.name, "steps": list(edit.steps)} if options.from_service else {}
     return {
         "service": service,
         "environment": options.environment,
         "sidecar": entry.name,
-        "edit": "add" if options.add else "remove",
+        "edit": "remove" if options.remove else "add",
         "path": edit.shown,
-        "written": not options.plan,
+        "written": not options.plan and edit.before != edit.after,
         "diff": edit.diff,
         "kept": list(edit.kept),
+        **of_service,
     }
 
 
@@ -211,13 +240,23 @@ def _tell(session: Session, options: Options, entry: Entry, edit: Edit) -> None:
     say = session.report.say
     if edit.kept:
         say(f"Not removed, because the values differ from the catalogue's: {', '.join(edit.kept)}.")
+    for step in edit.steps:
+        say(f"  {step}")
+    if edit.before == edit.after:
+        say(f"{entry.name} in {options.environment} is in step with its manifest ({edit.shown}): no change.")
+        return
     if options.plan:
         say("Copilot accepts this. Nothing was changed: run it again without --plan.")
         return
-    done = "has" if options.add else "no longer has"
+    done = "no longer has" if options.remove else "has"
     say(f"{options.environment} {done} {entry.name} ({edit.shown}). Commit it, then deploy the branch.")
-    if not options.add:
+    if options.remove:
         return
+    if options.from_service and entry.name not in session.settings.services:
+        say(
+            f"Name {entry.name} in `services` of the committed settings: `check` then says when its manifest "
+            "has changed (docs/services.md)."
+        )
     if entry.note:
         say(entry.note)
     image = entry.sidecar.get("image")

@@ -1,0 +1,62 @@
+"""Compare the sidecars that are made of a branch's other services with those services' manifests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from copilot_testenv.check.document import Document
+from copilot_testenv.check.finding import Finding
+from copilot_testenv.check.project import Project
+from copilot_testenv.copilot import service_sidecar
+from copilot_testenv.copilot.manifest import mapping
+from copilot_testenv.core.errors import UserError
+
+_SHOWN = 4  # differing keys that a finding names
+
+
+def in_step(project: Project) -> Iterator[Finding]:
+    """Find services of the setting `services` that no branch has in test, or has as they were earlier."""
+    document = project.services.get(project.settings.base)
+    if document:
+        for name in project.settings.companions:
+            yield from _judged(project, document, name)
+
+
+def _judged(project: Project, document: Document, name: str) -> Iterator[Finding]:
+    environment = project.settings.test_env
+    at = ("environments", environment, "sidecars")
+    if name in mapping(document.data, "sidecars"):
+        return  # of every environment, written by hand
+    again = f"run `invoke sidecar-config --from-service {name} --env {environment}`"
+    if name not in project.services:
+        known = ", ".join(each for each in project.services if each != document.data.get("name"))
+        what = f"`services` of the settings names {name}, and the workspace has no such service"
+        yield _finding(document, at[:2], what, f"write one of {known}" if known else "leave it out there")
+        return
+    try:
+        own = service_sidecar.read(project.root, name, environment)
+        host = service_sidecar.read(project.root, project.settings.base, environment)
+        made = service_sidecar.make(project.root, own, host, environment).sidecar
+    except UserError as error:
+        what, _, instead = str(error).rstrip(".").partition(": ")
+        yield _finding(document, at[:2], what, instead or "look at its manifest")
+        return
+    if name not in mapping(document.data, *at):
+        what = f"{name} belongs to a branch (`services` of the settings) and has no sidecar in {environment}"
+        yield _finding(document, at, what, again)
+        return
+    differing = service_sidecar.differences(mapping(host.block, "sidecars", name), made)
+    if differing:
+        more = ", …" if len(differing) > _SHOWN else ""
+        what = (
+            f"the sidecar {name} is not what {own.path} says now: {', '.join(differing[:_SHOWN])}{more} "
+            f"{'differs' if len(differing) == 1 else 'differ'}"
+        )
+        yield _finding(document, (*at, name), what, again)
+
+
+def _finding(document: Document, at: tuple[str, ...], what: str, instead: str) -> Finding:
+    return Finding(document.path, document.line(*at), "services", "error", what, instead)
+
+
+RULES = (in_step,)
