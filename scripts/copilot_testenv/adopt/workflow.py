@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from copilot_testenv.adopt import (
     django_settings,
     dockerfile,
     gitignore,
+    media,
     pipelines,
     service_manifest,
     thin,
@@ -46,6 +47,7 @@ class Options:
     check: bool = False
     yes: bool = False
     plan: bool = False
+    media: str = ""
 
 
 def adopt(session: Session, options: Options) -> None:
@@ -60,6 +62,7 @@ def adopt(session: Session, options: Options) -> None:
         raise Refused(f"{root} is in this repository, which has the tasks: name another one with --into.")
     service = options.service or committed.read(root).get("COPILOT_SERVICE", "")
     project = look(session.shell, root, service, _environment(session, root))
+    project = replace(project, media=media.buckets(options.media, project.test_block))
     take = frozenset(filter(None, map(str.strip, options.take.split(","))))
     renewal = Renewal(project, History(session.shell, root), take)
     source = Origin(session.shell, clone, options.source)
@@ -112,6 +115,7 @@ def _plan(renewal: Renewal, source: Origin, forge: str) -> Iterator[Change | Not
         *dockerfile.plan_ignore(renewal, wheel, is_copy=copies.is_copy(renewal, source, dockerfile.IGNORE)),
         gitignore.plan(project),
         service_manifest.plan(renewal, static=static),
+        *media.plan(renewal),
         *service_manifest.host_names(project),
         django_settings.plan(renewal, static=static),
     )
