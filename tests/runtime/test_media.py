@@ -187,6 +187,8 @@ def test_a_deleted_file_of_staging_stays_deleted_for_this_branch_alone(
     assert f"{OWN}.s3" in storage.url("a.txt")  # there it is missing
     again = s3()  # another process
     assert not again.exists("a.txt")
+    assert not again.exists("photos/../a.txt")
+    assert not s3(location="").exists("media/a.txt")  # another storage of the same files
     again.save("a.txt", ContentFile(b"back"))
     assert read(again, "a.txt") == b"back"
     again.delete("a.txt")

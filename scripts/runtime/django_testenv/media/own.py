@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import posixpath
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +18,13 @@ from django_testenv.media.places import Places, holds
 _ESCAPES = "{} would change files outside of the branch's own place, {}: its class sets {} itself."
 
 
-def _digest(*parts: str) -> str:
-    """Return a name for the record of a deleted file: any name fits into a key and a file name then."""
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+def _digest(place: str, name: str) -> str:
+    """Return a name for the record of a deleted file: any name fits into a key and a file name then.
+
+    Two storages of one place, or two ways to write a name, mean the same file.
+    """
+    path = posixpath.normpath(f"{place}/{name}".replace("\\", "/"))
+    return hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @dataclass
@@ -55,7 +60,7 @@ class InBucket:
             self.is_marked = True
 
     def _record(self, name: str) -> dict[str, str]:
-        key = f"{self.places.prefix}deleted/{_digest(self.of, self.location, name)}"
+        key = f"{self.places.prefix}deleted/{_digest(f'{self.of}/{self.location}', name)}"
         return {"Bucket": self.places.bucket, "Key": key}
 
     def is_deleted(self, name: str) -> bool:
@@ -93,7 +98,7 @@ class OnTasksDisk:
         self.check(storage)
 
     def _record(self, name: str) -> Path:
-        return self.places.root / "deleted" / _digest(self.stage, os.path.normpath(name))
+        return self.places.root / "deleted" / _digest(self.stage, name)
 
     def is_deleted(self, name: str) -> bool:
         return self._record(name).exists()
