@@ -10,10 +10,8 @@ import mimetypes
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from django.conf import settings
 from django.core import signing
 from django.core.exceptions import SuspiciousOperation
-from django.core.files import storage as storages_of_django
 from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseNotFound
 from django.urls import get_script_prefix
 
@@ -56,8 +54,6 @@ class MediaMiddleware:
 def _served(token: str) -> Any:
     try:
         key, name = signing.loads(token, salt=_SALT, max_age=_SECONDS)
-        if key not in _known:
-            _make_those_of_the_settings()
         file = _known[key].open(name, "rb")
     except (signing.BadSignature, KeyError, OSError, SuspiciousOperation):
         return HttpResponseNotFound("There is no such file, or its address is older than an hour.\n")
@@ -70,11 +66,3 @@ def _served(token: str) -> Any:
     response["X-Content-Type-Options"] = "nosniff"
     response["Cache-Control"] = "private, max-age=60"
     return response
-
-
-def _make_those_of_the_settings() -> None:
-    """Make the storages that the settings name and this process has not used yet."""
-    for alias in getattr(settings, "STORAGES", {}):
-        if alias != "staticfiles":
-            storages_of_django.storages[alias]
-    storages_of_django.default_storage.url  # noqa: B018 - a lazy object is made by its first use
