@@ -339,6 +339,8 @@ def sidecar_config(
     from_="Take the wheels from this index or Git address, git+https://… (default: build this clone's).",
     take="Replace these files, with commas, although they were edited (default: none).",
     ci="Write the files for this forge's CI too: github, gitlab or bitbucket (default: none).",
+    media="Let branches read this bucket of staging's, with commas, and change a place of their own: "
+    "docs/media.md (default: none).",
     check="Show what is older than this version, write nothing, and end with 2 if something is (default: "
     "off).",
     yes=YES,
@@ -351,6 +353,7 @@ def adopt(
     from_: str = "",
     take: str = "",
     ci: str = "",
+    media: str = "",
     check: bool = False,
     yes: bool = False,
     plan: bool = False,
@@ -364,7 +367,7 @@ def adopt(
     from copilot_testenv.adopt import workflow
 
     workflow.adopt(
-        session(elsewhere=True), workflow.Options(into, service, from_, take, ci, check, yes, plan)
+        session(elsewhere=True), workflow.Options(into, service, from_, take, ci, check, yes, plan, media)
     )
 
 

@@ -204,9 +204,11 @@ def adopt(
     service: str = "",
     take: str = "",
     test_env: str = "test",
+    media: str = "",
 ) -> FakeReport:
     here, report = session(test_env=test_env)
-    workflow.adopt(here, workflow.Options(str(folder), service, take=take, check=check, yes=yes, plan=plan))
+    options = workflow.Options(str(folder), service, take=take, check=check, yes=yes, plan=plan, media=media)
+    workflow.adopt(here, options)
     return report
 
 

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from copilot_testenv.adopt import service_manifest
-from copilot_testenv.core.errors import SettingsError
+from copilot_testenv.copilot import media
+from copilot_testenv.core.errors import SettingsError, UsageError
 from django_testenv.access import access
 from tests.adopt.project import MANIFEST, THREE, adopt, adopted, commit, manifest, start_project
 
@@ -328,3 +329,22 @@ def test_the_copy_is_put_before_every_kind_of_command(three: Path, command: str,
     adopt(three)
     startup = manifest(three)["environments"]["test"]["sidecars"]["startup"]
     assert startup["command"] == ["sh", "-c", copied]
+
+
+def test_media_bring_a_bucket_rights_and_two_variables_and_stay_without_the_flag(tmp_path: Path) -> None:
+    folder = start_project(tmp_path / "shop")
+    with pytest.raises(UsageError, match="is not the name of a bucket"):
+        adopt(folder, media="../x")
+    adopted(folder, media="shop-media, shop-papers")
+    block = manifest(folder)["environments"]["test"]
+    for holder in (block, block["sidecars"]["startup"]):
+        assert holder["variables"]["STAGE_MEDIA_BUCKET"] == "shop-media,shop-papers"
+        assert holder["variables"]["TEST_MEDIA_BUCKET"] == {
+            "from_cfn": "${COPILOT_APPLICATION_NAME}-${COPILOT_ENVIRONMENT_NAME}-TestMediaBucket"
+        }
+    rights = (folder / "copilot/web/addons/media.yml").read_text()
+    assert rights.count("s3:::shop-papers/*") == 2
+    assert "HasTestMedia: !Equals [!Ref Env, test]" in (folder / media.ADDON).read_text()
+    assert "Nothing to do" in " ".join(adopt(folder).said)
+    adopted(folder, media="shop-media")  # the team has moved its papers
+    assert "shop-papers" not in (folder / "copilot/web/addons/media.yml").read_text()

@@ -20,6 +20,7 @@ from copilot_testenv.session import Session
 from copilot_testenv.state.registry import Registry
 from tests.fakes import DisposableAws, FakeReport, FakeShell, made
 
+MEDIA = "demo-test-media-123456789012"
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 PAST, FUTURE = "2026-01-01T00:00:00Z", "2999-01-01T00:00:00Z"
 KNOWN = {
@@ -51,6 +52,7 @@ class Played(DisposableAws):
     tasks_left: list[str] = field(default_factory=list)
     groups: set[str] = field(default_factory=set)
     keys: list[str] = field(default_factory=list)
+    media: dict[str, bytes] = field(default_factory=dict)  # objects of the bucket for media
     forbidden: bool = False
     undeletable: set[str] = field(default_factory=set)
     on_look: Callable[[Played], None] = lambda _: None
@@ -72,11 +74,26 @@ class Played(DisposableAws):
     def application_bucket(self, app: str) -> str:  # type: ignore[override]  # there it is cached
         return f"bucket-of-{app}"
 
+    def account(self) -> str:
+        return "123456789012"
+
+    def has_bucket(self, bucket: str) -> bool:
+        return bucket == MEDIA
+
+    def object_content(self, bucket: str, key: str, most: int) -> bytes | None:
+        assert bucket == MEDIA
+        return self.media[key][:most] if key in self.media else None
+
     def object_keys(self, bucket: str, prefix: str) -> list[str]:
+        if bucket == MEDIA:
+            return [key for key in self.media if key.startswith(prefix)]
         assert bucket == "bucket-of-demo"
         return [key for key in self.keys if key.startswith(prefix)]
 
     def delete_objects(self, bucket: str, keys: Any) -> None:
+        if bucket == MEDIA:
+            self.media = {key: content for key, content in self.media.items() if key not in keys}
+            return
         assert bucket == "bucket-of-demo"
         if self.forbidden:
             raise Failed("s3://bucket-of-demo/… was not deleted: Access Denied.")

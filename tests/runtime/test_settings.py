@@ -8,6 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from django_testenv import libraries, settings
 from django_testenv.access import access, healthz
+from django_testenv.media import places
 from django_testenv.stage_copy.options import Options
 
 if TYPE_CHECKING:
@@ -296,3 +297,54 @@ def test_static_files_go_where_the_project_or_the_variable_says(given: Callable[
     assert applied()["STATIC_ROOT"] == "/srv/static"
     assert applied({"STATIC_ROOT": None})["STATIC_ROOT"] == "/srv/static"
     assert applied({"STATIC_ROOT": "/own"})["STATIC_ROOT"] == "/own"
+
+
+def test_media_are_led_to_the_branchs_place_by_one_variable(
+    given: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("STAGE_MEDIA_ROOT", raising=False)
+    monkeypatch.delenv("STAGE_MEDIA_BUCKET", raising=False)
+    assert "STORAGES" not in applied()
+    given(STAGE_MEDIA_BUCKET="shop-stage-media")
+    found = applied()
+    assert found["INSTALLED_APPS"][-1] == "django_testenv.media"
+    assert found["MIDDLEWARE"][:3] == [*OURS, places.MIDDLEWARE]
+    files = "django.core.files.storage.FileSystemStorage"
+    assert found["STORAGES"]["default"] == {
+        "BACKEND": places.STORAGE,
+        "OPTIONS": {"backend": files, "options": {}},
+    }
+    static = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    assert found["STORAGES"]["staticfiles"] == static
+    before = dict(found)
+    settings.apply(found)
+    assert found == before
+
+
+def test_each_storage_of_the_project_keeps_its_class_and_options(given: Callable[..., None]) -> None:
+    given(STAGE_MEDIA_BUCKET="shop-stage-media")
+    own = {
+        "default": {"BACKEND": "shop.storages.Media", "OPTIONS": {"location": "media"}},
+        "private": {"BACKEND": "shop.storages.Private"},
+        "staticfiles": {"BACKEND": "shop.storages.Static"},
+    }
+    found = applied({"STORAGES": own})["STORAGES"]
+    assert found["default"]["OPTIONS"] == {"backend": "shop.storages.Media", "options": {"location": "media"}}
+    assert found["private"]["OPTIONS"] == {"backend": "shop.storages.Private", "options": {}}
+    assert found["staticfiles"] == own["staticfiles"]
+
+
+def test_the_older_setting_of_the_storage_is_led_there_too(
+    given: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("django.VERSION", (4, 2, 0, "final", 0))
+    given(STAGE_MEDIA_BUCKET="shop-stage-media")
+    found = applied({"DEFAULT_FILE_STORAGE": "shop.storages.Media"})
+    assert (found["DEFAULT_FILE_STORAGE"], found["TEST_MEDIA"]) == (
+        places.STORAGE,
+        {"backend": "shop.storages.Media"},
+    )
+    assert "STORAGES" not in found
+    before = dict(found)
+    settings.apply(found)
+    assert found == before

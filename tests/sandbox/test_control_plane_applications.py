@@ -79,6 +79,33 @@ def test_a_tasks_key_may_do_what_its_role_may(cloud: Cloud) -> None:
             call()
 
 
+def policy(action: str) -> dict[str, Any]:
+    statement = {"Effect": "Allow", "Action": action, "Resource": "arn:aws:s3:::media/*"}
+    document = {"Version": "2012-10-17", "Statement": [statement]}
+    return {"Type": "AWS::IAM::ManagedPolicy", "Properties": {"PolicyDocument": document}}
+
+
+def test_a_tasks_key_may_do_what_a_managed_policy_of_an_addon_allows_its_role(cloud: Cloud) -> None:
+    """Copilot attaches an addon's policy to the task role by its ARN."""
+    role: dict[str, Any] = {"Type": "AWS::IAM::Role", "Properties": {"RoleName": "addon"}}
+    role["Properties"] |= {"AssumeRolePolicyDocument": TRUST, "ManagedPolicyArns": [{"Ref": "Policy"}]}
+
+    def objects() -> Any:
+        return client(cloud, cloud.plane.task_variables(ARN.replace("role/task", "role/addon")), "s3")
+
+    assert cloud.create(template({"Policy": policy("s3:Put*"), "Role": role}), "addons") == "CREATE_COMPLETE"
+    objects().put_object(Bucket="media", Key="a", Body=b"one")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        objects().get_object(Bucket="media", Key="a")
+    assert cloud.update(template({"Policy": policy("s3:Get*"), "Role": role}), "addons") == "UPDATE_COMPLETE"
+    assert objects().get_object(Bucket="media", Key="a")["Body"].read() == b"one"
+    with pytest.raises(ClientError, match="AccessDenied"):
+        objects().put_object(Bucket="media", Key="a", Body=b"two")
+    identity = cloud.stacks.describe_stacks(StackName="addons")["Stacks"][0]["StackId"]
+    cloud.stacks.delete_stack(StackName="addons")
+    assert cloud.settled(identity) == "DELETE_COMPLETE"
+
+
 def test_a_users_key_reaches_media_queues_and_mail_but_nothing_of_copilots(cloud: Cloud) -> None:
     variables = cloud.plane.user_variables()
     objects = client(cloud, variables, "s3")

@@ -141,8 +141,8 @@ STREAM = {"logGroupName": "/copilot/x", "logStreamName": "a/b"}
         (
             "s3",
             "delete_objects",
-            {"Bucket": "b", "Delete": {"Objects": [{"Key": "a"}]}},
-            ["DeleteObject arn:aws:s3:::b/*"],
+            {"Bucket": "b", "Delete": {"Objects": [{"Key": "a&b"}, {"Key": "c"}]}},
+            ["DeleteObject arn:aws:s3:::b/a&b", "DeleteObject arn:aws:s3:::b/c"],
         ),
         ("s3", "list_objects_v2", {"Bucket": "b", "Prefix": "x"}, ["ListBucket arn:aws:s3:::b"]),
         ("s3", "get_bucket_location", {"Bucket": "b"}, ["GetBucketLocation arn:aws:s3:::b"]),

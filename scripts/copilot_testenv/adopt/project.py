@@ -46,6 +46,7 @@ class Project:
     test_env: str
     top: Path
     django: str = "."
+    media: tuple[str, ...] = ()  # staging's buckets that a branch reads
 
     def bytes(self, path: str) -> bytes | None:
         """Return a file's content; None if there is no such file. Raises Refused for a path behind a link."""

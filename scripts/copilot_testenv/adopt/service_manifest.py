@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from copilot_testenv.adopt import django_settings, images, stamps
+from copilot_testenv.adopt import django_settings, images, media, stamps
 from copilot_testenv.adopt.changes import Change, NotChanged
 from copilot_testenv.adopt.project import Project
 from copilot_testenv.adopt.renewal import Renewal
@@ -245,7 +245,7 @@ def _variables(project: Project) -> dict[str, Any]:
 
 def _own_variables(project: Project) -> dict[str, Any]:
     given = _names(project.manifest)
-    variables: dict[str, Any] = {}
+    variables: dict[str, Any] = media.variables(project.media)
     if "EMAIL_BACKEND" not in _section(project.manifest, "secrets"):
         variables["EMAIL_BACKEND"] = "django.core.mail.backends.console.EmailBackend"
     if wants_redis(project):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from copilot_testenv.adopt import (
     dockerfile,
     gitignore,
     images,
+    media,
     other_services,
     pipelines,
     service_manifest,
@@ -48,6 +49,7 @@ class Options:
     check: bool = False
     yes: bool = False
     plan: bool = False
+    media: str = ""
 
 
 def adopt(session: Session, options: Options) -> None:
@@ -64,6 +66,7 @@ def adopt(session: Session, options: Options) -> None:
     service = options.service or committed.read(root).get("COPILOT_SERVICE", "")
     service = service or images.only_service(session.shell, root, environment)
     project = look(session.shell, root, service, environment)
+    project = replace(project, media=media.buckets(options.media, project.test_block))
     take = frozenset(filter(None, map(str.strip, options.take.split(","))))
     renewal = Renewal(project, History(session.shell, root), take)
     source = Origin(session.shell, clone, options.source)
@@ -116,6 +119,7 @@ def _plan(renewal: Renewal, source: Origin, forge: str) -> Iterator[Change | Not
         *dockerfile.plan_ignore(renewal, wheel, is_copy=copies.is_copy(renewal, source, dockerfile.IGNORE)),
         gitignore.plan(project),
         service_manifest.plan(renewal, static=static),
+        *media.plan(renewal),
         *service_manifest.host_names(project),
         *other_services.without_branch(project),
         django_settings.plan(renewal, static=static),

@@ -60,6 +60,15 @@ class Stored(Calls):
         found = self._find("secretsmanager", "get_secret_value", "ResourceNotFoundException", SecretId=name)
         return found.get("SecretString") if found else None
 
+    def object_content(self, bucket: str, key: str, most: int) -> bytes | None:
+        """Return the first `most` bytes of an object; None where it does not exist."""
+        found = self._find("s3", "get_object", "NoSuchKey", Bucket=bucket, Key=key)
+        return bytes(found["Body"].read(most)) if found else None
+
+    def has_bucket(self, bucket: str) -> bool:
+        """Return True if the bucket exists. Raises Failed where it is another account's."""
+        return self._find("s3", "head_bucket", "404", "NoSuchBucket", Bucket=bucket) is not None
+
     def object_keys(self, bucket: str, prefix: str) -> list[str]:
         """Return the keys in a bucket that begin with a prefix."""
         pages = self._pages("s3", "list_objects_v2", Bucket=bucket, Prefix=prefix)

@@ -16,7 +16,7 @@ from copilot_testenv.core.errors import Failed, Held, Interrupted, Refused, User
 from copilot_testenv.core.polling import until
 from copilot_testenv.core.process import Command, Stop
 from copilot_testenv.core.terminal import Patience
-from copilot_testenv.deploys import copy_db, environment_turn
+from copilot_testenv.deploys import copy_db, environment_turn, slot_media
 from copilot_testenv.state import bucket, live
 
 if TYPE_CHECKING:
@@ -138,6 +138,8 @@ def would_go(snapshot: SlotSnapshot, aws: Aws) -> Iterator[Thing]:
     elif not settings.slug:
         for tag in images.ours(settings, aws):
             yield Thing("image tag", f"{images.repository(settings)}:{tag}")
+    if address := slot_media.address(settings, aws):
+        yield Thing("media", address)
     yield Thing("lease", settings.service)
 
 
@@ -179,6 +181,7 @@ class Slot:
         if receipt.still_stands:
             return receipt
         self._delete_templates(receipt)
+        self._clear_media(receipt)
         if not settings.slug:
             with self._noting_failure(f"image tags of {images.repository(settings)}", receipt):
                 self._delete_tags(receipt)
@@ -247,6 +250,17 @@ class Slot:
                     receipt.gone.append(Thing("templates", f"s3://{bucket}/{folder}"))
         except Failed as error:
             self.session.report.say(f"(Copilot's templates of {settings.service} were not deleted: {error})")
+
+    def _clear_media(self, receipt: Receipt) -> None:
+        """Delete the slot's media; where a guard refuses or AWS fails, write it in the receipt and go on."""
+        settings, aws = self.session.settings, self.target.aws
+        try:
+            if address := slot_media.clear(settings, aws):
+                receipt.gone.append(Thing("media", address))
+        except (Interrupted, Held):
+            raise
+        except UserError as error:
+            receipt.left.append(f"media of {settings.service}: {str(error).rstrip('.')}")
 
     def _delete_tags(self, receipt: Receipt) -> None:
         settings, aws = self.session.settings, self.target.aws

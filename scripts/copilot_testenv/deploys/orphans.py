@@ -11,10 +11,11 @@ from copilot_testenv.copilot import images, ownership
 from copilot_testenv.core import git
 from copilot_testenv.core.errors import Held
 from copilot_testenv.core.process import output_of
-from copilot_testenv.deploys import copy_db
+from copilot_testenv.deploys import copy_db, slot_media
 from copilot_testenv.state import bucket, live
 
 if TYPE_CHECKING:
+    from copilot_testenv.core.settings import Settings
     from copilot_testenv.deploys.delete_slot import SlotSnapshot
     from copilot_testenv.session import Session, Target
 
@@ -42,6 +43,7 @@ def find(
     image_tags = [] if session.settings.service in going else _images(session, target, wait=wait)
     return [
         *image_tags,
+        *_media(session, target, going),
         *_leases(session, target, going),
         *(_databases(session, target, going, wait=wait) if look else _unseen(session)),
     ]
@@ -88,6 +90,34 @@ def _leases(session: Session, target: Target, going: set[str]) -> list[Orphan]:
         if not target.aws.stack(own.stack_name):
             orphans.append(Orphan(f"the lease of {service}", remove(replace(session, settings=own))))
     return orphans
+
+
+def _media(session: Session, target: Target, going: set[str]) -> list[Orphan]:
+    """Return the media of slots that have neither a stack nor a record in the registry."""
+    settings, aws = session.settings.shared, target.aws
+
+    def is_known(slot: Settings) -> bool:
+        recorded = bucket.registry(session, target).read().deployments
+        return slot.service in recorded or aws.stack(slot.stack_name) is not None
+
+    def remove(slot: Settings) -> Callable[[], None]:
+        def clear() -> None:
+            lease = bucket.lease(replace(session, settings=slot), target, "deleting its media")
+            with lease.held(wait=False, say=session.report.say):
+                if is_known(slot):
+                    raise Held(
+                        f"The media of {slot.service} belong to a deployment that has begun: they stay."
+                    )
+                slot_media.clear(slot, aws)
+
+        return clear
+
+    slots = [slot_media.of_service(settings, name) for name in slot_media.services(settings, aws)]
+    return [
+        Orphan(f"the media of {slot.service}", remove(slot))
+        for slot in slots
+        if slot.service not in going and not is_known(slot)
+    ]
 
 
 def _unseen(session: Session) -> list[Orphan]:

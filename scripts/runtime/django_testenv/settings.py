@@ -13,10 +13,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Union
 
+import django
 from django.core.exceptions import ImproperlyConfigured
 
 from django_testenv import libraries
 from django_testenv.access import access
+from django_testenv.media import places
 from django_testenv.stage_copy import database_url
 from django_testenv.stage_copy.secret import Hidden, shown
 
@@ -72,7 +74,47 @@ def apply(
     changed["STAGE_COPY"] = _stage_copy(settings.get("STAGE_COPY", {}), settings)
     if not settings.get("STATIC_ROOT"):
         changed["STATIC_ROOT"] = os.environ.get("STATIC_ROOT") or "staticfiles"
+    if places.is_wanted():
+        changed.update(_media(settings, changed))
     settings.update(changed)
+
+
+def _media(settings: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings with which staging's files are read, and the branch's own place is changed.
+
+    Django 4.2 has STORAGES, and until 5.1 the older settings too, which exclude it.
+    """
+    middleware = [each for each in changed["MIDDLEWARE"] if each != places.MIDDLEWARE]
+    first = middleware.index(access.HEALTHZ) + 1
+    media: dict[str, Any] = {
+        "INSTALLED_APPS": _joined(
+            changed["INSTALLED_APPS"],
+            [*(app for app in changed["INSTALLED_APPS"] if app != places.APP), places.APP],
+        ),
+        "MIDDLEWARE": _joined(
+            changed["MIDDLEWARE"], [*middleware[:first], places.MIDDLEWARE, *middleware[first:]]
+        ),
+    }
+    older = {"DEFAULT_FILE_STORAGE", "STATICFILES_STORAGE"} & set(settings)
+    if "STORAGES" not in settings and (django.VERSION < (4, 2) or (older and django.VERSION < (5, 1))):
+        backend = settings.get("DEFAULT_FILE_STORAGE") or places.FILE_SYSTEM
+        if backend != places.STORAGE:
+            media["TEST_MEDIA"] = {"backend": backend}
+        return {**media, "DEFAULT_FILE_STORAGE": places.STORAGE}
+    named = {
+        "default": {"BACKEND": places.FILE_SYSTEM},
+        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+        **settings.get("STORAGES", {}),
+    }
+    return {**media, "STORAGES": {alias: _storage(alias, entry) for alias, entry in named.items()}}
+
+
+def _storage(alias: str, entry: Any) -> Any:
+    """Return an entry of STORAGES that makes the same storage, with staging's files behind it."""
+    if alias == "staticfiles" or not isinstance(entry, Mapping) or entry.get("BACKEND") == places.STORAGE:
+        return entry
+    options = {"backend": entry.get("BACKEND"), "options": dict(entry.get("OPTIONS") or {})}
+    return {"BACKEND": places.STORAGE, "OPTIONS": options}
 
 
 def _require_environment(environment: str) -> None:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from django.conf import settings
 
+from django_testenv.media import places as media_places
+
 from . import (
     after,
     blockers,
@@ -177,6 +179,8 @@ class Actions:
 
             claim = partial(branches.claim, server, target, suffix)
             receipt = copy.run(claim, guarded, fresh=flags["fresh"])
+        if receipt.how != "kept":
+            self._clear_media()
         self._write(json.dumps(asdict(receipt)) if flags["json"] else _sentence(receipt))
         if not flags["json"] and receipt.left:
             self._write(f"Not in the copy: {'; '.join(receipt.left)}.")
@@ -184,6 +188,21 @@ class Actions:
             self._say(f"the copy took {receipt.seconds:.1f} s")
         # `invoke status` reads these lines from the container's log.
         self._say(f'data of {receipt.copied_at} in "{receipt.target}"')
+
+    def _clear_media(self) -> None:
+        """Delete the branch's own media, because the new data are staging's. An error is only reported."""
+        if not media_places.is_wanted():
+            return
+        from django_testenv.media import own  # noqa: PLC0415  few projects have media
+
+        try:
+            found = media_places.read()
+            count = own.clear(found) if found else 0
+        except Exception as error:  # noqa: BLE001  AWS's SDK is the project's, in any version
+            self._say(f"WARNING: the branch's own media stay, beside staging's new data: {error}")
+        else:
+            if count:
+                self._say(f"deleted {count} objects of the branch's own media")
 
     def _prepared(
         self,

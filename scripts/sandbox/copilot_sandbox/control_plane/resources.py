@@ -10,13 +10,14 @@ import secrets
 import string
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from moto.core.common_models import CloudFormationModel
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.core import TaggedEC2Resource
+from moto.iam.models import iam_backends
 
 from .errors import ResourceFailed, handler_failed
 from .trust import trust_problem
@@ -174,7 +175,9 @@ class RoleHandler(MotoHandler):
 
     def create(self, spec: ResourceSpec) -> CreatedResource:
         _check_trust(spec)
-        return super().create(spec)
+        created = super().create(spec)
+        _attach(created.model, spec)
+        return created
 
     def update(
         self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
@@ -191,6 +194,39 @@ class RoleHandler(MotoHandler):
         role.tags = [
             {"Key": key, "Value": value} for key, value in spec.tags().items() if not key.startswith("aws:")
         ]
+        _attach(role, spec)
+        return created
+
+    def delete(self, created: CreatedResource, spec: ResourceSpec) -> None:
+        _attach(created.model, replace(spec, properties={}))
+        super().delete(created, spec)
+
+
+def _attach(role: Any, spec: ResourceSpec) -> None:
+    """Attach the managed policies that the template names, and no others: moto's class does not read them.
+
+    AWS's own policies are unknown to moto, so they grant nothing here.
+    """
+    for policy in list(role.managed_policies.values()):
+        policy.detach_from(role)
+    known = iam_backends[ACCOUNT]["aws"].managed_policies
+    for arn in spec.properties.get("ManagedPolicyArns") or []:
+        if arn in known:
+            known[arn].attach_to(role)
+
+
+class ManagedPolicyHandler(MotoHandler):
+    """AWS::IAM::ManagedPolicy. An update of its document keeps its ARN, and the roles that have it."""
+
+    def update(
+        self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
+    ) -> CreatedResource | None:
+        fixed = ("ManagedPolicyName", "Path", "Description")
+        if any(old.get(key) != spec.properties.get(key) for key in fixed):
+            return None
+        for version in created.model.versions:
+            if version.is_default:
+                version.document = json.dumps(spec.properties["PolicyDocument"])
         return created
 
 
@@ -258,6 +294,7 @@ class RouteTableHandler(MotoHandler):
 
 _SPECIAL: dict[str, type[MotoHandler]] = {
     "AWS::EC2::RouteTable": RouteTableHandler,
+    "AWS::IAM::ManagedPolicy": ManagedPolicyHandler,
     "AWS::IAM::Role": RoleHandler,
     "AWS::Logs::LogGroup": LogGroupHandler,
     "AWS::S3::Bucket": BucketHandler,

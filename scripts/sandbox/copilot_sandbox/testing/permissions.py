@@ -7,6 +7,7 @@ Source: https://docs.aws.amazon.com/service-authorization/latest/reference/, one
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -77,7 +78,10 @@ def _s3(request: Request) -> tuple[str, dict[str, Any]]:
         part_name = next((part for part in ("acl", "tagging") if part in request.args), "")
         return f"{verb}Object{part_name.capitalize()}", parameters
     if "delete" in request.args:
-        return "DeleteObject", parameters | {"Key": "*"}
+        # S3 asks for the right for each key. Source: API_DeleteObjects.html in its API reference.
+        text = request.get_data().decode("utf-8", "replace")
+        keys = [html.unescape(key) for key in re.findall(r"<Key>([^<]*)</Key>", text)]
+        return "DeleteObject", parameters | {"Key": "*", "Keys": keys}
     if request.method in {"GET", "HEAD"}:
         actions = {"location": "GetBucketLocation", "versions": "ListBucketVersions"}
         return next((actions[part] for part in request.args if part in actions), "ListBucket"), parameters
@@ -181,7 +185,7 @@ def _objects(call: Call) -> Iterable[str | Permission]:
     parameters = call.parameters
     bucket, key = parameters["Bucket"], parameters["Key"]
     resource = f"arn:aws:s3:::{bucket}/{key}" if key else f"arn:aws:s3:::{bucket}" if bucket else "*"
-    yield resource
+    yield from [f"arn:aws:s3:::{bucket}/{each}" for each in parameters.get("Keys", ())] or [resource]
     if parameters["Source"]:
         yield Permission("s3:GetObject", f"arn:aws:s3:::{parameters['Source']}")
     if parameters["ACL"]:
