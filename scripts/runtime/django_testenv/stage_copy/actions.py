@@ -29,6 +29,7 @@ from . import (
     personal,
     plan,
     preflight,
+    previous,
     progress,
     protection,
     swap,
@@ -50,6 +51,7 @@ _HOW = {
     "cloned": "Cloned the golden copy of",
     "spare": "Took the spare clone of",
     "kept": "Kept",
+    "put back": "Put back",
 }
 
 
@@ -106,6 +108,7 @@ class Actions:
         )
         with _server(target) as server:
             dropped = branches.drop(server, target.name.removesuffix(suffix), names, self._say)
+            previous.drop_all_old(server)
         if json_wanted:
             found = [{"database": name, "dropped": was_there} for name, was_there in dropped.items()]
             self._write(json.dumps(found))
@@ -177,7 +180,8 @@ class Actions:
         if receipt.bytes:  # it is 0 after a clone, or if the data were kept
             self._say(f"the copy took {receipt.seconds:.1f} s")
         # `invoke status` reads these lines from the container's log.
-        self._say(f'data of {receipt.copied_at} in "{receipt.target}"')
+        kept = ", kept" if receipt.how in {"kept", "put back"} else ""
+        self._say(f'data of {receipt.copied_at} in "{receipt.target}"{kept}')
 
     def _prepared(
         self,
@@ -297,6 +301,11 @@ def _sentence(receipt: Receipt) -> str:
         return (
             f'Kept "{receipt.target}": its data of {receipt.copied_at} were copied for this release. '
             "--fresh copies them again."
+        )
+    if receipt.how == "put back":
+        return (
+            f'Put back the data of {receipt.copied_at} in "{receipt.target}", with what testers changed: the '
+            "release after this one is rolled back."
         )
     rate = f", {progress.size(round(receipt.bytes / receipt.seconds))}/s" if receipt.bytes else ""
     return (

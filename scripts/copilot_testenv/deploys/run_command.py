@@ -1,0 +1,113 @@
+"""Run a command of the user's in a deployed branch's image, beside the running service, by a one-off task.
+
+The task has the image, variables and secrets of the container that copies staging's data: so it reaches the
+branch's own database. It has no sidecar: Redis of the running task is not there.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from copilot_testenv.copilot import ownership
+from copilot_testenv.copilot.commands import OneOff
+from copilot_testenv.core import display
+from copilot_testenv.core.errors import Failed, SettingsError, UsageError
+from copilot_testenv.deploys import copy_db, one_offs, preflight
+from copilot_testenv.state import bucket, live
+
+if TYPE_CHECKING:
+    from copilot_testenv.aws.stack import ContainerDefinition, TaskDefinition
+    from copilot_testenv.core.settings import Settings
+    from copilot_testenv.session import Session
+
+_VARIABLE = "TESTENV_COMMAND"  # Copilot splits the words of a command at commas, and not a variable's value
+_LONGEST = 8000  # bytes of a command
+_NOTHING = "Nothing is deployed, so there is nothing to run it in: `invoke deploy-test --branch B`."
+
+
+@dataclass(frozen=True)
+class Options:
+    """The flags of `exec`."""
+
+    command: str = ""  # a shell's line
+    manage: str = ""  # or a command of manage.py
+    branch: str = ""
+    wait: bool = False
+    plan: bool = False
+
+
+def run(session: Session, options: Options) -> None:
+    """Run a command in a deployed branch's image; print its output as it comes.
+
+    Raises Failed with the command's exit code where it fails, and the other errors of core.errors.
+    """
+    if bool(options.command.strip()) == bool(options.manage.strip()):
+        raise UsageError(
+            "Say what to run, with exactly one of --command 'pip list' and --manage 'showmigrations'."
+        )
+    if len((options.command or options.manage).encode()) > _LONGEST:
+        raise UsageError(f"The command is longer than {_LONGEST} bytes: put it into a script of the branch.")
+    session.announce()
+    session.check_workspace()
+    target = session.enter_to_change()
+    if not target:
+        raise Failed(_NOTHING)
+    session, target = session.slot_of(target, options.branch)
+    settings, aws, say = session.settings, target.aws, session.report.say
+    ownership.require_ours(aws.stack(settings.stack_name), settings)
+    if not options.plan:
+        preflight.preflight(session, target, builds=False)
+    lease = bucket.lease(session, target, f"running a command in {settings.service}")
+    with lease.held(wait=options.wait, say=say):
+        stack = session.settled(target, wait=options.wait)
+        arn = aws.resource(settings.stack_name, "TaskDefinition") if stack and stack.live else None
+        if not stack or not arn:
+            raise Failed(_NOTHING)
+        task, line = _task(settings, aws.task_definition(arn), options)
+        branch = stack.tags.get("branch", "an unknown branch")
+        if options.plan:
+            say(f"Would run in a one-off task of {branch}: {line}")
+            return
+        lease.require_held()  # the wait for a stack that was being changed can have taken long
+        one_offs.run(
+            session,
+            target,
+            one_offs.cluster_of(target, stack),
+            target.copilot.task_run(live.task_group(settings), task),
+            f"Running in a one-off task of {branch}",
+            show=lambda text: session.report.data(display.block(text)),
+            outcomes={},
+        )
+
+
+def _task(settings: Settings, definition: TaskDefinition, options: Options) -> tuple[OneOff, str]:
+    """Return the one-off task, and the line that its shell runs. Raises SettingsError without a container."""
+    containers = definition.containers
+    copying = next((each for each in containers if any(copy_db.COPY in word for word in each.command)), None)
+    container = copying or next((each for each in containers if each.name == settings.service), None)
+    if not container:
+        raise SettingsError(f"The task definition of {settings.service} has no container of that name.")
+    line = f"{manage_py(container)} {options.manage}" if options.manage else options.command
+    task = OneOff(
+        image=container.image,
+        command=("sh", "-c", f'eval "${_VARIABLE}"'),
+        cpu=definition.cpu,
+        memory=definition.memory,
+        role=definition.role,
+        variables={**container.variables, _VARIABLE: line},
+        secrets=container.secrets,
+    )
+    return task, line
+
+
+def manage_py(container: ContainerDefinition) -> str:
+    """Return how the container calls manage.py, with what its shell does before, such as `cd`."""
+    chain = next((word for word in container.command if copy_db.COPY in word), "")
+    if chain == copy_db.COPY:  # no shell: the words of one command
+        return shlex.join(container.command[: container.command.index(chain)])
+    steps = [step.strip() for step in re.split(r"&&|;|\|\||\n", chain.partition(copy_db.COPY)[0])]
+    before = [step for step in steps[:-1] if re.match(r"(cd|export|set|\.|source)\s", step)]
+    return " && ".join([*before, steps[-1] or "python manage.py"])
