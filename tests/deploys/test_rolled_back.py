@@ -49,11 +49,6 @@ class Played(DisposableAws):
         assert (stack, logical_id) == (STACK.name, "TaskDefinition")
         return "arn"
 
-    def newest_streams(self, group: str, most: int) -> list[str]:
-        assert group
-        assert most
-        return []
-
     def last_events(self, group: str, stream: str, limit: int) -> list[tuple[int, str]]:
         assert limit
         if self.broken:

@@ -47,7 +47,7 @@ def _data(session: Session, target: Target, stack: Stack, watcher: Watcher) -> s
             "Its task went on, and the failed deploy may have replaced its data: "
             "`invoke copy-db` copies them."
         )
-    data = live.copied_data(settings, target, tasks)
+    data = live.data_at_start(settings, target, tasks)
     if not data:
         return "`invoke status` shows of when its data are."
     of = live.iso(data.of)

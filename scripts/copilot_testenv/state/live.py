@@ -135,19 +135,32 @@ def copied_data(settings: Settings, target: Target, tasks: list[Task]) -> Data |
 
     It runs in a container that ends before the service starts, or in the one-off task of `copy-db`.
     """
-    group = f"/copilot/{settings.stack_name}"
-    streams = [
-        (group, f"copilot/{container.name}/{task.id}")
-        for task in tasks
-        for container in task.containers
-        if container.exit_code == 0
-    ]
-    reports = [report for each in streams for report in _reports(target, *each)]
+    reports = _reports_of(settings, target, tasks)
     own = f"/copilot/{task_group(settings)}"
     for stream in target.aws.newest_streams(own, _ONE_OFFS):
         if found := _reports(target, own, stream):
             reports += found
             break
+    return _last(reports)
+
+
+def data_at_start(settings: Settings, target: Target, tasks: list[Task]) -> Data | None:
+    """Return the data that the tasks themselves reported when they started; None where they reported none."""
+    return _last(_reports_of(settings, target, tasks))
+
+
+def _reports_of(settings: Settings, target: Target, tasks: list[Task]) -> list[_Report]:
+    group = f"/copilot/{settings.stack_name}"
+    return [
+        report
+        for task in tasks
+        for container in task.containers
+        if container.exit_code == 0
+        for report in _reports(target, group, f"copilot/{container.name}/{task.id}")
+    ]
+
+
+def _last(reports: list[_Report]) -> Data | None:
     try:
         _, of, database, took, kept = max(reports, key=lambda report: report[:2])
         return Data(datetime.fromisoformat(of).astimezone(UTC), database, took, kept)
