@@ -171,6 +171,7 @@ def open_(c: Context, branch: str = "") -> None:
 @verb(
     command="Run this line of a shell, such as 'pip list' (no default).",
     manage="Run this command of the project's manage.py, such as 'showmigrations shop' (no default).",
+    login="Make a user of this name with all rights, and tell its new password once (no default).",
     branch="Run it in this branch's image, with its database (default: the shared slot, with any branch).",
     **UNASKED,
 )
@@ -178,6 +179,7 @@ def exec_(
     c: Context,
     command: str = "",
     manage: str = "",
+    login: str = "",
     branch: str = "",
     wait: bool = False,
     yes: bool = False,
@@ -189,7 +191,7 @@ def exec_(
     """
     from copilot_testenv.deploys import run_command as workflow
 
-    workflow.run(session(), workflow.Options(command, manage, branch, wait, plan))
+    workflow.run(session(), workflow.Options(command, manage, login, branch, wait, plan))
 
 
 @verb(
@@ -305,8 +307,7 @@ def create_env(
     """
     from copilot_testenv.deploys import create_env
 
-    options = create_env.Options(profile, region, mark_disposable, confirm, yes, plan)
-    create_env.create_env(session(), options)
+    create_env.create_env(session(), create_env.Options(profile, region, mark_disposable, confirm, yes, plan))
 
 
 @verb(

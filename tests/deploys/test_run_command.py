@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import pytest
 
 from copilot_testenv.aws.stack import ContainerDefinition
-from copilot_testenv.core.errors import Failed, Held, UsageError
+from copilot_testenv.core.errors import Failed, Held, Refused, UsageError
 from copilot_testenv.core.process import Result
 from copilot_testenv.core.settings import Settings
 from copilot_testenv.deploys import run_command
@@ -14,7 +17,7 @@ from copilot_testenv.session import Session
 from copilot_testenv.state import bucket
 from copilot_testenv.state.lease import Lease
 from tests.deploys.test_copy_db import GROUP, Played, defined, on, ran, said
-from tests.fakes import FakeReport, Memory
+from tests.fakes import FakeReport, FakeShell, Memory
 
 
 def printed(session: Session) -> list[str]:
@@ -111,3 +114,32 @@ def test_without_a_container_that_copies_it_is_the_services_own(
     here = on(settings, Played(definition=defined("true")), monkeypatch)
     run_command.run(here, Options(manage="x", plan=True))
     assert said(here).endswith(": python manage.py x")
+
+
+def test_a_login_is_told_once_and_only_its_hash_leaves_this_machine(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from django.contrib.auth.hashers import PBKDF2PasswordHasher  # noqa: PLC0415 - only here
+
+    here = on(settings, Played(), monkeypatch)
+    run_command.run(here, Options(login="tester"))
+    (command,) = ran(here)
+    assert 'TESTENV_COMMAND="python manage.py copy_stage_db --test-user tester"' in command
+    told = [line for line in said(here).splitlines() if "Log in as tester" in line]
+    (password,) = re.findall(r"with the password (\S{16}) until", "\n".join(told))
+    assert len(told) == 1
+    assert password not in command
+    assert printed(here) == []
+    assert isinstance(here.shell, FakeShell)
+    (words,) = [each.argv for each in here.shell.ran if "run" in each.argv]
+    (hashed,) = [word for word in words if "TEST_USER_HASH" in word]
+    assert PBKDF2PasswordHasher().verify(password, hashed.partition('=""')[2].removesuffix('"" "'))
+
+
+def test_no_login_is_made_in_ci_or_for_a_plan(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = on(settings, Played(), monkeypatch)
+    with pytest.raises(Refused, match="CI"):
+        run_command.run(replace(here, environ={"CI": "true"}), Options(login="tester"))
+    run_command.run(here, Options(login="a b", plan=True))
+    assert ran(here) == []
+    assert said(here).endswith(": python manage.py copy_stage_db --test-user 'a b'")

@@ -6,15 +6,18 @@ branch's own database. It has no sidecar: Redis of the running task is not there
 
 from __future__ import annotations
 
+import hashlib
 import re
+import secrets
 import shlex
+from base64 import b64encode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from copilot_testenv.copilot import ownership
 from copilot_testenv.copilot.commands import OneOff
 from copilot_testenv.core import display
-from copilot_testenv.core.errors import Failed, SettingsError, UsageError
+from copilot_testenv.core.errors import Failed, Refused, SettingsError, UsageError
 from copilot_testenv.deploys import copy_db, one_offs, preflight
 from copilot_testenv.state import bucket, live
 
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 
 _VARIABLE = "TESTENV_COMMAND"  # Copilot splits the words of a command at commas, and not a variable's value
 _LONGEST = 8000  # bytes of a command
+_HASH = "TEST_USER_HASH"  # django_testenv reads it
+_PASSWORD_BYTES = 12  # random ones
+_ITERATIONS = 600_000
 _NOTHING = "Nothing is deployed, so there is nothing to run it in: `invoke deploy-test --branch B`."
 
 
@@ -34,6 +40,7 @@ class Options:
 
     command: str = ""  # a shell's line
     manage: str = ""  # or a command of manage.py
+    login: str = ""  # or a user to make
     branch: str = ""
     wait: bool = False
     plan: bool = False
@@ -44,11 +51,15 @@ def run(session: Session, options: Options) -> None:
 
     Raises Failed with the command's exit code where it fails, and the other errors of core.errors.
     """
-    if bool(options.command.strip()) == bool(options.manage.strip()):
+    given = [each for each in (options.command, options.manage, options.login) if each.strip()]
+    if len(given) != 1:
         raise UsageError(
-            "Say what to run, with exactly one of --command 'pip list' and --manage 'showmigrations'."
+            "Say what to run, with exactly one of --command 'pip list', --manage 'showmigrations' and "
+            "--login NAME."
         )
-    if len((options.command or options.manage).encode()) > _LONGEST:
+    if options.login and session.environ.get("CI"):
+        raise Refused("No login is made in CI, because its output, which would have the password, is kept.")
+    if len(given[0].encode()) > _LONGEST:
         raise UsageError(f"The command is longer than {_LONGEST} bytes: put it into a script of the branch.")
     session.announce()
     session.check_workspace()
@@ -66,7 +77,8 @@ def run(session: Session, options: Options) -> None:
         arn = aws.resource(settings.stack_name, "TaskDefinition") if stack and stack.live else None
         if not stack or not arn:
             raise Failed(_NOTHING)
-        task, line = _task(settings, aws.task_definition(arn), options)
+        password = secrets.token_urlsafe(_PASSWORD_BYTES) if options.login and not options.plan else ""
+        task, line = _task(settings, aws.task_definition(arn), options, password)
         branch = stack.tags.get("branch", "an unknown branch")
         if options.plan:
             say(f"Would run in a one-off task of {branch}: {line}")
@@ -81,26 +93,49 @@ def run(session: Session, options: Options) -> None:
             show=lambda text: session.report.data(display.block(text)),
             outcomes={},
         )
+    if password:
+        say(
+            f"Log in as {options.login} with the password {password} until the next copy of the data. It is "
+            "told only now, and kept nowhere."
+        )
 
 
-def _task(settings: Settings, definition: TaskDefinition, options: Options) -> tuple[OneOff, str]:
+def _task(
+    settings: Settings, definition: TaskDefinition, options: Options, password: str
+) -> tuple[OneOff, str]:
     """Return the one-off task, and the line that its shell runs. Raises SettingsError without a container."""
     containers = definition.containers
     copying = next((each for each in containers if any(copy_db.COPY in word for word in each.command)), None)
     container = copying or next((each for each in containers if each.name == settings.service), None)
     if not container:
         raise SettingsError(f"The task definition of {settings.service} has no container of that name.")
-    line = f"{manage_py(container)} {options.manage}" if options.manage else options.command
+    of_manage = (
+        f"{copy_db.COPY} --test-user {shlex.quote(options.login)}" if options.login else options.manage
+    )
+    line = f"{manage_py(container)} {of_manage}" if of_manage else options.command
+    variables = {**container.variables, _VARIABLE: line}
+    if password:
+        variables[_HASH] = _hashed(password)
     task = OneOff(
         image=container.image,
         command=("sh", "-c", f'eval "${_VARIABLE}"'),
         cpu=definition.cpu,
         memory=definition.memory,
         role=definition.role,
-        variables={**container.variables, _VARIABLE: line},
+        variables=variables,
         secrets=container.secrets,
     )
     return task, line
+
+
+def _hashed(password: str) -> str:
+    """Return the password's hash in the form of Django's PBKDF2PasswordHasher.
+
+    Source: django/contrib/auth/hashers.py of Django, 3.2 to 5.2.
+    """
+    salt = secrets.token_hex(11)
+    digest = hashlib.pbkdf2_hmac("sha256", password.encode(), salt.encode(), _ITERATIONS)
+    return f"pbkdf2_sha256${_ITERATIONS}${salt}${b64encode(digest).decode()}"
 
 
 def manage_py(container: ContainerDefinition) -> str:

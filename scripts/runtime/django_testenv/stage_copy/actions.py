@@ -26,6 +26,7 @@ from . import (
     forecast,
     guards,
     large_objects,
+    login,
     personal,
     plan,
     preflight,
@@ -78,6 +79,8 @@ class Actions:
             self._drop(flags["drop_database"], json_wanted=flags["json"])
         elif flags["drop_own_database"]:
             self._drop([_branch_database()], json_wanted=flags["json"])
+        elif flags["test_user"] is not None:
+            self._make_user(flags["test_user"])
         elif flags["list_databases"]:
             self._list(json_wanted=flags["json"])
         elif flags["plan"]:
@@ -112,6 +115,13 @@ class Actions:
         if json_wanted:
             found = [{"database": name, "dropped": was_there} for name, was_there in dropped.items()]
             self._write(json.dumps(found))
+
+    def _make_user(self, name: str) -> None:
+        target, _ = _target()
+        _require_environment()
+        with _server(target) as server:
+            deployment = _deployment(Options(), target.name)
+            login.make(name, target, server, deployment, os.environ, self._say)
 
     def _list(self, *, json_wanted: bool) -> None:
         target, suffix = _target()
