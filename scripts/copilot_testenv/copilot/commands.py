@@ -289,24 +289,20 @@ class OneOff:
 
 
 def _variable(name: str, value: str) -> str:
-    """Return NAME=VALUE for `--env-vars`. Raises SettingsError where the name is none of a variable.
+    """Return NAME=VALUE for `--env-vars`. Raises SettingsError where the name is none.
 
-    Copilot writes the value into its template as it is, so a branch's own text could be more than a value
-    there, or another one than the text. It is therefore given as a YAML string in double quotes. The space
-    after it keeps pflag from removing the last quote.
-    Source: internal/pkg/template/templates/task/cf.yml of aws/copilot-cli 1.34.
+    Copilot quotes values in its template, but writes names as they are, so a branch's own text could be more
+    than a name there. Source: internal/pkg/template/templates/task/cf.yml of aws/copilot-cli 1.34.1.
     """
     _check("variable", name, _VARIABLE)
-    quoted = json.dumps(value, ensure_ascii=False)
-    quoted = "".join(letter if letter.isprintable() else f"\\U{ord(letter):08x}" for letter in quoted)
-    return _pair(f"{name}={quoted} ")
+    return _pair(name, value)
 
 
 def _secret(name: str, parameter: str) -> str:
     """Return NAME=PARAMETER for `--secrets`. Raises SettingsError where one could be more than a name."""
     _check("secret", name, _VARIABLE)
     _check("secret's parameter", parameter, _PARAMETER)
-    return _pair(f"{name}={parameter}")
+    return _pair(name, parameter)
 
 
 def _check(what: str, text: str, form: re.Pattern[str]) -> None:
@@ -318,13 +314,16 @@ def _check(what: str, text: str, form: re.Pattern[str]) -> None:
         )
 
 
-def _pair(text: str) -> str:
+def _pair(name: str, value: str) -> str:
     """Return NAME=VALUE in the form of pflag's string-to-string.
 
-    It reads a text with more than one `=` as CSV. Source: string_to_string.go of spf13/pflag.
+    Raises SettingsError where it has no form. Source: string_to_string.go of spf13/pflag.
     """
-    if text.count("=") > 1:
+    text = f"{name}={value}"
+    if text.count("=") > 1 and re.search(r'[",\n\r]', text):
         return '"' + text.replace('"', '""') + '"'
+    if text.startswith('"') or text.endswith('"'):  # pflag would remove the quote
+        raise SettingsError(f"Copilot cannot pass on the variable {name}: its value ends with a quote.")
     return text
 
 

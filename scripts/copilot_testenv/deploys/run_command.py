@@ -113,7 +113,8 @@ def _task(
         f"{copy_db.COPY} --test-user {shlex.quote(options.login)}" if options.login else options.manage
     )
     line = f"{manage_py(container)} {of_manage}" if of_manage else options.command
-    variables = {**container.variables, _VARIABLE: line}
+    # The space at the end keeps a last quote from pflag, which would remove it; a shell ignores the space.
+    variables = {**container.variables, _VARIABLE: f"{line} "}
     if password:
         variables[_HASH] = _hashed(password)
     task = OneOff(
