@@ -32,11 +32,12 @@ class Phases:
     _copying: dict[str, str] = field(default_factory=dict)  # by task definition: the container that copies
     _copied: set[str] = field(default_factory=set)  # ids of tasks whose copy has ended
 
-    def tell(self, phase: str) -> None:
-        """Say the phase unless it was the last one that was said."""
-        if phase and phase != self._told:
+    def tell(self, phase: str, *, again: bool = False) -> None:
+        """Say the phase unless it was the last one that was said, or if a task begins it `again`."""
+        if phase and (again or phase != self._told):
             self._told = phase
-            self.say(f"  {time.monotonic() - self._begun:3.0f} s  {phase}")
+            more = "once more: " if again else ""
+            self.say(f"  {time.monotonic() - self._begun:3.0f} s  {more}{phase}")
 
     def look(self, stack: Stack | None, tasks: list[Task]) -> None:
         """Tell the phase of the newest of this deploy's tasks that is not stopped. Raises UserError."""
@@ -47,12 +48,9 @@ class Phases:
         if not running:
             return
         task = next((each for each in running if each.id == self._task), running[-1])
-        again = "" if self._task in {"", task.id} else "once more: "
-        phase = self._of(task)
-        if again and phase:
-            self._told = ""
+        again = self._task not in {"", task.id}
         self._task = task.id
-        self.tell(again + phase if phase else "")
+        self.tell(self._of(task), again=again)
 
     def _of(self, task: Task) -> str:
         """Return the phase of a task; empty where one of its containers has failed."""
