@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import replace
 
 import pytest
@@ -42,6 +43,19 @@ def test_a_command_runs_with_the_images_own_variables_and_its_lines_are_the_resu
     assert f"TESTENV_COMMAND={line} " in command
     assert "--secrets=DATABASE_URL=/copilot/x" in command
     assert printed(here) == ["one", "postgres://***", "three"]
+
+
+@pytest.mark.parametrize(
+    ("terminal", "lines"), [(True, ["one", "three", "two"]), (False, ["one", "two", "three"])]
+)
+def test_a_line_that_copilot_missed_is_in_its_place_where_a_program_reads(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, lines: list[str], *, terminal: bool
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    followed = Result(0, "".join(f"copilot-task/{GROUP}/new {line}\n" for line in ("one", "three")))
+    here = on(settings, Played(lines=["one", "two", "three"]), monkeypatch, task_run=followed)
+    run_command.run(here, Options("x"))
+    assert printed(here) == lines
 
 
 @pytest.mark.parametrize("code", [1, 2, 3, 137])

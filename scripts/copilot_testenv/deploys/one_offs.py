@@ -36,12 +36,14 @@ def run(
     doing: str,
     *,
     show: Callable[[str], None] | None = None,
+    in_order: bool = False,
     outcomes: Mapping[int, type[UserError]] = _OUTCOMES,
 ) -> list[str]:
     """Run a one-off task to its end; return its log's lines, each of which was given to `show` before.
 
-    Without `show` they are said, indented. Raises the error that `outcomes` has for its exit code, else
-    Failed.
+    Without `show` they are said, indented. With `in_order` they come when the task has ended, in the order of
+    the log: while Copilot follows, it can miss a line, which then comes last. Raises the error that `outcomes`
+    has for its exit code, else Failed.
     """
     settings, group = session.settings, live.task_group(session.settings)
     before = {task.id for task in target.aws.tasks_of_family(cluster, f"copilot-{group}")}
@@ -50,7 +52,7 @@ def run(
 
     def hear(line: str) -> None:
         prefix, _, text = line.partition(" ")
-        if prefix.startswith("copilot-task/"):
+        if prefix.startswith("copilot-task/") and not in_order:
             tell(text)
             shown.append(text)
 

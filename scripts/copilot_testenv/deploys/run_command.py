@@ -10,6 +10,7 @@ import hashlib
 import re
 import secrets
 import shlex
+import sys
 from base64 import b64encode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -91,6 +92,7 @@ def run(session: Session, options: Options) -> None:
             target.copilot.task_run(live.task_group(settings), task),
             f"Running in a one-off task of {branch}",
             show=lambda text: session.report.data(display.block(text)),
+            in_order=not sys.stdout.isatty(),  # what is read by a program, such as a file of Python
             outcomes={},
         )
     if password:
