@@ -42,8 +42,8 @@ def run(
     """Run a one-off task to its end; return its log's lines, each of which was given to `show` before.
 
     Without `show` they are said, indented. With `in_order` they come when the task has ended, in the order of
-    the log: while Copilot follows, it can miss a line, which then comes last. Raises the error that `outcomes`
-    has for its exit code, else Failed.
+    the log: while Copilot follows, it can miss a line, which then comes last. Raises the error that
+    `outcomes` has for its exit code, else Failed.
     """
     settings, group = session.settings, live.task_group(session.settings)
     before = {task.id for task in target.aws.tasks_of_family(cluster, f"copilot-{group}")}
