@@ -17,6 +17,9 @@ ASKS_NOTHING = "Accept --yes as the tasks that ask do; this one asks nothing (de
 PLAN = "Show what would happen and change nothing (default: off)."
 WAIT = "Wait, in order of arrival, while another run changes the slot (default: exit 5)."
 JSON = "Print one JSON document on standard output and nothing else there (default: off)."
+ASKED = {"wait": WAIT, "yes": YES, "plan": PLAN, "json": JSON}
+CONFIRMED = {"yes": YES, "plan": PLAN}
+UNASKED = {"wait": WAIT, "yes": ASKS_NOTHING, "plan": PLAN}
 
 
 @verb(
@@ -30,6 +33,7 @@ JSON = "Print one JSON document on standard output and nothing else there (defau
     "(default: TRUSTED_CHANGES, else none).",
     yes="Answer yes to the question whether a branch of yours that is kept may be replaced (default: ask).",
     plan=PLAN,
+    verbose="With --plan: show Copilot's command line too (default: off).",
     json=JSON,
 )
 def deploy_test(
@@ -43,6 +47,7 @@ def deploy_test(
     trust: str = "",
     yes: bool = False,
     plan: bool = False,
+    verbose: bool = False,
     json: bool = False,
 ) -> None:
     """Deploy a branch to the test environment, to the shared slot or beside it, and print its URL.
@@ -53,7 +58,7 @@ def deploy_test(
     """
     from copilot_testenv.deploys.deploy import Options, deploy
 
-    deploy(session(), branch, Options(isolated, force, wait, take_over, why, trust, yes, plan, json))
+    deploy(session(), branch, Options(isolated, force, wait, take_over, why, trust, yes, plan, verbose, json))
 
 
 @verb(
@@ -63,10 +68,7 @@ def deploy_test(
     all="Remove every deployment (default: off).",
     orphans="Remove things that belong to no deployment: incomplete services, databases, image tags "
     "(default: off).",
-    wait=WAIT,
-    yes=YES,
-    plan=PLAN,
-    json=JSON,
+    **ASKED,
 )
 def teardown(
     c: Context,
@@ -81,8 +83,7 @@ def teardown(
 ) -> None:
     """Remove deployments from the test environment; the environment itself stays. It is safe to repeat.
 
-    Without a flag the task removes the shared slot's. It lists what it removed, and ends with 4 if something
-    could not be removed.
+    Without a flag it removes the shared slot's. It ends with 4 if something could not be removed.
 
     Example: invoke teardown --branch feature/checkout --yes
     """
@@ -96,9 +97,7 @@ def teardown(
     branch="Change when this branch's deployment expires (no default).",
     until="Set this expiry: 5d, a date, or a week's end such as friday 18:00 Europe/London (no default).",
     keep="Let it never expire: it stays until it is torn down or extended (default: off).",
-    wait=WAIT,
-    yes=ASKS_NOTHING,
-    plan=PLAN,
+    **UNASKED,
     json=JSON,
 )
 def extend(
@@ -123,8 +122,6 @@ def extend(
 @verb(html="Write a page for people without a terminal to this file (default: none).", json=JSON)
 def status(c: Context, html: str = "", json: bool = False) -> None:
     """Show what is deployed to test: branch, commit, by whom, URL, expiry, age of its data.
-
-    The task also shows when a scheduled job last removed the expired deployments.
 
     Example: invoke status --html status.html
     """
@@ -152,8 +149,6 @@ def logs(
 ) -> None:
     """Show the last lines of the deployed containers, with time, container and task.
 
-    The task ends with 4 if nothing is deployed, or if there is no such container.
-
     Example: invoke logs --container startup --limit 50
     """
     from copilot_testenv.deploys import logs as workflow
@@ -162,12 +157,46 @@ def logs(
     workflow.logs(session(), options)
 
 
+@verb(branch="Open this branch's deployment (default: the shared slot, with any branch).")
+def open_(c: Context, branch: str = "") -> None:
+    """Print the URL of a deployment, and open it in the browser where you have a screen.
+
+    Example: invoke open --branch feature/checkout
+    """
+    from copilot_testenv.deploys import open_url
+
+    open_url.open_url(session(), branch)
+
+
+@verb(
+    command="Run this line of a shell, such as 'pip list' (no default).",
+    manage="Run this command of the project's manage.py, such as 'showmigrations shop' (no default).",
+    login="Make a user of this name with all rights, and tell its new password once (no default).",
+    branch="Run it in this branch's image, with its database (default: the shared slot, with any branch).",
+    **UNASKED,
+)
+def exec_(
+    c: Context,
+    command: str = "",
+    manage: str = "",
+    login: str = "",
+    branch: str = "",
+    wait: bool = False,
+    yes: bool = False,
+    plan: bool = False,
+) -> None:
+    """Run a command in a deployed branch's image, by a one-off task beside the service; print its output.
+
+    Example: invoke exec --manage "showmigrations shop"
+    """
+    from copilot_testenv.deploys import run_command as workflow
+
+    workflow.run(session(), workflow.Options(command, manage, login, branch, wait, plan))
+
+
 @verb(
     branch="Copy into this branch's database (default: the shared slot's, with any branch).",
-    wait=WAIT,
-    yes=YES,
-    plan=PLAN,
-    json=JSON,
+    **ASKED,
 )
 def copy_db(
     c: Context,
@@ -228,8 +257,7 @@ def check(
     output="Write to this folder (default: cloudformation/ENV).",
     domain="Use this as the application's domain, if it has one (default: the longest domain above all "
     "aliases).",
-    yes=YES,
-    plan=PLAN,
+    **CONFIRMED,
 )
 def package(
     c: Context,
@@ -241,8 +269,6 @@ def package(
     plan: bool = False,
 ) -> None:
     """Write what Copilot would deploy as plain CloudFormation, for deploys without Copilot.
-
-    docs/after-copilot.md describes the next steps.
 
     Example: invoke package --env production
     """
@@ -259,8 +285,6 @@ def package(
 def cost(c: Context, region: str = "", node: str = "", json: bool = False) -> None:
     """Show what a deployment costs by AWS's list prices, and what it saves. Does not query AWS.
 
-    It is compared with a copy of stage that is always on.
-
     Example: invoke cost --region eu-west-1
     """
     from copilot_testenv.costs import report as workflow
@@ -274,8 +298,7 @@ def cost(c: Context, region: str = "", node: str = "", json: bool = False) -> No
     mark_disposable="Create nothing; mark this environment, so that everything deployed to it may be "
     "replaced and deleted (default: none).",
     confirm="Repeat the name, for --mark-disposable (default: none).",
-    yes=YES,
-    plan=PLAN,
+    **CONFIRMED,
 )
 def create_env(
     c: Context,
@@ -292,8 +315,7 @@ def create_env(
     """
     from copilot_testenv.deploys import create_env
 
-    options = create_env.Options(profile, region, mark_disposable, confirm, yes, plan)
-    create_env.create_env(session(), options)
+    create_env.create_env(session(), create_env.Options(profile, region, mark_disposable, confirm, yes, plan))
 
 
 @verb(
@@ -343,8 +365,7 @@ def sidecar_config(
     "docs/media.md (default: none).",
     check="Show what is older than this version, write nothing, and end with 2 if something is (default: "
     "off).",
-    yes=YES,
-    plan=PLAN,
+    **CONFIRMED,
 )
 def adopt(
     c: Context,
@@ -375,8 +396,7 @@ def adopt(
     stop="Stop it; its databases are kept (default: off).",
     reset="Stop it and delete all its data (default: off).",
     from_="Fill staging, where it is still empty, from this branch (default: the default branch).",
-    yes=YES,
-    plan=PLAN,
+    **CONFIRMED,
 )
 def sandbox(
     c: Context,
@@ -386,9 +406,7 @@ def sandbox(
     yes: bool = False,
     plan: bool = False,
 ) -> None:
-    """Start the embedded AWS, or say that it is running.
-
-    It stays in the background. The other tasks start it when they need it.
+    """Start the embedded AWS in the background, or say that it runs; other tasks start it when needed.
 
     Example: invoke sandbox --reset --yes
     """

@@ -52,7 +52,8 @@ def shop(server: PostgresServer, redis_port: int, tmp_path_factory: pytest.TempP
         REDIS_PORT=str(redis_port),
         STATIC_ROOT=str(home / "static"),
     )
-    (made.home / "deployment.json").write_text(json.dumps({"branch": "feature/<b>basket", "commit": COMMIT}))
+    about = {"branch": "feature/<b>basket", "commit": COMMIT, "deployed_by": "ada & co"}
+    (made.home / "deployment.json").write_text(json.dumps(about))
     with server.connect(role="shop", password=PASSWORD) as connection:
         connection.execute("CREATE DATABASE shop")
     for command in (
@@ -130,6 +131,7 @@ def test_the_front_page_shows_what_is_served_and_escapes_it(address: str) -> Non
     code, page = get(address, "/")
     assert code == 200
     assert "<h1>feature/&lt;b&gt;basket</h1>" in page
+    assert "A test copy of the shop, of ada &amp; co, until it expires." in page
     assert COMMIT[:12] in page
     assert "not a copy of another database" in page
     assert "25\u202f200" in page  # events

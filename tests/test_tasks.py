@@ -21,6 +21,8 @@ NAMES = (
     "status",
     "logs",
     "copy-db",
+    "open",
+    "exec",
     "extend",
     "cost",
     "create-env",
@@ -96,7 +98,7 @@ def test_help_prints_help_with_an_example_and_starts_nothing(name: str) -> None:
         assert ran.processes == []
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in {"cost", "logs", "status"}])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in {"cost", "logs", "open", "status"}])
 def test_a_task_that_changes_something_takes_yes_and_plan(name: str) -> None:
     assert {"plan", "yes"} <= flags_of(name).keys()
 
@@ -137,7 +139,27 @@ def test_a_flag_of_invoke_itself_is_refused_before_any_process_starts(flag: str,
 def test_a_value_without_a_flag_is_a_usage_error() -> None:
     ran = Ran("deploy-test", "main")
     assert (ran.code, ran.processes) == (1, [])
-    assert "main" in ran.err
+    assert ran.err == (
+        "main is no task; if it is a value for deploy-test, name its flag. "
+        "`invoke deploy-test --help` shows its flags.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("deply-test",), "There is no task deply-test (did you mean deploy-test?)."),
+        (("--help", "statsu"), "There is no task statsu (did you mean status?)."),
+        (("zzz",), "There is no task zzz. `invoke --list` shows the tasks."),
+        (("teardown", "--expried"), "teardown has no flag --expried (did you mean --expired?)."),
+        (("copy-db", "-q"), "copy-db has no flag -q. `invoke copy-db --help` shows its flags."),
+        (("a\x1b[2Kb",), "There is no task a\\x1b[2Kb."),
+    ],
+)
+def test_an_unknown_task_or_flag_is_told_with_the_nearest(words: tuple[str, ...], said: str) -> None:
+    ran = Ran(*words)
+    assert (ran.code, ran.out, ran.processes) == (1, "", [])
+    assert ran.err.startswith(said)
 
 
 @pytest.mark.parametrize(

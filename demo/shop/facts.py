@@ -27,6 +27,7 @@ class Deployment:
 
     branch: str
     commit: str
+    deployed_by: str  # empty outside a deployment
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ def deployment() -> Deployment:
         found = {}
     if not isinstance(found, dict):
         found = {}
-    return Deployment(str(found.get("branch") or "unknown"), str(found.get("commit") or "unknown"))
+    branch, commit = (str(found.get(name) or "unknown") for name in ("branch", "commit"))
+    return Deployment(branch, commit, str(found.get("deployed_by") or ""))
 
 
 def data() -> Data | None:

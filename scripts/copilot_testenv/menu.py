@@ -13,6 +13,8 @@ from typing import Any
 from invoke import Context, Task, task
 from invoke.exceptions import Exit
 
+from copilot_testenv import unknown_words
+
 # All short flags, the same on each task that has the long one. `-h` is Invoke's own: --help.
 SHORT_FLAGS = {"branch": "b", "plan": "p", "yes": "y"}
 # Invoke's own flags, by the setting of `Context.run` that they change; no task here calls `Context.run`.
@@ -40,6 +42,7 @@ def verb(**flags: str) -> Callable[[Callable[..., None]], Any]:
     """Return a decorator that makes a function a task; `flags` are the help texts of its flags.
 
     `positional=[]`, because Invoke runs a task with an unfilled positional on `--help` instead of showing it.
+    A function whose name would hide a built-in ends in `_`; its task's name does not.
     """
 
     def decorate(function: Callable[..., None]) -> Any:
@@ -73,7 +76,9 @@ def verb(**flags: str) -> Callable[[Callable[..., None]], Any]:
                     json=json,
                 ) from None
 
-        return task(positional=[], help=flags, auto_shortflags=False, klass=Verb)(run)
+        name = function.__name__.rstrip("_")
+        unknown_words.know(name.replace("_", "-"))
+        return task(name=name, positional=[], help=flags, auto_shortflags=False, klass=Verb)(run)
 
     return decorate
 

@@ -32,9 +32,9 @@ def add_to(module: MutableMapping[str, Any]) -> None:
         else set(own.task_names) | {name.replace("-", "_") for name in own.task_names}
     )
     for name, task in _TASKS.items():
-        free = name
-        if name in taken:  # Invoke lists a task by the task's own name, not by its name in the module
-            free, task = f"testenv_{name}", copy.copy(task)  # noqa: PLW2901 - a copy of the same task
+        free = name.rstrip("_") if own is not None else name
+        if free in taken:  # Invoke lists a task by the task's own name, not by its name in the module
+            free, task = f"testenv_{name.rstrip('_')}", copy.copy(task)  # noqa: PLW2901 - a copy of the same task
             task._name = free  # noqa: SLF001 - it has no public setter
         if own is None:
             module[free] = task

@@ -128,6 +128,20 @@ def test_a_variables_value_is_quoted_as_pflag_reads_it(builder: Copilot, value: 
     assert f"--env-vars={word}" in words
 
 
+@pytest.mark.parametrize(
+    "task",
+    [
+        replace(TASK, variables={"A\n- B": "1"}),
+        replace(TASK, secrets={"S: x": "/copilot/s"}),
+        replace(TASK, secrets={"S": "/copilot/s\n  Evil: x"}),
+        replace(TASK, secrets={"S": "!Ref x"}),
+    ],
+)
+def test_names_that_could_be_more_in_copilots_template_are_refused(builder: Copilot, task: OneOff) -> None:
+    with pytest.raises(SettingsError, match="Copilot cannot pass on the"):
+        builder.task_run("g", task)
+
+
 def test_what_copilot_would_garble_is_refused(builder: Copilot) -> None:
     with pytest.raises(SettingsError, match="comma"):
         builder.task_run("g", replace(TASK, command=("sh", "-c", "echo a, b")))

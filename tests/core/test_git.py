@@ -85,8 +85,8 @@ def test_no_program_of_the_branch_runs_to_see_what_is_not_committed(clone: Path,
     assert not ran.exists()
 
 
-def test_an_unknown_branch_is_a_usage_error_with_gits_reason(clone: Path) -> None:
-    with pytest.raises(UsageError, match="nothing-like-it"):
+def test_an_unknown_branch_is_a_failure_with_gits_reason(clone: Path) -> None:
+    with pytest.raises(Failed, match="nothing-like-it"):
         git.find(SHELL, clone, "nothing-like-it")
 
 
@@ -102,7 +102,7 @@ def test_the_worktree_holds_the_commit_names_it_and_goes_away(clone: Path) -> No
         assert (folder / "file").read_text() == "two"
         named = json.loads((folder / "deployment.json").read_text())
         assert named == {"branch": "late", "commit": found.commit}
-    deployed = {"deploy": "2026-11-22T10:00:00Z", "environment": "test"}
+    deployed = {"deploy": "2026-11-22T10:00:00Z", "environment": "test", "deployed_by": "ada@example.org"}
     with git.worktree(SHELL, clone, found, *deployed.values()) as folder:
         named = json.loads((folder / "deployment.json").read_text())
         assert named == {"branch": "late", "commit": found.commit, **deployed}
@@ -301,7 +301,7 @@ def test_gits_variables_do_not_lead_to_another_repository(
     clone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GIT_DIR", str(clone.parent / "origin" / ".git"))
-    with pytest.raises(UsageError):
+    with pytest.raises(Failed):
         git.find(SHELL, clone, "nothing-like-it")
     found = git.find(SHELL, clone, "main").commit
     monkeypatch.delenv("GIT_DIR")

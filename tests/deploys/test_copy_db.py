@@ -303,7 +303,8 @@ def test_nothing_runs_without_a_yes_or_where_only_the_plan_is_asked_for(
         copy_db.copy(here, name="", wait=False, yes=False, plan=False, json=False)
     copy_db.copy(here, name="", wait=False, yes=False, plan=True, json=False)
     assert ran(here) == []
-    assert "copy_stage_db --fresh" in said(here)
+    assert "Would replace the data of feature/x with a fresh copy of staging's" in said(here)
+    assert "copilot" not in said(here)
 
 
 @pytest.mark.parametrize("status", [None, "ROLLBACK_COMPLETE"])

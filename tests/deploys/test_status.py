@@ -175,3 +175,20 @@ def test_without_a_sandbox_nothing_is_deployed(settings: Settings, monkeypatch: 
     assert any("Nothing is deployed" in line for line in session.report.said)
     assert any("does not run" in line for line in session.report.said)
     assert session.report.printed == ["[]"]
+
+
+@pytest.mark.parametrize(
+    ("at", "note"),
+    [
+        (None, "Automatic removal is not set up: "),
+        ("2026-11-01T10:00:00Z", "Automatic removal has stopped: "),
+        ("soon", "Automatic removal has stopped: "),
+        ("2026-11-24T11:00:00Z", ""),
+    ],
+    ids=["never", "long ago", "not a time", "lately"],
+)
+def test_the_page_says_in_plain_words_whether_expired_deployments_are_removed(
+    at: str | None, note: str
+) -> None:
+    stays = "what has expired stays until somebody removes it."
+    assert status.page_note(Sweep(at, "ci") if at else None, NOW) == (note + stays if note else "")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from copilot_testenv.aws import Aws
-from copilot_testenv.aws.stack import Container, Event, Stack, TargetHealth, Task
+from copilot_testenv.aws.stack import Container, Event, Stack, TargetHealth, Task, TaskDefinition
 from copilot_testenv.core.settings import Settings
 from copilot_testenv.deploys.watch import LONG_AGO, Watcher, _plain
 from copilot_testenv.session import Session
@@ -42,6 +42,10 @@ class Played(Aws):
     def tasks(self, cluster: str, service: str) -> list[Task]:
         assert (cluster, service) == ("cluster", "Service")
         return self.ran
+
+    def task_definition(self, arn: str) -> TaskDefinition:
+        assert arn
+        return TaskDefinition("256", "512", "", ())
 
     def events(self, stack: str, since: datetime) -> list[Event]:
         assert stack

@@ -130,7 +130,7 @@ def test_three_containers_are_served_without_nginx_and_that_is_said(three: Adopt
     hidden = [folder for folder in os.environ["PATH"].split(":") if not (Path(folder) / "nginx").exists()]
     ran = three.invoke("deploy-test", "--branch", "main", PATH=":".join(hidden))
     url = deployed(ran)
-    assert "nginx RUNNING: there is no nginx on PATH: a relay stands in for it" in ran.err
+    assert "nginx: there is no nginx on PATH: a relay stands in for it" in ran.err
     assert "csrfmiddlewaretoken" in get(f"{url}/admin/login/")[1]
     assert "a relay stands in" in three.invoke("logs", "--container", "nginx").out
 

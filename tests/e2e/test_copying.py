@@ -87,6 +87,20 @@ def test_a_redeploy_of_another_commit_copies_afresh(clone: Clone) -> None:
     assert not is_as_the_tester_left_it(clone)
 
 
+def test_a_failed_deploy_of_a_branchs_own_slot_gives_its_data_back(clone: Clone) -> None:
+    mine = "SELECT id FROM shop_product WHERE name = %s"
+    clone.branch("own", {"note.txt": "one"})
+    deployed(clone.invoke("deploy-test", "--branch", "own", "--isolated"))
+    query(clone, RENAMED, TESTERS, database="test_own")
+    clone.branch("own", {"demo/pause.txt": "no number"}, start="own")
+    ran = clone.invoke("deploy-test", "--branch", "own", "--isolated")
+    assert ran.code == 4
+    assert "serves again. Its data are those of before, with what testers entered" in ran.err
+    assert query(clone, mine, TESTERS, database="test_own")
+    clone.do("teardown", "--branch", "own", "--yes")
+    assert query(clone, "SELECT datname FROM pg_database WHERE starts_with(datname, 'test_own')") == []
+
+
 def test_the_literal_chain_with_a_reset_in_front_still_works(clone: Clone) -> None:
     manifest = (ROOT / "copilot/web/manifest.yml").read_text()
     copying = "'python manage.py copy_stage_db && "

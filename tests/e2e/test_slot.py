@@ -20,12 +20,16 @@ import yaml
 from tests import light
 from tests.clone import Clone, get, get_json, interrupt
 from tests.e2e.looks import (
+    RENAMED,
+    TESTERS,
     columns,
     containers,
     deployed,
+    is_as_the_tester_left_it,
     make_conflicting_branches,
     migration,
     processes,
+    query,
     stacks,
 )
 
@@ -149,6 +153,7 @@ def test_branches_whose_migrations_conflict_take_turns(clone: Clone) -> None:
 
 
 def test_a_migration_that_fails_exits_4_with_its_own_error(clone: Clone) -> None:
+    query(clone, RENAMED, TESTERS)
     ran = clone.invoke("deploy-test", "--branch", "feature/broken")
     assert ran.code == 4
     assert ran.out == ""
@@ -156,11 +161,14 @@ def test_a_migration_that_fails_exits_4_with_its_own_error(clone: Clone) -> None
     assert "`startup` ended with exit code 1" in ran.err
     assert "first failed CloudFormation event: Service" in ran.err
     assert stacks(clone)["demo-test-web"] == "UPDATE_ROLLBACK_COMPLETE"
+    assert "serves again. Its data are those of before, with what testers entered" in ran.err
+    assert is_as_the_tester_left_it(clone)
+    assert "description" not in columns(clone, "shop_product")  # as the branch before has migrated it
 
 
 def test_the_next_good_deploy_works(clone: Clone) -> None:
     ran = clone.invoke("deploy-test", "--branch", "feature/rename")
-    assert "STOPPED (1)" not in ran.err  # the failed tasks of the deploy before are not its own
+    assert "ended with exit code" not in ran.err  # the failed tasks of the deploy before are not its own
     assert get_json(deployed(ran) + "/status.json")["branch"] == "feature/rename"
 
 
@@ -170,6 +178,10 @@ def test_a_branch_beside_the_shared_slot_has_its_own_data_which_copy_db_renews(c
     assert get(url)[0] == 200
     ran = clone.do("copy-db", "--branch", "light", "--yes", "--json")
     assert json.loads(ran.out)["database"] == "test_light"
+    assert clone.do("open", "--branch", "light").out.strip().rstrip("/") == url
+    ran = clone.invoke("exec", "--branch", "light", "--command", "echo 'a, b: #'$DATABASE_SUFFIX; exit 7")
+    assert (ran.code, ran.out) == (4, "a, b: #_light\n"), ran.err
+    assert "The one-off task ended with exit code 7" in ran.err
     clone.do("teardown", "--branch", "light", "--yes")
     assert [each["branch"] for each in clone.status()] == [served]
 
@@ -206,13 +218,14 @@ def test_ctrl_c_during_a_deploy_ends_in_a_settled_stack_and_130(clone: Clone) ->
     said = []
     for line in process.stderr:
         said.append(line)
-        if "startup RUNNING" in line or "startup PENDING" in line:
+        if " s  copying" in line or " s  migrating" in line:
             interrupt(process)
             break
     out, rest = process.communicate(timeout=120)
     assert process.returncode == 130, "".join(said) + rest
     assert out == ""
-    assert "rolled back" in rest
+    assert "Interrupted: the deploy is rolled back" in rest
+    assert f"has been rolled back. {before} at " in rest
     assert stacks(clone)["demo-test-web"] == "UPDATE_ROLLBACK_COMPLETE"
     url = clone.status()[0]["url"]
     assert get_json(url + "/status.json")["branch"] == before

@@ -57,7 +57,7 @@ def test_of_many_at_once_one_deploys_and_the_others_are_told_who(clone: Clone) -
             break
     others = [clone.start("deploy-test", "--branch", "feature/drop") for _ in range(3)]
     for line in first.stderr:
-        if "PENDING" in line or "RUNNING" in line:  # the stack carries its branch
+        if " s  starting" in line or " s  copying" in line:  # the stack carries its branch
             break
     waiting = clone.start("extend", "--branch", "feature/rename", "--until", "9d", "--wait")
     for other in others:
@@ -154,7 +154,7 @@ def test_after_a_sigkill_of_the_one_that_deploys_the_next_gets_its_turn(clone: C
     killed = clone.start("deploy-test", "--branch", "feature/drop", "--take-over", "--force")
     assert killed.stderr
     for line in killed.stderr:
-        if "PENDING" in line or "RUNNING" in line:
+        if " s  starting" in line or " s  copying" in line:
             break
     killed.kill()
     killed.communicate(timeout=30)

@@ -126,6 +126,33 @@ def test_steps_run_on_a_clone_and_not_on_the_golden_copy(target: Target) -> None
     assert target.one("SELECT domain FROM django_site WHERE id = 1") == "shop.com"
 
 
+def test_a_tester_gets_a_login_by_a_hash_alone(target: Target) -> None:
+    from django.contrib.auth.hashers import PBKDF2PasswordHasher  # noqa: PLC0415
+
+    hashed = PBKDF2PasswordHasher().encode(TEST_PASSWORD, "abcdefghij12", 10_000)
+
+    def make(name: str, value: str = hashed) -> subprocess.CompletedProcess[str]:
+        setting = {"DJANGO_SETTINGS_MODULE": "after_copy", "AFTER": "[]", "TEST_USER_HASH": value}
+        done: subprocess.CompletedProcess[str] = target.manage(
+            "copy_stage_db", "--test-user", name, **setting
+        )
+        return done
+
+    target.mark()
+    assert copy(target, []).returncode == 0
+    for name in ("ada", "ada", "ada@example.org"):
+        made = make(name)
+        assert made.returncode == 0, made.stderr
+        assert (made.stdout, made.stderr) == ("", f'copy_stage_db: user "{name}" is there for testers\n')
+    of_ada = "FROM auth_user WHERE username = 'ada'"
+    assert target.one(f"SELECT password {of_ada}") == hashed
+    assert target.one(f"SELECT is_staff AND is_superuser AND is_active {of_ada}")
+    for name, value, why in (("a b", hashed, "a name has"), ("eve", TEST_PASSWORD, "holds no hash")):
+        refused = make(name, value)
+        assert why in only_error(refused, 2)
+        assert TEST_PASSWORD not in refused.stderr
+
+
 def test_a_site_without_a_known_host_is_refused_before_anything_is_copied(target: Target) -> None:
     target.mark()
     error = only_error(copy(target, ["django_site"], COPILOT_LB_DNS=""), 2)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from copilot_testenv.copilot import disposable
-from copilot_testenv.core import child_variables
+from copilot_testenv.core import child_variables, display
 from copilot_testenv.core.errors import Failed, Refused, SettingsError
 from copilot_testenv.core.process import LIFELINE, RUN_SECONDS, SETTLE_SECONDS, Command, Variables
 from copilot_testenv.core.settings import Settings, guard_environment
@@ -26,6 +26,9 @@ _CHANGE_SECONDS = 1800.0  # for commands that wait for CloudFormation, or build 
 _SHOW_SECONDS = 120.0  # `svc show` queries every environment
 _PACKAGE_SECONDS = 300.0
 _SANDBOX_SETTLES = 120.0  # seconds for a roll-back in the sandbox, see Command.settle
+# The form of a variable's name, and of a parameter's name or ARN, in the template of a one-off task.
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_PARAMETER = re.compile(r"[A-Za-z0-9/][A-Za-z0-9_./:@+=,-]*")
 VERSION = "v1.34.1"  # Copilot's last version; the runtime patches fit exactly its templates
 
 
@@ -172,9 +175,8 @@ class Copilot:
         """Return the command that runs a task once and follows it; Copilot's exit code is the task's.
 
         Raises Refused, and SettingsError where Copilot could not pass a value on: it gives the command to
-        CloudFormation as a list with commas, and reads a variable with more than one `=` as CSV.
-        Source: internal/pkg/cli/task_run.go and internal/pkg/ecs/ecs.go of aws/copilot-cli 1.34; pflag's
-        string_to_string.go.
+        CloudFormation as a list with commas. Source: internal/pkg/cli/task_run.go and internal/pkg/ecs/ecs.go
+        of aws/copilot-cli 1.34.
         """
         self.require_marked()
         words = (*task.entry_point, *task.command)
@@ -196,8 +198,8 @@ class Copilot:
             *([f"--entrypoint={shlex.join(task.entry_point)}"] if task.entry_point else []),
             f"--command={shlex.join(task.command)}",
             *([f"--env-file={task.env_file}"] if task.env_file else []),
-            *(f"--env-vars={_pair(*item)}" for item in sorted(task.variables.items())),
-            *(f"--secrets={_pair(*item)}" for item in sorted(task.secrets.items())),
+            *(f"--env-vars={_variable(*item)}" for item in sorted(task.variables.items())),
+            *(f"--secrets={_secret(*item)}" for item in sorted(task.secrets.items())),
             "--follow",
         )
 
@@ -298,10 +300,36 @@ class OneOff:
         return replace(self, command=("sh", "-c", line))
 
 
+def _variable(name: str, value: str) -> str:
+    """Return NAME=VALUE for `--env-vars`. Raises SettingsError where the name is none.
+
+    Copilot quotes values in its template, but writes names as they are, so a branch's own text could be more
+    than a name there. Source: internal/pkg/template/templates/task/cf.yml of aws/copilot-cli 1.34.1.
+    """
+    _check("variable", name, _VARIABLE)
+    return _pair(name, value)
+
+
+def _secret(name: str, parameter: str) -> str:
+    """Return NAME=PARAMETER for `--secrets`. Raises SettingsError where one could be more than a name."""
+    _check("secret", name, _VARIABLE)
+    _check("secret's parameter", parameter, _PARAMETER)
+    return _pair(name, parameter)
+
+
+def _check(what: str, text: str, form: re.Pattern[str]) -> None:
+    if not form.fullmatch(text):
+        raise SettingsError(
+            f"Copilot cannot pass on the {what} {display.line(text, 100)!r} to a one-off task: it may hold "
+            f"letters, digits and {'_ . -' if form is _VARIABLE else '_ . / : @ + = -'}. Rename it in the "
+            "manifest."
+        )
+
+
 def _pair(name: str, value: str) -> str:
     """Return NAME=VALUE in the form of pflag's string-to-string.
 
-    Raises SettingsError where it has no form.
+    Raises SettingsError where it has no form. Source: string_to_string.go of spf13/pflag.
     """
     text = f"{name}={value}"
     if text.count("=") > 1 and re.search(r'[",\n\r]', text):

@@ -13,14 +13,19 @@ from copilot_testenv.core.settings import Settings
 
 @contextmanager
 def worktree(
-    shell: Shell, settings: Settings, branch: git.Branch, deploy: str = "", environment: str = ""
+    shell: Shell,
+    settings: Settings,
+    branch: git.Branch,
+    deploy: str = "",
+    environment: str = "",
+    by: str = "",
 ) -> Iterator[Path]:
     """Yield the workspace of a temporary worktree with its submodules; see git.worktree.
 
     Raises Failed, SettingsError, and Refused where a submodule is not allowed.
     """
     root = settings.root
-    with git.worktree(shell, root, branch, deploy, environment) as workspace:
+    with git.worktree(shell, root, branch, deploy, environment, by) as workspace:
         top = next(each for each in (workspace, *workspace.parents) if (each / ".git").exists())
 
         def known() -> frozenset[str]:

@@ -79,7 +79,7 @@ def uncommitted(shell: Shell, root: Path) -> int:
 def find(shell: Shell, root: Path, name: str) -> Branch:
     """Return the local branch, else origin's, which is fetched where it is not in this clone yet.
 
-    Raises SettingsError outside a repository, UsageError where no such branch exists.
+    Raises SettingsError outside a repository, Failed where no such branch exists.
     """
     check_name(name)
     local = commit_of(shell, root, f"refs/heads/{name}")
@@ -100,7 +100,7 @@ def find(shell: Shell, root: Path, name: str) -> Branch:
     if remote:
         return Branch(name, remote)
     why = fetched.stderr.strip().removeprefix("fatal: ").splitlines()[:1] or ["origin has no such branch"]
-    raise UsageError(
+    raise Failed(
         f"There is no branch {name!r} in this clone, and it could not be fetched from origin: "
         f"{why[0].rstrip('.')}. Look at `git branch -a`."
     )
@@ -146,15 +146,15 @@ def newest(shell: Shell, root: Path, name: str) -> str:
 
 @contextmanager
 def worktree(
-    shell: Shell, root: Path, branch: Branch, deploy: str = "", environment: str = ""
+    shell: Shell, root: Path, branch: Branch, deploy: str = "", environment: str = "", by: str = ""
 ) -> Iterator[Path]:
     """Check the branch's commit out into a temporary worktree, yield its workspace, and remove it afterwards.
 
     The workspace is the folder that corresponds to `root`; in a repository with several projects it lies
-    below the worktree's top. It contains `deployment.json` with the branch and commit for the project to
-    show, and two values for `copy_stage_db`: `deploy`, by which it distinguishes a new deploy from a
-    restarted task, and `environment`, the only one in which it works. Raises Failed, and SettingsError where
-    the branch has no such folder.
+    below the worktree's top. It contains `deployment.json` with the branch, the commit and who deploys it
+    (`deployed_by`) for the project to show, and two values for `copy_stage_db`: `deploy`, by which it
+    distinguishes a new deploy from a restarted task, and `environment`, the only one in which it works.
+    Raises Failed, and SettingsError where the branch has no such folder.
     """
     scratch = _worktrees(root)
     tidy(shell, root)
@@ -179,7 +179,7 @@ def worktree(
             workspace = folder / below
             if not workspace.is_dir() or workspace.resolve() != folder.resolve() / below:
                 raise SettingsError(f"{branch.name} has no folder {below} at {branch.commit[:12]}.")
-            _write_deployment_file(workspace, branch, deploy, environment)
+            _write_deployment_file(workspace, branch, deploy, environment, by)
             yield workspace
         finally:
             _restore_link(folder)
@@ -222,12 +222,13 @@ def _worktrees(root: Path) -> Scratch:
     return Scratch(root / ".worktrees")
 
 
-def _write_deployment_file(folder: Path, branch: Branch, deploy: str, environment: str) -> None:
+def _write_deployment_file(folder: Path, branch: Branch, deploy: str, environment: str, by: str) -> None:
     """Write `deployment.json`. Delete the branch's own file or link of that name first."""
     file = folder / DEPLOYMENT_FILE
     facts = {"branch": branch.name, "commit": branch.commit}
     facts |= {"deploy": deploy} if deploy else {}
     facts |= {"environment": environment} if environment else {}
+    facts |= {"deployed_by": by} if by else {}
     try:
         file.unlink(missing_ok=True)
         with file.open("x") as target:

@@ -306,17 +306,17 @@ class Stop:
 
 
 @contextmanager
-def catching_signals(seconds: float, say: Callable[[str], None]) -> Iterator[Stop]:
+def catching_signals(
+    seconds: float,
+    say: Callable[[str], None],
+    interrupted: str = "Interrupted: waiting until the change under way has settled.",
+) -> Iterator[Stop]:
     """Make Ctrl-C and SIGTERM only set `Stop.interrupted` in this block, and `say` a line to the user."""
     stop = Stop(seconds)
 
     def note(_number: int, _frame: object) -> None:
         again, stop.interrupted = stop.interrupted, True
-        say(
-            "Still waiting: to stop now would leave the stack half changed."
-            if again
-            else "Interrupted: waiting until the change under way has settled."
-        )
+        say("Still waiting: to stop now would leave the stack half changed." if again else interrupted)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -11,26 +11,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from copilot_testenv.copilot import branch_service, ownership
 from copilot_testenv.copilot.commands import OneOff
 from copilot_testenv.core import strict_json
-from copilot_testenv.core.errors import Failed, Held, Interrupted, Refused, SettingsError
-from copilot_testenv.core.polling import until
-from copilot_testenv.core.process import catching_signals
+from copilot_testenv.core.errors import Failed, Held, Refused, SettingsError
 from copilot_testenv.core.strict_json import Malformed
 from copilot_testenv.core.terminal import as_json, confirm
-from copilot_testenv.deploys import env_files, preflight, status
+from copilot_testenv.deploys import one_offs, preflight, status
 from copilot_testenv.session import require_settled
 from copilot_testenv.state import bucket, live
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from copilot_testenv.aws.stack import Stack, Task, TaskDefinition
+    from copilot_testenv.aws.stack import Stack, TaskDefinition
     from copilot_testenv.core.settings import Settings
     from copilot_testenv.session import Session, Target
     from copilot_testenv.state.live import Deployment
 
 COPY = "copy_stage_db"
-_OUTCOMES = {2: SettingsError, 3: Refused}  # exit codes of copy_stage_db with the same meaning here
-_SECONDS = 60  # after Copilot has ended, until ECS shows the task's exit code; it can be slow
 _LONGEST = 256 << 10  # bytes of one event in CloudWatch Logs
 _MOST_IN_ONE = 20  # branches: CloudFormation takes 4096 bytes of a command
 _UNREADABLE = (
@@ -59,11 +55,13 @@ def copy(session: Session, *, name: str, wait: bool, yes: bool, plan: bool, json
     if not target or not stack or not (stack.live or stack.changing):
         raise Failed("Nothing is deployed, so nothing can be copied: `invoke deploy-test --branch B`.")
     branch = stack.tags.get("branch", "an unknown branch")
-    task = _copy_task(session, target, stack)
+    _copy_task(session, target, stack)  # an error in it comes before the question
     deployment: Deployment | None = None
     if plan:
-        command = target.copilot.task_run(live.task_group(session.settings), task)
-        session.report.say(f"Would replace the data of {branch} with a fresh copy of staging's: {command}")
+        session.report.say(
+            f"Would replace the data of {branch} with a fresh copy of staging's, and migrate them; the "
+            "testers' changes are lost. The service continues to run."
+        )
     else:
         confirm(
             session.report,
@@ -76,7 +74,8 @@ def copy(session: Session, *, name: str, wait: bool, yes: bool, plan: bool, json
             stack = _require_same(session.settled(target, wait=wait), stack)
             doing = f"Copying staging's data for {branch} ({session.settings.service})"
             lease.require_held()  # the wait for a stack that was being changed can have taken long
-            _run(session, target, _cluster(target, stack), _copy_task(session, target, stack), doing)
+            task = _copy_task(session, target, stack)
+            one_offs.run(session, target, one_offs.cluster_of(target, stack), task, doing)
             deployment = live.describe(session, target, stack)
             bucket.registry(session, target).record(deployment.service, bucket.entry(deployment))
     if json:
@@ -121,7 +120,7 @@ def host(session: Session, target: Target) -> Host | None:
             continue
         definition = aws.task_definition(arn)
         if any(COPY in word for container in definition.containers for word in container.command):
-            return Host(_cluster(target, stack), definition)
+            return Host(one_offs.cluster_of(target, stack), definition)
     return None
 
 
@@ -227,7 +226,7 @@ def _asking(host: Host, flags: str) -> tuple[OneOff, str]:
 
 
 def _run_line(session: Session, target: Target, host: Host, task: OneOff, line: str, doing: str) -> list[str]:
-    return _run(session, target, host.cluster, task.in_shell(line), doing)
+    return one_offs.run(session, target, host.cluster, task.in_shell(line), doing)
 
 
 def _answers(lines: list[str], of: Callable[[Any], _T]) -> Iterator[list[_T]]:
@@ -294,85 +293,3 @@ def one_off(definition: TaskDefinition) -> OneOff | None:
         kept = [step for step in steps if COPY in step or re.search(r"\bmigrate\b", step)]
         return task.in_shell(" && ".join(kept).replace(COPY, f"{COPY} --fresh", 1))
     return None
-
-
-def _cluster(target: Target, stack: Stack) -> str:
-    service = target.aws.service(stack.name)
-    return service[0] if service else ""
-
-
-def _run(session: Session, target: Target, cluster: str, wanted: OneOff, doing: str) -> list[str]:
-    """Run a one-off task to its end; return its log's lines. Raises the error that its exit code means."""
-    settings, group = session.settings, live.task_group(session.settings)
-    before = {task.id for task in target.aws.tasks_of_family(cluster, f"copilot-{group}")}
-    shown: list[str] = []
-
-    def hear(line: str) -> None:
-        prefix, _, text = line.partition(" ")
-        if prefix.startswith("copilot-task/"):
-            session.report.say(f"  {text}")
-            shown.append(text)
-
-    with (
-        catching_signals(settings.timeout, session.report.say) as stop,
-        session.report.waiting(doing),
-        env_files.given(session, wanted) as given,
-    ):
-        command = target.copilot.task_run(group, given)
-        result = session.shell.stream(command, hear, stop.signal_due)
-    begun = [t for t in target.aws.tasks_of_family(cluster, f"copilot-{group}") if t.id not in before]
-    if stop.asked():
-        became = (
-            "was not begun" if not begun else "goes on in the environment; `invoke status` shows its data"
-        )
-        if stop.interrupted:
-            raise Interrupted(f"Interrupted; the one-off task {became}.")
-        raise Failed(
-            f"The one-off task took longer than DEPLOY_TIMEOUT ({settings.timeout:.0f} s) and {became}."
-        )
-    if not begun:
-        last = "".join(f"\n  {line}" for line in (result.stderr or result.stdout).strip().splitlines()[-12:])
-        raise Failed(f"The one-off task was not started; the data are as they were. Copilot said:{last}")
-    task = _ended(target, cluster, group, begun[0])
-    stream = f"copilot-task/{group}/{task.id}"
-    lines = target.aws.last_lines(f"/copilot/{group}", stream, 10_000)
-    for line in _missing(lines, shown):
-        session.report.say(f"  {line}")
-    code = task.containers[0].exit_code if task.containers else None
-    if code:
-        why = next((line for line in reversed(lines) if "Error: " in line), "see the lines above")
-        raise _OUTCOMES.get(code, Failed)(
-            f"The one-off task ended with exit code {code}: {why.partition('Error: ')[2] or why}"
-        )
-    if code is None:
-        raise Failed(f"The one-off task did not start: {task.stopped_reason or 'ECS gives no reason'}.")
-    return lines
-
-
-def _missing(lines: Sequence[str], shown: Sequence[str]) -> list[str]:
-    """Return the lines of the log that Copilot did not show, in their order.
-
-    Copilot stops following when the task has ended, before the last lines arrive. While it follows, it
-    queries lines that are at least a millisecond newer than the last one (`LogEvents` in Copilot's
-    internal/pkg/aws/cloudwatchlogs), so it misses a later line of the same millisecond.
-    """
-    missing, position = [], 0
-    for line in lines:
-        if position < len(shown) and shown[position] == line:
-            position += 1
-        else:
-            missing.append(line)
-    return missing
-
-
-def _ended(target: Target, cluster: str, group: str, task: Task) -> Task:
-    """Wait until ECS shows that the task has stopped, and return it. Raises Failed where it does not stop."""
-
-    def look() -> Task:
-        tasks = target.aws.tasks_of_family(cluster, f"copilot-{group}")
-        return next((now for now in tasks if now.id == task.id), task)
-
-    ended = until(look, lambda now: now.status == "STOPPED", seconds=_SECONDS, every=0.2)
-    if ended.status == "STOPPED":
-        return ended
-    raise Failed(f"Copilot stopped following the task {task.id}, which still runs: see `invoke status`.")

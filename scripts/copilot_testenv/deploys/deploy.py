@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from copilot_testenv.aws.stack import tag_text
 from copilot_testenv.branch_guard import branch_files
 from copilot_testenv.copilot import (
     aliases,
@@ -57,6 +58,12 @@ if TYPE_CHECKING:
     from copilot_testenv.state.registry import Registry
 
 
+_ROLLS_BACK = (
+    "Interrupted: the deploy is rolled back, which takes seconds in the sandbox and minutes on AWS. "
+    "What was served before comes back; please wait."
+)
+
+
 @dataclass(frozen=True)
 class Options:
     """The flags of `deploy-test`."""
@@ -69,6 +76,7 @@ class Options:
     trust: str = ""  # the changes that the branch may make: names in core.trust, with commas
     yes: bool = False
     plan: bool = False
+    verbose: bool = False  # with `plan`: show the command lines too
     json: bool = False
 
 
@@ -200,10 +208,18 @@ class _Deploy:
                     f"Would add the service {self.session.settings.service} to the application."
                 )
             command = copilot.deploy(self._image_tag(before), tags)
-        self.session.report.say(f"Would deploy {self.branch.name} at {self.branch.commit[:12]}: {command}")
-        self.session.report.say(
-            estimate.of_deployment(self.session, self.target.aws.region, self.tags.expiry(before))
+        settings, say = self.session.settings, self.session.report.say
+        to = "its own slot" if settings.slug else "the shared slot"
+        change = "changes" if before and before.live else "creates"
+        expires = tags["expires_at"]
+        until = "until it is torn down" if expires == expiry.KEPT else f"until {expires}"
+        say(
+            f"Would deploy {self.branch.name} at {self.branch.commit[:12]} to {to}, {until}: Copilot builds "
+            f"its images, {change} the stack {settings.stack_name} and starts its containers."
         )
+        if self.options.verbose:
+            say(f"  {command}")
+        say(estimate.of_deployment(self.session, self.target.aws.region, self.tags.expiry(before)))
 
     def _prepared(self, folder: Path, *, renders: bool = True) -> Copilot:
         """Check the branch's worktree, generate its own service's manifest, and return Copilot for it.
@@ -280,9 +296,11 @@ class _Deploy:
     def _deploy(self, before: Stack | None, lease: Lease, *, is_new: bool) -> Served:
         """Deploy the branch, wait until it answers, and return the deployment with its page."""
         session, settings = self.session, self.session.settings
-        moment = self.tags.of(before, lease.who)["deployed_at"]
+        tags = self.tags.of(before, lease.who)
+        # An unchanged redeploy has the same values, so that its image is the same.
+        moment, by = tags["deployed_at"], tag_text(tags["deployed_by"])
         with (
-            checkout.worktree(session.shell, settings, self.branch, moment, settings.test_env) as folder,
+            checkout.worktree(session.shell, settings, self.branch, moment, settings.test_env, by) as folder,
             ExitStack() as environment,
             ExitStack() as adding,
         ):
@@ -306,7 +324,7 @@ class _Deploy:
             command = replace(copilot.deploy(self._image_tag(before), tags), quiet=True)
             lease.require_held()  # the steps before can have taken minutes
             old = self.target.aws.resource(settings.stack_name, "TaskDefinition") if before else None
-            with catching_signals(settings.timeout, session.report.say) as stop:
+            with catching_signals(settings.timeout, session.report.say, _ROLLS_BACK) as stop:
                 watcher = Watcher(session, self.target.aws, tags)
 
                 def hear(line: str) -> None:

@@ -14,6 +14,7 @@ from copilot_testenv.core.terminal import Patience
 from copilot_testenv.deploys import companions, page_advice
 from copilot_testenv.deploys.outcome import Served
 from copilot_testenv.deploys.probe import open_page
+from copilot_testenv.deploys.rolled_back import what_serves
 from copilot_testenv.deploys.watch import Watcher
 from copilot_testenv.session import require_settled
 from copilot_testenv.state import live
@@ -76,7 +77,7 @@ def in_review(stack: str) -> str:
 def _settle(session: Session, target: Target) -> Stack | None:
     """Wait until CloudFormation has stopped changing the stack, for at most an hour. Raises Failed.
 
-    A roll-back starts the previous tasks, which copy staging's data again before they serve.
+    A roll-back starts the previous tasks, which may copy staging's data again before they serve.
     """
     patience = Patience(session.report.say, f"{session.settings.stack_name} settles")
     stack = session.at_rest(target, seconds=_ROLL_BACK_SECONDS, patience=patience)
@@ -99,11 +100,15 @@ def require_deployed(
     if stop.asked():
         settled = _settle(session, target)
         live = settled is not None and settled.status in COMPLETE and watcher.carried_by(settled)
-        became = "had gone through already and is live" if live else "has been rolled back"
+        became = (
+            "had gone through already and is live."
+            if live
+            else f"has been rolled back. {what_serves(session, target, branch, settled, watcher)}"
+        )
         if stop.interrupted:
-            raise Interrupted(f"Interrupted; the deploy of {branch.name} {became}.")
+            raise Interrupted(f"Interrupted; the deploy of {branch.name} {became}")
         raise Failed(
-            f"The deploy took longer than DEPLOY_TIMEOUT ({settings.timeout:.0f} s) and {became}."
+            f"The deploy took longer than DEPLOY_TIMEOUT ({settings.timeout:.0f} s) and {became}"
             f"{watcher.why()}"
         )
     stack = target.aws.stack(settings.stack_name)
@@ -118,19 +123,10 @@ def require_deployed(
         status = stack.status if stack else "gone"
         kind = NoCapacity if watcher.placement.lacks_capacity else Failed
         raise kind(
-            f"{branch.name} at {branch.commit[:12]} was not deployed; the stack "
-            f"{settings.stack_name} is {status}. {_left(session, branch, stack)}{watcher.why(result)}"
+            f"{branch.name} at {branch.commit[:12]} was not deployed; the stack {settings.stack_name} is "
+            f"{status}. {what_serves(session, target, branch, stack, watcher)}"
+            f"{watcher.why(result)}"
         )
-
-
-def _left(session: Session, branch: Branch, stack: Stack | None) -> str:
-    """Return a sentence about what a failed deploy has left: what serves now, or how to remove the rest."""
-    if stack and stack.live:
-        tags = stack.tags
-        name, commit = tags.get("branch", "?"), tags.get("commit", "?")[:12]
-        return f"{name} at {commit} serves again; its data were copied anew if its tasks had to start again."
-    own = f" --branch {branch.name}" if session.settings.slug else ""
-    return f"Nothing is served; the next deploy starts anew, and `invoke teardown{own}` removes what is left."
 
 
 def wait_until_served(session: Session, target: Target, branch: Branch, stop: Stop) -> Served:

@@ -105,7 +105,8 @@ def status(session: Session, *, html: str, json: bool) -> None:
     # No schedule runs in the sandbox.
     swept = sweep_told(book.swept, found, now) if book and session.settings.target == "aws" else ""
     if html:
-        _write(session, Path(html), found, swept)
+        note = page_note(book.swept if book else None, now) if swept else ""
+        _write(session, Path(html), found, note)
     if json:
         session.report.data(as_json([asdict(row.deployment) for row in found]))
     elif html:
@@ -128,10 +129,11 @@ def status(session: Session, *, html: str, json: bool) -> None:
         session.report.say(warning)
 
 
-def _write(session: Session, file: Path, found: list[Row], swept: str) -> None:
+def _write(session: Session, file: Path, found: list[Row], note: str) -> None:
     """Write the page to a draft and rename it, so that a reader never sees half of a page."""
-    title = f"{session.settings.base} in {session.settings.test_env}"
-    text = html.page([_card(row) for row in found], title=title, made_at=datetime.now(UTC), warning=swept)
+    settings = session.settings
+    title = f"Test deployments of {settings.app} ({settings.base} in {settings.test_env})"
+    text = html.page([_card(row) for row in found], title=title, made_at=datetime.now(UTC), warning=note)
     draft = file.with_name(f"{file.name}.new")
     try:
         draft.write_text(text, encoding="utf-8")
@@ -178,6 +180,21 @@ def _cells(row: Row, now: datetime) -> tuple[str, ...]:
     )
 
 
+def page_note(swept: Sweep | None, now: datetime) -> str:
+    """Return a sentence about the schedule for people who do not know these tasks; empty where it runs."""
+    stays = "what has expired stays until somebody removes it."
+    if not swept:
+        return f"Automatic removal is not set up: {stays}"
+    return f"Automatic removal has stopped: {stays}" if _is_dead(swept, now) else ""
+
+
+def _is_dead(swept: Sweep, now: datetime) -> bool:
+    try:
+        return now - datetime.fromisoformat(swept.at) > SWEEP_DUE
+    except (ValueError, TypeError):  # somebody else wrote the registry
+        return True
+
+
 def sweep_told(swept: Sweep | None, found: list[Row], now: datetime) -> str:
     """Return a line about the schedule: when it last ran, and a warning where it seems to be broken."""
     overdue = [row for row in found if expiry.is_over(row.deployment.expires_at, now - timedelta(days=1))]
@@ -191,8 +208,5 @@ def sweep_told(swept: Sweep | None, found: list[Row], now: datetime) -> str:
         never = "`teardown --expired` has never run here, so no expired deployment is removed."
         return f"{never}{late}{cure}" if found else never
     last = f"`teardown --expired` last ran at {swept.at}, by {swept.by}."
-    try:
-        dead = now - datetime.fromisoformat(swept.at) > SWEEP_DUE
-    except (ValueError, TypeError):  # somebody else wrote the registry
-        dead = True
+    dead = _is_dead(swept, now)
     return f"{last}{' The schedule looks dead.' if dead else ''}{late}{cure}" if dead or late else last

@@ -18,6 +18,7 @@ from copilot_testenv.core.process import Result
 from copilot_testenv.core.terminal import SILENCE_SECONDS
 from copilot_testenv.deploys.container_log import cause, last_lines, quoted
 from copilot_testenv.deploys.health_watch import HealthWatch
+from copilot_testenv.deploys.phases import Phases
 from copilot_testenv.deploys.placement_watch import PlacementWatch, placement_cure
 from copilot_testenv.deploys.task_advice import advice
 
@@ -37,14 +38,15 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 # The sandbox's builder about a step that installed nothing, or not all.
 _MISSING = re.compile(r"sandbox: line \d+")
 # Copilot's and the builder's lines of every build; Copilot repeats a build that fails ten times.
-_NOISE = re.compile(r"sandbox: |Building your container image ")
+_BUILDING = "Building your container image "
+_NOISE = re.compile(rf"sandbox: |{_BUILDING}")
 
 
 @dataclass
 class Watcher:
     """Watch the stack while Copilot works.
 
-    It reports each container that starts or stops, and keeps the log of a failed one at once, because a
+    It reports each phase and each container that fails, and keeps the log of a failed one at once, because a
     roll-back deletes a new service's log group.
     """
 
@@ -72,14 +74,17 @@ class Watcher:
     _said_at: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        """Make the watches of the tasks' health and of their placement."""
+        """Make the watches of the tasks' health and placement, and of the phases."""
         self.health = HealthWatch(self.session, self.aws, self._say, self._since)
         self.placement = PlacementWatch(self.session, self.aws, self._say, self._since)
+        self.phases = Phases(self.session, self.aws, self._say)
 
     def keep(self, line: str) -> None:
         """Keep one of Copilot's lines. Report what the sandbox's builder could not install, once."""
         self.lines.append(line)
         plain = _ESCAPES.sub("", line).strip()
+        if plain.startswith(_BUILDING):
+            self.phases.tell("building the image")
         if _MISSING.match(plain) and plain not in self.notes:
             self.notes.add(plain)
             self.session.report.say(f"  {plain}")
@@ -200,6 +205,10 @@ class Watcher:
             )
             self._say(f"  still waiting ({now - self._begun:.0f} s): {waits_for}")
 
+    def knew(self, task: Task) -> bool:
+        """Return True if the task ran before this deploy."""
+        return task.id in self._known
+
     def carried_by(self, stack: Stack) -> bool:
         """Return True if the stack has this deploy's tags, its time among them."""
         return all(stack.tags.get(name) == tag_text(tag) for name, tag in self.tags.items())
@@ -225,17 +234,20 @@ class Watcher:
         )
         if not settled:
             self.placement.look(tasks)
+            self.phases.look(stack, tasks)
             self.health.look(tasks)
 
     def _report(self, task: Task) -> None:
-        """Report what has changed in a task, and keep the log of one that has failed."""
+        """Report a container that failed or has a stand-in, and keep the log of a task that has failed."""
         for container in task.containers:
-            state = container.status + (f" ({container.exit_code})" if container.exit_code else "")
+            state = f"ended with exit code {container.exit_code}" if container.exit_code else container.status
             if container.status == "RUNNING" and container.reason:  # only the sandbox gives a reason here
-                state += f": {container.reason}"
-            if self.reported.get((task.id, container.name)) != state:
-                self.reported[task.id, container.name] = state
-                self._say(f"  task {task.id[:8]}: {container.name} {state}")
+                state = container.reason
+            if self.reported.get((task.id, container.name)) == state:
+                continue
+            self.reported[task.id, container.name] = state
+            if state != container.status and (container == task.failed_container or not container.exit_code):
+                self._say(f"  {container.name}: {state}")
         if task.status != "STOPPED" or task.id in self.failed or _ENDED.search(task.stopped_reason):
             return
         name = self._blamed(task)
@@ -243,7 +255,7 @@ class Watcher:
             self.failed[task.id] = task, name, self._last_lines(name, task) if name else []
         if task.stopped_reason and task.stopped_reason != self._stopped:
             self._stopped = task.stopped_reason
-            self._say(f"  task {task.id[:8]}: it stopped: {task.stopped_reason}")
+            self._say(f"  a task of it stopped: {task.stopped_reason}")
 
     def _blamed(self, task: Task) -> str:
         """Return the name of the container that probably ended the task; empty where none did."""

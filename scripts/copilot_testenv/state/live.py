@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from copilot_testenv.aws.stack import Stack, Task
     from copilot_testenv.session import Session, Target
 
-_DATA_OF = re.compile(r'copy_stage_db: data of (\d{4}-\S+)(?: in "(.+)")?')
+_DATA_OF = re.compile(r'copy_stage_db: data of (\d{4}-\S+)(?: in "(.+)")?(, kept)?')
 _TOOK = re.compile(r"copy_stage_db: the copy took (\d+\.\d+) s")  # the line before it in the log
-_ONE_OFFS = 3  # one-off tasks whose logs are read: the last of them may have dropped a database
+_ONE_OFFS = 10  # one-off tasks whose logs are read: others than copies may have come after the last copy
+
+# The event's time, the data's time, the database, the seconds of the copy, and True if the data were kept.
+_Report = tuple[int, str, str | None, float | None, bool]
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def describe(session: Session, target: Target, stack: Stack, tasks: list[Task] |
     """
     settings = session.settings
     with ThreadPoolExecutor(1) as pool:  # the two queries take equally long
-        asking = pool.submit(_url, session, target, stack)
+        asking = pool.submit(url_of, session, target, stack)
         data = copied_data(settings, target, running(target, stack) if tasks is None else tasks)
         url = asking.result()
     if data and data.seconds is not None:
@@ -90,7 +93,7 @@ def describe(session: Session, target: Target, stack: Stack, tasks: list[Task] |
     )
 
 
-def _url(session: Session, target: Target, stack: Stack) -> str | None:
+def url_of(session: Session, target: Target, stack: Stack) -> str | None:
     """Return the deployment's URL: from its load balancer's rules, else from Copilot.
 
     Copilot queries every environment. That is slow, and a role for this environment may not do it
@@ -117,12 +120,14 @@ def service_of_task_stack(settings: Settings, stack: str) -> str:
 class Data:
     """The time of staging's data in a deployment, and the deployment's database.
 
-    `seconds` is the duration of the copy; None where the data were in the database already.
+    `seconds` is the duration of the copy; None where the data were in the database already. They are `kept`
+    where the task found those of its own release, with what testers changed.
     """
 
     of: datetime
     database: str | None
     seconds: float | None = None
+    kept: bool = False
 
 
 def copied_data(settings: Settings, target: Target, tasks: list[Task]) -> Data | None:
@@ -130,28 +135,54 @@ def copied_data(settings: Settings, target: Target, tasks: list[Task]) -> Data |
 
     It runs in a container that ends before the service starts, or in the one-off task of `copy-db`.
     """
+    reports = _reports_of(settings, target, tasks)
+    own = f"/copilot/{task_group(settings)}"
+    for stream in target.aws.newest_streams(own, _ONE_OFFS):
+        if found := _reports(target, own, stream):
+            reports += found
+            break
+    return _last(reports)
+
+
+def data_at_start(settings: Settings, target: Target, tasks: list[Task]) -> Data | None:
+    """Return the data that the tasks themselves reported when they started; None where they reported none."""
+    return _last(_reports_of(settings, target, tasks))
+
+
+def _reports_of(settings: Settings, target: Target, tasks: list[Task]) -> list[_Report]:
     group = f"/copilot/{settings.stack_name}"
-    streams = [
-        (group, f"copilot/{container.name}/{task.id}")
+    return [
+        report
         for task in tasks
         for container in task.containers
         if container.exit_code == 0
+        for report in _reports(target, group, f"copilot/{container.name}/{task.id}")
     ]
-    own = f"/copilot/{task_group(settings)}"
-    streams += [(own, stream) for stream in target.aws.newest_streams(own, _ONE_OFFS)]
-    reports = []
-    for group, stream in streams:
-        took = None
-        for at, line in target.aws.last_events(group, stream, 1000):
-            if match := _TOOK.search(line):
-                took = float(match[1])
-            elif match := _DATA_OF.search(line):
-                reports.append((at, match[1], match[2], took))
+
+
+def _last(reports: list[_Report]) -> Data | None:
     try:
-        _, of, database, took = max(reports, key=lambda report: report[:2])
-        return Data(datetime.fromisoformat(of).astimezone(UTC), database, took)
+        _, of, database, took, kept = max(reports, key=lambda report: report[:2])
+        return Data(datetime.fromisoformat(of).astimezone(UTC), database, took, kept)
     except (ValueError, OverflowError):  # there is no report, or the project itself prints such a line
         return None
+
+
+def reports_data(line: str) -> bool:
+    """Return True if it is the line by which `copy_stage_db` reports the data when it has ended."""
+    return _DATA_OF.search(line) is not None
+
+
+def _reports(target: Target, group: str, stream: str) -> list[_Report]:
+    """Return what `copy_stage_db` has reported in a log stream."""
+    reports: list[_Report] = []
+    took = None
+    for at, line in target.aws.last_events(group, stream, 1000):
+        if match := _TOOK.search(line):
+            took = float(match[1])
+        elif match := _DATA_OF.search(line):
+            reports.append((at, match[1], match[2], took, bool(match[3])))
+    return reports
 
 
 def running(target: Target, stack: Stack) -> list[Task]:

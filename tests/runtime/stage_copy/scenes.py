@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django_testenv.stage_copy import copy_metadata, swap
-from django_testenv.stage_copy.disposable_registry import beside
+from django_testenv.stage_copy.disposable_registry import REPLACED, beside
 from django_testenv.stage_copy.golden import GoldenCopy
 from django_testenv.stage_copy.options import Options
 from tests.runtime.stage_copy.copies import PASSWORD, Copies
@@ -189,7 +189,8 @@ class Scene:
         golden = list(beside(self.golden.name)) if self.golden else []
         with self.maintenance() as server:
             left = server.execute(BESIDE, {"target": self.target, "golden": golden}).fetchall()
-        assert left == []
+            kept = "replaces" in (copy_metadata.of(server, self.target) or {})
+        assert left == ([(self.target + REPLACED,)] if kept else [])
         self.wait_for_sessions()
 
     def wait_for_spare(self) -> None:

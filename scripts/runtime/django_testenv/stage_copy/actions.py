@@ -28,9 +28,11 @@ from . import (
     forecast,
     guards,
     large_objects,
+    login,
     personal,
     plan,
     preflight,
+    previous,
     progress,
     protection,
     swap,
@@ -52,6 +54,7 @@ _HOW = {
     "cloned": "Cloned the golden copy of",
     "spare": "Took the spare clone of",
     "kept": "Kept",
+    "put back": "Put back",
 }
 
 
@@ -78,6 +81,8 @@ class Actions:
             self._drop(flags["drop_database"], json_wanted=flags["json"])
         elif flags["drop_own_database"]:
             self._drop([_branch_database()], json_wanted=flags["json"])
+        elif flags["test_user"] is not None:
+            self._make_user(flags["test_user"])
         elif flags["list_databases"]:
             self._list(json_wanted=flags["json"])
         elif flags["plan"]:
@@ -108,9 +113,17 @@ class Actions:
         )
         with _server(target) as server:
             dropped = branches.drop(server, target.name.removesuffix(suffix), names, self._say)
+            previous.drop_all_old(server)
         if json_wanted:
             found = [{"database": name, "dropped": was_there} for name, was_there in dropped.items()]
             self._write(json.dumps(found))
+
+    def _make_user(self, name: str) -> None:
+        target, _ = _target()
+        _require_environment()
+        with _server(target) as server:
+            deployment = _deployment(Options(), target.name)
+            login.make(name, target, server, deployment, os.environ, self._say)
 
     def _list(self, *, json_wanted: bool) -> None:
         target, suffix = _target()
@@ -187,7 +200,8 @@ class Actions:
         if receipt.bytes:  # it is 0 after a clone, or if the data were kept
             self._say(f"the copy took {receipt.seconds:.1f} s")
         # `invoke status` reads these lines from the container's log.
-        self._say(f'data of {receipt.copied_at} in "{receipt.target}"')
+        kept = ", kept" if receipt.how in {"kept", "put back"} else ""
+        self._say(f'data of {receipt.copied_at} in "{receipt.target}"{kept}')
 
     def _clear_media(self) -> None:
         """Delete the branch's own media, because the new data are staging's. An error is only reported."""
@@ -322,6 +336,11 @@ def _sentence(receipt: Receipt) -> str:
         return (
             f'Kept "{receipt.target}": its data of {receipt.copied_at} were copied for this release. '
             "--fresh copies them again."
+        )
+    if receipt.how == "put back":
+        return (
+            f'Put back the data of {receipt.copied_at} in "{receipt.target}", with what testers changed: the '
+            "release after this one is rolled back."
         )
     rate = f", {progress.size(round(receipt.bytes / receipt.seconds))}/s" if receipt.bytes else ""
     return (

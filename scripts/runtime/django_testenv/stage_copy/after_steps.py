@@ -77,12 +77,14 @@ def _users(connection: Connection, _: Deployment, arguments: Mapping[str, Any], 
         name = str(fields.pop("username"))
         if fields.pop("superuser", False):
             fields |= {"is_staff": True, "is_superuser": True}
+        if "hash" in arguments:  # `--test-user` asks for all rights that the project's users can have
+            fields = {key: value for key, value in fields.items() if key in columns}
         if unknown := fields.keys() - columns.keys():
             raise Misconfigured(
                 f'STAGE_COPY["after"]: "test_users": {meta.db_table} has no column {min(unknown)!r}'
             )
         wanted = {"is_active": True, "email": _mail(name), **fields, login: name}
-        wanted["password"] = make_password(str(arguments["password"]))
+        wanted["password"] = arguments.get("hash") or make_password(str(arguments["password"]))
         _write_user(connection, table, login, {k: v for k, v in wanted.items() if k in columns}, columns)
         say(f'user "{name}" is there for testers')
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from . import blockers, copy_metadata, engine, swap
+from . import blockers, copy_metadata, engine, previous, swap
 from .database import Connection, Database, reason
 from .disposable_registry import COPYING, REPLACED, beside
 from .golden import GoldenCopy
@@ -30,7 +30,10 @@ Release = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Receipt:
-    """The result of a copy. `how` is "copied", "cloned" (from the golden copy), "spare" or "kept"."""
+    """The result of a copy.
+
+    `how` is "copied", "cloned" (from the golden copy), "spare", "kept" or "put back".
+    """
 
     source: str
     target: str
@@ -82,11 +85,24 @@ class Copy:
             with swap.locked(self.server, name, partial(self._say_waiting, name)):
                 claim()
                 incoming, replaced = beside(name)
-                swap.drop(self.server, incoming, replaced)
+                swap.drop(self.server, incoming)
                 swap.open_again(self.server, name)
                 if not fresh and (kept := self._kept()):
+                    previous.drop_old(self.server, name)
+                    previous.drop_all_old(self.server)
                     return self._receipt("kept", kept, 0)
                 blockers.require_none(self.server, name)
+                if not fresh and (former := previous.data_of(self.server, replaced, self.release)):
+                    for lost in swap.exchange(self.server, self.maintenance, name, replaced, incoming):
+                        self._leave(lost)
+                    self._drop_if_it_can_be(incoming)
+                    return self._receipt("put back", former, 0)
+                if not fresh and previous.was_replaced(self.server, name, self.release):
+                    self.progress.say(
+                        "this is a roll-back, and the data that this release had are not kept any more: "
+                        "staging is copied again"
+                    )
+                swap.drop(self.server, replaced)
                 with guard() as staging:
                     golden = GoldenCopy.of(self.source, self.server, self.options, self.target.role)
                     try:
@@ -99,7 +115,7 @@ class Copy:
                         self._drop_if_it_can_be(incoming)
                 receipt = self._receipt(how, new, size)
                 self._phases["until the target serves"] = receipt.seconds
-                self._clear_up(golden, replaced)
+                self._clear_up(golden)
                 self._phases["clearing up"] = self._elapsed() - receipt.seconds
                 return receipt
         except psycopg.Error as error:
@@ -116,6 +132,9 @@ class Copy:
         golden = GoldenCopy.of(self.source, self.server, self.options, self.target.role)
         if kept:
             return f"The target keeps its data of {kept['copied_at']}: they were copied for this release."
+        _, replaced = beside(self.target.name)
+        if not fresh and (former := previous.data_of(self.server, replaced, self.release)):
+            return f"The data of {former['copied_at']} are put back: they were copied for this release."
         if golden is None:
             return f'Staging is copied into "{self.target.name}".'
         age = golden.age(self.server)
@@ -141,10 +160,7 @@ class Copy:
 
     def _kept(self) -> dict[str, Any] | None:
         """Return the target's stamp if it has the data for this release; else None."""
-        found = copy_metadata.of(self.server, self.target.name)
-        if not found or not self.release or found.get("release") != dict(self.release):
-            return None
-        return found
+        return previous.data_of(self.server, self.target.name, self.release)
 
     def _copy(self, staging: Connection, into: str, replaced: str) -> tuple[dict[str, Any], int]:
         """Fill a new database `into`; return its stamp and the number of bytes that were moved."""
@@ -171,8 +187,9 @@ class Copy:
 
     def _put_in_place(self, new: Mapping[str, Any], incoming: str, replaced: str) -> None:
         self.finish(self.target.named(incoming))
-        stamp = {**new, "release": dict(self.release) if self.release else None}
         name = self.target.name
+        before = previous.note(self.server, name, self.release)
+        stamp = {**new, "release": dict(self.release) if self.release else None, **before}
         copy_metadata.write(self.server, incoming, stamp, copy_metadata.words(self.server, name))
         for lost in swap.exchange(self.server, self.maintenance, name, incoming, replaced, self.shared):
             self._leave(lost)
@@ -225,16 +242,17 @@ class Copy:
         with contextlib.suppress(psycopg.Error):  # if the server is gone, the next run drops it
             swap.drop(self.server, incoming)
 
-    def _clear_up(self, golden: GoldenCopy | None, replaced: str) -> None:
+    def _clear_up(self, golden: GoldenCopy | None) -> None:
         """Do the work that can wait until the target serves. If it fails, the next run does it."""
         try:
-            swap.drop(self.server, replaced)
+            previous.drop_old(self.server, self.target.name)
             if golden:
                 with swap.locked(self.server, golden.name, partial(self._say_waiting, golden.name)):
                     swap.drop(self.server, golden.name + COPYING, golden.name + REPLACED)  # a run died
                     if golden.wants_spare:
                         golden.order_spare(self.server, self.maintenance)
                     golden.drop_others(self.server, self.progress.say)
+            previous.drop_all_old(self.server)
         except psycopg.Error as error:
             self.progress.say(f"the target serves, but not all could be cleared up: {reason(error)}")
 

@@ -84,6 +84,12 @@ class Command(BaseCommand):
             help="drop the database of the branch that DATABASE_SUFFIX names; copies nothing (default: copy)",
         )
         instead.add_argument(
+            "--test-user",
+            metavar="NAME",
+            help="make user NAME in the default database, with all rights and the password of the hash in "
+            "TEST_USER_HASH; copies nothing. `invoke exec --login NAME` calls it (default: none)",
+        )
+        instead.add_argument(
             "--list-databases",
             action="store_true",
             help="list the databases of branches beside the shared one; copies nothing (default: copy)",

@@ -1,0 +1,122 @@
+"""Run a one-off task in the environment to its end: `copilot task run`, with all lines and the exit code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from copilot_testenv.core.errors import Failed, Interrupted, Refused, SettingsError
+from copilot_testenv.core.polling import until
+from copilot_testenv.core.process import catching_signals
+from copilot_testenv.deploys import env_files
+from copilot_testenv.state import live
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from copilot_testenv.aws.stack import Stack, Task
+    from copilot_testenv.copilot.commands import OneOff
+    from copilot_testenv.core.errors import UserError
+    from copilot_testenv.session import Session, Target
+
+# Exit codes of copy_stage_db with the same meaning here.
+_OUTCOMES: Mapping[int, type[UserError]] = {2: SettingsError, 3: Refused}
+_SECONDS = 60  # after Copilot has ended, until ECS shows the task's exit code; it can be slow
+
+
+def cluster_of(target: Target, stack: Stack) -> str:
+    """Return the ARN or name of the cluster that the stack's service runs in; empty without a service."""
+    service = target.aws.service(stack.name)
+    return service[0] if service else ""
+
+
+def run(
+    session: Session,
+    target: Target,
+    cluster: str,
+    task: OneOff,
+    doing: str,
+    *,
+    show: Callable[[str], None] | None = None,
+    in_order: bool = False,
+    outcomes: Mapping[int, type[UserError]] = _OUTCOMES,
+) -> list[str]:
+    """Run a one-off task to its end; return its log's lines, each of which was given to `show` before.
+
+    Without `show` they are said, indented. With `in_order` they come when the task has ended, in the order of
+    the log: while Copilot follows, it can miss a line, which then comes last. Raises the error that
+    `outcomes` has for its exit code, else Failed.
+    """
+    settings, group = session.settings, live.task_group(session.settings)
+    before = {task.id for task in target.aws.tasks_of_family(cluster, f"copilot-{group}")}
+    shown: list[str] = []
+    tell = show or (lambda line: session.report.say(f"  {line}"))
+
+    def hear(line: str) -> None:
+        prefix, _, text = line.partition(" ")
+        if prefix.startswith("copilot-task/") and not in_order:
+            tell(text)
+            shown.append(text)
+
+    with (
+        catching_signals(settings.timeout, session.report.say) as stop,
+        session.report.waiting(doing),
+        env_files.given(session, task) as given,
+    ):
+        command = target.copilot.task_run(group, given)
+        result = session.shell.stream(command, hear, stop.signal_due)
+    begun = [t for t in target.aws.tasks_of_family(cluster, f"copilot-{group}") if t.id not in before]
+    if stop.asked():
+        became = (
+            "was not begun" if not begun else "goes on in the environment; `invoke status` shows its data"
+        )
+        if stop.interrupted:
+            raise Interrupted(f"Interrupted; the one-off task {became}.")
+        raise Failed(
+            f"The one-off task took longer than DEPLOY_TIMEOUT ({settings.timeout:.0f} s) and {became}."
+        )
+    if not begun:
+        last = "".join(f"\n  {line}" for line in (result.stderr or result.stdout).strip().splitlines()[-12:])
+        raise Failed(f"The one-off task was not started; the data are as they were. Copilot said:{last}")
+    ended = _ended(target, cluster, group, begun[0])
+    stream = f"copilot-task/{group}/{ended.id}"
+    lines = target.aws.last_lines(f"/copilot/{group}", stream, 10_000)
+    for line in _missing(lines, shown):
+        tell(line)
+    code = ended.containers[0].exit_code if ended.containers else None
+    if code:
+        why = next((line for line in reversed(lines) if "Error: " in line), "see the lines above")
+        raise outcomes.get(code, Failed)(
+            f"The one-off task ended with exit code {code}: {why.partition('Error: ')[2] or why}"
+        )
+    if code is None:
+        raise Failed(f"The one-off task did not start: {ended.stopped_reason or 'ECS gives no reason'}.")
+    return lines
+
+
+def _missing(lines: Sequence[str], shown: Sequence[str]) -> list[str]:
+    """Return the lines of the log that Copilot did not show, in their order.
+
+    Copilot stops following when the task has ended, before the last lines arrive. While it follows, it
+    queries lines that are at least a millisecond newer than the last one (`LogEvents` in Copilot's
+    internal/pkg/aws/cloudwatchlogs), so it misses a later line of the same millisecond.
+    """
+    missing, position = [], 0
+    for line in lines:
+        if position < len(shown) and shown[position] == line:
+            position += 1
+        else:
+            missing.append(line)
+    return missing
+
+
+def _ended(target: Target, cluster: str, group: str, task: Task) -> Task:
+    """Wait until ECS shows that the task has stopped, and return it. Raises Failed where it does not stop."""
+
+    def look() -> Task:
+        tasks = target.aws.tasks_of_family(cluster, f"copilot-{group}")
+        return next((now for now in tasks if now.id == task.id), task)
+
+    ended = until(look, lambda now: now.status == "STOPPED", seconds=_SECONDS, every=0.2)
+    if ended.status == "STOPPED":
+        return ended
+    raise Failed(f"Copilot stopped following the task {task.id}, which still runs: see `invoke status`.")

@@ -1,0 +1,119 @@
+"""What a person reads on a terminal of 80 columns, as files in tests/snapshots/ that a person has read.
+
+After a change of words: `WRITE_SNAPSHOTS=1 python -m pytest tests/test_snapshots.py`, then read what changed.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from copilot_testenv.core import moments
+from copilot_testenv.core.settings import Settings
+from copilot_testenv.core.terminal import Terminal
+from copilot_testenv.deploys import status
+from copilot_testenv.deploys.phases import Phases
+from copilot_testenv.session import Session
+from copilot_testenv.state.registry import DeploymentRecord, Registry
+from tests.deploys import test_phases, test_rolled_back, test_status
+from tests.deploys.test_phases import DATA
+from tests.fakes import FakeShell, Memory
+from tests.test_tasks import Ran
+
+FOLDER = Path(__file__).parent / "snapshots"
+COLUMNS = 80
+
+
+def check(name: str, text: str) -> None:
+    """Compare what a terminal shows with the file: lines that are too long go on in the next row."""
+    rows = [
+        line[start : start + COLUMNS]
+        for line in text.splitlines()
+        for start in range(0, max(len(line), 1), COLUMNS)
+    ]
+    shown = "\n".join(rows) + "\n"
+    file = FOLDER / f"{name}.txt"
+    if os.environ.get("WRITE_SNAPSHOTS"):
+        file.write_text(shown)
+    assert shown == file.read_text()
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
+    """Standard output and error together, as a person sees them from now on."""
+    made = Screen()
+    for name, value in {"COLUMNS": str(COLUMNS), "TERM": "xterm", "TZ": "UTC"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.stdout", made)
+    monkeypatch.setattr("sys.stderr", made)
+    return made
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--list",),
+        ("exec", "-h"),
+        ("deply-test",),
+        ("deploy-test", "--brnch", "x"),
+        ("deploy-test", "--branch=-x"),
+    ],
+    ids=["tasks", "exec-help", "unknown-task", "unknown-flag", "impossible-branch"],
+)
+def test_the_menu(words: tuple[str, ...], request: pytest.FixtureRequest) -> None:
+    ran = Ran(*words)
+    check(request.node.callspec.id, ran.out + ran.err)
+
+
+def test_deployments(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    branch = "feature/a-long-name-for-the-checkout"
+    own = test_status.isolated(branch, why="for Grace to look at")
+    aws = test_status.Played([test_status.tagged("web", "main", expires_at="never"), own])
+    session, _ = test_status.on(
+        settings,
+        aws,
+        monkeypatch,
+        web=DeploymentRecord("main", isolated=False, url="http://localhost:36517", database="test"),
+        **{
+            own.tags["copilot-service"].replace("-", "_"): DeploymentRecord(
+                branch, isolated=True, url="http://feature-a-long-name-97cc63d.test.demo.example.com:36517"
+            )
+        },
+    )
+    monkeypatch.setattr(moments, "shown", lambda moment, _: moment)  # it depends on the clock and its zone
+    shown = screen(monkeypatch)
+    status.status(replace(session, report=Terminal()), html="", json=False)
+    check("status", shown.getvalue())
+
+
+def test_a_failed_deploy_in_phases(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown, terminal, clock = screen(monkeypatch), Terminal(), [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    aws = test_phases.Played()
+    phases = Phases(Session(settings, FakeShell(), terminal, {}), aws, terminal.say, _begun=0.0)
+    phases.tell("building the image")
+    for clock[0], startup, lines in (
+        (38.0, "PENDING", []),
+        (40.0, "RUNNING", []),
+        (104.0, "RUNNING", [DATA]),
+    ):
+        aws.lines = lines
+        phases.look(None, [test_phases.task("PENDING", startup)])
+    terminal.say("  startup: ended with exit code 1")
+    phases.look(replace(test_rolled_back.STACK, status="UPDATE_ROLLBACK_IN_PROGRESS"), [])
+    kept = 'copy_stage_db: data of 2026-11-21T10:00:00+00:00 in "test", kept'
+    registry = Registry(Memory())
+    serves = test_rolled_back.says(settings, test_rolled_back.Played(kept), registry, monkeypatch)
+    terminal.say(
+        f"feature/weight at a5bac49295ce was not deployed; the stack demo-test-web is "
+        f"UPDATE_ROLLBACK_COMPLETE. {serves}"
+    )
+    check("failed-deploy", shown.getvalue())
