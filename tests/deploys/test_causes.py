@@ -52,7 +52,7 @@ class Failing(Played):
     def task_definition(self, arn: str) -> TaskDefinition:
         assert arn
         names = [each.name for each in self.ran[-1].containers]
-        parts = [ContainerDefinition(n, "", (), {}, {}, n not in self.not_essential) for n in names]
+        parts = [ContainerDefinition(n, "", (), {}, {}, essential=n not in self.not_essential) for n in names]
         return TaskDefinition("256", "512", "", tuple(parts))
 
 
