@@ -1,16 +1,20 @@
-"""One embedded AWS on which the real Copilot renders, for all tests of a process that need no other."""
+"""What the real Copilot renders on, for all tests of a process: an embedded AWS, or a stand-in."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from copilot_testenv import rendering
 from copilot_testenv.aws import Aws
+from copilot_testenv.check import project as projects
+from copilot_testenv.check import stand_ins
+from copilot_testenv.check.renderer import StandInRenderer
 from copilot_testenv.copilot.templates import Refusal, Template
-from copilot_testenv.core.process import RealShell
+from copilot_testenv.core.process import RealShell, Variables
 from copilot_testenv.core.settings import load
 from copilot_testenv.rendering import Renderer
 from copilot_testenv.session import Session
@@ -48,6 +52,28 @@ def _files(workspace: Path, folder: str) -> tuple[tuple[object, ...], ...]:
         )
         for path in sorted((workspace / folder).rglob("*"))
     )
+
+
+@dataclass(frozen=True)
+class StandIns(_Remembering):
+    """Renders each workspace as `check` does, on a server that `deployed` tells what Copilot is to find."""
+
+    deployed: Callable[..., Variables] = dict
+
+    def service(self, workspace: Path, service: str, environment: str) -> Template | Refusal:
+        asked = (service, environment, _files(workspace, "."))
+        if asked not in self.answers:
+            self.answers[asked] = self._of(workspace).service(workspace, service, environment)
+        return self.answers[asked]
+
+    def environment(self, workspace: Path, environment: str) -> Template | Refusal:
+        return self._of(workspace).environment(workspace, environment)
+
+    def _of(self, workspace: Path) -> Renderer:
+        project = projects.read(load(workspace, {"TEST_ENV": "test"}))
+        documents = [*project.services.values(), *project.environments.values()]
+        given = stand_ins.variables(documents, project.settings)
+        return StandInRenderer(project.settings, self.shell, {}, {}, self.deployed, project, given)
 
 
 class SharedRenderer(ExitStack):

@@ -17,6 +17,7 @@ from copilot_testenv.core.settings import Settings
 from copilot_testenv.rendering import Renderer
 from tests.check.rendered import accepted, marked, places, rendered
 from tests.fakes import FakeShell
+from tests.renderer import SharedRenderer
 
 TOP = "http: {path: /}\nimage: {build: Dockerfile, port: 8000}\n"
 ALL = ("production", "stage", "test")
@@ -106,12 +107,12 @@ def test_a_secret_whose_path_names_its_environment_is_not_told(
 
 
 class Cloud:
-    """The renderer's own AWS with secrets in it, and a Copilot that lists three environments there."""
+    """An embedded AWS with secrets in it, and a Copilot that lists three environments there."""
 
-    def __init__(self, renderer: Renderer, settings: Settings) -> None:
+    def __init__(self, renderer: Renderer, embedded: Renderer, settings: Settings) -> None:
         self.renderer = renderer
         self.settings = replace(settings, target="aws")
-        self.aws = Aws(renderer.variables)
+        self.aws = Aws(embedded.variables)
         self.account = self.aws.account()
 
     def put(self, **values: str) -> None:
@@ -145,8 +146,8 @@ class Barred(Aws):
 
 
 @pytest.fixture
-def cloud(renderer: Renderer, settings: Settings) -> Cloud:
-    return Cloud(renderer, settings)
+def cloud(renderer: Renderer, shared_renderer: SharedRenderer, settings: Settings) -> Cloud:
+    return Cloud(renderer, shared_renderer.get(), settings)
 
 
 NAMED = f"""
