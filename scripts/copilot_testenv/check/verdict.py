@@ -126,7 +126,7 @@ def _line_of_patch(file: Path, quoted: list[str]) -> int:
 
 
 def _line_with(file: Path, words: list[str], begin: int = 0) -> int:
-    """Return the line that has one of these words as a value, after `begin`; the first where there is none."""
+    """Return the line after `begin` that has one of these words as a value; the first where none has."""
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     for word in words:
         value = re.compile(rf":\s*['\"]?{re.escape(word)}['\"]?\s*(#.*)?$")
