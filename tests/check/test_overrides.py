@@ -74,7 +74,7 @@ def test_a_runtime_patch_that_misses_is_told_with_its_line_and_taken_away(
         f"- op: replace\n  path: /Resources/Nope/Properties/Runtime\n  value: {runtimes.target()}\n",
     )
     (told,) = found(shipped, renderer)
-    assert (told.path, told.line, told.rule) == (OF_ENVIRONMENTS.as_posix(), line, "patch")
+    assert (told.path, told.line, told.rule) == (OF_ENVIRONMENTS.as_posix(), line + 1, "patch")
     assert "misses in production, stage, test" in told.what
     assert "check --fix" in told.instead
     (change,) = fixed(shipped, renderer)
@@ -85,7 +85,7 @@ def test_a_runtime_patch_that_misses_is_told_with_its_line_and_taken_away(
 def test_another_patch_that_misses_is_told_and_left_to_its_owner(shipped: Path, renderer: Renderer) -> None:
     line = append(shipped / OF_WEB, "- op: replace\n  path: /Resources/Nope/Properties/Name\n  value: x\n")
     (told,) = found(shipped, renderer)
-    assert (told.path, told.line) == (OF_WEB.as_posix(), line)
+    assert (told.path, told.line) == (OF_WEB.as_posix(), line + 1)
     assert "correct its path" in told.instead
     with pytest.raises(SettingsError, match="Nope"):
         fixed(shipped, renderer, "web")

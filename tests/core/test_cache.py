@@ -31,6 +31,14 @@ def test_what_was_used_within_a_month_stays_and_the_rest_goes(tmp_path: Path) ->
     assert kept == tmp_path / "copilot-testenv/things"
 
 
+def test_a_kind_has_a_bound_and_what_was_used_last_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "_MOST", 2)
+    kept = cache.folder("things")
+    for days in range(4):
+        age(kept / f"{days}", days)
+    assert {each.name for each in cache.folder("things").iterdir()} == {"0", "1"}
+
+
 def test_a_folder_that_others_may_write_to_is_not_taken() -> None:
     cache.folder("things").chmod(0o777)
     with pytest.raises(PermissionError, match="alone"):

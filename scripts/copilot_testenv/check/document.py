@@ -92,7 +92,16 @@ def read(file: Path, root: Path) -> Document:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"The manifest {file} cannot be read: {error}.") from error
     shown = file.relative_to(root).as_posix()
-    return Document(shown, text, manifest.parse(text, shown, _Loader))
+    return Document(shown, text, _with_on(manifest.parse(text, shown, _Loader)))
+
+
+def _with_on(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the data in which a job's key `on` is called so: PyYAML takes it for true, Copilot does not."""
+    blocks = data.get("environments")
+    for holder in (data, *(blocks.values() if isinstance(blocks, dict) else ())):
+        if isinstance(holder, dict) and True in holder:
+            holder["on"] = holder.pop(True)
+    return data
 
 
 def entries(mapping: yaml.MappingNode) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:

@@ -137,7 +137,6 @@ _OF_TASK = [
     "EnableFaultInjection",
     "EphemeralStorage",
     "ExecutionRoleArn",
-    "Family",
     "IpcMode",
     "Memory",
     "InferenceAccelerators",
@@ -228,7 +227,22 @@ _NETWORK = Form(
 )
 _PATH = matching(r"/[a-zA-Z0-9\-._/]*", "an absolute path of letters, digits and `-._/`", "/files")
 _DURATION = matching(r"([\d.]+(ns|us|µs|ms|s|m|h))+", "a duration with its unit", "1m30s")
-_IMAGE = matching(r"[^\s]+", "the name of an image", "nginx:1.29")
+_IMAGE = matching(
+    r"(?!\w+://)([\w.-]+(:\d+)?/)?[a-z0-9._/-]+(:[\w.-]+)?(@sha256:[0-9a-f]+)?",
+    "the name of an image, in small letters and without `https://`",
+    "nginx:1.29",
+)
+_HOST = matching(
+    r"(?i:(\*\.)?([a-z0-9_]([a-z0-9_-]*[a-z0-9])?\.)+[a-z][a-z0-9-]+)\.?", "a host name", "shop.example.com"
+)
+# Source: https://docs.aws.amazon.com/elasticloadbalancing/latest/application/rule-condition-types.html
+_RULE_PATH = matching(r"[\w.$/~\"'@:+&*?-]{0,128}", "letters, digits and `_-.$/~\"'@:+&*?`", "shop/*")
+_ENV_FILE = matching(r".*\.env|", "a file whose name ends with `.env`", "web.env")
+_PERCENTAGE_OF_ALARM = Form(
+    lambda text: bool(re.fullmatch(r"\d+(\.\d+)?", text)) and 0 < float(text) <= 100,  # noqa: PLR2004
+    "a number up to 100",
+    lambda _: "write `70`, for example",
+)
 _POLICY = matching(
     r"ELBSecurityPolicy-[\w-]+", "the name of a policy of AWS", "ELBSecurityPolicy-TLS13-1-2-2021-06"
 )
@@ -242,6 +256,22 @@ _ZONE = matching(r"[a-z]{2}(-[a-z]+)+-\d[a-z]?(-[a-z]+-\d[a-z])?|[a-z]", "an ava
 # Sources: internal/pkg/manifest/validate.go of aws/copilot-cli 1.34, which the notes do not repeat;
 # https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-properties-ecs-taskdefinition-ephemeralstorage.html
 FORMS: Mapping[str, Form] = {
+    "http.alias": _HOST,
+    "http.alias.name": _HOST,
+    "http.additional_rules.alias": _HOST,
+    "http.additional_rules.alias.name": _HOST,
+    "nlb.alias": _HOST,
+    "nlb.alias.name": _HOST,
+    "http.path": _RULE_PATH,
+    "http.additional_rules.path": _RULE_PATH,
+    "env_file": _ENV_FILE,
+    "sidecars.*.env_file": _ENV_FILE,
+    "network.connect.alias": matching(
+        r"[a-z0-9._-]{1,127}", "small letters, digits, `.`, `_` and `-`", "api"
+    ),
+    "deployment.rollback_alarms.cpu_utilization": _PERCENTAGE_OF_ALARM,
+    "deployment.rollback_alarms.memory_utilization": _PERCENTAGE_OF_ALARM,
+    "deployment.rollback_alarms.messages_delayed": numbers(1),
     "count": numbers(0),
     "count.spot": numbers(0),
     "count.range": _RANGE,

@@ -169,6 +169,8 @@ def _misformed(document: Document, entry: schema.Entry, kind: str) -> Iterator[F
     if kind == "Request-Driven Web Service" and place[-1] == "count":
         return  # the name of a configuration of App Runner
     form = forms.of(place, environment=kind == "Environment")
+    if kind == "Request-Driven Web Service" and place[-1] == "platform":
+        form = forms.words("linux/x86_64", "linux/amd64")
     for node in _scalars(entry.value) if form else ():
         text = str(node.value)
         if form and "${" not in text and node.tag not in {"!Ref", "!Sub"} and not form.fits(text):

@@ -32,8 +32,9 @@ def of_verdict(document: Document, environments: list[str], why: str) -> int:
     tokens = [found[1] or found[2] for found in _QUOTED.finditer(why)]
     tokens = [token for token in tokens if token not in environments]
     numbers = _NUMBER.findall(why)
-    if missing := re.search(r'"([^"]+)" must be specified', why):
-        tokens, numbers = tokens[: tokens.index(missing[1])] if missing[1] in tokens else tokens, []
+    missing = re.search(r'"([^"]+)" must be specified|must specify one of "([^"]+)"', why)
+    if missing and (name := missing[1] or missing[2]) in tokens[1:]:
+        tokens, numbers = tokens[: tokens.index(name)], []
     blocks: list[Keys] = [("environments", name) for name in environments]
     followed = [_chain(document, begin, tokens) for begin in (*blocks, ())]
     best = max(followed, key=lambda chain: (chain[0], len(chain[1])))
@@ -135,7 +136,8 @@ def _follow(document: Document, keys: Keys) -> Keys | None:
 
 def _of_value(document: Document, why: str) -> int:
     """Return the line of the rarest value or key that Copilot repeats; 0 where it repeats none."""
-    words = {word.strip(".,:") for word in _WORD.findall(why)} - _COMMON
+    found_words = {word.strip(".,:") for word in _WORD.findall(why)}
+    words = {*found_words, *(part for word in found_words for part in word.split("/"))} - _COMMON
     lines: dict[str, list[int]] = {}
     for word, line in _words(document.root):
         if word in words and word != str(document.get("name")):

@@ -81,6 +81,7 @@ def _stages(project: Project, document: Document) -> Iterator[Wrong]:
     for number, stage in enumerate(stages):
         keys: Keys = ("stages", number)
         if not isinstance(stage, dict):
+            yield keys, "error", "this stage is no mapping", f"write `- name: {stage}`"
             continue
         name = stage.get("name")
         if not isinstance(name, str):

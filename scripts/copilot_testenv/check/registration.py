@@ -71,6 +71,7 @@ def mounts(project: Project) -> Iterator[Finding]:
 def checks(project: Project) -> Iterator[Finding]:
     """Find health checks of a load balancer whose timeout is not shorter than their interval."""
     yield from in_environments(_each(project, _checks))
+    yield from in_environments(_each(project, _ranges))
 
 
 def passwords(project: Project) -> Iterator[Finding]:
@@ -190,6 +191,23 @@ def _checks(document: Document, environment: str) -> Iterator[Finding]:
         yield _finding(document, environment, (*keys, "healthcheck", key), "health-check", what, instead)
 
 
+def _ranges(document: Document, environment: str) -> Iterator[Finding]:
+    """Find a range of tasks whose least number is above its most, or that no task on Spot can reach."""
+    given = merged(document, environment, "count", "range")
+    if not isinstance(given, dict):
+        return
+    least, most, spot = (given.get(name) for name in ("min", "max", "spot_from"))
+    if isinstance(least, int) and isinstance(most, int) and least > most:
+        what = f"the least number of tasks, {least}, is above the most, {most}"
+        yield _finding(
+            document, environment, ("count", "range", "min"), "limit", what, f"write `{most}` or less"
+        )
+    if isinstance(spot, int) and isinstance(most, int) and spot > most:
+        what = f"no task runs on Spot: `spot_from` is {spot}, above the most, {most}"
+        place: Keys = ("count", "range", "spot_from")
+        yield _finding(document, environment, place, "limit", what, f"write `{most}` or less", error=False)
+
+
 def _seconds(value: Any, default: float) -> float | None:
     return default if value is None else seconds(value) if isinstance(value, str) else None
 
@@ -233,7 +251,7 @@ def networks(project: Project) -> Iterator[Finding]:
             line = document.line("network", "vpc", "cidr")
             what = f"`{vpc['cidr']}` is no range of addresses"
             yield Finding(document.path, line, "network", "error", what, "write one such as `10.0.0.0/16`")
-        yield from _zones(document)
+        yield from (*_zones(document), *_repeated(document), *_size_of_vpc(document, whole))
         earlier: list[tuple[str, Any]] = []
         for kind in ("public", "private"):
             listed = subnets.get(kind)
@@ -273,6 +291,31 @@ def _zones(document: Document) -> Iterator[Finding]:
             what = f"{zone} is no zone of {usual}, the region of the other subnets"
             line = document.line(*keys)
             yield Finding(document.path, line, "network", "error", what, f"write a zone of {usual}")
+
+
+def _repeated(document: Document) -> Iterator[Finding]:
+    """Find a subnet or, among the public or the private ones, an availability zone that stands twice."""
+    taken: set[tuple[str, str]] = set()
+    for kind in ("public", "private"):
+        listed = document.get("network", "vpc", "subnets", kind)
+        for number, subnet in enumerate(listed if isinstance(listed, list) else ()):
+            for name, scope in (("id", ""), ("az", kind)):
+                value = subnet.get(name) if isinstance(subnet, dict) else None
+                if not isinstance(value, str) or "${" in value:
+                    continue
+                if (scope, value) in taken:
+                    line = document.line("network", "vpc", "subnets", kind, number, name)
+                    what = f"{value} stands here a second time"
+                    yield Finding(document.path, line, "network", "error", what, "write another one")
+                taken.add((scope, value))
+
+
+def _size_of_vpc(document: Document, whole: ipaddress.IPv4Network | None) -> Iterator[Finding]:
+    """Find a VPC that is larger or smaller than AWS makes one."""
+    if whole and not 16 <= whole.prefixlen <= 28:  # noqa: PLR2004 - AWS's limits
+        what = f"AWS makes no VPC of {whole}: it takes /16 to /28"
+        line = document.line("network", "vpc", "cidr")
+        yield Finding(document.path, line, "network", "error", what, "write one such as `10.0.0.0/16`")
 
 
 def _network(value: Any) -> ipaddress.IPv4Network | None:

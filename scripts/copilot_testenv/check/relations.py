@@ -114,6 +114,10 @@ def topics(project: Project) -> Iterator[Finding]:
                 if not isinstance(topic, dict):
                     continue
                 publisher, name = project.services.get(str(topic.get("service"))), topic.get("name")
+                if publisher is None and isinstance(topic.get("service"), str):
+                    yield from _similar(
+                        document, (*holder, "subscribe", "topics", number), topic["service"], project
+                    )
                 if publisher is None or not isinstance(name, str) or "${" in name:
                     continue
                 known = _published(publisher)
@@ -126,6 +130,14 @@ def topics(project: Project) -> Iterator[Finding]:
                     f"write `{near[0]}`" if near else f"add it under `publish.topics` of {topic['service']}"
                 )
                 yield Finding(document.path, line, "topic", "error", what, instead)
+
+
+def _similar(document: Document, keys: Keys, service: str, project: Project) -> Iterator[Finding]:
+    """Find a publisher that is not in the workspace, and is called almost like one that is."""
+    for near in difflib.get_close_matches(service, project.services, 1):
+        what = f"{service} is no service of this workspace"
+        line = document.line(*keys, "service")
+        yield Finding(document.path, line, "topic", "warning", what, f"write `{near}` if that is meant")
 
 
 def _published(document: Document) -> list[str]:

@@ -107,7 +107,10 @@ def _place(project: Project, owner: str, found: LintFinding, *, addons: bool) ->
     if changed:
         at = f"/{found.path}/"
         patch = min(changed, key=lambda patch: not at.startswith(f"{patch.path}/"))
-        return f"copilot/{owner}/{patches.FILE.as_posix()}", patch.begin + 1
+        where = f"copilot/{owner}/{patches.FILE.as_posix()}"
+        lines = patches.text_below(project.root, owner).splitlines()[patch.begin : patch.end]
+        values = [number for number, line in enumerate(lines) if re.match(r"[\s-]*value\s*:", line)]
+        return where, patch.begin + 1 + (values[0] if values and at.startswith(f"{patch.path}/") else 0)
     document = project.services.get(owner)
     return project.source(owner), document.line("taskdef_overrides") if document else 1
 

@@ -20,6 +20,60 @@ _DURATION = re.compile(r"[+-]?(0|((\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h))+)")
 _SWITCH = re.compile(r"y|n|yes|no|on|off", re.IGNORECASE)
 _SIMILAR = 0.4  # of a name that may be meant
 _NAMED = {("variables",), ("secrets",)}
+# Keys that have keys below them, and never a list.
+_MAPPINGS = frozenset(
+    [
+        *(
+            "variables",
+            "secrets",
+            "sidecars",
+            "environments",
+            "args",
+            "labels",
+            "tags",
+            "depends_on",
+            "volumes",
+        ),
+        *(
+            "image",
+            "build",
+            "network",
+            "vpc",
+            "storage",
+            "logging",
+            "deployment",
+            "observability",
+            "http",
+            "nlb",
+        ),
+        *("on", "subscribe", "publish", "source", "deployments", "pre_deployments", "post_deployments"),
+    ]
+)
+_TEXTS = frozenset(
+    [
+        *(
+            "success_codes",
+            "rolling",
+            "schedule",
+            "version",
+            "tracing",
+            "dockerfile",
+            "context",
+            "target",
+            "type",
+        ),
+        *(
+            "location",
+            "source_volume",
+            "ssl_policy",
+            "target_container",
+            "hosted_zone",
+            "provider",
+            "repository",
+        ),
+        *("branch", "buildspec", "env_file"),
+    ]
+)
 _TAG = "tag:yaml.org,2002:"
 
 
@@ -30,14 +84,30 @@ def unread(project: Project) -> Iterator[Finding]:
     """
     for document, top in schema.documents(project):
         for entry in schema.written(document, top):
-            if entry.place[-1:] in _NAMED and isinstance(entry.value, yaml.SequenceNode):
+            is_list = isinstance(entry.value, yaml.SequenceNode)
+            if entry.place[-1:] in _NAMED and is_list:
                 what = f"Copilot cannot read this value of `{entry.name}`: it is a list"
                 instead = "write one text, in quotes if it is JSON"
+                yield Finding(document.path, line_of(entry.key), "unread-value", "error", what, instead)
+            elif is_list and _is_no_list(entry):
+                wanted = "keys" if entry.key.value in _MAPPINGS else "one text"
+                what = f"Copilot cannot read this value of `{entry.name}`: it is a list"
+                line = line_of(entry.value)
+                yield Finding(document.path, line, "unread-value", "error", what, f"write {wanted} there")
+            elif entry.place[-1:] == ("secrets",) and entry.value.tag == f"{_TAG}null":
+                what = f"the secret `{entry.name}` has no name"
+                instead = "write the name of the parameter in SSM"
                 yield Finding(document.path, line_of(entry.key), "unread-value", "error", what, instead)
             if not _fits(entry.value, entry.read, fractions="rollback_alarms" in entry.place):
                 what = f"Copilot cannot read this value of `{entry.name}`: it refuses it, or ignores it"
                 instead = _instead(entry.value, entry.read)
                 yield Finding(document.path, line_of(entry.key), "unread-value", "error", what, instead)
+
+
+def _is_no_list(entry: schema.Entry) -> bool:
+    """Return True for a key for which Copilot reads no list."""
+    known = entry.key.value in (_MAPPINGS | _TEXTS) and not isinstance(entry.read, list)
+    return known and entry.place[-1:] not in _NAMED
 
 
 def _fits(value: yaml.Node, read: Any, *, fractions: bool) -> bool:

@@ -66,27 +66,39 @@ def _finding(project: Project, owner: str, place: tuple[str, int], why: str, nam
             if patch.function
             else f"remove it, or correct its path ({why[match.end() :].strip(': ')})"
         )
-        line = _line_with(project.root / where, [patch.path])
-        return Finding(where, line if line > 1 else patch.begin + 1, "patch", "error", what, instead)
+        line = _line_with(project.root / where, [patch.path], patch.begin)
+        return Finding(where, line, "patch", "error", what, instead)
     manifest = project.services.get(owner)
-    if "task definition overrides" in why and manifest:
-        line = _of_override(manifest, why)
-        return Finding(manifest.path, line, "copilot", "error", what, instead)
-    if "addons" in why and (project.root / "copilot" / owner / "addons").is_dir():
-        named = re.search(r'"(\w+)"', why[why.index("addons") :])
-        place = templates.addons_place(project.root, owner, named[1] if named else "")
-        if place[1] == 1:
-            place = templates.addons_place(project.root, owner, "Parameters")
-        return Finding(*place, "copilot", "error", what, instead)
-    if "overrides" in why or "override template" in why:
-        overrides = Path(f"copilot/{owner}/overrides")
-        file = project.root / "copilot" / owner / patches.FILE
-        quoted = re.findall(r'"([^"]+)"', why)
-        line = _line_with(file, quoted) if file.is_file() else 1
-        place = ((overrides / patches.FILE.name if file.is_file() else overrides).as_posix(), line)
-        why = why.replace(f"{project.root}/", "")
-        return Finding(*place, "patch", "error", what, f"correct what Copilot names: {why}")
+    if manifest and ("taskdef_overrides" in why or "task definition overrides" in why):
+        line = place[1] if "taskdef_overrides" in why else _of_override(manifest, why)
+        place = (manifest.path, line)
+    elif elsewhere := _in_addons(project, owner, why) or _in_overrides(project, owner, why):
+        instead = f"correct what Copilot names: {why.replace(f'{project.root}/', '')}"
+        return Finding(*elsewhere[:2], elsewhere[2], "error", what, instead)
     return Finding(*place, "copilot", "error", what, instead)
+
+
+def _in_addons(project: Project, owner: str, why: str) -> tuple[str, int, str] | None:
+    """Return file, line and rule of what Copilot refuses of addons; None where it is about something else."""
+    if "addons" not in why or not (project.root / "copilot" / owner / "addons").is_dir():
+        return None
+    named = re.search(r'"(\w+)"', why[why.index("addons") :])
+    place = templates.addons_place(project.root, owner, named[1] if named else "")
+    if place[1] == 1:
+        place = templates.addons_place(project.root, owner, "Parameters")
+    return *place, "copilot"
+
+
+def _in_overrides(project: Project, owner: str, why: str) -> tuple[str, int, str] | None:
+    """Return file, line and rule of what Copilot refuses of overrides; None where it is something else."""
+    if "overrides" not in why and "override template" not in why:
+        return None
+    overrides = Path(f"copilot/{owner}/overrides")
+    file = project.root / "copilot" / owner / patches.FILE
+    if not file.is_file():
+        return overrides.as_posix(), 1, "patch"
+    line = _line_of_patch(file, re.findall(r'"([^"]+)"', why))
+    return (overrides / patches.FILE.name).as_posix(), line, "patch"
 
 
 def _of_override(manifest: Document, why: str) -> int:
@@ -94,20 +106,33 @@ def _of_override(manifest: Document, why: str) -> int:
     listed = manifest.get("taskdef_overrides")
     parts = set(re.findall(r"[\w.\[\]-]+", why))
     for number, item in enumerate(listed if isinstance(listed, list) else ()):
-        path = str(item.get("path")) if isinstance(item, dict) else ""
+        path = str(item.get("path", "")) if isinstance(item, dict) else ""
+        if not path:
+            return manifest.line("taskdef_overrides", number)
         if parts & {path, *path.split(".")}:
             return manifest.line("taskdef_overrides", number, "path")
     return manifest.line("taskdef_overrides")
 
 
-def _line_with(file: Path, words: list[str]) -> int:
-    """Return the line of a patch that has one of these words as a value; 1 where there is none."""
+def _line_of_patch(file: Path, quoted: list[str]) -> int:
+    """Return the line at which a file of patches is no YAML, or has a patch without an operation."""
+    text = file.read_text(encoding="utf-8", errors="replace")
+    try:
+        read = patches.read(text, file.name)
+    except SettingsError as error:
+        return location.of_yaml(file, str(error))
+    unnamed = [patch.begin + 1 for patch in read if patch.operation == "None" or patch.path == "None"]
+    return unnamed[0] if unnamed else _line_with(file, quoted)
+
+
+def _line_with(file: Path, words: list[str], begin: int = 0) -> int:
+    """Return the line after `begin` that has one of these words as a value; the first where none has."""
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     for word in words:
         value = re.compile(rf":\s*['\"]?{re.escape(word)}['\"]?\s*(#.*)?$")
-        if found := [number for number, line in enumerate(lines, 1) if value.search(line)]:
+        if found := [number for number, line in enumerate(lines, 1) if number > begin and value.search(line)]:
             return found[0]
-    return 1
+    return begin + 1
 
 
 RULES = (refused,)

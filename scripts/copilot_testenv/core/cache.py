@@ -10,13 +10,15 @@ import os
 import shutil
 import stat
 import time
+from contextlib import suppress
 from pathlib import Path
 
 _UNUSED_SECONDS = 30 * 24 * 3600.0
+_MOST = 2000  # entries of a kind; those that were used last stay
 
 
 def folder(kind: str) -> Path:
-    """Return the cache folder of one kind; create it, and delete the entries that are unused for a month.
+    """Return the cache folder of one kind; create it, and delete entries unused for a month, or too many.
 
     Raises OSError where the folder cannot be created, or another user may write to it.
     """
@@ -42,11 +44,12 @@ def use(entry: Path) -> bool:
 
 
 def _delete_unused(entries: Path) -> None:
+    used: list[tuple[float, Path]] = []
     for entry in entries.iterdir():
-        try:
-            old = time.time() - entry.lstat().st_mtime > _UNUSED_SECONDS
-        except FileNotFoundError:  # another run has removed it
-            continue
+        with suppress(FileNotFoundError):  # another run has removed it
+            used.append((entry.lstat().st_mtime, entry))
+    for number, (moment, entry) in enumerate(sorted(used, reverse=True)):
+        old = number >= _MOST or time.time() - moment > _UNUSED_SECONDS
         if old and entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)
         elif old:
