@@ -147,6 +147,8 @@ def test_the_plan_tells_a_program_what_would_become_of_every_table_and_changes_n
             "password": "value",
         },
     }
+    [(database,)] = copies.rows(copies.source_server, STAGE, f"SELECT pg_database_size('{STAGE}')")
+    assert 0 < document.pop("disk") < 3 * int(str(database)), "a golden copy, a spare and the target"
     assert document == {
         "unmasked": [],
         "personal": [],
@@ -194,6 +196,9 @@ def test_the_plan_tells_a_person_what_would_become_of_every_table_and_marks_noth
     }
     assert sorted(personal) == sorted(
         f"Looks personal and has no rule: public.{column} ({why})." for column, why in reasons.items()
+    )
+    assert re.fullmatch(
+        r"The target's server needs about \d+ MB of disk beside what it has now\.", rest.pop(1)
     )
     assert rest == [
         'Extension "pg_stat_statements" stays behind.',
@@ -265,7 +270,7 @@ def only_error(capsys: pytest.CaptureFixture[str]) -> str:
     ("setting", "why"),
     [
         ([], "STAGE_COPY is not a dictionary: write STAGE_COPY = {...}"),
-        ({"nonsense": 1}, "STAGE_COPY has no 'nonsense': it has exclude_data, mask, "),
+        ({"nonsense": 1}, "STAGE_COPY has no 'nonsense': it has exclude_data, sample, "),
         (
             {"exclude_data": "one"},
             'STAGE_COPY["exclude_data"] is not a list of names: write ["one", "another"]',
@@ -297,7 +302,7 @@ def only_error(capsys: pytest.CaptureFixture[str]) -> str:
         ({"memory": "256MB"}, "STAGE_COPY[\"memory\"] is '256MB': it must be a whole number, 1 or more"),
         ({"jobs": True}, 'STAGE_COPY["jobs"] is True: it must be a whole number'),
         ({"unlogged": True}, 'STAGE_COPY["unlogged"] is not an option any more: take it out'),
-        ({"unloged": True}, "STAGE_COPY has no 'unloged': it has exclude_data, mask, "),
+        ({"unloged": True}, "STAGE_COPY has no 'unloged': it has exclude_data, sample, "),
         ({"memry": 1}, "STAGE_COPY has no 'memry': did you mean 'memory'?"),
         ({"verify": 1}, '"verify" is 1: it must be True or False'),
         (

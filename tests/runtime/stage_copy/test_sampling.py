@@ -188,3 +188,26 @@ def test_keys_compare_as_their_columns_do(copies: Copies) -> None:
     assert count(copies, "sampled_towns", "person") == 3
     chain = ids(copies, "sampled_types", '"p0 ""x"', "c0")
     assert chain == set(range(1, max(chain) + 1))
+
+
+@pytest.mark.nightly
+def test_a_temporal_key_brings_all_rows_that_cover_its_time(copies: Copies) -> None:
+    """PostgreSQL 18 has them; a range for the number too, so that no extension is needed."""
+    copies.make_source(
+        "sampled_times",
+        "CREATE TABLE room (id int4range, during daterange, PRIMARY KEY (id, during WITHOUT OVERLAPS))",
+        "CREATE TABLE stay (id int PRIMARY KEY, room int4range, during daterange, "
+        "FOREIGN KEY (room, PERIOD during) REFERENCES room (id, PERIOD during))",
+        # Each room is made of a row a month.
+        "INSERT INTO room SELECT int4range(n, n + 1), daterange(d::date, (d + interval '1 month')::date) "
+        "FROM generate_series(1, 20) n, generate_series('2026-01-01', '2026-12-01', interval '1 month') d",
+        "INSERT INTO stay SELECT n, int4range(n, n + 1), '[2026-02-10,2026-04-02)' "
+        "FROM generate_series(1, 20) n",
+        # In a circle neither table is cut to what belongs to the other's rows.
+        "ALTER TABLE room ADD first_stay int REFERENCES stay",
+    )
+    copies.fill("sampled_times", "sampled_times", {"sample": {"stay": 2, "room": 0}, "verify": True})
+    assert count(copies, "sampled_times", "stay") == 2
+    assert count(copies, "sampled_times", "room") == 6, "of two stays the three months each"
+    copies.fill("sampled_times", "sampled_times", {"sample": {"room": "5%"}, "verify": True})
+    assert 1 <= count(copies, "sampled_times", "stay") <= 12

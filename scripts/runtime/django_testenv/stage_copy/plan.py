@@ -44,6 +44,7 @@ class Plan:
     personal: list[personal.Finding]  # the same columns, with the reason
     after: list[str]  # the names of the steps that change the copy before it serves
     large_objects: str = ""  # what becomes of them, in a sentence; empty if there are none
+    disk: int = 0  # bytes, about, that the target's server needs beside what it has; it cannot tell its room
 
 
 def make(staging: Connection, server: Connection, options: Options) -> Plan:
@@ -60,7 +61,19 @@ def make(staging: Connection, server: Connection, options: Options) -> Plan:
         findings,
         [step.name for step in options.after],
         large_objects.described(staging, options),
+        _disk(staging, found, selections, options),
     )
+
+
+def _disk(
+    staging: Connection, found: Iterable[Table], selections: Mapping[int, Selection], options: Options
+) -> int:
+    """Return the bytes, with indexes, of the rows that are copied, in as many databases as are made."""
+    row = staging.execute("SELECT pg_database_size(current_database())").fetchone()
+    sizes = [(table.size, not selections[table.oid].excluded) for table in found]
+    copied, every = sum(size for size, comes in sizes if comes), sum(size for size, _ in sizes)
+    databases = 1 + bool(options.golden) + bool(options.golden and options.golden.spare)
+    return int(row[0]) * copied // max(every, 1) * databases if row else 0
 
 
 def _planned(table: Table, selection: Selection) -> Planned:
@@ -71,7 +84,10 @@ def _planned(table: Table, selection: Selection) -> Planned:
 def with_sample(plan: Plan, cut: Iterable[Table]) -> Plan:
     """Return the plan with what a sample takes of the tables that it cuts."""
     parts = {table.qualified: Part(table.estimate, table.size) for table in cut}
-    return replace(plan, tables=[replace(one, sample=parts.get(one.table)) for one in plan.tables])
+    whole = sum(one.bytes for one in plan.tables if one.copied)
+    less = sum(one.bytes - parts[one.table].bytes for one in plan.tables if one.copied and one.table in parts)
+    tables = [replace(one, sample=parts.get(one.table)) for one in plan.tables]
+    return replace(plan, tables=tables, disk=plan.disk * (whole - less) // max(whole, 1))
 
 
 def lines(plan: Plan) -> list[str]:
@@ -97,5 +113,6 @@ def lines(plan: Plan) -> list[str]:
     text += [f"Looks personal and has no rule: {finding}." for finding in plan.personal]
     text += [f'Extension "{name}" stays behind.' for name in plan.extensions_left]
     text += [f"Afterwards: {', '.join(plan.after)}."] if plan.after else []
+    text.append(f"The target's server needs about {size(plan.disk)} of disk beside what it has now.")
     text += [plan.large_objects] if plan.large_objects else []
     return text
