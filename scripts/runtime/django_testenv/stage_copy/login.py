@@ -31,7 +31,9 @@ def make(
 
     Raise Refused if the database is not marked as disposable, Misconfigured if the name or the hash is none.
     """
-    from django.contrib.auth.hashers import identify_hasher  # noqa: PLC0415  the apps are loaded by now
+    from django.contrib.auth import get_user_model  # noqa: PLC0415  the apps are loaded by now
+    from django.contrib.auth.hashers import identify_hasher  # noqa: PLC0415
+    from django.core.exceptions import ImproperlyConfigured  # noqa: PLC0415
 
     hashed = environ.get(VARIABLE, "")
     if not re.fullmatch(_NAME, name):
@@ -40,6 +42,9 @@ def make(
         raise Misconfigured(f"--test-user: {VARIABLE} holds no hash: `invoke exec --login NAME` sets it")
     try:
         identify_hasher(hashed)
+        get_user_model()
+    except ImproperlyConfigured as error:
+        raise Misconfigured(f"--test-user: the project has no users: {error}") from None
     except ValueError:
         why = "PASSWORD_HASHERS of the settings has no PBKDF2PasswordHasher"
         raise Misconfigured(f"--test-user: {why}") from None
