@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from copilot_testenv.session import Session, Target
     from copilot_testenv.state.lease import Lease
 
-REMAINS = (
+NEVER_DELETED = (
     "the environment's network, cluster and certificate",
     "the shared database, with the golden copy where one is kept",
     "the image repository of the shared slot",
@@ -37,7 +37,7 @@ DEAD = {"CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED"
 
 
 @dataclass(frozen=True)
-class Thing:
+class SlotPart:
     """A part of a slot that is deleted: `stack demo-test-web`."""
 
     kind: str
@@ -75,7 +75,7 @@ class Receipt:
     """The result of deleting a slot."""
 
     snapshot: SlotSnapshot
-    gone: list[Thing] = field(default_factory=list)
+    gone: list[SlotPart] = field(default_factory=list)
     left: list[str] = field(default_factory=list)  # the parts that were not deleted, with the reason
     cost: str | None = None  # the deployment's cost, in a sentence
     awaits_withdrawal: bool = False  # only the application still has it: see withdraw_together
@@ -96,13 +96,13 @@ class Receipt:
 
     def lease_is_gone(self) -> None:
         """Add the lease, which goes last."""
-        self.gone.append(Thing("lease", self.snapshot.settings.service))
+        self.gone.append(SlotPart("lease", self.snapshot.settings.service))
 
     def note(self, withdrawn: Sequence[str]) -> None:
         """Add what was removed from the application: the service comes first."""
         for name in withdrawn:
             kind, _, named = name.partition(" ")
-            self.gone.insert(0 if kind == "service" else len(self.gone), Thing(kind, named))
+            self.gone.insert(0 if kind == "service" else len(self.gone), SlotPart(kind, named))
 
     def document(self, *, plan: bool) -> dict[str, object]:
         settings, stack = self.snapshot.settings, self.snapshot.stack
@@ -116,31 +116,31 @@ class Receipt:
             "gone": [] if plan else things,
             "would_go": things if plan else [],
             "left": self.left,
-            "remains": list(REMAINS),
+            "remains": list(NEVER_DELETED),
             "cost": self.cost,
             "target": settings.target,
         }
 
 
-def would_go(snapshot: SlotSnapshot, aws: Aws) -> Iterator[Thing]:
+def would_go(snapshot: SlotSnapshot, aws: Aws) -> Iterator[SlotPart]:
     """Yield the things that a teardown of the slot deletes."""
     settings = snapshot.settings
     if snapshot.stack or snapshot.ours:
-        yield Thing("service", settings.service)
+        yield SlotPart("service", settings.service)
     if snapshot.stack:
-        yield Thing("stack", snapshot.stack.name)
-        yield Thing("log group", f"/copilot/{settings.stack_name}")
+        yield SlotPart("stack", snapshot.stack.name)
+        yield SlotPart("log group", f"/copilot/{settings.stack_name}")
     if snapshot.one_off:
-        yield Thing("stack", snapshot.one_off.name)
+        yield SlotPart("stack", snapshot.one_off.name)
     if snapshot.ours:
-        yield Thing("database", f"…{settings.database_suffix}")
-        yield Thing("repository", images.repository(settings))
+        yield SlotPart("database", f"…{settings.database_suffix}")
+        yield SlotPart("repository", images.repository(settings))
     elif not settings.slug:
         for tag in images.ours(settings, aws):
-            yield Thing("image tag", f"{images.repository(settings)}:{tag}")
+            yield SlotPart("image tag", f"{images.repository(settings)}:{tag}")
     if address := slot_media.address(settings, aws):
-        yield Thing("media", address)
-    yield Thing("lease", settings.service)
+        yield SlotPart("media", address)
+    yield SlotPart("lease", settings.service)
 
 
 @dataclass(frozen=True)
@@ -166,8 +166,8 @@ class Slot:
         stack, command = self.snapshot.stack, self.target.copilot.service_delete()
         functions = aws.functions(stack.name) if stack else []
         if stack and self._delete_service(command, stack.name, receipt, stop):
-            of_application = [] if settings.slug else [Thing("service", settings.service)]
-            receipt.gone[:0] = [*of_application, Thing("stack", stack.name)]
+            of_application = [] if settings.slug else [SlotPart("service", settings.service)]
+            receipt.gone[:0] = [*of_application, SlotPart("stack", stack.name)]
             self._look_for_log_group(receipt)
             self._delete_function_logs(functions, receipt)
         lease.require_held()
@@ -176,7 +176,7 @@ class Slot:
         one_off = aws.stack(f"task-{group}")
         ours = one_off and ownership.is_our_task(one_off, settings)
         if one_off and ours and self._run(command, one_off.name, receipt, stop):
-            receipt.gone.append(Thing("stack", one_off.name))
+            receipt.gone.append(SlotPart("stack", one_off.name))
         lease.require_held()
         if receipt.still_stands:
             return receipt
@@ -218,7 +218,7 @@ class Slot:
         if self.target.aws.has_log_group(name):
             receipt.left.append(f"log group {name}, which CloudFormation did not delete: do it in CloudWatch")
         else:
-            receipt.gone.append(Thing("log group", name))
+            receipt.gone.append(SlotPart("log group", name))
 
     def _delete_function_logs(self, functions: list[str], receipt: Receipt) -> None:
         """Delete the log groups that Lambda made for the stack's functions: nothing else ends them.
@@ -229,7 +229,7 @@ class Slot:
         try:
             for name in (f"/aws/lambda/{function}" for function in functions):
                 if self.target.aws.delete_log_group(name):
-                    receipt.gone.append(Thing("log group", name))
+                    receipt.gone.append(SlotPart("log group", name))
         except Failed as error:
             service = self.session.settings.service
             self.session.report.say(f"(The logs of {service}'s Lambda functions were not deleted: {error})")
@@ -247,7 +247,7 @@ class Slot:
                 folder = f"manual/templates/{name}/"
                 if keys := aws.object_keys(bucket, folder):
                     aws.delete_objects(bucket, keys)
-                    receipt.gone.append(Thing("templates", f"s3://{bucket}/{folder}"))
+                    receipt.gone.append(SlotPart("templates", f"s3://{bucket}/{folder}"))
         except Failed as error:
             self.session.report.say(f"(Copilot's templates of {settings.service} were not deleted: {error})")
 
@@ -256,7 +256,7 @@ class Slot:
         settings, aws = self.session.settings, self.target.aws
         try:
             if address := slot_media.clear(settings, aws):
-                receipt.gone.append(Thing("media", address))
+                receipt.gone.append(SlotPart("media", address))
         except (Interrupted, Held):
             raise
         except UserError as error:
@@ -269,7 +269,7 @@ class Slot:
             aws.delete_image_tags(name, tags)
         finally:
             left = set(images.ours(settings, aws)) if tags else set()
-            receipt.gone += [Thing("image tag", f"{name}:{tag}") for tag in tags if tag not in left]
+            receipt.gone += [SlotPart("image tag", f"{name}:{tag}") for tag in tags if tag not in left]
 
     def _run(self, command: Command, stack: str, receipt: Receipt, stop: Stop) -> bool:
         """Run a command that deletes a stack to its end; return True if the stack is gone."""
@@ -296,7 +296,7 @@ class Slot:
     def _drop_database(self, receipt: Receipt) -> None:
         """Drop the branch's own database; where that fails, write it in the receipt and go on."""
         if self.dropped is not None:
-            receipt.gone += [Thing("database", name) for name in self.dropped]
+            receipt.gone += [SlotPart("database", name) for name in self.dropped]
             return
         what, stack = f"database …{self.session.settings.database_suffix}", self.snapshot.stack
         try:
@@ -308,7 +308,7 @@ class Slot:
             if stack:
                 self._stop_tasks(stack)
             receipt.gone += [
-                Thing("database", name) for name in copy_db.drop_own(self.session, self.target, host)
+                SlotPart("database", name) for name in copy_db.drop_own(self.session, self.target, host)
             ]
         except Interrupted:
             raise

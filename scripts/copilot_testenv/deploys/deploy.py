@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -15,7 +15,6 @@ from copilot_testenv.aws.stack import tag_text
 from copilot_testenv.branch_guard import branch_files
 from copilot_testenv.copilot import (
     aliases,
-    application,
     branch_service,
     capacity,
     commands,
@@ -24,7 +23,7 @@ from copilot_testenv.copilot import (
     ownership,
 )
 from copilot_testenv.core import checkout, expiry, git, trust
-from copilot_testenv.core.errors import Failed, Refused, SettingsError, UserError
+from copilot_testenv.core.errors import Failed, UserError
 from copilot_testenv.core.process import Stop, catching_signals
 from copilot_testenv.costs import estimate
 from copilot_testenv.deploys import (
@@ -32,6 +31,7 @@ from copilot_testenv.deploys import (
     companions,
     environment_turn,
     outcome,
+    own_service,
     preflight,
     rendered_guard,
     replacing,
@@ -44,7 +44,6 @@ from copilot_testenv.deploys.stack_tags import StackTags
 from copilot_testenv.deploys.watch import Watcher
 from copilot_testenv.session import require_settled
 from copilot_testenv.state import bucket, live
-from copilot_testenv.state.registry import DeploymentRecord
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -178,7 +177,7 @@ class _Deploy:
             return served
 
     def _attempt(self, before: Stack | None, lease: Lease) -> Served:
-        is_new = self._is_new(before)
+        is_new = own_service.is_new(self.session, self.target, self.branch, before)
         self._require_replaceable(before, lease.who)
         return self._deploy(before, lease, is_new=is_new)
 
@@ -203,7 +202,7 @@ class _Deploy:
             copilot = self._prepared(folder, renders=not in_review)
             if in_review:
                 self.session.report.say(settling.in_review(self.session.settings.stack_name))
-            if self._is_new(before):
+            if own_service.is_new(self.session, self.target, self.branch, before):
                 self.session.report.say(
                     f"Would add the service {self.session.settings.service} to the application."
                 )
@@ -237,7 +236,7 @@ class _Deploy:
             say(line)
         checkout.prepare_contexts(shell, settings.root, folder, self.branch, builds, say)
         aliases.require_own(file.read_text(encoding="utf-8-sig"), self._manifest_path, settings)
-        host = self._host() if settings.slug else ""
+        host = own_service.host(settings, self.target.aws) if settings.slug else ""
         own = {alias.name: self.branch.name for alias in aliases.of(found, settings.test_env)}
         aliases.require_free({host: self.branch.name} if host else own, settings, [settings.root, folder])
         if settings.slug:
@@ -245,53 +244,6 @@ class _Deploy:
         if renders:
             rendered_guard.require_harmless(self.session, self.target, self.branch, folder, host)
         return replace(self.target.copilot, settings=settings, workspace=folder)
-
-    def _host(self) -> str:
-        """Return the host name of the branch's own service. Raises SettingsError where it cannot have one."""
-        settings = self.session.settings
-        if settings.target == "sandbox":
-            return branch_service.host(settings, "")
-        domain = application.domain(settings, self.target.aws)
-        aliases.require_domain_of_its_own(settings, domain)
-        return branch_service.host(settings, domain)
-
-    def _is_new(self, before: Stack | None) -> bool:
-        """Return True if the application does not know the branch's own service yet.
-
-        Raises Refused where it has a service or job of that name that these tasks did not make.
-        """
-        settings, aws = self.session.settings, self.target.aws
-        if not settings.slug:
-            return False
-        if not application.knows(settings.shared, aws):
-            raise SettingsError(
-                f"The application {settings.app} does not know the service {settings.base} yet, and isolated "
-                "deployments are made from it: deploy a branch to the shared slot first."
-            )
-        known = application.knows(settings, aws)
-        if not known and not before:
-            return True
-        entry = bucket.registry(self.session, self.target).read().deployments.get(settings.service)
-        ours = entry and entry.isolated and git.slug(entry.branch or "?") == settings.slug
-        if not ours and not (before and before.tags.get("isolated")):
-            raise Refused(
-                f"The application {settings.app} has a service {settings.service} that these tasks did not "
-                f"make: {self.branch.name} cannot have that name. Rename the branch, or deploy it to the "
-                "shared slot."
-            )
-        return not known
-
-    @contextmanager
-    def _adding(self) -> Iterator[None]:
-        """Hold the application's lease while Copilot adds the branch's own service: one run at a time."""
-        settings = self.session.settings
-        bucket.registry(self.session, self.target).record(
-            settings.service, DeploymentRecord(self.branch.name, isolated=True)
-        )
-        lease = bucket.application_lease(self.session, self.target, f"adding {settings.service}")
-        with lease.held(wait=True, say=self.session.report.say):
-            application.require_room(settings, self.target.aws)
-            yield
 
     def _deploy(self, before: Stack | None, lease: Lease, *, is_new: bool) -> Served:
         """Deploy the branch, wait until it answers, and return the deployment with its page."""
@@ -319,7 +271,7 @@ class _Deploy:
                 doing = f"adding {settings.service}"
                 environment.enter_context(environment_turn.held(session, self.target, doing))
             if is_new:
-                adding.enter_context(self._adding())
+                adding.enter_context(own_service.adding(session, self.target, self.branch))
             # The watcher says what goes on while Copilot is silent.
             command = replace(copilot.deploy(self._image_tag(before), tags), quiet=True)
             lease.require_held()  # the steps before can have taken minutes

@@ -17,7 +17,7 @@ from copilot_testenv.core.process import Stop, catching_signals
 from copilot_testenv.core.terminal import as_json, confirm
 from copilot_testenv.costs import estimate
 from copilot_testenv.deploys import orphans, preflight, status
-from copilot_testenv.deploys.delete_slot import DEAD, REMAINS, Receipt, Slot, SlotSnapshot, would_go
+from copilot_testenv.deploys.delete_slot import DEAD, NEVER_DELETED, Receipt, Slot, SlotSnapshot, would_go
 from copilot_testenv.deploys.drop_databases import drop_together
 from copilot_testenv.deploys.withdraw_together import withdraw_together
 from copilot_testenv.state import bucket, live
@@ -115,7 +115,7 @@ class _Teardown:
                 say(f"  {self._slot_of(receipt.snapshot).target.copilot.service_delete()}")
         for orphan in found_orphans:
             say(f"Would delete {orphan}.")
-        say(f"Would remain: {', '.join(REMAINS)}.")
+        say(f"Would remain: {', '.join(NEVER_DELETED)}.")
         return planned
 
     def _delete_all(
@@ -160,7 +160,7 @@ class _Teardown:
             for receipt in receipts
             if receipt.left
         ]
-        say(f"Remains: {', '.join(REMAINS)}.")
+        say(f"Remains: {', '.join(NEVER_DELETED)}.")
         return receipts, failures
 
     @contextmanager
