@@ -27,6 +27,7 @@ pytestmark = [
 _VOLATILE = (
     (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?( ?[+-]\d\d:?\d\d|Z)?"), "TIME"),
     (re.compile(r"\blocalhost:\d+"), "localhost:PORT"),
+    (re.compile(r"\b[\d.]+ USD in \d+ h"), "COST"),
     (re.compile(r"s3://[^\s\"']+"), "OBJECT"),
     (re.compile(r"\b[0-9a-f]{7,64}\b"), "HEX"),  # commits and tasks
     (re.compile(r"-[A-Z0-9]{12,13}\b"), "-SUFFIX"),  # of CloudFormation's names
@@ -92,7 +93,9 @@ def _without_figures(found: Any) -> Any:
             key: "FIGURE" if _FIGURES.intersection(key.split("_")) else _without_figures(value)
             for key, value in found.items()
         }
-    return [_without_figures(each) for each in found] if isinstance(found, list) else found
+    if isinstance(found, list):  # in an order of its own: what goes is sorted by names that differ
+        return sorted(map(_without_figures, found), key=json.dumps)
+    return found
 
 
 @pytest.mark.parametrize(
