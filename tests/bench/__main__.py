@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.bench import check, copy, deploy
+from tests.bench import check, copy, deploy, engine
 
 PARSER = argparse.ArgumentParser(prog="nox -s bench --")
 BENCHMARKS = PARSER.add_subparsers(required=True, metavar="BENCHMARK")
-for benchmark in (check, copy, deploy):
+for benchmark in (check, copy, deploy, engine):
     benchmark.add_to(BENCHMARKS)
 
 

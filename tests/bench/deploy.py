@@ -94,7 +94,7 @@ def _task(clone: Clone, branch: str) -> float:
     ran = clone.invoke("deploy-test", "--branch", branch, "--yes")
     if ran.code:
         raise RuntimeError(ran.err)
-    _poll(ran.out.strip(), clone.git("rev-parse", branch))
+    poll(ran.out.strip(), clone.git("rev-parse", branch))
     return time.monotonic() - started
 
 
@@ -118,7 +118,7 @@ def _bare(clone: Clone, branch: str) -> float:
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
     url = url or _deployed(clone, branch, commit)[0]
-    _poll(url, commit)
+    poll(url, commit)
     return time.monotonic() - started
 
 
@@ -135,7 +135,7 @@ def _deployed(clone: Clone, branch: str, commit: str) -> tuple[str, str]:
     return found[0]["url"] if found else "", ",".join(f"{name}={value}" for name, value in facts.items())
 
 
-def _poll(url: str, commit: str) -> None:
+def poll(url: str, commit: str) -> None:
     end = time.monotonic() + 120
     while commit not in get(url + "/status.json")[1]:
         if time.monotonic() > end:

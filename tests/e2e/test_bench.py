@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +18,18 @@ pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
 
 @pytest.mark.parametrize(
     "words",
-    [("deploy", "--smoke"), ("check", "--smoke"), ("copy", "--sizes", "0.01", "--runs", "1")],
+    [
+        ("deploy", "--smoke"),
+        ("check", "--smoke"),
+        ("copy", "--sizes", "0.01", "--runs", "1"),
+        pytest.param(
+            ("engine", "--smoke"),
+            marks=pytest.mark.skipif(
+                shutil.which("podman") is None or os.geteuid() != 0,
+                reason="the engine is Podman, run by root",
+            ),
+        ),
+    ],
     ids=lambda words: words[0],
 )
 def test_a_benchmark_runs_through(tmp_path: Path, words: tuple[str, ...]) -> None:

@@ -17,9 +17,10 @@ import pytest
 from botocore.config import Config
 
 from copilot_sandbox import boot
+from copilot_sandbox.images import build_variables
 from copilot_sandbox.images.docker import write_docker
 from copilot_sandbox.images.store import ImageStore
-from copilot_sandbox.state import State
+from copilot_sandbox.state import OWNER, State
 
 REPOSITORY = "123456789012.dkr.ecr.us-east-1.amazonaws.com/demo/web"
 DIGEST_FORMAT = "'{{json (index .RepoDigests 0)}}'"
@@ -262,6 +263,16 @@ def test_the_calls_that_a_deploy_waits_for_import_nothing_slow(docker: Docker) -
     assert " -I -S " in docker.program.read_text()
 
 
+def test_a_builds_programs_have_the_sandboxs_mark(
+    docker: Docker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert f"export {OWNER}='{docker.state.resolve()}'\n" in docker.program.read_text()
+    assert OWNER not in build_variables.step_variables(tmp_path, tmp_path, {})
+    monkeypatch.setenv(OWNER, str(docker.state))
+    assert build_variables.step_variables(tmp_path, tmp_path, {})[OWNER] == str(docker.state)
+
+
+@pytest.mark.nightly
 def test_a_build_under_way_ends_with_the_sandbox(docker: Docker) -> None:
     """A reset finds a build's programs by the sandbox's mark: this program, pip, and a build back end."""
     backend = 'build-backend = "slow"\nbackend-path = ["."]'

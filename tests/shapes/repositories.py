@@ -95,6 +95,7 @@ class Shape:
     environments: tuple[str, ...] = ("test", "production")
     workspace: str = "."
     files_of_environments: Mapping[str, str] = field(default_factory=dict)
+    needs_registry: bool = False  # with an engine: of an image or a package that nobody makes here
 
     def write(self, folder: Path) -> Path:
         """Write and commit the repository; return the folder to adopt."""
@@ -158,6 +159,75 @@ COPY . .
 RUN pip install -r requirements.txt
 USER nobody
 CMD ["celery", "-A", "shop", "worker"]
+"""
+_POETRY = """[tool.poetry]
+name = "shop"
+version = "1.0"
+description = ""
+authors = []
+package-mode = false
+
+[tool.poetry.dependencies]
+python = "^3.9"
+Django = ">=5.2,<5.3"
+gunicorn = "*"
+psycopg2-binary = "*"
+"""
+_POETRY_DOCKERFILE = """FROM python:3.12-slim
+RUN pip install poetry
+WORKDIR /srv
+COPY pyproject.toml ./
+RUN poetry config virtualenvs.create false && poetry install --no-root
+COPY . .
+CMD ["gunicorn", "shop.wsgi", "--bind", "0.0.0.0:8000"]
+"""
+_TASKS = """from invoke import Collection, task
+
+
+@task
+def tidy(context):
+    \"\"\"Format the code.\"\"\"
+
+
+ns = Collection(tidy)
+"""
+_WHEELS_DOCKERFILE = """FROM python:3.12-slim AS wheels
+COPY requirements.txt /tmp/
+RUN pip wheel --wheel-dir /wheels -r /tmp/requirements.txt
+
+FROM python:3.12-slim
+COPY --from=wheels /wheels /wheels
+RUN pip install --no-index --find-links=/wheels /wheels/*
+WORKDIR /srv
+COPY . .
+USER nobody
+CMD ["gunicorn", "shop.wsgi", "--bind", "0.0.0.0:8000"]
+"""
+# As a team has them that gets everything from the manifest.
+_STRICT_SETTINGS = SETTINGS.replace(
+    'os.environ.get("SECRET_KEY", "for this machine")', 'os.environ["SECRET_KEY"]'
+)
+_STRICT_SETTINGS += """PAGE_SIZE = int(os.environ["PAGE_SIZE"])
+STRIPE_API_KEY = os.environ["STRIPE_API_KEY"]
+REGION = os.environ["SHOP_REGION"]
+SECURE_SSL_REDIRECT = True
+SESSION_COOKIE_SECURE = True
+"""
+_SECRETS = """variables:
+  SHOP_REGION: north
+secrets:
+  SECRET_KEY: /shop/${COPILOT_ENVIRONMENT_NAME}/SECRET_KEY
+  STRIPE_API_KEY: {secretsmanager: 'shop/${COPILOT_ENVIRONMENT_NAME}/stripe:key::'}
+  PAGE_SIZE: /shop/${COPILOT_ENVIRONMENT_NAME}/PAGE_SIZE
+"""
+_NGINX = """
+server {
+    listen 80;
+    location / {
+        proxy_pass http://localhost:8000;
+        proxy_set_header Host $http_host;
+    }
+}
 """
 
 _OF_STAGE = """variables:
@@ -318,6 +388,48 @@ SHAPES: dict[str, Shape] = {
             .replace("Worker Service", "Backend Service"),
         },
         steps=("copilot/beat/manifest.yml", "copilot/worker/manifest.yml"),
+    ),
+    "settings without defaults, all from the manifest": Shape(
+        {
+            **django(),
+            "shop/settings.py": _STRICT_SETTINGS,
+            "Dockerfile": dockerfile(),
+            "copilot/web/manifest.yml": MANIFEST.format(build="Dockerfile").replace(
+                "\nenvironments:", f"{_SECRETS}\nenvironments:"
+            ),
+        }
+    ),
+    "wheels of a first stage": Shape(
+        {
+            **django(),
+            "Dockerfile": _WHEELS_DOCKERFILE,
+            "copilot/web/manifest.yml": MANIFEST.format(build="Dockerfile"),
+        }
+    ),
+    "poetry, and tasks of its own": Shape(
+        {
+            **{path: text for path, text in django().items() if path != "requirements.txt"},
+            "pyproject.toml": _POETRY,
+            "tasks.py": _TASKS,
+            "Dockerfile": _POETRY_DOCKERFILE,
+            "copilot/web/manifest.yml": MANIFEST.format(build="Dockerfile"),
+        },
+        needs_registry=True,  # of packages: poetry itself, which is large
+    ),
+    "nginx before Django": Shape(
+        {
+            **django(),
+            "Dockerfile": dockerfile(),
+            "nginx/Dockerfile": "FROM nginx:1.27-alpine\nCOPY shop.conf /etc/nginx/conf.d/default.conf\n",
+            "nginx/shop.conf": _NGINX,
+            "copilot/web/manifest.yml": MANIFEST.format(build="Dockerfile")
+            .replace("  healthcheck: /\n", "  healthcheck: /\n  target_container: nginx\n")
+            .replace(
+                "\nenvironments:",
+                "sidecars:\n  nginx:\n    port: 80\n    image: {build: nginx/Dockerfile}\n\nenvironments:",
+            ),
+        },
+        needs_registry=True,
     ),
     "psycopg2 on Python 3.9 as a user": Shape(
         {

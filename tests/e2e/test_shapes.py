@@ -1,0 +1,79 @@
+"""Each shape of a foreign repository, adopted, checked, deployed, fetched, copied and torn down.
+
+In processes, and in real containers where root has Podman; there the base images are made of this machine's
+files, so no registry is asked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from tests import engine_images
+from tests.clone import get
+from tests.e2e.looks import deployed
+from tests.e2e.test_adopt import Adopted
+from tests.shapes.repositories import PAGE, SHAPES
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.nightly,
+    pytest.mark.timeout(900),  # all verbs of one sandbox, beside other tests
+]
+
+
+@pytest.fixture
+def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Adopted]:
+    """The shape that the test names, adopted and committed."""
+    top, shape = tmp_path_factory.mktemp("top"), SHAPES[request.param]
+    shape.write(top)
+    project = Adopted(top / shape.workspace, tmp_path_factory.mktemp("installed"))
+    try:
+        project.adopt()
+        project.commit("Adopted")
+        yield project
+    finally:
+        project.stop()
+
+
+@pytest.fixture(scope="module")
+def bases() -> Iterator[None]:
+    """The base images that the shapes' Dockerfiles ask for."""
+    with engine_images.shapes_bases():
+        yield
+
+
+@pytest.mark.parametrize("project", SHAPES, indirect=True)
+def test_a_shape_is_checked_served_copied_isolated_and_torn_down(project: Adopted) -> None:
+    do_all(project)
+
+
+@pytest.mark.skipif(
+    shutil.which("podman") is None or os.geteuid() != 0, reason="the engine is Podman, run by root"
+)
+@pytest.mark.usefixtures("bases")
+@pytest.mark.parametrize(
+    "project", [name for name, shape in SHAPES.items() if not shape.needs_registry], indirect=True
+)
+def test_a_shape_is_served_in_real_containers(project: Adopted) -> None:
+    project.containers = "engine"
+    do_all(project)
+
+
+def do_all(project: Adopted) -> None:
+    checked = project.invoke("check", "--json")
+    assert checked.code == 0, checked.out
+    assert [each for each in json.loads(checked.out) if each["severity"] == "error"] == []
+    url = deployed(project.invoke("deploy-test", "--branch", "main"))
+    assert get(f"{url}/") == (200, PAGE)
+    assert get(f"{url}/healthz") == (200, "ok\n")
+    project.do("copy-db", "--yes")
+    isolated = deployed(project.invoke("deploy-test", "--branch", "main", "--isolated"))
+    assert get(f"{isolated}/") == (200, PAGE)
+    project.do("teardown", "--all", "--yes")
+    assert project.status() == []
+    assert project.git("status", "--porcelain") == ""
