@@ -180,6 +180,25 @@ environments:
     assert (block["http"]["path"], "alias" in block["http"]) == ("shop", False)
 
 
+def test_what_a_block_of_the_owners_has_is_not_among_what_it_lacks(tmp_path: Path) -> None:
+    text = (
+        MANIFEST
+        + """
+environments:
+  dev:
+    variables: {MODE: dev, SITE: dev.example}
+  test:
+    variables: {MODE: test}
+"""
+    )
+    said = adopt(start_project(tmp_path / "shop", manifest=text)).said
+    (step,) = [each for each in said if "has a block `environments.test` of its own" in each]
+    lacks = yaml.safe_load(step.partition("Add what is missing there:\n")[2])
+    assert lacks["variables"]["SITE"] == "dev.example"
+    assert "MODE" not in lacks["variables"]
+    assert lacks["sidecars"]["startup"]["variables"]["MODE"] == "test"
+
+
 def test_a_host_name_of_the_base_is_named_as_a_step(tmp_path: Path) -> None:
     text = MANIFEST.replace("path: '/'", "path: '/'\n  alias: shop.example")
     said = adopt(start_project(tmp_path / "shop", manifest=text)).said

@@ -46,7 +46,7 @@ def plan(renewal: Renewal, *, static: bool) -> Change | NotChanged | None:
             return NotChanged(
                 path,
                 f"it has a block `environments.{project.test_env}` of its own. Add what is missing there:\n"
-                + _shown(block(project, static=static)),
+                + _shown(block(project, static=static, own=project.test_block)),
             )
         place = _place(plain, project.test_env)
         indent = plain[place[0] :].partition(project.test_env)[0] if place else ""
@@ -123,13 +123,18 @@ def _place(text: str, environment: str) -> tuple[int, int] | None:
     return key.start(), end
 
 
-def block(project: Project, *, static: bool) -> dict[str, Any]:
-    """Return the content of `environments.<test>`. Raises SettingsError where a section is not a mapping."""
-    base = project.manifest
+def block(project: Project, *, static: bool, own: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the content of `environments.<test>`, without the variables and secrets of its `own` block.
+
+    Raises SettingsError where a section is not a mapping.
+    """
+    base, own = project.manifest, own or {}
     image, there = _section(base, "image"), _section(base, "sidecars")
     depends_on = dict(_section(image, "depends_on"))
     startup = _startup(depends_on, there)
-    variables, secrets = _variables(project), _secrets(project)
+    names = _names(own)
+    variables = {name: value for name, value in _variables(project).items() if name not in names}
+    secrets = {name: value for name, value in _secrets(project).items() if name not in names}
     lent = inherited.image(base, project.test_env)
     redis, manage = wants_redis(project), images.main(project).command
 
@@ -137,8 +142,8 @@ def block(project: Project, *, static: bool) -> dict[str, Any]:
     if startup in there:
         entry["command"] = _with_copy(_section(there, startup).get("command"), project)
     else:
-        own = _section(_section(base, "environments").get(project.test_env) or {}, "image")
-        entry |= {"essential": False, "image": {"build": own.get("build") or {**image, **lent}["build"]}}
+        here = _section(_section(base, "environments").get(project.test_env) or {}, "image")
+        entry |= {"essential": False, "image": {"build": here.get("build") or {**image, **lent}["build"]}}
         steps = [f"{manage} copy_stage_db", f"{manage} migrate --noinput"]
         if static:
             steps.append(f"{manage} collectstatic --noinput")
@@ -149,7 +154,10 @@ def block(project: Project, *, static: bool) -> dict[str, Any]:
             entry |= {"entrypoint": ["sh", "-c"], "command": [" && ".join(steps)]}
         if "env_file" in base:
             entry["env_file"] = base["env_file"]
-    entry |= _repeated({} if startup in there else base, variables, secrets)
+    given = {} if startup in there else base
+    entry |= _repeated(
+        given, {**_section(own, "variables"), **variables}, {**_section(own, "secrets"), **secrets}
+    )
     if startup not in there and (more := _of_addons(project, entry)):
         entry["secrets"] = {**entry.get("secrets", {}), **more}
 
