@@ -182,6 +182,15 @@ def test_a_program_that_the_container_lacks_is_named(line: str) -> None:
     ("line", "cure"),
     [
         ("ModuleNotFoundError: No module named 'shop.local'", "The image has no module shop.local: "),
+        (
+            "ImportError: libGL.so.1: cannot open shared object file: No such file",
+            "The container has no library libGL.so.1: ",
+        ),
+        ("OSError: cannot load library 'libpango-1.0-0': x", "The container has no library libpango-1.0-0: "),
+        (
+            "ImproperlyConfigured: Could not find the GDAL library (tried ",
+            "The container has no library GDAL: ",
+        ),
         ("ValueError: Dependency on app with no migrations: shop", "Git has no migrations of the app shop: "),
     ],
 )

@@ -250,6 +250,12 @@ def test_a_failed_fill_shows_the_commands_last_lines(databases: Databases, image
     ("line", "said"),
     [
         ("ModuleNotFoundError: No module named 'shop.local'", "The image has no module shop.local: "),
+        (
+            "ImportError: libGL.so.1: cannot open shared object file: No such file",
+            "The image has no library libGL.so.1: ",
+        ),
+        ("OSError: cannot load library 'libpango-1.0-0': x", "The image has no library libpango-1.0-0: "),
+        ("ImproperlyConfigured: Could not find the GDAL library (tried ", "The image has no library GDAL: "),
         ("ValueError: Dependency on app with no migrations: shop", "Git has no migrations of the app shop: "),
         ("it is broken", ""),
     ],

@@ -32,6 +32,11 @@ _LISTENS = re.compile(
 )
 # The sentences of dash ("sh: 1: nc: not found") and bash ("line 6: nc: command not found").
 _NO_PROGRAM = re.compile(r": (?:line )?\d+: (?P<name>[\w.+-]+): (?:command )?not found")
+# The sentences of the dynamic loader, of cffi (WeasyPrint), of GeoDjango and of python-magic.
+_NO_LIBRARY = re.compile(
+    r"(?P<loader>[\w.+-]+\.so[\d.]*): cannot open shared object|cannot load library '(?P<cffi>[\w./+-]+)'"
+    r"|Could not find the (?P<gis>GDAL|GEOS) library|failed to find (?P<magic>libmagic)"
+)
 _NO_MODULE = re.compile(r"No module named '(?P<name>[\w.]+)'")
 # The sentence of Django's loader of migrations.
 _NO_MIGRATIONS = re.compile(r"Dependency on app with no migrations: (?P<name>\w+)")
@@ -50,6 +55,11 @@ def advice(reasons: Iterable[str], lines: Iterable[str], port: int = 0) -> str:
             0,
             f"The container has no program {program['name']}: install it in the Dockerfile. The sandbox "
             "without an engine carries out no apt-get: there, the program has to be on this machine.",
+        )
+    if library := _NO_LIBRARY.search(text):
+        found.append(
+            f"The container has no library {library[library.lastgroup or 0]}: install it in the Dockerfile. "
+            "The sandbox without an engine carries out no apt-get: there, it has to be on this machine."
         )
     if module := _NO_MODULE.search(text):
         found.append(

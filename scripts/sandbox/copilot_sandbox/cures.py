@@ -6,6 +6,11 @@ import re
 
 # The sentence of Django's loader of migrations.
 _NO_MIGRATIONS = re.compile(r"Dependency on app with no migrations: (?P<app>\w+)")
+# The sentences of the dynamic loader, of cffi (WeasyPrint), of GeoDjango and of python-magic.
+_NO_LIBRARY = re.compile(
+    r"(?P<loader>[\w.+-]+\.so[\d.]*): cannot open shared object|cannot load library '(?P<cffi>[\w./+-]+)'"
+    r"|Could not find the (?P<gis>GDAL|GEOS) library|failed to find (?P<magic>libmagic)"
+)
 _NO_MODULE = re.compile(r"No module named '(?P<module>[\w.]+)'")
 
 
@@ -15,6 +20,11 @@ def cure(output: str) -> str:
         return (
             f"Git has no migrations of the app {found['app']}: commit what `manage.py makemigrations "
             f"{found['app']}` writes, or let SANDBOX_STAGE_COMMAND make them before `migrate`."
+        )
+    if found := _NO_LIBRARY.search(output):
+        return (
+            f"The image has no library {found[found.lastgroup or 0]}: without an engine no apt-get is "
+            "carried out, so install it on this machine, or use an engine (docs/sandbox.md)."
         )
     if found := _NO_MODULE.search(output):
         return (
