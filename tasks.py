@@ -62,12 +62,10 @@ def deploy_test(
 
 
 @verb(
-    branch="Remove this branch's deployment, in its own slot or the shared one; for a pull request "
-    "that is closed (default: the shared slot, with any branch).",
+    branch="Remove this branch's deployment, in either slot (default: the shared slot, with any branch).",
     expired="Remove the deployments that have expired; for a schedule (default: off).",
     all="Remove every deployment (default: off).",
-    orphans="Remove things that belong to no deployment: incomplete services, databases, image tags "
-    "(default: off).",
+    orphans="Remove what belongs to no deployment: services, databases, image tags (default: off).",
     **ASKED,
 )
 def teardown(
@@ -153,8 +151,7 @@ def logs(
     """
     from copilot_testenv.deploys import logs as workflow
 
-    options = workflow.Options(branch, container, limit, follow, all_tasks, health_checks)
-    workflow.logs(session(), options)
+    workflow.logs(session(), workflow.Options(branch, container, limit, follow, all_tasks, health_checks))
 
 
 @verb(branch="Open this branch's deployment (default: the shared slot, with any branch).")
@@ -194,10 +191,7 @@ def exec_(
     workflow.run(session(), workflow.Options(command, manage, login, branch, wait, plan))
 
 
-@verb(
-    branch="Copy into this branch's database (default: the shared slot's, with any branch).",
-    **ASKED,
-)
+@verb(branch="Copy into this branch's database (default: the shared slot's, with any branch).", **ASKED)
 def copy_db(
     c: Context,
     branch: str = "",
@@ -219,8 +213,7 @@ def copy_db(
 
 @verb(
     format="Print findings as text, github (annotations), gitlab (Code Quality) or sarif (default: text).",
-    account="Look at the account in place of the files, read-only: what would hinder a deploy or a copy, "
-    "outdated runtimes, quotas, leftovers (default: off).",
+    account="Look at the account, not at the files, and change nothing: docs/account.md (default: off).",
     fix="First write the patches that raise Lambda runtimes, exactly those that are needed (default: off).",
     yes=ASKS_NOTHING,
     baseline="Write what is found to copilot-check-baseline.json; it is not shown again (default: off).",
@@ -239,8 +232,7 @@ def check(
 ) -> None:
     """Check every service and environment of copilot/ without AWS, with Copilot's own verdict.
 
-    With --account, look at the account before a deploy (docs/account.md). The task ends with 2 if there is an
-    error; docs/check.md has each rule.
+    The task ends with 2 if there is an error; docs/check.md has each rule.
 
     Example: invoke check --format github
     """
@@ -255,8 +247,7 @@ def check(
     env="Package this environment (no default).",
     service="Package only this service's stack (default: the environment's and all services').",
     output="Write to this folder (default: cloudformation/ENV).",
-    domain="Use this as the application's domain, if it has one (default: the longest domain above all "
-    "aliases).",
+    domain="Use this as the application's domain (default: the longest domain above all aliases).",
     **CONFIRMED,
 )
 def package(
@@ -295,8 +286,7 @@ def cost(c: Context, region: str = "", node: str = "", json: bool = False) -> No
 @verb(
     profile="Create it with this profile of ~/.aws (default: AWS_PROFILE, else default).",
     region="Create it in this region (default: the one of your AWS configuration).",
-    mark_disposable="Create nothing; mark this environment, so that everything deployed to it may be "
-    "replaced and deleted (default: none).",
+    mark_disposable="Create nothing; mark this environment: all in it may be deleted (default: none).",
     confirm="Repeat the name, for --mark-disposable (default: none).",
     **CONFIRMED,
 )
@@ -361,10 +351,8 @@ def sidecar_config(
     from_="Take the wheels from this index or Git address, git+https://… (default: build this clone's).",
     take="Replace these files, with commas, although they were edited (default: none).",
     ci="Write the files for this forge's CI too: github, gitlab or bitbucket (default: none).",
-    media="Let branches read this bucket of staging's, with commas, and change a place of their own: "
-    "docs/media.md (default: none).",
-    check="Show what is older than this version, write nothing, and end with 2 if something is (default: "
-    "off).",
+    media="Let branches read these buckets of staging's, with commas: docs/media.md (default: none).",
+    check="Show what is older than this version, write nothing; end with 2 for any (default: off).",
     **CONFIRMED,
 )
 def adopt(
@@ -387,9 +375,8 @@ def adopt(
     """
     from copilot_testenv.adopt import workflow
 
-    workflow.adopt(
-        session(elsewhere=True), workflow.Options(into, service, from_, take, ci, check, yes, plan, media)
-    )
+    options = workflow.Options(into, service, from_, take, ci, check, yes, plan, media)
+    workflow.adopt(session(elsewhere=True), options)
 
 
 @verb(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from copilot_testenv.core.errors import SettingsError, UsageError
+from copilot_testenv.core.errors import Failed, SettingsError
 from copilot_testenv.core.process import RealShell
 from copilot_testenv.core.settings import load
 from copilot_testenv.session import Session, _require_uncommitted, _staging_branch
@@ -49,7 +49,7 @@ def test_a_default_branch_without_the_environment_leaves_it_to_head_and_that_is_
 def test_a_named_branch_fills_it(tmp_path: Path) -> None:
     here, _ = session(start(tmp_path / "shop", ADOPTED))
     assert _staging_branch(here, "work").name == "work"
-    with pytest.raises(UsageError, match="no branch 'none'"):
+    with pytest.raises(Failed, match="no branch 'none'"):
         _staging_branch(here, "none")
 
 

@@ -109,7 +109,6 @@ class Services(Stacks):
                     {item["name"]: item["value"] for item in container.get("environment", ())},
                     {item["name"]: item["valueFrom"] for item in container.get("secrets", ())},
                     tuple(container.get("entryPoint", ())),
-                    tuple(item["value"] for item in container.get("environmentFiles", ())),
                     container.get("essential", True),
                 )
                 for container in definition["containerDefinitions"]

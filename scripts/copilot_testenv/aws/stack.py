@@ -146,7 +146,6 @@ class ContainerDefinition:
     variables: Mapping[str, str]
     secrets: Mapping[str, str]
     entry_point: tuple[str, ...] = ()
-    environment_files: tuple[str, ...] = ()  # ARNs of objects in S3
     essential: bool = True
 
 

@@ -197,7 +197,6 @@ class Copilot:
             *([f"--task-role={task.role}"] if task.role else []),
             *([f"--entrypoint={shlex.join(task.entry_point)}"] if task.entry_point else []),
             f"--command={shlex.join(task.command)}",
-            *([f"--env-file={task.env_file}"] if task.env_file else []),
             *(f"--env-vars={_variable(*item)}" for item in sorted(task.variables.items())),
             *(f"--secrets={_secret(*item)}" for item in sorted(task.secrets.items())),
             "--follow",
@@ -290,8 +289,6 @@ class OneOff:
     variables: Mapping[str, str]
     secrets: Mapping[str, str]
     entry_point: tuple[str, ...] = ()  # in the place of the image's own
-    environment_files: tuple[str, ...] = ()  # ARNs of the container's files of variables
-    env_file: str = ""  # the path of a file with the same variables
 
     def in_shell(self, line: str) -> OneOff:
         """Return the same task for a shell's line. An entry point of the image that passes it on stays."""

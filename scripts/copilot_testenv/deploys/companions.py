@@ -39,7 +39,7 @@ def ended(session: Session, target: Target, stack: Stack, tasks: list[Task], *, 
     With `wait`, look until one has ended, for STEADY_SECONDS; not where the tasks have none of them.
     """
     names = session.settings.companions
-    if not any(container.name in names for task in tasks for container in task.containers):
+    if not names or not any(container.name in names for task in tasks for container in task.containers):
         return []
     end = time.monotonic() + STEADY_SECONDS
     while True:

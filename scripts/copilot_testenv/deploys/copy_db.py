@@ -285,7 +285,6 @@ def one_off(definition: TaskDefinition) -> OneOff | None:
             variables=container.variables,
             secrets=container.secrets,
             entry_point=container.entry_point,
-            environment_files=container.environment_files,
         )
         if chain == COPY:  # no shell: the words of one command
             return task

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from copilot_testenv.core.errors import Failed, Interrupted, Refused, SettingsError
 from copilot_testenv.core.polling import until
 from copilot_testenv.core.process import catching_signals
-from copilot_testenv.deploys import env_files
 from copilot_testenv.state import live
 
 if TYPE_CHECKING:
@@ -60,9 +59,8 @@ def run(
     with (
         catching_signals(settings.timeout, session.report.say) as stop,
         session.report.waiting(doing),
-        env_files.given(session, task) as given,
     ):
-        command = target.copilot.task_run(group, given)
+        command = target.copilot.task_run(group, task)
         result = session.shell.stream(command, hear, stop.signal_due)
     begun = [t for t in target.aws.tasks_of_family(cluster, f"copilot-{group}") if t.id not in before]
     if stop.asked():

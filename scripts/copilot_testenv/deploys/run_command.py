@@ -128,7 +128,6 @@ def _task(
         variables=variables,
         secrets=container.secrets,
         entry_point=container.entry_point,
-        environment_files=container.environment_files,
     )
     return task.in_shell(f'eval "${_VARIABLE}"'), line
 
