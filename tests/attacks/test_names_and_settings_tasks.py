@@ -42,10 +42,11 @@ CHANGING: dict[str, list[dict[str, Any]]] = {
     ],
     "copy-db": [{"branch": ""}, {}],
     "extend": [{"keep": True}, {"until": "5d"}],
+    "exec": [{"manage": "migrate", "branch": ""}, {"command": "true"}],
 }
 # What only reads, or is about no slot; `create-env` asks for the name twice.
 OTHERS = {
-    "adopt", "check", "cost", "create-env", "logs", "package", "sandbox", "sidecar-config", "status",
+    "adopt", "check", "cost", "create-env", "logs", "open", "package", "sandbox", "sidecar-config", "status",
 }  # fmt: skip
 
 

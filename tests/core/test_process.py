@@ -175,7 +175,12 @@ def test_what_a_command_has_started_ends_with_it_where_its_lifeline_ends(tmp_pat
 
 def test_what_an_interrupted_command_has_started_ends_with_it() -> None:
     started: list[psutil.Process] = []
-    builds = Command(("sh", "-c", "trap 'exit 3' INT; sleep 600 & echo $!; wait"))
+    # Not a shell's trap, which does nothing where the tests' own SIGINT is ignored, as in the background.
+    program = (
+        "import signal, subprocess, sys; signal.signal(signal.SIGINT, lambda *_: sys.exit(3)); "
+        "started = subprocess.Popen(['sleep', '600']); print(started.pid, flush=True); signal.pause()"
+    )
+    builds = Command((sys.executable, "-c", program))
     result = SHELL.stream(
         builds,
         lambda line: started.append(psutil.Process(int(line))),

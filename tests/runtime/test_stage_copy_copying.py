@@ -281,7 +281,7 @@ def test_every_flag_has_help_that_tells_its_default() -> None:
     helps = {action.dest: action.help or "" for action in parser._actions if action.dest not in django_s}
     assert sorted(helps) == [
         *("allow_writable_source", "confirm", "drop_database", "drop_own_database", "fresh", "jobs", "json"),
-        *("list_databases", "mark_disposable", "plan", "require_mask", "verify"),
+        *("list_databases", "mark_disposable", "plan", "require_mask", "test_user", "verify"),
     ]
     assert [dest for dest, text in helps.items() if "(default: " not in text] == []
     assert "Example: " in parser.description
