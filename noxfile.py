@@ -62,7 +62,7 @@ def quick(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests: real Postgres, real Redis, real Copilot. What `nightly` runs is left out.
 
-    Each file's tests run in order, several files at once: two more than there are cores, since the
+    Each file's tests run in order, several files at once: three more than there are cores, since the
     end-to-end tests wait more than they work.
     """
     _several_files_at_once(session, "not nightly")
@@ -76,7 +76,7 @@ def nightly(session: nox.Session) -> None:
 
 def _several_files_at_once(session: nox.Session, marked: str, *more: str) -> None:
     words = ("--dist", "loadfile", "--no-loadscope-reorder", "-m", marked, *more, *session.posargs)
-    _python(session, "pytest", "-n", str((os.cpu_count() or 1) + 2), *words, env=SANDBOX)
+    _python(session, "pytest", "-n", str((os.cpu_count() or 1) + 3), *words, env=SANDBOX)
 
 
 @nox.session(python=False)

@@ -179,7 +179,7 @@ def get(url: str) -> tuple[int, str]:
     request = urllib.request.Request(here, headers={"Host": parts.netloc})  # noqa: S310 - on loopback
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - on loopback
-            return answer.status, answer.read().decode()
+            return answer.status, answer.read().decode(errors="replace")
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read().decode()

@@ -43,7 +43,7 @@ class Task:
     def named(self, name: str) -> Container:
         return next(each for each in self.containers if each.spec["name"] == name)
 
-    def changed(self) -> None:
+    def on_change(self) -> None:
         """Report a container's new state to the agent, and stop the task when ECS would."""
         self._running = self._running or all(each.started or each.ended for each in self.containers)
         finished = next((each for each in self.containers if each.ended and each.spec["essential"]), None)
@@ -60,6 +60,7 @@ class Task:
         self.condition.notify()
 
     def stop(self, order: wire.Stop) -> None:
+        """Begin to stop the task; `run` stops its containers. What runs after the order's limit is killed."""
         if not self.stopping:
             self.stopping = True
             self._reason, self._stop_code = order["reason"], order["code"]

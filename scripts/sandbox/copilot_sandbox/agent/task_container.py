@@ -165,7 +165,7 @@ class Container(ABC):
         self.state["status"] = "RUNNING"
         if self.task.stopping:
             self.signal(signal.SIGTERM)  # the order to stop came while the process started
-        self.task.changed()
+        self.task.on_change()
         return self._process
 
     async def _write(self, line: bytes) -> None:
@@ -223,13 +223,13 @@ class Container(ABC):
     def _set_health(self, health: Any) -> None:
         if self.state["health"] != health:
             self.state["health"] = health
-            self.task.changed()
+            self.task.on_change()
 
     def _end(self, code: int | None, reason: str | None) -> None:
         self.state["status"] = "STOPPED"
         self.state["exit_code"] = code
         self.state["reason"] = reason
-        self.task.changed()
+        self.task.on_change()
 
 
 class ProcessContainer(Container):
