@@ -21,7 +21,7 @@ def lacks(*, engine: str, no_network: str | None, unconfined: str | None, has_ng
         "COPY and the Python packages are done, and CPU and memory are not limited"
     )
     if unconfined is None:
-        yield f"{_BRANCH}, apart from your files (the README on its security says what it can do)"
+        yield f"{_BRANCH}, apart from your files (its README says under Security what it can do)"
     else:
         yield (
             f"{_BRANCH} with your rights, on your files: this system isolates it by no namespaces "
