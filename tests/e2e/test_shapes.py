@@ -40,6 +40,12 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         project.stop()
 
 
+@pytest.fixture
+def left_to_do(request: pytest.FixtureRequest) -> set[str]:
+    """The files that `adopt` leaves to the owner of the shape."""
+    return {step.partition(":")[0] for step in SHAPES[request.node.callspec.params["project"]].steps}
+
+
 @pytest.fixture(scope="module")
 def bases() -> Iterator[None]:
     """The base images that the shapes' Dockerfiles ask for."""
@@ -48,8 +54,10 @@ def bases() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("project", SHAPES, indirect=True)
-def test_a_shape_is_checked_served_copied_isolated_and_torn_down(project: Adopted) -> None:
-    do_all(project)
+def test_a_shape_is_checked_served_copied_isolated_and_torn_down(
+    project: Adopted, left_to_do: set[str]
+) -> None:
+    do_all(project, left_to_do)
 
 
 @pytest.mark.skipif(
@@ -59,15 +67,15 @@ def test_a_shape_is_checked_served_copied_isolated_and_torn_down(project: Adopte
 @pytest.mark.parametrize(
     "project", [name for name, shape in SHAPES.items() if not shape.needs_registry], indirect=True
 )
-def test_a_shape_is_served_in_real_containers(project: Adopted) -> None:
+def test_a_shape_is_served_in_real_containers(project: Adopted, left_to_do: set[str]) -> None:
     project.containers = "engine"
-    do_all(project)
+    do_all(project, left_to_do)
 
 
-def do_all(project: Adopted) -> None:
+def do_all(project: Adopted, left_to_do: set[str]) -> None:
     checked = project.invoke("check", "--json")
-    assert checked.code == 0, checked.out
-    assert [each for each in json.loads(checked.out) if each["severity"] == "error"] == []
+    errors = {each["path"] for each in json.loads(checked.out) if each["severity"] == "error"}
+    assert errors <= left_to_do, checked.out  # adopt has named these as steps to do by hand
     url = deployed(project.invoke("deploy-test", "--branch", "main"))
     assert get(f"{url}/") == (200, PAGE)
     assert get(f"{url}/healthz") == (200, "ok\n")
