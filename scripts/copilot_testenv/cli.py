@@ -16,8 +16,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code; an error is one line on standard error."""
     options = _parser().parse_args(arguments)
     from copilot_testenv import menu  # noqa: PLC0415 - `--help` stays fast
-    from copilot_testenv.check import workflow  # noqa: PLC0415
-    from copilot_testenv.core import display  # noqa: PLC0415
+    from copilot_testenv.check import workflow  # noqa: PLC0415 - the same
+    from copilot_testenv.core import display  # noqa: PLC0415 - the same
 
     try:
         workflow.check(

@@ -1,4 +1,4 @@
-"""What a rule of `check --account` looks at, and what it finds."""
+"""Define the run that a rule of `check --account` looks at, and its findings."""
 
 from __future__ import annotations
 
@@ -75,6 +75,11 @@ class Look:
     def export(self, environment: str, name: str) -> str:
         """Return a value that an environment's stack exports; empty where it has none."""
         return self.exports.get(f"{self.settings.app}-{environment}-{name}", "")
+
+    @cached_property
+    def service_stacks(self) -> set[str]:
+        """The names of the stacks of the test environment's services."""
+        return {stack.name for stack in self.aws.service_stacks(self.settings.app, self.test)}
 
     @cached_property
     def manifest(self) -> Mapping[str, Any]:

@@ -69,7 +69,7 @@ def stacks(look: Look) -> Iterator[AccountFinding]:
     """Find stacks of one-off tasks without a service, and services whose stack has failed."""
     settings, aws = look.settings, look.aws
     begin = f"{settings.app}-{look.test}-"
-    services = {stack.name for stack in aws.service_stacks(settings.app, look.test)}
+    services = look.service_stacks
     for name in sorted(aws.task_stacks(settings.app, look.test)):
         service = live.service_of_task_stack(settings, name)
         if service and f"{begin}{service}" not in services:
@@ -95,7 +95,7 @@ def storage(look: Look) -> Iterator[AccountFinding]:
     """Find log groups without a stack, images without a tag, and old versions of these tasks' objects."""
     settings, aws = look.settings, look.aws
     begin = f"{settings.app}-{look.test}-"
-    services = {stack.name for stack in aws.service_stacks(settings.app, look.test)}
+    services = look.service_stacks
     groups = {
         name: size
         for prefix in (f"/copilot/{begin}", f"/aws/lambda/{begin}")

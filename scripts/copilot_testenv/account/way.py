@@ -28,7 +28,7 @@ _AVAILABLE = {
 
 @dataclass(frozen=True)
 class Address:
-    """What the address of a database says, without its password. Hosts and users are never shown."""
+    """The parts of a database's address, without its password. Hosts and users are never shown."""
 
     host: str
     port: int

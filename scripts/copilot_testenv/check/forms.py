@@ -64,7 +64,7 @@ def matching(pattern: str, takes: str, example: str) -> Form:
 
 def _is_span(text: str) -> bool:
     ends = text.split("-")
-    return all(end.isdigit() for end in ends) and int(ends[0]) <= int(ends[-1]) and len(ends) <= 2  # noqa: PLR2004
+    return all(end.isdigit() for end in ends) and int(ends[0]) <= int(ends[-1]) and len(ends) <= 2  # noqa: PLR2004 - ends
 
 
 def _is_range(text: str) -> bool:
@@ -75,7 +75,7 @@ def _turned(example: str) -> Callable[[str], str]:
     def instead(text: str) -> str:
         ends = text.split("-")
         turned = "-".join(reversed(ends))
-        return f"write `{turned}`" if len(ends) == 2 and _is_span(turned) else f"write it as in `{example}`"  # noqa: PLR2004
+        return f"write `{turned}`" if len(ends) == 2 and _is_span(turned) else f"write it as in `{example}`"  # noqa: PLR2004 - ends
 
     return instead
 
@@ -239,7 +239,7 @@ _HOST = matching(
 _RULE_PATH = matching(r"[\w.$/~\"'@:+&*?-]{0,128}", "letters, digits and `_-.$/~\"'@:+&*?`", "shop/*")
 _ENV_FILE = matching(r".*\.env|", "a file whose name ends with `.env`", "web.env")
 _PERCENTAGE_OF_ALARM = Form(
-    lambda text: bool(re.fullmatch(r"\d+(\.\d+)?", text)) and 0 < float(text) <= 100,  # noqa: PLR2004
+    lambda text: bool(re.fullmatch(r"\d+(\.\d+)?", text)) and 0 < float(text) <= 100,  # noqa: PLR2004 - per cent
     "a number up to 100",
     lambda _: "write `70`, for example",
 )

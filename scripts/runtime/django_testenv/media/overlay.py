@@ -47,7 +47,7 @@ class Own(Protocol):
 
 
 class Overlay(_Base):
-    """What is in front of the project's storage class in the class of an overlay (see `storages.overlay`)."""
+    """The class before the project's storage class in an overlay (see `storages.overlay`)."""
 
     testenv_original: Any  # the project's storage as it was
     testenv_stage: Any  # it leads to staging's files, and nothing writes through it

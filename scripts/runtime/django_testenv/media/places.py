@@ -40,7 +40,7 @@ class Places:
 
     @property
     def prefix(self) -> str:
-        """What all keys of the branch in its bucket begin with."""
+        """The prefix of all keys of the branch in its bucket."""
         return f"{self.mark['service']}/"
 
     @property

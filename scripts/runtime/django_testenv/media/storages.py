@@ -30,7 +30,7 @@ _NOT_OURS = ("ACL", "Grant", "SSE", "ServerSideEncryption", "BucketKeyEnabled")
 
 
 class MediaStorage(Storage):
-    """What the settings name: it makes the project's own storage, and returns its overlay."""
+    """Make the project's own storage, and return its overlay; the settings name this class."""
 
     def __new__(cls, backend: str = "", options: dict[str, Any] | None = None) -> Any:
         """Return the overlay of this backend; without one, of the one that apply() has replaced."""

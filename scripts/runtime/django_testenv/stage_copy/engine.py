@@ -79,7 +79,7 @@ def fill(source: Database, target: Database, options: Options, progress: Progres
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What a copy would leave behind, in words, and of the tables that a sample cuts what it would take."""
+    """The words for what a copy would leave behind, and the tables that a sample would cut."""
 
     left: list[str]
     cut: list[Table]

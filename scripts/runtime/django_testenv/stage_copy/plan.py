@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Part:
-    """What a sample takes of one table: rows, and the bytes that these may have."""
+    """The part of one table that a sample takes: rows, and the bytes that these may have."""
 
     rows: int
     bytes: int

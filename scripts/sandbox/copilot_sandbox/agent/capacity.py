@@ -33,7 +33,7 @@ _UNITS = 1024  # of a task's `cpu` in a vCPU
 
 
 class Capacity:
-    """What lacks for one more task, by the file."""
+    """A lack that keeps one more task from being placed, by the file."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
