@@ -35,7 +35,7 @@ class Agent:
         return self.drains and bool(service_arn)
 
 
-_SESSION = boto3.Session(region_name="us-east-1")  # one, since each reads the services' models anew
+_SESSION = boto3.Session(region_name="us-east-1")
 
 
 def client(aws: Mapping[str, str], service: str, *, retries: int = 1, config: Config | None = None) -> Any:
