@@ -1,7 +1,8 @@
 """Run a project's manage.py in a process that begins with Django imported, since importing takes longest.
 
 Each job comes as a line of JSON on stdin: words, folder, environment, and the files that take what it says.
-The answer is its exit code. What depends on a project's settings is imported by the job itself.
+The answer is its exit code. What depends on a project's settings is imported by the job itself, and so is the
+copy of a project in another folder than the first job's.
 """
 
 from __future__ import annotations
@@ -24,10 +25,20 @@ IMPORTED = (
 def main() -> None:
     for name in IMPORTED:
         import_module(name)
+    first = None
     for line in sys.stdin:
+        job = json.loads(line)
+        if first is None:
+            first = job["folder"]
+            sys.path.insert(0, first)
+            import_module("django_testenv.stage_copy.actions")
         pid = os.fork()
         if not pid:
-            _become(**json.loads(line))
+            if job["folder"] != first:
+                sys.path.remove(first)
+                for name in [each for each in sys.modules if each.partition(".")[0] == "django_testenv"]:
+                    del sys.modules[name]
+            _become(**job)
         _, status = os.waitpid(pid, 0)
         sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
         sys.stdout.flush()

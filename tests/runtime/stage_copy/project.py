@@ -73,9 +73,8 @@ def _forking() -> Callable[[str], int]:
 
 def project(home: Path, **variables: str) -> Project:
     """Copy the project into `home`, as the Dockerfile does."""
-    ignored = shutil.ignore_patterns("__pycache__")
     home.mkdir(parents=True, exist_ok=True)
     shutil.copy(CHECKOUT / "manage.py", home)
-    shutil.copytree(CHECKOUT / "scripts/runtime/django_testenv", home / "django_testenv", ignore=ignored)
-    shutil.copytree(CHECKOUT / "demo", home / "demo", ignore=ignored)
+    shutil.copytree(CHECKOUT / "scripts/runtime/django_testenv", home / "django_testenv")
+    shutil.copytree(CHECKOUT / "demo", home / "demo")
     return Project(home, {"SECRET_KEY": "not secret: a test's", **variables})

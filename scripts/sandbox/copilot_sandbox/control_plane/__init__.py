@@ -3,7 +3,7 @@
 It stores ECS's services and what their tasks report. The package `agent` runs the tasks.
 """
 
-from . import botocore_files  # noqa: F401 - before moto, whose import parses botocore's files
+from . import lean_moto  # noqa: F401 - before moto, whose import it makes quick
 from .server import ControlPlaneServer
 
 __all__ = ["ControlPlaneServer"]
