@@ -24,10 +24,11 @@ from botocore.exceptions import ClientError
 from copilot_sandbox.control_plane import ControlPlaneServer
 from tests.sandbox import cloud
 
+_SAFE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where libyaml was there
 FACTS: list[dict[str, Any]] = [
     {**fact, "file": file.stem}
     for file in sorted(Path(__file__).with_name("facts").glob("*.yml"))
-    for fact in yaml.safe_load(file.read_text())["facts"]
+    for fact in yaml.load(file.read_text(), _SAFE)["facts"]  # noqa: S506 - both are safe loaders
 ]
 
 
