@@ -61,23 +61,24 @@ _IBAN_LETTERS = (
     "MK19MN20MR27MT31MU30NI28NL18NO15OM23PK24PL28PS29PT25QA29RO24RS22RU33SA24SC31SD18SE24SI19SK24SM27SO23ST25SV28"
     "TL23TN24TR26UA29VA22VG24XK20YE30"
 )
+# Equal values are looked at once: a document has the same keys in every row. A signal is null for none.
 _SIGNALS = sql.SQL(r"""
-SELECT k, count(*),
-    count(*) FILTER (WHERE v LIKE '%@%' AND v ~* {email}),
-    count(*) FILTER (WHERE v ~ '\d\d' AND v ~ {anywhere}),
-    count(*) FILTER (WHERE v ~ '\d\d' AND v !~ {date} AND v ~ {whole}
+SELECT k, sum(times)::bigint,
+    sum(times) FILTER (WHERE v LIKE '%@%' AND v ~* {email}),
+    sum(times) FILTER (WHERE v ~ '\d\d' AND v ~ {anywhere}),
+    sum(times) FILTER (WHERE v ~ '\d\d' AND v !~ {date} AND v ~ {whole}
         AND length(regexp_replace(v, '\D', '', 'g')) BETWEEN 8 AND 18),
-    count(*) FILTER (WHERE v ~ {bare}),
-    count(*) FILTER (WHERE v ~ '\d\.\d' AND v ~ {v4} OR v LIKE '%:%' AND v ~* {v6}),
-    count(*) FILTER (WHERE v ~ {digits}),
-    count(*) FILTER (WHERE v ~ {digits} AND EXISTS (
+    sum(times) FILTER (WHERE v ~ {bare}),
+    sum(times) FILTER (WHERE v ~ '\d\.\d' AND v ~ {v4} OR v LIKE '%:%' AND v ~* {v6}),
+    sum(times) FILTER (WHERE v ~ {digits}),
+    sum(times) FILTER (WHERE v ~ {digits} AND EXISTS (
         SELECT FROM regexp_matches(v, {digits}, 'g') m, regexp_replace(m[1], '\D', '', 'g') digits
         WHERE CASE WHEN digits ~ {brands} THEN (
             SELECT sum(CASE WHEN n % 2 = 1 THEN d::int WHEN d::int > 4 THEN 2 * d::int - 9
                 ELSE 2 * d::int END) % 10
             FROM regexp_split_to_table(reverse(digits), '') WITH ORDINALITY x(d, n)) = 0 ELSE false END)),
-    count(*) FILTER (WHERE v ~* {iban}),
-    count(*) FILTER (WHERE v ~* {iban} AND EXISTS (
+    sum(times) FILTER (WHERE v ~* {iban}),
+    sum(times) FILTER (WHERE v ~* {iban} AND EXISTS (
         SELECT FROM regexp_matches(v, {iban}, 'gi') m, upper(replace(m[1], ' ', '')) packed,
             substr(packed, 1, substring({countries} FROM left(packed, 2) || '(\d\d)')::int) number
         WHERE CASE WHEN number ~ '^[A-Z]{{2}}\d\d[A-Z0-9]{{8}}' THEN (
@@ -85,10 +86,10 @@ SELECT k, count(*),
                 ORDER BY n)
             FROM regexp_split_to_table(substr(number, 5) || left(number, 4), '') WITH ORDINALITY x(c, n)
         )::numeric % 97 = 1 ELSE false END)),
-    count(*) FILTER (WHERE is_key AND EXISTS (
+    sum(times) FILTER (WHERE is_key AND EXISTS (
         SELECT FROM lower(regexp_replace(translate(v, ' -', '__'), '([a-z0-9])([A-Z])', '\1_\2', 'g')) key
         WHERE key ~ {keys} AND key !~ {about}))
-FROM vals GROUP BY k
+FROM (SELECT k, v, is_key, count(*) AS times FROM vals GROUP BY k, v, is_key) different GROUP BY k
 """)
 # The words of a value are looked up among those of the users' names: a first and a last name of one person,
 # near to each other; or the whole value is one name, or what a user logs in with. A search index has stems.
@@ -219,8 +220,9 @@ def why(
         some = wanted[start : start + _AT_ONCE]
         of_some = [types[table.oid, name] for name in some]
         sample = _sample(table, some, of_some, in_part)
-        for number, *counts in source.execute(sample + _SIGNALS.format(**_LITERALS)).fetchall():
-            if reason := _Counts(*counts).why(of_some[number], keys=some[number] not in in_part):
+        for number, *sums in source.execute(sample + _SIGNALS.format(**_LITERALS)).fetchall():
+            counts = _Counts(*(int(each or 0) for each in sums))
+            if reason := counts.why(of_some[number], keys=some[number] not in in_part):
                 found[some[number]] = reason
         if people is None:
             continue
