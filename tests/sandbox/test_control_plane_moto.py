@@ -6,8 +6,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import botocore.session
 import pytest
 from botocore.exceptions import ClientError
+from moto.core.loaders import create_loader as moto_loader
 
 from tests.sandbox.cloud import Cloud
 
@@ -47,3 +49,11 @@ def test_of_ten_conditional_writes_at_once_one_wins_each_round(cloud: Cloud) -> 
     storage.delete_object(Bucket="things", Key="lease")
     with pytest.raises(ClientError, match="NoSuchKey"):
         storage.put_object(Bucket="things", Key="lease", Body=b"", **known)
+
+
+def test_sessions_share_what_is_parsed_which_motos_own_loader_does_not() -> None:
+    one, other = (botocore.session.Session().get_component("data_loader") for _ in range(2))
+    motos, wanted = moto_loader(), ("sqs", "service-2")
+    assert one.load_service_model(*wanted) is other.load_service_model(*wanted)
+    assert one.load_service_model(*wanted) is not motos.load_service_model(*wanted)
+    assert one.list_available_services("service-2") == motos.list_available_services("service-2")
