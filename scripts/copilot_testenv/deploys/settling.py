@@ -125,8 +125,17 @@ def require_deployed(
         raise kind(
             f"{branch.name} at {branch.commit[:12]} was not deployed; the stack {settings.stack_name} is "
             f"{status}. {what_serves(session, target, branch, stack, watcher)}"
-            f"{watcher.why(result)}"
+            f"{watcher.why(result)}{_all_lines(session, stack, watcher)}"
         )
+
+
+def _all_lines(session: Session, stack: Stack | None, watcher: Watcher) -> str:
+    """Return where the whole log of a container that failed is; a roll-back deletes a new service's logs."""
+    if not stack or not stack.live or not watcher.failed:
+        return ""
+    _, name, _ = list(watcher.failed.values())[-1]
+    of = f" --branch {stack.tags.get('branch')}" if session.settings.slug else ""
+    return f"\nIts log: `invoke logs --container {name} --all-tasks{of}`." if name else ""
 
 
 def wait_until_served(session: Session, target: Target, branch: Branch, stop: Stop) -> Served:
