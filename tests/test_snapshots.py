@@ -67,15 +67,20 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
 @pytest.mark.parametrize(
     "words",
     [
+        (),
         ("--list",),
         ("exec", "-h"),
         ("deply-test",),
         ("deploy-test", "--brnch", "x"),
         ("deploy-test", "--branch=-x"),
     ],
-    ids=["tasks", "exec-help", "unknown-task", "unknown-flag", "impossible-branch"],
+    ids=["no-task", "tasks", "exec-help", "unknown-task", "unknown-flag", "impossible-branch"],
 )
-def test_the_menu(words: tuple[str, ...], request: pytest.FixtureRequest) -> None:
+def test_the_menu(
+    words: tuple[str, ...], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(COLUMNS))
+    monkeypatch.setattr(io, "StringIO", Screen)
     ran = Ran(*words)
     check(request.node.callspec.id, ran.out + ran.err)
 
