@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,15 @@ import pytest
 from copilot_testenv.core import moments
 from copilot_testenv.core.settings import Settings
 from copilot_testenv.core.terminal import Terminal
+from copilot_testenv.costs import report
 from copilot_testenv.deploys import status
+from copilot_testenv.deploys.delete_slot import SlotPart, listed
 from copilot_testenv.deploys.phases import Phases
+from copilot_testenv.deploys.watch import Watcher
 from copilot_testenv.session import Session
 from copilot_testenv.state.registry import DeploymentRecord, Registry
-from tests.deploys import test_phases, test_rolled_back, test_status
+from tests.deploys import test_phases, test_rolled_back, test_status, test_watch
+from tests.deploys.test_container_log import ERROR, FRAMES
 from tests.deploys.test_phases import DATA
 from tests.fakes import FakeShell, Memory
 from tests.test_tasks import Ran
@@ -30,6 +36,7 @@ COLUMNS = 80
 
 def check(name: str, text: str) -> None:
     """Compare what a terminal shows with the file: lines that are too long go on in the next row."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", text)  # bold letters
     rows = [
         line[start : start + COLUMNS]
         for line in text.splitlines()
@@ -60,15 +67,20 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
 @pytest.mark.parametrize(
     "words",
     [
+        (),
         ("--list",),
         ("exec", "-h"),
         ("deply-test",),
         ("deploy-test", "--brnch", "x"),
         ("deploy-test", "--branch=-x"),
     ],
-    ids=["tasks", "exec-help", "unknown-task", "unknown-flag", "impossible-branch"],
+    ids=["no-task", "tasks", "exec-help", "unknown-task", "unknown-flag", "impossible-branch"],
 )
-def test_the_menu(words: tuple[str, ...], request: pytest.FixtureRequest) -> None:
+def test_the_menu(
+    words: tuple[str, ...], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(COLUMNS))
+    monkeypatch.setattr(io, "StringIO", Screen)
     ran = Ran(*words)
     check(request.node.callspec.id, ran.out + ran.err)
 
@@ -96,6 +108,7 @@ def test_deployments(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_failed_deploy_in_phases(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     shown, terminal, clock = screen(monkeypatch), Terminal(), [0.0]
+    monkeypatch.setattr(moments, "told", lambda moment: moment)  # it depends on the clock and its zone
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
     aws = test_phases.Played()
     phases = Phases(Session(settings, FakeShell(), terminal, {}), aws, terminal.say, _begun=0.0)
@@ -114,6 +127,47 @@ def test_a_failed_deploy_in_phases(settings: Settings, monkeypatch: pytest.Monke
     serves = test_rolled_back.says(settings, test_rolled_back.Played(kept), registry, monkeypatch)
     terminal.say(
         f"feature/weight at a5bac49295ce was not deployed; the stack demo-test-web is "
-        f"UPDATE_ROLLBACK_COMPLETE. {serves}"
+        f"UPDATE_ROLLBACK_COMPLETE. {serves}{_failed_migration(settings).why()}"
     )
     check("failed-deploy", shown.getvalue())
+
+
+def _failed_migration(settings: Settings) -> Watcher:
+    """A deploy whose migration has ended the container `startup`."""
+
+    class Failed(test_watch.Played):
+        def last_lines(self, *_: object) -> list[str]:
+            return ["  Applying shop.0002_weight...", *FRAMES, ERROR]
+
+    aws = Failed(test_watch.OLD)
+    made = test_watch.watcher(settings, aws)
+    ends = test_watch.end("startup", 1), test_watch.end("web")
+    aws.ran = [test_watch.stopped("Essential container in task exited", *ends)]
+    return made
+
+
+def test_the_receipt_of_a_teardown(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = screen(monkeypatch)
+    images = [SlotPart("image tag", f"demo/web:{letter * 40}-test") for letter in "abc"]
+    logs = "/copilot/demo-test-web", "/aws/lambda/demo-test-web-EnvControllerFunction-MLASRSL1VJT9"
+    parts = [
+        SlotPart("service", "web"),
+        *(SlotPart("stack", name) for name in ("demo-test-web", "task-demo-test-web-copy-db")),
+        *(SlotPart("log group", name) for name in logs),
+        *images,
+        SlotPart("lease", "web"),
+    ]
+    Terminal().say(f"Gone: web (feature/weight):{listed(parts)}")
+    check("teardown", shown.getvalue())
+
+
+def test_the_costs(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, _: object = None) -> Clock:
+            return cls(2026, 11, 23, 9, tzinfo=UTC)
+
+    shown = screen(monkeypatch)
+    monkeypatch.setattr(report, "datetime", Clock)
+    report.cost(Session(settings, FakeShell(), Terminal(), {}), json=False, region="us-east-1", node="")
+    check("cost", "\n".join(row.rstrip() for row in shown.getvalue().splitlines()))

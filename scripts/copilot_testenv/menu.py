@@ -88,11 +88,11 @@ def _exit(message: str, code: int, *, json: bool) -> Exit:
 
     With `json`, first print the error as the JSON document, unless the task has printed its own.
     """
-    from copilot_testenv.core.terminal import Terminal, as_json  # noqa: PLC0415 - `invoke --list` stays fast
+    from copilot_testenv.core.terminal import Terminal, as_json, fitted  # noqa: PLC0415 - see above
 
     if json and not Terminal.has_answered:
         Terminal().data(as_json({"error": message, "exit_code": code}))
-    return Exit(message, code)
+    return Exit(fitted(message), code)
 
 
 def _refuse_invokes_own(context: Context) -> None:

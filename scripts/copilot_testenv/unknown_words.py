@@ -1,4 +1,4 @@
-"""Let Invoke name the nearest task or flag where it does not know a word of the command line."""
+"""Let Invoke name the nearest task or flag to a word that it does not know, and all tasks without a word."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import difflib
 import re
 from typing import Any
 
-from invoke.exceptions import ParseError
+from invoke.exceptions import Exit, ParseError
+from invoke.program import Program
 
 _UNKNOWN = re.compile(r"No idea what (?P<word>.+) is!", re.DOTALL)
 _tasks: set[str] = set()
@@ -15,10 +16,24 @@ _tasks: set[str] = set()
 def know(task: str) -> None:
     """Remember the name of a task, to suggest it; from then on Invoke's errors have suggestions.
 
-    Invoke prints the error itself and has no hook for its words. Source: `Program.run` of invoke 2.2.
+    Invoke prints the error itself and has no hook for its words, and a `tasks.py` cannot give it another
+    Program. Source: `Program.run` and `no_tasks_given` of invoke 2.2.
     """
     _tasks.add(task)
-    ParseError.__str__ = _text  # type: ignore[method-assign]
+    ParseError.__str__ = _fitted  # type: ignore[method-assign]
+    Program.no_tasks_given = _list  # type: ignore[method-assign,assignment]
+
+
+def _list(program: Program) -> None:
+    """Show the tasks, as `invoke --list` does, in the place of Invoke's own flags."""
+    program.list_tasks()
+    raise Exit
+
+
+def _fitted(error: Any) -> str:
+    from copilot_testenv.core.terminal import fitted  # noqa: PLC0415 - `invoke --list` stays fast
+
+    return fitted(_text(error))
 
 
 def _text(error: Any) -> str:

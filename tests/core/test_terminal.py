@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from copilot_testenv.core.terminal import Patience, Terminal
+from copilot_testenv.core.terminal import Patience, Terminal, fitted
 
 
 def test_who_waits_is_told_now_and_then_and_not_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,3 +52,24 @@ def test_it_is_a_table_where_there_is_room_and_in_a_pipe(
 ) -> None:
     lines = printed(monkeypatch, columns, stream())
     assert any("feature/checkout" in line and "http://web-feature-checkout.test" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("a sentence of more words than fit", ["a sentence of more", "words than fit"]),
+        ("  a note of more words than fit", ["  a note of more", "    words than fit"]),
+        ("run `invoke open -b x` to open it", ["run", "`invoke open -b x`", "to open it"]),
+        ("at http://localhost:36517/a/b/c now", ["at", "http://localhost:36517/a/b/c", "now"]),
+        ("a\n  b  c", ["a", "  b  c"]),
+        ("", [""]),
+    ],
+)
+def test_a_message_is_broken_between_words_and_never_within_an_address_or_a_command(
+    monkeypatch: pytest.MonkeyPatch, text: str, rows: list[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setattr("sys.stderr", Narrow())
+    assert fitted(text).split("\n") == rows
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    assert fitted(text) == text  # a program reads it

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -247,11 +248,12 @@ def test_no_manifest_is_a_traceback_and_every_sum_is_a_finite_one(
 def test_the_workflow_shows_two_tables_and_starts_no_process(settings: Settings) -> None:
     here, report, shell = session(settings)
     cost(here, json=False, region="eu-west-1", node="")
-    assert [text.split(" [")[0] for text in report.printed] == [
-        "web in test, by the list prices of eu-west-1",
+    titles = [text.split(" [")[0] for text in report.printed]
+    assert [re.sub("until [^ ]+Z", "until then", title) for title in titles] == [
+        "web in test until then: USD, list prices of eu-west-1",
         "web always on, as a copy of stage with ElastiCache",
     ]
-    assert "environment: load balancer" in report.printed[0]
+    assert "shared load balancer" in report.printed[0]
     assert "saved in test" in report.printed[1]
     assert not any("Spot" in line for line in report.said)  # the workspace's manifest has none
     assert any(line.startswith("Not counted: data transfer") for line in report.said)

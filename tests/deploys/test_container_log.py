@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from copilot_testenv.deploys.container_log import cause
+from copilot_testenv.deploys.container_log import cause, without_libraries
 
 TRACEBACK = (
     "Traceback (most recent call last):",
@@ -43,3 +43,33 @@ TRACEBACK = (
 )
 def test_the_cause_is_the_last_line_of_the_last_traceback(lines: tuple[str, ...], found: str) -> None:
     assert cause(lines) == found
+
+
+FRAMES = (
+    '  File "/app/manage.py", line 9, in <module>',
+    "    main()",
+    '  File "/usr/local/lib/python3.13/site-packages/django/core/management/base.py", line 420, in run',
+    "    self.execute(*args)",
+    "    ^^^^^^^^^^^^^^^^^^^",
+    '  File "<frozen importlib._bootstrap>", line 1, in _load',
+    '  File "/app/shop/migrations/0003_x.py", line 7, in forwards',
+    "    p.weight = p.wieght",
+)
+IN_A_LIBRARY = ('  File "/opt/venv/lib/python3.9/site-packages/psycopg/cursor.py", line 97', "    raise ex")
+ERROR = "AttributeError: no attribute 'wieght'"
+
+
+def test_of_a_traceback_the_frames_in_libraries_are_left_out() -> None:
+    head = "Traceback (most recent call last):"
+    assert without_libraries([head, *FRAMES, ERROR]) == [head, *FRAMES[:2], "  […]", *FRAMES[6:], ERROR]
+
+
+def test_the_frame_that_raised_the_error_stays_wherever_it_is() -> None:
+    shown = without_libraries([*FRAMES[2:5], *IN_A_LIBRARY, ERROR, "next line"])
+    assert shown == ["  […]", *IN_A_LIBRARY, ERROR, "next line"]
+    assert without_libraries([*FRAMES[2:5], *IN_A_LIBRARY]) == ["  […]", *IN_A_LIBRARY]  # the log is cut off
+
+
+def test_lines_without_a_traceback_stay() -> None:
+    lines = ["  Applying shop.0001_initial... OK", "", '    File "x" is not a frame', "done"]
+    assert without_libraries(lines) == lines

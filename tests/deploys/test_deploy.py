@@ -102,7 +102,11 @@ def test_a_healthy_deployment_that_lets_this_machine_not_in_is_said_to_be_so(
             "",
             "SECURE_PROXY_SSL_HEADER",
         ),
-        (page("server_error", 500), "ZeroDivisionError: division by zero", "The project itself fails"),
+        (
+            page("server_error", 500),
+            "ZeroDivisionError: division by zero",
+            "on this page: ZeroDivisionError: division by zero",
+        ),
         (page("gateway", 502), "Worker timeout", "gets no answer"),
     ],
 )

@@ -89,7 +89,8 @@ def test_the_task_after_a_failed_one_and_the_roll_back_are_told(settings: Settin
     for _ in range(2):
         made.look(None, [task("STOPPED", "STOPPED", 1), again])
     made.look(Stack("demo-test-web", "UPDATE_ROLLBACK_IN_PROGRESS", {}, NOW), [again])
-    assert names(said) == ["copying staging's data", "once more: starting the containers", "rolling back"]
+    tries = ["copying staging's data", "ECS tries again: starting the containers"]
+    assert names(said) == [*tries, "rolling back"]
 
 
 def test_a_service_that_copies_nothing_has_no_phase_for_it(settings: Settings) -> None:

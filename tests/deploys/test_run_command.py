@@ -45,6 +45,15 @@ def test_a_command_runs_with_the_images_own_variables_and_its_lines_are_the_resu
     assert printed(here) == ["one", "postgres://***", "three"]
 
 
+def test_a_command_that_prints_nothing_is_not_silent(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = on(settings, Played(lines=[]), monkeypatch, task_run=Result(0, "✔ Task has stopped.\n"))
+    run_command.run(here, Options(manage="dbshell"))
+    assert said(here).endswith("The command has ended without an error and printed nothing.")
+    assert printed(here) == []
+
+
 @pytest.mark.parametrize(
     ("terminal", "lines"), [(True, ["one", "three", "two"]), (False, ["one", "two", "three"])]
 )

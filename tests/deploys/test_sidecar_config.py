@@ -67,7 +67,7 @@ def test_without_flags_every_environments_containers_and_their_differences_are_s
     assert [each.split(" [")[0] for each in printed] == [
         "web in production", "web in stage", "web in test", "What differs",
     ]  # fmt: skip
-    assert "'2', 'web', 'built at deploy', 'yes', 'redis: start, startup: success', '8000/tcp'" in printed[2]
+    assert "'web', '2', 'built at deploy', 'yes', 'redis: start, startup: success', '8000/tcp'" in printed[2]
     assert "['redis', 'is there', 'no', 'no', 'yes']" in printed[3]
     assert "secrets/" not in "".join(printed)
 

@@ -214,7 +214,35 @@ def test_what_ends_a_task_before_it_is_healthy_is_told_by_its_reason(
     assert why.index(words[0]) < why.index("Circuit Breaker")
     said = [line for line in made.session.report.said if "it stopped: " in line]  # type: ignore[attr-defined]
     assert len(said) == 1
-    assert task.stopped_reason in said[0]
+    assert ("web has ended" if task.stopped_reason.startswith("Essential") else task.stopped_reason) in said[
+        0
+    ]
+
+
+def test_a_container_that_ended_is_named_with_its_error_and_not_with_what_followed(
+    settings: Settings,
+) -> None:
+    class Logging(Played):
+        def last_lines(self, *_: object) -> list[str]:
+            return ["  Applying shop.0002_x...", "ValueError: no weight"]
+
+    aws = Logging(OLD)
+    made = watcher(settings, aws)
+    dependency = (
+        "CannotStartContainerError: dependency graph: failed to resolve container ordering dependency "
+        "[startup (STOPPED) - Exit: 1] for target [web] as dependency did not exit successfully."
+    )
+    aws.ran = [replace(stopped(dependency, end("startup", 1), end("web")), id=name * 32) for name in "ab"]
+    breaker = "Error occurred during operation 'ECS Deployment Circuit Breaker was triggered'."
+    aws.happened = [Event(BEFORE + timedelta(1), "Service", "UPDATE_FAILED", breaker)]
+    error = "ValueError: no weight (migration shop.0002_x)"
+    assert made.why() == (
+        f"\nThe container `startup` ended with exit code 1: {error}\nIts last lines:"
+        "\n    Applying shop.0002_x...\n  ValueError: no weight"
+    )
+    said = made.session.report.said  # type: ignore[attr-defined]
+    assert said.count(f"  startup: {error}") == 1
+    assert not any("dependency" in line for line in said)
 
 
 def test_a_task_that_ecs_ends_for_another_one_is_no_failure(settings: Settings) -> None:

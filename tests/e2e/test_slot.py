@@ -159,7 +159,9 @@ def test_a_migration_that_fails_exits_4_with_its_own_error(clone: Clone) -> None
     assert ran.out == ""
     assert 'relation "shop_no_such_table" does not exist' in ran.err
     assert "`startup` ended with exit code 1" in ran.err
-    assert "first failed CloudFormation event: Service" in ran.err
+    assert "Circuit Breaker" not in ran.err  # it only follows from the container's end
+    assert str(clone.folder) not in ran.err  # the log has the image's paths
+    assert "Its log: `invoke logs --container startup --all-tasks`." in ran.err
     assert stacks(clone)["demo-test-web"] == "UPDATE_ROLLBACK_COMPLETE"
     assert "serves again. Its data are those of before, with what testers entered" in ran.err
     assert is_as_the_tester_left_it(clone)

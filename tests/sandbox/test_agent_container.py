@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from copilot_sandbox.agent.container import arguments, compose
+from copilot_sandbox.agent.task_output import as_in_image
 from copilot_sandbox.agent.wire import ContainerSpec
 from copilot_sandbox.model import Container, HealthCheck, Image, Mount
 from tests.sandbox.fake_control_plane import container, make_image
@@ -74,6 +76,24 @@ def test_a_mounted_path_is_moved_and_linked_to_its_volume(tmp_path: Path) -> Non
     spec = composed(one, make_image(tmp_path))
     assert spec["argv"] == ["ls", "/t/web/root/var/data/x"]
     assert spec["mounts"] == {"/var/data": "/t/volumes/static"}
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ('  File "/t/web/root/app/shop/models.py", line 7', '  File "/app/shop/models.py", line 7'),
+        ('File "/venvs/1/lib/python3.11/site-packages/django/x.py"',
+         'File "/usr/local/lib/python3.11/site-packages/django/x.py"'),
+        ("/t/volumes/static/a.css and /t/web/root", "/var/data/a.css and /"),
+        ("/t/web/rooted, /t/volumes/static-2", "/t/web/rooted, /t/volumes/static-2"),
+    ],
+)  # fmt: skip
+def test_a_log_has_the_paths_of_the_image(tmp_path: Path, line: str, shown: str) -> None:
+    mounts = (Mount("static", "/var/data", read_only=True),)
+    spec = composed(
+        container("web", ("x",), mounts=mounts), replace(make_image(tmp_path), venv=Path("/venvs/1"))
+    )
+    assert as_in_image(line, spec["paths"]) == shown
 
 
 def test_a_system_directory_is_moved_only_where_the_image_has_the_file(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -28,11 +29,16 @@ def shown(moment: str | None, now: datetime) -> str:
     return f"{name} {local:%H:%M}, {_distance(away)}"
 
 
+def told(moment: str | None) -> str:
+    """Return a moment for a sentence on standard error: as `shown` on a terminal, else in ISO 8601."""
+    return shown(moment, datetime.now(UTC)) if sys.stderr.isatty() else moment or "?"
+
+
 def _distance(away: float) -> str:
     """Return "in 5 min" or "5 min ago" for a number of seconds."""
     size = abs(away)
     if size < _MINUTE:
-        return "now"
+        return "just now" if away <= 0 else "now"
     if size < _HOUR:
         text = f"{size / _MINUTE:.0f} min"
     elif size < 2 * _DAY:

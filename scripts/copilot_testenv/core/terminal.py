@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import sys
+import textwrap
 import threading
 import time
 import traceback
@@ -62,6 +65,40 @@ def _blocks(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[s
         )
 
 
+# A command in a sentence: it stays in one row, so that it can be copied.
+_COMMAND = re.compile("`[^`\n]*`")
+_SPACE = "\0"  # in a command, while rows are made; no text that is shown has this letter
+
+
+def fitted(text: str) -> str:
+    """Return a message in rows that fit the terminal of standard error, broken between words.
+
+    An address, a path or a command that is longer than a row stays whole. Without a terminal nothing changes.
+    """
+    if not sys.stderr.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    rows = (row for line in text.split("\n") for row in _wrapped(line, width))
+    return "\n".join(rows)
+
+
+def _wrapped(line: str, width: int) -> list[str]:
+    if len(line) <= width:
+        return [line]
+    indent = line[: len(line) - len(line.lstrip())]
+    kept = _COMMAND.sub(lambda command: command[0].replace(" ", _SPACE), line)
+    rows = textwrap.wrap(
+        kept,
+        width,
+        expand_tabs=False,
+        replace_whitespace=False,
+        break_long_words=False,
+        break_on_hyphens=False,
+        subsequent_indent=f"{indent}  " if indent else "",
+    )
+    return [row.replace(_SPACE, " ") for row in rows]
+
+
 class Patience:
     """Say from time to time what this program waits for, so that it is never silent for long."""
 
@@ -94,7 +131,7 @@ class Terminal:
 
     def say(self, line: str) -> None:
         with suppress(BrokenPipeError):  # a closed standard error must not stop a deploy
-            print(display.block(line), file=sys.stderr, flush=True)  # noqa: T201 - this is the place that prints
+            print(fitted(display.block(line)), file=sys.stderr, flush=True)  # noqa: T201 - this is the place that prints
 
     def data(self, text: str) -> None:
         Terminal.has_answered = True

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from copilot_testenv.copilot import manifest
 from copilot_testenv.copilot.resource_usage import Footprint, footprint, shown
+from copilot_testenv.core import moments
 from copilot_testenv.costs import prices
 from copilot_testenv.state import live
 
@@ -154,7 +155,7 @@ def of_deployment(
     end = datetime.now(UTC) if since else until
     begin = since or datetime.now(UTC)
     hours = (end - begin).total_seconds() / 3600 if end else None
-    end_name = live.iso(until) if until and not since else None
+    end_name = moments.told(live.iso(until)) if until and not since else None
     return short(estimate(found, settings.test_env, prices.load(region), hours=hours, until=end_name))
 
 

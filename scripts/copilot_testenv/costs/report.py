@@ -63,9 +63,9 @@ def cost(session: Session, *, json: bool, region: str, node: str) -> None:
     if json:
         session.report.data(as_json(_document(comparison, assumed)))
         return
-    _show(session, comparison)
     for line in (*_left_out(comparison), *assumed):
         session.report.say(line)
+    _show(session, comparison)  # last, because this is what is read first
 
 
 def assumptions(found: Mapping[str, Any], comparison: Comparison) -> list[str]:
@@ -92,9 +92,9 @@ def assumptions(found: Mapping[str, Any], comparison: Comparison) -> list[str]:
     ]
     if deployed.shared or always_on.shared:
         sentences.append(
-            "The environment's own resources serve all its deployments, are deleted with the last service "
-            f"that needs them and are in no sum. They are in {ZONES} zones, as Copilot makes them; their "
-            "data and capacity units (LCU) are not counted."
+            "What is called shared are the environment's own resources: they serve all its deployments, are "
+            f"deleted with the last service that needs them and are in no sum. They are in {ZONES} zones, as "
+            "Copilot makes them; their data and capacity units (LCU) are not counted."
         )
     sentences.append(
         f"Not counted: data transfer, one-off tasks, logs ({_for_each(listed, 'logs')}), images "
@@ -153,8 +153,9 @@ def _for_each(listed: Prices, item: str) -> str:
 def _show(session: Session, comparison: Comparison) -> None:
     deployed, always_on, service = comparison.deployed, comparison.always_on, session.settings.service
     session.report.table(
-        f"{service} in {deployed.environment}, by the list prices of {deployed.prices.region}",
-        ("", "quantity", "USD", "an hour", "a month", f"until {deployed.until}"),
+        f"{service} in {deployed.environment} until {deployed.until}: USD, list prices of "
+        f"{deployed.prices.region}",
+        ("", "an hour", "a month", "till then"),
         _rows(deployed),
     )
     saved = "?"
@@ -163,8 +164,8 @@ def _show(session: Session, comparison: Comparison) -> None:
         saved += "" if comparison.per_cent is None else f" ({comparison.per_cent:.0f} %)"
     session.report.table(
         f"{service} always on, as a copy of {STAGE} with ElastiCache",
-        ("", "quantity", "USD", "an hour", "a month"),
-        [*_rows(always_on), (f"saved in {deployed.environment}", "", "", "", saved)],
+        ("", "an hour", "a month"),
+        [*_rows(always_on), (f"saved in {deployed.environment}", "", saved)],
     )
 
 
@@ -177,14 +178,13 @@ def _rows(found: Estimate) -> list[tuple[str, ...]]:
         return usd(hour), usd(month, 2), *([usd(until, 2)] if found.hours is not None else [])
 
     def row(line: Line, whose: str = "") -> tuple[str, ...]:
-        each = f"{line.price.usd:g} per {line.price.unit}" if line.price else "?"
-        return f"{whose}{line.what}", f"{line.quantity:g}", each, *amounts(line.per_hour)
+        return f"{whose}{line.what}: {line.quantity:g}", *amounts(line.per_hour)
 
     total = "total without the items left out" if found.left_out else "total"
     return [
         *(row(line) for line in found.lines),
-        (total, "", "", *amounts(found.per_hour)),
-        *(row(line, "environment: ") for line in found.shared),
+        (total, *amounts(found.per_hour)),
+        *(row(line, "shared ") for line in found.shared),
     ]
 
 

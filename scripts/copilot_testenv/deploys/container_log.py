@@ -20,14 +20,46 @@ _ERROR = re.compile(
     r"|ImproperlyConfigured|copy_stage_db): \S"
 )
 _APPLYING = re.compile(r"Applying (?P<name>[\w.]+)\.\.\.(?P<ended> OK| FAKED)?")
+_FRAME = re.compile(r'(?P<indent> *)File "(?P<file>[^"]+)", line \d')
+_OF_A_LIBRARY = re.compile(r"/(?:site|dist)-packages/|/lib(?:64)?/python\d|^<frozen ")
+_LEFT_OUT = "[…]"
 _HEALTH_CHECK = re.compile(r"ELB-HealthChecker|\bGET \S*/healthz\b")
 
 
 def last_lines(aws: Aws, settings: Settings, container: str, task: Task) -> list[str]:
-    """Return the last LAST_LINES lines of a task's container, without health checks. Raises Failed."""
+    """Return the last LAST_LINES lines of a task's container. Raises Failed.
+
+    Health checks are left out, and of tracebacks what `without_libraries` leaves out.
+    """
     group = f"/copilot/{settings.app}-{settings.test_env}-{settings.service}"
     found = aws.last_lines(group, f"copilot/{container}/{task.id}", _READ)
-    return [line for line in found if not is_health_check(line)][-LAST_LINES:]
+    return without_libraries([line for line in found if not is_health_check(line)])[-LAST_LINES:]
+
+
+def without_libraries(lines: Sequence[str]) -> list[str]:
+    """Return the lines with one mark in place of a traceback's frames in libraries.
+
+    The last frame of a traceback stays, because the error was raised there.
+    """
+    shown: list[str] = []
+    frame: list[str] = []  # the lines of a library's frame, as long as it may be the last
+    for line in lines:
+        found = _FRAME.match(line)
+        if frame and (found or not line.startswith(f"{_indent(frame[0])} ")):
+            if not found:
+                shown += frame
+            elif not (shown and shown[-1].strip() == _LEFT_OUT):
+                shown.append(f"{_indent(frame[0])}{_LEFT_OUT}")
+            frame = []
+        if frame or (found and _OF_A_LIBRARY.search(found["file"])):
+            frame.append(line)
+        else:
+            shown.append(line)
+    return shown + frame
+
+
+def _indent(line: str) -> str:
+    return line[: len(line) - len(line.lstrip(" "))]
 
 
 def is_health_check(line: str) -> bool:

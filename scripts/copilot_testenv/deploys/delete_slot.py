@@ -122,6 +122,23 @@ class Receipt:
         }
 
 
+def listed(parts: Sequence[SlotPart]) -> str:
+    """Return the parts for a person: a row for each kind, in their order, each after a line break.
+
+    The tags of images are counted, because a long-lived slot has many, with names that say nothing.
+    """
+    kinds: dict[str, list[str]] = {}
+    for part in parts:
+        kinds.setdefault(part.kind, []).append(part.name)
+    rows = []
+    for kind, names in kinds.items():
+        if len(names) > 1 and kind == "image tag":
+            rows.append(f"{len(names)} image tags of {names[0].partition(':')[0]}")
+        else:
+            rows.append(f"{kind if len(names) == 1 else f'{kind}s'} {', '.join(names)}")
+    return "".join(f"\n  {row}" for row in rows)
+
+
 def would_go(snapshot: SlotSnapshot, aws: Aws) -> Iterator[SlotPart]:
     """Yield the things that a teardown of the slot deletes."""
     settings = snapshot.settings

@@ -22,7 +22,7 @@ from copilot_testenv.copilot import (
     manifest,
     ownership,
 )
-from copilot_testenv.core import checkout, expiry, git, trust
+from copilot_testenv.core import checkout, expiry, git, moments, trust
 from copilot_testenv.core.errors import Failed, UserError
 from copilot_testenv.core.process import Stop, catching_signals
 from copilot_testenv.costs import estimate
@@ -211,7 +211,7 @@ class _Deploy:
         to = "its own slot" if settings.slug else "the shared slot"
         change = "changes" if before and before.live else "creates"
         expires = tags["expires_at"]
-        until = "until it is torn down" if expires == expiry.KEPT else f"until {expires}"
+        until = "until it is torn down" if expires == expiry.KEPT else f"until {moments.told(expires)}"
         say(
             f"Would deploy {self.branch.name} at {self.branch.commit[:12]} to {to}, {until}: Copilot builds "
             f"its images, {change} the stack {settings.stack_name} and starts its containers."
@@ -337,8 +337,8 @@ class _Deploy:
         settings = self.session.settings
         self.session.report.say(
             f"Unchanged: {settings.service} in {settings.test_env} already runs this commit, so no task was "
-            f"started, and its data is still of {served.data_copied_at}. For fresh data: `invoke copy-db`; "
-            "for new tasks: --force."
+            f"started, and its data is still of {moments.told(served.data_copied_at)}. For fresh data: "
+            "`invoke copy-db`; for new tasks: --force."
         )
 
     @property

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from copilot_testenv.copilot import ownership
-from copilot_testenv.core import expiry, git
+from copilot_testenv.core import expiry, git, moments
 from copilot_testenv.core.errors import Failed, UsageError
 from copilot_testenv.core.terminal import as_json
 from copilot_testenv.state import bucket, live
@@ -37,9 +37,9 @@ def extend(
         raise Failed(_NOTHING.format(name=name))
     session, target = session.slot_of(target, name)
     stack = _require_deployed(session.settings, target.aws.stack(session.settings.stack_name), name)
-    shown = "without an expiry" if keep else f"until {expires_at}"
+    shown = "without an expiry" if keep else f"until {moments.told(expires_at)}"
     if plan:
-        session.report.say(f"Would keep {name} {shown} (now: {stack.tags.get('expires_at')}).")
+        session.report.say(f"Would keep {name} {shown} (now: {moments.told(stack.tags.get('expires_at'))}).")
     else:
         lease = bucket.lease(session, target, f"extending {name}")
         with lease.held(wait=wait, say=session.report.say):

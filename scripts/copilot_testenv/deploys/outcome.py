@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from copilot_testenv.ci import pull_request
 from copilot_testenv.ci.pull_request import Message
+from copilot_testenv.core import moments
 from copilot_testenv.core.errors import Failed
 from copilot_testenv.core.terminal import as_json
 
@@ -48,7 +49,8 @@ def tell(
     report, environ, known = session.report, session.environ, served.deployment
     what = f"{branch.name} at {branch.commit[:12]} is"
     if not served.wrong:
-        report.say(f"{what} served ({seconds:.1f} s), until {known.expires_at or 'it is torn down'}:")
+        until = f"until {moments.told(known.expires_at)}" if known.expires_at else "until it is torn down"
+        report.say(f"{what} served ({seconds:.1f} s), {until}:")
     if json:
         report.data(document(known, served.page, served.ended))
     elif not served.wrong:

@@ -6,7 +6,7 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from copilot_testenv.deploys.container_log import last_lines, quoted
+from copilot_testenv.deploys.container_log import cause, last_lines, quoted
 
 if TYPE_CHECKING:
     from copilot_testenv.aws.stack import Task
@@ -64,7 +64,14 @@ def _advice(settings: Settings, page: Page, lines: list[str]) -> str:
         )
     if page.fault == "redirect_loop" and page.url.startswith("https:"):
         return _BEHIND_TLS
-    return _ADVICE.get(page.fault or "", "The project itself fails on this page.")
+    if advice := _ADVICE.get(page.fault or ""):
+        return advice
+    error = cause(lines)
+    return (
+        f"The project itself fails on this page: {error}"
+        if error
+        else "The project itself fails on this page."
+    )
 
 
 def _last_lines(settings: Settings, target: Target, tasks: list[Task]) -> tuple[str, list[str]]:

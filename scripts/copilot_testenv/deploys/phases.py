@@ -36,7 +36,7 @@ class Phases:
         """Say the phase unless it was the last one that was said, or if a task begins it `again`."""
         if phase and (again or phase != self._told):
             self._told = phase
-            more = "once more: " if again else ""
+            more = "ECS tries again: " if again else ""
             self.say(f"  {time.monotonic() - self._begun:3.0f} s  {more}{phase}")
 
     def look(self, stack: Stack | None, tasks: list[Task]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from copilot_testenv.ci.pull_request import Message
-from copilot_testenv.core import expiry
+from copilot_testenv.core import expiry, moments
 from copilot_testenv.core.errors import Held
 from copilot_testenv.core.terminal import confirm
 
@@ -29,13 +29,17 @@ def require_replaceable(
     reason = f" ({tags['why']})" if tags.get("why") else ""
     if owner in {None, by}:
         verb = "would replace" if plan else "replaces"
-        say(f"{name} {verb} {live}{reason}, which was deployed at {tags.get('deployed_at', '?')}.")
+        say(f"{name} {verb} {live}{reason}, which was deployed at {moments.told(tags.get('deployed_at'))}.")
         if expires == expiry.KEPT and not plan and not take_over:
             confirm(session.report, f"{live} was kept, with its data. Replace it?", yes=yes)
         return None
     state = f"{owner} has {live}{reason} live in {session.settings.test_env}"
     if not take_over:
-        until = "for as long as it is not torn down" if expires == expiry.KEPT else f"until {expires}"
+        until = (
+            "for as long as it is not torn down"
+            if expires == expiry.KEPT
+            else f"until {moments.told(expires)}"
+        )
         raise Held(f"{state} {until}: nothing was changed. Ask them, or use --take-over to replace it.")
     say(f"Taking over: {state}, and it is replaced.")
     return Message(live, tags.get("commit"), None, None, session.settings.service)

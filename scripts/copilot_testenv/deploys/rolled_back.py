@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from copilot_testenv.core import moments
 from copilot_testenv.core.errors import UserError
 from copilot_testenv.state import bucket, live
 
@@ -52,8 +53,8 @@ def _data(session: Session, target: Target, stack: Stack, watcher: Watcher) -> s
         return "`invoke status` shows of when its data are."
     of = live.iso(data.of)
     if data.kept:
-        return f"Its data are those of before, with what testers entered (copied at {of})."
+        return f"Its data are those of before, with what testers entered (copied at {moments.told(of)})."
     registry = bucket.registry(session, target)
     if record := registry.read().deployments.get(settings.service):
         registry.record(settings.service, replace(record, data_copied_at=of))
-    return f"Its data were copied again (of {of}): what testers had entered is lost."
+    return f"Its data were copied again (of {moments.told(of)}): what testers had entered is lost."

@@ -85,21 +85,29 @@ def run(session: Session, options: Options) -> None:
             say(f"Would run in a one-off task of {branch}: {line}")
             return
         lease.require_held()  # the wait for a stack that was being changed can have taken long
+        printed: list[str] = []
         one_offs.run(
             session,
             target,
             one_offs.cluster_of(target, stack),
             task,
             f"Running in a one-off task of {branch}",
-            show=lambda text: session.report.data(display.block(text)),
+            show=lambda text: _show(session, text, printed),
             in_order=not sys.stdout.isatty(),  # what is read by a program, such as a file of Python
             outcomes={},
         )
+    if not printed:
+        say("The command has ended without an error and printed nothing.")
     if password:
         say(
             f"Log in as {options.login} with the password {password} until the next copy of the data. It is "
             "told only now, and kept nowhere."
         )
+
+
+def _show(session: Session, text: str, printed: list[str]) -> None:
+    printed.append(text)
+    session.report.data(display.block(text))
 
 
 def _task(

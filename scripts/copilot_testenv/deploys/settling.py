@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from copilot_testenv.core.errors import Failed, Held, Interrupted
 from copilot_testenv.core.process import Result, Stop, output_of
 from copilot_testenv.core.terminal import Patience
-from copilot_testenv.deploys import companions, page_advice
+from copilot_testenv.deploys import companions, page_advice, unwritten_migrations
 from copilot_testenv.deploys.outcome import Served
 from copilot_testenv.deploys.probe import open_page
 from copilot_testenv.deploys.rolled_back import what_serves
@@ -125,8 +125,17 @@ def require_deployed(
         raise kind(
             f"{branch.name} at {branch.commit[:12]} was not deployed; the stack {settings.stack_name} is "
             f"{status}. {what_serves(session, target, branch, stack, watcher)}"
-            f"{watcher.why(result)}"
+            f"{watcher.why(result)}{_all_lines(session, stack, watcher)}"
         )
+
+
+def _all_lines(session: Session, stack: Stack | None, watcher: Watcher) -> str:
+    """Return where the whole log of a container that failed is; a roll-back deletes a new service's logs."""
+    if not stack or not stack.live or not watcher.failed:
+        return ""
+    _, name, _ = list(watcher.failed.values())[-1]
+    of = f" --branch {stack.tags.get('branch')}" if session.settings.slug else ""
+    return f"\nIts log: `invoke logs --container {name} --all-tasks{of}`." if name else ""
 
 
 def wait_until_served(session: Session, target: Target, branch: Branch, stop: Stop) -> Served:
@@ -169,6 +178,8 @@ def _sure_after(fault: Fault) -> float:
 def _judged(session: Session, target: Target, stack: Stack, served: Served, tasks: list[Task]) -> Served:
     """Return the deployment with what is wrong with it, and say what is worth a line."""
     page, url = served.page, served.deployment.url
+    if lacks := unwritten_migrations.told(session, target, tasks):
+        session.report.say(lacks)
     if page.fault == "closed" or (page.fault == "unreachable" and session.settings.target == "aws"):
         session.report.say(
             f"ECS says that it is healthy, but from here {url} cannot be reached "

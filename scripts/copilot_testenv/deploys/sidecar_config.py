@@ -317,7 +317,7 @@ def _tables(session: Session, service: str, held: Mapping[str, Sequence[Containe
             continue
         session.report.table(
             f"{service} in {name}",
-            ("starts", "container", "image", "essential", "waits for", "ports", "variables", "secrets"),
+            ("container", "starts", "image", "essential", "waits for", "ports", "variables", "secrets"),
             [_row(container) for container in each],
         )
     different = task_definition.differences(held)
@@ -341,8 +341,8 @@ _WORDS = {"depends_on": "waits for", "container": "is there"}
 def _row(container: Container) -> tuple[str, ...]:
     own = [name for name in container.variables if not name.startswith(task_definition.COPILOTS)]
     return (
-        str(container.starts),
         container.name,
+        str(container.starts),
         container.image or "built at deploy",
         _cell(container.essential),
         _cell(container.depends_on),

@@ -120,7 +120,7 @@ def status(session: Session, *, html: str, json: bool) -> None:
     else:
         session.report.table(
             f"{session.settings.base} in {session.settings.test_env}",
-            ("branch", "commit", "by", "URL", "expires", "data of", "state"),
+            ("branch", "commit", "by", "URL", "expires", "data copied", "state"),
             [_cells(row, now) for row in found],
         )
     if swept:

@@ -11,13 +11,21 @@ from typing import TYPE_CHECKING
 from copilot_testenv.ci import pull_request
 from copilot_testenv.ci.pull_request import Message
 from copilot_testenv.copilot import ownership
-from copilot_testenv.core import expiry, git
+from copilot_testenv.core import expiry, git, moments
 from copilot_testenv.core.errors import Failed, Held, Interrupted, Refused, UsageError, UserError
 from copilot_testenv.core.process import Stop, catching_signals
 from copilot_testenv.core.terminal import as_json, confirm
 from copilot_testenv.costs import estimate
 from copilot_testenv.deploys import orphans, preflight, status
-from copilot_testenv.deploys.delete_slot import DEAD, NEVER_DELETED, Receipt, Slot, SlotSnapshot, would_go
+from copilot_testenv.deploys.delete_slot import (
+    DEAD,
+    NEVER_DELETED,
+    Receipt,
+    Slot,
+    SlotSnapshot,
+    listed,
+    would_go,
+)
 from copilot_testenv.deploys.drop_databases import drop_together
 from copilot_testenv.deploys.withdraw_together import withdraw_together
 from copilot_testenv.state import bucket, live
@@ -110,9 +118,7 @@ class _Teardown:
         say = self.session.report.say
         planned = [Receipt(snapshot, list(would_go(snapshot, self.target.aws))) for snapshot in snapshots]
         for receipt in planned:
-            say(f"Would delete {receipt.snapshot}: {', '.join(map(str, receipt.gone))}.")
-            if receipt.snapshot.stack:
-                say(f"  {self._slot_of(receipt.snapshot).target.copilot.service_delete()}")
+            say(f"Would delete {receipt.snapshot}:{listed(receipt.gone)}")
         for orphan in found_orphans:
             say(f"Would delete {orphan}.")
         say(f"Would remain: {', '.join(NEVER_DELETED)}.")
@@ -279,7 +285,7 @@ class _Teardown:
         if options.expired:
             expires_at = stack.tags.get("expires_at") if stack else None
             if stack and not expiry.is_over(expires_at, datetime.now(UTC)):
-                say(f"{found} has not expired (its expiry: {expires_at or 'unknown'}): it stays.")
+                say(f"{found} has not expired (its expiry: {moments.told(expires_at)}): it stays.")
                 return False
         if options.orphans:
             return not stack or stack.status in DEAD
@@ -347,7 +353,7 @@ class _Teardown:
                 bucket.registry(slot.session, self.target).forget(agreed.settings.service)
         if not receipt.still_named and bucket.discard_lease(slot.session, self.target):
             receipt.lease_is_gone()
-        self.session.report.say(f"Gone: {found}, with {', '.join(map(str, receipt.gone))}.")
+        self.session.report.say(f"Gone: {found}{':' if receipt.gone else ''}{listed(receipt.gone)}")
         self._report(found, receipt)
         return receipt
 
@@ -359,7 +365,8 @@ class _Teardown:
             receipt.cost = estimate.of_deployment(
                 self._session_for(gone.settings), self.target.aws.region, None, since
             )
-            self.session.report.say(receipt.cost)
+            if self.session.settings.target == "aws":  # what runs in the sandbox costs nothing
+                self.session.report.say(receipt.cost)
         message = Message(gone.branch or "", tags.get("commit"), None, None, gone.settings.service)
         pull_request.tell(self.session.environ, message, self.session.report.say)
 
@@ -374,5 +381,5 @@ def _owner_of(slot: SlotSnapshot) -> str:
         return ""
     why = f": {tags['why']}" if tags.get("why") else ""
     expires_at = tags.get("expires_at")
-    when = "never expires" if expires_at == expiry.KEPT else f"expires at {expires_at}"
+    when = "never expires" if expires_at == expiry.KEPT else f"expires at {moments.told(expires_at)}"
     return f", of {tags['deployed_by']}, {when}{why}"

@@ -31,6 +31,8 @@ LONG_AGO = datetime.min.replace(tzinfo=UTC)
 # ECS's reasons for tasks that it ends although nothing is wrong with them.
 _ENDED = re.compile(r"Scaling activity|[Tt]ask stopped by user|service was deleted")
 _ESSENTIAL = re.compile("Essential container")
+# ECS's and CloudFormation's reasons that only follow from a container's end.
+_FOLLOWS = re.compile(r"^Essential container in task exited|dependency graph: .*STOPPED|Circuit Breaker was")
 _UNHEALTHY = re.compile("health checks? in|container health checks")
 # Escape sequences of a terminal: colours and cursor movements.
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -67,7 +69,7 @@ class Watcher:
     _ours: bool = False
     _looks_settled: int = 0
     _activity: str = ""  # of this deploy's containers
-    _stopped: str = ""  # the reason that was told last
+    _stopped: str = ""  # the end of a task that was told last
     _over: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
     _begun: float = field(default_factory=time.monotonic)
@@ -155,7 +157,7 @@ class Watcher:
         first = next(
             (e for e in self.events if e.status.endswith("_FAILED") and "cancelled" not in e.reason), None
         )
-        if first:
+        if first and not (any(name for _, name, _ in self.failed.values()) and _FOLLOWS.search(first.reason)):
             parts.append(
                 f"The first failed CloudFormation event: {first.resource} {first.status}: {first.reason}"
             )
@@ -253,9 +255,10 @@ class Watcher:
         name = self._blamed(task)
         if name or task.stopped_reason:
             self.failed[task.id] = task, name, self._last_lines(name, task) if name else []
-        if task.stopped_reason and task.stopped_reason != self._stopped:
-            self._stopped = task.stopped_reason
-            self._say(f"  a task of it stopped: {task.stopped_reason}")
+        ended = _end(task, name, self.failed[task.id][2]) if task.stopped_reason else ""
+        if ended and ended != self._stopped:
+            self._stopped = ended
+            self._say(f"  {ended}")
 
     def _blamed(self, task: Task) -> str:
         """Return the name of the container that probably ended the task; empty where none did."""
@@ -297,12 +300,26 @@ def _of_task(task: Task, name: str, lines: list[str], port: int) -> list[str]:
         ended = f"ended with exit code {code}{because}" if code is not None else reason or task.stopped_reason
         why = f": {found}\n" if (found := cause(lines)) else ". "
         parts += [f"The container `{name}` {ended}{why}Its last lines:", *quoted(lines)]
-    if task.stopped_reason and task.stopped_reason != reason:
+    if task.stopped_reason and task.stopped_reason != reason and not _is_told(task, name):
         parts.append(f"The task stopped: {task.stopped_reason}")
     reasons = [task.stopped_reason, *(each.reason for each in task.containers)]
     if cure := advice(reasons, lines, port if _UNHEALTHY.search(task.stopped_reason) else 0):
         parts.append(cure)
     return parts
+
+
+def _is_told(task: Task, name: str) -> bool:
+    """Return True if ECS's reason says no more than that the named container has ended."""
+    return bool(name) and _FOLLOWS.search(task.stopped_reason) is not None
+
+
+def _end(task: Task, name: str, lines: list[str]) -> str:
+    """Return in one line why a task has stopped."""
+    if not _is_told(task, name):
+        return f"a task of it stopped: {task.stopped_reason}"
+    if found := cause(lines):
+        return f"{name}: {found}"
+    return f"a task of it stopped: {name} has ended"
 
 
 def _plain(lines: list[str]) -> list[str]:

@@ -171,7 +171,7 @@ class Server:
             engine=self._containers.reason,
             no_network=self._no_network,
             unconfined=self._no_network or self._agent.unconfined_reason,
-            has_nginx=nginx.program() is not None,
+            lacks_nginx=nginx.program() is None and self._workspace.names("nginx"),
         ):
             self._say(line)
 

@@ -86,6 +86,11 @@ class Workspace:
             return found
         return [name for name in found if name in (*self.needed, *self.others)]
 
+    def names(self, word: str) -> bool:
+        """Return True if the word is in the manifest of a service or job."""
+        files = [file for file in self.root.glob("copilot/*/manifest.yml") if file.is_file()]
+        return any(word in file.read_text(encoding="utf-8", errors="replace") for file in files)
+
     def digest(self) -> str:
         """Return a digest of the application's name and of the files that its environments are made from."""
         digest = hashlib.sha256(self.application.encode())

@@ -21,6 +21,8 @@ SYSTEM_DIRECTORIES = ("/bin", "/dev", "/etc", "/lib", "/lib64", "/opt", "/proc",
 LOCAL_HOST = re.compile(r"(?<![\w.-])(?:localhost|127\.0\.0\.1|0\.0\.0\.0)(?![\w-]|\.\w)")
 # These variables name callers, not addresses to connect to or listen on: the browser still uses `localhost`.
 CALLERS = re.compile(r"ALLOWED_HOSTS|ORIGIN|COPILOT_LB_DNS", re.IGNORECASE)
+# Where the images of Python on Docker Hub have Python and its packages.
+_PYTHON_OF_IMAGES = "/usr/local"
 _KEY = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"})
 UNIX_SOCKET = re.compile(r"unix:|host=(?:/|%2[Ff])|@%2[Ff]|\.sock\b")
 
@@ -77,6 +79,11 @@ def compose(
         "root": str(root),
         "copy_from": str(image.root) if image.root.is_dir() else None,
         "mounts": {mount.path: str(volumes[mount.volume]) for mount in container.mounts},
+        "paths": {
+            **{str(volumes[mount.volume]): mount.path for mount in container.mounts},
+            str(root): "",
+            **({str(image.venv): _PYTHON_OF_IMAGES} if image.venv else {}),
+        },
         "depends_on": dict(container.depends_on),
         "health": health(container.health_check, lambda word: move(use_loopback(word))),
         "stop_timeout": container.stop_timeout,

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from copilot_sandbox.agent.task_output import EVENT_LIMIT, Output
+from copilot_sandbox.agent.task_output import EVENT_LIMIT, Output, as_in_image
 
 if TYPE_CHECKING:
     from copilot_sandbox.agent import wire
@@ -174,7 +174,11 @@ class Container(ABC):
         for start in range(0, len(line) or 1, EVENT_LIMIT):
             part = line[start : start + EVENT_LIMIT]
             text = decoder.decode(part, final=start + EVENT_LIMIT >= len(line))
-            await self.task.log.write(self.spec["name"], text, len(part) + 26)
+            await self.task.log.write(self.spec["name"], self._as_in_image(text), len(part) + 26)
+
+    def _as_in_image(self, text: str) -> str:
+        """Return a line of the log with the image's paths."""
+        return text
 
     async def _check(self) -> None:
         """Apply Docker's health states: one pass is healthy, `retries` failures in a row are unhealthy."""
@@ -255,6 +259,9 @@ class ProcessContainer(Container):
         code = await process.wait()
         self.signal(signal.SIGKILL)  # a container's processes end with its process 1
         return 128 - code if code < 0 else code, None
+
+    def _as_in_image(self, text: str) -> str:
+        return as_in_image(text, self._spec["paths"])
 
     def signal(self, number: signal.Signals) -> None:
         if self._process is not None:

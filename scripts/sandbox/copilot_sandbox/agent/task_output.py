@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import re
 import struct
 import termios
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from copilot_sandbox.agent.task_log import Condition
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
 EVENT_LIMIT = 256 * 1024 - 26  # bytes of one event's message in CloudWatch Logs; an event adds 26 bytes
 STRAGGLERS = 1.0  # seconds for the output of processes that outlive their container
@@ -79,3 +80,16 @@ class Output:
                 await readable.wait()
             finally:
                 loop.remove_reader(self._pipe)
+
+
+def as_in_image(text: str, paths: Mapping[str, str]) -> str:
+    """Return a line of a container's log with the image's paths in place of this machine's.
+
+    `paths` are `paths` of wire.ContainerSpec. So a log reads as on AWS, and names no folder of the user.
+    """
+    for path, name in paths.items():
+        if path in text:
+            whole, shown = rf"{re.escape(path)}(?![\w.-])", name.replace("\\", r"\\")
+            text = re.sub(rf"{whole}(?!/)", shown or "/", text)  # the root is "/" alone, else what follows it
+            text = re.sub(whole, shown, text)
+    return text

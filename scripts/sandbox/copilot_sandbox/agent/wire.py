@@ -44,6 +44,7 @@ class ContainerSpec(BaseSpec):
     root: str
     copy_from: str | None  # the image's files, copied to `root` first
     mounts: dict[str, str]  # path under `root` → the volume's directory
+    paths: dict[str, str]  # this machine's path → the image's, for the lines of its log
 
 
 class EngineSpec(BaseSpec):

@@ -41,7 +41,16 @@ def pull_bases(engine: Engine, dockerfile: Path, say: Callable[[str], None]) -> 
             continue
         say(f"pulling {name}")
         if reason := pull([engine.program], name, build_variables.engine_proxies()):
+            reason = innermost(reason)
             raise EngineBuildError(f"{engine.name} cannot pull {name} of {dockerfile.name}: {reason}")
+
+
+def innermost(reason: str) -> str:
+    """Return the last two clauses of an error of a Go program, which writes its steps from the outside in.
+
+    "initializing source …: dial tcp: lookup registry on 10.0.0.2:53: no such host" becomes its end.
+    """
+    return ": ".join(reason.split(": ")[-2:])
 
 
 def _bases(parsed: Dockerfile, arguments: Mapping[str, str]) -> dict[int, str]:
