@@ -185,10 +185,11 @@ def _may_delete(text: str) -> bool:
 
 
 def _tracked(project: Project) -> list[str]:
-    """Return the files that Git tracks and that have both words, in upper or lower case."""
-    words = ("grep", "-l", "-z", "-i", "--all-match", "-e", "copilot", "-e", "delete", "--", ":/")
+    """Return the files that Git tracks and that have all words of a deletion, in upper or lower case."""
+    words = ("copilot", "delete", "svc|job")
+    options = ("grep", "-E", "-l", "-z", "-i", "--all-match", *(f"-e{word}" for word in words), "--", ":/")
     try:
-        done = project.shell.run(git.command(project.root, *words, more=("grep.fullName=false",)))
+        done = project.shell.run(git.command(project.root, *options, more=("grep.fullName=false",)))
     except UserError as error:
         project.notes.append(f"CI files and scripts were not looked at: {error}")
         return []

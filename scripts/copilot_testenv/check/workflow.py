@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-from copilot_testenv.account import workflow as account_workflow
 from copilot_testenv.branch_guard.branch_paths import Repository
 from copilot_testenv.check import (
     access,
@@ -142,6 +141,8 @@ def _check_account(sessions: tuple[Session, ...], *, json: bool, alone: bool) ->
         raise UsageError("--account excludes --fix, --baseline and --format: it looks at AWS, not at files.")
     if len(sessions) > 1:
         raise UsageError("There are several workspaces here: run `invoke check --account` in one of them.")
+    from copilot_testenv.account import workflow as account_workflow  # noqa: PLC0415 - it imports boto3
+
     account_workflow.check(sessions[0], json=json)
 
 
