@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="find mistakes in the manifests of copilot/, without AWS")
     check.add_argument("--format", default="text", help="text, github, gitlab or sarif (default: text)")
     check.add_argument("--json", action="store_true", help="print one JSON document")
-    check.add_argument("--fix", action="store_true", help="first correct the patches of Lambda runtimes")
+    check.add_argument("--fix", action="store_true", help="first correct what has one right answer")
     check.add_argument("--plan", action="store_true", help="with --fix: show what would change")
     check.add_argument("--baseline", action="store_true", help="keep today's findings as the baseline")
     return parser

@@ -26,6 +26,7 @@ class Form:
     fits: Callable[[str], bool]
     takes: str
     instead: Callable[[str], str]
+    known: tuple[str, ...] = ()  # the words, where it is one of some
 
 
 def words(*known: str, any_case: bool = True) -> Form:
@@ -37,7 +38,10 @@ def words(*known: str, any_case: bool = True) -> Form:
         found = next((word for word in known if near and word.casefold() == near[0]), "")
         return f"write `{found}`" if found else f"write one of {', '.join(known)}"
 
-    return Form(lambda text: (text.casefold() if any_case else text) in folded, " or ".join(known), instead)
+    def fits(text: str) -> bool:
+        return (text.casefold() if any_case else text) in folded
+
+    return Form(fits, " or ".join(known), instead, known)
 
 
 def numbers(least: int, most: int | None = None) -> Form:

@@ -55,6 +55,14 @@ def _belongs(name: str, place: Place, document: Document, environments: Sequence
     return ""
 
 
+def meant(entry: schema.Entry, document: Document, environments: Sequence[str], top: Keys) -> str:
+    """Return the key that an unknown one is a misspelling of; empty where that is not plain."""
+    name = str(entry.key.value)
+    if (not entry.place and name.startswith("x-")) or _belongs(name, entry.place, document, environments):
+        return ""
+    return _nearest(name, _at(top, entry.place), _MISSPELT) or ""
+
+
 def _instead(name: str, place: Place, top: Keys) -> str:
     here = _at(top, place)
     if near := _nearest(name, here, _MISSPELT):
