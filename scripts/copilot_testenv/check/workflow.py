@@ -21,6 +21,7 @@ from copilot_testenv.check import (
     foreign,
     keys,
     limits,
+    names,
     overrides,
     pipelines,
     registration,
@@ -58,6 +59,7 @@ WRITTEN: tuple[Rule, ...] = (
     *registration.RULES,
     *relations.RULES,
     *beside.RULES,
+    *names.RULES,
     *pipelines.RULES,
     *services.RULES,
 )
