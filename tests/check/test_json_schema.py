@@ -55,7 +55,8 @@ def differing(chosen: list[Seed]) -> list[str]:
         kind = "pipelines" if "/pipelines/" in seed.path else "services"
         kind = "environments" if "/environments/" in seed.path else kind
         told = keys.unknown(type(project)(**{**vars(project), **NOTHING, kind: {"x": spoilt}}))
-        if any(True for _ in told) != unknown(VALIDATOR.iter_errors(spoilt.data)):
+        found = list(VALIDATOR.iter_errors(spoilt.data))
+        if (not found) if list(told) else unknown(found):
             differ.append(f"{seed.kind}: {seed.path}:{seed.line}")
     return differ
 
