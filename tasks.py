@@ -214,7 +214,7 @@ def copy_db(
 @verb(
     format="Print findings as text, github (annotations), gitlab (Code Quality) or sarif (default: text).",
     account="Look at the account, not at the files, and change nothing: docs/account.md (default: off).",
-    fix="First write the patches that raise Lambda runtimes, exactly those that are needed (default: off).",
+    fix="First correct what has one right answer: misspelt words, runtimes (default: off).",
     yes=ASKS_NOTHING,
     baseline="Write what is found to copilot-check-baseline.json; it is not shown again (default: off).",
     plan="With --fix: show what it would write and change nothing (default: off).",

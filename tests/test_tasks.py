@@ -244,6 +244,18 @@ def test_listing_the_tasks_imports_nothing_heavy() -> None:
     assert set(done.stdout.split()) <= {"yaml"}  # Invoke itself may bring yaml
 
 
+def test_the_rules_of_check_import_nothing_that_takes_long() -> None:
+    import subprocess  # noqa: PLC0415 - only here a process is started on purpose
+
+    code = (
+        "import sys; sys.path.insert(0, 'scripts'); import copilot_testenv.check.workflow;"
+        "heavy = ('boto3', 'botocore', 'moto', 'rich', 'cfnlint', 'cryptography', 'copilot_sandbox');"
+        "print(*[name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
 def test_the_readmes_first_code_block_holds_the_two_commands() -> None:
     readme = (ROOT / "README.md").read_text()
     first = readme.split("```")[1].splitlines()[1:]

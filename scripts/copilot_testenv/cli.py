@@ -1,8 +1,9 @@
-"""The command `copilot-testenv check`: `invoke check` for a repository without tasks, and for pre-commit."""
+"""The command `copilot-testenv`: `check` for a repository without tasks and for pre-commit, and `schema`."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,11 @@ _REPORT = "This is an error in copilot-testenv: please report it with the output
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code; an error is one line on standard error."""
     options = _parser().parse_args(arguments)
+    if options.command == "schema":
+        from copilot_testenv.check import json_schema  # noqa: PLC0415 - `--help` stays fast
+
+        print(json.dumps(json_schema.of_manifests(), indent=1))  # noqa: T201 - the command's result
+        return 0
     from copilot_testenv import menu  # noqa: PLC0415 - `--help` stays fast
     from copilot_testenv.check import workflow  # noqa: PLC0415 - the same
     from copilot_testenv.core import display  # noqa: PLC0415 - the same
@@ -46,13 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="copilot-testenv", description="Test environments on AWS Copilot.")
-    commands = parser.add_subparsers(required=True, metavar="check")
+    commands = parser.add_subparsers(required=True, dest="command", metavar="check | schema")
     check = commands.add_parser("check", help="find mistakes in the manifests of copilot/, without AWS")
     check.add_argument("--format", default="text", help="text, github, gitlab or sarif (default: text)")
     check.add_argument("--json", action="store_true", help="print one JSON document")
-    check.add_argument("--fix", action="store_true", help="first correct the patches of Lambda runtimes")
+    check.add_argument("--fix", action="store_true", help="first correct what has one right answer")
     check.add_argument("--plan", action="store_true", help="with --fix: show what would change")
     check.add_argument("--baseline", action="store_true", help="keep today's findings as the baseline")
+    commands.add_parser("schema", help="print a JSON schema of the manifests, for editors")
     return parser
 
 

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.check.further_seeds import ADDON, ENVIRONMENT, FURTHER, PATCH, PIPELINE, SERVICE
+
 FOLDER = Path(__file__).with_name("seeded")
-SERVICE = r"copilot/(web|shop|api|inner|worker|fifo|job|runner|site)/manifest"
-ENVIRONMENT, PIPELINE = r"copilot/environments/", r"copilot/pipelines/"
-ADDON, PATCH = r"/addons/", r"/overrides/"
 
 
 @dataclass(frozen=True)
@@ -240,6 +239,7 @@ KINDS: tuple[tuple[str, str, str, str], ...] = (
     ("a buildspec that is not there", r"buildspec: buildspec\.yml", "buildspec: build.yml", PIPELINE),
     ("commands that are no list", r"test_commands: .*", "test_commands: make test", PIPELINE),
     ("a version that does not exist", r"version: 1", "version: 2", PIPELINE),
+    *FURTHER,
 )
 
 

@@ -17,7 +17,7 @@ from copilot_testenv.check import forms
         ("nlb.port", "443 443/tls 53/UDP", "443/http tls"),
         ("sidecars.nginx.depends_on.web", "start HEALTHY", "ready"),
         ("subscribe.topics.queue.fifo.throughput_limit", "perQueue", "perqueue"),
-        ("on.schedule", "@daily none rate(1hour) 0,30/5", "@dialy"),
+        ("on.schedule", "@daily none 0,30/5", "@dialy rate(1hour)"),
     ],
 )
 def test_a_form_takes_what_copilot_and_aws_take(place: str, taken: str, refused: str) -> None:
@@ -50,3 +50,19 @@ def test_a_key_of_an_environments_manifest_has_its_own_forms() -> None:
     assert form.fits("us-east-1a")
     assert not form.fits("east")
     assert forms.of(place, environment=False) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        ("rate(1 hour)", True),
+        ("rate(30 minutes)", True),
+        ("rate(1 hours)", False),
+        ("rate(5 minute)", False),
+        ("rate(1 dayz)", False),
+        ("cron(0 6 * * ? *)", True),
+        ("cron(0 6 * * *)", False),
+    ],
+)
+def test_a_rate_and_a_cron_have_the_form_of_eventbridge(text: str, *, taken: bool) -> None:
+    assert forms.is_schedule(text) is taken

@@ -356,3 +356,12 @@ def test_a_block_that_slipped_out_of_its_holder_is_told_where_it_belongs(
 ) -> None:
     (told,) = unknown(with_manifest(workspace, text))
     assert told.instead == instead
+
+
+def test_a_section_of_addons_that_copilot_leaves_out_is_told(workspace: Path) -> None:
+    folder = workspace / "copilot/web/addons"
+    folder.mkdir()
+    (folder / "a.yml").write_text("Resources: {}\nOutput:\n  A: {Value: !Ref B}\n")
+    (folder / "addons.parameters.yml").write_text("Parameters: {A: b}\n")
+    (told,) = keys.sections(with_manifest(workspace, WEB))
+    assert (told.path, told.line, told.instead) == ("copilot/web/addons/a.yml", 2, "write `Outputs`")

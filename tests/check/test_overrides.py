@@ -123,18 +123,27 @@ def test_a_place_that_is_the_same_container_everywhere_is_not(shipped: Path, ren
     assert found(shipped, renderer) == []
 
 
-def test_environments_whose_functions_differ_cannot_share_a_list(shipped: Path, renderer: Renderer) -> None:
+def test_of_functions_that_differ_those_of_all_are_raised_and_the_others_told_with_a_cure_that_holds(
+    shipped: Path, renderer: Renderer
+) -> None:
     manifest = shipped / "copilot/web/manifest.yml"
-    manifest.write_text(
-        manifest.read_text()
-        .replace(
-            "    count:\n      spot: 1                   # one small task on Spot\n",
-            "    count: {range: 1-2, cpu_percentage: 70}\n",
-        )
-        .replace("count: 2\n", "count: 1\n")
-    )
-    with pytest.raises(Refused, match="no list of patches is right for all environments"):
-        fixed(shipped, renderer, "web")
+    (shipped / OF_WEB).write_text("")
+    text = manifest.read_text().replace("count: 2\n", "count: 1\n")
+    count = "    count:\n      spot: 1                   # one small task on Spot\n"
+    manifest.write_text(text.replace(count, "    count: {range: 1-2, cpu_percentage: 70}\n"))
+    (change,) = fixed(shipped, renderer, "web")
+    assert "RulePriorityFunction" in change.after
+    assert "DynamicDesiredCountFunction" not in change.after
+    (shipped / OF_WEB).write_text(change.after)
+    (told,) = found(shipped, renderer)
+    assert (told.rule, told.severity) == ("runtime", "warning")
+    cure = "count: {range: 1-1, cpu_percentage: 70}"
+    assert cure in told.instead
+    manifest.write_text(manifest.read_text().replace("count: 1\n", f"{cure}\n"))
+    (change,) = fixed(shipped, renderer, "web")
+    (shipped / OF_WEB).write_text(change.after)
+    assert "DynamicDesiredCountFunction" in change.after
+    assert found(shipped, renderer) == []
 
 
 def test_a_link_and_a_cdk_override_are_not_written(

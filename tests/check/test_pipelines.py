@@ -59,6 +59,9 @@ def test_a_pipeline_as_documented_has_no_finding(tmp_path: Path) -> None:
         ("[api]", "[appi]", 16, "write `api`"),
         ("requires_approval", "require_approval", 18, "write `requires_approval`"),
         ("      api:\n", "      apy:\n", 14, "write `api`"),
+        ("      api:\n", "      api: {depends_on: [web]}\n", 14, "remove one of their `depends_on`"),
+        ("https://github.com/", "git@github.com:", 7, "https://github.com/owner/repository"),
+        ("version: 1\n", "", 1, "write `version: 1`"),
     ],
 )
 def test_what_a_pipeline_deploy_refuses_has_its_line(

@@ -9,6 +9,7 @@ import pytest
 from copilot_testenv.check import beside, limits, registration, relations, workflow
 from copilot_testenv.check import project as projects
 from copilot_testenv.core.settings import load
+from tests.check.projects import with_manifest
 
 RULES = (*limits.RULES, *registration.RULES, *relations.RULES, *beside.RULES)
 # Each line of the manifest that a test changes has a word that no other line has.
@@ -171,3 +172,12 @@ def test_a_seeded_mistake_is_told_once_at_its_line(tmp_path: Path, seed: str) ->
     new = after.replace(before, "").strip().splitlines()[0] if before in after else after.split("\n")[0]
     line = next(number for number, each in enumerate(changed.splitlines(), 1) if new.strip() in each)
     assert [found for found in told(tmp_path) if found[2] != "expose"] == [(path, line, rule)]
+
+
+def test_a_limit_for_each_group_of_a_fifo_queue_needs_their_deduplication(workspace: Path) -> None:
+    text = "name: web\ntype: Worker Service\nsubscribe:\n  queue:\n    fifo:\n      %s\n"
+    text += "      throughput_limit: perMessageGroupId\n"
+    told = list(registration.checks(with_manifest(workspace, text % "content_based_deduplication: true")))
+    assert [(one.line, one.rule) for one in told] == [(7, "limit")]
+    scope = with_manifest(workspace, text % "deduplication_scope: messageGroup")
+    assert list(registration.checks(scope)) == []

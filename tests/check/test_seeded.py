@@ -77,6 +77,7 @@ def test_a_sample_of_mistakes_is_found_without_copilot(workspace: Path) -> None:
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(1800)
 def test_mistakes_of_all_kinds_are_found_at_their_lines(workspace: Path) -> None:
     missed, elsewhere, count = [], [], 0
     for seed in seeds():

@@ -49,6 +49,17 @@ def test_copilots_own_text_is_never_told(workspace: Path) -> None:
     assert found(workspace, FAULT) == []
 
 
+def test_of_a_list_that_patches_append_to_only_the_users_items_are_told(workspace: Path) -> None:
+    (workspace / "copilot/web/overrides").mkdir()
+    patch = "- {op: add, path: /Resources/Topic/Properties/Tags/-, value: {Key: %s: b}}\n"
+    text = patch % "b, Value" + patch % "c, Users"
+    (workspace / "copilot/web/overrides/cfn.patches.yml").write_text(text)
+    tags = "Tags: [{Key: a, Copilots: b}, {Key: b, Value: b}, {Key: c, Users: b}]"
+    faults = found(workspace, f"{CLEAN}    Properties: {{{tags}}}\n")
+    assert {told.line for told in faults} == {2}
+    assert not [told for told in faults if "Copilots" in told.what]
+
+
 def test_a_fault_of_addons_is_told_at_the_key_where_it_is_written(workspace: Path) -> None:
     folder = workspace / "copilot/web/addons"
     folder.mkdir()

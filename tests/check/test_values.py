@@ -51,6 +51,7 @@ def test_what_copilot_documents_of_an_environment_is_read(workspace: Path) -> No
         ("http: {target_port: '80'}", "http.target_port", "write a number, without quotes"),
         ("cpu: 0.5", "cpu", "write a whole number"),
         ("cpu: [256]", "cpu", "write a number, without quotes"),
+        ("http: {path: [/]}", "http.path", "write one text there"),
     ],
 )
 def test_a_value_that_copilot_drops_or_refuses_is_told(

@@ -119,6 +119,29 @@ def _unmet(project: Project, document: Document, environment: str, template: Tem
             yield Finding(document.path, line, "dependency", "error", *finding)
 
 
+def ending(project: Project) -> Iterator[tuple[Document, Keys]]:
+    """Yield (manifest, keys) of each sidecar that comes to an end and lacks `essential: false`."""
+    found: dict[tuple[str, Keys], None] = {}
+    for (service, environment), stack in project.rendered.items():
+        document = project.services[service]
+        if isinstance(stack, Refusal):
+            essential = _ESSENTIAL.search(stack.why)
+            names = [essential[1]] if essential else []
+        else:
+            names = [
+                each.name
+                for each in containers(stack)
+                if not each.main and each.essential and _ends(project, document, environment, each)
+            ]
+        for name in names:
+            base: Keys = ("sidecars", name)
+            keys = base if document.get(*base) is not None else ("environments", environment, *base)
+            if isinstance(document.get(*keys), dict) and document.get(*keys, "essential") is None:
+                found[service, keys] = None
+    for service, keys in found:
+        yield project.services[service], keys
+
+
 def _startup(project: Project) -> Iterator[tuple[str, Finding]]:
     for document, environment, template in project.templates():
         for each in containers(template):

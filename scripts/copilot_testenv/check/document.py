@@ -91,8 +91,12 @@ def read(file: Path, root: Path) -> Document:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"The manifest {file} cannot be read: {error}.") from error
-    shown = file.relative_to(root).as_posix()
-    return Document(shown, text, _with_on(manifest.parse(text, shown, _Loader)))
+    return of_text(text, file.relative_to(root).as_posix())
+
+
+def of_text(text: str, path: str) -> Document:
+    """Return the document of a text. Raise SettingsError where it is not a mapping."""
+    return Document(path, text, _with_on(manifest.parse(text, path, _Loader)))
 
 
 def _with_on(data: dict[str, Any]) -> dict[str, Any]:

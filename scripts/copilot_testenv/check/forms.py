@@ -26,6 +26,7 @@ class Form:
     fits: Callable[[str], bool]
     takes: str
     instead: Callable[[str], str]
+    known: tuple[str, ...] = ()  # the words, where it is one of some
 
 
 def words(*known: str, any_case: bool = True) -> Form:
@@ -37,7 +38,10 @@ def words(*known: str, any_case: bool = True) -> Form:
         found = next((word for word in known if near and word.casefold() == near[0]), "")
         return f"write `{found}`" if found else f"write one of {', '.join(known)}"
 
-    return Form(lambda text: (text.casefold() if any_case else text) in folded, " or ".join(known), instead)
+    def fits(text: str) -> bool:
+        return (text.casefold() if any_case else text) in folded
+
+    return Form(fits, " or ".join(known), instead, known)
 
 
 def numbers(least: int, most: int | None = None) -> Form:
@@ -62,9 +66,16 @@ def matching(pattern: str, takes: str, example: str) -> Form:
     return Form(lambda text: bool(form.fullmatch(text)), takes, lambda _: f"write it as in `{example}`")
 
 
+_LAST_PORT = 65535
+
+
 def _is_span(text: str) -> bool:
     ends = text.split("-")
     return all(end.isdigit() for end in ends) and int(ends[0]) <= int(ends[-1]) and len(ends) <= 2  # noqa: PLR2004 - ends
+
+
+def _is_ports(text: str) -> bool:
+    return text == "-1" or (_is_span(text) and int(text.rpartition("-")[2]) <= _LAST_PORT)
 
 
 def _is_range(text: str) -> bool:
@@ -99,12 +110,17 @@ _NAMES = {
         )
     },
 }
+# Source: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-scheduled-rule-pattern.html
+_RATE = re.compile(r"1 (minute|hour|day)|(?!0*[01] )\d+ (minutes|hours|days)")
+_OF_AWS = 6  # fields of a cron of EventBridge
 _PRESETS = ("@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually")
 _PART = re.compile(r"(\*|\?|\w+(?:-\w+)?)(?:/(\d+))?")
 
 
 def is_schedule(text: str) -> bool:
-    """Return True if Copilot can read a job's schedule. A rate or cron of EventBridge is AWS's to judge."""
+    """Return True if Copilot can read a job's schedule, or EventBridge its rate or its cron of six fields."""
+    if of_aws := re.fullmatch(r"(rate|cron)\((.*)\)", text):
+        return bool(_RATE.fullmatch(of_aws[2])) if of_aws[1] == "rate" else len(of_aws[2].split()) == _OF_AWS
     if re.search(r"(rate|cron)\(.*\)|none", text) or text in _PRESETS or "TZ=" in text:
         return True
     if text.startswith("@every "):
@@ -324,6 +340,7 @@ FORMS: Mapping[str, Form] = {
     "**.fifo.deduplication_scope": words("queue", "messageGroup", any_case=False),
     "on.schedule": Form(is_schedule, "a preset, `@every`, or five fields of cron", _schedule),
     "timeout": _DURATION,
+    "retries": numbers(0),
     "taskdef_overrides.path": Form(_is_of_task, "properties of `AWS::ECS::TaskDefinition`", _property),
     "secrets.*": matching(
         r"(?!arn:).*|arn:aws[\w-]*:(ssm:[\w-]+:\d{12}:parameter/.+|secretsmanager:[\w-]+:\d{12}:secret:.+)",
@@ -340,7 +357,7 @@ ENVIRONMENT_FORMS: Mapping[str, Form] = {
     "network.vpc.subnets.*.id": _SUBNET,
     "network.vpc.security_group.*.cidr": _NETWORK,
     "network.vpc.security_group.*.ports": Form(
-        lambda text: _is_span(text) or text == "-1", "a port, or the least and the most", _turned("80-90")
+        _is_ports, "a port, or the least and the most", _turned("80-90")
     ),
     # Source: IpProtocol in
     # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IpPermission.html

@@ -8,14 +8,20 @@ from typing import Any
 
 import yaml
 
-from copilot_testenv.check import schema
+from copilot_testenv.check import dockerfile, schema
 from copilot_testenv.check.document import Document, line_of
 from copilot_testenv.check.finding import Finding
 from copilot_testenv.check.project import Project
 from copilot_testenv.check.schema import Place
+from copilot_testenv.copilot import manifest
 
 Keys = dict[str, Any]
 
+# Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/template-anatomy.html
+_SECTIONS = (
+    *("Resources", "Outputs", "Parameters", "Conditions", "Mappings", "Metadata", "Transform", "Rules"),
+    *("Hooks", "Description", "AWSTemplateFormatVersion"),
+)
 _MISSPELT = 0.8  # similarity from which a key counts as misspelt
 _SIMILAR = 0.6  # similarity from which a key may be misspelt
 _SHOWN = 8  # known keys that a message lists
@@ -45,6 +51,24 @@ def repeated(project: Project) -> Iterator[Finding]:
             yield Finding(document.path, second, "repeated-key", "error", what, "keep one of the two")
 
 
+def sections(project: Project) -> Iterator[Finding]:
+    """Find sections of addons that CloudFormation does not have: Copilot leaves them out silently."""
+    for file in sorted((project.root / "copilot").glob("*/addons/*.y*ml")):
+        path = file.relative_to(project.root).as_posix()
+        text = dockerfile.text_of(project.root, path) or ""
+        try:
+            root = yaml.compose(text, Loader=manifest.LOADER)
+        except (yaml.YAMLError, RecursionError):
+            continue  # Copilot reports it
+        for key, _ in root.value if isinstance(root, yaml.MappingNode) else ():
+            name = str(key.value)
+            if name not in _SECTIONS:
+                near = _nearest(name, dict.fromkeys(_SECTIONS), _SIMILAR)
+                instead = f"write `{near}`" if near else f"write one of {', '.join(_SECTIONS)}, or remove it"
+                what = f"CloudFormation has no section `{name}`, and Copilot leaves it out"
+                yield Finding(path, line_of(key), "unknown-key", "error", what, instead)
+
+
 def _belongs(name: str, place: Place, document: Document, environments: Sequence[str]) -> str:
     """Return where a misplaced block of an environment or a sidecar belongs; empty if it is not one."""
     if not place and name in environments:
@@ -53,6 +77,14 @@ def _belongs(name: str, place: Place, document: Document, environments: Sequence
     if block == place and (isinstance(document.get("sidecars", name), dict) or name == "startup"):
         return f"it belongs under `{'.'.join((*block, 'sidecars'))}`"
     return ""
+
+
+def meant(entry: schema.Entry, document: Document, environments: Sequence[str], top: Keys) -> str:
+    """Return the key that an unknown one is a misspelling of; empty where that is not plain."""
+    name = str(entry.key.value)
+    if (not entry.place and name.startswith("x-")) or _belongs(name, entry.place, document, environments):
+        return ""
+    return _nearest(name, _at(top, entry.place), _MISSPELT) or ""
 
 
 def _instead(name: str, place: Place, top: Keys) -> str:
@@ -149,4 +181,4 @@ def _repeated(root: yaml.Node) -> Iterator[tuple[str, int, int]]:
             to_visit.append(value)
 
 
-RULES = (unknown, repeated)
+RULES = (unknown, repeated, sections)

@@ -149,7 +149,9 @@ def values(project: Project) -> Iterator[Finding]:
         kind = document.get("type")
         for entry in schema.written(document, top):
             name = str(entry.key.value)
-            yield from _misformed(document, entry, str(kind))
+            for node, form in misfits(entry, str(kind)):
+                what = f"Copilot or AWS takes no `{node.value}` for `{entry.name}`: it takes {form.takes}"
+                yield _finding(document, node, what, form.instead(str(node.value)))
             for number, node in enumerate(_scalars(entry.value)):
                 limit = _limit(entry.place, name, is_first=number == 0)
                 if kind == "Request-Driven Web Service" and "healthcheck" in entry.place:
@@ -161,8 +163,8 @@ def values(project: Project) -> Iterator[Finding]:
                 yield _finding(document, node, what, limit.instead(text))
 
 
-def _misformed(document: Document, entry: schema.Entry, kind: str) -> Iterator[Finding]:
-    """Yield a finding for each value at this key that has not the key's form."""
+def misfits(entry: schema.Entry, kind: str) -> Iterator[tuple[yaml.ScalarNode, forms.Form]]:
+    """Yield each value at this key that has not the key's form, with that form; `kind` is the manifest's."""
     place = (*entry.place, str(entry.key.value))
     if (place == ("timeout",) and kind != "Scheduled Job") or kind == "Static Site":
         return
@@ -174,8 +176,7 @@ def _misformed(document: Document, entry: schema.Entry, kind: str) -> Iterator[F
     for node in _scalars(entry.value) if form else ():
         text = str(node.value)
         if form and "${" not in text and node.tag not in {"!Ref", "!Sub"} and not form.fits(text):
-            what = f"Copilot or AWS takes no `{text}` for `{entry.name}`: it takes {form.takes}"
-            yield _finding(document, node, what, form.instead(text))
+            yield node, form
 
 
 def _scalars(value: yaml.Node) -> list[yaml.ScalarNode]:

@@ -19,7 +19,7 @@ _NUMBER = re.compile(r"(?<![\w.\[\"/-])\d+(?![\w.\]\"/-])")
 _COMMON = frozenset(
     {"validate", "manifest", "environment", "service", "unmarshal", "for", "the", "to", "is", "of"}
 )
-_TYPED = re.compile(r"line (\d+): cannot unmarshal !!(seq|map) into")
+_TYPED = re.compile(r"line (\d+): cannot unmarshal !!(\w+)(?: `[^`]*`)? into")
 _DEEPEST = 50
 _LONGEST = 4096  # letters of a line that is searched
 

@@ -14,6 +14,8 @@ from copilot_testenv.copilot import patches, runtimes
 from copilot_testenv.copilot.templates import Template
 from copilot_testenv.core.errors import SettingsError
 
+# Copilot writes it where a count is a range. Source: partials/cf/autoscaling.yml of aws/copilot-cli 1.34
+_OF_SCALING = "DynamicDesiredCountFunction"
 _POSITION = re.compile(r"/Resources/(\w+)/Properties/ContainerDefinitions/(\d+)(?:/.*)?")
 
 
@@ -43,15 +45,26 @@ def runtime(project: Project) -> Iterator[Finding]:
         owners = list(dict.fromkeys(owner for owner, _ in functions))
         what = _many(functions, owners, name) + runtimes.why_outdated(name, project.today)
         if without:
-            instead = (
-                f"no patch can raise them, since {' and '.join(without)} lacks them and one list "
-                "of patches is for all: make the settings equal that cause the difference (imported "
-                "certificates, autoscaling, aliases), or deploy before that day"
-            )
+            lack = f"{' and '.join(without)} lack{'s' if len(without) == 1 else ''}"
+            instead = f"{_equal(functions, without)}: {lack} them, and one list of patches is for all"
         else:
             instead = "`invoke check --fix` writes the patches that raise them"
         severity = "warning" if without else _severity(project, name)
         yield Finding(project.source(owners[0]), 1, "runtime", severity, what, instead)
+
+
+def _equal(functions: list[tuple[str, str]], without: tuple[str, ...]) -> str:
+    """Return what gives each environment the same functions, after which patches can raise them."""
+    if {function for _, function in functions} == {_OF_SCALING}:
+        spot = "`range: {min: 1, max: 1, spot_from: 1}` on Spot"
+        return (
+            f"write `count: {{range: 1-1, cpu_percentage: 70}}` under `environments.{without[0]}`, which "
+            f"is one task too ({spot}), then `invoke check --fix`"
+        )
+    return (
+        "make the settings equal that cause the difference (imported certificates, autoscaling, aliases), "
+        "then `invoke check --fix`, or use a CDK override"
+    )
 
 
 def _many(functions: list[tuple[str, str]], owners: list[str], name: str) -> str:

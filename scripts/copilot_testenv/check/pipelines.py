@@ -46,8 +46,9 @@ def _source(document: Document) -> Iterator[Wrong]:
     name, version = document.get("name"), document.get("version")
     if isinstance(name, str) and len(name) > _LONGEST:
         yield ("name",), "error", "the pipeline's name is longer than 100 letters", "write a shorter one"
-    if version is not None and version != 1:
-        yield ("version",), "error", f"Copilot has no version {version!r} of pipelines", "write `version: 1`"
+    if version != 1:
+        shown = "this pipeline has no version" if version is None else f"Copilot has no version {version!r}"
+        yield ("version",), "error", f"{shown} of pipelines" if version else shown, "write `version: 1`"
     provider = document.get("source", "provider")
     if provider not in _HOSTS:
         what = f"Copilot has no source provider {provider!r}"
@@ -57,7 +58,7 @@ def _source(document: Document) -> Iterator[Wrong]:
     repository, (host, example) = document.get(*at), _HOSTS[provider]
     if not isinstance(repository, str) or not repository:
         yield at, "error", "`source.properties` names no repository", f"write `repository: {example}`"
-    elif "/" not in repository or ("://" in repository and host not in repository):
+    elif "/" not in repository or "git@" in repository or ("://" in repository and host not in repository):
         what = f"Copilot cannot read the repository {repository} of {provider}"
         yield at, "error", what, f"write its address, such as `{example}`"
     at = ("source", "properties", "output_artifact_format")
@@ -114,11 +115,31 @@ def _deployments(project: Project, keys: Keys, stage: Mapping[str, Any]) -> Iter
                 what = f"{name} is no service or job of this workspace, and has no `template_path`"
                 yield at, _sure(str(name), services), what, _near(str(name), services)
             waits = settings.get("depends_on")
+            if name not in (waits if isinstance(waits, list) else ()) and name in _awaited(listed, str(name)):
+                what = f"`{name}` waits for itself, through other `{kind}`"
+                yield (*at, "depends_on"), "error", what, "remove one of their `depends_on`"
             for number, other in enumerate(waits if isinstance(waits, list) else ()):
                 if other not in listed or other == name:
                     what = f"`{name}` waits for {other}, which is not among the other `{kind}` of this stage"
                     others = [str(each) for each in listed if each != name]
                     yield (*at, "depends_on", number), "error", what, _near(str(other), others)
+
+
+def _awaited(listed: Mapping[str, Any], name: str) -> set[str]:
+    """Return the deployments that one of a stage waits for, directly or through others."""
+    found: set[str] = set()
+    ahead = [name]
+    while ahead:
+        given = listed.get(ahead.pop())
+        waits = given.get("depends_on") if isinstance(given, dict) else None
+        new = (
+            {str(other) for other in waits if isinstance(other, str)} - found
+            if isinstance(waits, list)
+            else set()
+        )
+        found |= new
+        ahead += new - {name}
+    return found
 
 
 def _file(project: Project, keys: Keys, path: object) -> Iterator[Wrong]:

@@ -72,6 +72,7 @@ def checks(project: Project) -> Iterator[Finding]:
     """Find health checks of a load balancer whose timeout is not shorter than their interval."""
     yield from in_environments(_each(project, _checks))
     yield from in_environments(_each(project, _ranges))
+    yield from in_environments(_each(project, _queues))
 
 
 def passwords(project: Project) -> Iterator[Finding]:
@@ -206,6 +207,23 @@ def _ranges(document: Document, environment: str) -> Iterator[Finding]:
         what = f"no task runs on Spot: `spot_from` is {spot}, above the most, {most}"
         place: Keys = ("count", "range", "spot_from")
         yield _finding(document, environment, place, "limit", what, f"write `{most}` or less", error=False)
+
+
+def _queues(document: Document, environment: str) -> Iterator[Finding]:
+    """Find a FIFO queue whose limit is for each message group, and whose deduplication is not.
+
+    Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CreateQueue.html
+    """
+    keys: Keys = ("subscribe", "queue", "fifo")
+    fifo = merged(document, environment, *map(str, keys))
+    if (
+        isinstance(fifo, dict)
+        and fifo.get("throughput_limit") == "perMessageGroupId"
+        and fifo.get("deduplication_scope") is None
+    ):
+        what = "SQS takes `perMessageGroupId` only with `deduplication_scope: messageGroup`"
+        at: Keys = (*keys, "throughput_limit")
+        yield _finding(document, environment, at, "limit", what, "add it, or write `high_throughput: true`")
 
 
 def _seconds(value: Any, default: float) -> float | None:

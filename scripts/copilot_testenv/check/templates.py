@@ -5,13 +5,16 @@ Copilot's own text is not linted: nobody can correct it. The findings are cached
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -25,6 +28,8 @@ from copilot_testenv.core import cache
 from copilot_testenv.core.errors import SettingsError, UserError
 from copilot_testenv.core.files import write
 
+# Lists whose items say nothing of each other. (A task must have one essential container, for example.)
+_APART = frozenset({"ManagedPolicyArns", "Policies", "Statement", "Tags"})
 _EVERYWHERE = frozenset({""})  # of a template that a patch may have changed anywhere
 # Lambda runtimes: overrides.runtime reports them. Versions of databases: one that exists stays as it is.
 _RUNTIMES = {"E2531", "W2531", "E3690", "E3691"}
@@ -46,7 +51,7 @@ def linted(project: Project) -> Iterator[Finding]:
         if touched[owner] and not seen:
             text = template.text
             if touched[owner] != _EVERYWHERE:
-                text = template_lint.part(template.body, touched[owner])
+                text = template_lint.part(_users_items(project, owner, template.body), touched[owner])
             texts[f"{owner} {environment}"], owners[f"{owner} {environment}"] = text, owner
         if template.addons:
             texts[f"{owner} {environment} addons"] = template.addons
@@ -80,6 +85,26 @@ def _touched(project: Project, owner: str) -> frozenset[str]:
     return _EVERYWHERE if "" in found else frozenset(found)
 
 
+def _users_items(project: Project, owner: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Return the template with only the user's items in the lists of _APART that patches append to.
+
+    A list that other patches change too is left as it is.
+    """
+    paths = [patch.path for patch in _patches(project, owner) if _part(patch.path)]
+    appended = Counter(path.removesuffix("/-") for path in paths if path.endswith("/-"))
+    found = copy.deepcopy(body) if appended else body
+    for path, count in appended.items():
+        holder: Any = found
+        *holders, last = path.split("/")[1:]
+        for key in holders:
+            holder = holder.get(key) if isinstance(holder, dict) else None
+        items = holder.get(last) if isinstance(holder, dict) else None
+        others = [other for other in paths if f"{other}/".startswith(f"{path}/") and other != f"{path}/-"]
+        if isinstance(items, list) and last in _APART and not others:
+            holder[last] = items[-count:]
+    return found
+
+
 def _patches(project: Project, owner: str) -> list[patches.Patch]:
     where = f"copilot/{owner}/{patches.FILE.as_posix()}"
     try:
@@ -105,12 +130,17 @@ def _place(project: Project, owner: str, found: LintFinding, *, addons: bool) ->
         return addons_place(project.root, owner, [*found.path.split("/"), ""][1], found.path)
     changed = [patch for patch in _patches(project, owner) if _part(patch.path) == _resource(found)]
     if changed:
-        at = f"/{found.path}/"
-        patch = min(changed, key=lambda patch: not at.startswith(f"{patch.path}/"))
+        at, appended = f"/{found.path}/", Counter[str]()
+        places = []
+        for each in changed:
+            at_end = each.path.endswith("/-")  # see _users_items
+            places.append(f"{each.path[:-1]}{appended[each.path]}/" if at_end else f"{each.path}/")
+            appended[each.path] += 1
+        place, patch = min(zip(places, changed, strict=True), key=lambda pair: not at.startswith(pair[0]))
         where = f"copilot/{owner}/{patches.FILE.as_posix()}"
         lines = patches.text_below(project.root, owner).splitlines()[patch.begin : patch.end]
         values = [number for number, line in enumerate(lines) if re.match(r"[\s-]*value\s*:", line)]
-        return where, patch.begin + 1 + (values[0] if values and at.startswith(f"{patch.path}/") else 0)
+        return where, patch.begin + 1 + (values[0] if values and at.startswith(place) else 0)
     document = project.services.get(owner)
     return project.source(owner), document.line("taskdef_overrides") if document else 1
 

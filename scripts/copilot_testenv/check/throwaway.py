@@ -27,6 +27,17 @@ def redis(project: Project) -> Iterator[Finding]:
     yield from in_environments(_redis(project))
 
 
+def overlapping(project: Project) -> Iterator[tuple[Document, str]]:
+    """Yield the manifests whose test environment lacks `rolling: recreate`, with that environment's name."""
+    for document, environment, template in project.templates() if project.has_test_profile else ():
+        if (
+            environment == project.settings.test_env
+            and _database_steps(project, document, environment, template)
+            and not _recreates(template)
+        ):
+            yield document, environment
+
+
 def restarted(project: Project) -> Iterator[Finding]:
     """Find test services that reset a database at start with several tasks, or while the old task runs."""
     for document, environment, template in project.templates():

@@ -71,9 +71,10 @@ _TEXTS = frozenset(
             "provider",
             "repository",
         ),
-        *("branch", "buildspec", "env_file"),
+        *("branch", "buildspec", "env_file", "path"),
     ]
 )
+_NAMES = frozenset({"build", "dockerfile", "context", "location", "source_volume"})
 _TAG = "tag:yaml.org,2002:"
 
 
@@ -98,6 +99,10 @@ def unread(project: Project) -> Iterator[Finding]:
                 what = f"the secret `{entry.name}` has no name"
                 instead = "write the name of the parameter in SSM"
                 yield Finding(document.path, line_of(entry.key), "unread-value", "error", what, instead)
+            elif entry.key.value in _NAMES and entry.value.tag == f"{_TAG}bool":
+                what = f"Copilot cannot read this value of `{entry.name}`: it is true or false"
+                line = line_of(entry.key)
+                yield Finding(document.path, line, "unread-value", "error", what, "write a path or a name")
             if not _fits(entry.value, entry.read, fractions="rollback_alarms" in entry.place):
                 what = f"Copilot cannot read this value of `{entry.name}`: it refuses it, or ignores it"
                 instead = _instead(entry.value, entry.read)

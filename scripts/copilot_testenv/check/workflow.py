@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import posixpath
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +9,6 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-from copilot_testenv.account import workflow as account_workflow
 from copilot_testenv.branch_guard.branch_paths import Repository
 from copilot_testenv.check import (
     access,
@@ -18,10 +16,12 @@ from copilot_testenv.check import (
     blocks,
     choices,
     containers,
+    cures,
     files,
     foreign,
     keys,
     limits,
+    names,
     overrides,
     pipelines,
     registration,
@@ -59,6 +59,7 @@ WRITTEN: tuple[Rule, ...] = (
     *registration.RULES,
     *relations.RULES,
     *beside.RULES,
+    *names.RULES,
     *pipelines.RULES,
     *services.RULES,
 )
@@ -125,9 +126,7 @@ def check(
     found = []
     for session in sessions:
         if plan:
-            project = projects.read(session.settings)
-            with renderer.opened(session, project) as copilot:
-                _fix(session.report, project, copilot, plan=True)
+            _fix(session, plan=True)
         else:
             begin = _begin(session.settings.root, of_repository=style != "text")
             left = _left(session, findings(session, fix=fix), baseline=baseline)
@@ -142,6 +141,8 @@ def _check_account(sessions: tuple[Session, ...], *, json: bool, alone: bool) ->
         raise UsageError("--account excludes --fix, --baseline and --format: it looks at AWS, not at files.")
     if len(sessions) > 1:
         raise UsageError("There are several workspaces here: run `invoke check --account` in one of them.")
+    from copilot_testenv.account import workflow as account_workflow  # noqa: PLC0415 - it imports boto3
+
     account_workflow.check(sessions[0], json=json)
 
 
@@ -191,17 +192,17 @@ def findings(session: Session, today: date | None = None, *, fix: bool = False) 
 
     Raises SettingsError, Refused where patches cannot be fixed, Failed where Copilot cannot run.
     """
+    if fix:
+        _fix(session, plan=False, today=today)
     project = projects.read(session.settings, today, session.shell)
     with ThreadPoolExecutor(1) as pool:
         written = pool.submit(judge, project, WRITTEN)  # while Copilot renders
-        if project.is_unsafe() and not fix:
+        if project.is_unsafe():
             session.report.say(
                 "Copilot was not started, because the workspace is unsafe. The findings are below."
             )
         else:
             with renderer.opened(session, project) as copilot:
-                if fix:
-                    _fix(session.report, project, copilot, plan=False)
                 projects.render(project, copilot)
         found = silence.finish(project.root, {*judge(project, RENDERED), *written.result()})
     for note in project.notes:
@@ -215,23 +216,46 @@ def judge(project: Project, rules: Iterable[Rule] = RULES) -> list[Finding]:
     return sorted({*project.unreadable, *(finding for rule in chosen for finding in rule(project))})
 
 
-def _fix(report: Report, project: Project, copilot: Renderer, *, plan: bool) -> None:
-    """Correct the patches of Lambda runtimes. Raises SettingsError or Refused before anything is written."""
-    owners = [*project.services, patches.ENVIRONMENTS]
-    changes = list(patches.changes(project.root, owners, project.names, copilot, project.today))
-    for change in changes:
-        shown = change.path.relative_to(project.root).as_posix()
-        lines = difflib.unified_diff(
-            change.before.splitlines(), change.after.splitlines(), shown, shown, lineterm=""
-        )
-        for line in lines:
-            report.say(line)
-        if not plan:
-            patches.write(change, project.root)
-    if not changes:
-        report.say("The runtime patches are exact: nothing to fix.")
+def _fix(session: Session, *, plan: bool, today: date | None = None) -> None:
+    """Correct what has one right answer; with `plan` only show it.
+
+    First come words of the manifests, because Copilot renders nothing of a misspelt type, then what they
+    lack, then the patches of Lambda runtimes. Raises SettingsError or Refused.
+    """
+
+    def read() -> Project:
+        return projects.read(session.settings, today, session.shell)
+
+    def of_patches(project: Project, copilot: Renderer) -> Iterator[patches.Change]:
+        for owner in (*project.services, patches.ENVIRONMENTS):
+            try:
+                yield from patches.changes(project.root, [owner], project.names, copilot, project.today)
+            except SettingsError as error:  # the others can be corrected
+                session.report.say(str(error))
+
+    def of_manifests(project: Project, copilot: Renderer) -> Iterator[patches.Change]:
+        projects.render(project, copilot)
+        return cures.additions(project)
+
+    count = _write(session, list(cures.words(read())), plan=plan)
+    for find in (of_manifests, of_patches):
+        project = read()
+        with renderer.opened(session, project) as copilot:
+            count += _write(session, list(find(project, copilot)), plan=plan)
+    if not count:
+        session.report.say("There is nothing that --fix can correct.")
     elif plan:
-        report.say(f"{_counted(len(changes), 'file')} would change; nothing was changed.")
+        session.report.say(f"{_counted(count, 'file')} would change; nothing was changed.")
+
+
+def _write(session: Session, changes: list[patches.Change], *, plan: bool) -> int:
+    """Show the changes, and write them unless `plan`; return their number."""
+    root = session.settings.root
+    for line in cures.shown(changes, root):
+        session.report.say(line)
+    for change in () if plan else changes:
+        patches.write(change, root)
+    return len(changes)
 
 
 def _counted(number: int, noun: str) -> str:

@@ -96,16 +96,16 @@ def changes(
 ) -> Iterator[Change]:
     """Yield the necessary change for each folder: a service's folder, or `environments`.
 
-    Raises SettingsError where a file cannot be read, or Copilot renders no template even without the runtime
-    patches; Refused where no list of patches is right, or these tasks must not write a file; Failed where the
-    workspace cannot be copied.
+    Functions that not every environment has stay as they are. Raises SettingsError where a file cannot be
+    read, or Copilot renders no template even without the runtime patches; Refused where these tasks must not
+    write a file; Failed where the workspace cannot be copied.
     """
     for folder in folders:
         _must_be_ours(root / "copilot" / folder / FILE, root)
     with _without_runtime_patches(root, folders) as workspace:
         for folder in folders:
             file = root / "copilot" / folder / FILE
-            wanted = _outdated(_rendered(folder, names, renderer, workspace), folder, today)
+            wanted = _outdated(_rendered(folder, names, renderer, workspace), today)
             shown = file.relative_to(root).as_posix()
             before = text_of(file, shown) if file.exists() else ""
             after = edited(before, wanted, shown, today)
@@ -219,31 +219,19 @@ def _rendered(folder: str, names: Sequence[str], renderer: Renderer, workspace: 
     return found
 
 
-def _outdated(templates: dict[str, Template], folder: str, today: date) -> list[str]:
-    """Return the functions to patch, in the templates' order. Raises Refused where environments differ."""
-    of_each = {
-        name: [
+def _outdated(templates: dict[str, Template], today: date) -> list[str]:
+    """Return the functions to patch, in the templates' order: those that every environment has."""
+    of_each = [
+        {
             function
             for function, runtime in runtimes.functions(template.body).items()
             if runtimes.why_outdated(runtime, today)
-        ]
-        for name, template in templates.items()
-    }
-    wanted = next(iter(of_each.values()), [])
-    for name, functions in of_each.items():
-        if sorted(functions) != sorted(wanted):
-            first = next(iter(of_each))
-            raise Refused(
-                f"copilot/{folder}: no list of patches is right for all environments, because {first} has "
-                f"the functions {_listed(wanted)} and {name} has {_listed(functions)}, and Copilot applies "
-                "one list to all. Make the settings equal that cause the difference (autoscaling, aliases, "
-                "access logs, a CDN), or use a CDK override."
-            )
-    return wanted
-
-
-def _listed(functions: Sequence[str]) -> str:
-    return ", ".join(sorted(functions)) or "none"
+        }
+        for template in templates.values()
+    ]
+    first = next(iter(templates.values()), None)
+    in_order = runtimes.functions(first.body) if first else {}
+    return [function for function in in_order if all(function in found for found in of_each)]
 
 
 @contextmanager

@@ -200,16 +200,17 @@ def _lint(name: str, text: str) -> list[LintFinding]:
 
 @functools.cache
 def _linter() -> tuple[Any, Any]:
-    gc.disable()  # what is imported stays
+    gc.disable()  # what is imported and loaded stays
     try:
         from cfnlint.config import ConfigMixIn  # noqa: PLC0415 - takes half a second
         from cfnlint.decode.decode import decode_str  # noqa: PLC0415
         from cfnlint.runner import Runner  # noqa: PLC0415
+
+        # No .cfnlintrc is read, neither the folder's nor the user's: findings must not depend on it.
+        return Runner(ConfigMixIn(["--config-file", os.devnull], regions=[REGION])), decode_str
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"cfn-lint is not installed ({error.name} is missing): pip install -r requirements-sandbox.txt."
         ) from error
     finally:
         gc.enable()
-    # No .cfnlintrc is read, neither the folder's nor the user's: the findings must not depend on the machine.
-    return Runner(ConfigMixIn(["--config-file", os.devnull], regions=[REGION])), decode_str
