@@ -225,6 +225,18 @@ def test_a_host_name_of_the_base_is_named_as_a_step(tmp_path: Path) -> None:
     assert "move `http.alias` below the environments that need it" in step
 
 
+def test_a_mapping_of_the_addons_without_the_environment_is_named_as_a_step(tmp_path: Path) -> None:
+    addon = (
+        "Mappings:\n  scaling:\n    stage: {Least: 1}\n"
+        "Resources: {A: {Type: 'AWS::SNS::Topic', Properties: {A: !FindInMap [scaling, !Ref Env, Least]}}}\n"
+    )
+    said = adopt(start_project(tmp_path / "shop", {"copilot/environments/addons/db.yml": addon})).said
+    (step,) = [
+        each for each in said if each.startswith("Left as it is: copilot/environments/addons/db.yml:2: ")
+    ]
+    assert "write a row `test` below it, like one of stage" in step
+
+
 def test_redis_that_the_base_gives_as_a_secret_is_no_variable_too(tmp_path: Path) -> None:
     text = MANIFEST + "\nsecrets: {REDIS_URL: /x}\n"
     folder = adopted(start_project(tmp_path / "shop", {"requirements.txt": "redis\n"}, manifest=text))

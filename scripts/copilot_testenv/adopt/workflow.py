@@ -121,6 +121,7 @@ def _plan(renewal: Renewal, source: Origin, forge: str) -> Iterator[Change | Not
         service_manifest.plan(renewal, static=static),
         *media.plan(renewal),
         *service_manifest.host_names(project),
+        *service_manifest.mappings(project),
         *other_services.without_branch(project),
         django_settings.plan(renewal, static=static),
     )

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _LOCK_SECONDS = 900.0  # for another build with the same installs, as long as a deploy may take
 _LAST_LINES = 15
+_LONGEST_LINE = 300  # characters
 # pip's lines for a package that another version of Python is needed for.
 _OTHER_PYTHON = re.compile(r"requires? a different [Pp]ython|Requires-Python|requires Python")
 
@@ -231,7 +232,12 @@ def _run(words: list[str], folder: Path, env: Mapping[str, str]) -> None:
     )
     if done.returncode:
         last = [line for line in done.stdout.splitlines() if line.strip()][-_LAST_LINES:]
-        raise InstallError("".join(f"\n  {line}" for line in last))
+        raise InstallError("".join(f"\n  {_shortened(line)}" for line in last))
+
+
+def _shortened(line: str) -> str:
+    """Return a line without the end of a long one: pip lists all versions of a package."""
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} …"
 
 
 @contextmanager
