@@ -237,6 +237,15 @@ def test_a_mapping_of_the_addons_without_the_environment_is_named_as_a_step(tmp_
     assert "write a row `test` below it, like one of stage" in step
 
 
+def test_an_env_file_that_git_does_not_have_is_named_as_a_step(tmp_path: Path) -> None:
+    text = MANIFEST + "\nenv_file: shop.env\n"
+    said = adopt(start_project(tmp_path / "shop", manifest=text)).said
+    (step,) = [each for each in said if "`env_file` is shop.env, which Git does not have" in each]
+    assert "that `environments.test.env_file` names" in step
+    there = start_project(tmp_path / "other", {"shop.env": "A=1\n"}, manifest=text)
+    assert not [each for each in adopt(there).said if "`env_file` is" in each]
+
+
 def test_redis_that_the_base_gives_as_a_secret_is_no_variable_too(tmp_path: Path) -> None:
     text = MANIFEST + "\nsecrets: {REDIS_URL: /x}\n"
     folder = adopted(start_project(tmp_path / "shop", {"requirements.txt": "redis\n"}, manifest=text))

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from copilot_testenv.adopt.changes import NotChanged
 from copilot_testenv.adopt.project import Project
 from copilot_testenv.core import git
 from copilot_testenv.core.errors import Refused
 from copilot_testenv.core.process import Shell, output_of
+
+
+def env_files(shell: Shell, project: Project) -> Iterator[NotChanged]:
+    """Yield the service's `env_file` where Git does not have it, so that no deployment contains it."""
+    block = project.test_block or {}
+    file = block.get("env_file", project.manifest.get("env_file"))
+    if isinstance(file, str) and not shell.run(git.command(project.root, "ls-files", "--", file)).stdout:
+        name = project.test_env
+        yield NotChanged(
+            project.manifest_path,
+            f"its `env_file` is {file}, which Git does not have, and only committed files are deployed: "
+            f"write what it sets under `environments.{name}.variables` and `secrets`, and commit a file (one "
+            f"harmless line will do) that `environments.{name}.env_file` names.",
+        )
 
 
 def require_not_ignored(shell: Shell, project: Project, paths: list[str]) -> None:
