@@ -47,7 +47,7 @@ def apps_without_migrations(shell: Shell, project: Project) -> Iterator[NotChang
             yield NotChanged(
                 f"{file.parent}/migrations",
                 f"Git has no migrations of {app}, which needs tables for its models: commit what `manage.py "
-                f"makemigrations {app}` writes (`git check-ignore -v` says why Git has none).",
+                f"makemigrations {app}` writes, and let .gitignore and .dockerignore pass it.",
             )
 
 

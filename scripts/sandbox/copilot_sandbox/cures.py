@@ -36,8 +36,8 @@ def cure(output: str) -> str:
         )
     if found := _NO_TABLE.search(output):
         return (
-            f"Nothing has made the table {found['table']}: if Git has no migrations of its app, commit what "
-            "`manage.py makemigrations` writes (`git check-ignore -v` says why Git has none), or let "
+            f"Nothing has made the table {found['table']}: if the image has no migrations of its app, commit "
+            "what `manage.py makemigrations` writes, and let .gitignore and .dockerignore pass it; or let "
             "SANDBOX_STAGE_COMMAND make them before `migrate`."
         )
     return ""
