@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from copilot_testenv.branch_guard import branch_files
-from copilot_testenv.copilot import commands, disposable, manifest
+from copilot_testenv.copilot import commands, disposable, manifest, staging_branch
 from copilot_testenv.copilot.commands import Copilot
 from copilot_testenv.core import checkout, display, git, scratch
 from copilot_testenv.core.errors import Failed, Held, SettingsError, UsageError, UserError
@@ -188,7 +188,7 @@ class Session:
     def sandbox(self, *, stop: bool, reset: bool, yes: bool, plan: bool, source: str = "") -> None:
         """Start the sandbox, or stop it, or reset it (delete its data).
 
-        A new start fills staging from the branch `source`; see `_staging_branch` for an empty one.
+        A new start fills staging from the branch `source`; see `staging_branch` for an empty one.
         """
         if stop and reset:
             raise UsageError("Use either --stop or --reset: a reset stops it too.")
@@ -304,7 +304,7 @@ def _sandbox_workspace(settings: Settings) -> Any:
 def _workspace(session: Session, source: str = "") -> Iterator[Any]:
     """Yield the sandbox's description of the workspace, with the build of the image that fills staging.
 
-    The image's commit (see `_staging_branch`) is checked out into a worktree that exists in this block.
+    The image's commit (see `staging_branch`) is checked out into a worktree that exists in this block.
     Raises Refused and SettingsError where a file of it or of the workspace is unsafe or wrong, UsageError
     where there is no branch `source`, and Failed.
     """
@@ -313,7 +313,7 @@ def _workspace(session: Session, source: str = "") -> Iterator[Any]:
     settings, root = session.settings, session.settings.root
     branch_files.require(root, settings, os.environ, branch_files.Scope((), paths=False))
     _require_uncommitted(session)
-    branch = _staging_branch(session, source)
+    branch = staging_branch.find(session.shell, settings, source, session.report.say)
     # `environment`: copy_stage_db works only in it, and this image fills only the sandbox's own databases.
     with checkout.worktree(session.shell, settings, branch, environment=settings.test_env) as folder:
         scope = branch_files.Scope((settings.base,), environments=False)
@@ -354,34 +354,6 @@ def _require_uncommitted(session: Session) -> None:
             f"{_SECRETS} is in Git, and it is for secrets: `git rm --cached {_SECRETS}`, and add it to "
             ".gitignore. Replace secrets that were pushed."
         )
-
-
-def _staging_branch(session: Session, source: str) -> git.Branch:
-    """Return the branch that fills staging: `source`, else the default branch, else HEAD.
-
-    HEAD is used, and that is said, where no default branch is found or its manifest has no block for the
-    test environment: an adopted project may still wait to be merged. Raises UsageError, Failed.
-    """
-    shell, settings = session.shell, session.settings
-    root = settings.root
-    if source:
-        return git.find(shell, root, source)
-    names = git.default_names(shell, root, settings.default_branch)
-    found = ((name, commit) for name in names if (commit := git.newest(shell, root, name)))
-    name, commit = next(found, ("", ""))
-    reason = f"there is no branch {' or '.join(names)}"
-    if commit:
-        path = f"{git.prefix(shell, root)}{settings.manifest.relative_to(root)}"
-        written = shell.run(git.command(root, "show", f"{commit}:{path}"))
-        try:
-            manifest.check_environment(manifest.parse(written.stdout, path), settings.test_env, path)
-            return git.Branch(name, commit)
-        except SettingsError:
-            reason = f"{path} of {name} has no block `{settings.test_env}` under `environments:`"
-    head = output_of(shell, git.command(root, "rev-parse", "HEAD"), "Looking up HEAD").strip()
-    if head != commit:
-        session.report.say(f"  sandbox: staging is filled from HEAD, because {reason}")
-    return git.Branch("HEAD", head)
 
 
 def require_settled(stack: Stack | None) -> None:

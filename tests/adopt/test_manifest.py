@@ -225,6 +225,42 @@ def test_a_host_name_of_the_base_is_named_as_a_step(tmp_path: Path) -> None:
     assert "move `http.alias` below the environments that need it" in step
 
 
+def test_a_mapping_of_the_addons_without_the_environment_is_named_as_a_step(tmp_path: Path) -> None:
+    addon = (
+        "Mappings:\n  scaling:\n    stage: {Least: 1}\n"
+        "Resources: {A: {Type: 'AWS::SNS::Topic', Properties: {A: !FindInMap [scaling, !Ref Env, Least]}}}\n"
+    )
+    said = adopt(start_project(tmp_path / "shop", {"copilot/environments/addons/db.yml": addon})).said
+    (step,) = [
+        each for each in said if each.startswith("Left as it is: copilot/environments/addons/db.yml:2: ")
+    ]
+    assert "write a row `test` below it, like one of stage" in step
+
+
+def test_an_env_file_that_git_does_not_have_is_named_as_a_step(tmp_path: Path) -> None:
+    text = MANIFEST + "\nenv_file: shop.env\n"
+    said = adopt(start_project(tmp_path / "shop", manifest=text)).said
+    (step,) = [each for each in said if "`env_file` is shop.env, which Git does not have" in each]
+    assert "that `environments.test.env_file` names" in step
+    there = start_project(tmp_path / "other", {"shop.env": "A=1\n"}, manifest=text)
+    assert not [each for each in adopt(there).said if "`env_file` is" in each]
+
+
+def test_an_app_whose_migrations_git_does_not_have_is_named_as_a_step(tmp_path: Path) -> None:
+    models = "from django.db import models\n\n\nclass Book(models.Model):\n    pass\n"
+    files = {
+        "books/models.py": models,
+        "books/migrations/__init__.py": "",
+        "shelf/models.py": models,
+        "shelf/migrations/0001_initial.py": "",
+        "views/models.py": f"{models}    class Meta:\n        managed = False\n",
+        "empty/models.py": "from django.db import models\n",
+    }
+    said = adopt(start_project(tmp_path / "shop", files)).said
+    (step,) = [each for each in said if "Git has no migrations of" in each]
+    assert step.startswith("Left as it is: books/migrations: ")
+
+
 def test_redis_that_the_base_gives_as_a_secret_is_no_variable_too(tmp_path: Path) -> None:
     text = MANIFEST + "\nsecrets: {REDIS_URL: /x}\n"
     folder = adopted(start_project(tmp_path / "shop", {"requirements.txt": "redis\n"}, manifest=text))

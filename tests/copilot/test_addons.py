@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from copilot_testenv.copilot.addons import FILE, Database, database
+from copilot_testenv.copilot.addons import FILE, Database, database, without_row
 from copilot_testenv.core.errors import SettingsError
 from copilot_testenv.core.settings import Settings
 from copilot_testenv.costs.report import cost
@@ -116,3 +116,27 @@ def test_cost_shows_a_database_of_tests_own(
     said = " ".join(report.said)
     assert ("The database of test stays" in said) is bool(shown)
     assert ("one of its own, a db.t4g.micro, is 0.017 USD per hour" in said) is not bool(shown)
+
+
+SCALING = """
+Parameters: {Env: {Type: String}}
+Mappings:
+  scaling:
+    stage: {Least: 1}
+    prod: {Least: 2}
+  sizes:
+    All: {Least: 1}
+Resources:
+  Cluster:
+    Type: AWS::RDS::DBCluster
+    Properties:
+      ServerlessV2ScalingConfiguration:
+        MinCapacity: !FindInMap [scaling, !Ref Env, Least]
+        MaxCapacity: !FindInMap [sizes, All, Least]
+"""
+
+
+def test_a_mapping_by_the_environments_name_needs_a_row_of_it() -> None:
+    assert without_row(SCALING, "test") == {"scaling": ["stage", "prod"]}
+    assert without_row(SCALING, "stage") == {}
+    assert without_row("Mappings: [", "test") == {}

@@ -181,6 +181,27 @@ def test_a_cache_is_where_its_server_is_and_fails_over_with_two_nodes_only(cloud
     assert "at least 2" in cloud.reason("Cache", "CREATE_FAILED", "other")
 
 
+@pytest.mark.parametrize(
+    ("kind", "properties", "attribute"),
+    [
+        (
+            "ReplicationGroup",
+            {"NumNodeGroups": 1, "ReplicasPerNodeGroup": 1, "AutomaticFailoverEnabled": True},
+            "ConfigurationEndPoint.Address",
+        ),
+        ("CacheCluster", {"Engine": "redis", "NumCacheNodes": 1}, "RedisEndpoint.Address"),
+        ("ServerlessCache", {"Engine": "valkey", "ServerlessCacheName": "shop"}, "Endpoint.Address"),
+    ],
+)
+def test_each_kind_of_cache_is_where_the_server_is(
+    cloud: Cloud, kind: str, properties: dict[str, Any], attribute: str
+) -> None:
+    cache = {"Type": f"AWS::ElastiCache::{kind}", "Properties": properties}
+    address = {"Value": {"Fn::GetAtt": ["Cache", attribute]}}
+    assert cloud.create(template({"Cache": cache}, Outputs={"Address": address})) == "CREATE_COMPLETE"
+    assert cloud.outputs() == {"Address": "127.0.0.9"}
+
+
 _ARN = "arn:aws:secretsmanager:us-east-1:1:secret:db-AbCd12"
 
 

@@ -257,6 +257,7 @@ def test_a_failed_fill_shows_the_commands_last_lines(databases: Databases, image
         ("OSError: cannot load library 'libpango-1.0-0': x", "The image has no library libpango-1.0-0: "),
         ("ImproperlyConfigured: Could not find the GDAL library (tried ", "The image has no library GDAL: "),
         ("ValueError: Dependency on app with no migrations: shop", "Git has no migrations of the app shop: "),
+        ('UndefinedTable: relation "shop_book" does not exist', "Nothing has made the table shop_book: "),
         ("it is broken", ""),
     ],
 )

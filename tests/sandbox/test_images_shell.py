@@ -158,3 +158,15 @@ def test_simple_changes_of_files_are_done_and_others_handed_on() -> None:
 def test_what_is_not_parsed_is_refused(text: str) -> None:
     with pytest.raises(shell.ShellError):
         shell.parse(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mark $(find /wheels -name shop*.whl)",
+        "mark $(find /wheels -type f -name '*.whl')",
+        "mark $(ls /wheels/shop-*.whl)",
+    ],
+)
+def test_wheels_that_a_program_looks_for_are_a_pattern_for_a_later_install(text: str) -> None:
+    assert walked(text) == ([("mark", "/wheels/*.whl")], [])

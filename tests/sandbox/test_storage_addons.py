@@ -42,9 +42,23 @@ variables: {FILES: {from_cfn: 'shop-${COPILOT_ENVIRONMENT_NAME}-filesBucketName'
 secrets: {SHARED_SECRET: {from_cfn: 'shop-${COPILOT_ENVIRONMENT_NAME}-sharedAuroraSecret'}}
 """
 
+IMPORTING = """
+Resources:
+  Topic:
+    Type: AWS::SNS::Topic
+    Properties:
+      DisplayName: !ImportValue {'Fn::Sub': '${App}-${Env}-EnvironmentSecurityGroup'}
+"""
+
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+def said() -> list[str]:
+    """What was said while the environment was made."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory, said: list[str]) -> Iterator[Cloud]:
     folder, state = tmp_path_factory.mktemp("shop"), tmp_path_factory.mktemp("state")
     files = {
         ".workspace": "application: shop\n",
@@ -75,7 +89,8 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
             if words is STORES[0]:
                 assert seed(workspace, variables, [], bare=True) == {}
             run(folder, variables, "storage", "init", "--workload", "web", *words)
-        assert seed(workspace, variables, ["test"]) == {}
+        (folder / "copilot/environments/addons/topic.yml").write_text(IMPORTING)
+        assert seed(workspace, variables, ["test"], say=said.append) == {}
         run(folder, variables, "svc", "deploy", "--name", "web", "--env", "test")
         yield Cloud(plane, agent)
     finally:
@@ -114,3 +129,12 @@ def test_buckets_and_tables_are_there_and_named_by_the_variables(cloud: Cloud) -
     assert {variables["MYMEDIA_NAME"], variables["FILES"]} <= buckets
     assert variables["THINGS_NAME"] == "shop-test-web-things"
     cloud.client("dynamodb").put_item(TableName=variables["THINGS_NAME"], Item={"id": {"S": "1"}})
+
+
+def test_addons_that_import_what_their_environment_exports_are_made_in_a_second_step(
+    cloud: Cloud, said: list[str]
+) -> None:
+    (topic,) = (each["TopicArn"] for each in cloud.client("sns").list_topics()["Topics"])
+    attributes = cloud.client("sns").get_topic_attributes(TopicArn=topic)["Attributes"]
+    assert attributes["DisplayName"].startswith("sg-")
+    assert [line for line in said if "it was made without them, then with them" in line] == said

@@ -34,7 +34,8 @@ def test_a_shape_is_adopted_and_check_agrees(shape: Shape, tmp_path: Path) -> No
     report = FakeReport()
     session = Session(load(workspace, {}), RealShell(), report, {})
     found = checking.findings(session)
-    assert [each for each in found if each.severity == "error"] == []
+    left = {path.partition(":")[0] for path in shape.steps}  # adopt has named these as steps to do by hand
+    assert [each for each in found if each.severity == "error" and each.path not in left] == []
     before = files(tmp_path)
     second = adopt(into)
     assert second.said[1:] == ["Nothing to do: all that can be added is there."]

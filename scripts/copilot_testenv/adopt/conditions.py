@@ -2,10 +2,53 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import PurePosixPath
+
+from copilot_testenv.adopt.changes import NotChanged
 from copilot_testenv.adopt.project import Project
 from copilot_testenv.core import git
-from copilot_testenv.core.errors import Refused
+from copilot_testenv.core.errors import Refused, UserError
 from copilot_testenv.core.process import Shell, output_of
+
+_MODEL = re.compile(r"^class \w+\([^)\n]*\b(models\.Model|AbstractUser|AbstractBaseUser)\b", re.MULTILINE)
+_OF_OTHERS = "managed = False"  # the models stand for tables of somebody else's
+
+
+def env_files(shell: Shell, project: Project) -> Iterator[NotChanged]:
+    """Yield the service's `env_file` where Git does not have it, so that no deployment contains it."""
+    block = project.test_block or {}
+    file = block.get("env_file", project.manifest.get("env_file"))
+    if isinstance(file, str) and not shell.run(git.command(project.root, "ls-files", "--", file)).stdout:
+        name = project.test_env
+        yield NotChanged(
+            project.manifest_path,
+            f"its `env_file` is {file}, which Git does not have, and only committed files are deployed: "
+            f"write what it sets under `environments.{name}.variables` and `secrets`, and commit a file (one "
+            f"harmless line will do) that `environments.{name}.env_file` names.",
+        )
+
+
+def apps_without_migrations(shell: Shell, project: Project) -> Iterator[NotChanged]:
+    """Yield each app with models whose migrations Git does not have: `migrate` makes none of its tables."""
+    listed = shell.run(git.command(project.root, "ls-files", "-z", "--", "*models.py", "*/migrations/*.py"))
+    files = [PurePosixPath(each) for each in listed.stdout.split("\0") if each]
+    have = {
+        each.parents[1] for each in files if each.parent.name == "migrations" and each.name != "__init__.py"
+    }
+    for file in files:
+        text = ""
+        with suppress(UserError):  # a link, or no UTF-8
+            text = (project.text(str(file)) or "") if file.name == "models.py" else ""
+        if _MODEL.search(text) and _OF_OTHERS not in text and file.parent not in have:
+            app = file.parent.name
+            yield NotChanged(
+                f"{file.parent}/migrations",
+                f"Git has no migrations of {app}, which needs tables for its models: commit what `manage.py "
+                f"makemigrations {app}` writes, and let .gitignore and .dockerignore pass it.",
+            )
 
 
 def require_not_ignored(shell: Shell, project: Project, paths: list[str]) -> None:

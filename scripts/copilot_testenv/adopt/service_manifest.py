@@ -67,6 +67,22 @@ def host_names(project: Project) -> Iterator[NotChanged]:
             )
 
 
+def mappings(project: Project) -> Iterator[NotChanged]:
+    """Yield each mapping of the addons that lacks the test environment's row, which its stack needs."""
+    for folder in (f"copilot/{project.service}/addons", "copilot/environments/addons"):
+        for name in project.listed(folder):
+            path = f"{folder}/{name}"
+            text = (project.text(path) or "") if name.endswith((".yml", ".yaml")) else ""
+            for mapping, rows in addons.without_row(text, project.test_env).items():
+                line = next((at for at, each in enumerate(text.splitlines(), 1) if mapping in each), 1)
+                yield NotChanged(
+                    f"{path}:{line}",
+                    f"the mapping {mapping} has no row `{project.test_env}`, and is looked up by the "
+                    f"environment's name, so that no stack of {project.test_env} can be made: write a row "
+                    f"`{project.test_env}` below it, like one of {', '.join(rows) or 'another environment'}.",
+                )
+
+
 def _added(project: Project, *, static: bool) -> Change | NotChanged:
     """Plan the manifest with a new block. Raises Refused where the added lines cannot be found again."""
     path, text = project.manifest_path, project.manifest_text

@@ -22,7 +22,12 @@ from copilot_testenv.adopt import (
     thin,
 )
 from copilot_testenv.adopt.changes import Change, NotChanged
-from copilot_testenv.adopt.conditions import require_committed, require_not_ignored
+from copilot_testenv.adopt.conditions import (
+    apps_without_migrations,
+    env_files,
+    require_committed,
+    require_not_ignored,
+)
 from copilot_testenv.adopt.history import History
 from copilot_testenv.adopt.origin import Origin
 from copilot_testenv.adopt.project import Project, look, workspace
@@ -72,7 +77,11 @@ def adopt(session: Session, options: Options) -> None:
     source = Origin(session.shell, clone, options.source)
     copies.require_history(renewal, source)
     session.report.say(f"Into {root}, for its service {project.service} in {project.test_env}:")
-    found = list(_plan(renewal, source, options.ci))
+    found = [
+        *_plan(renewal, source, options.ci),
+        *env_files(session.shell, project),
+        *apps_without_migrations(session.shell, project),
+    ]
     to_write = [each for each in found if isinstance(each, Change)]
     not_changed = [each for each in found if isinstance(each, NotChanged)]
     if unknown := take - {each.path for each in found}:
@@ -121,6 +130,7 @@ def _plan(renewal: Renewal, source: Origin, forge: str) -> Iterator[Change | Not
         service_manifest.plan(renewal, static=static),
         *media.plan(renewal),
         *service_manifest.host_names(project),
+        *service_manifest.mappings(project),
         *other_services.without_branch(project),
         django_settings.plan(renewal, static=static),
     )

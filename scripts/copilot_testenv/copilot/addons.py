@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from copilot_testenv.core.errors import SettingsError
 
 FILE = Path("copilot/environments/addons/database.yml")
 _CLASS = re.compile(r"db(\.[a-z0-9-]{1,20}){2}")
+_FIND_WORDS = 3  # of Fn::FindInMap: the mapping, the row and the key
 _LARGEST = 65536  # GB of gp3; https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/CHAP_Storage.html
 
 
@@ -72,6 +73,38 @@ def variables(text: str) -> list[str]:
         if _mapping(resources.get(str(_mapping(_mapping(output).get("Value")).get("Ref")))).get("Type")
         not in {"AWS::IAM::ManagedPolicy", "AWS::EC2::SecurityGroup"}
     ]
+
+
+def without_row(text: str, environment: str) -> dict[str, list[str]]:
+    """Return the mappings that are looked up by the environment's name and lack it, each with its rows.
+
+    CloudFormation makes no stack then. Empty where the template cannot be read.
+    """
+    try:
+        found = _mapping(cloudformation.parse(text))
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return {}
+    by_environment = {
+        str(name)
+        for name, row, *_ in _looked_up(found)
+        if isinstance(row, Mapping) and row.get("Ref") == "Env"
+    }
+    mappings = {str(name): _mapping(rows) for name, rows in _mapping(found.get("Mappings")).items()}
+    return {
+        name: [str(row) for row in rows]
+        for name, rows in mappings.items()
+        if name in by_environment and environment not in rows
+    }
+
+
+def _looked_up(node: Any) -> Iterator[list[Any]]:
+    """Yield the arguments of each Fn::FindInMap."""
+    if isinstance(node, Mapping):
+        words = node.get("Fn::FindInMap")
+        if isinstance(words, list) and len(words) >= _FIND_WORDS:
+            yield words
+    for each in node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ():
+        yield from _looked_up(each)
 
 
 def _as_variable(output: str) -> str:

@@ -11,6 +11,8 @@ _NO_LIBRARY = re.compile(
     r"(?P<loader>[\w.+-]+\.so[\d.]*): cannot open shared object|cannot load library '(?P<cffi>[\w./+-]+)'"
     r"|Could not find the (?P<gis>GDAL|GEOS) library|failed to find (?P<magic>libmagic)"
 )
+# Postgres's sentence. Django names a table APP_MODEL.
+_NO_TABLE = re.compile(r'relation "(?P<table>\w+)" does not exist')
 _NO_MODULE = re.compile(r"No module named '(?P<module>[\w.]+)'")
 
 
@@ -31,5 +33,11 @@ def cure(output: str) -> str:
             f"The image has no module {found['module']}: if it is the project's own, Git does not have its "
             "file (`git check-ignore -v FILE` says why), and only committed files are deployed; if it is a "
             "package's, the Dockerfile does not install it."
+        )
+    if found := _NO_TABLE.search(output):
+        return (
+            f"Nothing has made the table {found['table']}: if the image has no migrations of its app, commit "
+            "what `manage.py makemigrations` writes, and let .gitignore and .dockerignore pass it; or let "
+            "SANDBOX_STAGE_COMMAND make them before `migrate`."
         )
     return ""

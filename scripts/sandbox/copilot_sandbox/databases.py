@@ -28,6 +28,7 @@ from copilot_sandbox.private import write_private
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import psycopg
 
@@ -57,14 +58,19 @@ class Databases:
         redis_host: str = "localhost",
         engine: Engine | None = None,
         forwards: Sequence[PortForward] = (),
+        readable: Sequence[Path] = (),
     ) -> None:
-        """Set up the names. `forwards` are servers that a command in a container of `engine` reaches."""
+        """Set up the names.
+
+        `forwards` are servers that a command of the project reaches, where it has a network of its own, and
+        `readable` files that it sees.
+        """
         self._with_staging = environments is None
         self._environments = ENVIRONMENTS if environments is None else tuple(environments)
         self._engine = engine
         self.server = server
         self.redis_host = redis_host
-        self._forwards = forwards
+        self._surroundings = (forwards, readable)
         self.host = ""  # where TCP connections to the server are answered; empty: only its Unix socket
         self.log = server.folder / "fill.log"
         self._secrets = server.folder / "secrets.json"
@@ -244,12 +250,11 @@ class Databases:
     ) -> None:
         """Run a command of the project with an environment's secrets. Errors: see `fill_staging`."""
         variables = {**self.secrets()[environment], **env}
+        words = (self.server, image, command, variables, self.log, cancelled, *self._surroundings)
         if self._engine is None:
-            code = image_command.run_process(self.server, image, command, variables, self.log, cancelled)
+            code = image_command.run_process(*words)
         else:
-            code = image_command.run_container(
-                self._engine, self.server, image, command, variables, self.log, cancelled, self._forwards
-            )
+            code = image_command.run_container(self._engine, *words)
         if cancelled.is_set():
             raise Failed(
                 f"`{command}` was stopped before its end; the next start does it from the beginning."

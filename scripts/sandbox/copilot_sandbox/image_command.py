@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from copilot_sandbox.agent import engine_run
-from copilot_sandbox.agent.confined import carried, confined
+from copilot_sandbox.agent import engine_run, port_forwards
+from copilot_sandbox.agent.confined import answer, carried, confined, obstacle
 from copilot_sandbox.agent.container import path_mover
 from copilot_sandbox.agent.engine import EngineError
 from copilot_sandbox.errors import Failed
@@ -37,6 +38,7 @@ def run_container(
     log: Path,
     cancelled: threading.Event,
     forwards: Sequence[PortForward],
+    readable: Sequence[Path],
 ) -> int:
     """Run a command in a container of the engine, which reaches `forwards`. Return its exit code.
 
@@ -49,7 +51,7 @@ def run_container(
             command,
             variables,
             forwards=forwards,
-            readable=[server.socket_dir],
+            readable=[server.socket_dir, *readable],
             owner=str(server.folder.parent),
             log=log,
             cancelled=cancelled,
@@ -65,8 +67,14 @@ def run_process(
     variables: Mapping[str, str],
     log: Path,
     cancelled: threading.Event,
+    forwards: Sequence[PortForward],
+    readable: Sequence[Path],
 ) -> int:
-    """Run a command as a process on a copy of the image's files. Return its exit code."""
+    """Run a command as a process on a copy of the image's files. Return its exit code.
+
+    Where the system allows it, the command has a network of its own, as a task has, and reaches `forwards`;
+    without them, and elsewhere, it has this machine's.
+    """
     venv = [str(image.venv / "bin")] if image.venv else []
     with (
         tempfile.TemporaryDirectory(prefix="fill-", dir=server.folder) as name,
@@ -77,9 +85,12 @@ def run_process(
         root = Path(name) / "root"
         shutil.copytree(image.root, root, symlinks=True)
         work, move = root / image.workdir.strip("/"), path_mover(root, image, ())
-        readable = [bin_dir(), server.socket_dir, *image.programs]
+        shown = [bin_dir(), server.socket_dir, *image.programs, *readable]
+        control, theirs = socket.socketpair() if forwards and obstacle() is None else (None, None)
+        for each in filter(None, (control, theirs)):
+            stack.enter_context(each)
         words = stack.enter_context(
-            confined(["/bin/sh", "-c", command], readable=readable, writable=[Path(name)])
+            confined(["/bin/sh", "-c", command], readable=shown, writable=[Path(name)], control=theirs)
         )
         process = subprocess.Popen(
             words,
@@ -95,9 +106,13 @@ def run_process(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            pass_fds=[theirs.fileno()] if theirs else [],
             start_new_session=True,
         )
         try:
+            if control and theirs:
+                theirs.close()
+                stack.callback(port_forwards.close, answer(forwards, control))
             while process.poll() is None and not cancelled.wait(0.1):
                 pass
         finally:

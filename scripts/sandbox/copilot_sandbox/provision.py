@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from copilot_sandbox import given, references
@@ -34,12 +34,19 @@ class Provision:
     """Reads the manifests of the image that fills staging, or else the workspace's."""
 
     def __init__(
-        self, workspace: Workspace, supply: Supply, databases: Databases, say: Callable[[str], None]
+        self,
+        workspace: Workspace,
+        supply: Supply,
+        databases: Databases,
+        say: Callable[[str], None],
+        aws: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
+        """Keep what it reads. `aws` returns the variables by which the image reaches the embedded AWS."""
         self._workspace = workspace
         self._supply = supply
         self._databases = databases
         self._say = say
+        self._aws = aws
 
     def secrets(self, environments: Sequence[str], ensure_bucket: Callable[[str], None]) -> list[Stored]:
         """Return the secrets that the environments' containers name. Say once which values are made up.
@@ -70,6 +77,7 @@ class Provision:
         """
         service, environment = self._workspace.service or "", stage.environment
         return {
+            **self._aws(),
             "COPILOT_APPLICATION_NAME": self._workspace.application,
             "COPILOT_SERVICE_NAME": service,
             "COPILOT_LB_DNS": "localhost",

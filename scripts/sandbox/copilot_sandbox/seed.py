@@ -6,8 +6,8 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,10 @@ from copilot_sandbox.workspace import Workspace, copilot
 _SERVICE_TYPE = "Load Balanced Web Service"
 _JOB_TYPE = "Scheduled Job"
 _COPILOT_SECONDS = 240.0  # for one command of Copilot
+_TWO_STEPS = (
+    "the addons of {environment} import what the environment itself exports, which is there only once it is "
+    "deployed: it was made without them, then with them. Do the same on AWS"
+)
 
 
 def seed(
@@ -88,13 +92,34 @@ def seed(
             copilot_cli.run("svc", "init", "--name", workspace.service, "--svc-type", _SERVICE_TYPE)
         new = {name: kind for name, kind in workspace.workloads.items() if f"components/{name}" not in known}
         copilot_cli.init_workloads(new, say)
-        for name, result in deployments.items():
-            try:
-                result.result()
-            except Failed as error:
-                reason = clients.first_failure(f"{application}-{name}")
-                failed[name] = f"{str(error).splitlines()[0]} {reason}" if reason else str(error)
+        failed |= _end(application, deployments, clients, copilot_cli, say)
         secrets_written.result()
+    return failed
+
+
+def _end(
+    application: str,
+    deployments: Mapping[str, Future[None]],
+    clients: _Clients,
+    copilot_cli: _Copilot,
+    say: Callable[[str], None],
+) -> dict[str, str]:
+    """Wait for the deployments of environments. Return those that failed, each with the reason."""
+    failed = {}
+    for name, deployment in deployments.items():
+        try:
+            deployment.result()
+        except Failed as error:
+            reason = clients.first_failure(f"{application}-{name}")
+            failed[name] = f"{str(error).splitlines()[0]} {reason}" if reason else str(error)
+    # Afterwards, because it changes the folder in which the others are deployed.
+    for name in [
+        name for name, reason in failed.items() if f"No export named {application}-{name}-" in reason
+    ]:
+        with suppress(Failed):  # the first reason is the true one
+            copilot_cli.deploy_in_two_steps(name)
+            del failed[name]
+            say(_TWO_STEPS.format(environment=name))
     return failed
 
 
@@ -165,6 +190,16 @@ class _Copilot:
                 self.run(noun, "init", "--name", name, f"--{noun}-type", kind)
             except Failed as error:  # the workload can be registered once its manifest is correct
                 say(f"{name} is not registered: {' '.join(str(error).split())}")
+
+    def deploy_in_two_steps(self, environment: str) -> None:
+        """Deploy an environment without the addons of environments, then with them. Raises Failed."""
+        addons = self._folder / "copilot/environments/addons"
+        aside = addons.rename(self._folder / "addons")
+        try:
+            self.run("env", "deploy", "--name", environment)
+        finally:
+            aside.rename(addons)
+        self.run("env", "deploy", "--name", environment)
 
     def init_environment(self, name: str) -> None:
         # Without a profile, Copilot asks for credentials. On the command line, every user could read them.

@@ -25,7 +25,7 @@ from copilot_sandbox import cache, child_variables, containers, imported_certifi
 from copilot_sandbox.agent import nginx, port_forwards, runner
 from copilot_sandbox.agent.agent import TaskAgent
 from copilot_sandbox.agent.catalogue import redis_server
-from copilot_sandbox.control_plane.server import ControlPlaneServer
+from copilot_sandbox.control_plane.server import AUTHORITY, ControlPlaneServer
 from copilot_sandbox.databases import PORT as POSTGRES_PORT
 from copilot_sandbox.databases import Databases
 from copilot_sandbox.errors import REINSTALL, Failed, SandboxError, WorkspaceError
@@ -71,6 +71,8 @@ class Server:
         self._postgres = PostgresServer(state.folder, env=owner)
         # Its clients outside of tasks, and in tasks without a network of their own, use the same address.
         self._database = (self._redis_address, POSTGRES_PORT, str(self._postgres.socket))
+        way_to_aws = (self._redis_address, AWS_PORT, f"127.0.0.1:{self._ports.of('control plane')}")
+        self._forwards = [self._cache, self._database, way_to_aws]
         way, self._no_network = runner.probe()
         self._containers = containers.choose(
             workspace, state, has_namespace=way == "namespace", say=self._say
@@ -81,12 +83,13 @@ class Server:
             environments=workspace.databases,
             redis_host=self._redis_address,
             engine=self._engine,
-            forwards=[self._cache, self._database],
+            # What a container of the service has beside it: a sidecar Redis, and what all tasks reach.
+            forwards=[("127.0.0.1", *self._cache[1:]), *self._forwards] if way == "namespace" else [],
+            readable=[state.folder / AUTHORITY],
         )
         self._supply = Supply(workspace.root, self._databases, state.folder, self._user_variables)
-        self._provision = Provision(workspace, self._supply, self._databases, self._say)
+        self._provision = Provision(workspace, self._supply, self._databases, self._say, self._aws_of_stage)
         self._database_listener: socket.socket | None = None
-        self._way_to_aws = (self._redis_address, AWS_PORT, f"127.0.0.1:{self._ports.of('control plane')}")
         self._images = ImageStore(state.folder)
         self._control_plane = ControlPlaneServer(
             self._ports.of("control plane"),
@@ -103,7 +106,7 @@ class Server:
             state.folder,
             self._pull,
             owner_env=owner,
-            port_forwards=[self._cache, self._database, self._way_to_aws],
+            port_forwards=self._forwards,
             readable=[self._postgres.socket_dir],
             supply=self._supply.for_task,
             aws=self._aws,
@@ -120,6 +123,13 @@ class Server:
         """Return the variables with which a program in a task reaches the embedded AWS, and its authority."""
         variables = proxy_variables(self._redis_address, AWS_PORT)
         return {**self._control_plane.task_variables(role), **variables}, self._control_plane.ca
+
+    def _aws_of_stage(self) -> dict[str, str]:
+        """Return the same for a command that fills staging, which has no task role, but the user's key."""
+        if self._agent.way != "namespace":
+            return {}
+        variables = proxy_variables(self._redis_address, AWS_PORT)
+        return {**self._user_variables(), **variables, "AWS_CA_BUNDLE": str(self._control_plane.ca)}
 
     def _pull(self, reference: str) -> Image | None:
         """Return an image as ECS would: built and pushed here, and still in ECR."""

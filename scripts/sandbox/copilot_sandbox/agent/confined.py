@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -12,26 +13,34 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from copilot_sandbox.agent import filesystem
+from copilot_sandbox.agent import filesystem, namespace, port_forwards, wire
 from copilot_sandbox.boot import bare
 from copilot_sandbox.child_variables import OWNER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from copilot_sandbox.agent.port_forwards import PortForward
+
 _PROBE_SECONDS = 30
 _CARRIED = "COPILOT_SANDBOX_CARRIED"
+_ADDRESS = "10.0.255.252"  # in a network of its own, to which nothing else is connected
 _REFUSED = 126  # a shell's exit code for a program that it may not run
 
 
 @contextmanager
 def confined(
-    words: Sequence[str], *, readable: Sequence[Path], writable: Sequence[Path]
+    words: Sequence[str],
+    *,
+    readable: Sequence[Path],
+    writable: Sequence[Path],
+    control: socket.socket | None = None,
 ) -> Iterator[list[str]]:
     """Yield a command line that runs `words` in a file system without the user's other files and /tmp.
 
     On a system without namespaces it is `words` unchanged. The working folder has to be in one of the
-    `readable` or `writable` folders.
+    `readable` or `writable` folders. With `control`, which the command inherits, it has a network of its own
+    too; `answer` has to be called at the other end.
     """
     if obstacle() is not None:
         yield list(words)
@@ -45,7 +54,18 @@ def confined(
                 scratch,
             ),
             words,
+            control,
         )
+
+
+def answer(forwards: Sequence[PortForward], control: socket.socket) -> list[socket.socket]:
+    """Answer `forwards` in the network of a command that has just been started.
+
+    Return the listening sockets, which the caller closes. If the command could not have such a network,
+    there are none, and the command ends with the reason. Raises OSError.
+    """
+    control.sendall(wire.pack(list(forwards)))
+    return port_forwards.serve(list(forwards), control)
 
 
 def carried(env: Mapping[str, str]) -> dict[str, str]:
@@ -72,7 +92,9 @@ def obstacle() -> str | None:
     with tempfile.TemporaryDirectory(prefix="copilot-sandbox-probe-") as scratch:
         done = subprocess.run(
             _command(
-                filesystem.Shown(filesystem.interpreter(), [], [], scratch), [sys.executable, "-ISc", ""]
+                filesystem.Shown(filesystem.interpreter(), [], [], scratch),
+                [sys.executable, "-ISc", ""],
+                None,
             ),
             check=False,
             capture_output=True,
@@ -84,16 +106,29 @@ def obstacle() -> str | None:
     return lines[-1] if done.returncode else None
 
 
-def _command(shown: filesystem.Shown, words: Sequence[str]) -> list[str]:
-    return [*bare("copilot_sandbox.agent.confined", "main"), json.dumps(shown), *words]
+def _command(shown: filesystem.Shown, words: Sequence[str], control: socket.socket | None) -> list[str]:
+    descriptor = str(control.fileno()) if control else ""
+    return [*bare("copilot_sandbox.agent.confined", "main"), json.dumps(shown), descriptor, *words]
+
+
+def _enter_network(descriptor: int) -> None:
+    with socket.socket(fileno=descriptor) as control:
+        forwards = wire.receive(control)
+        namespace.enter_namespace(_ADDRESS)
+        port_forwards.offer(forwards or [], control)
 
 
 def main(arguments: list[str]) -> None:
-    """Enter the file system that the first argument describes, then execute the other arguments."""
-    shown, *words = arguments
+    """Enter the file system that the first argument describes, then execute the arguments from the third.
+
+    The second is the descriptor of a socket (see `confined`), or empty.
+    """
+    shown, descriptor, *words = arguments
     folder = Path.cwd()
     try:
-        filesystem.enter(filesystem.Shown(*json.loads(shown)), network=True)
+        if descriptor:
+            _enter_network(int(descriptor))
+        filesystem.enter(filesystem.Shown(*json.loads(shown)), network=not descriptor)
         os.chdir(folder if folder.is_dir() else "/")
     except OSError as error:
         sys.stderr.write(f"{error.strerror or error}\n")

@@ -289,20 +289,29 @@ def _check(properties: dict[str, Any]) -> None:
 
 
 class CacheHandler(Handler):
-    """AWS::ElastiCache::ReplicationGroup: the sandbox's own server, if it runs."""
+    """The kinds of ElastiCache: the sandbox's own server, if it runs.
 
-    def __init__(self, servers: model.DataServers | None) -> None:
-        self._servers = servers
+    Source: "Return values" of AWS::ElastiCache::ReplicationGroup, CacheCluster and ServerlessCache,
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/AWS_ElastiCache.html
+    """
+
+    def __init__(self, servers: model.DataServers | None, name: str, *endpoints: str) -> None:
+        """Handle the kind whose property `name` is its identifier. `endpoints` are its attributes."""
+        self._servers, self._name, self._endpoints = servers, name, endpoints
 
     def create(self, spec: ResourceSpec) -> CreatedResource:
         properties = spec.properties
-        if _flag(properties, "AutomaticFailoverEnabled") and str(properties["NumCacheClusters"]) == "1":
+        # A group of shards has NumNodeGroups and ReplicasPerNodeGroup instead.
+        if _flag(properties, "AutomaticFailoverEnabled") and str(properties.get("NumCacheClusters")) == "1":
             # Source: https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_CreateReplicationGroup.html
             raise handler_failed("NumCacheClusters must be at least 2 when automatic failover is enabled.")
-        identifier = str(properties.get("ReplicationGroupId") or spec.name(40)).lower()
+        identifier = str(properties.get(self._name) or spec.name(40)).lower()
         host = f"master.{identifier}.{REGION}.cache.amazonaws.com"
         host = self._servers.cache() if self._servers else host
-        return CreatedResource(identifier, {"PrimaryEndPoint.Address": host, "PrimaryEndPoint.Port": "6379"})
+        values = {"Address": host, "Port": "6379", "Addresses": host, "Ports": "6379"}
+        return CreatedResource(
+            identifier, {each: values[each.rpartition(".")[2]] for each in self._endpoints}
+        )
 
 
 def handlers(servers: model.DataServers | None, find: Callable[[str], Resource | None]) -> dict[str, Handler]:
@@ -311,13 +320,30 @@ def handlers(servers: model.DataServers | None, find: Callable[[str], Resource |
     `find` returns a resource of a stack by its physical id; None if it does not exist.
     """
     return {
-        "AWS::ElastiCache::ReplicationGroup": CacheHandler(servers),
+        **_caches(servers),
         "AWS::RDS::DBCluster": ClusterHandler(servers),
         "AWS::RDS::DBClusterParameterGroup": Handler(),
         "AWS::RDS::DBInstance": DatabaseHandler(servers),
         "AWS::RDS::DBSubnetGroup": Handler(),  # moto's has no id, and nothing refers to it
         "AWS::SecretsManager::Secret": SecretHandler(),
         "AWS::SecretsManager::SecretTargetAttachment": AttachmentHandler(servers, find),
+    }
+
+
+def _caches(servers: model.DataServers | None) -> dict[str, Handler]:
+    def endpoints(*names: str) -> list[str]:
+        return [f"{name}.{part}" for name in names for part in ("Address", "Port")]
+
+    group = endpoints("PrimaryEndPoint", "ConfigurationEndPoint", "ReaderEndPoint", "ReadEndPoint")
+    group += ["ReadEndPoint.Addresses", "ReadEndPoint.Ports"]
+    return {
+        "AWS::ElastiCache::ReplicationGroup": CacheHandler(servers, "ReplicationGroupId", *group),
+        "AWS::ElastiCache::CacheCluster": CacheHandler(
+            servers, "ClusterName", *endpoints("RedisEndpoint", "ConfigurationEndpoint")
+        ),
+        "AWS::ElastiCache::ServerlessCache": CacheHandler(
+            servers, "ServerlessCacheName", *endpoints("Endpoint", "ReaderEndpoint")
+        ),
     }
 
 

@@ -58,6 +58,7 @@ from .stores import secret_value
 
 log = logging.getLogger(__name__)
 
+AUTHORITY = "ca.pem"  # the name of the authority's certificate in the state's folder
 _STOP_SECONDS = 5.0  # for a thread to end
 
 
@@ -118,7 +119,7 @@ class ControlPlaneServer:
     @property
     def ca(self) -> Path:
         """Return the path of the authority's certificate (PEM), which clients must trust."""
-        return self._folder / "ca.pem"
+        return self._folder / AUTHORITY
 
     def environment(self) -> dict[str, str]:
         """Return the variables that point Copilot or boto3 here. They are only for a child process."""

@@ -56,6 +56,7 @@ _WITH_VALUE = frozenset(
         "--report",
     }
 )
+_PACKAGES = (".whl", ".tar.gz", ".zip")
 _FILES = ("-r", "--requirement", "-c", "--constraint")
 
 
@@ -129,12 +130,17 @@ def _without_places(arguments: list[str]) -> Iterator[str]:
 
 
 def inputs(arguments: tuple[str, ...], folder: str, tree: Tree) -> Tree:
-    """Return the files that an install reads: its requirements files, or all files if it may read others."""
+    """Return the files that an install reads: requirements files and packages, or all files."""
     listed = _file_arguments(list(arguments))
-    if any(_may_be_a_path(word, folder, tree) for word in listed.others):
-        return tree
-    pending = [posixpath.join(folder, file) for file in listed.files]
     chosen = Tree()
+    for word in listed.others:
+        path = tree.resolve(posixpath.join(folder, word))
+        entry = tree.get(path) if word.endswith(_PACKAGES) else None
+        if entry is not None and entry.kind == "file":
+            chosen.put(path, entry)
+        elif _may_be_a_path(word, folder, tree):
+            return tree
+    pending = [posixpath.join(folder, file) for file in listed.files]
     while pending:
         path = tree.resolve(pending.pop())
         entry = tree.get(path)
@@ -181,7 +187,7 @@ def hashed(tree: Tree) -> Tree:
 def _may_be_a_path(word: str, folder: str, tree: Tree) -> bool:
     return (
         word.startswith((".", "/", "-f", "--find-links"))
-        or word.endswith((".whl", ".tar.gz", ".zip"))
+        or word.endswith(_PACKAGES)
         or "*" in word
         or ("/" in word and tree.get(tree.resolve(posixpath.join(folder, word))) is not None)
     )

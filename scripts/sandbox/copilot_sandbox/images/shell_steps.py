@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 _SUBSTITUTION = re.compile(r"\$\(([^()`]+)\)")
+_FOUND_WHEELS = re.compile(
+    r"""\s*(?:find\s+([\w./-]+)(?:\s+-type\s+f)?\s+-name\s+["']?[\w*.-]*|ls\s+([\w./-]+)/[\w*.-]*)\.whl["']?\s*"""
+)
 _PLAIN = re.compile(r"[\w./=:,@+\s-]*")  # text that needs no quotes
 _MAX_COMMANDS = 5000  # that one step may hand on: loops in loops end here
 # Commands whose exit code depends on the machine. They change nothing.
@@ -286,7 +289,12 @@ class Interpreter:
         return [text]
 
     def _substituted(self, match: re.Match[str]) -> str:
-        """Return the output of `$(…)` if it is known, else the text as it is."""
+        """Return the output of `$(…)` if it is known, else the text as it is.
+
+        Wheels are not built in a step of their own here, so those that `find` looks for are a pattern.
+        """
+        if wheels := _FOUND_WHEELS.fullmatch(match[1]):
+            return f"{(wheels[1] or wheels[2]).rstrip('/')}/*.whl"
         child = Interpreter(self.folder, self.trees, dict(self.variables), _known_output, set(self.unknown))
         try:
             output = child.run(shell.parse(match[1])).output

@@ -19,18 +19,19 @@ from typing import TYPE_CHECKING
 from copilot_sandbox import child_variables, scratch
 from copilot_sandbox.agent.confined import confined
 from copilot_sandbox.errors import SandboxError
-from copilot_sandbox.images import build_variables, pip_targets, pythons
+from copilot_sandbox.images import build_variables, other_pip, pip_targets, pythons
 from copilot_sandbox.images.manager_programs import write_programs
 from copilot_sandbox.images.venv_cache import MARKER, mark_used
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from copilot_sandbox.images.pythons import Python
     from copilot_sandbox.images.tree import Tree
 
 _LOCK_SECONDS = 900.0  # for another build with the same installs, as long as a deploy may take
 _LAST_LINES = 15
+_LONGEST_LINE = 300  # characters
 # pip's lines for a package that another version of Python is needed for.
 _OTHER_PYTHON = re.compile(r"requires? a different [Pp]ython|Requires-Python|requires Python")
 
@@ -140,15 +141,18 @@ def _install(venv: Path, install: Install, env: Mapping[str, str], pip_cache: Pa
             target_folder.parent.mkdir(parents=True, exist_ok=True)
             all_arguments += ["--target", str(target_folder)]
         of_python = [] if python.is_own else [Path(python.folder)]
-        # -I: pip imports no module from its working folder, which is the branch's.
-        words = [sys.executable, "-I", "-m", "pip", "--python", str(venv), "install", *all_arguments]
-        try:
+
+        def run(pip: Sequence[str], arguments: Sequence[str]) -> None:
+            # -I: pip imports no module from its working folder, which is the branch's.
             with confined(
-                words,
+                [sys.executable, "-I", *pip, "--python", str(venv), "install", *arguments],
                 readable=[*_sources(env), *of_python],
                 writable=[venv, root, *_own_folders(pip_cache, env)],
             ) as inside:
                 _run(inside, work, {**env, **install.variables})
+
+        try:
+            other_pip.install(run, all_arguments, venv, InstallError)
         except InstallError as error:
             reason = str(error).splitlines()[-1].strip().removeprefix("ERROR: ")
             # The end matters most: Copilot shows a build's last five lines.
@@ -228,7 +232,12 @@ def _run(words: list[str], folder: Path, env: Mapping[str, str]) -> None:
     )
     if done.returncode:
         last = [line for line in done.stdout.splitlines() if line.strip()][-_LAST_LINES:]
-        raise InstallError("".join(f"\n  {line}" for line in last))
+        raise InstallError("".join(f"\n  {_shortened(line)}" for line in last))
+
+
+def _shortened(line: str) -> str:
+    """Return a line without the end of a long one: pip lists all versions of a package."""
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} …"
 
 
 @contextmanager
