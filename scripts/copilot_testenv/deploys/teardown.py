@@ -112,7 +112,8 @@ class _Teardown:
         for receipt in planned:
             say(f"Would delete {receipt.snapshot}: {', '.join(map(str, receipt.gone))}.")
             if receipt.snapshot.stack:
-                say(f"  {self._slot_of(receipt.snapshot).target.copilot.service_delete()}")
+                slot = self._slot_of(receipt.snapshot)
+                say(f"  {slot.session.deployer(slot.target).plan_deletion()}")
         for orphan in found_orphans:
             say(f"Would delete {orphan}.")
         say(f"Would remain: {', '.join(NEVER_DELETED)}.")
