@@ -34,6 +34,7 @@ from tests.e2e.looks import (
 )
 
 pytestmark = pytest.mark.e2e
+BOTH_WAYS = True
 
 
 @pytest.fixture(scope="module", autouse=True)
