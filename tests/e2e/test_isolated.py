@@ -15,7 +15,6 @@ from tests.clone import Clone, Ran, get, get_json
 from tests.e2e.looks import deployed, make_conflicting_branches, query, stacks
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
-BOTH_WAYS = True
 FULL = ("feature/rename", "feature/drop")  # the others start in a moment: see tests/light.py
 BRANCHES = ("light", *FULL, "feature/more", "feature/note")
 LONG, SHORT = "5d", "1h"

@@ -182,7 +182,7 @@ def _implied_permissions(call: Call) -> Iterable[Permission]:
         except TaskDefinitionNotFoundException:  # ECS itself reports the error
             return []
         given = ("task_role_arn", "execution_role_arn")  # moto's has one only if it was given
-        roles = {getattr(definition, name, None) for name in given} - {None, ""}
+        roles = {str(getattr(definition, name, None) or "") for name in given} - {""}
         return [pass_role(role, "ecs-tasks.amazonaws.com") for role in sorted(roles)]
     if call.service == "s3" and call.operation in {"GetObject", "PutObject"}:
         return _object_permissions(call)
