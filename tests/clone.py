@@ -8,9 +8,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 import urllib.error
 import urllib.request
+import venv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,8 @@ class Clone:
 
     containers = "processes"  # what runs the sandbox's containers
     environments = "all"  # that the sandbox makes, for tests which look at test's neighbours
+    deploy_with = "copilot"
+    python = sys.executable  # of the tasks
 
     def __init__(self, folder: Path, *, is_light: bool = False) -> None:
         self.folder = folder
@@ -87,15 +91,20 @@ class Clone:
         for path, text in files.items():
             (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / path).write_text(text)
+        if self.python != sys.executable and any(path.startswith("copilot/") for path in files):
+            self.package()
         commit = self.commit(f"Work on {name}")
         self.git("checkout", "--quiet", "main")
         return commit
 
     def environ(self, **more: str) -> dict[str, str]:
         """What a person's shell has: no AWS variable, no CI."""
+        path = os.environ["PATH"].split(os.pathsep)
+        if self.python != sys.executable:
+            path = [each for each in path if not (Path(each) / "copilot").exists()]
         kept = {
             name: value
-            for name, value in os.environ.items()
+            for name, value in {**os.environ, "PATH": os.pathsep.join(path)}.items()
             if not name.startswith(("AWS_", "COPILOT_", "SANDBOX_"))
             and name not in {"CI", "PYTHONPATH", "TEST_ENV"}
         }
@@ -105,6 +114,7 @@ class Clone:
             "PYTHONWARNINGS": "default",
             "SANDBOX_CONTAINERS": self.containers,
             "SANDBOX_ENVIRONMENTS": self.environments,
+            "DEPLOY_WITH": self.deploy_with,
         }
         return {**kept, **tests, **stage, **more}
 
@@ -114,7 +124,7 @@ class Clone:
 
     def start(self, *words: str, **more: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "invoke", *words],
+            [self.python, "-m", "invoke", *words],
             cwd=self.folder, env=self.environ(**more), stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
@@ -132,6 +142,27 @@ class Clone:
         if ran.code:
             raise AssertionError(f"invoke {' '.join(words)} ended with {ran.code}:\n{ran.out}{ran.err}")
         return ran
+
+    def leave_copilot(self, folder: Path) -> None:
+        """Write and commit the packaged templates; from now on the tasks find no Copilot and do without.
+
+        The sandbox has made its environments before. `folder` is for a Python without Copilot beside it.
+        """
+        self.do("sandbox")
+        self.package()
+        self.commit("Package the test environment")
+        self.deploy_with = "cloudformation"
+        venv.create(folder, with_pip=False, symlinks=True)
+        packages = sysconfig.get_path("purelib")
+        own = sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)})
+        (Path(own) / "packages.pth").write_text(packages + "\n")
+        self.python = str(folder / "bin/python")
+
+    def package(self) -> None:
+        """Run `package` where Copilot is installed, for what is checked out."""
+        python, self.python = self.python, sys.executable
+        self.do("package", "--env", "test", "--yes")
+        self.python = python
 
     def status(self) -> list[dict[str, Any]]:
         """What `invoke status --json` shows, without a process of its own."""

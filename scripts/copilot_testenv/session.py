@@ -13,18 +13,20 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from copilot_testenv.branch_guard import branch_files
-from copilot_testenv.copilot import commands, disposable, manifest, staging_branch
+from copilot_testenv.copilot import disposable, manifest, staging_branch
 from copilot_testenv.copilot.commands import Copilot
 from copilot_testenv.core import checkout, display, git, scratch
 from copilot_testenv.core.errors import Failed, Held, SettingsError, UsageError, UserError
 from copilot_testenv.core.polling import until
-from copilot_testenv.core.process import Shell, Variables, output_of
+from copilot_testenv.core.process import Shell, Variables
 from copilot_testenv.core.settings import Settings
 from copilot_testenv.core.terminal import Patience, Report, confirm
+from copilot_testenv.deployers import choice
 
 if TYPE_CHECKING:
     from copilot_testenv.aws import Aws
     from copilot_testenv.aws.stack import Stack
+    from copilot_testenv.deployers.deployer import Deployer
 
 _LONGEST_WHO = 100  # letters of a person's name
 _MANAGE = "python manage.py"  # in an image that starts in its folder
@@ -80,10 +82,8 @@ class Session:
         copilot = Copilot(self.settings, variables, self.settings.root)
         if self.settings.target == "sandbox":
             return Target(variables, copilot, Aws(variables))
-        environment = commands.environment(
-            output_of(self.shell, copilot.environments(), "Asking Copilot for the environments"),
-            self.settings.test_env,
-        )
+        known = self.deployer(Target(variables, copilot, Aws(variables))).environments()
+        environment = next((each for each in known if each.name == self.settings.test_env), None)
         aws = Aws(variables, environment.region if environment else None)
         account = aws.account()
         if environment and account != environment.account:
@@ -93,6 +93,10 @@ class Session:
             )
         self.report.say(f"Account {account}, {aws.region}.")
         return Target(variables, copilot, aws)
+
+    def deployer(self, target: Target) -> Deployer:
+        """Return what deploys, deletes and runs in the target's slot, as DEPLOY_WITH says."""
+        return choice.deployer(self.shell, target.copilot, target.aws)
 
     def enter_to_change(self, *, start: bool = False) -> Target | None:
         """Return the target with the right to change its deployments; every changing task begins here.

@@ -43,6 +43,9 @@ def run(options: argparse.Namespace) -> None:
                 "a new commit, from command to served page": _interleave(
                     _changed(clone, "bare", _bare), _changed(clone, "task", _task), runs
                 ),
+                "a new commit, by CloudFormation, against by Copilot": _interleave(
+                    _changed(clone, "copilot", _task), _changed(clone, "direct", _directly), runs
+                ),
                 "the same commit again": _interleave(
                     lambda: _bare(clone, "same"), lambda: _task(clone, "same"), runs, lambda: _prepare(clone)
                 ),
@@ -89,9 +92,13 @@ def _prepare(clone: Clone) -> None:
     _task(clone, "same")
 
 
-def _task(clone: Clone, branch: str) -> float:
+def _directly(clone: Clone, branch: str) -> float:
+    return _task(clone, branch, DEPLOY_WITH="cloudformation")
+
+
+def _task(clone: Clone, branch: str, **variables: str) -> float:
     started = time.monotonic()
-    ran = clone.invoke("deploy-test", "--branch", branch, "--yes")
+    ran = clone.invoke("deploy-test", "--branch", branch, "--yes", **variables)
     if ran.code:
         raise RuntimeError(ran.err)
     poll(ran.out.strip(), clone.git("rev-parse", branch))
@@ -159,7 +166,7 @@ def _list(folder: Path) -> float:
 
 
 def _show(results: dict[str, Pair], runs: int) -> None:
-    table = Table("what", "bare (s)", "tasks (s)", "ratio", title=f"Medians of {runs} interleaved runs")
+    table = Table("what", "against (s)", "tasks (s)", "ratio", title=f"Medians of {runs} interleaved runs")
     document = {}
     for what, (bare, ours) in results.items():
         one, other = statistics.median(bare), statistics.median(ours)

@@ -21,6 +21,7 @@ from tests.e2e.looks import (
 )
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+BOTH_WAYS = True
 LIGHT = True
 
 

@@ -15,6 +15,7 @@ from tests.e2e.looks import deployed, run, stacks, told
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
 LIGHT = True
+BOTH_WAYS = True
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -34,6 +34,7 @@ from tests.e2e.looks import (
 )
 
 pytestmark = pytest.mark.e2e
+BOTH_WAYS = True
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -276,6 +277,8 @@ def test_the_base_chain_works_in_stage_and_redis_runs_in_test_only(clone: Clone)
 
 @pytest.mark.nightly
 def test_a_sandbox_that_was_killed_is_noticed_and_started_again_with_no_orphan(clone: Clone) -> None:
+    if clone.deploy_with == "cloudformation":
+        pytest.skip("the sandbox makes its environments with Copilot, which this clone has left")
     before = {process.pid for process in processes(clone)}
     lines = [" ".join(process.cmdline()) for process in processes(clone)]
     assert any("-cache/valkey" in line for line in lines)  # "ElastiCache"

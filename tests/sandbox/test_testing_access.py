@@ -315,6 +315,15 @@ def test_a_role_is_passed_on_only_by_who_may_by_its_tags(cloud: Cloud) -> None:
         )
 
 
+def test_a_task_without_roles_needs_no_right_to_pass_one(cloud: Cloud) -> None:
+    ecs = cloud.client("ecs")
+    container = {"name": "a", "image": "b", "memory": 128}
+    ecs.register_task_definition(family="plain", containerDefinitions=[container])
+    cloud.enforce(allow("ecs:*"))
+    with pytest.raises(ClientError, match="ClusterNotFoundException"):  # which is asked after the rights
+        ecs.run_task(cluster="none", taskDefinition="plain")
+
+
 @pytest.mark.nightly
 def test_a_condition_may_ask_for_a_resources_tags(cloud: Cloud) -> None:
     ssm = cloud.client("ssm")

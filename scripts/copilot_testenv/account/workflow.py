@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING
 
 from copilot_testenv.account import names, old, ready, room, way
 from copilot_testenv.account.look import AccountFinding, Look, judged
-from copilot_testenv.copilot import commands
 from copilot_testenv.core import display
 from copilot_testenv.core.display import counted
 from copilot_testenv.core.errors import SettingsError
-from copilot_testenv.core.process import output_of
 from copilot_testenv.core.terminal import as_json
 
 if TYPE_CHECKING:
@@ -48,8 +46,7 @@ def check(session: Session, *, json: bool) -> None:
 
 def findings(session: Session, target: Target) -> list[AccountFinding]:
     """Return the findings of all rules, errors first. Raises Failed where Copilot does not answer."""
-    listed = output_of(session.shell, target.copilot.environments(), "Asking Copilot for the environments")
-    known = tuple(environment.name for environment in commands.environments(listed))
+    known = tuple(environment.name for environment in session.deployer(target).environments())
     look = Look(session, target, known)
     rules = RULES if look.is_made else [rule for rule in RULES if rule not in OF_ENVIRONMENT]
     found = {each for rule in rules for each in judged(rule, look)}

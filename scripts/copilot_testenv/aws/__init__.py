@@ -1,9 +1,10 @@
-"""Query and change in AWS what Copilot does not cover; services are changed through Copilot alone."""
+"""Query and change AWS. With DEPLOY_WITH=copilot, services are changed through Copilot alone."""
 
 from __future__ import annotations
 
 import functools
 
+from copilot_testenv.aws.changes import Changes
 from copilot_testenv.aws.images import Images
 from copilot_testenv.aws.inventory import Inventory
 from copilot_testenv.aws.logs import Logs
@@ -12,7 +13,7 @@ from copilot_testenv.aws.services import Services
 from copilot_testenv.aws.stored import Stored
 
 
-class Aws(Services, Logs, Images, Network, Inventory, Stored):
+class Aws(Services, Changes, Logs, Images, Network, Inventory, Stored):
     """Call AWS with one set of credentials; each base class covers some of AWS's services."""
 
     @functools.cached_property
@@ -22,3 +23,7 @@ class Aws(Services, Logs, Images, Network, Inventory, Stored):
             return self
         configured = Aws(self.env)
         return self if configured.region == self.region else configured
+
+    def in_role(self, role: str) -> Aws:
+        """Return the same AWS with the rights of a role, which is assumed at the first call."""
+        return Aws(self.env, self._region, functools.partial(self._assumed, role))

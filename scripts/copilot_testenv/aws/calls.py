@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import boto3
 import botocore.session
 from botocore.config import Config
+from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -29,16 +30,44 @@ from copilot_testenv.core.process import LIFELINE, Variables, is_cut
 class Calls:
     """Make the calls of one run."""
 
-    def __init__(self, env: Variables, region: str | None = None) -> None:
-        """Use the user's own credentials, or those in `env`.
+    def __init__(
+        self,
+        env: Variables,
+        region: str | None = None,
+        assume: Callable[[], dict[str, str]] | None = None,
+    ) -> None:
+        """Use the user's own credentials, or those in `env`, or those of a role, which `assume` gets.
 
         The region is `region`, else the configured one.
         """
         self.env = env
         self._region = region
+        self._assume = assume
 
     @functools.cached_property
     def _session(self) -> boto3.Session:
+        session = self._own_session()
+        if self._assume:
+            assume = self._assume
+            # The library asks for new ones before these end.
+            session._session._credentials = RefreshableCredentials.create_from_metadata(  # noqa: SLF001
+                metadata=assume(), refresh_using=assume, method="sts-assume-role"
+            )
+        return session
+
+    def _assumed(self, role: str) -> dict[str, str]:
+        """Return credentials of a role, which last an hour, in botocore's form."""
+        found = self._ask("sts", "assume_role", RoleArn=role, RoleSessionName="copilot-testenv")[
+            "Credentials"
+        ]
+        return {
+            "access_key": found["AccessKeyId"],
+            "secret_key": found["SecretAccessKey"],
+            "token": found["SessionToken"],
+            "expiry_time": found["Expiration"].isoformat(),
+        }
+
+    def _own_session(self) -> boto3.Session:
         if "HTTPS_PROXY" not in self.env:
             # Copilot's SDK reads AWS_REGION, boto3 does not.
             region = self._region or os.environ.get("AWS_REGION")

@@ -24,6 +24,42 @@ class Logs(Calls):
         events = answer["events"] if answer else ()
         return [(event["timestamp"], display.log_line(event["message"])) for event in events]
 
+    def streams(self, group: str, prefix: str) -> list[str]:
+        """Return the names of the log streams that begin with a prefix; empty without the group."""
+        try:
+            pages = list(
+                self._pages("logs", "describe_log_streams", logGroupName=group, logStreamNamePrefix=prefix)
+            )
+        except Answered as error:
+            if error.code == _ABSENT:
+                return []
+            raise
+        return [stream["logStreamName"] for page in pages for stream in page["logStreams"]]
+
+    def raw_events(
+        self, group: str, stream: str, limit: int, token: str = "", *, from_start: bool = False
+    ) -> tuple[list[tuple[int, str]], str]:
+        """Return a log stream's events with their times in milliseconds, unchanged, and a token.
+
+        They are the last ones; with `from_start` the first ones, and with a token those after it. Their text
+        is a branch's own: it is not safe to show.
+        """
+        given = {"nextToken": token} if token else {}
+        answer = self._find(
+            "logs",
+            "get_log_events",
+            _ABSENT,
+            logGroupName=group,
+            logStreamName=stream,
+            limit=limit,
+            startFromHead=from_start,
+            **given,
+        )
+        if answer is None:
+            return [], token
+        events = [(event["timestamp"], event["message"]) for event in answer["events"]]
+        return events, str(answer.get("nextForwardToken", ""))
+
     def has_log_group(self, group: str) -> bool:
         return self._find("logs", "describe_log_streams", _ABSENT, logGroupName=group, limit=1) is not None
 

@@ -113,6 +113,7 @@ class Services(Stacks):
                 )
                 for container in definition["containerDefinitions"]
             ),
+            definition.get("executionRoleArn", ""),
         )
 
     def stop_service(self, stack: str) -> None:

@@ -157,6 +157,7 @@ class TaskDefinition:
     memory: str
     role: str
     containers: tuple[ContainerDefinition, ...]
+    execution_role: str = ""
 
 
 @dataclass(frozen=True)

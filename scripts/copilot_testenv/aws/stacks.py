@@ -108,6 +108,29 @@ class Stacks(Calls):
                 return bucket
         raise Failed(f"Copilot's bucket for the application {app} in {self.region} was not found.")
 
+    @functools.cache  # noqa: B019 - one Aws lives as long as the command
+    def application_outputs(self, app: str) -> dict[str, str]:
+        """Return the outputs of the application's stack in this region: PipelineBucket, KMSKeyARN and others.
+
+        Raises Failed where Copilot has made none.
+        """
+        answer = self._ask(
+            "cloudformation",
+            "list_stack_instances",
+            StackSetName=f"{app}-infrastructure",
+            StackInstanceRegion=self.region,
+        )
+        for instance in answer["Summaries"]:
+            if found := self.outputs(instance["StackId"]):
+                return found
+        raise Failed(f"Copilot's stack set {app}-infrastructure has no stack in {self.region}.")
+
+    def outputs(self, stack: str) -> dict[str, str]:
+        """Return a stack's outputs; empty where it does not exist."""
+        answer = self._of_stack("describe_stacks", StackName=stack)
+        outputs = answer["Stacks"][0].get("Outputs", ()) if answer else ()
+        return {output["OutputKey"]: output["OutputValue"] for output in outputs}
+
     def deployments(self, app: str, environment: str) -> list[Stack]:
         """Return the stacks that these tasks deployed to an environment, without their status; 100 a call.
 

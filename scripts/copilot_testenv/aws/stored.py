@@ -16,6 +16,24 @@ class Stored(Calls):
         found = self._find("ssm", "get_parameter", "ParameterNotFound", Name=name)
         return str(found["Parameter"]["Value"]) if found else None
 
+    def parameters_below(self, path: str) -> dict[str, str]:
+        """Return the values of the SSM parameters below a path, by name; none of them is a secret."""
+        pages = self._pages("ssm", "get_parameters_by_path", Path=path)
+        return {found["Name"]: found["Value"] for page in pages for found in page["Parameters"]}
+
+    def put_parameter(self, name: str, value: str, description: str, tags: Mapping[str, str]) -> None:
+        """Create an SSM parameter that is no secret; leave one of that name as it is."""
+        self._find(
+            "ssm",
+            "put_parameter",
+            "ParameterAlreadyExists",
+            Name=name,
+            Value=value,
+            Type="String",
+            Description=description,
+            Tags=[{"Key": key, "Value": text} for key, text in tags.items()],
+        )
+
     def delete_parameter(self, name: str) -> bool:
         """Delete an SSM parameter; return True if it existed."""
         return self._find("ssm", "delete_parameter", "ParameterNotFound", Name=name) is not None
@@ -64,6 +82,12 @@ class Stored(Calls):
         """Return the first `most` bytes of an object; None where it does not exist."""
         found = self._find("s3", "get_object", "NoSuchKey", Bucket=bucket, Key=key)
         return bytes(found["Body"].read(most)) if found else None
+
+    def has_object(self, bucket: str, key: str) -> bool:
+        return self._find("s3", "head_object", "404", "NoSuchKey", Bucket=bucket, Key=key) is not None
+
+    def put_object(self, bucket: str, key: str, body: bytes) -> None:
+        self._ask("s3", "put_object", Bucket=bucket, Key=key, Body=body)
 
     def has_bucket(self, bucket: str) -> bool:
         """Return True if the bucket exists. Raises Failed where it is another account's."""

@@ -146,11 +146,11 @@ def without(text: str, repository: str, service: str) -> tuple[str, int] | None:
             return None
         version = int(before["Metadata"]["Version"]) + 1
         cuts = [
-            *_entries(_value(root, "Metadata", "Workloads"), lambda entry: _name_of(entry) == service),
-            *_entries(_value(root, "Resources"), lambda key: key.value == name),
-            *_entries(_value(root, "Outputs"), lambda key: key.value == name),
+            *_entries(value_of(root, "Metadata", "Workloads"), lambda entry: _name_of(entry) == service),
+            *_entries(value_of(root, "Resources"), lambda key: key.value == name),
+            *_entries(value_of(root, "Outputs"), lambda key: key.value == name),
         ]
-        numbers = [_value(root, "Metadata", "Version"), _value(root, "Outputs", "StackSetOpId", "Value")]
+        numbers = [value_of(root, "Metadata", "Version"), value_of(root, "Outputs", "StackSetOpId", "Value")]
         lines = text.splitlines(keepends=True)
         for number in numbers:
             line, column = number.start_mark.line, number.start_mark.column
@@ -175,14 +175,14 @@ def _require_only(before: Any, after: Any, name: str | None, kept: list[Any], ve
         raise ValueError("removing the service would change more than that")
 
 
-def _value(node: Any, *keys: str) -> Any:
+def value_of(node: Any, *keys: str) -> Any:
     for key in keys:
         node = next(value for name, value in node.value if name.value == key)
     return node
 
 
 def _name_of(entry: Any) -> str:
-    return str(_value(entry, "Name").value)
+    return str(value_of(entry, "Name").value)
 
 
 def _entries(node: Any, wanted: Callable[[Any], bool]) -> Iterator[range]:

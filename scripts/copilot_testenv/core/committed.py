@@ -26,6 +26,7 @@ KEYS = {
     "domain": "TEST_DOMAIN",
     "hosted_zone": "TEST_HOSTED_ZONE",
     "capacity": "TEST_CAPACITY",
+    "deploy_with": "DEPLOY_WITH",
     "default_branch": "DEFAULT_BRANCH",
     "stage_megabytes": "SANDBOX_STAGE_MB",
     "stage_command": "SANDBOX_STAGE_COMMAND",

@@ -55,6 +55,7 @@ class Command:
     settle: float = SETTLE_SECONDS
     lifeline: Path | None = None
     quiet: bool = False  # do not report that it still runs
+    stdin: str = field(default="", repr=False)  # for `Shell.run`: a secret that must not be an argument
     inherits: tuple[str, ...] = ()
 
     def environment(self) -> dict[str, str]:
@@ -120,17 +121,18 @@ def output_of(shell: Shell, command: Command, doing: str) -> str:
 class RealShell:
     """Start real processes.
 
-    Their standard input is closed, so an unexpected prompt fails and does not hang.
+    Without a standard input of the command it is closed, so an unexpected prompt fails and does not hang.
     """
 
     def run(self, command: Command) -> Result:
         process = _start(command, stderr=subprocess.PIPE, own_session=False)
-        watch = _Watch(command)
+        watch, stdin = _Watch(command), command.stdin or None
         with process:
             try:
                 while True:
                     with suppress(subprocess.TimeoutExpired):
-                        stdout, stderr = process.communicate(timeout=_LOOKED_EVERY)
+                        given, stdin = stdin, None  # communicate takes it once
+                        stdout, stderr = process.communicate(given, timeout=_LOOKED_EVERY)
                         return Result(process.returncode, stdout, stderr)
                     watch.look(limit=command.timeout)
             except BaseException:
@@ -267,13 +269,13 @@ def _wait_or_kill(process: subprocess.Popen[str]) -> int:
 
 
 def _start(command: Command, *, stderr: int, own_session: bool) -> subprocess.Popen[str]:
-    """Start a command with its standard input closed. Raises Failed where it cannot be started."""
+    """Start a command with its own standard input, or none. Raises Failed where it cannot be started."""
     try:
         return subprocess.Popen(
             command.argv,
             env=command.environment(),
             cwd=command.cwd,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if command.stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,

@@ -17,6 +17,7 @@ from copilot_testenv.core.errors import Refused, SettingsError
 
 SERVICE_TYPE = "Load Balanced Web Service"  # the only type with a URL that these tasks can show
 DeployTarget = Literal["sandbox", "aws"]
+COPILOT, CLOUDFORMATION = "copilot", "cloudformation"  # of DEPLOY_WITH
 
 # Copilot's own rule for the names of applications, environments and services.
 # Source: internal/pkg/cli/validate.go of aws/copilot-cli 1.34.
@@ -65,6 +66,7 @@ class Settings:
     sandbox_environments: tuple[str, ...] = ()  # that the sandbox makes besides; `all`: each with a manifest
     containers: str = "auto"  # what runs the sandbox's containers: auto, engine or processes
     services: tuple[str, ...] = ()  # all services that belong to a branch; empty: `service` alone
+    deploy_with: str = COPILOT  # what deploys: Copilot's binary, or CLOUDFORMATION itself
     configured: bool = True  # the workspace has settings of these tasks, or TEST_ENV is set
     slug: str = ""
 
@@ -95,6 +97,13 @@ class Settings:
     def shared(self) -> Settings:
         """The same settings for the shared slot."""
         return replace(self, service=self.base, slug="")
+
+    def filled(self, text: str) -> str:
+        """Return a manifest's text with the two variables that Copilot itself sets in it."""
+        named = {"COPILOT_APPLICATION_NAME": self.app, "COPILOT_ENVIRONMENT_NAME": self.test_env}
+        for name, value in named.items():
+            text = text.replace(f"${{{name}}}", value)
+        return text
 
     def isolated_for(self, slug: str) -> Settings:
         """Return the same settings for a branch's own service beside the shared one."""
@@ -177,6 +186,7 @@ def load(
         sandbox_environments=_environments(value("SANDBOX_ENVIRONMENTS", "")),
         containers=_one_of("SANDBOX_CONTAINERS", value("SANDBOX_CONTAINERS", "auto"), _CONTAINERS),
         services=_services(value("COPILOT_SERVICES", "")),
+        deploy_with=_one_of("DEPLOY_WITH", value("DEPLOY_WITH", COPILOT), (COPILOT, CLOUDFORMATION)),
         configured=named or bool(sources[-1]),
     )
     if named or not checking:

@@ -285,6 +285,7 @@ def one_off(definition: TaskDefinition) -> OneOff | None:
             variables=container.variables,
             secrets=container.secrets,
             entry_point=container.entry_point,
+            execution_role=definition.execution_role,
         )
         if chain == COPY:  # no shell: the words of one command
             return task

@@ -5,17 +5,19 @@ from __future__ import annotations
 import operator
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from copilot_testenv.copilot import application, images, ownership
 from copilot_testenv.core.errors import Failed, Held, Interrupted, Refused, UserError
 from copilot_testenv.core.polling import until
-from copilot_testenv.core.process import Command, Stop
+from copilot_testenv.core.process import Result, Stop
 from copilot_testenv.core.terminal import Patience
+from copilot_testenv.deployers.deployer import SignalDue
 from copilot_testenv.deploys import copy_db, environment_turn, slot_media
 from copilot_testenv.state import bucket, live
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from copilot_testenv.session import Session, Target
     from copilot_testenv.state.lease import Lease
 
+Deletion = Callable[[SignalDue], Result]
 NEVER_DELETED = (
     "the environment's network, cluster and certificate",
     "the shared database, with the golden copy where one is kept",
@@ -180,19 +183,19 @@ class Slot:
         if self.snapshot.ours:
             self._drop_database(receipt)
             lease.require_held()
-        stack, command = self.snapshot.stack, self.target.copilot.service_delete()
+        stack, deployer = self.snapshot.stack, self.session.deployer(self.target)
+        self.target.copilot.require_marked()
         functions = aws.functions(stack.name) if stack else []
-        if stack and self._delete_service(command, stack.name, receipt, stop):
+        if stack and self._delete_service(deployer.delete_service, stack.name, receipt, stop):
             of_application = [] if settings.slug else [SlotPart("service", settings.service)]
             receipt.gone[:0] = [*of_application, SlotPart("stack", stack.name)]
             self._look_for_log_group(receipt)
             self._delete_function_logs(functions, receipt)
         lease.require_held()
         group = live.task_group(settings)
-        command = self.target.copilot.task_delete(group)
         one_off = aws.stack(f"task-{group}")
         ours = one_off and ownership.is_our_task(one_off, settings)
-        if one_off and ours and self._run(command, one_off.name, receipt, stop):
+        if one_off and ours and self._run(partial(deployer.delete_task, group), one_off.name, receipt, stop):
             receipt.gone.append(SlotPart("stack", one_off.name))
         lease.require_held()
         if receipt.still_stands:
@@ -209,16 +212,16 @@ class Slot:
                 self._withdraw(receipt)
         return receipt
 
-    def _delete_service(self, command: Command, stack: str, receipt: Receipt, stop: Stop) -> bool:
+    def _delete_service(self, delete: Deletion, stack: str, receipt: Receipt, stop: Stop) -> bool:
         """Delete the service, which changes the environment's stack; once more where another run met it."""
         doing = f"deleting {self.session.settings.service}"
         with environment_turn.held(self.session, self.target, doing):
-            if self._run(command, stack, receipt, stop):
+            if self._run(delete, stack, receipt, stop):
                 return True
             if not environment_turn.was_busy(self.session.settings, receipt.left[-1]) or stop.asked():
                 return False
             receipt.left.pop()
-            return self._run(command, stack, receipt, stop)
+            return self._run(delete, stack, receipt, stop)
 
     @contextmanager
     def _noting_failure(self, what: str, receipt: Receipt) -> Iterator[None]:
@@ -288,17 +291,15 @@ class Slot:
             left = set(images.ours(settings, aws)) if tags else set()
             receipt.gone += [SlotPart("image tag", f"{name}:{tag}") for tag in tags if tag not in left]
 
-    def _run(self, command: Command, stack: str, receipt: Receipt, stop: Stop) -> bool:
-        """Run a command that deletes a stack to its end; return True if the stack is gone."""
+    def _run(self, delete: Deletion, stack: str, receipt: Receipt, stop: Stop) -> bool:
+        """Delete a stack, and wait for the end; return True if the stack is gone."""
         with self.session.report.waiting(f"Deleting {stack}"):
-            result = self.session.shell.stream(
-                command, lambda _: None, lambda: signal.SIGINT if stop.timed_out else None
-            )
+            result = delete(lambda: signal.SIGINT if stop.timed_out else None)
         left = self.target.aws.stack(stack)
         if left:
             last_lines = " | ".join(result.stdout.splitlines()[-3:])
             receipt.left.append(
-                f"stack {stack}, which is {left.status}{self._why(left)} (Copilot said: {last_lines})"
+                f"stack {stack}, which is {left.status}{self._why(left)} (last lines: {last_lines})"
             )
         return left is None
 

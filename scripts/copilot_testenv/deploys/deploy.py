@@ -1,4 +1,4 @@
-"""Deploy a branch: run `copilot deploy` for its commit, and wait until exactly that commit is served."""
+"""Deploy a branch: build its commit, update its stack, and wait until exactly that commit is served."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 
     from copilot_testenv.aws.stack import Stack
     from copilot_testenv.ci.pull_request import Message
-    from copilot_testenv.copilot.commands import Copilot
     from copilot_testenv.core.git import Branch
+    from copilot_testenv.deployers.deployer import Deployer
     from copilot_testenv.session import Session, Target
     from copilot_testenv.state.lease import Lease
     from copilot_testenv.state.registry import Registry
@@ -199,29 +199,29 @@ class _Deploy:
         tags = self.tags.of(before, by)
         with checkout.worktree(self.session.shell, self.session.settings, self.branch) as folder:
             in_review = before is not None and before.in_review
-            copilot = self._prepared(folder, renders=not in_review)
+            deployer = self._prepared(folder, renders=not in_review)
             if in_review:
                 self.session.report.say(settling.in_review(self.session.settings.stack_name))
             if own_service.is_new(self.session, self.target, self.branch, before):
                 self.session.report.say(
                     f"Would add the service {self.session.settings.service} to the application."
                 )
-            command = copilot.deploy(self._image_tag(before), tags)
+            command = deployer.plan(self._image_tag(before), tags)
         settings, say = self.session.settings, self.session.report.say
         to = "its own slot" if settings.slug else "the shared slot"
         change = "changes" if before and before.live else "creates"
         expires = tags["expires_at"]
         until = "until it is torn down" if expires == expiry.KEPT else f"until {moments.told(expires)}"
         say(
-            f"Would deploy {self.branch.name} at {self.branch.commit[:12]} to {to}, {until}: Copilot builds "
+            f"Would deploy {self.branch.name} at {self.branch.commit[:12]} to {to}, {until}: it builds "
             f"its images, {change} the stack {settings.stack_name} and starts its containers."
         )
         if self.options.verbose:
             say(f"  {command}")
         say(estimate.of_deployment(self.session, self.target.aws.region, self.tags.expiry(before)))
 
-    def _prepared(self, folder: Path, *, renders: bool = True) -> Copilot:
-        """Check the branch's worktree, generate its own service's manifest, and return Copilot for it.
+    def _prepared(self, folder: Path, *, renders: bool = True) -> Deployer:
+        """Check the branch's worktree, generate its own service's manifest, and return what deploys it.
 
         Without `renders`, what the branch would deploy is not compared with the default branch's.
         """
@@ -241,9 +241,13 @@ class _Deploy:
         aliases.require_free({host: self.branch.name} if host else own, settings, [settings.root, folder])
         if settings.slug:
             branch_service.generate(folder, settings, host)
+        deployer = self.session.deployer(self.target.for_slot(settings))
         if renders:
-            rendered_guard.require_harmless(self.session, self.target, self.branch, folder, host)
-        return replace(self.target.copilot, settings=settings, workspace=folder)
+            templates = deployer.templates
+            if note := templates.note(folder):
+                self.session.report.say(note)
+            rendered_guard.require_harmless(self.session, templates, self.branch, folder, host)
+        return deployer
 
     def _deploy(self, before: Stack | None, lease: Lease, *, is_new: bool) -> Served:
         """Deploy the branch, wait until it answers, and return the deployment with its page."""
@@ -258,7 +262,7 @@ class _Deploy:
         ):
             if before and before.in_review:  # it has no resource, and Copilot renders nothing beside it
                 before = settling.usable(session, self.target, before)
-            copilot = self._prepared(folder)
+            deployer = self._prepared(folder)
             if self.on_demand and not capacity.without_spot(folder, settings):
                 raise Failed(f"{self._manifest_path} asks for no Spot, so nothing else can be tried.")
             # Up to here the branch can be refused, so only from here on is anything changed.
@@ -272,8 +276,7 @@ class _Deploy:
                 environment.enter_context(environment_turn.held(session, self.target, doing))
             if is_new:
                 adding.enter_context(own_service.adding(session, self.target, self.branch))
-            # The watcher says what goes on while Copilot is silent.
-            command = replace(copilot.deploy(self._image_tag(before), tags), quiet=True)
+            image_tag = self._image_tag(before)
             lease.require_held()  # the steps before can have taken minutes
             old = self.target.aws.resource(settings.stack_name, "TaskDefinition") if before else None
             with catching_signals(settings.timeout, session.report.say, _ROLLS_BACK) as stop:
@@ -287,7 +290,7 @@ class _Deploy:
                 doing = f"Deploying {self.branch.name} at {self.branch.commit[:12]} to {settings.test_env}"
                 with session.report.waiting(doing), watcher:
                     signal_due = partial(self._signal_due, watcher, stop, lease, environment)
-                    result = session.shell.stream(command, hear, signal_due)
+                    result = deployer.deploy(folder, image_tag, tags, hear, signal_due)
                     lease.require_held()
                     settling.require_deployed(session, self.target, self.branch, result, watcher, stop)
                     served = settling.wait_until_served(session, self.target, self.branch, stop)
@@ -298,7 +301,7 @@ class _Deploy:
     def _signal_due(
         self, watcher: Watcher, stop: Stop, lease: Lease, environment: ExitStack
     ) -> signal.Signals | None:
-        """Return the signal for Copilot: SIGTERM where the lease is lost, else the watcher's or `stop`'s.
+        """Return the signal for the deploy: SIGTERM where the lease is lost, else the watcher's or `stop`'s.
 
         Let others change the environment as soon as this deploy needs it no longer.
         """

@@ -20,7 +20,6 @@ from copilot_testenv.state import live
 
 if TYPE_CHECKING:
     from copilot_testenv.aws.stack import Stack, Task
-    from copilot_testenv.core.process import Command
 
 _MOST = 10_000  # lines that Copilot shows at most
 _PER_LINE = 20  # lines that are read for each line to show
@@ -59,7 +58,7 @@ def logs(session: Session, options: Options) -> None:
     tasks = live.running(target, stack)
     if options.follow:
         _tell_ended(session, tasks)
-    shown = _show(session, _command(target, tasks, options), options)
+    shown = _show(session, target, tasks, options)
     if missing and not shown:
         raise missing
     if not options.follow:
@@ -75,17 +74,14 @@ def _tell_ended(session: Session, tasks: list[Task]) -> None:
         )
 
 
-def _command(target: Target, running: list[Task], options: Options) -> Command:
+def _show(session: Session, target: Target, running: list[Task], options: Options) -> int:
+    """Print the lines of the log, and return their number. Raises Failed, Interrupted."""
     tasks = [] if options.all_tasks else [task.id for task in running]
     limit = int(options.limit)
     # Health checks are left out here, so more lines are read than are shown.
     read = limit if options.health_checks else min(_MOST, limit * _PER_LINE)
-    return target.copilot.service_logs(options.container, read, tasks, follow=options.follow)
-
-
-def _show(session: Session, command: Command, options: Options) -> int:
-    """Print the lines that Copilot reads, and return their number. Raises Failed, Interrupted."""
-    lines: deque[str] = deque(maxlen=int(options.limit))
+    deployer, follow = session.deployer(target), options.follow
+    lines: deque[str] = deque(maxlen=limit)
 
     def hear(event: str) -> None:
         line = _line(event)
@@ -96,13 +92,13 @@ def _show(session: Session, command: Command, options: Options) -> int:
             session.report.data(line.text)
 
     with catching_signals(math.inf, lambda _: None) as stop:
-        result = session.shell.stream(command, hear, stop.signal_due)
+        result = deployer.logs(options.container, read, tasks, hear, stop.signal_due, follow=follow)
     if lines and not options.follow:
         session.report.data("\n".join(lines))
     if stop.interrupted:
         raise Interrupted("Interrupted.")
     if not result.ok:
-        raise Failed(f"Copilot could not show the logs (exit code {result.returncode}): see the lines above.")
+        raise Failed(f"The logs could not be shown (exit code {result.returncode}): see the lines above.")
     return len(lines)
 
 

@@ -1,4 +1,4 @@
-"""Run a one-off task in the environment to its end: `copilot task run`, with all lines and the exit code."""
+"""Run a one-off task in the environment to its end, with all lines of its log and its exit code."""
 
 from __future__ import annotations
 
@@ -60,8 +60,7 @@ def run(
         catching_signals(settings.timeout, session.report.say) as stop,
         session.report.waiting(doing),
     ):
-        command = target.copilot.task_run(group, task)
-        result = session.shell.stream(command, hear, stop.signal_due)
+        result = session.deployer(target).run_task(group, task, cluster, hear, stop.signal_due)
     begun = [t for t in target.aws.tasks_of_family(cluster, f"copilot-{group}") if t.id not in before]
     if stop.asked():
         became = (
@@ -74,7 +73,7 @@ def run(
         )
     if not begun:
         last = "".join(f"\n  {line}" for line in (result.stderr or result.stdout).strip().splitlines()[-12:])
-        raise Failed(f"The one-off task was not started; the data are as they were. Copilot said:{last}")
+        raise Failed(f"The one-off task was not started; the data are as they were. The last lines:{last}")
     ended = _ended(target, cluster, group, begun[0])
     stream = f"copilot-task/{group}/{ended.id}"
     lines = target.aws.last_lines(f"/copilot/{group}", stream, 10_000)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from copilot_testenv.copilot import images, ownership
 from copilot_testenv.core import git
 from copilot_testenv.core.errors import Held
-from copilot_testenv.core.process import output_of
+from copilot_testenv.deployers.deployer import never, require_done
 from copilot_testenv.deploys import copy_db, slot_media
 from copilot_testenv.state import bucket, live
 
@@ -172,5 +172,4 @@ def _alone(session: Session, target: Target, *, wait: bool) -> Iterator[None]:
     with bucket.lease(session, target, "looking at the databases").held(wait=wait, say=session.report.say):
         yield
         if target.aws.stack(f"task-{group}") and not target.aws.stack(settings.stack_name):
-            command = target.copilot.task_delete(group)
-            output_of(session.shell, command, f"Deleting task-{group}")
+            require_done(session.deployer(target).delete_task(group, never), f"Deleting task-{group}")

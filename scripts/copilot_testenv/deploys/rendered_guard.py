@@ -1,4 +1,4 @@
-"""Render a branch's service with Copilot and check its changes before it is deployed.
+"""Render a branch's service and check its changes before it is deployed.
 
 The rendering is compared with that of the default branch. A change that a branch may not make without a
 person's trust is refused by its name in core.trust.
@@ -22,12 +22,12 @@ from copilot_testenv.copilot.templates import Refusal, Template
 from copilot_testenv.core import git as branches
 from copilot_testenv.core import scratch, trust, workspace_files
 from copilot_testenv.core.errors import Failed, Refused, SettingsError
-from copilot_testenv.rendering import Renderer
 
 if TYPE_CHECKING:
     from copilot_testenv.core.git import Branch
     from copilot_testenv.core.settings import Settings
-    from copilot_testenv.session import Session, Target
+    from copilot_testenv.deployers.deployer import Templates
+    from copilot_testenv.session import Session
 
 _MOST = 10  # findings in one message
 _LONGEST = 200  # characters of one
@@ -44,31 +44,41 @@ class Baseline:
     commit: str
 
 
-def require_harmless(session: Session, target: Target, deployed: Branch, folder: Path, host: str) -> None:
+def require_harmless(
+    session: Session, templates: Templates, deployed: Branch, folder: Path, host: str
+) -> None:
     """Raise Refused (3) where the branch in the worktree `folder` would change more than its own service.
 
     `host` is the host name of its own service, empty for the shared slot. Raises SettingsError where no
     default branch is found, Failed where Copilot cannot be started.
     """
     settings = session.settings
-    baseline = default_branch(session, deployed)
+    baseline = default_branch(session, deployed, templates.paths)
     with scratch.temporary("rendered-") as temporary_folder, ThreadPoolExecutor(3) as pool:
-        renderer = Renderer(settings, session.shell, target.variables, {})
 
         def rendered(workspace: Path) -> Template | Refusal:
-            return renderer.service(workspace, settings.service, settings.test_env)
+            return templates.service(workspace, settings.service, settings.test_env)
 
         branch_job = pool.submit(rendered, folder)
         not_overridden_job = base_job = branch_job
         if baseline.commit:
-            base_job = pool.submit(_of_default, session, baseline, temporary_folder / "base", host, rendered)
-            not_overridden_job = pool.submit(
-                rendered, without_overrides(folder, temporary_folder / "without-overrides", settings.service)
+            base_folder = temporary_folder / "base"
+            base_job = pool.submit(
+                _of_default, session, baseline, base_folder, host, rendered, templates.paths
             )
+            # A template that `package` wrote has the overrides in it: all that differs counts as one.
+            not_overridden_job = base_job
+            if templates.has_overrides:
+                copy = temporary_folder / "without-overrides"
+                not_overridden_job = pool.submit(rendered, without_overrides(folder, copy, settings.service))
         branch, not_overridden, base = (job.result() for job in (branch_job, not_overridden_job, base_job))
+    if isinstance(base, Refusal) and not templates.has_overrides:
+        raise SettingsError(
+            f"{deployed.name} cannot be compared with {baseline.name or 'itself'}: {base.why.rstrip('.')}."
+        )
     for template in (branch, not_overridden):
         if isinstance(template, Refusal):
-            raise SettingsError(f"Copilot does not deploy {deployed.name}: {template.why.rstrip('.')}.")
+            raise SettingsError(f"{deployed.name} cannot be deployed: {template.why.rstrip('.')}.")
     assert isinstance(branch, Template)  # noqa: S101 - a Refusal was raised above
     assert isinstance(not_overridden, Template)  # noqa: S101 - a Refusal was raised above
     if isinstance(base, Refusal):
@@ -140,10 +150,11 @@ def _shown(text: str) -> str:
     return plain if len(plain) <= _LONGEST else f"{plain[:_LONGEST]}…"
 
 
-def default_branch(session: Session, deployed: Branch) -> Baseline:
+def default_branch(session: Session, deployed: Branch, paths: Sequence[str] = ("copilot",)) -> Baseline:
     """Return the baseline from the default branch: DEFAULT_BRANCH, else origin's HEAD, else main or master.
 
-    The deployed branch is its own baseline where it is the default branch, or has the same copilot/ folder.
+    The deployed branch is its own baseline where it is the default branch, or has the same `paths`: what its
+    template is made of.
     Raises SettingsError where there is neither main nor master, or where there are both: a branch must not
     become the default one by its name.
     """
@@ -159,18 +170,21 @@ def default_branch(session: Session, deployed: Branch) -> Baseline:
             "in this clone or on origin. Set DEFAULT_BRANCH to its name."
         )
     ((name, commit),) = found.items()
-    same = name == deployed.name or _same_manifests(session, commit, deployed.commit)
+    same = name == deployed.name or _same_files(session, commit, deployed.commit, paths)
     return Baseline(name, "" if same else commit)
 
 
-def _same_manifests(session: Session, one: str, other: str) -> bool:
-    """Return True where both commits have the same copilot/ folder, without links.
+def _same_files(session: Session, one: str, other: str, names: Sequence[str]) -> bool:
+    """Return True where both commits have the same files in these folders of the workspace, without links.
 
     Git's attributes can change a file when it is checked out, so they are compared too.
     """
     shell, root = session.shell, session.settings.root
     below = PurePosixPath(branches.prefix(shell, root))
-    paths = [str(below / "copilot"), *(str(each / ".gitattributes") for each in (below, *below.parents))]
+    paths = [
+        *(str(below / name) for name in names),
+        *(str(each / ".gitattributes") for each in (below, *below.parents)),
+    ]
     listed = [
         shell.run(branches.command(root, "ls-tree", "-r", "--full-tree", commit, "--", *paths))
         for commit in (one, other)
@@ -181,7 +195,7 @@ def _same_manifests(session: Session, one: str, other: str) -> bool:
 
 
 def _of_default(
-    session: Session, baseline: Baseline, folder: Path, host: str, rendered: Any
+    session: Session, baseline: Baseline, folder: Path, host: str, rendered: Any, paths: Sequence[str]
 ) -> Template | Refusal:
     """Render the default branch's service, or the service that would be generated from it for a branch."""
     settings = session.settings
@@ -196,11 +210,12 @@ def _of_default(
         "--force",
         baseline.commit,
         "--",
-        f":(top,literal){below}copilot",
+        *(f":(top,literal){below}{name}" for name in paths),
     )
     command = replace(command, env={**command.env, "GIT_INDEX_FILE": str(folder / ".index")})
     if not session.shell.run(command).ok:
-        return Refusal(f"it has no folder {below}copilot/ at {baseline.commit[:12]}")
+        folders = " and ".join(f"{below}{name}/" for name in paths)
+        return Refusal(f"it has no {folders} at {baseline.commit[:12]}")
     folder /= below
     try:
         file = folder / "copilot" / settings.base / workspace_files.NAME

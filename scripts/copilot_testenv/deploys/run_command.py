@@ -136,6 +136,7 @@ def _task(
         variables=variables,
         secrets=container.secrets,
         entry_point=container.entry_point,
+        execution_role=definition.execution_role,
     )
     return task.in_shell(f'eval "${_VARIABLE}"'), line
 

@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from copilot_testenv.core.errors import Failed, Held, Interrupted
-from copilot_testenv.core.process import Result, Stop, output_of
+from copilot_testenv.core.process import Result, Stop
 from copilot_testenv.core.terminal import Patience
+from copilot_testenv.deployers.deployer import never, require_done
 from copilot_testenv.deploys import companions, page_advice, unwritten_migrations
 from copilot_testenv.deploys.outcome import Served
 from copilot_testenv.deploys.probe import open_page
@@ -55,7 +56,7 @@ def usable(session: Session, target: Target, stack: Stack | None) -> Stack | Non
         if stack.status == "REVIEW_IN_PROGRESS" and datetime.now(UTC) - stack.changed_at < BEGINNING:
             raise Held(f"Another run has just begun to deploy {stack.name}: try again in a minute.")
         say(f"The stack {stack.name} is {stack.status}, left by an earlier run: it is deleted first.")
-        output_of(session.shell, target.copilot.service_delete(), f"Deleting {stack.name}")
+        require_done(session.deployer(target).delete_service(never), f"Deleting {stack.name}")
         stack = _settle(session, target)
     if stack and stack.status in {"UPDATE_ROLLBACK_FAILED", *LEFT}:
         raise Failed(

@@ -162,7 +162,7 @@ class Watcher:
                 f"The first failed CloudFormation event: {first.resource} {first.status}: {first.reason}"
             )
         if not parts and result:
-            parts.append("Copilot's last lines:")
+            parts.append("The last lines of the deploy:")
             parts += quoted(_plain(self.lines)[-25:])
         return "".join(f"\n{part}" for part in parts)
 

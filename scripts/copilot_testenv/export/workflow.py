@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from copilot_testenv.core import workspace_files
 from copilot_testenv.core.errors import Failed, SettingsError, UsageError
 from copilot_testenv.core.settings import check_domain
 from copilot_testenv.core.terminal import confirm
-from copilot_testenv.export import assets, guide
+from copilot_testenv.export import assets, guide, isolated
 from copilot_testenv.export.folder import Folder, State
 from copilot_testenv.export.plain import Origin, Stack, addons_key, freed
 from copilot_testenv.export.tidy import excuse, tidy
@@ -107,8 +107,16 @@ def _manifests(session: Session, options: Options) -> dict[str, dict[str, Any]]:
 
 
 def _render(session: Session, options: Options, manifests: Mapping[str, Mapping[str, Any]]) -> Package:
-    with rendering.open_renderer(session, domain=options.domain) as renderer:
-        stacks = _stacks(renderer, options, manifests)
+    with rendering.open_renderer(session, domain=options.domain, only=[options.environment]) as renderer:
+        origin = _origin(renderer)
+        stacks = _stacks(renderer, options, manifests, origin)
+        listed = list(stacks)  # in the README; a branch's own service is for these tasks
+        if _has_slots(session, options, manifests):
+            own = isolated.stack(renderer, options.environment, origin)
+            if isinstance(own, Refusal):
+                session.report.say(f"No template for isolated branches is written: {own.why.rstrip('.')}.")
+            else:
+                stacks.append((session.settings.base, own))
         keys = [key for _, stack in stacks for key in stack.functions]
         types = [str(content["type"]) for content in manifests.values()]
         code = assets.fetch(renderer, options.environment, types, keys)
@@ -132,14 +140,25 @@ def _render(session: Session, options: Options, manifests: Mapping[str, Mapping[
         app = session.settings.app
         artifacts = f"{app}-infrastructure-artifacts"
         files[f"{artifacts}.yml"] = _artifacts(manifests)
-        files["README.md"] = guide.readme(app, options.environment, artifacts, stacks).encode()
+        files["README.md"] = guide.readme(app, options.environment, artifacts, listed).encode()
     return Package(dict(sorted(files.items())), findings)
 
 
-def _stacks(renderer: Renderer, options: Options, services: Iterable[str]) -> list[tuple[str, Stack]]:
+def _has_slots(session: Session, options: Options, services: Container[str]) -> bool:
+    """Return True if these tasks deploy branches of one of the services to the environment."""
+    return options.environment == session.settings.test_env and session.settings.base in services
+
+
+def _origin(renderer: Renderer) -> Origin:
+    aws = Aws(renderer.variables)
+    return Origin(aws.account(), aws.region, assets.origin_bucket(aws, renderer.settings))
+
+
+def _stacks(
+    renderer: Renderer, options: Options, services: Iterable[str], origin: Origin
+) -> list[tuple[str, Stack]]:
     """Return (service, stack) in the order of deployment; the environment's stack is first, with ""."""
-    settings, aws = renderer.settings, Aws(renderer.variables)
-    origin = Origin(aws.account(), aws.region, assets.origin_bucket(aws, settings))
+    settings = renderer.settings
     name = f"{settings.app}-{options.environment}"
     stacks = []
     if not options.service:

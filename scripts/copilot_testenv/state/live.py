@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from copilot_testenv.copilot import commands
 from copilot_testenv.core import expiry, git
 from copilot_testenv.core.settings import Settings
 from copilot_testenv.state import last_copy
@@ -94,15 +93,8 @@ def describe(session: Session, target: Target, stack: Stack, tasks: list[Task] |
 
 
 def url_of(session: Session, target: Target, stack: Stack) -> str | None:
-    """Return the deployment's URL: from its load balancer's rules, else from Copilot.
-
-    Copilot queries every environment. That is slow, and a role for this environment may not do it
-    (docs/iam.md).
-    """
-    if address := target.aws.address(stack.name):
-        return address
-    shown = session.shell.run(target.copilot.service_show())
-    return commands.url(shown.stdout, session.settings.test_env) if shown.ok else None
+    """Return the deployment's URL: from its load balancer's rules, else as what deploys knows it."""
+    return target.aws.address(stack.name) or session.deployer(target).url()
 
 
 def task_group(settings: Settings) -> str:

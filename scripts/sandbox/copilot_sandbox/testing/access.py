@@ -181,7 +181,8 @@ def _implied_permissions(call: Call) -> Iterable[Permission]:
             )
         except TaskDefinitionNotFoundException:  # ECS itself reports the error
             return []
-        roles = {definition.task_role_arn, definition.execution_role_arn} - {None, ""}
+        given = ("task_role_arn", "execution_role_arn")  # moto's has one only if it was given
+        roles = {str(getattr(definition, name, None) or "") for name in given} - {""}
         return [pass_role(role, "ecs-tasks.amazonaws.com") for role in sorted(roles)]
     if call.service == "s3" and call.operation in {"GetObject", "PutObject"}:
         return _object_permissions(call)

@@ -1,0 +1,36 @@
+"""Make the template of a branch's own service: with it, `deploy-test --isolated` needs no Copilot either."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+from copilot_testenv.copilot import branch_service
+from copilot_testenv.copilot.templates import Refusal, Template
+from copilot_testenv.core import scratch
+from copilot_testenv.core.errors import Failed, SettingsError
+from copilot_testenv.deployers.packaged import HOST, ISOLATED, SLUG
+from copilot_testenv.export.plain import Origin, Stack, freed
+from copilot_testenv.rendering import Renderer
+
+
+def stack(renderer: Renderer, environment: str, origin: Origin) -> Stack | Refusal:
+    """Return the stack, in which SLUG and HOST stand for those of a branch.
+
+    Return the reason where no branch can have a service of its own.
+    """
+    settings = renderer.settings
+    own = replace(settings, target="aws").isolated_for(SLUG)
+    host = f"{SLUG}.{settings.test_domain}" if settings.test_domain else HOST
+    with scratch.temporary("isolated-") as folder:
+        try:
+            shutil.copytree(settings.root / "copilot", folder / "copilot", symlinks=True)
+            branch_service.generate(folder, own, host)
+        except SettingsError as error:
+            return Refusal(str(error))
+        except OSError as error:
+            raise Failed(f"The manifests cannot be copied to be rendered: {error}.") from error
+        found: Template | Refusal = renderer.service(folder, own.service, environment)
+    if isinstance(found, Refusal):
+        return found
+    return freed(f"{ISOLATED}/{settings.app}-{environment}-{settings.base}", settings.base, found, origin)
