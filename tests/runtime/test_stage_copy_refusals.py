@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -242,6 +243,7 @@ def test_a_pg_dump_older_than_the_sources_server_is_refused(
 ) -> None:
     target.mark()
     path = client('echo "pg_dump (PostgreSQL) 17.4 (Debian 17.4-1)"\n').replace(f"{BIN}:/usr/bin:", "")
+    (Path(path.partition(":")[0]) / "pg_restore").symlink_to(BIN / "pg_restore")
     error = only_error(target.manage(*COPY, PATH=path), 3)
     assert "it is version 17" in error
     assert "PostgreSQL 18" in error

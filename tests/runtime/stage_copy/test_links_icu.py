@@ -15,7 +15,7 @@ from tests.runtime.stage_copy.copies import Copies, make_roles
 from tests.runtime.stage_copy.test_fakes import copied, got
 from tests.runtime.stage_copy.test_links import require_equal_as_before
 
-DEBIANS = next(Path("/usr/lib/postgresql").glob("*/bin/initdb"), Path("/nonexistent")).parent
+DEBIANS = next(Path("/usr/lib/postgresql").glob("*/bin/initdb"), Path("/nonexistent/initdb")).parent
 CI = "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
 AI = "CREATE COLLATION ai (provider = icu, locale = 'und-u-ks-level1-kc-true', deterministic = false)"
 pytestmark = pytest.mark.skipif(not DEBIANS.exists(), reason="Debian's Postgres is not installed")
