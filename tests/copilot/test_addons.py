@@ -95,8 +95,8 @@ def test_what_cannot_be_meant_is_one_line(tmp_path: Path, text: str | bytes, why
 @pytest.mark.parametrize(
     ("values", "shown", "left_out"),
     [
-        ({}, ("environment: database, db.t4g.micro", "environment: database's storage, GB"), False),
-        ({"MultiAZ": "'true'"}, ("environment: database, db.t4g.micro, in two zones",), True),
+        ({}, ("shared database, db.t4g.micro", "shared database's storage, GB"), False),
+        ({"MultiAZ": "'true'"}, ("shared database, db.t4g.micro, in two zones",), True),
         ({"Server": "stage"}, (), False),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 from tests.clone import Clone, get_json
 from tests.e2e.looks import deployed, stacks
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.nightly]  # tests/e2e/test_slot.py deploys so at each push
 LIGHT = True
 
 
@@ -30,7 +30,6 @@ def test_a_branch_is_served_and_its_data_and_logs_are_at_hand(clone: Clone) -> N
     assert "copy_stage_db" in clone.do("logs", "--container", "startup", "--limit", "200").out
 
 
-@pytest.mark.nightly
 def test_a_branch_has_a_service_of_its_own_beside_it_for_a_while(clone: Clone) -> None:
     url = deployed(clone.invoke("deploy-test", "--branch", "feature/own", "--isolated"))
     assert get_json(url + "/status.json")["branch"] == "feature/own"

@@ -55,6 +55,7 @@ class CertificateAuthority:
             .sign(self._key, hashes.SHA256())
         )
         self.certificate.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
+        self.certificate.chmod(0o644)  # an image may have another user; here the folder keeps others out
 
     def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
         now = dt.datetime.now(dt.UTC)
