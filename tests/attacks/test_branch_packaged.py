@@ -1,4 +1,4 @@
-"""What a branch may write into the templates that `package` wrote: no more than into a manifest."""
+"""A branch may write no more into the templates that `package` wrote than into a manifest."""
 
 from __future__ import annotations
 

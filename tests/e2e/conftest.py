@@ -18,7 +18,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="module")
 def way(request: pytest.FixtureRequest) -> str:
-    """What deploys: DEPLOY_WITH."""
+    """Return the way to deploy, as DEPLOY_WITH names it."""
     return str(getattr(request, "param", "copilot"))
 
 

@@ -53,7 +53,7 @@ Resources:
 
 @pytest.fixture(scope="module")
 def said() -> list[str]:
-    """What was said while the environment was made."""
+    """Return what was said while the environment was made."""
     return []
 
 

@@ -90,20 +90,24 @@ class Stacks(Calls):
             return []
         return events[::-1]
 
-    @functools.cache  # noqa: B019 - one Aws lives as long as the command
-    def application_bucket(self, app: str) -> str:
-        """Return the bucket that Copilot keeps for the application in this region. Raises Failed.
-
-        Source: internal/pkg/deploy/cloudformation/app.go of aws/copilot-cli 1.34, GetRegionalAppResources.
-        """
+    def _application_stacks(self, app: str) -> list[str]:
+        """Return the ARNs of the stacks of Copilot's application in this region."""
         answer = self._ask(
             "cloudformation",
             "list_stack_instances",
             StackSetName=f"{app}-infrastructure",
             StackInstanceRegion=self.region,
         )
-        for instance in answer["Summaries"]:
-            bucket = self.resource(instance["StackId"], "PipelineBuiltArtifactBucket")
+        return [instance["StackId"] for instance in answer["Summaries"]]
+
+    @functools.cache  # noqa: B019 - one Aws lives as long as the command
+    def application_bucket(self, app: str) -> str:
+        """Return the bucket that Copilot keeps for the application in this region. Raises Failed.
+
+        Source: internal/pkg/deploy/cloudformation/app.go of aws/copilot-cli 1.34, GetRegionalAppResources.
+        """
+        for stack in self._application_stacks(app):
+            bucket = self.resource(stack, "PipelineBuiltArtifactBucket")
             if bucket:
                 return bucket
         raise Failed(f"Copilot's bucket for the application {app} in {self.region} was not found.")
@@ -114,14 +118,8 @@ class Stacks(Calls):
 
         Raises Failed where Copilot has made none.
         """
-        answer = self._ask(
-            "cloudformation",
-            "list_stack_instances",
-            StackSetName=f"{app}-infrastructure",
-            StackInstanceRegion=self.region,
-        )
-        for instance in answer["Summaries"]:
-            if found := self.outputs(instance["StackId"]):
+        for stack in self._application_stacks(app):
+            if found := self.outputs(stack):
                 return found
         raise Failed(f"Copilot's stack set {app}-infrastructure has no stack in {self.region}.")
 

@@ -69,7 +69,6 @@ def additions(project: Project) -> Iterator[Change]:
     ]
     for document in project.services.values():
         patches = [patch for found, patch in wanted if found is document]
-
         text = document.text
         for patch in patches:
             with suppress(Refused):  # it comes through an anchor, for example: the finding stays

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from copilot_testenv.aws import Aws
     from copilot_testenv.core.settings import Settings
 
-_AGAIN = 8  # attempts, where other changes of the application come first
 _PULL_AND_PUSH = (
     "ecr:GetDownloadUrlForLayer",
     "ecr:BatchGetImage",
@@ -41,16 +40,15 @@ def add(settings: Settings, aws: Aws, pause: Callable[[], None]) -> None:
         f"Copilot {SERVICE_TYPE} {service}",
         {"copilot-application": settings.app, "copilot-service": service},
     )
-    for _ in range(_AGAIN):
-        current = aws.stack_set(application.stack_set(settings))
-        changed = with_service(str(current["TemplateBody"]), images.repository(settings), service)
-        if changed is None or aws.update_stack_set(current, changed[0], str(changed[1])):
-            return
-        pause()
-    raise Failed(
-        f"{service} could not be added to the application {settings.app}: another change came first each "
-        "time. Run the same again."
-    )
+
+    def with_this(text: str) -> tuple[str, int] | None:
+        return with_service(text, images.repository(settings), service)
+
+    if not application.change(settings, aws, with_this, pause):
+        raise Failed(
+            f"{service} could not be added to the application {settings.app}: another change came first each "
+            "time. Run the same again."
+        )
 
 
 def with_service(text: str, repository: str, service: str) -> tuple[str, int] | None:
@@ -77,9 +75,7 @@ def with_service(text: str, repository: str, service: str) -> tuple[str, int] | 
             },
         }
         lines = text.splitlines(keepends=True)
-        for number in (("Metadata", "Version"), ("Outputs", "StackSetOpId", "Value")):
-            mark = application.value_of(root, *number).start_mark
-            lines[mark.line] = f"{lines[mark.line][: mark.column]}{version}\n"
+        application.set_version(root, lines, version)
         for section, entry in entries.items():
             mark = application.value_of(root, section).start_mark
             lines[mark.line] = _indented(entry, mark.column) + lines[mark.line]

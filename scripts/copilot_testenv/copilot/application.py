@@ -64,6 +64,22 @@ def require_room(settings: Settings, aws: Aws) -> None:
         )
 
 
+def change(
+    settings: Settings, aws: Aws, edit: Callable[[str], tuple[str, int] | None], pause: Callable[[], None]
+) -> bool:
+    """Change the application's template in its stack set; return False where others came first each time.
+
+    `edit` returns the changed template and its version, or None where there is nothing to change.
+    """
+    for _ in range(_AGAIN):
+        current = aws.stack_set(stack_set(settings))
+        changed = edit(str(current["TemplateBody"]))
+        if changed is None or aws.update_stack_set(current, changed[0], str(changed[1])):
+            return True
+        pause()
+    return False
+
+
 def withdraw(settings: Settings, aws: Aws, pause: Callable[[], None]) -> list[str]:
     """Remove an isolated service from the application; return the names of the removed things. Idempotent.
 
@@ -79,18 +95,17 @@ def withdraw_several(slots: Sequence[Settings], aws: Aws, pause: Callable[[], No
     Return the names of the removed things by service. Call `require_ours` for each before; see `withdraw`.
     """
     gone: dict[str, list[str]] = {own.service: [] for own in slots}
-    for _ in range(_AGAIN):
-        current = aws.stack_set(stack_set(slots[0]))
-        text, version = str(current["TemplateBody"]), 0
+
+    def without_all(text: str) -> tuple[str, int] | None:
+        version = 0
         for own in slots:
             if changed := without(text, images.repository(own), own.service):
                 aws.empty_repository(images.repository(own))
                 gone[own.service] = [f"repository {images.repository(own)}"]
                 text, version = changed
-        if not version or aws.update_stack_set(current, text, str(version)):
-            break
-        pause()
-    else:
+        return (text, version) if version else None
+
+    if not change(slots[0], aws, without_all, pause):
         names = ", ".join(gone)
         raise Failed(
             f"{names} could not be removed from the application {slots[0].app}: another change came first "
@@ -150,11 +165,8 @@ def without(text: str, repository: str, service: str) -> tuple[str, int] | None:
             *_entries(value_of(root, "Resources"), lambda key: key.value == name),
             *_entries(value_of(root, "Outputs"), lambda key: key.value == name),
         ]
-        numbers = [value_of(root, "Metadata", "Version"), value_of(root, "Outputs", "StackSetOpId", "Value")]
         lines = text.splitlines(keepends=True)
-        for number in numbers:
-            line, column = number.start_mark.line, number.start_mark.column
-            lines[line] = f"{lines[line][:column]}{version}\n"
+        set_version(root, lines, version)
         changed = "".join(line for at, line in enumerate(lines) if not any(at in cut for cut in cuts))
         _require_only(before, cloudformation.parse(changed), name, kept, version)
     except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -163,6 +175,13 @@ def without(text: str, repository: str, service: str) -> tuple[str, int] | None:
             f"({type(error).__name__}: {error}). Use `copilot svc delete` with an administrator's rights."
         ) from error
     return changed, version
+
+
+def set_version(root: Any, lines: list[str], version: int) -> None:
+    """Write a version into the lines of the application's template, wherever it stands."""
+    for place in (("Metadata", "Version"), ("Outputs", "StackSetOpId", "Value")):
+        mark = value_of(root, *place).start_mark
+        lines[mark.line] = f"{lines[mark.line][: mark.column]}{version}\n"
 
 
 def _require_only(before: Any, after: Any, name: str | None, kept: list[Any], version: int) -> None:
