@@ -77,8 +77,8 @@ class Figures:
         return (
             f"{self.slots} slots and the shared one; {self.killed} kills, {self.sweeps} sweeps, "
             f"{self.updates} updates of the environment: {self.seconds:.0f} s here, "
-            f"{self.on_aws:.0f} min on AWS; the last sweep: {self.deleted} slots, {self.requests} requests of its "
-            f"own ({each:.1f} a slot); left: {self.left or 'nothing'}"
+            f"{self.on_aws:.0f} min on AWS; the last sweep: {self.deleted} slots, {self.requests} requests "
+            f"of its own ({each:.1f} a slot); left: {self.left or 'nothing'}"
         )
 
 
