@@ -320,7 +320,8 @@ class _Teardown:
             return
         doing = "databases were not dropped"
         try:
-            with together.holding(self.session, self.target, own, unchanged) as ready:
+            wait = self.options.wait
+            with together.holding(self.session, self.target, own, unchanged, wait=wait) as ready:
                 self.dropped = together.drop_databases(self.session, self.target, ready)
                 doing = "stacks were not deleted"
                 # A slot whose database is still there needs its container.
