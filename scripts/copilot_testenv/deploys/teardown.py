@@ -1,4 +1,4 @@
-"""Delete slots: `invoke teardown`. Choose them, ask for confirmation, and delete one after the other."""
+"""Delete slots: `invoke teardown`. Choose them, ask for confirmation, and delete them."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class _Teardown:
     def _delete_all(
         self, snapshots: list[SlotSnapshot], found_orphans: list[Orphan]
     ) -> tuple[list[Receipt], list[UserError]]:
-        """Ask for confirmation, and delete one after the other.
+        """Ask for confirmation; delete together what can be, then each slot to its end.
 
         An error with one does not stop the others.
         """
