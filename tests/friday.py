@@ -128,7 +128,9 @@ def friday(clone: Clone, slots: int, kills: int, draw: random.Random) -> tuple[F
         if last.code == 0:
             break
         last = sweep(clone, figures)
+    assert last.code == 0, last.err
     receipts: list[Any] = json.loads(last.out)
+    figures.requests = int(last.err.rsplit("requests: ", 1)[1])
     figures.deleted = len(receipts)
     figures.left = left(clone, slots)
     figures.updates = [
