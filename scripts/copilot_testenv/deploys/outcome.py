@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from copilot_testenv.ci import pull_request
+from copilot_testenv.ci import outputs, pull_request
 from copilot_testenv.ci.pull_request import Message
 from copilot_testenv.core import moments
 from copilot_testenv.core.errors import Failed
@@ -56,7 +56,7 @@ def tell(
     elif not served.wrong:
         report.data(known.url or "")
     values = {"url": known.url, "service": known.service, "expires_at": known.expires_at}
-    pull_request.outputs(environ, {name: value for name, value in values.items() if value}, report.say)
+    outputs.outputs(environ, {name: value for name, value in values.items() if value}, report.say)
     own = Message(known.branch or "", known.commit, known.url, known.expires_at, known.service)
     for message in (displaced, own if known.url and not served.wrong else None):
         if message:

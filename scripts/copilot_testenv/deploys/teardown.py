@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from copilot_testenv.ci import pull_request
+from copilot_testenv.ci import deployments, pull_request
 from copilot_testenv.ci.pull_request import Message
 from copilot_testenv.copilot import ownership
 from copilot_testenv.core import expiry, git, moments
@@ -370,7 +370,7 @@ class _Teardown:
         return receipt
 
     def _report(self, gone: SlotSnapshot, receipt: Receipt) -> None:
-        """Report the deployment's cost, and tell the pull request that its URL no longer answers."""
+        """Report the deployment's cost, and tell the forge that its URL no longer answers."""
         tags = gone.stack.tags if gone.stack else {}
         with suppress(ValueError, TypeError, OverflowError):  # never deployed, or its tags were edited
             since = datetime.fromisoformat(tags.get("deployed_at", ""))
@@ -381,6 +381,7 @@ class _Teardown:
                 self.session.report.say(receipt.cost)
         message = Message(gone.branch or "", tags.get("commit"), None, None, gone.settings.service)
         pull_request.tell(self.session.environ, message, self.session.report.say)
+        deployments.gone(self.session.environ, gone.settings.stack_name, self.session.report.say)
 
     def _registry(self) -> bucket.Registry:
         return bucket.registry(self.session, self.target)
