@@ -75,3 +75,15 @@ def test_a_redeploy_never_shortens_a_life() -> None:
     assert later(None, friday) == friday
     assert later("nonsense", friday) == friday
     assert later(KEPT, friday) is None
+
+
+def test_gitlab_is_told_the_minutes_that_are_left_and_never_fewer() -> None:
+    now = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    for expires_at, told in {
+        "2026-11-24T13:00:00+00:00": "60min",
+        "2026-11-24T12:00:01Z": "1min",
+        "2026-11-24T13:00:30Z": "61min",
+        "2026-11-24T11:00:00Z": "1min",
+        None: "never",
+    }.items():
+        assert expiry.auto_stop_in(expires_at, now) == told

@@ -81,7 +81,7 @@ def attempt(system: str, update: Callable[[], str]) -> str:
         try:
             lines.append(update())
         except Exception as error:  # noqa: BLE001 - whatever it is, the deploy has succeeded
-            lines.append(_failed(system, _why(error)))
+            lines.append(_failed(system, cause(error)))
 
     worker = threading.Thread(target=work, daemon=True)
     worker.start()
@@ -93,7 +93,7 @@ def _failed(system: str, why: str) -> str:
     return f"{system} was not told of this: {why}. Nothing else is affected."
 
 
-def _why(error: Exception) -> str:
+def cause(error: Exception) -> str:
     """Return the cause, never in the error's own words: they can quote a header, and with it the token."""
     if isinstance(error, HTTPError):
         error.close()

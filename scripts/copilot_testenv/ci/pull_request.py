@@ -42,6 +42,11 @@ def tell(environ: Mapping[str, str], message: Message, say: Callable[[str], None
             return
 
 
+def is_told(environ: Mapping[str, str]) -> bool:
+    """Return True if `tell` has a system to write to."""
+    return any(all(environ.get(name) for name in needed) for _, needed, _ in _SYSTEMS)
+
+
 def _github(environ: Mapping[str, str], message: Message) -> str:
     """Keep one comment on each open pull request of the branch.
 

@@ -46,6 +46,17 @@ def is_over(tag: str | None, now: datetime) -> bool:
         return False
 
 
+def auto_stop_in(expires_at: str | None, now: datetime) -> str:
+    """Return the time until a deployment expires in the words of GitLab's `auto_stop_in`, rounded up.
+
+    Source: https://docs.gitlab.com/ci/yaml/#environmentauto_stop_in
+    """
+    if expires_at is None:
+        return "never"
+    minutes = -((now - datetime.fromisoformat(expires_at)) // timedelta(minutes=1))
+    return f"{max(1, minutes)}min"
+
+
 def later(tag: str | None, expires: datetime) -> datetime | None:
     """Return the later of the tag's date and a new one; None where the deployment never expires."""
     if tag == KEPT:
