@@ -36,9 +36,8 @@ def ran(here: Forge, folder: Path, event: object) -> str:
     said: list[str] = []
     try:
         comment.read({**github(here), **files}, said.append)
-    except UserError as error:
+    except UserError:
         assert output.read_text() == ""
-        assert TOKEN not in str(error)
         raise
     return output.read_text()
 
@@ -67,8 +66,9 @@ def test_a_command_becomes_outputs_with_the_pull_requests_branch(
 @pytest.mark.parametrize(
     "text",
     [
-        "", "deploy", "/deploy now", "/deploy; curl evil.example", "/deploy$(id)", "/extend", "/extend --keep",
-        "/extend 3d;id", "/extend `id`", "/extend 3d\x00", f"/extend {'9' * 80}", "/DEPLOY", "/logs", "see\n/deploy",
+        "", "deploy", "/deploy now", "/deploy; curl evil.example", "/deploy$(id)", "/extend",
+        "/extend --keep", "/extend 3d;id", "/extend `id`", "/extend 3d\x00", f"/extend {'9' * 80}", "/DEPLOY",
+        "/logs", "see\n/deploy",
     ],
 )  # fmt: skip
 def test_any_other_text_is_a_usage_error_and_has_no_output(here: Forge, tmp_path: Path, text: str) -> None:
@@ -113,8 +113,9 @@ def test_where_github_does_not_answer_nothing_is_started(
     here: Forge, tmp_path: Path, fault: str | int
 ) -> None:
     here.fault = fault
-    with pytest.raises(Failed, match="could not be asked"):
+    with pytest.raises(Failed, match="could not be asked") as raised:
         asked(here, tmp_path)
+    assert TOKEN not in str(raised.value)
 
 
 def test_a_reaction_that_github_refuses_does_not_stop_the_command(here: Forge, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from copilot_testenv.core.errors import SettingsError
-from copilot_testenv.core.expiry import KEPT, expiry, is_over, later
+from copilot_testenv.core.expiry import KEPT, auto_stop_in, expiry, is_over, later
 
 SUNDAY = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -85,5 +85,7 @@ def test_gitlab_is_told_the_minutes_that_are_left_and_never_fewer() -> None:
         "2026-11-24T13:00:30Z": "61min",
         "2026-11-24T11:00:00Z": "1min",
         None: "never",
+        "soon": "never",
+        "2026-11-24T13:00:00": "never",
     }.items():
-        assert expiry.auto_stop_in(expires_at, now) == told
+        assert auto_stop_in(expires_at, now) == told

@@ -1,9 +1,9 @@
 """Read a command from a comment on a pull request of GitHub: `/deploy`, `/teardown`, `/extend 3d`.
 
-The workflow of the default branch calls it, for the event `issue_comment`. The text may be hostile: this module
-reads it from the event's file, no shell does, and only the values that it has checked leave it. An author who may
-not write to the repository is refused. So is a pull request from a fork: its code must not run with this
-repository's rights.
+The workflow of the default branch calls it, for the event `issue_comment`. The text may be hostile: this
+module reads it from the event's file, no shell does, and only the values that it has checked leave it. An
+author who may not write to the repository is refused. So is a pull request from a fork: its code must not run
+with this repository's rights.
 
 Sources:
 https://docs.github.com/en/actions/reference/workflows-and-actions/events-that-trigger-workflows#issue_comment,
@@ -27,7 +27,7 @@ from copilot_testenv.core import git
 from copilot_testenv.core.errors import Failed, Refused, SettingsError, UsageError
 
 _FORMS = "write /deploy, /teardown or /extend 3d as the first line of a comment"
-# What `extend --until` takes: 3d, 2026-12-01 18:00, friday 18:00 Europe/London. A flag would begin with a dash.
+# What `extend --until` takes: 3d, 2026-12-01 18:00, friday 18:00 Europe/London. A flag begins with a dash.
 _COMMAND = re.compile(r"/(deploy|teardown)|/(extend)[ \t]+([0-9A-Za-z][0-9A-Za-z:/_+ -]{0,60})")
 _WRITERS = {"admin", "maintain", "write"}
 
@@ -35,8 +35,8 @@ _WRITERS = {"admin", "maintain", "write"}
 def read(environ: Mapping[str, str], say: Callable[[str], None]) -> None:
     """Write the outputs `task`, `branch` and `until` of the job's comment for the next steps; react to it.
 
-    Raises Refused where its author may not write to the repository or the branch is a fork's, UsageError for a
-    text that is no command, SettingsError outside such a job, and Failed where GitHub does not answer.
+    Raises Refused where its author may not write to the repository or the branch is a fork's, UsageError for
+    a text that is no command, SettingsError outside such a job, and Failed where GitHub does not answer.
     """
     if not is_github(environ) or not environ.get("GITHUB_EVENT_PATH"):
         raise SettingsError(

@@ -51,9 +51,10 @@ def auto_stop_in(expires_at: str | None, now: datetime) -> str:
 
     Source: https://docs.gitlab.com/ci/yaml/#environmentauto_stop_in
     """
-    if expires_at is None:
+    try:
+        minutes = -((now - datetime.fromisoformat(expires_at or "")) // timedelta(minutes=1))
+    except (ValueError, TypeError):  # it never expires, or somebody else wrote the tag
         return "never"
-    minutes = -((now - datetime.fromisoformat(expires_at)) // timedelta(minutes=1))
     return f"{max(1, minutes)}min"
 
 
