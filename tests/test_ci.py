@@ -130,7 +130,7 @@ def test_a_comment_is_judged_before_any_step_reads_its_values_and_no_step_has_it
 @pytest.mark.parametrize(("exists", "flag"), [(True, " --expired"), (False, "")])
 def test_gitlabs_stop_deletes_what_has_not_expired_only_where_the_branch_is_gone(
     tmp_path: Path,
-    exists: bool,
+    exists: bool,  # noqa: FBT001 - a parameter
     flag: str,
 ) -> None:
     file = yaml.safe_load((TEMPLATES / "gitlab/.gitlab-ci.yml").read_text())
@@ -165,11 +165,9 @@ def test_the_page_is_written_where_it_has_an_address_and_its_failure_fails_no_jo
     scripts += [steps[-1]["step"]["script"] for steps in bitbucket["pipelines"]["custom"].values()]
     (tmp_path / "invoke").write_text('#!/bin/sh\necho "$*"; exit 3\n')
     (tmp_path / "invoke").chmod(0o755)
+    written = ["status --html s3://acme/$(id)", "The page was not written."]
     for script in scripts:
-        for page, told in (
-            ("s3://acme/$(id)", ["status --html s3://acme/$(id)", "The page was not written."]),
-            ("", []),
-        ):
+        for page, told in (("s3://acme/$(id)", written), ("", [])):
             done = subprocess.run(
                 ["bash", "-ec", script[-1]],
                 env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "STATUS_PAGE": page},

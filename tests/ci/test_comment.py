@@ -15,17 +15,12 @@ from tests.ci.pull_requests import github, pull
 from tests.ci.test_outputs import read_github_output
 from tests.forges import TOKEN, Forge
 
-EVENT = {"issue": {"number": 12}, "comment": {"id": 5, "user": {"login": "ada"}, "body": "/deploy"}}
-
 
 def asked(here: Forge, folder: Path, text: str = "/deploy", **pulled: Any) -> dict[str, str]:
     """The outputs that this comment of Ada's on pull request 12 leads to."""
     here.pulls = here.pulls or [pull(12, **pulled)]
-    return read_github_output(ran(here, folder, {**EVENT, "comment": {**comment_of(), "body": text}}))
-
-
-def comment_of() -> dict[str, Any]:
-    return dict(EVENT["comment"])
+    event = {"issue": {"number": 12}, "comment": {"id": 5, "user": {"login": "ada"}, "body": text}}
+    return read_github_output(ran(here, folder, event))
 
 
 def ran(here: Forge, folder: Path, event: object) -> str:
