@@ -87,5 +87,5 @@ def commented(clone: Clone, here: Forge, folder: Path, text: str) -> list[str]:
     )  # fmt: skip
     assert TOKEN not in done.stderr + done.stdout
     found = read_github_output(output.read_text())
-    assert f"/{found['task']}" == text.split()[0]
+    assert f"/{found['task']}" == text.split(maxsplit=1)[0]
     return ["--branch", found["branch"], *(("--until", found["until"]) if found["until"] else ())]

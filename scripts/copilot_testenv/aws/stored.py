@@ -89,7 +89,7 @@ class Stored(Calls):
         return found["Metadata"] if found else None
 
     def has_object(self, bucket: str, key: str) -> bool:
-        return self._find("s3", "head_object", "404", "NoSuchKey", Bucket=bucket, Key=key) is not None
+        return self.object_metadata(bucket, key) is not None
 
     def put_object(self, bucket: str, key: str, body: bytes, **more: object) -> None:
         """Write an object; `more` are further arguments of S3, such as ContentType."""
