@@ -287,6 +287,8 @@ def _secrets(project: Project) -> dict[str, Any]:
     wanted = ["DATABASE_URL", "STAGE_DATABASE_URL"]
     if "SECRET_KEY" in django_settings.constant_settings(project):
         wanted.insert(1, "SECRET_KEY")
+    elif (name := django_settings.secret_key_variable(project)) and "env_file" not in project.manifest:
+        wanted.insert(1, name)
     lent, own = inherited.secrets(project.manifest, project.test_env, _SECRET), _own_variables(project)
     needed = {name: f"{_SECRET}{name}" for name in wanted if name not in given}
     return {**{name: lent[name] for name in lent if name not in own}, **needed}
