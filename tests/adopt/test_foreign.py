@@ -59,6 +59,16 @@ def test_a_variable_that_the_manifest_gives_already_is_no_second_secret(tmp_path
     assert "SHOP_KEY" not in _adopted_block(folder)["secrets"]
 
 
+def test_a_variable_of_the_deployers_environment_is_named_as_a_step(tmp_path: Path) -> None:
+    text = MANIFEST + "\nvariables: {A: '${COPILOT_APPLICATION_NAME}', B: '${AWS_ACCOUNT_ID}', C: '${TAG}'}\n"
+    said = adopt(start_project(tmp_path / "shop", manifest=text)).said
+    steps = [each for each in said if "environment of the person who deploys" in each]
+    line = len(text.splitlines())
+    assert [each.partition(" would")[0] for each in steps] == [
+        f"Left as it is: copilot/web/manifest.yml:{line}: `${{{name}}}`" for name in ("AWS_ACCOUNT_ID", "TAG")
+    ]
+
+
 def test_a_link_to_a_repository_that_nobody_can_fetch_is_named_as_a_step(tmp_path: Path) -> None:
     modules = '[submodule "lib"]\n\tpath = lib\n\turl = ../lib.git\n'
     folder = start_project(tmp_path / "shop", {".gitmodules": modules})

@@ -16,6 +16,7 @@ from copilot_testenv.adopt import django_settings, images, media, stamps
 from copilot_testenv.adopt.changes import Change, NotChanged
 from copilot_testenv.adopt.project import Project
 from copilot_testenv.adopt.renewal import Renewal
+from copilot_testenv.branch_guard import branch_files, branch_manifests
 from copilot_testenv.copilot import addons, aliases, inherited, sidecars, yaml_edit
 from copilot_testenv.core.errors import Refused, SettingsError
 
@@ -65,6 +66,16 @@ def host_names(project: Project) -> Iterator[NotChanged]:
                 f"{name} would have the host name {alias.name} of the base, and no deploy accepts that: "
                 f"{aliases.instead(alias, name)}.",
             )
+
+
+def variables_of_the_deployer(project: Project) -> Iterator[NotChanged]:
+    """Yield each variable that no deploy fills in, because its value would be that of who deploys."""
+    path = project.manifest_path
+    found = branch_manifests.read(project.root / path)
+    for wrong in branch_files.variables_of_the_deployer(path, found):
+        yield NotChanged(
+            f"{path}:{wrong.line}", f"{wrong.what}, and no deploy accepts that: {wrong.instead}."
+        )
 
 
 def mappings(project: Project) -> Iterator[NotChanged]:

@@ -135,6 +135,7 @@ def _plan(renewal: Renewal, source: Origin, forge: str) -> Iterator[Change | Not
         *media.plan(renewal),
         *service_manifest.host_names(project),
         *service_manifest.mappings(project),
+        *service_manifest.variables_of_the_deployer(project),
         *other_services.without_branch(project),
         django_settings.plan(renewal, static=static),
     )
