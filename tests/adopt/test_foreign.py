@@ -69,6 +69,36 @@ def test_a_variable_of_the_deployers_environment_is_named_as_a_step(tmp_path: Pa
     ]
 
 
+@pytest.mark.parametrize(
+    ("http", "step"),
+    [
+        (
+            "  alias: shop.example.org\n",
+            "`environments.test`, which Copilot wants because it imports a certif",
+        ),
+        (
+            "",
+            "copilot/web/manifest.yml: test imports a certificate (copilot/environments/test/manifest.yml:5)",
+        ),
+    ],
+    ids=["an alias in the base", "none"],
+)
+def test_an_environment_that_imports_a_certificate_needs_a_host_name(
+    tmp_path: Path, http: str, step: str
+) -> None:
+    text = MANIFEST.replace("http:\n", f"http:\n{http}")
+    imported = (
+        "name: test\ntype: Environment\nhttp:\n  public:\n"
+        "    certificates: ['arn:aws:acm:eu-west-1:111122223333:certificate/0']\n"
+    )
+    files = {"copilot/environments/test/manifest.yml": imported}
+    said = adopt(start_project(tmp_path / "shop", files, manifest=text)).said
+    assert len([each for each in said if step in each]) == 1
+    own = "environments:\n  test:\n    http: {alias: test.example.org}\n"
+    said = adopt(start_project(tmp_path / "other", files, manifest=f"{MANIFEST}\n{own}")).said
+    assert not [each for each in said if "imports a certificate" in each and "host name" in each]
+
+
 def test_a_link_to_a_repository_that_nobody_can_fetch_is_named_as_a_step(tmp_path: Path) -> None:
     modules = '[submodule "lib"]\n\tpath = lib\n\turl = ../lib.git\n'
     folder = start_project(tmp_path / "shop", {".gitmodules": modules})

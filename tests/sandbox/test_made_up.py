@@ -249,7 +249,9 @@ Resources:
     Type: AWS::SecretsManager::Secret
     Properties: {Name: !Sub '${App}/${Env}/${Name}', GenerateSecretString: {}}
   Other: {Type: 'AWS::SecretsManager::Secret'}
-  Broker: {Type: 'AWS::SSM::Parameter', Properties: {Name: !Sub '/${App}/${Env}/broker', Type: String, Value: a}}
+  Broker:
+    Type: AWS::SSM::Parameter
+    Properties: {Name: !Sub '/${App}/${Env}/broker', Type: String, Value: a}
   Link: {Type: 'AWS::SecretsManager::SecretTargetAttachment', Properties: {SecretId: !Ref Kept}}
 Outputs:
   djangoSecret: {Value: !Ref Kept, Export: {Name: !Sub '${App}-${Env}-Kept'}}

@@ -56,16 +56,26 @@ def plan(renewal: Renewal, *, static: bool) -> Change | NotChanged | None:
     return _added(project, static=static)
 
 
-def host_names(project: Project) -> Iterator[NotChanged]:
-    """Yield each host name of the base, which the test environment would take from its owner."""
+def host_names(project: Project, certificate: str) -> Iterator[NotChanged]:
+    """Yield each host name of the base, which the test environment would take from its owner.
+
+    `certificate`: where the test environment imports one; Copilot then deploys no service without an alias.
+    """
     path, text, name = project.manifest_path, project.manifest_text, project.test_env
-    for alias in aliases.of(project.manifest, name):
+    found = list(aliases.of(project.manifest, name))
+    for alias in found:
         if alias.inherited:
             yield NotChanged(
                 f"{path}:{aliases.line(text, alias.keys)}",
                 f"{name} would have the host name {alias.name} of the base, and no deploy accepts that: "
-                f"{aliases.instead(alias, name)}.",
+                f"{aliases.instead(alias, name, is_needed=bool(certificate))}.",
             )
+    if certificate and not found and project.has_listener:
+        yield NotChanged(
+            path,
+            f"{name} imports a certificate ({certificate}), and Copilot deploys no service without a host "
+            f"name there: write `environments.{name}.http.alias` with a name that the certificate covers.",
+        )
 
 
 def variables_of_the_deployer(project: Project) -> Iterator[NotChanged]:
@@ -84,14 +94,8 @@ def mappings(project: Project) -> Iterator[NotChanged]:
         for name in project.listed(folder):
             path = f"{folder}/{name}"
             text = (project.text(path) or "") if name.endswith((".yml", ".yaml")) else ""
-            for mapping, rows in addons.without_row(text, project.test_env).items():
-                line = next((at for at, each in enumerate(text.splitlines(), 1) if mapping in each), 1)
-                yield NotChanged(
-                    f"{path}:{line}",
-                    f"the mapping {mapping} has no row `{project.test_env}`, and is looked up by the "
-                    f"environment's name, so that no stack of {project.test_env} can be made: write a row "
-                    f"`{project.test_env}` below it, like one of {', '.join(rows) or 'another environment'}.",
-                )
+            for line, what, instead in addons.missing_rows(text, project.test_env):
+                yield NotChanged(f"{path}:{line}", f"{what}: {instead}.")
 
 
 def _added(project: Project, *, static: bool) -> Change | NotChanged:

@@ -133,7 +133,7 @@ def _plan(renewal: Renewal, source: Origin, forge: str) -> Iterator[Change | Not
         gitignore.plan(project),
         service_manifest.plan(renewal, static=static),
         *media.plan(renewal),
-        *service_manifest.host_names(project),
+        *service_manifest.host_names(project, thin.certificate_line(project, project.test_env)),
         *service_manifest.mappings(project),
         *service_manifest.variables_of_the_deployer(project),
         *other_services.without_branch(project),

@@ -141,8 +141,8 @@ class Supply:
     def stored(self, references: Sequence[Reference], environment: str) -> list[Stored]:
         """Return the secrets that an environment's containers name, with a value for each.
 
-        Parameter Store has no empty values, so those are not stored. Neither is what an addon makes: its stack
-        could not make it if it were there.
+        Parameter Store has no empty values, so those are not stored. Neither is what an addon makes: if it
+        were there, the addon's stack could not make it.
         """
         own = {f"/secrets/{name}" for name in self._databases.secrets_of(environment)}
         parameters: dict[str, str] = {}
