@@ -17,7 +17,7 @@ from copilot_sandbox.model import Image
 from copilot_sandbox.postgres import bin_dir
 
 KNOWN = ("redis", "valkey", "postgres", "nginx")
-# They send traces and figures of a task to AWS; Copilot adds the first for `observability.tracing`.
+# They send traces and metrics of a task to AWS; Copilot adds the first for `observability.tracing`.
 AGENTS = ("aws-otel-collector", "aws-xray-daemon", "cloudwatch-agent")
 AGENT_NOTE = "a stand-in that sends nothing: this agent's image runs only with a container engine"
 
