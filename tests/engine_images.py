@@ -25,7 +25,7 @@ from tests.sources import ROOT
 PYTHON = "docker.io/library/python:3.11-slim"
 REDIS = "public.ecr.aws/docker/library/redis:7.4.1-alpine"
 # The base of all shapes, whatever Python they ask for. Real images of these names are used instead.
-SHAPES = "localhost/copilot-sandbox-tests/python:2"
+SHAPES = "localhost/copilot-sandbox-tests/python:3"
 SHAPES_NAMES = ("3.9-slim", "3.12-slim", "3.13.9-slim-bookworm")
 _PACKAGES = (
     ("Django>=4.2,<5", "psycopg2-binary", "psycopg[binary]==3.2.13"),
@@ -206,7 +206,10 @@ def _libraries(binaries: list[Path]) -> set[Path]:
         ["ldd", *map(str, binaries)], check=False, capture_output=True, text=True
     ).stdout.splitlines()
     words = {word for line in listed if "=>" in line or "ld-linux" in line for word in line.split()}
-    return {Path(word) for word in words if word.startswith(("/lib", "/usr/lib")) and not word.endswith(":")}
+    found = {Path(word) for word in words if word.startswith(("/lib", "/usr/lib")) and not word.endswith(":")}
+    # glibc opens it by name when a thread ends; without it, a program aborts now and then.
+    more = {each.with_name("libgcc_s.so.1") for each in found if each.name == "libc.so.6"}
+    return found | {each for each in more if each.exists()}
 
 
 if __name__ == "__main__":

@@ -358,6 +358,22 @@ def test_a_block_that_slipped_out_of_its_holder_is_told_where_it_belongs(
     assert told.instead == instead
 
 
+@pytest.mark.parametrize("owner", ["web", "environments"])
+def test_a_mapping_of_addons_without_the_test_environments_row_is_told(workspace: Path, owner: str) -> None:
+    folder = workspace / "copilot" / owner / "addons"
+    folder.mkdir()
+    (folder / "a.yml").write_text(
+        "Mappings:\n  Whole: {test: {A: 1}}\n  Sizes: {stage: {A: 1}}\n  Regions: {us-east-1: {A: 1}}\n"
+        "Outputs:\n  One: {Value: !FindInMap [Sizes, !Ref Env, A]}\n"
+        "  Two: {Value: !FindInMap [Whole, !Ref Env, A]}\n"
+        "  Three: {Value: !FindInMap [Regions, !Ref 'AWS::Region', A]}\n"
+    )
+    project = with_manifest(workspace, WEB)
+    (told,) = keys.rows(project)
+    assert (told.path, told.line, told.rule) == (f"copilot/{owner}/addons/a.yml", 3, "row")
+    assert told.instead == "write a row `test` below it, like one of stage"
+
+
 def test_a_section_of_addons_that_copilot_leaves_out_is_told(workspace: Path) -> None:
     folder = workspace / "copilot/web/addons"
     folder.mkdir()

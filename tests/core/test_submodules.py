@@ -92,6 +92,12 @@ def test_a_submodule_that_cannot_be_fetched_is_one_line(shop: Path) -> None:
     assert list((shop / ".worktrees").glob("main-*")) == []
 
 
+def test_a_link_without_an_entry_in_gitmodules_is_an_empty_folder_as_in_each_clone(shop: Path) -> None:
+    commit(shop, {".gitmodules": ""}, {"lib": BAD})
+    with checkout.worktree(SHELL, settings(shop), git.find(SHELL, shop, "main")) as folder:
+        assert list((folder / "lib").iterdir()) == []
+
+
 @pytest.mark.usefixtures("allowed")
 def test_a_commit_that_was_not_pushed_is_said(shop: Path) -> None:
     commit(shop, {}, {"lib": BAD})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -21,6 +23,25 @@ def make_wheel(folder: Path, name: str) -> Path:
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{info}/entry_points.txt", f"[console_scripts]\n{name}={name}:main\n")
         wheel.writestr(f"{info}/RECORD", "")
+    return path
+
+
+def make_source_archive(folder: Path, name: str) -> Path:
+    """A source distribution with a build back end of its own, so that pip needs no setuptools for it."""
+    wheel = make_wheel(folder / "parts", name)
+    path = folder / f"{name}-1.0.tar.gz"
+    project = '[build-system]\nrequires = []\nbuild-backend = "back"\nbackend-path = ["."]\n'
+    back = (
+        "import shutil\n\n\ndef build_wheel(folder, *_):\n"
+        f"    shutil.copy('{wheel.name}', folder)\n    return '{wheel.name}'\n"
+    )
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(wheel, f"{name}-1.0/{wheel.name}")
+        metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
+        for file, text in (("pyproject.toml", project), ("back.py", back), ("PKG-INFO", metadata)):
+            member = tarfile.TarInfo(f"{name}-1.0/{file}")
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text.encode()))
     return path
 
 

@@ -173,6 +173,25 @@ def test_an_image_that_can_not_run_here_is_named_with_what_can(
     )
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_an_agent_that_only_sends_has_a_stand_in_that_waits(
+    plane: FakeControlPlane, tmp_path: Path, way: Way
+) -> None:
+    image = "public.ecr.aws/aws-observability/aws-otel-collector:v0.17.0"
+    agent_container = container("aws-otel-collector", ("--config=/etc/ecs/ecs-xray.yaml",), image=image)
+    plane.wanted = [service(container("web", shell("exec sleep 60")), agent_container)]
+    with running_agent(plane, tmp_path, way) as agent:
+        until(lambda: completed(agent))
+        (reason,) = {
+            each.reason
+            for task in plane.live()
+            for each in task.containers
+            if each.name == "aws-otel-collector"
+        }
+    assert reason == catalogue.AGENT_NOTE
+    assert plane.lines("aws-otel-collector") == [catalogue.AGENT_NOTE]
+
+
 def test_a_built_image_that_is_gone_can_not_be_pulled(plane: FakeControlPlane, tmp_path: Path) -> None:
     reference = "123456789012.dkr.ecr.us-east-1.amazonaws.com/demo/web:abc"
     plane.wanted = [service(container("web", None, image=reference))]

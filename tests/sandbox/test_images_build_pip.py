@@ -9,7 +9,7 @@ import pytest
 from copilot_sandbox.images import build_variables
 from copilot_sandbox.images.pip_commands import pip_arguments
 from copilot_sandbox.images.venvs import InstallError
-from tests.sandbox.builds import Project, files, make_wheel, run
+from tests.sandbox.builds import Project, files, make_source_archive, make_wheel, run
 
 pytestmark = pytest.mark.usefixtures("_no_index")
 
@@ -36,6 +36,18 @@ def test_requirements_that_powershell_wrote_in_utf_16_are_installed(project: Pro
     project.put("requirements.txt").write_text("-r base.txt\nother\n", encoding="utf-16")
     image = project.build("FROM x\nCOPY *.txt ./\nRUN pip install -r requirements.txt\n")
     assert run(image, "tiny") + run(image, "other") == "this is tiny\nthis is other\n"
+
+
+def test_a_wheel_that_pip_builds_of_a_source_archive_is_kept_in_the_clones_cache(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PIP_NO_CACHE_DIR")
+    make_source_archive(project.context.parent / "wheels", "built")
+
+    image = project.build("FROM x\nRUN pip install built\n")
+
+    assert run(image, "built") == "this is built\n"
+    assert [each.name for each in (project.state / "pip").rglob("*.whl")] == ["built-1.0-py3-none-any.whl"]
 
 
 @pytest.mark.nightly

@@ -249,6 +249,9 @@ Resources:
     Type: AWS::SecretsManager::Secret
     Properties: {Name: !Sub '${App}/${Env}/${Name}', GenerateSecretString: {}}
   Other: {Type: 'AWS::SecretsManager::Secret'}
+  Broker:
+    Type: AWS::SSM::Parameter
+    Properties: {Name: !Sub '/${App}/${Env}/broker', Type: String, Value: a}
   Link: {Type: 'AWS::SecretsManager::SecretTargetAttachment', Properties: {SecretId: !Ref Kept}}
 Outputs:
   djangoSecret: {Value: !Ref Kept, Export: {Name: !Sub '${App}-${Env}-Kept'}}
@@ -262,7 +265,7 @@ def test_a_secret_that_an_addon_attaches_to_a_database_is_one_whatever_its_name(
 ) -> None:
     write(tmp_path, {"copilot/web/addons/db.yml": ATTACHED, "copilot/environments/addons/db.yml": ATTACHED})
     found, named = addon_secrets(tmp_path, "shop", "test")
-    assert named == {"shop/test/web", "shop/test/environments"}
+    assert named == {"shop/test/web", "shop/test/environments", "/shop/test/broker"}
     assert found == {
         "shop/test/web", "shop/test/environments", "shop-test-Kept", "DJANGO_SECRET", "LINK_OUTPUT",
     }  # fmt: skip
@@ -271,8 +274,11 @@ def test_a_secret_that_an_addon_attaches_to_a_database_is_one_whatever_its_name(
         assert json.loads(str(supply.secret(variable, name, "test", None)))["dbname"] == "test"
     assert supply.secret("A", "shop/test/web:username::", "test", None) == "test"
     supply.addon_secrets |= named
-    named_by_it = Reference("web", "web", "A", "secretsmanager", "shop/test/web:username")
-    assert supply.stored([named_by_it], "test") == []
+    named_by_them = [
+        Reference("web", "web", "A", "secretsmanager", "shop/test/web:username"),
+        Reference("web", "web", "BROKER_HOST", "ssm", "/shop/test/broker"),
+    ]
+    assert supply.stored(named_by_them, "test") == []
     assert len(str(supply.secret("OTHER_SECRET", "/x", "test", None))) == 43
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -49,6 +50,40 @@ def apps_without_migrations(shell: Shell, project: Project) -> Iterator[NotChang
                 f"Git has no migrations of {app}, which needs tables for its models: commit what `manage.py "
                 f"makemigrations {app}` writes, and let .gitignore and .dockerignore pass it.",
             )
+
+
+def links_without_url(shell: Shell, project: Project) -> Iterator[NotChanged]:
+    """Yield each link to another repository that .gitmodules does not name: nobody can fetch its files."""
+    listed = shell.run(git.command(project.top, "ls-files", "--stage", "-z", "--full-name")).stdout
+    links = [each.partition("\t")[2] for each in listed.split("\0") if each.startswith("160000 ")]
+    words = ("config", "--file", ".gitmodules", "--get-regexp", r"^submodule\..*\.path$")
+    named = shell.run(git.command(project.top, *words)).stdout.splitlines() if links else []
+    known = {line.partition(" ")[2] for line in named}
+    for path in links:
+        if path not in known:
+            yield NotChanged(
+                path,
+                "Git has it as a link to another repository, and .gitmodules has no URL for it, so that this "
+                f"folder is empty in each clone and in what is deployed: `git rm --cached {path}`, or name "
+                "its URL in .gitmodules if the project needs it.",
+            )
+
+
+def modules_of_the_settings(shell: Shell, project: Project) -> Iterator[NotChanged]:
+    """Yield each module beside the settings that they cannot do without and that Git does not have."""
+    folder = PurePosixPath(project.settings_path).parent
+    tree = ast.parse(project.settings_text)
+    for statement in tree.body:
+        if isinstance(statement, ast.ImportFrom) and statement.level == 1 and statement.module:
+            path = folder / statement.module.replace(".", "/")
+            found = shell.run(git.command(project.root, "ls-files", "--", f"{path}.py", str(path))).stdout
+            if not found:
+                yield NotChanged(
+                    f"{project.settings_path}:{statement.lineno}",
+                    f"it imports {path}.py, which Git does not have, and only committed files are deployed: "
+                    "commit the file, or a module that reads its values from the environment, and give them "
+                    "in the manifest.",
+                )
 
 
 def require_not_ignored(shell: Shell, project: Project, paths: list[str]) -> None:

@@ -67,6 +67,20 @@ def constant_settings(project: Project) -> set[str]:
     return {name for name, constant in is_constant.items() if constant}
 
 
+def secret_key_variable(project: Project) -> str:
+    """Return the environment variable without which the settings have no SECRET_KEY; empty if there is none.
+
+    It is the only argument of what is called, or the subscript: `os.environ["KEY"]`, `config("KEY")`.
+    """
+    values = [value for name, value in _assignments(ast.parse(project.all_settings)) if name == "SECRET_KEY"]
+    match values[-1:]:
+        case [ast.Call(args=[ast.Constant(value=str(name))], keywords=[])]:
+            return name
+        case [ast.Subscript(slice=ast.Constant(value=str(name)))]:
+            return name
+    return ""
+
+
 def _assignments(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
     for statement in tree.body:
         if isinstance(statement, ast.Assign):

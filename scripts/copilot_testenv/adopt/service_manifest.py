@@ -16,6 +16,7 @@ from copilot_testenv.adopt import django_settings, images, media, stamps
 from copilot_testenv.adopt.changes import Change, NotChanged
 from copilot_testenv.adopt.project import Project
 from copilot_testenv.adopt.renewal import Renewal
+from copilot_testenv.branch_guard import branch_files, branch_manifests
 from copilot_testenv.copilot import addons, aliases, inherited, sidecars, yaml_edit
 from copilot_testenv.core.errors import Refused, SettingsError
 
@@ -55,16 +56,36 @@ def plan(renewal: Renewal, *, static: bool) -> Change | NotChanged | None:
     return _added(project, static=static)
 
 
-def host_names(project: Project) -> Iterator[NotChanged]:
-    """Yield each host name of the base, which the test environment would take from its owner."""
+def host_names(project: Project, certificate: str) -> Iterator[NotChanged]:
+    """Yield each host name of the base, which the test environment would take from its owner.
+
+    `certificate`: where the test environment imports one; Copilot then deploys no service without an alias.
+    """
     path, text, name = project.manifest_path, project.manifest_text, project.test_env
-    for alias in aliases.of(project.manifest, name):
+    found = list(aliases.of(project.manifest, name))
+    for alias in found:
         if alias.inherited:
             yield NotChanged(
                 f"{path}:{aliases.line(text, alias.keys)}",
                 f"{name} would have the host name {alias.name} of the base, and no deploy accepts that: "
-                f"{aliases.instead(alias, name)}.",
+                f"{aliases.instead(alias, name, is_needed=bool(certificate))}.",
             )
+    if certificate and not found and project.has_listener:
+        yield NotChanged(
+            path,
+            f"{name} imports a certificate ({certificate}), and Copilot deploys no service without a host "
+            f"name there: write `environments.{name}.http.alias` with a name that the certificate covers.",
+        )
+
+
+def variables_of_the_deployer(project: Project) -> Iterator[NotChanged]:
+    """Yield each variable that no deploy fills in, because its value would be that of who deploys."""
+    path = project.manifest_path
+    found = branch_manifests.read(project.root / path)
+    for wrong in branch_files.variables_of_the_deployer(path, found):
+        yield NotChanged(
+            f"{path}:{wrong.line}", f"{wrong.what}, and no deploy accepts that: {wrong.instead}."
+        )
 
 
 def mappings(project: Project) -> Iterator[NotChanged]:
@@ -73,14 +94,8 @@ def mappings(project: Project) -> Iterator[NotChanged]:
         for name in project.listed(folder):
             path = f"{folder}/{name}"
             text = (project.text(path) or "") if name.endswith((".yml", ".yaml")) else ""
-            for mapping, rows in addons.without_row(text, project.test_env).items():
-                line = next((at for at, each in enumerate(text.splitlines(), 1) if mapping in each), 1)
-                yield NotChanged(
-                    f"{path}:{line}",
-                    f"the mapping {mapping} has no row `{project.test_env}`, and is looked up by the "
-                    f"environment's name, so that no stack of {project.test_env} can be made: write a row "
-                    f"`{project.test_env}` below it, like one of {', '.join(rows) or 'another environment'}.",
-                )
+            for line, what, instead in addons.missing_rows(text, project.test_env):
+                yield NotChanged(f"{path}:{line}", f"{what}: {instead}.")
 
 
 def _added(project: Project, *, static: bool) -> Change | NotChanged:
@@ -287,6 +302,8 @@ def _secrets(project: Project) -> dict[str, Any]:
     wanted = ["DATABASE_URL", "STAGE_DATABASE_URL"]
     if "SECRET_KEY" in django_settings.constant_settings(project):
         wanted.insert(1, "SECRET_KEY")
+    elif (name := django_settings.secret_key_variable(project)) and "env_file" not in project.manifest:
+        wanted.insert(1, name)
     lent, own = inherited.secrets(project.manifest, project.test_env, _SECRET), _own_variables(project)
     needed = {name: f"{_SECRET}{name}" for name in wanted if name not in given}
     return {**{name: lent[name] for name in lent if name not in own}, **needed}

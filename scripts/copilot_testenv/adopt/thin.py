@@ -210,12 +210,16 @@ def _environment(renewal: Renewal, source: origin.Origin) -> Iterator[Change | N
 
 def _importing(project: Project) -> str:
     """Return the first manifest with an imported certificate, with the line; empty if there is none."""
-    for name in project.listed("copilot/environments"):
-        path = f"copilot/environments/{name}/manifest.yml"
-        text = project.text(path) or ""
-        if found := re.search(r"^ +certificates:\s*\[?\s*(\S)", text, re.MULTILINE):
-            return f"{path}:{text.count(chr(10), 0, found.start()) + 1}"
-    return ""
+    found = (certificate_line(project, name) for name in project.listed("copilot/environments"))
+    return next(filter(None, found), "")
+
+
+def certificate_line(project: Project, environment: str) -> str:
+    """Return the path and line of the certificate that an environment imports; empty if it imports none."""
+    path = f"copilot/environments/{environment}/manifest.yml"
+    text = project.text(path) or ""
+    found = re.search(r"^ +certificates:\s*\[?\s*(\S)", text, re.MULTILINE)
+    return f"{path}:{text.count(chr(10), 0, found.start()) + 1}" if found else ""
 
 
 def _other_workloads(renewal: Renewal, of_service: str) -> Iterator[Change | NotChanged | None]:

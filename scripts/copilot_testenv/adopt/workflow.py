@@ -25,6 +25,8 @@ from copilot_testenv.adopt.changes import Change, NotChanged
 from copilot_testenv.adopt.conditions import (
     apps_without_migrations,
     env_files,
+    links_without_url,
+    modules_of_the_settings,
     require_committed,
     require_not_ignored,
 )
@@ -81,6 +83,8 @@ def adopt(session: Session, options: Options) -> None:
         *_plan(renewal, source, options.ci),
         *env_files(session.shell, project),
         *apps_without_migrations(session.shell, project),
+        *links_without_url(session.shell, project),
+        *modules_of_the_settings(session.shell, project),
     ]
     to_write = [each for each in found if isinstance(each, Change)]
     not_changed = [each for each in found if isinstance(each, NotChanged)]
@@ -129,8 +133,9 @@ def _plan(renewal: Renewal, source: Origin, forge: str) -> Iterator[Change | Not
         gitignore.plan(project),
         service_manifest.plan(renewal, static=static),
         *media.plan(renewal),
-        *service_manifest.host_names(project),
+        *service_manifest.host_names(project, thin.certificate_line(project, project.test_env)),
         *service_manifest.mappings(project),
+        *service_manifest.variables_of_the_deployer(project),
         *other_services.without_branch(project),
         django_settings.plan(renewal, static=static),
     )

@@ -172,15 +172,8 @@ class _Check:
                 continue
             what = f"the tag {tag.removeprefix('tag:yaml.org,2002:')!r} changes the type of the value"
             yield Wrong(shown, line, what, "write the value itself")
-        for line, name in found.variables if self.scope.values else ():
-            if name not in (*OWN_VARIABLES, *self.settings.manifest_variables):
-                what = f"`${{{name}}}` would be filled in from the environment of the person who deploys"
-                instead = (
-                    f"write the value itself, or `\\${{{name}}}` if the container's shell is to fill it in"
-                )
-                if not name.upper().startswith(("AWS_", "COPILOT_")):
-                    instead += f"; the person who deploys may allow it with MANIFEST_VARIABLES={name}"
-                yield Wrong(shown, line, what, instead)
+        if self.scope.values:
+            yield from variables_of_the_deployer(shown, found, self.settings.manifest_variables)
         for line, name in branch_manifests.caches(found):
             if "=" in name or "," in name:
                 what = f"`cache_from` names {name!r}, and Docker would read or write another place for it"
@@ -269,3 +262,14 @@ def _unreadable(shown: str, error: Exception) -> Wrong:
     why = " ".join(str(error).split())
     mark = getattr(error, "problem_mark", None)
     return Wrong(shown, mark.line + 1 if mark else 1, f"it cannot be read: {why}", "write it as plain YAML")
+
+
+def variables_of_the_deployer(shown: str, found: Read, allowed: Collection[str] = ()) -> Iterator[Wrong]:
+    """Yield each variable that Copilot would fill into a manifest from the environment of its caller."""
+    for line, name in found.variables:
+        if name not in (*OWN_VARIABLES, *allowed):
+            what = f"`${{{name}}}` would be filled in from the environment of the person who deploys"
+            instead = f"write the value itself, or `\\${{{name}}}` if the container's shell is to fill it in"
+            if not name.upper().startswith(("AWS_", "COPILOT_")):
+                instead += f"; the person who deploys may allow it with MANIFEST_VARIABLES={name}"
+            yield Wrong(shown, line, what, instead)

@@ -13,7 +13,7 @@ from copilot_testenv.check.document import Document, line_of
 from copilot_testenv.check.finding import Finding
 from copilot_testenv.check.project import Project
 from copilot_testenv.check.schema import Place
-from copilot_testenv.copilot import manifest
+from copilot_testenv.copilot import addons, manifest
 
 Keys = dict[str, Any]
 
@@ -67,6 +67,17 @@ def sections(project: Project) -> Iterator[Finding]:
                 instead = f"write `{near}`" if near else f"write one of {', '.join(_SECTIONS)}, or remove it"
                 what = f"CloudFormation has no section `{name}`, and Copilot leaves it out"
                 yield Finding(path, line_of(key), "unknown-key", "error", what, instead)
+
+
+def rows(project: Project) -> Iterator[Finding]:
+    """Find mappings of addons without the test environment's row, so that no stack of it can be made."""
+    settings = project.settings
+    folders = (settings.service, "environments") if project.has_test_profile else ()
+    for file in [each for name in folders for each in addons.files(project.root, name)]:
+        path = file.relative_to(project.root).as_posix()
+        text = dockerfile.text_of(project.root, path) or ""
+        for line, what, instead in addons.missing_rows(text, settings.test_env):
+            yield Finding(path, line, "row", "error", what, instead)
 
 
 def _belongs(name: str, place: Place, document: Document, environments: Sequence[str]) -> str:
@@ -181,4 +192,4 @@ def _repeated(root: yaml.Node) -> Iterator[tuple[str, int, int]]:
             to_visit.append(value)
 
 
-RULES = (unknown, repeated, sections)
+RULES = (unknown, repeated, sections, rows)

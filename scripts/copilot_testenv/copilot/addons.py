@@ -75,6 +75,23 @@ def variables(text: str) -> list[str]:
     ]
 
 
+def files(root: Path, owner: str) -> list[Path]:
+    """Return the templates of the addons of a service, or of `environments`."""
+    return sorted((root / "copilot" / owner / "addons").glob("*.y*ml"))
+
+
+def missing_rows(text: str, environment: str) -> Iterator[tuple[int, str, str]]:
+    """Yield the line of each mapping that lacks the environment's row, what is wrong, and what to write."""
+    for name, rows in without_row(text, environment).items():
+        line = next((at for at, each in enumerate(text.splitlines(), 1) if name in each), 1)
+        what = (
+            f"the mapping {name} has no row `{environment}`, and is looked up by the environment's name, so "
+            f"that no stack of {environment} can be made"
+        )
+        like = ", ".join(rows) or "another environment"
+        yield line, what, f"write a row `{environment}` below it, like one of {like}"
+
+
 def without_row(text: str, environment: str) -> dict[str, list[str]]:
     """Return the mappings that are looked up by the environment's name and lack it, each with its rows.
 

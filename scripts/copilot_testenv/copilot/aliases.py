@@ -79,12 +79,16 @@ def require_own(text: str, where: str, settings: Settings) -> None:
             )
 
 
-def instead(alias: Alias, environment: str) -> str:
-    """Return the advice for the manifest. Copilot takes no empty alias, so the base must have none."""
+def instead(alias: Alias, environment: str, *, is_needed: bool = False) -> str:
+    """Return the advice for the manifest. Copilot takes no empty alias, so the base must have none.
+
+    `is_needed`: the environment imports a certificate, so Copilot deploys no service without an alias there.
+    """
     keys = ".".join(key for key in alias.keys if isinstance(key, str))
+    why = ", which Copilot wants because it imports a certificate" if is_needed else " only if it needs one"
     return (
         f"move `{keys}` below the environments that need it (`environments.production.{keys}`), and write "
-        f"another one below `environments.{environment}` only if it needs one"
+        f"another one below `environments.{environment}`{why}"
     )
 
 

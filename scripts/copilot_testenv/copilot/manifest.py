@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import yaml
@@ -142,7 +142,7 @@ def build(value: Any) -> Build | None:
 def build_of(manifest: Mapping[str, Any], where: str, environment: str = "") -> Build:
     """Return how the service's image is built, in an environment: its block's keys are put over the base's.
 
-    Raises SettingsError where the manifest builds no image.
+    Raises SettingsError where the manifest builds no image, or one whose path only Windows reads.
     """
     blocks = manifest.get("environments")
     block = blocks.get(environment) if isinstance(blocks, dict) else None
@@ -155,6 +155,12 @@ def build_of(manifest: Mapping[str, Any], where: str, environment: str = "") -> 
             f"{where} builds no image (`image.build`): a branch can only be deployed as an image that is "
             "built from it."
         )
+    for path in (built.dockerfile, built.context):
+        if "\\" in path:
+            raise SettingsError(
+                f"{where}: `image.build` names {path}, and only Windows reads a backslash as a separator of "
+                f"folders: write {PureWindowsPath(path).as_posix()}, which all systems read."
+            )
     return built
 
 

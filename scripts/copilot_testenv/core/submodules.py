@@ -84,7 +84,9 @@ def _check_out(
         place = folder / path
         if place.resolve() != top.resolve() / shown or not place.is_dir():
             raise Refused(f"{where} does not lie in a folder of its own: make it a folder of the branch.")
-        written = urls.get(path, "")
+        written = urls.get(path)
+        if written is None:  # Git leaves its folder empty in each clone, and `adopt` names it
+            continue
         url = _resolved(written, origin, where)
         if depth == 1 and fetching.known is not None and written not in fetching.known:
             reason = (

@@ -115,11 +115,15 @@ def _of_addons(folder: Path, workload: str) -> Iterator[Reference]:
                     yield Reference(workload, workload, _as_variable(str(name)), "addon", str(name))
 
 
+_SECRETS = ("AWS::SecretsManager::Secret", "AWS::SSM::Parameter")
+
+
 class AddonSecrets(NamedTuple):
-    """The names of secrets that addons make.
+    """The names of secrets and parameters that addons make.
 
     `databases` has those that a database writes its address into, each with its name in Secrets Manager, its
-    export's, and the variable that Copilot makes of an output. `named` has all names in Secrets Manager.
+    export's, and the variable that Copilot makes of an output. `named` has all names in Secrets Manager and
+    in Parameter Store.
     """
 
     databases: set[str]
@@ -137,7 +141,7 @@ def addon_secrets(root: Path, application: str, environment: str) -> AddonSecret
             resources, outputs = _mapping(template.get("Resources")), _mapping(template.get("Outputs"))
             attached = _attached(resources)
             for key, resource in resources.items():
-                if _mapping(resource).get("Type") == "AWS::SecretsManager::Secret":
+                if _mapping(resource).get("Type") in _SECRETS:
                     name = _name(_mapping(resource).get("Properties"), values)
                     found.named.update(name)
                     found.databases.update(name if key in attached else ())

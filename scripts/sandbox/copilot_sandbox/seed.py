@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -105,19 +105,26 @@ def _end(
     say: Callable[[str], None],
 ) -> dict[str, str]:
     """Wait for the deployments of environments. Return those that failed, each with the reason."""
+
+    def reason_of(error: Failed, name: str) -> str:
+        reason = clients.first_failure(f"{application}-{name}")
+        return f"{str(error).splitlines()[0]} {reason}" if reason else str(error)
+
     failed = {}
     for name, deployment in deployments.items():
         try:
             deployment.result()
         except Failed as error:
-            reason = clients.first_failure(f"{application}-{name}")
-            failed[name] = f"{str(error).splitlines()[0]} {reason}" if reason else str(error)
+            failed[name] = reason_of(error, name)
     # Afterwards, because it changes the folder in which the others are deployed.
     for name in [
         name for name, reason in failed.items() if f"No export named {application}-{name}-" in reason
     ]:
-        with suppress(Failed):  # the first reason is the true one
+        try:
             copilot_cli.deploy_in_two_steps(name)
+        except Failed as error:
+            failed[name] = reason_of(error, name)
+        else:
             del failed[name]
             say(_TWO_STEPS.format(environment=name))
     return failed

@@ -53,7 +53,7 @@ class Supply:
         self._file = state / "made-up.json"
         self.secret_exports: set[str] = set()  # those that manifests import as secrets
         self.database_secrets: set[str] = set()  # names of those that addons make for their databases
-        self.addon_secrets: set[str] = set()  # names in Secrets Manager of all that addons make
+        self.addon_secrets: set[str] = set()  # names of all secrets and parameters that addons make
         self._lock = threading.Lock()
 
     def secret(self, variable: str, reference: str, environment: str, stored: str | None) -> str | None:
@@ -141,7 +141,8 @@ class Supply:
     def stored(self, references: Sequence[Reference], environment: str) -> list[Stored]:
         """Return the secrets that an environment's containers name, with a value for each.
 
-        Parameter Store has no empty values, so those are not stored.
+        Parameter Store has no empty values, so those are not stored. Neither is what an addon makes: if it
+        were there, the addon's stack could not make it.
         """
         own = {f"/secrets/{name}" for name in self._databases.secrets_of(environment)}
         parameters: dict[str, str] = {}
@@ -154,12 +155,12 @@ class Supply:
                 continue
             if each.kind == "ssm":
                 path = _names(each.name)[0]
-                if not any(path.endswith(name) for name in own):
+                if path not in self.addon_secrets and not any(path.endswith(name) for name in own):
                     parameters.setdefault(path, value)
             else:
                 name, _, key = _names(each.name)[-1].partition(":")
                 if name in self.addon_secrets:
-                    continue  # the addon's stack could not make it if it were there
+                    continue
                 secrets.setdefault(name, {}).setdefault(key, value)
         return [
             *(Stored(name, value, environment, is_parameter=True) for name, value in parameters.items()),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +17,9 @@ from copilot_sandbox.model import Image
 from copilot_sandbox.postgres import bin_dir
 
 KNOWN = ("redis", "valkey", "postgres", "nginx")
+# They send traces and metrics of a task to AWS; Copilot adds the first for `observability.tracing`.
+AGENTS = ("aws-otel-collector", "aws-xray-daemon", "cloudwatch-agent")
+AGENT_NOTE = "a stand-in that sends nothing: this agent's image runs only with a container engine"
 
 
 class NoImageError(Exception):
@@ -29,6 +32,7 @@ class PublicImage:
 
     image: Image
     tools: tuple[Path, ...]
+    note: str | None = None  # for a user who waits for the container
 
 
 def short_name(reference: str) -> str:
@@ -57,6 +61,8 @@ def provide(reference: str, directory: Path, host: str | None) -> PublicImage:
         return _postgres(reference, directory, host)
     if name in {"nginx", "nginx-unprivileged"}:
         return PublicImage(nginx.public(reference, directory), ())  # nginx.provide adds the programs
+    if name in AGENTS:
+        return _agent(reference, directory)
     refuse_ecr(reference)
     raise NoImageError(
         f"CannotPullContainerError: the sandbox can't run image {reference}: it runs images built from a "
@@ -120,6 +126,17 @@ def _postgres(reference: str, directory: Path, host: str | None) -> PublicImage:
     # Tools in the container reach the server by TCP: a socket file's path would be too long.
     env = {**_host(host), "PGDATA": "/var/lib/postgresql/data", "PGHOST": host or "127.0.0.1"}
     return _image(reference, directory, programs, binaries, env=env, workdir="/", cmd="postgres")
+
+
+def _agent(reference: str, directory: Path) -> PublicImage:
+    """Return a stand-in that waits until it is stopped: a task ends with its agent, which is essential."""
+    programs = directory / "bin"
+    _write_script(
+        programs / "docker-entrypoint.sh",
+        f"echo {shlex.quote(AGENT_NOTE)}\nexec sleep 2147483647",  # seconds: BSD's takes no `infinity`
+    )
+    made = _image(reference, directory, programs, env={}, workdir="/", cmd="")
+    return replace(made, note=AGENT_NOTE)
 
 
 def _image(

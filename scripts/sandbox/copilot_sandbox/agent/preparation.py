@@ -146,11 +146,12 @@ def for_processes(settings: Settings, order: Order) -> Prepared:
         if image is None:
             public = catalogue.provide(container.image, own, host)
             image, tools = public.image, public.tools
+            notes[container.name] = _joined(notes[container.name], public.note)
         if NGINX_VERSION in image.env:
             upstream = nginx.upstream_of(order.definition.containers, defined)
             provided = nginx.provide(container, image, own, host, upstream)
             tools = (provided.programs, *tools)
-            notes[container.name] = "; ".join(filter(None, (notes[container.name], provided.note))) or None
+            notes[container.name] = _joined(notes[container.name], provided.note)
         readable |= {image.root, *tools, *image.programs}
         digests.append(image.digest or None)
         for mount in container.mounts:
@@ -178,6 +179,10 @@ def for_processes(settings: Settings, order: Order) -> Prepared:
         "engine": None,
     }
     return Prepared(spec, digests, notes)
+
+
+def _joined(*notes: str | None) -> str | None:
+    return "; ".join(filter(None, notes)) or None
 
 
 def _port_forwards(settings: Settings, order: Order) -> list[PortForward]:
@@ -240,4 +245,4 @@ def _secrets(settings: Settings, container: Container) -> tuple[dict[str, str], 
             raise PreparationError(f"{missing}{note}")
         values[variable] = value
         notes += [note] if note else []
-    return values, "; ".join(notes) or None
+    return values, _joined(*notes)

@@ -111,6 +111,7 @@ def make_venv(
         if mark_used(folder):
             return False
         shutil.rmtree(folder, ignore_errors=True)
+        pip_cache.mkdir(mode=0o700, parents=True, exist_ok=True)  # a step sees only folders that exist
         with tempfile.TemporaryDirectory(prefix="copilot-sandbox-home-") as home:
             env = build_variables.step_variables(Path(home), pip_cache, {})
             python = python or pythons.own()
