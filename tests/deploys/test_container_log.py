@@ -60,7 +60,7 @@ def test_the_cause_is_the_last_line_of_the_last_traceback(lines: tuple[str, ...]
         ("", False),
     ],
 )
-def test_only_an_error_that_another_try_cannot_change_lasts(error: str, lasts: bool) -> None:
+def test_only_an_error_that_another_try_cannot_change_lasts(error: str, *, lasts: bool) -> None:
     assert is_lasting(error) is lasts
 
 

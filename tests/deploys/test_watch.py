@@ -290,14 +290,17 @@ LOST = "django.db.utils.OperationalError: connection failed: timeout expired"
     ],
 )
 def test_copilot_rolls_back_at_the_first_failure_that_each_further_try_would_repeat(
-    settings: Settings, ends: tuple[Container, ...], lines: tuple[str, ...], status: str, ended: bool
+    settings: Settings, ends: tuple[Container, ...], lines: tuple[str, ...], status: str, *, ended: bool
 ) -> None:
     aws = Migrating(OLD, lines=lines)
     made = watcher(settings, aws)
     aws.ran = [stopped(ESSENTIAL, *ends)]
     due = signal.SIGINT if ended else None
     assert looks(made, aws, at(status), at(status)) == [due, due]
+    aws.ran.append(replace(stopped(ESSENTIAL, end("startup", 143), end("web")), id="c" * 32))
+    looks(made, aws, at(status))
     said = made.session.report.said  # type: ignore[attr-defined]
+    assert ("  startup: ended with exit code 143" in said) is not ended
     assert said.count("  it is ended: each further try of ECS would fail in the same way") == ended
 
 

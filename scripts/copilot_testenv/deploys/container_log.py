@@ -21,7 +21,7 @@ _ERROR = re.compile(
 )
 # Errors of connections, locks and time: they can pass, so another try may succeed.
 _PASSING = re.compile(
-    r"OperationalError|InterfaceError|Connection|Timeout|TimedOut|timed out|Temporar|Throttl|Deadlock|deadlock"
+    r"OperationalError|InterfaceError|Connection|Timeout|TimedOut|timed out|Temporar|Throttl|[Dd]eadlock"
     r"|gaierror|\bOSError"
 )
 _APPLYING = re.compile(r"Applying (?P<name>[\w.]+)\.\.\.(?P<ended> OK| FAKED)?")

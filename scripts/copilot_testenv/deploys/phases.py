@@ -66,7 +66,7 @@ class Phases:
         return "starting the service" if first and first.status == "STOPPED" else "starting the containers"
 
     def container_that_copies(self, task: Task) -> str:
-        """Return the name of the container that copies and migrates before the service starts; empty: none."""
+        """Return the name of the container that copies and migrates before the service; empty: none."""
         if task.task_definition not in self._copying:
             self._copying[task.task_definition] = next(
                 (
