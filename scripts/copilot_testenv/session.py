@@ -319,7 +319,8 @@ def _workspace(session: Session, source: str = "") -> Iterator[Any]:
     _require_uncommitted(session)
     branch = staging_branch.find(session.shell, settings, source, session.report.say)
     # `environment`: copy_stage_db works only in it, and this image fills only the sandbox's own databases.
-    with checkout.worktree(session.shell, settings, branch, environment=settings.test_env) as folder:
+    facts = {"environment": settings.test_env}
+    with checkout.worktree(session.shell, settings, branch, facts) as folder:
         scope = branch_files.Scope((settings.base,), environments=False)
         branch_files.require(folder, settings, os.environ, scope, branch.name)
         written = folder / settings.manifest.relative_to(root)

@@ -253,10 +253,16 @@ class _Deploy:
         """Deploy the branch, wait until it answers, and return the deployment with its page."""
         session, settings = self.session, self.session.settings
         tags = self.tags.of(before, lease.who)
+        moment, until = tags["deployed_at"], tags["planned_until"]
         # An unchanged redeploy has the same values, so that its image is the same.
-        moment, by = tags["deployed_at"], tag_text(tags["deployed_by"])
+        facts = {
+            "deploy": moment,
+            "environment": settings.test_env,
+            "deployed_by": tag_text(tags["deployed_by"]),
+            "expires_at": until,
+        }
         with (
-            checkout.worktree(session.shell, settings, self.branch, moment, settings.test_env, by) as folder,
+            checkout.worktree(session.shell, settings, self.branch, facts) as folder,
             ExitStack() as environment,
             ExitStack() as adding,
         ):
@@ -270,7 +276,7 @@ class _Deploy:
             if repaired is not before:
                 before = repaired
                 self._require_replaceable(before, lease.who)
-            tags = {**self.tags.of(before, lease.who), "deployed_at": moment}
+            tags = {**self.tags.of(before, lease.who), "deployed_at": moment, "planned_until": until}
             if not before or not before.live:  # it changes the environment's stack, and adds listener rules
                 doing = f"adding {settings.service}"
                 environment.enter_context(environment_turn.held(session, self.target, doing))
