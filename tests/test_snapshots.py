@@ -18,9 +18,10 @@ from copilot_testenv.core import moments
 from copilot_testenv.core.settings import Settings
 from copilot_testenv.core.terminal import Terminal
 from copilot_testenv.costs import report
-from copilot_testenv.deploys import status
+from copilot_testenv.deploys import page_state, status
 from copilot_testenv.deploys.delete_slot import SlotPart, listed
 from copilot_testenv.deploys.phases import Phases
+from copilot_testenv.deploys.probe import Page
 from copilot_testenv.deploys.watch import Watcher
 from copilot_testenv.session import Session
 from copilot_testenv.state.registry import DeploymentRecord, Registry
@@ -89,7 +90,7 @@ def test_deployments(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Non
     branch = "feature/a-long-name-for-the-checkout"
     own = test_status.isolated(branch, why="for Grace to look at")
     aws = test_status.Played([test_status.tagged("web", "main", expires_at="never"), own])
-    session, _ = test_status.on(
+    session, registry = test_status.on(
         settings,
         aws,
         monkeypatch,
@@ -100,7 +101,13 @@ def test_deployments(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Non
             )
         },
     )
+    now = datetime.now(UTC)
+    migration = 'The container `startup` ended with exit code 1: relation "x" does not exist (shop.0002_x)'
+    registry.record_failed("web", replace(test_status.FAILED, at=now.isoformat(), reason=migration), now)
+    pages = iter([Page("", 500, "server_error", "it answers 500"), Page("", 200)])
+    monkeypatch.setattr(page_state, "ask", lambda urls, _: [next(pages) for _ in urls])
     monkeypatch.setattr(moments, "shown", lambda moment, _: moment)  # it depends on the clock and its zone
+    monkeypatch.setattr(moments, "told", lambda _: "Tue 11:00, 3 h ago")
     shown = screen(monkeypatch)
     status.status(replace(session, report=Terminal()), html="", json=False)
     check("status", shown.getvalue())

@@ -154,7 +154,8 @@ def worktree(
     below the worktree's top. It contains `deployment.json` with the branch, the commit and these `facts`: who
     deploys it (`deployed_by`) and until when (`expires_at`) for the project to show, and two for
     `copy_stage_db`: `deploy`, by which it distinguishes a new deploy from a restarted task, and
-    `environment`, the only one in which it works. Raises Failed, and SettingsError where the branch has no such folder.
+    `environment`, the only one in which it works. Raises Failed, and SettingsError where the branch has no
+    such folder.
     """
     scratch = _worktrees(root)
     tidy(shell, root)

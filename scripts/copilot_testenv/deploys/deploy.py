@@ -23,7 +23,7 @@ from copilot_testenv.copilot import (
     ownership,
 )
 from copilot_testenv.core import checkout, expiry, git, moments, trust
-from copilot_testenv.core.errors import Failed, UserError
+from copilot_testenv.core.errors import Failed, Interrupted
 from copilot_testenv.core.process import Stop, catching_signals
 from copilot_testenv.costs import estimate
 from copilot_testenv.deploys import (
@@ -33,13 +33,14 @@ from copilot_testenv.deploys import (
     outcome,
     own_service,
     preflight,
+    recorded,
     rendered_guard,
     replacing,
     settling,
 )
 from copilot_testenv.deploys.outcome import Served
 from copilot_testenv.deploys.probe import open_page
-from copilot_testenv.deploys.settling import NoCapacity
+from copilot_testenv.deploys.settling import NoCapacity, NotDeployed
 from copilot_testenv.deploys.stack_tags import StackTags
 from copilot_testenv.deploys.watch import Watcher
 from copilot_testenv.session import require_settled
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
     from copilot_testenv.deployers.deployer import Deployer
     from copilot_testenv.session import Session, Target
     from copilot_testenv.state.lease import Lease
-    from copilot_testenv.state.registry import Registry
 
 
 _ROLLS_BACK = (
@@ -173,25 +173,17 @@ class _Deploy:
                     raise
                 self.session.report.say(f"{error}\n{again}")
                 served = self._attempt(self.session.settled(self.target, wait=True), lease)
-            self._record(bucket.registry(self.session, self.target), served.deployment)
+            recorded.served(self.session, self.target, served.deployment)
             return served
 
     def _attempt(self, before: Stack | None, lease: Lease) -> Served:
         is_new = own_service.is_new(self.session, self.target, self.branch, before)
         self._require_replaceable(before, lease.who)
-        return self._deploy(before, lease, is_new=is_new)
-
-    def _record(self, registry: Registry, served: live.Deployment) -> None:
-        """Write the registry for `status`.
-
-        An error is only reported, because the branch is already deployed.
-        """
         try:
-            registry.record(served.service, bucket.entry(served))
-        except UserError as error:
-            self.session.report.say(
-                f"(The registry of deployments was not written, so `status` shows less: {error})"
-            )
+            return self._deploy(before, lease, is_new=is_new)
+        except (NotDeployed, Interrupted) as error:
+            recorded.failed(self.session, self.target, self.branch, lease.who, error)
+            raise
 
     def _plan(self, before: Stack | None) -> None:
         by = self.session.who()

@@ -63,6 +63,7 @@ class Watcher:
     reported: dict[tuple[str, str], str] = field(default_factory=dict)
     unfinished: list[str] = field(default_factory=list)
     notes: set[str] = field(default_factory=set)
+    cause: str = ""  # of the failure; see `why`
     remembered: bool = False
     lasting: str = ""  # the error of the container that migrates, where each further try has it too
     events: list[Event] = field(default_factory=list)
@@ -136,7 +137,10 @@ class Watcher:
         return signal.SIGINT
 
     def why(self, result: Result | None = None) -> str:
-        """Return why the deploy failed, as far as it is known: a container, the task, ECS, CloudFormation."""
+        """Return why the deploy failed, as far as it is known: a container, the task, ECS, CloudFormation.
+
+        Keep the first of these lines as `cause`.
+        """
         self._over.set()
         if self._thread:
             self._thread.join(timeout=30)
@@ -167,9 +171,11 @@ class Watcher:
             parts.append(
                 f"The first failed CloudFormation event: {first.resource} {first.status}: {first.reason}"
             )
+        self.cause = next(iter(parts), "").partition("\n")[0]
         if not parts and result:
-            parts.append("The last lines of the deploy:")
-            parts += quoted(_plain(self.lines)[-25:])
+            last = _plain(self.lines)[-25:]
+            self.cause = next(reversed(last), "")
+            parts += ["The last lines of the deploy:", *quoted(last)]
         return "".join(f"\n{part}" for part in parts)
 
     def remember_unfinished(self) -> None:
