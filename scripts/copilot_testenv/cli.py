@@ -1,4 +1,4 @@
-"""The command `copilot-testenv`: `check` for a repository without tasks and for pre-commit, and `schema`."""
+"""The command `copilot-testenv`: `check`, for a repository without tasks too, `schema` and `docs`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(json.dumps(json_schema.of_manifests(), indent=1))  # noqa: T201 - the command's result
         return 0
+    if options.command == "docs":
+        return _print_document(options.name)
     from copilot_testenv import menu  # noqa: PLC0415 - `--help` stays fast
     from copilot_testenv.check import workflow  # noqa: PLC0415 - the same
     from copilot_testenv.core import display  # noqa: PLC0415 - the same
@@ -52,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="copilot-testenv", description="Test environments on AWS Copilot.")
-    commands = parser.add_subparsers(required=True, dest="command", metavar="check | schema")
+    commands = parser.add_subparsers(required=True, dest="command", metavar="check | schema | docs")
     check = commands.add_parser("check", help="find mistakes in the manifests of copilot/, without AWS")
     check.add_argument("--format", default="text", help="text, github, gitlab or sarif (default: text)")
     check.add_argument("--json", action="store_true", help="print one JSON document")
@@ -60,7 +62,22 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--plan", action="store_true", help="with --fix: show what would change")
     check.add_argument("--baseline", action="store_true", help="keep today's findings as the baseline")
     commands.add_parser("schema", help="print a JSON schema of the manifests, for editors")
+    docs = commands.add_parser("docs", help="print a document of these tasks, or the names of all")
+    docs.add_argument("name", nargs="?", default="", help="such as ci.md, or stack.md#tests-database")
     return parser
+
+
+def _print_document(name: str) -> int:
+    from copilot_testenv.core import documents  # noqa: PLC0415 - `--help` stays fast
+
+    try:
+        print(documents.text(name))  # noqa: T201 - the command's result
+    except UserError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - the same
+        return error.exit_code
+    except BrokenPipeError:  # `copilot-testenv docs ci.md | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 0
 
 
 if __name__ == "__main__":

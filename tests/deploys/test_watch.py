@@ -294,13 +294,18 @@ def test_copilot_rolls_back_at_the_first_failure_that_each_further_try_would_rep
 ) -> None:
     aws = Migrating(OLD, lines=lines)
     made = watcher(settings, aws)
-    aws.ran = [stopped(ESSENTIAL, *ends)]
+    next_try = Task(
+        "d" * 32, "RUNNING", "UNKNOWN", "arn:1", None, "", (Container("startup", "RUNNING", None, ""),)
+    )
+    aws.ran = [stopped(ESSENTIAL, *ends), next_try]
+    made.phases._task = "b" * 32
     due = signal.SIGINT if ended else None
     assert looks(made, aws, at(status), at(status)) == [due, due]
     aws.ran.append(replace(stopped(ESSENTIAL, end("startup", 143), end("web")), id="c" * 32))
     looks(made, aws, at(status))
     said = made.session.report.said  # type: ignore[attr-defined]
     assert ("  startup: ended with exit code 143" in said) is not ended
+    assert any("tries again" in line for line in said) is not (ended or "ROLLBACK" in status)
     assert said.count("  it is ended: each further try of ECS would fail in the same way") == ended
 
 

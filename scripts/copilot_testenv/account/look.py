@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from copilot_testenv.copilot import manifest
+from copilot_testenv.core import documents
 from copilot_testenv.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from copilot_testenv.core.settings import Settings
     from copilot_testenv.session import Session, Target
 
-RIGHTS = "docs/iam/check-account.json"
+RIGHTS = documents.page("iam/check-account.json")
 _STAGING = re.compile("sta?g", re.IGNORECASE)
 
 

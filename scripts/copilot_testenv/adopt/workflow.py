@@ -33,7 +33,7 @@ from copilot_testenv.adopt.origin import Origin
 from copilot_testenv.adopt.project import Project, look, workspace
 from copilot_testenv.adopt.renewal import Renewal
 from copilot_testenv.copilot import disposable
-from copilot_testenv.core import committed, display
+from copilot_testenv.core import committed, display, documents
 from copilot_testenv.core.errors import Refused, SettingsError, UsageError
 from copilot_testenv.core.settings import load
 from copilot_testenv.core.terminal import confirm
@@ -178,7 +178,7 @@ def _say_next(session: Session, name: str, to_write: list[Change]) -> None:
         "`git add --all && git diff --staged` there and commit, then try it:\n"
         f"  python3 -m venv .testenv && .testenv/bin/pip install -q -r {thin.REQUIREMENTS}\n"
         f"{mark}  {invoke} deploy-test --branch $(git branch --show-current)\n"
-        "docs/adopt.md says what AWS needs."
+        f"{documents.page('adopt.md')} says what AWS needs."
     )
 
 

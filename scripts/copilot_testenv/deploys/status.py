@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from copilot_testenv.core import display, expiry, git, moments
+from copilot_testenv.core import display, documents, expiry, git, moments
 from copilot_testenv.core.errors import Failed
 from copilot_testenv.core.terminal import as_json
 from copilot_testenv.deploys import outcome, page_state
@@ -247,7 +247,7 @@ def sweep_told(swept: Sweep | None, found: list[Row], now: datetime) -> str:
         if overdue
         else ""
     )
-    cure = " Look at the schedule that runs `invoke teardown --expired` in CI (docs/ci.md)."
+    cure = f" Look at the schedule that runs `invoke teardown --expired` in CI ({documents.page('ci.md')})."
     if not swept:
         never = "`teardown --expired` has never run here, so no expired deployment is removed."
         return f"{never}{late}{cure}" if found else never

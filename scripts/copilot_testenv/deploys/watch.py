@@ -238,12 +238,12 @@ class Watcher:
         self._looks_settled = self._looks_settled + 1 if settled else 0
         self.events = self.aws.events(settings.stack_name, self._since) or self.events
         tasks = [task for task in self._tasks() if task.id not in self._known]
-        if self.lasting:  # what ECS starts until the roll-back has begun says nothing more
-            tasks = []
-        for task in tasks:
+        for task in tasks if not self.lasting else ():
             self._report(task)
         if stack and stack.status in _BEGUN and not self.lasting:
             self._judge_failures()
+        if self.lasting:  # what ECS starts until the roll-back has begun says nothing more
+            tasks = []
         self._activity = ", ".join(
             f"{container.name} is {container.status}"
             for task in tasks
