@@ -161,6 +161,36 @@ def test_aws_is_asked_in_the_region_where_copilot_has_the_environment(
     assert found.variables == {}
 
 
+def test_an_account_without_the_application_is_told_with_what_to_do(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_REGION", "us-west-2")
+    monkeypatch.setattr(Aws, "account", lambda _: "222")
+    monkeypatch.setattr(Aws, "parameter", lambda *_: None)
+    here = session(replace(settings, target="aws"), {"env ls": Result(1, "", "couldn't find an application")})
+    with pytest.raises(SettingsError, match=r"application demo in account 222, us-west-2.*copilot app init"):
+        here.enter()
+    monkeypatch.setattr(Aws, "parameter", lambda *_: "{}")
+    with pytest.raises(Failed, match="couldn't find an application"):
+        here.enter()
+
+
+def test_missing_credentials_are_told_before_copilot_is_started(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, "/dev/null")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_REGION", "us-west-2")
+    here = session(replace(settings, target="aws"), {})
+    with pytest.raises(SettingsError, match=r"Unable to locate credentials\. Set AWS_PROFILE"):
+        here.enter()
+    assert isinstance(here.shell, FakeShell)
+    assert here.shell.ran == []
+
+
 def test_a_profile_that_is_not_there_is_a_settings_error(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -190,16 +190,20 @@ def _server(look: Look, source: Address | None, servers: list[Server]) -> Server
 
 
 def _unknown(look: Look, source: Address | None) -> Iterator[AccountFinding]:
-    """Say that the server is not known, and judge the networks as far as that goes."""
-    yield AccountFinding(
-        "copy-database",
-        "warning",
-        "staging's database server was not found in RDS",
-        "no server of this account and region has the address of the secret"
-        if source
-        else "no secret that may be read has its address, and staging's network has not exactly one server",
-        "see yourself that its security group admits the test environment's tasks",
-    )
+    """Say that the server is not known, and judge the networks as far as that goes.
+
+    The sandbox's databases are on no server of RDS.
+    """
+    if look.settings.target == "aws":
+        yield AccountFinding(
+            "copy-database",
+            "warning",
+            "staging's database server was not found in RDS",
+            "no server of this account and region has the address of the secret"
+            if source
+            else "no secret that may be read has its address, and staging's network has not one server alone",
+            "see yourself that its security group admits the test environment's tasks",
+        )
     here = look.export(look.test, "VpcId")
     for name in look.staging:
         there = look.export(name, "VpcId")

@@ -18,8 +18,8 @@ OF_ENVIRONMENT = (*way.RULES, *room.RULES, *old.RULES)
 """The rules that only a test environment that exists can break."""
 RULES = (*ready.RULES, *names.RULES, *OF_ENVIRONMENT)
 _SANDBOX = (
-    "The embedded AWS joins no networks and denies no connection: what is said of the way to staging's "
-    "database is what AWS would need."
+    "This looks at the embedded AWS, which joins no networks and denies no connection. To look at your "
+    "account: `DEPLOY_TARGET=aws invoke check --account`."
 )
 
 
