@@ -64,6 +64,8 @@ def test_a_line_of_a_containers_log_gives_github_no_command(line: str) -> None:
         ("SECRET_KEY=/copilot/demo/test/secrets/SECRET_KEY", ""),
         ("SECRET_KEY=arn:aws:secretsmanager:eu-west-1:1:secret:x", ""),
         ("PATH=/usr/bin", ""),
+        ("PWD=/app", ""),
+        ("pwd=/app; PWD=hunter2", "pwd=***; PWD=***"),
         ("primary_key=True, token=models.CharField()", ""),
         ("'PASSWORD': None, 'KEY': 3", ""),
         ("SECRET_KEY= is empty", "SECRET_KEY= ***"),

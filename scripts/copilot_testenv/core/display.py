@@ -36,7 +36,7 @@ _LOGINS = (
     ),
 )
 _NAMED = re.compile(
-    r"(?i)((?:\b(?:pg|ssl)?password|\bpasswd|\bpwd|\baws_secret_access_key|\baws_session_token"
+    r"(?i)(?!(?-i:PWD)=/)((?:\b(?:pg|ssl)?password|\bpasswd|\bpwd|\baws_secret_access_key|\baws_session_token"
     r"|\bx-amz-(?:signature|security-token))\s*=\s*)(?!\*\*\*)(?:'[^'\n]*'|\"[^\"\n]*\"|[^\s&,;'\")]+)"
 )
 _VALUE = r"(?:'[^'\n]*'|\"[^\"\n]*\"|[^\s&,;'\")\]}]+)"
