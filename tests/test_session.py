@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -128,12 +129,20 @@ def test_who_deploys_is_cis_actor_else_gits_address_else_the_user(settings: Sett
     assert "@" in session(settings, {"config user.email": Result(1)}).who()
 
 
-def test_no_answer_means_no() -> None:
+class Person(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_no_answer_means_no(monkeypatch: pytest.MonkeyPatch) -> None:
     report = FakeReport(answer=False)
     with pytest.raises(Refused, match="--yes"):
         confirm(report, "Delete it?", yes=False)
     confirm(report, "Delete it?", yes=True)
-    assert report.asked == ["Delete it?"]
+    monkeypatch.setattr("sys.stdin", Person())
+    with pytest.raises(Refused, match=r"^Nothing was changed, because you did not answer yes\.$"):
+        confirm(report, "Delete it?", yes=False)
+    assert report.asked == ["Delete it?"] * 2
     confirm(FakeReport(answer=True), "Delete it?", yes=False)
 
 

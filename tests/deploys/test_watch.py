@@ -306,7 +306,7 @@ def test_copilot_rolls_back_at_the_first_failure_that_each_further_try_would_rep
     said = made.session.report.said  # type: ignore[attr-defined]
     assert ("  startup: ended with exit code 143" in said) is not ended
     assert any("tries again" in line for line in said) is not (ended or "ROLLBACK" in status)
-    assert said.count("  it is ended: each further try of ECS would fail in the same way") == ended
+    assert said.count("  the deploy is ended: each further try of ECS would fail in the same way") == ended
 
 
 def test_a_task_that_ecs_ends_for_another_one_is_no_failure(settings: Settings) -> None:

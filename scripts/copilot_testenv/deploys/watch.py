@@ -133,7 +133,7 @@ class Watcher:
         if not self.remembered:
             self.remember_unfinished()
             what = "no task of it starts" if self.placement.hopeless else "it does not become healthy"
-            self._say(f"  it is ended: {what}: {hopeless}")
+            self._say(f"  the deploy is ended: {what}: {hopeless}")
         return signal.SIGINT
 
     def why(self, result: Result | None = None) -> str:
@@ -289,7 +289,7 @@ class Watcher:
             refused = code in _REFUSALS and error.startswith("CommandError")
             if refused or (code < _BY_SIGNAL and is_lasting(error)):
                 self.lasting = error
-                self._say("  it is ended: each further try of ECS would fail in the same way")
+                self._say("  the deploy is ended: each further try of ECS would fail in the same way")
                 return
 
     def _blamed(self, task: Task) -> str:
