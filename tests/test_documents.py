@@ -126,7 +126,7 @@ def test_a_message_names_a_document_by_what_is_there_where_the_tasks_are_install
 def test_each_document_that_a_message_names_is_there_with_its_section(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    call = re.compile(r"""documents\.page\(["']([^"']+)["']\)""")
+    call = re.compile(r"""documents\.(?:page|command)\(["']([^"']+)["']\)""")
     named = {name for file in SOURCES.rglob("*.py") for name in call.findall(file.read_text())}
     assert len(named) > 10
     for name in named:

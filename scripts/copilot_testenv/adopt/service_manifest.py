@@ -31,7 +31,7 @@ _WHY = {
     "essential: false": "it ends when it is done, and the task goes on",
     "spot: 1": "one task on Spot",
     "allowed_source_ips: [127.0.0.0/8]": "the sandbox; add your office's or VPN's addresses "
-    f"({documents.page('access.md')})",
+    f"({documents.command('access.md')})",
 }
 
 

@@ -60,6 +60,7 @@ network:
       private: [{{cidr: 10.1.2.0/24}}, {{cidr: 10.1.3.0/24}}]
 """
 _PATCHES = "overrides/cfn.patches.yml"
+_EARLIER_WORDS = ("The document iam.md", "docs/iam.md")  # of a comment in the patches
 _BY_HAND = (
     "{}. Copilot's templates name a runtime that AWS no longer accepts for new functions: `invoke check "
     "--fix` writes a patch for each."
@@ -247,7 +248,7 @@ def _patches(renewal: Renewal, path: str, body: str) -> Change | NotChanged | No
             return NotChanged(path, _BY_HAND.format(_NO_LISTENER))
     if current is None or stamps.find(current):
         return renewal.plan_file(path, body)
-    if current == body:  # a version without stamps wrote it
+    if current in {body, body.replace(*_EARLIER_WORDS)}:  # a version without stamps wrote it
         return Change(path, current.encode(), stamps.whole(body).encode())
     if "/Properties/Runtime" in current:
         return None

@@ -171,13 +171,13 @@ def _say_next(session: Session, name: str, to_write: list[Change]) -> None:
     mark = (
         ""
         if name == disposable.IN_SANDBOX
-        else f"  {invoke} create-env --mark-disposable {name} --confirm {name}\n"
+        else f"  `{invoke} create-env --mark-disposable {name} --confirm {name}`\n"
     )
     session.report.say(
         f"Written: {display.counted(len(to_write), 'file')}, {new} of them new. Look at "
         "`git add --all && git diff --staged` there and commit, then try it:\n"
-        f"  python3 -m venv .testenv && .testenv/bin/pip install -q -r {thin.REQUIREMENTS}\n"
-        f"{mark}  {invoke} deploy-test --branch $(git branch --show-current)\n"
+        f"  `python3 -m venv .testenv && .testenv/bin/pip install -q -r {thin.REQUIREMENTS}`\n"
+        f"{mark}  `{invoke} deploy-test --branch $(git branch --show-current)`\n"
         f"{documents.page('adopt.md')} says what AWS needs."
     )
 

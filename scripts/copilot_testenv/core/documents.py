@@ -14,7 +14,12 @@ _HEADING = re.compile(r"(#+) +(.+?) *$")
 
 def page(name: str) -> str:
     """Return what a message says of a document, `stack.md#anchor`: its path in a clone, else a command."""
-    return f"docs/{name}" if _IN_CLONE.is_dir() else f"`copilot-testenv docs {name}`"
+    return f"docs/{name}" if _IN_CLONE.is_dir() else command(name)
+
+
+def command(name: str) -> str:
+    """Return what a file that is written into a project says of a document."""
+    return f"`copilot-testenv docs {name}`"
 
 
 def text(name: str) -> str:

@@ -209,7 +209,7 @@ class _Deploy:
             f"its images, {change} the stack {settings.stack_name} and starts its containers."
         )
         if self.options.verbose:
-            say(f"  {command}")
+            say(f"  `{command}`")
         say(estimate.of_deployment(self.session, self.target.aws.region, self.tags.expiry(before)))
 
     def _prepared(self, folder: Path, *, renders: bool = True) -> Deployer:
