@@ -34,6 +34,10 @@ class AccountFinding:
     def __str__(self) -> str:
         return f"{self.rule}: {self.severity}: {self.what}: {self.why}: {self.instead}"
 
+    def told(self) -> str:
+        """Return the finding for a person on a terminal: in a block."""
+        return f"{self.rule}: {self.severity}\n  {self.what}\n  why: {self.why}\n  do: {self.instead}\n"
+
     def document(self) -> dict[str, str]:
         return asdict(self)
 
