@@ -105,7 +105,8 @@ def test_a_view_that_raises_is_deployed_and_not_called_served(shop: Adopted) -> 
     assert "is served" not in ran.err
     found = json.loads(ran.out)
     assert (found["branch"], found["page"]["fault"]) == ("raises", "server_error")
-    assert [each["branch"] for each in shop.status()] == ["raises"]
+    assert [(each["branch"], each["page"]["status"]) for each in shop.status()] == [("raises", 500)]
+    assert "its page answers 500" in shop.do("status").out
     assert get(found["url"])[0] == 500
 
 
