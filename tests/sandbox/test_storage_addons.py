@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from copilot_sandbox.postgres import PostgresServer, remove
 from copilot_sandbox.seed import seed
 from copilot_sandbox.workspace import Workspace
 from tests.sandbox.cloud import Agent, Cloud
-from tests.sandbox.real_copilot import COPILOT, DOCKER
+from tests.sandbox.real_copilot import COPILOT, DOCKER, FakeAgent
 
 pytestmark = pytest.mark.skipif(not COPILOT, reason="there is no Copilot to run")
 
@@ -72,11 +73,13 @@ def cloud(tmp_path_factory: pytest.TempPathFactory, said: list[str]) -> Iterator
     server.start()
     databases = Databases(server)
     databases.prepare()
-    agent = Agent()
-    plane = ControlPlaneServer(
+    agent = FakeAgent()  # Copilot waits for a deployment whose tasks are reported to run
+    plane = agent.plane = ControlPlaneServer(
         0, state, agent, lambda _: 8100, databases, accept_runtime=lambda _runtime: None
     )
     plane.start()
+    tasks = threading.Thread(target=agent.run)
+    tasks.start()
     programs = state / "bin"
     programs.mkdir()
     (programs / "docker").write_text(DOCKER)
@@ -92,8 +95,10 @@ def cloud(tmp_path_factory: pytest.TempPathFactory, said: list[str]) -> Iterator
         (folder / "copilot/environments/addons/topic.yml").write_text(IMPORTING)
         assert seed(workspace, variables, ["test"], say=said.append) == {}
         run(folder, variables, "svc", "deploy", "--name", "web", "--env", "test")
-        yield Cloud(plane, agent)
+        yield Cloud(plane, Agent())
     finally:
+        agent.stopping.set()
+        tasks.join()
         plane.stop()
         server.stop()
         remove(state)

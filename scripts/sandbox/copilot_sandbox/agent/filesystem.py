@@ -52,6 +52,8 @@ _ETC = (
     "magic", "mime.types", "nginx", "nsswitch.conf", "os-release", "passwd", "pip.conf", "pki", "profile",
     "protocols", "resolv.conf", "rpc", "services", "shells", "ssl", "terminfo", "timezone", "xdg",
 )  # fmt: skip
+# A bare system has no hosts file, and localhost then has no address. A container of ECS always has one.
+_HOSTS = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
 _DEVICES = ("full", "null", "random", "tty", "urandom", "zero")
 _LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
 
@@ -119,6 +121,8 @@ def _build(shown: Shown) -> None:
     _mount("tmpfs", root, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=755,size=16m")
     for path in (*_SYSTEM, *_SYSTEM_FILES, *(f"/etc/{name}" for name in _ETC)):
         _show(root, path)
+    if not (hosts := _folder(root, "/etc") / "hosts").exists():
+        hosts.write_text(_HOSTS, encoding="ascii")
     for path in shown.hidden:
         if os.path.isdir(path) and _is_below(os.path.realpath(path), _SYSTEM):  # noqa: PTH112 - as text
             _mount(
