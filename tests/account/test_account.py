@@ -203,7 +203,7 @@ def test_a_star_of_a_certificate_stands_for_one_label() -> None:
 
 
 def test_the_sandbox_has_no_server_in_rds_to_look_at(aws_settings: Settings) -> None:
-    elsewhere = {"values": {}, "servers": []}
+    elsewhere: dict[str, Any] = {"values": {}, "servers": []}
     assert [each.rule for each in found(aws_settings, World(**elsewhere))] == ["copy-database"]
     assert found(replace(aws_settings, target="sandbox"), World(**elsewhere)) == []
 
