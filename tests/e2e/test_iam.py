@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -150,11 +151,17 @@ def test_without_the_mark_nothing_is_changed_and_the_role_cannot_set_it(clone: C
 
 def test_teardown_leaves_nothing_of_test_and_all_of_production(clone: Clone, switch: Path) -> None:
     url = clone.status()[0]["url"]
-    ran = clone.do("teardown", "--yes", "--json")
-    (receipt,) = json.loads(ran.out)
-    assert receipt["left"] == []
-    assert {"kind": "stack", "name": "demo-test-web"} in receipt["gone"]
-    assert {"kind": "stack", "name": "task-demo-test-web-copy-db"} in receipt["gone"]
+    for name in ("feature/one", "feature/two"):
+        clone.branch(name, {"notes.txt": name})
+        clone.do("deploy-test", "--branch", name, "--isolated")
+    ran = clone.do("teardown", "--all", "--yes", "--json")
+    assert re.search("^Deleted: demo-test-web-feature-one", ran.err, re.MULTILINE)
+    assert "together:" not in ran.err  # nothing was refused
+    receipts = json.loads(ran.out)
+    assert [receipt["left"] for receipt in receipts] == [[], [], []]
+    gone = [thing for receipt in receipts for thing in receipt["gone"]]
+    assert {"kind": "stack", "name": "demo-test-web"} in gone
+    assert {"kind": "stack", "name": "task-demo-test-web-copy-db"} in gone
     assert get(url)[0] == 0
     assert clone.status() == []
     clone.do("teardown", "--expired", "--yes")

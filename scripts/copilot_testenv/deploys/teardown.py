@@ -16,7 +16,7 @@ from copilot_testenv.core.errors import Failed, Held, Interrupted, Refused, Usag
 from copilot_testenv.core.process import Stop, catching_signals
 from copilot_testenv.core.terminal import as_json, confirm
 from copilot_testenv.costs import estimate
-from copilot_testenv.deploys import orphans, preflight, status
+from copilot_testenv.deploys import orphans, preflight, status, together
 from copilot_testenv.deploys.delete_slot import (
     DEAD,
     NEVER_DELETED,
@@ -26,7 +26,6 @@ from copilot_testenv.deploys.delete_slot import (
     listed,
     would_go,
 )
-from copilot_testenv.deploys.drop_databases import drop_together
 from copilot_testenv.deploys.withdraw_together import withdraw_together
 from copilot_testenv.state import bucket, live
 from copilot_testenv.state.lease import Unreadable
@@ -90,6 +89,9 @@ class _Teardown:
     options: Options
     interrupted: bool = False
     dropped: dict[str, list[str]] = field(default_factory=dict)  # databases, by the slot's service
+    deleted: dict[str, list[str]] = field(
+        default_factory=dict
+    )  # Lambda functions of deleted stacks, likewise
 
     def run(self) -> tuple[list[Receipt], list[UserError]]:
         """Return the receipts, and the errors of the slots that could not be deleted completely."""
@@ -145,11 +147,11 @@ class _Teardown:
         receipts: list[Receipt] = []
         failures: list[UserError] = []
         with self._collecting(failures):
-            self.dropped = self._drop_databases(snapshots)
+            self._delete_together([snapshot for snapshot in snapshots if snapshot.ours])
         several = sum(snapshot.ours for snapshot in snapshots) > 1
         for snapshot in snapshots:
             with self._collecting(failures):
-                receipts.append(self._delete(snapshot, together=several))
+                receipts.append(self._delete(snapshot, with_others=several))
         with self._collecting(failures):
             awaiting = [receipt for receipt in receipts if receipt.awaits_withdrawal]
             withdraw_together(self.session, self.target, awaiting)
@@ -306,29 +308,37 @@ class _Teardown:
         session = self._session_for(snapshot.settings)
         return Slot(session, self.target.for_slot(snapshot.settings), snapshot)
 
-    def _drop_databases(self, snapshots: list[SlotSnapshot]) -> dict[str, list[str]]:
-        """Drop the databases of several slots together; where that fails, each slot drops its own later."""
+    def _delete_together(self, own: list[SlotSnapshot]) -> None:
+        """Drop databases and delete stacks of several slots together; what fails, each slot does later."""
 
         def unchanged(agreed: SlotSnapshot) -> SlotSnapshot | None:
             found = self._snapshot_of(agreed.settings, self._registry().read())
             same = found and found.deployed_at == agreed.deployed_at and self._is_chosen(found)
             return found if same else None
 
-        own = [snapshot for snapshot in snapshots if snapshot.ours]
+        if len(own) < 2:  # noqa: PLR2004 - one is deleted as quickly alone
+            return
+        doing = "databases were not dropped"
         try:
-            return drop_together(self.session, self.target, own, unchanged) if len(own) > 1 else {}
+            with together.holding(self.session, self.target, own, unchanged) as ready:
+                self.dropped = together.drop_databases(self.session, self.target, ready)
+                doing = "stacks were not deleted"
+                # A slot whose database is still there needs its container.
+                bare = [each for each in ready if each.settings.service in self.dropped]
+                with self._catching():
+                    self.deleted = together.delete_stacks(self.session, self.target, bare)
         except (Interrupted, KeyboardInterrupt):
             raise
         except UserError as error:
-            self.session.report.say(f"(The databases were not dropped together: {error})")
-            return {}
+            self.session.report.say(f"(The {doing} together: {error})")
 
-    def _delete(self, agreed: SlotSnapshot, *, together: bool) -> Receipt:
+    def _delete(self, agreed: SlotSnapshot, *, with_others: bool) -> Receipt:
         """Delete one slot under its lease. Raises Held where it has changed since the user agreed.
 
-        With `together`, it is taken out of the application afterwards, with others.
+        With `with_others`, it is taken out of the application afterwards, with others.
         """
-        if self.interrupted:
+        functions = self.deleted.get(agreed.settings.service)
+        if self.interrupted and functions is None:
             raise Interrupted("Interrupted.")
         slot = self._slot_of(agreed)
         lease = bucket.lease(slot.session, self.target, f"deleting {agreed}")
@@ -337,18 +347,19 @@ class _Teardown:
             found = self._snapshot_of(agreed.settings, self._registry().read())
             if not found:  # another run has deleted it meanwhile
                 return Receipt(agreed)
-            if (found.stack and found.deployed_at != agreed.deployed_at) or not self._is_chosen(found):
+            if functions is not None and not found.stack:
+                found = agreed
+            elif (found.stack and found.deployed_at != agreed.deployed_at) or not self._is_chosen(found):
                 raise Held(
                     f"{agreed} was not deleted, because it was changed meanwhile: look at `invoke status`, "
                     "then run this again."
                 )
             dropped = self.dropped.get(agreed.settings.service)
-            if found.stack and live.alive(self.target, found.stack):
+            if found is not agreed and found.stack and live.alive(self.target, found.stack):
                 dropped = None  # a task runs again: it has copied the data anew
+            slot = replace(slot, snapshot=found, dropped=dropped, together=with_others)
             with self._catching() as stop:
-                receipt = replace(slot, snapshot=found, dropped=dropped, together=together).delete(
-                    stop, lease
-                )
+                receipt = replace(slot, functions=functions if found is agreed else None).delete(stop, lease)
             if not receipt.still_named:
                 bucket.registry(slot.session, self.target).forget(agreed.settings.service)
         if not receipt.still_named and bucket.discard_lease(slot.session, self.target):
