@@ -1,4 +1,4 @@
-"""Delete slots: `invoke teardown`. Choose them, ask for confirmation, and delete one after the other."""
+"""Delete slots: `invoke teardown`. Choose them, ask for confirmation, and delete them."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class _Teardown:
     def _delete_all(
         self, snapshots: list[SlotSnapshot], found_orphans: list[Orphan]
     ) -> tuple[list[Receipt], list[UserError]]:
-        """Ask for confirmation, and delete one after the other.
+        """Ask for confirmation; delete together what can be, then each slot to its end.
 
         An error with one does not stop the others.
         """
@@ -320,7 +320,8 @@ class _Teardown:
             return
         doing = "databases were not dropped"
         try:
-            with together.holding(self.session, self.target, own, unchanged) as ready:
+            wait = self.options.wait
+            with together.holding(self.session, self.target, own, unchanged, wait=wait) as ready:
                 self.dropped = together.drop_databases(self.session, self.target, ready)
                 doing = "stacks were not deleted"
                 # A slot whose database is still there needs its container.

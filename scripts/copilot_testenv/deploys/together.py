@@ -11,6 +11,7 @@ Source: aws/copilot-cli 1.34, cf-custom-resources/lib/env-controller.js.
 from __future__ import annotations
 
 import operator
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -22,12 +23,15 @@ from copilot_testenv.core.polling import until
 from copilot_testenv.core.terminal import Patience
 from copilot_testenv.deploys import copy_db, environment_turn
 from copilot_testenv.state import bucket, live
+from copilot_testenv.state.lease import LIFETIME
 
 if TYPE_CHECKING:
     from copilot_testenv.aws import Aws
     from copilot_testenv.deploys.delete_slot import SlotSnapshot
     from copilot_testenv.session import Session, Target
+    from copilot_testenv.state.lease import Lease
 
+_LEASE_SLACK = 5.0  # seconds beyond a claim's lifetime
 _TASKS_SECONDS = 300.0  # until the tasks of the slots have ended
 _STACKS_SECONDS = 1800.0  # until a stack is changed or deleted
 _MANAGER, _EXECUTION = (
@@ -42,24 +46,41 @@ def holding(
     target: Target,
     snapshots: Sequence[SlotSnapshot],
     unchanged: Callable[[SlotSnapshot], SlotSnapshot | None],
+    *,
+    wait: bool,
 ) -> Iterator[list[SlotSnapshot]]:
     """Hold the leases of branches' own slots in this block.
 
-    A slot that another run holds, or that `unchanged` does not return, is left out.
+    A slot that another run holds, or that `unchanged` does not return, is left out. With `wait`, wait until
+    the claims of a run that was killed end by themselves.
     """
+    end = time.monotonic() + (LIFETIME + _LEASE_SLACK if wait else 0)
     with ExitStack() as leases:
         ready = []
         for snapshot in sorted(snapshots, key=lambda each: each.settings.service):
             own = replace(session, settings=snapshot.settings)
             lease = bucket.lease(own, target, f"deleting {snapshot}")
             try:
-                leases.enter_context(lease.held(wait=False, say=session.report.say))
+                _hold(lease, leases, session, end)
                 own.settled(target, wait=False)
             except Held:
                 continue
             if found := unchanged(snapshot):
                 ready.append(found)
         yield ready
+
+
+def _hold(lease: Lease, leases: ExitStack, session: Session, end: float) -> None:
+    """Hold a lease, and try again until `end` on the monotonic clock. Raises Held."""
+    while True:
+        try:
+            leases.enter_context(lease.held(wait=False, say=session.report.say))
+        except Held:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(1)
+        else:
+            return
 
 
 def drop_databases(session: Session, target: Target, ready: Sequence[SlotSnapshot]) -> dict[str, list[str]]:
