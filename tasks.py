@@ -63,7 +63,7 @@ def deploy_test(
 
 @verb(
     branch="Remove this branch's deployment, in either slot (default: the shared slot, with any branch).",
-    expired="Remove the deployments that have expired; for a schedule (default: off).",
+    expired="Remove what has expired, with --branch of that branch alone; for a schedule (default: off).",
     all="Remove every deployment (default: off).",
     orphans="Remove what belongs to no deployment: services, databases, image tags (default: off).",
     **ASKED,
@@ -117,7 +117,7 @@ def extend(
     extend.extend(session(), name=branch, until=until, keep=keep, wait=wait, plan=plan, json=json)
 
 
-@verb(html="Write a page for people without a terminal to this file (default: none).", json=JSON)
+@verb(html="Write a page for people without a terminal to this file or s3://… (default: none).", json=JSON)
 def status(c: Context, html: str = "", json: bool = False) -> None:
     """Show what is deployed to test: branch, commit, by whom, URL, expiry, age of its data.
 

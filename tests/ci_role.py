@@ -33,11 +33,12 @@ def policy(cloudformation: Any, name: str = "ci-role.json") -> dict[str, Any]:
             "SERVICE": "web",
             "BUCKET": outputs["PipelineBucket"],
             "KMSKEY": outputs["KMSKeyARN"],
+            "PAGE": "acme-status",
         },
         name,
     )
 
 
-def switch(policy: dict[str, Any]) -> str:
+def switch(*policies: dict[str, Any]) -> str:
     """What the file `iam.json` says in the sandbox's folder, for the sandbox's key to be the CI role's."""
-    return json.dumps({"enforce": True, "principal": {"policies": [policy]}})
+    return json.dumps({"enforce": True, "principal": {"policies": policies}})

@@ -1,4 +1,4 @@
-"""The command `copilot-testenv`: `check`, for a repository without tasks too, `schema` and `docs`."""
+"""The command `copilot-testenv`: `check`, `schema` and `docs`, and `comment` for CI."""
 
 from __future__ import annotations
 
@@ -23,19 +23,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if options.command == "docs":
         return _print_document(options.name)
-    from copilot_testenv import menu  # noqa: PLC0415 - `--help` stays fast
-    from copilot_testenv.check import workflow  # noqa: PLC0415 - the same
     from copilot_testenv.core import display  # noqa: PLC0415 - the same
 
     try:
-        workflow.check(
-            *menu.sessions(),
-            json=options.json,
-            style=options.format,
-            fix=options.fix,
-            plan=options.plan,
-            baseline=options.baseline,
-        )
+        if options.command == "comment":
+            _comment()
+        else:
+            _check(options)
     except UserError as error:
         print(display.block(str(error)), file=sys.stderr)  # noqa: T201 - the command's result
         return error.exit_code
@@ -52,9 +46,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _comment() -> None:
+    from copilot_testenv.ci import comment  # noqa: PLC0415 - `--help` stays fast
+    from copilot_testenv.core.terminal import Terminal  # noqa: PLC0415 - the same
+
+    comment.read(os.environ, Terminal().say)
+
+
+def _check(options: argparse.Namespace) -> None:
+    from copilot_testenv import menu  # noqa: PLC0415 - `--help` stays fast
+    from copilot_testenv.check import workflow  # noqa: PLC0415 - the same
+
+    workflow.check(
+        *menu.sessions(),
+        json=options.json,
+        style=options.format,
+        fix=options.fix,
+        plan=options.plan,
+        baseline=options.baseline,
+    )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="copilot-testenv", description="Test environments on AWS Copilot.")
-    commands = parser.add_subparsers(required=True, dest="command", metavar="check | schema | docs")
+    metavar = "check | schema | docs | comment"
+    commands = parser.add_subparsers(required=True, dest="command", metavar=metavar)
     check = commands.add_parser("check", help="find mistakes in the manifests of copilot/, without AWS")
     check.add_argument("--format", default="text", help="text, github, gitlab or sarif (default: text)")
     check.add_argument("--json", action="store_true", help="print one JSON document")
@@ -64,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("schema", help="print a JSON schema of the manifests, for editors")
     docs = commands.add_parser("docs", help="print a document of these tasks, or the names of all")
     docs.add_argument("name", nargs="?", default="", help="such as ci.md, or stack.md#tests-database")
+    commands.add_parser("comment", help="read a command from a comment on GitHub, in its job")
     return parser
 
 

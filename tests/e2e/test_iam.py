@@ -52,6 +52,21 @@ def test_its_logs_its_data_and_its_end_are_at_hand(clone: Clone) -> None:
     assert clone.status()[0]["expires_at"] is None
 
 
+def test_the_page_is_written_by_a_policy_of_its_own_alone(clone: Clone, switch: Path) -> None:
+    policy, page = switch.read_text(), ("status", "--html", "s3://acme-status/index.html")
+    switch.unlink()
+    run(clone, "target.aws.client('s3').create_bucket(Bucket='acme-status')\n")
+    cloudformation = Aws(clone.variables()).client("cloudformation")
+    role, own = ci_role.policy(cloudformation), ci_role.policy(cloudformation, "ci-page.json")
+    switch.write_text(policy)
+    told(clone.invoke(*page), 4, "s3")
+    switch.write_text(ci_role.switch(role, own))
+    for _ in range(2):  # where it is new, and where it replaces itself
+        told(clone.invoke(*page), 0, "s3://acme-status/index.html shows 1 deployment")
+    told(clone.invoke("status", "--html", "s3://acme-status/other.html"), 4, "Forbidden")
+    switch.write_text(policy)
+
+
 def test_a_branch_has_a_service_of_its_own_for_a_while(clone: Clone) -> None:
     clone.branch("feature/own", {"notes.txt": "one more"})
     ran = clone.do("deploy-test", "--branch", "feature/own", "--isolated", "--json")

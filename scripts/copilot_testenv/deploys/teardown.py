@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from copilot_testenv.ci import pull_request
+from copilot_testenv.ci import deployments, pull_request
 from copilot_testenv.ci.pull_request import Message
 from copilot_testenv.copilot import ownership
 from copilot_testenv.core import expiry, git, moments
@@ -42,7 +42,7 @@ class Options:
     """The flags of `teardown`; without the first four, the shared slot is deleted."""
 
     branch: str = ""  # the slot that this branch is deployed in
-    expired: bool = False  # the slots that have expired
+    expired: bool = False  # the slots that have expired; with `branch`: its slots, if they have expired
     every: bool = False  # all slots
     orphans: bool = False  # things that belong to no deployment
     wait: bool = False
@@ -56,9 +56,9 @@ def teardown(session: Session, options: Options) -> None:
 
     Raises the errors of core.errors; with several slots, the first error after all were tried.
     """
-    if sum((bool(options.branch), options.expired, options.every, options.orphans)) > 1:
+    if sum((bool(options.branch) or options.expired, options.every, options.orphans)) > 1:
         raise UsageError(
-            "Use only one of --branch, --expired, --all and --orphans: each of them selects what is deleted."
+            "Use --branch and --expired, or --all, or --orphans: each of them selects what is deleted."
         )
     if options.branch:
         git.check_name(options.branch)
@@ -96,7 +96,7 @@ class _Teardown:
     def run(self) -> tuple[list[Receipt], list[UserError]]:
         """Return the receipts, and the errors of the slots that could not be deleted completely."""
         options = self.options
-        if options.expired and not options.plan:
+        if options.expired and not options.plan and not options.branch:
             by = self.session.who()
             self._registry().note_sweep(Sweep(live.iso(datetime.now(UTC)), by))
         snapshots = self._chosen()
@@ -195,7 +195,8 @@ class _Teardown:
     def _nothing(self) -> str:
         where = self.session.settings.test_env
         if self.options.branch:
-            return f"{self.options.branch} is not deployed in {where}: nothing to tear down."
+            which = "expired" if self.options.expired else "deployed"
+            return f"{self.options.branch} is not {which} in {where}: nothing to tear down."
         if self.options.expired:
             return f"Nothing in {where} has expired: nothing to tear down."
         if self.options.orphans:
@@ -370,7 +371,7 @@ class _Teardown:
         return receipt
 
     def _report(self, gone: SlotSnapshot, receipt: Receipt) -> None:
-        """Report the deployment's cost, and tell the pull request that its URL no longer answers."""
+        """Report the deployment's cost, and tell the forge that its URL no longer answers."""
         tags = gone.stack.tags if gone.stack else {}
         with suppress(ValueError, TypeError, OverflowError):  # never deployed, or its tags were edited
             since = datetime.fromisoformat(tags.get("deployed_at", ""))
@@ -381,6 +382,7 @@ class _Teardown:
                 self.session.report.say(receipt.cost)
         message = Message(gone.branch or "", tags.get("commit"), None, None, gone.settings.service)
         pull_request.tell(self.session.environ, message, self.session.report.say)
+        deployments.gone(self.session.environ, gone.settings.stack_name, self.session.report.say)
 
     def _registry(self) -> bucket.Registry:
         return bucket.registry(self.session, self.target)
