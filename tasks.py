@@ -213,7 +213,7 @@ def copy_db(
 
 @verb(
     format="Print findings as text, github (annotations), gitlab (Code Quality) or sarif (default: text).",
-    account="Look at the account, not at the files, and change nothing: docs/account.md (default: off).",
+    account="Look at the account, not at the files, and change nothing (default: off).",
     fix="First correct what has one right answer: misspelt words, runtimes (default: off).",
     yes=ASKS_NOTHING,
     baseline="Write what is found to copilot-check-baseline.json; it is not shown again (default: off).",
@@ -232,7 +232,7 @@ def check(
 ) -> None:
     """Check every service and environment of copilot/ without AWS, with Copilot's own verdict.
 
-    The task ends with 2 if there is an error; docs/check.md has each rule.
+    The task ends with 2 if there is an error.
 
     Example: invoke check --format github
     """
@@ -335,7 +335,7 @@ def sidecar_config(
 ) -> None:
     """Show the containers of each environment as Copilot renders them; add or remove a sidecar.
 
-    An edit changes no other byte of the manifest; docs/sidecars.md has the catalogue.
+    An edit changes no other byte of the manifest; a name that is not known lists the catalogue.
 
     Example: invoke sidecar-config --add mailpit --env test
     """
@@ -351,7 +351,7 @@ def sidecar_config(
     from_="Take the wheels from this index or Git address, git+https://… (default: build this clone's).",
     take="Replace these files, with commas, although they were edited (default: none).",
     ci="Write the files for this forge's CI too: github, gitlab or bitbucket (default: none).",
-    media="Let branches read these buckets of staging's, with commas: docs/media.md (default: none).",
+    media="Let branches read these buckets of staging's, with commas (default: none).",
     check="Show what is older than this version, write nothing; end with 2 for any (default: off).",
     **CONFIRMED,
 )

@@ -54,6 +54,7 @@ def shop(server: PostgresServer, redis_port: int, tmp_path_factory: pytest.TempP
         STATIC_ROOT=str(home / "static"),
     )
     about = {"branch": "feature/<b>basket", "commit": COMMIT, "deployed_by": "ada & co"}
+    about["expires_at"] = "2026-12-04T18:00:00Z"
     (made.home / "deployment.json").write_text(json.dumps(about))
     with server.connect(role="shop", password=PASSWORD) as connection:
         connection.execute("CREATE DATABASE shop")
@@ -132,7 +133,9 @@ def test_the_front_page_shows_what_is_served_and_escapes_it(address: str) -> Non
     code, page = get(address, "/")
     assert code == 200
     assert "<h1>feature/&lt;b&gt;basket</h1>" in page
-    assert "A test copy of the shop, of ada &amp; co, until it expires." in page
+    assert "A test copy of the shop." in page
+    assert "Deployed by ada &amp; co. Planned end:" in page
+    assert "Fri 4 Dec 2026, 18:00 UTC</time>, unless it is extended." in page
     assert COMMIT[:12] in page
     assert "not a copy of another database" in page
     assert "25\u202f200" in page  # events
@@ -231,8 +234,11 @@ def test_without_a_deployment_file_branch_and_commit_are_unknown(shop: Project, 
     plain = replace(project(tmp_path / "app"), variables=shop.variables)
     with served(plain) as address:
         assert (status(address)["branch"], status(address)["commit"]) == ("unknown", "unknown")
+        assert "test copy" not in get(address, "/")[1]
         (plain.home / "deployment.json").write_text("[1]")
         assert status(address)["branch"] == "unknown"
+        (plain.home / "deployment.json").write_text('{"deployed_by": "ada", "expires_at": "never"}')
+        assert "Deployed by ada. It stays until somebody removes it." in get(address, "/")[1]
 
 
 def test_fill_stage_makes_about_the_size_it_was_asked_for(shop: Project, server: PostgresServer) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -128,12 +129,20 @@ def test_who_deploys_is_cis_actor_else_gits_address_else_the_user(settings: Sett
     assert "@" in session(settings, {"config user.email": Result(1)}).who()
 
 
-def test_no_answer_means_no() -> None:
+class Person(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_no_answer_means_no(monkeypatch: pytest.MonkeyPatch) -> None:
     report = FakeReport(answer=False)
     with pytest.raises(Refused, match="--yes"):
         confirm(report, "Delete it?", yes=False)
     confirm(report, "Delete it?", yes=True)
-    assert report.asked == ["Delete it?"]
+    monkeypatch.setattr("sys.stdin", Person())
+    with pytest.raises(Refused, match=r"^Nothing was changed, because you did not answer yes\.$"):
+        confirm(report, "Delete it?", yes=False)
+    assert report.asked == ["Delete it?"] * 2
     confirm(FakeReport(answer=True), "Delete it?", yes=False)
 
 
@@ -159,6 +168,36 @@ def test_aws_is_asked_in_the_region_where_copilot_has_the_environment(
     assert found
     assert found.aws.region == "eu-west-1"
     assert found.variables == {}
+
+
+def test_an_account_without_the_application_is_told_with_what_to_do(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_REGION", "us-west-2")
+    monkeypatch.setattr(Aws, "account", lambda _: "222")
+    monkeypatch.setattr(Aws, "parameter", lambda *_: None)
+    here = session(replace(settings, target="aws"), {"env ls": Result(1, "", "couldn't find an application")})
+    with pytest.raises(SettingsError, match=r"application demo in account 222, us-west-2.*copilot app init"):
+        here.enter()
+    monkeypatch.setattr(Aws, "parameter", lambda *_: "{}")
+    with pytest.raises(Failed, match="couldn't find an application"):
+        here.enter()
+
+
+def test_missing_credentials_are_told_before_copilot_is_started(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, "/dev/null")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_REGION", "us-west-2")
+    here = session(replace(settings, target="aws"), {})
+    with pytest.raises(SettingsError, match=r"Unable to locate credentials\. Set AWS_PROFILE"):
+        here.enter()
+    assert isinstance(here.shell, FakeShell)
+    assert here.shell.ran == []
 
 
 def test_a_profile_that_is_not_there_is_a_settings_error(

@@ -8,23 +8,32 @@ from __future__ import annotations
 import io
 import os
 import re
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from copilot_testenv.account import workflow as account
 from copilot_testenv.core import moments
+from copilot_testenv.core.errors import Refused, SettingsError
+from copilot_testenv.core.git import Branch
 from copilot_testenv.core.settings import Settings
 from copilot_testenv.core.terminal import Terminal
 from copilot_testenv.costs import report
-from copilot_testenv.deploys import status
+from copilot_testenv.deploys import logs, outcome, page_state, status
 from copilot_testenv.deploys.delete_slot import SlotPart, listed
+from copilot_testenv.deploys.outcome import Served
 from copilot_testenv.deploys.phases import Phases
+from copilot_testenv.deploys.probe import Page
 from copilot_testenv.deploys.watch import Watcher
 from copilot_testenv.session import Session
+from copilot_testenv.state import live
 from copilot_testenv.state.registry import DeploymentRecord, Registry
-from tests.deploys import test_phases, test_rolled_back, test_status, test_watch
+from tests import test_session
+from tests.account import test_account, world
+from tests.deploys import test_phases, test_replacing, test_rolled_back, test_status, test_watch
 from tests.deploys.test_container_log import ERROR, FRAMES
 from tests.deploys.test_phases import DATA
 from tests.fakes import FakeShell, Memory
@@ -89,7 +98,7 @@ def test_deployments(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Non
     branch = "feature/a-long-name-for-the-checkout"
     own = test_status.isolated(branch, why="for Grace to look at")
     aws = test_status.Played([test_status.tagged("web", "main", expires_at="never"), own])
-    session, _ = test_status.on(
+    session, registry = test_status.on(
         settings,
         aws,
         monkeypatch,
@@ -100,7 +109,13 @@ def test_deployments(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Non
             )
         },
     )
+    now = datetime.now(UTC)
+    migration = 'The container `startup` ended with exit code 1: relation "x" does not exist (shop.0002_x)'
+    registry.record_failed("web", replace(test_status.FAILED, at=now.isoformat(), reason=migration), now)
+    pages = iter([Page("", 500, "server_error", "it answers 500"), Page("", 200)])
+    monkeypatch.setattr(page_state, "ask", lambda urls, _: [next(pages) for _ in urls])
     monkeypatch.setattr(moments, "shown", lambda moment, _: moment)  # it depends on the clock and its zone
+    monkeypatch.setattr(moments, "told", lambda _: "Tue 11:00, 3 h ago")
     shown = screen(monkeypatch)
     status.status(replace(session, report=Terminal()), html="", json=False)
     check("status", shown.getvalue())
@@ -171,3 +186,56 @@ def test_the_costs(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "datetime", Clock)
     report.cost(Session(settings, FakeShell(), Terminal(), {}), json=False, region="us-east-1", node="")
     check("cost", "\n".join(row.rstrip() for row in shown.getvalue().splitlines()))
+
+
+def test_a_deploy_that_has_succeeded(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = screen(monkeypatch)
+    monkeypatch.setattr(moments, "told", lambda _: "Fri 18:00, in 6 days")
+    tags = {"branch": "feature/checkout", "commit": "c" * 40, "expires_at": "2026-11-27T18:00:00Z"}
+    url = "http://feature-a-long-name-for-the-checkout-97cc63d.test.demo.example.com:36517/shop"
+    served = Served(replace(live.deployment_of(settings, tags), url=url), Page(url, 200))
+    session = Session(settings, FakeShell(), Terminal(), {})
+    outcome.tell(session, Branch("feature/checkout", "c" * 40), served, None, seconds=8.3, json=False)
+    check("served", shown.getvalue())
+
+
+def test_a_kept_branch_that_is_not_replaced(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moments, "told", lambda _: "Tue 11:00, 3 h ago")
+    monkeypatch.setattr("sys.stdin", Answer("n\n"))
+    shown = screen(monkeypatch)
+    with pytest.raises(Refused) as refused:
+        test_replacing.judged(settings, Terminal(), tags=test_replacing.KEPT)
+    Terminal().say(str(refused.value))
+    check("kept-branch", shown.getvalue())
+
+
+class Answer(Screen):
+    """A person at the keyboard."""
+
+
+def test_what_the_account_lacks(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = settings.root / "copilot/web/manifest.yml"
+    manifest.parent.mkdir(parents=True, exist_ok=True)
+    manifest.write_text(world.MANIFEST)
+    session, target = test_account.look(
+        replace(settings, target="aws"), world.World(admitting=False, application_domain="")
+    )
+    monkeypatch.setattr(Session, "enter", lambda _: target)
+    shown = screen(monkeypatch)
+    with pytest.raises(SettingsError) as found:
+        account.check(replace(session, report=Terminal()), json=False)
+    Terminal().say(str(found.value))
+    check("account", shown.getvalue())
+
+
+def test_the_last_lines_of_the_containers(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [
+        ("startup", "  Applying shop.0002_weight... OK"),
+        ("web", "[INFO] Listening at: http://0.0.0.0:8000"),
+    ]
+    events = "\n".join(test_session.event(container, message) for container, message in lines)
+    here = replace(test_session.deployed(settings, monkeypatch, events), report=Terminal())
+    shown = screen(monkeypatch)
+    time.tzset()
+    logs.logs(here, logs.Options())
+    check("logs", shown.getvalue())

@@ -28,6 +28,7 @@ class Deployment:
     branch: str
     commit: str
     deployed_by: str  # empty outside a deployment
+    expires_at: datetime | None  # as planned when it was deployed; None: it stays, or that is unknown
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,14 @@ def deployment() -> Deployment:
     if not isinstance(found, dict):
         found = {}
     branch, commit = (str(found.get(name) or "unknown") for name in ("branch", "commit"))
-    return Deployment(branch, commit, str(found.get("deployed_by") or ""))
+    return Deployment(branch, commit, str(found.get("deployed_by") or ""), _moment(found.get("expires_at")))
+
+
+def _moment(text: object) -> datetime | None:
+    try:
+        return datetime.fromisoformat(str(text))
+    except ValueError:  # "never", for one that is kept
+        return None
 
 
 def data() -> Data | None:

@@ -1,4 +1,4 @@
-"""The command `copilot-testenv`: `check` without tasks and for pre-commit, `schema`, and `comment` for CI."""
+"""The command `copilot-testenv`: `check`, `schema` and `docs`, and `comment` for CI."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(json.dumps(json_schema.of_manifests(), indent=1))  # noqa: T201 - the command's result
         return 0
+    if options.command == "docs":
+        return _print_document(options.name)
     from copilot_testenv.core import display  # noqa: PLC0415 - the same
 
     try:
@@ -67,7 +69,8 @@ def _check(options: argparse.Namespace) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="copilot-testenv", description="Test environments on AWS Copilot.")
-    commands = parser.add_subparsers(required=True, dest="command", metavar="check | schema | comment")
+    metavar = "check | schema | docs | comment"
+    commands = parser.add_subparsers(required=True, dest="command", metavar=metavar)
     check = commands.add_parser("check", help="find mistakes in the manifests of copilot/, without AWS")
     check.add_argument("--format", default="text", help="text, github, gitlab or sarif (default: text)")
     check.add_argument("--json", action="store_true", help="print one JSON document")
@@ -75,8 +78,23 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--plan", action="store_true", help="with --fix: show what would change")
     check.add_argument("--baseline", action="store_true", help="keep today's findings as the baseline")
     commands.add_parser("schema", help="print a JSON schema of the manifests, for editors")
-    commands.add_parser("comment", help="read a command from a comment on GitHub, in its job (docs/ci.md)")
+    docs = commands.add_parser("docs", help="print a document of these tasks, or the names of all")
+    docs.add_argument("name", nargs="?", default="", help="such as ci.md, or stack.md#tests-database")
+    commands.add_parser("comment", help="read a command from a comment on GitHub, in its job")
     return parser
+
+
+def _print_document(name: str) -> int:
+    from copilot_testenv.core import documents  # noqa: PLC0415 - `--help` stays fast
+
+    try:
+        print(documents.text(name))  # noqa: T201 - the command's result
+    except UserError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - the same
+        return error.exit_code
+    except BrokenPipeError:  # `copilot-testenv docs ci.md | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 0
 
 
 if __name__ == "__main__":

@@ -82,10 +82,16 @@ class Session:
         copilot = Copilot(self.settings, variables, self.settings.root)
         if self.settings.target == "sandbox":
             return Target(variables, copilot, Aws(variables))
-        known = self.deployer(Target(variables, copilot, Aws(variables))).environments()
+        configured = Aws(variables)
+        # Before Copilot, whose words about wrong credentials are less plain.
+        account = configured.account()
+        try:
+            known = self.deployer(Target(variables, copilot, configured)).environments()
+        except Failed:
+            self._require_application(configured, account)
+            raise
         environment = next((each for each in known if each.name == self.settings.test_env), None)
         aws = Aws(variables, environment.region if environment else None)
-        account = aws.account()
         if environment and account != environment.account:
             raise SettingsError(
                 f"Your AWS credentials are of account {account}, and Copilot has the environment "
@@ -93,6 +99,16 @@ class Session:
             )
         self.report.say(f"Account {account}, {aws.region}.")
         return Target(variables, copilot, aws)
+
+    def _require_application(self, aws: Aws, account: str) -> None:
+        """Raise SettingsError where Copilot has no such application in the configured region."""
+        app = self.settings.app
+        if aws.parameter(f"/copilot/applications/{app}") is None:
+            raise SettingsError(
+                f"Copilot has no application {app} in account {account}, {aws.region}. If it is in another "
+                "account or region, set AWS_PROFILE or AWS_REGION; else make it with Copilot: "
+                f"copilot app init {app}"
+            )
 
     def deployer(self, target: Target) -> Deployer:
         """Return what deploys, deletes and runs in the target's slot, as DEPLOY_WITH says."""
@@ -319,7 +335,8 @@ def _workspace(session: Session, source: str = "") -> Iterator[Any]:
     _require_uncommitted(session)
     branch = staging_branch.find(session.shell, settings, source, session.report.say)
     # `environment`: copy_stage_db works only in it, and this image fills only the sandbox's own databases.
-    with checkout.worktree(session.shell, settings, branch, environment=settings.test_env) as folder:
+    facts = {"environment": settings.test_env}
+    with checkout.worktree(session.shell, settings, branch, facts) as folder:
         scope = branch_files.Scope((settings.base,), environments=False)
         branch_files.require(folder, settings, os.environ, scope, branch.name)
         written = folder / settings.manifest.relative_to(root)

@@ -202,6 +202,12 @@ def test_a_star_of_a_certificate_stands_for_one_label() -> None:
     assert not names.covers(("*.example.org",), "example.org")
 
 
+def test_the_sandbox_has_no_server_in_rds_to_look_at(aws_settings: Settings) -> None:
+    elsewhere: dict[str, Any] = {"values": {}, "servers": []}
+    assert [each.rule for each in found(aws_settings, World(**elsewhere))] == ["copy-database"]
+    assert found(replace(aws_settings, target="sandbox"), World(**elsewhere)) == []
+
+
 def test_the_task_prints_a_line_or_json_for_each_finding_and_ends_with_2(
     aws_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,9 +39,8 @@ def test_an_environment_that_only_the_project_is_to_have_is_written_there(projec
     assert 'get("COPILOT_ENVIRONMENT_NAME") == "qa"' in text
     assert 'environment="qa"' in text
     assert 'environment = "qa"' in (project / "copilot-testenv.toml").read_text()
-    assert (
-        "  .testenv/bin/invoke create-env --mark-disposable qa --confirm qa" in report.said[-1].splitlines()
-    )
+    marking = "  `.testenv/bin/invoke create-env --mark-disposable qa --confirm qa`"
+    assert marking in report.said[-1].splitlines()
 
 
 @pytest.mark.parametrize("said", ["qa", "test"], ids=["said again", "not said again"])
@@ -284,3 +283,21 @@ def test_of_several_services_the_only_one_whose_image_runs_the_settings_is_adopt
     commit(folder)
     with pytest.raises(UsageError, match=r"Which service.*api, front, web"):
         adopt(folder)
+
+
+def test_what_is_written_names_no_document_that_only_a_clone_of_these_tasks_has(project: Path) -> None:
+    adopt(project)
+    written = [name for name in files(project) if not name.endswith((".whl", ".pyc"))]
+    named = [
+        f"{name}: {line}"
+        for name in written
+        for line in (project / name).read_text(errors="replace").splitlines()
+        if re.search(r"\bdocs/[\w-]+(\.md|/)", line) and "://" not in line
+    ]
+    assert named == []
+    templates = (ROOT / "scripts/copilot_testenv/adopt/templates").rglob("*")
+    for text in (
+        file.read_text() for file in templates if file.suffix in {".yml", ".toml", ""} and file.is_file()
+    ):
+        assert not re.search(r"\bdocs/[\w-]+\.md", text)
+    assert "`copilot-testenv docs access.md`" in (project / "copilot/web/manifest.yml").read_text()

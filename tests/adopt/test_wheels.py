@@ -77,6 +77,24 @@ def test_the_wheel_of_the_image_has_nothing_of_the_tasks(
         }  # fmt: skip
 
 
+def test_the_wheel_of_the_tasks_has_the_documents_and_the_installed_command_prints_them(
+    real_wheels: dict[str, bytes], tmp_path: Path
+) -> None:
+    name = next(name for name in real_wheels if name.startswith("copilot_testenv"))
+    (tmp_path / name).write_bytes(real_wheels[name])
+    with zipfile.ZipFile(tmp_path / name) as opened:
+        opened.extractall(tmp_path / "installed")
+    folder = tmp_path / "installed" / "copilot_testenv" / "docs"
+    there = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+    in_clone = {str(file.relative_to(ROOT / "docs")) for file in (ROOT / "docs").rglob("*.[mj]*")}
+    assert there == in_clone
+    words = (sys.executable, "-m", "copilot_testenv.cli", "docs", "stack.md#tests-database")
+    environment = {"PYTHONPATH": str(tmp_path / "installed")}
+    shown = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert shown.stdout.startswith("## Test")
+    assert len(real_wheels[name]) < 800_000  # it lies in the project's repository
+
+
 def pip_of(address: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(Origin, "wheels", _REAL)
     shell = FakeShell()

@@ -49,6 +49,40 @@ def test_a_line_of_a_containers_log_gives_github_no_command(line: str) -> None:
     assert display.block("::1 localhost") == "::1 localhost"
 
 
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("SECRET_KEY=a value with spaces", "SECRET_KEY=***"),
+        ("export STRIPE_API_KEY='sk x'", "export STRIPE_API_KEY=***"),
+        ("SECRET_KEY = 'abc'", "SECRET_KEY = ***"),
+        ("DATABASE_URL=sqlite:///x", "DATABASE_URL=***"),
+        ("run with SMTP_PASSWORD=hunter2 now", "run with SMTP_PASSWORD=*** now"),
+        ("{'USER': 'me', 'PASSWORD': 'a b', 'PORT': ''}", "{'USER': 'me', 'PASSWORD': ***, 'PORT': ''}"),
+        ('{"API_TOKEN": "x", "a": 1}', '{"API_TOKEN": ***, "a": 1}'),
+        ("pem -----BEGIN RSA PRIVATE KEY-----\nQUJD\nREVG\n-----END RSA PRIVATE KEY-----\nx", "pem ***\nx"),
+        # Names of parameters, and what is no secret.
+        ("SECRET_KEY=/copilot/demo/test/secrets/SECRET_KEY", ""),
+        ("SECRET_KEY=arn:aws:secretsmanager:eu-west-1:1:secret:x", ""),
+        ("PATH=/usr/bin", ""),
+        ("PWD=/app", ""),
+        ("pwd=/app; PWD=hunter2", "pwd=***; PWD=***"),
+        ("primary_key=True, token=models.CharField()", ""),
+        ("'PASSWORD': None, 'KEY': 3", ""),
+        ("SECRET_KEY= is empty", "SECRET_KEY= ***"),
+        ("Set SECRET_KEY in .env", ""),
+    ],
+)
+def test_the_value_of_a_variable_that_is_named_like_a_secret_is_not_shown(line: str, shown: str) -> None:
+    assert display.block(line) == (shown or line)
+
+
+def test_a_long_line_of_capital_letters_is_masked_in_time() -> None:
+    began = time.monotonic()
+    for text in ("A_" * 50_000, "_KEY" * 25_000, "-----BEGIN PRIVATE KEY-----" + "\nA" * 50_000):
+        display.block(text)
+    assert time.monotonic() - began < 5
+
+
 def test_a_containers_terminal_sequences_move_nothing() -> None:
     log = "\x1b[31mred\x1b[0m \x1b]0;title\x07\x1b[2J\x9b2J\rforged\x08\tend\x1b"
     shown = display.block(log)

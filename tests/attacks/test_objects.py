@@ -348,7 +348,7 @@ def test_an_entry_that_cannot_be_understood_is_never_lost(entry: dict[str, Any])
 
 
 def test_a_registry_of_a_later_version_says_that_the_tasks_are_to_be_updated() -> None:
-    body = json.dumps({"version": 2}).encode()
+    body = json.dumps({"version": registry.VERSION + 1}).encode()
     store = Memory(body, 1)
     with pytest.raises(Failed, match="later version of these tasks: update them"):
         Registry(store).record("web-x", DeploymentRecord("x", isolated=True))

@@ -103,7 +103,7 @@ def test_the_worktree_holds_the_commit_names_it_and_goes_away(clone: Path) -> No
         named = json.loads((folder / "deployment.json").read_text())
         assert named == {"branch": "late", "commit": found.commit}
     deployed = {"deploy": "2026-11-22T10:00:00Z", "environment": "test", "deployed_by": "ada@example.org"}
-    with git.worktree(SHELL, clone, found, *deployed.values()) as folder:
+    with git.worktree(SHELL, clone, found, deployed) as folder:
         named = json.loads((folder / "deployment.json").read_text())
         assert named == {"branch": "late", "commit": found.commit, **deployed}
     assert not folder.exists()
@@ -256,7 +256,7 @@ def shop(clone: Path) -> Path:
 
 def test_the_worktree_of_a_project_below_the_top_is_its_folder(clone: Path, shop: Path) -> None:
     found = git.find(SHELL, shop, "main")
-    with git.worktree(SHELL, shop, found, "now", "test") as folder:
+    with git.worktree(SHELL, shop, found, {"deploy": "now", "environment": "test"}) as folder:
         assert folder.parts[-2:] == ("services", "sh op")
         assert (folder / "manage.py").read_text() == "one"
         assert json.loads((folder / "deployment.json").read_text())["commit"] == found.commit

@@ -43,7 +43,7 @@ def test_a_row_is_a_block_where_a_table_would_break_its_cells(monkeypatch: pytes
         "  commit  c0ffee",
         "  URL     http://web-feature-checkout.test.demo.example.com:8080/",
     ]
-    assert len(lines) == 9
+    assert (len(lines), lines[-1]) == (10, "")  # another table may follow
 
 
 @pytest.mark.parametrize(("columns", "stream"), [(160, Narrow), (80, io.StringIO)])

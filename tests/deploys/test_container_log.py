@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from copilot_testenv.deploys.container_log import cause, quoted, without_libraries
+from copilot_testenv.deploys.container_log import cause, is_lasting, quoted, without_libraries
 
 TRACEBACK = (
     "Traceback (most recent call last):",
@@ -43,6 +43,25 @@ TRACEBACK = (
 )
 def test_the_cause_is_the_last_line_of_the_last_traceback(lines: tuple[str, ...], found: str) -> None:
     assert cause(lines) == found
+
+
+@pytest.mark.parametrize(
+    ("error", "lasts"),
+    [
+        ('django.db.utils.ProgrammingError: relation "x" does not exist (migration shop.0002_x)', True),
+        ("ModuleNotFoundError: No module named 'shop.weight'", True),
+        ("django.db.utils.IntegrityError: column contains null values (migration shop.0002_x)", True),
+        ("django.db.utils.OperationalError: connection failed: timeout expired", False),
+        ("psycopg.errors.DeadlockDetected: deadlock detected", False),
+        ("redis.exceptions.ConnectionError: Error 111 connecting to localhost:6379", False),
+        ("TimeoutError: [Errno 110] Connection timed out", False),
+        ("CommandError: staging does not answer", False),
+        ("copy_stage_db: Error: staging does not answer", False),
+        ("", False),
+    ],
+)
+def test_only_an_error_that_another_try_cannot_change_lasts(error: str, *, lasts: bool) -> None:
+    assert is_lasting(error) is lasts
 
 
 FRAMES = (

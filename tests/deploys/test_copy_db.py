@@ -225,6 +225,8 @@ def test_several_branches_databases_are_dropped_by_one_task_and_each_is_known_by
     assert target
     slots = [settings.isolated_for(slug) for slug in ("a", "c", "b-a")]
     assert copy_db.drop_several(here, target, HOST, slots) == {"web-a": ["test_a"], "web-b-a": []}
+    assert "  CommandError: no mark" in said(here)
+    assert '"dropped"' not in said(here)  # the answers are for the task, not for a person
     (line,) = ran(here)
     for suffix in ("_a", "_c", "_b_a"):
         assert f"DATABASE_SUFFIX={suffix} python manage.py copy_stage_db --drop-own-database --json;" in line

@@ -63,7 +63,7 @@ def test_a_deploy_without_a_place_for_three_minutes_is_rolled_back(
     assert made.signal_due() is None
     at(made, monkeypatch, 191)
     assert made.signal_due() == signal.SIGINT
-    assert "it is ended: no task of it starts" in said[-1]
+    assert "the deploy is ended: no task of it starts" in said[-1]
 
 
 def test_capacity_that_comes_back_is_no_reason_any_more(

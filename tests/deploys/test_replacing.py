@@ -8,6 +8,7 @@ import pytest
 
 from copilot_testenv.core.errors import Held, Refused
 from copilot_testenv.core.settings import Settings
+from copilot_testenv.core.terminal import Report
 from copilot_testenv.deploys.replacing import require_replaceable
 from copilot_testenv.session import Session
 from tests.deploys.teardowns import shared
@@ -16,7 +17,7 @@ from tests.fakes import FakeReport, FakeShell
 KEPT = {"expires_at": "never"}
 
 
-def judged(settings: Settings, report: FakeReport, by: str = "ada", **more: Any) -> Any:
+def judged(settings: Settings, report: Report, by: str = "ada", **more: Any) -> Any:
     tags = {"deployed_by": "ada", "commit": "c0ffee", **more.pop("tags", {})}
     flags = {"take_over": False, "yes": False, "plan": False, **more}
     session = Session(settings, FakeShell(), report, {})

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from copilot_testenv.aws.stack import ContainerDefinition
+from copilot_testenv.core import display
 from copilot_testenv.core.errors import Failed, Held, Refused, UsageError
 from copilot_testenv.core.process import Result
 from copilot_testenv.core.settings import Settings
@@ -17,7 +18,7 @@ from copilot_testenv.deploys.run_command import Options
 from copilot_testenv.session import Session
 from copilot_testenv.state import bucket
 from copilot_testenv.state.lease import Lease
-from tests.deploys.test_copy_db import GROUP, Played, defined, on, ran, said
+from tests.deploys.test_copy_db import CHAIN, GROUP, Played, defined, on, ran, said
 from tests.fakes import FakeReport, FakeShell, Memory
 
 
@@ -43,6 +44,21 @@ def test_a_command_runs_with_the_images_own_variables_and_its_lines_are_the_resu
     assert f"TESTENV_COMMAND={line} " in command
     assert "--secrets=DATABASE_URL=/copilot/x" in command
     assert printed(here) == ["one", "postgres://***", "three"]
+
+
+def test_the_values_of_the_containers_secrets_and_the_lines_of_a_key_are_not_printed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(display, "_of_names", [])
+    key = ("TLS=-----BEGIN PRIVATE KEY-----", "not base64, but secret", "-----END PRIVATE KEY-----")
+    lines = ["PATH=/bin", "SECRET_KEY=abc", "BASIC_AUTH=ada:lovelace", *key, "LANG=C"]
+    task = defined("sh", "-c", CHAIN)
+    startup = replace(task.containers[1], secrets={"BASIC_AUTH": "/copilot/x"})
+    aws = Played(lines=lines, definition=replace(task, containers=(startup,)))
+    here = on(settings, aws, monkeypatch, task_run=Result(0, "✔ Task has stopped.\n"))
+    run_command.run(here, Options("env"))
+    shown = ["PATH=/bin", "SECRET_KEY=***", "BASIC_AUTH=***", "TLS=***", "LANG=C"]
+    assert printed(here) == shown
 
 
 def test_a_command_that_prints_nothing_is_not_silent(

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -11,13 +12,14 @@ from copilot_testenv.aws import Aws
 from copilot_testenv.aws.stack import Stack
 from copilot_testenv.copilot.commands import Copilot
 from copilot_testenv.core import git
-from copilot_testenv.core.settings import Settings
-from copilot_testenv.deploys import status
+from copilot_testenv.core.settings import DeployTarget, Settings
+from copilot_testenv.deploys import page_state, status
+from copilot_testenv.deploys.probe import CLOSED, Fault, Page
 from copilot_testenv.deploys.status import Row
 from copilot_testenv.session import Session, Target
 from copilot_testenv.state import bucket, live
 from copilot_testenv.state.live import Deployment
-from copilot_testenv.state.registry import DeploymentRecord, Registry, Sweep
+from copilot_testenv.state.registry import DeploymentRecord, FailedDeploy, Registry, Sweep
 from tests.fakes import FakeReport, FakeShell, Memory
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -91,6 +93,100 @@ def test_each_deployment_is_told_by_its_tags_and_the_registry(
     assert aws.asked == []
     status.status(session, html="", json=False)
     assert "feature-x (demo)" in session.report.printed[1]
+
+
+FAILED = FailedDeploy(
+    "feature/broken",
+    "d" * 40,
+    "grace",
+    "2026-11-24T11:00:00Z",
+    "The container `startup` ended with code 1",
+)
+
+
+def answering(
+    monkeypatch: pytest.MonkeyPatch, status_code: int | None, fault: Fault | None = None, reason: str = ""
+) -> None:
+    page = Page("http://localhost:1/", status_code, fault, reason or f"it answers {status_code}")
+    monkeypatch.setattr(page_state, "open_page", lambda *_: page)
+
+
+def test_a_live_deployment_is_told_with_the_answer_of_its_page_and_the_deploy_that_failed_after_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    record = DeploymentRecord("main", isolated=False, url="http://localhost:1")
+    session, registry = on(settings, Played([tagged("web", "main")]), monkeypatch, web=record)
+    registry.record_failed("web", FAILED, NOW)
+    answering(monkeypatch, 500, "server_error")
+    status.status(session, html="", json=False)
+    status.status(session, html="", json=True)
+    status.status(session, html=str(tmp_path / "status.html"), json=False)
+    assert isinstance(session.report, FakeReport)
+    assert "its page answers 500" in session.report.printed[0]
+    said = "\n".join(session.report.said)
+    assert "The last deploy to web failed: feature/broken at dddddddddddd, by grace, 2026-11-24T11" in said
+    assert FAILED.reason in said
+    (found,) = json.loads(session.report.printed[1])
+    assert found["page"] == {"url": "http://localhost:1/", "status": 500, "fault": "server_error"}
+    assert (found["state"], found["failed_deploy"]) == ("live", asdict(FAILED))
+    text = (tmp_path / "status.html").read_text()
+    assert 'class="failed"' in text
+    assert "Its page answers 500" in text
+    assert "A later deploy, of feature/broken by grace, has failed." in text
+
+
+def test_a_first_deploy_that_failed_is_told_where_nothing_is_deployed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, registry = on(settings, Played([]), monkeypatch)
+    registry.record_failed("web", FAILED, NOW)
+    status.status(session, html="", json=False)
+    assert isinstance(session.report, FakeReport)
+    assert session.report.said[-2].startswith("Nothing is deployed")
+    assert session.report.said[-1].startswith("The last deploy to web failed: feature/broken")
+
+
+@pytest.mark.parametrize(
+    ("target", "page", "told", "usable"),
+    [
+        ("sandbox", None, "live", True),
+        ("sandbox", Page("", 200), "live; its page answers 200", True),
+        ("aws", Page("", 401, None, "it answers 401: closed"), "live; its page answers 401", True),
+        ("aws", Page("", 503, "closed", CLOSED), "live; its page lets this machine not in", True),
+        ("aws", Page("", None, "unreachable", "timed out"), "live; its page lets this machine not in", True),
+        ("sandbox", Page("", None, "unreachable", "refused"), "its page does not answer: refused", False),
+        ("aws", Page("", 502, "gateway", "it answers 502"), "its page answers 502", False),
+        ("aws", Page("", 302, "redirect_loop", "it still redirects"), "its page still redirects", False),
+    ],
+)
+def test_the_answer_of_a_page_is_told_in_words(
+    target: DeployTarget, page: Page | None, told: str, *, usable: bool
+) -> None:
+    assert page_state.told(page, target) == told
+    assert page_state.is_usable(page, target) is usable
+
+
+@pytest.mark.parametrize(
+    ("target", "url", "asked"),
+    [
+        ("aws", "https://x.test.example.com", True),
+        ("aws", "http://169.254.169.254/latest/meta-data", False),
+        ("aws", "http://[fd00:ec2::254]/", False),
+        ("aws", "http://2852039166/", False),
+        ("aws", "http://127.1/", False),
+        ("aws", "http://localhost:9000/", False),
+        ("aws", "http://[", False),
+        ("aws", None, False),
+        ("sandbox", "http://feature-x.localhost:1/", True),
+        ("sandbox", "http://internal.example.com/", False),
+    ],
+)
+def test_only_an_address_that_a_deployment_can_have_is_asked(
+    target: DeployTarget, url: str | None, monkeypatch: pytest.MonkeyPatch, *, asked: bool
+) -> None:
+    answering(monkeypatch, 200)
+    (page,) = page_state.ask([url], target)
+    assert (page is not None) is asked
 
 
 def test_what_is_being_changed_or_has_failed_is_told_with_its_state(

@@ -147,7 +147,7 @@ def test_who_is_asked_sees_whose_it_is(scene: Callable[..., Scene]) -> None:
     here = scene(shared(deployed_by="grace", why="a demo"))
     with pytest.raises(Refused):
         here.teardown(yes=False)
-    assert f"To be deleted: web (main), of grace, expires at {FUTURE}: a demo" in here.said
+    assert f"To be deleted: web (main), of grace, until {FUTURE}: a demo" in here.said
 
 
 def test_twice_is_fine(scene: Callable[..., Scene]) -> None:

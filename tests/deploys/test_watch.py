@@ -7,7 +7,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from copilot_testenv.aws import Aws
-from copilot_testenv.aws.stack import Container, Event, Stack, TargetHealth, Task, TaskDefinition
+from copilot_testenv.aws.stack import (
+    Container,
+    ContainerDefinition,
+    Event,
+    Stack,
+    TargetHealth,
+    Task,
+    TaskDefinition,
+)
 from copilot_testenv.core.settings import Settings
 from copilot_testenv.deploys.watch import LONG_AGO, Watcher, _plain
 from copilot_testenv.session import Session
@@ -243,6 +251,62 @@ def test_a_container_that_ended_is_named_with_its_error_and_not_with_what_follow
     said = made.session.report.said  # type: ignore[attr-defined]
     assert said.count(f"  startup: {error}") == 1
     assert not any("dependency" in line for line in said)
+
+
+@dataclass
+class Migrating(Played):
+    """An AWS whose container `startup` copies and migrates, and has written these lines."""
+
+    lines: tuple[str, ...] = ("  Applying shop.0002_x...", "ValueError: no weight")
+
+    def task_definition(self, arn: str) -> TaskDefinition:
+        command = ("sh", "-c", "python manage.py copy_stage_db && python manage.py migrate")
+        startup = ContainerDefinition("startup", "image", command, {}, {})
+        return replace(super().task_definition(arn), containers=(startup,))
+
+    def last_lines(self, *_: object) -> list[str]:
+        return list(self.lines)
+
+
+ESSENTIAL = "Essential container in task exited"
+LOST = "django.db.utils.OperationalError: connection failed: timeout expired"
+
+
+@pytest.mark.parametrize(
+    ("ends", "lines", "status", "ended"),
+    [
+        ((end("startup", 1), end("web")), Migrating.lines, "UPDATE_IN_PROGRESS", True),
+        ((end("startup", 1), end("web")), Migrating.lines, "CREATE_IN_PROGRESS", True),
+        ((end("startup", 3), end("web")), ("CommandError: not marked",), "UPDATE_IN_PROGRESS", True),
+        # ECS's next try may succeed, or nothing is known of why it failed.
+        ((end("startup", 1), end("web")), (LOST,), "UPDATE_IN_PROGRESS", False),
+        ((end("startup", 4), end("web")), ("CommandError: no answer",), "UPDATE_IN_PROGRESS", False),
+        ((end("startup", 1), end("web")), ("bye",), "UPDATE_IN_PROGRESS", False),
+        ((end("startup", 137), end("web")), Migrating.lines, "UPDATE_IN_PROGRESS", False),
+        # Another container than the one that migrates.
+        ((end("startup", 0), end("web", 1)), Migrating.lines, "UPDATE_IN_PROGRESS", False),
+        # ECS's circuit breaker has come first.
+        ((end("startup", 1), end("web")), Migrating.lines, "UPDATE_ROLLBACK_IN_PROGRESS", False),
+    ],
+)
+def test_copilot_rolls_back_at_the_first_failure_that_each_further_try_would_repeat(
+    settings: Settings, ends: tuple[Container, ...], lines: tuple[str, ...], status: str, *, ended: bool
+) -> None:
+    aws = Migrating(OLD, lines=lines)
+    made = watcher(settings, aws)
+    next_try = Task(
+        "d" * 32, "RUNNING", "UNKNOWN", "arn:1", None, "", (Container("startup", "RUNNING", None, ""),)
+    )
+    aws.ran = [stopped(ESSENTIAL, *ends), next_try]
+    made.phases._task = "b" * 32
+    due = signal.SIGINT if ended else None
+    assert looks(made, aws, at(status), at(status)) == [due, due]
+    aws.ran.append(replace(stopped(ESSENTIAL, end("startup", 143), end("web")), id="c" * 32))
+    looks(made, aws, at(status))
+    said = made.session.report.said  # type: ignore[attr-defined]
+    assert ("  startup: ended with exit code 143" in said) is not ended
+    assert any("tries again" in line for line in said) is not (ended or "ROLLBACK" in status)
+    assert said.count("  the deploy is ended: each further try of ECS would fail in the same way") == ended
 
 
 def test_a_task_that_ecs_ends_for_another_one_is_no_failure(settings: Settings) -> None:

@@ -123,8 +123,9 @@ def test_status_is_one_json_document_with_every_field(clone: Clone) -> None:
     (found,) = json.loads(ran.out)
     assert set(found) == {
         "branch", "commit", "slug", "environment", "service", "url", "database", "deployed_by",
-        "deployed_at", "expires_at", "data_copied_at", "isolated", "target",
+        "deployed_at", "expires_at", "data_copied_at", "isolated", "target", "state", "page", "failed_deploy",
     }  # fmt: skip
+    assert (found["state"], found["page"]["status"], found["failed_deploy"]) == ("live", 200, None)
     assert (found["branch"], found["environment"], found["service"]) == ("main", "test", "web")
     assert found["deployed_by"] == "ada@example.org"
     assert found["target"] == "sandbox"
@@ -162,6 +163,14 @@ def test_a_migration_that_fails_exits_4_with_its_own_error(clone: Clone) -> None
     assert ran.out == ""
     assert 'relation "shop_no_such_table" does not exist' in ran.err
     assert "`startup` ended with exit code 1" in ran.err
+    assert "each further try of ECS would fail in the same way" in ran.err
+    assert "ECS tries again" not in ran.err
+    failed = clone.status()[0]["failed_deploy"]
+    assert (failed["branch"], failed["commit"]) == (
+        "feature/broken",
+        clone.git("rev-parse", "feature/broken"),
+    )
+    assert 'relation "shop_no_such_table" does not exist' in failed["reason"]
     assert "Circuit Breaker" not in ran.err  # it only follows from the container's end
     assert str(clone.folder) not in ran.err  # the log has the image's paths
     assert "Its log: `invoke logs --container startup --all-tasks`." in ran.err
@@ -176,6 +185,7 @@ def test_the_next_good_deploy_works_without_copilot_too(clone: Clone) -> None:
     ran = clone.invoke("deploy-test", "--branch", "feature/rename", DEPLOY_WITH="cloudformation")
     assert "ended with exit code" not in ran.err  # the failed tasks of the deploy before are not its own
     assert get_json(deployed(ran) + "/status.json")["branch"] == "feature/rename"
+    assert clone.status()[0]["failed_deploy"] is None
 
 
 def test_a_branch_beside_the_shared_slot_has_its_own_data_which_copy_db_renews(clone: Clone) -> None:

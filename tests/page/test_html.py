@@ -24,11 +24,12 @@ TITLE = "Test environments of demo"
 MAIN = Row(
     branch="main", url="https://test.shop.example.org", commit="3f9c2d17ab40e6215c8b7d90e1f2a3b4c5d6e7f8",
     deployed_by="ci@example.org", deployed_at="2026-11-24T06:10:00Z", expires_at=None,
-    data_copied_at="2026-11-24T05:58:00Z", why="", state="live", isolated=False,
+    data_copied_at="2026-11-24T05:58:00Z", why="", note="", state="live", isolated=False,
 )  # fmt: skip
 LONG = replace(
     MAIN, branch="feature/" + "x" * 192, url="https://" + "y" * 60 + ".example.org/" + "z" * 150,
     commit="c" * 40, deployed_by="w" * 120 + "@example.org", expires_at="2026-11-27T18:00:00Z", why="W" * 240,
+    note="N" * 240,
     state="failed: " + "ROLLBACK_" * 12, isolated=True,
 )  # fmt: skip
 
@@ -43,7 +44,7 @@ def six(now: datetime) -> list[Row]:
         return Row(
             branch=name, url=f"https://{name.split('/')[1]}.test.shop.example.org", commit=commit,
             deployed_by=by, deployed_at=at(deployed), expires_at=at(end), data_copied_at=at(deployed - 0.1),
-            why=why, state="live", isolated=True,
+            why=why, note="", state="live", isolated=True,
         )  # fmt: skip
 
     news = own("feature/newsletter", "5b20d9c1e8a377", "ada@example.org", -0.05, 76, "Double opt-in")
@@ -75,7 +76,7 @@ anything = st.one_of(st.text(st.characters()), st.sampled_from(HOSTILE))
 rows = st.builds(
     Row, branch=anything, url=st.none() | anything, commit=anything, deployed_by=anything,
     deployed_at=anything, expires_at=st.none() | anything, data_copied_at=st.none() | anything, why=anything,
-    state=anything, isolated=st.booleans(),
+    note=anything, state=anything, isolated=st.booleans(),
 )  # fmt: skip
 
 
@@ -131,7 +132,8 @@ def shown(*rows: Row, **more: str) -> Read:
 @given(rows, anything, anything)
 def test_hostile_texts_never_become_markup(row: Row, title: str, warning: str) -> None:
     # The times and the address decide on elements of their own; what else somebody wrote decides on none.
-    tame = replace(row, branch="b", commit="c", deployed_by="d", why="w" if row.why.split() else "")
+    why, note = ("w" if text.split() else "" for text in (row.why, row.note))
+    tame = replace(row, branch="b", commit="c", deployed_by="d", why=why, note=note)
     written = page([row], title=title, made_at=NOW, warning=warning)
     written.encode()  # fits into a file
     hostile = Read(written)
@@ -140,6 +142,7 @@ def test_hostile_texts_never_become_markup(row: Row, title: str, warning: str) -
     assert hostile.texts["h2"] == seen(row.branch or "an unknown branch")
     assert hostile.texts["state"] == seen(row.state[:1].upper() + row.state[1:])
     assert hostile.texts.get("why", "") == seen(row.why)
+    assert hostile.texts.get("note", "") == seen(row.note)
     assert hostile.texts["code"] == seen((row.commit or "unknown")[:12])
     assert f"by {seen(row.deployed_by or 'unknown')}" in hostile.texts["dl"]
     if warning:

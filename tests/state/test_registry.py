@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from copilot_testenv.core.errors import Failed
-from copilot_testenv.state.registry import DeploymentRecord, Registry, RegistryContent, Sweep
+from copilot_testenv.state.registry import DeploymentRecord, FailedDeploy, Registry, RegistryContent, Sweep
 from tests.fakes import Memory
 
 ENTRY = DeploymentRecord("feature/x", isolated=True, url="http://x.localhost:1", database="test_x")
@@ -16,10 +18,37 @@ def test_what_is_recorded_is_read_until_it_is_forgotten() -> None:
     assert registry.read() == RegistryContent()
     registry.record("web-x", ENTRY)
     registry.note_sweep(Sweep("2026-11-24T18:00:00Z", "ci"))
-    assert registry.read() == RegistryContent({"web-x": ENTRY}, Sweep("2026-11-24T18:00:00Z", "ci"))
+    assert registry.read() == RegistryContent({"web-x": ENTRY}, {}, Sweep("2026-11-24T18:00:00Z", "ci"))
     registry.forget("web-x")
     registry.forget("web-x")
     assert registry.read().deployments == {}
+
+
+def test_a_failed_deploy_is_known_until_one_succeeds_the_slot_is_removed_or_a_week_has_passed() -> None:
+    registry = Registry(Memory())
+    now = datetime(2026, 11, 24, 18, tzinfo=UTC)
+    failed = FailedDeploy("feature/y", "c" * 40, "ada", "2026-11-24T18:00:00Z", "no such table")
+    registry.record("web", ENTRY)
+    registry.record_failed("web", failed, now)
+    registry.record("web", replace(ENTRY, data_copied_at="2026-11-24T19:00:00Z"))  # as copy-db does
+    assert registry.read().failed == {"web": failed}
+    registry.record_served("web", ENTRY)
+    assert registry.read() == RegistryContent({"web": ENTRY})
+    registry.record_failed("web-x", failed, now)
+    registry.forget("web-x")
+    assert registry.read().failed == {}
+    registry.record_failed("web-x", failed, now)
+    registry.record_failed("web-y", replace(failed, at="yesterday"), now)
+    registry.record_failed("web", failed, now + timedelta(days=8))
+    assert registry.read().failed == {"web": failed}
+
+
+def test_a_registry_that_knew_no_failed_deploys_is_read_and_a_malformed_one_of_them_named() -> None:
+    first = b'{"version": 1, "deployments": {}, "swept": null}'
+    assert Registry(Memory(first, 1)).read() == RegistryContent()
+    second = b'{"version": 2, "deployments": {}, "failed": {"web": {"branch": 3}}, "swept": null}'
+    found = Registry(Memory(second, 1)).read()
+    assert (found.failed, found.malformed) == ({}, ("'web'",))
 
 
 def test_of_many_that_write_at_once_none_is_lost() -> None:

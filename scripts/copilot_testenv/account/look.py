@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from copilot_testenv.copilot import manifest
+from copilot_testenv.core import documents
 from copilot_testenv.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from copilot_testenv.core.settings import Settings
     from copilot_testenv.session import Session, Target
 
-RIGHTS = "docs/iam/check-account.json"
+RIGHTS = documents.page("iam/check-account.json")
 _STAGING = re.compile("sta?g", re.IGNORECASE)
 
 
@@ -32,6 +33,10 @@ class AccountFinding:
 
     def __str__(self) -> str:
         return f"{self.rule}: {self.severity}: {self.what}: {self.why}: {self.instead}"
+
+    def told(self) -> str:
+        """Return the finding for a person on a terminal: in a block."""
+        return f"{self.rule}: {self.severity}\n  {self.what}\n  why: {self.why}\n  do: {self.instead}\n"
 
     def document(self) -> dict[str, str]:
         return asdict(self)

@@ -8,7 +8,7 @@ from typing import Any
 
 from copilot_testenv.account.look import AccountFinding, Look
 from copilot_testenv.copilot import aliases, application, manifest
-from copilot_testenv.core import workspace_files
+from copilot_testenv.core import documents, workspace_files
 
 _SOON = timedelta(days=30)
 
@@ -94,7 +94,7 @@ def zone(look: Look) -> Iterator[AccountFinding]:
             f"the records of {settings.test_domain} are not kept by Copilot",
             "the load balancer goes with its last service and comes back with another name, so a wildcard "
             "record leads nowhere after a weekend",
-            "set TEST_HOSTED_ZONE to the zone of TEST_DOMAIN (docs/settings.md)",
+            f"set TEST_HOSTED_ZONE to the zone of TEST_DOMAIN ({documents.page('settings.md')})",
         )
     elif look.is_made and not application.domain(settings, look.aws) and settings.target == "aws":
         yield AccountFinding(
@@ -103,7 +103,8 @@ def zone(look: Look) -> Iterator[AccountFinding]:
             f"the application {settings.app} has no domain, and TEST_DOMAIN is not set",
             "a branch with --isolated would have no host name; the shared slot has the load balancer's own, "
             "which changes with each teardown",
-            "import a wildcard certificate and set TEST_DOMAIN (docs/branches.md), or use the shared slot",
+            f"import a wildcard certificate and set TEST_DOMAIN ({documents.page('branches.md')}), or use "
+            "the shared slot",
         )
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from copilot_testenv.account.look import AccountFinding, Look
 from copilot_testenv.aws.stack import UNSETTLED
 from copilot_testenv.copilot import images, runtimes
-from copilot_testenv.core import expiry
+from copilot_testenv.core import documents, expiry
 from copilot_testenv.core.display import counted
 from copilot_testenv.costs import prices
 from copilot_testenv.costs.estimate import estimate
@@ -61,7 +61,7 @@ def expired(look: Look) -> Iterator[AccountFinding]:
         "warning",
         f"{counted(len(ended), 'deployment')} expired and still run: {names}",
         f"they cost {price}; a schedule that removes them does not run, or fails",
-        "invoke teardown --expired, and see to the schedule (docs/ci.md)",
+        f"invoke teardown --expired, and see to the schedule ({documents.page('ci.md')})",
     )
 
 
@@ -117,7 +117,8 @@ def storage(look: Look) -> Iterator[AccountFinding]:
             "warning",
             f"{counted(untagged.number, 'image')} without a tag in {images.repository(settings)}",
             f"{untagged.size / _GB:.2f} GB at most, {_price(look, 'images', untagged.size)}",
-            "give the repository a lifecycle rule that expires untagged images (docs/costs.md)",
+            "give the repository a lifecycle rule that expires untagged images "
+            f"({documents.page('costs.md')})",
         )
     bucket = aws.application_bucket(settings.app) if look.is_made else ""
     old = aws.old_versions(bucket, _FOLDER) if bucket else None
@@ -127,7 +128,7 @@ def storage(look: Look) -> Iterator[AccountFinding]:
             "warning",
             f"{counted(old.number, 'old version')} of leases and registries in {bucket}",
             f"{old.size / _GB:.2f} GB; S3 keeps each version of an object",
-            f"give the bucket a lifecycle rule for {_FOLDER} (docs/costs.md)",
+            f"give the bucket a lifecycle rule for {_FOLDER} ({documents.page('costs.md')})",
         )
 
 

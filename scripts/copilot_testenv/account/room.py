@@ -8,6 +8,7 @@ from copilot_testenv.account.look import AccountFinding, Look
 from copilot_testenv.aws import inventory
 from copilot_testenv.copilot import application
 from copilot_testenv.copilot.resource_usage import footprint
+from copilot_testenv.core import documents
 
 _DEFAULT_VCPUS = (
     6.0  # of a new account. Source: https://docs.aws.amazon.com/general/latest/gr/ecs-service.html
@@ -72,7 +73,7 @@ def balancer(look: Look) -> Iterator[AccountFinding]:
     if not arn:
         return
     limits, (rules, groups) = look.aws.balancer_limits(), look.aws.rules(arn)
-    several = "deploy further branches to a second test environment (docs/scale.md)"
+    several = f"deploy further branches to a second test environment ({documents.page('scale.md')})"
     a_slot = 2 if look.aws.resource(look.stack, "HTTPSListener") else 1
     if limit := limits.get("rules-per-application-load-balancer"):
         yield from _room("rules of the load balancer", rules, limit, a_slot, several)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from copilot_testenv.account.look import AccountFinding, Look
+from copilot_testenv.core import documents
 from copilot_testenv.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 _POSTGRES = 5432
 _OF_STAGING = re.compile("sta?g", re.IGNORECASE)
-_IN_STACK = "docs/stack.md#the-network-between-them"
+_IN_STACK = documents.page("stack.md#the-network-between-them")
 _AVAILABLE = {
     "available",
     "backing-up",
@@ -63,7 +64,8 @@ def copy(look: Look) -> Iterator[AccountFinding]:
             "error",
             f"the secret of staging's address names the master user of {found.name}",
             "a mistake in a branch could change staging, because that user may write",
-            "make a role that may only read and put its address into the secret (docs/adopt.md#on-aws)",
+            "make a role that may only read and put its address into the secret "
+            f"({documents.page('adopt.md#on-aws')})",
         )
     if found.status and found.status not in _AVAILABLE:
         yield AccountFinding(
@@ -165,7 +167,8 @@ def _secret(look: Look, source: Address | None, target: Address | None) -> Itera
             "warning",
             f"no secret of {look.test} is called after staging",
             "copy_stage_db reads staging's address from STAGE_DATABASE_URL",
-            "name it in the manifest's block of the test environment (docs/adopt.md#the-manifest)",
+            "name it in the manifest's block of the test environment "
+            f"({documents.page('adopt.md#the-manifest')})",
         )
     if source and target and (source.host, source.name) == (target.host, target.name):
         yield AccountFinding(
@@ -173,7 +176,7 @@ def _secret(look: Look, source: Address | None, target: Address | None) -> Itera
             "error",
             f"the secrets of {look.test} name one database as staging's and as its own",
             "a copy replaces its own database, and that is staging",
-            "give the test environment a database of its own (docs/stack.md#tests-database)",
+            f"give the test environment a database of its own ({documents.page('stack.md#tests-database')})",
         )
 
 
@@ -187,16 +190,20 @@ def _server(look: Look, source: Address | None, servers: list[Server]) -> Server
 
 
 def _unknown(look: Look, source: Address | None) -> Iterator[AccountFinding]:
-    """Say that the server is not known, and judge the networks as far as that goes."""
-    yield AccountFinding(
-        "copy-database",
-        "warning",
-        "staging's database server was not found in RDS",
-        "no server of this account and region has the address of the secret"
-        if source
-        else "no secret that may be read has its address, and staging's network has not exactly one server",
-        "see yourself that its security group admits the test environment's tasks",
-    )
+    """Say that the server is not known, and judge the networks as far as that goes.
+
+    The sandbox's databases are on no server of RDS.
+    """
+    if look.settings.target == "aws":
+        yield AccountFinding(
+            "copy-database",
+            "warning",
+            "staging's database server was not found in RDS",
+            "no server of this account and region has the address of the secret"
+            if source
+            else "no secret that may be read has its address, and staging's network has not one server alone",
+            "see yourself that its security group admits the test environment's tasks",
+        )
     here = look.export(look.test, "VpcId")
     for name in look.staging:
         there = look.export(name, "VpcId")

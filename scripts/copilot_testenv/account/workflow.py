@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from copilot_testenv.account import names, old, ready, room, way
@@ -9,7 +10,7 @@ from copilot_testenv.account.look import AccountFinding, Look, judged
 from copilot_testenv.core import display
 from copilot_testenv.core.display import counted
 from copilot_testenv.core.errors import SettingsError
-from copilot_testenv.core.terminal import as_json
+from copilot_testenv.core.terminal import as_json, fitted
 
 if TYPE_CHECKING:
     from copilot_testenv.session import Session, Target
@@ -18,8 +19,8 @@ OF_ENVIRONMENT = (*way.RULES, *room.RULES, *old.RULES)
 """The rules that only a test environment that exists can break."""
 RULES = (*ready.RULES, *names.RULES, *OF_ENVIRONMENT)
 _SANDBOX = (
-    "The embedded AWS joins no networks and denies no connection: what is said of the way to staging's "
-    "database is what AWS would need."
+    "This looks at the embedded AWS, which joins no networks and denies no connection. To look at your "
+    "account: `DEPLOY_TARGET=aws invoke check --account`."
 )
 
 
@@ -36,7 +37,9 @@ def check(session: Session, *, json: bool) -> None:
         session.report.data(as_json([finding.document() for finding in found]))
     else:
         for finding in found:
-            session.report.data(display.block(str(finding)))
+            session.report.data(
+                display.block(fitted(finding.told()) if sys.stdout.isatty() else str(finding))
+            )
     errors = sum(finding.severity == "error" for finding in found)
     told = f"{counted(errors, 'error')}, {counted(len(found) - errors, 'warning')} about the account"
     if errors:

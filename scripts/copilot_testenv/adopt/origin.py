@@ -107,7 +107,7 @@ def _digest(clone: Path) -> str:
     """Return a digest of all files that the wheels are built from."""
     digest = hashlib.sha256()
     files = [clone / name for name in _BUILT_FROM]
-    files += [file for name in ("scripts", "copilot") for file in sorted((clone / name).rglob("*"))]
+    files += [file for name in ("scripts", "copilot", "docs") for file in sorted((clone / name).rglob("*"))]
     for file in files:
         if file.is_file() and "__pycache__" not in file.parts:
             digest.update(f"{file.relative_to(clone)}\0".encode() + file.read_bytes() + b"\0")

@@ -8,7 +8,7 @@ from copilot_testenv.adopt.changes import NotChanged
 from copilot_testenv.adopt.project import Project, workloads
 from copilot_testenv.copilot import manifest
 from copilot_testenv.copilot.service_sidecar import KINDS
-from copilot_testenv.core import committed
+from copilot_testenv.core import committed, documents
 from copilot_testenv.core.errors import SettingsError
 
 
@@ -30,5 +30,5 @@ def without_branch(project: Project) -> Iterator[NotChanged]:
                 f"no branch has {name} in {project.test_env}. After this, `invoke sidecar-config "
                 f"--from-service {name} --env {project.test_env}` makes a sidecar of it, and "
                 f'`services = ["{project.service}", "{name}"]` in {committed.FILE} lets `check` keep it in '
-                "step (docs/services.md).",
+                f"step ({documents.page('services.md')}).",
             )

@@ -9,6 +9,7 @@ from importlib.resources.abc import Traversable
 from copilot_testenv.adopt import stamps
 from copilot_testenv.adopt.changes import Change, NotChanged
 from copilot_testenv.adopt.renewal import Renewal
+from copilot_testenv.core import documents
 from copilot_testenv.core.errors import UsageError
 
 FORGES = ("github", "gitlab", "bitbucket")
@@ -36,9 +37,8 @@ def plan(renewal: Renewal, forge: str) -> Iterator[Change | NotChanged | None]:
 def _file(renewal: Renewal, path: str, body: str) -> Change | NotChanged | None:
     there = renewal.project.text(path)
     if there is not None and not stamps.find(there.replace("\r\n", "\n")):
-        return NotChanged(
-            path, "it is the project's own. Add these jobs to it (docs/ci.md explains them):\n" + body
-        )
+        explained = f"{documents.page('ci.md')} explains them"
+        return NotChanged(path, f"it is the project's own. Add these jobs to it ({explained}):\n{body}")
     return renewal.plan_file(path, body)
 
 

@@ -18,6 +18,7 @@ from copilot_testenv.adopt.project import Project
 from copilot_testenv.adopt.renewal import Renewal
 from copilot_testenv.branch_guard import branch_files, branch_manifests
 from copilot_testenv.copilot import addons, aliases, inherited, sidecars, yaml_edit
+from copilot_testenv.core import documents
 from copilot_testenv.core.errors import Refused, SettingsError
 
 HEALTH_PATH = "/healthz"  # django_testenv.access.healthz answers it
@@ -30,7 +31,8 @@ _WHY = {
     "startup: success": "the service starts when the copy and the migrations are through",
     "essential: false": "it ends when it is done, and the task goes on",
     "spot: 1": "one task on Spot",
-    "allowed_source_ips: [127.0.0.0/8]": "the sandbox; add your office's or VPN's addresses (docs/access.md)",
+    "allowed_source_ips: [127.0.0.0/8]": "the sandbox; add your office's or VPN's addresses "
+    f"({documents.command('access.md')})",
 }
 
 

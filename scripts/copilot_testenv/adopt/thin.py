@@ -190,14 +190,14 @@ def _environment(renewal: Renewal, source: origin.Origin) -> Iterator[Change | N
     project = renewal.project
     yield renewal.plan_file(project.environment_path, _ENVIRONMENT.format(name=project.test_env))
     of_service = source.text(f"copilot/web/{_PATCHES}")
-    yield _patches(renewal, f"copilot/{project.service}/{_PATCHES}", of_service)
-    yield from _other_workloads(renewal, of_service)
+    yield _patches(renewal, source, f"copilot/{project.service}/{_PATCHES}", of_service)
+    yield from _other_workloads(renewal, source, of_service)
     path, body = f"copilot/environments/{_PATCHES}", source.text(f"copilot/environments/{_PATCHES}")
     importing = _importing(project)
     if importing:
         functions = "|".join(_CERTIFICATES)
         body = re.sub(rf"- op: replace\n  path: /Resources/({functions})/.*\n  value: .*\n", "", body)
-    yield _patches(renewal, path, body)
+    yield _patches(renewal, source, path, body)
     if importing and project.bytes(path) is None:
         yield NotChanged(
             importing,
@@ -222,7 +222,9 @@ def certificate_line(project: Project, environment: str) -> str:
     return f"{path}:{text.count(chr(10), 0, found.start()) + 1}" if found else ""
 
 
-def _other_workloads(renewal: Renewal, of_service: str) -> Iterator[Change | NotChanged | None]:
+def _other_workloads(
+    renewal: Renewal, source: origin.Origin, of_service: str
+) -> Iterator[Change | NotChanged | None]:
     """Plan the patches of the other services and jobs, whose templates name the same runtimes."""
     project = renewal.project
     for name in workloads(project):
@@ -235,12 +237,12 @@ def _other_workloads(renewal: Renewal, of_service: str) -> Iterator[Change | Not
             continue  # `check` says what is wrong with it
         if found.get("type") in _WITH_CONTROLLER and not re.search(r"'(http|queue_delay|range)'", str(found)):
             one = of_service.partition("- op: replace\n  path: /Resources/RulePriorityFunction")[0]
-            yield _patches(renewal, path, one)
+            yield _patches(renewal, source, path, one)
         elif project.bytes(path) is None:
             yield NotChanged(path, _BY_HAND.format(f"it is missing, for a {found.get('type')}"))
 
 
-def _patches(renewal: Renewal, path: str, body: str) -> Change | NotChanged | None:
+def _patches(renewal: Renewal, source: origin.Origin, path: str, body: str) -> Change | NotChanged | None:
     project = renewal.project
     current = project.text(path)
     overrides = path.rsplit("/", 1)[0]
@@ -251,7 +253,7 @@ def _patches(renewal: Renewal, path: str, body: str) -> Change | NotChanged | No
             return NotChanged(path, _BY_HAND.format(_NO_LISTENER))
     if current is None or stamps.find(current):
         return renewal.plan_file(path, body)
-    if current == body:  # a version without stamps wrote it
+    if current == body or copies.is_copy(renewal, source, path):  # a version without stamps wrote it
         return Change(path, current.encode(), stamps.whole(body).encode())
     if "/Properties/Runtime" in current:
         return None

@@ -35,7 +35,7 @@ from copilot_testenv.adopt.origin import Origin
 from copilot_testenv.adopt.project import Project, look, workspace
 from copilot_testenv.adopt.renewal import Renewal
 from copilot_testenv.copilot import disposable
-from copilot_testenv.core import committed, display
+from copilot_testenv.core import committed, display, documents
 from copilot_testenv.core.errors import Refused, SettingsError, UsageError
 from copilot_testenv.core.settings import load
 from copilot_testenv.core.terminal import confirm
@@ -176,14 +176,14 @@ def _say_next(session: Session, name: str, to_write: list[Change]) -> None:
     mark = (
         ""
         if name == disposable.IN_SANDBOX
-        else f"  {invoke} create-env --mark-disposable {name} --confirm {name}\n"
+        else f"  `{invoke} create-env --mark-disposable {name} --confirm {name}`\n"
     )
     session.report.say(
         f"Written: {display.counted(len(to_write), 'file')}, {new} of them new. Look at "
         "`git add --all && git diff --staged` there and commit, then try it:\n"
-        f"  python3 -m venv .testenv && .testenv/bin/pip install -q -r {thin.REQUIREMENTS}\n"
-        f"{mark}  {invoke} deploy-test --branch $(git branch --show-current)\n"
-        "docs/adopt.md says what AWS needs."
+        f"  `python3 -m venv .testenv && .testenv/bin/pip install -q -r {thin.REQUIREMENTS}`\n"
+        f"{mark}  `{invoke} deploy-test --branch $(git branch --show-current)`\n"
+        f"{documents.page('adopt.md')} says what AWS needs."
     )
 
 

@@ -11,6 +11,7 @@ from copilot_testenv.check.project import Project
 from copilot_testenv.check.running import Step
 from copilot_testenv.check.task import containers, properties, value, where
 from copilot_testenv.copilot.templates import Template
+from copilot_testenv.core import documents
 from copilot_testenv.state import last_copy
 
 _SOURCE = "STAGE_DATABASE_URL"  # the settings build DATABASES["stage"] from it
@@ -103,7 +104,8 @@ def source(project: Project) -> Iterator[Finding]:
             if each.name in copying and _SOURCE not in given and not in_file:
                 line = where(document, environment, *each.keys, "secrets")
                 what = f"{each.name} copies staging's database and has no {_SOURCE} (in {environment})"
-                instead = f"write the secret {_SOURCE} for it and for the service, as docs/stack.md has it"
+                example = documents.page("stack.md")
+                instead = f"write the secret {_SOURCE} for it and for the service, as {example} has it"
                 yield Finding(document.path, line, "copy-source", "warning", what, instead)
 
 

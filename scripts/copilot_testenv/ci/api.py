@@ -12,6 +12,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 
+from copilot_testenv.core import documents
 from copilot_testenv.core.redirects import NoRedirect
 
 ANSWER_SECONDS = 10.0  # timeout of one request without an answer
@@ -97,7 +98,7 @@ def cause(error: Exception) -> str:
     """Return the cause, never in the error's own words: they can quote a header, and with it the token."""
     if isinstance(error, HTTPError):
         error.close()
-        return f"it answered {error.code}; docs/ci.md names the needed token and permissions"
+        return f"it answered {error.code}; {documents.page('ci.md')} names the needed token and permissions"
     if isinstance(error, NotSentError):
         return str(error)
     reason = error.reason if isinstance(error, URLError) else error

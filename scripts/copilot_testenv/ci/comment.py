@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 from copilot_testenv.ci.api import Api, attempt, cause, is_github
 from copilot_testenv.ci.outputs import outputs
-from copilot_testenv.core import git
+from copilot_testenv.core import documents, git
 from copilot_testenv.core.errors import Failed, Refused, SettingsError, UsageError
 
 _FORMS = "write /deploy, /teardown or /extend 3d as the first line of a comment"
@@ -40,7 +40,8 @@ def read(environ: Mapping[str, str], say: Callable[[str], None]) -> None:
     """
     if not is_github(environ) or not environ.get("GITHUB_EVENT_PATH"):
         raise SettingsError(
-            "This is no job of GitHub Actions with GITHUB_TOKEN in its step: docs/ci.md shows the workflow."
+            "This is no job of GitHub Actions with GITHUB_TOKEN in its step: "
+            f"{documents.page('ci.md')} shows the workflow."
         )
     event = _event(Path(environ["GITHUB_EVENT_PATH"]))
     api = Api(environ["GITHUB_API_URL"], environ["GITHUB_TOKEN"])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from copilot_testenv.core import documents
 from copilot_testenv.core.errors import Failed, Refused, SettingsError
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def _read(settings: Settings, aws: Aws) -> str | None:
     except Failed as error:
         raise Failed(
             f"The mark of {settings.test_env} cannot be read, so nothing is changed. {error} The role needs "
-            f"ssm:ListTagsForResource on the parameter {name} (docs/iam.md)."
+            f"ssm:ListTagsForResource on the parameter {name} ({documents.page('iam.md')})."
         ) from error
     if tags is None:
         raise SettingsError(

@@ -15,7 +15,7 @@ from typing import Any
 from copilot_testenv.copilot import manifest, yaml_edit
 from copilot_testenv.copilot.manifest import mapping, over
 from copilot_testenv.copilot.yaml_edit import ANYTHING, Patch
-from copilot_testenv.core import settings_module
+from copilot_testenv.core import documents, settings_module
 from copilot_testenv.core.errors import Refused, SettingsError, UsageError
 
 _CATALOGUE = Path(__file__).with_name("catalogue")
@@ -57,7 +57,8 @@ def load(name: str, file: Path | None) -> Entry:
         if name not in names():
             raise UsageError(
                 f"The catalogue has no sidecar {name!r} (it has {', '.join(names())}): use one of these, or "
-                "describe your own in a YAML file and name the file with --from (docs/sidecars.md)."
+                "describe your own in a YAML file and name the file with --from "
+                f"({documents.page('sidecars.md')})."
             )
         file = _CATALOGUE / f"{name}.yml"
     return _entry(name, manifest.read(file), str(file))
@@ -65,7 +66,7 @@ def load(name: str, file: Path | None) -> Entry:
 
 def _entry(name: str, found: Mapping[str, Any], where: str) -> Entry:
     def wrong(why: str) -> SettingsError:
-        return SettingsError(f"{where} does not describe a sidecar: {why} (docs/sidecars.md).")
+        return SettingsError(f"{where} does not describe a sidecar: {why} ({documents.page('sidecars.md')}).")
 
     if unknown := [str(key) for key in found if key not in _KEYS]:
         raise wrong(f"`{unknown[0]}` is an unknown key; the keys are {', '.join(sorted(_KEYS))}")
@@ -176,7 +177,7 @@ def project_of(root: Path) -> str:
     if not package:
         raise SettingsError(
             "manage.py sets no DJANGO_SETTINGS_MODULE, so the project's package is unknown: describe the "
-            "sidecar with its whole command in your own file (--from, docs/sidecars.md)."
+            f"sidecar with its whole command in your own file (--from, {documents.page('sidecars.md')})."
         )
     return package
 

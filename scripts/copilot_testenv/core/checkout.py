@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,19 +13,14 @@ from copilot_testenv.core.settings import Settings
 
 @contextmanager
 def worktree(
-    shell: Shell,
-    settings: Settings,
-    branch: git.Branch,
-    deploy: str = "",
-    environment: str = "",
-    by: str = "",
+    shell: Shell, settings: Settings, branch: git.Branch, facts: Mapping[str, str] | None = None
 ) -> Iterator[Path]:
     """Yield the workspace of a temporary worktree with its submodules; see git.worktree.
 
     Raises Failed, SettingsError, and Refused where a submodule is not allowed.
     """
     root = settings.root
-    with git.worktree(shell, root, branch, deploy, environment, by) as workspace:
+    with git.worktree(shell, root, branch, facts) as workspace:
         top = next(each for each in (workspace, *workspace.parents) if (each / ".git").exists())
 
         def known() -> frozenset[str]:

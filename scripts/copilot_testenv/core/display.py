@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 LONGEST = 1000  # letters of one name or reason that are shown
@@ -35,9 +36,36 @@ _LOGINS = (
     ),
 )
 _NAMED = re.compile(
-    r"(?i)((?:\b(?:pg|ssl)?password|\bpasswd|\bpwd|\baws_secret_access_key|\baws_session_token"
+    r"(?i)(?!(?-i:PWD)=/)((?:\b(?:pg|ssl)?password|\bpasswd|\bpwd|\baws_secret_access_key|\baws_session_token"
     r"|\bx-amz-(?:signature|security-token))\s*=\s*)(?!\*\*\*)(?:'[^'\n]*'|\"[^\"\n]*\"|[^\s&,;'\")]+)"
 )
+_VALUE = r"(?:'[^'\n]*'|\"[^\"\n]*\"|[^\s&,;'\")\]}]+)"
+# What names the value of a secret, and is not secret itself: of Parameter Store or Secrets Manager.
+_REFERENCE = r"[\"']?(?:/copilot/|arn:aws)"
+_PRIVATE_KEY = re.compile(
+    r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[^\n]*(?:\n[ \t]*[A-Za-z0-9+/=]{1,200}(?=\s))*"
+    r"(?:\n[ \t]*-----END [A-Z ]{0,40}PRIVATE KEY-----)?"
+)
+
+
+def _variables(names: str) -> tuple[re.Pattern[str], ...]:
+    """Return patterns for the values of variables with these names, each with a group for what is shown.
+
+    They match a line of `env`, `export -p` or Django's `diffsettings`, `NAME=value` within a line, and an
+    entry of a dictionary.
+    """
+    name = rf"(?<![A-Za-z0-9_])(?:{names})"
+    return (
+        re.compile(rf"(?m)^(\s{{0,8}}(?:export |declare -x )?{name} ?= ?)(?!\*\*\*|{_REFERENCE})\S[^\n]*"),
+        re.compile(rf"({name}=)(?!\*\*\*|{_REFERENCE}){_VALUE}"),
+        re.compile(rf"(['\"]{name}['\"]\s?: ?)(?=['\"])(?!{_REFERENCE}){_VALUE}"),
+    )
+
+
+_OF_SECRETS = _variables(
+    "[A-Z0-9_]{0,80}(?:_KEY|SECRET|TOKEN|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS|DATABASE_URL|DSN)"
+)
+_of_names: list[re.Pattern[str]] = []  # of `keep_names`
 _known: set[str] = set()
 _SECRET_NAMES = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN|SECRET_KEY|ACCESS_KEY|API_KEY|DATABASE_URL)$")
 _SHORTEST = (
@@ -73,7 +101,10 @@ def block(text: str) -> str:
 
 
 def masked(text: str) -> str:
-    """Return the text without passwords in addresses, `password=…`, and secrets of this run's settings."""
+    """Return the text without passwords in addresses, private keys, and secrets of this run's settings.
+
+    Nor does it have the values of variables whose names are those of secrets, or were given to `keep_names`.
+    """
     for secret in _known:
         text = text.replace(secret, _MASK)
     if "@" in text:
@@ -81,7 +112,11 @@ def masked(text: str) -> str:
     text = _CUT_OFF.sub(rf"\1{_MASK}", text)
     for login in _LOGINS:
         text = login.sub(rf"\1{_MASK}@", text)
-    return _NAMED.sub(rf"\1{_MASK}", text)
+    if "PRIVATE KEY-----" in text:
+        text = _PRIVATE_KEY.sub(_MASK, text)
+    for named in (_NAMED, *_OF_SECRETS, *_of_names):
+        text = named.sub(rf"\1{_MASK}", text)
+    return text
 
 
 def _without_addresses(text: str) -> str:
@@ -118,6 +153,12 @@ def keep_secret(name: str, value: str) -> None:
     """Make `masked` hide the value from now on, where the setting's name is that of a secret."""
     if _SECRET_NAMES.search(name.upper()) and len(value) >= _SHORTEST and not value.startswith("/"):
         _known.add(value)
+
+
+def keep_names(names: Iterable[str]) -> None:
+    """Make `masked` hide the values of variables with these names from now on."""
+    if known := "|".join(map(re.escape, names)):
+        _of_names[:] = _variables(known)
 
 
 class Given(str):  # noqa: SLOT000 - there are a dozen settings: a dictionary for each costs nothing

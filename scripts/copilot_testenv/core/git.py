@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,15 +146,16 @@ def newest(shell: Shell, root: Path, name: str) -> str:
 
 @contextmanager
 def worktree(
-    shell: Shell, root: Path, branch: Branch, deploy: str = "", environment: str = "", by: str = ""
+    shell: Shell, root: Path, branch: Branch, facts: Mapping[str, str] | None = None
 ) -> Iterator[Path]:
     """Check the branch's commit out into a temporary worktree, yield its workspace, and remove it afterwards.
 
     The workspace is the folder that corresponds to `root`; in a repository with several projects it lies
-    below the worktree's top. It contains `deployment.json` with the branch, the commit and who deploys it
-    (`deployed_by`) for the project to show, and two values for `copy_stage_db`: `deploy`, by which it
-    distinguishes a new deploy from a restarted task, and `environment`, the only one in which it works.
-    Raises Failed, and SettingsError where the branch has no such folder.
+    below the worktree's top. It contains `deployment.json` with the branch, the commit and these `facts`: who
+    deploys it (`deployed_by`) and until when (`expires_at`) for the project to show, and two for
+    `copy_stage_db`: `deploy`, by which it distinguishes a new deploy from a restarted task, and
+    `environment`, the only one in which it works. Raises Failed, and SettingsError where the branch has no
+    such folder.
     """
     scratch = _worktrees(root)
     tidy(shell, root)
@@ -179,7 +180,7 @@ def worktree(
             workspace = folder / below
             if not workspace.is_dir() or workspace.resolve() != folder.resolve() / below:
                 raise SettingsError(f"{branch.name} has no folder {below} at {branch.commit[:12]}.")
-            _write_deployment_file(workspace, branch, deploy, environment, by)
+            _write_deployment_file(workspace, branch, facts or {})
             yield workspace
         finally:
             _restore_link(folder)
@@ -222,17 +223,14 @@ def _worktrees(root: Path) -> Scratch:
     return Scratch(root / ".worktrees")
 
 
-def _write_deployment_file(folder: Path, branch: Branch, deploy: str, environment: str, by: str) -> None:
+def _write_deployment_file(folder: Path, branch: Branch, facts: Mapping[str, str]) -> None:
     """Write `deployment.json`. Delete the branch's own file or link of that name first."""
     file = folder / DEPLOYMENT_FILE
-    facts = {"branch": branch.name, "commit": branch.commit}
-    facts |= {"deploy": deploy} if deploy else {}
-    facts |= {"environment": environment} if environment else {}
-    facts |= {"deployed_by": by} if by else {}
+    written = {"branch": branch.name, "commit": branch.commit, **facts}
     try:
         file.unlink(missing_ok=True)
         with file.open("x") as target:
-            target.write(json.dumps(facts, sort_keys=True) + "\n")
+            target.write(json.dumps(written, sort_keys=True) + "\n")
     except OSError as error:
         raise Failed(
             f"{DEPLOYMENT_FILE} cannot be written for {branch.name}: {error.strerror}. "

@@ -46,7 +46,9 @@ def as_json(document: object) -> str:
 def confirm(report: Report, question: str, *, yes: bool) -> None:
     """Raise Refused unless `yes` was given or the answer is yes."""
     if not yes and not report.ask(question):
-        raise Refused("Nothing was changed: the answer was not yes. Use --yes where nobody can answer.")
+        if sys.stdin.isatty():
+            raise Refused("Nothing was changed, because you did not answer yes.")
+        raise Refused("Nothing was changed: this asks a question, and nobody can answer it here. Use --yes.")
 
 
 def _safe(text: str) -> str:
@@ -157,7 +159,7 @@ class Terminal:
             console.print(table)
             return
         # A line of a block may be longer than the terminal: it wraps it, and it is still copied whole.
-        self.data("\n".join([title, *_blocks(columns, cells)]))
+        self.data("\n".join([title, *_blocks(columns, cells), ""]))
 
     def ask(self, question: str) -> bool:
         if not sys.stdin.isatty():

@@ -20,6 +20,11 @@ _ERROR = re.compile(
     r"(?:[A-Za-z_][\w.]*\.)?(?:[A-Z]\w*(?:Error|Exception|Exit|Warning|DoesNotExist|ImproperlyConfigured)"
     r"|ImproperlyConfigured|copy_stage_db): \S"
 )
+# Errors of connections, locks and time: they can pass, so another try may succeed.
+_PASSING = re.compile(
+    r"OperationalError|InterfaceError|Connection|Timeout|TimedOut|timed out|Temporar|Throttl|[Dd]eadlock"
+    r"|gaierror|\bOSError"
+)
 _APPLYING = re.compile(r"Applying (?P<name>[\w.]+)\.\.\.(?P<ended> OK| FAKED)?")
 _FRAME = re.compile(r'(?P<indent> *)File "(?P<file>[^"]+)", line \d')
 _OF_A_LIBRARY = re.compile(r"/(?:site|dist)-packages/|/lib(?:64)?/python\d|^<frozen ")
@@ -79,6 +84,16 @@ def cause(lines: Sequence[str]) -> str:
     applying = [match for line in lines if (match := _APPLYING.search(line))]
     unfinished = applying[-1] if applying and not applying[-1]["ended"] else None
     return f"{found} (migration {unfinished['name']})" if unfinished else found
+
+
+def is_lasting(error: str) -> bool:
+    """Return True if another try with the same image and data ends with the same error, as `cause` has it.
+
+    What `copy_stage_db` says of servers that do not answer, for example, can pass.
+    """
+    return (
+        bool(error) and not error.startswith(("copy_stage_db", "CommandError")) and not _PASSING.search(error)
+    )
 
 
 def quoted(lines: list[str], indent: str = "  ") -> list[str]:

@@ -226,7 +226,11 @@ def _asking(host: Host, flags: str) -> tuple[OneOff, str]:
 
 
 def _run_line(session: Session, target: Target, host: Host, task: OneOff, line: str, doing: str) -> list[str]:
-    return one_offs.run(session, target, host.cluster, task.in_shell(line), doing)
+    def show(line: str) -> None:
+        if next(_answers([line], str), None) is None:  # an answer is for these tasks to read
+            session.report.say(f"  {line}")
+
+    return one_offs.run(session, target, host.cluster, task.in_shell(line), doing, show=show)
 
 
 def _answers(lines: list[str], of: Callable[[Any], _T]) -> Iterator[list[_T]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from copilot_testenv.copilot import disposable, manifest, ownership
+from copilot_testenv.core import documents
 from copilot_testenv.core.errors import Failed, Interrupted, Refused
 from copilot_testenv.core.process import catching_signals
 from copilot_testenv.core.terminal import confirm
@@ -156,8 +157,8 @@ def _tell_missing_network(session: Session, target: Target) -> None:
             say(f"The networks of {settings.test_env} and {name} are connected.")
         say(
             f"Besides, the security group of {name}'s database must admit {settings.test_env}'s tasks, and "
-            "the peering connection must resolve DNS names (docs/stack.md says how). `invoke check "
-            "--account` looks at all of it."
+            f"the peering connection must resolve DNS names ({documents.page('stack.md')} says how). "
+            "`invoke check --account` looks at all of it."
         )
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from copilot_testenv.copilot import application, images, ownership
+from copilot_testenv.core import documents
 from copilot_testenv.core.errors import Failed, Held, Interrupted, Refused, UserError
 from copilot_testenv.core.polling import until
 from copilot_testenv.core.process import Result, Stop
@@ -33,7 +34,7 @@ NEVER_DELETED = (
     "the environment's network, cluster and certificate",
     "the shared database, with the golden copy where one is kept",
     "the image repository of the shared slot",
-    "old versions of leases and the registry in the application's bucket (docs/costs.md)",
+    f"old versions of leases and the registry in the application's bucket ({documents.page('costs.md')})",
 )
 # With one of these statuses a stack serves nothing, because its first deploy failed.
 DEAD = {"CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS"}

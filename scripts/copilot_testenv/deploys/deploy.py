@@ -24,7 +24,7 @@ from copilot_testenv.copilot import (
     ownership,
 )
 from copilot_testenv.core import checkout, expiry, git, moments, trust
-from copilot_testenv.core.errors import Failed, UserError
+from copilot_testenv.core.errors import Failed, Interrupted
 from copilot_testenv.core.process import Stop, catching_signals
 from copilot_testenv.costs import estimate
 from copilot_testenv.deploys import (
@@ -34,13 +34,14 @@ from copilot_testenv.deploys import (
     outcome,
     own_service,
     preflight,
+    recorded,
     rendered_guard,
     replacing,
     settling,
 )
 from copilot_testenv.deploys.outcome import Served
 from copilot_testenv.deploys.probe import open_page
-from copilot_testenv.deploys.settling import NoCapacity
+from copilot_testenv.deploys.settling import NoCapacity, NotDeployed
 from copilot_testenv.deploys.stack_tags import StackTags
 from copilot_testenv.deploys.watch import Watcher
 from copilot_testenv.session import require_settled
@@ -55,7 +56,6 @@ if TYPE_CHECKING:
     from copilot_testenv.deployers.deployer import Deployer
     from copilot_testenv.session import Session, Target
     from copilot_testenv.state.lease import Lease
-    from copilot_testenv.state.registry import Registry
 
 
 _ROLLS_BACK = (
@@ -183,25 +183,17 @@ class _Deploy:
                     raise
                 self.session.report.say(f"{error}\n{again}")
                 served = self._attempt(self.session.settled(self.target, wait=True), lease)
-            self._record(bucket.registry(self.session, self.target), served.deployment)
+            recorded.served(self.session, self.target, served.deployment)
             return served
 
     def _attempt(self, before: Stack | None, lease: Lease) -> Served:
         is_new = own_service.is_new(self.session, self.target, self.branch, before)
         self._require_replaceable(before, lease.who)
-        return self._deploy(before, lease, is_new=is_new)
-
-    def _record(self, registry: Registry, served: live.Deployment) -> None:
-        """Write the registry for `status`.
-
-        An error is only reported, because the branch is already deployed.
-        """
         try:
-            registry.record(served.service, bucket.entry(served))
-        except UserError as error:
-            self.session.report.say(
-                f"(The registry of deployments was not written, so `status` shows less: {error})"
-            )
+            return self._deploy(before, lease, is_new=is_new)
+        except (NotDeployed, Interrupted) as error:
+            recorded.failed(self.session, self.target, self.branch, lease.who, error)
+            raise
 
     def _plan(self, before: Stack | None) -> None:
         by = self.session.who()
@@ -227,7 +219,7 @@ class _Deploy:
             f"its images, {change} the stack {settings.stack_name} and starts its containers."
         )
         if self.options.verbose:
-            say(f"  {command}")
+            say(f"  `{command}`")
         say(estimate.of_deployment(self.session, self.target.aws.region, self.tags.expiry(before)))
 
     def _prepared(self, folder: Path, *, renders: bool = True) -> Deployer:
@@ -263,10 +255,16 @@ class _Deploy:
         """Deploy the branch, wait until it answers, and return the deployment with its page."""
         session, settings = self.session, self.session.settings
         tags = self.tags.of(before, lease.who)
+        moment, until = tags["deployed_at"], tags["planned_until"]
         # An unchanged redeploy has the same values, so that its image is the same.
-        moment, by = tags["deployed_at"], tag_text(tags["deployed_by"])
+        facts = {
+            "deploy": moment,
+            "environment": settings.test_env,
+            "deployed_by": tag_text(tags["deployed_by"]),
+            "expires_at": until,
+        }
         with (
-            checkout.worktree(session.shell, settings, self.branch, moment, settings.test_env, by) as folder,
+            checkout.worktree(session.shell, settings, self.branch, facts) as folder,
             ExitStack() as environment,
             ExitStack() as adding,
         ):
@@ -280,7 +278,7 @@ class _Deploy:
             if repaired is not before:
                 before = repaired
                 self._require_replaceable(before, lease.who)
-            tags = {**self.tags.of(before, lease.who), "deployed_at": moment}
+            tags = {**self.tags.of(before, lease.who), "deployed_at": moment, "planned_until": until}
             if not before or not before.live:  # it changes the environment's stack, and adds listener rules
                 doing = f"adding {settings.service}"
                 environment.enter_context(environment_turn.held(session, self.target, doing))

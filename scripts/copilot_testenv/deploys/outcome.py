@@ -36,8 +36,11 @@ class Served:
 
 def document(deployment: live.Deployment, page: Page | None, ended: Sequence[str] = ()) -> str:
     """Return the JSON of a deployment with its page; `page` is null where none was opened."""
-    shown = {"url": page.url, "status": page.status, "fault": page.fault} if page else None
-    return as_json({**asdict(deployment), "page": shown, "ended": list(ended)})
+    return as_json({**asdict(deployment), "page": page_document(page), "ended": list(ended)})
+
+
+def page_document(page: Page | None) -> dict[str, object] | None:
+    return {"url": page.url, "status": page.status, "fault": page.fault} if page else None
 
 
 def message_of(known: live.Deployment) -> Message:

@@ -56,7 +56,7 @@ class Phases:
         """Return the phase of a task; empty where one of its containers has failed."""
         states = {container.name: container for container in task.containers}
         service = states.get(self.session.settings.service)
-        first = states.get(self._container_that_copies(task))
+        first = states.get(self.container_that_copies(task))
         if first and first.exit_code:
             return ""
         if first and first.status == "RUNNING":
@@ -65,7 +65,8 @@ class Phases:
             return "waiting until it is healthy"
         return "starting the service" if first and first.status == "STOPPED" else "starting the containers"
 
-    def _container_that_copies(self, task: Task) -> str:
+    def container_that_copies(self, task: Task) -> str:
+        """Return the name of the container that copies and migrates before the service; empty: none."""
         if task.task_definition not in self._copying:
             self._copying[task.task_definition] = next(
                 (

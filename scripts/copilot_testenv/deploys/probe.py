@@ -55,15 +55,15 @@ class Page:
     reason: str = ""
 
 
-def open_page(url: str) -> Page:
+def open_page(url: str, seconds: float = ALL_SECONDS) -> Page:
     """Fetch a URL and follow its redirects, on the same scheme, host and port alone; never raise.
 
-    Cookies last as long as this call. It takes ALL_SECONDS and one answer at most.
+    Cookies last as long as this call. It takes `seconds` and one answer at most.
     """
     if not url.startswith(("http://", "https://")):
         return Page(url, fault="unreachable", reason="it has no URL yet")
     cookies = urllib.request.HTTPCookieProcessor(CookieJar())
-    end = time.monotonic() + ALL_SECONDS
+    end = time.monotonic() + seconds
     for _ in range(MOST_REDIRECTS + 1):
         try:
             status, headers = _ask(url, cookies, min(_ANSWER_SECONDS, max(1.0, end - time.monotonic())))
@@ -71,17 +71,21 @@ def open_page(url: str) -> Page:
                 return _judged(url, status, headers)
             found = _redirected(url, status, headers["Location"])
         except (OSError, HTTPException, ValueError) as error:
-            why = display.line(str(error) or type(error).__name__)
-            return Page(url, fault="unreachable", reason=why)
+            return Page(url, fault="unreachable", reason=display.line(_reason(error)))
         if isinstance(found, Page):
             return found
         url = found
         if time.monotonic() > end:
             break
-    reason = (
-        f"it still redirects after {MOST_REDIRECTS} redirects or {ALL_SECONDS:.0f} s, now to {_shown(url)}"
-    )
+    reason = f"it still redirects after {MOST_REDIRECTS} redirects or {seconds:.0f} s, now to {_shown(url)}"
     return Page(url, status, "redirect_loop", reason)
+
+
+def _reason(error: Exception) -> str:
+    """Return an error's words alone: "Connection refused", without numbers and names of classes."""
+    inner = error.reason if isinstance(error, urllib.error.URLError) else error
+    words = getattr(inner, "strerror", None) or str(inner)
+    return str(words) or type(error).__name__
 
 
 def _redirected(url: str, status: int, location: str) -> Page | str:

@@ -25,6 +25,7 @@ from copilot_testenv.state import bucket
 if TYPE_CHECKING:
     from copilot_testenv.aws.stack import ContainerDefinition, TaskDefinition
     from copilot_testenv.core.settings import Settings
+    from copilot_testenv.core.terminal import Report
     from copilot_testenv.session import Session
 
 _VARIABLE = "TESTENV_COMMAND"  # Copilot splits the words of a command at commas, and not a variable's value
@@ -32,6 +33,8 @@ _LONGEST = 8000  # bytes of a command
 _HASH = "TEST_USER_HASH"  # django_testenv reads it
 _PASSWORD_BYTES = 12  # random ones
 _ITERATIONS = 600_000
+_KEY_BEGINS = re.compile("-----BEGIN [A-Z ]*PRIVATE KEY-----")
+_KEY_ENDS = re.compile("-----END [A-Z ]*PRIVATE KEY-----")
 _NOTHING = "Nothing is deployed, so there is nothing to run it in: `invoke deploy-test --branch B`."
 
 
@@ -85,18 +88,19 @@ def run(session: Session, options: Options) -> None:
             say(f"Would run in a one-off task of {branch}: {line}")
             return
         lease.require_held()  # the wait for a stack that was being changed can have taken long
-        printed: list[str] = []
+        display.keep_names(task.secrets)
+        output = _Output(session.report)
         one_offs.run(
             session,
             target,
             one_offs.cluster_of(target, stack),
             task,
             f"Running in a one-off task of {branch}",
-            show=lambda text: _show(session, text, printed),
+            show=output.show,
             in_order=not sys.stdout.isatty(),  # what is read by a program, such as a file of Python
             outcomes={},
         )
-    if not printed:
+    if not output.printed:
         say("The command has ended without an error and printed nothing.")
     if password:
         say(
@@ -105,9 +109,20 @@ def run(session: Session, options: Options) -> None:
         )
 
 
-def _show(session: Session, text: str, printed: list[str]) -> None:
-    printed.append(text)
-    session.report.data(display.block(text))
+@dataclass
+class _Output:
+    """Print a command's lines as they come, without the lines of a private key."""
+
+    report: Report
+    printed: bool = False
+    _in_key: bool = False
+
+    def show(self, text: str) -> None:
+        begins, ends = _KEY_BEGINS.search(text), _KEY_ENDS.search(text)
+        if not self._in_key:
+            self.printed = True
+            self.report.data(display.block(text))
+        self._in_key = (self._in_key or bool(begins)) and not ends
 
 
 def _task(

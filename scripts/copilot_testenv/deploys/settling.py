@@ -35,7 +35,13 @@ REACH_SECONDS = 60  # after this time without an answer, the URL counts as not r
 ERROR_SECONDS = 3  # after this time, an error of the project's own is no matter of its first requests
 
 
-class NoCapacity(Failed):
+class NotDeployed(Failed):
+    """The deploy was rolled back; `cause` is the reason in one line, empty where it is not known."""
+
+    cause: str = ""
+
+
+class NoCapacity(NotDeployed):
     """The deploy was rolled back, because AWS had no room for its tasks."""
 
 
@@ -108,10 +114,10 @@ def require_deployed(
         )
         if stop.interrupted:
             raise Interrupted(f"Interrupted; the deploy of {branch.name} {became}")
-        raise Failed(
-            f"The deploy took longer than DEPLOY_TIMEOUT ({settings.timeout:.0f} s) and {became}"
-            f"{watcher.why()}"
-        )
+        late = f"The deploy took longer than DEPLOY_TIMEOUT ({settings.timeout:.0f} s) and {became}"
+        error = NotDeployed(f"{late}{watcher.why()}")
+        error.cause = f"It took longer than DEPLOY_TIMEOUT ({settings.timeout:.0f} s)."
+        raise error
     stack = target.aws.stack(settings.stack_name)
     if not result.ok and (
         (stack and stack.changing) or any("currently being updated" in line for line in watcher.lines)
@@ -122,12 +128,14 @@ def require_deployed(
     ended = result.ok or result.returncode == -signal.SIGTERM  # Watcher.signal_due
     if not ended or not complete or not stack or not watcher.carried_by(stack):
         status = stack.status if stack else "gone"
-        kind = NoCapacity if watcher.placement.lacks_capacity else Failed
-        raise kind(
+        kind = NoCapacity if watcher.placement.lacks_capacity else NotDeployed
+        error = kind(
             f"{branch.name} at {branch.commit[:12]} was not deployed; the stack {settings.stack_name} is "
             f"{status}. {what_serves(session, target, branch, stack, watcher)}"
             f"{watcher.why(result)}{_all_lines(session, stack, watcher)}"
         )
+        error.cause = watcher.cause
+        raise error
 
 
 def _all_lines(session: Session, stack: Stack | None, watcher: Watcher) -> str:

@@ -15,7 +15,7 @@ from copilot_testenv.copilot import manifest, service_sidecar, sidecars, task_de
 from copilot_testenv.copilot.sidecars import Entry
 from copilot_testenv.copilot.task_definition import Container
 from copilot_testenv.copilot.templates import Refusal, Template
-from copilot_testenv.core import files, workspace_files
+from copilot_testenv.core import documents, files, workspace_files
 from copilot_testenv.core.errors import Failed, Refused, SettingsError, UsageError
 from copilot_testenv.core.settings import Settings, protector
 from copilot_testenv.core.terminal import as_json
@@ -255,7 +255,7 @@ def _tell(session: Session, options: Options, entry: Entry, edit: Edit) -> None:
     if options.from_service and entry.name not in session.settings.services:
         say(
             f"Name {entry.name} in `services` of the committed settings: `check` then says when its manifest "
-            "has changed (docs/services.md)."
+            f"has changed ({documents.page('services.md')})."
         )
     if entry.note:
         say(entry.note)

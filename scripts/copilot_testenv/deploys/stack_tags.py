@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from copilot_testenv.core.settings import Settings
 
 
+_KEPT = ("deployed_by", "deployed_at", "planned_until")  # by an unchanged redeploy
+
+
 @dataclass(frozen=True)
 class StackTags:
     """The tags of a branch's deploy; `before` is the slot's stack as it was found."""
@@ -28,16 +31,20 @@ class StackTags:
     is_forced: bool  # new tasks are started, even if nothing changed
 
     def of(self, before: Stack | None, by: str) -> Mapping[str, str]:
-        """Return the stack's tags; an unchanged redeploy keeps the old ones, but its expiry can move."""
+        """Return the stack's tags; an unchanged redeploy keeps the old ones, but its expiry can move.
+
+        `planned_until` is the expiry when the commit was deployed, which the page shows.
+        """
         facts = {
             "branch": self.branch.name,
             "commit": self.branch.commit,
             "deployed_by": by,
             "deployed_at": live.iso(datetime.now(UTC)),
+            "planned_until": self.expiry_tag(before),
         }
         runs = before.tags if before and before.live and not self.is_forced else {}
         if all(runs.get(name) == facts[name] for name in ("branch", "commit")):
-            facts |= {name: runs.get(name, facts[name]) for name in ("deployed_by", "deployed_at")}
+            facts |= {name: runs.get(name, facts[name]) for name in _KEPT}
         facts["expires_at"] = self.expiry_tag(before)
         of_same = before.tags if before and before.tags.get("branch") == self.branch.name else {}
         if why := self.why or of_same.get("why"):

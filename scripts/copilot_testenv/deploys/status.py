@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from copilot_testenv.core import display, expiry, git, moments
+from copilot_testenv.core import display, documents, expiry, git, moments
 from copilot_testenv.core.errors import Failed, Refused, UsageError
 from copilot_testenv.core.terminal import as_json
+from copilot_testenv.deploys import outcome, page_state
 from copilot_testenv.page import html
 from copilot_testenv.state import bucket, live
 from copilot_testenv.state.live import Deployment
 
 if TYPE_CHECKING:
     from copilot_testenv.aws.stack import Stack
-    from copilot_testenv.core.settings import Settings
+    from copilot_testenv.core.settings import DeployTarget, Settings
+    from copilot_testenv.deploys.probe import Page
     from copilot_testenv.session import Session, Target
-    from copilot_testenv.state.registry import DeploymentRecord, RegistryContent, Sweep
+    from copilot_testenv.state.registry import DeploymentRecord, FailedDeploy, RegistryContent, Sweep
 
 _OBJECT = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(\S*[^\s/])")
 _MARK = {"made-by": "copilot-testenv-status"}  # the metadata of a page that `status` wrote to S3
@@ -35,6 +38,7 @@ class Row:
     deployment: Deployment
     state: str
     why: str
+    page: Page | None = None  # what it answers, where it was asked
 
 
 def rows(session: Session, target: Target, book: RegistryContent) -> list[Row]:
@@ -96,7 +100,9 @@ def _from_records(own: Settings, stack: Stack, known: DeploymentRecord | None) -
 
 
 def status(session: Session, *, html: str, json: bool) -> None:
-    """Show the test deployments, and warn if the schedule that deletes them does not run.
+    """Show the test deployments, what their pages answer, and the deploys that have failed since.
+
+    Warn if the schedule that deletes expired ones does not run.
 
     With `html`, write them as a web page to that file, or to that object of S3. Raises Failed where it cannot
     be written, Refused where the object is not such a page, UsageError for an address that names no object.
@@ -109,15 +115,16 @@ def status(session: Session, *, html: str, json: bool) -> None:
     target = session.enter(start=False)
     registry = bucket.registry(session, target) if target else None
     book = registry.read() if registry else None
-    found = rows(session, target, book) if target and book else []
+    found = _asked(rows(session, target, book), session) if target and book else []
+    failed = book.failed if book else {}
     now = datetime.now(UTC)
     # No schedule runs in the sandbox.
     swept = sweep_told(book.swept, found, now) if book and session.settings.target == "aws" else ""
     if html:
         note = page_note(book.swept if book else None, now) if swept else ""
-        _publish(session, target, html, found, note)
+        _publish(session, target, html, found, failed, note)
     if json:
-        session.report.data(as_json([asdict(row.deployment) for row in found]))
+        session.report.data(as_json([_document(row, failed) for row in found]))
     elif html:
         pass
     elif not target:
@@ -130,19 +137,60 @@ def status(session: Session, *, html: str, json: bool) -> None:
         session.report.table(
             f"{session.settings.base} in {session.settings.test_env}",
             ("branch", "commit", "by", "URL", "expires", "data copied", "state"),
-            [_cells(row, now) for row in found],
+            [_cells(row, now, session.settings.target) for row in found],
         )
+    _tell_failures(session, {} if html else failed)
     if swept:
         session.report.say(swept)
     if registry and book and (warning := registry.warning(book)):
         session.report.say(warning)
 
 
-def _publish(session: Session, target: Target | None, place: str, found: list[Row], note: str) -> None:
+def _asked(found: list[Row], session: Session) -> list[Row]:
+    """Return the rows with the pages of those that are live."""
+    target = session.settings.target
+    pages = page_state.ask([row.deployment.url for row in found if not row.state], target)
+    of_live = iter(pages)
+    return [row if row.state else replace(row, page=next(of_live)) for row in found]
+
+
+def _document(row: Row, failed: Mapping[str, FailedDeploy]) -> dict[str, object]:
+    later = failed.get(row.deployment.service)
+    return {
+        **asdict(row.deployment),
+        "state": row.state or "live",
+        "page": outcome.page_document(row.page),
+        "failed_deploy": asdict(later) if later else None,
+    }
+
+
+def _tell_failures(session: Session, failed: Mapping[str, FailedDeploy]) -> None:
+    for service, deploy in sorted(failed.items()):
+        session.report.say(_failure_told(service, deploy))
+
+
+def _failure_told(service: str, deploy: FailedDeploy) -> str:
+    """Return a sentence about the last deploy to a slot, which has failed, and its reason in a line."""
+    text = (
+        f"The last deploy to {service} failed: {deploy.branch} at {deploy.commit[:12]}, by {deploy.by}, "
+        f"{moments.told(deploy.at)}."
+    )
+    return f"{text}\n  {deploy.reason}" if deploy.reason else text
+
+
+def _publish(
+    session: Session,
+    target: Target | None,
+    place: str,
+    found: list[Row],
+    failed: Mapping[str, FailedDeploy],
+    note: str,
+) -> None:
     """Write the page to a file or to an object of S3."""
     settings = session.settings
     title = f"Test deployments of {settings.app} ({settings.base} in {settings.test_env})"
-    text = html.page([_card(row) for row in found], title=title, made_at=datetime.now(UTC), warning=note)
+    cards = [_card(row, failed.get(row.deployment.service), settings.target) for row in found]
+    text = html.page(cards, title=title, made_at=datetime.now(UTC), warning=note)
     if match := _OBJECT.fullmatch(place):
         _put(target, match[1], match[2], text)
     else:
@@ -176,10 +224,13 @@ def _write(file: Path, text: str) -> None:
         ) from error
 
 
-def _card(row: Row) -> html.Row:
+def _card(row: Row, failed: FailedDeploy | None, target: DeployTarget) -> html.Row:
     d = row.deployment
     busy = row.state.endswith("_IN_PROGRESS")
     state = "being changed" if busy else f"failed: {row.state}" if row.state else "live"
+    if not row.state and not page_state.is_usable(row.page, target):
+        state = page_state.told(row.page, target)
+    later = f"A later deploy, of {failed.branch} by {failed.by}, has failed." if failed else ""
     return html.Row(
         branch=d.branch,
         url=d.url,
@@ -189,12 +240,13 @@ def _card(row: Row) -> html.Row:
         expires_at=d.expires_at,
         data_copied_at=d.data_copied_at,
         why=row.why,
+        note=later,
         state=state,
         isolated=d.isolated,
     )
 
 
-def _cells(row: Row, now: datetime) -> tuple[str, ...]:
+def _cells(row: Row, now: datetime, target: DeployTarget) -> tuple[str, ...]:
     """Return the cells of a deployment; times are for people on a terminal, and ISO 8601 in a pipe."""
     d = row.deployment
     expires, copied = d.expires_at or "never", d.data_copied_at or "?"
@@ -207,7 +259,7 @@ def _cells(row: Row, now: datetime) -> tuple[str, ...]:
         d.url or "?",
         expires,
         copied,
-        row.state or "live",
+        row.state or page_state.told(row.page, target),
     )
 
 
@@ -234,7 +286,7 @@ def sweep_told(swept: Sweep | None, found: list[Row], now: datetime) -> str:
         if overdue
         else ""
     )
-    cure = " Look at the schedule that runs `invoke teardown --expired` in CI (docs/ci.md)."
+    cure = f" Look at the schedule that runs `invoke teardown --expired` in CI ({documents.page('ci.md')})."
     if not swept:
         never = "`teardown --expired` has never run here, so no expired deployment is removed."
         return f"{never}{late}{cure}" if found else never

@@ -395,5 +395,5 @@ def _owner_of(slot: SlotSnapshot) -> str:
         return ""
     why = f": {tags['why']}" if tags.get("why") else ""
     expires_at = tags.get("expires_at")
-    when = "never expires" if expires_at == expiry.KEPT else f"expires at {moments.told(expires_at)}"
+    when = "never expires" if expires_at == expiry.KEPT else f"until {moments.told(expires_at)}"
     return f", of {tags['deployed_by']}, {when}{why}"

@@ -16,7 +16,7 @@ from copilot_testenv.aws.stack import tag_text
 from copilot_testenv.core.errors import UserError
 from copilot_testenv.core.process import Result
 from copilot_testenv.core.terminal import SILENCE_SECONDS
-from copilot_testenv.deploys.container_log import cause, last_lines, quoted
+from copilot_testenv.deploys.container_log import cause, is_lasting, last_lines, quoted
 from copilot_testenv.deploys.health_watch import HealthWatch
 from copilot_testenv.deploys.phases import Phases
 from copilot_testenv.deploys.placement_watch import PlacementWatch, placement_cure
@@ -34,6 +34,9 @@ _ESSENTIAL = re.compile("Essential container")
 # ECS's and CloudFormation's reasons that only follow from a container's end.
 _FOLLOWS = re.compile(r"^Essential container in task exited|dependency graph: .*STOPPED|Circuit Breaker was")
 _UNHEALTHY = re.compile("health checks? in|container health checks")
+_BEGUN = ("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS")  # what Copilot can still cancel
+_REFUSALS = (2, 3)  # exit codes of copy_stage_db: a wrong setting, a guard
+_BY_SIGNAL = 126  # a shell's exit codes for programs that are not there, and for signals, begin here
 # Escape sequences of a terminal: colours and cursor movements.
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -60,7 +63,9 @@ class Watcher:
     reported: dict[tuple[str, str], str] = field(default_factory=dict)
     unfinished: list[str] = field(default_factory=list)
     notes: set[str] = field(default_factory=set)
+    cause: str = ""  # of the failure; see `why`
     remembered: bool = False
+    lasting: str = ""  # the error of the container that migrates, where each further try has it too
     events: list[Event] = field(default_factory=list)
     events_of_service: list[str] = field(default_factory=list)
     _since: datetime = LONG_AGO  # AWS's clock, not this machine's
@@ -120,17 +125,22 @@ class Watcher:
         """
         if self._looks_settled:
             return signal.SIGTERM if self._looks_settled > 1 else None
+        if self.lasting:
+            return signal.SIGINT
         hopeless = self.placement.hopeless or self.health.hopeless
         if not hopeless:
             return None
         if not self.remembered:
             self.remember_unfinished()
             what = "no task of it starts" if self.placement.hopeless else "it does not become healthy"
-            self._say(f"  it is ended: {what}: {hopeless}")
+            self._say(f"  the deploy is ended: {what}: {hopeless}")
         return signal.SIGINT
 
     def why(self, result: Result | None = None) -> str:
-        """Return why the deploy failed, as far as it is known: a container, the task, ECS, CloudFormation."""
+        """Return why the deploy failed, as far as it is known: a container, the task, ECS, CloudFormation.
+
+        Keep the first of these lines as `cause`.
+        """
         self._over.set()
         if self._thread:
             self._thread.join(timeout=30)
@@ -161,9 +171,11 @@ class Watcher:
             parts.append(
                 f"The first failed CloudFormation event: {first.resource} {first.status}: {first.reason}"
             )
+        self.cause = next(iter(parts), "").partition("\n")[0]
         if not parts and result:
-            parts.append("The last lines of the deploy:")
-            parts += quoted(_plain(self.lines)[-25:])
+            last = _plain(self.lines)[-25:]
+            self.cause = next(reversed(last), "")
+            parts += ["The last lines of the deploy:", *quoted(last)]
         return "".join(f"\n{part}" for part in parts)
 
     def remember_unfinished(self) -> None:
@@ -226,8 +238,12 @@ class Watcher:
         self._looks_settled = self._looks_settled + 1 if settled else 0
         self.events = self.aws.events(settings.stack_name, self._since) or self.events
         tasks = [task for task in self._tasks() if task.id not in self._known]
-        for task in tasks:
+        for task in tasks if not self.lasting else ():
             self._report(task)
+        if stack and stack.status in _BEGUN and not self.lasting:
+            self._judge_failures()
+        if self.lasting:  # what ECS starts until the roll-back has begun says nothing more
+            tasks = []
         self._activity = ", ".join(
             f"{container.name} is {container.status}"
             for task in tasks
@@ -259,6 +275,22 @@ class Watcher:
         if ended and ended != self._stopped:
             self._stopped = ended
             self._say(f"  {ended}")
+
+    def _judge_failures(self) -> None:
+        """Note where the container that migrates has failed in a way that no further try of ECS changes.
+
+        ECS's circuit breaker waits for three failed tasks, each of which copies and migrates again.
+        """
+        for task, name, lines in self.failed.values():
+            code = next((each.exit_code for each in task.containers if each.name == name), None)
+            if not code or name != self.phases.container_that_copies(task):
+                continue
+            error = cause(lines)
+            refused = code in _REFUSALS and error.startswith("CommandError")
+            if refused or (code < _BY_SIGNAL and is_lasting(error)):
+                self.lasting = error
+                self._say("  the deploy is ended: each further try of ECS would fail in the same way")
+                return
 
     def _blamed(self, task: Task) -> str:
         """Return the name of the container that probably ended the task; empty where none did."""

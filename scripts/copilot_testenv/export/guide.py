@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from copilot_testenv.copilot.commands import VERSION
+from copilot_testenv.core import documents
 from copilot_testenv.export.plain import BUCKET, DEPLOYMENT, KEY, Stack
 
 _BY_FUNCTION = {BUCKET, KEY, DEPLOYMENT}
@@ -13,7 +14,7 @@ _TEXT = """\
 # The environment `{environment}` of `{app}` as plain CloudFormation
 
 These are the stacks that Copilot {version} would deploy, written by `invoke package --env {environment}`.
-Nothing here needs Copilot: `docs/after-copilot.md` says how to leave it. Stack names, logical ids and exports
+Nothing here needs Copilot: {leaving} says how to leave it. Stack names, logical ids and exports
 are Copilot's, so that its stacks can be updated in place.
 
 | Stack, and file | To give |
@@ -73,7 +74,7 @@ aws cloudformation describe-change-set --output table --change-set-name ARN \\
 ```
 
 Nothing may be removed, and only `TaskDefinition` may be replaced (a new revision). If there is more, do not
-execute the change set: `docs/after-copilot.md` names the possible reasons.
+execute the change set: {leaving} names the possible reasons.
 """
 
 
@@ -97,4 +98,5 @@ def readme(app: str, environment: str, artifacts: str, stacks: Sequence[tuple[st
         bucket=BUCKET,
         key=KEY,
         deployment=DEPLOYMENT,
+        leaving=documents.page("after-copilot.md"),
     )

@@ -67,7 +67,8 @@ article.failed { border-top-color: var(--bad); }
 .failed .state::before { content: "\\2715\\a0"; content: "\\2715\\a0" / ""; }
 .own { color: var(--quiet); }
 .address { font-size: 1.05rem; }
-.why { margin-top: .6rem; }
+.why, .note { margin-top: .6rem; }
+.note { color: var(--soon); }
 dl { margin: .9rem 0 0; }
 dl div { display: grid; grid-template-columns: 6rem minmax(0, 1fr); padding: .4rem 0; }
 dl div { border-top: 1px solid var(--line); }
@@ -121,6 +122,7 @@ class Row:
     """One deployment on the page. Times have the form of `status --json`; an unknown value is None.
 
     `expires_at` is None if it does not expire. `state` is `live`, `being changed`, or names the failure.
+    `note` is a sentence about it, or empty.
     """
 
     branch: str | None
@@ -131,6 +133,7 @@ class Row:
     expires_at: str | None
     data_copied_at: str | None
     why: str
+    note: str
     state: str
     isolated: bool
 
@@ -195,11 +198,12 @@ def _card(row: Row, made_at: datetime) -> str:
         ("Commit", f"<code><bdi>{_text((row.commit or 'unknown')[:12])}</bdi></code>"),
     ]
     why = f'<p class="why"><bdi>{_text(row.why)}</bdi></p>' if row.why.strip() else ""
+    note = f'<p class="note">{_text(row.note)}</p>' if row.note.strip() else ""
     return (
         f'<article class="{_KINDS.get(row.state, "failed")}">'
         f'<p class="signs"><span class="state">{_text(row.state[:1].upper() + row.state[1:])}</span>{own}</p>'
         f"<h2><bdi>{_text(row.branch or 'an unknown branch')}</bdi></h2>"
-        f'<p class="address">{_address(row.url)}</p>{why}'
+        f'<p class="address">{_address(row.url)}</p>{why}{note}'
         f"<dl>{''.join(f'<div><dt>{name}</dt><dd>{value}</dd></div>' for name, value in facts)}</dl>"
         "</article>"
     )

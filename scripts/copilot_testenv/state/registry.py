@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from copilot_testenv.core import display, strict_json
 from copilot_testenv.core.errors import Failed
@@ -19,11 +20,16 @@ from copilot_testenv.core.settings import NAME
 from copilot_testenv.core.strict_json import Malformed, WrittenByNewerVersion
 from copilot_testenv.state.bucket_object import Read, Store, change
 
-VERSION = 1  # of the object's form
+VERSION = 2  # of the object's form
 _LONGEST = 2 << 20  # bytes
 _MOST = 5000  # deployments
-_LENGTHS = {"branch": 500, "url": 2000, "database": 300, "data_copied_at": 100, "at": 100, "by": 2000}
+_LENGTHS = {
+    "branch": 500, "url": 2000, "database": 300, "data_copied_at": 100, "at": 100, "by": 2000, "commit": 100,
+    "reason": 1000,
+}  # fmt: skip
+_FAILURE_KEPT = timedelta(days=7)  # of a slot that no deployment or teardown has changed since
 _SHOWN = 3  # names in a message
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -65,10 +71,35 @@ class Sweep:
 
 
 @dataclass(frozen=True)
+class FailedDeploy:
+    """The last deploy to a slot, where it failed or was interrupted: the reason is one line."""
+
+    branch: str
+    commit: str
+    by: str
+    at: str
+    reason: str
+
+    @classmethod
+    def of(cls, value: object) -> FailedDeploy:
+        """Return the deploy that a JSON value contains. Raises Malformed."""
+        names = [field.name for field in fields(cls)]
+        entry = strict_json.only(value, names, "a failed deploy")
+        return cls(**{name: _text(entry, name) for name in names})
+
+    def is_old(self, now: datetime) -> bool:
+        try:
+            return now - datetime.fromisoformat(self.at) > _FAILURE_KEPT
+        except (ValueError, TypeError):
+            return True
+
+
+@dataclass(frozen=True)
 class RegistryContent:
-    """The registry's content: `deployments` by service, and the services whose record is malformed."""
+    """The registry's content, by service, and the services of which a record is malformed."""
 
     deployments: Mapping[str, DeploymentRecord] = field(default_factory=dict)
+    failed: Mapping[str, FailedDeploy] = field(default_factory=dict)
     swept: Sweep | None = None
     malformed: tuple[str, ...] = ()
 
@@ -76,29 +107,25 @@ class RegistryContent:
     def of(cls, body: bytes | None) -> RegistryContent:
         """Read the object's body. Raises Malformed where more than single records is malformed.
 
-        Early versions of these tasks wrote the same object without `version`.
+        The form 1 had no `failed`, and early versions of these tasks wrote it without `version`.
         """
         if body is None:
             return cls()
         document = strict_json.read(body, _LONGEST)
         strict_json.version(document, VERSION)
-        strict_json.only(document, ("deployments", "swept"), "it")
-        records, swept = document["deployments"], document["swept"]
-        if not isinstance(records, dict) or len(records) > _MOST:
-            raise Malformed("its deployments are not a mapping, or too many")
-        read: dict[str, DeploymentRecord] = {}
-        malformed: list[str] = []
-        for service, record in records.items():
-            try:
-                read[_service(service)] = DeploymentRecord.of(record)
-            except Malformed:
-                malformed.append(repr(display.line(service, 60)))
-        return cls(read, None if swept is None else Sweep.of(swept), tuple(malformed))
+        document.setdefault("failed", {})
+        strict_json.only(document, ("deployments", "failed", "swept"), "it")
+        malformed: dict[str, None] = {}
+        read = _records(document["deployments"], DeploymentRecord.of, malformed)
+        failed = _records(document["failed"], FailedDeploy.of, malformed)
+        swept = document["swept"]
+        return cls(read, failed, None if swept is None else Sweep.of(swept), tuple(malformed))
 
     def as_bytes(self) -> bytes:
         deployments = {service: asdict(record) for service, record in self.deployments.items()}
+        failed = {service: asdict(record) for service, record in self.failed.items()}
         swept = asdict(self.swept) if self.swept else None
-        document = {"version": VERSION, "deployments": deployments, "swept": swept}
+        document = {"version": VERSION, "deployments": deployments, "failed": failed, "swept": swept}
         return json.dumps(document, ensure_ascii=False).encode()
 
     @property
@@ -110,6 +137,19 @@ class RegistryContent:
         return f"{', '.join(self.malformed[:_SHOWN])}{more}"
 
 
+def _records(found: object, of: Callable[[object], T], malformed: dict[str, None]) -> dict[str, T]:
+    """Return the records by service; note in `malformed` the services of the others. Raises Malformed."""
+    if not isinstance(found, dict) or len(found) > _MOST:
+        raise Malformed("its deployments are not a mapping, or too many")
+    read: dict[str, T] = {}
+    for service, record in found.items():
+        try:
+            read[_service(service)] = of(record)
+        except Malformed:
+            malformed[repr(display.line(service, 60))] = None
+    return read
+
+
 def _service(name: str) -> str:
     if not NAME.fullmatch(name):
         raise Malformed("a service's name is not valid")
@@ -118,6 +158,10 @@ def _service(name: str) -> str:
 
 def _text(entry: Mapping[str, Any], name: str) -> str:
     return strict_json.text(entry[name], name, _LENGTHS[name])
+
+
+def _without(records: Mapping[str, T], service: str) -> dict[str, T]:
+    return {name: record for name, record in records.items() if name != service}
 
 
 @dataclass(frozen=True)
@@ -135,13 +179,37 @@ class Registry:
         return self._content(self.store.read().body, whole=whole)
 
     def record(self, service: str, record: DeploymentRecord) -> None:
+        """Record the deployment that serves; what is known of a failed deploy stays."""
         self._change(lambda content: replace(content, deployments={**content.deployments, service: record}))
+
+    def record_served(self, service: str, record: DeploymentRecord) -> None:
+        """Record a deploy that has succeeded."""
+        self._change(
+            lambda content: replace(
+                content,
+                deployments={**content.deployments, service: record},
+                failed=_without(content.failed, service),
+            )
+        )
+
+    def record_failed(self, service: str, failed: FailedDeploy, now: datetime) -> None:
+        """Record a deploy that has failed, and forget those that failed long ago."""
+        self._change(
+            lambda content: replace(
+                content,
+                failed={
+                    **{name: each for name, each in content.failed.items() if not each.is_old(now)},
+                    service: failed,
+                },
+            )
+        )
 
     def forget(self, service: str) -> None:
         self._change(
             lambda content: replace(
                 content,
-                deployments={name: record for name, record in content.deployments.items() if name != service},
+                deployments=_without(content.deployments, service),
+                failed=_without(content.failed, service),
             )
         )
 

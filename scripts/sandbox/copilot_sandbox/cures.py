@@ -26,7 +26,7 @@ def cure(output: str) -> str:
     if found := _NO_LIBRARY.search(output):
         return (
             f"The image has no library {found[found.lastgroup or 0]}: without an engine no apt-get is "
-            "carried out, so install it on this machine, or use an engine (docs/sandbox.md)."
+            "carried out, so install it on this machine, or install an engine, Podman or Docker."
         )
     if found := _NO_MODULE.search(output):
         return (

@@ -224,7 +224,7 @@ def line_of(invented: Sequence[str]) -> str:
     """Return what to say about made-up values, one line."""
     return (
         f"made up, because nobody gave them: {', '.join(invented)}; where a real value is needed, "
-        f"write NAME=value into {given.FILE} beside copilot/ (docs/sandbox.md)"
+        f"write NAME=value into {given.FILE} beside copilot/"
     )
 
 
