@@ -16,6 +16,8 @@ from copilot_testenv.menu import SHORT_FLAGS
 
 ROOT = Path(__file__).parent.parent
 NAMES = (
+    "sleep",
+    "wake",
     "deploy-test",
     "teardown",
     "status",
@@ -29,6 +31,7 @@ NAMES = (
     "adopt",
     "sandbox",
     "sidecar-config",
+    "sleep",
     "check",
     "package",
 )

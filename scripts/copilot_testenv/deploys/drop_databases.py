@@ -6,23 +6,18 @@ deleted alone needs one of its own.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from copilot_testenv.core.errors import Failed, Held
-from copilot_testenv.core.polling import until
-from copilot_testenv.core.terminal import Patience
-from copilot_testenv.deploys import copy_db
-from copilot_testenv.state import bucket, live
+from copilot_testenv.deploys import copy_db, stopping
+from copilot_testenv.state import bucket
 
 if TYPE_CHECKING:
     from copilot_testenv.deploys.delete_slot import SlotSnapshot
     from copilot_testenv.session import Session, Target
-
-_SECONDS = 300.0  # until the tasks of the slots have ended
 
 
 def drop_together(
@@ -61,14 +56,5 @@ def drop_together(
 def _stop_tasks(session: Session, target: Target, snapshots: Sequence[SlotSnapshot]) -> None:
     """Stop the tasks of all slots at once: a restarted one would copy the data again. Raises Failed."""
     stacks = [each.stack for each in snapshots if each.stack and each.stack.live]
-    for stack in stacks:
-        target.aws.stop_service(stack.name)
-    alive = until(
-        lambda: [stack.name for stack in stacks if live.alive(target, stack)],
-        operator.not_,
-        seconds=_SECONDS,
-        every=0.2 if session.settings.target == "sandbox" else 5,
-        tell=Patience(session.report.say, f"the tasks of {len(stacks)} slots end").tell,
-    )
-    if alive:
-        raise Failed(f"The tasks of {', '.join(alive)} have not ended after {_SECONDS:.0f} s.")
+    if alive := stopping.stop(session, target, stacks, for_good=True):
+        raise Failed(f"The tasks of {', '.join(alive)} have not ended in time.")

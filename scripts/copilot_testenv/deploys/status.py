@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -38,15 +39,27 @@ def rows(session: Session, target: Target, book: RegistryContent) -> list[Row]:
     settings = session.settings
     stacks = target.aws.deployments(settings.app, settings.test_env)
     states = target.aws.unsettled()
+    sleeping = target.aws.sleeping(settings.app, settings.test_env)
     listed = [
-        _row(session, target, own, stack, states.get(stack.name, ""), book.deployments.get(own.service))
+        _with_sleep(row, stack, sleeping)
         for stack in stacks
         if (own := slot(settings, stack))
+        and (
+            row := _row(
+                session, target, own, stack, states.get(stack.name, ""), book.deployments.get(own.service)
+            )
+        )
     ]
     return sorted(
-        (row for row in listed if row),
+        listed,
         key=lambda row: (row.deployment.isolated, row.deployment.deployed_at or "", row.deployment.service),
     )
+
+
+def _with_sleep(row: Row, stack: Stack, sleeping: Collection[str] | None) -> Row:
+    """Return the row with what is known of the service; what is being changed is not asleep."""
+    asleep = None if sleeping is None else stack.name in sleeping and not row.state
+    return replace(row, deployment=replace(row.deployment, asleep=asleep))
 
 
 def slot(settings: Settings, stack: Stack) -> Settings | None:
@@ -149,6 +162,8 @@ def _card(row: Row) -> html.Row:
     d = row.deployment
     busy = row.state.endswith("_IN_PROGRESS")
     state = "being changed" if busy else f"failed: {row.state}" if row.state else "live"
+    if d.asleep:
+        state = "asleep"
     return html.Row(
         branch=d.branch,
         url=d.url,
@@ -176,7 +191,7 @@ def _cells(row: Row, now: datetime) -> tuple[str, ...]:
         d.url or "?",
         expires,
         copied,
-        row.state or "live",
+        row.state or ("asleep" if d.asleep else "live"),
     )
 
 
