@@ -98,3 +98,9 @@ def test_hours_are_a_committed_setting_and_one_of_the_environment(tmp_path: Path
     assert load(tmp_path, {"DEPLOY_TARGET": "sandbox", "OFFICE_HOURS": ""}).hours is None
     with pytest.raises(SettingsError, match="OFFICE_HOURS='never' is not understood"):
         load(tmp_path, {"DEPLOY_TARGET": "sandbox", "OFFICE_HOURS": "never"})
+
+
+def test_a_tag_that_somebody_edited_names_no_hours() -> None:
+    assert office_hours.of_tags({"hours": LONDON}) == parsed(LONDON)
+    assert office_hours.of_tags({"hours": "always"}) is None
+    assert office_hours.of_tags({}) is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -103,6 +103,14 @@ def parse(text: str, name: str = SETTING) -> OfficeHours | None:
     if end <= start:
         raise SettingsError(f"{what}: the end must be after the start, on the same day; {_FORM}.")
     return OfficeHours(_days(match[1], what), start, end, _zone(match[6] or "UTC", what))
+
+
+def of_tags(tags: Mapping[str, str]) -> OfficeHours | None:
+    """Return the office hours that a stack was deployed with; None for none, or for a tag that was edited."""
+    try:
+        return parse(tags.get("hours", ""))
+    except SettingsError:
+        return None
 
 
 def _days(text: str, what: str) -> tuple[int, ...]:

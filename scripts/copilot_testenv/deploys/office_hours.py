@@ -8,7 +8,6 @@ starts again is of the same release, so that the copy of staging keeps the data 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -178,9 +177,7 @@ def _wakes(settings: Settings, stack: Stack) -> str:
     """Return when the deployment wakes by itself, and how somebody wakes it."""
     branch = stack.tags.get("branch") or "B"
     own = f"`invoke wake{f' --branch {branch}' if settings.slug else ''}`"
-    hours = None
-    with suppress(SettingsError):  # somebody edited the tag
-        hours = office_hours.parse(stack.tags.get("hours", ""))
+    hours = office_hours.of_tags(stack.tags)
     if not hours:
         return f"{own} starts them again."
     when = moments.told(live.iso(hours.next_wake(datetime.now(UTC))))
