@@ -38,6 +38,6 @@ def policy(cloudformation: Any, name: str = "ci-role.json") -> dict[str, Any]:
     )
 
 
-def switch(policy: dict[str, Any]) -> str:
+def switch(*policies: dict[str, Any]) -> str:
     """What the file `iam.json` says in the sandbox's folder, for the sandbox's key to be the CI role's."""
-    return json.dumps({"enforce": True, "principal": {"policies": [policy]}})
+    return json.dumps({"enforce": True, "principal": {"policies": policies}})

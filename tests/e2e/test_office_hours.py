@@ -18,7 +18,7 @@ pytestmark = pytest.mark.e2e
 LIGHT = True
 BOTH_WAYS = True
 HOURS = "mon-fri 08:00-19:00 Europe/London"
-DATABASES = {"main": "test", "feature/own": "test_feature_own"}
+DATABASES = {"main": "test", "own": "test_own"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -26,10 +26,10 @@ def slots(clone: Clone) -> None:
     """The shared slot and a branch's own, deployed on a Monday at noon, and a row of a tester's in each."""
     (clone.folder / "copilot-testenv.toml").write_text(f'hours = "{HOURS}"\n')
     clone.commit("Agree on office hours")
-    clone.branch("feature/own", {"note.txt": "own"})
+    clone.branch("own", {"note.txt": "own"})
     clone.do("sandbox")
     move_to(clone, "2026-11-30T12:00")
-    for branch, own in (("main", ()), ("feature/own", ("--isolated",))):
+    for branch, own in (("main", ()), ("own", ("--isolated",))):
         deployed(clone.invoke("deploy-test", "--branch", branch, *own))
         query(clone, "INSERT INTO shop_product VALUES (2, 'of a tester')", database=DATABASES[branch])
 
@@ -84,19 +84,19 @@ def test_a_night_and_a_weekend_are_slept_and_no_row_is_lost(clone: Clone) -> Non
 
 
 def test_somebody_lets_one_sleep_and_wakes_it_with_its_data(clone: Clone) -> None:
-    ran = clone.do("sleep", "--branch", "feature/own", "--json")
+    ran = clone.do("sleep", "--branch", "own", "--json")
     assert json.loads(ran.out)["asleep"] is True
     assert "They start again at 20" in ran.err
-    assert "`invoke wake --branch feature/own`" in ran.err
-    assert "sleeps already" in clone.do("sleep", "--branch", "feature/own").err
+    assert "`invoke wake --branch own`" in ran.err
+    assert "sleeps already" in clone.do("sleep", "--branch", "own").err
     now = found(clone)
-    assert (now["feature/own"]["asleep"], now["main"]["asleep"]) == (True, False)
+    assert (now["own"]["asleep"], now["main"]["asleep"]) == (True, False)
     assert "asleep" in clone.do("status").out
-    assert "Would start the tasks" in clone.do("wake", "--branch", "feature/own", "--plan").err
-    ran = clone.do("wake", "--branch", "feature/own")
+    assert "Would start the tasks" in clone.do("wake", "--branch", "own", "--plan").err
+    ran = clone.do("wake", "--branch", "own")
     assert get(ran.out.strip())[0] == 200
-    assert rows(clone, "feature/own") == [["one"], ["of a tester"]]
-    assert "is awake." in clone.do("wake", "--branch", "feature/own").err
+    assert rows(clone, "own") == [["one"], ["of a tester"]]
+    assert "is awake." in clone.do("wake", "--branch", "own").err
     assert clone.invoke("wake", "--branch", "feature/none").code == 4
 
 
@@ -112,7 +112,7 @@ def test_a_deploy_wakes_what_sleeps(clone: Clone) -> None:
     url = deployed(clone.invoke("deploy-test", "--branch", "main"))
     assert json.loads(get(url)[1])["commit"] == commit
     now = found(clone)
-    assert (now["main"]["asleep"], now["feature/own"]["asleep"]) == (False, True)
+    assert (now["main"]["asleep"], now["own"]["asleep"]) == (False, True)
     move_to(clone, "2026-12-12T19:01")
     assert [each["asleep"] for each in clone.status()] == [True, True]
 
