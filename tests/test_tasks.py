@@ -31,7 +31,6 @@ NAMES = (
     "adopt",
     "sandbox",
     "sidecar-config",
-    "sleep",
     "check",
     "package",
 )

@@ -24,7 +24,7 @@ def parsed(text: str) -> OfficeHours:
     [
         (LONDON, LONDON, 55),
         ("Mon, Wed,fri 9:30-12:00", "mon,wed,fri 09:30-12:00 UTC", 7.5),
-        ("fri-mon 00:00-23:59 Asia/Tokyo", "mon,fri,sat,sun 00:00-23:59 Asia/Tokyo", 4 * (24 - 1 / 60)),
+        ("fri-mon 00:00-23:59 Asia/Tokyo", "fri-mon 00:00-23:59 Asia/Tokyo", 4 * (24 - 1 / 60)),
         ("sat 10:00-14:00 UTC", "sat 10:00-14:00 UTC", 4),
     ],
 )

@@ -14,7 +14,7 @@ from copilot_testenv.aws import Aws
 from tests.clone import Clone, get
 from tests.e2e.looks import deployed, query
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
 LIGHT = True
 BOTH_WAYS = True
 HOURS = "mon-fri 08:00-19:00 Europe/London"

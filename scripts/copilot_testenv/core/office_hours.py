@@ -28,9 +28,12 @@ class OfficeHours:
     zone: ZoneInfo
 
     def __str__(self) -> str:
+        many = len(self.days)
         days = ",".join(_DAYS[day] for day in self.days)
-        if len(self.days) > 1 and self.days[-1] - self.days[0] == len(self.days) - 1:
-            days = f"{_DAYS[self.days[0]]}-{_DAYS[self.days[-1]]}"
+        for first in self.days if many > 1 else ():
+            if all((first + n) % 7 in self.days for n in range(many)):
+                days = f"{_DAYS[first]}-{_DAYS[(first + many - 1) % 7]}"
+                break
         return f"{days} {self.start:%H:%M}-{self.end:%H:%M} {self.zone.key}"
 
     @property
