@@ -177,13 +177,13 @@ class Slot:
         """
         receipt, settings, aws = Receipt(self.snapshot), self.session.settings, self.target.aws
         lease.require_held()
+        stack, deployer = self.snapshot.stack, self.session.deployer(self.target)
+        if stack:
+            self._end_office_hours(stack)
         if self.snapshot.ours:
             self._drop_database(receipt)
             lease.require_held()
-        stack, deployer = self.snapshot.stack, self.session.deployer(self.target)
         self.target.copilot.require_marked()
-        if stack:
-            self._end_office_hours(stack)
         functions = aws.functions(stack.name) if stack else []
         if stack and self._delete_service(deployer.delete_service, stack.name, receipt, stop):
             of_application = [] if settings.slug else [SlotPart("service", settings.service)]
@@ -233,7 +233,10 @@ class Slot:
             receipt.left.append(f"{what}: {str(error).rstrip('.')}")
 
     def _end_office_hours(self, stack: Stack) -> None:
-        """End the slot's office hours; an error is only reported, because AWS scales no deleted service."""
+        """End the slot's office hours: AWS would start its tasks again while it is deleted.
+
+        An error is only reported, because AWS scales no deleted service.
+        """
         try:
             stopping.unschedule(self.target, stack)
         except Failed as error:
@@ -330,7 +333,7 @@ class Slot:
                     receipt.left.append(f"{what}: no container is deployed that could drop it")
                 return
             if stack:  # a restarted task would copy the data again after they were dropped
-                stopping.stop(self.session, self.target, [stack], for_good=True)
+                stopping.stop(self.session, self.target, [stack])
             receipt.gone += [
                 SlotPart("database", name) for name in copy_db.drop_own(self.session, self.target, host)
             ]
