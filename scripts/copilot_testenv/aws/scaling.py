@@ -78,8 +78,7 @@ class Scaling(Services):
         resource = self._scaled(stack)
         if not resource:
             return
-        known = self._ask(_SERVICE, "describe_scalable_targets", **_WHICH, ResourceIds=[resource])
-        if not known["ScalableTargets"]:  # AWS takes tags only when it is created
+        if not self._is_scaled(resource):  # AWS takes tags only when it is created
             self._ask(
                 _SERVICE, "register_scalable_target", **_WHICH, ResourceId=resource,
                 MinCapacity=0, MaxCapacity=count, Tags=dict(tags),
@@ -93,9 +92,16 @@ class Scaling(Services):
 
     def unschedule(self, stack: str) -> None:
         """End what `schedule` has set; do nothing where nothing is."""
-        if resource := self._scaled(stack):
+        resource = self._scaled(stack)
+        # A role that may only change what has certain tags is denied to change what does not exist.
+        if resource and self._is_scaled(resource):
             absent = "ObjectNotFoundException"
             self._find(_SERVICE, "deregister_scalable_target", absent, **_WHICH, ResourceId=resource)
+
+    def _is_scaled(self, resource: str) -> bool:
+        """Return True if Application Auto Scaling has a scalable target of that name."""
+        answer = self._ask(_SERVICE, "describe_scalable_targets", **_WHICH, ResourceIds=[resource])
+        return bool(answer["ScalableTargets"])
 
     def _scaled(self, stack: str) -> str:
         """Return Application Auto Scaling's name for the stack's service; empty where it has none."""
