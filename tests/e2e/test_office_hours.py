@@ -92,6 +92,12 @@ def test_somebody_lets_one_sleep_and_wakes_it_with_its_data(clone: Clone) -> Non
     now = found(clone)
     assert (now["own"]["asleep"], now["main"]["asleep"]) == (True, False)
     assert "asleep" in clone.do("status").out
+    url = clone.do("open", "--branch", "own")
+    assert "own sleeps: `invoke wake --branch own` wakes it." in url.err
+    assert clone.do("exec", "--branch", "own", "--command", "echo $DATABASE_SUFFIX").out == "_own\n"
+    clone.do("copy-db", "--branch", "own", "--yes")
+    assert rows(clone, "own") == [["one"]]
+    query(clone, "INSERT INTO shop_product VALUES (2, 'of a tester')", database="test_own")
     assert "Would start the tasks" in clone.do("wake", "--branch", "own", "--plan").err
     ran = clone.do("wake", "--branch", "own")
     assert get(ran.out.strip())[0] == 200

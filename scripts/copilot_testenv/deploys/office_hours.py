@@ -173,10 +173,19 @@ def _required(session: Session, stack: Stack | None, name: str) -> Stack:
     return stack
 
 
+def how_to_wake(settings: Settings, stack: Stack) -> str:
+    """Return the command that wakes a deployment, in a sentence."""
+    branch = stack.tags.get("branch") or "?"
+    return f"{branch} sleeps: {_command(settings, branch)} wakes it."
+
+
+def _command(settings: Settings, branch: str) -> str:
+    return f"`invoke wake{f' --branch {branch}' if settings.slug else ''}`"
+
+
 def _wakes(settings: Settings, stack: Stack) -> str:
     """Return when the deployment wakes by itself, and how somebody wakes it."""
-    branch = stack.tags.get("branch") or "B"
-    own = f"`invoke wake{f' --branch {branch}' if settings.slug else ''}`"
+    own = _command(settings, stack.tags.get("branch") or "?")
     hours = office_hours.of_tags(stack.tags)
     if not hours:
         return f"{own} starts them again."
