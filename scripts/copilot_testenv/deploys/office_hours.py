@@ -60,10 +60,9 @@ def apply(session: Session, target: Target, before: Stack | None) -> None:
     """
     settings, aws = session.settings, target.aws
     hours, name = settings.hours, settings.stack_name
-    count = aws.task_count(name)
     if hours:
+        zone, count = hours.zone.key, aws.task_count(name)
         tags = {"copilot-application": settings.app, "copilot-environment": settings.test_env}
-        zone = hours.zone.key
         try:
             aws.schedule(name, wakes=hours.wakes, sleeps=hours.sleeps, zone=zone, count=count, tags=tags)
         except Failed as error:
@@ -74,7 +73,7 @@ def apply(session: Session, target: Target, before: Stack | None) -> None:
     elif before:
         stopping.unschedule(target, before)
     if aws.desired_count(name) == 0:
-        aws.scale_service(name, count)
+        aws.scale_service(name, aws.task_count(name))
 
 
 def started(session: Session, target: Target, branch: Branch) -> Served:
