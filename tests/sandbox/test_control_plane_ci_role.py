@@ -202,7 +202,7 @@ def test_the_role_sets_and_ends_office_hours_of_test(sandbox: Sandbox) -> None:
             tags=tags,
         )
     aws.scale_service(stack, 0)
-    assert aws.sleeping("demo", "test") == {stack}
+    assert aws.sleeping("demo", "test") == frozenset({stack})
     assert (aws.desired_count(stack), aws.task_count(stack)) == (0, 1)
     assert not aws.scales_itself(stack)
     for _ in range(2):

@@ -64,10 +64,12 @@ def test_services_are_awake_in_their_hours_all_week_and_no_longer(
     while moment < SUNDAY + timedelta(weeks=1, days=2):
         move_to(cloud, moment)
         sleeping = aws.sleeping("demo", "test")
-        assert sleeping == {stack for stack, hours in slots.items() if not awake(hours, moment)}, moment
+        assert sleeping == frozenset(stack for stack, hours in slots.items() if not awake(hours, moment)), (
+            moment
+        )
         if moment < SUNDAY + timedelta(weeks=1):
-            for hours in {str(each): each for each in slots.values() if awake(each, moment)}:
-                counted[hours] += 1
+            for shown in {str(each) for each in slots.values() if awake(each, moment)}:
+                counted[shown] += 1
         moment += step
     if step == timedelta(hours=1):  # as many hours as the costs count
         end = SUNDAY + timedelta(weeks=1)
