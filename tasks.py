@@ -48,7 +48,7 @@ def deploy_test(
 
 @verb(
     branch="Remove this branch's deployment, in either slot (default: the shared slot, with any branch).",
-    expired="Remove the deployments that have expired; for a schedule (default: off).",
+    expired="Remove what has expired, with --branch of that branch alone; for a schedule (default: off).",
     all="Remove every deployment (default: off).",
     orphans="Remove what belongs to no deployment: services, databases, image tags (default: off).",
     yes=YES,
@@ -124,7 +124,7 @@ def wake(
     office_hours.wake(session(), office_hours.Options(branch, wait, plan, json))
 
 
-@verb(html="Write a page for people without a terminal to this file (default: none).")
+@verb(html="Write a page for people without a terminal to this file or s3://… (default: none).")
 def status(html: str = "", json: bool = False) -> None:
     """Show what is deployed to test: branch, commit, by whom, URL, expiry, age of its data.
 

@@ -1,4 +1,4 @@
-"""The `invoke` lines of the files for CI systems."""
+"""The `invoke` lines of the files for CI systems, without those that write the page of all deployments."""
 
 from __future__ import annotations
 
@@ -16,4 +16,4 @@ FILES = (
 
 def invocations(name: str) -> list[str]:
     """Each line of that file that calls a task, as the shell gets it."""
-    return re.findall(r"^\s*- (?:run: )?(invoke .+)$", (TEMPLATES / name).read_text(), re.MULTILINE)
+    return re.findall(r"^\s*- (?:run: )?(invoke (?!status).+)$", (TEMPLATES / name).read_text(), re.MULTILINE)

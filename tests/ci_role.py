@@ -33,6 +33,7 @@ def policy(cloudformation: Any, name: str = "ci-role.json") -> dict[str, Any]:
             "SERVICE": "web",
             "BUCKET": outputs["PipelineBucket"],
             "KMSKEY": outputs["KMSKeyARN"],
+            "PAGE": "acme-status",
         },
         name,
     )

@@ -41,6 +41,9 @@ class Forge:
     pulls: list[dict[str, Any]] = field(default_factory=list)
     comments: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     statuses: dict[str, dict[str, Any]] = field(default_factory=dict)
+    deployments: list[dict[str, Any]] = field(default_factory=list)
+    reactions: list[str] = field(default_factory=list)
+    permissions: dict[str, str] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
     fault: str | int = ""
     reads_only: bool = False
@@ -102,6 +105,37 @@ class Forge:
                 return 200, comment
         return 404, {"message": "Not Found"}
 
+    def list_deployments(self, asked: Asked) -> Answer:
+        """The newest first."""
+        named = [one for one in self.deployments if one["environment"] == asked.query["environment"]]
+        return 200, _page(named[::-1], asked.query)
+
+    def make_deployment(self, asked: Asked) -> Answer:
+        """GitHub merges, and asks for every check, where it is not told otherwise."""
+        if asked.document["auto_merge"] or asked.document["required_contexts"]:
+            return 409, {"message": "Conflict: Commit status checks failed."}
+        made = {"id": 100 + len(self.deployments), "statuses": [], **asked.document}
+        self.deployments.append(made)
+        return 201, made
+
+    def list_states(self, asked: Asked, number: str) -> Answer:
+        return 200, self.deployments[int(number) - 100]["statuses"][::-1][: int(asked.query["per_page"])]
+
+    def make_state(self, asked: Asked, number: str) -> Answer:
+        self.deployments[int(number) - 100]["statuses"].append(asked.document)
+        return 201, asked.document
+
+    def one_pull(self, _: Asked, number: str) -> Answer:
+        found = [pull for pull in self.pulls if pull["number"] == int(number)]
+        return (200, found[0]) if found else (404, {"message": "Not Found"})
+
+    def permission(self, _: Asked, login: str) -> Answer:
+        return 200, {"permission": self.permissions.get(login, "none"), "user": {"login": login}}
+
+    def react(self, asked: Asked, _number: str) -> Answer:
+        self.reactions.append(asked.document["content"])
+        return 201, asked.document
+
     def bitbucket_status(self, asked: Asked, commit: str) -> Answer:
         if len(asked.document["key"]) > 40:
             return 400, {"type": "error", "error": {"message": "key: at most 40 characters"}}
@@ -117,6 +151,13 @@ class Forge:
         ("GET", r"/repos/acme/shop/issues/(\d+)/comments", list_comments),
         ("POST", r"/repos/acme/shop/issues/(\d+)/comments", make_comment),
         ("PATCH", r"/repos/acme/shop/issues/comments/(\d+)", change_comment),
+        ("GET", "/repos/acme/shop/deployments", list_deployments),
+        ("POST", "/repos/acme/shop/deployments", make_deployment),
+        ("GET", r"/repos/acme/shop/deployments/(\d+)/statuses", list_states),
+        ("POST", r"/repos/acme/shop/deployments/(\d+)/statuses", make_state),
+        ("GET", r"/repos/acme/shop/pulls/(\d+)", one_pull),
+        ("GET", r"/repos/acme/shop/collaborators/([\w-]+)/permission", permission),
+        ("POST", r"/repos/acme/shop/issues/comments/(\d+)/reactions", react),
         ("GET", "/api/v4/projects/42/merge_requests", gitlab_requests),
         ("GET", "/api/v4/user", gitlab_user),
         ("GET", r"/api/v4/projects/42/merge_requests/(\d+)/notes", list_comments),

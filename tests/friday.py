@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -61,22 +62,23 @@ class Figures:
     killed: int = 0
     sweeps: int = 0
     seconds: float = 0.0  # of all sweeps
+    updates: int = 0  # of the environment's stack, by all sweeps
     requests: int = 0  # of the last sweep, which was not killed
     deleted: int = 0  # slots that the last sweep deleted
     left: list[str] = field(default_factory=list)
 
     @property
     def on_aws(self) -> float:
-        """Return minutes on AWS's clock: the updates of the environment are one after the other."""
-        updates = self.slots + 1
-        return (self.seconds - updates * AN_UPDATE / HURRY + updates * AN_UPDATE) / 60
+        """Return minutes on AWS's clock, of which the updates of the environment are slower there."""
+        return (self.seconds + self.updates * (AN_UPDATE - AN_UPDATE / HURRY)) / 60
 
     def __str__(self) -> str:
         each = self.requests / self.deleted if self.deleted else 0
         return (
-            f"{self.slots} slots and the shared one; {self.killed} kills, {self.sweeps} sweeps: "
-            f"{self.seconds:.0f} s here, {self.on_aws:.0f} min on AWS; the last sweep: {self.deleted} "
-            f"slots, {self.requests} requests of its own ({each:.1f} a slot); left: {self.left or 'nothing'}"
+            f"{self.slots} slots and the shared one; {self.killed} kills, {self.sweeps} sweeps, "
+            f"{self.updates} updates of the environment: {self.seconds:.0f} s here, "
+            f"{self.on_aws:.0f} min on AWS; the last sweep: {self.deleted} slots, {self.requests} requests "
+            f"of its own ({each:.1f} a slot); left: {self.left or 'nothing'}"
         )
 
 
@@ -118,7 +120,7 @@ def sweep(clone: Clone, figures: Figures, *, kill_after: float | None = None) ->
 
 def friday(clone: Clone, slots: int, kills: int, draw: random.Random) -> tuple[Figures, list[Any]]:
     """Sweep with kills, then to the end; return the figures and the receipts of the last sweep."""
-    figures = Figures(slots)
+    figures, begun = Figures(slots), datetime.now(UTC)
     for _ in range(kills):
         sweep(clone, figures, kill_after=draw.uniform(2, 6 + 2 * slots / (kills + 1)))
     last = sweep(clone, figures)
@@ -131,6 +133,9 @@ def friday(clone: Clone, slots: int, kills: int, draw: random.Random) -> tuple[F
     figures.requests = int(last.err.rsplit("requests: ", 1)[1])
     figures.deleted = len(receipts)
     figures.left = left(clone, slots)
+    figures.updates = [
+        (event.resource, event.status) for event in Aws(clone.variables()).events("demo-test", begun)
+    ].count(("demo-test", "UPDATE_IN_PROGRESS"))
     return figures, receipts
 
 

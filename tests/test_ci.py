@@ -23,6 +23,7 @@ from tests.test_tasks import collection
 # Only these deploy, or tear down, and so need a token for AWS.
 DEPLOYING = {"deploy", "teardown", "sweep"}
 WORKFLOW = TEMPLATES / "github/.github/workflows/test-environment.yml"
+COMMENTS = WORKFLOW.with_name("test-environment-comments.yml")
 PREPARE = TEMPLATES / "github/.github/actions/prepare/action.yml"
 
 
@@ -30,6 +31,7 @@ PREPARE = TEMPLATES / "github/.github/actions/prepare/action.yml"
     ("schema", "path"),
     [
         ("vendor.github-workflows", WORKFLOW),
+        ("vendor.github-workflows", COMMENTS),
         ("vendor.github-actions", PREPARE),
         ("vendor.github-workflows", ROOT / ".github/workflows/tests.yml"),
         ("vendor.github-workflows", ROOT / ".github/workflows/nightly.yml"),
@@ -66,16 +68,19 @@ def test_no_file_names_a_key_of_aws() -> None:
 
 
 def test_what_somebody_typed_never_stands_in_a_line_that_a_shell_reads() -> None:
-    for line in WORKFLOW.read_text().splitlines():
+    for line in (WORKFLOW.read_text() + COMMENTS.read_text()).splitlines():
         if line.strip().startswith(("run:", "- run:")):
             assert "${{" not in line
 
 
 def test_no_job_leaves_the_credentials_of_its_checkout_where_a_build_could_read_them() -> None:
     checkouts = [
-        step for job in jobs().values() for step in job["steps"] if "checkout" in step.get("uses", "")
+        step
+        for job in (jobs() | jobs(COMMENTS)).values()
+        for step in job["steps"]
+        if "checkout" in step.get("uses", "")
     ]
-    assert len(checkouts) == 4
+    assert len(checkouts) == 5
     assert all(step["with"]["persist-credentials"] is False for step in checkouts)
     lines = yaml.safe_load((TEMPLATES / "gitlab/.gitlab-ci.yml").read_text())["deploy-test"]["script"]
     token_gone = lines.index('git remote set-url origin "$CI_PROJECT_URL.git"')
@@ -89,13 +94,92 @@ def test_each_job_has_the_least_permissions_and_forks_get_none_of_them() -> None
     for name, job in jobs().items():
         wanted = {"contents": "read"}
         if name in DEPLOYING:
-            wanted |= {"id-token": "write", "pull-requests": "write"}
+            wanted |= {"id-token": "write", "pull-requests": "write", "deployments": "write"}
         assert job["permissions"] == wanted, name
     # `on` is YAML's `true`. With pull_request_target a fork's code would run with this repository's rights.
     assert set(workflow[True]) == {"workflow_dispatch", "pull_request", "schedule"}
     assert jobs()["deploy"]["if"] == "github.event_name == 'workflow_dispatch'"
     assert "head.repo.full_name == github.repository" in jobs()["teardown"]["if"]
     assert "secrets." not in WORKFLOW.read_text()
+
+
+def test_a_comment_is_judged_before_any_step_reads_its_values_and_no_step_has_its_text() -> None:
+    workflow = yaml.safe_load(COMMENTS.read_text())
+    assert workflow["permissions"] == {}
+    assert workflow[True] == {"issue_comment": {"types": ["created"]}}
+    (job,) = workflow["jobs"].values()
+    assert "github.event.issue.pull_request" in job["if"]
+    assert """'["OWNER", "MEMBER", "COLLABORATOR"]'""" in job["if"]
+    steps = job["steps"]
+    assert "ref" not in steps[0]["with"]  # the default branch, also where the pull request is another's
+    judged = next(number for number, step in enumerate(steps) if step.get("id") == "comment")
+    assert steps[judged]["run"] == "copilot-testenv comment"
+    tasks = steps[judged + 1 : -1]
+    assert all("steps.comment.outputs" not in str(step) for step in steps[: judged + 1])
+    assert {step["if"] for step in tasks} == {
+        f"steps.comment.outputs.task == '{task}'" for task in ("deploy", "teardown", "extend")
+    }
+    for step in steps:
+        assert "github.event.comment" not in str(step)
+    assert "secrets." not in COMMENTS.read_text()
+    for line in re.findall(r"run: (invoke .+)", COMMENTS.read_text()):
+        (context,) = Parser(contexts=collection().to_contexts()).parse_argv(shlex.split(line)[1:])
+        assert context.name in {"deploy-test", "teardown", "extend", "status"}
+
+
+@pytest.mark.parametrize(("exists", "flag"), [(True, " --expired"), (False, "")])
+def test_gitlabs_stop_deletes_what_has_not_expired_only_where_the_branch_is_gone(
+    tmp_path: Path,
+    exists: bool,  # noqa: FBT001 - a parameter
+    flag: str,
+) -> None:
+    file = yaml.safe_load((TEMPLATES / "gitlab/.gitlab-ci.yml").read_text())
+    deploy, stop = file["deploy-test"], file["stop"]
+    assert deploy["environment"]["on_stop"] == "stop"
+    assert stop["extends"] == "teardown"
+    assert file["teardown"]["environment"] == {"name": deploy["environment"]["name"], "action": "stop"}
+    assert deploy["environment"]["auto_stop_in"] == "$DEPLOY_AUTO_STOP_IN"
+    assert deploy["variables"]["DEPLOY_AUTO_STOP_IN"] == "never"  # GitLab refuses an empty time
+    origin, clone, programs = (tmp_path / name for name in ("origin", "clone", "programs"))
+    run_git("init", "--quiet", "--initial-branch=main", str(origin))
+    run_git("-C", str(origin), "commit", "--quiet", "--allow-empty", "--message", "main")
+    if exists:
+        run_git("-C", str(origin), "branch", "feature/x")
+    run_git("clone", "--quiet", "--branch", "main", str(origin), str(clone))
+    programs.mkdir()
+    (programs / "invoke").write_text('#!/bin/sh\necho "$*"\n')
+    (programs / "invoke").chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-ec", "\n".join(stop["script"])],
+        cwd=clone,
+        env={"PATH": f"{programs}:{os.environ['PATH']}", "CI_COMMIT_BRANCH": "feature/x"},
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout == f"teardown --branch feature/x{flag} --wait --yes\n"
+
+
+def test_the_page_is_written_where_it_has_an_address_and_its_failure_fails_no_job(tmp_path: Path) -> None:
+    gitlab = yaml.safe_load((TEMPLATES / "gitlab/.gitlab-ci.yml").read_text())
+    bitbucket = yaml.safe_load((TEMPLATES / "bitbucket/bitbucket-pipelines.yml").read_text())
+    scripts = [gitlab[name]["script"] for name in ("deploy-test", "teardown", "stop", "sweep")]
+    scripts += [steps[-1]["step"]["script"] for steps in bitbucket["pipelines"]["custom"].values()]
+    (tmp_path / "invoke").write_text('#!/bin/sh\necho "$*"; exit 3\n')
+    (tmp_path / "invoke").chmod(0o755)
+    written = ["status --html s3://acme/$(id)", "The page was not written."]
+    for script in scripts:
+        for page, told in (("s3://acme/$(id)", written), ("", [])):
+            done = subprocess.run(
+                ["bash", "-ec", script[-1]],
+                env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "STATUS_PAGE": page},
+                check=True, capture_output=True, text=True,
+            )  # fmt: skip
+            assert done.stdout.splitlines() == told
+    for job in (jobs() | jobs(COMMENTS)).values():
+        page = job["steps"][-1]
+        if "check" not in str(job["steps"][-1]["run"]):
+            assert page["run"] == 'invoke status --html "$STATUS_PAGE"'
+            assert page["continue-on-error"] is True
+            assert "vars.STATUS_PAGE != ''" in page["if"]
 
 
 def test_the_branch_is_there_without_credentials(tmp_path: Path) -> None:
@@ -151,8 +235,8 @@ def test_gitlabs_job_has_the_branch_and_the_default_one_before_the_token_goes(tm
     assert run_git("-C", str(clone), "remote", "get-url", "origin") == "/nowhere.git"
 
 
-def jobs() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(WORKFLOW.read_text())["jobs"]
+def jobs(workflow: Path = WORKFLOW) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(workflow.read_text())["jobs"]
     return found
 
 
@@ -163,7 +247,8 @@ def run_git(*words: str) -> str:
 
 
 def test_each_action_of_others_is_pinned_to_a_commit() -> None:
-    used = re.findall(r"uses: (\S+)", WORKFLOW.read_text() + PREPARE.read_text())
+    texts = [file.read_text() for file in (WORKFLOW, COMMENTS, PREPARE)]
+    used = re.findall(r"uses: (\S+)", "".join(texts))
     others = [action for action in used if not action.startswith("./")]
     assert len(others) >= 5
     assert all(re.search(r"@[0-9a-f]{40}$", action) for action in others)

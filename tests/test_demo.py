@@ -49,6 +49,7 @@ def shop(server: PostgresServer, redis_port: int, tmp_path_factory: pytest.TempP
     made = project(
         home / "app",
         DATABASE_URL=server.url("shop", PASSWORD, "shop"),
+        REDIS_HOST="127.0.0.1",
         REDIS_PORT=str(redis_port),
         STATIC_ROOT=str(home / "static"),
     )

@@ -54,6 +54,13 @@ def test_the_documents_line_fills_in_a_trust_that_names_one_repository(tmp_path:
     assert subjects == ["repo:octo-org/shop:ref:refs/heads/main", "repo:octo-org/shop:pull_request"]
 
 
+def test_the_documents_line_lets_the_page_be_written_and_nothing_else(tmp_path: Path) -> None:
+    write, see = run_as_written("ci-page.json", tmp_path)["Statement"]
+    assert write["Resource"] == "arn:aws:s3:::acme-status/index.html"
+    assert write["Action"] == ["s3:GetObject", "s3:PutObject"]
+    assert (see["Action"], see["Resource"]) == ("s3:ListBucket", "arn:aws:s3:::acme-status")
+
+
 @pytest.mark.parametrize("name", ["github", "gitlab", "bitbucket"])
 def test_a_trust_asks_for_the_audience_and_a_subject_of_one_repository(name: str) -> None:
     (statement,) = json.loads((FOLDER / f"trust-{name}.json").read_text())["Statement"]

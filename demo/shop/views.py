@@ -68,5 +68,7 @@ def healthz(_request: HttpRequest) -> HttpResponse:
         for name, answers in (("database", facts.database_answers), ("redis", facts.redis_answers))
         if not answers()
     ]
-    text = f"unreachable: {', '.join(missing)}\n" if missing else "ok\n"
-    return HttpResponse(text, status=503 if missing else 200, content_type="text/plain; charset=utf-8")
+    if not missing:
+        return HttpResponse("ok\n", content_type="text/plain; charset=utf-8")
+    reason = f"unreachable: {', '.join(missing)}"  # Django logs it
+    return HttpResponse(f"{reason}\n", status=503, reason=reason, content_type="text/plain; charset=utf-8")

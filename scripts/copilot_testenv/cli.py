@@ -1,4 +1,4 @@
-"""The command `copilot-testenv`: `check` for a repository without tasks and for pre-commit, and `schema`."""
+"""The command `copilot-testenv`: `check` without tasks and for pre-commit, `schema`, and `comment` for CI."""
 
 from __future__ import annotations
 
@@ -21,19 +21,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(json.dumps(json_schema.of_manifests(), indent=1))  # noqa: T201 - the command's result
         return 0
-    from copilot_testenv import menu  # noqa: PLC0415 - `--help` stays fast
-    from copilot_testenv.check import workflow  # noqa: PLC0415 - the same
     from copilot_testenv.core import display  # noqa: PLC0415 - the same
 
     try:
-        workflow.check(
-            *menu.sessions(),
-            json=options.json,
-            style=options.format,
-            fix=options.fix,
-            plan=options.plan,
-            baseline=options.baseline,
-        )
+        if options.command == "comment":
+            _comment()
+        else:
+            _check(options)
     except UserError as error:
         print(display.block(str(error)), file=sys.stderr)  # noqa: T201 - the command's result
         return error.exit_code
@@ -50,9 +44,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _comment() -> None:
+    from copilot_testenv.ci import comment  # noqa: PLC0415 - `--help` stays fast
+    from copilot_testenv.core.terminal import Terminal  # noqa: PLC0415 - the same
+
+    comment.read(os.environ, Terminal().say)
+
+
+def _check(options: argparse.Namespace) -> None:
+    from copilot_testenv import menu  # noqa: PLC0415 - `--help` stays fast
+    from copilot_testenv.check import workflow  # noqa: PLC0415 - the same
+
+    workflow.check(
+        *menu.sessions(),
+        json=options.json,
+        style=options.format,
+        fix=options.fix,
+        plan=options.plan,
+        baseline=options.baseline,
+    )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="copilot-testenv", description="Test environments on AWS Copilot.")
-    commands = parser.add_subparsers(required=True, dest="command", metavar="check | schema")
+    commands = parser.add_subparsers(required=True, dest="command", metavar="check | schema | comment")
     check = commands.add_parser("check", help="find mistakes in the manifests of copilot/, without AWS")
     check.add_argument("--format", default="text", help="text, github, gitlab or sarif (default: text)")
     check.add_argument("--json", action="store_true", help="print one JSON document")
@@ -60,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--plan", action="store_true", help="with --fix: show what would change")
     check.add_argument("--baseline", action="store_true", help="keep today's findings as the baseline")
     commands.add_parser("schema", help="print a JSON schema of the manifests, for editors")
+    commands.add_parser("comment", help="read a command from a comment on GitHub, in its job (docs/ci.md)")
     return parser
 
 

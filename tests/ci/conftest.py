@@ -24,6 +24,7 @@ def here(server: Forge, monkeypatch: pytest.MonkeyPatch) -> Forge:
     monkeypatch.setattr(pull_request, "_BITBUCKET", "https://api.bitbucket.org/2.0")
     monkeypatch.setattr(pull_request, "_BITBUCKET_PROXY", server.address)
     server.pulls, server.comments, server.statuses, server.asked = [], {}, {}, []
+    server.deployments, server.reactions, server.permissions = [], [], {}
     server.fault, server.reads_only, server.filters = "", False, True
     return server
 

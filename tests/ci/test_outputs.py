@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from copilot_testenv.ci.pull_request import outputs
+from copilot_testenv.ci.outputs import outputs
 from tests.ci.pull_requests import COMMIT, anything, unhurried
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from copilot_testenv.ci import pull_request
+from copilot_testenv.ci import api, pull_request
 from tests.ci.pull_requests import SYSTEMS, github, gitlab, pull, told
 from tests.forges import TOKEN, Forge, forge
 
@@ -32,9 +32,9 @@ def test_a_failure_is_one_line_without_the_token_and_never_raised(
     direct: Forge, monkeypatch: pytest.MonkeyPatch, system: Any, fault: Any, why: str
 ) -> None:
     if fault == "hangs":
-        monkeypatch.setattr(pull_request, "_ANSWER_SECONDS", 0.3)
+        monkeypatch.setattr(api, "ANSWER_SECONDS", 0.3)
     if fault == "drips":
-        monkeypatch.setattr(pull_request, "_ALL_SECONDS", 0.8)
+        monkeypatch.setattr(api, "ALL_SECONDS", 0.8)
     direct.fault = fault
     began = time.monotonic()
     (line,) = told(system(direct))

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from copilot_testenv.core.errors import SettingsError
-from copilot_testenv.core.expiry import KEPT, expiry, is_over, later
+from copilot_testenv.core.expiry import KEPT, auto_stop_in, expiry, is_over, later
 
 SUNDAY = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -75,3 +75,17 @@ def test_a_redeploy_never_shortens_a_life() -> None:
     assert later(None, friday) == friday
     assert later("nonsense", friday) == friday
     assert later(KEPT, friday) is None
+
+
+def test_gitlab_is_told_the_minutes_that_are_left_and_never_fewer() -> None:
+    now = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    for expires_at, told in {
+        "2026-11-24T13:00:00+00:00": "60min",
+        "2026-11-24T12:00:01Z": "1min",
+        "2026-11-24T13:00:30Z": "61min",
+        "2026-11-24T11:00:00Z": "1min",
+        None: "never",
+        "soon": "never",
+        "2026-11-24T13:00:00": "never",
+    }.items():
+        assert auto_stop_in(expires_at, now) == told

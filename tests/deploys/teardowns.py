@@ -56,12 +56,41 @@ class Played(DisposableAws):
     forbidden: bool = False
     undeletable: set[str] = field(default_factory=set)
     on_look: Callable[[Played], None] = lambda _: None
+    environment: list[dict[str, str]] = field(default_factory=list)  # changes of its parameters
+    refused: bool = False  # the environment cannot be changed
+    deletions: list[str] = field(default_factory=list)  # of stacks, without Copilot
 
     def __post_init__(self) -> None:
         super().__init__({})
 
     def stack(self, name: str) -> Stack | None:
+        if name == "demo-test" and self.environment:
+            return Stack(name, "UPDATE_ROLLBACK_COMPLETE" if self.refused else "UPDATE_COMPLETE", {}, NOW)
         return self.stacks.get(name)
+
+    def in_role(self, role: str) -> Played:
+        assert role == "manager"
+        return self
+
+    def parameters_and_outputs(self, name: str) -> tuple[dict[str, str], dict[str, str]]:
+        assert name == "demo-test"
+        services = [each.removeprefix("demo-test-") for each in self.stacks]
+        outputs = {"EnvironmentManagerRoleARN": "manager", "CFNExecutionRoleARN": "execution"}
+        return {"ALBWorkloads": ",".join(services), "Aliases": ""}, outputs
+
+    def change_parameters(self, name: str, changes: Any, role: str) -> None:
+        assert (name, role) == ("demo-test", "execution")
+        self.environment.append(dict(changes))
+
+    def delete_stack(self, name: str, role: str) -> None:
+        assert role == "execution"
+        self.deletions.append(name)
+        found = self.stacks.pop(name)
+        if name in self.stuck:
+            self.stacks[name] = replace(found, status="DELETE_FAILED")
+
+    def unsettled(self) -> dict[str, str]:
+        return {name: each.status for name, each in self.stacks.items() if each.status != "UPDATE_COMPLETE"}
 
     def deployments(self, app: str, environment: str) -> list[Stack]:
         assert (app, environment) == ("demo", "test")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from copilot_testenv.deploys.container_log import cause, without_libraries
+from copilot_testenv.deploys.container_log import cause, quoted, without_libraries
 
 TRACEBACK = (
     "Traceback (most recent call last):",
@@ -73,3 +73,10 @@ def test_the_frame_that_raised_the_error_stays_wherever_it_is() -> None:
 def test_lines_without_a_traceback_stay() -> None:
     lines = ["  Applying shop.0001_initial... OK", "", '    File "x" is not a frame', "done"]
     assert without_libraries(lines) == lines
+
+
+def test_equal_lines_one_after_the_other_are_quoted_once_with_their_number() -> None:
+    assert quoted(["ready", "no Redis", "no Redis", "ready"], "  ") == [
+        *("  ready", "  no Redis (2 times)", "  ready"),
+    ]
+    assert quoted([]) == ["  (it wrote none)"]

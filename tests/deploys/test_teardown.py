@@ -62,6 +62,20 @@ def test_only_what_has_come_to_its_end_expires_and_the_run_is_noted(scene: Calla
     assert here.registry.read().swept is not None
 
 
+def test_with_a_branch_only_its_expired_deployment_goes_and_that_is_no_sweep(
+    scene: Callable[..., Scene],
+) -> None:
+    here = scene(shared("c", expires_at=PAST), isolated("a", expires_at=PAST), isolated("b"))
+    here.teardown(branch="b", expired=True)
+    assert here.deletes == []
+    assert "b is not expired in test: nothing to tear down" in here.said
+    here.teardown(branch="a", expired=True)
+    assert [receipt["branch"] for receipt in here.receipts] == ["a"]
+    here.teardown(branch="c", expired=True)
+    assert list(here.aws.stacks) == [isolated("b").name]
+    assert here.registry.read().swept is None
+
+
 def test_a_plan_changes_nothing_and_notes_nothing(scene: Callable[..., Scene]) -> None:
     here = scene(shared(), isolated("a", expires_at=PAST))
     here.teardown(expired=True, plan=True, yes=False)

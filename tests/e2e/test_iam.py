@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -49,6 +50,21 @@ def test_its_logs_its_data_and_its_end_are_at_hand(clone: Clone) -> None:
     assert clone.status()[0]["data_copied_at"] > before
     clone.do("extend", "--branch", "main", "--keep")
     assert clone.status()[0]["expires_at"] is None
+
+
+def test_the_page_is_written_by_a_policy_of_its_own_alone(clone: Clone, switch: Path) -> None:
+    policy, page = switch.read_text(), ("status", "--html", "s3://acme-status/index.html")
+    switch.unlink()
+    run(clone, "target.aws.client('s3').create_bucket(Bucket='acme-status')\n")
+    cloudformation = Aws(clone.variables()).client("cloudformation")
+    role, own = ci_role.policy(cloudformation), ci_role.policy(cloudformation, "ci-page.json")
+    switch.write_text(policy)
+    told(clone.invoke(*page), 4, "s3")
+    switch.write_text(ci_role.switch(role, own))
+    for _ in range(2):  # where it is new, and where it replaces itself
+        told(clone.invoke(*page), 0, "s3://acme-status/index.html shows 1 deployment")
+    told(clone.invoke("status", "--html", "s3://acme-status/other.html"), 4, "Forbidden")
+    switch.write_text(policy)
 
 
 def test_a_branch_has_a_service_of_its_own_for_a_while(clone: Clone) -> None:
@@ -150,11 +166,17 @@ def test_without_the_mark_nothing_is_changed_and_the_role_cannot_set_it(clone: C
 
 def test_teardown_leaves_nothing_of_test_and_all_of_production(clone: Clone, switch: Path) -> None:
     url = clone.status()[0]["url"]
-    ran = clone.do("teardown", "--yes", "--json")
-    (receipt,) = json.loads(ran.out)
-    assert receipt["left"] == []
-    assert {"kind": "stack", "name": "demo-test-web"} in receipt["gone"]
-    assert {"kind": "stack", "name": "task-demo-test-web-copy-db"} in receipt["gone"]
+    for name in ("feature/one", "feature/two"):
+        clone.branch(name, {"notes.txt": name})
+        clone.do("deploy-test", "--branch", name, "--isolated")
+    ran = clone.do("teardown", "--all", "--yes", "--json")
+    assert re.search("^Deleted: demo-test-web-feature-one", ran.err, re.MULTILINE)
+    assert "together:" not in ran.err  # nothing was refused
+    receipts = json.loads(ran.out)
+    assert [receipt["left"] for receipt in receipts] == [[], [], []]
+    gone = [thing for receipt in receipts for thing in receipt["gone"]]
+    assert {"kind": "stack", "name": "demo-test-web"} in gone
+    assert {"kind": "stack", "name": "task-demo-test-web-copy-db"} in gone
     assert get(url)[0] == 0
     assert clone.status() == []
     clone.do("teardown", "--expired", "--yes")

@@ -217,7 +217,7 @@ def call(env: dict[str, str], line: str) -> tuple[int, str]:
     ("line", "code", "answer"),
     [
         ('redis-cli -p "$PORT" -a pw PING', 0, "PONG\n"),
-        ('REDISCLI_AUTH=pw redis-cli -h localhost -p "$PORT" -n 1 --raw SET a b', 0, "OK\n"),
+        ('REDISCLI_AUTH=pw redis-cli -h 127.0.0.1 -p "$PORT" -n 1 --raw SET a b', 0, "OK\n"),
         ('valkey-cli -p "$PORT" -a pw GET nothing', 0, "\n"),
         ('valkey-cli -p "$PORT" -a pw DBSIZE', 0, "0\n"),
         ('redis-cli -p "$PORT" -a pw MGET x y', 0, "\n\n"),

@@ -252,6 +252,92 @@ def test_nothing_of_production_is_changed_through_tests_manager_role(sandbox: Sa
         unchanged(stacks, "demo-test-web")
 
 
+# What would harm production, the application or the account: service, operation, parameters.
+_OF = "arn:aws:{}:us-east-1:123456789012:"
+_ROLE = "arn:aws:iam::123456789012:role/demo-production-CFNExecutionRole"
+_OWN_ROLE = "demo-test-EnvManagerRole"
+_HARM: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("cloudformation", "cancel_update_stack", {"StackName": "demo-production-web"}),
+    ("cloudformation", "continue_update_rollback", {"StackName": "demo-production-web"}),
+    ("cloudformation", "create_stack", {"StackName": "mine", "TemplateBody": "{}", "RoleARN": _ROLE}),
+    ("cloudformation", "delete_stack", {"StackName": "demo-production-web"}),
+    ("cloudformation", "delete_stack", {"StackName": "demo-production"}),
+    ("cloudformation", "delete_stack", {"StackName": "demo-infrastructure-roles"}),
+    ("cloudformation", "delete_stack_instances", {
+        "StackSetName": "demo-infrastructure", "Accounts": ["123456789012"], "Regions": ["us-east-1"],
+        "RetainStacks": False,
+    }),
+    ("cloudformation", "delete_stack_set", {"StackSetName": "demo-infrastructure"}),
+    ("cloudformation", "execute_change_set", {"StackName": "demo-production-web", "ChangeSetName": "x"}),
+    ("cloudformation", "set_stack_policy", {"StackName": "demo-production", "StackPolicyBody": "{}"}),
+    ("cloudformation", "update_termination_protection", {
+        "StackName": "demo-production", "EnableTerminationProtection": False,
+    }),
+    ("dynamodb", "delete_table", {"TableName": "demo-production-web-things"}),
+    ("ec2", "delete_vpc", {"VpcId": "vpc-12345678"}),
+    ("ec2", "authorize_security_group_ingress", {
+        "GroupId": "sg-12345678", "IpProtocol": "-1", "CidrIp": "0.0.0.0/0",
+    }),
+    ("ecr", "delete_repository", {"repositoryName": "demo/web", "force": True}),
+    ("ecr", "set_repository_policy", {"repositoryName": "demo/web", "policyText": "{}"}),
+    ("ecr", "batch_delete_image", {"repositoryName": "shop/api", "imageIds": [{"imageTag": "live"}]}),
+    ("ecs", "delete_cluster", {"cluster": "demo-production-Cluster-1"}),
+    ("ecs", "delete_service", {"cluster": "demo-production-Cluster-1", "service": "web", "force": True}),
+    ("elbv2", "delete_load_balancer", {
+        "LoadBalancerArn": _OF.format("elasticloadbalancing") + "loadbalancer/app/demo-production/1",
+    }),
+    ("events", "delete_rule", {"Name": "demo-production-nightly"}),
+    ("iam", "attach_role_policy", {
+        "RoleName": _OWN_ROLE, "PolicyArn": "arn:aws:iam::aws:policy/AdministratorAccess",
+    }),
+    ("iam", "create_access_key", {"UserName": "admin"}),
+    ("iam", "create_user", {"UserName": "back-door"}),
+    ("iam", "delete_role_policy", {"RoleName": _OWN_ROLE, "PolicyName": "OwnEnvironmentOnly"}),
+    ("iam", "put_role_policy", {"RoleName": _OWN_ROLE, "PolicyName": "more", "PolicyDocument": "{}"}),
+    ("iam", "update_assume_role_policy", {"RoleName": _OWN_ROLE, "PolicyDocument": "{}"}),
+    ("kms", "schedule_key_deletion", {"KeyId": "12345678-1234-1234-1234-123456789012"}),
+    ("lambda", "delete_function", {"FunctionName": "demo-production-EnvControllerFunction"}),
+    ("logs", "delete_log_group", {"logGroupName": "/copilot/demo-production-web"}),
+    ("rds", "delete_db_cluster", {"DBClusterIdentifier": "demo-stage", "SkipFinalSnapshot": True}),
+    ("rds", "delete_db_instance", {"DBInstanceIdentifier": "demo-production", "SkipFinalSnapshot": True}),
+    ("rds", "modify_db_instance", {
+        "DBInstanceIdentifier": "demo-production", "MasterUserPassword": "mine1234",
+    }),
+    ("route53", "delete_hosted_zone", {"Id": "Z1"}),
+    ("s3", "delete_bucket", {"Bucket": "demo-production-media"}),
+    ("s3", "delete_object", {"Bucket": "demo-production-media", "Key": "logo.png"}),
+    ("s3", "put_bucket_policy", {"Bucket": "demo-production-media", "Policy": "{}"}),
+    ("secretsmanager", "delete_secret", {
+        "SecretId": "demo-production-db", "ForceDeleteWithoutRecovery": True,
+    }),
+    ("secretsmanager", "get_secret_value", {"SecretId": "demo-production-db"}),
+    ("sns", "delete_topic", {"TopicArn": _OF.format("sns") + "demo-production-web-orders"}),
+    ("sqs", "purge_queue", {"QueueUrl": "https://sqs.us-east-1.amazonaws.com/123456789012/other"}),
+    ("ssm", "delete_parameter", {"Name": "/copilot/applications/demo"}),
+    ("ssm", "get_parameter", {"Name": "/copilot/demo/production/secrets/SECRET_KEY", "WithDecryption": True}),
+)  # fmt: skip
+
+
+def test_no_call_that_harms_production_or_the_account_is_allowed_by_any_way(sandbox: Sandbox) -> None:
+    """The CI role itself, and test's manager role, which it may take on."""
+    manager = taken_on(sandbox, "test")
+    allowed = [
+        f"{name}: {service}:{operation} {parameters}"
+        for name, client in (("CI", sandbox.client), ("manager", manager))
+        for service, operation, parameters in _HARM
+        if not is_denied(client(service), operation, parameters)
+    ]
+    assert not allowed, "\n".join(allowed)
+
+
+def is_denied(client: Any, operation: str, parameters: dict[str, Any]) -> bool:
+    try:
+        getattr(client, operation)(**parameters)
+    except ClientError as error:
+        return "is not authorized to perform" in str(error)
+    return False
+
+
 def unchanged(stacks: Any, name: str) -> None:
     found = stacks.describe_stacks(StackName=name)["Stacks"][0]
     stacks.update_stack(

@@ -108,7 +108,7 @@ def test_a_request_under_way_ends_before_its_task_and_new_ones_go_elsewhere(tmp_
         plane.wanted = [service(one, deployment=name, load_balancing=balanced())]
 
     def get(path: str) -> tuple[int, str]:
-        connection = http.client.HTTPConnection("localhost", port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         connection.request("GET", path)
         answer = connection.getresponse()
         with contextlib.closing(connection):

@@ -139,7 +139,9 @@ class Network(Calls):
         groups = sorted({group for server in servers for group in server.groups})
         homes = {}
         if groups:
-            described = self._all("ec2", "describe_security_groups", "SecurityGroups", GroupIds=groups)
+            # By a filter, for which a group that is gone is no error.
+            wanted = [{"Name": "group-id", "Values": groups}]
+            described = self._all("ec2", "describe_security_groups", "SecurityGroups", Filters=wanted)
             homes = {each["GroupId"]: each.get("VpcId", "") for each in described}
         return [replace(one, vpc=homes.get(one.groups[0], "") if one.groups else "") for one in servers]
 

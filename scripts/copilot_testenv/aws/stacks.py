@@ -32,6 +32,14 @@ class Stacks(Calls):
             stack.get("LastUpdatedTime") or stack["CreationTime"],
         )
 
+    def parameters_and_outputs(self, name: str) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the values of a stack's parameters and outputs by their names. Raises Failed."""
+        stack = self._ask("cloudformation", "describe_stacks", StackName=name)["Stacks"][0]
+        return (
+            {each["ParameterKey"]: each.get("ParameterValue", "") for each in stack.get("Parameters", ())},
+            {each["OutputKey"]: each["OutputValue"] for each in stack.get("Outputs", ())},
+        )
+
     def _of_stack(self, operation: str, **arguments: Any) -> dict[str, Any] | None:
         """Return the answer about a stack or its resource; None where it does not exist."""
         try:
@@ -48,17 +56,29 @@ class Stacks(Calls):
         tags = before | {key: tag_value(text) for key, text in changes.items()}
         if tags == before:  # CloudFormation refuses an update that changes nothing
             return
+        self._update(stack, {}, Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
+
+    def change_parameters(self, name: str, changes: Mapping[str, str], role: str) -> None:
+        """Begin an update that sets some of the stack's parameters, with the role of CloudFormation."""
+        stack = self._ask("cloudformation", "describe_stacks", StackName=name)["Stacks"][0]
+        self._update(stack, changes, RoleARN=role)
+
+    def _update(self, stack: Mapping[str, Any], changes: Mapping[str, str], **more: Any) -> None:
+        """Begin an update with the stack's own template; its tags stay unless they are given."""
+        keys = [parameter["ParameterKey"] for parameter in stack.get("Parameters", ())]
         self._ask(
             "cloudformation",
             "update_stack",
-            StackName=name,
+            StackName=stack["StackName"],
             UsePreviousTemplate=True,
             Parameters=[
-                {"ParameterKey": parameter["ParameterKey"], "UsePreviousValue": True}
-                for parameter in stack.get("Parameters", ())
+                {"ParameterKey": key, "ParameterValue": changes[key]}
+                if key in changes
+                else {"ParameterKey": key, "UsePreviousValue": True}
+                for key in keys
             ],
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
-            Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
+            **more,
         )
 
     def resource(self, stack: str, logical_id: str) -> str | None:

@@ -83,11 +83,17 @@ class Stored(Calls):
         found = self._find("s3", "get_object", "NoSuchKey", Bucket=bucket, Key=key)
         return bytes(found["Body"].read(most)) if found else None
 
-    def has_object(self, bucket: str, key: str) -> bool:
-        return self._find("s3", "head_object", "404", "NoSuchKey", Bucket=bucket, Key=key) is not None
+    def object_metadata(self, bucket: str, key: str) -> dict[str, str] | None:
+        """Return an object's own metadata; None where it does not exist."""
+        found = self._find("s3", "head_object", "404", "NoSuchKey", Bucket=bucket, Key=key)
+        return found["Metadata"] if found else None
 
-    def put_object(self, bucket: str, key: str, body: bytes) -> None:
-        self._ask("s3", "put_object", Bucket=bucket, Key=key, Body=body)
+    def has_object(self, bucket: str, key: str) -> bool:
+        return self.object_metadata(bucket, key) is not None
+
+    def put_object(self, bucket: str, key: str, body: bytes, **more: object) -> None:
+        """Write an object; `more` are further arguments of S3, such as ContentType."""
+        self._ask("s3", "put_object", Bucket=bucket, Key=key, Body=body, **more)
 
     def has_bucket(self, bucket: str) -> bool:
         """Return True if the bucket exists. Raises Failed where it is another account's."""

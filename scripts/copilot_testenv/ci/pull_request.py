@@ -1,36 +1,22 @@
-"""Write the address of a deployment on its pull request, and its facts for later steps of the CI job.
+"""Write the address of a deployment on its pull request.
 
-Neither ever fails the deploy: an error is one line. A system whose variables are not set is skipped.
+It never fails the deploy: an error is one line. A system whose variables are not set is skipped.
 """
 
 from __future__ import annotations
 
-import json
 import re
-import secrets
-import threading
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError, URLError
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
-from copilot_testenv.core.redirects import NoRedirect
-
-_ANSWER_SECONDS = 10.0  # timeout of one request without an answer
-_ALL_SECONDS = 30.0  # timeout of all requests together, however slowly the answers arrive
-_LARGEST = 50_000_000  # bytes; the rest of a longer answer is not read
-_PAGES = 20  # pages of a list that are read, with a hundred items each
+from copilot_testenv.ci.api import GITHUB, Api, attempt
 
 # Letters of an address, without `{}`, which Bitbucket replaces, and `<>`, which end a link in Markdown.
 _LINK = re.compile(r"https?://[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
-# Texts that GitLab, which knows no quotes, and a shell that sources the file read in the same way.
-_PLAIN = re.compile(r"[A-Za-z0-9_.:/@%+=,-]*")
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -51,121 +37,14 @@ def tell(environ: Mapping[str, str], message: Message, say: Callable[[str], None
     """Update the branch's pull requests on the system that runs this CI job. Print errors, never raise."""
     for system, needed, update in _SYSTEMS:
         if all(environ.get(name) for name in needed):
-            if line := _attempt(system, partial(update, environ, message)):
+            if line := attempt(system, partial(update, environ, message)):
                 say(line)
             return
 
 
-def outputs(environ: Mapping[str, str], values: Mapping[str, str], say: Callable[[str], None]) -> None:
-    """Pass facts (`{"url": …}`) to later steps: in $GITHUB_OUTPUT, and as DEPLOY_URL=… in $DEPLOY_OUTPUT.
-
-    Names are in lower case. Never raises: `say` gets one line for a file that cannot be written.
-    """
-    named = {name: value for name, value in values.items() if _NAME.fullmatch(name)}
-    plain = {name: value for name, value in named.items() if _PLAIN.fullmatch(value)}
-    for variable, mode, text in (
-        ("GITHUB_OUTPUT", "a", _github_output(named)),
-        ("DEPLOY_OUTPUT", "w", "".join(f"DEPLOY_{name.upper()}={value}\n" for name, value in plain.items())),
-    ):
-        if path := environ.get(variable):
-            try:
-                with Path(path).open(mode, encoding="utf-8", errors="replace", newline="") as file:
-                    file.write(text)
-            except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
-                why = getattr(error, "strerror", None) or "it is not a path"
-                say(f"The file of {variable} cannot be written: {why}. Later steps do not get it.")
-    if environ.get("DEPLOY_OUTPUT") and (odd := sorted(named.keys() - plain.keys())):
-        names = ", ".join(f"DEPLOY_{name.upper()}" for name in odd)
-        say(f"Left out of DEPLOY_OUTPUT: {names}, because a shell would not read their letters literally.")
-
-
-def _github_output(values: Mapping[str, str]) -> str:
-    """Return GitHub's form of values, which may have several lines; the delimiter between them is random.
-
-    Source: https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands#multiline-strings
-    """
-    end = secrets.token_hex(16)
-    return "".join(f"{name}<<{end}\n{value}\n{end}\n" for name, value in values.items())
-
-
-class _NotSentError(Exception):
-    """Nothing was sent. The message is safe to show: it holds no secret."""
-
-
-@dataclass(frozen=True)
-class _Api:
-    """A system's REST API. The token is only in one header, and never in a text that is shown."""
-
-    base: str
-    token: str | None = field(repr=False)
-    proxies: dict[str, str] | None = None  # None: the proxies in this process's environment
-
-    def call(self, method: str, path: str, document: Mapping[str, str] | None = None) -> Any:
-        """Send a request and return the parsed answer. Raises _NotSentError and errors of urllib and json."""
-        if not re.match("https?://", self.base):
-            raise _NotSentError("its address does not begin with https://")
-        headers = {"Accept": "application/json", "User-Agent": "test-environments"}
-        if self.token is not None:
-            if not re.fullmatch("[!-~]+", self.token.strip()):
-                raise _NotSentError("the token contains letters that no token has")
-            headers["Authorization"] = f"Bearer {self.token.strip()}"
-        body = None
-        if document is not None:
-            headers["Content-Type"] = "application/json"
-            body = json.dumps(document).encode()
-        address = self.base.rstrip("/") + path
-        request = urllib.request.Request(address, body, headers, method=method)  # noqa: S310 - checked above
-        # A redirect could send the token to another host.
-        opener = urllib.request.build_opener(NoRedirect, urllib.request.ProxyHandler(self.proxies))
-        with opener.open(request, timeout=_ANSWER_SECONDS) as answer:
-            text = answer.read(_LARGEST)
-        return json.loads(text) if text else None
-
-    def listing(self, path: str, **query: str) -> Iterator[dict[str, Any]]:
-        """Yield the items of a list, page by page, as GitHub's and GitLab's APIs return it."""
-        for number in range(1, _PAGES + 1):
-            parameters = urlencode({**query, "per_page": "100", "page": str(number)}, errors="replace")
-            items = self.call("GET", f"{path}?{parameters}")
-            if not isinstance(items, list):
-                raise TypeError
-            yield from items
-            if len(items) < 100:  # noqa: PLR2004 - the number asked for
-                return
-
-
-def _attempt(system: str, update: Callable[[], str]) -> str:
-    """Run `update` for at most _ALL_SECONDS. Return its line, or a line that says why it failed."""
-    lines: list[str] = []
-
-    def work() -> None:
-        try:
-            lines.append(update())
-        except Exception as error:  # noqa: BLE001 - whatever it is, the deploy has succeeded
-            lines.append(_failed(system, _why(error)))
-
-    worker = threading.Thread(target=work, daemon=True)
-    worker.start()
-    worker.join(_ALL_SECONDS)
-    return (lines or [_failed(system, f"it took longer than {_ALL_SECONDS:g} s")])[0]
-
-
-def _failed(system: str, why: str) -> str:
-    return f"{system} was not told of this: {why}. Nothing else is affected."
-
-
-def _why(error: Exception) -> str:
-    """Return the cause, never in the error's own words: they can quote a header, and with it the token."""
-    if isinstance(error, HTTPError):
-        error.close()
-        return f"it answered {error.code}; docs/ci.md names the needed token and permissions"
-    if isinstance(error, _NotSentError):
-        return str(error)
-    reason = error.reason if isinstance(error, URLError) else error
-    if isinstance(reason, TimeoutError):
-        return f"it did not answer for {_ANSWER_SECONDS:g} s"
-    if isinstance(reason, OSError):
-        return f"it cannot be reached ({reason.strerror or type(reason).__name__})"
-    return f"its answer was not understood ({type(error).__name__})"
+def is_told(environ: Mapping[str, str]) -> bool:
+    """Return True if `tell` has a system to write to."""
+    return any(all(environ.get(name) for name in needed) for _, needed, _ in _SYSTEMS)
 
 
 def _github(environ: Mapping[str, str], message: Message) -> str:
@@ -176,7 +55,7 @@ def _github(environ: Mapping[str, str], message: Message) -> str:
     understand it, it lists every pull request, and it has listed one of another branch at the same commit.
     https://github.com/PyGithub/PyGithub/issues/1566, https://github.com/octokit/octokit.js/issues/2056
     """
-    api = _Api(environ["GITHUB_API_URL"], environ["GITHUB_TOKEN"])
+    api = Api(environ["GITHUB_API_URL"], environ["GITHUB_TOKEN"])
     repository = environ["GITHUB_REPOSITORY"]
     home = f"/repos/{quote(repository)}"
     found = api.listing(
@@ -217,7 +96,7 @@ def _gitlab(environ: Mapping[str, str], message: Message) -> str:
     https://docs.gitlab.com/api/merge_requests/, https://docs.gitlab.com/api/notes/#merge-requests and
     https://docs.gitlab.com/api/rest/authentication/
     """
-    api = _Api(environ["CI_API_V4_URL"], environ["GITLAB_TOKEN"])
+    api = Api(environ["CI_API_V4_URL"], environ["GITLAB_TOKEN"])
     project = environ["CI_PROJECT_ID"]
     home = f"/projects/{quote(project, safe='')}/merge_requests"
     # A pipeline knows its own merge request; a sweep, or a deploy of another branch, must search for it.
@@ -278,10 +157,10 @@ def _bitbucket(environ: Mapping[str, str], message: Message) -> str:
     if token := environ.get("BITBUCKET_ACCESS_TOKEN"):
         status = {"key": key, "name": name, "description": about, "url": link, "refname": message.branch}
         state = "STOPPED" if message.url is None else "SUCCESSFUL"
-        _Api(_BITBUCKET, token).call("POST", f"{home}/statuses/build", {**status, "state": state})
+        Api(_BITBUCKET, token).call("POST", f"{home}/statuses/build", {**status, "state": state})
     else:
         report = {"title": name, "details": about, "link": link, "report_type": "TEST", "reporter": name}
-        api = _Api(_BITBUCKET.replace("https://", "http://"), None, {"http": _BITBUCKET_PROXY})
+        api = Api(_BITBUCKET.replace("https://", "http://"), None, {"http": _BITBUCKET_PROXY})
         api.call("PUT", f"{home}/reports/{key}", report)
     return f"Told on Bitbucket's commit {commit[:12]}."
 
@@ -289,7 +168,7 @@ def _bitbucket(environ: Mapping[str, str], message: Message) -> str:
 _BITBUCKET = "https://api.bitbucket.org/2.0"
 _BITBUCKET_PROXY = "http://localhost:29418"
 _SYSTEMS = (
-    ("GitHub", ("GITHUB_ACTIONS", "GITHUB_API_URL", "GITHUB_REPOSITORY", "GITHUB_TOKEN"), _github),
+    ("GitHub", GITHUB, _github),
     ("GitLab", ("CI_API_V4_URL", "CI_PROJECT_ID", "GITLAB_TOKEN"), _gitlab),
     ("Bitbucket", ("BITBUCKET_WORKSPACE", "BITBUCKET_REPO_SLUG", "BITBUCKET_COMMIT"), _bitbucket),
 )
@@ -306,7 +185,7 @@ def _numbers(requests: list[dict[str, Any]], number: str, message: Message) -> l
 
 
 def _comment(
-    api: _Api,
+    api: Api,
     comments: str,
     method: str,
     collection: str,

@@ -46,6 +46,18 @@ def is_over(tag: str | None, now: datetime) -> bool:
         return False
 
 
+def auto_stop_in(expires_at: str | None, now: datetime) -> str:
+    """Return the time until a deployment expires in the words of GitLab's `auto_stop_in`, rounded up.
+
+    Source: https://docs.gitlab.com/ci/yaml/#environmentauto_stop_in
+    """
+    try:
+        minutes = -((now - datetime.fromisoformat(expires_at or "")) // timedelta(minutes=1))
+    except (ValueError, TypeError):  # it never expires, or somebody else wrote the tag
+        return "never"
+    return f"{max(1, minutes)}min"
+
+
 def later(tag: str | None, expires: datetime) -> datetime | None:
     """Return the later of the tag's date and a new one; None where the deployment never expires."""
     if tag == KEPT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING
 
@@ -81,5 +82,7 @@ def cause(lines: Sequence[str]) -> str:
 
 
 def quoted(lines: list[str], indent: str = "  ") -> list[str]:
-    """Return the lines of a log, indented below the sentence that announces them."""
-    return [f"{indent}{line}" for line in lines] or [f"{indent}(it wrote none)"]
+    """Return the lines of a log, indented below the sentence that announces them; equal neighbours as one."""
+    runs = [(line, len(list(run))) for line, run in itertools.groupby(lines)]
+    shown = [f"{indent}{line} ({count} times)" if count > 1 else f"{indent}{line}" for line, count in runs]
+    return shown or [f"{indent}(it wrote none)"]

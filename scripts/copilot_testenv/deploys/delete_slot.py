@@ -168,6 +168,7 @@ class Slot:
     target: Target
     snapshot: SlotSnapshot
     dropped: list[str] | None = None  # the databases that were dropped with others' before; None: not yet
+    functions: list[str] | None = None  # of its stack, which was deleted with others'; None: not yet
     together: bool = False  # it is taken out of the application later, with others
 
     def delete(self, stop: Stop, lease: Lease) -> Receipt:
@@ -184,8 +185,13 @@ class Slot:
             self._drop_database(receipt)
             lease.require_held()
         self.target.copilot.require_marked()
-        functions = aws.functions(stack.name) if stack else []
-        if stack and self._delete_service(deployer.delete_service, stack.name, receipt, stop):
+        functions = self.functions
+        if functions is None:
+            functions = aws.functions(stack.name) if stack else []
+        if stack and (
+            self.functions is not None
+            or self._delete_service(deployer.delete_service, stack.name, receipt, stop)
+        ):
             of_application = [] if settings.slug else [SlotPart("service", settings.service)]
             receipt.gone[:0] = [*of_application, SlotPart("stack", stack.name)]
             self._look_for_log_group(receipt)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from copilot_testenv.aws.stack import tag_text
 from copilot_testenv.branch_guard import branch_files
+from copilot_testenv.ci import deployments
 from copilot_testenv.copilot import (
     aliases,
     branch_service,
@@ -106,7 +107,14 @@ def deploy(session: Session, name: str | None, options: Options) -> None:
         if options.json:
             session.report.data(outcome.document(_planned(session, wanted, expires), None))
         return
-    _Deploy(session, target, wanted, expires, options).run()
+    run = _Deploy(session, target, wanted, expires, options)
+    if options.plan:
+        run.run()
+        return
+    with deployments.shown(
+        session.environ, wanted.commit, session.settings.stack_name, session.report.say
+    ) as shown:
+        shown.url = run.run()
 
 
 def _planned(session: Session, wanted: Branch, expires: datetime) -> live.Deployment:
@@ -131,7 +139,8 @@ class _Deploy:
         settings, options = self.session.settings, self.options
         return StackTags(settings, self.branch, self.expires, options.why, is_forced=options.force)
 
-    def run(self) -> None:
+    def run(self) -> str | None:
+        """Deploy, tell the outcome and return the URL; with `plan`, only say what would happen."""
         report, started = self.session.report, time.monotonic()
         before = self.target.aws.stack(self.session.settings.stack_name)
         ownership.require_ours(before, self.session.settings)
@@ -150,9 +159,10 @@ class _Deploy:
         if served is None:
             if self.options.json:
                 report.data(outcome.document(_planned(self.session, self.branch, self.expires), None))
-            return
+            return None
         seconds, json = time.monotonic() - started, self.options.json
         outcome.tell(self.session, self.branch, served, self.displaced, seconds=seconds, json=json)
+        return served.deployment.url
 
     def _alone(self) -> Served:
         """Deploy while this run holds the slot's lease."""

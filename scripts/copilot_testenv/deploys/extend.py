@@ -6,10 +6,12 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from copilot_testenv.ci import pull_request
 from copilot_testenv.copilot import ownership
 from copilot_testenv.core import expiry, git, moments
 from copilot_testenv.core.errors import Failed, UsageError
 from copilot_testenv.core.terminal import as_json
+from copilot_testenv.deploys import outcome
 from copilot_testenv.state import bucket, live
 
 if TYPE_CHECKING:
@@ -53,8 +55,13 @@ def extend(
                     f"its expiry is {stack.tags.get('expires_at')}. Try again."
                 )
         session.report.say(f"{name} stays {shown}.")
-    if json:
-        session.report.data(as_json(asdict(live.describe(session, target, stack))))
+    tells = not plan and pull_request.is_told(session.environ)
+    if json or tells:
+        known = live.describe(session, target, stack)
+        if json:
+            session.report.data(as_json(asdict(known)))
+        if tells and known.url:
+            pull_request.tell(session.environ, outcome.message_of(known), session.report.say)
 
 
 def _require_deployed(settings: Settings, stack: Stack | None, name: str) -> Stack:

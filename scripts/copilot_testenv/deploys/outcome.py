@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from copilot_testenv.ci import pull_request
+from copilot_testenv.ci import outputs, pull_request
 from copilot_testenv.ci.pull_request import Message
-from copilot_testenv.core import moments
+from copilot_testenv.core import expiry, moments
 from copilot_testenv.core.errors import Failed
 from copilot_testenv.core.terminal import as_json
 
@@ -39,6 +40,11 @@ def document(deployment: live.Deployment, page: Page | None, ended: Sequence[str
     return as_json({**asdict(deployment), "page": shown, "ended": list(ended)})
 
 
+def message_of(known: live.Deployment) -> Message:
+    """Return what the pull request of a deployment says."""
+    return Message(known.branch or "", known.commit, known.url, known.expires_at, known.service)
+
+
 def tell(
     session: Session, branch: Branch, served: Served, displaced: Message | None, *, seconds: float, json: bool
 ) -> None:
@@ -56,9 +62,9 @@ def tell(
     elif not served.wrong:
         report.data(known.url or "")
     values = {"url": known.url, "service": known.service, "expires_at": known.expires_at}
-    pull_request.outputs(environ, {name: value for name, value in values.items() if value}, report.say)
-    own = Message(known.branch or "", known.commit, known.url, known.expires_at, known.service)
-    for message in (displaced, own if known.url and not served.wrong else None):
+    values["auto_stop_in"] = expiry.auto_stop_in(known.expires_at, datetime.now(UTC))
+    outputs.outputs(environ, {name: value for name, value in values.items() if value}, report.say)
+    for message in (displaced, message_of(known) if known.url and not served.wrong else None):
         if message:
             pull_request.tell(environ, message, report.say)
     if served.wrong:

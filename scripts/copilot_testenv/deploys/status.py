@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from copilot_testenv.core import display, expiry, git, moments
-from copilot_testenv.core.errors import Failed
+from copilot_testenv.core.errors import Failed, Refused, UsageError
 from copilot_testenv.core.terminal import as_json
 from copilot_testenv.page import html
 from copilot_testenv.state import bucket, live
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from copilot_testenv.core.settings import Settings
     from copilot_testenv.session import Session, Target
     from copilot_testenv.state.registry import DeploymentRecord, RegistryContent, Sweep
+
+_OBJECT = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(\S*[^\s/])")
+_MARK = {"made-by": "copilot-testenv-status"}  # the metadata of a page that `status` wrote to S3
 
 SWEEP_DUE = timedelta(days=8)  # a weekly schedule that has missed a week seems to be broken
 
@@ -107,8 +111,13 @@ def _from_records(own: Settings, stack: Stack, known: DeploymentRecord | None) -
 def status(session: Session, *, html: str, json: bool) -> None:
     """Show the test deployments, and warn if the schedule that deletes them does not run.
 
-    With `html`, write them to that file as a web page. Raises Failed where it cannot be written.
+    With `html`, write them as a web page to that file, or to that object of S3. Raises Failed where it cannot
+    be written, Refused where the object is not such a page, UsageError for an address that names no object.
     """
+    if html.startswith("s3://") and not _OBJECT.fullmatch(html):
+        raise UsageError(
+            f"--html {html}: write s3://BUCKET/KEY, for example s3://acme-test-status/index.html."
+        )
     session.announce()
     target = session.enter(start=False)
     registry = bucket.registry(session, target) if target else None
@@ -119,7 +128,7 @@ def status(session: Session, *, html: str, json: bool) -> None:
     swept = sweep_told(book.swept, found, now) if book and session.settings.target == "aws" else ""
     if html:
         note = page_note(book.swept if book else None, now) if swept else ""
-        _write(session, Path(html), found, note)
+        _publish(session, target, html, found, note)
     if json:
         session.report.data(as_json([asdict(row.deployment) for row in found]))
     elif html:
@@ -142,11 +151,34 @@ def status(session: Session, *, html: str, json: bool) -> None:
         session.report.say(warning)
 
 
-def _write(session: Session, file: Path, found: list[Row], note: str) -> None:
-    """Write the page to a draft and rename it, so that a reader never sees half of a page."""
+def _publish(session: Session, target: Target | None, place: str, found: list[Row], note: str) -> None:
+    """Write the page to a file or to an object of S3."""
     settings = session.settings
     title = f"Test deployments of {settings.app} ({settings.base} in {settings.test_env})"
     text = html.page([_card(row) for row in found], title=title, made_at=datetime.now(UTC), warning=note)
+    if match := _OBJECT.fullmatch(place):
+        _put(target, match[1], match[2], text)
+    else:
+        _write(Path(place), text)
+    session.report.say(f"{place} shows {display.counted(len(found), 'deployment')}.")
+
+
+def _put(target: Target | None, bucket_name: str, key: str, text: str) -> None:
+    """Write the page to S3; replace nothing but such a page, which its metadata mark."""
+    if target is None:
+        raise Failed("The sandbox does not run, so it has no S3: `invoke sandbox` starts it.")
+    metadata = target.aws.object_metadata(bucket_name, key)
+    if metadata is not None and _MARK.items() - metadata.items():
+        raise Refused(
+            f"s3://{bucket_name}/{key} exists and is no page of `status`: it stays. Name another object with "
+            "--html, or delete this one."
+        )
+    kind = {"ContentType": "text/html; charset=utf-8", "CacheControl": "no-cache"}
+    target.aws.put_object(bucket_name, key, text.encode(), Metadata=_MARK, **kind)
+
+
+def _write(file: Path, text: str) -> None:
+    """Write the page to a draft and rename it, so that a reader never sees half of a page."""
     draft = file.with_name(f"{file.name}.new")
     try:
         draft.write_text(text, encoding="utf-8")
@@ -155,7 +187,6 @@ def _write(session: Session, file: Path, found: list[Row], note: str) -> None:
         raise Failed(
             f"{file} could not be written: {error.strerror}. Name another file with --html."
         ) from error
-    session.report.say(f"{file} shows {display.counted(len(found), 'deployment')}.")
 
 
 def _card(row: Row) -> html.Row:

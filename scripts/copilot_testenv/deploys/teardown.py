@@ -1,4 +1,4 @@
-"""Delete slots: `invoke teardown`. Choose them, ask for confirmation, and delete one after the other."""
+"""Delete slots: `invoke teardown`. Choose them, ask for confirmation, and delete them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from copilot_testenv.ci import pull_request
+from copilot_testenv.ci import deployments, pull_request
 from copilot_testenv.ci.pull_request import Message
 from copilot_testenv.copilot import ownership
 from copilot_testenv.core import expiry, git, moments, office_hours
@@ -16,7 +16,7 @@ from copilot_testenv.core.errors import Failed, Held, Interrupted, Refused, Usag
 from copilot_testenv.core.process import Stop, catching_signals
 from copilot_testenv.core.terminal import as_json, confirm
 from copilot_testenv.costs import estimate
-from copilot_testenv.deploys import orphans, preflight, status
+from copilot_testenv.deploys import orphans, preflight, status, together
 from copilot_testenv.deploys.delete_slot import (
     DEAD,
     NEVER_DELETED,
@@ -26,7 +26,6 @@ from copilot_testenv.deploys.delete_slot import (
     listed,
     would_go,
 )
-from copilot_testenv.deploys.drop_databases import drop_together
 from copilot_testenv.deploys.withdraw_together import withdraw_together
 from copilot_testenv.state import bucket, live
 from copilot_testenv.state.lease import Unreadable
@@ -43,7 +42,7 @@ class Options:
     """The flags of `teardown`; without the first four, the shared slot is deleted."""
 
     branch: str = ""  # the slot that this branch is deployed in
-    expired: bool = False  # the slots that have expired
+    expired: bool = False  # the slots that have expired; with `branch`: its slots, if they have expired
     every: bool = False  # all slots
     orphans: bool = False  # things that belong to no deployment
     wait: bool = False
@@ -57,9 +56,9 @@ def teardown(session: Session, options: Options) -> None:
 
     Raises the errors of core.errors; with several slots, the first error after all were tried.
     """
-    if sum((bool(options.branch), options.expired, options.every, options.orphans)) > 1:
+    if sum((bool(options.branch) or options.expired, options.every, options.orphans)) > 1:
         raise UsageError(
-            "Use only one of --branch, --expired, --all and --orphans: each of them selects what is deleted."
+            "Use --branch and --expired, or --all, or --orphans: each of them selects what is deleted."
         )
     if options.branch:
         git.check_name(options.branch)
@@ -90,11 +89,14 @@ class _Teardown:
     options: Options
     interrupted: bool = False
     dropped: dict[str, list[str]] = field(default_factory=dict)  # databases, by the slot's service
+    deleted: dict[str, list[str]] = field(
+        default_factory=dict
+    )  # Lambda functions of deleted stacks, likewise
 
     def run(self) -> tuple[list[Receipt], list[UserError]]:
         """Return the receipts, and the errors of the slots that could not be deleted completely."""
         options = self.options
-        if options.expired and not options.plan:
+        if options.expired and not options.plan and not options.branch:
             by = self.session.who()
             self._registry().note_sweep(Sweep(live.iso(datetime.now(UTC)), by))
         snapshots = self._chosen()
@@ -127,7 +129,7 @@ class _Teardown:
     def _delete_all(
         self, snapshots: list[SlotSnapshot], found_orphans: list[Orphan]
     ) -> tuple[list[Receipt], list[UserError]]:
-        """Ask for confirmation, and delete one after the other.
+        """Ask for confirmation; delete together what can be, then each slot to its end.
 
         An error with one does not stop the others.
         """
@@ -145,11 +147,11 @@ class _Teardown:
         receipts: list[Receipt] = []
         failures: list[UserError] = []
         with self._collecting(failures):
-            self.dropped = self._drop_databases(snapshots)
+            self._delete_together([snapshot for snapshot in snapshots if snapshot.ours])
         several = sum(snapshot.ours for snapshot in snapshots) > 1
         for snapshot in snapshots:
             with self._collecting(failures):
-                receipts.append(self._delete(snapshot, together=several))
+                receipts.append(self._delete(snapshot, with_others=several))
         with self._collecting(failures):
             awaiting = [receipt for receipt in receipts if receipt.awaits_withdrawal]
             withdraw_together(self.session, self.target, awaiting)
@@ -193,7 +195,8 @@ class _Teardown:
     def _nothing(self) -> str:
         where = self.session.settings.test_env
         if self.options.branch:
-            return f"{self.options.branch} is not deployed in {where}: nothing to tear down."
+            which = "expired" if self.options.expired else "deployed"
+            return f"{self.options.branch} is not {which} in {where}: nothing to tear down."
         if self.options.expired:
             return f"Nothing in {where} has expired: nothing to tear down."
         if self.options.orphans:
@@ -306,29 +309,38 @@ class _Teardown:
         session = self._session_for(snapshot.settings)
         return Slot(session, self.target.for_slot(snapshot.settings), snapshot)
 
-    def _drop_databases(self, snapshots: list[SlotSnapshot]) -> dict[str, list[str]]:
-        """Drop the databases of several slots together; where that fails, each slot drops its own later."""
+    def _delete_together(self, own: list[SlotSnapshot]) -> None:
+        """Drop databases and delete stacks of several slots together; what fails, each slot does later."""
 
         def unchanged(agreed: SlotSnapshot) -> SlotSnapshot | None:
             found = self._snapshot_of(agreed.settings, self._registry().read())
             same = found and found.deployed_at == agreed.deployed_at and self._is_chosen(found)
             return found if same else None
 
-        own = [snapshot for snapshot in snapshots if snapshot.ours]
+        if len(own) < 2:  # noqa: PLR2004 - one is deleted as quickly alone
+            return
+        doing = "databases were not dropped"
         try:
-            return drop_together(self.session, self.target, own, unchanged) if len(own) > 1 else {}
+            wait = self.options.wait
+            with together.holding(self.session, self.target, own, unchanged, wait=wait) as ready:
+                self.dropped = together.drop_databases(self.session, self.target, ready)
+                doing = "stacks were not deleted"
+                # A slot whose database is still there needs its container.
+                bare = [each for each in ready if each.settings.service in self.dropped]
+                with self._catching():
+                    self.deleted = together.delete_stacks(self.session, self.target, bare)
         except (Interrupted, KeyboardInterrupt):
             raise
         except UserError as error:
-            self.session.report.say(f"(The databases were not dropped together: {error})")
-            return {}
+            self.session.report.say(f"(The {doing} together: {error})")
 
-    def _delete(self, agreed: SlotSnapshot, *, together: bool) -> Receipt:
+    def _delete(self, agreed: SlotSnapshot, *, with_others: bool) -> Receipt:
         """Delete one slot under its lease. Raises Held where it has changed since the user agreed.
 
-        With `together`, it is taken out of the application afterwards, with others.
+        With `with_others`, it is taken out of the application afterwards, with others.
         """
-        if self.interrupted:
+        functions = self.deleted.get(agreed.settings.service)
+        if self.interrupted and functions is None:
             raise Interrupted("Interrupted.")
         slot = self._slot_of(agreed)
         lease = bucket.lease(slot.session, self.target, f"deleting {agreed}")
@@ -337,18 +349,19 @@ class _Teardown:
             found = self._snapshot_of(agreed.settings, self._registry().read())
             if not found:  # another run has deleted it meanwhile
                 return Receipt(agreed)
-            if (found.stack and found.deployed_at != agreed.deployed_at) or not self._is_chosen(found):
+            if functions is not None and not found.stack:
+                found = agreed
+            elif (found.stack and found.deployed_at != agreed.deployed_at) or not self._is_chosen(found):
                 raise Held(
                     f"{agreed} was not deleted, because it was changed meanwhile: look at `invoke status`, "
                     "then run this again."
                 )
             dropped = self.dropped.get(agreed.settings.service)
-            if found.stack and live.alive(self.target, found.stack):
+            if found is not agreed and found.stack and live.alive(self.target, found.stack):
                 dropped = None  # a task runs again: it has copied the data anew
+            slot = replace(slot, snapshot=found, dropped=dropped, together=with_others)
             with self._catching() as stop:
-                receipt = replace(slot, snapshot=found, dropped=dropped, together=together).delete(
-                    stop, lease
-                )
+                receipt = replace(slot, functions=functions if found is agreed else None).delete(stop, lease)
             if not receipt.still_named:
                 bucket.registry(slot.session, self.target).forget(agreed.settings.service)
         if not receipt.still_named and bucket.discard_lease(slot.session, self.target):
@@ -358,7 +371,7 @@ class _Teardown:
         return receipt
 
     def _report(self, gone: SlotSnapshot, receipt: Receipt) -> None:
-        """Report the deployment's cost, and tell the pull request that its URL no longer answers."""
+        """Report the deployment's cost, and tell the forge that its URL no longer answers."""
         tags = gone.stack.tags if gone.stack else {}
         with suppress(ValueError, TypeError, OverflowError):  # never deployed, or its tags were edited
             since = datetime.fromisoformat(tags.get("deployed_at", ""))
@@ -373,6 +386,7 @@ class _Teardown:
                 self.session.report.say(receipt.cost)
         message = Message(gone.branch or "", tags.get("commit"), None, None, gone.settings.service)
         pull_request.tell(self.session.environ, message, self.session.report.say)
+        deployments.gone(self.session.environ, gone.settings.stack_name, self.session.report.say)
 
     def _registry(self) -> bucket.Registry:
         return bucket.registry(self.session, self.target)

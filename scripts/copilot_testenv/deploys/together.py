@@ -1,0 +1,182 @@
+"""Do once for several slots what costs each of them minutes on AWS: drop databases, delete stacks.
+
+A one-off task, which drops databases, takes two to three minutes: its stack, its start on Fargate, its end.
+
+The deletion of a service takes it out of the environment's parameters. That is an update of the environment's
+stack, which takes some 80 s; there is one at a time. Copilot's function makes none for a service that is not
+in them. So one update takes all services out, and their stacks are then deleted side by side.
+Source: aws/copilot-cli 1.34, cf-custom-resources/lib/env-controller.js.
+"""
+
+from __future__ import annotations
+
+import operator
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from copilot_testenv.copilot import environment_parameters
+from copilot_testenv.core.errors import Failed, Held
+from copilot_testenv.core.polling import until
+from copilot_testenv.core.terminal import Patience
+from copilot_testenv.deploys import copy_db, environment_turn, stopping
+from copilot_testenv.state import bucket
+from copilot_testenv.state.lease import LIFETIME
+
+if TYPE_CHECKING:
+    from copilot_testenv.aws import Aws
+    from copilot_testenv.deploys.delete_slot import SlotSnapshot
+    from copilot_testenv.session import Session, Target
+    from copilot_testenv.state.lease import Lease
+
+_LEASE_SLACK = 5.0  # seconds beyond a claim's lifetime
+_STACKS_SECONDS = 1800.0  # until a stack is changed or deleted
+_MANAGER, _EXECUTION = (
+    "EnvironmentManagerRoleARN",
+    "CFNExecutionRoleARN",
+)  # outputs of the environment's stack
+
+
+@contextmanager
+def holding(
+    session: Session,
+    target: Target,
+    snapshots: Sequence[SlotSnapshot],
+    unchanged: Callable[[SlotSnapshot], SlotSnapshot | None],
+    *,
+    wait: bool,
+) -> Iterator[list[SlotSnapshot]]:
+    """Hold the leases of branches' own slots in this block.
+
+    A slot that another run holds, or that `unchanged` does not return, is left out. With `wait`, wait until
+    the claims of a run that was killed end by themselves.
+    """
+    end = time.monotonic() + (LIFETIME + _LEASE_SLACK if wait else 0)
+    with ExitStack() as leases:
+        ready = []
+        for snapshot in sorted(snapshots, key=lambda each: each.settings.service):
+            own = replace(session, settings=snapshot.settings)
+            lease = bucket.lease(own, target, f"deleting {snapshot}")
+            try:
+                _hold(lease, leases, session, end)
+                own.settled(target, wait=False)
+            except Held:
+                continue
+            if found := unchanged(snapshot):
+                ready.append(found)
+        yield ready
+
+
+def _hold(lease: Lease, leases: ExitStack, session: Session, end: float) -> None:
+    """Hold a lease, and try again until `end` on the monotonic clock. Raises Held."""
+    while True:
+        try:
+            leases.enter_context(lease.held(wait=False, say=session.report.say))
+        except Held:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(1)
+        else:
+            return
+
+
+def drop_databases(session: Session, target: Target, ready: Sequence[SlotSnapshot]) -> dict[str, list[str]]:
+    """Drop the databases of slots whose leases are held; return the names, by the slot's service.
+
+    Nothing is dropped where there are fewer than two slots: their own deletion does it. Raises Failed,
+    Interrupted.
+    """
+    host = copy_db.host(session, target) if len(ready) > 1 else None
+    if host is None:
+        return {}
+    _stop_tasks(session, target, ready)
+    # Its stack is named by the first slot, so that it goes with that one.
+    first = replace(session, settings=ready[0].settings)
+    return copy_db.drop_several(first, target, host, [each.settings for each in ready])
+
+
+def delete_stacks(session: Session, target: Target, ready: Sequence[SlotSnapshot]) -> dict[str, list[str]]:
+    """Delete the stacks of slots whose leases are held; return each one's Lambda functions, by service.
+
+    A stack that is left is not among them: the slot's own deletion tries again and reports. Raises Failed,
+    Refused.
+    """
+    stacks = {each.settings.service: each.stack.name for each in ready if each.stack}
+    if len(stacks) < 2:  # noqa: PLR2004 - one is deleted as quickly alone
+        return {}
+    target.copilot.require_marked()
+    with environment_turn.held(session, target, f"deleting {len(stacks)} services"):
+        name = f"{session.settings.app}-{session.settings.test_env}"
+        parameters, outputs = target.aws.parameters_and_outputs(name)
+        if not (outputs.get(_MANAGER) and outputs.get(_EXECUTION)):
+            raise Failed(f"The stack {name} has no output {_MANAGER} or {_EXECUTION}.")
+        aws = target.aws.in_role(outputs[_MANAGER])
+        changes, out = _without(name, parameters, stacks)
+        if changes:
+            _change_environment(session, aws, name, changes, outputs[_EXECUTION])
+        stacks = {service: stack for service, stack in stacks.items() if service in out}
+        functions = {service: target.aws.functions(stack) for service, stack in stacks.items()}
+        for stack in stacks.values():
+            aws.delete_stack(stack, outputs[_EXECUTION])
+        _await_deletions(session, target, set(stacks.values()))
+        return {
+            service: functions[service]
+            for service, stack in stacks.items()
+            if target.aws.stack(stack) is None
+        }
+
+
+def _without(
+    name: str, parameters: Mapping[str, str], stacks: Mapping[str, str]
+) -> tuple[dict[str, str], set[str]]:
+    try:
+        return environment_parameters.without(parameters, set(stacks))
+    except ValueError as error:
+        raise Failed(f"The parameters of {name} are not what Copilot writes: {error}.") from error
+
+
+def _change_environment(session: Session, aws: Aws, name: str, changes: dict[str, str], role: str) -> None:
+    aws.change_parameters(name, changes, role)
+    stack = until(
+        lambda: aws.stack(name),
+        lambda stack: not (stack and stack.changing),
+        seconds=_STACKS_SECONDS,
+        every=_every(session),
+        tell=Patience(session.report.say, f"the stack {name} is being changed").tell,
+    )
+    if not stack or stack.status != "UPDATE_COMPLETE":
+        raise Failed(f"The stack {name} is {stack.status if stack else 'gone'} after its update.")
+
+
+def _await_deletions(session: Session, target: Target, stacks: set[str]) -> None:
+    """Wait until no stack is being deleted, and say which are gone as they go."""
+
+    def deleting() -> set[str]:
+        nonlocal stacks
+        unsettled = target.aws.unsettled()
+        gone = stacks - set(unsettled)
+        if gone:
+            session.report.say(f"Deleted: {', '.join(sorted(gone))}.")
+        stacks -= gone
+        return {stack for stack in stacks if unsettled[stack] == "DELETE_IN_PROGRESS"}
+
+    until(
+        deleting,
+        operator.not_,
+        seconds=_STACKS_SECONDS,
+        every=_every(session),
+        tell=Patience(session.report.say, f"{len(stacks)} stacks are being deleted").tell,
+    )
+
+
+def _every(session: Session) -> float:
+    return 0.2 if session.settings.target == "sandbox" else 5.0  # seconds between looks
+
+
+def _stop_tasks(session: Session, target: Target, snapshots: Sequence[SlotSnapshot]) -> None:
+    """Stop the tasks of all slots at once: a restarted one would copy the data again. Raises Failed."""
+    stacks = [each.stack for each in snapshots if each.stack and each.stack.live]
+    if alive := stopping.stop(session, target, stacks, for_good=True):
+        raise Failed(f"The tasks of {', '.join(alive)} have not ended in time.")
