@@ -190,15 +190,7 @@ class _Deploy:
         """Start the tasks of a slot that has this commit and only sleeps; None where a deploy is needed."""
         if self.options.force or not before or not self._has_all(before):
             return None
-        if self.target.aws.desired_count(before.name) != 0:
-            return None
-        office_hours.apply(self.session, self.target, before)
-        served = office_hours.started(self.session, self.target, self.branch)
-        self.session.report.say(
-            f"{self.branch.name} was asleep with this commit: its tasks were started, and its data are still "
-            f"of {moments.told(served.deployment.data_copied_at)}."
-        )
-        return served
+        return office_hours.woken(self.session, self.target, self.branch, before)
 
     def _attempt(self, before: Stack | None, lease: Lease) -> Served:
         is_new = own_service.is_new(self.session, self.target, self.branch, before)
@@ -359,13 +351,11 @@ class _Deploy:
         """Return True if the stack is complete and has the commit, expiry and hours of this deploy."""
         if before.status not in settling.COMPLETE:  # after a roll-back, tags do not tell the data
             return False
-        hours = self.session.settings.hours
-        wanted = {
-            "branch": self.branch.name,
-            "commit": self.branch.commit,
-            "expires_at": self.tags.expiry_tag(before),
-        } | ({"why": self.options.why} if self.options.why else {})
-        same_hours = before.tags.get("hours", "") == str(hours or "")
+        wanted = {"branch": self.branch.name, "commit": self.branch.commit}
+        wanted["expires_at"] = self.tags.expiry_tag(before)
+        if self.options.why:
+            wanted["why"] = self.options.why
+        same_hours = before.tags.get("hours", "") == str(self.session.settings.hours or "")
         return same_hours and not wanted.items() - before.tags.items()
 
     def _tell_unchanged(self, served: live.Deployment) -> None:

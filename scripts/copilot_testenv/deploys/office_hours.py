@@ -89,6 +89,19 @@ def started(session: Session, target: Target, branch: Branch) -> Served:
             return settling.wait_until_served(session, target, branch, stop)
 
 
+def woken(session: Session, target: Target, branch: Branch, before: Stack) -> Served | None:
+    """Start the tasks of a slot that has this commit and sleeps; None where it does not sleep."""
+    if target.aws.desired_count(before.name) != 0:
+        return None
+    apply(session, target, before)
+    served = started(session, target, branch)
+    session.report.say(
+        f"{branch.name} was asleep with this commit: its tasks were started, and its data are still of "
+        f"{moments.told(served.deployment.data_copied_at)}."
+    )
+    return served
+
+
 def sleep(session: Session, options: Options) -> None:
     """Stop a deployment's tasks until somebody or its office hours wake it. Idempotent.
 

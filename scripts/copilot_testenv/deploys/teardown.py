@@ -375,13 +375,8 @@ class _Teardown:
         tags = gone.stack.tags if gone.stack else {}
         with suppress(ValueError, TypeError, OverflowError):  # never deployed, or its tags were edited
             since = datetime.fromisoformat(tags.get("deployed_at", ""))
-            receipt.cost = estimate.of_deployment(
-                self._session_for(gone.settings),
-                self.target.aws.region,
-                None,
-                since,
-                office_hours.of_tags(tags),
-            )
+            own, region = self._session_for(gone.settings), self.target.aws.region
+            receipt.cost = estimate.of_deployment(own, region, None, since, office_hours.of_tags(tags))
             if self.session.settings.target == "aws":  # what runs in the sandbox costs nothing
                 self.session.report.say(receipt.cost)
         message = Message(gone.branch or "", tags.get("commit"), None, None, gone.settings.service)
