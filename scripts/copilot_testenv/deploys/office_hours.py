@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from copilot_testenv.copilot import ownership
 from copilot_testenv.copilot.resource_usage import footprint
-from copilot_testenv.core import git, moments, office_hours
+from copilot_testenv.core import documents, git, moments, office_hours
 from copilot_testenv.core.errors import Failed, Refused, SettingsError
 from copilot_testenv.core.git import Branch
 from copilot_testenv.core.process import catching_signals
@@ -67,8 +67,8 @@ def apply(session: Session, target: Target, before: Stack | None) -> None:
             aws.schedule(name, wakes=hours.wakes, sleeps=hours.sleeps, zone=zone, count=count, tags=tags)
         except Failed as error:
             raise Failed(
-                f"{settings.service} is deployed, but its office hours were not set: {error} docs/iam.md has "
-                "the rights; then deploy again."
+                f"{settings.service} is deployed, but its office hours were not set: {error} "
+                f"{documents.page('iam.md')} has the rights; then deploy again."
             ) from error
     elif before:
         stopping.unschedule(target, before)
