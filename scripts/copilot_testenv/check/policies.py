@@ -1,0 +1,54 @@
+"""Find what IAM refuses in the policies of addons, and cfn-lint does not report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import yaml
+
+from copilot_testenv.check import keys
+from copilot_testenv.check.document import line_of
+from copilot_testenv.check.finding import Finding
+from copilot_testenv.check.project import Project
+
+_TEXT = "tag:yaml.org,2002:str"
+
+
+def actions(project: Project) -> Iterator[Finding]:
+    """Find actions without the prefix of their service.
+
+    Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_action.html
+    """
+    for path, root in keys.addons(project):
+        for action in _actions(root):
+            what = f"IAM knows no action {action.value}: it lacks the prefix of its service"
+            instead = f"write the prefix before it, such as `s3:{action.value}`"
+            yield Finding(path, line_of(action), "policy", "error", what, instead)
+
+
+def _actions(root: yaml.Node | None) -> Iterator[yaml.ScalarNode]:
+    """Yield the wrong actions of all statements; without recursion, and each node once: it may be an alias."""
+    ahead, seen = [root], set[int]()
+    while ahead:
+        node = ahead.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            ahead += node.value
+        if not isinstance(node, yaml.MappingNode):
+            continue
+        ahead += [value for _, value in node.value]
+        names = {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
+        for listed in (names.get("Action"), names.get("NotAction")) if "Effect" in names else ():
+            each = listed.value if isinstance(listed, yaml.SequenceNode) else [listed]
+            yield from (action for action in each if _is_wrong(action))
+
+
+def _is_wrong(action: yaml.Node | None) -> bool:
+    """Return True for a text that is no function of CloudFormation, and names no service."""
+    is_text = isinstance(action, yaml.ScalarNode) and action.tag == _TEXT
+    return action is not None and is_text and action.value != "*" and ":" not in action.value
+
+
+RULES = (actions,)
