@@ -27,7 +27,7 @@ def actions(project: Project) -> Iterator[Finding]:
 
 
 def _actions(root: yaml.Node | None) -> Iterator[yaml.ScalarNode]:
-    """Yield the wrong actions of all statements; without recursion, and each node once: it may be an alias."""
+    """Yield the wrong actions of all statements, each node once: it may be an alias."""
     ahead, seen = [root], set[int]()
     while ahead:
         node = ahead.pop()

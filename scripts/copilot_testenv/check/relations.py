@@ -103,7 +103,7 @@ def _hosts(rule: dict[str, Any]) -> list[str]:
 
 
 def topics(project: Project) -> Iterator[Finding]:
-    """Find subscriptions to topics that no service of this workspace publishes, and filters that SNS refuses."""
+    """Find subscriptions to topics that nobody here publishes, and filters that SNS refuses."""
     for document in project.services.values():
         blocks = document.get("environments")
         holders: list[tuple[str, ...]] = [()]
