@@ -42,13 +42,14 @@ def _actions(root: yaml.Node | None) -> Iterator[yaml.ScalarNode]:
         names = {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
         for listed in (names.get("Action"), names.get("NotAction")) if "Effect" in names else ():
             each = listed.value if isinstance(listed, yaml.SequenceNode) else [listed]
-            yield from (action for action in each if _is_wrong(action))
+            for action in each:
+                if isinstance(action, yaml.ScalarNode) and _is_wrong(action):
+                    yield action
 
 
-def _is_wrong(action: yaml.Node | None) -> bool:
+def _is_wrong(action: yaml.ScalarNode) -> bool:
     """Return True for a text that is no function of CloudFormation, and names no service."""
-    is_text = isinstance(action, yaml.ScalarNode) and action.tag == _TEXT
-    return action is not None and is_text and action.value != "*" and ":" not in action.value
+    return action.tag == _TEXT and action.value != "*" and ":" not in action.value
 
 
 RULES = (actions,)
