@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.check.further_seeds import ADDON, ENVIRONMENT, FURTHER, PATCH, PIPELINE, SERVICE
+from tests.check.users_seeds import USERS
 
 FOLDER = Path(__file__).with_name("seeded")
 
@@ -240,6 +241,7 @@ KINDS: tuple[tuple[str, str, str, str], ...] = (
     ("commands that are no list", r"test_commands: .*", "test_commands: make test", PIPELINE),
     ("a version that does not exist", r"version: 1", "version: 2", PIPELINE),
     *FURTHER,
+    *USERS,
 )
 
 

@@ -24,6 +24,7 @@ from copilot_testenv.check import (
     names,
     overrides,
     pipelines,
+    policies,
     registration,
     relations,
     renderer,
@@ -61,6 +62,7 @@ WRITTEN: tuple[Rule, ...] = (
     *beside.RULES,
     *names.RULES,
     *pipelines.RULES,
+    *policies.RULES,
     *services.RULES,
 )
 RENDERED: tuple[Rule, ...] = (
