@@ -40,6 +40,7 @@ subscribe:
         ("s3:*", []),
         ("'*'", []),
         ("!Ref Action", []),
+        ("!If [IsTest, s3:GetObject, s3:PutObject]", []),
     ],
 )
 def test_an_action_of_addons_without_its_service_is_a_finding(

@@ -1,4 +1,4 @@
-"""Further kinds of mistakes, in the form of seeds.py: from Copilot's documentation and its users' issues."""
+"""Further kinds of mistakes, in the form of seeds.py: what people are likely to write."""
 
 from __future__ import annotations
 

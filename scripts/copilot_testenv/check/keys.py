@@ -51,7 +51,7 @@ def repeated(project: Project) -> Iterator[Finding]:
             yield Finding(document.path, second, "repeated-key", "error", what, "keep one of the two")
 
 
-def addons(project: Project) -> Iterator[tuple[str, yaml.Node | None]]:
+def addon_trees(project: Project) -> Iterator[tuple[str, yaml.Node | None]]:
     """Yield the path and the text, as YAML, of each file of addons that can be read."""
     for file in sorted((project.root / "copilot").glob("*/addons/*.y*ml")):
         path = file.relative_to(project.root).as_posix()
@@ -64,7 +64,7 @@ def addons(project: Project) -> Iterator[tuple[str, yaml.Node | None]]:
 
 def sections(project: Project) -> Iterator[Finding]:
     """Find sections of addons that CloudFormation does not have: Copilot leaves them out silently."""
-    for path, root in addons(project):
+    for path, root in addon_trees(project):
         for key, _ in root.value if isinstance(root, yaml.MappingNode) else ():
             name = str(key.value)
             if name not in _SECTIONS:

@@ -11,7 +11,7 @@ from copilot_testenv.check.document import line_of
 from copilot_testenv.check.finding import Finding
 from copilot_testenv.check.project import Project
 
-_TEXT = "tag:yaml.org,2002:str"
+_TEXT, _LIST = "tag:yaml.org,2002:str", "tag:yaml.org,2002:seq"
 
 
 def actions(project: Project) -> Iterator[Finding]:
@@ -19,7 +19,7 @@ def actions(project: Project) -> Iterator[Finding]:
 
     Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_action.html
     """
-    for path, root in keys.addons(project):
+    for path, root in keys.addon_trees(project):
         for action in _actions(root):
             what = f"IAM knows no action {action.value}: it lacks the prefix of its service"
             instead = f"write the prefix before it, such as `s3:{action.value}`"
@@ -41,8 +41,9 @@ def _actions(root: yaml.Node | None) -> Iterator[yaml.ScalarNode]:
         ahead += [value for _, value in node.value]
         names = {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
         for listed in (names.get("Action"), names.get("NotAction")) if "Effect" in names else ():
-            each = listed.value if isinstance(listed, yaml.SequenceNode) else [listed]
-            for action in each:
+            # A tagged list is a function: `!If [A, B, C]`.
+            is_list = isinstance(listed, yaml.SequenceNode) and listed.tag == _LIST
+            for action in listed.value if listed and is_list else [listed]:
                 if isinstance(action, yaml.ScalarNode) and _is_wrong(action):
                     yield action
 
