@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from copilot_testenv.core.errors import Failed, Held, Refused
-from copilot_testenv.deploys import environment_turn
+from copilot_testenv.deploys import copy_db, environment_turn
+from copilot_testenv.state.lease import Lease
 from tests.deploys.teardowns import PAST, Scene, gone, isolated, shared
 
 NAMES = ("a", "b", "c")
@@ -91,9 +92,9 @@ def test_a_branch_that_is_deployed_again_after_its_stack_went_stays(
         """Deploy `b` once more when the environment is free again."""
 
         class Turn:
-            def __enter__(self) -> None:
+            def __enter__(self) -> Any:
                 self.turn = held(*arguments)
-                self.turn.__enter__()
+                return self.turn.__enter__()
 
             def __exit__(self, *error: object) -> None:
                 self.turn.__exit__(None, None, None)
@@ -105,3 +106,61 @@ def test_a_branch_that_is_deployed_again_after_its_stack_went_stays(
     with pytest.raises(Held, match="web-b"):
         here.teardown(every=True)
     assert here.aws.stacks["demo-test-web-b"] == isolated("b", deployed_at="2")
+
+
+def test_a_slot_whose_lease_is_lost_meanwhile_is_not_deleted_with_the_others(
+    scene: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = scene(shared(), *map(isolated, NAMES))
+    checks = Lease.require_held
+
+    def require_held(lease: Lease) -> None:
+        if here.aws.environment and lease.slot == "web-b":
+            raise Held("another run has taken web-b")
+        checks(lease)
+
+    monkeypatch.setattr(Lease, "require_held", require_held)
+    with pytest.raises(Held, match="web-b"):
+        here.teardown(every=True)
+    assert here.aws.deletions == [OWN[0], OWN[2]]
+    assert list(here.aws.stacks) == ["demo-test-web-b"]
+
+
+def test_without_the_environments_lease_nothing_is_deleted_together(
+    scene: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = scene(shared(), *map(isolated, NAMES))
+    checks = Lease.require_held
+
+    def require_held(lease: Lease) -> None:
+        if lease.slot == "the environment":
+            raise Held("another run has taken the environment")
+        checks(lease)
+
+    monkeypatch.setattr(Lease, "require_held", require_held)
+    here.teardown(every=True)
+    assert here.aws.environment == []
+    assert here.aws.deletions == []
+    assert "(The stacks were not deleted together: another run has taken the environment" in here.said
+
+
+def test_a_deleted_slot_that_the_registry_does_not_know_is_still_cleared_to_its_end(
+    scene: Callable[..., Scene],
+) -> None:
+    here = scene(shared(), *map(isolated, NAMES))
+    for name in NAMES:
+        here.registry.forget(f"web-{name}")
+    here.teardown(every=True)
+    assert here.withdrawals == [["web-a", "web-b", "web-c"]]
+    for name in OWN:
+        assert f"stack {name}" in gone(here)
+
+
+def test_slots_that_copy_nothing_are_deleted_together_too(
+    scene: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = scene(shared(), *map(isolated, NAMES))
+    monkeypatch.setattr(copy_db, "host", lambda *_: None)
+    here.teardown(every=True)
+    assert here.aws.deletions == OWN
+    assert here.dropped == []

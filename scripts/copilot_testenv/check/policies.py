@@ -22,7 +22,7 @@ def actions(project: Project) -> Iterator[Finding]:
     for path, root in keys.addon_trees(project):
         for action in _actions(root):
             what = f"IAM knows no action {action.value}: it lacks the prefix of its service"
-            instead = f"write the prefix before it, such as `s3:{action.value}`"
+            instead = f"write its service before it: `SERVICE:{action.value}`, as in `s3:GetObject`"
             yield Finding(path, line_of(action), "policy", "error", what, instead)
 
 

@@ -21,6 +21,7 @@ from copilot_testenv.state import bucket
 if TYPE_CHECKING:
     from copilot_testenv.core.settings import Settings
     from copilot_testenv.session import Session, Target
+    from copilot_testenv.state.lease import Lease
 
 _SECONDS = 1800.0  # for an update of the environment that another program has begun
 _BUSY = (
@@ -46,13 +47,13 @@ def was_busy(settings: Settings, reason: str) -> bool:
 
 
 @contextmanager
-def held(session: Session, target: Target, doing: str) -> Iterator[None]:
+def held(session: Session, target: Target, doing: str) -> Iterator[Lease]:
     """Hold the environment's lease in this block, which begins when nothing changes the environment's stack.
 
     Raises Failed where something else changes the stack for half an hour.
     """
     settings, say = session.settings, session.report.say
-    with bucket.environment_lease(session, target, doing).held(wait=True, say=say):
+    with bucket.environment_lease(session, target, doing).held(wait=True, say=say) as lease:
         name = f"{settings.app}-{settings.test_env}"
         environment = until(
             lambda: target.aws.stack(name),
@@ -66,4 +67,4 @@ def held(session: Session, target: Target, doing: str) -> Iterator[None]:
                 f"Nothing was changed, because the environment's stack {name} is {environment.status} for "
                 "half an hour: look at it in the CloudFormation console, then run this again."
             )
-        yield
+        yield lease

@@ -326,7 +326,7 @@ class _Teardown:
                 self.dropped = together.drop_databases(self.session, self.target, ready)
                 doing = "stacks were not deleted"
                 # A slot whose database is still there needs its container.
-                bare = [each for each in ready if each.settings.service in self.dropped]
+                bare = [each for each in ready if each.service in self.dropped]
                 with self._catching():
                     self.deleted = together.delete_stacks(self.session, self.target, bare)
         except (Interrupted, KeyboardInterrupt):
@@ -347,21 +347,22 @@ class _Teardown:
         with lease.held(wait=self.options.wait, say=self.session.report.say):
             slot.session.settled(self.target, wait=self.options.wait)
             found = self._snapshot_of(agreed.settings, self._registry().read())
-            if not found:  # another run has deleted it meanwhile
-                return Receipt(agreed)
-            if functions is not None and not found.stack:
+            is_deleted = functions is not None and not (found and found.stack)  # together with others
+            if is_deleted:
                 found = agreed
+            elif not found:  # another run has deleted it meanwhile
+                return Receipt(agreed)
             elif (found.stack and found.deployed_at != agreed.deployed_at) or not self._is_chosen(found):
                 raise Held(
                     f"{agreed} was not deleted, because it was changed meanwhile: look at `invoke status`, "
                     "then run this again."
                 )
             dropped = self.dropped.get(agreed.settings.service)
-            if found is not agreed and found.stack and live.alive(self.target, found.stack):
+            if not is_deleted and found.stack and live.alive(self.target, found.stack):
                 dropped = None  # a task runs again: it has copied the data anew
             slot = replace(slot, snapshot=found, dropped=dropped, together=with_others)
             with self._catching() as stop:
-                receipt = replace(slot, functions=functions if found is agreed else None).delete(stop, lease)
+                receipt = replace(slot, functions=functions if is_deleted else None).delete(stop, lease)
             if not receipt.still_named:
                 bucket.registry(slot.session, self.target).forget(agreed.settings.service)
         if not receipt.still_named and bucket.discard_lease(slot.session, self.target):

@@ -13,8 +13,8 @@ from __future__ import annotations
 import operator
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from copilot_testenv.copilot import environment_parameters
@@ -39,6 +39,18 @@ _MANAGER, _EXECUTION = (
 )  # outputs of the environment's stack
 
 
+@dataclass(frozen=True)
+class HeldSlot:
+    """A branch's own slot, and its lease, which this run holds: `require_held` says if it still does."""
+
+    snapshot: SlotSnapshot
+    lease: Lease
+
+    @property
+    def service(self) -> str:
+        return self.snapshot.settings.service
+
+
 @contextmanager
 def holding(
     session: Session,
@@ -47,7 +59,7 @@ def holding(
     unchanged: Callable[[SlotSnapshot], SlotSnapshot | None],
     *,
     wait: bool,
-) -> Iterator[list[SlotSnapshot]]:
+) -> Iterator[list[HeldSlot]]:
     """Hold the leases of branches' own slots in this block.
 
     A slot that another run holds, or that `unchanged` does not return, is left out. With `wait`, wait until
@@ -59,21 +71,20 @@ def holding(
         for snapshot in sorted(snapshots, key=lambda each: each.settings.service):
             own = replace(session, settings=snapshot.settings)
             lease = bucket.lease(own, target, f"deleting {snapshot}")
-            try:
-                _hold(lease, leases, session, end)
+            with ExitStack() as this, suppress(Held):
+                _hold(lease, this, session, end)
                 own.settled(target, wait=False)
-            except Held:
-                continue
-            if found := unchanged(snapshot):
-                ready.append(found)
+                if found := unchanged(snapshot):
+                    ready.append(HeldSlot(found, lease))
+                    leases.enter_context(this.pop_all())
         yield ready
 
 
-def _hold(lease: Lease, leases: ExitStack, session: Session, end: float) -> None:
+def _hold(lease: Lease, holder: ExitStack, session: Session, end: float) -> None:
     """Hold a lease, and try again until `end` on the monotonic clock. Raises Held."""
     while True:
         try:
-            leases.enter_context(lease.held(wait=False, say=session.report.say))
+            holder.enter_context(lease.held(wait=False, say=session.report.say))
         except Held:
             if time.monotonic() >= end:
                 raise
@@ -82,50 +93,58 @@ def _hold(lease: Lease, leases: ExitStack, session: Session, end: float) -> None
             return
 
 
-def drop_databases(session: Session, target: Target, ready: Sequence[SlotSnapshot]) -> dict[str, list[str]]:
-    """Drop the databases of slots whose leases are held; return the names, by the slot's service.
+def drop_databases(session: Session, target: Target, ready: Sequence[HeldSlot]) -> dict[str, list[str]]:
+    """Stop the tasks of slots and drop their databases; return the names, by the service of each slot.
 
-    Nothing is dropped where there are fewer than two slots: their own deletion does it. Raises Failed,
-    Interrupted.
+    A slot that is not in the result may still have a database: its own deletion drops it. Nothing is done for
+    fewer than two slots. Where no deployment copies staging, the live slots have none to drop. Raises Failed,
+    Interrupted, and Held where a lease was lost.
     """
-    host = copy_db.host(session, target) if len(ready) > 1 else None
-    if host is None:
+    if len(ready) < 2:  # noqa: PLR2004 - one is deleted as quickly alone
         return {}
-    _stop_tasks(session, target, ready)
+    host = copy_db.host(session, target)
+    slots = ready if host else [each for each in ready if each.snapshot.stack and each.snapshot.stack.live]
+    _stop_tasks(session, target, [each.snapshot for each in slots])
+    if host is None:
+        return {each.service: [] for each in slots}
+    for each in slots:
+        each.lease.require_held()
     # Its stack is named by the first slot, so that it goes with that one.
-    first = replace(session, settings=ready[0].settings)
-    return copy_db.drop_several(first, target, host, [each.settings for each in ready])
+    first = replace(session, settings=slots[0].snapshot.settings)
+    return copy_db.drop_several(first, target, host, [each.snapshot.settings for each in slots])
 
 
-def delete_stacks(session: Session, target: Target, ready: Sequence[SlotSnapshot]) -> dict[str, list[str]]:
-    """Delete the stacks of slots whose leases are held; return each one's Lambda functions, by service.
+def delete_stacks(session: Session, target: Target, ready: Sequence[HeldSlot]) -> dict[str, list[str]]:
+    """Delete the stacks of slots; return the Lambda functions of each, whose logs are left, by service.
 
-    A stack that is left is not among them: the slot's own deletion tries again and reports. Raises Failed,
-    Refused.
+    A stack that is left is not among them: the slot's own deletion tries again and reports. So is one whose
+    lease was lost meanwhile: another run may have deployed to it. Raises Failed, Refused, and Held where the
+    environment's lease was lost.
     """
-    stacks = {each.settings.service: each.stack.name for each in ready if each.stack}
-    if len(stacks) < 2:  # noqa: PLR2004 - one is deleted as quickly alone
+    stacks = {each.service: each.snapshot.stack.name for each in ready if each.snapshot.stack}
+    if len(stacks) < 2:  # noqa: PLR2004 - as above
         return {}
     target.copilot.require_marked()
-    with environment_turn.held(session, target, f"deleting {len(stacks)} services"):
+    with environment_turn.held(session, target, f"deleting {len(stacks)} services") as turn:
         name = f"{session.settings.app}-{session.settings.test_env}"
         parameters, outputs = target.aws.parameters_and_outputs(name)
         if not (outputs.get(_MANAGER) and outputs.get(_EXECUTION)):
             raise Failed(f"The stack {name} has no output {_MANAGER} or {_EXECUTION}.")
         aws = target.aws.in_role(outputs[_MANAGER])
-        changes, out = _without(name, parameters, stacks)
+        changes, leaving = _without(name, parameters, stacks)
         if changes:
+            turn.require_held()
             _change_environment(session, aws, name, changes, outputs[_EXECUTION])
-        stacks = {service: stack for service, stack in stacks.items() if service in out}
-        functions = {service: target.aws.functions(stack) for service, stack in stacks.items()}
-        for stack in stacks.values():
-            aws.delete_stack(stack, outputs[_EXECUTION])
-        _await_deletions(session, target, set(stacks.values()))
-        return {
-            service: functions[service]
-            for service, stack in stacks.items()
-            if target.aws.stack(stack) is None
-        }
+        turn.require_held()
+        functions = {}
+        for each in ready:
+            if each.service in leaving:
+                with suppress(Held):
+                    each.lease.require_held()
+                    functions[each.service] = target.aws.functions(stacks[each.service])
+                    aws.delete_stack(stacks[each.service], outputs[_EXECUTION])
+        left = _await_deletions(session, target, {stacks[service] for service in functions})
+        return {service: names for service, names in functions.items() if stacks[service] not in left}
 
 
 def _without(
@@ -150,25 +169,26 @@ def _change_environment(session: Session, aws: Aws, name: str, changes: dict[str
         raise Failed(f"The stack {name} is {stack.status if stack else 'gone'} after its update.")
 
 
-def _await_deletions(session: Session, target: Target, stacks: set[str]) -> None:
-    """Wait until no stack is being deleted, and say which are gone as they go."""
+def _await_deletions(session: Session, target: Target, stacks: set[str]) -> set[str]:
+    """Wait until no stack is being deleted, say which are gone as they go, and return those that are left."""
+    left = set(stacks)
 
     def deleting() -> set[str]:
-        nonlocal stacks
         unsettled = target.aws.unsettled()
-        gone = stacks - set(unsettled)
+        gone = {stack for stack in left - set(unsettled) if target.aws.stack(stack) is None}
         if gone:
             session.report.say(f"Deleted: {', '.join(sorted(gone))}.")
-        stacks -= gone
-        return {stack for stack in stacks if unsettled[stack] == "DELETE_IN_PROGRESS"}
+        left.difference_update(gone)
+        return {stack for stack in left if unsettled.get(stack) != "DELETE_FAILED"}
 
     until(
         deleting,
         operator.not_,
         seconds=_STACKS_SECONDS,
         every=_every(session),
-        tell=Patience(session.report.say, f"{len(stacks)} stacks are being deleted").tell,
+        tell=Patience(session.report.say, "stacks are being deleted").tell,
     )
+    return left
 
 
 def _every(session: Session) -> float:

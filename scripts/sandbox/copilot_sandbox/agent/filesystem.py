@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import signal
 import stat
@@ -139,7 +140,10 @@ def _build(shown: Shown) -> None:
     old = root / ".old"
     old.mkdir()
     os.chdir(root)
-    _syscall(_PIVOT_ROOT[os.uname().machine], os.fsencode(root), os.fsencode(old))
+    number = _PIVOT_ROOT.get(os.uname().machine)
+    if number is None:
+        raise OSError(errno.ENOSYS, f"this sandbox knows no pivot_root for {os.uname().machine}")
+    _syscall(number, os.fsencode(root), os.fsencode(old))
     os.chdir("/")
     call("umount2", b"/.old", _MNT_DETACH)
     Path("/.old").rmdir()

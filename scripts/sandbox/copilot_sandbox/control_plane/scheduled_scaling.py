@@ -200,7 +200,8 @@ class Responses(BaseResponse):
         except InvalidScheduleError as error:
             raise _Invalid(f"Invalid schedule: {error}.") from error
         capacity = self._get_param("ScalableTargetAction") or {}
-        low, high = capacity.get("MinCapacity"), capacity.get("MaxCapacity")
+        low = capacity.get("MinCapacity", known.minimum if known else None)
+        high = capacity.get("MaxCapacity", known.maximum if known else None)
         now = self.scaling.now()
         target.actions[name] = Action(name, expression, zone, schedule, now, low, high)
         return ActionResult({})
@@ -229,7 +230,7 @@ class Responses(BaseResponse):
             for action in target.actions.values()
             if (not resource or target.resource == resource) and (not names or action.name in names)
         ]
-        return self._page("ScheduledActions", found, lambda each: f"{each['ResourceId']} {each['Schedule']}")
+        return self._page("ScheduledActions", found, lambda each: str(each["ScheduledActionARN"]))
 
     def _resource(self) -> str:
         namespace, dimension = self._get_param("ServiceNamespace"), self._get_param("ScalableDimension")
