@@ -184,6 +184,8 @@ def _checks(document: Document, environment: str) -> Iterator[Finding]:
         timeout = _seconds(check.get("timeout"), _TIMEOUT)
         if interval is None or timeout is None or interval > timeout:
             continue
+        if keys[0] == "nlb" and interval == timeout:
+            continue  # a network balancer takes it
         if interval < _SHORTEST or timeout > _LONGEST:
             continue  # limits.values reports it
         key = "timeout" if check.get("timeout") is not None else "interval"
