@@ -110,7 +110,9 @@ def below(root: yaml.Node, keys: Sequence[str]) -> int:
 def _within(document: Document, keys: Keys, tokens: list[str]) -> int:
     """Return the line of a value, else of a key, below these keys that Copilot quotes; 0 if there is none."""
     node = document.node(*keys)
-    for with_keys in (False, True) if node is not None else ():
+    if node is None:
+        return 0
+    for with_keys in (False, True):
         for word, line in _words(node, with_keys=with_keys):
             if word in tokens and word not in keys:
                 return line
