@@ -3,41 +3,26 @@
 import sys
 from pathlib import Path
 
-from invoke import Context
-
 # In a clone the tasks run from its sources; where they are installed, this folder does not exist.
 _SOURCES = Path(__file__).resolve().parent / "scripts"
 if (_SOURCES / "copilot_testenv").is_dir():
     sys.path[:0] = [str(_SOURCES), str(_SOURCES / "sandbox")]
 
-from copilot_testenv.menu import session, sessions, verb  # noqa: E402 - see above
-
-YES = "Answer yes to the question this task asks (default: ask; without a terminal: no)."
-ASKS_NOTHING = "Accept --yes as the tasks that ask do; this one asks nothing (default: off)."
-PLAN = "Show what would happen and change nothing (default: off)."
-WAIT = "Wait, in order of arrival, while another run changes the slot (default: exit 5)."
-JSON = "Print one JSON document on standard output and nothing else there (default: off)."
-ASKED = {"wait": WAIT, "yes": YES, "plan": PLAN, "json": JSON}
-CONFIRMED = {"yes": YES, "plan": PLAN}
-UNASKED = {"wait": WAIT, "yes": ASKS_NOTHING, "plan": PLAN}
+from copilot_testenv.menu import YES, session, sessions, verb  # noqa: E402 - see above
 
 
 @verb(
     branch="Deploy this Git branch, of this repository or of origin (default: the one that is checked out).",
     isolated="Give the branch a service, URL, database and Redis of its own (default: the shared slot).",
     force="Start new tasks even where nothing changed (default: off).",
-    wait=WAIT,
     take_over="Replace another person's live branch (default: keep it and exit 5).",
     why="Give the reason for the deployment, for people who need the slot (default: none).",
     trust="Allow these changes of the branch: access, cdk, paths, references, resources, rules, with commas "
     "(default: TRUSTED_CHANGES, else none).",
     yes="Answer yes to the question whether a branch of yours that is kept may be replaced (default: ask).",
-    plan=PLAN,
     verbose="With --plan: show Copilot's command line too (default: off).",
-    json=JSON,
 )
 def deploy_test(
-    c: Context,
     branch: str | None = None,
     isolated: bool = False,
     force: bool = False,
@@ -66,10 +51,9 @@ def deploy_test(
     expired="Remove what has expired, with --branch of that branch alone; for a schedule (default: off).",
     all="Remove every deployment (default: off).",
     orphans="Remove what belongs to no deployment: services, databases, image tags (default: off).",
-    **ASKED,
+    yes=YES,
 )
 def teardown(
-    c: Context,
     branch: str = "",
     expired: bool = False,
     all: bool = False,
@@ -95,11 +79,8 @@ def teardown(
     branch="Change when this branch's deployment expires (no default).",
     until="Set this expiry: 5d, a date, or a week's end such as friday 18:00 Europe/London (no default).",
     keep="Let it never expire: it stays until it is torn down or extended (default: off).",
-    **UNASKED,
-    json=JSON,
 )
 def extend(
-    c: Context,
     branch: str = "",
     until: str = "",
     keep: bool = False,
@@ -117,8 +98,34 @@ def extend(
     extend.extend(session(), name=branch, until=until, keep=keep, wait=wait, plan=plan, json=json)
 
 
-@verb(html="Write a page for people without a terminal to this file or s3://… (default: none).", json=JSON)
-def status(c: Context, html: str = "", json: bool = False) -> None:
+@verb(branch="Stop this branch's tasks (default: the shared slot's, with any branch).")
+def sleep(
+    branch: str = "", wait: bool = False, yes: bool = False, plan: bool = False, json: bool = False
+) -> None:
+    """Stop a deployment's tasks until it is woken, or until its office hours begin. Its data stay.
+
+    Example: invoke sleep --branch feature/checkout
+    """
+    from copilot_testenv.deploys import office_hours
+
+    office_hours.sleep(session(), office_hours.Options(branch, wait, plan, json))
+
+
+@verb(branch="Wake this branch's deployment (default: the shared slot, with any branch).")
+def wake(
+    branch: str = "", wait: bool = False, yes: bool = False, plan: bool = False, json: bool = False
+) -> None:
+    """Start the tasks of a deployment that sleeps, with the data that it has, and wait until it is served.
+
+    Example: invoke wake --branch feature/checkout
+    """
+    from copilot_testenv.deploys import office_hours
+
+    office_hours.wake(session(), office_hours.Options(branch, wait, plan, json))
+
+
+@verb(html="Write a page for people without a terminal to this file or s3://… (default: none).")
+def status(html: str = "", json: bool = False) -> None:
     """Show what is deployed to test: branch, commit, by whom, URL, expiry, age of its data.
 
     Example: invoke status --html status.html
@@ -137,7 +144,6 @@ def status(c: Context, html: str = "", json: bool = False) -> None:
     health_checks="Show the requests of the load balancer's health check too (default: off).",
 )
 def logs(
-    c: Context,
     branch: str = "",
     container: str = "",
     limit: str = "100",
@@ -155,7 +161,7 @@ def logs(
 
 
 @verb(branch="Open this branch's deployment (default: the shared slot, with any branch).")
-def open_(c: Context, branch: str = "") -> None:
+def open_(branch: str = "") -> None:
     """Print the URL of a deployment, and open it in the browser where you have a screen.
 
     Example: invoke open --branch feature/checkout
@@ -170,10 +176,8 @@ def open_(c: Context, branch: str = "") -> None:
     manage="Run this command of the project's manage.py, such as 'showmigrations shop' (no default).",
     login="Make a user of this name with all rights, and tell its new password once (no default).",
     branch="Run it in this branch's image, with its database (default: the shared slot, with any branch).",
-    **UNASKED,
 )
 def exec_(
-    c: Context,
     command: str = "",
     manage: str = "",
     login: str = "",
@@ -191,14 +195,9 @@ def exec_(
     workflow.run(session(), workflow.Options(command, manage, login, branch, wait, plan))
 
 
-@verb(branch="Copy into this branch's database (default: the shared slot's, with any branch).", **ASKED)
+@verb(branch="Copy into this branch's database (default: the shared slot's, with any branch).", yes=YES)
 def copy_db(
-    c: Context,
-    branch: str = "",
-    wait: bool = False,
-    yes: bool = False,
-    plan: bool = False,
-    json: bool = False,
+    branch: str = "", wait: bool = False, yes: bool = False, plan: bool = False, json: bool = False
 ) -> None:
     """Copy staging's database again into the deployed branch's, by a one-off task in the environment.
 
@@ -215,13 +214,10 @@ def copy_db(
     format="Print findings as text, github (annotations), gitlab (Code Quality) or sarif (default: text).",
     account="Look at the account, not at the files, and change nothing (default: off).",
     fix="First correct what has one right answer: misspelt words, runtimes (default: off).",
-    yes=ASKS_NOTHING,
     baseline="Write what is found to copilot-check-baseline.json; it is not shown again (default: off).",
     plan="With --fix: show what it would write and change nothing (default: off).",
-    json=JSON,
 )
 def check(
-    c: Context,
     format: str = "text",
     account: bool = False,
     fix: bool = False,
@@ -248,10 +244,9 @@ def check(
     service="Package only this service's stack (default: the environment's and all services').",
     output="Write to this folder (default: cloudformation/ENV).",
     domain="Use this as the application's domain (default: the longest domain above all aliases).",
-    **CONFIRMED,
+    yes=YES,
 )
 def package(
-    c: Context,
     env: str = "",
     service: str = "",
     output: str = "",
@@ -271,9 +266,8 @@ def package(
 @verb(
     region="Use this region's list prices (default: AWS_REGION, else us-east-1).",
     node="Compare with a copy of stage that has this ElastiCache node (default: cache.t4g.micro).",
-    json=JSON,
 )
-def cost(c: Context, region: str = "", node: str = "", json: bool = False) -> None:
+def cost(region: str = "", node: str = "", json: bool = False) -> None:
     """Show what a deployment costs by AWS's list prices, and what it saves. Does not query AWS.
 
     Example: invoke cost --region eu-west-1
@@ -288,10 +282,9 @@ def cost(c: Context, region: str = "", node: str = "", json: bool = False) -> No
     region="Create it in this region (default: the one of your AWS configuration).",
     mark_disposable="Create nothing; mark this environment: all in it may be deleted (default: none).",
     confirm="Repeat the name, for --mark-disposable (default: none).",
-    **CONFIRMED,
+    yes=YES,
 )
 def create_env(
-    c: Context,
     profile: str = "",
     region: str = "",
     mark_disposable: str = "",
@@ -315,13 +308,9 @@ def create_env(
     from_="Read the sidecar from this YAML file (default: from the catalogue).",
     from_service="Make a sidecar of this Worker or Backend Service, or renew it (default: none).",
     remove="Remove this sidecar from the environment, with everything that --add wrote (default: none).",
-    json=JSON,
     diagram="Print the order of start as a Mermaid diagram (default: off).",
-    yes=ASKS_NOTHING,
-    plan=PLAN,
 )
 def sidecar_config(
-    c: Context,
     service: str = "",
     env: str = "",
     add: str = "",
@@ -353,10 +342,9 @@ def sidecar_config(
     ci="Write the files for this forge's CI too: github, gitlab or bitbucket (default: none).",
     media="Let branches read these buckets of staging's, with commas (default: none).",
     check="Show what is older than this version, write nothing; end with 2 for any (default: off).",
-    **CONFIRMED,
+    yes=YES,
 )
 def adopt(
-    c: Context,
     into: str = "",
     service: str = "",
     from_: str = "",
@@ -383,15 +371,10 @@ def adopt(
     stop="Stop it; its databases are kept (default: off).",
     reset="Stop it and delete all its data (default: off).",
     from_="Fill staging, where it is still empty, from this branch (default: the default branch).",
-    **CONFIRMED,
+    yes=YES,
 )
 def sandbox(
-    c: Context,
-    stop: bool = False,
-    reset: bool = False,
-    from_: str = "",
-    yes: bool = False,
-    plan: bool = False,
+    stop: bool = False, reset: bool = False, from_: str = "", yes: bool = False, plan: bool = False
 ) -> None:
     """Start the embedded AWS in the background, or say that it runs; other tasks start it when needed.
 

@@ -38,6 +38,14 @@ def test_the_documents_line_fills_in_the_policy(tmp_path: Path) -> None:
     assert run_as_written("ci-role.json", tmp_path) == filled(EXAMPLE)
 
 
+def test_the_documents_line_fills_in_the_policy_of_office_hours(tmp_path: Path) -> None:
+    policy = run_as_written("ci-office-hours.json", tmp_path)
+    assert policy == filled(EXAMPLE, "ci-office-hours.json")
+    for statement in policy["Statement"]:
+        assert f"`{statement['Sid']}`" in DOCUMENT
+        assert statement["Resource"] != "*" or statement["Action"].split(":")[1].startswith("Describe")
+
+
 def test_the_documents_line_fills_in_a_trust_that_names_one_repository(tmp_path: Path) -> None:
     (statement,) = run_as_written("trust-github.json", tmp_path)["Statement"]
     provider = "token.actions.githubusercontent.com"

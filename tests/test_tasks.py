@@ -16,6 +16,8 @@ from copilot_testenv.menu import SHORT_FLAGS
 
 ROOT = Path(__file__).parent.parent
 NAMES = (
+    "sleep",
+    "wake",
     "deploy-test",
     "teardown",
     "status",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import threading
 import traceback
@@ -17,6 +18,14 @@ from copilot_testenv import unknown_words
 
 # All short flags, the same on each task that has the long one. `-h` is Invoke's own: --help.
 SHORT_FLAGS = {"branch": "b", "plan": "p", "yes": "y"}
+YES = "Answer yes to the question this task asks (default: ask; without a terminal: no)."
+# The help texts of flags that mean the same on each task that has them, unless the task has its own text.
+_SHARED = {
+    "json": "Print one JSON document on standard output and nothing else there (default: off).",
+    "plan": "Show what would happen and change nothing (default: off).",
+    "wait": "Wait, in order of arrival, while another run changes the slot (default: exit 5).",
+    "yes": "Accept --yes as the tasks that ask do; this one asks nothing (default: off).",
+}
 # Invoke's own flags, by the setting of `Context.run` that they change; no task here calls `Context.run`.
 _INVOKES_OWN = {
     "echo": "-e (--echo)",
@@ -39,8 +48,9 @@ class Verb(Task[Callable[..., None]]):
 
 
 def verb(**flags: str) -> Callable[[Callable[..., None]], Any]:
-    """Return a decorator that makes a function a task; `flags` are the help texts of its flags.
+    """Return a decorator that makes a function a task; `flags` are the help texts of its own flags.
 
+    Invoke passes a context to each task; no task here needs it, so the functions do not have the parameter.
     `positional=[]`, because Invoke runs a task with an unfilled positional on `--help` instead of showing it.
     A function whose name would hide a built-in ends in `_`; its task's name does not.
     """
@@ -58,7 +68,7 @@ def verb(**flags: str) -> Callable[[Callable[..., None]], Any]:
 
             try:
                 _refuse_invokes_own(_context)
-                function(_context, *args, **given)
+                function(*args, **given)
             except UserError as error:
                 raise _exit(display.block(str(error)), error.exit_code, json=json) from None
             except KeyboardInterrupt:
@@ -76,9 +86,15 @@ def verb(**flags: str) -> Callable[[Callable[..., None]], Any]:
                     json=json,
                 ) from None
 
+        signature = inspect.signature(function)
+        shared = {flag: text for flag, text in _SHARED.items() if flag in signature.parameters}
+        context = inspect.Parameter("_context", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        run.__signature__ = signature.replace(parameters=[context, *signature.parameters.values()])  # type: ignore[attr-defined]
         name = function.__name__.rstrip("_")
         unknown_words.know(name.replace("_", "-"))
-        return task(name=name, positional=[], help=flags, auto_shortflags=False, klass=Verb)(run)
+        return task(name=name, positional=[], help={**shared, **flags}, auto_shortflags=False, klass=Verb)(
+            run
+        )
 
     return decorate
 

@@ -43,6 +43,8 @@ CHANGING: dict[str, list[dict[str, Any]]] = {
     "copy-db": [{"branch": ""}, {}],
     "extend": [{"keep": True}, {"until": "5d"}],
     "exec": [{"manage": "migrate", "branch": ""}, {"command": "true"}],
+    "sleep": [{"branch": ""}, {}],
+    "wake": [{"branch": ""}, {}],
 }
 # What only reads, or is about no slot; `create-env` asks for the name twice.
 OTHERS = {

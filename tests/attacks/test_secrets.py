@@ -349,7 +349,7 @@ def test_what_a_child_says_is_shown_without_passwords(capsys: pytest.CaptureFixt
     shell = FakeShell({"sh": Result(1, "", f"cannot reach {URL}\nPGPASSWORD={SECRET} psql")})
 
     @menu.verb()
-    def ending(_: object) -> None:
+    def ending() -> None:
         """End as a task does."""
         output_of(shell, command, "Asking")
 
@@ -367,7 +367,7 @@ def test_a_fault_of_the_tasks_is_told_without_passwords(
     monkeypatch: pytest.MonkeyPatch, with_traceback: str
 ) -> None:
     @menu.verb()
-    def failing(_: object) -> None:
+    def failing() -> None:
         """Fail."""
         raise ValueError(f"netloc {URL}")
 

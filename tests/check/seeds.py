@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.check.further_seeds import ADDON, ENVIRONMENT, FURTHER, PATCH, PIPELINE, SERVICE
 from tests.check.related_seeds import RELATED
+from tests.check.users_seeds import USERS
 
 FOLDER = Path(__file__).with_name("seeded")
 
@@ -252,6 +253,7 @@ KINDS: tuple[tuple[str, str, str, str], ...] = (
     ("a version that does not exist", r"version: 1", "version: 2", PIPELINE),
     *FURTHER,
     *RELATED,
+    *USERS,
 )
 
 

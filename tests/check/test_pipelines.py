@@ -56,6 +56,7 @@ def test_a_pipeline_as_documented_has_no_finding(tmp_path: Path) -> None:
         ("https://github.com", "https://bitbucket.org", 7, "https://github.com/owner/repository"),
         ("buildspec: buildspec.yml\nst", "buildspec: build.yml\nst", 9, "write the path"),
         ("name: prod", "name: prdo", 17, "write `prod`"),
+        ("api:\n", "api: [template]\n", 14, "write keys below it"),
         ("[api]", "[appi]", 16, "write `api`"),
         ("requires_approval", "require_approval", 18, "write `requires_approval`"),
         ("      api:\n", "      apy:\n", 14, "write `api`"),

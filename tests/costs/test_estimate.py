@@ -14,6 +14,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from copilot_testenv.copilot import manifest
+from copilot_testenv.core import office_hours
 from copilot_testenv.core.errors import SettingsError, UsageError
 from copilot_testenv.core.settings import Settings, load
 from copilot_testenv.costs import prices
@@ -243,6 +244,26 @@ def test_no_manifest_is_a_traceback_and_every_sum_is_a_finite_one(
         assert short(each).isprintable()
     assert (comparison.saving is None) is bool(comparison.deployed.left_out or comparison.always_on.left_out)
     assert all(line.isprintable() for line in assumptions(found, comparison))
+
+
+def test_office_hours_are_counted_by_the_month_and_until_the_end(settings: Settings) -> None:
+    hours = office_hours.parse("mon-fri 08:00-19:00 Europe/London")
+    found = manifest.read(ROOT / "copilot" / "web" / "manifest.yml")
+    deployed = estimate(found, "test", listed(), hours=168, awake=hours, running=55)
+    assert deployed.until_end == pytest.approx(0.008 * 55)
+    assert deployed.per_month == pytest.approx(0.008 * 730 * 55 / 168)
+    assert "0.008 USD an hour while awake (mon-fri 08:00-19:00 Europe/London)" in short(deployed)
+    assert compare(found, deployed).always_on.per_month == compare(found, deployed).always_on.per_hour * 730  # type: ignore[operator]  # it is known
+    report = FakeReport()
+    here = Session(replace(settings, hours=hours, ttl="4w"), FakeShell(), report, {})
+    cost(here, json=True, region="eu-west-1", node="")
+    told = json.loads(report.printed[0])["deployed"]
+    assert told["office_hours"] == "mon-fri 08:00-19:00 Europe/London"
+    assert (told["hours"], told["hours_awake"]) == (pytest.approx(672, abs=0.1), pytest.approx(220, abs=1))
+    assert told["until_end"] == pytest.approx(told["an_hour"] * told["hours_awake"], abs=1e-4)
+    assert told["a_month"] == pytest.approx(told["an_hour"] * 730 * 55 / 168, abs=1e-4)
+    cost(here, json=False, region="eu-west-1", node="")
+    assert any("are counted for 239 h a month, 55 h a week" in line for line in report.said)
 
 
 def test_the_workflow_shows_two_tables_and_starts_no_process(settings: Settings) -> None:

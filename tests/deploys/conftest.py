@@ -78,7 +78,7 @@ def scene(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         monkeypatch.setattr(copy_db, "drop_own", drop_own)
         monkeypatch.setattr(copy_db, "drop_several", drop_several)
         monkeypatch.setattr(copy_db, "databases", lambda *_: [])
-        monkeypatch.setattr(Played, "stop_service", lambda *_: None)
+        monkeypatch.setattr(Played, "scale_service", lambda *_: None)
         monkeypatch.setattr(live, "alive", lambda *_: False)
         return made
 

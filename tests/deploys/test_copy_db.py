@@ -65,6 +65,10 @@ class Played(DisposableAws):
         assert stack == "demo-test-web"
         return None
 
+    def desired_count(self, stack: str) -> int | None:
+        assert stack == "demo-test-web"
+        return 1
+
     def task_definition(self, arn: str) -> TaskDefinition:
         assert arn.endswith("TaskDefinition")
         return self.definition

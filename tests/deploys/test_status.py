@@ -46,6 +46,7 @@ class Played(Aws):
     states: dict[str, str] = field(default_factory=dict)
     found: dict[str, Stack] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    asleep: frozenset[str] | None = frozenset()
 
     def __post_init__(self) -> None:
         super().__init__({})
@@ -56,6 +57,10 @@ class Played(Aws):
 
     def unsettled(self) -> dict[str, str]:
         return self.states
+
+    def sleeping(self, app: str, environment: str) -> frozenset[str] | None:
+        assert (app, environment) == ("demo", "test")
+        return self.asleep
 
     def stack(self, name: str) -> Stack | None:
         self.asked.append(name)
@@ -210,6 +215,33 @@ def test_a_stack_that_the_registry_does_not_know_is_looked_at_and_left_out_where
     found = status.rows(session, session.enter(), registry.read())  # type: ignore[arg-type]  # patched
     assert [(row.deployment.branch, row.state) for row in found] == [("feature-y", "CREATE_IN_PROGRESS")]
     assert sorted(aws.asked) == sorted([gone.name, failed.name])
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known", "not allowed"])
+def test_a_deployment_that_sleeps_is_told_with_its_hours(
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    *,
+    known: bool,
+) -> None:
+    hours = "mon-fri 08:00-19:00 Europe/London"
+    stack, other = isolated("feature-x", hours=hours), isolated("feature-y")
+    sleeping = frozenset({stack.name, other.name}) if known else None
+    aws = Played([stack, other], {other.name: "UPDATE_IN_PROGRESS"}, asleep=sleeping)
+    session, _ = on(
+        settings, aws, monkeypatch,
+        web_feature_x=DeploymentRecord("feature-x", isolated=True),
+        web_feature_y=DeploymentRecord("feature-y", isolated=True),
+    )  # fmt: skip
+    status.status(session, html=str(tmp_path / "page.html"), json=True)
+    status.status(session, html="", json=False)
+    assert isinstance(session.report, FakeReport)
+    found, changing = json.loads(session.report.printed[0])
+    assert (found["hours"], found["asleep"]) == (hours, True if known else None)
+    assert (changing["hours"], changing["asleep"]) == (None, False if known else None)
+    assert ("asleep" in session.report.printed[1]) is known
+    assert ('<article class="asleep">' in (tmp_path / "page.html").read_text()) is known
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from copilot_testenv.ci import pull_request
 from copilot_testenv.ci.pull_request import Message
 from copilot_testenv.core import git
 from copilot_testenv.core.errors import Failed, Held, Interrupted, Refused, UsageError
-from copilot_testenv.deploys import copy_db, delete_slot
+from copilot_testenv.deploys import copy_db, stopping
 from copilot_testenv.state import bucket, live
 from tests.deploys.teardowns import FUTURE, NOW, PAST, Played, Scene, gone, isolated, shared, stack
 
@@ -229,7 +229,7 @@ def test_a_slot_whose_tasks_run_again_drops_its_database_again(
 ) -> None:
     here = scene(isolated("b"), isolated("a"))
     monkeypatch.setattr(live, "alive", lambda _, stack: stack.name.endswith("-a") and here.dropped != [])
-    monkeypatch.setattr(delete_slot, "until", lambda *_, **__: None)
+    monkeypatch.setattr(stopping, "until", lambda *_, **__: [])
     here.teardown(every=True)
     assert sorted(here.dropped) == ["web-a", "web-a", "web-b"]
 

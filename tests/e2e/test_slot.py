@@ -123,7 +123,8 @@ def test_status_is_one_json_document_with_every_field(clone: Clone) -> None:
     (found,) = json.loads(ran.out)
     assert set(found) == {
         "branch", "commit", "slug", "environment", "service", "url", "database", "deployed_by",
-        "deployed_at", "expires_at", "data_copied_at", "isolated", "target", "state", "page", "failed_deploy",
+        "deployed_at", "expires_at", "data_copied_at", "isolated", "target", "hours", "asleep", "state",
+        "page", "failed_deploy",
     }  # fmt: skip
     assert (found["state"], found["page"]["status"], found["failed_deploy"]) == ("live", 200, None)
     assert (found["branch"], found["environment"], found["service"]) == ("main", "test", "web")
@@ -141,6 +142,17 @@ def test_an_unchanged_redeploy_is_recognised_and_says_what_it_did(clone: Clone) 
     assert "Unchanged" in ran.err
     assert "no task was started" in ran.err
     assert before <= {process.pid for process in containers(clone)}
+
+
+def test_a_slot_that_slept_wakes_with_its_data(clone: Clone) -> None:
+    before = clone.status()
+    query(clone, RENAMED, TESTERS)
+    clone.do("sleep")
+    assert [each["asleep"] for each in clone.status()] == [True]
+    assert get(before[0]["url"])[0] == 503
+    assert get(clone.do("wake").out.strip())[0] == 200
+    assert clone.status() == before
+    assert is_as_the_tester_left_it(clone)
 
 
 def test_branches_whose_migrations_conflict_take_turns(clone: Clone) -> None:

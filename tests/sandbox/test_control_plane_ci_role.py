@@ -26,6 +26,7 @@ from tests import ci_role
 from tests.sandbox.real_copilot import COPILOT, Sandbox, copy_of, deployed_sandbox, deploying
 
 pytestmark = pytest.mark.skipif(not COPILOT, reason="there is no Copilot to run")
+DIMENSION = {"ScalableDimension": "ecs:service:DesiredCount"}
 PATCHES = Path("copilot/environments/overrides/cfn.patches.yml")
 
 
@@ -42,8 +43,9 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 
 def be_ci(sandbox: Sandbox) -> None:
     switch(sandbox).unlink(missing_ok=True)
-    policy = ci_role.policy(sandbox.client("cloudformation"))
-    switch(sandbox).write_text(ci_role.switch(policy))
+    stacks = sandbox.client("cloudformation")
+    policies = (ci_role.policy(stacks, name) for name in ("ci-role.json", "ci-office-hours.json"))
+    switch(sandbox).write_text(ci_role.switch(*policies))
 
 
 def switch(sandbox: Sandbox) -> Path:
@@ -159,6 +161,52 @@ def test_nothing_of_production_is_changed_directly(sandbox: Sandbox) -> None:
         ssm.delete_parameter(Name="/copilot/applications/demo/environments/production")
     with pytest.raises(ClientError, match="ssm:DeleteParameter"):
         ssm.delete_parameter(Name="/copilot/applications/demo/components/web")
+
+
+def test_office_hours_are_set_with_the_tags_of_the_test_environment_and_changed_only_there(
+    sandbox: Sandbox,
+) -> None:
+    scaling, which = sandbox.client("application-autoscaling"), {"ServiceNamespace": "ecs", **DIMENSION}
+    theirs = service(sandbox, "production")
+    resource = f"service/{theirs.cluster_arn.split('/')[-1]}/{theirs.name}"
+    new = {**which, "ResourceId": resource, "MinCapacity": 0, "MaxCapacity": 2}
+    for tags in ({}, {"copilot-application": "demo", "copilot-environment": "production"}):
+        with pytest.raises(ClientError, match="application-autoscaling:RegisterScalableTarget"):
+            scaling.register_scalable_target(**new, Tags=tags)
+    policy = switch(sandbox).read_text()
+    switch(sandbox).unlink()
+    scaling.register_scalable_target(**new)  # as Copilot does for a range
+    switch(sandbox).write_text(policy)
+    with pytest.raises(ClientError, match="application-autoscaling:PutScheduledAction"):
+        scaling.put_scheduled_action(
+            **which, ResourceId=resource, ScheduledActionName="sleep", Schedule="cron(0 19 * * ? *)",
+            ScalableTargetAction={"MinCapacity": 0, "MaxCapacity": 0},
+        )  # fmt: skip
+    with pytest.raises(ClientError, match="application-autoscaling:DeregisterScalableTarget"):
+        scaling.deregister_scalable_target(**which, ResourceId=resource)
+    assert scaling.describe_scalable_targets(ServiceNamespace="ecs")["ScalableTargets"]
+    assert Aws(sandbox.aws).sleeping("demo", "test") == frozenset()
+
+
+def test_the_role_sets_and_ends_office_hours_of_test(sandbox: Sandbox) -> None:
+    succeeds(sandbox.copilot(*deploying("test")))
+    aws, stack = Aws(sandbox.aws), "demo-test-web"
+    tags = {"copilot-application": "demo", "copilot-environment": "test"}
+    for _ in range(2):
+        aws.schedule(
+            stack,
+            wakes="cron(0 8 ? * MON-FRI *)",
+            sleeps="cron(0 19 * * ? *)",
+            zone="Europe/London",
+            count=aws.task_count(stack),
+            tags=tags,
+        )
+    aws.scale_service(stack, 0)
+    assert aws.sleeping("demo", "test") == frozenset({stack})
+    assert (aws.desired_count(stack), aws.task_count(stack)) == (0, 1)
+    assert not aws.scales_itself(stack)
+    for _ in range(2):
+        aws.unschedule(stack)
 
 
 def test_no_environment_can_be_marked_as_disposable(sandbox: Sandbox) -> None:

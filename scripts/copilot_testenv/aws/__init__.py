@@ -9,11 +9,11 @@ from copilot_testenv.aws.images import Images
 from copilot_testenv.aws.inventory import Inventory
 from copilot_testenv.aws.logs import Logs
 from copilot_testenv.aws.network import Network
-from copilot_testenv.aws.services import Services
+from copilot_testenv.aws.scaling import Scaling
 from copilot_testenv.aws.stored import Stored
 
 
-class Aws(Services, Changes, Logs, Images, Network, Inventory, Stored):
+class Aws(Scaling, Changes, Logs, Images, Network, Inventory, Stored):
     """Call AWS with one set of credentials; each base class covers some of AWS's services."""
 
     @functools.cached_property

@@ -17,7 +17,7 @@ from copilot_testenv.aws.stack import (
 from copilot_testenv.aws.stacks import Stacks
 from copilot_testenv.core import display
 
-_GONE = ("ClusterNotFoundException", "ServiceNotFoundException")
+GONE = ("ClusterNotFoundException", "ServiceNotFoundException")
 
 
 class Services(Stacks):
@@ -71,7 +71,7 @@ class Services(Stacks):
 
     def service_events(self, cluster: str, service: str, since: datetime) -> list[str]:
         """Return what ECS tells of the service after `since`, oldest first; it keeps a hundred events."""
-        answer = self._find("ecs", "describe_services", *_GONE, cluster=cluster, services=[service])
+        answer = self._find("ecs", "describe_services", *GONE, cluster=cluster, services=[service])
         found = [event for each in answer["services"] for event in each["events"]] if answer else []
         return [display.line(event["message"]) for event in found[::-1] if event["createdAt"] > since]
 
@@ -87,7 +87,7 @@ class Services(Stacks):
         tasks: list[Task] = []
         for status in ("RUNNING", "STOPPED"):
             # One page has up to 100 tasks, as many as describe_tasks takes.
-            listed = self._find("ecs", "list_tasks", *_GONE, cluster=cluster, desiredStatus=status, **which)
+            listed = self._find("ecs", "list_tasks", *GONE, cluster=cluster, desiredStatus=status, **which)
             if listed is None:  # the stack is being deleted
                 return []
             if listed["taskArns"]:
@@ -115,13 +115,6 @@ class Services(Stacks):
             ),
             definition.get("executionRoleArn", ""),
         )
-
-    def stop_service(self, stack: str) -> None:
-        """Stop all tasks of the stack's ECS service; do nothing where it has no service."""
-        if service := self.service(stack):
-            cluster, short = service
-            gone = (*_GONE, "ServiceNotActiveException")
-            self._find("ecs", "update_service", *gone, cluster=cluster, service=short, desiredCount=0)
 
 
 def _target(described: Mapping[str, Any]) -> TargetHealth:

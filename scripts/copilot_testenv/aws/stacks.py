@@ -56,20 +56,20 @@ class Stacks(Calls):
         tags = before | {key: tag_value(text) for key, text in changes.items()}
         if tags == before:  # CloudFormation refuses an update that changes nothing
             return
-        self._update(stack, {}, Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
+        self._update(name, stack, {}, Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
 
     def change_parameters(self, name: str, changes: Mapping[str, str], role: str) -> None:
         """Begin an update that sets some of the stack's parameters, with the role of CloudFormation."""
         stack = self._ask("cloudformation", "describe_stacks", StackName=name)["Stacks"][0]
-        self._update(stack, changes, RoleARN=role)
+        self._update(name, stack, changes, RoleARN=role)
 
-    def _update(self, stack: Mapping[str, Any], changes: Mapping[str, str], **more: Any) -> None:
+    def _update(self, name: str, stack: Mapping[str, Any], changes: Mapping[str, str], **more: Any) -> None:
         """Begin an update with the stack's own template; its tags stay unless they are given."""
         keys = [parameter["ParameterKey"] for parameter in stack.get("Parameters", ())]
         self._ask(
             "cloudformation",
             "update_stack",
-            StackName=stack["StackName"],
+            StackName=name,
             UsePreviousTemplate=True,
             Parameters=[
                 {"ParameterKey": key, "ParameterValue": changes[key]}

@@ -51,15 +51,20 @@ def repeated(project: Project) -> Iterator[Finding]:
             yield Finding(document.path, second, "repeated-key", "error", what, "keep one of the two")
 
 
-def sections(project: Project) -> Iterator[Finding]:
-    """Find sections of addons that CloudFormation does not have: Copilot leaves them out silently."""
+def addon_trees(project: Project) -> Iterator[tuple[str, yaml.Node | None]]:
+    """Yield the path and the text, as YAML, of each file of addons that can be read."""
     for file in sorted((project.root / "copilot").glob("*/addons/*.y*ml")):
         path = file.relative_to(project.root).as_posix()
         text = dockerfile.text_of(project.root, path) or ""
         try:
-            root = yaml.compose(text, Loader=manifest.LOADER)
+            yield path, yaml.compose(text, Loader=manifest.LOADER)
         except (yaml.YAMLError, RecursionError):
             continue  # Copilot reports it
+
+
+def sections(project: Project) -> Iterator[Finding]:
+    """Find sections of addons that CloudFormation does not have: Copilot leaves them out silently."""
+    for path, root in addon_trees(project):
         for key, _ in root.value if isinstance(root, yaml.MappingNode) else ():
             name = str(key.value)
             if name not in _SECTIONS:

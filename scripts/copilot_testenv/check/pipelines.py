@@ -106,6 +106,14 @@ def _deployments(project: Project, keys: Keys, stage: Mapping[str, Any]) -> Iter
         listed: dict[str, Any] = found if isinstance(found, dict) else {}
         for name, given in listed.items():
             at: Keys = (*keys, kind, str(name))
+            if given is not None and not isinstance(given, dict):
+                yield (
+                    at,
+                    "error",
+                    f"Copilot cannot read the settings of `{name}`",
+                    "write keys below it, or nothing",
+                )
+                continue
             settings = given if isinstance(given, dict) else {}
             if kind != "deployments":
                 if not settings.get("buildspec"):

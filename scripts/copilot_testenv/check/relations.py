@@ -103,7 +103,7 @@ def _hosts(rule: dict[str, Any]) -> list[str]:
 
 
 def topics(project: Project) -> Iterator[Finding]:
-    """Find subscriptions to a topic that a service of this workspace does not publish."""
+    """Find subscriptions to topics that nobody here publishes, and filters that SNS refuses."""
     for document in project.services.values():
         blocks = document.get("environments")
         holders: list[tuple[str, ...]] = [()]
@@ -113,6 +113,7 @@ def topics(project: Project) -> Iterator[Finding]:
             for number, topic in enumerate(listed if isinstance(listed, list) else ()):
                 if not isinstance(topic, dict):
                     continue
+                yield from _filters(document, (*holder, "subscribe", "topics", number, "filter_policy"))
                 publisher, name = project.services.get(str(topic.get("service"))), topic.get("name")
                 if publisher is None and isinstance(topic.get("service"), str):
                     yield from _similar(
@@ -131,6 +132,19 @@ def topics(project: Project) -> Iterator[Finding]:
                     f"write `{near[0]}`" if near else f"add it under `publish.topics` of {topic['service']}"
                 )
                 yield Finding(document.path, line, "topic", "error", what, instead)
+
+
+def _filters(document: Document, keys: Keys) -> Iterator[Finding]:
+    """Find filters by one value: SNS takes lists of them.
+
+    Source: https://docs.aws.amazon.com/sns/latest/dg/subscription-filter-policy-constraints.html
+    """
+    policy = document.get(*keys)
+    for attribute, value in (policy if isinstance(policy, dict) else {}).items():
+        if isinstance(value, str | int | float) and "${" not in str(value):
+            what = f"SNS refuses the filter policy: `{attribute}` is no list"
+            line = document.line(*keys, str(attribute))
+            yield Finding(document.path, line, "topic", "error", what, "write its values in brackets: `[…]`")
 
 
 def _similar(document: Document, keys: Keys, service: str, project: Project) -> Iterator[Finding]:

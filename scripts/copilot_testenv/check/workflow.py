@@ -25,6 +25,7 @@ from copilot_testenv.check import (
     names,
     overrides,
     pipelines,
+    policies,
     registration,
     relations,
     renderer,
@@ -63,6 +64,7 @@ WRITTEN: tuple[Rule, ...] = (
     *instructions.RULES,
     *names.RULES,
     *pipelines.RULES,
+    *policies.RULES,
     *services.RULES,
 )
 RENDERED: tuple[Rule, ...] = (

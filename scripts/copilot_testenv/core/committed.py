@@ -22,6 +22,7 @@ KEYS = {
     "environment": "TEST_ENV",
     "protected": "PROTECTED_ENVS",
     "ttl": "DEPLOY_TTL",
+    "hours": "OFFICE_HOURS",
     "timeout": "DEPLOY_TIMEOUT",
     "domain": "TEST_DOMAIN",
     "hosted_zone": "TEST_HOSTED_ZONE",

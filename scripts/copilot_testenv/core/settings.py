@@ -12,7 +12,7 @@ from typing import Any, Literal, cast, get_args
 import yaml
 from dotenv import dotenv_values
 
-from copilot_testenv.core import committed, display, protection, trust, workspace_files
+from copilot_testenv.core import committed, display, office_hours, protection, trust, workspace_files
 from copilot_testenv.core.errors import Refused, SettingsError
 
 SERVICE_TYPE = "Load Balanced Web Service"  # the only type with a URL that these tasks can show
@@ -66,6 +66,7 @@ class Settings:
     sandbox_environments: tuple[str, ...] = ()  # that the sandbox makes besides; `all`: each with a manifest
     containers: str = "auto"  # what runs the sandbox's containers: auto, engine or processes
     services: tuple[str, ...] = ()  # all services that belong to a branch; empty: `service` alone
+    hours: office_hours.OfficeHours | None = None  # outside them deployments sleep; None: always awake
     deploy_with: str = COPILOT  # what deploys: Copilot's binary, or CLOUDFORMATION itself
     configured: bool = True  # the workspace has settings of these tasks, or TEST_ENV is set
     slug: str = ""
@@ -186,6 +187,7 @@ def load(
         sandbox_environments=_environments(value("SANDBOX_ENVIRONMENTS", "")),
         containers=_one_of("SANDBOX_CONTAINERS", value("SANDBOX_CONTAINERS", "auto"), _CONTAINERS),
         services=_services(value("COPILOT_SERVICES", "")),
+        hours=office_hours.parse(value(office_hours.SETTING, "")),
         deploy_with=_one_of("DEPLOY_WITH", value("DEPLOY_WITH", COPILOT), (COPILOT, CLOUDFORMATION)),
         configured=named or bool(sources[-1]),
     )

@@ -15,6 +15,7 @@ from copilot_testenv.state import live
 
 if TYPE_CHECKING:
     from copilot_testenv.copilot.addons import Database
+    from copilot_testenv.core.office_hours import OfficeHours
     from copilot_testenv.costs.prices import Price, Prices
     from copilot_testenv.session import Session
 
@@ -52,6 +53,8 @@ class Estimate:
     until: str | None
     left_out: tuple[str, ...]
     database: Database | None = None  # the environment's own
+    awake: OfficeHours | None = None  # outside them no task runs; None: it never sleeps
+    running: float | None = None  # the hours until it expires in which tasks run
 
     @property
     def per_hour(self) -> float | None:
@@ -61,11 +64,16 @@ class Estimate:
 
     @property
     def until_end(self) -> float | None:
-        return self._times(self.hours)
+        return self._times(self.running)
 
     @property
     def per_month(self) -> float | None:
-        return self._times(HOURS_A_MONTH)
+        return self._times(self.hours_a_month)
+
+    @property
+    def hours_a_month(self) -> float:
+        """Return the hours of a month in which its tasks run."""
+        return HOURS_A_MONTH * (self.awake.part if self.awake else 1)
 
     def _times(self, hours: float | None) -> float | None:
         return None if self.per_hour is None or hours is None else self.per_hour * hours
@@ -107,17 +115,22 @@ def estimate(
     hours: float | None,
     until: str | None = None,
     database: Database | None = None,
+    awake: OfficeHours | None = None,
+    running: float | None = None,
 ) -> Estimate:
     """Return the costs of a manifest's service in the environment `name`, for `hours` or without an expiry.
 
-    `until` is the expiry in words, `database` the environment's own. Nothing is raised: `left_out` names what
-    has no price.
+    `until` is the expiry in words, `database` the environment's own. With office hours, `awake`, its tasks
+    run for `running` of the hours. Nothing is raised: `left_out` names what has no price.
     """
     takes = footprint(found, name)
     lines = tuple(_task_lines(takes, listed))
     shared = (*_shared_lines(takes, listed), *(_database_lines(database, listed) if database else ()))
     left_out = dict.fromkeys((*takes.left_out, *_missing((*lines, *shared), listed)))
-    return Estimate(name, listed, takes, lines, shared, hours, until, tuple(left_out), database)
+    running = running if awake else hours
+    return Estimate(
+        name, listed, takes, lines, shared, hours, until, tuple(left_out), database, awake, running
+    )
 
 
 def compare(found: Mapping[str, Any], deployed: Estimate, node: str = CACHE_NODE) -> Comparison:
@@ -136,27 +149,47 @@ def short(found: Estimate) -> str:
     verb, total = "Costs", f"{found.per_month:.2f} USD a month"
     if found.until_end is not None:
         verb = verb if found.until else "Cost"
-        span = f"until {found.until}" if found.until else f"in {found.hours:.0f} h"
+        span = f"until {found.until}" if found.until else f"in {found.running or 0:.0f} h"
         total = f"{found.until_end:.2f} USD {span}"
     without = f"; left out: {'; '.join(found.left_out)}" if found.left_out else ""
     since = f", {first:%Y-%m}" if (first := oldest(found)) else ""
+    hour = "an hour" if not found.awake else f"an hour while awake ({found.awake})"
     return (
-        f"{verb} some {usd(found.per_hour, 3)} USD an hour ({_size(found.takes)}), {total}; "
+        f"{verb} some {usd(found.per_hour, 3)} USD {hour} ({_size(found.takes)}), {total}; "
         f"list prices of {found.prices.region}{since}{without}."
     )
 
 
 def of_deployment(
-    session: Session, region: str, until: datetime | None, since: datetime | None = None
+    session: Session,
+    region: str,
+    until: datetime | None,
+    since: datetime | None = None,
+    awake: OfficeHours | None = None,
 ) -> str:
-    """Return a deployment's costs in one line: until it expires, or with `since`, since it was deployed."""
+    """Return a deployment's costs in one line: until it expires, or with `since`, since it was deployed.
+
+    The first is by the settings' office hours, the second by `awake`: those that it was deployed with. What
+    somebody woke or let sleep besides is not known.
+    """
     settings = session.settings
-    found = manifest.read(settings.manifest)
+    written = manifest.read(settings.manifest)
+    awake = awake if since else settings.hours
     end = datetime.now(UTC) if since else until
     begin = since or datetime.now(UTC)
     hours = (end - begin).total_seconds() / 3600 if end else None
+    running = awake.within(begin, end) if awake and end else None
     end_name = moments.told(live.iso(until)) if until and not since else None
-    return short(estimate(found, settings.test_env, prices.load(region), hours=hours, until=end_name))
+    found = estimate(
+        written,
+        settings.test_env,
+        prices.load(region),
+        hours=hours,
+        until=end_name,
+        awake=awake,
+        running=running,
+    )
+    return short(found)
 
 
 def _task_lines(takes: Footprint, listed: Prices) -> Iterable[Line]:

@@ -57,6 +57,8 @@ def cost(session: Session, *, json: bool, region: str, node: str) -> None:
         hours=hours,
         until=live.iso(expires),
         database=addons.database(settings.root, settings.test_env),
+        awake=settings.hours,
+        running=settings.hours.within(now, expires) if settings.hours else None,
     )
     comparison = compare(found, deployed, node or CACHE_NODE)
     assumed = assumptions(found, comparison)
@@ -95,6 +97,12 @@ def assumptions(found: Mapping[str, Any], comparison: Comparison) -> list[str]:
             "What is called shared are the environment's own resources: they serve all its deployments, are "
             f"deleted with the last service that needs them and are in no sum. They are in {ZONES} zones, as "
             "Copilot makes them; their data and capacity units (LCU) are not counted."
+        )
+    if deployed.awake:
+        sentences.append(
+            f"Office hours ({deployed.awake}): the tasks of {deployed.environment} are counted for "
+            f"{deployed.hours_a_month:.0f} h a month, {deployed.awake.a_week:g} h a week; what somebody "
+            "wakes or lets sleep besides is not."
         )
     sentences.append(
         f"Not counted: data transfer, one-off tasks, logs ({_for_each(listed, 'logs')}), images "
@@ -170,21 +178,27 @@ def _show(session: Session, comparison: Comparison) -> None:
 
 
 def _rows(found: Estimate) -> list[tuple[str, ...]]:
-    """Return a table's rows, with one more column if the deployment expires."""
+    """Return a table's rows, with one more column if the deployment expires.
 
-    def amounts(hour: float | None) -> tuple[str, ...]:
-        month = None if hour is None else hour * HOURS_A_MONTH
-        until = None if hour is None or found.hours is None else hour * found.hours
-        return usd(hour), usd(month, 2), *([usd(until, 2)] if found.hours is not None else [])
+    What is shared costs as much while the deployment sleeps.
+    """
 
-    def row(line: Line, whose: str = "") -> tuple[str, ...]:
-        return f"{whose}{line.what}: {line.quantity:g}", *amounts(line.per_hour)
+    def row(what: str, hour: float | None, month: float, till: float | None) -> tuple[str, ...]:
+        sums = (None if hour is None or hours is None else hour * hours for hours in (month, till))
+        in_month, in_all = (usd(each, 2) for each in sums)
+        return what, usd(hour), in_month, *([in_all] if found.hours is not None else [])
+
+    def own(what: str, hour: float | None) -> tuple[str, ...]:
+        return row(what, hour, found.hours_a_month, found.running)
 
     total = "total without the items left out" if found.left_out else "total"
     return [
-        *(row(line) for line in found.lines),
-        (total, *amounts(found.per_hour)),
-        *(row(line, "shared ") for line in found.shared),
+        *(own(f"{line.what}: {line.quantity:g}", line.per_hour) for line in found.lines),
+        own(total, found.per_hour),
+        *(
+            row(f"shared {line.what}: {line.quantity:g}", line.per_hour, HOURS_A_MONTH, found.hours)
+            for line in found.shared
+        ),
     ]
 
 
@@ -198,6 +212,8 @@ def _document(comparison: Comparison, assumed: list[str]) -> dict[str, object]:
             **_estimate_document(deployed),
             "expires_at": deployed.until,
             "hours": _rounded(deployed.hours),
+            "office_hours": str(deployed.awake) if deployed.awake else None,
+            "hours_awake": _rounded(deployed.running),
             "until_end": _rounded(deployed.until_end),
         },
         "always_on": _estimate_document(comparison.always_on),

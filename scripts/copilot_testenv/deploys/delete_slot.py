@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,11 +14,9 @@ from typing import TYPE_CHECKING
 from copilot_testenv.copilot import application, images, ownership
 from copilot_testenv.core import documents
 from copilot_testenv.core.errors import Failed, Held, Interrupted, Refused, UserError
-from copilot_testenv.core.polling import until
 from copilot_testenv.core.process import Result, Stop
-from copilot_testenv.core.terminal import Patience
 from copilot_testenv.deployers.deployer import SignalDue
-from copilot_testenv.deploys import copy_db, environment_turn, slot_media
+from copilot_testenv.deploys import copy_db, environment_turn, slot_media, stopping
 from copilot_testenv.state import bucket, live
 
 if TYPE_CHECKING:
@@ -182,10 +179,12 @@ class Slot:
         """
         receipt, settings, aws = Receipt(self.snapshot), self.session.settings, self.target.aws
         lease.require_held()
+        stack, deployer = self.snapshot.stack, self.session.deployer(self.target)
+        if stack:
+            self._end_office_hours(stack)
         if self.snapshot.ours:
             self._drop_database(receipt)
             lease.require_held()
-        stack, deployer = self.snapshot.stack, self.session.deployer(self.target)
         self.target.copilot.require_marked()
         functions = self.functions
         if functions is None:
@@ -239,6 +238,16 @@ class Slot:
             raise
         except UserError as error:
             receipt.left.append(f"{what}: {str(error).rstrip('.')}")
+
+    def _end_office_hours(self, stack: Stack) -> None:
+        """End the slot's office hours: AWS would start its tasks again while it is deleted.
+
+        An error is only reported, because AWS scales no deleted service.
+        """
+        try:
+            stopping.unschedule(self.target, stack)
+        except Failed as error:
+            self.session.report.say(f"(The office hours of {stack.name} were not ended: {error})")
 
     def _look_for_log_group(self, receipt: Receipt) -> None:
         name = f"/copilot/{self.session.settings.stack_name}"
@@ -330,8 +339,8 @@ class Slot:
                 if not stack or not stack.live:  # a live deployment that copies nothing has no own database
                     receipt.left.append(f"{what}: no container is deployed that could drop it")
                 return
-            if stack:
-                self._stop_tasks(stack)
+            if stack:  # a restarted task would copy the data again after they were dropped
+                stopping.stop(self.session, self.target, [stack])
             receipt.gone += [
                 SlotPart("database", name) for name in copy_db.drop_own(self.session, self.target, host)
             ]
@@ -339,17 +348,6 @@ class Slot:
             raise
         except UserError as error:
             receipt.left.append(f"{what}: {str(error).rstrip('.')}")
-
-    def _stop_tasks(self, stack: Stack) -> None:
-        """Stop the tasks: a restarted one would copy the data again after they were dropped."""
-        self.target.aws.stop_service(stack.name)
-        until(
-            lambda: live.alive(self.target, stack),
-            operator.not_,
-            seconds=300,
-            every=0.2 if self.session.settings.target == "sandbox" else 3,
-            tell=Patience(self.session.report.say, f"the tasks of {stack.name} end").tell,
-        )
 
     def _withdraw(self, receipt: Receipt) -> None:
         settings = self.session.settings

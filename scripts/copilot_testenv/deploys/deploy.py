@@ -31,6 +31,7 @@ from copilot_testenv.deploys import (
     chosen_branch,
     companions,
     environment_turn,
+    office_hours,
     outcome,
     own_service,
     preflight,
@@ -129,9 +130,8 @@ class _Deploy:
     expires: datetime
     options: Options
     on_demand: bool = field(default=False, init=False)  # without Spot, which had no room
-    displaced: Message | None = field(
-        default=None, init=False
-    )  # for the pull request of the branch that was live in the slot before
+    # For the pull request of the branch that was live in the slot before.
+    displaced: Message | None = field(default=None, init=False)
 
     @property
     def tags(self) -> StackTags:
@@ -172,7 +172,7 @@ class _Deploy:
             before = self.session.settled(self.target, wait=self.options.wait)
             ownership.require_ours(before, self.session.settings)
             try:
-                served = self._attempt(before, lease)
+                served = self._woken(before) or self._attempt(before, lease)
             except Failed as error:
                 if self.session.settings.capacity == capacity.SPOT_FIRST and isinstance(error, NoCapacity):
                     self.on_demand = True
@@ -185,6 +185,12 @@ class _Deploy:
                 served = self._attempt(self.session.settled(self.target, wait=True), lease)
             recorded.served(self.session, self.target, served.deployment)
             return served
+
+    def _woken(self, before: Stack | None) -> Served | None:
+        """Start the tasks of a slot that has this commit and only sleeps; None where a deploy is needed."""
+        if self.options.force or not before or not self._has_all(before):
+            return None
+        return office_hours.woken(self.session, self.target, self.branch, before)
 
     def _attempt(self, before: Stack | None, lease: Lease) -> Served:
         is_new = own_service.is_new(self.session, self.target, self.branch, before)
@@ -233,6 +239,7 @@ class _Deploy:
         file = folder / self._manifest_path
         found = manifest.read(file)
         self._check_block(found)
+        office_hours.require_fixed_count(settings, found, f"{self._manifest_path} of {self.branch.name}")
         builds, shell, say = manifest.builds(found), self.session.shell, self.session.report.say
         for line in companions.missing(settings, found, self.branch.name):
             say(line)
@@ -301,6 +308,7 @@ class _Deploy:
                     result = deployer.deploy(folder, image_tag, tags, hear, signal_due)
                     lease.require_held()
                     settling.require_deployed(session, self.target, self.branch, result, watcher, stop)
+                    office_hours.apply(session, self.target, before)
                     served = settling.wait_until_served(session, self.target, self.branch, stop)
         if old and old == self.target.aws.resource(settings.stack_name, "TaskDefinition"):
             self._tell_unchanged(served.deployment)
@@ -322,17 +330,8 @@ class _Deploy:
         return watcher.signal_due() or stop.signal_due()
 
     def _served_already(self, before: Stack | None) -> Served | None:
-        """Return the live deployment if it has the same commit and expiry, and works; else None."""
-        if (
-            not before or before.status not in settling.COMPLETE
-        ):  # after a roll-back, tags do not tell the data
-            return None
-        wanted = {
-            "branch": self.branch.name,
-            "commit": self.branch.commit,
-            "expires_at": self.tags.expiry_tag(before),
-        } | ({"why": self.options.why} if self.options.why else {})
-        if wanted.items() - before.tags.items():
+        """Return the live deployment if it has the same commit, expiry and hours, and works; else None."""
+        if not before or not self._has_all(before):
             return None
         tasks = live.running(self.target, before)
         if not tasks:
@@ -341,8 +340,21 @@ class _Deploy:
         page = open_page(deployment.url or "")
         if page.fault not in {None, "closed"}:
             return None
+        if self.session.settings.hours:  # a run that was killed can have left them unset
+            office_hours.apply(self.session, self.target, before)
         found = Served(deployment, page)
         return settling.with_ended(self.session, self.target, before, found, tasks, wait=False)
+
+    def _has_all(self, before: Stack) -> bool:
+        """Return True if the stack is complete and has the commit, expiry and hours of this deploy."""
+        if before.status not in settling.COMPLETE:  # after a roll-back, tags do not tell the data
+            return False
+        wanted = {"branch": self.branch.name, "commit": self.branch.commit}
+        wanted["expires_at"] = self.tags.expiry_tag(before)
+        if self.options.why:
+            wanted["why"] = self.options.why
+        same_hours = before.tags.get("hours", "") == str(self.session.settings.hours or "")
+        return same_hours and not wanted.items() - before.tags.items()
 
     def _tell_unchanged(self, served: live.Deployment) -> None:
         settings = self.session.settings

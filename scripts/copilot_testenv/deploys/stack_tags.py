@@ -49,6 +49,8 @@ class StackTags:
         of_same = before.tags if before and before.tags.get("branch") == self.branch.name else {}
         if why := self.why or of_same.get("why"):
             facts["why"] = why
+        if self.settings.hours:
+            facts["hours"] = str(self.settings.hours)
         if self.settings.slug:
             facts["isolated"] = "yes"
         return {name: tag_value(value) for name, value in facts.items()}

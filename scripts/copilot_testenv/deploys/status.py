@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -46,15 +46,27 @@ def rows(session: Session, target: Target, book: RegistryContent) -> list[Row]:
     settings = session.settings
     stacks = target.aws.deployments(settings.app, settings.test_env)
     states = target.aws.unsettled()
+    sleeping = target.aws.sleeping(settings.app, settings.test_env)
     listed = [
-        _row(session, target, own, stack, states.get(stack.name, ""), book.deployments.get(own.service))
+        _with_sleep(row, stack, sleeping)
         for stack in stacks
         if (own := slot(settings, stack))
+        and (
+            row := _row(
+                session, target, own, stack, states.get(stack.name, ""), book.deployments.get(own.service)
+            )
+        )
     ]
     return sorted(
-        (row for row in listed if row),
+        listed,
         key=lambda row: (row.deployment.isolated, row.deployment.deployed_at or "", row.deployment.service),
     )
+
+
+def _with_sleep(row: Row, stack: Stack, sleeping: Collection[str] | None) -> Row:
+    """Return the row with what is known of the service; what is being changed is not asleep."""
+    asleep = None if sleeping is None else stack.name in sleeping and not row.state
+    return replace(row, deployment=replace(row.deployment, asleep=asleep))
 
 
 def slot(settings: Settings, stack: Stack) -> Settings | None:
@@ -147,18 +159,17 @@ def status(session: Session, *, html: str, json: bool) -> None:
 
 
 def _asked(found: list[Row], session: Session) -> list[Row]:
-    """Return the rows with the pages of those that are live."""
-    target = session.settings.target
-    pages = page_state.ask([row.deployment.url for row in found if not row.state], target)
-    of_live = iter(pages)
-    return [row if row.state else replace(row, page=next(of_live)) for row in found]
+    """Return the rows with the pages of those that are live and not asleep."""
+    urls = ["" if row.state or row.deployment.asleep else row.deployment.url for row in found]
+    pages = page_state.ask(urls, session.settings.target)
+    return [replace(row, page=page) for row, page in zip(found, pages, strict=True)]
 
 
 def _document(row: Row, failed: Mapping[str, FailedDeploy]) -> dict[str, object]:
     later = failed.get(row.deployment.service)
     return {
         **asdict(row.deployment),
-        "state": row.state or "live",
+        "state": row.state or ("asleep" if row.deployment.asleep else "live"),
         "page": outcome.page_document(row.page),
         "failed_deploy": asdict(later) if later else None,
     }
@@ -228,7 +239,9 @@ def _card(row: Row, failed: FailedDeploy | None, target: DeployTarget) -> html.R
     d = row.deployment
     busy = row.state.endswith("_IN_PROGRESS")
     state = "being changed" if busy else f"failed: {row.state}" if row.state else "live"
-    if not row.state and not page_state.is_usable(row.page, target):
+    if d.asleep:
+        state = "asleep"
+    elif not row.state and not page_state.is_usable(row.page, target):
         state = page_state.told(row.page, target)
     later = f"A later deploy, of {failed.branch} by {failed.by}, has failed." if failed else ""
     return html.Row(
@@ -259,7 +272,7 @@ def _cells(row: Row, now: datetime, target: DeployTarget) -> tuple[str, ...]:
         d.url or "?",
         expires,
         copied,
-        row.state or page_state.told(row.page, target),
+        row.state or ("asleep" if d.asleep else page_state.told(row.page, target)),
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from copilot_testenv.ci import deployments, pull_request
 from copilot_testenv.ci.pull_request import Message
 from copilot_testenv.copilot import ownership
-from copilot_testenv.core import expiry, git, moments
+from copilot_testenv.core import expiry, git, moments, office_hours
 from copilot_testenv.core.errors import Failed, Held, Interrupted, Refused, UsageError, UserError
 from copilot_testenv.core.process import Stop, catching_signals
 from copilot_testenv.core.terminal import as_json, confirm
@@ -375,9 +375,8 @@ class _Teardown:
         tags = gone.stack.tags if gone.stack else {}
         with suppress(ValueError, TypeError, OverflowError):  # never deployed, or its tags were edited
             since = datetime.fromisoformat(tags.get("deployed_at", ""))
-            receipt.cost = estimate.of_deployment(
-                self._session_for(gone.settings), self.target.aws.region, None, since
-            )
+            own, region = self._session_for(gone.settings), self.target.aws.region
+            receipt.cost = estimate.of_deployment(own, region, None, since, office_hours.of_tags(tags))
             if self.session.settings.target == "aws":  # what runs in the sandbox costs nothing
                 self.session.report.say(receipt.cost)
         message = Message(gone.branch or "", tags.get("commit"), None, None, gone.settings.service)

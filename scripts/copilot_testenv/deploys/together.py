@@ -21,8 +21,8 @@ from copilot_testenv.copilot import environment_parameters
 from copilot_testenv.core.errors import Failed, Held
 from copilot_testenv.core.polling import until
 from copilot_testenv.core.terminal import Patience
-from copilot_testenv.deploys import copy_db, environment_turn
-from copilot_testenv.state import bucket, live
+from copilot_testenv.deploys import copy_db, environment_turn, stopping
+from copilot_testenv.state import bucket
 from copilot_testenv.state.lease import LIFETIME
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from copilot_testenv.state.lease import Lease
 
 _LEASE_SLACK = 5.0  # seconds beyond a claim's lifetime
-_TASKS_SECONDS = 300.0  # until the tasks of the slots have ended
 _STACKS_SECONDS = 1800.0  # until a stack is changed or deleted
 _MANAGER, _EXECUTION = (
     "EnvironmentManagerRoleARN",
@@ -179,14 +178,5 @@ def _every(session: Session) -> float:
 def _stop_tasks(session: Session, target: Target, snapshots: Sequence[SlotSnapshot]) -> None:
     """Stop the tasks of all slots at once: a restarted one would copy the data again. Raises Failed."""
     stacks = [each.stack for each in snapshots if each.stack and each.stack.live]
-    for stack in stacks:
-        target.aws.stop_service(stack.name)
-    alive = until(
-        lambda: [stack.name for stack in stacks if live.alive(target, stack)],
-        operator.not_,
-        seconds=_TASKS_SECONDS,
-        every=_every(session),
-        tell=Patience(session.report.say, f"the tasks of {len(stacks)} slots end").tell,
-    )
-    if alive:
-        raise Failed(f"The tasks of {', '.join(alive)} have not ended after {_TASKS_SECONDS:.0f} s.")
+    if alive := stopping.stop(session, target, stacks, for_good=True):
+        raise Failed(f"The tasks of {', '.join(alive)} have not ended in time.")

@@ -15,7 +15,7 @@ _LINK = re.compile(r"https?://[!-~]+", re.IGNORECASE)
 # Characters that are invisible or change the direction of text: control characters, surrogates (no file can
 # hold one), line separators, and Unicode's bidirectional controls.
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028-\u202e\u2066-\u2069]")
-_KINDS = {"live": "live", "being changed": "changing"}  # any other state is a failure
+_KINDS = {"live": "live", "asleep": "asleep", "being changed": "changing"}  # any other state is a failure
 
 _STYLE = """
 :root {
@@ -57,6 +57,7 @@ article {
   border-radius: .5rem;
 }
 article.changing { border-top-color: var(--soon); }
+article.asleep { border-top-color: var(--quiet); }
 article.failed { border-top-color: var(--bad); }
 .signs { display: flex; flex-wrap: wrap; gap: .25rem .9rem; font-size: .9rem; }
 .state { color: var(--good); font-weight: 650; }
@@ -121,8 +122,8 @@ _SCRIPT = """
 class Row:
     """One deployment on the page. Times have the form of `status --json`; an unknown value is None.
 
-    `expires_at` is None if it does not expire. `state` is `live`, `being changed`, or names the failure.
-    `note` is a sentence about it, or empty.
+    `expires_at` is None if it does not expire. `state` is `live`, `asleep`, `being changed`, or names the
+    failure. `note` is a sentence about it, or empty.
     """
 
     branch: str | None

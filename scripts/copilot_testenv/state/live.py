@@ -42,6 +42,8 @@ class Deployment:
     data_copied_at: str | None
     isolated: bool
     target: str
+    hours: str | None = None  # the office hours that it was deployed with
+    asleep: bool | None = None
 
 
 def deployment_of(
@@ -51,6 +53,7 @@ def deployment_of(
     url: str | None = None,
     database: str | None = None,
     data_copied_at: str | None = None,
+    asleep: bool | None = None,
 ) -> Deployment:
     """Return the deployment that a stack's tags describe, with the other values that are known."""
     name, end = tags.get("branch"), tags.get("expires_at")
@@ -68,6 +71,8 @@ def deployment_of(
         data_copied_at=data_copied_at,
         isolated=bool(settings.slug),
         target=settings.target,
+        hours=tags.get("hours"),
+        asleep=asleep,
     )
 
 
@@ -79,7 +84,8 @@ def describe(session: Session, target: Target, stack: Stack, tasks: list[Task] |
     settings = session.settings
     with ThreadPoolExecutor(1) as pool:  # the two queries take equally long
         asking = pool.submit(url_of, session, target, stack)
-        data = copied_data(settings, target, running(target, stack) if tasks is None else tasks)
+        found = running(target, stack) if tasks is None else tasks
+        data = copied_data(settings, target, found)
         url = asking.result()
     if data and data.seconds is not None:
         last_copy.keep(settings, iso(data.of), data.seconds, session.report.say)
@@ -89,6 +95,7 @@ def describe(session: Session, target: Target, stack: Stack, tasks: list[Task] |
         url=url,
         database=data.database if data else None,
         data_copied_at=iso(data.of) if data else None,
+        asleep=not found and target.aws.desired_count(stack.name) == 0,
     )
 
 

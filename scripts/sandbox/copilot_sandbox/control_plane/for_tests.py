@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +28,10 @@ _KEY = re.compile(r"Credential=([^/]+)/")
 
 
 class ForTests:
-    """`faults.json`, `calls.log`, `iam.json` and `timing.json` in a state folder; without them, no change."""
+    """`faults.json`, `calls.log`, `iam.json`, `timing.json` and `clock.json` in a state folder.
+
+    Without them, nothing is changed.
+    """
 
     def __init__(
         self, folder: Path, find_tagged: Callable[[], Iterator[TaggedResource]], applications: Applications
@@ -73,6 +77,17 @@ class ForTests:
             return float(timing.get(step, _SECONDS[step] / timing.get("hurry", 1)))
         except (OSError, ValueError, TypeError, AttributeError):
             return 0.0
+
+    def now(self) -> float:
+        """Return the time by which schedules are carried out, in Unix seconds.
+
+        `clock.json` moves it by its `ahead`, in seconds.
+        """
+        try:
+            ahead = float(json.loads((self._folder / "clock.json").read_text())["ahead"])
+        except (OSError, ValueError, TypeError, LookupError):
+            ahead = 0.0
+        return time.time() + ahead
 
     def check(self, request: Request) -> None:
         """Raise CallFailed if access control does not allow the request; for most keys it is off."""

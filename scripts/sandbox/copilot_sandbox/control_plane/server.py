@@ -26,6 +26,7 @@ from . import (
     functions,
     load_balancing,
     repositories,
+    scheduled_scaling,
     tagging,
 )
 from .applications import Applications, ensure_bucket
@@ -60,6 +61,7 @@ log = logging.getLogger(__name__)
 
 AUTHORITY = "ca.pem"  # the name of the authority's certificate in the state's folder
 _STOP_SECONDS = 5.0  # for a thread to end
+_SCHEDULE_SECONDS = 0.5  # between two looks at what is scheduled
 
 
 class ControlPlaneServer:
@@ -100,6 +102,8 @@ class ControlPlaneServer:
         self._for_tests = ForTests(
             state_dir, lambda: tagging.all_tagged(self._tagged_resources()), self._applications
         )
+        self._scaling = scheduled_scaling.ScheduledScaling(self._ecs, self._for_tests.now)
+        self._stopped = threading.Event()
         self._catalogue = Catalogue()
         self._engine = Engine(
             self._lock, self._wake, self._for_tests, self._catalogue, missing_export=missing_export
@@ -146,6 +150,7 @@ class ControlPlaneServer:
         self._authority = CertificateAuthority(self._folder)
         router = Router(
             {
+                "applicationautoscaling": scheduled_scaling.Responses.bound_to(self._scaling).dispatch,
                 "cloudformation": cloudformation.Responses.bound_to(self._engine, self._stack_sets).dispatch,
                 "ecs": container_api.Responses.bound_to(self._ecs, self._changed.set).dispatch,
                 # moto looks up both generations of the service under the older name.
@@ -168,6 +173,14 @@ class ControlPlaneServer:
             target=self._server.serve_forever, args=(0.05,), name="control plane", daemon=True
         )
         self._thread.start()
+        threading.Thread(target=self._carry_out_schedules, name="schedules", daemon=True).start()
+
+    def _carry_out_schedules(self) -> None:
+        while not self._stopped.wait(_SCHEDULE_SECONDS):
+            with self._lock:
+                changed = self._scaling.carry_out()
+            if changed:
+                self._wake()
 
     def context_of_databases(self) -> ssl.SSLContext:
         """Return the TLS settings of the emulated RDS. Call it after `start`."""
@@ -180,6 +193,7 @@ class ControlPlaneServer:
 
     def stop(self) -> None:
         """Close all connections and end the threads. Stacks with a running operation keep their state."""
+        self._stopped.set()
         if self._server is not None and self._thread is not None:
             self._server.close()
             self._thread.join(_STOP_SECONDS)
@@ -217,6 +231,7 @@ class ControlPlaneServer:
             yield TaggedResource(stack.id, stack.tags, "cloudformation:stack")
         for service in self._ecs.active():
             yield TaggedResource(service.arn, service.tags, "ecs:service")
+        yield from self._scaling.tagged()
 
     def _agent(self) -> model.Agent:
         if self.agent is None:

@@ -21,6 +21,7 @@ from moto.core.routing import get_service_router
 from werkzeug.exceptions import NotFound
 
 from copilot_sandbox.control_plane.resources import ACCOUNT, REGION
+from copilot_sandbox.control_plane.scheduled_scaling import target_arn
 from copilot_sandbox.testing.policies import Permission
 
 # Services whose name in a signature differs from IAM's prefix.
@@ -222,7 +223,22 @@ def _tables(call: Call) -> Iterable[str | Permission]:
     return [name if name.startswith("arn:") else _arn("dynamodb", f"table/{name}{index}") if name else "*"]
 
 
+def _scaling(call: Call) -> Iterable[str | Permission]:
+    """Yield the scalable target, with the keys of a condition, and the right to give it tags."""
+    parameters, resource = call.parameters, call.parameters.get("ResourceId")
+    if not resource:  # it describes several
+        yield "*"
+        return
+    tags = parameters.get("Tags") or {}
+    context = {f"aws:requesttag/{name.lower()}": str(value) for name, value in tags.items()}
+    if dimension := parameters.get("ScalableDimension"):
+        context["application-autoscaling:scalable-dimension"] = str(dimension)
+    for operation in (call.operation, *(("TagResource",) if tags else ())):
+        yield Permission(f"application-autoscaling:{operation}", target_arn(str(resource)), context)
+
+
 _RESOURCES: dict[str, Callable[[Call], Iterable[str | Permission]]] = {
+    "application-autoscaling": _scaling,
     "cloudformation": _cloudformation,
     "dynamodb": _tables,
     "ecr": _repositories,

@@ -1,0 +1,205 @@
+"""Let a deployment sleep and wake: `invoke sleep`, `invoke wake`, and by AWS's schedule its office hours.
+
+A deployment that sleeps is a service that is to have no task. Its stack, URL and data stay. A task that
+starts again is of the same release, so that the copy of staging keeps the data it finds
+(`stage_copy.previous`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from copilot_testenv.copilot import ownership
+from copilot_testenv.copilot.resource_usage import footprint
+from copilot_testenv.core import documents, git, moments, office_hours
+from copilot_testenv.core.errors import Failed, Refused, SettingsError
+from copilot_testenv.core.git import Branch
+from copilot_testenv.core.process import catching_signals
+from copilot_testenv.core.terminal import as_json
+from copilot_testenv.deploys import settling, stopping
+from copilot_testenv.state import bucket, live
+
+if TYPE_CHECKING:
+    from copilot_testenv.aws.stack import Stack
+    from copilot_testenv.core.settings import Settings
+    from copilot_testenv.deploys.outcome import Served
+    from copilot_testenv.session import Session, Target
+
+_NOTHING = "Nothing is deployed: `invoke deploy-test --branch B`."
+_STILL = "Interrupted: its tasks still start. `invoke status` shows it, `invoke sleep` stops them again."
+
+
+@dataclass(frozen=True)
+class Options:
+    """The flags of `sleep` and `wake`; without a branch they change the shared slot."""
+
+    branch: str = ""
+    wait: bool = False
+    plan: bool = False
+    json: bool = False
+
+
+def require_fixed_count(settings: Settings, found: Mapping[str, Any], path: str) -> None:
+    """Raise SettingsError where office hours are set, and Copilot itself scales the manifest's service."""
+    if settings.hours and footprint(found, settings.test_env).at_most is not None:
+        raise SettingsError(
+            f"{office_hours.SETTING} is set, but `count` of {path} is a range in {settings.test_env}, so "
+            "that AWS scales the service itself: write a number for "
+            f"environments.{settings.test_env}.count, or remove the hours."
+        )
+
+
+def apply(session: Session, target: Target, before: Stack | None) -> None:
+    """Set the office hours of what was just deployed, or end those that `before` had, and wake its service.
+
+    CloudFormation can have left the count at zero, and AWS's schedule can have set it meanwhile. Raises
+    Failed.
+    """
+    settings, aws = session.settings, target.aws
+    hours, name = settings.hours, settings.stack_name
+    if hours:
+        zone, count = hours.zone.key, aws.task_count(name)
+        tags = {"copilot-application": settings.app, "copilot-environment": settings.test_env}
+        try:
+            aws.schedule(name, wakes=hours.wakes, sleeps=hours.sleeps, zone=zone, count=count, tags=tags)
+        except Failed as error:
+            raise Failed(
+                f"{settings.service} is deployed, but its office hours were not set: {error} "
+                f"{documents.page('iam.md')} has the rights; then deploy again."
+            ) from error
+    elif before:
+        stopping.unschedule(target, before)
+    if aws.desired_count(name) == 0:
+        aws.scale_service(name, aws.task_count(name))
+
+
+def started(session: Session, target: Target, branch: Branch) -> Served:
+    """Start the tasks of a deployment that sleeps, and wait until it is served.
+
+    Raises Failed where it is not served within DEPLOY_TIMEOUT, and Interrupted.
+    """
+    name = session.settings.stack_name
+    doing = f"Waking {branch.name} at {branch.commit[:12]}"
+    with catching_signals(session.settings.timeout, session.report.say, _STILL) as stop:
+        target.aws.scale_service(name, target.aws.task_count(name))
+        with session.report.waiting(doing):
+            return settling.wait_until_served(session, target, branch, stop)
+
+
+def woken(session: Session, target: Target, branch: Branch, before: Stack) -> Served | None:
+    """Start the tasks of a slot that has this commit and sleeps; None where it does not sleep."""
+    if target.aws.desired_count(before.name) != 0:
+        return None
+    apply(session, target, before)
+    served = started(session, target, branch)
+    session.report.say(
+        f"{branch.name} was asleep with this commit: its tasks were started, and its data are still of "
+        f"{moments.told(served.deployment.data_copied_at)}."
+    )
+    return served
+
+
+def sleep(session: Session, options: Options) -> None:
+    """Stop a deployment's tasks until somebody or its office hours wake it. Idempotent.
+
+    Raises Refused where the manifest's count is a range, and the other errors of core.errors.
+    """
+    session, target, stack = _found(session, options.branch)
+    say, name, branch = session.report.say, stack.name, stack.tags.get("branch") or "?"
+    if target.aws.scales_itself(name):
+        raise Refused(
+            f"{branch} cannot sleep: AWS scales its service, because its manifest's `count` is a range, and "
+            "would start its tasks again. Deploy it with a number, or tear it down."
+        )
+    deployment = live.describe(session, target, stack)
+    if options.plan:
+        say(f"Would stop the tasks of {branch}; its URL and its data stay.")
+    elif deployment.asleep:
+        say(f"{branch} sleeps already. {_wakes(session.settings, stack)}")
+    else:
+        lease = bucket.lease(session, target, f"stopping {branch}")
+        with lease.held(wait=options.wait, say=say):
+            stack = _required(session, session.settled(target, wait=options.wait), options.branch)
+            lease.require_held()
+            if stopping.stop(session, target, [stack]):
+                raise Failed(f"The tasks of {branch} have not ended in time: `invoke logs` shows them.")
+        deployment = replace(deployment, asleep=True)
+        say(f"{branch} sleeps; its URL and its data stay. {_wakes(session.settings, stack)}")
+    if options.json:
+        session.report.data(as_json(asdict(deployment)))
+
+
+def wake(session: Session, options: Options) -> None:
+    """Start the tasks of a deployment that sleeps, with the data that it has. Idempotent.
+
+    Raises Failed where it is not served within DEPLOY_TIMEOUT, and the other errors of core.errors.
+    """
+    session, target, stack = _found(session, options.branch)
+    say, branch = session.report.say, stack.tags.get("branch") or "?"
+    deployment = live.describe(session, target, stack)
+    if options.plan:
+        say(f"Would start the tasks of {branch}; its data stay.")
+    elif not deployment.asleep:
+        say(f"{branch} is awake.")
+    else:
+        lease = bucket.lease(session, target, f"waking {branch}")
+        with lease.held(wait=options.wait, say=say):
+            stack = _required(session, session.settled(target, wait=options.wait), options.branch)
+            lease.require_held()
+            served = started(session, target, Branch(branch, stack.tags.get("commit") or ""))
+            deployment = served.deployment
+            bucket.registry(session, target).record(deployment.service, bucket.entry(deployment))
+        if served.wrong:
+            raise Failed(f"{branch} is awake, but does not work: {served.wrong}")
+        data = moments.told(deployment.data_copied_at)
+        say(f"{branch} is awake, with its data of {data}:")
+    if options.json:
+        session.report.data(as_json(asdict(deployment)))
+    elif deployment.url and not options.plan:
+        session.report.data(deployment.url)
+
+
+def _found(session: Session, name: str) -> tuple[Session, Target, Stack]:
+    """Return the slot of a branch, without a name the shared one, with its stack. Raises Failed, Refused."""
+    if name:
+        git.check_name(name)
+    session.announce()
+    session.check_workspace()
+    target = session.enter_to_change()
+    if not target:
+        raise Failed(_NOTHING)
+    session, target = session.slot_of(target, name)
+    return session, target, _required(session, target.aws.stack(session.settings.stack_name), name)
+
+
+def _required(session: Session, stack: Stack | None, name: str) -> Stack:
+    """Return the stack if the branch is live in it. Raises Failed, and Refused for a foreign stack."""
+    ownership.require_ours(stack, session.settings)
+    if not stack or not (stack.live or stack.changing):
+        raise Failed(_NOTHING)
+    if name and stack.tags.get("branch") != name:
+        raise Failed(f"{name} is not deployed; {stack.tags.get('branch')} is. `invoke status` shows it.")
+    return stack
+
+
+def how_to_wake(settings: Settings, stack: Stack) -> str:
+    """Return the command that wakes a deployment, in a sentence."""
+    branch = stack.tags.get("branch") or "?"
+    return f"{branch} sleeps: {_command(settings, branch)} wakes it."
+
+
+def _command(settings: Settings, branch: str) -> str:
+    return f"`invoke wake{f' --branch {branch}' if settings.slug else ''}`"
+
+
+def _wakes(settings: Settings, stack: Stack) -> str:
+    """Return when the deployment wakes by itself, and how somebody wakes it."""
+    own = _command(settings, stack.tags.get("branch") or "?")
+    hours = office_hours.of_tags(stack.tags)
+    if not hours:
+        return f"{own} starts them again."
+    when = moments.told(live.iso(hours.next_wake(datetime.now(UTC))))
+    return f"They start again at {when} ({hours}), or by {own}."
