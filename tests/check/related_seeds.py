@@ -54,6 +54,12 @@ RELATED: tuple[tuple[str, str, str, str], ...] = (
         "count:\n  range: 1-3\n  requests: 100",
         "copilot/api/",
     ),
+    (
+        "a port of two listeners",
+        "^  target_port: 8000\n",
+        "  target_port: 8000\n  additional_listeners:\n    - port: 8443/tcp\n",
+        "copilot/shop/",
+    ),
     # Containers
     ("a port of two containers", r"^(    port: )(80|8080)$", r"\g<1>8000", SERVICE),
     ("a container that waits for itself", "^      web: start", "      nginx: start", SERVICE),
@@ -90,6 +96,12 @@ RELATED: tuple[tuple[str, str, str, str], ...] = (
         "^platform: linux/(x86_64|amd64)",
         "platform: windows/amd64",
         "copilot/(web|api)/",
+    ),
+    (
+        "Windows on a small task",
+        "^cpu: 256\nmemory: 512",
+        "platform: windows/amd64\ncpu: 512\nmemory: 1024",
+        "copilot/(inner|worker)/",
     ),
     # Volumes
     ("a user without a group", "^        id: fs-12345678", "        uid: 1000", SERVICE),
@@ -255,6 +267,7 @@ RELATED: tuple[tuple[str, str, str, str], ...] = (
         ADDON,
     ),
     ("a resource of Terraform", "^  Bucket:", "  my_bucket:", ADDON),
+    ("a resource that stands twice", "^  AccessPolicy:\n    Type", "  Bucket:\n    Type", ADDON),
     ("a patch without its value", r"^  value: 60\n", "", PATCH),
     (
         "an index that is not there",
@@ -264,6 +277,8 @@ RELATED: tuple[tuple[str, str, str, str], ...] = (
     ),
     # Dockerfiles
     ("a server for this machine alone", r"--bind 0\.0\.0\.0", "--bind 127.0.0.1", DOCKERFILE),
+    ("a command in single quotes", "^CMD .*", "CMD ['gunicorn', 'app']", DOCKERFILE),
+    ("a copy to nowhere", "^EXPOSE", "COPY app\nEXPOSE", DOCKERFILE),
     ("a misspelt instruction", "^EXPOSE", "EXPOES", DOCKERFILE),
     ("a file of a stage that is not there", "^EXPOSE", "COPY --from=biuld /a /a\nEXPOSE", DOCKERFILE),
 )

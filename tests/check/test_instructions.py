@@ -24,6 +24,8 @@ def found(workspace: Path, dockerfile: str, more: str = "") -> list[tuple[str, i
     [
         ("FROM a\nEXPOES 8000\n", 2, "instruction", "write `EXPOSE`"),
         ("FROM a\nRUN b \\\n  && c\nWORKDIRR /app\n", 4, "instruction", "write `WORKDIR`"),
+        ("FROM a\nCMD ['b', 'c']\n", 2, "instruction", "write double quotes"),
+        ("FROM a\nCOPY --link b\n", 2, "instruction", "write it as in `COPY b ./`"),
         ("FROM a AS build\nFROM b\nCOPY --chown=1 --from=biuld /a /a\n", 3, "stage", "write `build`"),
     ],
 )
@@ -41,6 +43,8 @@ def test_a_misspelt_instruction_or_stage_is_found_at_its_line(
         "# syntax=docker/dockerfile:1\nfrom a as build\nonbuild run b\nMAINTAINER c\n",
         "FROM a\nRUN <<END\nEXPOES 1\n  cat <<'x'\nEND\nRUN <<-'A' cat > b && c <<B\nUSR 1\n\tA\nUSR 2\nB\n",
         "FROM a AS build\nCOPY --from=nginx:1.29 /a /a\nCOPY --from=BUILD /a /a\nCOPY --from=0 /a /a\n",
+        'FROM a\nCOPY $FILES\nADD b c /d/\nCOPY ["b", "c"]\nCOPY <<E\nx\nE\n',
+        'FROM a\nCMD [ -f \'b\' ] && c\nENTRYPOINT ["b", "it\'s"]\n',
         "# escape=`\nFROM a\nRUN b `\nEXPOES\n",
         "FROM a\nRUN b \\\n  # EXPOES\n  c\n",
         "",
