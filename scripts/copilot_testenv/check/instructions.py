@@ -33,8 +33,8 @@ def wrong(project: Project) -> Iterator[Finding]:
             if word and near and word.upper() not in _KNOWN:
                 what = f"a Dockerfile has no instruction {word}"
                 yield Finding(path, line, "instruction", "error", what, f"write `{near[0]}`")
-            if what := _misread(instruction):
-                yield Finding(path, line, "instruction", *what)
+            if misread := _misread(instruction):
+                yield Finding(path, line, "instruction", *misread)
             copied = _COPIED.match(instruction)
             name = copied[1].lower() if copied else ""
             meant = difflib.get_close_matches(name, [each for each in stages if each], 1, _MEANT)
