@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +17,13 @@ import psutil
 import pytest
 
 from tests.clone import ROOT, Ran, get
+from tests.sandbox.fake_control_plane import require
 
 pytestmark = pytest.mark.e2e
 
+# A task without a namespace has no ports of its own: this one must be free on the machine.
+with closing(socket.create_server(("127.0.0.1", 0))) as probe:
+    PORT = str(probe.getsockname()[1])
 APP = """\
 import http.server
 import os
@@ -32,13 +38,13 @@ class Page(http.server.BaseHTTPRequestHandler):
 
 print("serving", flush=True)
 http.server.ThreadingHTTPServer(("", 8000), Page).serve_forever()
-"""
-DOCKERFILE = 'FROM python:3.12-slim\nWORKDIR /app\nCOPY app.py .\nEXPOSE 8000\nCMD ["python", "app.py"]\n'
-SERVICE = """\
+""".replace("8000", PORT)
+DOCKERFILE = f'FROM python:3.12-slim\nWORKDIR /app\nCOPY app.py .\nEXPOSE {PORT}\nCMD ["python", "app.py"]\n'
+SERVICE = f"""\
 name: web
 type: Load Balanced Web Service
-image: {build: Dockerfile, port: 8000}
-http: {path: /}
+image: {{build: Dockerfile, port: {PORT}}}
+http: {{path: /}}
 cpu: 256
 memory: 512
 """
@@ -129,11 +135,13 @@ def test_what_aws_would_refuse_is_told_once(shop: Folder) -> None:
 
 
 def test_an_environment_of_any_name_is_deployed_to_with_a_database_of_its_own(shop: Folder) -> None:
+    require("namespace")  # or the two environments' tasks take each other's port
     url = url_in(shop.copilot("svc", "deploy", "--name", "web", "--env", "postgres", "--tag", "one"))
     assert get(url) == (200, "hello from postgres")
 
 
 def test_copilot_shows_what_is_deployed(shop: Folder) -> None:
+    require("namespace")
     assert "test" in shop.copilot("app", "show").out
     shown = json.loads(shop.copilot("svc", "show", "--name", "web", "--json").out)
     urls = {route["environment"]: route["url"].rstrip("/") for route in shown["routes"]}
@@ -170,7 +178,7 @@ def test_an_empty_folder_becomes_a_workspace_by_copilots_own_commands(empty: Fol
         ("env", "init", "--name", "dev", "--default-config", "--profile", "sandbox"),
         ("env", "deploy", "--name", "dev"),
         ("svc", "init", "--name", "web", "--svc-type", "Load Balanced Web Service",
-         "--dockerfile", "./Dockerfile", "--port", "8000"),
+         "--dockerfile", "./Dockerfile", "--port", PORT),
     ):  # fmt: skip
         ran = empty.copilot(*words)
         assert ran.code == 0, (words, ran.out + ran.err)

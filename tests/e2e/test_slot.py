@@ -317,7 +317,9 @@ def test_a_sandbox_that_was_killed_is_noticed_and_started_again_with_no_orphan(c
 
 
 def test_teardown_removes_the_slot_and_leaves_stage_and_production_alone(clone: Clone) -> None:
-    clone.copilot("deploy", "--app=demo", "--name=web", "--env=stage", "--deploy-env=false", "--tag=base")
+    words = ("--app=demo", "--name=web", "--env=stage", "--deploy-env=false", "--tag=base")
+    ran = clone.copilot("deploy", *words)
+    assert ran.code == 0, ran.out + ran.err
     url = clone.status()[0]["url"]
     untouched = {
         name: status for name, status in stacks(clone).items() if "stage" in name or "production" in name

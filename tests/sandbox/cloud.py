@@ -70,6 +70,18 @@ class Cloud:
         draft.write_text(json.dumps(rules))
         draft.replace(self.folder / "faults.json")
 
+    def move_clock(self, moment: float) -> None:
+        """Let schedules see this moment, in Unix seconds, and wait until they were looked at then."""
+        draft = self.folder / "clock.new"
+        draft.write_text(json.dumps({"ahead": moment - time.time()}))
+        draft.replace(self.folder / "clock.json")
+        end = time.monotonic() + 20
+        while abs(self.plane._scaling._since - moment) > 30:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        with self.plane._lock:  # the look has ended
+            pass
+
     def watch(self) -> Callable[[], list[str]]:
         """Log the calls from now on; what it returns gives them."""
         log = self.folder / "calls.log"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import time
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -18,13 +16,6 @@ LONDON = "mon-fri 08:00-19:00 Europe/London"
 TEXTS = (LONDON, "sun-thu 09:00-17:00 Asia/Jerusalem", "sat 10:00-14:00 America/New_York")
 # The clocks of London and Jerusalem change in this week.
 SUNDAY = datetime(2026, 3, 22, 0, tzinfo=UTC)
-
-
-def move_to(cloud: Cloud, moment: datetime) -> None:
-    draft = cloud.folder / "clock.new"
-    draft.write_text(json.dumps({"ahead": moment.timestamp() - time.time()}))
-    draft.replace(cloud.folder / "clock.json")
-    time.sleep(0.12)  # until the schedules were looked at
 
 
 def awake(hours: office_hours.OfficeHours, moment: datetime) -> bool:
@@ -45,7 +36,7 @@ def test_services_are_awake_in_their_hours_all_week_and_no_longer(
 ) -> None:
     monkeypatch.setattr(server, "_SCHEDULE_SECONDS", 0.04)
     aws, slots, counted = Aws(cloud.aws), {}, dict.fromkeys(TEXTS, 0)
-    move_to(cloud, SUNDAY - timedelta(days=2))
+    cloud.move_clock((SUNDAY - timedelta(days=2)).timestamp())
     cloud.create({"Resources": {"Cluster": {"Type": "AWS::ECS::Cluster"}}}, "demo-test")
     (cluster,) = cloud.ids("demo-test").values()
     for number in range(count):
@@ -62,7 +53,7 @@ def test_services_are_awake_in_their_hours_all_week_and_no_longer(
         slots[stack] = hours
     moment = SUNDAY + timedelta(minutes=30)
     while moment < SUNDAY + timedelta(weeks=1, days=2):
-        move_to(cloud, moment)
+        cloud.move_clock(moment.timestamp())
         sleeping = aws.sleeping("demo", "test")
         assert sleeping == frozenset(stack for stack, hours in slots.items() if not awake(hours, moment)), (
             moment

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -27,10 +26,7 @@ def seconds(text: str) -> float:
 
 
 def move_to(cloud: Cloud, moment: str) -> None:
-    draft = cloud.folder / "clock.new"
-    draft.write_text(json.dumps({"ahead": seconds(moment) - time.time()}))
-    draft.replace(cloud.folder / "clock.json")
-    time.sleep(0.2)  # until schedules were looked at twice
+    cloud.move_clock(seconds(moment))
 
 
 def deployed(cloud: Cloud) -> tuple[Any, str]:

@@ -186,6 +186,10 @@ class Responses(BaseResponse):
         ]
         return self._page("ScalableTargets", found, lambda each: str(each["ResourceId"]))
 
+    def describe_scaling_policies(self) -> ActionResult:
+        """Return no policy: `copilot svc status` asks for them, and a `count` range is not scaled here."""
+        return ActionResult({"ScalingPolicies": []})
+
     def put_scheduled_action(self) -> ActionResult:
         target, name = self._target(), str(self._get_param("ScheduledActionName"))
         known = target.actions.get(name)
