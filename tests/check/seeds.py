@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.check.further_seeds import ADDON, ENVIRONMENT, FURTHER, PATCH, PIPELINE, SERVICE
+from tests.check.related_seeds import RELATED
 from tests.check.users_seeds import USERS
 
 FOLDER = Path(__file__).with_name("seeded")
@@ -27,11 +28,21 @@ class Seed:
     line: int
 
     @property
+    def owner(self) -> str:
+        """The folder below `copilot/` whose stacks show the mistake."""
+        return self.path.split("/")[1] if "/" in self.path else "web"
+
+    @property
     def lines(self) -> range:
         """The lines at which a finding is right: where a key is gone, also its holder's; each new one."""
-        before = (FOLDER / self.path).read_text(encoding="utf-8").count("\n")
-        more = self.text.count("\n") - before
-        return range(self.line - 3 if more < 0 else self.line, self.line + max(1, more))
+        before = (FOLDER / self.path).read_text(encoding="utf-8").splitlines()
+        after = self.text.splitlines()
+        if len(after) < len(before):
+            return range(self.line - 3, self.line + 1)
+        same = 0  # lines at the end, after the mistake
+        while same < len(before) - self.line + 1 and before[-1 - same] == after[-1 - same]:
+            same += 1
+        return range(self.line, max(self.line, len(after) - same) + 1)
 
 
 # Kind, pattern, replacement, files.
@@ -241,20 +252,22 @@ KINDS: tuple[tuple[str, str, str, str], ...] = (
     ("commands that are no list", r"test_commands: .*", "test_commands: make test", PIPELINE),
     ("a version that does not exist", r"version: 1", "version: 2", PIPELINE),
     *FURTHER,
+    *RELATED,
     *USERS,
 )
 
 
 def files() -> list[str]:
     """Return the files in which mistakes are made, below the workspace's top."""
-    return sorted(file.relative_to(FOLDER).as_posix() for file in FOLDER.rglob("*.yml") if file.is_file())
+    found = [file.relative_to(FOLDER).as_posix() for file in FOLDER.rglob("*.yml") if file.is_file()]
+    return sorted([*(path for path in found if path.startswith("copilot/")), "Dockerfile"])
 
 
 def seeds() -> Iterator[Seed]:
     """Yield each kind in each file that it fits."""
     for kind, pattern, instead, where in KINDS:
         for path in files():
-            if not path.startswith("copilot/") or not re.search(where, path):
+            if not re.search(where, path):
                 continue
             before = (FOLDER / path).read_text(encoding="utf-8")
             after = re.sub(pattern, instead, before, count=1, flags=re.MULTILINE)

@@ -62,6 +62,8 @@ def test_a_key_of_an_environments_manifest_has_its_own_forms() -> None:
         ("rate(1 dayz)", False),
         ("cron(0 6 * * ? *)", True),
         ("cron(0 6 * * *)", False),
+        ("cron(0 6 * * * *)", False),
+        ("cron(0/15 8-18 ? * MON-FRI *)", True),
     ],
 )
 def test_a_rate_and_a_cron_have_the_form_of_eventbridge(text: str, *, taken: bool) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from copilot_testenv.check import policies, relations
+from copilot_testenv.check import keys, policies, relations
 from copilot_testenv.check import project as projects
 from copilot_testenv.core.settings import load
 
@@ -62,3 +62,12 @@ def test_a_filter_by_one_value_is_a_finding(workspace: Path) -> None:
     assert lines("3") == [9]
     assert lines("[new, {prefix: o}]") == []
     assert lines("'${KIND}'") == []
+
+
+def test_a_repeated_key_of_addons_is_a_finding(workspace: Path) -> None:
+    (workspace / "copilot/web/addons").mkdir()
+    (workspace / "copilot/web/addons/a.yml").write_text(POLICY + POLICY.partition("\n")[2])
+    found = list(keys.repeated(projects.read(load(workspace, {}))))
+    assert [(one.path, one.line, one.rule) for one in found] == [
+        ("copilot/web/addons/a.yml", 10, "repeated-key")
+    ]

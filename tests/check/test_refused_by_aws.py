@@ -181,3 +181,54 @@ def test_a_limit_for_each_group_of_a_fifo_queue_needs_their_deduplication(worksp
     assert [(one.line, one.rule) for one in told] == [(7, "limit")]
     scope = with_manifest(workspace, text % "deduplication_scope: messageGroup")
     assert list(registration.checks(scope)) == []
+
+
+def test_a_network_balancers_check_may_last_as_long_as_its_interval(workspace: Path) -> None:
+    text = "name: web\ntype: Load Balanced Web Service\n"
+    text += "%s:\n  healthcheck:\n    interval: 10s\n    timeout: %s\n"
+    for holder, timeout, lines in (("nlb", "10s", []), ("nlb", "11s", [6]), ("http", "10s", [6])):
+        project = with_manifest(workspace, text % (holder, timeout))
+        assert [one.line for one in registration.checks(project)] == lines, (holder, timeout)
+
+
+@pytest.mark.parametrize(
+    ("topic", "queue", "lines"),
+    [
+        ("{name: orders}", "", []),
+        ("{name: orders}", "fifo: true", [6]),
+        ("{name: orders, fifo: true}", "fifo: true", []),
+        ("{name: orders, fifo: true}", "fifo: {content_based_deduplication: true}", []),
+        ("{name: orders, fifo: true}", "retention: 1h", [6]),
+    ],
+)
+def test_a_topic_and_its_queue_are_both_fifo_or_both_standard(
+    tmp_path: Path, topic: str, queue: str, lines: list[int]
+) -> None:
+    write(tmp_path)
+    web, work = (tmp_path / path for path in (WEB, WORK))
+    web.write_text(web.read_text().replace("{name: orders}", topic))
+    work.write_text(work.read_text().replace("retention: 96h", queue))
+    assert [one[1] for one in told(tmp_path) if one[2] == "topic"] == lines
+
+
+@pytest.mark.parametrize(("second", "lines"), [("80/udp", [7]), ("81/tcp", []), ("'${PORT}'", [])])
+def test_a_network_balancer_has_each_port_once(workspace: Path, second: str, lines: list[int]) -> None:
+    text = "name: web\ntype: Load Balanced Web Service\nnlb:\n  port: 80/tcp\n  additional_listeners:\n"
+    project = with_manifest(workspace, f"{text}    - target_port: 80\n      port: {second}\n")
+    assert [one.line for one in registration.checks(project)] == lines
+
+
+@pytest.mark.parametrize(
+    ("platform", "cpu", "lines"),
+    [
+        ("windows/amd64", 512, [4]),
+        ("{osfamily: windows_server_2019_core, architecture: x86_64}", 8192, [4]),
+        ("windows/amd64", 1024, []),
+        ("linux/amd64", 512, []),
+    ],
+)
+def test_windows_has_fewer_sizes(workspace: Path, platform: str, cpu: int, lines: list[int]) -> None:
+    memory = {512: 1024, 1024: 2048, 8192: 16384}[cpu]
+    text = f"name: web\ntype: Backend Service\nplatform: {platform}\ncpu: {cpu}\nmemory: {memory}\n"
+    found = registration.sizes(with_manifest(workspace, text))
+    assert [one.line for one in found] == lines

@@ -17,12 +17,15 @@ from copilot_testenv.check.finding import Finding
 from copilot_testenv.core.process import Command, RealShell
 from copilot_testenv.core.settings import load
 from copilot_testenv.session import Session
+from tests.check.related_seeds import RELATED
 from tests.check.seeds import FOLDER, Seed, seeds
 from tests.fakes import FakeReport
 
 LEAST = 0.95  # of the mistakes, and of the lines
-# Nothing but the sample is judged at each push; addons and patches are judged as they are rendered.
-WRITTEN = (seed for seed in seeds() if seed.path.endswith("manifest.yml"))
+# Nothing but the sample is judged at each push; addons, patches and what Copilot refuses are judged as they
+# are rendered.
+BY_COPILOT = {kind for kind, *_ in RELATED}
+WRITTEN = (seed for seed in seeds() if seed.path.endswith("manifest.yml") and seed.kind not in BY_COPILOT)
 SAMPLE = [next(found) for _, found in groupby(WRITTEN, lambda seed: seed.kind)][::6]
 
 
@@ -53,7 +56,7 @@ def made(root: Path, seed: Seed, *, render: bool) -> list[Finding]:
     before = (root / seed.path).read_text()
     (root / seed.path).write_text(seed.text)
     try:
-        return judged(root, seed.path.split("/")[1], render=render)
+        return judged(root, seed.owner, render=render)
     finally:
         (root / seed.path).write_text(before)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from copilot_testenv.check.values import types, unread
+from copilot_testenv.check.values import overrides, types, unread
 from tests.check.projects import with_manifest
 from tests.check.test_keys import DOCUMENTED, ENVIRONMENT
 
@@ -85,3 +85,9 @@ def test_a_type_that_copilot_does_not_have_is_told_with_the_nearest(workspace: P
     project = with_manifest(workspace, "name: web\ntype: Load Balanced Web Servic\n")
     (told,) = types(project)
     assert (told.line, told.rule, told.instead) == (2, "type", "write `type: Load Balanced Web Service`")
+
+
+def test_an_override_without_its_value_is_told(workspace: Path) -> None:
+    text = f"{WEB}taskdef_overrides:\n  - path: Cpu\n    value: 256\n  - path: Memory\n"
+    text += "  - path: Tags\n    value: null\n"
+    assert [one.line for one in overrides(with_manifest(workspace, text))] == [6]

@@ -20,6 +20,7 @@ from copilot_testenv.core.errors import UserError
 
 _SERVERS = frozenset({"gunicorn", "uvicorn", "hypercorn", "daphne", "granian"})
 _BOUND = re.compile(r"(?:^|:)(\d{2,5})$")
+_LOOPBACK = re.compile(r"(127\.\d+\.\d+\.\d+|localhost|::1|\[::1\])(:\d+)?")
 _ARCHITECTURES = {"amd64": "amd64", "x86_64": "amd64", "arm64": "arm64"}
 _LAST_PORT = 65535
 Keys = tuple[str | int, ...]
@@ -45,6 +46,9 @@ def _images(project: Project) -> Iterator[tuple[str, Finding]]:
                 if not isinstance(image, dict) or build is None or text is None or "${" in build.target:
                     continue
                 found = [*_stage(text, build)]
+                if not keys and not found:
+                    own = _alone(document, environment, text, build, container)
+                    yield from ((environment, finding) for finding in own)
                 for rule, key, what, instead in found or [
                     *_port(text, build, image, container),
                     *_platform(text, container),
@@ -83,28 +87,57 @@ def _port(
         yield "expose", key, what, f"write `port: {exposed[0]}` if the server listens there"
 
 
+def _alone(
+    document: Document, environment: str, text: str, build: manifest.Build, container: dict[str, Any]
+) -> Iterator[Finding]:
+    """Find a server that listens at 127.0.0.1, although nothing else in the task passes requests to it."""
+    if container.get("sidecars") or not str(container.get("image", {}).get("port", "")).isdigit():
+        return
+    for words in _servers(container, text, build):
+        given = [value for name, value in _flags(words) if name in {"--bind", "-b", "--host"}]
+        if not given or not all(_LOOPBACK.fullmatch(value) for value in given):
+            continue
+        what = f"the server listens at {given[0]} alone, so no request from outside of the task reaches it"
+        place = (build.dockerfile, 1)
+        if key := next((key for key in ("command", "entrypoint") if container.get(key)), ""):
+            place = (document.path, where(document, environment, key))
+        elif start := dockerfile.starts(text, build.target).command:
+            place = (build.dockerfile, start.line)
+        yield Finding(*place, "port", "error", what, "write 0.0.0.0 instead")
+
+
 def _bound(container: dict[str, Any], text: str, build: manifest.Build) -> str:
     """Return the port at which the command's server listens; empty where that is not known."""
+    for words in _servers(container, text, build):
+        for name, value in _flags(words):
+            if name in {"--bind", "-b", "--port", "-p", "--listen"}:
+                found = _BOUND.search(value)
+                return found[1] if found else ""
+    return ""
+
+
+def _flags(words: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield each word before its `=` with what follows it, or with the next word."""
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        name, equals, joined = word.partition("=")
+        yield name, joined if equals else following
+
+
+def _servers(container: dict[str, Any], text: str, build: manifest.Build) -> Iterator[list[str]]:
+    """Yield the words of each server that the container's command starts."""
     command = container.get("command") or container.get("entrypoint")
     simples: list[shell_text.Simple] = []
     if command:
         try:
             words = shlex.split(command) if isinstance(command, str) else [str(word) for word in command]
         except (ValueError, TypeError):
-            return ""
+            return
         simples = list(shell_text.of_words(tuple(words)))
     elif start := dockerfile.starts(text, build.target).command:
         simples = list(start.simples)
     for simple in simples:
-        if shell_text.name_of(simple.program) not in _SERVERS:
-            continue
-        words = list(simple.own)
-        for flag, value in zip(words, [*words[1:], ""], strict=True):
-            name, equals, joined = flag.partition("=")
-            if name in {"--bind", "-b", "--port", "-p", "--listen"}:
-                found = _BOUND.search(joined if equals else value)
-                return found[1] if found else ""
-    return ""
+        if shell_text.name_of(simple.program) in _SERVERS:
+            yield list(simple.own)
 
 
 def _platform(text: str, container: dict[str, Any]) -> Iterator[tuple[str, Keys, str, str]]:

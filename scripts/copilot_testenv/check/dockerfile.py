@@ -16,6 +16,8 @@ from copilot_testenv.copilot import manifest
 
 LARGEST = 256 << 10  # bytes; larger files are not read
 _INSTRUCTION = re.compile(r"\s*(FROM|CMD|ENTRYPOINT)\s+(.*)", re.IGNORECASE | re.DOTALL)
+_WITH_HERE = re.compile(r"\s*(RUN|COPY|ADD)\s", re.IGNORECASE)
+_HERE = re.compile(r"""<<-?(?:(?=\w)|['"])(\w+)""")
 _FROM = re.compile(r"(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?", re.IGNORECASE)
 
 
@@ -71,7 +73,7 @@ def starts(text: str, target: str = "") -> Starts:
     """Return the command and entry point of the last stage or of `target`, also if inherited from a stage."""
     stages: dict[str, Starts] = {}
     name, now, own_command = "", Starts(), False
-    for line, instruction in _instructions(text):
+    for line, instruction in instructions(text):
         match = _INSTRUCTION.fullmatch(instruction)
         if not match:
             continue
@@ -93,7 +95,7 @@ def starts(text: str, target: str = "") -> Starts:
 def stages(text: str) -> list[str]:
     """Return the stages' names in order, in lower case; empty for one without a name."""
     found = []
-    for _, instruction in _instructions(text):
+    for _, instruction in instructions(text):
         match = _INSTRUCTION.fullmatch(instruction)
         if match and match[1].upper() == "FROM":
             origin = _FROM.match(match[2].strip())
@@ -105,7 +107,7 @@ def exposed(text: str, target: str = "") -> list[str]:
     """Return the ports that the last stage, or `target`, exposes; empty where one is a variable."""
     ports: list[str] = []
     name = ""
-    for _, instruction in _instructions(text):
+    for _, instruction in instructions(text):
         words = instruction.split()
         if words and words[0].upper() == "FROM":
             if target and name == target.lower():
@@ -117,21 +119,29 @@ def exposed(text: str, target: str = "") -> list[str]:
     return ports if all(port.isdigit() for port in ports) else []
 
 
-def _instructions(text: str) -> list[tuple[int, str]]:
-    """Return (first line, instruction on one line) for each instruction; continuation lines are joined."""
-    instructions: list[tuple[int, str]] = []
+def instructions(text: str) -> list[tuple[int, str]]:
+    """Return (first line, instruction on one line) for each instruction; continuation lines are joined.
+
+    The lines of a here-document belong to no instruction, and are left out.
+    """
+    found: list[tuple[int, str]] = []
     parts: list[str] = []
     begun = 0
+    ends: list[str] = []  # of the here-documents that are open
     for number, line in enumerate(text.splitlines(), 1):
+        if ends:
+            ends = ends[line.strip() == ends[0] :]
+            continue
         if line.lstrip().startswith("#"):
             continue
         begun = begun if parts else number
         if line.rstrip().endswith("\\"):
             parts.append(line.rstrip()[:-1])
             continue
-        instructions.append((begun, " ".join((*parts, line))))
+        found.append((begun, " ".join((*parts, line))))
+        ends = _HERE.findall(found[-1][1]) if _WITH_HERE.match(found[-1][1]) else []
         parts = []
-    return [*instructions, (begun, " ".join(parts))] if parts else instructions
+    return [*found, (begun, " ".join(parts))] if parts else found
 
 
 def _start(rest: str, line: int) -> Start:

@@ -95,7 +95,7 @@ def deletions(project: Project) -> Iterator[Finding]:
 
 def built(project: Project) -> Iterator[Finding]:
     """Find missing Dockerfiles that a manifest names: Copilot notices only when it deploys."""
-    for path, (where, line) in sorted(_built(project).items()):
+    for path, (where, line) in sorted(named(project).items()):
         beside = (project.root / path).resolve()
         if not beside.is_file() or not beside.is_relative_to(dockerfile.top_of(project.root)):
             what = f"`image.build` names {path}, which is not a file of this repository"
@@ -115,7 +115,7 @@ def dockerfiles(project: Project) -> Iterator[Finding]:
     Its rules on what no builder takes are errors. The others are about style: they are warnings where the
     repository has settings of hadolint.
     """
-    paths = sorted(path for path in _built(project) if dockerfile.inside(project.root, path))
+    paths = sorted(path for path in named(project) if dockerfile.inside(project.root, path))
     if not paths:
         return
     beside = Path(sys.executable).with_name("hadolint")
@@ -156,7 +156,7 @@ def _page(code: str) -> str:
     return f"{wiki}/{code}"
 
 
-def _built(project: Project) -> dict[str, tuple[str, int]]:
+def named(project: Project) -> dict[str, tuple[str, int]]:
     """Return each Dockerfile that an `image.build` names, with the manifest and line that name it."""
     places: dict[str, tuple[str, int]] = {}
     for document, keys, build in _builds(project):

@@ -120,13 +120,18 @@ _PART = re.compile(r"(\*|\?|\w+(?:-\w+)?)(?:/(\d+))?")
 def is_schedule(text: str) -> bool:
     """Return True if Copilot can read a job's schedule, or EventBridge its rate or its cron of six fields."""
     if of_aws := re.fullmatch(r"(rate|cron)\((.*)\)", text):
-        return bool(_RATE.fullmatch(of_aws[2])) if of_aws[1] == "rate" else len(of_aws[2].split()) == _OF_AWS
+        return bool(_RATE.fullmatch(of_aws[2])) if of_aws[1] == "rate" else _is_cron_of_aws(of_aws[2].split())
     if re.search(r"(rate|cron)\(.*\)|none", text) or text in _PRESETS or "TZ=" in text:
         return True
     if text.startswith("@every "):
         return bool(re.fullmatch(r"(\d+(\.\d+)?(ms|s|m|h))+", text.removeprefix("@every ")))
     fields = text.split()
     return len(fields) == len(_FIELDS) and all(map(_is_field, fields, _FIELDS))
+
+
+def _is_cron_of_aws(fields: list[str]) -> bool:
+    """Return True for six fields, of which the day of the month or that of the week is `?`."""
+    return len(fields) == _OF_AWS and "?" in {fields[2], fields[4]}
 
 
 def _is_field(text: str, limits: tuple[int, int]) -> bool:

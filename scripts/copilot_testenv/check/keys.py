@@ -44,11 +44,12 @@ def unknown(project: Project) -> Iterator[Finding]:
 
 def repeated(project: Project) -> Iterator[Finding]:
     """Find repeated keys: Copilot refuses them where it reads them, and names only one line."""
-    documents = (project.services, project.environments, project.pipelines)
-    for document in (each for found in documents for each in found.values()):
-        for name, first, second in _repeated(document.root):
+    documents = (*project.services.values(), *project.environments.values(), *project.pipelines.values())
+    trees = [(document.path, document.root) for document in documents]
+    for path, root in (*trees, *((path, tree) for path, tree in addon_trees(project) if tree)):
+        for name, first, second in _repeated(root):
             what = f"`{name}` is repeated here, first on line {first}"
-            yield Finding(document.path, second, "repeated-key", "error", what, "keep one of the two")
+            yield Finding(path, second, "repeated-key", "error", what, "keep one of the two")
 
 
 def addon_trees(project: Project) -> Iterator[tuple[str, yaml.Node | None]]:

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from copilot_testenv.check.document import Document, entries, line_of
 
 Keys = tuple[str | int, ...]
-_QUOTED = re.compile(r'"([^"]+)"|`([^`]+)`')
+_QUOTED = re.compile(r'"([^"]+)"|`([^`]+)`|validate (\w+\[\d+\]):')
+_CONDITION = re.compile(r'(?<= if )".+?(?= (?:is|are) specified)')
+# What Copilot refuses without the name of the key, and the key.
+# Source: internal/pkg/manifest/validate.go and validate_env.go of aws/copilot-cli 1.34
+_UNNAMED: Mapping[str, tuple[str, ...]] = {
+    "limit security group ingress to CloudFront": ("http", "public", "ingress", "cdn"),
+    "internal ALB": ("http", "private", "subnets"),
+    "App Runner services can only build": ("platform",),
+    "validate Windows": ("platform",),
+    "more than one managed volume": ("storage", "volumes"),
+    "same availability zones": ("network", "vpc", "subnets"),
+    "does not match number of AZs": ("network", "vpc", "subnets"),
+}
 _PART = re.compile(r"\[(\d+)\]|([\w-]+)")
 _WORD = re.compile(r"[\w./:@*-]{2,}")
 _LEADING = re.compile(r"\s*(- +)*")
 _NUMBER = re.compile(r"(?<![\w.\[\"/-])\d+(?![\w.\]\"/-])")
+_HOLDERS = (("sidecars",), ("network", "vpc"))  # whose names Copilot leaves out
 _COMMON = frozenset(
     {"validate", "manifest", "environment", "service", "unmarshal", "for", "the", "to", "is", "of"}
 )
@@ -29,12 +43,18 @@ def of_verdict(document: Document, environments: list[str], why: str) -> int:
 
     An environment's own block counts before the base, because it is laid over that.
     """
-    tokens = [found[1] or found[2] for found in _QUOTED.finditer(why)]
+    if unnamed := _unnamed(document, environments, why):
+        return unnamed
+    tokens = [found[1] or found[2] or found[3] for found in _QUOTED.finditer(why)]
     tokens = [token for token in tokens if token not in environments]
+    if "more than five conditions" in why:
+        tokens.append("alias")
     numbers = _NUMBER.findall(why)
     missing = re.search(r'"([^"]+)" must be specified|must specify one of "([^"]+)"', why)
     if missing and (name := missing[1] or missing[2]) in tokens[1:]:
-        tokens, numbers = tokens[: tokens.index(name)], []
+        condition = _CONDITION.search(why)
+        others = [found[1] for found in _QUOTED.finditer(condition[0])] if condition else []
+        tokens, numbers = [*tokens[: tokens.index(name)], *others], []
     blocks: list[Keys] = [("environments", name) for name in environments]
     followed = [_chain(document, begin, tokens) for begin in (*blocks, ())]
     best = max(followed, key=lambda chain: (chain[0], len(chain[1])))
@@ -88,10 +108,47 @@ def below(root: yaml.Node, keys: Sequence[str]) -> int:
 
 
 def _within(document: Document, keys: Keys, tokens: list[str]) -> int:
-    """Return the line of a value below these keys that Copilot quotes; 0 where there is none."""
+    """Return the line of a value, else of a key, below these keys that Copilot quotes; 0 if there is none."""
     node = document.node(*keys)
-    words = _words(node, with_keys=False) if node is not None else ()
-    return next((line for word, line in words if word in tokens and word not in keys), 0)
+    if node is None:
+        return 0
+    for with_keys in (False, True):
+        for word, line in _words(node, with_keys=with_keys):
+            if word in tokens and word not in keys:
+                return line
+    return 0
+
+
+def _unnamed(document: Document, environments: list[str], why: str) -> int:
+    """Return the line of what Copilot refuses without its key; 0 where that is not known."""
+    keys: Keys = next((each for words, each in _UNNAMED.items() if words in why), ())
+    blocks = [keys, *(document.nearest(name, *keys) for name in environments)]
+    value = document.get(*blocks[-1]) if keys else None
+    if value is None:
+        return 0
+    return document.line(*blocks[-1], *(_wrong_zone(value) if keys[-1] == "subnets" else _second(value)))
+
+
+def _second(volumes: Any) -> Keys:
+    """Return the keys of the last volume that Copilot would manage; none where this is no volumes."""
+    listed = volumes.items() if isinstance(volumes, dict) else ()
+    found = [(name, each.get("efs")) for name, each in listed if isinstance(each, dict)]
+    managed = [name for name, efs in found if efs is True or (isinstance(efs, dict) and "uid" in efs)]
+    return (managed[-1], "efs") if managed else ()
+
+
+def _wrong_zone(subnets: Any) -> Keys:
+    """Return the keys of the subnet without a zone, else of the last zone that is there once."""
+    found = [
+        ((kind, number), str(subnet.get("az") or ""))
+        for kind, listed in (subnets.items() if isinstance(subnets, dict) else ())
+        for number, subnet in enumerate(listed if isinstance(listed, list) else ())
+        if isinstance(subnet, dict)
+    ]
+    zones = [zone for _, zone in found]
+    alone = [(zone, keys) for keys, zone in found if zones.count(zone) == 1]
+    without = [keys for keys, zone in found if not zone]
+    return without[0] if without else (*max(alone)[1], "az") if alone else ()
 
 
 def _of_type(document: Document, number: int, tag: str) -> int:
@@ -118,8 +175,10 @@ def _chain(document: Document, begin: Keys, tokens: list[str]) -> tuple[int, Key
     keys, count = begin, 0
     for token in tokens:
         parts = [int(number) if number else name for number, name in _PART.findall(token)]
-        below = [(*keys, name) for name in holder] if isinstance(holder := document.get(*keys), dict) else []
-        for base in dict.fromkeys([keys, begin, *(below if count else ())]):
+        held = document.get(*keys)
+        below = [(*keys, name) for name in held] if isinstance(held, dict) else []
+        inner = below if count else [(*begin, *holder) for holder in _HOLDERS]
+        for base in dict.fromkeys([keys, begin, *inner]):
             if parts and (candidate := _follow(document, (*base, *parts))) is not None:
                 keys, count = candidate, count + 1
                 break

@@ -27,6 +27,7 @@ _FARGATE: Mapping[int, tuple[int, ...]] = {
     8192: tuple(range(16 * _K, 60 * _K + 1, 4 * _K)),
     16384: tuple(range(32 * _K, 120 * _K + 1, 8 * _K)),
 }
+_OF_WINDOWS = (1024, 2048, 4096)  # the same page
 # Source: https://docs.aws.amazon.com/apprunner/latest/api/API_InstanceConfiguration.html
 _APP_RUNNER: Mapping[int, tuple[int, ...]] = {
     256: (512, _K),
@@ -73,6 +74,7 @@ def checks(project: Project) -> Iterator[Finding]:
     yield from in_environments(_each(project, _checks))
     yield from in_environments(_each(project, _ranges))
     yield from in_environments(_each(project, _queues))
+    yield from in_environments(_each(project, _listeners))
 
 
 def passwords(project: Project) -> Iterator[Finding]:
@@ -124,6 +126,15 @@ def _sizes(document: Document, environment: str) -> Iterator[Finding]:
     if not all(isinstance(value, int) and not isinstance(value, bool) for value in pair):
         return
     place = "App Runner" if known is _APP_RUNNER else "Fargate"
+    platform = merged(document, environment, "platform")
+    system = str(platform.get("osfamily") if isinstance(platform, dict) else platform).lower()
+    if known is _FARGATE and system.startswith("windows") and cpu in known and cpu not in _OF_WINDOWS:
+        what = f"{place} has no task of {cpu} CPU units for Windows"
+        key = "cpu" if given[0] is not None else "platform"
+        near = min(_OF_WINDOWS, key=lambda units: abs(units - cpu))
+        instead = f"write `cpu: {near}` and a memory that goes with it"
+        yield _finding(document, environment, (key,), "size", what, instead)
+        return
     if cpu not in known:
         near = min(known, key=lambda units: abs(units - cpu))
         what = f"{place} has no task of {cpu} CPU units"
@@ -184,6 +195,8 @@ def _checks(document: Document, environment: str) -> Iterator[Finding]:
         timeout = _seconds(check.get("timeout"), _TIMEOUT)
         if interval is None or timeout is None or interval > timeout:
             continue
+        if keys[0] == "nlb" and interval == timeout:
+            continue  # a network balancer takes it
         if interval < _SHORTEST or timeout > _LONGEST:
             continue  # limits.values reports it
         key = "timeout" if check.get("timeout") is not None else "interval"
@@ -207,6 +220,19 @@ def _ranges(document: Document, environment: str) -> Iterator[Finding]:
         what = f"no task runs on Spot: `spot_from` is {spot}, above the most, {most}"
         place: Keys = ("count", "range", "spot_from")
         yield _finding(document, environment, place, "limit", what, f"write `{most}` or less", error=False)
+
+
+def _listeners(document: Document, environment: str) -> Iterator[Finding]:
+    """Find a port that two listeners of the network balancer have."""
+    nlb = merged(document, environment, "nlb")
+    more = nlb.get("additional_listeners") if isinstance(nlb, dict) else None
+    listeners = [nlb, *(more if isinstance(more, list) else ())]
+    ports = [str(each.get("port")).partition("/")[0] if isinstance(each, dict) else "" for each in listeners]
+    for number, port in enumerate(ports[1:]):
+        if port.isdigit() and port in ports[: number + 1]:
+            what = f"the network balancer has a listener at port {port} already"
+            at: Keys = ("nlb", "additional_listeners", number, "port")
+            yield _finding(document, environment, at, "port", what, "write another port")
 
 
 def _queues(document: Document, environment: str) -> Iterator[Finding]:

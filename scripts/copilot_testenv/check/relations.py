@@ -123,6 +123,7 @@ def topics(project: Project) -> Iterator[Finding]:
                     continue
                 known = _published(publisher)
                 if name in known:
+                    yield from _of_other_kind(document, holder, number, known[name])
                     continue
                 near = difflib.get_close_matches(name, known, 1)
                 line = document.line(*holder, "subscribe", "topics", number, "name")
@@ -154,17 +155,35 @@ def _similar(document: Document, keys: Keys, service: str, project: Project) -> 
         yield Finding(document.path, line, "topic", "warning", what, f"write `{near}` if that is meant")
 
 
-def _published(document: Document) -> list[str]:
-    found = []
+def _of_other_kind(
+    document: Document, holder: tuple[str, ...], number: int, kinds: set[bool]
+) -> Iterator[Finding]:
+    """Find a standard topic for a FIFO queue, or a FIFO topic for a standard one: there is no such topic.
+
+    Source: Subscriptions in internal/pkg/manifest/worker_svc.go of aws/copilot-cli 1.34
+    """
+    at: Keys = (*holder, "subscribe", "topics", number)
+    own = document.get(*at, "queue")
+    queue = own or document.get(*holder, "subscribe", "queue") or document.get("subscribe", "queue")
+    is_fifo = bool(isinstance(queue, dict) and queue.get("fifo"))
+    if is_fifo in kinds:
+        return
+    words = ("FIFO", "standard") if is_fifo else ("standard", "FIFO")
+    what = f"the queue is a {words[0]} one, and the topic is a {words[1]} one, so Copilot finds no such topic"
+    instead = f"write `queue: {{fifo: {'false' if is_fifo else 'true'}}}` at the topic, or change the topic"
+    yield Finding(document.path, document.line(*at, "name"), "topic", "error", what, instead)
+
+
+def _published(document: Document) -> dict[str, set[bool]]:
+    """Return the topics of a service in any environment, and if they are FIFO topics."""
+    found: dict[str, set[bool]] = {}
     blocks = document.get("environments")
     for holder in (document.data, *(blocks.values() if isinstance(blocks, dict) else ())):
         publish = holder.get("publish") if isinstance(holder, dict) else None
         listed = publish.get("topics") if isinstance(publish, dict) else None
-        found += [
-            str(topic["name"])
-            for topic in (listed if isinstance(listed, list) else ())
-            if isinstance(topic, dict) and topic.get("name")
-        ]
+        for topic in listed if isinstance(listed, list) else ():
+            if isinstance(topic, dict) and topic.get("name"):
+                found.setdefault(str(topic["name"]), set()).add(bool(topic.get("fifo")))
     return found
 
 

@@ -62,6 +62,8 @@ def linted(project: Project) -> Iterator[Finding]:
         is_users = of_addons or touched[owner] == _EVERYWHERE or _resource(found) in touched[owner]
         if found.copilots_own or found.severity != "error" or found.rule in _RUNTIMES or not is_users:
             continue
+        if of_addons and found.message.startswith("Duplicate found"):
+            continue  # keys.repeated reports it
         path, line = _place(project, owner, found, addons=of_addons)
         what = f"cfn-lint {found.rule} at {found.path or 'the template'}: {' '.join(found.message.split())}"
         if (path, line, what) not in reported:

@@ -109,6 +109,17 @@ def unread(project: Project) -> Iterator[Finding]:
                 yield Finding(document.path, line_of(entry.key), "unread-value", "error", what, instead)
 
 
+def overrides(project: Project) -> Iterator[Finding]:
+    """Find items of `taskdef_overrides` without a value: Copilot leaves the property out."""
+    for document in project.services.values():
+        listed = document.get("taskdef_overrides")
+        for number, item in enumerate(listed if isinstance(listed, list) else ()):
+            if isinstance(item, dict) and item.get("path") and "value" not in item:
+                what = f"the override of {item['path']} has no value, so Copilot leaves it out"
+                line = document.line("taskdef_overrides", number)
+                yield Finding(document.path, line, "unread-value", "error", what, "add its `value`")
+
+
 def _is_no_list(entry: schema.Entry) -> bool:
     """Return True for a key for which Copilot reads no list."""
     known = entry.key.value in (_MAPPINGS | _TEXTS) and not isinstance(entry.read, list)
@@ -158,4 +169,4 @@ def types(project: Project) -> Iterator[Finding]:
             yield Finding(document.path, document.line("type"), "type", "error", what, instead)
 
 
-RULES = (unread, types)
+RULES = (unread, overrides, types)
