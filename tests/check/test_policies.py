@@ -50,7 +50,7 @@ def test_an_action_of_addons_without_its_service_is_a_finding(
     (workspace / "copilot/web/addons/a.yml").write_text(POLICY.replace("ACTION", action))
     found = list(policies.actions(projects.read(load(workspace, {}))))
     assert [(one.path, one.line) for one in found] == [("copilot/web/addons/a.yml", 8) for _ in wrong]
-    assert all(f"`s3:{name}`" in one.instead for name, one in zip(wrong, found, strict=True))
+    assert all(f"`SERVICE:{name}`" in one.instead for name, one in zip(wrong, found, strict=True))
 
 
 def test_a_filter_by_one_value_is_a_finding(workspace: Path) -> None:
