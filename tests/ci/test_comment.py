@@ -132,5 +132,5 @@ def test_the_command_outside_of_a_job_is_one_line_and_exit_code_2(
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
     assert cli.main(["comment"]) == 2
     said = capsys.readouterr().err
-    assert "no job of GitHub Actions" in said
+    assert "not a job of GitHub Actions" in said
     assert "Traceback" not in said

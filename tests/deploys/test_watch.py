@@ -345,3 +345,20 @@ def test_the_watch_begins_at_awss_own_time(settings: Settings) -> None:
     assert watcher(settings, Played())._since == LONG_AGO
     happened = [Event(BEFORE, "Service", "CREATE_COMPLETE", "")]
     assert watcher(settings, Played(OLD, [], happened))._since == BEFORE
+
+
+def test_an_error_that_nobody_foresaw_is_said_and_the_watch_goes_on(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report, errors = FakeReport(), [KeyError("Stacks")]
+    made = Watcher(Session(replace(settings, target="sandbox"), FakeShell(), report, {}), Played(OLD), OURS)
+
+    def look() -> None:
+        if errors:
+            raise errors.pop()
+        made._over.set()
+
+    monkeypatch.setattr(made, "_look", look)
+    with made:
+        assert made._over.wait(10)
+    assert report.said == ["(The deploy could not be checked just now: KeyError: 'Stacks')"]

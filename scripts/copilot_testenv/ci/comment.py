@@ -40,7 +40,7 @@ def read(environ: Mapping[str, str], say: Callable[[str], None]) -> None:
     """
     if not is_github(environ) or not environ.get("GITHUB_EVENT_PATH"):
         raise SettingsError(
-            "This is no job of GitHub Actions with GITHUB_TOKEN in its step: "
+            "This is not a job of GitHub Actions with GITHUB_TOKEN in its step: "
             f"{documents.page('ci.md')} shows the workflow."
         )
     event = _event(Path(environ["GITHUB_EVENT_PATH"]))
@@ -94,8 +94,8 @@ def _checked(pull: _PullRequest, repository: str, text: str) -> dict[str, str]:
     """Return the command's values. Raises Refused, UsageError."""
     if pull.permission not in _WRITERS:
         raise Refused(
-            f"{pull.author} may not write to {repository}, so the comment starts nothing: somebody who may "
-            "has to write it."
+            f"{pull.author} may not write to {repository}, so the comment starts nothing. A person who may "
+            "write to it must write the comment."
         )
     if pull.source.casefold() != repository.casefold():
         raise Refused(

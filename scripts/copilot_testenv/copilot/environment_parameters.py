@@ -36,7 +36,7 @@ def without(parameters: Mapping[str, str], services: Collection[str]) -> tuple[d
     }
     aliases = json.loads(parameters.get(_ALIASES) or "{}")
     if not isinstance(aliases, dict):
-        raise ValueError(f"{_ALIASES} is no JSON object")  # noqa: TRY004 - as json.loads raises
+        raise ValueError(f"{_ALIASES} is not a JSON object")  # noqa: TRY004 - as json.loads raises
     if leaving & set(aliases):
         left = {name: value for name, value in aliases.items() if name not in leaving}
         changed[_ALIASES] = json.dumps(left, separators=(",", ":")) if left else ""

@@ -64,7 +64,7 @@ def held(session: Session, target: Target, doing: str) -> Iterator[Lease]:
         )
         if environment and environment.changing:
             raise Failed(
-                f"Nothing was changed, because the environment's stack {name} is {environment.status} for "
-                "half an hour: look at it in the CloudFormation console, then run this again."
+                f"Nothing was changed, because the environment's stack {name} has been {environment.status} "
+                "for half an hour: look at it in the CloudFormation console, then run this again."
             )
         yield lease

@@ -109,7 +109,7 @@ def drop_databases(session: Session, target: Target, ready: Sequence[HeldSlot]) 
         return {each.service: [] for each in slots}
     for each in slots:
         each.lease.require_held()
-    # Its stack is named by the first slot, so that it goes with that one.
+    # The stack of the one-off task has the name of the first slot, and is deleted with that slot.
     first = replace(session, settings=slots[0].snapshot.settings)
     return copy_db.drop_several(first, target, host, [each.snapshot.settings for each in slots])
 

@@ -197,10 +197,11 @@ class Watcher:
             try:
                 self._look()
                 reported = ""
-            except UserError as error:
-                if str(error) != reported:
-                    reported = str(error)
-                    self._say(f"(The deploy could not be checked just now: {error})")
+            except Exception as error:  # noqa: BLE001 - without the watch nothing ends a hopeless deploy
+                failure = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+                if failure != reported:
+                    reported = failure
+                    self._say(f"(The deploy could not be checked just now: {failure})")
             self._end_silence()
 
     def _say(self, line: str) -> None:

@@ -146,7 +146,7 @@ class Lease:
 
     @contextmanager
     def held(self, *, wait: bool, say: Callable[[str], None]) -> Iterator[Lease]:
-        """Hold the slot in this block.
+        """Hold the slot in this block. The block goes on where the lease is lost: see `require_held`.
 
         Raises Held where another run holds it or waits for it; with `wait`, queue behind it, and raise Held
         only where the queue is full. Raises Unreadable, and Failed where the store does not answer.
