@@ -229,6 +229,33 @@ def test_staging_is_filled_once_analysed_and_survives_the_next_start(
         assert one(connection, "SELECT reltuples::int FROM pg_class WHERE relname = 'customer'") == 1000
 
 
+def test_addons_that_make_stagings_database_do_not_meet_its_filling(
+    databases: Databases, image: Image
+) -> None:
+    """As on a first start: the addons of an environment are made while staging is filled."""
+    errors, over = list[Exception](), threading.Event()
+
+    def make() -> None:
+        while not over.is_set():
+            try:
+                databases.database("stage", "of_addons", "secret")
+            except psycopg.Error as error:
+                errors.append(error)
+                return
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    try:
+        for _ in range(5):
+            with databases.server.connect() as connection:
+                connection.execute("COMMENT ON DATABASE stage IS NULL")
+            assert databases.fill_staging(image, command="true")
+    finally:
+        over.set()
+        thread.join()
+    assert errors == []
+
+
 def test_an_interrupted_fill_is_done_again_from_nothing(databases: Databases, image: Image) -> None:
     with pytest.raises(Failed, match="exit code 3"):
         databases.fill_staging(image, command=f"{FILL} && exit 3")

@@ -14,6 +14,7 @@ import hashlib
 import json
 import secrets
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, LiteralString
 from urllib.parse import quote
 
@@ -27,7 +28,7 @@ from copilot_sandbox.postgres import SUPERUSER, PostgresServer
 from copilot_sandbox.private import write_private
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import psycopg
@@ -42,6 +43,7 @@ PORT = 5432
 _MADE_UP = "made-up key"
 _MARK = "filled by the sandbox"
 _LAST_LINES = 15
+_CREATING = 7_341_203  # the key of an advisory lock; any number that nobody else uses
 _LONGEST_NAME = 63  # bytes of an identifier; Postgres cuts longer ones
 # Names that Postgres uses or reserves, and that Copilot accepts for an environment.
 _RESERVED = frozenset({"none", "postgres", "public", "template0", "template1"})
@@ -154,7 +156,7 @@ class Databases:
         under another owner, keep that owner: the master user becomes a member of the owner's role, and
         its sessions run as the owner.
         """
-        with self.server.connect() as connection:
+        with self._alone() as connection:
             if user == SUPERUSER:  # the sandbox's own; an attached secret names another user
                 user = f"{SUPERUSER}_user"
             _create_or_alter_role(connection, user, password, "CREATEDB")
@@ -170,6 +172,13 @@ class Databases:
                 connection.execute(sql.SQL("GRANT {} TO {}").format(owner, master))
                 connection.execute(sql.SQL("ALTER ROLE {} SET role = {}").format(master, owner))
         return self.host or quote(str(self.server.socket_dir), safe="")
+
+    @contextmanager
+    def _alone(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+        """Create and drop databases in this block, while nobody else does: addons are made meanwhile."""
+        with self.server.connect() as connection:
+            connection.execute("SELECT pg_advisory_lock(%s)", (_CREATING,))  # it ends with the connection
+            yield connection
 
     def connection(self, environment: str) -> dict[str, Any]:
         """Return what leads to an environment's own database, by the names of RDS's secrets."""
@@ -203,9 +212,9 @@ class Databases:
         """
         if self.filled():
             return False
-        with self.server.connect() as connection:
+        with self._alone() as connection:
             connection.execute("DROP DATABASE IF EXISTS stage WITH (FORCE)")
-        self._create("stage")
+            self._create("stage")
         self.run(
             image, command.format(megabytes=megabytes), "stage", env or {}, cancelled or threading.Event()
         )
