@@ -145,9 +145,9 @@ def test_an_nginx_with_nothing_behind_it_says_why_it_does_not_run(
     plane.wanted = [service(container("nginx", None, image="nginx:1.27", ports=(80,)))]
     with running_agent(plane, tmp_path):
         over(plane)
-    assert plane.lines("nginx") == [
+    assert set(plane.lines("nginx")) == {  # the service's next task may have run too
         "There is no nginx on PATH, and no container with a port to which a relay could send requests."
-    ]
+    }
 
 
 def test_paths_of_the_image_and_who_runs_it_are_told_anew() -> None:
