@@ -1,4 +1,4 @@
-"""What other people's repositories have, and what `adopt` says and writes there."""
+"""Try on `adopt` what other people's repositories have: what it says and writes there."""
 
 from __future__ import annotations
 

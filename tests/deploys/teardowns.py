@@ -72,14 +72,18 @@ class Played(DisposableAws):
         assert role == "manager"
         return self
 
-    def parameters_and_outputs(self, name: str) -> tuple[dict[str, str], dict[str, str]]:
-        assert name == "demo-test"
+    def stack_parameters(self, stack: str) -> dict[str, str]:
+        assert stack == "demo-test"
         services = [each.removeprefix("demo-test-") for each in self.stacks]
-        outputs = {"EnvironmentManagerRoleARN": "manager", "CFNExecutionRoleARN": "execution"}
-        return {"ALBWorkloads": ",".join(services), "Aliases": ""}, outputs
+        return {"ALBWorkloads": ",".join(services), "Aliases": ""}
 
-    def change_parameters(self, name: str, changes: Any, role: str) -> None:
+    def outputs(self, stack: str) -> dict[str, str]:
+        assert stack == "demo-test"
+        return {"EnvironmentManagerRoleARN": "manager", "CFNExecutionRoleARN": "execution"}
+
+    def change_parameters(self, name: str, keys: Any, changes: Any, role: str) -> None:
         assert (name, role) == ("demo-test", "execution")
+        assert set(keys) == {"ALBWorkloads", "Aliases"}
         self.environment.append(dict(changes))
 
     def delete_stack(self, name: str, role: str) -> None:

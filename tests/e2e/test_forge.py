@@ -1,4 +1,4 @@
-"""What GitHub is told while a branch is deployed, extended and torn down as its comments say."""
+"""Deploy, extend and tear down a branch as comments say, and compare what GitHub is told."""
 
 from __future__ import annotations
 

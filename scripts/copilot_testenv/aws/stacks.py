@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,14 +32,6 @@ class Stacks(Calls):
             stack.get("LastUpdatedTime") or stack["CreationTime"],
         )
 
-    def parameters_and_outputs(self, name: str) -> tuple[dict[str, str], dict[str, str]]:
-        """Return the values of a stack's parameters and outputs by their names. Raises Failed."""
-        stack = self._ask("cloudformation", "describe_stacks", StackName=name)["Stacks"][0]
-        return (
-            {each["ParameterKey"]: each.get("ParameterValue", "") for each in stack.get("Parameters", ())},
-            {each["OutputKey"]: each["OutputValue"] for each in stack.get("Outputs", ())},
-        )
-
     def _of_stack(self, operation: str, **arguments: Any) -> dict[str, Any] | None:
         """Return the answer about a stack or its resource; None where it does not exist."""
         try:
@@ -56,16 +48,24 @@ class Stacks(Calls):
         tags = before | {key: tag_value(text) for key, text in changes.items()}
         if tags == before:  # CloudFormation refuses an update that changes nothing
             return
-        self._update(name, stack, {}, Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
+        self._update(
+            name,
+            _parameters_of(stack),
+            {},
+            Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
+        )
 
-    def change_parameters(self, name: str, changes: Mapping[str, str], role: str) -> None:
-        """Begin an update that sets some of the stack's parameters, with the role of CloudFormation."""
-        stack = self._ask("cloudformation", "describe_stacks", StackName=name)["Stacks"][0]
-        self._update(name, stack, changes, RoleARN=role)
+    def change_parameters(
+        self, name: str, keys: Iterable[str], changes: Mapping[str, str], role: str
+    ) -> None:
+        """Begin an update that sets some of the stack's parameters, with the role of CloudFormation.
 
-    def _update(self, name: str, stack: Mapping[str, Any], changes: Mapping[str, str], **more: Any) -> None:
+        `keys` are all of them: what is not among the changes stays.
+        """
+        self._update(name, keys, changes, RoleARN=role)
+
+    def _update(self, name: str, keys: Iterable[str], changes: Mapping[str, str], **more: Any) -> None:
         """Begin an update with the stack's own template; its tags stay unless they are given."""
-        keys = [parameter["ParameterKey"] for parameter in stack.get("Parameters", ())]
         self._ask(
             "cloudformation",
             "update_stack",
@@ -142,6 +142,11 @@ class Stacks(Calls):
             if found := self.outputs(stack):
                 return found
         raise Failed(f"Copilot's stack set {app}-infrastructure has no stack in {self.region}.")
+
+    def stack_parameters(self, stack: str) -> dict[str, str]:
+        """Return a stack's parameters; empty where it does not exist."""
+        answer = self._of_stack("describe_stacks", StackName=stack)
+        return _parameters_of(answer["Stacks"][0]) if answer else {}
 
     def outputs(self, stack: str) -> dict[str, str]:
         """Return a stack's outputs; empty where it does not exist."""
@@ -277,3 +282,7 @@ def _event(found: Mapping[str, Any]) -> Event:
         found.get("ResourceStatus", ""),
         display.line(found.get("ResourceStatusReason", "")),
     )
+
+
+def _parameters_of(stack: Mapping[str, Any]) -> dict[str, str]:
+    return {each["ParameterKey"]: each.get("ParameterValue", "") for each in stack.get("Parameters", ())}

@@ -22,7 +22,7 @@ _ENDED = {"inactive", "failure", "error"}
 
 @dataclass
 class Outcome:
-    """What a deploy fills in while its deployment is shown; without a URL it counts as failed."""
+    """Hold what a deploy fills in while its deployment is shown; without a URL it counts as failed."""
 
     url: str | None = None
 

@@ -19,6 +19,7 @@ from copilot_testenv.core.terminal import Patience
 from copilot_testenv.state import bucket
 
 if TYPE_CHECKING:
+    from copilot_testenv.aws.stack import Stack
     from copilot_testenv.core.settings import Settings
     from copilot_testenv.session import Session, Target
     from copilot_testenv.state.lease import Lease
@@ -46,25 +47,35 @@ def was_busy(settings: Settings, reason: str) -> bool:
     return bool(re.search(_BUSY.format(app=settings.app, env=settings.test_env), reason))
 
 
+def stack_name(settings: Settings) -> str:
+    """Return the name of the environment's own stack."""
+    return f"{settings.app}-{settings.test_env}"
+
+
+def at_rest(session: Session, target: Target) -> Stack | None:
+    """Return the environment's stack once CloudFormation has stopped changing it, or after half an hour."""
+    name = stack_name(session.settings)
+    return until(
+        lambda: target.aws.stack(name),
+        lambda stack: not (stack and stack.changing),
+        seconds=_SECONDS,
+        every=0.2 if session.settings.target == "sandbox" else 5,
+        tell=Patience(session.report.say, f"the stack {name} is being changed").tell,
+    )
+
+
 @contextmanager
 def held(session: Session, target: Target, doing: str) -> Iterator[Lease]:
     """Hold the environment's lease in this block, which begins when nothing changes the environment's stack.
 
     Raises Failed where something else changes the stack for half an hour.
     """
-    settings, say = session.settings, session.report.say
-    with bucket.environment_lease(session, target, doing).held(wait=True, say=say) as lease:
-        name = f"{settings.app}-{settings.test_env}"
-        environment = until(
-            lambda: target.aws.stack(name),
-            lambda stack: not (stack and stack.changing),
-            seconds=_SECONDS,
-            every=0.2 if settings.target == "sandbox" else 5,
-            tell=Patience(say, f"the stack {name} is being changed").tell,
-        )
+    with bucket.environment_lease(session, target, doing).held(wait=True, say=session.report.say) as lease:
+        environment = at_rest(session, target)
         if environment and environment.changing:
             raise Failed(
-                f"Nothing was changed, because the environment's stack {name} has been {environment.status} "
-                "for half an hour: look at it in the CloudFormation console, then run this again."
+                f"Nothing was changed, because the environment's stack {environment.name} has been "
+                f"{environment.status} for half an hour: look at it in the CloudFormation console, then run "
+                "this again."
             )
         yield lease

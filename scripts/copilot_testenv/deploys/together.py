@@ -26,13 +26,13 @@ from copilot_testenv.state import bucket
 from copilot_testenv.state.lease import LIFETIME
 
 if TYPE_CHECKING:
-    from copilot_testenv.aws import Aws
+    from copilot_testenv.aws.stack import Stack
     from copilot_testenv.deploys.delete_slot import SlotSnapshot
     from copilot_testenv.session import Session, Target
     from copilot_testenv.state.lease import Lease
 
 _LEASE_SLACK = 5.0  # seconds beyond a claim's lifetime
-_STACKS_SECONDS = 1800.0  # until a stack is changed or deleted
+_STACKS_SECONDS = 1800.0  # until the stacks are deleted
 _MANAGER, _EXECUTION = (
     "EnvironmentManagerRoleARN",
     "CFNExecutionRoleARN",
@@ -126,15 +126,16 @@ def delete_stacks(session: Session, target: Target, ready: Sequence[HeldSlot]) -
         return {}
     target.copilot.require_marked()
     with environment_turn.held(session, target, f"deleting {len(stacks)} services") as turn:
-        name = f"{session.settings.app}-{session.settings.test_env}"
-        parameters, outputs = target.aws.parameters_and_outputs(name)
+        name = environment_turn.stack_name(session.settings)
+        parameters, outputs = target.aws.stack_parameters(name), target.aws.outputs(name)
         if not (outputs.get(_MANAGER) and outputs.get(_EXECUTION)):
             raise Failed(f"The stack {name} has no output {_MANAGER} or {_EXECUTION}.")
         aws = target.aws.in_role(outputs[_MANAGER])
         changes, leaving = _without(name, parameters, stacks)
         if changes:
             turn.require_held()
-            _change_environment(session, aws, name, changes, outputs[_EXECUTION])
+            aws.change_parameters(name, parameters, changes, outputs[_EXECUTION])
+            _require_updated(environment_turn.at_rest(session, target), name)
         turn.require_held()
         functions = {}
         for each in ready:
@@ -156,15 +157,7 @@ def _without(
         raise Failed(f"The parameters of {name} are not what Copilot writes: {error}.") from error
 
 
-def _change_environment(session: Session, aws: Aws, name: str, changes: dict[str, str], role: str) -> None:
-    aws.change_parameters(name, changes, role)
-    stack = until(
-        lambda: aws.stack(name),
-        lambda stack: not (stack and stack.changing),
-        seconds=_STACKS_SECONDS,
-        every=_every(session),
-        tell=Patience(session.report.say, f"the stack {name} is being changed").tell,
-    )
+def _require_updated(stack: Stack | None, name: str) -> None:
     if not stack or stack.status != "UPDATE_COMPLETE":
         raise Failed(f"The stack {name} is {stack.status if stack else 'gone'} after its update.")
 
@@ -185,14 +178,10 @@ def _await_deletions(session: Session, target: Target, stacks: set[str]) -> set[
         deleting,
         operator.not_,
         seconds=_STACKS_SECONDS,
-        every=_every(session),
+        every=0.2 if session.settings.target == "sandbox" else 5,
         tell=Patience(session.report.say, "stacks are being deleted").tell,
     )
     return left
-
-
-def _every(session: Session) -> float:
-    return 0.2 if session.settings.target == "sandbox" else 5.0  # seconds between looks
 
 
 def _stop_tasks(session: Session, target: Target, snapshots: Sequence[SlotSnapshot]) -> None:
