@@ -148,11 +148,14 @@ class _Deploy:
         if not self.options.force and not self.options.plan and not (before and before.changing):
             served = self._served_already(before)
         if served:
-            self._tell_unchanged(served.deployment)
+            outcome.tell_unchanged(self.session, served.deployment)
         elif self.options.plan:
             require_settled(before)
             preflight.preflight(self.session, self.target, builds=True)
-            self._plan(before)
+            if before and self._has_all(before) and not self.options.force:
+                report.say(office_hours.plan(self.target, self.branch, before))
+            else:
+                self._plan(before)
         else:
             preflight.preflight(self.session, self.target, builds=True)
             served = self._alone()
@@ -311,7 +314,7 @@ class _Deploy:
                     office_hours.apply(session, self.target, before)
                     served = settling.wait_until_served(session, self.target, self.branch, stop)
         if old and old == self.target.aws.resource(settings.stack_name, "TaskDefinition"):
-            self._tell_unchanged(served.deployment)
+            outcome.tell_unchanged(self.session, served.deployment)
         return served
 
     def _signal_due(
@@ -355,14 +358,6 @@ class _Deploy:
             wanted["why"] = self.options.why
         same_hours = before.tags.get("hours", "") == str(self.session.settings.hours or "")
         return same_hours and not wanted.items() - before.tags.items()
-
-    def _tell_unchanged(self, served: live.Deployment) -> None:
-        settings = self.session.settings
-        self.session.report.say(
-            f"Unchanged: {settings.service} in {settings.test_env} already runs this commit, so no task was "
-            f"started, and its data is still of {moments.told(served.data_copied_at)}. For fresh data: "
-            "`invoke copy-db`; for new tasks: --force."
-        )
 
     @property
     def _manifest_path(self) -> str:
