@@ -37,12 +37,13 @@ _SWEEP = """
 import collections, json, sys
 from datetime import datetime, timedelta
 from botocore.endpoint import Endpoint
+from copilot_testenv.aws import stacks
 from copilot_testenv.deploys import teardown
 from copilot_testenv.menu import session
 class Moved(datetime):
     @classmethod
     def now(cls, zone=None): return datetime.now(zone) + timedelta(days=8)
-teardown.datetime = Moved
+teardown.datetime = stacks.datetime = Moved
 sent, real = collections.Counter(), Endpoint._do_get_response
 def asking():
     frame = sys._getframe(1)

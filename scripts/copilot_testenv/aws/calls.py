@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +155,13 @@ class Answered(Failed):
             f"{display.line(str(error)).rstrip('.')}. "
             "Check the credentials, the region and the rights of this role."
         )
+
+
+def answered_at(answer: Any) -> float:
+    """Return the time of AWS's clock, in Unix seconds; this machine's where the answer has none."""
+    with suppress(ValueError, TypeError, OverflowError):
+        return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"].get("date")).timestamp()
+    return time.time()
 
 
 @contextmanager
