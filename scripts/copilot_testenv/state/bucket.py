@@ -78,7 +78,7 @@ def held_slots(session: Session, target: Target, slots: Sequence[Settings]) -> s
 
     A lease that was not written for longer than a claim lasts has no holder: one list shows that for all.
     """
-    known, held = _lease_objects(session, target), set()
+    known, held = _lease_objects(session, target) if slots else {}, set()
     for slot in slots:
         if known.get(slot.service, math.inf) < LIFETIME + _SLACK:
             try:

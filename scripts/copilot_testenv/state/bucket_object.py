@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
 from botocore.exceptions import ConnectionError as NoConnectionError
 
-from copilot_testenv.aws.calls import answered_at
+from copilot_testenv.aws.calls import answered_at, throttled
 from copilot_testenv.core import display
 from copilot_testenv.core.errors import Failed
 
@@ -139,6 +139,8 @@ class BucketObject:
         return answer
 
     def _failed(self, what: str, error: Exception) -> Failed:
+        if why := throttled(error):
+            return Unreachable(f"The object {self.name} could not be {what}: {why}")
         reason = f"The object {self.name} could not be {what}: {display.line(str(error)).rstrip('.')}."
         status = error.response["ResponseMetadata"]["HTTPStatusCode"] if isinstance(error, ClientError) else 0
         passing = (HTTPClientError, NoConnectionError, IncompleteReadError, OSError)
