@@ -12,7 +12,7 @@ from tests.e2e.looks import deployed, fail, served, stacks, told
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nightly, pytest.mark.usefixtures("two_commits", "no_faults")]
 LIGHT = True
-CALLED = ("cloudformation", "ecs", "ecr", "elbv2", "logs", "resourcegroupstaggingapi", "s3", "ssm")
+CALLED = ("cloudformation", "ecs", "elbv2", "logs", "resourcegroupstaggingapi", "s3", "ssm")
 
 
 def busy(*, every: int, times: int = 100_000) -> list[dict[str, Any]]:
@@ -39,13 +39,12 @@ def test_a_deploy_that_is_throttled_without_end_says_so_and_can_be_repeated(
 ) -> None:
     deployed(clone.invoke("deploy-test", "--branch", "main"))
     fail(clone, {"call": f"{service}:*", "kind": "throttle", "times": 100_000})
-    for words in (("deploy-test", "--branch", "other", "--take-over"), ("teardown", "--yes")):
-        ran = clone.invoke(*words, DEPLOY_TIMEOUT="20s")
+    runs = [clone.invoke("deploy-test", "--branch", "other", "--take-over", DEPLOY_TIMEOUT="20s")]
+    if service != "ecs":  # the shared slot's teardown does not call it
+        runs.append(clone.invoke("teardown", "--yes", DEPLOY_TIMEOUT="20s"))
+    for ran in runs:
         told(ran, 4)
-        lines = [
-            line for line in ran.err.splitlines() if "Rate exceeded" in line or "too many requests" in line
-        ]
-        assert lines, ran.err
+        assert "Rate exceeded" in ran.err or "too many requests" in ran.err, ran.err
         assert "Check the credentials" not in ran.err
     fail(clone)
     served(clone.invoke("deploy-test", "--branch", "main", "--take-over", "--wait"), "main")
