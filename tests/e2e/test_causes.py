@@ -35,12 +35,10 @@ def manifest(**test: Any) -> dict[str, str]:
     return {MANIFEST: yaml.safe_dump(content, sort_keys=False)}
 
 
-def page(status: str, more: str = "") -> dict[str, str]:
-    return {
-        "demo/wsgi.py": WSGI.replace("200 OK", status).replace(
-            '"application/json")]', f'"text/plain"){more}]'
-        )
-    }
+def page(status: str, location: str = "") -> dict[str, str]:
+    more = f', ("Location", "{location}")' if location else ""
+    text = WSGI.replace("200 OK", status).replace('"application/json")]', f'"text/plain"){more}]')
+    return {"demo/wsgi.py": text}
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,10 @@ class Case:
     lacks: dict[str, Any] = field(default_factory=dict)  # what capacity.json says
 
 
-NOWHERE = SETTINGS + "DATABASES['default']['{}'] = {}\n"
+def database(key: str, value: object) -> dict[str, str]:
+    return {"demo/light.py": f"{SETTINGS}DATABASES['default']['{key}'] = {value!r}\n"}
+
+
 UNHEALTHY = r"and is not healthy: Health checks failed with these codes: \[{}\]"
 ENDED = "The container `{}` ended with exit code {}"
 CASES = {
@@ -65,19 +66,20 @@ CASES = {
         "exit code 3", ENDED.format("startup", "3: RuntimeError: no way"),
     ),
     "the database's name is not known": Case(
-        {"demo/light.py": NOWHERE.format("HOST", "'nowhere.invalid'")},
+        database("HOST", "nowhere.invalid"),
         "exit code", ENDED.format("startup", "1"),
     ),
     "the database is not reached": Case(
-        {"demo/light.py": NOWHERE.format("PORT", "1")}, "exit code", ENDED.format("startup", "1")
+        database("PORT", "1"), "exit code", ENDED.format("startup", "1")
     ),
     "it is killed for want of memory": Case(
-        {"demo/wsgi.py": "import os\n\nos.kill(os.getppid(), 9)\n"}, "exit code 137", ENDED.format("web", "137")
+        {"demo/wsgi.py": "import os\n\nos.kill(os.getppid(), 9)\n"},
+        "exit code 137", ENDED.format("web", "137"),
     ),
     "the page answers 500": Case(page("500 Internal Server Error"), UNHEALTHY.format(500)),
     "ALLOWED_HOSTS refuses the health check": Case(page("400 Bad Request"), UNHEALTHY.format(400)),
     "the health check is redirected": Case(
-        page("301 Moved Permanently", ', ("Location", "https://example.org/")'), UNHEALTHY.format(301)
+        page("301 Moved Permanently", "https://example.org/"), UNHEALTHY.format(301)
     ),
     "no page at the health check's path": Case(page("404 Not Found"), UNHEALTHY.format(404)),
     "the server listens on another port": Case(
@@ -100,7 +102,8 @@ CASES = {
         manifest(sidecars={"redis": {"command": ["true"]}}), "redis.*exit code 0", ENDED.format("redis", "0")
     ),
     "the command is not in the image": Case(
-        manifest(command=["no-such-program"]), "CannotStartContainerError|exit code 127", "The container `web`"
+        manifest(command=["no-such-program"]),
+        "CannotStartContainerError|exit code 127", "The container `web`",
     ),
 }  # fmt: skip
 
