@@ -338,7 +338,7 @@ class Slot:
                     receipt.left.append(UNREACHED.format(what))
                 return
             if stack:  # a restarted task would copy the data again after they were dropped
-                stopping.stop(self.session, self.target, [stack])
+                stopping.stop(self.session, self.target, stack)
             receipt.gone += [
                 SlotPart("database", name) for name in copy_db.drop_own(self.session, self.target, host)
             ]
