@@ -90,6 +90,16 @@ def test_a_sweep_that_was_silent_for_too_long_changes_nothing_after_a_slot_was_t
             silent.require_held()
 
 
+def test_a_deploy_that_was_silent_for_too_long_changes_nothing_while_a_sweep_has_its_slot() -> None:
+    swept, own = Memory(), Memory()
+    with slot("web-a", own, swept).held(wait=False, say=print) as silent:
+        with sweep(swept, "web-a").held(wait=False, say=print) as ours:
+            with pytest.raises(Held, match="another run has taken web-a"):
+                silent.require_held()
+            ours.require_held()
+        assert silent.lost
+
+
 def test_of_a_sweep_and_a_deploy_that_begin_at_once_the_deploy_goes_back() -> None:
     swept = Memory()
 

@@ -207,6 +207,8 @@ class Lease:
         try:
             if not self.lost:
                 self._retry(self._renew_once)
+            # A sweep takes a slot whose holder was silent, and leaves its claim as it was.
+            self.lost = self.lost or self._sweep_of_slot() is not None
         except Failed as error:
             raise Failed(
                 f"Nothing further was changed, because it is unknown if this run still holds {self.slot}. "
