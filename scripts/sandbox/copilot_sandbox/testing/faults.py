@@ -168,7 +168,7 @@ def _read(text: str) -> tuple[list[_CallRule], list[_ResourceRule]]:
                         str(left.pop("call")),
                         _one_of(Kind, left.pop("kind")),
                         int(left.pop("times")),
-                        int(left.pop("every", 1)),
+                        max(1, int(left.pop("every", 1))),
                     )
                 )
             else:
