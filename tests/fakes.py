@@ -113,14 +113,14 @@ class Memory:
         with self._lock:
             return Read(self.body, self._version, time.time() + self.ahead)
 
-    def write(self, body: bytes, version: str | None) -> bool:
+    def write(self, body: bytes, version: str | None) -> Read | None:
         if self.broken:
             raise Unreachable("no network")
         with self._lock:
             if version != self._version:
-                return False
+                return None
             self.body, self.version = body, self.version + 1
-            return True
+            return Read(body, self._version, time.time() + self.ahead)
 
     def delete(self, version: str) -> bool:
         with self._lock:

@@ -31,26 +31,37 @@ AN_UPDATE = (
     80.0  # seconds on AWS of an update of the environment with its clean-up: control_plane/for_tests.py
 )
 AT_ONCE = 3  # deploys
-# The sweep by a clock that is a week ahead. It counts the requests of the task itself, not Copilot's.
+# The sweep by a clock that is a week ahead. It counts the requests of the task itself, not Copilot's, each
+# with the function below deploys/, copilot/ or state/ that asked for it.
 _SWEEP = """
-import json, sys
+import collections, json, sys
 from datetime import datetime, timedelta
-from botocore.httpsession import URLLib3Session
+from botocore.endpoint import Endpoint
+from copilot_testenv.aws import stacks
 from copilot_testenv.deploys import teardown
 from copilot_testenv.menu import session
 class Moved(datetime):
     @classmethod
     def now(cls, zone=None): return datetime.now(zone) + timedelta(days=8)
-teardown.datetime = Moved
-sent, real = [0], URLLib3Session.send
-def send(self, request):
-    sent[0] += 1
-    return real(self, request)
-URLLib3Session.send = send
+teardown.datetime = stacks.datetime = Moved
+sent, real = collections.Counter(), Endpoint._do_get_response
+def asking():
+    frame = sys._getframe(1)
+    while frame:
+        path = frame.f_code.co_filename
+        known = any(f"copilot_testenv/{part}/" in path for part in ("deploys", "copilot", "state"))
+        if known and not path.endswith("bucket_object.py"):
+            return path.rsplit("/", 1)[-1].removesuffix(".py") + "." + frame.f_code.co_name
+        frame = frame.f_back
+    return "session"
+def send(self, request, operation, *more):
+    sent[f"{operation.service_model.service_name}:{operation.name} {asking()}"] += 1
+    return real(self, request, operation, *more)
+Endpoint._do_get_response = send
 try:
     teardown.teardown(session(), teardown.Options(expired=True, yes=True, json=True, wait=True))
 finally:
-    print("requests:", sent[0], file=sys.stderr)
+    print("requests:", json.dumps(sent), file=sys.stderr)
 """
 
 
@@ -63,7 +74,7 @@ class Figures:
     sweeps: int = 0
     seconds: float = 0.0  # of all sweeps
     updates: int = 0  # of the environment's stack, by all sweeps
-    requests: int = 0  # of the last sweep, which was not killed
+    requests: dict[str, int] = field(default_factory=dict)  # of the last sweep, by operation and function
     deleted: int = 0  # slots that the last sweep deleted
     left: list[str] = field(default_factory=list)
 
@@ -73,11 +84,12 @@ class Figures:
         return (self.seconds + self.updates * (AN_UPDATE - AN_UPDATE / HURRY)) / 60
 
     def __str__(self) -> str:
-        each = self.requests / self.deleted if self.deleted else 0
+        requests = sum(self.requests.values())
+        each = requests / self.deleted if self.deleted else 0
         return (
             f"{self.slots} slots and the shared one; {self.killed} kills, {self.sweeps} sweeps, "
             f"{self.updates} updates of the environment: {self.seconds:.0f} s here, "
-            f"{self.on_aws:.0f} min on AWS; the last sweep: {self.deleted} slots, {self.requests} requests "
+            f"{self.on_aws:.0f} min on AWS; the last sweep: {self.deleted} slots, {requests} requests "
             f"of its own ({each:.1f} a slot); left: {self.left or 'nothing'}"
         )
 
@@ -130,7 +142,7 @@ def friday(clone: Clone, slots: int, kills: int, draw: random.Random) -> tuple[F
         last = sweep(clone, figures)
     assert last.code == 0, last.err
     receipts: list[Any] = json.loads(last.out)
-    figures.requests = int(last.err.rsplit("requests: ", 1)[1])
+    figures.requests = json.loads(last.err.rsplit("requests: ", 1)[1])
     figures.deleted = len(receipts)
     figures.left = left(clone, slots)
     figures.updates = [
@@ -177,7 +189,10 @@ def main() -> None:
         prepare(clone, given.slots)
         deploy(clone, branches(given.slots)[given.begin :])
     if given.only != "deploy":
-        print(friday(clone, given.slots, given.kills, random.Random(given.seed))[0])  # noqa: S311, T201 - no secret
+        figures, _ = friday(clone, given.slots, given.kills, random.Random(given.seed))  # noqa: S311 - no secret
+        for kind, count in sorted(figures.requests.items(), key=lambda each: -each[1]):
+            print(f"{count:6} {kind}")  # noqa: T201
+        print(figures)  # noqa: T201
         clone.stop()
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -131,14 +132,15 @@ class Played(Aws):
         assert name == "demo-infrastructure"
         return {"StackSetName": name, "TemplateBody": template(*self.services)}
 
-    def stack(self, name: str) -> Stack | None:
-        return self.stacks.get(name)
+    def every_stack(self) -> dict[str, Stack]:
+        return self.stacks
 
-    def image_tags(self, repository: str) -> list[str]:
+    def image_list(self, repository: str) -> list[dict[str, str]]:
         assert repository == f"demo/{OURS}"
-        return self.tags
+        return [{"imageTag": tag, "imageDigest": f"sha256:{tag}"} for tag in self.tags]
 
-    def empty_repository(self, repository: str) -> None:
+    def empty_repository(self, repository: str, listed: Any = None) -> None:
+        assert listed == self.image_list(f"demo/{OURS}")
         self.emptied.append(repository)
 
     def update_stack_set(self, before: Any, template: str, operation: str) -> bool:
@@ -149,9 +151,9 @@ class Played(Aws):
         self.written.append((template, operation))
         return True
 
-    def delete_parameter(self, name: str) -> bool:
-        found = name in self.parameters
-        self.parameters.discard(name)
+    def delete_parameters(self, names: Sequence[str]) -> set[str]:
+        found = self.parameters & set(names)
+        self.parameters -= found
         return found
 
 
@@ -177,7 +179,7 @@ def test_an_isolated_service_is_taken_out_with_its_images_and_name(settings: Set
     own = settings.isolated_for("feature-x")
     gone = application.withdraw(own, aws, lambda: None)
     assert gone == [f"repository demo/{OURS}", f"service {OURS}"]
-    assert set(aws.emptied) == {f"demo/{OURS}"}
+    assert aws.emptied == [f"demo/{OURS}"]
     ((_, operation),) = aws.written
     assert operation == "8"
 
@@ -232,3 +234,15 @@ def test_an_application_that_is_full_takes_no_further_service(settings: Settings
     full = Played(services=tuple(f"web-branch-number-{n:03}" for n in range(120)))
     with pytest.raises(Failed, match="as many services as Copilot can keep"):
         application.require_room(own, full)
+
+
+def test_the_application_is_changed_once_for_several(settings: Settings) -> None:
+    slugs = ("feature-x", "feature-y")
+    services = ("web", *(f"web-{slug}" for slug in slugs))
+    aws = Played(services=services, beaten=1)
+    slots = [(settings.isolated_for(slug), aws.image_list(f"demo/{OURS}")) for slug in slugs]
+    found = application.withdraw_several(slots, aws, lambda: None)
+    assert [things[0] for things in found.values()] == [f"repository demo/{name}" for name in services[1:]]
+    ((text, operation),) = aws.written
+    assert operation == "9"  # two more than the version, as two changes would have made
+    assert all(f"demo/{name}\n" not in text for name in services[1:])

@@ -33,13 +33,7 @@ def scene(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
                 registry.record(
                     each.tags["copilot-service"], DeploymentRecord(each.tags["branch"], isolated=True)
                 )
-        leases: dict[str, Memory] = {}
         made = Scene(Session(settings, shell, FakeReport(), {}), aws, registry, [], [])
-
-        def lease(session: Session, _place: Target, doing: str) -> Lease:
-            store = leases.setdefault(session.settings.service, Memory())
-            made.aws.on_look(made.aws)
-            return Lease(store, session.settings.service, "ada", doing)
 
         def discard(session: Session, *_: Any) -> bool:
             if session.settings.service in made.leases:
@@ -62,8 +56,11 @@ def scene(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         here = Target({}, Copilot(settings, {}, settings.root), aws)
         monkeypatch.setattr(Session, "enter", lambda *_, **__: here)
         monkeypatch.setattr(bucket, "registry", lambda *_: registry)
-        monkeypatch.setattr(bucket, "lease", lease)
+        monkeypatch.setattr(bucket, "lease", made.lease)
         monkeypatch.setattr(bucket, "leases", lambda *_: made.leases)
+        monkeypatch.setattr(bucket, "sweep_lease", made.sweep_lease)
+        monkeypatch.setattr(bucket, "held_slots", made.held_slots)
+        monkeypatch.setattr(bucket, "discard_leases", made.discard_leases)
         monkeypatch.setattr(bucket, "discard_lease", discard)
         monkeypatch.setattr(
             bucket, "application_lease", lambda *_: Lease(Memory(), "the application", "ada", "taking out")
@@ -73,8 +70,8 @@ def scene(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         )
         monkeypatch.setattr(application, "withdraw", withdraw)
         monkeypatch.setattr(application, "withdraw_several", made.withdraw_several)
-        monkeypatch.setattr(application, "require_ours", lambda *_: None)
-        monkeypatch.setattr(copy_db, "host", lambda *_: "a host")
+        monkeypatch.setattr(application, "require_ours", lambda *_: [])
+        monkeypatch.setattr(copy_db, "host", made.host)
         monkeypatch.setattr(copy_db, "drop_own", drop_own)
         monkeypatch.setattr(copy_db, "drop_several", drop_several)
         monkeypatch.setattr(copy_db, "databases", lambda *_: [])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 from copilot_testenv.aws.stack import Event, Stack
@@ -17,8 +18,9 @@ from copilot_testenv.core.settings import Settings
 from copilot_testenv.deploys import teardown
 from copilot_testenv.deploys.teardown import Options
 from copilot_testenv.session import Session
+from copilot_testenv.state.lease import Lease
 from copilot_testenv.state.registry import Registry
-from tests.fakes import DisposableAws, FakeReport, FakeShell, made
+from tests.fakes import DisposableAws, FakeReport, FakeShell, Memory, made
 
 MEDIA = "demo-test-media-123456789012"
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -49,7 +51,6 @@ class Played(DisposableAws):
     stacks: dict[str, Stack] = field(default_factory=dict)
     stuck: set[str] = field(default_factory=set)
     tags: list[str] = field(default_factory=list)
-    tasks_left: list[str] = field(default_factory=list)
     groups: set[str] = field(default_factory=set)
     keys: list[str] = field(default_factory=list)
     media: dict[str, bytes] = field(default_factory=dict)  # objects of the bucket for media
@@ -93,16 +94,20 @@ class Played(DisposableAws):
         if name in self.stuck:
             self.stacks[name] = replace(found, status="DELETE_FAILED")
 
-    def unsettled(self) -> dict[str, str]:
-        return {name: each.status for name, each in self.stacks.items() if each.status != "UPDATE_COMPLETE"}
+    def every_stack(self) -> dict[str, Stack]:
+        return dict(self.stacks)
+
+    def environment_stacks(self, app: str, environment: str) -> dict[str, Stack]:
+        assert (app, environment) == ("demo", "test")
+        return dict(self.stacks)
+
+    def functions_of(self, app: str, environment: str) -> dict[str, list[str]]:
+        assert (app, environment) == ("demo", "test")
+        return {name.removeprefix("demo-test-"): self.functions(name) for name in list(self.stacks)[:2]}
 
     def deployments(self, app: str, environment: str) -> list[Stack]:
         assert (app, environment) == ("demo", "test")
         return list(self.stacks.values())
-
-    def task_stacks(self, app: str, environment: str) -> list[str]:
-        assert (app, environment) == ("demo", "test")
-        return self.tasks_left
 
     def application_bucket(self, app: str) -> str:  # type: ignore[override]  # there it is cached
         return f"bucket-of-{app}"
@@ -131,6 +136,9 @@ class Played(DisposableAws):
         if self.forbidden:
             raise Failed("s3://bucket-of-demo/… was not deleted: Access Denied.")
         self.keys = [key for key in self.keys if key not in keys]
+
+    def log_groups(self, prefix: str) -> dict[str, int]:
+        return {name: 0 for name in self.groups if name.startswith(prefix)}
 
     def has_log_group(self, group: str) -> bool:
         return group in self.groups
@@ -191,11 +199,40 @@ class Scene:
     leases: list[str] = field(default_factory=list)
     held: set[str] = field(default_factory=set)
     together: list[list[str]] = field(default_factory=list)  # services whose databases one task drops
+    stores: dict[str, Memory] = field(default_factory=dict)  # the objects of leases, by service
 
-    def withdraw_several(self, slots: Sequence[Settings], *_: Any) -> dict[str, list[str]]:
-        self.withdrawals.append([own.service for own in slots])
+    def lease(self, session: Session, _: Any, doing: str) -> Lease:
+        own = session.settings.service
+        self.aws.on_look(self.aws)
+        sweep = Lease(self.stores.setdefault("", Memory()), own, "ada", "looking")
+        store = self.stores.setdefault(own, Memory())
+        return Lease(store, own, "ada", doing, service=own, sweep=sweep)
+
+    def sweep_lease(self, _: Any, __: Any, doing: str, services: Sequence[str]) -> Lease:
+        store = self.stores.setdefault("", Memory())
+        return Lease(store, "the slots", "ada", doing, slots=tuple(services))
+
+    def held_slots(self, session: Session, target: Any, slots: Sequence[Settings]) -> set[str]:
+        each = [replace(session, settings=slot) for slot in slots]
+        return {own.settings.service for own in each if self.lease(own, target, "looking").holder()}
+
+    def discard_leases(self, _: Any, __: Any, services: Sequence[str]) -> None:
+        self.leases = [name for name in self.leases if name not in services]
+
+    def host(self, _: Any, __: Any, going: Collection[str] = ()) -> Any:
+        """Return the slot whose container drops databases: one that is not going before the others."""
+        own = [each.tags.get("copilot-service", "") for each in self.aws.stacks.values() if each.live]
+        services = sorted(own, key=lambda name: (name not in going, name == "web", name))
+        return SimpleNamespace(service=services[-1] if services else "another")
+
+    def others(self, service: str) -> Lease:
+        """Return another person's lease, who has an earlier version of the tasks: it looks at no sweep."""
+        return Lease(self.stores.setdefault(service, Memory()), service, "grace", "deploying")
+
+    def withdraw_several(self, slots: Sequence[tuple[Settings, Any]], *_: Any) -> dict[str, list[str]]:
+        self.withdrawals.append([own.service for own, _ in slots])
         self.withdrawn += self.withdrawals[-1]
-        names = {own.service: [f"service {own.service}", f"repository demo/{own.service}"] for own in slots}
+        names = {each: [f"service {each}", f"repository demo/{each}"] for each in self.withdrawals[-1]}
         return {service: names[service][::-1] for service in names}
 
     def teardown(self, **options: Any) -> None:

@@ -189,7 +189,7 @@ def test_a_line_that_copilot_passed_over_is_told_and_no_line_twice(
     assert lines == [*followed, *rest]
 
 
-HOST = copy_db.Host("cluster", defined("sh", "-c", CHAIN))
+HOST = copy_db.Host("cluster", defined("sh", "-c", CHAIN), "web")
 
 
 def test_the_databases_are_those_of_the_document_that_the_task_prints(

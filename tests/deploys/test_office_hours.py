@@ -202,18 +202,24 @@ def test_wake_starts_as_many_tasks_as_the_manifest_wants_and_tells_a_page_that_d
         office_hours.wake(session, Options())
 
 
-def test_a_teardown_ends_the_hours_before_it_stops_the_tasks(
+def test_a_teardown_of_several_slots_ends_the_hours_before_their_stacks_go(
     scene: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
     here = scene(isolated("a", hours=LONDON), isolated("b", hours=LONDON), shared(), isolated("c"))
     kind = type(here.aws)
     monkeypatch.setattr(kind, "unschedule", lambda _, name: done.append(f"unschedule {name}"), raising=False)
-    monkeypatch.setattr(kind, "scale_service", lambda _, name, count: done.append(f"{name} to {count}"))
+    delete = kind.delete_stack
+
+    def deleted(aws: Any, name: str, role: str) -> None:
+        done.append(f"delete {name}")
+        delete(aws, name, role)
+
+    monkeypatch.setattr(kind, "delete_stack", deleted)
     here.teardown(every=True)
     for slot in ("a", "b"):
         name = f"demo-test-web-{slot}"
-        assert done.index(f"unschedule {name}") < done.index(f"{name} to 0")
+        assert done.index(f"unschedule {name}") < done.index(f"delete {name}")
     assert "unschedule demo-test-web-c" not in done
 
 

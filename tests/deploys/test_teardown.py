@@ -12,8 +12,7 @@ from copilot_testenv.ci import pull_request
 from copilot_testenv.ci.pull_request import Message
 from copilot_testenv.core import git
 from copilot_testenv.core.errors import Failed, Held, Interrupted, Refused, UsageError
-from copilot_testenv.deploys import copy_db, stopping
-from copilot_testenv.state import bucket, live
+from copilot_testenv.deploys import copy_db
 from tests.deploys.teardowns import FUTURE, NOW, PAST, Played, Scene, gone, isolated, shared, stack
 
 
@@ -202,8 +201,8 @@ def test_the_databases_of_several_branches_are_dropped_by_one_task_and_each_rece
 ) -> None:
     here = scene(shared(), isolated("b"), isolated("a"))
     here.teardown(every=True)
-    assert here.together == [["web-a", "web-b"]]
-    assert here.dropped == ["web-a", "web-b"]
+    assert here.together == [["web-b", "web-a"]]
+    assert here.dropped == ["web-b", "web-a"]
     assert [line for line in gone(here) if line.startswith("database")] == [
         "database test_b",
         "database test_a",
@@ -213,7 +212,7 @@ def test_the_databases_of_several_branches_are_dropped_by_one_task_and_each_rece
 def test_where_the_databases_cannot_be_dropped_together_each_slot_drops_its_own(
     scene: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = scene(isolated("b"), isolated("a"))
+    here = scene(shared(), isolated("b"), isolated("a"))
 
     def fails(*_: object) -> dict[str, list[str]]:
         raise Failed("The one-off task did not start.")
@@ -221,25 +220,14 @@ def test_where_the_databases_cannot_be_dropped_together_each_slot_drops_its_own(
     monkeypatch.setattr(copy_db, "drop_several", fails)
     here.teardown(every=True)
     assert sorted(here.dropped) == ["web-a", "web-b"]
-    assert "The databases were not dropped together: The one-off task did not start." in here.said
-
-
-def test_a_slot_whose_tasks_run_again_drops_its_database_again(
-    scene: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here = scene(isolated("b"), isolated("a"))
-    monkeypatch.setattr(live, "alive", lambda _, stack: stack.name.endswith("-a") and here.dropped != [])
-    monkeypatch.setattr(stopping, "until", lambda *_, **__: [])
-    here.teardown(every=True)
-    assert sorted(here.dropped) == ["web-a", "web-a", "web-b"]
+    assert "The slots were not deleted together: The one-off task did not start." in here.said
 
 
 def test_a_slot_that_another_run_holds_is_left_out_of_what_is_dropped_together(
     scene: Callable[..., Scene],
 ) -> None:
-    here = scene(isolated("a"), isolated("b"), isolated("c"))
-    theirs = replace(here.session, settings=here.session.settings.isolated_for("b"))
-    taken = bucket.lease(theirs, None, "deploying b")  # type: ignore[arg-type]  # the scene's needs no target
+    here = scene(shared(), isolated("a"), isolated("b"), isolated("c"))
+    taken = here.others("web-b")
     with taken.held(wait=False, say=print), pytest.raises(Held):
         here.teardown(every=True)
     assert here.together == [["web-a", "web-c"]]

@@ -23,7 +23,6 @@ def test_orphans_are_what_serves_nothing_and_what_living_ones_are_not(
     dead = replace(isolated("dead"), status="ROLLBACK_COMPLETE")
     tag = f"{'d' * 40}-test"
     here = scene(shared(commit="c" * 40), isolated("alive"), dead, tags=[f"{'c' * 40}-test", tag])
-    here.aws.tasks_left = ["task-demo-test-web-lost-copy-db", "task-demo-stage-web-copy-db"]
     here.aws.stacks["task-demo-test-web-lost-copy-db"] = Stack(
         "task-demo-test-web-lost-copy-db", "CREATE_COMPLETE", made("", ""), NOW
     )
@@ -79,7 +78,6 @@ def test_a_service_of_the_projects_own_is_never_taken_for_what_a_branch_left(
         "web-other", DeploymentRecord("another", isolated=True)
     )  # the name of no such branch
     left = "task-demo-test-web-admin-copy-db"
-    here.aws.tasks_left = [left]
     here.aws.stacks[left] = Stack(left, "CREATE_COMPLETE", made("", ""), NOW)
     here.teardown(**options)
     assert here.withdrawn == here.dropped == []

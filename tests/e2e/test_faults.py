@@ -56,7 +56,7 @@ def test_a_teardown_whose_calls_fail_now_and_then_leaves_nothing(
 OF_A_TEARDOWN = (
     *EACH, "cloudformation:DescribeStackSet", "cloudformation:UpdateStackSet",
     "cloudformation:DescribeStackSetOperation", "ecs:UpdateService", "ecs:DescribeTaskDefinition",
-    "ecr:ListImages", "ecr:BatchDeleteImage", "ssm:DeleteParameter", "s3:PutObject",
+    "ecr:ListImages", "ecr:BatchDeleteImage", "ssm:DeleteParameters", "s3:PutObject",
 )  # fmt: skip
 
 

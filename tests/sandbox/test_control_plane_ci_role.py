@@ -108,7 +108,7 @@ def test_a_deploy_makes_a_branchs_own_service_known_to_the_application(sandbox: 
     assert sandbox.stack("demo-test-web-x")["StackStatus"] == "CREATE_COMPLETE"
     succeeds(sandbox.copilot("svc", "delete", "--name", "web-x", "--env=test", "--yes"))
     name = "/copilot/applications/demo/components/web-x"
-    assert sandbox.client("ssm").delete_parameter(Name=name)
+    assert sandbox.client("ssm").delete_parameters(Names=[name])["DeletedParameters"] == [name]
 
 
 @pytest.mark.nightly
@@ -157,10 +157,9 @@ def test_nothing_of_production_is_changed_directly(sandbox: Sandbox) -> None:
             stacks.update_stack(StackName=f"demo-{environment}", UsePreviousTemplate=True)
     with pytest.raises(ClientError, match="explicit deny"):
         ecs.update_service(cluster=theirs.cluster_arn, service=theirs.arn, desiredCount=0)
-    with pytest.raises(ClientError, match="ssm:DeleteParameter"):
-        ssm.delete_parameter(Name="/copilot/applications/demo/environments/production")
-    with pytest.raises(ClientError, match="ssm:DeleteParameter"):
-        ssm.delete_parameter(Name="/copilot/applications/demo/components/web")
+    for name in ("environments/production", "components/web"):
+        with pytest.raises(ClientError, match="ssm:DeleteParameters"):
+            ssm.delete_parameters(Names=[f"/copilot/applications/demo/{name}"])
 
 
 def test_office_hours_are_set_with_the_tags_of_the_test_environment_and_changed_only_there(

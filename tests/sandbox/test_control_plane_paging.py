@@ -136,6 +136,20 @@ def test_a_token_of_nobodys_is_refused(cloud: Cloud) -> None:
         tagging.get_resources(ResourcesPerPage=101)
 
 
+def test_a_function_has_the_tags_of_its_stack(cloud: Cloud) -> None:
+    function = {"Runtime": "nodejs24.x", "Handler": "i.h", "Role": "arn:aws:iam::1:role/r", "Code": {}}
+    body = json.dumps(template({"F": {"Type": "AWS::Lambda::Function", "Properties": function}}))
+    tags = [{"Key": "copilot-service", "Value": "web"}]
+    cloud.stacks.create_stack(StackName="s", TemplateBody=body, Tags=tags, Capabilities=["CAPABILITY_IAM"])
+    name = cloud.stacks.describe_stack_resource(StackName="s", LogicalResourceId="F")
+    found = cloud.client("resourcegroupstaggingapi").get_resources(
+        ResourceTypeFilters=["lambda:function"], TagFilters=[{"Key": "copilot-service"}]
+    )["ResourceTagMappingList"]
+    assert [each["ResourceARN"].split(":")[6] for each in found] == [
+        name["StackResourceDetail"]["PhysicalResourceId"]
+    ]
+
+
 @pytest.mark.nightly
 def test_what_moto_answers_is_read_to_the_end(cloud: Cloud) -> None:
     ssm, logs, ecr = cloud.client("ssm"), cloud.client("logs"), cloud.client("ecr")

@@ -151,6 +151,14 @@ def test_a_resource_fails_with_the_reason_that_was_asked_for(cloud: Cloud) -> No
     assert cloud.create(wanted) == "CREATE_COMPLETE"
 
 
+def test_each_third_call_fails_where_the_rule_says_so(tmp_path: Path) -> None:
+    faults = Faults(tmp_path)
+    rule = {"call": "ecs:*", "kind": "throttle", "times": 2, "every": 3}
+    (tmp_path / "faults.json").write_text(json.dumps([rule]))
+    taken = [faults.take_call_fault("ecs:ListTasks") for _ in range(9)]
+    assert taken == [None, None, "throttle", None, None, "throttle", None, None, None]
+
+
 def test_rules_are_used_up_in_their_order_and_begin_anew_when_the_file_changes(tmp_path: Path) -> None:
     faults = Faults(tmp_path)
     file = tmp_path / "faults.json"

@@ -8,6 +8,7 @@ import pytest
 
 from copilot_testenv.core.errors import Failed, Held
 from copilot_testenv.state import lease
+from copilot_testenv.state.bucket_object import Read
 from copilot_testenv.state.lease import Claim, Lease, State
 from tests.fakes import Memory
 
@@ -217,9 +218,10 @@ def test_who_gives_up_waiting_leaves_the_queue() -> None:
 
 def test_a_write_that_was_made_but_not_confirmed_is_recognised_as_ours() -> None:
     class Unsure(Memory):
-        def write(self, body: bytes, version: str | None) -> bool:
+        def write(self, body: bytes, version: str | None) -> Read | None:
             first = self.version == 0
-            return super().write(body, version) and not first
+            written = super().write(body, version)
+            return None if first else written
 
     store = Unsure()
     with of(store).held(wait=False, say=print):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,26 @@ from botocore.exceptions import (
 )
 
 from copilot_testenv.core import display
-from copilot_testenv.core.errors import Failed, SettingsError
+from copilot_testenv.core.errors import Failed, SettingsError, Throttled
 from copilot_testenv.core.process import LIFELINE, Variables, is_cut
+
+# Pauses grow from a second to 16, varied at random: a throttled call is tried for a quarter of a minute on
+# average. One without an answer fails within a minute, and the pauses.
+_ATTEMPTS = 6
+# Sources: botocore/retries/standard.py, which tries these again;
+# https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+_THROTTLED = {
+    "BandwidthLimitExceeded",
+    "EC2ThrottledException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "SlowDown",
+    "ThrottledException",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+}
 
 
 class Calls:
@@ -90,12 +110,11 @@ class Calls:
 
         With `quick`, its calls take some seconds at most.
         """
-        # A call without an answer fails within a minute: after four attempts and the pauses between them.
-        retries: Any = {"mode": "standard", "total_max_attempts": 2 if quick else 4}
+        retries: Any = {"mode": "standard", "total_max_attempts": 2 if quick else _ATTEMPTS}
         proxy = self.env.get("HTTPS_PROXY")
         config = Config(
             connect_timeout=3 if quick else 5,
-            read_timeout=5 if quick else 12,
+            read_timeout=5 if quick else 9,
             retries=retries,
             proxies={"https": proxy} if proxy else None,
             # Copilot ignores AWS_ENDPOINT_URL; these calls must go to the same AWS as Copilot's.
@@ -107,7 +126,7 @@ class Calls:
         return client
 
     def _ask(self, service: str, operation: str, /, **arguments: Any) -> dict[str, Any]:
-        """Make a call and return the answer. Raises SettingsError, and Answered, which is a Failed."""
+        """Make a call and return the answer. Raises SettingsError, Throttled, Answered."""
         with _errors(service, operation):
             answer: dict[str, Any] = getattr(self.client(service), operation)(**arguments)
         return answer
@@ -155,6 +174,24 @@ class Answered(Failed):
         )
 
 
+def throttled(error: Exception) -> str:
+    """Return the reason and the next step where AWS gets too many requests; empty for another error."""
+    code = str(error.response["Error"].get("Code", "")) if isinstance(error, ClientError) else ""
+    if code not in _THROTTLED:
+        return ""
+    return (
+        f"AWS gets too many requests from this account at once ({code}), also after several attempts. Wait "
+        "some minutes, then run the same again."
+    )
+
+
+def answered_at(answer: Any) -> float:
+    """Return the time of AWS's clock, in Unix seconds; this machine's where the answer has none."""
+    with suppress(ValueError, TypeError, OverflowError):
+        return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"].get("date")).timestamp()
+    return time.time()
+
+
 @contextmanager
 def _errors(service: str, operation: str) -> Iterator[None]:
     """Translate botocore's errors into the errors of core.errors."""
@@ -171,6 +208,8 @@ def _errors(service: str, operation: str) -> Iterator[None]:
             "again."
         ) from error
     except (BotoCoreError, ClientError) as error:
+        if why := throttled(error):
+            raise Throttled(f"The AWS call {service}:{operation.replace('_', '-')} failed: {why}") from error
         raise Answered(service, operation, error) from error
 
 

@@ -14,25 +14,15 @@ class Images(Calls):
 
     def image_tags(self, repository: str) -> list[str]:
         """Return the tags of a repository's images; empty where the repository does not exist."""
-        return [image["imageTag"] for image in self._images(repository) if "imageTag" in image]
+        return [image["imageTag"] for image in self.image_list(repository) if "imageTag" in image]
 
     def delete_image_tags(self, repository: str, tags: Sequence[str]) -> None:
         """Delete these tags; ECR deletes an image with its last tag."""
         if failures := self._delete_images(repository, [{"imageTag": tag} for tag in tags]):
             raise _not_deleted(repository, failures)
 
-    def empty_repository(self, repository: str) -> None:
-        """Delete every image in a repository; do nothing where the repository does not exist."""
-        before = 0
-        while digests := {image["imageDigest"] for image in self._images(repository)}:
-            failures = self._delete_images(repository, [{"imageDigest": value} for value in sorted(digests)])
-            # An image can be deleted only after the manifest list that refers to it: repeat while they get
-            # fewer.
-            if failures and len(digests) == before:
-                raise _not_deleted(repository, failures)
-            before = len(digests)
-
-    def _images(self, repository: str) -> list[dict[str, str]]:
+    def image_list(self, repository: str) -> list[dict[str, str]]:
+        """Return a repository's images as ECR lists them; empty where the repository does not exist."""
         try:
             pages = list(self._pages("ecr", "list_images", repositoryName=repository, maxResults=1000))
         except Answered as error:
@@ -40,6 +30,19 @@ class Images(Calls):
                 return []
             raise
         return [image for page in pages for image in page["imageIds"]]
+
+    def empty_repository(self, repository: str, listed: Sequence[Mapping[str, str]] | None = None) -> None:
+        """Delete every image in a repository, where it exists; `listed` is its list, if it is known."""
+        left, before = self.image_list(repository) if listed is None else listed, 0
+        while digests := {image["imageDigest"] for image in left}:
+            failures = self._delete_images(repository, [{"imageDigest": value} for value in sorted(digests)])
+            # An image can be deleted only after the manifest list that refers to it: repeat while they get
+            # fewer.
+            if not failures:
+                return
+            if len(digests) == before:
+                raise _not_deleted(repository, failures)
+            left, before = self.image_list(repository), len(digests)
 
     def _delete_images(self, repository: str, images: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
         """Delete images; return ECR's failures, with their reasons."""

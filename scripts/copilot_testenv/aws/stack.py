@@ -6,7 +6,7 @@ import re
 import signal
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from copilot_testenv.core import display
@@ -29,6 +29,14 @@ UNSETTLED = (
     "UPDATE_ROLLBACK_FAILED",
     "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS",
     "REVIEW_IN_PROGRESS",
+)
+# The others of stacks that exist.
+SETTLED = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE")
+IMPORTING = (
+    "IMPORT_IN_PROGRESS",
+    "IMPORT_ROLLBACK_COMPLETE",
+    "IMPORT_ROLLBACK_FAILED",
+    "IMPORT_ROLLBACK_IN_PROGRESS",
 )
 _CONDITIONS = {"host-header": "HostHeaderConfig", "path-pattern": "PathPatternConfig"}  # of a balancer's rule
 _TAG_SAFE = re.compile(r"[^A-Za-z0-9_.:/@ -]")
@@ -76,6 +84,10 @@ class Stack:
         """
         return self.status.endswith("_IN_PROGRESS") and not self.in_review
 
+    def is_recent(self, now: datetime) -> bool:
+        """Return True if the stack was changed within the hour before `now`."""
+        return now - self.changed_at < timedelta(hours=1)
+
     @property
     def in_review(self) -> bool:
         """True if the stack has a change set that was never executed, and no resource yet."""
@@ -84,12 +96,7 @@ class Stack:
     @property
     def live(self) -> bool:
         """True if the stack has a working service; after a roll-back it is the previous one."""
-        return self.status in {
-            "CREATE_COMPLETE",
-            "UPDATE_COMPLETE",
-            "UPDATE_ROLLBACK_COMPLETE",
-            "IMPORT_COMPLETE",
-        }
+        return self.status in SETTLED
 
 
 _NOT_FAILED = {None, 0, 128 + signal.SIGTERM, 128 + signal.SIGKILL}

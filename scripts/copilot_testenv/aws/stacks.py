@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from copilot_testenv.aws.calls import Answered, Calls
-from copilot_testenv.aws.stack import UNSETTLED, Event, Stack, tag_value, tags_of
+from copilot_testenv.aws.stack import IMPORTING, SETTLED, UNSETTLED, Event, Stack, tag_value, tags_of
 from copilot_testenv.core import display
 from copilot_testenv.core.errors import Failed
 from copilot_testenv.core.polling import until
@@ -178,12 +179,42 @@ class Stacks(Calls):
         """
         return [name for name, _ in self._tagged(app, environment, "copilot-task")]
 
+    def environment_stacks(self, app: str, environment: str) -> dict[str, Stack]:
+        """Return the stacks of services and one-off tasks in an environment, by name, as they are now.
+
+        AWS finds tags with a delay of up to some minutes: a stack that was changed lately is described.
+        """
+        tags = dict(self._tagged(app, environment, "copilot-application"))
+        own = (f"{app}-{environment}-", f"task-{app}-{environment}-")
+        found: dict[str, Stack | None] = {}
+        for name, each in self.every_stack().items():
+            if name.startswith(own):
+                is_known = name in tags and not each.is_recent(datetime.now(UTC))
+                found[name] = replace(each, tags=tags[name]) if is_known else self.stack(name)
+        return {name: each for name, each in found.items() if each}
+
+    def functions_of(self, app: str, environment: str) -> dict[str, list[str]]:
+        """Return the names of Lambda functions in an environment by service; 100 a call.
+
+        See `deployments`.
+        """
+        found: dict[str, list[str]] = {}
+        for arn, tags in self._tagged_arns("lambda:function", app, environment, "copilot-service"):
+            found.setdefault(tags["copilot-service"], []).append(arn.split(":")[6])
+        return found
+
     def _tagged(self, app: str, environment: str, key: str) -> Iterator[tuple[str, dict[str, str]]]:
         """Yield the name and tags of each stack of the environment that has the tag `key`."""
+        for arn, tags in self._tagged_arns("cloudformation:stack", app, environment, key):
+            yield arn.split("/")[1], tags
+
+    def _tagged_arns(
+        self, kind: str, app: str, environment: str, key: str
+    ) -> Iterator[tuple[str, dict[str, str]]]:
         pages = self._pages(
             "resourcegroupstaggingapi",
             "get_resources",
-            ResourceTypeFilters=["cloudformation:stack"],
+            ResourceTypeFilters=[kind],
             TagFilters=[
                 {"Key": "copilot-application", "Values": [app]},
                 {"Key": "copilot-environment", "Values": [environment]},
@@ -193,14 +224,26 @@ class Stacks(Calls):
         )
         for page in pages:
             for mapping in page["ResourceTagMappingList"]:
-                yield mapping["ResourceARN"].split("/")[1], tags_of(mapping["Tags"])
+                yield mapping["ResourceARN"], tags_of(mapping["Tags"])
 
     def unsettled(self) -> dict[str, str]:
         """Return the status, by name, of the account's stacks that are being changed or have failed."""
+        return {name: stack.status for name, stack in self._listed(UNSETTLED).items()}
+
+    def every_stack(self) -> dict[str, Stack]:
+        """Return the account's stacks in this region by name, without their tags; 100 a call."""
+        return self._listed((*UNSETTLED, *SETTLED, *IMPORTING))
+
+    def _listed(self, statuses: Sequence[str]) -> dict[str, Stack]:
         return {
-            stack["StackName"]: stack["StackStatus"]
-            for page in self._pages("cloudformation", "list_stacks", StackStatusFilter=list(UNSETTLED))
-            for stack in page["StackSummaries"]
+            each["StackName"]: Stack(
+                each["StackName"],
+                each["StackStatus"],
+                {},
+                each.get("LastUpdatedTime") or each["CreationTime"],
+            )
+            for page in self._pages("cloudformation", "list_stacks", StackStatusFilter=list(statuses))
+            for each in page["StackSummaries"]
         }
 
     def continue_rollback(self, name: str) -> None:

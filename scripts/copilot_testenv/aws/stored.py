@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from copilot_testenv.aws.calls import Calls
+from copilot_testenv.aws.calls import Calls, answered_at
 from copilot_testenv.core.errors import Failed
 
 
@@ -34,9 +34,13 @@ class Stored(Calls):
             Tags=[{"Key": key, "Value": text} for key, text in tags.items()],
         )
 
-    def delete_parameter(self, name: str) -> bool:
-        """Delete an SSM parameter; return True if it existed."""
-        return self._find("ssm", "delete_parameter", "ParameterNotFound", Name=name) is not None
+    def delete_parameters(self, names: Sequence[str]) -> set[str]:
+        """Delete SSM parameters; return the names of those that existed."""
+        deleted: set[str] = set()
+        for start in range(0, len(names), 10):
+            found = self._ask("ssm", "delete_parameters", Names=list(names[start : start + 10]))
+            deleted |= set(found.get("DeletedParameters", ()))
+        return deleted
 
     def parameter_tags(self, name: str) -> dict[str, str] | None:
         """Return the tags of an SSM parameter; None where it does not exist."""
@@ -101,8 +105,15 @@ class Stored(Calls):
 
     def object_keys(self, bucket: str, prefix: str) -> list[str]:
         """Return the keys in a bucket that begin with a prefix."""
-        pages = self._pages("s3", "list_objects_v2", Bucket=bucket, Prefix=prefix)
-        return [item["Key"] for page in pages for item in page.get("Contents", ())]
+        return list(self.object_ages(bucket, prefix))
+
+    def object_ages(self, bucket: str, prefix: str) -> dict[str, float]:
+        """Return the seconds since each object was written whose key begins with a prefix, by S3's clock."""
+        return {
+            item["Key"]: answered_at(page) - item["LastModified"].timestamp()
+            for page in self._pages("s3", "list_objects_v2", Bucket=bucket, Prefix=prefix)
+            for item in page.get("Contents", ())
+        }
 
     def delete_objects(self, bucket: str, keys: Sequence[str]) -> None:
         """Delete these objects. Raises Failed where one could not be deleted."""

@@ -10,7 +10,7 @@ name. Source: internal/pkg/cli/svc_delete.go and internal/pkg/deploy/cloudformat
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
 LONGEST = 51_200
 A_SERVICE = 1_500  # bytes in the template for a service with a name of 60 letters
+Image = Mapping[str, str]  # as ECR lists it: its digest, and its tag where it has one
 _AGAIN = 8  # attempts, where other changes of the application come first
 
 
@@ -85,57 +86,68 @@ def withdraw(settings: Settings, aws: Aws, pause: Callable[[], None]) -> list[st
 
     Its stack must be gone. Raises Refused for any other service, Failed where AWS refuses the change.
     """
-    require_ours(settings, aws)
-    return withdraw_several([settings], aws, pause)[settings.service]
+    pushed = require_ours(settings, aws, aws.every_stack())
+    return withdraw_several([(settings, pushed)], aws, pause)[settings.service]
 
 
-def withdraw_several(slots: Sequence[Settings], aws: Aws, pause: Callable[[], None]) -> dict[str, list[str]]:
+def withdraw_several(
+    slots: Sequence[tuple[Settings, Sequence[Image]]], aws: Aws, pause: Callable[[], None]
+) -> dict[str, list[str]]:
     """Remove several isolated services by one change of the application's stack set, which takes a while.
 
-    Return the names of the removed things by service. Call `require_ours` for each before; see `withdraw`.
+    Each comes with its images, as `require_ours` returns them. Return the names of the removed things by
+    service; see `withdraw`.
     """
-    gone: dict[str, list[str]] = {own.service: [] for own in slots}
+    gone: dict[str, list[str]] = {own.service: [] for own, _ in slots}
 
     def without_all(text: str) -> tuple[str, int] | None:
         version = 0
-        for own in slots:
+        for own, pushed in slots:
             if changed := without(text, images.repository(own), own.service):
-                aws.empty_repository(images.repository(own))
+                if not gone[own.service]:
+                    aws.empty_repository(images.repository(own), pushed)
                 gone[own.service] = [f"repository {images.repository(own)}"]
                 text, version = changed
         return (text, version) if version else None
 
-    if not change(slots[0], aws, without_all, pause):
+    first = slots[0][0]
+    if not change(first, aws, without_all, pause):
         names = ", ".join(gone)
         raise Failed(
-            f"{names} could not be removed from the application {slots[0].app}: another change came first "
+            f"{names} could not be removed from the application {first.app}: another change came first "
             "each time. Run `invoke teardown` again."
         )
-    return {own.service: [*gone[own.service], *_delete_name(own, aws)] for own in slots}
+    names_of = {own.service: f"/copilot/applications/{own.app}/components/{own.service}" for own, _ in slots}
+    known = aws.delete_parameters(list(names_of.values()))
+    return {
+        service: [*gone[service], *([f"service {service}"] if name in known else [])]
+        for service, name in names_of.items()
+    }
 
 
-def require_ours(settings: Settings, aws: Aws) -> None:
-    """Raise Refused where the service is not a branch's, or something else seems to use it."""
+def require_ours(settings: Settings, aws: Aws, stacks: Collection[str]) -> Sequence[Image]:
+    """Return the images of a branch's service, whose own stack is gone.
+
+    `stacks` are the names of all. Raises Refused where the service is not a branch's, or something else seems
+    to use it.
+    """
     if not settings.slug:
         raise Refused(f"{settings.service} is not an isolated deployment: it stays in the application.")
     others = workspace_files.environment_names(settings.root) | set(settings.protected_envs)
     for name in sorted(others - {settings.test_env}):
-        if aws.stack(f"{settings.app}-{name}-{settings.service}"):
+        if f"{settings.app}-{name}-{settings.service}" in stacks:
             raise Refused(
                 f"{settings.service} is also deployed to {name}, which these tasks never do: it stays in the "
                 "application, with its images."
             )
-    foreign = images.not_ours(settings, aws)
+    pushed = aws.image_list(images.repository(settings))
+    foreign = images.foreign(settings, [image["imageTag"] for image in pushed if "imageTag" in image])
     if foreign:
         raise Refused(
             f"The repository {images.repository(settings)} has images that these tasks did not push "
             f"({foreign[0]}): {settings.service} stays in the application, with its images."
         )
-
-
-def _delete_name(settings: Settings, aws: Aws) -> list[str]:
-    name = f"/copilot/applications/{settings.app}/components/{settings.service}"
-    return [f"service {settings.service}"] if aws.delete_parameter(name) else []
+    return pushed
 
 
 def without(text: str, repository: str, service: str) -> tuple[str, int] | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from copilot_testenv.core import documents
-from copilot_testenv.core.errors import Failed, Refused, SettingsError
+from copilot_testenv.core.errors import Failed, Refused, SettingsError, Throttled
 
 if TYPE_CHECKING:
     from copilot_testenv.aws import Aws
@@ -90,9 +90,12 @@ def _read(settings: Settings, aws: Aws) -> str | None:
     try:
         tags = aws.home.parameter_tags(name)
     except Failed as error:
+        rights = (
+            f" The role needs ssm:ListTagsForResource on the parameter {name} ({documents.page('iam.md')})."
+        )
         raise Failed(
-            f"The mark of {settings.test_env} cannot be read, so nothing is changed. {error} The role needs "
-            f"ssm:ListTagsForResource on the parameter {name} ({documents.page('iam.md')})."
+            f"The mark of {settings.test_env} cannot be read, so nothing is changed. {error}"
+            f"{'' if isinstance(error, Throttled) else rights}"
         ) from error
     if tags is None:
         raise SettingsError(

@@ -6,6 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from copilot_testenv.aws import Aws
     from copilot_testenv.core.settings import Settings
 
@@ -20,20 +22,18 @@ def repository(settings: Settings) -> str:
     return f"{settings.app}/{settings.service}"
 
 
-def not_ours(settings: Settings, aws: Aws) -> list[str]:
+def foreign(settings: Settings, tags: Collection[str]) -> list[str]:
     """Return the tags in the service's repository that neither these tasks nor Copilot (`latest`) made."""
-    known = set(ours(settings, aws))
-    return [
-        name
-        for name in aws.image_tags(repository(settings))
-        if name not in known and name != "latest" and not name.endswith("-latest")
-    ]
+    known = set(_ours(settings, tags))
+    return [name for name in tags if name not in known and name != "latest" and not name.endswith("-latest")]
 
 
 def ours(settings: Settings, aws: Aws) -> list[str]:
-    """Return the tags in the service's repository that have the form of `tag`.
+    """Return the tags in the service's repository that have the form of `tag`."""
+    return _ours(settings, aws.image_tags(repository(settings)))
 
-    Copilot adds a sidecar's name in front.
-    """
+
+def _ours(settings: Settings, tags: Collection[str]) -> list[str]:
+    """Return those of these tags that have the form of `tag`. Copilot adds a sidecar's name in front."""
     pattern = re.compile(rf"(?:.+-)?[0-9a-f]{{40}}-{re.escape(settings.test_env)}(?:-\d{{14}})?")
-    return sorted(name for name in aws.image_tags(repository(settings)) if pattern.fullmatch(name))
+    return sorted(name for name in tags if pattern.fullmatch(name))

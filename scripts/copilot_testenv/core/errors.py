@@ -45,6 +45,10 @@ class Failed(UserError):
     exit_code = 4
 
 
+class Throttled(Failed):
+    """AWS gets too many requests at once; the same may succeed later."""
+
+
 class Held(UserError):
     """Somebody else holds the slot."""
 

@@ -19,7 +19,7 @@ from copilot_testenv.session import require_settled
 from copilot_testenv.state import bucket, live
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from copilot_testenv.aws.stack import Stack, TaskDefinition
     from copilot_testenv.core.settings import Settings
@@ -101,18 +101,20 @@ class Host:
 
     cluster: str
     definition: TaskDefinition
+    service: str  # of the slot that it is
 
 
-def host(session: Session, target: Target) -> Host | None:
+def host(session: Session, target: Target, going: Collection[str] = ()) -> Host | None:
     """Return the host of the slot itself, else of the shared slot, else of any deployment.
 
-    None without one.
+    One of the services that are `going` comes last. None without one.
     """
     settings, aws = session.settings, target.aws
     shared = settings.shared
     # Deployments of this service only: containers of another service know another database.
     others = [status.slot(shared, stack) for stack in aws.deployments(settings.app, settings.test_env)]
-    for slot in dict.fromkeys((settings, shared, *filter(None, others))):
+    slots = dict.fromkeys((settings, shared, *filter(None, others)))
+    for slot in sorted(slots, key=lambda each: each.service in going):
         stack = aws.stack(slot.stack_name)
         usable = stack and stack.live and ownership.is_ours(stack, slot)
         arn = aws.resource(slot.stack_name, "TaskDefinition") if usable else None
@@ -120,7 +122,7 @@ def host(session: Session, target: Target) -> Host | None:
             continue
         definition = aws.task_definition(arn)
         if any(COPY in word for container in definition.containers for word in container.command):
-            return Host(one_offs.cluster_of(target, stack), definition)
+            return Host(one_offs.cluster_of(target, stack), definition, slot.service)
     return None
 
 

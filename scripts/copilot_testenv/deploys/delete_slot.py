@@ -33,6 +33,7 @@ NEVER_DELETED = (
     "the image repository of the shared slot",
     f"old versions of leases and the registry in the application's bucket ({documents.page('costs.md')})",
 )
+UNREACHED = "{}: no container is deployed that could drop it"
 # With one of these statuses a stack serves nothing, because its first deploy failed.
 DEAD = {"CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS"}
 
@@ -65,6 +66,15 @@ class SlotSnapshot:
     def deployed_at(self) -> str | None:
         return self.stack.tags.get("deployed_at") if self.stack else None
 
+    @property
+    def template_folders(self) -> list[str]:
+        """The folders of the application's bucket to which Copilot uploads the slot's templates.
+
+        Source: internal/pkg/template/artifactpath of aws/copilot-cli 1.34.
+        """
+        names = (self.settings.stack_name, f"task-{live.task_group(self.settings)}")
+        return [f"manual/templates/{name}/" for name in names]
+
     def __str__(self) -> str:
         if not self.stack:
             return f"the rest of {self.settings.service}"
@@ -79,7 +89,6 @@ class Receipt:
     gone: list[SlotPart] = field(default_factory=list)
     left: list[str] = field(default_factory=list)  # the parts that were not deleted, with the reason
     cost: str | None = None  # the deployment's cost, in a sentence
-    awaits_withdrawal: bool = False  # only the application still has it: see withdraw_together
 
     @property
     def still_stands(self) -> bool:
@@ -89,11 +98,7 @@ class Receipt:
     @property
     def still_named(self) -> bool:
         """True if the application may still know the service: then the registry keeps it for the next run."""
-        return (
-            self.still_stands
-            or self.awaits_withdrawal
-            or any(left.startswith("service ") for left in self.left)
-        )
+        return self.still_stands or any(left.startswith("service ") for left in self.left)
 
     def lease_is_gone(self) -> None:
         """Add the lease, which goes last."""
@@ -168,16 +173,14 @@ class Slot:
     session: Session
     target: Target
     snapshot: SlotSnapshot
-    dropped: list[str] | None = None  # the databases that were dropped with others' before; None: not yet
-    functions: list[str] | None = None  # of its stack, which was deleted with others'; None: not yet
-    together: bool = False  # it is taken out of the application later, with others
 
-    def delete(self, stop: Stop, lease: Lease) -> Receipt:
+    def delete(self, stop: Stop, lease: Lease, receipt: Receipt) -> Receipt:
         """Delete the data while a container can drop them, then everything that costs money, then the names.
 
+        Return the receipt, with what was deleted.
         Raises Held where the lease was lost: another run may have the slot, and nothing further is changed.
         """
-        receipt, settings, aws = Receipt(self.snapshot), self.session.settings, self.target.aws
+        settings, aws = self.session.settings, self.target.aws
         lease.require_held()
         stack, deployer = self.snapshot.stack, self.session.deployer(self.target)
         if stack:
@@ -186,33 +189,22 @@ class Slot:
             self._drop_database(receipt)
             lease.require_held()
         self.target.copilot.require_marked()
-        functions = self.functions
-        if functions is None:
-            functions = aws.functions(stack.name) if stack else []
-        if stack and (
-            self.functions is not None
-            or self._delete_service(deployer.delete_service, stack.name, receipt, stop)
-        ):
+        functions = aws.functions(stack.name) if stack else []
+        if stack and self._delete_service(deployer.delete_service, stack.name, receipt, stop):
             of_application = [] if settings.slug else [SlotPart("service", settings.service)]
             receipt.gone[:0] = [*of_application, SlotPart("stack", stack.name)]
-            self._look_for_log_group(receipt)
-            self._delete_function_logs(functions, receipt)
+            self.note_log_group(receipt, is_left=aws.has_log_group(f"/copilot/{settings.stack_name}"))
+            self.delete_function_logs(functions, receipt)
         lease.require_held()
-        group = live.task_group(settings)
-        one_off = aws.stack(f"task-{group}")
-        ours = one_off and ownership.is_our_task(one_off, settings)
-        if one_off and ours and self._run(partial(deployer.delete_task, group), one_off.name, receipt, stop):
-            receipt.gone.append(SlotPart("stack", one_off.name))
+        self.delete_one_off(receipt, stop)
         lease.require_held()
         if receipt.still_stands:
             return receipt
         self._delete_templates(receipt)
-        self._clear_media(receipt)
+        self.clear_media(receipt)
         if not settings.slug:
             with self._noting_failure(f"image tags of {images.repository(settings)}", receipt):
                 self._delete_tags(receipt)
-        elif self.snapshot.ours and self.together:
-            receipt.awaits_withdrawal = True
         elif self.snapshot.ours:
             with self._noting_failure(f"service {settings.service}", receipt):
                 self._withdraw(receipt)
@@ -249,14 +241,25 @@ class Slot:
         except Failed as error:
             self.session.report.say(f"(The office hours of {stack.name} were not ended: {error})")
 
-    def _look_for_log_group(self, receipt: Receipt) -> None:
+    def delete_one_off(self, receipt: Receipt, stop: Stop) -> None:
+        """Delete the stack of the one-off task of `copy-db`, if there is one."""
+        settings, group = self.session.settings, live.task_group(self.session.settings)
+        one_off = self.target.aws.stack(f"task-{group}")
+        if not one_off or not ownership.is_our_task(one_off, settings):
+            return
+        delete = partial(self.session.deployer(self.target).delete_task, group)
+        if self._run(delete, one_off.name, receipt, stop):
+            receipt.gone.append(SlotPart("stack", one_off.name))
+
+    def note_log_group(self, receipt: Receipt, *, is_left: bool) -> None:
+        """Write the log group of the deleted stack into the receipt."""
         name = f"/copilot/{self.session.settings.stack_name}"
-        if self.target.aws.has_log_group(name):
+        if is_left:
             receipt.left.append(f"log group {name}, which CloudFormation did not delete: do it in CloudWatch")
         else:
             receipt.gone.append(SlotPart("log group", name))
 
-    def _delete_function_logs(self, functions: list[str], receipt: Receipt) -> None:
+    def delete_function_logs(self, functions: Sequence[str], receipt: Receipt) -> None:
         """Delete the log groups that Lambda made for the stack's functions: nothing else ends them.
 
         An older role may not do that; the error is only reported, because they cost almost nothing.
@@ -274,20 +277,18 @@ class Slot:
         """Delete the templates that Copilot uploaded for this slot's stacks, and no others.
 
         An older role may not do that; the error is only reported, because the templates cost almost nothing.
-        Source: internal/pkg/template/artifactpath of aws/copilot-cli 1.34.
         """
         settings, aws = self.session.settings, self.target.aws
         try:
             bucket = aws.application_bucket(settings.app)
-            for name in (settings.stack_name, f"task-{live.task_group(settings)}"):
-                folder = f"manual/templates/{name}/"
+            for folder in self.snapshot.template_folders:
                 if keys := aws.object_keys(bucket, folder):
                     aws.delete_objects(bucket, keys)
                     receipt.gone.append(SlotPart("templates", f"s3://{bucket}/{folder}"))
         except Failed as error:
             self.session.report.say(f"(Copilot's templates of {settings.service} were not deleted: {error})")
 
-    def _clear_media(self, receipt: Receipt) -> None:
+    def clear_media(self, receipt: Receipt) -> None:
         """Delete the slot's media; where a guard refuses or AWS fails, write it in the receipt and go on."""
         settings, aws = self.session.settings, self.target.aws
         try:
@@ -329,18 +330,15 @@ class Slot:
 
     def _drop_database(self, receipt: Receipt) -> None:
         """Drop the branch's own database; where that fails, write it in the receipt and go on."""
-        if self.dropped is not None:
-            receipt.gone += [SlotPart("database", name) for name in self.dropped]
-            return
         what, stack = f"database …{self.session.settings.database_suffix}", self.snapshot.stack
         try:
             host = copy_db.host(self.session, self.target)
             if host is None:
                 if not stack or not stack.live:  # a live deployment that copies nothing has no own database
-                    receipt.left.append(f"{what}: no container is deployed that could drop it")
+                    receipt.left.append(UNREACHED.format(what))
                 return
             if stack:  # a restarted task would copy the data again after they were dropped
-                stopping.stop(self.session, self.target, [stack])
+                stopping.stop(self.session, self.target, stack)
             receipt.gone += [
                 SlotPart("database", name) for name in copy_db.drop_own(self.session, self.target, host)
             ]

@@ -132,7 +132,7 @@ def sleep(session: Session, options: Options) -> None:
         with lease.held(wait=options.wait, say=say):
             stack = _required(session, session.settled(target, wait=options.wait), options.branch)
             lease.require_held()
-            if stopping.stop(session, target, [stack]):
+            if not stopping.stop(session, target, stack):
                 raise Failed(f"The tasks of {branch} have not ended in time: `invoke logs` shows them.")
         deployment = replace(deployment, asleep=True)
         say(f"{branch} sleeps; its URL and its data stay. {_wakes(session.settings, stack)}")

@@ -1,12 +1,9 @@
-"""Stop the tasks of slots, and wait until they have ended."""
+"""Stop the tasks of a slot, and wait until they have ended."""
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from copilot_testenv.core import display
 from copilot_testenv.core.polling import until
 from copilot_testenv.core.terminal import Patience
 from copilot_testenv.state import live
@@ -18,22 +15,15 @@ if TYPE_CHECKING:
 _SECONDS = 300.0
 
 
-def stop(session: Session, target: Target, stacks: Sequence[Stack], *, for_good: bool = False) -> list[str]:
-    """Stop the tasks of all stacks at once; return the names of those whose tasks have not ended in time.
-
-    With `for_good`, end their office hours before: AWS would start the tasks again.
-    """
-    for stack in stacks:
-        if for_good:
-            unschedule(target, stack)
-        target.aws.scale_service(stack.name, 0)
-    many = stacks[0].name if len(stacks) == 1 else display.counted(len(stacks), "slot")
+def stop(session: Session, target: Target, stack: Stack) -> bool:
+    """Stop the tasks of a stack's service; return False where they have not ended in time."""
+    target.aws.scale_service(stack.name, 0)
     return until(
-        lambda: [stack.name for stack in stacks if live.alive(target, stack)],
-        operator.not_,
+        lambda: not live.alive(target, stack),
+        bool,
         seconds=_SECONDS,
         every=0.2 if session.settings.target == "sandbox" else 3,
-        tell=Patience(session.report.say, f"the tasks of {many} end").tell,
+        tell=Patience(session.report.say, f"the tasks of {stack.name} end").tell,
     )
 
 

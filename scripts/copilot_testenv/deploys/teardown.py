@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from copilot_testenv.core.errors import Failed, Held, Interrupted, Refused, Usag
 from copilot_testenv.core.process import Stop, catching_signals
 from copilot_testenv.core.terminal import as_json, confirm
 from copilot_testenv.costs import estimate
-from copilot_testenv.deploys import orphans, preflight, status, together
+from copilot_testenv.deploys import orphans, preflight, status
 from copilot_testenv.deploys.delete_slot import (
     DEAD,
     NEVER_DELETED,
@@ -26,12 +26,12 @@ from copilot_testenv.deploys.delete_slot import (
     listed,
     would_go,
 )
-from copilot_testenv.deploys.withdraw_together import withdraw_together
+from copilot_testenv.deploys.sweep import Sweep as SlotSweep
 from copilot_testenv.state import bucket, live
-from copilot_testenv.state.lease import Unreadable
 from copilot_testenv.state.registry import RegistryContent, Sweep
 
 if TYPE_CHECKING:
+    from copilot_testenv.aws.stack import Stack
     from copilot_testenv.core.settings import Settings
     from copilot_testenv.deploys.orphans import Orphan
     from copilot_testenv.session import Session, Target
@@ -88,10 +88,7 @@ class _Teardown:
     target: Target
     options: Options
     interrupted: bool = False
-    dropped: dict[str, list[str]] = field(default_factory=dict)  # databases, by the slot's service
-    deleted: dict[str, list[str]] = field(
-        default_factory=dict
-    )  # Lambda functions of deleted stacks, likewise
+    begun: dict[str, Receipt] = field(default_factory=dict)  # what a sweep has left unfinished, by service
 
     def run(self) -> tuple[list[Receipt], list[UserError]]:
         """Return the receipts, and the errors of the slots that could not be deleted completely."""
@@ -147,14 +144,12 @@ class _Teardown:
         receipts: list[Receipt] = []
         failures: list[UserError] = []
         with self._collecting(failures):
-            self._delete_together([snapshot for snapshot in snapshots if snapshot.ours])
-        several = sum(snapshot.ours for snapshot in snapshots) > 1
+            receipts += self._delete_together([snapshot for snapshot in snapshots if snapshot.ours])
+        swept = {receipt.snapshot.settings.service for receipt in receipts}
         for snapshot in snapshots:
-            with self._collecting(failures):
-                receipts.append(self._delete(snapshot, with_others=several))
-        with self._collecting(failures):
-            awaiting = [receipt for receipt in receipts if receipt.awaits_withdrawal]
-            withdraw_together(self.session, self.target, awaiting)
+            if snapshot.settings.service not in swept:
+                with self._collecting(failures):
+                    receipts.append(self._delete(snapshot))
         for orphan in found_orphans:
             with self._collecting(failures):
                 if not self.interrupted:
@@ -209,33 +204,37 @@ class _Teardown:
         Those without a live deployment come first, because a live deployment drops their databases.
         """
         settings, options = self.session.settings, self.options
+        stacks = None
         if options.branch:
             slots = [settings, settings.isolated_for(git.slug(options.branch))]
         elif options.every or options.expired or options.orphans:
-            slots = self._slots()
+            stacks = self._stacks()
+            slots = self._slots(stacks)
         else:
             slots = [settings]
         registry = self._registry().read(whole=True)
-        snapshots = [self._snapshot_of(slot, registry) for slot in slots]
+        look = self.target.aws.stack if stacks is None else stacks.get
+        snapshots = [self._snapshot_of(slot, registry, look) for slot in slots]
         chosen = [snapshot for snapshot in snapshots if snapshot and self._is_chosen(snapshot)]
         if not options.branch:  # a first deploy under way has no stack yet, and only looks like an orphan
-            chosen = [
-                snapshot
-                for snapshot in chosen
-                if (snapshot.stack and not options.orphans) or not self._is_held(snapshot.settings)
-            ]
+            unsure = [each for each in chosen if options.orphans or not each.stack]
+            settings_of = [each.settings for each in unsure]
+            held = bucket.held_slots(self.session, self.target, settings_of) if unsure else set()
+            chosen = [each for each in chosen if each.settings.service not in held]
         return sorted(chosen, key=lambda snapshot: snapshot.stack is not None and snapshot.stack.live)
 
-    def _slots(self) -> list[Settings]:
+    def _stacks(self) -> dict[str, Stack]:
+        return self.target.aws.environment_stacks(self.session.settings.app, self.session.settings.test_env)
+
+    def _slots(self, stacks: Mapping[str, Stack]) -> list[Settings]:
         """Return the shared slot, and each one that a stack's tags, the registry or a one-off task name."""
-        settings, aws = self.session.settings, self.target.aws
+        settings = self.session.settings
         found = {settings.service: settings}
-        for stack in aws.deployments(settings.app, settings.test_env):
+        for stack in stacks.values():
             if slot := status.slot(settings, stack):
                 found[slot.service] = slot
         services = list(self._registry().read().deployments)
-        task_stacks = aws.task_stacks(settings.app, settings.test_env)
-        services += [live.service_of_task_stack(settings, name) for name in task_stacks]
+        services += [live.service_of_task_stack(settings, name) for name in stacks]
         for service in services:
             slug = service.removeprefix(f"{settings.service}-")
             if slug not in {"", service}:
@@ -248,14 +247,16 @@ class _Teardown:
         options = self.options
         return not (options.branch or options.expired or options.every or options.orphans)
 
-    def _snapshot_of(self, settings: Settings, registry: RegistryContent) -> SlotSnapshot | None:
+    def _snapshot_of(
+        self, settings: Settings, registry: RegistryContent, look: Callable[[str], Stack | None]
+    ) -> SlotSnapshot | None:
         """Return the slot's current state; None where nothing in it was made by these tasks.
 
+        `look` returns the stack of a name.
         A service is a branch's only where its stack's tags or the registry say so; its name is not enough.
         Raises Refused where only the shared slot is to be deleted and these tasks did not deploy it.
         """
-        aws = self.target.aws
-        stack = aws.stack(settings.stack_name)
+        stack = look(settings.stack_name)
         entry = registry.deployments.get(settings.service)
         ours = bool(
             settings.slug and entry and entry.isolated and git.slug(entry.branch or "?") == settings.slug
@@ -268,7 +269,7 @@ class _Teardown:
             named = f"{stack.name} was not made by these tasks: it is not a branch's own service."
             self.session.report.say(f"It stays: {why if known else named}")
             return None
-        one_off = aws.stack(f"task-{live.task_group(settings)}")
+        one_off = look(f"task-{live.task_group(settings)}")
         if one_off and not ownership.is_our_task(one_off, settings):
             self.session.report.say(f"{one_off.name} was not made by these tasks: it stays.")
             one_off = None
@@ -294,14 +295,6 @@ class _Teardown:
             return not stack or stack.status in DEAD
         return True
 
-    def _is_held(self, settings: Settings) -> bool:
-        """Return True if another run holds the slot's lease: it may be deploying to the slot."""
-        try:
-            return bucket.lease(self._session_for(settings), self.target, "looking").holder() is not None
-        except Unreadable as error:
-            self.session.report.say(f"{settings.service} stays: {error}")
-            return True
-
     def _session_for(self, settings: Settings) -> Session:
         return replace(self.session, settings=settings)
 
@@ -309,47 +302,46 @@ class _Teardown:
         session = self._session_for(snapshot.settings)
         return Slot(session, self.target.for_slot(snapshot.settings), snapshot)
 
-    def _delete_together(self, own: list[SlotSnapshot]) -> None:
-        """Drop databases and delete stacks of several slots together; what fails, each slot does later."""
+    def _delete_together(self, own: Sequence[SlotSnapshot]) -> list[Receipt]:
+        """Delete several slots together, and return the receipts; each of the others is deleted by itself."""
 
-        def unchanged(agreed: SlotSnapshot) -> SlotSnapshot | None:
-            found = self._snapshot_of(agreed.settings, self._registry().read())
-            same = found and found.deployed_at == agreed.deployed_at and self._is_chosen(found)
-            return found if same else None
+        def unchanged(agreed: Sequence[SlotSnapshot]) -> list[SlotSnapshot]:
+            registry, stacks = self._registry().read(), self._stacks()
+            found = [(each, self._snapshot_of(each.settings, registry, stacks.get)) for each in agreed]
+            return [
+                now
+                for each, now in found
+                if now and now.deployed_at == each.deployed_at and self._is_chosen(now)
+            ]
 
         if len(own) < 2:  # noqa: PLR2004 - one is deleted as quickly alone
-            return
-        doing = "databases were not dropped"
+            return []
+        run = SlotSweep(self.session, self.target)
         try:
-            wait = self.options.wait
-            with together.holding(self.session, self.target, own, unchanged, wait=wait) as ready:
-                self.dropped = together.drop_databases(self.session, self.target, ready)
-                doing = "stacks were not deleted"
-                # A slot whose database is still there needs its container.
-                bare = [each for each in ready if each.service in self.dropped]
-                with self._catching():
-                    self.deleted = together.delete_stacks(self.session, self.target, bare)
+            with self._catching() as stop:
+                run.run(own, unchanged, stop, wait=self.options.wait)
         except (Interrupted, KeyboardInterrupt):
             raise
         except UserError as error:
-            self.session.report.say(f"(The {doing} together: {error})")
+            self.session.report.say(f"(The slots were not deleted together: {error})")
+        finally:
+            self.begun = run.begun
+        for receipt in run.receipts.values():
+            self._end(receipt.snapshot, receipt)
+        return list(run.receipts.values())
 
-    def _delete(self, agreed: SlotSnapshot, *, with_others: bool) -> Receipt:
-        """Delete one slot under its lease. Raises Held where it has changed since the user agreed.
-
-        With `with_others`, it is taken out of the application afterwards, with others.
-        """
-        functions = self.deleted.get(agreed.settings.service)
-        if self.interrupted and functions is None:
+    def _delete(self, agreed: SlotSnapshot) -> Receipt:
+        """Delete one slot under its lease. Raises Held where it has changed since the user agreed."""
+        if self.interrupted:
             raise Interrupted("Interrupted.")
         slot = self._slot_of(agreed)
+        begun = self.begun.get(agreed.settings.service)
         lease = bucket.lease(slot.session, self.target, f"deleting {agreed}")
         with lease.held(wait=self.options.wait, say=self.session.report.say):
             slot.session.settled(self.target, wait=self.options.wait)
-            found = self._snapshot_of(agreed.settings, self._registry().read())
-            is_deleted = functions is not None and not (found and found.stack)  # together with others
-            if is_deleted:
-                found = agreed
+            found = self._snapshot_of(agreed.settings, self._registry().read(), self.target.aws.stack)
+            if begun and not (found and found.stack):  # the registry may not know the slot
+                found = replace(agreed, stack=None)
             elif not found:  # another run has deleted it meanwhile
                 return Receipt(agreed)
             elif (found.stack and found.deployed_at != agreed.deployed_at) or not self._is_chosen(found):
@@ -357,19 +349,19 @@ class _Teardown:
                     f"{agreed} was not deleted, because it was changed meanwhile: look at `invoke status`, "
                     "then run this again."
                 )
-            dropped = self.dropped.get(agreed.settings.service)
-            if not is_deleted and found.stack and live.alive(self.target, found.stack):
-                dropped = None  # a task runs again: it has copied the data anew
-            slot = replace(slot, snapshot=found, dropped=dropped, together=with_others)
+            receipt = begun or Receipt(found)
             with self._catching() as stop:
-                receipt = replace(slot, functions=functions if is_deleted else None).delete(stop, lease)
+                replace(slot, snapshot=found).delete(stop, lease, receipt)
             if not receipt.still_named:
                 bucket.registry(slot.session, self.target).forget(agreed.settings.service)
         if not receipt.still_named and bucket.discard_lease(slot.session, self.target):
             receipt.lease_is_gone()
-        self.session.report.say(f"Gone: {found}{':' if receipt.gone else ''}{listed(receipt.gone)}")
-        self._report(found, receipt)
+        self._end(receipt.snapshot, receipt)
         return receipt
+
+    def _end(self, gone: SlotSnapshot, receipt: Receipt) -> None:
+        self.session.report.say(f"Gone: {gone}{':' if receipt.gone else ''}{listed(receipt.gone)}")
+        self._report(gone, receipt)
 
     def _report(self, gone: SlotSnapshot, receipt: Receipt) -> None:
         """Report the deployment's cost, and tell the forge that its URL no longer answers."""

@@ -9,14 +9,13 @@ import random
 import shlex
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
 from botocore.exceptions import ConnectionError as NoConnectionError
 
+from copilot_testenv.aws.calls import answered_at, throttled
 from copilot_testenv.core import display
 from copilot_testenv.core.errors import Failed
 
@@ -54,27 +53,29 @@ class Store(Protocol):
         Raises Unreachable where the store does not answer, Failed where it denies access.
         """
 
-    def write(self, body: bytes, version: str | None) -> bool:
+    def write(self, body: bytes, version: str | None) -> Read | None:
         """Replace the object if it still has that version, or (None) does not exist.
 
-        Return True if it did.
+        Return it as it is then; None where it was not replaced.
         """
 
     def delete(self, version: str) -> bool:
         """Delete the object if it still has that version; return True if it did."""
 
 
-def change(store: Store, wanted: Callable[[Read], bytes | None]) -> None:
+def change(store: Store, wanted: Callable[[Read], bytes | None]) -> Read | None:
     """Write the body that `wanted` returns; read again and retry where another run has written in between.
 
-    `wanted` returns None to write nothing. Raises the errors of `store` and `wanted`, and Failed after 100
-    tries.
+    `wanted` returns None to write nothing. Return what was written. Raises the errors of `store` and
+    `wanted`, and Failed after 100 tries.
     """
     for _ in range(_TRIES):
         read = store.read()
         body = wanted(read)
-        if body is None or store.write(body, read.version):
-            return
+        if body is None:
+            return None
+        if written := store.write(body, read.version):
+            return written
         pause(0.05)
     raise Failed(f"{store.name} cannot be written: too many runs write to it at once. Try again.")
 
@@ -111,31 +112,35 @@ class BucketObject:
                 body = stream.read(READ_AT_MOST)
         except ClientError as error:
             if error.response["Error"]["Code"] in {"NoSuchKey", "404"}:
-                return Read(None, None, _date(error.response))
+                return Read(None, None, answered_at(error.response))
             raise self._failed("read", error) from error
         except (BotoCoreError, OSError) as error:
             raise self._failed("read", error) from error
-        return Read(body, answer["ETag"], _date(answer))
+        return Read(body, answer["ETag"], answered_at(answer))
 
-    def write(self, body: bytes, version: str | None) -> bool:
+    def write(self, body: bytes, version: str | None) -> Read | None:
         condition = {"IfMatch": version} if version else {"IfNoneMatch": "*"}
-        return self._call("written", self.client.put_object, Body=body, **condition)
+        answer = self._call("written", self.client.put_object, Body=body, **condition)
+        return Read(body, answer["ETag"], answered_at(answer)) if answer else None
 
     def delete(self, version: str) -> bool:
-        return self._call("deleted", self.client.delete_object, IfMatch=version)
+        return self._call("deleted", self.client.delete_object, IfMatch=version) is not None
 
-    def _call(self, what: str, operation: Callable[..., Any], **arguments: Any) -> bool:
+    def _call(self, what: str, operation: Callable[..., Any], **arguments: Any) -> dict[str, Any] | None:
+        """Return the answer; None where the object has another version."""
         try:
-            operation(Bucket=self.bucket, Key=self.key, **arguments)
+            answer: dict[str, Any] = operation(Bucket=self.bucket, Key=self.key, **arguments)
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] in {404, 409, 412}:
-                return False
+                return None
             raise self._failed(what, error) from error
         except (BotoCoreError, OSError) as error:
             raise self._failed(what, error) from error
-        return True
+        return answer
 
     def _failed(self, what: str, error: Exception) -> Failed:
+        if why := throttled(error):
+            return Unreachable(f"The object {self.name} could not be {what}: {why}")
         reason = f"The object {self.name} could not be {what}: {display.line(str(error)).rstrip('.')}."
         status = error.response["ResponseMetadata"]["HTTPStatusCode"] if isinstance(error, ClientError) else 0
         passing = (HTTPClientError, NoConnectionError, IncompleteReadError, OSError)
@@ -145,10 +150,3 @@ class BucketObject:
             f"{reason} The role needs s3:GetObject, s3:PutObject and s3:DeleteObject on the object, "
             "s3:ListBucket on the bucket, and the right to use its key."
         )
-
-
-def _date(answer: Any) -> float:
-    """Return the time of S3's clock, in Unix seconds; this machine's where the answer has none."""
-    with suppress(ValueError, TypeError, OverflowError):
-        return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"].get("date")).timestamp()
-    return time.time()

@@ -5,7 +5,11 @@ still has the version that the run has read, so S3 accepts one of several runs t
 S3's, so the clocks of the machines do not matter. A holder renews its claim every few seconds; without that
 it expires. A holder that was silent for longer may go on if no other run has taken the slot: only a run that
 takes the slot writes another holder. An object that cannot be read counts neither as free nor as held, so
-nothing is done until a person has looked at it. Source:
+nothing is done until a person has looked at it.
+
+A run that deletes several slots at once, a sweep, writes one claim for all of them, into an object of its
+own. It looks at the slots' leases after it has written that claim, and a run looks at the sweep's claim after
+it has written its own into a slot's lease: so of two that come at once, at least one goes back. Source:
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 """
 
@@ -39,7 +43,8 @@ _MOST_WAITING = 50
 _LONGEST = 128 << 10  # bytes
 _LONGEST_NAME, _LONGEST_DOING, _LONGEST_TOKEN = 200, 300, 100  # letters that are written
 _LONGEST_READ = 2000  # letters of a name that are read: earlier versions did not shorten names
-_CLAIM = ("token", "who", "doing", "since", "until")
+_CLAIM = ("token", "who", "doing", "since", "until", "slots")
+_MOST_SLOTS = 1000
 
 _T = TypeVar("_T")
 
@@ -57,6 +62,7 @@ class Claim:
     doing: str  # "deploying feature/x"
     since: float
     until: float
+    slots: tuple[str, ...] = ()  # the services of the slots that a sweep deletes
 
     def __str__(self) -> str:
         since = datetime.fromtimestamp(self.since, UTC).strftime("%H:%M:%S UTC")
@@ -64,14 +70,23 @@ class Claim:
 
     @classmethod
     def of(cls, value: object) -> Claim:
-        """Return the claim that a JSON value contains. Raises Malformed."""
-        claim = strict_json.only(value, _CLAIM, "a claim")
+        """Return the claim that a JSON value contains; only a sweep's has `slots`. Raises Malformed."""
+        claim = strict_json.only(
+            {"slots": [], **value} if isinstance(value, dict) else value, _CLAIM, "a claim"
+        )
         since, until = (strict_json.number(claim[name], "a claim's time") for name in ("since", "until"))
         if not 0 <= since < 1 << 40 or not 0 <= until < 1 << 40:
             raise Malformed("a claim's time is out of range")
         token = strict_json.text(claim["token"], "a claim's token", _LONGEST_TOKEN)
         who, doing = (strict_json.text(claim[name], "a name", _LONGEST_READ) for name in ("who", "doing"))
-        return cls(token, who, doing, since, until)
+        slots = claim["slots"]
+        if not isinstance(slots, list) or len(slots) > _MOST_SLOTS:
+            raise Malformed("a claim's slots are not a list, or too many")
+        names = tuple(strict_json.text(name, "a slot's name", _LONGEST_TOKEN) for name in slots)
+        return cls(token, who, doing, since, until, names)
+
+    def document(self) -> dict[str, object]:
+        return {name: value for name, value in asdict(self).items() if name != "slots" or self.slots}
 
 
 @dataclass(frozen=True)
@@ -91,7 +106,9 @@ class State:
         return State(holder, tuple(claim for claim in self.waiting if claim.token != token))
 
     def as_bytes(self) -> bytes:
-        return json.dumps({"version": VERSION, **asdict(self)}, ensure_ascii=False).encode()
+        holder, waiting = self.holder and self.holder.document(), [each.document() for each in self.waiting]
+        document = {"version": VERSION, "holder": holder, "waiting": waiting}
+        return json.dumps(document, ensure_ascii=False).encode()
 
     @classmethod
     def of(cls, body: bytes | None) -> State:
@@ -140,9 +157,13 @@ class Lease:
     slot: str  # the slot's name in messages: "web in test"
     who: str
     doing: str
+    service: str = ""  # the slot's, where a sweep may have it too
+    sweep: Lease | None = None  # of the sweep of all slots
+    slots: tuple[str, ...] = ()  # a sweep's own; it may give some back
     lost: bool = False  # this run is no longer the holder: another run has taken the slot
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
     _unanswered: int = 0  # writes in a row that the store did not answer
+    _last: tuple[Read, float] | None = None  # what this run wrote last, and when by its own clock
 
     @contextmanager
     def held(self, *, wait: bool, say: Callable[[str], None]) -> Iterator[Lease]:
@@ -186,6 +207,8 @@ class Lease:
         try:
             if not self.lost:
                 self._retry(self._renew_once)
+            # A sweep takes a slot whose holder was silent, and leaves its claim as it was.
+            self.lost = self.lost or self._sweep_of_slot() is not None
         except Failed as error:
             raise Failed(
                 f"Nothing further was changed, because it is unknown if this run still holds {self.slot}. "
@@ -202,6 +225,26 @@ class Lease:
         read, state = self._retry(self._look)
         return state.without_expired(read.now).holder
 
+    def covering(self, service: str) -> Claim | None:
+        """Return the claim of the sweep that deletes a slot now; end one that was silent for too long.
+
+        Raises Failed where the store does not answer.
+        """
+        while True:
+            read, state = self._retry(self._look)
+            holder = state.holder
+            if holder is None or service not in holder.slots:
+                return None
+            if holder.until > read.now:
+                return holder
+            # The sweep may still run: without its claim it changes nothing further.
+            if self._wrote(state.without(holder.token), read):
+                return None
+            pause(0.05)
+
+    def _sweep_of_slot(self) -> Claim | None:
+        return self.sweep.covering(self.service) if self.sweep else None
+
     def _take(self, *, wait: bool, say: Callable[[str], None]) -> None:
         """Write this run's claim as the holder's, at once or after those that wait before it."""
         shown = ""
@@ -209,14 +252,17 @@ class Lease:
             read, state = self._retry(self._look)
             current = state.without_expired(read.now)
             mine = self._claim(current, read.now)
-            ahead = self._ahead(current)
+            ahead = self._sweep_of_slot() or self._ahead(current)
             if ahead is None:
-                if self._wrote(replace(current.without(self.token), holder=mine), read.version):
-                    return
+                if self._wrote(replace(current.without(self.token), holder=mine), read):
+                    if not self._sweep_of_slot():
+                        return
+                    self._leave()
                 pause(0.05)  # another run was faster: read its claim
                 continue
             if not wait:
-                what = "is being changed" if ahead == current.holder else "is free, and another run is next"
+                waits = ahead in current.waiting
+                what = "is free, and another run is next" if waits else "is being changed"
                 raise Held(
                     f"{self.slot} {what}: {ahead}. Nothing was changed. "
                     "Use --wait to continue when it is free."
@@ -259,6 +305,7 @@ class Lease:
             display.line(self.doing, _LONGEST_DOING),
             known.since if known else now,
             now + LIFETIME,
+            self.slots,
         )
 
     def _ahead(self, state: State) -> Claim | None:
@@ -276,18 +323,35 @@ class Lease:
         if not known and len(state.waiting) >= _MOST_WAITING:
             raise Held(f"{_MOST_WAITING} runs already wait for {self.slot}. Nothing was changed: try later.")
         waiting = tuple(mine if claim.token == self.token else claim for claim in state.waiting)
-        self._wrote(replace(state, waiting=waiting if known else (*waiting, mine)), read.version)
+        self._wrote(replace(state, waiting=waiting if known else (*waiting, mine)), read)
 
-    def _wrote(self, state: State, version: str | None) -> bool:
+    def _wrote(self, state: State, read: Read) -> bool:
+        self._last = None
         try:
-            written = self.store.write(state.as_bytes(), version)
+            written = self.store.write(state.as_bytes(), read.version)
         except Unreachable:  # the write may have succeeded: the next read shows it
             self._unanswered += 1
             if self._unanswered >= _MOST_UNANSWERED:
                 raise
             return False
         self._unanswered = 0
-        return written
+        if written:
+            self._last = written, _clock()
+        return written is not None
+
+    def _change(self, wanted: Callable[[Read], bytes | None]) -> None:
+        """Change the object as `change` does; try first without a read, over what this run wrote last."""
+        last, self._last = self._last, None
+        if last:
+            read = replace(last[0], now=last[0].now + _clock() - last[1])
+            body = wanted(read)
+            written = self.store.write(body, read.version) if body is not None else None
+            # A virtual machine can stop for a while, and its clock with it: then the time was wrong.
+            if written and written.now - read.now < LIFETIME / 2:
+                self._last = written, _clock()
+                return
+        if written := change(self.store, wanted):
+            self._last = written, _clock()
 
     def _renew(self, over: threading.Event) -> None:
         due = _clock() + _RENEWED_EVERY
@@ -307,9 +371,10 @@ class Lease:
             if not state.holder or state.holder.token != self.token:
                 self.lost = True
                 return None
-            return replace(state, holder=replace(state.holder, until=read.now + LIFETIME)).as_bytes()
+            mine = replace(state.holder, until=read.now + LIFETIME, slots=self.slots)
+            return replace(state, holder=mine).as_bytes()
 
-        change(self.store, renewed)
+        self._change(renewed)
 
     def _leave(self) -> None:
         """Remove this run's claim; where that fails, the claim expires in a few seconds."""
@@ -319,7 +384,7 @@ class Lease:
             return state.without(self.token).as_bytes() if state != state.without(self.token) else None
 
         with suppress(UserError):
-            change(self.store, released)
+            self._change(released)
 
     def _retry(self, work: Callable[[], _T]) -> _T:
         """Return the result of `work`; retry it for a while where the store does not answer."""

@@ -160,8 +160,8 @@ def _text(entry: Mapping[str, Any], name: str) -> str:
     return strict_json.text(entry[name], name, _LENGTHS[name])
 
 
-def _without(records: Mapping[str, T], service: str) -> dict[str, T]:
-    return {name: record for name, record in records.items() if name != service}
+def _without(records: Mapping[str, T], *services: str) -> dict[str, T]:
+    return {name: record for name, record in records.items() if name not in services}
 
 
 @dataclass(frozen=True)
@@ -204,12 +204,12 @@ class Registry:
             )
         )
 
-    def forget(self, service: str) -> None:
+    def forget(self, *services: str) -> None:
         self._change(
             lambda content: replace(
                 content,
-                deployments=_without(content.deployments, service),
-                failed=_without(content.failed, service),
+                deployments=_without(content.deployments, *services),
+                failed=_without(content.failed, *services),
             )
         )
 

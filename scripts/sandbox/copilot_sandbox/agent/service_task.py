@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+_FAILS_AFTER = 2.0  # seconds
+
+
 @dataclass(frozen=True)
 class TaskContext(preparation.Settings):
     """The settings and services that all tasks of an agent share."""
@@ -43,6 +46,7 @@ class ServiceTask:
         self._runner: Runner | None = None
         self._claim: socket.socket | None = None  # reserves the loopback address, if there is no namespace
         self._drain_until: float | None = None
+        self._failure: tuple[str, float] | None = None  # and when it ends the task, in Unix seconds
         self._running_since: dict[str, float] = {}
         self._notes: dict[str, str | None] = {}  # by container: shown as its reason while it runs
         self.id = service.only_task or uuid.uuid4().hex
@@ -123,8 +127,8 @@ class ServiceTask:
             self._give_up(directory, f"InternalError: {type(error).__name__}: {error}")
 
     def fail(self, reason: str) -> None:
-        """End the task, which did not start for this reason of ECS."""
-        self._finish(reason, "TaskFailedToStart")
+        """End the task soon, which does not start for this reason of ECS: AWS needs a moment to find out."""
+        self._failure = (reason, time.time() + _FAILS_AFTER)
 
     def handle(self, event: wire.Event) -> None:
         """Handle an event of the task's process."""
@@ -160,7 +164,10 @@ class ServiceTask:
         self.tick(time.time())
 
     def tick(self, now: float) -> None:
-        """Stop the process once the task is drained."""
+        """Stop the process once the task is drained; end a task that does not start."""
+        if self._failure and now >= self._failure[1]:
+            self._finish(self._failure[0], "TaskFailedToStart")
+            self._failure = None
         if self._drain_until is None:
             return
         if now >= self._drain_until or self._context.targets.idle(self.report.address):

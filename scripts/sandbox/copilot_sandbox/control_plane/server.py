@@ -229,6 +229,10 @@ class ControlPlaneServer:
     def _tagged_resources(self) -> Iterator[TaggedResource]:
         for stack in self._engine.stacks.live():
             yield TaggedResource(stack.id, stack.tags, "cloudformation:stack")
+            for each in stack.resources.values():
+                if each.spec.type == "AWS::Lambda::Function" and "Arn" in each.created.attributes:
+                    arn = str(each.created.attributes["Arn"])
+                    yield TaggedResource(arn, each.spec.tags(), "lambda:function")
         for service in self._ecs.active():
             yield TaggedResource(service.arn, service.tags, "ecs:service")
         yield from self._scaling.tagged()

@@ -8,7 +8,8 @@ rule applies to its next `times` matches. If several match, the first one that i
     {"call": "cloudformation:DescribeStacks", "kind": "throttle", "times": 2}
     {"resource": "Service", "stack": "demo-test-web", "verb": "update", "times": 1, "reason": "it broke"}
 
-`call` is the service in boto3's name and the operation; `*` is a wildcard, also for a part (`s3:*`). Kinds:
+`call` is the service in boto3's name and the operation; `*` is a wildcard, also for a part (`s3:*`). With
+`"every": 3`, only each third match fails. Kinds:
 `throttle` and `server-error` are the service's own errors; `drop` closes the connection before the call is
 done, `drop-answer` afterwards. `resource` is a logical id whose handler fails to `create`, `update` or
 `delete` it. A replacement is a create; restoring old properties is an update. `stack` is optional, a name
@@ -47,9 +48,14 @@ class _CallRule:
     call: str
     kind: Kind
     left: int
+    every: int
+    matched: int = 0
 
     def matches(self, call: str) -> bool:
-        return self.left > 0 and fnmatchcase(call, self.call)
+        if self.left <= 0 or not fnmatchcase(call, self.call):
+            return False
+        self.matched += 1
+        return self.matched % self.every == 0
 
 
 @dataclass
@@ -158,7 +164,12 @@ def _read(text: str) -> tuple[list[_CallRule], list[_ResourceRule]]:
             left = dict(rule)
             if "call" in left:
                 calls.append(
-                    _CallRule(str(left.pop("call")), _one_of(Kind, left.pop("kind")), int(left.pop("times")))
+                    _CallRule(
+                        str(left.pop("call")),
+                        _one_of(Kind, left.pop("kind")),
+                        int(left.pop("times")),
+                        max(1, int(left.pop("every", 1))),
+                    )
                 )
             else:
                 resources.append(
