@@ -141,7 +141,7 @@ def _serve(functions: list[Call], asked: int, answering: int) -> NoReturn:
 def _answer(functions: list[Call], number: int, value: bytes | None) -> tuple[bytes, bytes | None]:
     try:
         text = as_text(functions[number](None if value is None else value.decode(errors="surrogateescape")))
-        return b"v", None if text is None else text.encode()
+        return b"v", None if text is None else text.encode(errors="surrogateescape")
     except BaseException as error:  # noqa: BLE001  any error may quote the value
         return b"e", _named(type(error)).encode(errors="replace")
 

@@ -232,7 +232,13 @@ class _Fill:
         self._stack.callback(crew.close)
         copied = [table for table in made.tables if not selections[table.oid].excluded]
         text = catalogue.text_only(made.reader, copied)
-        orphans = Orphans(wanted=self._options.keep_orphans)
+        called = {
+            oid
+            for key in made.references
+            if selections[key.table].calls.keys() & set(key.columns)
+            for oid in (key.oid, key.parent)
+        }
+        orphans = Orphans(self._options.keep_orphans, frozenset(called))
         streams = Streams(crew, statements, selections, text, orphans, made.sample)
         of_extensions = catalogue.loading_order((one for one in copied if one.extension), made.references)
         streams.start(made.tables, self._progress, of_extensions)
