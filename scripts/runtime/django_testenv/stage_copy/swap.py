@@ -27,6 +27,13 @@ if TYPE_CHECKING:
 _TERMINATION = 5000  # milliseconds that a session may take to end
 _PAUSE = 0.05  # seconds between two rounds of ending the sessions that connected meanwhile
 _TRIES = 5
+# What a server says that does not know a locale, its provider, or CREATE DATABASE's word for it.
+_LACKS_LOCALE = (
+    psycopg.errors.WrongObjectType,
+    psycopg.errors.InvalidParameterValue,
+    psycopg.errors.SyntaxError,
+    psycopg.errors.FeatureNotSupported,
+)
 _WRITING = (
     "SET default_transaction_read_only = off; SET default_transaction_isolation = 'read committed'; "
     "SET default_transaction_deferrable = off; SET standard_conforming_strings = on"
@@ -94,7 +101,7 @@ def create(server: Connection, name: str, like: Locale, say: Callable[[str], Non
     )
     try:
         server.execute(plain + like.options)
-    except (psycopg.errors.WrongObjectType, psycopg.errors.InvalidParameterValue, psycopg.errors.SyntaxError):
+    except _LACKS_LOCALE:
         say("the target's server lacks staging's locale: text may sort in another order there")
         server.execute(plain)
 
