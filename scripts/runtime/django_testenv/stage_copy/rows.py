@@ -113,10 +113,7 @@ class Pump:
         if calls:  # or pieces of several rows would be mixed
             _execute(self._source, b"SET max_parallel_workers_per_gather = 0")
         try:
-            if self._plain and not calls:
-                sent, arrived, moved = self._through_sockets(out, into, tell)
-            else:
-                sent, arrived, moved = self._through_libpq(out, into, calls, tell)
+            sent, arrived, moved = self.pass_on(out, into, calls, tell)
         except _RuleFailed as error:
             failure = (error.column, error.row, error.kind)
         if failure:  # not raised above: the error would keep the row as its context
@@ -126,6 +123,12 @@ class Pump:
         if sent != arrived:
             raise Failed(f"{piece.table.qualified}: the source sent {sent} rows, the target took {arrived}")
         return arrived, moved
+
+    def pass_on(self, out: bytes, into: bytes, calls: Mapping[str, Call], tell: Tell) -> tuple[int, int, int]:
+        """Pass what a COPY sends to another; return the rows sent, the rows and the bytes that arrived."""
+        if self._plain and not calls:
+            return self._through_sockets(out, into, tell)
+        return self._through_libpq(out, into, calls, tell)
 
     def _through_sockets(self, out: bytes, into: bytes, tell: Tell) -> tuple[int, int, int]:
         source, target = Wire(self._source_context, self._stopped), Wire(self._target_context, self._stopped)
@@ -142,7 +145,7 @@ class Pump:
         _begin(self._target, into, pq.ExecStatus.COPY_IN)
         self._target.nonblocking = 1
         try:
-            moved = self._pass_on(calls, tell)
+            moved = self._send(calls, tell)
             self._target.put_copy_end()
             self._flush()
         finally:
@@ -210,7 +213,7 @@ class Pump:
         rows = sql.SQL('{}, LATERAL ({}) "copy pieces"').format(table, sql.SQL(" UNION ALL ").join(pieces))
         return [sql.SQL('"copy last"'), sql.SQL('"copy value"'), *others], rows
 
-    def _pass_on(self, calls: Mapping[str, Call], tell: Tell) -> int:
+    def _send(self, calls: Mapping[str, Call], tell: Tell) -> int:
         """Read all rows of the source and write them in batches. Return the number of bytes written."""
         batch: list[bytes | memoryview] = []
         held = moved = 0
