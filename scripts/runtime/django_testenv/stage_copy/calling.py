@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _NUMBER, _LENGTH = struct.Struct("!I"), struct.Struct("!q")
 _END, _NULL, _DROPPED, _FAILED = -1, -2, -3, -4  # after _FAILED comes the name of the error's class
 _PIECE = 1 << 16  # characters
+_ENDED = "nothing: the process of its own ended"
 _FILES = 4096  # numbers of open files that are looked at
 
 Call = Callable[[Optional[str]], Any]
@@ -105,25 +106,29 @@ class _Process:
         self._write(_NUMBER.pack(number))
         try:
             for piece in value or ():
-                self._write(_LENGTH.pack(len(piece)))
-                self._write(piece)
+                self._write(_LENGTH.pack(len(piece)) + piece)
             end = _NULL if value is None else _END
         finally:
-            self._write(_LENGTH.pack(end))
-            with _ending():
-                self._ask.flush()
+            self._write(_LENGTH.pack(end), last=True)
 
-    def _write(self, data: bytes) -> None:
-        with _ending():
+    def _write(self, data: bytes, *, last: bool = False) -> None:
+        try:
             self._ask.write(data)
+            if last:
+                self._ask.flush()
+        except OSError:
+            raise CallError(_ENDED) from None
 
     def _answers(self) -> Iterator[bytes | None]:
         """Yield the pieces of an answer, or None for null. Raise CallError."""
-        with _ending():
+        try:
             while (length := _length(self._answer)) >= 0:
                 yield _exactly(self._answer, length)
-            if length == _FAILED:
-                raise CallError(_exactly(self._answer, _length(self._answer)).decode())
+            failure = _exactly(self._answer, _length(self._answer)).decode() if length == _FAILED else ""
+        except (OSError, EOFError):
+            failure = _ENDED
+        if failure:
+            raise CallError(failure)
         if length == _NULL:
             yield None
 
@@ -134,15 +139,6 @@ class _Process:
         for file in (self._ask, self._answer):
             with contextlib.suppress(OSError):
                 file.close()
-
-
-@contextlib.contextmanager
-def _ending() -> Iterator[None]:
-    """Raise CallError if the pipe to the other process breaks while the block runs."""
-    try:
-        yield
-    except (OSError, EOFError):
-        raise CallError("nothing: the process of its own ended") from None
 
 
 def _length(file: IO[bytes]) -> int:
@@ -195,8 +191,7 @@ def _answer(function: Call, arguments: list[str | None], file: IO[bytes]) -> Non
         text = as_text(function(arguments.pop()))
         for start in range(0, len(text or ""), _PIECE):
             piece = (text or "")[start : start + _PIECE].encode(errors="surrogateescape")
-            file.write(_LENGTH.pack(len(piece)))
-            file.write(piece)
+            file.write(_LENGTH.pack(len(piece)) + piece)
         file.write(_LENGTH.pack(_NULL if text is None else _END))
     except BaseException as error:  # noqa: BLE001  any error may quote the value
         name = _named(type(error)).encode(errors="replace")
