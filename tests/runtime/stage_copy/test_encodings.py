@@ -30,14 +30,15 @@ def test_what_another_encoding_holds_arrives_byte_for_byte(copies: Copies, encod
         if encoding == "SQL_ASCII":
             connection.execute("SET client_encoding = SQL_ASCII")
             connection.execute(
-                b"INSERT INTO \"t\xc3\xabst\" (\"w\xc3\xb6rds\", mail) VALUES ('\xff\xfe is raw', '\xff')"
+                b'INSERT INTO "t\xc3\xabst" ("w\xc3\xb6rds", plain, mail) '
+                b"VALUES ('\xff\xfe is raw', '\xff\xfe too', '\xff')"
             )
         connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
         connection.execute("GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO reader")
     target = make_target(copies)
     setting = {"verify": True, "mask": {"tëst.plain": {"call": f"{__name__}.shout"}, "tëst.mail": "email"}}
     assert Attempt(copies, source, target, setting).run().left == []
-    query = 'SELECT "wörds"::bytea::text, plain FROM "tëst" ORDER BY id'
+    query = """SELECT "wörds"::bytea::text, encode(plain::bytea, 'escape') FROM "tëst" ORDER BY id"""
     about = """SELECT current_setting('server_encoding'), obj_description('"tëst"'::regclass)"""
     found = []
     for server, name in ((copies.source_server, source), (copies.target_server, target)):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 TORTURE = Path(__file__).with_name("torture.sql")
 EVERY_TABLE = """SELECT format('%I.%I', n.nspname, c.relname)
     FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
-    WHERE relkind IN ('r', 'm') AND nspname IN ('app', 'Odd "Names"') AND relname <> 'not_yet' ORDER BY 1"""
+    WHERE relkind IN ('r', 'm') AND relispopulated AND nspname !~ '^pg_|^information_schema$' ORDER BY 1"""
 EVERY_SEQUENCE = "SELECT format('%I.%I', schemaname, sequencename) FROM pg_sequences ORDER BY 1"
 LARGE_OBJECTS = """SELECT oid::int, md5(lo_get(oid)), obj_description(oid, 'pg_largeobject')
     FROM pg_largeobject_metadata ORDER BY 1"""

@@ -61,8 +61,32 @@ PERSONAL = [
     "nextOfKin:text",
     "mothersMaidenName:text",
     "postal_code:text",
+    "steueridentifikationsnummer:text",
+    "notfallKontakt:text",
+    "geb_datum:date",
+    "staatsangehörigkeit:text",
+    "mot_de_passe:text",
+    "numéro_sécurité_sociale:text",
+    "salaire_brut:numeric",
+    "contraseña:text",
+    "números_telefónicos:text",
+    "cuenta_bancaria:text",
+    "ad_soyad:text",
+    "doğum_tarihi:date",
+    "tc_kimlik_no:bigint",
+    "şifre:text",
+    "nazwiskoPanieńskie:text",
+    "telemóvel:text",
+    "huisnummer:text",
 ]
 NOT = [
+    "nombre_producto:text",
+    "nom_produit:text",
+    "ürün_ad\u0131:text",
+    "ad_id:text",
+    "fecha_envio:date",
+    "teslim_tarihi:date",
+    "rechnungsnummer:text",
     "title:text",
     "email_verified:boolean",
     "phones:bigint",
@@ -101,6 +125,29 @@ def test_a_name_in_a_table_of_people_is_a_persons(of: str) -> None:
     assert looks("name", "text", of)
     assert not looks("title", "text", of)
     assert not looks("name", "text", "shop_product")
+
+
+@pytest.mark.parametrize(
+    ("of", "column", "thing"),
+    [("empleado", "nombre", "producto"), ("personnes", "nom", "produit"), ("müşteri", "ad\u0131", "ürün")],
+)
+def test_the_words_for_a_name_are_those_of_more_languages(of: str, column: str, thing: str) -> None:
+    assert looks(column, "text", of)
+    assert not looks(column, "text", thing)
+
+
+@pytest.mark.parametrize("key", ["prénom", "Straße", "doğumTarihi", "vorName", "apellidos"])
+def test_a_key_of_a_document_is_known_with_its_accents(copies: Copies, key: str) -> None:
+    with copies.source_server.connect() as connection:
+        connection.execute(
+            "CREATE TABLE doc AS SELECT jsonb_build_object(%s::text, 'x', 'größe', 4) AS v", [key]
+        )
+        try:
+            options = Options.read({}, key="made-up")
+            found = personal.findings(connection, catalogue.tables(connection), options)
+        finally:
+            connection.execute("DROP TABLE doc")
+    assert [one.why.partition(" have ")[2] for one in found] == ["a key that looks personal"]
 
 
 def test_words_and_globs_of_the_project_count_too() -> None:

@@ -191,7 +191,10 @@ class Actions:
                     yield staging
 
             claim = partial(branches.claim, server, target, suffix)
-            receipt = copy.run(claim, guarded, fresh=flags["fresh"])
+            try:
+                receipt = copy.run(claim, guarded, fresh=flags["fresh"])
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(copy.state) from None
         if receipt.how != "kept":
             self._clear_media()
         self._write(json.dumps(asdict(receipt)) if flags["json"] else _sentence(receipt))
@@ -213,7 +216,7 @@ class Actions:
             found = media_places.read()
             count = own.clear(found) if found else 0
         except Exception as error:  # noqa: BLE001  AWS's SDK is the project's, in any version
-            self._say(f"WARNING: the branch's own media stay, beside staging's new data: {error}")
+            self._say(f"WARNING: not all of the branch's own media could be deleted: {error}")
         else:
             if count:
                 self._say(f"deleted {count} objects of the branch's own media")

@@ -8,14 +8,12 @@ Its tables are those of staging: the branch's migrations run later.
 from __future__ import annotations
 
 import contextlib
-import importlib
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import project_code
 from .known_names import require_known
 from .problems import CopyError, Failed, Misconfigured
 
@@ -66,19 +64,12 @@ def _step(entry: Any) -> Step:
     if isinstance(name, str) and name in _ARGUMENTS:
         _require_arguments(f'{_SETTING}: "{name}"', str(name), arguments)
         return Step(str(name), None, arguments)
-    module, _, function = entry.rpartition(".") if isinstance(entry, str) else ("", "", "")
-    if not module:
+    if not isinstance(entry, str) or not entry.rpartition(".")[0]:
         known = ", ".join(f'"{each}"' for each in _ARGUMENTS)
         raise Misconfigured(
             f'{_SETTING} has an entry that is no step: it may be {known} or "module.function"'
         )
-    try:
-        call = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise Misconfigured(f"{_SETTING}: {entry!r} cannot be imported: {error}") from None
-    if not callable(call):
-        raise Misconfigured(f"{_SETTING}: {entry!r} is not a function")
-    return Step(entry, call)
+    return Step(entry, project_code.function(entry, _SETTING))
 
 
 def _require_arguments(where: str, name: str, arguments: Any) -> None:
@@ -126,19 +117,9 @@ def run(steps: tuple[Step, ...], deployment: Deployment, target: Database, progr
         except CopyError:
             raise
         except Exception as error:  # noqa: BLE001  whatever the project's function raises
-            failure = f"it raised {type(error).__name__}{_place(error)}"
+            failure = f"it raised {type(error).__name__}{project_code.place(error)}"
         if failure:  # not raised above: the error would keep rows of the database as its context
             raise Failed(f"{_SETTING}: {step.name} failed, and the target is as it was: {failure}")
-
-
-def _place(error: BaseException) -> str:
-    """Return where in the project's own code an error arose; empty if nowhere in it."""
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if "site-packages" not in frame.filename and Path(frame.filename).parent != Path(__file__).parent
-    ]
-    return f" at {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
 
 
 @contextlib.contextmanager

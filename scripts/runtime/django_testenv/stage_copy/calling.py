@@ -6,6 +6,7 @@ result, or the name of its error's class, comes back from there.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gc
 import logging
@@ -17,7 +18,7 @@ import struct
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any, NoReturn, Optional
 
@@ -27,9 +28,12 @@ from .problems import Failed
 if TYPE_CHECKING:
     from .masking import Selection
 
-_ASKED = struct.Struct("!Iq")  # the function's number, and the length of the text; -1 for None
-_ANSWERED = struct.Struct("!cq")  # b"v" for a value, b"e" for an error; the length of the text, or -1
-_NULL = -1
+# A question is a function's number and a text, an answer is a text. A text comes in pieces, each after its
+# length, and ends with one of these in the place of a length.
+_NUMBER, _LENGTH = struct.Struct("!I"), struct.Struct("!q")
+_END, _NULL, _DROPPED, _FAILED = -1, -2, -3, -4  # after _FAILED comes the name of the error's class
+_PIECE = 1 << 16  # characters
+_ENDED = "nothing: the process of its own ended"
 _FILES = 4096  # numbers of open files that are looked at
 
 Call = Callable[[Optional[str]], Any]
@@ -47,7 +51,7 @@ class CallError(Exception):
 def apart(selections: Mapping[int, Selection]) -> Iterator[dict[int, Selection]]:
     """Yield the selections with functions that another process calls, which ends with the block.
 
-    Those take and return the text's bytes, because values may be large.
+    Those take and return a text's bytes piece by piece, because values may be large; None is null.
 
     Call this before other threads are started. Raise Failed if no process can be started.
     """
@@ -82,22 +86,51 @@ class _Process:
         os.close(answering)
         self._ask, self._answer = os.fdopen(ask, "wb"), os.fdopen(answer, "rb")
 
-    def function(self, number: int) -> Callable[[bytes | None], bytes | None]:
-        def call(value: bytes | None) -> bytes | None:
+    def function(self, number: int) -> Callable[[Iterable[bytes] | None], Iterator[bytes | None]]:
+        def call(value: Iterable[bytes] | None) -> Iterator[bytes | None]:
             with self._lock:
-                return self._call(number, value)
+                self._put_question(number, value)
+                answer = self._answers()
+                try:
+                    for piece in answer:  # noqa: UP028  `yield from` would close the answer with this
+                        yield piece
+                finally:  # the next question's answer follows
+                    with contextlib.suppress(CallError):
+                        for _ in answer:
+                            pass
 
         return call
 
-    def _call(self, number: int, value: bytes | None) -> bytes | None:
+    def _put_question(self, number: int, value: Iterable[bytes] | None) -> None:
+        end = _NULL if value is None else _DROPPED
+        self._write(_NUMBER.pack(number))
         try:
-            _write(self._ask, _ASKED, number, value)
-            kind, text = _read(self._answer, _ANSWERED)
+            for piece in value or ():
+                self._write(_LENGTH.pack(len(piece)) + piece)
+            end = _NULL if value is None else _END
+        finally:
+            self._write(_LENGTH.pack(end), last=True)
+
+    def _write(self, data: bytes, *, last: bool = False) -> None:
+        try:
+            self._ask.write(data)
+            if last:
+                self._ask.flush()
+        except OSError:
+            raise CallError(_ENDED) from None
+
+    def _answers(self) -> Iterator[bytes | None]:
+        """Yield the pieces of an answer, or None for null. Raise CallError."""
+        try:
+            while (length := _length(self._answer)) >= 0:
+                yield _exactly(self._answer, length)
+            failure = _exactly(self._answer, _length(self._answer)).decode() if length == _FAILED else ""
         except (OSError, EOFError):
-            raise CallError("nothing: the process of its own ended") from None
-        if kind == b"e":
-            raise CallError((text or b"").decode())
-        return text
+            failure = _ENDED
+        if failure:
+            raise CallError(failure)
+        if length == _NULL:
+            yield None
 
     def close(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -108,19 +141,13 @@ class _Process:
                 file.close()
 
 
-def _write(file: IO[bytes], head: struct.Struct, first: int | bytes, text: bytes | None) -> None:
-    file.write(head.pack(first, _NULL if text is None else len(text)))
-    file.write(text or b"")
-    file.flush()
-
-
-def _read(file: IO[bytes], head: struct.Struct) -> tuple[Any, bytes | None]:
-    """Return what comes next; raise EOFError if the other end is closed."""
-    first, length = head.unpack(_exactly(file, head.size))
-    return first, None if length == _NULL else _exactly(file, length)
+def _length(file: IO[bytes]) -> int:
+    length: int = _LENGTH.unpack(_exactly(file, _LENGTH.size))[0]
+    return length
 
 
 def _exactly(file: IO[bytes], length: int) -> bytes:
+    """Return what comes next; raise EOFError if the other end is closed."""
     content = file.read(length)
     if len(content) < length:
         raise EOFError
@@ -133,17 +160,42 @@ def _serve(functions: list[Call], asked: int, answering: int) -> NoReturn:
         _be_silent()
         questions, answers = os.fdopen(asked, "rb"), os.fdopen(answering, "wb")
         while True:
-            _write(answers, _ANSWERED, *_answer(functions, *_read(questions, _ASKED)))
+            (number,) = _NUMBER.unpack(_exactly(questions, _NUMBER.size))
+            end, text = _text(questions)
+            if end != _DROPPED:
+                arguments = [None if end == _NULL else text]
+                del text
+                _answer(functions[number], arguments, answers)
+                answers.flush()
     except BaseException:  # noqa: BLE001  also an interruption: the caller says so
         os._exit(0)
 
 
-def _answer(functions: list[Call], number: int, value: bytes | None) -> tuple[bytes, bytes | None]:
+def _text(file: IO[bytes]) -> tuple[int, str]:
+    """Return how the next text ends, and the text, of which there is one copy, also while it grows.
+
+    CPython adds to a local text in place: 3.11 after some rounds of a `for`, and not of a `while`.
+    """
+    decoder, text, length = codecs.getincrementaldecoder("utf-8")(errors="surrogateescape"), "", _END
+    for length in iter(lambda: _length(file), None):
+        if length < 0:
+            break
+        text += decoder.decode(_exactly(file, length))
+    text += decoder.decode(b"", final=True)
+    return length, text
+
+
+def _answer(function: Call, arguments: list[str | None], file: IO[bytes]) -> None:
+    """Write what the function returns. It gets the text out of the list, which keeps none."""
     try:
-        text = as_text(functions[number](None if value is None else value.decode(errors="surrogateescape")))
-        return b"v", None if text is None else text.encode()
+        text = as_text(function(arguments.pop()))
+        for start in range(0, len(text or ""), _PIECE):
+            piece = (text or "")[start : start + _PIECE].encode(errors="surrogateescape")
+            file.write(_LENGTH.pack(len(piece)) + piece)
+        file.write(_LENGTH.pack(_NULL if text is None else _END))
     except BaseException as error:  # noqa: BLE001  any error may quote the value
-        return b"e", _named(type(error)).encode(errors="replace")
+        name = _named(type(error)).encode(errors="replace")
+        file.write(_LENGTH.pack(_FAILED) + _LENGTH.pack(len(name)) + name)
 
 
 def _named(kind: type) -> str:

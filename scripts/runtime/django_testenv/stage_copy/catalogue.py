@@ -73,7 +73,8 @@ WHERE c.relkind = 'r' AND i.indrelid = ANY (%s)
 
 _REFERENCES = """
 SELECT k.oid::int8, k.conrelid::int8, k.confrelid::int8, k.conname::text, k.convalidated, ARRAY(
-    SELECT attname::text FROM pg_attribute WHERE attrelid = k.conrelid AND attnum = ANY (k.conkey))
+    SELECT attname::text FROM pg_attribute WHERE attrelid = k.conrelid AND attnum = ANY (k.conkey)),
+    k.conparentid::int8
 FROM pg_constraint k JOIN pg_class referenced ON referenced.oid = k.confrelid
 WHERE k.contype = 'f' AND k.conrelid = ANY (%s)
 """
@@ -140,6 +141,7 @@ class Reference:
     name: str
     valid: bool
     columns: tuple[str, ...]
+    parent: int  # the key of the partitioned table that it is a part of, or 0
 
 
 @dataclass(frozen=True)

@@ -71,9 +71,10 @@ def take_out(target: Connection) -> list[Check]:
                 target.execute(check.drop)
                 target.execute(check.add)
             target.execute(check.drop)
+        except psycopg.OperationalError:
+            raise  # of the server, and not of the constraint
         except psycopg.Error:
-            if target.broken:
-                raise
+            pass
         else:
             taken.append(check)
     return taken
@@ -84,6 +85,8 @@ def put_back(target: Connection, checks: Iterable[Check]) -> None:
     for check in checks:
         try:
             target.execute(check.add)
+        except psycopg.OperationalError:
+            raise  # of the server, and not of the rows
         except psycopg.Error as error:
             kind, _, name = check.owner.partition(" ")
             of = f"the rows of {name}" if kind == "TABLE" else f"the values of the domain {name}"

@@ -68,6 +68,8 @@ def require_fitting(source: Connection, where: str, value: Any, type_: Type, col
     try:
         with source.transaction():
             row = source.execute(query).fetchone()
+    except psycopg.OperationalError:
+        raise  # of the server, and not of the value
     except psycopg.Error as error:
         why = reason(error)
     else:

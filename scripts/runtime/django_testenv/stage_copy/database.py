@@ -43,6 +43,11 @@ _NOTICE = {"keepalives_idle": "20", "keepalives_interval": "10", "keepalives_cou
 _NO_WAY = re.compile(
     r"timeout expired|timed out|No route to host|unreachable|translate host name|resolve host"
 )
+# Words of libpq and of servers where an address, a name or a password is wrong.
+_WRONG_ADDRESS = re.compile(
+    r"refused|PGSQL\.\d+\" failed: No such file|authentication failed|password supplied|pg_hba\.conf|"
+    r"(?:database|role|user) \"[^\"]*\" does not exist|service file|definition of service"
+)
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -115,25 +120,34 @@ class Database:
                 **_revealed({**self.parameters, "client_encoding": "UTF8"}),  # type: ignore[arg-type]  # libpq takes strings
                 autocommit=True,
             )
-            try:
-                if self.role:
-                    connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(self.role)))
-            except BaseException:
-                connection.close()
-                raise
         except psycopg.Error as error:
             why = self._without_secrets(reason(error))
         else:
+            self._assume_role(connection)
             return connection
-        cure = f'check the address and password in DATABASES["{self.alias}"]'
+        cure = ""
         if _NO_WAY.search(why):
             cure = (
-                "no route leads to its server, or no security group lets this container in: connect the two "
-                f'networks and admit it there, or check the address in DATABASES["{self.alias}"]'
+                ": no route leads to its server, or no security group lets this container in: connect the "
+                f'two networks and admit it there, or check the address in DATABASES["{self.alias}"]'
             )
+        elif _WRONG_ADDRESS.search(why):
+            cure = f': check the address and password in DATABASES["{self.alias}"]'
         raise Failed(  # not raised above: it would keep libpq's error as its context
-            f'cannot connect to database "{self.name}": {why}: {cure}'
+            f'cannot connect to database "{self.name}": {why}{cure}'
         )
+
+    def _assume_role(self, connection: Connection) -> None:
+        try:
+            if self.role:
+                connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(self.role)))
+        except psycopg.Error as error:
+            connection.close()
+            why = f'cannot assume role "{self.role}" in database "{self.name}": {reason(error)}'
+            raise Failed(f'{why}: check "assume_role" in DATABASES["{self.alias}"]') from None
+        except BaseException:
+            connection.close()
+            raise
 
     def _without_secrets(self, text: str) -> str:
         """Return the text without passwords. A user without a password may be a misplaced password."""

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 _SETVALS = 500  # in one statement
+_POLICIES = ("row security", "policy", "comment on policy")
 # With these, values have the same form on both ends, whatever the databases, roles and servers set.
 # https://www.postgresql.org/docs/current/app-pgdump.html
 _SESSION = (
@@ -232,7 +233,13 @@ class _Fill:
         self._stack.callback(crew.close)
         copied = [table for table in made.tables if not selections[table.oid].excluded]
         text = catalogue.text_only(made.reader, copied)
-        orphans = Orphans(wanted=self._options.keep_orphans)
+        called = {
+            oid
+            for key in made.references
+            if selections[key.table].calls.keys() & set(key.columns)
+            for oid in (key.oid, key.parent)
+        }
+        orphans = Orphans(self._options.keep_orphans, frozenset(called))
         streams = Streams(crew, statements, selections, text, orphans, made.sample)
         of_extensions = catalogue.loading_order((one for one in copied if one.extension), made.references)
         streams.start(made.tables, self._progress, of_extensions)
@@ -244,7 +251,11 @@ class _Fill:
             self._done("verification")
         self._progress.phase("the rest of the schema")
         checks.put_back(made.filler, made.taken_out)
-        rest = [entry for entry in post_data if entry.number not in statements.numbers]
+        # Policies come last: they may hold for our role, which fills the views before.
+        rest = sorted(
+            (entry for entry in post_data if entry.number not in statements.numbers),
+            key=lambda entry: entry.words[0] in _POLICIES,
+        )
         restore.require_none(orphans.add(made.filler, restore.make(made.filler, rest)))
         verify.require_same_validity(made.reader, made.filler, made.left_oids | orphans.oids)
         for what in orphans.left:

@@ -26,9 +26,13 @@ def unchecked(statement: str) -> str:
 
 @dataclass
 class Orphans:
-    """Keeps the keys that rows break, if `wanted`; else the first one ends the copy."""
+    """Keeps the keys that rows break, if `wanted`; else the first one ends the copy.
+
+    `called` are the keys with a column that a {"call"} rule changes.
+    """
 
     wanted: bool
+    called: frozenset[int] = frozenset()
     left: list[str] = field(default_factory=list)  # sentences
     oids: frozenset[int] = frozenset()
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -36,9 +40,15 @@ class Orphans:
     def keep(self, table: str, name: str, oid: int, *, how: str = "is NOT VALID in the copy") -> None:
         """Keep a key that rows break. Raise Failed if that is not wanted."""
         if not self.wanted:
+            why = ", which staging calls valid: mend these rows"
+            if oid in self.called:
+                why = (
+                    ': its {"call"} rule must give equal values equal results; if it does, mend these rows '
+                    "in staging"
+                )
             raise Failed(
-                f'rows of {table} break its foreign key "{name}", which staging calls valid: mend these '
-                'rows, or set STAGE_COPY["orphans"] = "not valid"'
+                f'rows of {table} break its foreign key "{name}"{why}, or set STAGE_COPY["orphans"] = '
+                '"not valid"'
             )
         with self._lock:
             self.left.append(f'foreign key "{name}" of {table} {how}: rows break it')
@@ -59,9 +69,7 @@ class Orphans:
             how = "is NOT VALID in the copy"
             try:
                 target.execute(unchecked(entry.statement).encode("utf-8", "surrogateescape"))
-            except psycopg.Error:
-                if target.broken:
-                    raise
+            except (psycopg.errors.ForeignKeyViolation, psycopg.errors.WrongObjectType):
                 how = "stays behind"
             table, _, name = entry.name.partition(" ")
             self.keep(f"{entry.schema}.{table}", name, entry.oid, how=how)

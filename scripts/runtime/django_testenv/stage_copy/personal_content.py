@@ -87,7 +87,8 @@ SELECT k, sum(times)::bigint,
             FROM regexp_split_to_table(substr(number, 5) || left(number, 4), '') WITH ORDINALITY x(c, n)
         )::numeric % 97 = 1 ELSE false END)),
     sum(times) FILTER (WHERE is_key AND EXISTS (
-        SELECT FROM lower(regexp_replace(translate(v, ' -', '__'), '([a-z0-9])([A-Z])', '\1_\2', 'g')) key
+        SELECT FROM translate(replace(v, 'ß', 'ss'), {accented}, {plain}) plain,
+            lower(regexp_replace(plain, '([a-z0-9])([A-Z])', '\1_\2', 'g')) key
         WHERE key ~ {keys} AND key !~ {about}))
 FROM (SELECT k, v, is_key, count(*) AS times FROM vals GROUP BY k, v, is_key) different GROUP BY k
 """)
@@ -143,7 +144,8 @@ def _keys() -> str:
         *("".join(pair) for pair in personal_names.PAIRS),
     ]
     people = _any_of(personal_names.PEOPLE - {"account"})
-    return rf"(^|_)({_any_of([*personal_names.PERSONAL, *pairs])})s?(_|\d|$)|^({people})_?name$"
+    words, stems = _any_of([*personal_names.PERSONAL, *pairs]), _any_of(personal_names.STEMS)
+    return rf"(^|_)(({words})s?(_|\d|$)|({stems}))|^({people})_?name$"
 
 
 _LITERALS = {
@@ -160,6 +162,8 @@ _LITERALS = {
         "brands": _BRANDS,
         "iban": _IBAN,
         "countries": _IBAN_LETTERS,
+        "accented": f" -{personal_names.ACCENTED}{personal_names.ACCENTED.upper()}",
+        "plain": f"__{personal_names.PLAIN}{personal_names.PLAIN.upper()}",
         "keys": _keys(),
         "about": f"_({_any_of(personal_names.ABOUT)})$",
     }.items()

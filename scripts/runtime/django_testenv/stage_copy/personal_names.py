@@ -34,9 +34,28 @@ PERSONAL = word_set("""
     cnp cpf curp dni nif nie nhs pesel personnummer snils sozialversicherungsnummer steuernummer
     anschrift geburtsdatum geburtsort geburtstag gehalt geschlecht handy kontoinhaber kontonummer
     nachname plz strasse telefon vorname wohnort familienname adresse courriel naissance prenom rue
-    adres apellido apellidos calle cedula celular correo direccion movil nacimiento nombre salario
+    adres apellido apellidos calle cedula celular correo direccion movil nacimiento salario
     sueldo telefono cognome indirizzo nascita endereco nascimento sobrenome achternaam voornaam
     geboortedatum telefoonnummer telefonnummer imie nazwisko fornavn etternavn efternamn fornamn
+    ansprechpartner ansprechpartnerin ausweisnummer bankverbindung emailadresse familienstand fuehrerschein
+    fuhrerschein geb geburt hausnr hausnummer kennwort konfession krankenkasse krankenversicherung lohn
+    mailadresse notfallkontakt passwort personalausweis reisepass rufnummer staatsangehoerigkeit
+    staatsangehorigkeit staatsbuergerschaft staatsburgerschaft steueridentifikationsnummer
+    versichertennummer versicherungsnummer wohnsitz civilite conjoint domicile motdepasse nationalite
+    remuneration salaire secu contrasena contrasenia cuil cuit domicilio nacionalidad pasaporte rfc
+    sexo adresi adsoyad cep ceptel cinsiyet dogum ehliyet eposta kimlik kizlik maas parola pasaport
+    sifre soyad soyadi soyisim tckn telefonu uyruk cellulare codicefiscale residenza sesso stipendio
+    senha burgerservicenummer geslacht mobiel paspoort rekeningnummer salaris wachtwoord woonplaats
+    anrede blutgruppe diagnose gsm nac telemovel hausarzt mobil morada sexe tel tussenvoegsel haslo plec
+    urodzenia zamieszkania adress fodelsedatum fodselsdato lonn losenord mobilnr
+    personnr telefonnr
+    """)
+# Beginnings of words that mean it: telefonos, telefonnummern, telefonu.
+STEMS = word_set("""
+    achternaam alerg allerg anschrift apellid celular cellul cognom dogum dowod enderec enferm geboor
+    geburt handynum hausnum huisnum indirizz kennwor kontonr kontonum krankh mobilf nachnam nacim
+    nacionalid naiss nascim nationalit nazwisk passwor postleit rekeningn rufnum salair sobrenom soyad
+    staatsang straat telef urodz versichert versicherungsn voornaam vornam wachtw wynagrodz
     """)
 # Words that mean it as the whole name, or as its last word, of a text.
 _ALONE = word_set("""
@@ -62,13 +81,18 @@ PAIRS = _pairs("""
     blood_group blood_type created_by updated_by postal_code license_no licence_no passport_type
     insurance_number health_insurance device_id advertising_id code_postal kreditkarte_nummer
     konto_nummer konto_inhaber street_name
+    ausweis_nr ausweis_nummer de_passe de_famille jeune_fille securite_sociale situation_familiale
+    tel_fixe tel_mobile tel_portable cuenta_bancaria estado_civil codigo_postal seguro_social anne_adi
+    baba_adi e_posta medeni_hal vor_name nach_name permis_conduire kan_grubu fecha_nac nom_usage
+    nom_marital konto_nr notfall_kontakt
     """)
 # Numbers and dates that are personal by these words alone; "phones integer" is a count.
 _NUMBERS = word_set("""
     birth birthdate birthday born dob salary wage income payroll ssn iban passport phone telephone
     mobile cellphone msisdn imei imsi latitude longitude lat lng lon aadhaar bsn cpf dni pesel nif
     gehalt salario sueldo geburtsdatum geburtstag naissance nacimiento nascita geboortedatum telefon
-    telefono handy plz pin zip zipcode postcode fax cvv cvc
+    telefono handy plz pin zip zipcode postcode fax cvv cvc geb dogum kimlik lohn maas mobilnr personnr
+    remuneration rufnummer wynagrodzenie salaire salaris stipendio tckn telefonnr telefonu urodzenia
     """)
 _NUMBER_PAIRS = _pairs("""
     acct_no acct_number bank_acct bank_acc acc_no acc_number routing_no base_pay gross_pay net_pay
@@ -77,12 +101,16 @@ _NUMBER_PAIRS = _pairs("""
     social_number social_security tax_id tax_number tel_number vat_number zip_code pin_code post_code
     sort_code personal_id
 """)
+_BIRTH = ("dogum", "geboor", "geburt", "naiss", "nacim", "nascim", "urodz")  # beginnings of words
 _DATES = word_set("""
-    birth birthdate birthday born dob geburtsdatum geburtstag naissance nacimiento nascimento nascita
-    geboortedatum
+    birth birthdate birthday born dob nascita fodelsedatum fodselsdato geb nac
     """)
 # People. A column `name` in a table of them has a person's name; so has `customer_name` in any table.
 PEOPLE = word_set("""
+    mere pere madre padre mae pai mutter vater alumno benutzer calisan cliente dipendente empleado employe
+    etudiant hasta klant kullanici medewerker
+    mitarbeiter musteri ogrenci paciente persona personel personne schueler schuler usuario utente
+    utilisateur utilizador
     cust kunden insured policyholder holder
     account applicant attendee author beneficiary billing borrower buyer candidate caller child client
     coach contact contractor cardholder customer customeruser debtor doctor donor driver emergency
@@ -92,10 +120,12 @@ PEOPLE = word_set("""
     shipping signer speaker sponsor spouse staff student subscriber supervisor teacher tenant trainer
     traveler traveller user victim visitor volunteer voter wife witness worker
     """)
+_AROUND_NAMES = word_set("of the full de del di da complet completo")
 _NOT_A_PERSONS_NAME = word_set(
     "account billing shipping emergency lead profile staff"
 )  # not before "name" alone
 _OF_TABLES = PEOPLE - {"account"}
+_NAMES = word_set("name nombre nom nome naam ad adi isim")
 _LONG_ENOUGH = tuple(word for word in _OF_TABLES if len(word) > 5)  # noqa: PLR2004  "shopcustomer"
 # A name that ends so says something about the personal datum: email_verified, card_type, token_count.
 ABOUT = word_set("""
@@ -113,8 +143,20 @@ _GLUE = word_set(
     "new home work primary secondary main last"
 )
 _VOCABULARY = (
-    PERSONAL | _ALONE | PEOPLE | _GLUE | ABOUT | frozenset(word for pair in PAIRS for word in pair)
+    PERSONAL
+    | _ALONE
+    | PEOPLE
+    | (_NAMES - word_set("ad adi"))
+    | _GLUE
+    | ABOUT
+    | frozenset(word for pair in PAIRS for word in pair)
 ) - word_set("at on a is my")
+
+# Letters that Unicode does not take apart into a plain one and an accent.
+_LETTERS = {ord(letter): plain for letter, plain in zip("ßıøłđæœ", ("ss", "i", "o", "l", "d", "ae", "oe"))}
+# Those that keys of documents have, for SQL's translate().
+ACCENTED = "áàâäãåçéèêëğíìîïıñóòôöõøşúùûüýžšč"
+PLAIN = "aaaaaaceeeegiiiiinoooooosuuuuyzsc"
 
 _NEVER = re.compile(r"^(boolean|oid|xid|interval|regclass)")
 _WHOLE = re.compile(r"^(smallint|integer|bigint)")
@@ -144,7 +186,7 @@ def _is_personal(table: Table, column: Column, words: list[str]) -> bool:
     if _NEVER.match(column.type):
         return False
     if _TIME.match(column.type):
-        return bool(_DATES & set(words))
+        return bool(_DATES & set(words)) or any(word.startswith(_BIRTH) for word in words)
     if column.type.startswith("uuid"):
         return bool(_SECRETS & set(words))
     if words[-1] in ABOUT and tuple(words[-2:]) not in PAIRS:
@@ -155,6 +197,7 @@ def _is_personal(table: Table, column: Column, words: list[str]) -> bool:
         return bool(numbers & set(words) or pairs & _NUMBER_PAIRS)
     return (
         bool(PERSONAL & set(words) or pairs & PAIRS)
+        or any(word.startswith(tuple(STEMS)) for word in words)
         or words[-1] in _ALONE
         or _is_a_persons_name(table, words)
     )
@@ -162,10 +205,10 @@ def _is_personal(table: Table, column: Column, words: list[str]) -> bool:
 
 def _is_a_persons_name(table: Table, words: list[str]) -> bool:
     """Return True for `customer_name`, `name_of_customer`, and for `name` in a table of people."""
-    short = words in (["first"], ["last"], ["nom"], ["nome"])
-    if "name" not in words and not short:
+    short = words in (["first"], ["last"])
+    if not _NAMES & set(words) and not short:
         return False
-    others = [word for word in words if word not in ("name", "of", "the", "full")]
+    others = [word for word in words if word not in _NAMES | _AROUND_NAMES]
     if others and set(others) <= (PEOPLE - _NOT_A_PERSONS_NAME) | {"emergency", "billing", "shipping"}:
         return others != ["emergency"]
     names = (table.name, *(one.rpartition(".")[2] for one in table.ancestors))
@@ -176,7 +219,7 @@ def _is_a_persons_name(table: Table, words: list[str]) -> bool:
 
 @lru_cache(maxsize=4096)
 def _split(name: str) -> tuple[str, ...]:
-    plain = unicodedata.normalize("NFKD", name.replace("ß", "ss"))
+    plain = unicodedata.normalize("NFKD", name.translate(_LETTERS))
     plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[A-Za-z])(?=[0-9])", "_", plain)
     found: list[str] = []

@@ -93,7 +93,10 @@ def require_none(refused: Sequence[Refusal], absent: Sequence[str] = ()) -> None
         shown = "; ".join(f"{one.entry.title}: {one.why}" for one in refused[:_SHOWN])
         more = f"; and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
         if absent and any(one.state in NOT_FOUND for one in refused):
-            more += f": the target's role may not create the extensions {', '.join(absent)}"
+            more += (
+                f", perhaps because extension {', '.join(absent)} stays behind, which the target's server "
+                "does not have or its role may not create"
+            )
         raise Failed(
             f"the schema could not be restored: {shown}{more}: mend that, or leave it behind: "
             f'STAGE_COPY["skip"] = [{titles(one.entry for one in refused)}]'

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 import select
-from collections.abc import Callable, Mapping
+from binascii import unhexlify
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 import psycopg
 from psycopg import pq, sql
@@ -28,15 +30,29 @@ if TYPE_CHECKING:
 _BATCH = 1 << 16  # bytes in one message to the target: a row may be cut anywhere
 _LARGE = 1 << 20  # bytes of a value that are written at once
 _WAIT = 500  # milliseconds between two checks whether the copy was stopped
-_NULL = b"\\N"
 # COPY's text format: https://www.postgresql.org/docs/current/sql-copy.html
-_ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
+_NULL, _HEXADECIMAL = b"\\N", b"\\\\x"
 _LETTERS = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
 _SPECIAL = re.compile(rb"[\\\b\f\n\r\t\v]")
 _ESCAPES = {meant: b"\\" + letter for letter, meant in _LETTERS.items()} | {b"\\": b"\\\\"}
 
 Tell = Callable[[int], None]
-Call = Callable[[Optional[bytes]], Optional[bytes]]  # takes and returns texts of many megabytes
+# Takes and returns a text of many megabytes piece by piece; None is null.
+Call = Callable[[Optional[Iterable[bytes]]], Iterator[Optional[bytes]]]
+
+# Of columns that rules call Python for, the source sends a message for each piece of each value, in their
+# order: is it the value's last, the piece in hexadecimal digits, with a row's first piece the other columns.
+# So no end of the connection holds a large value: libpq would hold it twice. `format` writes a value as COPY
+# does.
+_PIECE = 1 << 16  # bytes
+_PIECES = """
+SELECT {number} AS "copy column", n AS "copy piece", n = last AS "copy last",
+    substr(value, n * {size} + 1, {size}) AS "copy value"
+FROM (SELECT CASE num_nulls({column}) WHEN 0 THEN convert_to(format('%s', {column}), {encoding}) END AS value
+    OFFSET 0) whole,
+LATERAL (SELECT greatest(coalesce(octet_length(value), 0) - 1, 0) / {size} AS last OFFSET 0) pieces,
+LATERAL generate_series(0, last) n
+"""
 
 
 @dataclass(frozen=True)
@@ -70,7 +86,7 @@ def split(table: Table, pages: int) -> list[Piece]:
 class _RuleFailed(Exception):
     """A rule's Python function failed, at this column and row of the piece, with this kind of error."""
 
-    def __init__(self, column: int, row: int, kind: str) -> None:
+    def __init__(self, column: str, row: int, kind: str) -> None:
         super().__init__()
         self.column, self.row, self.kind = column, row, kind
 
@@ -91,17 +107,15 @@ class Pump:
 
         Raises psycopg.Error for a server's error, Failed if the two ends count different numbers of rows.
         """
-        out, into = self._statements(piece, selection, text=text or bool(selection.calls))
-        names = [column.name for column in piece.table.columns if not column.generated]
-        calls = {names.index(name): call for name, call in selection.calls.items()}
+        calls = selection.calls
+        out, into = self._statements(piece, selection, text=text or bool(calls))
         self._row, failure = 0, None
+        if calls:  # or pieces of several rows would be mixed
+            _execute(self._source, b"SET max_parallel_workers_per_gather = 0")
         try:
-            if self._plain and not calls:
-                sent, arrived, moved = self._through_sockets(out, into, tell)
-            else:
-                sent, arrived, moved = self._through_libpq(out, into, calls, tell)
+            sent, arrived, moved = self.pass_on(out, into, calls, tell)
         except _RuleFailed as error:
-            failure = (names[error.column], error.row, error.kind)
+            failure = (error.column, error.row, error.kind)
         if failure:  # not raised above: the error would keep the row as its context
             raise _failed(piece, *failure)
         if piece.whole:
@@ -109,6 +123,12 @@ class Pump:
         if sent != arrived:
             raise Failed(f"{piece.table.qualified}: the source sent {sent} rows, the target took {arrived}")
         return arrived, moved
+
+    def pass_on(self, out: bytes, into: bytes, calls: Mapping[str, Call], tell: Tell) -> tuple[int, int, int]:
+        """Pass what a COPY sends to another; return the rows sent, the rows and the bytes that arrived."""
+        if self._plain and not calls:
+            return self._through_sockets(out, into, tell)
+        return self._through_libpq(out, into, calls, tell)
 
     def _through_sockets(self, out: bytes, into: bytes, tell: Tell) -> tuple[int, int, int]:
         source, target = Wire(self._source_context, self._stopped), Wire(self._target_context, self._stopped)
@@ -119,24 +139,26 @@ class Pump:
         return source.rows(), target.rows(), moved
 
     def _through_libpq(
-        self, out: bytes, into: bytes, calls: Mapping[int, Call], tell: Tell
+        self, out: bytes, into: bytes, calls: Mapping[str, Call], tell: Tell
     ) -> tuple[int, int, int]:
         _begin(self._source, out, pq.ExecStatus.COPY_OUT)
         _begin(self._target, into, pq.ExecStatus.COPY_IN)
         self._target.nonblocking = 1
         try:
-            moved = self._pass_on(calls, tell)
+            moved = self._send(calls, tell)
             self._target.put_copy_end()
             self._flush()
         finally:
             self._target.nonblocking = 0
-        return _rows(self._source), _rows(self._target), moved
+        sent = _rows(self._source)
+        return self._row if calls else sent, _rows(self._target), moved
 
     def _statements(self, piece: Piece, selection: Selection, *, text: bool) -> tuple[bytes, bytes]:
         table = sql.Identifier(piece.table.schema, piece.table.name)
         names = [column.name for column in piece.table.columns if not column.generated]
+        names.sort(key=lambda name: name in selection.calls)  # those last
         columns = sql.SQL(", ").join(map(sql.Identifier, names))
-        wanted = sql.SQL(", ").join(selection.expressions.get(name, sql.Identifier(name)) for name in names)
+        expressions = [selection.expressions.get(name, sql.Identifier(name)) for name in names]
         limits = [sql.SQL("ctid >= {}").format(sql.Literal(f"({piece.first},0)"))] if piece.first else []
         if piece.last is not None:
             limits.append(sql.SQL("ctid < {}").format(sql.Literal(f"({piece.last},0)")))
@@ -148,7 +170,10 @@ class Pump:
         # Values pass in the source's encoding; functions of the project take text.
         encoding = "UTF8" if selection.calls and self._encoding != "SQL_ASCII" else self._encoding
         form = sql.SQL("{}, ENCODING {}").format(sql.SQL("TEXT" if text else "BINARY"), sql.Literal(encoding))
-        query = sql.SQL("SELECT {} FROM ONLY {}{}").format(wanted, table, where)
+        rows: sql.Composable = table
+        if selection.calls:
+            expressions, rows = self._in_pieces(table, names, expressions, selection, encoding)
+        query = sql.SQL("SELECT {} FROM ONLY {}{}").format(sql.SQL(", ").join(expressions), rows, where)
         out = sql.SQL("COPY ({}) TO STDOUT (FORMAT {})").format(query, form)
         into = sql.SQL("COPY {}{} FROM STDIN (FORMAT {}{})").format(
             table,
@@ -164,38 +189,63 @@ class Pump:
             into = sql.SQL("BEGIN; TRUNCATE ONLY {}; ").format(table) + into
         return out.as_bytes(self._source_context), into.as_bytes(self._target_context)
 
-    def _pass_on(self, calls: Mapping[int, Call], tell: Tell) -> int:
+    def _in_pieces(
+        self,
+        table: sql.Identifier,
+        names: list[str],
+        expressions: list[sql.Composable],
+        selection: Selection,
+        encoding: str,
+    ) -> tuple[list[sql.Composable], sql.Composable]:
+        """Return what to select, and from where, if the last columns come in pieces."""
+        called = names[len(names) - len(selection.calls) :]
+        pieces = [
+            sql.SQL(_PIECES).format(
+                number=sql.Literal(number),
+                size=sql.Literal(_PIECE),
+                column=sql.SQL("{}.{}").format(table, sql.Identifier(name)),
+                encoding=sql.Literal(encoding),
+            )
+            for number, name in enumerate(called)
+        ]
+        is_first = sql.SQL("""CASE WHEN "copy column" = 0 AND "copy piece" = 0 THEN {} END""")
+        others = [is_first.format(expression) for expression in expressions[: len(names) - len(called)]]
+        rows = sql.SQL('{}, LATERAL ({}) "copy pieces"').format(table, sql.SQL(" UNION ALL ").join(pieces))
+        return [sql.SQL('"copy last"'), sql.SQL('"copy value"'), *others], rows
+
+    def _send(self, calls: Mapping[str, Call], tell: Tell) -> int:
         """Read all rows of the source and write them in batches. Return the number of bytes written."""
-        source, held, moved = self._source, 0, 0
         batch: list[bytes | memoryview] = []
-        get = source.get_copy_data
+        held = moved = 0
+        with closing(self._with_calls(self._messages(), calls) if calls else self._messages()) as parts:
+            for part in parts:
+                batch.append(part)
+                held += len(part)
+                if held >= _BATCH:
+                    self._put_all(batch)
+                    moved += held
+                    tell(held)
+                    batch, held = [], 0
+        if batch:
+            self._put_all(batch)
+            tell(held)
+        return moved + held
+
+    def _messages(self) -> Generator[memoryview, None, None]:
+        """Yield what the source sends: each row, or a piece of one."""
+        source, get = self._source, self._source.get_copy_data
         waiting = select.poll()
         waiting.register(source.socket, select.POLLIN)
         while True:
             size, row = get(1)
             if size > 0:
-                if calls:
-                    parts = self._with_calls(_fields(row), calls)
-                    row = memoryview(b"")
-                    batch += parts
-                    size = sum(map(len, parts))
-                    del parts
-                else:
-                    batch.append(row)
-                held += size
-                if held < _BATCH:
-                    continue
+                yield row
+            elif size == -1:
+                return
             elif size < -1:
                 _rows(source)
                 raise psycopg.OperationalError("the source broke off")
-            if batch and (held >= _BATCH or size < 0):
-                self._put_all(batch)
-                moved += held
-                tell(held)
-                batch, held = [], 0
-            if size < 0:
-                return moved
-            if size == 0:
+            else:
                 self._require_not_stopped()
                 if waiting.poll(_WAIT):
                     source.consume_input()
@@ -233,24 +283,27 @@ class Pump:
         if self._stopped():
             raise Failed("the copy was stopped")
 
-    def _with_calls(self, fields: list[bytes], calls: Mapping[int, Call]) -> list[bytes]:
-        """Return the parts of a row in COPY's text format, with what the functions return.
-
-        A value may be large, so each is kept once. Raise _RuleFailed.
-        """
-        self._row += 1
-        for number, call in calls.items():
-            try:
-                value = None if fields[number] == _NULL else _unescape(fields[number])
-                fields[number] = _NULL
-                value = call(value)
-                fields[number] = _NULL if value is None else _escape(value)
-            except BaseException as error:  # noqa: BLE001 - any error may quote the value
-                kind = error.kind if isinstance(error, CallError) else type(error).__name__
-                raise _RuleFailed(number, self._row, kind) from None
-        parts = [part for field in fields for part in (field, b"\t")]
-        parts[-1] = b"\n"
-        return parts
+    def _with_calls(
+        self, messages: Iterator[memoryview], calls: Mapping[str, Call]
+    ) -> Generator[bytes | memoryview, None, None]:
+        """Yield rows in COPY's text format, in parts, with what the functions return. Raise _RuleFailed."""
+        for message in messages:
+            self._row += 1
+            piece, others = _split(message)
+            if others:
+                yield others
+            for number, (name, call) in enumerate(calls.items()):
+                if number:
+                    piece, _ = _split(next(messages))
+                if number or others:
+                    yield b"\t"
+                value = None if piece.value is None else _pieces(piece, messages)
+                try:
+                    with closing(call(value)) as result:  # type: ignore[type-var]
+                        yield from (_NULL if part is None else _escape(part) for part in result)
+                except CallError as error:
+                    raise _RuleFailed(name, self._row, error.kind) from None
+            yield b"\n"
 
 
 def _failed(piece: Piece, column: str, row: int, kind: str) -> Failed:
@@ -262,15 +315,29 @@ def _failed(piece: Piece, column: str, row: int, kind: str) -> Failed:
     )
 
 
-def _fields(row: memoryview) -> list[bytes]:
-    """Return the fields of a row in COPY's text format."""
-    fields = bytes(row).split(b"\t")
-    fields[-1] = fields[-1][:-1]  # without the end of the line
-    return fields
+class _Piece(NamedTuple):
+    """A piece of a value: None for null."""
+
+    value: bytes | None
+    is_last: bool
 
 
-def _unescape(field: bytes) -> bytes:
-    return _ESCAPED.sub(lambda found: _LETTERS.get(found[1], found[1]), field) if b"\\" in field else field
+def _split(message: memoryview) -> tuple[_Piece, memoryview]:
+    """Return the piece in a message, and the other columns in it, without the end of the line."""
+    start = bytes(message[: 2 * _PIECE + 16])
+    last, _, rest = start.partition(b"\t")
+    digits = rest.rstrip(b"\n").partition(b"\t")[0]
+    value = None if digits == _NULL else unhexlify(digits[len(_HEXADECIMAL) :])
+    return _Piece(value, last == b"t"), message[len(last) + len(digits) + 2 : -1]
+
+
+def _pieces(first: _Piece, messages: Iterator[memoryview]) -> Iterator[bytes]:
+    """Yield the first piece of a value and those that follow it."""
+    piece = first
+    yield piece.value or b""
+    while not piece.is_last:
+        piece, _ = _split(next(messages))
+        yield piece.value or b""
 
 
 def _escape(value: bytes) -> bytes:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import project_code
 from .problems import Misconfigured
 
 FAKES = ("email", "name", "phone", "username", "ip")
@@ -65,7 +65,7 @@ def _of_mapping(where: str, rule: Mapping[Any, Any]) -> Rule | None:
     if keys == {"value"}:
         return Rule("null") if rule["value"] is None else Rule("value", rule["value"])
     if keys == {"call"}:
-        return Rule("call", call=_imported(str(rule["call"]), where))
+        return Rule("call", call=project_code.function(str(rule["call"]), where))
     if keys in ({"fake"}, {"fake", "group"}) and rule["fake"] in FAKES:
         return Rule(rule["fake"], group=str(rule.get("group", "")))
     if keys in ({"shift"}, {"shift", "by"}):
@@ -105,14 +105,3 @@ def _json(where: str, paths: Any) -> Rule:
 def as_json(value: Any) -> str:
     """Return a value of the settings as JSON; dates and the like become text."""
     return json.dumps(value, default=str)
-
-
-def _imported(path: str, where: str) -> Callable[[str | None], Any]:
-    module, _, name = path.rpartition(".")
-    try:
-        found: Any = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise Misconfigured(f"{where}: {path!r} cannot be imported: {error}") from None
-    if not callable(found):
-        raise Misconfigured(f"{where}: {path!r} is not a function")
-    return found  # type: ignore[no-any-return]  # a wrong signature shows when it is called

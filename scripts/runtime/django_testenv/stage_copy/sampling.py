@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from . import key_graph
+from .rows import Pump
 
 if TYPE_CHECKING:
     from .amounts import Amount
@@ -96,7 +97,8 @@ def choose(
     copied = {table.oid: table for table in tables if not selections[table.oid].excluded}
     graph = key_graph.read(source, copied.values(), amounts, left)
     target.execute(_MAKE)
-    choosing = _Choosing(source, target, copied, selections, graph)
+    pump = Pump(source, target, lambda: False)
+    choosing = _Choosing(source, target, copied, selections, graph, pump)
     choosing.run()
     return Sample(choosing.rows, graph.cut, target)
 
@@ -108,6 +110,7 @@ class _Choosing:
     tables: Mapping[int, Table]
     selections: Mapping[int, Selection]
     graph: KeyGraph
+    pump: Pump
     rows: Counter[int] = field(default_factory=Counter)
     _last: Counter[int] = field(default_factory=Counter)  # number of the newest row of each table
     _done: Counter[tuple[int, int, bool]] = field(default_factory=Counter)
@@ -175,11 +178,8 @@ class _Choosing:
 
     def _find(self, query: sql.Composed) -> None:
         """Pass the query's rows, each a table's oid and a place, to the new database."""
-        with self.source.cursor() as reading, self.target.cursor() as writing:
-            sent = reading.copy(sql.SQL("COPY ({}) TO STDOUT").format(query))
-            with sent as rows, writing.copy("COPY pg_temp.sc_found FROM STDIN") as into:
-                for row in rows:
-                    into.write(row)
+        out = sql.SQL("COPY ({}) TO STDOUT").format(query).as_bytes(self.source)
+        self.pump.pass_on(out, b"COPY pg_temp.sc_found FROM STDIN", {}, lambda _: None)
 
     def _keep(self, leaves: Iterable[int], *, at_most: int | None = None) -> bool:
         """Add what was found to the chosen rows; return True if a row is new."""

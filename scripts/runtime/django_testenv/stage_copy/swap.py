@@ -10,6 +10,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
 _TERMINATION = 5000  # milliseconds that a session may take to end
 _PAUSE = 0.05  # seconds between two rounds of ending the sessions that connected meanwhile
 _TRIES = 5
+# What a server says that does not know a locale, its provider, or CREATE DATABASE's word for it.
+_LACKS_LOCALE = (
+    psycopg.errors.WrongObjectType,
+    psycopg.errors.InvalidParameterValue,
+    psycopg.errors.SyntaxError,
+    psycopg.errors.FeatureNotSupported,
+)
 _WRITING = (
     "SET default_transaction_read_only = off; SET default_transaction_isolation = 'read committed'; "
     "SET default_transaction_deferrable = off; SET standard_conforming_strings = on"
@@ -78,14 +86,22 @@ def own(server: Connection, name: str, role: str) -> None:
         )
 
 
-def create(server: Connection, name: str, like: Connection, say: Callable[[str], None]) -> None:
-    """Make an empty database with the encoding of the one behind `like`, and its locale if there is one."""
+@dataclass(frozen=True)
+class Locale:
+    """The encoding of a database, and its locale in the words of CREATE DATABASE."""
+
+    encoding: str
+    options: sql.Composable
+
+
+def create(server: Connection, name: str, like: Locale, say: Callable[[str], None]) -> None:
+    """Make an empty database with this encoding, and with this locale if the server has it."""
     plain = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {}").format(
-        sql.Identifier(name), sql.Literal(like.info.parameter_status("server_encoding"))
+        sql.Identifier(name), sql.Literal(like.encoding)
     )
     try:
-        server.execute(plain + _locale(like, server.info.server_version))
-    except (psycopg.errors.WrongObjectType, psycopg.errors.InvalidParameterValue, psycopg.errors.SyntaxError):
+        server.execute(plain + like.options)
+    except _LACKS_LOCALE:
         say("the target's server lacks staging's locale: text may sort in another order there")
         server.execute(plain)
 
@@ -217,8 +233,8 @@ def _ending_sessions(other: Connection, name: str) -> Iterator[None]:
         thread.join()
 
 
-def _locale(like: Connection, version: int) -> sql.Composable:
-    """Return CREATE DATABASE's options for the locale of the database behind `like`, by server version."""
+def locale(like: Connection, version: int) -> Locale:
+    """Return the locale of the database behind `like`, for a server of this version."""
     source = like.info.server_version
     provider = "datlocprovider" if source >= _PG15 else "'c'"
     locale = "datlocale" if source >= _PG17 else "daticulocale" if source >= _PG15 else "NULL"
@@ -237,4 +253,4 @@ def _locale(like: Connection, version: int) -> sql.Composable:
         options += sql.SQL(f" LOCALE_PROVIDER {provider}")
         if keyword and name:
             options += sql.SQL(f" {keyword} ") + sql.Literal(name)
-    return options
+    return Locale(like.info.parameter_status("server_encoding") or "UTF8", options)

@@ -62,6 +62,7 @@ class Copy:
     fill: Callable[[Database, Database, Options, Progress], Moved] = engine.fill
     shared: str = ""  # the shared database, if the target is a branch's
     finish: Callable[[Database], None] = lambda _: None  # changes the new database before the swap
+    state: str = "the target is as it was"  # what an interruption would leave
     _left: list[str] = field(default_factory=list)
     _phases: dict[str, float] = field(default_factory=dict)
     _began: float = field(default_factory=time.monotonic)
@@ -93,8 +94,7 @@ class Copy:
                     return self._receipt("kept", kept, 0)
                 blockers.require_none(self.server, name)
                 if not fresh and (former := previous.data_of(self.server, replaced, self.release)):
-                    for lost in swap.exchange(self.server, self.maintenance, name, replaced, incoming):
-                        self._leave(lost)
+                    self._exchange(name, replaced, incoming)
                     self._drop_if_it_can_be(incoming)
                     return self._receipt("put back", former, 0)
                 if not fresh and previous.was_replaced(self.server, name, self.release):
@@ -119,12 +119,7 @@ class Copy:
                 self._phases["clearing up"] = self._elapsed() - receipt.seconds
                 return receipt
         except psycopg.Error as error:
-            why = f'the copy could not take the place of "{name}": {reason(error)}'
-            if isinstance(error, psycopg.errors.ObjectInUse):
-                with contextlib.suppress(psycopg.Error):
-                    who = blockers.found(self.server, name)
-                    why += f": {blockers.sentence(who, name, self.server.info.user)}" if who else ""
-            raise Failed(why) from None
+            raise Failed(f'the copy into "{name}" failed: {reason(error)}') from None
 
     def would(self, *, fresh: bool) -> str:
         """Return one sentence about what a run would do now; change nothing."""
@@ -179,8 +174,9 @@ class Copy:
     def _create(self, staging: Connection, into: str, replaced: str) -> None:
         """Make an empty database with the locale of staging's."""
         swap.drop(self.server, into, replaced)
+        locale = swap.locale(staging, self.server.info.server_version)
         try:
-            swap.create(self.server, into, staging, self.progress.say)
+            swap.create(self.server, into, locale, self.progress.say)
             swap.own(self.server, into, self.target.role)
         except psycopg.Error as error:
             raise Failed(f'cannot create database "{into}" beside the target: {reason(error)}') from None
@@ -191,8 +187,33 @@ class Copy:
         before = previous.note(self.server, name, self.release)
         stamp = {**new, "release": dict(self.release) if self.release else None, **before}
         copy_metadata.write(self.server, incoming, stamp, copy_metadata.words(self.server, name))
-        for lost in swap.exchange(self.server, self.maintenance, name, incoming, replaced, self.shared):
-            self._leave(lost)
+        self._exchange(name, incoming, replaced, self.shared)
+
+    def _exchange(self, name: str, incoming: str, replaced: str, shared: str = "") -> None:
+        """Put `incoming` in the place of `name`. Raise Failed, which says why that was not possible."""
+        if name == self.target.name:
+            self.state = "it is not known whether the target has its new data"
+        try:
+            lost = swap.exchange(self.server, self.maintenance, name, incoming, replaced, shared)
+        except psycopg.Error as error:
+            raise Failed(self._why_not_exchanged(name, error)) from None
+        if name == self.target.name:
+            self.state = "the target has its new data"
+        for what in lost:
+            self._leave(what)
+
+    def _why_not_exchanged(self, name: str, error: psycopg.Error) -> str:
+        if self.server.broken:
+            return (
+                f'the connection was lost while a copy took the place of "{name}": {reason(error)}: '
+                "it did so or not, wholly: run the command again"
+            )
+        why = f'the copy could not take the place of "{name}": {reason(error)}'
+        if isinstance(error, psycopg.errors.ObjectInUse):
+            with contextlib.suppress(psycopg.Error):
+                who = blockers.found(self.server, name)
+                why += f": {blockers.sentence(who, name, self.server.info.user)}" if who else ""
+        return why
 
     def _leave(self, what: str) -> None:
         """Say that a part is not in the copy, at once and in the receipt."""
@@ -231,7 +252,7 @@ class Copy:
             new, size = self._copy(staging, incoming, replaced)
             swap.allow(self.server, incoming, connections=False)
             copy_metadata.write(self.server, incoming, new)
-            swap.exchange(self.server, self.maintenance, golden.name, incoming, replaced)
+            self._exchange(golden.name, incoming, replaced)
         finally:
             self._drop_if_it_can_be(incoming)
         swap.drop(self.server, replaced)

@@ -64,6 +64,8 @@ def _try(source: Connection, target: Connection, table: Table, selection: Select
     try:
         pump.copy(Piece(table, places=row[0]), selection, text=True, tell=lambda _: None)
         target.execute(sql.SQL("TRUNCATE ONLY {}").format(name))
+    except psycopg.OperationalError:
+        raise  # of a server, and not of a rule
     except psycopg.Error as error:
         why = reason(error)
     else:

@@ -18,7 +18,7 @@ class Command(BaseCommand):
     """Copy DATABASES["stage"] to DATABASES["default"] with the options in STAGE_COPY.
 
     Exit codes: 0 copied or kept, 2 a setting is wrong, 3 refused by a guard, 4 a server or tool failed, 130
-    interrupted. With the last four codes the target is unchanged.
+    interrupted. With 2, 3 and 4 the target is unchanged; an interruption says what it leaves.
     """
 
     help = (
@@ -112,11 +112,11 @@ class Command(BaseCommand):
             reason, code = str(error), Misconfigured.exit_code
         except OSError as error:
             reason, code = f"this machine failed: {error}", Failed.exit_code
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             if flags["drop_database"] or flags["drop_own_database"]:
                 self._say("interrupted: run it again for the rest")
             else:
-                self._say("interrupted, the target is as it was: run it again")
+                self._say(f"interrupted, {interrupt or 'the target is as it was'}: run it again")
             sys.exit(130)
         else:
             return
