@@ -1,0 +1,125 @@
+"""A worker that is a service of its own: it is deployed, rolled back and torn down with its branch's page."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from copilot_testenv.core.git import slug
+from tests.clone import Clone, get, get_json
+from tests.e2e.looks import deployed, stacks
+
+pytestmark = pytest.mark.e2e
+LIGHT = True
+# The queue is a table of the branch's own database.
+QUEUE = """import json
+import os
+from pathlib import Path
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "demo.light"
+import django
+from django.db import connection
+
+django.setup()
+FILE = Path(__file__).parent.parent / "deployment.json"
+DEPLOYMENT = json.loads(FILE.read_text()) if FILE.exists() else {}
+
+
+def run(statement, *values):
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE IF NOT EXISTS tasks (name text, done_by text)")
+        cursor.execute(statement, values)
+        return cursor.fetchall() if cursor.description else []
+"""
+WSGI = """import json
+
+from demo.queue import DEPLOYMENT, run
+
+
+def application(environ, start_response):
+    body = DEPLOYMENT
+    if environ["PATH_INFO"] == "/queue":
+        run("INSERT INTO tasks VALUES (%s)", environ["QUERY_STRING"])
+    elif environ["PATH_INFO"] == "/done":
+        body = [list(row) for row in run("SELECT * FROM tasks WHERE done_by IS NOT NULL ORDER BY 1")]
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps(body).encode()]
+"""
+WORK = """import os
+import time
+
+from demo.queue import DEPLOYMENT, run
+
+print("waiting for tasks", flush=True)
+me = DEPLOYMENT["branch"] + os.environ.get("DATABASE_SUFFIX", "")
+while True:
+    run("UPDATE tasks SET done_by = %s WHERE done_by IS NULL", me)
+    time.sleep(0.2)
+"""
+WORKER = """name: worker
+type: Worker Service
+image: {build: Dockerfile}
+command: python -m demo.work
+secrets:
+  DATABASE_URL: /copilot/${COPILOT_APPLICATION_NAME}/${COPILOT_ENVIRONMENT_NAME}/secrets/DATABASE_URL
+environments:
+  test: {}
+"""
+BROKEN = 'raise RuntimeError("no broker")\n'
+
+
+@pytest.fixture(scope="module", autouse=True)
+def project(clone: Clone) -> None:
+    """A shop whose worker is a service of its own, also in test."""
+    clone.stage_megabytes = 5
+    files = {
+        "demo/queue.py": QUEUE,
+        "demo/wsgi.py": WSGI,
+        "demo/work.py": WORK,
+        "copilot/worker/manifest.yml": WORKER,
+        "copilot-testenv.toml": 'own_services = ["worker"]\n',
+    }
+    for path, text in files.items():
+        (clone.folder / path).parent.mkdir(exist_ok=True)
+        (clone.folder / path).write_text(text)
+    clone.commit("The worker is a service of its own")
+    clone.branch("feature/broken", {"demo/work.py": BROKEN})
+    for name in ("feature/one", "feature/two"):
+        clone.branch(name, {"note.txt": name})
+
+
+def done(url: str, number: int) -> list[list[str]]:
+    """The tasks that a page says are done, once there are that many, or after ten seconds."""
+    end = time.monotonic() + 10
+    while len(found := get_json(f"{url}/done")) < number and time.monotonic() < end:
+        time.sleep(0.2)
+    return found  # type: ignore[no-any-return]
+
+
+def services(clone: Clone) -> set[str]:
+    return {name for name in stacks(clone) if "-worker" in name or "-web" in name}
+
+
+def test_a_worker_is_deployed_with_its_page_and_a_failing_one_brings_both_back(clone: Clone) -> None:
+    url = deployed(clone.invoke("deploy-test", "--branch", "main"))
+    assert get(f"{url}/queue?one")[0] == 200
+    assert done(url, 1) == [["one", "main"]]
+    assert clone.status()[0]["services"] == ["web", "worker"]
+    ran = clone.invoke("logs", "--service", "worker")
+    assert ran.code == 0, ran.err
+    assert "waiting for tasks" in ran.out
+    ran = clone.invoke("deploy-test", "--branch", "feature/broken")
+    assert ran.code == 4
+    assert "RuntimeError: no broker" in ran.err
+    assert "main at" in ran.err
+    assert "serves again" in ran.err
+    assert get_json(url)["branch"] == "main"
+    assert get(f"{url}/queue?two")[0] == 200
+    assert ["two", "main"] in done(url, 1)
+    assert clone.status()[0]["branch"] == "main"
+    (receipt,) = json.loads(clone.do("teardown", "--yes", "--json").out)
+    assert receipt["left"] == []
+    assert receipt["services"] == ["web", "worker"]
+    assert services(clone) == set()
