@@ -7,7 +7,6 @@ import time
 
 import pytest
 
-from copilot_testenv.core.git import slug
 from tests.clone import Clone, get, get_json
 from tests.e2e.looks import deployed, stacks
 
@@ -64,8 +63,13 @@ image: {build: Dockerfile}
 command: python -m demo.work
 secrets:
   DATABASE_URL: /copilot/${COPILOT_APPLICATION_NAME}/${COPILOT_ENVIRONMENT_NAME}/secrets/DATABASE_URL
+  SECRET_KEY: /copilot/${COPILOT_APPLICATION_NAME}/${COPILOT_ENVIRONMENT_NAME}/secrets/SECRET_KEY
 environments:
   test: {}
+"""
+PATCHES = """- op: replace
+  path: /Resources/EnvControllerFunction/Properties/Runtime
+  value: nodejs24.x
 """
 BROKEN = 'raise RuntimeError("no broker")\n'
 
@@ -79,6 +83,7 @@ def project(clone: Clone) -> None:
         "demo/wsgi.py": WSGI,
         "demo/work.py": WORK,
         "copilot/worker/manifest.yml": WORKER,
+        "copilot/worker/overrides/cfn.patches.yml": PATCHES,
         "copilot-testenv.toml": 'own_services = ["worker"]\n',
     }
     for path, text in files.items():
@@ -117,9 +122,51 @@ def test_a_worker_is_deployed_with_its_page_and_a_failing_one_brings_both_back(c
     assert "serves again" in ran.err
     assert get_json(url)["branch"] == "main"
     assert get(f"{url}/queue?two")[0] == 200
-    assert ["two", "main"] in done(url, 1)
+    assert ["two", "main"] in done(url, 2)
     assert clone.status()[0]["branch"] == "main"
     (receipt,) = json.loads(clone.do("teardown", "--yes", "--json").out)
     assert receipt["left"] == []
     assert receipt["services"] == ["web", "worker"]
+    assert services(clone) == set()
+
+
+@pytest.mark.nightly
+def test_each_isolated_branchs_tasks_are_done_by_its_own_worker_in_both_ways_to_deploy(clone: Clone) -> None:
+    deployed(clone.invoke("deploy-test", "--branch", "main"))
+    ways = {"feature/one": "copilot", "feature/two": "cloudformation"}
+    urls = {
+        name: deployed(clone.invoke("deploy-test", "--branch", name, "--isolated", DEPLOY_WITH=way))
+        for name, way in ways.items()
+    }
+    for number in range(3):
+        for name, url in urls.items():
+            assert get(f"{url}/queue?{name}-{number}")[0] == 200
+    for name, url in urls.items():
+        by = f"{name}_{slug(name).replace('-', '_')}"
+        assert done(url, 3) == [[f"{name}-{number}", by] for number in range(3)]
+    clone.do("sleep", "--branch", "feature/one")
+    assert clone.invoke("deploy-test", "--branch", "feature/one", "--isolated").code == 0
+    assert get(f"{urls['feature/one']}/queue?{'feature/one'}-3")[0] == 200
+    assert len(done(urls["feature/one"], 4)) == 4
+    clone.branch("feature/two", {"demo/work.py": BROKEN}, start="feature/two")
+    ran = clone.invoke("deploy-test", "--branch", "feature/two", "--isolated", DEPLOY_WITH="cloudformation")
+    assert ran.code == 4
+    assert "feature/two at" in ran.err
+    assert "serves again" in ran.err
+    receipts = json.loads(clone.do("teardown", "--all", "--yes", "--json").out)
+    assert len(receipts) == 3
+    assert all(receipt["left"] == [] for receipt in receipts)
+    assert services(clone) == set()
+    assert clone.status() == []
+
+
+@pytest.mark.nightly
+def test_a_first_deploy_whose_worker_fails_leaves_nothing_that_runs(clone: Clone) -> None:
+    deployed(clone.invoke("deploy-test", "--branch", "main"))
+    ran = clone.invoke("deploy-test", "--branch", "feature/broken", "--isolated")
+    assert ran.code == 4
+    assert "Nothing is served" in ran.err
+    assert services(clone) == {"demo-test-web", "demo-test-worker"}
+    clone.do("teardown", "--branch", "feature/broken", "--yes")
+    clone.do("teardown", "--yes")
     assert services(clone) == set()
