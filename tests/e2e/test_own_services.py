@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from copilot_testenv.core.git import slug
 from tests.clone import Clone, get, get_json
 from tests.e2e.looks import deployed, stacks
 
