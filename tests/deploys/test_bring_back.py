@@ -61,13 +61,13 @@ def failing(here: Scene, error: Exception, *changed: str, lost: bool = False) ->
         raise error
 
 
-def test_what_was_changed_is_brought_back_last_first_and_what_is_new_is_deleted(
+def test_what_is_new_is_deleted_and_what_was_changed_is_brought_back_the_page_first(
     scene: Callable[..., Scene], backs: Backs
 ) -> None:
     here = scene(shared(), stack("worker", "main", slot="web"))
     with pytest.raises(NotDeployed, match=r"(?s)no broker.*main serves again"):
         failing(here, NotDeployed("no broker"), "web", "worker", "beat")
-    assert backs.done == ["beat deleted, dropped=[]", "worker to before", "web to before"]
+    assert backs.done == ["beat deleted, dropped=[]", "web to before", "worker to before"]
 
 
 def test_a_service_that_was_not_begun_stays_as_it_is(scene: Callable[..., Scene], backs: Backs) -> None:

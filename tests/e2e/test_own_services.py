@@ -1,4 +1,7 @@
-"""A worker that is a service of its own: it is deployed, rolled back and torn down with its branch's page."""
+"""A worker that is a service of its own: it is deployed, rolled back and torn down with its branch's page.
+
+Its queue is in the Redis of the page's task, which it reaches by service discovery.
+"""
 
 from __future__ import annotations
 
@@ -10,63 +13,37 @@ import pytest
 from copilot_testenv.core.git import slug
 from tests.clone import Clone, get, get_json
 from tests.e2e.looks import deployed, stacks
+from tests.e2e.test_services import WSGI
 
 pytestmark = pytest.mark.e2e
 LIGHT = True
-# The queue is a table of the branch's own database.
-QUEUE = """import json
+WORK = """import json
 import os
+import time
 from pathlib import Path
 
-os.environ["DJANGO_SETTINGS_MODULE"] = "demo.light"
-import django
-from django.db import connection
+import redis
 
-django.setup()
-FILE = Path(__file__).parent.parent / "deployment.json"
-DEPLOYMENT = json.loads(FILE.read_text()) if FILE.exists() else {}
-
-
-def run(statement, *values):
-    with connection.cursor() as cursor:
-        cursor.execute("CREATE TABLE IF NOT EXISTS tasks (name text, done_by text)")
-        cursor.execute(statement, values)
-        return cursor.fetchall() if cursor.description else []
-"""
-WSGI = """import json
-
-from demo.queue import DEPLOYMENT, run
-
-
-def application(environ, start_response):
-    body = DEPLOYMENT
-    if environ["PATH_INFO"] == "/queue":
-        run("INSERT INTO tasks VALUES (%s)", environ["QUERY_STRING"])
-    elif environ["PATH_INFO"] == "/done":
-        body = [list(row) for row in run("SELECT * FROM tasks WHERE done_by IS NOT NULL ORDER BY 1")]
-    start_response("200 OK", [("Content-Type", "application/json")])
-    return [json.dumps(body).encode()]
-"""
-WORK = """import os
-import time
-
-from demo.queue import DEPLOYMENT, run
-
+me = json.loads((Path(__file__).parent.parent / "deployment.json").read_text())["branch"]
+store = redis.Redis(os.environ["REDIS_HOST"], decode_responses=True)
 print("waiting for tasks", flush=True)
-me = DEPLOYMENT["branch"] + os.environ.get("DATABASE_SUFFIX", "")
 while True:
-    run("UPDATE tasks SET done_by = %s WHERE done_by IS NULL", me)
-    time.sleep(0.2)
+    try:
+        if found := store.blpop("tasks", timeout=1):
+            store.rpush("done", f"{found[1]} by {me}{os.environ.get('DATABASE_SUFFIX', '')}")
+    except redis.ConnectionError:  # the page's task is replaced, and its Redis with it
+        time.sleep(0.2)
 """
 WORKER = """name: worker
 type: Worker Service
 image: {build: Dockerfile}
-command: python -m demo.work
+command: python demo/work.py
 secrets:
   DATABASE_URL: /copilot/${COPILOT_APPLICATION_NAME}/${COPILOT_ENVIRONMENT_NAME}/secrets/DATABASE_URL
   SECRET_KEY: /copilot/${COPILOT_APPLICATION_NAME}/${COPILOT_ENVIRONMENT_NAME}/secrets/SECRET_KEY
 environments:
-  test: {}
+  test:
+    variables: {REDIS_HOST: web.test.demo.local}
 """
 PATCHES = """- op: replace
   path: /Resources/EnvControllerFunction/Properties/Runtime
@@ -80,7 +57,6 @@ def project(clone: Clone) -> None:
     """A shop whose worker is a service of its own, also in test."""
     clone.stage_megabytes = 5
     files = {
-        "demo/queue.py": QUEUE,
         "demo/wsgi.py": WSGI,
         "demo/work.py": WORK,
         "copilot/worker/manifest.yml": WORKER,
@@ -96,7 +72,7 @@ def project(clone: Clone) -> None:
         clone.branch(name, {"note.txt": name})
 
 
-def done(url: str, number: int) -> list[list[str]]:
+def done(url: str, number: int) -> list[str]:
     """The tasks that a page says are done, once there are that many, or after ten seconds."""
     end = time.monotonic() + 10
     while len(found := get_json(f"{url}/done")) < number and time.monotonic() < end:
@@ -111,7 +87,7 @@ def services(clone: Clone) -> set[str]:
 def test_a_worker_is_deployed_with_its_page_and_a_failing_one_brings_both_back(clone: Clone) -> None:
     url = deployed(clone.invoke("deploy-test", "--branch", "main"))
     assert get(f"{url}/queue?one")[0] == 200
-    assert done(url, 1) == [["one", "main"]]
+    assert done(url, 1) == ["one by main"]
     assert clone.status()[0]["services"] == ["web", "worker"]
     ran = clone.invoke("logs", "--service", "worker")
     assert ran.code == 0, ran.err
@@ -123,7 +99,7 @@ def test_a_worker_is_deployed_with_its_page_and_a_failing_one_brings_both_back(c
     assert "serves again" in ran.err
     assert get_json(url)["branch"] == "main"
     assert get(f"{url}/queue?two")[0] == 200
-    assert ["two", "main"] in done(url, 2)
+    assert done(url, 1) == ["two by main"]
     assert clone.status()[0]["branch"] == "main"
     (receipt,) = json.loads(clone.do("teardown", "--yes", "--json").out)
     assert receipt["left"] == []
@@ -144,11 +120,11 @@ def test_each_isolated_branchs_tasks_are_done_by_its_own_worker_in_both_ways_to_
             assert get(f"{url}/queue?{name}-{number}")[0] == 200
     for name, url in urls.items():
         by = f"{name}_{slug(name).replace('-', '_')}"
-        assert done(url, 3) == [[f"{name}-{number}", by] for number in range(3)]
+        assert done(url, 3) == [f"{name}-{number} by {by}" for number in range(3)]
     clone.do("sleep", "--branch", "feature/one")
     assert clone.invoke("deploy-test", "--branch", "feature/one", "--isolated").code == 0
     assert get(f"{urls['feature/one']}/queue?{'feature/one'}-3")[0] == 200
-    assert len(done(urls["feature/one"], 4)) == 4
+    assert len(done(urls["feature/one"], 1)) == 1
     clone.branch("feature/two", {"demo/work.py": BROKEN}, start="feature/two")
     ran = clone.invoke("deploy-test", "--branch", "feature/two", "--isolated", DEPLOY_WITH="cloudformation")
     assert ran.code == 4

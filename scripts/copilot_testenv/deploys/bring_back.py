@@ -61,12 +61,14 @@ def _brought_back(
     releases: dict[str, Release | None],
     changed: Sequence[Settings],
 ) -> str:
-    """Bring the services back, the last one first; return the sentences about what serves then."""
+    """Delete the new services, the last one first, and bring the others back; say what serves then."""
     names = ", ".join(own.service for own in changed)
     session.report.say(f"The deploy has failed: {names} are brought back to what they were.")
+    new = [own for own in reversed(changed) if not releases[own.service]]
+    old = [own for own in changed if releases[own.service]]
     faults = []
     with catching_signals(session.settings.timeout, lambda _: session.report.say(_GOES_ON)) as stop:
-        for own in reversed(changed):
+        for own in (*new, *old):  # the web service makes the data for the others
             try:
                 _bring_back(replace(session, settings=own), target, lease, releases[own.service], stop)
             except UserError as error:
