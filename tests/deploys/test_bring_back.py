@@ -42,7 +42,7 @@ class Backs:
 @pytest.fixture
 def backs(monkeypatch: pytest.MonkeyPatch) -> Backs:
     made = Backs()
-    monkeypatch.setattr(previous_release, "of", lambda _, name: Release(name, "before", {}, {}))
+    monkeypatch.setattr(previous_release, "of", lambda _, own: Release(own.stack_name, "before", {}, {}))
     monkeypatch.setattr(previous_release, "bring_back", made.restore)
     monkeypatch.setattr(Slot, "delete", lambda slot, *_: made.delete(slot))
     monkeypatch.setattr(bring_back, "what_serves", lambda *_: "main serves again.")

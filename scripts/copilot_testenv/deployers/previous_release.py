@@ -32,24 +32,34 @@ class Release:
     tags: Mapping[str, str]
 
 
-def of(aws: Aws, stack: str) -> Release | None:
-    """Return the release of a stack; None where the stack does not exist."""
-    found = aws.release(stack)
-    return Release(stack, *found) if found else None
+def of(target: Target, settings: Settings) -> Release | None:
+    """Return the release of the service's stack; None where the stack does not exist. Raises Failed."""
+    own, _ = _in_environment(target, settings)
+    found = own.release(settings.stack_name)
+    return Release(settings.stack_name, *found) if found else None
 
 
 def bring_back(target: Target, settings: Settings, release: Release) -> None:
     """Change the stack back to the release, and wait for the end. Raises Failed, Refused."""
     target.copilot.require_marked()
     aws = target.aws
-    outputs = aws.outputs(f"{settings.app}-{settings.test_env}")
-    manager, execution = outputs.get("EnvironmentManagerRoleARN"), outputs.get("CFNExecutionRoleARN")
-    if not manager or not execution:
-        raise Failed(f"The stack {settings.app}-{settings.test_env} names no role that may change services.")
-    own = aws.in_role(manager)
+    own, execution = _in_environment(target, settings)
     url = Bucket(aws.application_bucket(settings.app), own).put_template(release.stack, release.template)
     changes = StackChanges(own, execution, 0.2 if settings.target == "sandbox" else 2.0)
     before = aws.stack(release.stack)
     result = changes.apply(release.stack, url, release.parameters, release.tags, before, never)
     if not result.ok:
         raise Failed(result.stdout or result.stderr)
+
+
+def _in_environment(target: Target, settings: Settings) -> tuple[Aws, str]:
+    """Return AWS with the role that Copilot changes the environment with, and CloudFormation's role there.
+
+    So the tasks' own role needs no right to read or change templates.
+    """
+    name = f"{settings.app}-{settings.test_env}"
+    outputs = target.aws.outputs(name)
+    manager, execution = outputs.get("EnvironmentManagerRoleARN"), outputs.get("CFNExecutionRoleARN")
+    if not manager or not execution:
+        raise Failed(f"The stack {name} has no output for the role that changes services.")
+    return target.aws.in_role(manager), execution

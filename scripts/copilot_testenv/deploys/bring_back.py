@@ -37,9 +37,7 @@ def all_or_nothing(
     releases = {}
     for own in services if len(services) > 1 else ():
         stack = target.aws.stack(own.stack_name)
-        releases[own.service] = (
-            previous_release.of(target.aws, own.stack_name) if stack and stack.live else None
-        )
+        releases[own.service] = previous_release.of(target, own) if stack and stack.live else None
     changed: list[Settings] = []
     try:
         yield changed
