@@ -147,3 +147,18 @@ def test_a_first_deploy_whose_worker_fails_leaves_nothing_that_runs(clone: Clone
     clone.do("teardown", "--branch", "feature/broken", "--yes")
     clone.do("teardown", "--yes")
     assert services(clone) == set()
+
+
+@pytest.mark.nightly
+def test_without_copilot_a_branch_has_its_own_worker_too(
+    clone: Clone, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    clone.leave_copilot(tmp_path_factory.mktemp("python"))
+    clone.branch("feature/three", {"note.txt": "three"})
+    deployed(clone.invoke("deploy-test", "--branch", "main"))
+    url = deployed(clone.invoke("deploy-test", "--branch", "feature/three", "--isolated"))
+    assert get(f"{url}/queue?one")[0] == 200
+    name = "feature/three"
+    assert done(url, 1) == [f"one by {name}_{slug(name).replace('-', '_')}"]
+    clone.do("teardown", "--all", "--yes")
+    assert services(clone) == set()
