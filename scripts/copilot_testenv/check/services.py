@@ -42,7 +42,7 @@ def _own(project: Project, document: Document, name: str) -> Iterator[Finding]:
         what = f"`own_services` of the settings names {name}, which is a {found.get('type')}"
         kinds = " or a ".join(service_sidecar.KINDS)
         yield _finding(found, ("type",), what, f"name a {kinds} there, or leave it out")
-    elif not isinstance(found.get("environments", environment), dict):
+    elif not mapping(found.data, "environments"):  # blocks.missing finds a missing one among others
         what = f"{name} is deployed to {environment} (`own_services` of the settings) and has no block for it"
         yield _finding(
             found, ("environments",), what, f"write `environments.{environment}`, `{{}}` if nothing differs"

@@ -120,6 +120,7 @@ def deploy(session: Session, name: str | None, options: Options) -> None:
 
 def _planned(session: Session, wanted: Branch, expires: datetime) -> live.Deployment:
     tags = {"branch": wanted.name, "commit": wanted.commit, "expires_at": live.iso(expires)}
+    tags[live.SERVICES] = " ".join(own.service for own in session.settings.others)
     return live.deployment_of(session.settings, tags)
 
 
@@ -322,8 +323,8 @@ class _Deploy:
                     environment.close()
                     office_hours.apply(session, self.target, before)
                     served = settling.wait_until_served(session, self.target, self.branch, stop)
-                    roll = deploy_others.Roll(session, self.branch, lease, folder, self.tags, changed)
-                    roll.deploy(others, tags, stop)
+                roll = deploy_others.Roll(session, self.branch, lease, folder, self.tags, changed)
+                roll.deploy(others, tags, stop)
         if old and old == self.target.aws.resource(settings.stack_name, "TaskDefinition"):
             self._tell_unchanged(served.deployment)
         return served
