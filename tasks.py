@@ -17,8 +17,8 @@ from copilot_testenv.menu import YES, session, sessions, verb  # noqa: E402 - se
     force="Start new tasks even where nothing changed (default: off).",
     take_over="Replace another person's live branch (default: keep it and exit 5).",
     why="Give the reason for the deployment, for people who need the slot (default: none).",
-    trust="Allow these changes of the branch: access, cdk, paths, references, resources, rules, with commas "
-    "(default: TRUSTED_CHANGES, else none).",
+    trust="Allow these changes of the branch: access, cdk, paths, references, resources, rules, submodules, "
+    "with commas (default: TRUSTED_CHANGES, else none).",
     yes="Answer yes to the question whether a branch of yours that is kept may be replaced (default: ask).",
     verbose="With --plan: show Copilot's command line too (default: off).",
 )
@@ -371,7 +371,7 @@ def adopt(
 
 
 @verb(
-    stop="Stop it; its databases are kept (default: off).",
+    stop="Stop it; what is deployed in it is gone, its databases are kept (default: off).",
     reset="Stop it and delete all its data (default: off).",
     from_="Fill staging, where it is still empty, from this branch (default: the default branch).",
     yes=YES,

@@ -183,6 +183,7 @@ def test_the_costs(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
             return cls(2026, 11, 23, 9, tzinfo=UTC)
 
     shown = screen(monkeypatch)
+    monkeypatch.setattr(moments, "told", lambda _: "Fri 18:00, in 4 days")
     monkeypatch.setattr(report, "datetime", Clock)
     report.cost(Session(settings, FakeShell(), Terminal(), {}), json=False, region="us-east-1", node="")
     check("cost", "\n".join(row.rstrip() for row in shown.getvalue().splitlines()))

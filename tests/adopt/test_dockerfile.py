@@ -181,3 +181,12 @@ def test_commands_name_manage_py_from_where_the_container_starts(tmp_path: Path)
     text = (folder / "copilot/web/manifest.yml").read_text()
     assert "[sh, -c, python src/manage.py copy_stage_db && python src/manage.py migrate --noinput]" in text
     assert "COPY src/manage.py deployment.jso[n] /srv/src/\n" in (folder / "Dockerfile").read_text()
+
+
+def test_what_stage_and_production_have_too_is_said(tmp_path: Path) -> None:
+    folder = start_project(tmp_path / "shop", {"Dockerfile": "FROM python:3.12-slim\nCOPY . /srv/\n"})
+    (line,) = [each for each in adopt(folder).said if each.startswith("Not only of test: ")]
+    assert "Dockerfile" in line
+    assert "copilot/environments/overrides/cfn.patches.yml" in line
+    assert "stage and production" in line
+    assert not [each for each in adopt(folder).said if each.startswith("Not only of test: ")]

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from copilot_testenv.core.errors import SettingsError
+from copilot_testenv.core.errors import SettingsError, UsageError
 from copilot_testenv.core.expiry import KEPT, auto_stop_in, expiry, is_over, later
 
 SUNDAY = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -49,7 +49,7 @@ def test_a_date_is_one_in_utc_unless_it_says_otherwise() -> None:
     ("text", "said"), [("2026-11-01", "is past"), ("2026-13-01", "is not a date"), ("soon", "a duration")]
 )
 def test_a_date_that_cannot_be_meant_is_refused_by_the_flags_name(text: str, said: str) -> None:
-    with pytest.raises(SettingsError, match=f"--until='{text}'.*{said}"):
+    with pytest.raises(UsageError, match=f"--until='{text}'.*{said}"):
         expiry(text, SUNDAY, "--until")
 
 

@@ -90,6 +90,12 @@ def test_an_unknown_branch_is_a_failure_with_gits_reason(clone: Path) -> None:
         git.find(SHELL, clone, "nothing-like-it")
 
 
+def test_an_unknown_branch_is_told_with_the_nearest_one(clone: Path) -> None:
+    run_git(clone, "branch", "feature/weight")
+    with pytest.raises(Failed, match=r"Did you mean 'feature/weight'\?"):
+        git.find(SHELL, clone, "feature/wieght")
+
+
 def test_outside_a_repository_that_is_said(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="not a Git repository"):
         git.find(SHELL, tmp_path, "main")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from copilot_testenv.core import trust
-from copilot_testenv.core.errors import SettingsError
+from copilot_testenv.core.errors import UsageError
 from copilot_testenv.core.settings import Settings, load
 
 
@@ -13,7 +13,7 @@ def test_no_change_is_trusted_unless_somebody_says_so(settings: Settings) -> Non
 
 @pytest.mark.parametrize("text", ["all", "rules,everything", "Rules", "*", "rules;access"])
 def test_a_change_that_is_unknown_is_no_trust(text: str) -> None:
-    with pytest.raises(SettingsError, match=r"--trust=.* has unknown names"):
+    with pytest.raises(UsageError, match=r"--trust=.* has unknown names"):
         trust.parse(text, "--trust")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from copilot_testenv.deploys.container_log import cause, is_lasting, quoted, without_libraries
+from copilot_testenv.deploys.container_log import cause, is_lasting, once, quoted, without_libraries
 
 TRACEBACK = (
     "Traceback (most recent call last):",
@@ -99,3 +99,11 @@ def test_equal_lines_one_after_the_other_are_quoted_once_with_their_number() -> 
         *("  ready", "  no Redis (2 times)", "  ready"),
     ]
     assert quoted([]) == ["  (it wrote none)"]
+
+
+def test_an_error_that_each_request_repeats_is_shown_once_with_its_last_numbers() -> None:
+    error = ["ERROR: /", "ValueError: boom"]
+    lines = ["Booting worker with pid: 9", *error, "GET / 91ms", *error, "GET / 1ms", *error, "GET / 2ms"]
+    assert once(lines) == ["Booting worker with pid: 9", *error, "GET / 2ms"]
+    assert once(["a", "b", "a"]) == ["a", "b", "a"]
+    assert once([]) == []

@@ -158,7 +158,7 @@ def test_sleep_stops_the_tasks_once_and_says_when_they_start_again(make: Make) -
 def test_without_hours_only_somebody_wakes_it(make: Make, hours: str) -> None:
     session, _, _ = make(found=shared(hours=hours))
     office_hours.sleep(session, Options())
-    assert "`invoke wake` starts them again." in said(session)
+    assert "`invoke wake` wakes it." in said(session)
 
 
 def test_what_aws_scales_or_nobody_of_us_deployed_does_not_sleep(make: Make) -> None:

@@ -36,7 +36,9 @@ def test_a_kept_branch_of_ones_own_stays_unless_the_answer_is_yes(settings: Sett
     report = FakeReport()
     with pytest.raises(Refused, match="Nothing was changed"):
         judged(settings, report, tags=KEPT)
-    assert report.asked == ["feature/a was kept, with its data. Replace it?"]
+    assert report.asked == [
+        "feature/a has no expiry (--keep): its URL would be gone, and what testers entered. Replace it?"
+    ]
     assert judged(settings, FakeReport(answer=True), tags=KEPT) is None
     assert judged(settings, FakeReport(), tags=KEPT, yes=True) is None
 

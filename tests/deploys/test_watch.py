@@ -332,13 +332,17 @@ def test_what_the_sandbox_did_not_install_is_reported_once_and_at_once(settings:
     made = watcher(settings, Played())
     for line in (
         "sandbox: line 3 installed nothing here: `conda install a`: x\n",
+        "sandbox: python:3.13-slim is Python 3.13; here it runs on Python 3.11 (python3)\n",
         "sandbox: not done here: y",
     ):
         made.keep(line)
         made.keep(line)
     report = made.session.report
     assert isinstance(report, FakeReport)
-    assert report.said == ["  sandbox: line 3 installed nothing here: `conda install a`: x"]
+    assert report.said == [
+        "  sandbox: line 3 installed nothing here: `conda install a`: x",
+        "  sandbox: python:3.13-slim is Python 3.13; here it runs on Python 3.11 (python3)",
+    ]
 
 
 def test_the_watch_begins_at_awss_own_time(settings: Settings) -> None:

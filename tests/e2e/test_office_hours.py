@@ -86,7 +86,7 @@ def test_a_night_and_a_weekend_are_slept_and_no_row_is_lost(clone: Clone) -> Non
 def test_somebody_lets_one_sleep_and_wakes_it_with_its_data(clone: Clone) -> None:
     ran = clone.do("sleep", "--branch", "own", "--json")
     assert json.loads(ran.out)["asleep"] is True
-    assert "They start again at 20" in ran.err
+    assert "It wakes at 20" in ran.err
     assert "`invoke wake --branch own`" in ran.err
     assert "sleeps already" in clone.do("sleep", "--branch", "own").err
     now = found(clone)
@@ -108,6 +108,7 @@ def test_somebody_lets_one_sleep_and_wakes_it_with_its_data(clone: Clone) -> Non
 
 def test_a_deploy_wakes_what_sleeps(clone: Clone) -> None:
     clone.do("sleep")
+    assert "sleeps: would start its tasks" in clone.do("deploy-test", "--branch", "main", "--plan").err
     ran = clone.invoke("deploy-test", "--branch", "main")
     deployed(ran)
     assert "was asleep with this commit" in ran.err

@@ -27,6 +27,7 @@ with closing(socket.create_server(("127.0.0.1", 0))) as probe:
 APP = """\
 import http.server
 import os
+import sys
 
 
 class Page(http.server.BaseHTTPRequestHandler):
@@ -37,9 +38,16 @@ class Page(http.server.BaseHTTPRequestHandler):
 
 
 print("serving", flush=True)
-http.server.ThreadingHTTPServer(("", 8000), Page).serve_forever()
-""".replace("8000", PORT)
-DOCKERFILE = f'FROM python:3.12-slim\nWORKDIR /app\nCOPY app.py .\nEXPOSE {PORT}\nCMD ["python", "app.py"]\n'
+host, port = sys.argv[1].split(":")
+http.server.ThreadingHTTPServer((host, int(port)), Page).serve_forever()
+"""
+DOCKERFILE = f"""\
+FROM python:3.12-slim
+WORKDIR /app
+COPY app.py .
+EXPOSE {PORT}
+CMD ["python", "app.py", "0.0.0.0:{PORT}"]
+"""
 SERVICE = f"""\
 name: web
 type: Load Balanced Web Service

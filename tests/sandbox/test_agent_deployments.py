@@ -334,6 +334,8 @@ def test_the_agent_explains_why_nobody_answers(plane: FakeControlPlane, tmp_path
         until(lambda: agent.rollout(SERVICE, "d2")[0] == "FAILED")
         until(lambda: agent.explain(GROUP).startswith("no task is running; the last task stopped: Cannot"))
         assert 'exec: "nope": executable file not found' in agent.explain(GROUP)
+        put(plane, agent, service(container("web", ("nope",)), load_balancing=balanced(), desired_count=0))
+        until(lambda: agent.explain(GROUP).endswith("desired count is 0: the service sleeps"))
 
 
 @pytest.mark.parametrize(

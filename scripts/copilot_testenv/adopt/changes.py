@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import difflib
 import posixpath
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from copilot_testenv.core import files
+from copilot_testenv.core import documents, files
 from copilot_testenv.core.errors import Failed
 from copilot_testenv.core.terminal import Report
 
 _MOST = 12  # names in a list
+_EVERYWHERE = re.compile(r"Dockerfile[^/]*$|/cfn\.patches\.yml$")  # what each environment has
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class NotChanged:
 def show(report: Report, changes: Sequence[Change], not_changed: Sequence[NotChanged]) -> None:
     """Print names as lists and other changes as differences, on standard output; report unchanged files."""
     for title, names in (
-        ("Written anew:", [each.path for each in changes if not each.is_shown and each.after is not None]),
+        ("New, not shown:", [each.path for each in changes if not each.is_shown and each.after is not None]),
         ("Deleted:", [each.path for each in changes if each.after is None]),
     ):
         if names:
@@ -50,6 +52,12 @@ def show(report: Report, changes: Sequence[Change], not_changed: Sequence[NotCha
     for change in changes:
         if change.is_shown:
             report.data(_diff(change))
+    everywhere = [each.path for each in changes if each.after is not None and _EVERYWHERE.search(each.path)]
+    if everywhere:
+        report.say(
+            f"Not only of test: {', '.join(everywhere)}. Your next deploys of stage and production "
+            f"have these changes too: see The image and On AWS in {documents.page('adopt.md')}."
+        )
     for each in not_changed:
         report.say(f"Left as it is: {each.path}: {each.why}")
         if each.difference:

@@ -28,6 +28,11 @@ class SettingsError(UserError):
     exit_code = 2
 
 
+def malformed(name: str, text: str) -> UserError:
+    """Return the error for the value of a setting, or of a flag if `name` begins with two dashes."""
+    return UsageError(text) if name.startswith("--") else SettingsError(text)
+
+
 class Refused(UserError):
     """A guard refused the run; nothing was changed."""
 

@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from copilot_testenv.core.errors import SettingsError
+from copilot_testenv.core.errors import malformed
 from copilot_testenv.core.settings import seconds
 
 _FORMS = "a duration (5d), a week's end (friday 18:00 Europe/London) or a date (2026-12-01 18:00)"
@@ -21,20 +21,20 @@ def expiry(ttl: str, now: datetime, name: str = "DEPLOY_TTL") -> datetime:
     """Return when a deployment that is made `now` expires, in UTC, to the second.
 
     `ttl` is a duration (`5d`), the next such weekday and time (`friday 18:00 Europe/London`; without a time
-    zone: UTC) or a date in the future (`2026-12-01 18:00`; without a time zone: UTC). Raises SettingsError;
-    its message uses `name` for the setting.
+    zone: UTC) or a date in the future (`2026-12-01 18:00`; without a time zone: UTC). Raises SettingsError,
+    and UsageError where `name` is a flag; the message uses `name`.
     """
     text = ttl.strip()
     if match := _WEEKS_END.fullmatch(text):
-        return _weeks_end(match, now, f"{name}={ttl!r}")
+        return _weeks_end(match, now, name)
     if re.match(r"\d{4}-", text):
-        return _moment(text, now, f"{name}={ttl!r}")
+        return _moment(text, now, name)
     if not re.match(r"\d", text):
-        raise SettingsError(f"{name}={ttl!r}: write {_FORMS}.")
+        raise malformed(name, f"{name}={ttl!r}: write {_FORMS}.")
     try:
         expires = now + timedelta(seconds=seconds(ttl, name))
     except OverflowError as error:
-        raise SettingsError(f"{name}={ttl!r} is after the year 9999: write for example 5d.") from error
+        raise malformed(name, f"{name}={ttl!r} is after the year 9999: write for example 5d.") from error
     return expires.astimezone(UTC).replace(microsecond=0)
 
 
@@ -68,23 +68,23 @@ def later(tag: str | None, expires: datetime) -> datetime | None:
         return expires
 
 
-def _moment(text: str, now: datetime, what: str) -> datetime:
+def _moment(text: str, now: datetime, name: str) -> datetime:
     try:
         date = datetime.fromisoformat(text)
     except ValueError as error:
-        raise SettingsError(f"{what} is not a date: write {_FORMS}.") from error
+        raise malformed(name, f"{name}={text!r} is not a date: write {_FORMS}.") from error
     expires = (date if date.tzinfo else date.replace(tzinfo=UTC)).astimezone(UTC).replace(microsecond=0)
     if expires <= now:
-        raise SettingsError(f"{what} is past: write a date in the future.")
+        raise malformed(name, f"{name}={text!r} is past: write a date in the future.")
     return expires
 
 
-def _weeks_end(match: re.Match[str], now: datetime, what: str) -> datetime:
+def _weeks_end(match: re.Match[str], now: datetime, name: str) -> datetime:
     try:
         zone = ZoneInfo(match[4] or "UTC")
         day, at = _DAYS.index(match[1].lower()), time(int(match[2]), int(match[3]))
     except (ZoneInfoNotFoundError, ValueError) as error:
-        raise SettingsError(f"{what}: {error}. Write {_FORMS}.") from error
+        raise malformed(name, f"{name}={match[0]!r}: {error}. Write {_FORMS}.") from error
     local = now.astimezone(zone)
     date = local.date() + timedelta(days=(day - local.weekday()) % 7)
     expires = datetime.combine(date, at, zone)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import re
@@ -100,10 +101,20 @@ def find(shell: Shell, root: Path, name: str) -> Branch:
     if remote:
         return Branch(name, remote)
     why = fetched.stderr.strip().removeprefix("fatal: ").splitlines()[:1] or ["origin has no such branch"]
+    near = difflib.get_close_matches(name, _names(shell, root), 1)
     raise Failed(
         f"There is no branch {name!r} in this clone, and it could not be fetched from origin: "
-        f"{why[0].rstrip('.')}. Look at `git branch -a`."
+        f"{why[0].rstrip('.')}. {f'Did you mean {near[0]!r}?' if near else 'Look at `git branch -a`.'}"
     )
+
+
+def _names(shell: Shell, root: Path) -> list[str]:
+    """Return the names of all branches that the clone knows, origin's too."""
+    listed = shell.run(
+        command(root, "for-each-ref", "--format=%(refname)", "refs/heads", "refs/remotes/origin")
+    )
+    kinds = ("refs/heads/", "refs/remotes/origin/")
+    return [ref.removeprefix(kind) for ref in listed.stdout.split() for kind in kinds if ref.startswith(kind)]
 
 
 def at(shell: Shell, root: Path, name: str, commit: str) -> Branch:

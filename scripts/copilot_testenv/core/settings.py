@@ -21,7 +21,7 @@ from copilot_testenv.core import (
     trust,
     workspace_files,
 )
-from copilot_testenv.core.errors import Refused, SettingsError
+from copilot_testenv.core.errors import Refused, SettingsError, malformed
 
 SERVICE_TYPE = "Load Balanced Web Service"  # the only type with a URL that these tasks can show
 DeployTarget = Literal["sandbox", "aws"]
@@ -146,10 +146,10 @@ class Settings:
 
 
 def seconds(text: str, name: str) -> float:
-    """Return a duration (`90s`, `45m`, `12h`, `5d`, `2w`) in seconds. Raises SettingsError with the name."""
+    """Return a duration (`45m`, `5d`, `2w`) in seconds. Raises SettingsError; for a flag, UsageError."""
     match = _DURATION.fullmatch(text.strip().lower())
     if not match or not int(match[1]):
-        raise SettingsError(f"{name}={text!r} is not a duration: write for example 45m, 12h or 5d.")
+        raise malformed(name, f"{name}={text!r} is not a duration: write for example 45m, 12h or 5d.")
     return float(int(match[1]) * _SECONDS[match[2]])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copilot_testenv.core import display
-from copilot_testenv.core.errors import Refused, SettingsError
+from copilot_testenv.core.errors import Refused, malformed
 
 SETTING = "TRUSTED_CHANGES"
 
@@ -23,13 +23,14 @@ CHANGES = {
 def parse(text: str, name: str) -> frozenset[str]:
     """Return the names in a comma-separated list.
 
-    Raises SettingsError with the name of the setting or flag.
+    Raises SettingsError with the name of the setting, UsageError with that of the flag.
     """
     names = frozenset(part.strip() for part in text.split(",") if part.strip())
     if unknown := [repr(display.Given(one)) for one in sorted(names - CHANGES.keys())]:
-        raise SettingsError(
+        raise malformed(
+            name,
             f"{name}={text!r} has unknown names ({', '.join(unknown)}). Valid names: {', '.join(CHANGES)}, "
-            "separated by commas."
+            "separated by commas.",
         )
     return names
 

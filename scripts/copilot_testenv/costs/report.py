@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from copilot_testenv.copilot import addons, manifest
 from copilot_testenv.copilot.resource_usage import shown
-from copilot_testenv.core import expiry
+from copilot_testenv.core import expiry, moments
 from copilot_testenv.core.errors import UsageError
 from copilot_testenv.core.terminal import as_json
 from copilot_testenv.costs import prices
@@ -164,7 +164,7 @@ def _for_each(listed: Prices, item: str) -> str:
 def _show(session: Session, comparison: Comparison) -> None:
     deployed, always_on, service = comparison.deployed, comparison.always_on, session.settings.service
     session.report.table(
-        f"{service} in {deployed.environment} until {deployed.until}: USD, list prices of "
+        f"{service} in {deployed.environment} until {moments.told(deployed.until)}: USD, list prices of "
         f"{deployed.prices.region}",
         ("", "an hour", "a month", "till then"),
         _rows(deployed),

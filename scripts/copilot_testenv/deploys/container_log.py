@@ -96,6 +96,19 @@ def is_lasting(error: str) -> bool:
     )
 
 
+def once(lines: Sequence[str]) -> list[str]:
+    """Return the lines without repetitions at their end, whose numbers may differ."""
+    kept = list(lines)
+    for size in range(1, len(kept) // 2 + 1):
+        while _alike(kept[-size:]) == _alike(kept[-2 * size : -size]):
+            del kept[-2 * size : -size]
+    return kept
+
+
+def _alike(lines: list[str]) -> list[str]:
+    return [re.sub(r"\d+", "0", line) for line in lines]
+
+
 def quoted(lines: list[str], indent: str = "  ") -> list[str]:
     """Return the lines of a log, indented below the sentence that announces them; equal neighbours as one."""
     runs = [(line, len(list(run))) for line, run in itertools.groupby(lines)]

@@ -150,11 +150,14 @@ class _Deploy:
         if not self.options.force and not self.options.plan and not (before and before.changing):
             served = self._served_already(before)
         if served:
-            self._tell_unchanged(served.deployment)
+            outcome.tell_unchanged(self.session, served.deployment)
         elif self.options.plan:
             require_settled(before)
             preflight.preflight(self.session, self.target, builds=True)
-            self._plan(before)
+            if before and self._has_all(before) and not self.options.force:
+                report.say(office_hours.plan(self.target, self.branch, before))
+            else:
+                self._plan(before)
         else:
             preflight.preflight(self.session, self.target, builds=True)
             served = self._alone()
@@ -326,7 +329,7 @@ class _Deploy:
                 roll = deploy_others.Roll(session, self.branch, lease, folder, self.tags, changed)
                 roll.deploy(others, tags, stop)
         if old and old == self.target.aws.resource(settings.stack_name, "TaskDefinition"):
-            self._tell_unchanged(served.deployment)
+            outcome.tell_unchanged(self.session, served.deployment)
         return served
 
     def _signal_due(
@@ -368,14 +371,6 @@ class _Deploy:
         if not same_hours or wanted.items() - before.tags.items():
             return False
         return slot_services.have(self.session.settings, self.target, before.tags)
-
-    def _tell_unchanged(self, served: live.Deployment) -> None:
-        settings = self.session.settings
-        self.session.report.say(
-            f"Unchanged: {settings.service} in {settings.test_env} already runs this commit, so no task was "
-            f"started, and its data is still of {moments.told(served.data_copied_at)}. For fresh data: "
-            "`invoke copy-db`; for new tasks: --force."
-        )
 
     def _require_replaceable(self, before: Stack | None, by: str) -> None:
         """Say what this deploy replaces. Raises Held, Refused."""

@@ -39,9 +39,10 @@ def extend(
         raise Failed(_NOTHING.format(name=name))
     session, target = session.slot_of(target, name)
     stack = _require_deployed(session.settings, target.aws.stack(session.settings.stack_name), name)
+    before = stack.tags.get("expires_at")
     shown = "without an expiry" if keep else f"until {moments.told(expires_at)}"
     if plan:
-        session.report.say(f"Would keep {name} {shown} (now: {moments.told(stack.tags.get('expires_at'))}).")
+        session.report.say(f"Would keep {name} {shown} (now: {moments.told(before)}).")
     else:
         lease = bucket.lease(session, target, f"extending {name}")
         with lease.held(wait=wait, say=session.report.say):
@@ -54,7 +55,7 @@ def extend(
                     f"The expiry of {name} was not changed: the stack {stack.name} is {stack.status}, and "
                     f"its expiry is {stack.tags.get('expires_at')}. Try again."
                 )
-        session.report.say(f"{name} stays {shown}.")
+        session.report.say(f"{name} stays {shown} (before: {moments.told(before)}).")
     tells = not plan and pull_request.is_told(session.environ)
     if json or tells:
         known = live.describe(session, target, stack)

@@ -115,6 +115,14 @@ def woken(session: Session, target: Target, branch: Branch, before: Stack) -> Se
     return served
 
 
+def plan(target: Target, branch: Branch, before: Stack) -> str:
+    """Return what a deploy would do to a slot that has this commit already."""
+    has = f"{branch.name} has this commit already"
+    if target.aws.desired_count(before.name) == 0:
+        return f"{has}, and sleeps: would start its tasks, with the data that it has."
+    return f"{has}. If its page answers, nothing would change; if not, it would be deployed, as with --force."
+
+
 def sleep(session: Session, options: Options) -> None:
     """Stop a deployment's tasks until somebody or its office hours wake it. Idempotent.
 
@@ -214,6 +222,6 @@ def _wakes(settings: Settings, stack: Stack) -> str:
     own = _command(settings, stack.tags.get("branch") or "?")
     hours = office_hours.of_tags(stack.tags)
     if not hours:
-        return f"{own} starts them again."
+        return f"{own} wakes it."
     when = moments.told(live.iso(hours.next_wake(datetime.now(UTC))))
-    return f"They start again at {when} ({hours}), or by {own}."
+    return f"It wakes at {when} ({hours}), or by {own}."

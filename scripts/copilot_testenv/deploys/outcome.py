@@ -72,3 +72,13 @@ def tell(
             pull_request.tell(environ, message, report.say)
     if served.wrong:
         raise Failed(f"{what} deployed and stays so, but does not work: {served.wrong}")
+
+
+def tell_unchanged(session: Session, served: live.Deployment) -> None:
+    """Tell that a deployment has the commit already, and was left as it is."""
+    settings = session.settings
+    session.report.say(
+        f"Unchanged: {settings.service} in {settings.test_env} already runs this commit, so no task was "
+        f"started, and its data is still of {moments.told(served.data_copied_at)}. For fresh data: "
+        "`invoke copy-db`; for new tasks: --force."
+    )

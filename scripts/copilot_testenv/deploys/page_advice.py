@@ -6,7 +6,7 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from copilot_testenv.deploys.container_log import cause, last_lines, quoted
+from copilot_testenv.deploys.container_log import cause, last_lines, once, quoted
 
 if TYPE_CHECKING:
     from copilot_testenv.aws.stack import Task
@@ -49,7 +49,7 @@ def wrong(session: Session, target: Target, page: Page, tasks: list[Task]) -> st
     text = f"{page.url} cannot be used: {page.reason}. {_advice(settings, page, lines)}"
     if page.fault == "https_redirect":  # no log says more
         return text
-    return "\n".join([text, f"The last lines of the container `{name}`:", *quoted(lines)])
+    return "\n".join([text, f"The last lines of the container `{name}`:", *quoted(once(lines))])
 
 
 def _advice(settings: Settings, page: Page, lines: list[str]) -> str:

@@ -31,7 +31,8 @@ def require_replaceable(
         verb = "would replace" if plan else "replaces"
         say(f"{name} {verb} {live}{reason}, which was deployed at {moments.told(tags.get('deployed_at'))}.")
         if expires == expiry.KEPT and not plan and not take_over:
-            confirm(session.report, f"{live} was kept, with its data. Replace it?", yes=yes)
+            lost = f"{live} has no expiry (--keep): its URL would be gone, and what testers entered."
+            confirm(session.report, f"{lost} Replace it?", yes=yes)
         return None
     state = f"{owner} has {live}{reason} live in {session.settings.test_env}"
     if not take_over:

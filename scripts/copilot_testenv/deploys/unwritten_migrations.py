@@ -6,6 +6,7 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from copilot_testenv.core import documents
 from copilot_testenv.core.errors import UserError
 from copilot_testenv.deploys.container_log import last_lines
 
@@ -26,7 +27,8 @@ def told(session: Session, target: Target, tasks: Iterable[Task]) -> str:
             if container.exit_code == 0 and (apps := _apps(session, target, container.name, task)):
                 return (
                     f"Models of {apps} have changes without a migration, so the tables do not have them: "
-                    '`invoke exec --manage "makemigrations --dry-run"` names them.'
+                    '`invoke exec --manage "makemigrations --dry-run"` names them, and '
+                    f"{documents.page('migration.md')} says how to write the file."
                 )
     return ""
 

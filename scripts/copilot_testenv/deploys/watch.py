@@ -40,8 +40,8 @@ _BY_SIGNAL = 126  # a shell's exit codes for programs that are not there, and fo
 # Escape sequences of a terminal: colours and cursor movements.
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
-# The sandbox's builder about a step that installed nothing, or not all.
-_MISSING = re.compile(r"sandbox: line \d+")
+# The sandbox's builder about a step that installed nothing, or not all, and about another Python.
+_MISSING = re.compile(r"sandbox: (line \d+|\S+ is Python )")
 # Copilot's and the builder's lines of every build; Copilot repeats a build that fails ten times.
 _BUILDING = "Building your container image "
 _NOISE = re.compile(rf"sandbox: |{_BUILDING}")

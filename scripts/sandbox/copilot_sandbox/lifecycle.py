@@ -22,6 +22,7 @@ from copilot_sandbox.workspace import Workspace
 HEAL_SECONDS = 15.0  # for the server to restart a part that has ended
 STOP_SECONDS = 30.0
 SILENCE_SECONDS = 30.0  # without output, before a line says that the sandbox is still starting
+_KEPT = ": its deployed services are gone, its databases are kept."
 START_SECONDS = 900.0  # the first start builds an image; a later one takes a few seconds
 
 
@@ -171,7 +172,7 @@ def reset(root: Path, say: Callable[[str], None]) -> None:
     from copilot_sandbox.agent import engine  # noqa: PLC0415 - see _end_processes
 
     state = State(root)
-    say(_stop(state, say).removesuffix("; its databases are kept.").rstrip(".") + ".")
+    say(_stop(state, say).removesuffix(_KEPT).rstrip(".") + ".")
     postgres.remove(state.folder)
     engine.clean(state.folder, with_images=True)
     try:
@@ -330,4 +331,4 @@ def _stop(state: State, say: Callable[[str], None]) -> str:
         _end_processes(state)
         state.stopped()
         state.why_ended()
-    return "The sandbox is stopped; its databases are kept."
+    return f"The sandbox is stopped{_KEPT}"

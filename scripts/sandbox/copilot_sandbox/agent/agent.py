@@ -346,12 +346,13 @@ class TaskAgent:
                 views.tasks[task.report.address] = task
             for deployment in scheduler.deployments[:1]:
                 for balancing in deployment.service.load_balancing:
-                    explanation = self._explanation(arn, scheduler.tasks)
+                    desired = deployment.service.desired_count
+                    explanation = self._explanation(arn, scheduler.tasks, desired)
                     views.explanations[balancing.target_group_arn] = explanation
         views.alive = frozenset(arn for arn, scheduler in self._schedulers.items() if scheduler.tasks)
         self._views = views
 
-    def _explanation(self, arn: str, tasks: list[ServiceTask]) -> Explanation:
+    def _explanation(self, arn: str, tasks: list[ServiceTask], desired: int) -> Explanation:
         wanted = [task for task in tasks if task.alive and not task.stopping]
         last = self._last_words.get(arn)
         after = f"; the last task stopped: {last}" if last else ""
@@ -360,6 +361,8 @@ class TaskAgent:
             return Explanation(text + after, since)
         if any(task.alive for task in tasks):
             return Explanation(f"the task is being stopped{after}", None)
+        if not desired:
+            return Explanation("no task is running, for the desired count is 0: the service sleeps", None)
         return Explanation(f"no task is running{after}", None)
 
     def _report(self, report: Callable[..., None], *news: object) -> None:

@@ -84,8 +84,8 @@ def venv_digest(installs: list[Install], programs: Collection[str] = (), python:
     index = child_variables.selected(build_variables.step_variables(Path(), Path(), {}), child_variables.PIP)
     python = python or pythons.own()
     machine = [python.text, python.folder, sys.platform, os.uname().machine]
-    content = [machine, sorted(index.items()), [install.key() for install in installs], *sorted(programs)]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    parts = [machine, sorted(index.items()), [install.key() for install in installs], *sorted(programs)]
+    return hashlib.sha256(json.dumps(["with pip", *parts]).encode()).hexdigest()
 
 
 def make_venv(
@@ -117,6 +117,7 @@ def make_venv(
             python = python or pythons.own()
             words = [python.program, "-I", "-m", "venv", "--without-pip", str(folder)]
             _run(words, folder.parent, env)
+            other_pip.add(folder)
             for install in installs:
                 try:
                     _install(folder, install, env, pip_cache, python)
