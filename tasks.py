@@ -137,6 +137,7 @@ def status(html: str = "", json: bool = False) -> None:
 
 @verb(
     branch="Show the lines of this branch's deployment (default: the shared slot, with any branch).",
+    service="Show another service of the branch, such as worker (default: the web service).",
     container="Show only this container's lines, such as web, startup or redis (default: all of them).",
     limit="Show at most this number of lines (default: 100).",
     follow="Continue with new lines until Ctrl-C (default: off).",
@@ -145,6 +146,7 @@ def status(html: str = "", json: bool = False) -> None:
 )
 def logs(
     branch: str = "",
+    service: str = "",
     container: str = "",
     limit: str = "100",
     follow: bool = False,
@@ -157,7 +159,8 @@ def logs(
     """
     from copilot_testenv.deploys import logs as workflow
 
-    workflow.logs(session(), workflow.Options(branch, container, limit, follow, all_tasks, health_checks))
+    options = workflow.Options(branch, service, container, limit, follow, all_tasks, health_checks)
+    workflow.logs(session(), options)
 
 
 @verb(branch="Open this branch's deployment (default: the shared slot, with any branch).")

@@ -87,3 +87,37 @@ def test_without_the_setting_a_sidecar_with_a_services_name_is_its_teams_own(shi
     write(shipped)
     (shipped / "copilot-testenv.toml").write_text("service = 'web'\n")
     assert found(shipped) == []
+
+
+def own(root: Path, text: str, name: str = "worker") -> list[str]:
+    write(root, text)
+    (root / "copilot-testenv.toml").write_text(f'own_services = ["{name}"]\n')
+    return [str(each) for each in found(root)]
+
+
+BESIDE = f"{WORKER}environments: {{test: {{}}}}\n"
+
+
+def test_a_service_of_its_own_needs_no_sidecar(shipped: Path) -> None:
+    assert own(shipped, BESIDE) == []
+    assert own(shipped, BESIDE.replace("LIMIT: 0755", "REDIS_HOST: web.test.demo.local")) == []
+    with_redis = (
+        BESIDE.replace("LIMIT: 0755", "REDIS_HOST: localhost") + "sidecars: {redis: {image: redis}}\n"
+    )
+    assert own(shipped, with_redis) == []
+
+
+def test_a_service_of_its_own_that_cannot_be_deployed_is_a_finding(shipped: Path) -> None:
+    (unknown,) = own(shipped, BESIDE, "wroker")
+    assert "names wroker, and the workspace has no such service: write some of worker" in unknown
+    (kind,) = own(shipped, BESIDE.replace("Worker Service", "Load Balanced Web Service"))
+    assert "which is a Load Balanced Web Service: name a Worker Service or a Backend Service there" in kind
+    (block,) = own(shipped, WORKER)
+    assert "has no block for it: write `environments.test`" in block
+
+
+def test_a_variable_that_names_localhost_has_no_server_in_a_task_of_one_container(shipped: Path) -> None:
+    for value in ("localhost", "redis://127.0.0.1:6379/0"):
+        (finding,) = own(shipped, BESIDE.replace("LIMIT: 0755", f'REDIS: "{value}"'))
+        assert finding.startswith("copilot/worker/manifest.yml:5: REDIS names localhost")
+        assert "write web.${COPILOT_ENVIRONMENT_NAME}.${COPILOT_APPLICATION_NAME}.local" in finding

@@ -272,3 +272,50 @@ def test_whatever_stands_in_a_manifest_is_edited_or_named_as_wrong(
         found = made(worktree, replace(own, target="aws" if aws else "sandbox"))
     if found:
         assert found["environments"]["test"]["variables"]["DATABASE_SUFFIX"] == own.database_suffix
+
+
+WORKER = """name: worker
+type: Worker Service
+image: {build: Dockerfile}
+command: sh -c "work --broker redis://web.$COPILOT_SERVICE_DISCOVERY_ENDPOINT:6379"
+variables:
+  API: http://web.${COPILOT_ENVIRONMENT_NAME}.${COPILOT_APPLICATION_NAME}.local:8000
+  STAGING: http://web.stage.demo.local
+  OTHER: my-web.test.demo.local
+  ANOTHER: api.test.demo.local
+subscribe:
+  topics: [{name: orders, service: web}, {name: mails, service: mailer}]
+environments:
+  test:
+    variables: {REDIS_HOST: web.test.demo.local}
+"""
+
+
+def test_another_service_of_the_branch_names_the_branchs_own_and_no_other(
+    worktree: Path, own: Settings
+) -> None:
+    (worktree / "copilot/worker").mkdir()
+    (worktree / "copilot/worker/manifest.yml").write_text(WORKER)
+    (other,) = replace(own, own_services=("worker",)).others
+    after = made(worktree, other)
+    assert after["name"] == f"worker-{SLUG}"
+    assert f"redis://web-{SLUG}.$COPILOT_SERVICE_DISCOVERY_ENDPOINT:6379" in after["command"]
+    end = "${COPILOT_ENVIRONMENT_NAME}.${COPILOT_APPLICATION_NAME}.local:8000"
+    assert after["variables"] == {
+        "API": f"http://web-{SLUG}.{end}",
+        "STAGING": "http://web.stage.demo.local",
+        "OTHER": "my-web.test.demo.local",
+        "ANOTHER": "api.test.demo.local",
+    }
+    assert [topic["service"] for topic in after["subscribe"]["topics"]] == [f"web-{SLUG}", "mailer"]
+    variables = after["environments"]["test"]["variables"]
+    assert variables["REDIS_HOST"] == f"web-{SLUG}.test.demo.local"
+    assert variables["DATABASE_SUFFIX"] == own.database_suffix
+    assert not (worktree / f"copilot/{other.service}/overrides").exists()
+
+
+def test_the_page_names_the_branchs_other_services_too(worktree: Path, own: Settings) -> None:
+    manifest = (worktree / "copilot/web/manifest.yml").read_text()
+    there = manifest.replace("  REDIS_PORT: '6379'\n", "  API: worker.test.demo.local\n", 1)
+    after = made(written(worktree, there), replace(own, own_services=("worker",)))
+    assert after["variables"]["API"] == f"worker-{SLUG}.test.demo.local"

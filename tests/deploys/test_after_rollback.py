@@ -38,4 +38,4 @@ def test_a_stack_that_was_rolled_back_is_deployed_anew_with_a_new_image_tag(
     session = Session(settings, FakeShell({}), FakeReport(), {})
     run = deploy._Deploy(session, target, Branch("main", "c0ffee"), expires, Options())
     assert (run._served_already(before) is not None) is counts
-    assert (run._image_tag(before) == run._image_tag(None)) is counts
+    assert (run.tags.image(run.target, before) == run.tags.image(run.target, None)) is counts

@@ -9,6 +9,7 @@ import pytest
 
 from copilot_sandbox.agent import health
 from copilot_sandbox.agent.namespace import Way
+from copilot_sandbox.model import Service
 from tests.sandbox.agent_tasks import WAYS
 from tests.sandbox.fake_control_plane import (
     FakeControlPlane,
@@ -103,3 +104,39 @@ def test_a_health_check_says_that_a_server_listens_for_its_own_task_alone(
     with running_agent(plane, tmp_path, "namespace"):
         reason = "the task listens on 127.0.0.1:8000, where nobody outside reaches it"
         until(lambda: reason in str(plane.targets))
+
+
+def reaching(host: str) -> tuple[str, ...]:
+    """A program that asks the host again and again, until it answers."""
+    return python(
+        "-c",
+        "import sys, time, urllib.request\n"
+        "while True:\n"
+        "    try:\n"
+        f"        print(urllib.request.urlopen('http://{host}:8000/').read().decode(), flush=True)\n"
+        "        break\n"
+        "    except OSError as error:\n"
+        "        print(type(getattr(error, 'reason', error)).__name__, flush=True)\n"
+        "        time.sleep(0.2)\n"
+        "time.sleep(60)",
+    )
+
+
+def test_a_task_reaches_by_name_the_services_of_its_own_deployment_and_no_others(
+    plane: FakeControlPlane, tmp_path: Path
+) -> None:
+    def web(branch: str) -> Service:
+        page = container("web", server(), environment={"RELEASE": branch}, ports=(8000,))
+        host = f"web-{branch}.test.demo.local"
+        return service(page, arn=f"arn:web-{branch}", name=f"web-{branch}", host=host, group=(branch,))
+
+    worker = service(
+        container("own", reaching("web-one.test.demo.local")),
+        container("other", reaching("web-two.test.demo.local")),
+        name="worker",
+        group=("one",),
+    )
+    plane.wanted = [web("one"), web("two"), worker]
+    with running_agent(plane, tmp_path, "namespace"):
+        until(lambda: "one" in plane.lines("own") and len(plane.lines("other")) > 2)
+        assert set(plane.lines("other")) == {"gaierror"}

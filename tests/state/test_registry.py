@@ -51,6 +51,21 @@ def test_a_registry_that_knew_no_failed_deploys_is_read_and_a_malformed_one_of_t
     assert (found.failed, found.malformed) == ({}, ("'web'",))
 
 
+def test_a_registry_that_knew_no_other_services_is_read_and_names_that_cannot_be_services_are_not() -> None:
+    text = '{"branch": "main", "isolated": false, "url": null, "database": null, "data_copied_at": null%s}'
+    body = '{"version": 3, "deployments": {"web": %s}, "failed": {}, "swept": null}'
+    record = DeploymentRecord("main", isolated=False)
+    for version in (2, 3):
+        old = (body % (text % "")).replace("3", str(version), 1)
+        assert Registry(Memory(old.encode(), 1)).read().deployments == {"web": record}
+    store = Memory()
+    Registry(store).record("web", replace(record, services=("worker", "beat")))
+    assert Registry(store).read().deployments["web"].services == ("worker", "beat")
+    for services in ('["../x"]', '"worker"', "[3]", str(["w"] * 51).replace("'", '"')):
+        found = Registry(Memory((body % (text % f', "services": {services}')).encode(), 1)).read()
+        assert (found.deployments, found.malformed) == ({}, ("'web'",))
+
+
 def test_of_many_that_write_at_once_none_is_lost() -> None:
     store = Memory()
     threads = [

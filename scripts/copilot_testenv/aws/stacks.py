@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -148,6 +149,17 @@ class Stacks(Calls):
         """Return a stack's parameters; empty where it does not exist."""
         answer = self._of_stack("describe_stacks", StackName=stack)
         return _parameters_of(answer["Stacks"][0]) if answer else {}
+
+    def release(self, stack: str) -> tuple[str, dict[str, str], dict[str, str]] | None:
+        """Return a stack's template, parameters and tags as they were given; None where it does not exist."""
+        answer = self._of_stack("describe_stacks", StackName=stack)
+        if answer is None:
+            return None
+        found = answer["Stacks"][0]
+        body = self._ask("cloudformation", "get_template", StackName=stack, TemplateStage="Original")
+        text = body["TemplateBody"]  # botocore reads JSON, and leaves YAML as it is
+        tags = {tag["Key"]: tag["Value"] for tag in found.get("Tags", ())}
+        return text if isinstance(text, str) else json.dumps(text), _parameters_of(found), tags
 
     def outputs(self, stack: str) -> dict[str, str]:
         """Return a stack's outputs; empty where it does not exist."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from copilot_testenv.check.document import Document
@@ -11,6 +12,7 @@ from copilot_testenv.copilot import service_sidecar
 from copilot_testenv.copilot.manifest import mapping
 from copilot_testenv.core.errors import UserError
 
+_LOCAL = re.compile(r"(?:^|[@/])(?:localhost|127\.0\.0\.1)(?:$|[:/])")
 _SHOWN = 4  # differing keys that a finding names
 
 
@@ -18,8 +20,51 @@ def in_step(project: Project) -> Iterator[Finding]:
     """Find services of the setting `services` that no branch has in test, or has as they were earlier."""
     document = project.services.get(project.settings.base)
     if document:
+        for own in project.settings.others:
+            yield from _own(project, document, own.base)
         for name in project.settings.companions:
             yield from _judged(project, document, name)
+
+
+def _own(project: Project, document: Document, name: str) -> Iterator[Finding]:
+    """Find a service of `own_services` that cannot be deployed beside the web service."""
+    environment, found = project.settings.test_env, project.services.get(name)
+    if found is None:
+        known = ", ".join(each for each in project.services if each != project.settings.base)
+        what = f"`own_services` of the settings names {name}, and the workspace has no such service"
+        yield _finding(
+            document,
+            ("environments", environment),
+            what,
+            f"write some of {known}" if known else "leave it out there",
+        )
+    elif found.get("type") not in service_sidecar.KINDS:
+        what = f"`own_services` of the settings names {name}, which is a {found.get('type')}"
+        kinds = " or a ".join(service_sidecar.KINDS)
+        yield _finding(found, ("type",), what, f"name a {kinds} there, or leave it out")
+    elif not mapping(found.data, "environments"):  # blocks.missing finds a missing one among others
+        what = f"{name} is deployed to {environment} (`own_services` of the settings) and has no block for it"
+        yield _finding(
+            found, ("environments",), what, f"write `environments.{environment}`, `{{}}` if nothing differs"
+        )
+    else:
+        yield from _without_server(project, found, name)
+
+
+def _without_server(project: Project, document: Document, name: str) -> Iterator[Finding]:
+    """Find variables that name localhost in a task that has one container: the servers are in web's task."""
+    at: tuple[str, ...] = ("environments", project.settings.test_env)
+    if mapping(document.data, "sidecars") or mapping(document.data, *at, "sidecars"):
+        return
+    of_block = mapping(document.data, *at, "variables")
+    for key, value in {**mapping(document.data, "variables"), **of_block}.items():
+        if isinstance(value, str) and _LOCAL.search(value):
+            what = f"{key} names localhost, and the task of {name} has no such server"
+            host = (
+                f"{project.settings.base}.${{COPILOT_ENVIRONMENT_NAME}}.${{COPILOT_APPLICATION_NAME}}.local"
+            )
+            where = (*(at if key in of_block else ()), "variables", str(key))
+            yield _finding(document, where, what, f"write {host} for a sidecar of the web service")
 
 
 def _judged(project: Project, document: Document, name: str) -> Iterator[Finding]:

@@ -1,11 +1,14 @@
 """Generate the manifest of a branch's own service, in the branch's worktree, from the branch's manifest.
 
-It differs only in the service's name, its host name, and the end of its database's name.
+It differs only in the service's name, its host name, and the end of its database's name. Where the branch has
+other services of its own too, they name each other by these names.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +89,10 @@ def generate(folder: Path, settings: Settings, name: str) -> Path:
         yaml.preserve_quotes = True
         yaml.width = 10_000
         content = yaml.load(manifest.read_text(encoding="utf-8"))
-        rules = _edit(content, settings, name)
+        rules = (_edit_other if settings.web else _edit)(content, settings, name)
         with manifest.open("w", encoding="utf-8") as file:
             yaml.dump(content, file)
-        if settings.target == "sandbox":
+        if settings.target == "sandbox" and rules:
             _answer_to_host_only(inside(own / _PATCHES, folder), name, rules)
     except (YAMLError, ValueError, RecursionError) as error:
         raise SettingsError(
@@ -109,14 +112,7 @@ def _edit(manifest: Any, settings: Settings, name: str) -> int:
             f"copilot/{settings.base}/manifest.yml is of type {kind!r}, and only a {SERVICE_TYPE} can "
             "have a host name of its own: deploy it to the shared slot."
         )
-    manifest["name"] = settings.service
-    block = _mapping(manifest, "environments", settings.test_env)
-    names = dict.fromkeys(running_project(manifest, block))
-    placed = (manifest.get("sidecars") or {}, block.get("sidecars") or {})
-    names |= dict.fromkeys(name for name in settings.companions if any(name in each for each in placed))
-    users = [_mapping(block, "sidecars", name) for name in names]
-    for container in (block, *users):
-        _mapping(container, "variables").update({SUFFIX: settings.database_suffix, HOST: name})
+    block = _name(manifest, settings, name)
     # The environment's list replaces the base's.
     more = _rules(block) or _rules(manifest)
     for holder in (manifest, block):  # every alias in it is another service's name
@@ -129,6 +125,67 @@ def _edit(manifest: Any, settings: Settings, name: str) -> int:
         if more:
             http["additional_rules"] = [{**rule, "alias": name} for rule in more]
     return 1 + len(more)
+
+
+def _edit_other(manifest: Any, settings: Settings, name: str) -> int:
+    """Change the manifest of a service without a host name; return 0, its number of listener rules."""
+    if not isinstance(manifest, dict):
+        raise SettingsError(f"copilot/{settings.base}/manifest.yml is not a mapping.")
+    block = _name(manifest, settings, name)
+    for holder in (manifest, block):
+        _remove_aliases(holder)
+    return 0
+
+
+def _name(manifest: Any, settings: Settings, name: str) -> Any:
+    """Give the service its name and its containers their variables; return the environment's block."""
+    _name_peers(manifest, settings)
+    manifest["name"] = settings.service
+    block = _mapping(manifest, "environments", settings.test_env)
+    names = dict.fromkeys(running_project(manifest, block))
+    placed = (manifest.get("sidecars") or {}, block.get("sidecars") or {})
+    names |= dict.fromkeys(name for name in settings.companions if any(name in each for each in placed))
+    users = [_mapping(block, "sidecars", name) for name in names]
+    for container in (block, *users):
+        _mapping(container, "variables").update({SUFFIX: settings.database_suffix, HOST: name})
+    return block
+
+
+def address(settings: Settings) -> str:
+    """Return the pattern of a name of service discovery; its group is the service of the slot."""
+    environment = rf"(?:{settings.test_env}|\$\{{COPILOT_ENVIRONMENT_NAME\}})"
+    application = rf"(?:{settings.app}|\$\{{COPILOT_APPLICATION_NAME\}})"
+    found = rf"(?:\$\{{?COPILOT_SERVICE_DISCOVERY_ENDPOINT\b|{environment}\.{application}\.local\b)"
+    return rf"(?<![\w.-])({'|'.join(map(re.escape, settings.peers))})(?=\.{found})"
+
+
+def _name_peers(manifest: Any, settings: Settings) -> None:
+    """Name the branch's other services by their own names, in addresses and in subscriptions to topics.
+
+    An address is a name of service discovery; other names, and other services, stay.
+    Source: https://aws.github.io/copilot-cli/docs/developing/svc-to-svc-communication/
+    """
+    named = re.compile(address(settings))
+    _walk(manifest, lambda text: named.sub(rf"\1-{settings.slug}", text), set())
+    for holder in (manifest, _mapping(manifest, "environments", settings.test_env)):
+        subscribed = holder.get("subscribe")
+        topics = subscribed.get("topics") if isinstance(subscribed, dict) else None
+        for topic in topics if isinstance(topics, list) else ():
+            if isinstance(topic, dict) and topic.get("service") in settings.peers:
+                topic["service"] = f"{topic['service']}-{settings.slug}"
+
+
+def _walk(holder: Any, change: Callable[[str], str], seen: set[int]) -> None:
+    """Change each text in place, but not where it would stay the same: its quotes stay too."""
+    if id(holder) in seen:  # an alias
+        return
+    seen.add(id(holder))
+    entries = holder.items() if isinstance(holder, dict) else enumerate(holder)
+    for key, value in list(entries):
+        if isinstance(value, dict | list):
+            _walk(value, change, seen)
+        elif isinstance(value, str) and (changed := change(value)) != value:
+            holder[key] = changed
 
 
 def _remove_aliases(holder: Any) -> None:

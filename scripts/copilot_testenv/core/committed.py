@@ -19,6 +19,7 @@ KEYS = {
     "application": "COPILOT_APP",
     "service": "COPILOT_SERVICE",
     "services": "COPILOT_SERVICES",
+    "own_services": "COPILOT_OWN_SERVICES",
     "environment": "TEST_ENV",
     "protected": "PROTECTED_ENVS",
     "ttl": "DEPLOY_TTL",
@@ -33,7 +34,7 @@ KEYS = {
     "stage_command": "SANDBOX_STAGE_COMMAND",
 }
 SEVERITIES = "severities"  # a table of check's rules
-_LISTS = frozenset({"protected", "services"})
+_LISTS = frozenset({"protected", "services", "own_services"})
 _NEVER = {
     "target": "DEPLOY_TARGET",
     "trusted": "TRUSTED_CHANGES",

@@ -12,7 +12,15 @@ from typing import Any, Literal, cast, get_args
 import yaml
 from dotenv import dotenv_values
 
-from copilot_testenv.core import committed, display, office_hours, protection, trust, workspace_files
+from copilot_testenv.core import (
+    committed,
+    display,
+    office_hours,
+    protection,
+    setting_values,
+    trust,
+    workspace_files,
+)
 from copilot_testenv.core.errors import Refused, SettingsError, malformed
 
 SERVICE_TYPE = "Load Balanced Web Service"  # the only type with a URL that these tasks can show
@@ -66,10 +74,14 @@ class Settings:
     sandbox_environments: tuple[str, ...] = ()  # that the sandbox makes besides; `all`: each with a manifest
     containers: str = "auto"  # what runs the sandbox's containers: auto, engine or processes
     services: tuple[str, ...] = ()  # all services that belong to a branch; empty: `service` alone
+    own_services: tuple[
+        str, ...
+    ] = ()  # those of them that are deployed beside the web service, not in its task
     hours: office_hours.OfficeHours | None = None  # outside them deployments sleep; None: always awake
     deploy_with: str = COPILOT  # what deploys: Copilot's binary, or CLOUDFORMATION itself
     configured: bool = True  # the workspace has settings of these tasks, or TEST_ENV is set
     slug: str = ""
+    web: str = ""  # the workspace's web service, where this one is another service of its slot
 
     @property
     def base(self) -> str:
@@ -78,8 +90,30 @@ class Settings:
 
     @property
     def companions(self) -> tuple[str, ...]:
-        """The services that belong to a branch beside its web service."""
-        return tuple(name for name in self.services if name != self.base)
+        """The services that are sidecars of a branch's web service."""
+        own = () if self.web else self.services
+        return tuple(name for name in own if name not in {self.base, *self.own_services})
+
+    @property
+    def others(self) -> tuple[Settings, ...]:
+        """The settings of the slot's other services: those that are deployed beside its web service."""
+        return tuple(self.other(name) for name in self.own_services if name != self.base)
+
+    def other(self, name: str) -> Settings:
+        """Return the settings of another service of the slot, by its name in the workspace."""
+        service = f"{name}-{self.slug}" if self.slug else name
+        return replace(self, service=service, web=self.web or self.base)
+
+    @property
+    def slot(self) -> str:
+        """The service that the slot is named by: its web service."""
+        web = self.web or self.base
+        return f"{web}-{self.slug}" if self.slug else web
+
+    @property
+    def peers(self) -> tuple[str, ...]:
+        """The names in the workspace of the services that the slot has one of each, this one among them."""
+        return tuple(dict.fromkeys((self.web or self.base, *self.own_services)))
 
     @property
     def manifest(self) -> Path:
@@ -175,18 +209,19 @@ def load(
         ttl=value("DEPLOY_TTL", "friday 18:00 Europe/London"),
         timeout=seconds(value("DEPLOY_TIMEOUT", "45m"), "DEPLOY_TIMEOUT"),
         target=_target(value("DEPLOY_TARGET", "sandbox" if checking else ""), in_ci=in_ci),
-        stage_megabytes=_megabytes(value("SANDBOX_STAGE_MB", "50")),
+        stage_megabytes=setting_values.megabytes(value("SANDBOX_STAGE_MB", "50")),
         stage_command=value("SANDBOX_STAGE_COMMAND", "") or _FILL_STAGE,
         in_ci=in_ci,
         test_domain=check_domain("TEST_DOMAIN", value("TEST_DOMAIN", "")),
-        hosted_zone=_hosted_zone(value("TEST_HOSTED_ZONE", "")),
+        hosted_zone=setting_values.hosted_zone(value("TEST_HOSTED_ZONE", "")),
         capacity=_one_of("TEST_CAPACITY", value("TEST_CAPACITY", "manifest"), _CAPACITIES),
         default_branch=value("DEFAULT_BRANCH", "").strip(),
         trusted=trust.parse(value(trust.SETTING, ""), trust.SETTING),
-        manifest_variables=_manifest_variables(value("MANIFEST_VARIABLES", "")),
+        manifest_variables=setting_values.manifest_variables(value("MANIFEST_VARIABLES", "")),
         sandbox_environments=_environments(value("SANDBOX_ENVIRONMENTS", "")),
         containers=_one_of("SANDBOX_CONTAINERS", value("SANDBOX_CONTAINERS", "auto"), _CONTAINERS),
-        services=_services(value("COPILOT_SERVICES", "")),
+        services=_services("COPILOT_SERVICES", value("COPILOT_SERVICES", "")),
+        own_services=_services("COPILOT_OWN_SERVICES", value("COPILOT_OWN_SERVICES", "")),
         hours=office_hours.parse(value(office_hours.SETTING, "")),
         deploy_with=_one_of("DEPLOY_WITH", value("DEPLOY_WITH", COPILOT), (COPILOT, CLOUDFORMATION)),
         configured=named or bool(sources[-1]),
@@ -276,10 +311,10 @@ def _name(setting: str, value: str) -> str:
     return value
 
 
-def _services(value: str) -> tuple[str, ...]:
+def _services(setting: str, value: str) -> tuple[str, ...]:
     """Return the names, each once. Raises SettingsError where one cannot be a service's name."""
     parts = (part.strip() for part in value.split(","))
-    return tuple(dict.fromkeys(str(_name("COPILOT_SERVICES", part)) for part in parts if part))
+    return tuple(dict.fromkeys(str(_name(setting, part)) for part in parts if part))
 
 
 def check_domain(name: str, value: str) -> str:
@@ -287,36 +322,6 @@ def check_domain(name: str, value: str) -> str:
     if value and not re.fullmatch(r"(?=.{1,190}$)([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}", value):
         raise SettingsError(f"{name}={value!r} is not a domain: write for example test.example.com.")
     return value
-
-
-def _hosted_zone(value: str) -> str:
-    """Return the value: the id of a hosted zone, or empty. Raises SettingsError.
-
-    Source: https://docs.aws.amazon.com/Route53/latest/APIReference/API_HostedZone.html
-    """
-    if value and not re.fullmatch(r"[A-Z0-9]{1,32}", value):
-        raise SettingsError(
-            f"TEST_HOSTED_ZONE={value!r} is not the id of a hosted zone: write for example "
-            "Z0873220N255IR3MTNR4."
-        )
-    return value
-
-
-def _manifest_variables(value: str) -> tuple[str, ...]:
-    """Return the names, sorted. Raises SettingsError where a branch's manifest must not get a variable."""
-    names = sorted({part.strip() for part in value.split(",") if part.strip()})
-    for name in names:
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            raise SettingsError(
-                f"MANIFEST_VARIABLES={value!r}: {name!r} cannot be a variable's name: write names, with "
-                "commas between them."
-            )
-        if name.upper().startswith(("AWS_", "COPILOT_")):
-            raise SettingsError(
-                f"MANIFEST_VARIABLES={value!r}: {name} is never given to a manifest, because every branch "
-                "could read it. Remove it from the list."
-            )
-    return tuple(names)
 
 
 def _target(value: str, *, in_ci: bool) -> DeployTarget:
@@ -330,12 +335,6 @@ def _target(value: str, *, in_ci: bool) -> DeployTarget:
     if value not in get_args(DeployTarget):
         raise SettingsError(f"DEPLOY_TARGET={value!r} is unknown: write sandbox or aws.")
     return cast("DeployTarget", value)
-
-
-def _megabytes(value: str) -> int:
-    if not re.fullmatch(r"[1-9]\d{0,4}", value):
-        raise SettingsError(f"SANDBOX_STAGE_MB={value!r} is not a whole number of megabytes from 1 to 99999.")
-    return int(value)
 
 
 def _environments(value: str) -> tuple[str, ...]:

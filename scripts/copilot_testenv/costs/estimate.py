@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from copilot_testenv.copilot import manifest
@@ -16,6 +17,7 @@ from copilot_testenv.state import live
 if TYPE_CHECKING:
     from copilot_testenv.copilot.addons import Database
     from copilot_testenv.core.office_hours import OfficeHours
+    from copilot_testenv.core.settings import Settings
     from copilot_testenv.costs.prices import Price, Prices
     from copilot_testenv.session import Session
 
@@ -55,6 +57,7 @@ class Estimate:
     database: Database | None = None  # the environment's own
     awake: OfficeHours | None = None  # outside them no task runs; None: it never sleeps
     running: float | None = None  # the hours until it expires in which tasks run
+    others: tuple[str, ...] = ()  # the other services of the slot, whose tasks are among the lines
 
     @property
     def per_hour(self) -> float | None:
@@ -117,25 +120,47 @@ def estimate(
     database: Database | None = None,
     awake: OfficeHours | None = None,
     running: float | None = None,
+    others: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> Estimate:
     """Return the costs of a manifest's service in the environment `name`, for `hours` or without an expiry.
 
     `until` is the expiry in words, `database` the environment's own. With office hours, `awake`, its tasks
-    run for `running` of the hours. Nothing is raised: `left_out` names what has no price.
+    run for `running` of the hours. `others` are the manifests of the slot's other services. Nothing is
+    raised: `left_out` names what has no price.
     """
     takes = footprint(found, name)
-    lines = tuple(_task_lines(takes, listed))
+    lines = list(_task_lines(takes, listed))
+    footprints = {other: footprint(content, name) for other, content in others.items()}
+    for other, taken in footprints.items():
+        lines += [replace(line, what=f"{other}: {line.what}") for line in _task_lines(taken, listed)]
+    more = [f"{other}: {reason}" for other, taken in footprints.items() for reason in taken.left_out]
     shared = (*_shared_lines(takes, listed), *(_database_lines(database, listed) if database else ()))
-    left_out = dict.fromkeys((*takes.left_out, *_missing((*lines, *shared), listed)))
+    left_out = dict.fromkeys((*takes.left_out, *more, *_missing((*lines, *shared), listed)))
     running = running if awake else hours
     return Estimate(
-        name, listed, takes, lines, shared, hours, until, tuple(left_out), database, awake, running
+        name,
+        listed,
+        takes,
+        tuple(lines),
+        shared,
+        hours,
+        until,
+        tuple(left_out),
+        database,
+        awake,
+        running,
+        tuple(others),
     )
 
 
-def compare(found: Mapping[str, Any], deployed: Estimate, node: str = CACHE_NODE) -> Comparison:
+def compare(
+    found: Mapping[str, Any],
+    deployed: Estimate,
+    node: str = CACHE_NODE,
+    others: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> Comparison:
     """Compare a deployment with stage's block of the same manifest and one ElastiCache node, all month."""
-    copy = estimate(found, STAGE, deployed.prices, hours=None)
+    copy = estimate(found, STAGE, deployed.prices, hours=None, others=others)
     price = deployed.prices.get(node) if node.startswith("cache.") else None
     line = Line(f"ElastiCache, {node if price else shown(node)}", 1, price)
     left_out = dict.fromkeys((*copy.left_out, *_missing((line,), deployed.prices)))
@@ -154,8 +179,9 @@ def short(found: Estimate) -> str:
     without = f"; left out: {'; '.join(found.left_out)}" if found.left_out else ""
     since = f", {first:%Y-%m}" if (first := oldest(found)) else ""
     hour = "an hour" if not found.awake else f"an hour while awake ({found.awake})"
+    beside = f"; and {', '.join(found.others)}" if found.others else ""
     return (
-        f"{verb} some {usd(found.per_hour, 3)} USD {hour} ({_size(found.takes)}), {total}; "
+        f"{verb} some {usd(found.per_hour, 3)} USD {hour} ({_size(found.takes)}{beside}), {total}; "
         f"list prices of {found.prices.region}{since}{without}."
     )
 
@@ -188,8 +214,14 @@ def of_deployment(
         until=end_name,
         awake=awake,
         running=running,
+        others=manifests_of_others(settings),
     )
     return short(found)
+
+
+def manifests_of_others(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Return the manifests of the slot's other services, as far as the workspace has them."""
+    return {own.base: manifest.read(own.manifest) for own in settings.others if own.manifest.is_file()}
 
 
 def _task_lines(takes: Footprint, listed: Prices) -> Iterable[Line]:

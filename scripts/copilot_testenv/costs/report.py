@@ -23,6 +23,7 @@ from copilot_testenv.costs.estimate import (
     Line,
     compare,
     estimate,
+    manifests_of_others,
     oldest,
     usd,
 )
@@ -49,6 +50,7 @@ def cost(session: Session, *, json: bool, region: str, node: str) -> None:
     now = datetime.now(UTC)
     expires = expiry.expiry(settings.ttl, now)
     listed = prices.load(_region(session, region))
+    others = manifests_of_others(settings)
     hours = (expires - now).total_seconds() / 3600
     deployed = estimate(
         found,
@@ -59,8 +61,9 @@ def cost(session: Session, *, json: bool, region: str, node: str) -> None:
         database=addons.database(settings.root, settings.test_env),
         awake=settings.hours,
         running=settings.hours.within(now, expires) if settings.hours else None,
+        others=others,
     )
-    comparison = compare(found, deployed, node or CACHE_NODE)
+    comparison = compare(found, deployed, node or CACHE_NODE, others)
     assumed = assumptions(found, comparison)
     if json:
         session.report.data(as_json(_document(comparison, assumed)))

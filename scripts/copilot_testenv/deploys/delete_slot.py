@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -57,6 +57,7 @@ class SlotSnapshot:
     stack: Stack | None
     one_off: Stack | None  # the stack of the one-off task of `copy-db`
     ours: bool  # a branch's own service, by tags or registry: it may be removed from the application
+    others: tuple[SlotSnapshot, ...] = ()  # the other services of the slot
 
     @property
     def branch(self) -> str | None:
@@ -78,7 +79,8 @@ class SlotSnapshot:
     def __str__(self) -> str:
         if not self.stack:
             return f"the rest of {self.settings.service}"
-        return f"{self.settings.service} ({self.branch or 'an unknown branch'})"
+        names = (self.settings.service, *(other.settings.service for other in self.others))
+        return f"{', '.join(names)} ({self.branch or 'an unknown branch'})"
 
 
 @dataclass
@@ -118,6 +120,7 @@ class Receipt:
             "commit": stack.tags.get("commit") if stack else None,
             "environment": settings.test_env,
             "service": settings.service,
+            "services": [settings.service, *(other.settings.service for other in self.snapshot.others)],
             "isolated": bool(settings.slug),
             "gone": [] if plan else things,
             "would_go": things if plan else [],
@@ -156,11 +159,21 @@ def would_go(snapshot: SlotSnapshot, aws: Aws) -> Iterator[SlotPart]:
     if snapshot.one_off:
         yield SlotPart("stack", snapshot.one_off.name)
     if snapshot.ours:
-        yield SlotPart("database", f"…{settings.database_suffix}")
         yield SlotPart("repository", images.repository(settings))
     elif not settings.slug:
         for tag in images.ours(settings, aws):
             yield SlotPart("image tag", f"{images.repository(settings)}:{tag}")
+    if not settings.web:
+        yield from _of_slot_would_go(snapshot, aws)
+
+
+def _of_slot_would_go(snapshot: SlotSnapshot, aws: Aws) -> Iterator[SlotPart]:
+    """Yield what a slot has once, and its other services."""
+    settings = snapshot.settings
+    for other in snapshot.others:
+        yield from would_go(other, aws)
+    if snapshot.ours:
+        yield SlotPart("database", f"…{settings.database_suffix}")
     if address := slot_media.address(settings, aws):
         yield SlotPart("media", address)
     yield SlotPart("lease", settings.service)
@@ -183,9 +196,10 @@ class Slot:
         settings, aws = self.session.settings, self.target.aws
         lease.require_held()
         stack, deployer = self.snapshot.stack, self.session.deployer(self.target)
+        self._delete_others(receipt, stop, lease)
         if stack:
             self._end_office_hours(stack)
-        if self.snapshot.ours:
+        if self.snapshot.ours and not settings.web:  # the slot's database goes with its web service
             self._drop_database(receipt)
             lease.require_held()
         self.target.copilot.require_marked()
@@ -209,6 +223,15 @@ class Slot:
             with self._noting_failure(f"service {settings.service}", receipt):
                 self._withdraw(receipt)
         return receipt
+
+    def _delete_others(self, receipt: Receipt, stop: Stop, lease: Lease) -> None:
+        """Delete the slot's other services, which work on its database; add their parts to the receipt."""
+        for other in self.snapshot.others:
+            session = replace(self.session, settings=other.settings)
+            slot = Slot(session, self.target.for_slot(other.settings), other)
+            found = slot.delete(stop, lease, Receipt(other))
+            receipt.gone += found.gone
+            receipt.left += found.left
 
     def _delete_service(self, delete: Deletion, stack: str, receipt: Receipt, stop: Stop) -> bool:
         """Delete the service, which changes the environment's stack; once more where another run met it."""
@@ -291,6 +314,8 @@ class Slot:
     def clear_media(self, receipt: Receipt) -> None:
         """Delete the slot's media; where a guard refuses or AWS fails, write it in the receipt and go on."""
         settings, aws = self.session.settings, self.target.aws
+        if settings.web:  # the slot's media go with its web service
+            return
         try:
             if address := slot_media.clear(settings, aws):
                 receipt.gone.append(SlotPart("media", address))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -19,7 +17,6 @@ from copilot_testenv.copilot import (
     branch_service,
     capacity,
     commands,
-    images,
     manifest,
     ownership,
 )
@@ -28,8 +25,10 @@ from copilot_testenv.core.errors import Failed, Interrupted
 from copilot_testenv.core.process import Stop, catching_signals
 from copilot_testenv.costs import estimate
 from copilot_testenv.deploys import (
+    bring_back,
     chosen_branch,
     companions,
+    deploy_others,
     environment_turn,
     office_hours,
     outcome,
@@ -39,10 +38,11 @@ from copilot_testenv.deploys import (
     rendered_guard,
     replacing,
     settling,
+    slot_services,
 )
 from copilot_testenv.deploys.outcome import Served
 from copilot_testenv.deploys.probe import open_page
-from copilot_testenv.deploys.settling import NoCapacity, NotDeployed
+from copilot_testenv.deploys.settling import COMPLETE, NoCapacity, NotDeployed
 from copilot_testenv.deploys.stack_tags import StackTags
 from copilot_testenv.deploys.watch import Watcher
 from copilot_testenv.session import require_settled
@@ -50,6 +50,7 @@ from copilot_testenv.state import bucket, live
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from signal import Signals
 
     from copilot_testenv.aws.stack import Stack
     from copilot_testenv.ci.pull_request import Message
@@ -119,6 +120,7 @@ def deploy(session: Session, name: str | None, options: Options) -> None:
 
 def _planned(session: Session, wanted: Branch, expires: datetime) -> live.Deployment:
     tags = {"branch": wanted.name, "commit": wanted.commit, "expires_at": live.iso(expires)}
+    tags[live.SERVICES] = " ".join(own.service for own in session.settings.others)
     return live.deployment_of(session.settings, tags)
 
 
@@ -210,14 +212,14 @@ class _Deploy:
         tags = self.tags.of(before, by)
         with checkout.worktree(self.session.shell, self.session.settings, self.branch) as folder:
             in_review = before is not None and before.in_review
-            deployer = self._prepared(folder, renders=not in_review)
+            deployer, _ = self._prepared(folder, renders=not in_review)
             if in_review:
                 self.session.report.say(settling.in_review(self.session.settings.stack_name))
             if own_service.is_new(self.session, self.target, self.branch, before):
                 self.session.report.say(
                     f"Would add the service {self.session.settings.service} to the application."
                 )
-            command = deployer.plan(self._image_tag(before), tags)
+            command = deployer.plan(self.tags.image(self.target, before), tags)
         settings, say = self.session.settings, self.session.report.say
         to = "its own slot" if settings.slug else "the shared slot"
         change = "changes" if before and before.live else "creates"
@@ -227,27 +229,30 @@ class _Deploy:
             f"Would deploy {self.branch.name} at {self.branch.commit[:12]} to {to}, {until}: it builds "
             f"its images, {change} the stack {settings.stack_name} and starts its containers."
         )
+        if others := ", ".join(own.service for own in settings.others):
+            say(f"Would then deploy, at the same commit: {others}.")
         if self.options.verbose:
             say(f"  `{command}`")
         say(estimate.of_deployment(self.session, self.target.aws.region, self.tags.expiry(before)))
 
-    def _prepared(self, folder: Path, *, renders: bool = True) -> Deployer:
-        """Check the branch's worktree, generate its own service's manifest, and return what deploys it.
+    def _prepared(self, folder: Path, *, renders: bool = True) -> tuple[Deployer, list[deploy_others.Other]]:
+        """Check the branch's worktree, generate its own services' manifests, and return what deploys them.
 
         Without `renders`, what the branch would deploy is not compared with the default branch's.
         """
         settings = self.session.settings
         scope = branch_files.Scope(services=(settings.base,), environments=False)
         branch_files.require(folder, settings, self.session.environ, scope, self.branch.name)
-        file = folder / self._manifest_path
+        path = str(settings.manifest.relative_to(settings.root))
+        file, shown = folder / path, f"{path} of {self.branch.name}"
         found = manifest.read(file)
-        self._check_block(found)
-        office_hours.require_fixed_count(settings, found, f"{self._manifest_path} of {self.branch.name}")
+        manifest.check_environment(found, settings.test_env, shown)  # this one is deployed
+        office_hours.require_fixed_count(settings, found, shown)
         builds, shell, say = manifest.builds(found), self.session.shell, self.session.report.say
         for line in companions.missing(settings, found, self.branch.name):
             say(line)
         checkout.prepare_contexts(shell, settings.root, folder, self.branch, builds, say)
-        aliases.require_own(file.read_text(encoding="utf-8-sig"), self._manifest_path, settings)
+        aliases.require_own(file.read_text(encoding="utf-8-sig"), path, settings)
         host = own_service.host(settings, self.target.aws) if settings.slug else ""
         own = {alias.name: self.branch.name for alias in aliases.of(found, settings.test_env)}
         aliases.require_free({host: self.branch.name} if host else own, settings, [settings.root, folder])
@@ -259,7 +264,8 @@ class _Deploy:
             if note := templates.note(folder):
                 self.session.report.say(note)
             rendered_guard.require_harmless(self.session, templates, self.branch, folder, host)
-        return deployer
+        others = deploy_others.prepared(self.session, self.target, self.branch, folder, host, renders=renders)
+        return deployer, others
 
     def _deploy(self, before: Stack | None, lease: Lease, *, is_new: bool) -> Served:
         """Deploy the branch, wait until it answers, and return the deployment with its page."""
@@ -280,9 +286,10 @@ class _Deploy:
         ):
             if before and before.in_review:  # it has no resource, and Copilot renders nothing beside it
                 before = settling.usable(session, self.target, before)
-            deployer = self._prepared(folder)
-            if self.on_demand and not capacity.without_spot(folder, settings):
-                raise Failed(f"{self._manifest_path} asks for no Spot, so nothing else can be tried.")
+            deployer, others = self._prepared(folder)
+            every = [settings, *(other.settings for other in others)]
+            if self.on_demand and not sum(capacity.without_spot(folder, own) for own in every):
+                raise Failed(f"{self.branch.name} asks for no Spot, so nothing else can be tried.")
             # Up to here the branch can be refused, so only from here on is anything changed.
             repaired = settling.usable(session, self.target, before)
             if repaired is not before:
@@ -294,10 +301,14 @@ class _Deploy:
                 environment.enter_context(environment_turn.held(session, self.target, doing))
             if is_new:
                 adding.enter_context(own_service.adding(session, self.target, self.branch))
-            image_tag = self._image_tag(before)
+            image_tag = self.tags.image(self.target, before)
             lease.require_held()  # the steps before can have taken minutes
+            deploy_others.note(session, self.target, self.branch)
             old = self.target.aws.resource(settings.stack_name, "TaskDefinition") if before else None
-            with catching_signals(settings.timeout, session.report.say, _ROLLS_BACK) as stop:
+            with (
+                bring_back.all_or_nothing(session, self.target, self.branch, lease, every) as changed,
+                catching_signals(settings.timeout, session.report.say, _ROLLS_BACK) as stop,
+            ):
                 watcher = Watcher(session, self.target.aws, tags)
 
                 def hear(line: str) -> None:
@@ -311,26 +322,26 @@ class _Deploy:
                     result = deployer.deploy(folder, image_tag, tags, hear, signal_due)
                     lease.require_held()
                     settling.require_deployed(session, self.target, self.branch, result, watcher, stop)
+                    changed.append(settings)
+                    environment.close()
                     office_hours.apply(session, self.target, before)
                     served = settling.wait_until_served(session, self.target, self.branch, stop)
+                roll = deploy_others.Roll(session, self.branch, lease, folder, self.tags, changed)
+                roll.deploy(others, tags, stop)
         if old and old == self.target.aws.resource(settings.stack_name, "TaskDefinition"):
             outcome.tell_unchanged(self.session, served.deployment)
         return served
 
     def _signal_due(
         self, watcher: Watcher, stop: Stop, lease: Lease, environment: ExitStack
-    ) -> signal.Signals | None:
-        """Return the signal for the deploy: SIGTERM where the lease is lost, else the watcher's or `stop`'s.
+    ) -> Signals | None:
+        """Return the signal for the deploy; see settling.signal_due.
 
         Let others change the environment as soon as this deploy needs it no longer.
         """
         if environment_turn.rules_stand(event.resource for event in watcher.events):
             environment.close()
-        if lease.lost:  # not SIGINT: Copilot would roll back any change under way, also another run's deploy
-            return signal.SIGTERM
-        if stop.timed_out and not watcher.remembered:
-            watcher.remember_unfinished()
-        return watcher.signal_due() or stop.signal_due()
+        return settling.signal_due(watcher, stop, lease)
 
     def _served_already(self, before: Stack | None) -> Served | None:
         """Return the live deployment if it has the same commit, expiry and hours, and works; else None."""
@@ -350,34 +361,16 @@ class _Deploy:
 
     def _has_all(self, before: Stack) -> bool:
         """Return True if the stack is complete and has the commit, expiry and hours of this deploy."""
-        if before.status not in settling.COMPLETE:  # after a roll-back, tags do not tell the data
+        if before.status not in COMPLETE:  # after a roll-back, tags do not tell the data
             return False
         wanted = {"branch": self.branch.name, "commit": self.branch.commit}
         wanted["expires_at"] = self.tags.expiry_tag(before)
         if self.options.why:
             wanted["why"] = self.options.why
         same_hours = before.tags.get("hours", "") == str(self.session.settings.hours or "")
-        return same_hours and not wanted.items() - before.tags.items()
-
-    @property
-    def _manifest_path(self) -> str:
-        return str(self.session.settings.manifest.relative_to(self.session.settings.root))
-
-    def _check_block(self, found: Mapping[str, object]) -> None:
-        """Raise SettingsError unless the branch's own manifest, which is deployed, has the block too."""
-        manifest.check_environment(
-            found, self.session.settings.test_env, f"{self._manifest_path} of {self.branch.name}"
-        )
-
-    def _image_tag(self, before: Stack | None) -> str:
-        """Return the tag of the image. It is new with --force, after a roll-back and after a killed teardown.
-
-        Such a teardown has stopped the tasks, and without a new tag Copilot would find nothing to change.
-        """
-        ended = before and before.live and not live.alive(self.target, before)
-        ended = ended or (before and before.status == "UPDATE_ROLLBACK_COMPLETE")
-        more = f"-{datetime.now(UTC):%Y%m%d%H%M%S}" if self.options.force or ended else ""
-        return images.tag(self.session.settings.test_env, self.branch.commit, more)
+        if not same_hours or wanted.items() - before.tags.items():
+            return False
+        return slot_services.have(self.session.settings, self.target, before.tags)
 
     def _require_replaceable(self, before: Stack | None, by: str) -> None:
         """Say what this deploy replaces. Raises Held, Refused."""

@@ -14,7 +14,7 @@ from copilot_testenv.core import display, strict_json
 from copilot_testenv.core.errors import Failed, Interrupted, UsageError
 from copilot_testenv.core.process import catching_signals
 from copilot_testenv.core.strict_json import Malformed
-from copilot_testenv.deploys import companions, container_log
+from copilot_testenv.deploys import companions, container_log, slot_services
 from copilot_testenv.session import Session, Target
 from copilot_testenv.state import live
 
@@ -31,6 +31,7 @@ class Options:
     """The flags of `logs`."""
 
     branch: str = ""
+    service: str = ""  # of the slot; empty: its web service
     container: str = ""
     limit: str = "100"  # lines
     follow: bool = False
@@ -49,6 +50,7 @@ def logs(session: Session, options: Options) -> None:
     target = session.enter(start=False)
     if target:
         session, target = session.slot_of(target, options.branch)
+        session, target = slot_services.chosen(session, target, options.service)
     stack = target.aws.stack(session.settings.stack_name) if target else None
     if not target or not stack or not (stack.live or stack.changing):
         raise Failed("Nothing is deployed, so there are no logs: `invoke deploy-test --branch B`.")

@@ -19,7 +19,7 @@ from copilot_testenv.core.errors import Failed, Refused, SettingsError
 from copilot_testenv.core.git import Branch
 from copilot_testenv.core.process import catching_signals
 from copilot_testenv.core.terminal import as_json
-from copilot_testenv.deploys import settling, stopping
+from copilot_testenv.deploys import settling, slot_services, stopping
 from copilot_testenv.state import bucket, live
 
 if TYPE_CHECKING:
@@ -86,7 +86,18 @@ def started(session: Session, target: Target, branch: Branch) -> Served:
     with catching_signals(session.settings.timeout, session.report.say, _STILL) as stop:
         target.aws.scale_service(name, target.aws.task_count(name))
         with session.report.waiting(doing):
-            return settling.wait_until_served(session, target, branch, stop)
+            served = settling.wait_until_served(session, target, branch, stop)
+        for stack in _others(session, target):  # they work on what the web service's task has made ready
+            if target.aws.desired_count(stack.name) == 0:
+                target.aws.scale_service(stack.name, target.aws.task_count(stack.name))
+        return served
+
+
+def _others(session: Session, target: Target) -> list[Stack]:
+    """Return the stacks of the slot's other services."""
+    stack = target.aws.stack(session.settings.stack_name)
+    found = slot_services.stacks(session.settings, target, stack) if stack else []
+    return [other for _, other in found]
 
 
 def woken(session: Session, target: Target, branch: Branch, before: Stack) -> Served | None:
@@ -94,6 +105,8 @@ def woken(session: Session, target: Target, branch: Branch, before: Stack) -> Se
     if target.aws.desired_count(before.name) != 0:
         return None
     apply(session, target, before)
+    for own, stack in slot_services.stacks(session.settings, target, before):
+        apply(replace(session, settings=own), target, stack)
     served = started(session, target, branch)
     session.report.say(
         f"{branch.name} was asleep with this commit: its tasks were started, and its data are still of "
@@ -117,7 +130,8 @@ def sleep(session: Session, options: Options) -> None:
     """
     session, target, stack = _found(session, options.branch)
     say, name, branch = session.report.say, stack.name, stack.tags.get("branch") or "?"
-    if target.aws.scales_itself(name):
+    others = [other.name for other in _others(session, target)]
+    if any(target.aws.scales_itself(each) for each in (name, *others)):
         raise Refused(
             f"{branch} cannot sleep: AWS scales its service, because its manifest's `count` is a range, and "
             "would start its tasks again. Deploy it with a number, or tear it down."
@@ -125,14 +139,16 @@ def sleep(session: Session, options: Options) -> None:
     deployment = live.describe(session, target, stack)
     if options.plan:
         say(f"Would stop the tasks of {branch}; its URL and its data stay.")
-    elif deployment.asleep:
+    elif deployment.asleep and not any(target.aws.desired_count(each) for each in others):
         say(f"{branch} sleeps already. {_wakes(session.settings, stack)}")
     else:
         lease = bucket.lease(session, target, f"stopping {branch}")
         with lease.held(wait=options.wait, say=say):
             stack = _required(session, session.settled(target, wait=options.wait), options.branch)
             lease.require_held()
-            if not stopping.stop(session, target, stack):
+            every = [*_others(session, target), stack]
+            ended = [stopping.stop(session, target, each) for each in every]
+            if not all(ended):
                 raise Failed(f"The tasks of {branch} have not ended in time: `invoke logs` shows them.")
         deployment = replace(deployment, asleep=True)
         say(f"{branch} sleeps; its URL and its data stay. {_wakes(session.settings, stack)}")

@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 
 
 def what_serves(
-    session: Session, target: Target, branch: Branch, stack: Stack | None, watcher: Watcher
+    session: Session, target: Target, branch: Branch, stack: Stack | None, watcher: Watcher | None
 ) -> str:
-    """Return the sentences for the user.
+    """Return the sentences for the user; without a watcher all tasks are new.
+
+    Of another service of a slot nothing is said: what serves is the slot.
 
     Write the age of the data into the registry, for `status`, where it has changed.
     """
+    if session.settings.web:
+        return ""
     if not stack or not stack.live:
         own = f" --branch {branch.name}" if session.settings.slug else ""
         return (
@@ -37,11 +41,11 @@ def what_serves(
     return f"{name} at {commit} serves again. {data}"
 
 
-def _data(session: Session, target: Target, stack: Stack, watcher: Watcher) -> str:
+def _data(session: Session, target: Target, stack: Stack, watcher: Watcher | None) -> str:
     """Return a sentence about the data of the deployment that serves again. Raises Failed."""
     settings = session.settings
     tasks = live.running(target, stack)
-    if any(watcher.knew(task) for task in tasks):
+    if watcher and any(watcher.knew(task) for task in tasks):
         if not watcher.reported:
             return "Its task and its data were not touched."
         return (

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from copilot_testenv.core.git import Branch
     from copilot_testenv.deploys.probe import Fault
     from copilot_testenv.session import Session, Target
+    from copilot_testenv.state.lease import Lease
 
 COMPLETE = ("CREATE_COMPLETE", "UPDATE_COMPLETE")
 # Statuses after a failed first deploy or teardown in which Copilot itself does not delete the stack.
@@ -94,6 +95,15 @@ def _settle(session: Session, target: Target) -> Stack | None:
         f"The stack {session.settings.stack_name} is still changing an hour after the roll-back "
         "was asked for: look at it in the CloudFormation console, then run `invoke teardown`."
     )
+
+
+def signal_due(watcher: Watcher, stop: Stop, lease: Lease) -> signal.Signals | None:
+    """Return the signal for a deploy: SIGTERM where the lease is lost, else the watcher's or `stop`'s."""
+    if lease.lost:  # not SIGINT: Copilot would roll back any change under way, also another run's deploy
+        return signal.SIGTERM
+    if stop.timed_out and not watcher.remembered:
+        watcher.remember_unfinished()
+    return watcher.signal_due() or stop.signal_due()
 
 
 def require_deployed(

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from copilot_testenv.aws.stack import tag_value
+from copilot_testenv.copilot import images
 from copilot_testenv.core import expiry
 from copilot_testenv.state import live
 
@@ -15,8 +16,10 @@ if TYPE_CHECKING:
     from copilot_testenv.aws.stack import Stack
     from copilot_testenv.core.git import Branch
     from copilot_testenv.core.settings import Settings
+    from copilot_testenv.session import Target
 
 
+SLOT = "slot"  # the tag of another service's stack: the web service of the slot that it belongs to
 _KEPT = ("deployed_by", "deployed_at", "planned_until")  # by an unchanged redeploy
 
 
@@ -53,7 +56,25 @@ class StackTags:
             facts["hours"] = str(self.settings.hours)
         if self.settings.slug:
             facts["isolated"] = "yes"
+        had = live.services_of(before.tags) if before and before.live else []  # one that is no longer named
+        if names := dict.fromkeys((*(each.service for each in self.settings.others), *had)):
+            facts[live.SERVICES] = " ".join(names)
         return {name: tag_value(value) for name, value in facts.items()}
+
+    def of_other(self, service: Settings, tags: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the tags of another service's stack: those of the slot's, without what the slot decides."""
+        own = {name: value for name, value in tags.items() if name not in {"expires_at", live.SERVICES}}
+        return {**own, SLOT: service.slot}
+
+    def image(self, target: Target, before: Stack | None) -> str:
+        """Return the tag of the image. It is new with --force, after a roll-back and after a killed teardown.
+
+        Such a teardown has stopped the tasks, and without a new tag Copilot would find nothing to change.
+        """
+        ended = before and before.live and not live.alive(target, before)
+        ended = ended or (before and before.status == "UPDATE_ROLLBACK_COMPLETE")
+        more = f"-{datetime.now(UTC):%Y%m%d%H%M%S}" if self.is_forced or ended else ""
+        return images.tag(self.settings.test_env, self.branch.commit, more)
 
     def expiry(self, before: Stack | None) -> datetime | None:
         """Return when the deployment expires, not earlier than `extend` has set; None where it never does."""

@@ -53,7 +53,7 @@ def rows(session: Session, target: Target, book: RegistryContent) -> list[Row]:
         if (own := slot(settings, stack))
         and (
             row := _row(
-                session, target, own, stack, states.get(stack.name, ""), book.deployments.get(own.service)
+                session, target, own, stack, _state(own, stack, states), book.deployments.get(own.service)
             )
         )
     ]
@@ -61,6 +61,15 @@ def rows(session: Session, target: Target, book: RegistryContent) -> list[Row]:
         listed,
         key=lambda row: (row.deployment.isolated, row.deployment.deployed_at or "", row.deployment.service),
     )
+
+
+def _state(own: Settings, stack: Stack, states: Mapping[str, str]) -> str:
+    """Return the status of the slot's stack, else of another service's, while it is changed or has failed."""
+    if stack.name in states:
+        return states[stack.name]
+    names = live.services_of(stack.tags)
+    stacks = {name: f"{own.app}-{own.test_env}-{name}" for name in names}
+    return next((f"{name}: {states[each]}" for name, each in stacks.items() if each in states), "")
 
 
 def _with_sleep(row: Row, stack: Stack, sleeping: Collection[str] | None) -> Row:

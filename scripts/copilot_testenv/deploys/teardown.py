@@ -16,7 +16,7 @@ from copilot_testenv.core.errors import Failed, Held, Interrupted, Refused, Usag
 from copilot_testenv.core.process import Stop, catching_signals
 from copilot_testenv.core.terminal import as_json, confirm
 from copilot_testenv.costs import estimate
-from copilot_testenv.deploys import orphans, preflight, status
+from copilot_testenv.deploys import orphans, preflight, slot_services, status
 from copilot_testenv.deploys.delete_slot import (
     DEAD,
     NEVER_DELETED,
@@ -273,11 +273,12 @@ class _Teardown:
         if one_off and not ownership.is_our_task(one_off, settings):
             self.session.report.say(f"{one_off.name} was not made by these tasks: it stays.")
             one_off = None
-        if not settings.slug:
-            return SlotSnapshot(settings, stack, one_off, ours=False) if stack or one_off else None
-        if not stack and not one_off and not ours:
+        other_services = slot_services.existing(settings, self.target, stack, entry)
+        others = tuple(SlotSnapshot(own, found, None, bool(settings.slug)) for own, found in other_services)
+        if not (stack or one_off or ours or (others and not settings.slug)):
             return None
-        return SlotSnapshot(settings, stack, one_off, ours=ours or stack is not None)
+        is_own = bool(settings.slug) and (ours or stack is not None)
+        return SlotSnapshot(settings, stack, one_off, is_own, others)
 
     def _is_chosen(self, found: SlotSnapshot) -> bool:
         """Return True if the flags select the slot for deletion; say why not where the user may expect it."""
@@ -314,6 +315,7 @@ class _Teardown:
                 if now and now.deployed_at == each.deployed_at and self._is_chosen(now)
             ]
 
+        own = [each for each in own if not each.others]  # a slot of several services is deleted in its order
         if len(own) < 2:  # noqa: PLR2004 - one is deleted as quickly alone
             return []
         run = SlotSweep(self.session, self.target)

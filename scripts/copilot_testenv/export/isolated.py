@@ -14,13 +14,14 @@ from copilot_testenv.export.plain import Origin, Stack, freed
 from copilot_testenv.rendering import Renderer
 
 
-def stack(renderer: Renderer, environment: str, origin: Origin) -> Stack | Refusal:
-    """Return the stack, in which SLUG and HOST stand for those of a branch.
+def stack(renderer: Renderer, service: str, environment: str, origin: Origin) -> Stack | Refusal:
+    """Return the stack of a slot's service, in which SLUG and HOST stand for those of a branch.
 
     Return the reason where no branch can have a service of its own.
     """
     settings = renderer.settings
-    own = replace(settings, target="aws").isolated_for(SLUG)
+    slot = replace(settings, target="aws").isolated_for(SLUG)
+    own = slot if service == settings.base else slot.other(service)
     host = f"{SLUG}.{settings.test_domain}" if settings.test_domain else HOST
     with scratch.temporary("isolated-") as folder:
         try:
@@ -33,4 +34,4 @@ def stack(renderer: Renderer, environment: str, origin: Origin) -> Stack | Refus
         found: Template | Refusal = renderer.service(folder, own.service, environment)
     if isinstance(found, Refusal):
         return found
-    return freed(f"{ISOLATED}/{settings.app}-{environment}-{settings.base}", settings.base, found, origin)
+    return freed(f"{ISOLATED}/{settings.app}-{environment}-{service}", service, found, origin)

@@ -112,11 +112,13 @@ def _render(session: Session, options: Options, manifests: Mapping[str, Mapping[
         stacks = _stacks(renderer, options, manifests, origin)
         listed = list(stacks)  # in the README; a branch's own service is for these tasks
         if _has_slots(session, options, manifests):
-            own = isolated.stack(renderer, options.environment, origin)
-            if isinstance(own, Refusal):
-                session.report.say(f"No template for isolated branches is written: {own.why.rstrip('.')}.")
-            else:
-                stacks.append((session.settings.base, own))
+            for service in (name for name in session.settings.peers if name in manifests):
+                own = isolated.stack(renderer, service, options.environment, origin)
+                if isinstance(own, Refusal):
+                    why = own.why.rstrip(".")
+                    session.report.say(f"No template of {service} for isolated branches is written: {why}.")
+                else:
+                    stacks.append((service, own))
         keys = [key for _, stack in stacks for key in stack.functions]
         types = [str(content["type"]) for content in manifests.values()]
         code = assets.fetch(renderer, options.environment, types, keys)

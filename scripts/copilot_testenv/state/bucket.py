@@ -116,6 +116,7 @@ def entry(deployment: Deployment) -> DeploymentRecord:
         url=deployment.url and display.line(deployment.url),
         database=deployment.database and display.line(deployment.database, _LONGEST_NAME),
         data_copied_at=deployment.data_copied_at,
+        services=tuple(deployment.services[1:]),
     )
 
 

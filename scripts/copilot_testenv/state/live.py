@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from copilot_testenv.core import expiry, git
-from copilot_testenv.core.settings import Settings
+from copilot_testenv.core.settings import NAME, Settings
 from copilot_testenv.state import last_copy
 
 if TYPE_CHECKING:
     from copilot_testenv.aws.stack import Stack, Task
     from copilot_testenv.session import Session, Target
 
+SERVICES = "services"  # the tag of a slot's stack with the names of its other services
 _DATA_OF = re.compile(r'copy_stage_db: data of (\d{4}-\S+)(?: in "(.+)")?(, kept)?')
 _TOOK = re.compile(r"copy_stage_db: the copy took (\d+\.\d+) s")  # the line before it in the log
 _ONE_OFFS = 10  # one-off tasks whose logs are read: others than copies may have come after the last copy
@@ -44,6 +45,7 @@ class Deployment:
     target: str
     hours: str | None = None  # the office hours that it was deployed with
     asleep: bool | None = None
+    services: tuple[str, ...] = ()  # all of the slot, the web service first
 
 
 def deployment_of(
@@ -73,7 +75,14 @@ def deployment_of(
         target=settings.target,
         hours=tags.get("hours"),
         asleep=asleep,
+        services=(settings.service, *services_of(tags)),
     )
+
+
+def services_of(tags: Mapping[str, str]) -> list[str]:
+    """Return the slot's other services, as the tag of its web service's stack names them."""
+    names = tags.get(SERVICES, "").split()
+    return [name for name in names if NAME.fullmatch(name)]
 
 
 def describe(session: Session, target: Target, stack: Stack, tasks: list[Task] | None = None) -> Deployment:

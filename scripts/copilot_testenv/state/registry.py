@@ -20,9 +20,11 @@ from copilot_testenv.core.settings import NAME
 from copilot_testenv.core.strict_json import Malformed, WrittenByNewerVersion
 from copilot_testenv.state.bucket_object import Read, Store, change
 
-VERSION = 2  # of the object's form
+VERSION = 3  # of the object's form
 _LONGEST = 2 << 20  # bytes
 _MOST = 5000  # deployments
+_MOST_SERVICES = 50  # of a slot
+_LONGEST_NAME = 255  # letters of a service's name
 _LENGTHS = {
     "branch": 500, "url": 2000, "database": 300, "data_copied_at": 100, "at": 100, "by": 2000, "commit": 100,
     "reason": 1000,
@@ -34,17 +36,23 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class DeploymentRecord:
-    """A deployment. Times are in ISO 8601, UTC; None means unknown."""
+    """A deployment. Times are in ISO 8601, UTC; None means unknown.
+
+    `services` are the slot's other services, by the names that Copilot knows; an early form had none.
+    """
 
     branch: str
     isolated: bool
     url: str | None = None
     database: str | None = None
     data_copied_at: str | None = None
+    services: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, value: object) -> DeploymentRecord:
         """Return the record that a JSON value contains. Raises Malformed."""
+        if isinstance(value, dict):
+            value = {"services": [], **value}
         entry = strict_json.only(value, (field.name for field in fields(cls)), "an entry")
         if not isinstance(entry["isolated"], bool):
             raise Malformed("an entry's `isolated` is not true or false")
@@ -53,7 +61,11 @@ class DeploymentRecord:
             for name in ("url", "database", "data_copied_at")
             if entry[name] is not None
         }
-        return cls(_text(entry, "branch"), entry["isolated"], **known)
+        services = entry["services"]
+        if not isinstance(services, list) or len(services) > _MOST_SERVICES:
+            raise Malformed("an entry's `services` are not a list, or too many")
+        names = tuple(_service(strict_json.text(name, "a service", _LONGEST_NAME)) for name in services)
+        return cls(_text(entry, "branch"), entry["isolated"], **known, services=names)
 
 
 @dataclass(frozen=True)
@@ -107,7 +119,8 @@ class RegistryContent:
     def of(cls, body: bytes | None) -> RegistryContent:
         """Read the object's body. Raises Malformed where more than single records is malformed.
 
-        The form 1 had no `failed`, and early versions of these tasks wrote it without `version`.
+        The form 1 had no `failed`, and early versions of these tasks wrote it without `version`; the form 2
+        had no `services`.
         """
         if body is None:
             return cls()

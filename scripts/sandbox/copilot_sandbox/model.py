@@ -127,6 +127,8 @@ class Service:
     circuit_breaker: bool = False
     capacity_provider: str | None = None
     load_balancing: tuple[LoadBalancing, ...] = ()
+    host: str = ""  # its name in Copilot's service discovery; empty: it has none
+    group: tuple[str, ...] = ()  # services with the same one reach each other by name
     only_task: str | None = None  # the id of a RunTask task: it runs once and is not replaced when it ends
 
 

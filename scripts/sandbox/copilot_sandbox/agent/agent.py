@@ -12,7 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from copilot_sandbox.agent import confined, listeners, runner
+from copilot_sandbox.agent import confined, discovery, listeners, port_forwards, runner
 from copilot_sandbox.agent.capacity import Capacity
 from copilot_sandbox.agent.engine import OWNER_LABEL
 from copilot_sandbox.agent.health import HealthChecks
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from copilot_sandbox.agent import wire
+    from copilot_sandbox.agent.discovery import Named
     from copilot_sandbox.agent.engine import Engine
     from copilot_sandbox.agent.namespace import Way
     from copilot_sandbox.agent.port_forwards import PortForward
@@ -78,11 +79,11 @@ class TaskAgent:
 
     `find_image` looks up an image that was built and pushed here. `owner_env` marks every process.
     `port_forwards` are servers on Unix sockets (the emulated ElastiCache, for example) that tasks reach under
-    loopback addresses other than 127.0.0.1; a task reaches nothing else outside. `readable` are folders of
-    this machine that tasks may read (a server's socket, for example); all others are hidden. `way` sets how a
-    task gets its own localhost; without it, a probe decides. `engine` runs the containers, and its
-    service has to answer; without it, they run as processes. For `supply` and `aws`, see
-    `preparation.Settings`.
+    loopback addresses other than 127.0.0.1; a task reaches nothing else outside but, by name, the services of
+    the same deployment (discovery.py). `readable` are folders of this machine that tasks may read (a server's
+    socket, for example); all others are hidden. `way` sets how a task gets its own localhost; without it, a
+    probe decides. `engine` runs the containers, and its service has to answer; without it, they run as
+    processes. For `supply` and `aws`, see `preparation.Settings`.
     """
 
     def __init__(
@@ -140,6 +141,7 @@ class TaskAgent:
             post=lambda task, event: self._inbox.put((task, event)),
             supply=supply,
             aws=aws,
+            named=self._named,
         )
 
     def start(self) -> None:
@@ -279,6 +281,17 @@ class TaskAgent:
 
         kind = OneTask[ServiceTask] if once else ServiceScheduler[ServiceTask]
         return kind(start, stop, self._events.setdefault(arn, []).append, self._lacks)
+
+    def _named(self, service: Service) -> list[Named]:
+        """Return the services that a new task of the service reaches by name."""
+        found = discovery.named(service, self._control_plane.services())
+        for _, port, path in (forward for each in found for forward in each.forwards):
+            arn = path.rpartition("#")[0]
+            port_forwards.dial(path, discovery.dialer(self._visible, arn, port))
+        return found
+
+    def _visible(self) -> list[ServiceTask]:
+        return list(self._views.tasks.values())
 
     def _lacks(self, service: Service) -> str:
         return self._capacity.lacks(service, [task.service for task in self._tasks() if task.alive])

@@ -110,6 +110,7 @@ def compose_for_engine(
     cpus: float,
     engine: Engine,
     owner: str,
+    hosts: Sequence[str] = (),
 ) -> EngineSpec:
     """Return what the task's process has to create with the engine for `container`.
 
@@ -132,6 +133,7 @@ def compose_for_engine(
         "MemorySwap": memory,
         "NanoCpus": int(cpus * 1e9),
         "Init": engine.has_init,  # Copilot's task definitions ask for it
+        **({"ExtraHosts": list(hosts)} if hosts else {}),
     }
     if container.entry_point is not None:
         settings["Entrypoint"] = list(container.entry_point)

@@ -48,7 +48,7 @@ _PROC_HIDDEN = ("kcore", "keys", "latency_stats", "sched_debug", "timer_list", "
 _ETC = (
     "ImageMagick-6", "ImageMagick-7", "alternatives", "bash.bashrc", "ca-certificates",
     "ca-certificates.conf", "crypto-policies", "debian_version", "fonts", "gai.conf", "group",
-    "host.conf", "hostname", "hosts",
+    "host.conf", "hostname",
     "inputrc", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "lsb-release", "locale.conf", "localtime",
     "magic", "mime.types", "nginx", "nsswitch.conf", "os-release", "passwd", "pip.conf", "pki", "profile",
     "protocols", "resolv.conf", "rpc", "services", "shells", "ssl", "terminfo", "timezone", "xdg",
@@ -66,6 +66,7 @@ class Shown(NamedTuple):
     writable: list[str]
     hidden: list[str]  # absent even if a system folder contains them: homes, checkouts
     scratch: str  # a folder of the caller; its `tmp` becomes /tmp
+    hosts: str = ""  # more lines for /etc/hosts
 
 
 def interpreter() -> list[str]:
@@ -122,8 +123,9 @@ def _build(shown: Shown) -> None:
     _mount("tmpfs", root, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=755,size=16m")
     for path in (*_SYSTEM, *_SYSTEM_FILES, *(f"/etc/{name}" for name in _ETC)):
         _show(root, path)
-    if not (hosts := _folder(root, "/etc") / "hosts").exists():
-        hosts.write_text(_HOSTS, encoding="ascii")
+    machine = Path("/etc/hosts")
+    hosts = machine.read_text(encoding="utf-8", errors="replace") if machine.is_file() else _HOSTS
+    (_folder(root, "/etc") / "hosts").write_text(f"{hosts.rstrip()}\n{shown.hosts}", encoding="utf-8")
     for path in shown.hidden:
         if os.path.isdir(path) and _is_below(os.path.realpath(path), _SYSTEM):  # noqa: PTH112 - as text
             _mount(

@@ -7,6 +7,8 @@ import select
 import socket
 import ssl
 import threading
+from collections.abc import Callable
+from functools import partial
 
 from copilot_sandbox.peers import is_own_user
 
@@ -19,11 +21,17 @@ PortForward = tuple[str, int, str]
 _SSL_REQUEST = bytes.fromhex("00000008 04d2162f")
 _HELLO_SECONDS = 10.0
 _tls: dict[str, ssl.SSLContext] = {}  # by the Unix socket of a Postgres
+_dialers: dict[str, Callable[[], socket.socket]] = {}  # by the server's name, where it is in another task
 
 
 def offer_tls(path: str, context: ssl.SSLContext) -> None:
     """Answer clients of the Postgres on this Unix socket in TLS if they ask for it, as RDS does."""
     _tls[path] = context
+
+
+def dial(path: str, connect: Callable[[], socket.socket]) -> None:
+    """Connect clients of the server `path` by this function, which raises OSError."""
+    _dialers[path] = connect
 
 
 def listen(forward: PortForward) -> socket.socket:
@@ -81,19 +89,28 @@ def _accept(listener: socket.socket, path: str, *, check_user: bool = False) -> 
         if check_user and not is_own_user(inside):
             inside.close()
             continue
-        address, _, port = path.rpartition(":")
-        is_file = path.startswith("/")
-        outside = socket.socket(socket.AF_UNIX if is_file else socket.AF_INET)
         try:
-            outside.settimeout(5)
-            outside.connect(path if is_file else (address, int(port)))
+            outside = _dialers.get(path, partial(_connect, path))()
         except OSError:
             inside.close()
-            outside.close()
             continue
         outside.settimeout(None)
         connect = _connect_database if path in _tls else _connect_ends
         threading.Thread(target=connect, args=(inside, outside, path), daemon=True).start()
+
+
+def _connect(path: str) -> socket.socket:
+    """Connect to a server outside of all tasks. Raises OSError."""
+    address, _, port = path.rpartition(":")
+    is_file = path.startswith("/")
+    outside = socket.socket(socket.AF_UNIX if is_file else socket.AF_INET)
+    try:
+        outside.settimeout(5)
+        outside.connect(path if is_file else (address, int(port)))
+    except OSError:
+        outside.close()
+        raise
+    return outside
 
 
 def _connect_database(inside: socket.socket, outside: socket.socket, path: str) -> None:

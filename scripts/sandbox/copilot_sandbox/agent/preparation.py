@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from copilot_sandbox.agent import wire
+    from copilot_sandbox.agent.discovery import Named
     from copilot_sandbox.agent.engine import Engine
     from copilot_sandbox.agent.namespace import Way
     from copilot_sandbox.agent.port_forwards import PortForward
@@ -69,6 +70,7 @@ class Order(NamedTuple):
     address: str
     directory: Path  # the task's own
     host: str | None  # the loopback address that replaces localhost, None in a network namespace
+    named: Sequence[Named] = ()  # services that the task reaches by name
 
 
 class Prepared(NamedTuple):
@@ -110,6 +112,7 @@ def for_engine(settings: Settings, order: Order, engine: Engine) -> Prepared:
                 cpus=int(order.definition.cpu or 0) / 1024,
                 engine=engine,
                 owner=str(settings.directory.parent),
+                hosts=[f"{each.host}:{each.address}" for each in order.named],
             )
         )
     spec: wire.TaskSpec = {
@@ -173,7 +176,7 @@ def for_processes(settings: Settings, order: Order) -> Prepared:
         "namespace": host is None,
         "address": order.address,
         "port_forwards": _port_forwards(settings, order),
-        "filesystem": _filesystem(directory, readable) if settings.own_filesystem else None,
+        "filesystem": _filesystem(directory, readable, order.named) if settings.own_filesystem else None,
         "directories": [str(each) for each in volumes.values()],
         "containers": specs,
         "engine": None,
@@ -188,15 +191,17 @@ def _joined(*notes: str | None) -> str | None:
 def _port_forwards(settings: Settings, order: Order) -> list[PortForward]:
     """Return the forwards, without those to a port that a container of the task (a Redis sidecar) has."""
     own_ports = {port for each in order.definition.containers for port in each.ports}
-    return [each for each in settings.port_forwards if each[1] not in own_ports]
+    forwards = [*settings.port_forwards, *(forward for each in order.named for forward in each.forwards)]
+    return [each for each in forwards if each[1] not in own_ports]
 
 
-def _filesystem(directory: Path, readable: set[Path]) -> list[object]:
+def _filesystem(directory: Path, readable: set[Path], named: Sequence[Named]) -> list[object]:
     scratch = directory / "scratch"
     scratch.mkdir()
+    hosts = "".join(f"{each.address} {each.host}\n" for each in named)
     outside = [str(each) for each in readable if not each.is_relative_to(directory)]
     shown = [*outside, *filesystem.interpreter()]
-    return [*filesystem.Shown(shown, [str(directory)], hidden(), str(scratch))]
+    return [*filesystem.Shown(shown, [str(directory)], hidden(), str(scratch), hosts)]
 
 
 def _aws(settings: Settings, order: Order) -> tuple[dict[str, str], list[Path]]:

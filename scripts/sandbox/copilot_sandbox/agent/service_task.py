@@ -14,10 +14,11 @@ from copilot_sandbox.agent.runner import Runner, remove_tree
 from copilot_sandbox.model import ContainerReport, Health, TaskReport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from copilot_sandbox.agent import wire
+    from copilot_sandbox.agent.discovery import Named
     from copilot_sandbox.agent.health import HealthChecks
     from copilot_sandbox.agent.targets import Targets
     from copilot_sandbox.model import Container, Service
@@ -35,6 +36,7 @@ class TaskContext(preparation.Settings):
     targets: Targets
     health_checks: HealthChecks
     post: Callable[[ServiceTask, wire.Event], None]
+    named: Callable[[Service], Sequence[Named]]
 
 
 class ServiceTask:
@@ -268,7 +270,10 @@ class ServiceTask:
             self._claim = namespace.claim_loopback()
         host = self._claim.getsockname()[0] if self._claim else None
         directory.mkdir(parents=True, mode=0o700)
-        order = preparation.Order(service.task_definition, self.id, self.report.address, directory, host)
+        named = context.named(service) if host is None else ()
+        order = preparation.Order(
+            service.task_definition, self.id, self.report.address, directory, host, named
+        )
         prepared = (
             preparation.for_processes(context, order)
             if context.engine is None

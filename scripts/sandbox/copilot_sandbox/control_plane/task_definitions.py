@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from copilot_sandbox import model
 
 from .ecs_common import backend
 from .service_records import ServiceRecord
+
+_LABEL = re.compile(r"[a-z][a-z0-9-]{0,254}")
 
 
 def to_service(record: ServiceRecord) -> model.Service:
@@ -31,7 +34,28 @@ def to_service(record: ServiceRecord) -> model.Service:
             model.LoadBalancing(entry["targetGroupArn"], entry["containerName"], entry["containerPort"])
             for entry in wanted.get("loadBalancers", [])
         ),
+        host=_host(record) if wanted.get("serviceRegistries") else "",
+        group=(record.cluster_arn, _slot(record)),
     )
+
+
+def _host(record: ServiceRecord) -> str:
+    """Return the service's name in Copilot's service discovery; empty where it is not Copilot's.
+
+    Source: https://aws.github.io/copilot-cli/docs/developing/svc-to-svc-communication/
+    """
+    labels = [record.tags.get(f"copilot-{name}", "") for name in ("service", "environment", "application")]
+    return f"{'.'.join(labels)}.local" if all(map(_LABEL.fullmatch, labels)) else ""
+
+
+def _slot(record: ServiceRecord) -> str:
+    """Return what a service belongs to; empty where no branch is deployed to it.
+
+    On AWS the security group of the environment lets all services reach each other. Here those of one slot
+    do, because a branch can be hostile. The tags are copilot-testenv's.
+    """
+    tags = record.tags
+    return tags.get("slot") or (tags.get("copilot-service", "") if "branch" in tags else "")
 
 
 def to_task_definition(registered: Any) -> model.TaskDefinition:
