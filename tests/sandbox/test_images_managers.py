@@ -149,6 +149,16 @@ def test_wheels_of_a_stage_before_are_installed(project: Project, install: str) 
     assert run(image, "tiny") == "this is tiny\n"
 
 
+def test_wheels_of_a_stage_that_one_step_mounts_are_installed(project: Project) -> None:
+    image = project.build(
+        "FROM x AS build\nRUN pip wheel --no-deps -w /src/wheels tiny\nFROM x\n"
+        "RUN --mount=type=bind,target=/wheels,source=/src/wheels,from=build \\\n"
+        "    pip install --no-cache /wheels/*\n"
+    )
+
+    assert run(image, "tiny") == "this is tiny\n"
+
+
 @pytest.mark.nightly
 def test_only_what_a_lock_file_pins_makes_another_environment(project: Project) -> None:
     put_uv(project)

@@ -8,14 +8,19 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import PurePosixPath
 
+from copilot_testenv.adopt import gitignore
 from copilot_testenv.adopt.changes import NotChanged
 from copilot_testenv.adopt.project import Project
 from copilot_testenv.core import git
 from copilot_testenv.core.errors import Refused, UserError
 from copilot_testenv.core.process import Shell, output_of
 
-_MODEL = re.compile(r"^class \w+\([^)\n]*\b(models\.Model|AbstractUser|AbstractBaseUser)\b", re.MULTILINE)
-_OF_OTHERS = "managed = False"  # the models stand for tables of somebody else's
+_MODEL = re.compile(
+    r"^class \w+\([^)\n]*\b(?:models\.Model|AbstractUser|AbstractBaseUser)\b.*\n((?:[ \t].*\n|\s*\n)*)",
+    re.MULTILINE,
+)
+# The class stands for a table of somebody else's, or for none.
+_NO_TABLE = re.compile(r"^\s+(?:managed\s*=\s*False|(?:abstract|proxy)\s*=\s*True)\b", re.MULTILINE)
 
 
 def env_files(shell: Shell, project: Project) -> Iterator[NotChanged]:
@@ -43,13 +48,17 @@ def apps_without_migrations(shell: Shell, project: Project) -> Iterator[NotChang
         text = ""
         with suppress(UserError):  # a link, or no UTF-8
             text = (project.text(str(file)) or "") if file.name == "models.py" else ""
-        if _MODEL.search(text) and _OF_OTHERS not in text and file.parent not in have:
+        if _has_tables(text) and file.parent not in have:
             app = file.parent.name
             yield NotChanged(
                 f"{file.parent}/migrations",
                 f"Git has no migrations of {app}, which needs tables for its models: commit what `manage.py "
                 f"makemigrations {app}` writes, and let .gitignore and .dockerignore pass it.",
             )
+
+
+def _has_tables(models: str) -> bool:
+    return any(not _NO_TABLE.search(found[1]) for found in _MODEL.finditer(f"{models}\n"))
 
 
 def links_without_url(shell: Shell, project: Project) -> Iterator[NotChanged]:
@@ -87,9 +96,8 @@ def modules_of_the_settings(shell: Shell, project: Project) -> Iterator[NotChang
 
 
 def require_not_ignored(shell: Shell, project: Project, paths: list[str]) -> None:
-    """Raise Refused if Git ignores a file to be written: a deployment contains only committed files."""
-    found = shell.run(git.command(project.root, "check-ignore", "--", *paths))
-    if ignored := sorted(found.stdout.splitlines()):
+    """Raise Refused if Git ignores a file to be written and .gitignore gets no exception for it."""
+    if ignored := gitignore.still_hidden(shell, project, paths):
         raise Refused(
             f"Git ignores {', '.join(ignored)} in {project.root}, but only committed files are deployed: "
             "remove the pattern from .gitignore, or add an exception (`git check-ignore -v` names it)."

@@ -278,6 +278,8 @@ def lay_out(spec: wire.ContainerSpec) -> None:
     root.mkdir(parents=True, exist_ok=True)
     if spec["copy_from"] is not None:
         copy_tree(spec["copy_from"], spec["root"])
+    for path, text in spec["texts"].items():
+        (root / path.lstrip("/")).write_text(text, encoding="utf-8")
     for path, volume in spec["mounts"].items():
         point = root / path.lstrip("/")
         if point.is_dir() and not point.is_symlink():

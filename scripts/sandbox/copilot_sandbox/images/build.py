@@ -289,6 +289,11 @@ class _Build:
             if mount.get("type", "bind") == "bind" and "target" in mount:
                 tree = tree.copy() if tree is state.tree else tree
                 self._bind(tree, mount, state, number)
+                stage = self._find_stage(mount.get("from", ""), number)
+                if stage is not None:
+                    place = absolute(state.workdir, mount["target"])
+                    held = pip_targets.moved(self.states[stage].wheels, mount.get("source", "/"), place)
+                    state.wheels.update(held)
         done = PackageStep(state, tree, step.line).run(command)
         self.installs.extend(done.installs)
         self.managers |= done.managers
