@@ -136,6 +136,23 @@ def test_an_environment_whose_name_another_one_continues_is_refused_with_a_name_
     assert files(folder) == before
 
 
+def test_a_file_that_the_dockerfile_copies_and_git_does_not_have_is_named_as_a_step(tmp_path: Path) -> None:
+    dockerfile = (
+        "FROM python:3.12-slim AS build\nENV HOME_OF=app\nWORKDIR /srv\n"
+        "COPY --chown=1:1 manage.py \\\n    .env.app ./\nCOPY /mysite deploymen[t].json ./\nCOPY . .\n"
+        "FROM python:3.12-slim\nENV HOME_OF=app\nCOPY --from=build /srv/absent $AWAY/b /srv/\nADD https://example.org/a /a\n"
+        'COPY ["$HOME_OF/a", "$AWAY/b", "/srv/"]\n'
+    )
+    there = {"Dockerfile": dockerfile, ".gitignore": ".env.app\n"}
+    folder = start_project(tmp_path / "shop", there)
+    (folder / ".env.app").write_text("SECRET=1\n")
+    steps = [each for each in adopt(folder).said if "it copies" in each]
+    assert [each.partition(", which")[0] for each in steps] == [
+        "Left as it is: Dockerfile:4: it copies .env.app",
+        "Left as it is: Dockerfile:12: it copies app/a",
+    ]
+
+
 def test_models_without_tables_of_their_own_need_no_migrations(tmp_path: Path) -> None:
     head = "from django.db import models\n\n\nclass Dated(models.Model):\n    at = models.DateTimeField()\n"
     abstract = f"{head}\n    class Meta:\n        abstract = True\n"

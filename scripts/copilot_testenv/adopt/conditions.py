@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
+import posixpath
 import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import PurePosixPath
 
-from copilot_testenv.adopt import gitignore
+from copilot_testenv.adopt import gitignore, stages
 from copilot_testenv.adopt.changes import NotChanged
 from copilot_testenv.adopt.project import Project
 from copilot_testenv.core import git
@@ -59,6 +60,22 @@ def apps_without_migrations(shell: Shell, project: Project) -> Iterator[NotChang
 
 def _has_tables(models: str) -> bool:
     return any(not _NO_TABLE.search(found[1]) for found in _MODEL.finditer(f"{models}\n"))
+
+
+def files_of_the_image(shell: Shell, project: Project) -> Iterator[NotChanged]:
+    """Yield each file that the Dockerfile copies and Git does not have: no deployment's build finds it."""
+    build = project.build
+    text = (project.text(build.dockerfile) or "").replace("\r\n", "\n")
+    for step, source in stages.read(text, build.target).sources():
+        path = posixpath.normpath(posixpath.join(build.context, source))
+        is_ours = "django_testenv" in source
+        if is_ours or shell.run(git.command(project.root, "ls-files", "--", path)).stdout:
+            continue
+        yield NotChanged(
+            f"{build.dockerfile}:{step.begin + 1}",
+            f"it copies {path}, which Git does not have, and only committed files are deployed: commit a file "
+            "of that name without secrets, or leave it out there, and give what it sets in the manifest.",
+        )
 
 
 def links_without_url(shell: Shell, project: Project) -> Iterator[NotChanged]:

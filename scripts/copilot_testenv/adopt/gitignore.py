@@ -1,7 +1,7 @@
 """Add to .gitignore what nobody must commit, and exceptions for what a deployment needs.
 
-A deployment has the committed files alone. So a pattern of the team's must hide neither the manifests nor what
-`adopt` writes.
+A deployment has the committed files alone. So a pattern of the team's must hide neither the manifests nor
+what `adopt` writes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ _FOUND = re.compile(
 
 
 def plan(shell: Shell, project: Project, written: Iterable[str]) -> Change | None:
-    """Plan the .gitignore with the missing lines; None if no line is missing. `written` are paths to be written."""
+    """Plan the .gitignore with the missing lines; None if no line is missing.
+
+    `written` are the paths of files to be written.
+    """
     text = project.text(_PATH)
     there = {line.strip().strip("/") for line in (text or "").splitlines()}
     missing = [line for line in _LINES if line.strip("/") not in there]
@@ -57,8 +60,8 @@ def _hidden(shell: Shell, project: Project, paths: Iterable[str], *flags: str) -
 def _exception(shell: Shell, project: Project, path: str) -> list[str]:
     """Return the lines by which the .gitignore beside copilot/ passes this path; none where it cannot.
 
-    Git looks into no folder that it ignores. So such a folder is passed first, and all else in it is ignored again. A
-    .gitignore in a deeper folder takes precedence, so what that one hides stays hidden.
+    Git looks into no folder that it ignores. So such a folder is passed first, and all else in it is ignored
+    again. A .gitignore in a deeper folder takes precedence, so what that one hides stays hidden.
     """
     parts = path.split("/")
     folders = ["/".join(parts[:count]) + "/" for count in range(1, len(parts))]
@@ -73,6 +76,6 @@ def _exception(shell: Shell, project: Project, path: str) -> list[str]:
 
 
 def _is_deeper(project: Project, source: str) -> bool:
-    """Return True for a .gitignore in a folder below that of copilot/; Git names it from the repository's top."""
+    """Return True for a .gitignore in a folder below that of copilot/. Git names it from the top."""
     folder = (project.top / source).parent
     return posixpath.basename(source) == _PATH and project.root in folder.parents

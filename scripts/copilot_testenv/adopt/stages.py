@@ -111,6 +111,19 @@ class Stages:
         """Return the place in the image of each of these paths of the build context that is copied there."""
         return self._state(stage, paths).files
 
+    def sources(self) -> Iterator[tuple[Instruction, str]]:
+        """Yield each path of the build context that a stage copies by its name alone."""
+        for stage in self.stages:
+            for number, step in enumerate(stage.steps):
+                if step.word not in {"COPY", "ADD"} or re.match(r"(--\S+\s+)*--from=", step.rest):
+                    continue
+                variables = self._state(stage, (), stop=number).variables
+                words = _words(re.sub(r"^(--\S+\s+)+", "", step.rest))[:-1]
+                known = [word for word in words if set(_named(word)) <= variables.keys()]
+                for word in (_expanded(each, variables) for each in known):
+                    if not re.search(r"[*?\[\]]|<<|://", word):
+                        yield step, posixpath.normpath(word.lstrip("/") or ".")
+
     def _find(self, name: str, before: int) -> Stage | None:
         for stage in reversed(self.stages[:before]):
             if stage.name and stage.name == name.lower():
@@ -240,6 +253,11 @@ def _assigned(text: str, variables: Mapping[str, str]) -> dict[str, str]:
         return {words[0]: _expanded(text[len(words[0]) :].strip(), variables)}
     pairs = (word.partition("=") for word in words)
     return {name: _expanded(value, variables) for name, _, value in pairs}
+
+
+def _named(text: str) -> list[str]:
+    """Return the names of the variables in a text."""
+    return [found[1] or found[3] for found in _VARIABLE.finditer(text)]
 
 
 def _expanded(text: str, variables: Mapping[str, str]) -> str:

@@ -25,6 +25,7 @@ from copilot_testenv.adopt.changes import Change, NotChanged
 from copilot_testenv.adopt.conditions import (
     apps_without_migrations,
     env_files,
+    files_of_the_image,
     links_without_url,
     modules_of_the_settings,
     require_committed,
@@ -84,6 +85,7 @@ def adopt(session: Session, options: Options) -> None:
         *_plan(renewal, source, options.ci),
         *env_files(session.shell, project),
         *apps_without_migrations(session.shell, project),
+        *files_of_the_image(session.shell, project),
         *links_without_url(session.shell, project),
         *modules_of_the_settings(session.shell, project),
     ]
@@ -178,7 +180,7 @@ def _require_own_name(project: Project, into: str) -> None:
 
 
 def _with_free_name(project: Project, into: str) -> str:
-    """Return the command that adopts with a name for a throw-away environment that the project does not have."""
+    """Return the command that adopts with another name, which no environment of the project has."""
     there = project.listed("copilot/environments")
     names = ("preview", "branches", "review", "trial")
     name = next((name for name in names if not any(each.startswith(name) for each in there)), "throwaway")

@@ -20,7 +20,7 @@ class StepFiles:
     folder: str
     trees: tuple[Tree, ...]
 
-    def change(  # noqa: C901 - a case for each program
+    def change(  # noqa: C901, PLR0911 - a case for each program
         self, program: str, words: list[str]
     ) -> bool:
         """Do a command on the image's files as far as it is simple. Return False if it is not done."""
@@ -41,9 +41,9 @@ class StepFiles:
                     self.put(target, entry, name=posixpath.basename(path))
                     return True
                 case "chmod", [mode, *files] if _MODE.fullmatch(mode) and set(options) <= _OF_CHMOD:
-                    return all([self._set_mode(path, mode, deep="-R" in options) for path in files])
+                    return all(self._set_mode(path, mode, deep="-R" in options) for path in files)
                 case "sed", [script, *files] if options == ["-i"] and _WITHOUT_CR.fullmatch(script):
-                    return all([self._without_carriage_returns(path) for path in files])
+                    return all(self._without_carriage_returns(path) for path in files)
         except CopyError:
             return False
         return False
