@@ -73,7 +73,7 @@ def plan(renewal: Renewal, pins: Mapping[str, str], wheel: str) -> Iterator[Chan
                 other.build.dockerfile,
                 f"{', '.join(other.places)} builds its stage {other.build.target or 'at the end'}, "
                 "which runs the settings too and lacks the lines that are added for the service. Add to that "
-                f"stage, if it is to be deployed to {project.test_env}:\n{_indented(_runtime(other, wheel))}",
+                f"stage, if it is to be deployed to {project.test_env}:\n{_indented(_runtime(other, wheel) + _in_environment(other, wheel))}",
             )
 
 
@@ -232,12 +232,21 @@ def _runtime(image: Image, wheel: str) -> str:
     install, before = _INSTALL, ""
     if image.lacks_pip:
         install, before = f"{image.python} -m {_INSTALL}", f"{image.python} -m ensurepip \\\n    && "
+    ours = f"{before}{install} --no-deps /tmp/{wheel}"
+    libraries = f'{install} --target {LIBRARIES} "{_PSYCOPG}"'
     return (
         f"COPY {image.project.in_context(image.wheel(wheel), image.build.context)} /tmp/\n"
-        f"RUN {before}{install} --no-deps /tmp/{wheel} \\\n"
-        f'    && {install} --target {LIBRARIES} "{_PSYCOPG}"\n'
+        f"{_run([libraries] if image.manager else [ours, libraries])}"
         f"ENV DJANGO_TESTENV_LIBRARIES={LIBRARIES}\n"
     )
+
+
+def _in_environment(image: Image, wheel: str) -> str:
+    """Return the line that installs our package into the environment of poetry or Pipenv.
+
+    It is run by the image's own user, whose environment it is.
+    """
+    return _run([f"{image.manager} run {_INSTALL} --no-deps /tmp/{wheel}"]) if image.manager else ""
 
 
 def _inserted(path: str, text: str, line: int, body: str) -> Change:
@@ -259,12 +268,13 @@ def _block(image: Image, user: str, wheel: str) -> str:
     if not image.has_deployment_file:
         # Only a deploy writes deployment.json into the build context; the pattern makes it optional.
         added += f"COPY {image.manage} deployment.jso[n] {image.folder.rstrip('/')}/\n"
-    return _as_root(added, user)
+    return _as_root(added, user) + _in_environment(image, wheel)
 
 
 def _short_block(image: Image, user: str, wheel: str) -> str:
     """Return the lines for an image that runs the settings, and copies no database."""
-    return _as_root(f"# What the settings need in a test environment.\n{_runtime(image, wheel)}", user)
+    lines = f"# What the settings need in a test environment.\n{_runtime(image, wheel)}"
+    return _as_root(lines, user) + _in_environment(image, wheel)
 
 
 def _as_root(lines: str, user: str) -> str:

@@ -81,9 +81,12 @@ class Image:
 
     @property
     def python(self) -> str:
-        """The program that runs the project: `python`, or that of uv's environment if it is not on PATH."""
+        """The program that runs the project: `python`, or that of an environment that is not on PATH.
+
+        It is `poetry run python`, or Pipenv's, where only these know the place of the environment.
+        """
         if self.stage is None or not self._has_uv:
-            return "python"
+            return f"{self.manager} run python" if self.manager else "python"
         variables = self.stages.variables(self.stage)
         usual = posixpath.join(self.stages.folder(self.stage), ".venv")
         environment = variables.get("UV_PROJECT_ENVIRONMENT") or usual
@@ -96,11 +99,31 @@ class Image:
         return bool(self._has_uv or re.search(r"\buv (sync|venv)\b", self.text or ""))
 
     @property
+    def manager(self) -> str:
+        """`poetry` or `pipenv`, if it has made an environment of its own in the image; else empty."""
+        text, variables = "\n".join(self._runs), self.stages.variables(self.stage) if self.stage else {}
+        if "VIRTUAL_ENV" in variables or variables.get("PATH", "").partition(":")[0].endswith("venv/bin"):
+            return ""
+        is_off = variables.get("POETRY_VIRTUALENVS_CREATE", "").lower() in {"0", "false"}
+        if re.search(r"\bpoetry (install|sync)\b", text):
+            return "" if is_off or re.search(r"virtualenvs\.create\s+(false|0)\b", text) else "poetry"
+        if found := re.search(r"\bpipenv (?:install|sync)\b[^\n&;]*", text):
+            return "" if "--system" in found[0] or variables.get("PIPENV_SYSTEM") else "pipenv"
+        return ""
+
+    @property
     def _has_uv(self) -> bool:
-        """Return True if the stage itself, or one it begins from, runs `uv sync`."""
+        """Return True if the stage itself, or one it begins from, has an environment of `uv sync`."""
+        variables = self.stages.variables(self.stage) if self.stage else {}
+        return "UV_PROJECT_ENVIRONMENT" in variables or any(
+            re.search(r"\buv sync\b", rest) for rest in self._runs
+        )
+
+    @property
+    def _runs(self) -> list[str]:
+        """The RUN steps of the stage and of those it begins from."""
         chain = self.stages.chain(self.stage) if self.stage else []
-        steps = [step.rest for stage in chain for step in stage.steps if step.word == "RUN"]
-        return any(re.search(r"\buv sync\b", rest) for rest in steps)
+        return [step.rest for stage in chain for step in stage.steps if step.word == "RUN"]
 
     @property
     def runs_commands(self) -> bool:

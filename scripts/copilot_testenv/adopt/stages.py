@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 _FROM = re.compile(r"(?i)(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?")
 _VARIABLE = re.compile(r"\$(?:\{(\w+)(?::?-([^}]*))?\}|(\w+))")
 _AFTER_BUILD = frozenset({"CMD", "ENTRYPOINT"})  # a stage's last lines; ours must come before these
+_INSTALLS = frozenset({"ADD", "COPY", "RUN"})
 _ROOT = frozenset({"", "root", "0"})
 
 
@@ -81,10 +82,14 @@ class Stages:
         return found
 
     def place(self, stage: Stage) -> Place:
-        """Return the place before the stage's first USER, CMD and ENTRYPOINT, or its end."""
+        """Return the place after the last step that installs or copies, before CMD and ENTRYPOINT.
+
+        It is before the USER that ends root's part, if no such step follows.
+        """
         user = self._state(stage, (), stop=0).user
-        for step in stage.steps:
-            if step.word == "USER" and user in _ROOT and _user(step) not in _ROOT:
+        for number, step in enumerate(stage.steps):
+            is_last = not any(each.word in _INSTALLS for each in stage.steps[number:])
+            if step.word == "USER" and user in _ROOT and _user(step) not in _ROOT and is_last:
                 return Place(step.begin, "")
             if step.word in _AFTER_BUILD:
                 return Place(step.begin, "" if user in _ROOT else user)
