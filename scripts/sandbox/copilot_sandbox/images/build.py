@@ -207,7 +207,7 @@ class _Build:
             state.base = name
             if python:
                 self.has_python = True
-                state.env.update(_PYTHON_ENV)
+                state.env.update({**_PYTHON_ENV, "PYTHON_VERSION": pythons.for_images([name]).number})
                 state.cmd = ("python3",)
                 self._compare_python(name, python)
                 if "uv:" not in name and len(python) > 1 and python[1] <= _LAST_WITH_SETUPTOOLS:

@@ -20,7 +20,7 @@ class StepFiles:
     folder: str
     trees: tuple[Tree, ...]
 
-    def change(  # noqa: C901, PLR0911 - a case for each program
+    def change(  # noqa: PLR0911 - a case for each program
         self, program: str, words: list[str]
     ) -> bool:
         """Do a command on the image's files as far as it is simple. Return False if it is not done."""
