@@ -136,11 +136,14 @@ def test_an_environment_whose_name_another_one_continues_is_refused_with_a_name_
     assert files(folder) == before
 
 
-def test_a_file_that_the_dockerfile_copies_and_git_does_not_have_is_named_as_a_step(tmp_path: Path) -> None:
+def test_a_file_that_the_dockerfile_copies_and_git_does_not_have_is_named_as_a_step(
+    tmp_path: Path,
+) -> None:
     dockerfile = (
         "FROM python:3.12-slim AS build\nENV HOME_OF=app\nWORKDIR /srv\n"
         "COPY --chown=1:1 manage.py \\\n    .env.app ./\nCOPY /mysite deploymen[t].json ./\nCOPY . .\n"
-        "FROM python:3.12-slim\nENV HOME_OF=app\nCOPY --from=build /srv/absent $AWAY/b /srv/\nADD https://example.org/a /a\n"
+        "FROM python:3.12-slim\nENV HOME_OF=app\nCOPY --from=build /srv/absent /srv/\n"
+        "ADD https://example.org/a /a\n"
         'COPY ["$HOME_OF/a", "$AWAY/b", "/srv/"]\n'
     )
     there = {"Dockerfile": dockerfile, ".gitignore": ".env.app\n"}
@@ -151,6 +154,20 @@ def test_a_file_that_the_dockerfile_copies_and_git_does_not_have_is_named_as_a_s
         "Left as it is: Dockerfile:4: it copies .env.app",
         "Left as it is: Dockerfile:12: it copies app/a",
     ]
+
+
+def test_a_script_that_waits_for_the_bases_database_is_named_as_a_step(tmp_path: Path) -> None:
+    script = '#!/bin/sh\nwhile ! nc -z $SQL_HOST $SQL_PORT; do sleep 1; done\necho $SQL_HOST\nexec "$@"\n'
+    files_of = {
+        "start.sh": script,
+        "Dockerfile": 'FROM python:3.12\nWORKDIR /app\nCOPY . .\nENTRYPOINT ["/app/start.sh"]\n',
+    }
+    given = f"{MANIFEST}\nvariables: {{SQL_HOST: db.example.com}}\n"
+    said = adopt(start_project(tmp_path / "shop", files_of, manifest=given)).said
+    (step,) = [each for each in said if "waits for $SQL_HOST" in each]
+    assert step.startswith("Left as it is: start.sh:2: it waits for $SQL_HOST, which copilot/web/manifest")
+    said = adopt(start_project(tmp_path / "other", files_of)).said
+    assert not [each for each in said if "waits for" in each]
 
 
 def test_models_without_tables_of_their_own_need_no_migrations(tmp_path: Path) -> None:

@@ -42,8 +42,8 @@ def test_an_entrypoint_takes_the_base_images_command_away(project: Project) -> N
 
 def test_a_folder_of_the_base_image_is_a_folder_without_a_slash_too(project: Project) -> None:
     project.put("a.txt", "a")
-    image = project.build("FROM x\nCOPY a.txt /tmp\nWORKDIR /srv\nCOPY a.txt /srv\nCOPY a.txt /usr/src\n")
-    assert files(image) == ["/srv/a.txt", "/tmp/a.txt", "/usr/src/a.txt"]
+    image = project.build("FROM x\nCOPY a.txt /opt\nWORKDIR /srv\nCOPY a.txt /srv\nCOPY a.txt /usr/src\n")
+    assert files(image) == ["/opt/a.txt", "/srv/a.txt", "/usr/src/a.txt"]
 
 
 def test_an_image_of_python_tells_its_version_as_the_official_ones_do(project: Project) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import PurePosixPath
 
-from copilot_testenv.adopt import gitignore, stages
+from copilot_testenv.adopt import gitignore, images, stages
 from copilot_testenv.adopt.changes import NotChanged
 from copilot_testenv.adopt.project import Project
 from copilot_testenv.core import git
@@ -21,6 +21,9 @@ _MODEL = re.compile(
     re.MULTILINE,
 )
 # The class stands for a table of somebody else's, or for none.
+# Programs by which scripts wait for a database.
+_WAITS = re.compile(r"\b(?:nc|ncat|netcat|pg_isready|psql|wait-for(?:-it)?(?:\.sh)?)\s")
+_VARIABLE = re.compile(r"\$\{?(\w*HOST\w*)")
 _NO_TABLE = re.compile(r"^\s+(?:managed\s*=\s*False|(?:abstract|proxy)\s*=\s*True)\b", re.MULTILINE)
 
 
@@ -62,6 +65,25 @@ def _has_tables(models: str) -> bool:
     return any(not _NO_TABLE.search(found[1]) for found in _MODEL.finditer(f"{models}\n"))
 
 
+def hosts_waited_for(project: Project) -> Iterator[NotChanged]:
+    """Yield each script that waits for the database of the base's variables before it starts the service."""
+    base = project.manifest.get("variables")
+    own = (project.test_block or {}).get("variables")
+    given = {**(base if isinstance(base, dict) else {}), **(own if isinstance(own, dict) else {})}
+    for path, text in images.main(project).start_scripts.items():
+        for number, line in enumerate(text.splitlines(), start=1):
+            name = next(filter(given.__contains__, _VARIABLE.findall(line)), "")
+            if not name or not _WAITS.search(line):
+                continue
+            yield NotChanged(
+                f"{path}:{number}",
+                f"it waits for ${name}, which {project.manifest_path} sets to {given[name]}, in "
+                f"{project.test_env} too, where the database is that of DATABASE_URL: a task that does not "
+                f"reach this host waits for ever. Write under `environments.{project.test_env}.variables` "
+                "what makes the script not wait.",
+            )
+
+
 def files_of_the_image(shell: Shell, project: Project) -> Iterator[NotChanged]:
     """Yield each file that the Dockerfile copies and Git does not have: no deployment's build finds it."""
     build = project.build
@@ -73,8 +95,9 @@ def files_of_the_image(shell: Shell, project: Project) -> Iterator[NotChanged]:
             continue
         yield NotChanged(
             f"{build.dockerfile}:{step.begin + 1}",
-            f"it copies {path}, which Git does not have, and only committed files are deployed: commit a file "
-            "of that name without secrets, or leave it out there, and give what it sets in the manifest.",
+            f"it copies {path}, which Git does not have, and only committed files are deployed: commit a "
+            "file of that name without secrets (`git add --force`), or leave it out there; give what it "
+            "sets in the manifest.",
         )
 
 

@@ -73,7 +73,8 @@ def plan(renewal: Renewal, pins: Mapping[str, str], wheel: str) -> Iterator[Chan
                 other.build.dockerfile,
                 f"{', '.join(other.places)} builds its stage {other.build.target or 'at the end'}, "
                 "which runs the settings too and lacks the lines that are added for the service. Add to that "
-                f"stage, if it is to be deployed to {project.test_env}:\n{_indented(_runtime(other, wheel) + _in_environment(other, wheel))}",
+                f"stage, if it is to be deployed to {project.test_env}:\n"
+                f"{_indented(_runtime(other, wheel) + _in_environment(other, wheel))}",
             )
 
 

@@ -139,15 +139,27 @@ class Image:
             return False
         if words[-1] in {"--", "run"} or posixpath.basename(words[0]) in _INITS:
             return True
-        name = posixpath.basename(words[-1])
+        return any(_PASSES_ON.search(text) for text in self._named(words[-1]).values())
+
+    @property
+    def start_scripts(self) -> dict[str, str]:
+        """The texts of the scripts of the build context that a container may start with, by their paths."""
+        chain = self.stages.chain(self.stage) if self.stage else []
+        steps = [step for stage in chain for step in stage.steps if step.word in {"CMD", "ENTRYPOINT"}]
+        words = [word for step in steps[-2:] for word in re.findall(r"[\w./-]+", step.rest)]
+        return {path: text for word in words for path, text in self._named(word).items() if text[:2] == "#!"}
+
+    def _named(self, word: str) -> dict[str, str]:
+        """Return the texts of the build context's files of that name, by their paths in the project."""
+        name = posixpath.basename(word)
         context = self.project.place(self.build.context)
-        patterns = [f"{folders}{name}" for folders in ("", "*/", "*/*/")] if name else []
-        scripts = [file for pattern in patterns for file in sorted(context.glob(pattern))]
-        return any(
-            _PASSES_ON.search(file.read_bytes().decode("utf-8", "replace"))
-            for file in scripts
+        patterns = [f"{folders}{name}" for folders in ("", "*/", "*/*/")] if name.strip(".") else []
+        return {
+            posixpath.relpath(file, self.project.root): file.read_bytes().decode("utf-8", "replace")
+            for pattern in patterns
+            for file in sorted(context.glob(pattern))
             if file.is_file() and not file.is_symlink()
-        )
+        }
 
     @property
     def has_deployment_file(self) -> bool:

@@ -26,6 +26,7 @@ from copilot_testenv.adopt.conditions import (
     apps_without_migrations,
     env_files,
     files_of_the_image,
+    hosts_waited_for,
     links_without_url,
     modules_of_the_settings,
     require_committed,
@@ -86,6 +87,7 @@ def adopt(session: Session, options: Options) -> None:
         *env_files(session.shell, project),
         *apps_without_migrations(session.shell, project),
         *files_of_the_image(session.shell, project),
+        *hosts_waited_for(project),
         *links_without_url(session.shell, project),
         *modules_of_the_settings(session.shell, project),
     ]
