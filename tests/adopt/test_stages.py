@@ -41,6 +41,8 @@ def test_lines_are_added_where_root_still_runs(text: str, target: str, place: Pl
         ('COPY ["backend/manage.py", "/app/run.py"]', "/app/run.py", None),
         ("COPY backend/*.py deployment.jso[n] ./", "/srv/manage.py", "/srv/deployment.json"),
         ("ARG HOME=/opt\nENV APP=$HOME/app\nCOPY backend ${APP}", "/opt/app/manage.py", None),
+        ("COPY backend /app\nCOPY ./backend/manage.py /app", "/app/manage.py", None),
+        ("WORKDIR /app\nCOPY backend/manage.py /app", "/app/manage.py", None),
         ("COPY frontend/ ./", None, None),
         ("COPY . /src\nFROM python\nCOPY --from=0 /src/backend /app", "/app/manage.py", None),
         ("COPY . /src\nFROM python\nCOPY --from=other /src /app", None, None),

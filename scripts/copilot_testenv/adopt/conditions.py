@@ -79,8 +79,8 @@ def hosts_waited_for(project: Project) -> Iterator[NotChanged]:
                 f"{path}:{number}",
                 f"it waits for ${name}, which {project.manifest_path} sets to {given[name]}, in "
                 f"{project.test_env} too, where the database is that of DATABASE_URL: a task that does not "
-                f"reach this host waits for ever. Write under `environments.{project.test_env}.variables` "
-                "what makes the script not wait.",
+                f"reach this host waits for ever. Write what makes the script not wait under `variables` of "
+                f"`environments.{project.test_env}` and of its `sidecars.startup`.",
             )
 
 

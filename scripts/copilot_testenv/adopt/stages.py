@@ -167,6 +167,9 @@ class Stages:
         *sources, to = words
         is_folder = to.endswith("/") or to in {".", ".."} or len(sources) > 1
         target = posixpath.normpath(posixpath.join(state.folder, to))
+        is_folder |= target == state.folder or any(
+            place.startswith(f"{target}/") for place in state.files.values()
+        )
         origin = re.search(r"--from=(\S+)", given)
         there = {path: path for path in paths}
         if origin:
