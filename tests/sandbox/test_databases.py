@@ -285,8 +285,11 @@ def test_a_failed_fill_shows_the_commands_last_lines(databases: Databases, image
         ("ImproperlyConfigured: Could not find the GDAL library (tried ", "The image has no library GDAL: "),
         ("ValueError: Dependency on app with no migrations: shop", "Git has no migrations of the app shop: "),
         ('UndefinedTable: relation "shop_book" does not exist', "Nothing has made the table shop_book: "),
-        ('  os.environ["SHOP_KEY"]\nKeyError: \'SHOP_KEY\'', "The manifest gives no variable SHOP_KEY: "),
-        ("ImproperlyConfigured: Set the DEPTH environment variable", "The manifest gives no variable DEPTH: "),
+        ("  os.environ[\"SHOP_KEY\"]\nKeyError: 'SHOP_KEY'", "The manifest gives no variable SHOP_KEY: "),
+        (
+            "ImproperlyConfigured: Set the DEPTH environment variable",
+            "The manifest gives no variable DEPTH: ",
+        ),
         ("decouple.UndefinedValueError: MODE not found. Declare it", "The manifest gives no variable MODE: "),
         ("KeyError: 'WORD'", ""),
         ("it is broken", ""),

@@ -24,7 +24,8 @@ _NO_VARIABLE = re.compile(
 )
 # How settings refuse a value.
 _REFUSED = re.compile(
-    r"^(?:[\w.]+\.)?(?:AssertionError|ImproperlyConfigured|KeyError|ValueError|ValidationError)\b", re.MULTILINE
+    r"^(?:[\w.]+\.)?(?:AssertionError|ImproperlyConfigured|KeyError|ValueError|ValidationError)\b",
+    re.MULTILINE,
 )
 _NO_MODULE = re.compile(r"No module named '(?P<module>[\w.]+)'")
 
