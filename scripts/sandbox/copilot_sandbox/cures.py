@@ -30,7 +30,9 @@ _REFUSED = re.compile(
 _NO_MODULE = re.compile(r"No module named '(?P<module>[\w.]+)'")
 
 
-def cure(output: str, secrets: Iterable[str] = ()) -> str:
+def cure(  # noqa: PLR0911 - a return for each cause
+    output: str, secrets: Iterable[str] = ()
+) -> str:
     """Return what to do, as sentences; empty if the output shows nothing that is known.
 
     `secrets` are the names of variables whose values may be made up.

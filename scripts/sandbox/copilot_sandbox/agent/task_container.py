@@ -69,6 +69,10 @@ class Container(ABC):
         except NotStartedError as error:
             self._end(EXIT_TERMINATED, f"{error.kind}: {error}")
             return
+        except PermissionError as error:  # as Docker says it, with the path in the image
+            path = str(error.filename or "").removeprefix(self.spec["root"])
+            self._end(127, f'CannotStartContainerError: exec: "{path}": permission denied')
+            return
         except OSError as error:
             self._end(127, f"CannotStartContainerError: {error}")
             return

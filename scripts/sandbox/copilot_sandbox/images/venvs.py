@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 _LOCK_SECONDS = 900.0  # for another build with the same installs, as long as a deploy may take
 _LAST_LINES = 15
 _LONGEST_LINE = 300  # characters
-# pip's lines for a package that another version of Python is needed for.
 # pip's frame around the output of a build, which is no reason.
-_FRAME = re.compile(r"(?:note: |hint: |[│╰×]|\[end of output\]|error: (?:subprocess-exited|metadata-gen))")
+_FRAME = re.compile(r"note: |hint: |[│╰\u00d7]|\[end of output\]|error: (?:subprocess-exited|metadata-gen)")
 _BUILT_HERE = re.compile(
     r"Getting requirements to build|metadata-generation-failed|Failed (?:to build|building)"
 )
+# pip's lines for a package that another version of Python is needed for.
 _OTHER_PYTHON = re.compile(r"requires? a different [Pp]ython|Requires-Python|requires Python")
 
 
