@@ -8,7 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.adopt.project import begin_repository, commit
-from tests.shapes.texts import DOCKERFILE, MANAGE, MANIFEST, REQUIREMENTS, SETTINGS, URLS, WORKER, WSGI
+from tests.shapes.texts import (
+    DOCKERFILE,
+    MANAGE,
+    MANIFEST,
+    REQUIREMENTS,
+    SETTINGS,
+    START,
+    STARTED,
+    URLS,
+    WORKER,
+    WSGI,
+)  # fmt: skip
 
 PAGE = "The shop has 0 users."
 
@@ -343,6 +354,25 @@ SHAPES: dict[str, Shape] = {
             "copilot/web/manifest.yml": MANIFEST.format(build="Dockerfile"),
         },
         needs_registry=True,  # of packages: poetry itself, which is large
+    ),
+    "an environment of poetry's own, of a user": Shape(
+        {
+            **{path: text for path, text in django().items() if path != "requirements.txt"},
+            "pyproject.toml": _POETRY,
+            "Dockerfile": _POETRY_DOCKERFILE.replace("poetry config virtualenvs.create false && ", "")
+            .replace("WORKDIR", "RUN useradd --create-home ada\nUSER ada\nWORKDIR")
+            .replace('["gunicorn"', '["poetry", "run", "gunicorn"'),
+            "copilot/web/manifest.yml": MANIFEST.format(build="Dockerfile"),
+        },
+        needs_registry=True,
+    ),
+    "a script with the image's paths before the command": Shape(
+        {
+            **django(),
+            "scripts/start": START,
+            "Dockerfile": STARTED,
+            "copilot/web/manifest.yml": MANIFEST.format(build="Dockerfile"),
+        }
     ),
     "nginx before Django": Shape(
         {
