@@ -12,6 +12,7 @@ from tests.shapes.texts import (
     DOCKERFILE,
     MANAGE,
     MANIFEST,
+    NGINX,
     REQUIREMENTS,
     SETTINGS,
     START,
@@ -158,15 +159,6 @@ secrets:
   SECRET_KEY: /shop/${COPILOT_ENVIRONMENT_NAME}/SECRET_KEY
   STRIPE_API_KEY: {secretsmanager: 'shop/${COPILOT_ENVIRONMENT_NAME}/stripe:key::'}
   PAGE_SIZE: /shop/${COPILOT_ENVIRONMENT_NAME}/PAGE_SIZE
-"""
-_NGINX = """
-server {
-    listen 80;
-    location / {
-        proxy_pass http://localhost:8000;
-        proxy_set_header Host $http_host;
-    }
-}
 """
 
 _OF_STAGE = """variables:
@@ -379,7 +371,7 @@ SHAPES: dict[str, Shape] = {
             **django(),
             "Dockerfile": dockerfile(),
             "nginx/Dockerfile": "FROM nginx:1.27-alpine\nCOPY shop.conf /etc/nginx/conf.d/default.conf\n",
-            "nginx/shop.conf": _NGINX,
+            "nginx/shop.conf": NGINX,
             "copilot/web/manifest.yml": MANIFEST.format(build="Dockerfile")
             .replace("  healthcheck: /\n", "  healthcheck: /\n  target_container: nginx\n")
             .replace(

@@ -92,4 +92,13 @@ RUN chmod -R +x /scripts
 ENTRYPOINT ["/scripts/start"]
 CMD ["gunicorn", "shop.wsgi", "--bind", "0.0.0.0:8000", "--chdir", "/srv"]
 """
+NGINX = """
+server {
+    listen 80;
+    location / {
+        proxy_pass http://localhost:8000;
+        proxy_set_header Host $http_host;
+    }
+}
+"""
 REQUIREMENTS = "Django>=5.2,<5.3\ngunicorn\npsycopg2-binary\n"
