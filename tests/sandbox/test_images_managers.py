@@ -121,6 +121,18 @@ def test_programs_are_where_an_image_of_python_has_them(project: Project) -> Non
     assert image.paths == ("/usr/local/bin",)
 
 
+def test_an_environment_below_a_home_is_copied_between_stages_to_where_commands_name_it(
+    project: Project,
+) -> None:
+    put_uv(project)
+    image = project.build(
+        "FROM x AS build\nENV UV_PROJECT_ENVIRONMENT=/home/ada/.local\nWORKDIR /app\nCOPY . .\nRUN uv sync\n"
+        "FROM x\nCOPY --from=build /home/ada/.local /home/ada/.local\n"
+    )
+
+    assert subprocess.run([image.root / "home/ada/.local/bin/tiny"], check=False).returncode == 0
+
+
 @pytest.mark.nightly
 def test_a_project_environment_is_beside_the_project_as_uv_has_it(project: Project) -> None:
     put_uv(project)

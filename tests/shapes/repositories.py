@@ -20,7 +20,7 @@ from tests.shapes.texts import (
     URLS,
     WORKER,
     WSGI,
-)  # fmt: skip
+)
 
 PAGE = "The shop has 0 users."
 

@@ -208,7 +208,8 @@ class PackageStep(PipStep):
             "pdm": f"{translated.folder}/.venv",
         }[name]
         own = variables["VIRTUAL_ENV"] if options.has("--active") and "VIRTUAL_ENV" in variables else own
-        if own and not pip_targets.is_of_python(f"{own}/bin"):
+        # An environment below a home is named by commands even where others have `pip install --user`.
+        if own and (own.startswith(("/home/", "/root/")) or not pip_targets.is_of_python(f"{own}/bin")):
             self._environment(posixpath.normpath(own))
         return Outcome()
 
