@@ -53,7 +53,8 @@ def _read(word: str, image: Image) -> tuple[str, str]:
         path = posixpath.normpath(posixpath.join("/", folder, word))
         file = root / path.lstrip("/")
         try:
-            if file.resolve().is_relative_to(root) and file.is_file() and file.stat().st_size < _MOST_BYTES:
+            # A link may lead out of the image, or to a file that other containers have too.
+            if file.resolve() == file and file.is_file() and file.stat().st_size < _MOST_BYTES:
                 return path, file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError, ValueError):
             continue

@@ -69,10 +69,6 @@ class Container(ABC):
         except NotStartedError as error:
             self._end(EXIT_TERMINATED, f"{error.kind}: {error}")
             return
-        except PermissionError as error:  # as Docker says it, with the path in the image
-            path = str(error.filename or "").removeprefix(self.spec["root"])
-            self._end(127, f'CannotStartContainerError: exec: "{path}": permission denied')
-            return
         except OSError as error:
             self._end(127, f"CannotStartContainerError: {error}")
             return
@@ -257,7 +253,11 @@ class ProcessContainer(Container):
             raise NotStartedError("no command specified: give the image a CMD or the container a command")
         if shutil.which(argv[0], path=env.get("PATH")) is None and not (Path(cwd) / argv[0]).is_file():
             raise NotStartedError(f'exec: "{argv[0]}": executable file not found in $PATH')
-        return await self._spawn(argv, env, cwd)
+        try:
+            return await self._spawn(argv, env, cwd)
+        except PermissionError as error:
+            path = self._as_in_image(argv[0])
+            raise NotStartedError(f'exec: "{path}": permission denied') from error
 
     async def _wait(self, process: asyncio.subprocess.Process) -> tuple[int, str | None]:
         code = await process.wait()
