@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from copilot_testenv.adopt import stamps
 from tests.adopt.project import MANIFEST, RUNTIME, THREE, adopt, adopted, commit, manifest, start_project
 from tests.shapes.repositories import SHAPES
 
@@ -81,6 +82,18 @@ def test_an_environment_that_poetry_or_pipenv_made_is_used_by_their_run(
     assert users in ([], ["USER ada", "USER root", "USER ada"])
     command = manifest(folder)["environments"]["test"]["sidecars"]["startup"]["command"]
     assert command[-1].startswith(f"{prefix}python manage.py copy_stage_db && {prefix}python manage.py mig")
+
+
+def test_a_block_that_stands_before_poetrys_steps_is_moved_after_them(tmp_path: Path) -> None:
+    steps = "USER ada\nCOPY . .\nRUN poetry install\n"
+    folder = start_project(tmp_path / "shop", {"Dockerfile": f"FROM python:3.12\nWORKDIR /app\n{steps}"})
+    early = stamps.block("RUN true\n")
+    (folder / "Dockerfile").write_text(f"FROM python:3.12\nWORKDIR /app\n{early}{steps}")
+    commit(folder)
+    after = (adopted(folder) / "Dockerfile").read_text()
+    assert after.startswith(f"FROM python:3.12\nWORKDIR /app\n{steps}# copilot-testenv ")
+    assert after.count("# copilot-testenv ") == 1
+    assert adopt(folder).said[-1].startswith("Nothing to do")
 
 
 @pytest.mark.parametrize(("version", "is_named"), [("3.8-slim", True), ("3.9", False), ("3", False)])

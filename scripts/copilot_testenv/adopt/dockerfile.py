@@ -119,11 +119,23 @@ def _renewed(renewal: Renewal, image: Image, wheel: str, *, is_main: bool) -> Ch
     body = _block(image, place.user, wheel) if is_main else _short_block(image, place.user, wheel)
     if UNSTAMPED_DOCKERFILE in lines:
         return renewal.plan_legacy(path, text, body, images.unstamped)
-    if stamps.find(lines):
-        return renewal.plan_block(path, text, body)
+    if found := stamps.find(lines):
+        planned = renewal.plan_block(path, text, body)
+        is_early = lines[: found.start].count("\n") < place.line
+        return _after_the_manager(image, planned, place.line, body) if is_early else planned
     if "django_testenv" in lines:  # somebody wrote it by hand
         return None
     return _inserted(path, text, place.line, body)
+
+
+def _after_the_manager(
+    image: Image, planned: Change | NotChanged | None, line: int, body: str
+) -> Change | NotChanged | None:
+    """Move a block that stands before the steps of poetry or Pipenv, which it needs, to after them."""
+    if not image.manager or not isinstance(planned, Change) or b"\r" in (planned.before or b""):
+        return planned
+    moved = _inserted(planned.path, image.text or "", line, body)
+    return Change(planned.path, planned.before, moved.after)
 
 
 def plan_ignore(renewal: Renewal, wheel: str, *, is_copy: bool) -> Iterator[Change | NotChanged | None]:
