@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from copilot_testenv.adopt import stamps
 from tests.adopt.project import MANIFEST, RUNTIME, THREE, adopt, adopted, commit, manifest, start_project
 from tests.shapes.repositories import SHAPES
 
@@ -54,6 +55,45 @@ def test_an_environment_of_uvs_gets_pip_and_what_is_installed_goes_into_it(
     assert f"&& {python} -m pip install --no-cache-dir --target /opt/django-testenv" in after
     command = manifest(folder)["environments"]["test"]["sidecars"]["startup"]["command"]
     assert command[-1].startswith(f"{python} manage.py copy_stage_db && ")
+
+
+@pytest.mark.parametrize(
+    ("before", "manager"),
+    [
+        ("RUN pip install poetry\nUSER ada\nCOPY . .\nRUN poetry install --only main\n", "poetry"),
+        ("COPY . .\nRUN pip install pipenv && pipenv install --deploy\n", "pipenv"),
+        ("RUN poetry config virtualenvs.create false && poetry install\nCOPY . .\n", ""),
+        ("ENV POETRY_VIRTUALENVS_CREATE=false\nRUN poetry install\nCOPY . .\n", ""),
+        ("ENV PATH=/app/.venv/bin:$PATH\nRUN poetry install\nCOPY . .\n", ""),
+        ("RUN pipenv install --deploy --system\nCOPY . .\n", ""),
+    ],
+)
+def test_an_environment_that_poetry_or_pipenv_made_is_used_by_their_run(
+    tmp_path: Path, before: str, manager: str
+) -> None:
+    text = f'FROM python:3.12\nWORKDIR /app\n{before}CMD ["x"]\n'
+    folder = adopted(start_project(tmp_path / "shop", {"Dockerfile": text}))
+    after = (folder / "Dockerfile").read_text()
+    prefix = f"{manager} run " if manager else ""
+    own = f"{prefix}pip install --no-cache-dir --no-deps /tmp/"
+    assert f"RUN {own}" in after
+    assert after.index("install --only main") < after.index(own) if "only main" in after else True
+    users = [line for line in after[: after.index(own)].splitlines() if line.startswith("USER ")]
+    assert users in ([], ["USER ada", "USER root", "USER ada"])
+    command = manifest(folder)["environments"]["test"]["sidecars"]["startup"]["command"]
+    assert command[-1].startswith(f"{prefix}python manage.py copy_stage_db && {prefix}python manage.py mig")
+
+
+def test_a_block_that_stands_before_poetrys_steps_is_moved_after_them(tmp_path: Path) -> None:
+    steps = "USER ada\nCOPY . .\nRUN poetry install\n"
+    folder = start_project(tmp_path / "shop", {"Dockerfile": f"FROM python:3.12\nWORKDIR /app\n{steps}"})
+    early = stamps.block("RUN true\n")
+    (folder / "Dockerfile").write_text(f"FROM python:3.12\nWORKDIR /app\n{early}{steps}")
+    commit(folder)
+    after = (adopted(folder) / "Dockerfile").read_text()
+    assert after.startswith(f"FROM python:3.12\nWORKDIR /app\n{steps}# copilot-testenv ")
+    assert after.count("# copilot-testenv ") == 1
+    assert adopt(folder).said[-1].startswith("Nothing to do")
 
 
 @pytest.mark.parametrize(("version", "is_named"), [("3.8-slim", True), ("3.9", False), ("3", False)])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from copilot_testenv.core.errors import SettingsError
+from copilot_testenv.core.errors import Refused, SettingsError
 from tests.adopt.project import MANIFEST, adopt, adopted, commit, files, start_project
 
 BAD = "0123456789" * 4
@@ -122,6 +122,64 @@ def test_a_module_of_the_settings_that_git_does_not_have_is_named_as_a_step(tmp_
     (step,) = [each for each in adopt(folder).said if "only committed files are deployed" in each]
     line = (folder / "mysite/settings.py").read_text().splitlines().index("from .absent.keys import C") + 1
     assert step.startswith(f"Left as it is: mysite/settings.py:{line}: it imports mysite/absent/keys.py, ")
+
+
+def test_an_environment_whose_name_another_one_continues_is_refused_with_a_name_that_is_free(
+    tmp_path: Path,
+) -> None:
+    others = ("test-env", "preview-2")
+    files_of = {f"copilot/environments/{each}/manifest.yml": f"name: {each}\n" for each in others}
+    folder = start_project(tmp_path / "shop", files_of)
+    before = files(folder)
+    with pytest.raises(Refused, match=r"name of test-env begins.* `TEST_ENV=branches invoke adopt --into "):
+        adopt(folder)
+    assert files(folder) == before
+
+
+def test_a_file_that_the_dockerfile_copies_and_git_does_not_have_is_named_as_a_step(
+    tmp_path: Path,
+) -> None:
+    dockerfile = (
+        "FROM python:3.12-slim AS build\nENV HOME_OF=app\nWORKDIR /srv\n"
+        "COPY --chown=1:1 manage.py \\\n    .env.app ./\nCOPY /mysite deploymen[t].json ./\nCOPY . .\n"
+        "FROM python:3.12-slim\nENV HOME_OF=app\nCOPY --from=build /srv/absent /srv/\n"
+        "ADD https://example.org/a /a\n"
+        'COPY ["$HOME_OF/a", "$AWAY/b", "/srv/"]\n'
+    )
+    there = {"Dockerfile": dockerfile, ".gitignore": ".env.app\n"}
+    folder = start_project(tmp_path / "shop", there)
+    (folder / ".env.app").write_text("SECRET=1\n")
+    steps = [each for each in adopt(folder).said if "it copies" in each]
+    assert [each.partition(", which")[0] for each in steps] == [
+        "Left as it is: Dockerfile:4: it copies .env.app",
+        "Left as it is: Dockerfile:12: it copies app/a",
+    ]
+
+
+def test_a_script_that_waits_for_the_bases_database_is_named_as_a_step(tmp_path: Path) -> None:
+    script = '#!/bin/sh\nwhile ! nc -z $SQL_HOST $SQL_PORT; do sleep 1; done\necho $SQL_HOST\nexec "$@"\n'
+    files_of = {
+        "start.sh": script,
+        "Dockerfile": 'FROM python:3.12\nWORKDIR /app\nCOPY . .\nENTRYPOINT ["/app/start.sh"]\n',
+    }
+    given = f"{MANIFEST}\nvariables: {{SQL_HOST: db.example.com}}\n"
+    said = adopt(start_project(tmp_path / "shop", files_of, manifest=given)).said
+    (step,) = [each for each in said if "waits for $SQL_HOST" in each]
+    assert step.startswith("Left as it is: start.sh:2: it waits for $SQL_HOST, which copilot/web/manifest")
+    said = adopt(start_project(tmp_path / "other", files_of)).said
+    assert not [each for each in said if "waits for" in each]
+
+
+def test_models_without_tables_of_their_own_need_no_migrations(tmp_path: Path) -> None:
+    head = "from django.db import models\n\n\nclass Dated(models.Model):\n    at = models.DateTimeField()\n"
+    abstract = f"{head}\n    class Meta:\n        abstract = True\n"
+    files_of = {
+        "core/models.py": abstract,
+        "books/models.py": f"{abstract}\n\nclass Book(models.Model):\n    title = models.TextField()\n",
+    }
+    said = adopt(start_project(tmp_path / "shop", files_of)).said
+    (step,) = [each for each in said if "Git has no migrations of" in each]
+    assert step.startswith("Left as it is: books/migrations: ")
 
 
 def _adopted_block(folder: Path) -> Any:

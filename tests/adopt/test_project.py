@@ -133,9 +133,51 @@ def test_a_file_that_git_ignores_is_not_edited(project: Path) -> None:
     assert files(project) == before
 
 
-@pytest.mark.parametrize("pattern", ["vendor/", "*.whl", "copilot-testenv.toml"])
-def test_a_file_that_git_would_ignore_is_not_written(project: Path, pattern: str) -> None:
-    (project / ".gitignore").write_text(f"{pattern}\n")
+@pytest.mark.parametrize(
+    ("pattern", "other"),
+    [
+        ("vendor/", "vendor/a.js"),
+        ("*.whl", "a.whl"),
+        ("copilot-testenv.toml", ""),
+        ("copilot/.workspace", ""),
+        (".workspace\n/copilot/*/overrides", ""),
+    ],
+)
+def test_what_git_would_ignore_gets_exceptions_and_the_rest_stays_ignored(
+    tmp_path: Path, pattern: str, other: str
+) -> None:
+    project = start_project(tmp_path / "shop", {".gitignore": f"{pattern}\n"})
+    before = set(files(project))
+    adopt(project)
+    if other:
+        (project / other).write_text("")
+    git(project, "add", "--all")
+    in_git = set(git(project, "ls-files").splitlines())
+    assert set(files(project)) - before - {other} <= in_git
+    assert "copilot/.workspace" in in_git
+    assert other not in in_git
+    commit(project)
+    assert adopt(project).said[-1] == "Nothing to do: all that can be added is there."
+
+
+def test_a_team_that_ignores_copilot_altogether_commits_its_manifests_and_gets_an_exception(
+    project: Path,
+) -> None:
+    git(project, "rm", "--quiet", "-r", "--cached", "copilot")
+    (project / ".gitignore").write_text("copilot\n")
+    commit(project)
+    with pytest.raises(Refused, match=r"^copilot/web/manifest\.yml in .* \(`git add --force`\)"):
+        adopt(project)
+    git(project, "add", "--force", "copilot/web/manifest.yml")
+    commit(project)
+    adopt(project)
+    git(project, "add", "--all")
+    in_git = git(project, "ls-files", "copilot").splitlines()
+    assert {"copilot/.workspace", "copilot/web/overrides/cfn.patches.yml"} < set(in_git)
+
+
+def test_a_file_that_a_deeper_gitignore_hides_is_not_written(project: Path) -> None:
+    (project / "copilot/web/.gitignore").write_text("*.yml\n")
     commit(project)
     before = files(project)
     with pytest.raises(Refused, match=r"^Git ignores .* only committed files are deployed"):

@@ -172,6 +172,11 @@ CAUSES: dict[str, tuple[Failing, str, str]] = {
                       end("web", None, "CannotStartContainerError: executable file not found in $PATH"))),
         "The container `web` did not run: CannotStartContainerError", "not on its PATH",
     ),
+    "the command is not executable": (
+        ended(stopped("CannotStartContainerError: x",
+                      end("web", None, 'CannotStartContainerError: exec: "/srv/run.sh": permission denied'))),
+        "The container `web` did not run: CannotStartContainerError", "git update-index --chmod=+x",
+    ),
     "an old Lambda runtime": (
         Failing(OLD, happened=[Event(BEFORE + timedelta(1), "RulePriorityFunction", "CREATE_FAILED",
                                      "The runtime parameter of nodejs16.x is no longer supported")]),

@@ -150,6 +150,10 @@ def test_the_watch_is_never_silent_for_long(settings: Settings) -> None:
     assert len(waits) == 2
     assert waits[0].endswith("Copilot: Building your container image")
     assert waits[1].endswith("web is RUNNING")
+    made.phases.last_line = "Waiting for postgres..."
+    made._said_at -= 31
+    made._end_silence()
+    assert report.said[-1].endswith("web is RUNNING; it last wrote: Waiting for postgres...")
 
 
 @pytest.mark.parametrize(

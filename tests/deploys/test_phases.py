@@ -59,6 +59,18 @@ def names(said: list[str]) -> list[str]:
     return [line.partition(" s  ")[2] for line in said]
 
 
+def test_the_last_line_of_the_container_that_copies_is_kept_while_it_runs(settings: Settings) -> None:
+    aws = Played(lines=["Waiting for postgres...", " "])
+    made, _ = phases(settings, aws)
+    made.look(None, [task("PENDING", "RUNNING")])
+    assert made.last_line == "Waiting for postgres..."
+    aws.lines = [DATA, "  Applying shop.0001_initial..."]
+    made.look(None, [task("PENDING", "RUNNING")])
+    assert made.last_line == "Applying shop.0001_initial..."
+    made.look(None, [task("RUNNING", "STOPPED", 0)])
+    assert not made.last_line
+
+
 def test_a_deploy_is_told_in_phases_each_once(settings: Settings) -> None:
     aws = Played()
     made, said = phases(settings, aws)

@@ -71,6 +71,30 @@ def test_the_images_paths_are_moved_under_the_containers_root(
     assert spec["env"]["PLACE"] == expected
 
 
+def test_paths_of_the_image_are_moved_in_the_scripts_that_the_command_starts_and_nowhere_else(
+    tmp_path: Path,
+) -> None:
+    image = make_image(tmp_path / "image", entrypoint=("/app/start.sh",), cmd=("uwsgi", "--ini", "uwsgi.ini"))
+    (tmp_path / "secret.sh").write_text("#!/bin/sh\ncd /app\n")
+    texts = {
+        "start.sh": '#!/bin/sh\n. /app/bin/wait\n/app/link.sh\nexec "$@" --chdir /app\n',
+        "bin/wait": "#!/usr/bin/env bash\npython /app/manage.py check\n",
+        "uwsgi.ini": "[uwsgi]\nchdir = /app\n",
+        "other.sh": "#!/bin/sh\ncd /app\n",
+        "manage.py": "#!/usr/bin/env python\nPLACE = '/app'\n",
+    }
+    for name, text in texts.items():
+        file = image.root / "app" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    (image.root / "app/link.sh").symlink_to(tmp_path / "secret.sh")
+    found = composed(container("web", None), image)["texts"]
+    assert found == {
+        f"/app/{name}": texts[name].replace("/app", "/t/web/root/app")
+        for name in ("start.sh", "bin/wait", "uwsgi.ini")
+    }
+
+
 def test_a_mounted_path_is_moved_and_linked_to_its_volume(tmp_path: Path) -> None:
     one = container("web", ("ls", "/var/data/x"), mounts=(Mount("static", "/var/data", read_only=True),))
     spec = composed(one, make_image(tmp_path))

@@ -98,6 +98,16 @@ def test_a_program_that_is_missing_is_named(plane: FakeControlPlane, tmp_path: P
     )
 
 
+def test_a_script_that_is_not_executable_is_named_by_its_path_in_the_image(
+    plane: FakeControlPlane, tmp_path: Path
+) -> None:
+    script = tmp_path / "image/app/run.sh"  # of the image that every agent here knows
+    script.parent.mkdir(parents=True)
+    script.write_text("#!/bin/sh\n")
+    task = run_once(plane, tmp_path, container("web", ("/app/run.sh",)))
+    assert task.stopped_reason == 'CannotStartContainerError: exec: "/app/run.sh": permission denied'
+
+
 def test_a_container_without_command_is_refused(plane: FakeControlPlane, tmp_path: Path) -> None:
     task = run_once(plane, tmp_path, container("web", None))
     assert "no command specified" in (task.stopped_reason or "")

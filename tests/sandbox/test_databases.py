@@ -285,12 +285,37 @@ def test_a_failed_fill_shows_the_commands_last_lines(databases: Databases, image
         ("ImproperlyConfigured: Could not find the GDAL library (tried ", "The image has no library GDAL: "),
         ("ValueError: Dependency on app with no migrations: shop", "Git has no migrations of the app shop: "),
         ('UndefinedTable: relation "shop_book" does not exist', "Nothing has made the table shop_book: "),
+        ("  os.environ[\"SHOP_KEY\"]\nKeyError: 'SHOP_KEY'", "The manifest gives no variable SHOP_KEY: "),
+        (
+            "ImproperlyConfigured: Set the DEPTH environment variable",
+            "The manifest gives no variable DEPTH: ",
+        ),
+        ("decouple.UndefinedValueError: MODE not found. Declare it", "The manifest gives no variable MODE: "),
+        ("KeyError: 'WORD'", ""),
         ("it is broken", ""),
     ],
 )
 def test_what_a_project_lacks_in_git_is_told(line: str, said: str) -> None:
     found = cure(f"Traceback:\n{line}")
     assert (found.startswith(said), bool(found)) == (True, bool(said))
+
+
+@pytest.mark.parametrize(
+    ("line", "is_named"),
+    [
+        ("    assert SHOP_MODE in ('live', 'beta')\nAssertionError", True),
+        ("    raise ImproperlyConfigured\nImproperlyConfigured: SHOP_MODE is not known", True),
+        ("    int(env['SHOP_MODE'])\nValueError: invalid literal for int()", True),
+        ("    OTHER_SHOP_MODE_2\nAssertionError", False),
+        ("    SHOP_MODE\nZeroDivisionError: division by zero", False),
+    ],
+)
+def test_a_value_that_the_settings_refuse_is_named_with_the_file_for_a_real_one(
+    line: str, *, is_named: bool
+) -> None:
+    found = cure(f'File "/app/settings.py", line 3\n{line}', ["SHOP_MODE", "UNUSED"])
+    assert (" SHOP_MODE=value, into .sandbox.env " in found) is is_named
+    assert "UNUSED" not in found
 
 
 def test_a_fill_is_cancelled_with_its_processes(databases: Databases, image: Image) -> None:

@@ -80,6 +80,19 @@ def test_a_requirements_file_may_be_mounted_instead_of_copied(project: Project) 
 
 
 @pytest.mark.nightly
+def test_a_package_that_cannot_be_built_here_is_told_with_its_own_reason_and_what_to_do(
+    project: Project,
+) -> None:
+    system = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    project.put("pyproject.toml", system)
+    project.put("backend.py", "def build_wheel(*_):\n    raise OSError('no header mysql.h')\n")
+    with pytest.raises(InstallError) as failed:
+        project.build("FROM x\nWORKDIR /app\nCOPY . .\nRUN pip install .\n")
+    last = str(failed.value).splitlines()[-1]
+    assert "no header mysql.h. A package has no wheel here" in last
+    assert "no apt-get is carried out" in last
+
+
 def test_a_wheel_out_of_the_context_is_installed_by_path_or_wildcard(project: Project) -> None:
     make_wheel(project.context, "local")
 

@@ -40,6 +40,27 @@ def test_an_entrypoint_takes_the_base_images_command_away(project: Project) -> N
     assert project.build("FROM python:3\nCMD c\nENTRYPOINT e\n").cmd == ("/bin/sh", "-c", "c")
 
 
+def test_a_folder_of_the_base_image_is_a_folder_without_a_slash_too(project: Project) -> None:
+    project.put("a.txt", "a")
+    image = project.build("FROM x\nCOPY a.txt /opt\nWORKDIR /srv\nCOPY a.txt /srv\nCOPY a.txt /usr/src\n")
+    assert files(image) == ["/opt/a.txt", "/srv/a.txt", "/usr/src/a.txt"]
+
+
+def test_an_image_of_python_tells_its_version_as_the_official_ones_do(project: Project) -> None:
+    version = ".".join(map(str, sys.version_info[:3]))
+    assert project.build(f"FROM python:3.{sys.version_info.minor}\n").env["PYTHON_VERSION"] == version
+    assert "PYTHON_VERSION" not in project.build("FROM x\n").env
+
+
+@pytest.mark.parametrize(("base", "is_said"), [("node:24-slim", False), ("debian:12", True)])
+def test_a_script_of_a_stage_that_builds_no_python_is_not_said_to_miss_packages(
+    project: Project, base: str, *, is_said: bool
+) -> None:
+    project.put("run.sh", "#!/bin/sh\nbuild() { npm run build; pip install x; }\nbuild\n")
+    project.build(f"FROM {base}\nCOPY run.sh /\nRUN /run.sh\n")
+    assert any("installed nothing" in line for line in project.said) is is_said
+
+
 def test_volumes_and_nested_working_folders_are_made(project: Project) -> None:
     image = project.build('FROM x\nWORKDIR /app\nWORKDIR sub\nVOLUME ["/data", "/app/static"]\n')
 

@@ -121,6 +121,18 @@ def test_programs_are_where_an_image_of_python_has_them(project: Project) -> Non
     assert image.paths == ("/usr/local/bin",)
 
 
+def test_an_environment_below_a_home_is_copied_between_stages_to_where_commands_name_it(
+    project: Project,
+) -> None:
+    put_uv(project)
+    image = project.build(
+        "FROM x AS build\nENV UV_PROJECT_ENVIRONMENT=/home/ada/.local\nWORKDIR /app\nCOPY . .\nRUN uv sync\n"
+        "FROM x\nCOPY --from=build /home/ada/.local /home/ada/.local\n"
+    )
+
+    assert subprocess.run([image.root / "home/ada/.local/bin/tiny"], check=False).returncode == 0
+
+
 @pytest.mark.nightly
 def test_a_project_environment_is_beside_the_project_as_uv_has_it(project: Project) -> None:
     put_uv(project)
@@ -144,6 +156,16 @@ def test_wheels_of_a_stage_before_are_installed(project: Project, install: str) 
         "RUN pip wheel --no-deps -w /src/wheels -r requirements.txt\n"
         "FROM x\nCOPY --from=build /src/wheels /wheels\nCOPY requirements.txt /wheels/\n"
         f"RUN pip install {install}\n"
+    )
+
+    assert run(image, "tiny") == "this is tiny\n"
+
+
+def test_wheels_of_a_stage_that_one_step_mounts_are_installed(project: Project) -> None:
+    image = project.build(
+        "FROM x AS build\nRUN pip wheel --no-deps -w /src/wheels tiny\nFROM x\n"
+        "RUN --mount=type=bind,target=/wheels,source=/src/wheels,from=build \\\n"
+        "    pip install --no-cache /wheels/*\n"
     )
 
     assert run(image, "tiny") == "this is tiny\n"

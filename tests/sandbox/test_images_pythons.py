@@ -22,7 +22,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
     monkeypatch.setenv("UV_PYTHON_INSTALL_DIR", str(tmp_path / "uv"))
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/bin")
-    monkeypatch.setattr(pythons, "_needed", set())
+    monkeypatch.setattr(pythons, "_needed", {})
     pythons._installed.cache_clear()
     return tmp_path
 
@@ -62,6 +62,15 @@ def test_a_newer_python_is_used_from_when_a_project_needs_it(folder: Path) -> No
     assert not pythons.need(NEW)
     assert not pythons.need(OLD)
     assert not pythons.need("")
+
+
+@pytest.mark.parametrize("base", ["python:3.99-slim", "python:3-slim"])
+def test_without_the_images_own_python_the_newest_one_below_it_is_used(folder: Path, base: str) -> None:
+    minor = sys.version_info.minor + 2
+    put(folder / f"versions/3.{minor - 1}.4/bin/python3.{minor - 1}", [3, minor - 1, 4])
+    found = put(folder / f"versions/3.{minor}.0/bin/python3.{minor}", [3, minor, 0])
+    assert pythons.need(base)
+    assert pythons.for_images([base]) == found
 
 
 def test_a_lock_files_markers_are_evaluated_for_the_python_of_the_image(folder: Path) -> None:

@@ -153,6 +153,33 @@ def test_simple_changes_of_files_are_done_and_others_handed_on() -> None:
 
 
 @pytest.mark.parametrize(
+    "step",
+    [
+        "chmod +x *.sh below/*.sh",
+        "chmod -R 755 /app",
+        "chmod -R a+rx .",
+        "chmod u=rwx,go=rx a.sh below/b.sh",
+        "sed -i 's/\\r$//g' a.sh && chmod ug+x a.sh below/b.sh",
+    ],
+)
+def test_scripts_become_executable_in_the_ways_that_dockerfiles_have(step: str) -> None:
+    tree = Tree()
+    for path in ("/app/a.sh", "/app/below/b.sh"):
+        tree.put(path, file_of(b"#!/bin/sh\r\n"))
+    left: list[str] = []
+
+    def execute(command: Command) -> Outcome:
+        left.append(command.text)
+        return Outcome()
+
+    Interpreter("/app", (tree,), {}, execute).run(shell.parse(step))
+
+    assert left == []
+    assert [tree.entries[path].mode & 0o111 for path in ("/app/a.sh", "/app/below/b.sh")] == [0o111] * 2
+    assert (tree.entries["/app/a.sh"].text() == "#!/bin/sh\n") == ("sed" in step)
+
+
+@pytest.mark.parametrize(
     "text", ["f() { a; }", "while true; do a; done", "a & b", "cat <<E\na\nE", "if a; then b", "'"]
 )
 def test_what_is_not_parsed_is_refused(text: str) -> None:

@@ -49,6 +49,22 @@ def test_starting_again_is_advised_where_it_can_help(
     assert ("--reset" in str(failed.value)) is again
 
 
+@pytest.mark.parametrize(("code", "error"), [(2, WorkspaceError), (4, Failed)])
+def test_a_server_that_knows_why_it_ends_is_quoted_once_and_without_other_advice(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, error: type[Exception]
+) -> None:
+    program, why = tmp_path / "python", "pip install failed (Dockerfile line 3): no such package."
+    failure = State(root).failure
+    program.write_text(f"#!/bin/sh\necho noise >&2\necho '{why}' > {failure}\nexit {code}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(lifecycle.sys, "executable", str(program))
+    with pytest.raises(error) as failed:
+        lifecycle.enter(root, print, lambda: nullcontext(Workspace(root, "demo")))
+    assert str(failed.value).startswith(f"The sandbox could not be started: {why}")
+    assert "noise" not in str(failed.value)
+    assert "--reset" not in str(failed.value)
+
+
 def test_nothing_of_the_users_aws_or_proxies_reaches_a_child(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

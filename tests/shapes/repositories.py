@@ -8,7 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.adopt.project import begin_repository, commit
-from tests.shapes.texts import DOCKERFILE, MANAGE, MANIFEST, REQUIREMENTS, SETTINGS, URLS, WORKER, WSGI
+from tests.shapes.texts import (
+    DOCKERFILE,
+    MANAGE,
+    MANIFEST,
+    NGINX,
+    REQUIREMENTS,
+    SETTINGS,
+    START,
+    STARTED,
+    URLS,
+    WORKER,
+    WSGI,
+)
 
 PAGE = "The shop has 0 users."
 
@@ -147,15 +159,6 @@ secrets:
   SECRET_KEY: /shop/${COPILOT_ENVIRONMENT_NAME}/SECRET_KEY
   STRIPE_API_KEY: {secretsmanager: 'shop/${COPILOT_ENVIRONMENT_NAME}/stripe:key::'}
   PAGE_SIZE: /shop/${COPILOT_ENVIRONMENT_NAME}/PAGE_SIZE
-"""
-_NGINX = """
-server {
-    listen 80;
-    location / {
-        proxy_pass http://localhost:8000;
-        proxy_set_header Host $http_host;
-    }
-}
 """
 
 _OF_STAGE = """variables:
@@ -344,12 +347,31 @@ SHAPES: dict[str, Shape] = {
         },
         needs_registry=True,  # of packages: poetry itself, which is large
     ),
+    "an environment of poetry's own, of a user": Shape(
+        {
+            **{path: text for path, text in django().items() if path != "requirements.txt"},
+            "pyproject.toml": _POETRY,
+            "Dockerfile": _POETRY_DOCKERFILE.replace("poetry config virtualenvs.create false && ", "")
+            .replace("WORKDIR", "RUN useradd --create-home ada\nUSER ada\nWORKDIR")
+            .replace('["gunicorn"', '["poetry", "run", "gunicorn"'),
+            "copilot/web/manifest.yml": MANIFEST.format(build="Dockerfile"),
+        },
+        needs_registry=True,
+    ),
+    "a script with the image's paths before the command": Shape(
+        {
+            **django(),
+            "scripts/start": START,
+            "Dockerfile": STARTED,
+            "copilot/web/manifest.yml": MANIFEST.format(build="Dockerfile"),
+        }
+    ),
     "nginx before Django": Shape(
         {
             **django(),
             "Dockerfile": dockerfile(),
             "nginx/Dockerfile": "FROM nginx:1.27-alpine\nCOPY shop.conf /etc/nginx/conf.d/default.conf\n",
-            "nginx/shop.conf": _NGINX,
+            "nginx/shop.conf": NGINX,
             "copilot/web/manifest.yml": MANIFEST.format(build="Dockerfile")
             .replace("  healthcheck: /\n", "  healthcheck: /\n  target_container: nginx\n")
             .replace(

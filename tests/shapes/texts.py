@@ -74,4 +74,31 @@ RUN pip install -r requirements.txt
 COPY {source} .
 CMD ["gunicorn", "shop.wsgi", "--bind", "0.0.0.0:8000"]
 """
+# Paths of the image in a script, which Git does not have as executable.
+START = """#!/bin/sh
+set -e
+test -f /srv/manage.py
+cd /srv
+exec "$@"
+"""
+STARTED = """FROM python:3.12-slim
+COPY requirements.txt /tmp
+RUN pip install -r /tmp/requirements.txt
+WORKDIR /srv
+COPY . .
+COPY ./manage.py /srv
+COPY scripts /scripts
+RUN chmod -R +x /scripts
+ENTRYPOINT ["/scripts/start"]
+CMD ["gunicorn", "shop.wsgi", "--bind", "0.0.0.0:8000", "--chdir", "/srv"]
+"""
+NGINX = """
+server {
+    listen 80;
+    location / {
+        proxy_pass http://localhost:8000;
+        proxy_set_header Host $http_host;
+    }
+}
+"""
 REQUIREMENTS = "Django>=5.2,<5.3\ngunicorn\npsycopg2-binary\n"

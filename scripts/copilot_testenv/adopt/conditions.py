@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import ast
+import posixpath
 import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import PurePosixPath
 
+from copilot_testenv.adopt import gitignore, images, stages
 from copilot_testenv.adopt.changes import NotChanged
 from copilot_testenv.adopt.project import Project
 from copilot_testenv.core import git
 from copilot_testenv.core.errors import Refused, UserError
 from copilot_testenv.core.process import Shell, output_of
 
-_MODEL = re.compile(r"^class \w+\([^)\n]*\b(models\.Model|AbstractUser|AbstractBaseUser)\b", re.MULTILINE)
-_OF_OTHERS = "managed = False"  # the models stand for tables of somebody else's
+_MODEL = re.compile(
+    r"^class \w+\([^)\n]*\b(?:models\.Model|AbstractUser|AbstractBaseUser)\b.*\n((?:[ \t].*\n|\s*\n)*)",
+    re.MULTILINE,
+)
+# The class stands for a table of somebody else's, or for none.
+# Programs by which scripts wait for a database.
+_WAITS = re.compile(r"\b(?:nc|ncat|netcat|pg_isready|psql|wait-for(?:-it)?(?:\.sh)?)\s")
+_VARIABLE = re.compile(r"\$\{?(\w*HOST\w*)")
+_NO_TABLE = re.compile(r"^\s+(?:managed\s*=\s*False|(?:abstract|proxy)\s*=\s*True)\b", re.MULTILINE)
 
 
 def env_files(shell: Shell, project: Project) -> Iterator[NotChanged]:
@@ -43,13 +52,53 @@ def apps_without_migrations(shell: Shell, project: Project) -> Iterator[NotChang
         text = ""
         with suppress(UserError):  # a link, or no UTF-8
             text = (project.text(str(file)) or "") if file.name == "models.py" else ""
-        if _MODEL.search(text) and _OF_OTHERS not in text and file.parent not in have:
+        if _has_tables(text) and file.parent not in have:
             app = file.parent.name
             yield NotChanged(
                 f"{file.parent}/migrations",
                 f"Git has no migrations of {app}, which needs tables for its models: commit what `manage.py "
                 f"makemigrations {app}` writes, and let .gitignore and .dockerignore pass it.",
             )
+
+
+def _has_tables(models: str) -> bool:
+    return any(not _NO_TABLE.search(found[1]) for found in _MODEL.finditer(f"{models}\n"))
+
+
+def hosts_waited_for(project: Project) -> Iterator[NotChanged]:
+    """Yield each script that waits for the database of the base's variables before it starts the service."""
+    base = project.manifest.get("variables")
+    own = (project.test_block or {}).get("variables")
+    given = {**(base if isinstance(base, dict) else {}), **(own if isinstance(own, dict) else {})}
+    for path, text in images.main(project).start_scripts.items():
+        for number, line in enumerate(text.splitlines(), start=1):
+            name = next(filter(given.__contains__, _VARIABLE.findall(line)), "")
+            if not name or not _WAITS.search(line):
+                continue
+            yield NotChanged(
+                f"{path}:{number}",
+                f"it waits for ${name}, which {project.manifest_path} sets to {given[name]}, in "
+                f"{project.test_env} too, where the database is that of DATABASE_URL: a task that does not "
+                f"reach this host waits for ever. Write what makes the script not wait under `variables` of "
+                f"`environments.{project.test_env}` and of its `sidecars.startup`.",
+            )
+
+
+def files_of_the_image(shell: Shell, project: Project) -> Iterator[NotChanged]:
+    """Yield each file that the Dockerfile copies and Git does not have: no deployment's build finds it."""
+    build = project.build
+    text = (project.text(build.dockerfile) or "").replace("\r\n", "\n")
+    for step, source in stages.read(text, build.target).sources():
+        path = posixpath.normpath(posixpath.join(build.context, source))
+        is_ours = "django_testenv" in source
+        if is_ours or shell.run(git.command(project.root, "ls-files", "--", path)).stdout:
+            continue
+        yield NotChanged(
+            f"{build.dockerfile}:{step.begin + 1}",
+            f"it copies {path}, which Git does not have, and only committed files are deployed: commit a "
+            "file of that name without secrets (`git add --force`), or leave it out there; give what it "
+            "sets in the manifest.",
+        )
 
 
 def links_without_url(shell: Shell, project: Project) -> Iterator[NotChanged]:
@@ -87,9 +136,8 @@ def modules_of_the_settings(shell: Shell, project: Project) -> Iterator[NotChang
 
 
 def require_not_ignored(shell: Shell, project: Project, paths: list[str]) -> None:
-    """Raise Refused if Git ignores a file to be written: a deployment contains only committed files."""
-    found = shell.run(git.command(project.root, "check-ignore", "--", *paths))
-    if ignored := sorted(found.stdout.splitlines()):
+    """Raise Refused if Git ignores a file to be written and .gitignore gets no exception for it."""
+    if ignored := gitignore.still_hidden(shell, project, paths):
         raise Refused(
             f"Git ignores {', '.join(ignored)} in {project.root}, but only committed files are deployed: "
             "remove the pattern from .gitignore, or add an exception (`git check-ignore -v` names it)."

@@ -73,7 +73,8 @@ def plan(renewal: Renewal, pins: Mapping[str, str], wheel: str) -> Iterator[Chan
                 other.build.dockerfile,
                 f"{', '.join(other.places)} builds its stage {other.build.target or 'at the end'}, "
                 "which runs the settings too and lacks the lines that are added for the service. Add to that "
-                f"stage, if it is to be deployed to {project.test_env}:\n{_indented(_runtime(other, wheel))}",
+                f"stage, if it is to be deployed to {project.test_env}:\n"
+                f"{_indented(_runtime(other, wheel) + _in_environment(other, wheel))}",
             )
 
 
@@ -118,11 +119,23 @@ def _renewed(renewal: Renewal, image: Image, wheel: str, *, is_main: bool) -> Ch
     body = _block(image, place.user, wheel) if is_main else _short_block(image, place.user, wheel)
     if UNSTAMPED_DOCKERFILE in lines:
         return renewal.plan_legacy(path, text, body, images.unstamped)
-    if stamps.find(lines):
-        return renewal.plan_block(path, text, body)
+    if found := stamps.find(lines):
+        planned = renewal.plan_block(path, text, body)
+        is_early = lines[: found.start].count("\n") < place.line
+        return _after_the_manager(image, planned, place.line, body) if is_early else planned
     if "django_testenv" in lines:  # somebody wrote it by hand
         return None
     return _inserted(path, text, place.line, body)
+
+
+def _after_the_manager(
+    image: Image, planned: Change | NotChanged | None, line: int, body: str
+) -> Change | NotChanged | None:
+    """Move a block that stands before the steps of poetry or Pipenv, which it needs, to after them."""
+    if not image.manager or not isinstance(planned, Change) or b"\r" in (planned.before or b""):
+        return planned
+    moved = _inserted(planned.path, image.text or "", line, body)
+    return Change(planned.path, planned.before, moved.after)
 
 
 def plan_ignore(renewal: Renewal, wheel: str, *, is_copy: bool) -> Iterator[Change | NotChanged | None]:
@@ -232,12 +245,21 @@ def _runtime(image: Image, wheel: str) -> str:
     install, before = _INSTALL, ""
     if image.lacks_pip:
         install, before = f"{image.python} -m {_INSTALL}", f"{image.python} -m ensurepip \\\n    && "
+    ours = f"{before}{install} --no-deps /tmp/{wheel}"
+    libraries = f'{install} --target {LIBRARIES} "{_PSYCOPG}"'
     return (
         f"COPY {image.project.in_context(image.wheel(wheel), image.build.context)} /tmp/\n"
-        f"RUN {before}{install} --no-deps /tmp/{wheel} \\\n"
-        f'    && {install} --target {LIBRARIES} "{_PSYCOPG}"\n'
+        f"{_run([libraries] if image.manager else [ours, libraries])}"
         f"ENV DJANGO_TESTENV_LIBRARIES={LIBRARIES}\n"
     )
+
+
+def _in_environment(image: Image, wheel: str) -> str:
+    """Return the line that installs our package into the environment of poetry or Pipenv.
+
+    It is run by the image's own user, whose environment it is.
+    """
+    return _run([f"{image.manager} run {_INSTALL} --no-deps /tmp/{wheel}"]) if image.manager else ""
 
 
 def _inserted(path: str, text: str, line: int, body: str) -> Change:
@@ -259,12 +281,13 @@ def _block(image: Image, user: str, wheel: str) -> str:
     if not image.has_deployment_file:
         # Only a deploy writes deployment.json into the build context; the pattern makes it optional.
         added += f"COPY {image.manage} deployment.jso[n] {image.folder.rstrip('/')}/\n"
-    return _as_root(added, user)
+    return _as_root(added, user) + _in_environment(image, wheel)
 
 
 def _short_block(image: Image, user: str, wheel: str) -> str:
     """Return the lines for an image that runs the settings, and copies no database."""
-    return _as_root(f"# What the settings need in a test environment.\n{_runtime(image, wheel)}", user)
+    lines = f"# What the settings need in a test environment.\n{_runtime(image, wheel)}"
+    return _as_root(lines, user) + _in_environment(image, wheel)
 
 
 def _as_root(lines: str, user: str) -> str:

@@ -81,9 +81,12 @@ class Image:
 
     @property
     def python(self) -> str:
-        """The program that runs the project: `python`, or that of uv's environment if it is not on PATH."""
+        """The program that runs the project: `python`, or that of an environment that is not on PATH.
+
+        It is `poetry run python`, or Pipenv's, where only these know the place of the environment.
+        """
         if self.stage is None or not self._has_uv:
-            return "python"
+            return f"{self.manager} run python" if self.manager else "python"
         variables = self.stages.variables(self.stage)
         usual = posixpath.join(self.stages.folder(self.stage), ".venv")
         environment = variables.get("UV_PROJECT_ENVIRONMENT") or usual
@@ -96,11 +99,31 @@ class Image:
         return bool(self._has_uv or re.search(r"\buv (sync|venv)\b", self.text or ""))
 
     @property
+    def manager(self) -> str:
+        """`poetry` or `pipenv`, if it has made an environment of its own in the image; else empty."""
+        text, variables = "\n".join(self._runs), self.stages.variables(self.stage) if self.stage else {}
+        if "VIRTUAL_ENV" in variables or variables.get("PATH", "").partition(":")[0].endswith("venv/bin"):
+            return ""
+        is_off = variables.get("POETRY_VIRTUALENVS_CREATE", "").lower() in {"0", "false"}
+        if re.search(r"\bpoetry (install|sync)\b", text):
+            return "" if is_off or re.search(r"virtualenvs\.create\s+(false|0)\b", text) else "poetry"
+        if found := re.search(r"\bpipenv (?:install|sync)\b[^\n&;]*", text):
+            return "" if "--system" in found[0] or variables.get("PIPENV_SYSTEM") else "pipenv"
+        return ""
+
+    @property
     def _has_uv(self) -> bool:
-        """Return True if the stage itself, or one it begins from, runs `uv sync`."""
+        """Return True if the stage itself, or one it begins from, has an environment of `uv sync`."""
+        variables = self.stages.variables(self.stage) if self.stage else {}
+        return "UV_PROJECT_ENVIRONMENT" in variables or any(
+            re.search(r"\buv sync\b", rest) for rest in self._runs
+        )
+
+    @property
+    def _runs(self) -> list[str]:
+        """The RUN steps of the stage and of those it begins from."""
         chain = self.stages.chain(self.stage) if self.stage else []
-        steps = [step.rest for stage in chain for step in stage.steps if step.word == "RUN"]
-        return any(re.search(r"\buv sync\b", rest) for rest in steps)
+        return [step.rest for stage in chain for step in stage.steps if step.word == "RUN"]
 
     @property
     def runs_commands(self) -> bool:
@@ -116,15 +139,27 @@ class Image:
             return False
         if words[-1] in {"--", "run"} or posixpath.basename(words[0]) in _INITS:
             return True
-        name = posixpath.basename(words[-1])
+        return any(_PASSES_ON.search(text) for text in self._named(words[-1]).values())
+
+    @property
+    def start_scripts(self) -> dict[str, str]:
+        """The texts of the scripts of the build context that a container may start with, by their paths."""
+        chain = self.stages.chain(self.stage) if self.stage else []
+        steps = [step for stage in chain for step in stage.steps if step.word in {"CMD", "ENTRYPOINT"}]
+        words = [word for step in steps[-2:] for word in re.findall(r"[\w./-]+", step.rest)]
+        return {path: text for word in words for path, text in self._named(word).items() if text[:2] == "#!"}
+
+    def _named(self, word: str) -> dict[str, str]:
+        """Return the texts of the build context's files of that name, by their paths in the project."""
+        name = posixpath.basename(word)
         context = self.project.place(self.build.context)
-        patterns = [f"{folders}{name}" for folders in ("", "*/", "*/*/")] if name else []
-        scripts = [file for pattern in patterns for file in sorted(context.glob(pattern))]
-        return any(
-            _PASSES_ON.search(file.read_bytes().decode("utf-8", "replace"))
-            for file in scripts
+        patterns = [f"{folders}{name}" for folders in ("", "*/", "*/*/")] if name.strip(".") else []
+        return {
+            posixpath.relpath(file, self.project.root): file.read_bytes().decode("utf-8", "replace")
+            for pattern in patterns
+            for file in sorted(context.glob(pattern))
             if file.is_file() and not file.is_symlink()
-        )
+        }
 
     @property
     def has_deployment_file(self) -> bool:

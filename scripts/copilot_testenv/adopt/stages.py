@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 _FROM = re.compile(r"(?i)(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?")
 _VARIABLE = re.compile(r"\$(?:\{(\w+)(?::?-([^}]*))?\}|(\w+))")
 _AFTER_BUILD = frozenset({"CMD", "ENTRYPOINT"})  # a stage's last lines; ours must come before these
+_INSTALLS = frozenset({"ADD", "COPY", "RUN"})
 _ROOT = frozenset({"", "root", "0"})
 
 
@@ -81,10 +82,14 @@ class Stages:
         return found
 
     def place(self, stage: Stage) -> Place:
-        """Return the place before the stage's first USER, CMD and ENTRYPOINT, or its end."""
+        """Return the place after the last step that installs or copies, before CMD and ENTRYPOINT.
+
+        It is before the USER that ends root's part, if no such step follows.
+        """
         user = self._state(stage, (), stop=0).user
-        for step in stage.steps:
-            if step.word == "USER" and user in _ROOT and _user(step) not in _ROOT:
+        for number, step in enumerate(stage.steps):
+            is_last = not any(each.word in _INSTALLS for each in stage.steps[number:])
+            if step.word == "USER" and user in _ROOT and _user(step) not in _ROOT and is_last:
                 return Place(step.begin, "")
             if step.word in _AFTER_BUILD:
                 return Place(step.begin, "" if user in _ROOT else user)
@@ -110,6 +115,19 @@ class Stages:
     def where(self, stage: Stage, *paths: str) -> dict[str, str]:
         """Return the place in the image of each of these paths of the build context that is copied there."""
         return self._state(stage, paths).files
+
+    def sources(self) -> Iterator[tuple[Instruction, str]]:
+        """Yield each path of the build context that a stage copies by its name alone."""
+        for stage in self.stages:
+            for number, step in enumerate(stage.steps):
+                if step.word not in {"COPY", "ADD"} or re.match(r"(--\S+\s+)*--from=", step.rest):
+                    continue
+                variables = self._state(stage, (), stop=number).variables
+                words = _words(re.sub(r"^(--\S+\s+)+", "", step.rest))[:-1]
+                known = [word for word in words if set(_named(word)) <= variables.keys()]
+                for word in (_expanded(each, variables) for each in known):
+                    if not re.search(r"[*?\[\]]|<<|://", word):
+                        yield step, posixpath.normpath(word.lstrip("/") or ".")
 
     def _find(self, name: str, before: int) -> Stage | None:
         for stage in reversed(self.stages[:before]):
@@ -149,6 +167,9 @@ class Stages:
         *sources, to = words
         is_folder = to.endswith("/") or to in {".", ".."} or len(sources) > 1
         target = posixpath.normpath(posixpath.join(state.folder, to))
+        is_folder |= target == state.folder or any(
+            place.startswith(f"{target}/") for place in state.files.values()
+        )
         origin = re.search(r"--from=(\S+)", given)
         there = {path: path for path in paths}
         if origin:
@@ -240,6 +261,11 @@ def _assigned(text: str, variables: Mapping[str, str]) -> dict[str, str]:
         return {words[0]: _expanded(text[len(words[0]) :].strip(), variables)}
     pairs = (word.partition("=") for word in words)
     return {name: _expanded(value, variables) for name, _, value in pairs}
+
+
+def _named(text: str) -> list[str]:
+    """Return the names of the variables in a text."""
+    return [found[1] or found[3] for found in _VARIABLE.finditer(text)]
 
 
 def _expanded(text: str, variables: Mapping[str, str]) -> str:

@@ -25,6 +25,8 @@ from copilot_testenv.adopt.changes import Change, NotChanged
 from copilot_testenv.adopt.conditions import (
     apps_without_migrations,
     env_files,
+    files_of_the_image,
+    hosts_waited_for,
     links_without_url,
     modules_of_the_settings,
     require_committed,
@@ -35,7 +37,7 @@ from copilot_testenv.adopt.origin import Origin
 from copilot_testenv.adopt.project import Project, look, workspace
 from copilot_testenv.adopt.renewal import Renewal
 from copilot_testenv.copilot import disposable
-from copilot_testenv.core import committed, display, documents
+from copilot_testenv.core import committed, display, documents, workspace_files
 from copilot_testenv.core.errors import Refused, SettingsError, UsageError
 from copilot_testenv.core.settings import load
 from copilot_testenv.core.terminal import confirm
@@ -73,6 +75,7 @@ def adopt(session: Session, options: Options) -> None:
     service = options.service or committed.read(root).get("COPILOT_SERVICE", "")
     service = service or images.only_service(session.shell, root, environment)
     project = look(session.shell, root, service, environment)
+    _require_own_name(project, options.into)
     project = replace(project, media=media.buckets(options.media, project.test_block))
     take = frozenset(filter(None, map(str.strip, options.take.split(","))))
     renewal = Renewal(project, History(session.shell, root), take)
@@ -83,9 +86,14 @@ def adopt(session: Session, options: Options) -> None:
         *_plan(renewal, source, options.ci),
         *env_files(session.shell, project),
         *apps_without_migrations(session.shell, project),
+        *files_of_the_image(session.shell, project),
+        *hosts_waited_for(project),
         *links_without_url(session.shell, project),
         *modules_of_the_settings(session.shell, project),
     ]
+    written = [each.path for each in found if isinstance(each, Change) and each.after is not None]
+    if patterns := gitignore.plan(session.shell, project, written):
+        found.append(patterns)
     to_write = [each for each in found if isinstance(each, Change)]
     not_changed = [each for each in found if isinstance(each, NotChanged)]
     if unknown := take - {each.path for each in found}:
@@ -102,8 +110,7 @@ def adopt(session: Session, options: Options) -> None:
     if _is_there(renewal, to_write):
         session.report.say(
             f"There is an environment `{project.test_env}` already: these tasks will replace what is "
-            "deployed in it. If people use it, make one beside it: "
-            f"`TEST_ENV={_free_name(project)} invoke adopt --into {options.into}`."
+            f"deployed in it. If people use it, make one beside it: {_with_free_name(project, options.into)}."
         )
     if options.plan:
         session.report.say(f"Would write {display.counted(len(to_write), 'file')}. Nothing was changed.")
@@ -130,7 +137,6 @@ def _plan(renewal: Renewal, source: Origin, forge: str) -> Iterator[Change | Not
         *copies.plan(renewal, source),
         *dockerfile.plan(renewal, _pins(source), wheel),
         *dockerfile.plan_ignore(renewal, wheel, is_copy=copies.is_copy(renewal, source, dockerfile.IGNORE)),
-        gitignore.plan(project),
         service_manifest.plan(renewal, static=static),
         *media.plan(renewal),
         *service_manifest.host_names(project, thin.certificate_line(project, project.test_env)),
@@ -164,11 +170,23 @@ def _is_there(renewal: Renewal, to_write: list[Change]) -> bool:
     return new and project.bytes(project.environment_path) is not None
 
 
-def _free_name(project: Project) -> str:
-    """Return a name for a throw-away environment that the project does not have."""
+def _require_own_name(project: Project, into: str) -> None:
+    """Raise Refused where another environment's name begins with that of the test environment and a dash."""
+    there = workspace_files.environments(project.root)
+    if longer := workspace_files.longer_names(project.test_env, there):
+        raise Refused(
+            f"The test environment would be {project.test_env}, which is also how the name of {longer[0]} "
+            "begins: a role that may change the first could change the second. Give it another name: "
+            f"{_with_free_name(project, into)}."
+        )
+
+
+def _with_free_name(project: Project, into: str) -> str:
+    """Return the command that adopts with another name, which no environment of the project has."""
     there = project.listed("copilot/environments")
     names = ("preview", "branches", "review", "trial")
-    return next((name for name in names if not any(each.startswith(name) for each in there)), "throwaway")
+    name = next((name for name in names if not any(each.startswith(name) for each in there)), "throwaway")
+    return f"`TEST_ENV={name} invoke adopt --into {into}`"
 
 
 def _say_next(session: Session, name: str, to_write: list[Change]) -> None:

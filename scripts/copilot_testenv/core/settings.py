@@ -275,13 +275,11 @@ def guard_environment(name: str, settings: Settings) -> None:
             f"copilot/environments/{name}/manifest.yml does not exist."
         )
     others = (*sorted(workspace_files.environment_names(settings.root)), *settings.protected_envs)
-    longer = [other for other in others if other.startswith(f"{name}-")]
-    if longer:
-        # Roles get rights by the names of stacks (docs/iam.md): a right to APP-test-* includes these stacks.
+    if longer := workspace_files.longer_names(name, others):
         raise Refused(
             f"TEST_ENV={name!r} is also how another environment's name begins ({', '.join(longer)}), and so "
-            "do the names of its stacks: a role that may change the first may change the second. Rename one "
-            "of them."
+            "do the names of its stacks: a role that may change the first may change the second. Give the "
+            "test environment another name."
         )
 
 

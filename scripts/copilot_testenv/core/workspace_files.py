@@ -6,7 +6,7 @@ Source: internal/pkg/workspace/workspace.go of aws/copilot-cli 1.34.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 NAME = "manifest.yml"
@@ -60,6 +60,14 @@ def environments(root: Path) -> dict[str, Path]:
     """Return the manifests of the workspace's environments, by name, sorted."""
     files = sorted((root / "copilot" / _ENVIRONMENTS).glob(f"*/{NAME}"))
     return {file.parent.name: file for file in files}
+
+
+def longer_names(name: str, others: Iterable[str]) -> list[str]:
+    """Return the names that begin with this one and a dash.
+
+    A role gets rights by the names of stacks (docs/iam.md): a right to APP-test-* includes those of test-eu.
+    """
+    return [other for other in others if other.startswith(f"{name}-")]
 
 
 def pipelines(root: Path) -> dict[str, Path]:

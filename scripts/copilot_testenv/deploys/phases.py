@@ -27,6 +27,7 @@ class Phases:
     aws: Aws
     say: Callable[[str], None]
     _begun: float = field(default_factory=time.monotonic)
+    last_line: str = ""  # of the log of the container that copies or migrates, while it runs
     _told: str = ""
     _task: str = ""  # the id of the task that is told of
     _copying: dict[str, str] = field(default_factory=dict)  # by task definition: the container that copies
@@ -57,6 +58,7 @@ class Phases:
         states = {container.name: container for container in task.containers}
         service = states.get(self.session.settings.service)
         first = states.get(self.container_that_copies(task))
+        self.last_line = ""
         if first and first.exit_code:
             return ""
         if first and first.status == "RUNNING":
@@ -80,8 +82,9 @@ class Phases:
 
     def _has_copied(self, task: Task, container: str) -> bool:
         """Return True once the container's log tells of the data: what follows in its chain is `migrate`."""
-        if task.id not in self._copied:
-            with suppress(UserError):  # the log's stream may not be there yet
-                if any(map(reports_data, last_lines(self.aws, self.session.settings, container, task))):
-                    self._copied.add(task.id)
+        with suppress(UserError):  # the log's stream may not be there yet
+            lines = last_lines(self.aws, self.session.settings, container, task)
+            self.last_line = next((line.strip() for line in reversed(lines) if line.strip()), "")
+            if any(map(reports_data, lines)):
+                self._copied.add(task.id)
         return task.id in self._copied

@@ -34,6 +34,10 @@ _KNOWN = {
         "The image cannot be pulled: look at its name and tag, and if the task reaches its registry."
     ),
     "OutOfMemory|out of memory": "Give the task more `memory` in the manifest.",
+    r"CannotStart.*permission denied": (
+        "The file that the container starts is not executable: `git update-index --chmod=+x FILE`, or `RUN "
+        "chmod +x` in the Dockerfile."
+    ),
     "executable file not found": "The container's command is not in the image, or not on its PATH.",
     "no python application found|no app loaded": (
         "uWSGI could not load the project's application: a traceback before that line says why."

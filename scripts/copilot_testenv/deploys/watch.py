@@ -218,7 +218,8 @@ class Watcher:
             waits_for = (
                 self.placement.reason or self.health.reason or self._activity or f"Copilot: {last[:100]}"
             )
-            self._say(f"  still waiting ({now - self._begun:.0f} s): {waits_for}")
+            logged = f"; it last wrote: {self.phases.last_line[:200]}" if self.phases.last_line else ""
+            self._say(f"  still waiting ({now - self._begun:.0f} s): {waits_for}{logged}")
 
     def knew(self, task: Task) -> bool:
         """Return True if the task ran before this deploy."""

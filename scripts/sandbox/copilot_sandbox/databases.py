@@ -270,9 +270,11 @@ class Databases:
             )
         if code:
             last = self.log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
+            names = sorted(env.keys() - self.secrets()[environment].keys())
+            advice = cure("\n".join(last), names)
             raise Failed(
                 f"`{command}`, run for the database of {environment}, ended with exit code {code}:"
-                + "".join(f"\n  {line}" for line in (*last, *filter(None, [cure("\n".join(last))])))
+                + "".join(f"\n  {line}" for line in (*last, *filter(None, [advice])))
             )
 
     def _load_secrets(self) -> dict[str, str]:

@@ -225,6 +225,7 @@ def _start(state: State, source: Source, say: Callable[[str], None]) -> Running:
 
 def _run_server(state: State, workspace: Workspace, say: Callable[[str], None]) -> Running:
     state.progress.write_text("")
+    state.failure.unlink(missing_ok=True)
     state.begin()
     workspace.write(state.workspace)
     with state.log.open("ab") as log:
@@ -304,9 +305,13 @@ def _wait_until_ready(state: State, server: subprocess.Popen[bytes], say: Callab
         if server.poll() is not None:
             break
         time.sleep(0.05)
+    code = server.poll()
+    if code is not None and state.failure.is_file():
+        kind = WorkspaceError if code == WorkspaceError.exit_code else Failed
+        raise kind(f"The sandbox could not be started: {state.failure.read_text()}\n{state.log} has more.")
     last_lines = "".join(f"\n  {line}" for line in state.log.read_text(errors="replace").splitlines()[-12:])
     reason = f"The sandbox could not be started. Its log {state.log} ends with:{last_lines}"
-    if server.poll() == WorkspaceError.exit_code:
+    if code == WorkspaceError.exit_code:
         raise WorkspaceError(reason)
     raise Failed(
         f"{reason}\n"

@@ -13,4 +13,9 @@ class Masked(logging.Formatter):
     """Formats lines without the passwords in URLs, also in those of a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return _PASSWORD.sub(r"\1***@", super().format(record))
+        return masked(super().format(record))
+
+
+def masked(text: str) -> str:
+    """Return the text without the passwords in URLs."""
+    return _PASSWORD.sub(r"\1***@", text)

@@ -34,7 +34,7 @@ from copilot_sandbox.images.docker import write_docker
 from copilot_sandbox.images.store import ImageStore
 from copilot_sandbox.images.venv_cache import share
 from copilot_sandbox.load_balancer.listening import Listeners
-from copilot_sandbox.masked import Masked
+from copilot_sandbox.masked import Masked, masked
 from copilot_sandbox.model import Image
 from copilot_sandbox.ports import Ports, bindable
 from copilot_sandbox.postgres import PostgresServer
@@ -388,6 +388,7 @@ def main(file: str) -> int:
             Server(workspace, state).run()
         except SandboxError as error:
             log.error("%s", error)  # noqa: TRY400 - a message for a user, who needs no traceback
+            state.failure.write_text(masked(str(error)))
             return error.exit_code
     return 0
 

@@ -46,6 +46,7 @@ class State:
         self.log = self.folder / "server.log"
         self.workspace = self.folder / "workspace.json"
         self.progress = self.folder / "progress"
+        self.failure = self.folder / "failure"  # why the server ended, as a sentence for the user
         self.bin = self.folder / "bin"
         self.lock = self.folder / "server.lock"  # the server holds it for its whole life
         self._running = self.folder / "server.json"

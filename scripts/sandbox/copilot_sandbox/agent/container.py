@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from copilot_sandbox.agent.engine import OWNER_LABEL, TASK_LABEL, container_settings
+from copilot_sandbox.agent.script_paths import moved_texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -78,6 +79,7 @@ def compose(
         "cwd": working_directory(container.working_directory or image.workdir, root, move),
         "root": str(root),
         "copy_from": str(image.root) if image.root.is_dir() else None,
+        "texts": moved_texts(arguments(container, image), image, move),
         "mounts": {mount.path: str(volumes[mount.volume]) for mount in container.mounts},
         "paths": {
             **{str(volumes[mount.volume]): mount.path for mount in container.mounts},

@@ -253,7 +253,11 @@ class ProcessContainer(Container):
             raise NotStartedError("no command specified: give the image a CMD or the container a command")
         if shutil.which(argv[0], path=env.get("PATH")) is None and not (Path(cwd) / argv[0]).is_file():
             raise NotStartedError(f'exec: "{argv[0]}": executable file not found in $PATH')
-        return await self._spawn(argv, env, cwd)
+        try:
+            return await self._spawn(argv, env, cwd)
+        except PermissionError as error:
+            path = self._as_in_image(argv[0])
+            raise NotStartedError(f'exec: "{path}": permission denied') from error
 
     async def _wait(self, process: asyncio.subprocess.Process) -> tuple[int, str | None]:
         code = await process.wait()
@@ -278,6 +282,8 @@ def lay_out(spec: wire.ContainerSpec) -> None:
     root.mkdir(parents=True, exist_ok=True)
     if spec["copy_from"] is not None:
         copy_tree(spec["copy_from"], spec["root"])
+    for path, text in spec["texts"].items():
+        (root / path.lstrip("/")).write_text(text, encoding="utf-8")
     for path, volume in spec["mounts"].items():
         point = root / path.lstrip("/")
         if point.is_dir() and not point.is_symlink():

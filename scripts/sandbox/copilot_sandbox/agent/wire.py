@@ -43,6 +43,7 @@ class ContainerSpec(BaseSpec):
     cwd: str
     root: str
     copy_from: str | None  # the image's files, copied to `root` first
+    texts: dict[str, str]  # path under `root` → what the file has in place of the image's text
     mounts: dict[str, str]  # path under `root` → the volume's directory
     paths: dict[str, str]  # this machine's path → the image's, for the lines of its log
 

@@ -207,7 +207,7 @@ class _Build:
             state.base = name
             if python:
                 self.has_python = True
-                state.env.update(_PYTHON_ENV)
+                state.env.update({**_PYTHON_ENV, "PYTHON_VERSION": pythons.for_images([name]).number})
                 state.cmd = ("python3",)
                 self._compare_python(name, python)
                 if "uv:" not in name and len(python) > 1 and python[1] <= _LAST_WITH_SETUPTOOLS:
@@ -289,6 +289,11 @@ class _Build:
             if mount.get("type", "bind") == "bind" and "target" in mount:
                 tree = tree.copy() if tree is state.tree else tree
                 self._bind(tree, mount, state, number)
+                stage = self._find_stage(mount.get("from", ""), number)
+                if stage is not None:
+                    place = absolute(state.workdir, mount["target"])
+                    held = pip_targets.moved(self.states[stage].wheels, mount.get("source", "/"), place)
+                    state.wheels.update(held)
         done = PackageStep(state, tree, step.line).run(command)
         self.installs.extend(done.installs)
         self.managers |= done.managers

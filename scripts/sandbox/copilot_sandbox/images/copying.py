@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from copilot_sandbox.images.dockerfile import Instruction, expand
 from copilot_sandbox.images.pip_targets import is_of_python
 from copilot_sandbox.images.stage_state import State, absolute
-from copilot_sandbox.images.tree import CopyError, Entry, Tree, file_of, hash_file
+from copilot_sandbox.images.tree import CopyError, Entry, Tree, file_of, hash_file, is_system_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,7 +42,9 @@ class Copying:
         if len(words) < 2:  # noqa: PLR2004 - at least a source and a destination
             raise step.error(f"{step.keyword} requires at least two arguments")
         *sources, to = words
-        target = absolute(state.workdir, to) + ("/" if to.endswith(("/", "/.")) or to == "." else "")
+        target = absolute(state.workdir, to)
+        is_folder = to.endswith(("/", "/.")) or to == "." or is_system_folder(target)
+        target = target.rstrip("/") + "/" if is_folder else target
         if len(sources) > 1 and not target.endswith("/"):
             raise step.error("the destination must be a directory and end with a /")
         mode = _mode(step)

@@ -17,6 +17,8 @@ from copilot_sandbox.images.tree import file_of
 _MAX_SCRIPTS = 5  # shell scripts that start one another
 # Commands that bring or prepare a package manager; here they need not be done.
 _MANAGERS_SCRIPT = re.compile(r"install\.python-poetry\.org|get-poetry|astral\.sh/uv|get-pip\.py|pypa\.io")
+# Images that build what is no Python: a script there that is not understood installs no packages of Python.
+_OTHER_BASE = re.compile(r"(?:^|/)(?:bun|deno|golang|nginx|node|php|ruby|rust)(?:[:@]|$)")
 _PREFIXES = frozenset({"env", "sudo", "exec", "time", "nice", "eval", "nohup", "command"})
 
 
@@ -138,6 +140,8 @@ class PackageStep(PipStep):
         try:
             return inner.run(shell.parse(text))
         except shell.ShellError as error:
+            if _OTHER_BASE.search(self.state.base):
+                return self._leave(command)
             self.result.missed.append(
                 (command.text, f"{script or 'its text'} is not understood here: {error}")
             )
@@ -204,7 +208,8 @@ class PackageStep(PipStep):
             "pdm": f"{translated.folder}/.venv",
         }[name]
         own = variables["VIRTUAL_ENV"] if options.has("--active") and "VIRTUAL_ENV" in variables else own
-        if own and not pip_targets.is_of_python(f"{own}/bin"):
+        # An environment below a home is named by commands even where others have `pip install --user`.
+        if own and (own.startswith(("/home/", "/root/")) or not pip_targets.is_of_python(f"{own}/bin")):
             self._environment(posixpath.normpath(own))
         return Outcome()
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _OFFICIAL = re.compile(r"(?:^|/)(?:python:|uv:(?:[\w.]+-)?python)(\d+)(?:\.(\d+))?")
 _OLDEST = (3, 9)  # of django-testenv; an image with an older one cannot install it
 _SECONDS = 20
+_AHEAD = 5  # releases of Python after the sandbox's own that `python:3` may mean
 _ASK = (
     "import json, sys, venv; "
     "print(json.dumps([sys.version_info[:3], sys.version, sys.base_prefix, sys.executable]))"
@@ -36,7 +37,8 @@ _PLACES = (
     ("RUNNER_TOOL_CACHE", "/opt/hostedtoolcache", "Python/{0}.*/*/bin/python{0}"),
 )
 
-_needed: set[tuple[int, ...]] = set()  # versions that projects need, because they exclude the sandbox's own
+# The versions of images whose projects exclude the sandbox's own Python, and what is used for each.
+_needed: dict[tuple[int, ...], tuple[int, ...]] = {}
 
 
 class Python(NamedTuple):
@@ -71,16 +73,23 @@ def for_images(bases: Iterable[str]) -> Python:
     """Return the Python for an image that is made of these: the first one that names a version decides."""
     version = next(filter(None, map(version_of, bases)), ())
     is_older = _OLDEST <= version < sys.version_info[:2] and len(version) == len(_OLDEST)
-    return (_installed(version) if is_older or version in _needed else None) or own()
+    return (_installed(_needed.get(version, version)) if is_older or version in _needed else None) or own()
 
 
 def need(base: str) -> bool:
-    """Use the newer Python that an image names from now on. Return True if it was not used before."""
+    """Use a newer Python for an image from now on. Return True if it was not used before.
+
+    It is the version that the image names, else the newest one below it that this machine has.
+    """
     version = version_of(base)
-    is_new = version not in _needed and for_images([base]).is_own and version > sys.version_info[:2]
-    if is_new and _installed(version) is not None:
-        _needed.add(version)
-        return True
+    if not version or version in _needed or not for_images([base]).is_own:
+        return False
+    own_minor = sys.version_info[1]
+    highest = version[1] if version[1:] else own_minor + _AHEAD
+    for minor in range(highest, own_minor, -1):
+        if version[0] == sys.version_info[0] and _installed((version[0], minor)) is not None:
+            _needed[version] = (version[0], minor)
+            return True
     return False
 
 

@@ -8,6 +8,10 @@ from dataclasses import dataclass, replace
 
 from copilot_sandbox.images.tree import CopyError, Entry, Tree, file_of, hash_file, is_system_folder
 
+_MODE = re.compile(r"[ugoa]*[+=][rwxX]+(,[ugoa]*[+=][rwxX]+)*|0?[0-7]{3}")
+_OF_CHMOD = frozenset({"-R", "-f", "-v"})
+_WITHOUT_CR = re.compile(r"s/\\r\$?//g?")  # as scripts that were edited on Windows need it
+
 
 @dataclass(frozen=True)
 class StepFiles:
@@ -16,7 +20,7 @@ class StepFiles:
     folder: str
     trees: tuple[Tree, ...]
 
-    def change(  # noqa: C901 - a case for each program
+    def change(  # noqa: PLR0911 - a case for each program
         self, program: str, words: list[str]
     ) -> bool:
         """Do a command on the image's files as far as it is simple. Return False if it is not done."""
@@ -36,16 +40,37 @@ class StepFiles:
                 case (("cp" | "mv"), [path, target]) if entry := self.entry(path):
                     self.put(target, entry, name=posixpath.basename(path))
                     return True
-                case "chmod", [mode, *files] if re.fullmatch(r"[ugoa]*\+x|0?[0-7]{3}", mode):
-                    entries = [self.entry(path) for path in files]
-                    for path, entry in zip(files, entries, strict=True):
-                        if entry is not None:
-                            number = entry.mode | 0o111 if mode.endswith("+x") else int(mode, 8)
-                            self.put(path, replace(entry, mode=number))
-                    return None not in entries
+                case "chmod", [mode, *files] if _MODE.fullmatch(mode) and set(options) <= _OF_CHMOD:
+                    return all(self._set_mode(path, mode, deep="-R" in options) for path in files)
+                case "sed", [script, *files] if options == ["-i"] and _WITHOUT_CR.fullmatch(script):
+                    return all(self._without_carriage_returns(path) for path in files)
         except CopyError:
             return False
         return False
+
+    def _set_mode(self, path: str, mode: str, *, deep: bool) -> bool:
+        """Set the mode of a file, or with `deep` of all files of a folder; False if there is none."""
+        place = self.trees[0].resolve(posixpath.join(self.folder, path))
+        entry = self.trees[0].get(place)
+        if entry is not None and entry.kind == "folder":
+            below = self.trees[0].below(place) if deep else ()
+            paths = [inner for inner, each in below if each.kind == "file"]
+        else:
+            paths = [place]
+        for each in paths:
+            file = self.entry(each)
+            if file is None:
+                return False
+            number = int(mode, 8) if mode.isdecimal() else file.mode | (0o111 if "x" in mode else 0)
+            self.put(each, replace(file, mode=number))
+        return True
+
+    def _without_carriage_returns(self, path: str) -> bool:
+        file, text = self.entry(path), self.text(path)
+        if file is None or text is None:
+            return False
+        self.put(path, file_of(text.replace("\r\n", "\n").encode(), file.mode))
+        return True
 
     def exists(self, path: str, kind: str) -> bool | None:
         """Decide `test -e`, `-f` and the like. Return None for a file that only a base image could have."""

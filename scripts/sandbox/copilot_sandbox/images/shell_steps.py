@@ -237,8 +237,9 @@ class Interpreter:
             case "cat":
                 texts = [self._files.text(each) for each in rest]
                 return Outcome(output=None if None in texts or not texts else "".join(map(str, texts)))
-            case "mkdir" | "touch" | "cp" | "mv" | "chmod" as program if command.certain:
-                return Outcome() if self._files.change(program, rest) else None
+            case "mkdir" | "touch" | "cp" | "mv" | "chmod" | "sed" as program if command.certain:
+                words = [match for word in rest for match in self._glob(word)]
+                return Outcome() if self._files.change(program, words) else None
             case name if name in _WITHOUT_EFFECT:
                 return Outcome()
             case name if name in _QUERIES or (name == "command" and rest[:1] in (["-v"], ["-V"])):

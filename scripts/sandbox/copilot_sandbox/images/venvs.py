@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 _LOCK_SECONDS = 900.0  # for another build with the same installs, as long as a deploy may take
 _LAST_LINES = 15
 _LONGEST_LINE = 300  # characters
+# pip's frame around the output of a build, which is no reason.
+_FRAME = re.compile(r"note: |hint: |[│╰\u00d7]|\[end of output\]|error: (?:subprocess-exited|metadata-gen)")
+_BUILT_HERE = re.compile(
+    r"Getting requirements to build|metadata-generation-failed|Failed (?:to build|building)"
+)
 # pip's lines for a package that another version of Python is needed for.
 _OTHER_PYTHON = re.compile(r"requires? a different [Pp]ython|Requires-Python|requires Python")
 
@@ -156,21 +161,35 @@ def _install(venv: Path, install: Install, env: Mapping[str, str], pip_cache: Pa
         try:
             other_pip.install(run, all_arguments, venv, InstallError)
         except InstallError as error:
-            reason = str(error).splitlines()[-1].strip().removeprefix("ERROR: ")
+            reason = _reason(str(error))
             # The end matters most: Copilot shows a build's last five lines.
             failed = InstallError(
                 f"pip's last lines:{error}{build_variables.withheld_note()}\n"
                 f"`{install.command}` failed (Dockerfile line {install.line}): "
-                f"{reason}{_python_note(str(error), install, python)}".replace(str(root), "")
+                f"{reason}{_note(str(error), install, python)}".replace(str(root), "")
             )
             failed.other_python = install.base if _OTHER_PYTHON.search(str(error)) else ""
             raise failed from error
 
 
-def _python_note(output: str, install: Install, python: Python) -> str:
-    if not _OTHER_PYTHON.search(output):
-        return ""
-    return f". {python_advice(install.base, python)}"
+def _reason(output: str) -> str:
+    """Return the last of pip's lines that says something of its own."""
+    lines = [line.strip() for line in output.splitlines()]
+    found = [line for line in lines if not _FRAME.match(line)] or lines
+    return found[-1].removeprefix("ERROR: ")
+
+
+def _note(output: str, install: Install, python: Python) -> str:
+    """Return a sentence on what to do, where pip's lines show it."""
+    if _OTHER_PYTHON.search(output):
+        return f". {python_advice(install.base, python)}"
+    if _BUILT_HERE.search(output):
+        return (
+            ". A package has no wheel here and is built from its source: without an engine no apt-get is "
+            "carried out, so install what the Dockerfile installs for that (compilers, headers, libraries) "
+            "on this machine too, or install an engine, Podman."
+        )
+    return ""
 
 
 def python_advice(base: str, python: Python) -> str:
