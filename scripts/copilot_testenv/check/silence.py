@@ -27,6 +27,8 @@ _CAUSES = frozenset(
         "dependency",
         "startup",
         "network",
+        "required",
+        "exclusive",
     ]
 )
 _KEY = re.compile(r"`(?:[\w.-]+\.)?(\w+)`(?=: it takes| and ignores it|: it refuses it)")

@@ -142,9 +142,20 @@ def _place(project: Project, owner: str, found: LintFinding, *, addons: bool) ->
         where = f"copilot/{owner}/{patches.FILE.as_posix()}"
         lines = patches.text_below(project.root, owner).splitlines()[patch.begin : patch.end]
         values = [number for number, line in enumerate(lines) if re.match(r"[\s-]*value\s*:", line)]
-        return where, patch.begin + 1 + (values[0] if values and at.startswith(place) else 0)
+        if not values or not at.startswith(place):
+            return where, patch.begin + 1
+        return where, patch.begin + _inside(lines, values[0], at.removeprefix(place))
     document = project.services.get(owner)
     return project.source(owner), document.line("taskdef_overrides") if document else 1
+
+
+def _inside(lines: list[str], first: int, path: str) -> int:
+    """Return the line, from 1, of the last key of a path that stands below a patch's `value`."""
+    found = first
+    for key in filter(None, path.split("/")):
+        named = re.compile(rf"[\s\-{{,'\"]*{re.escape(key)}['\"]?\s*:")
+        found = next((number for number in range(found, len(lines)) if named.match(lines[number])), found)
+    return found + 1
 
 
 def addons_place(root: Path, owner: str, name: str = "", path: str = "") -> tuple[str, int]:
