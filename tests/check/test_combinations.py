@@ -80,8 +80,8 @@ def test_a_key_that_a_block_lacks_is_found_at_the_block(workspace: Path, text: s
         f"{API.replace('build: Dockerfile', 'build: Dockerfile, location: a')}",
         f"{WEB}count:\n  spot: 1\n  range: 1-4 {MARK}\n  cpu_percentage: 70\n",
         (
-            f"{WEB}storage:\n  volumes:\n    a:\n      path: /a\n      efs:\n        id: fs-1 {MARK}\n"
-            "        uid: 1\n        gid: 1\n"
+            f"{WEB}storage:\n  volumes:\n    a:\n      path: /a\n      efs:\n        id: fs-1\n"
+            f"        uid: 1 {MARK}\n        gid: 1\n"
         ),
         f"{WEB}secrets:\n  KEY:\n    secretsmanager: a\n    from_cfn: b {MARK}\n",
         (
@@ -136,8 +136,8 @@ def test_two_mounts_at_one_path_are_found(workspace: Path, holder: str) -> None:
         "  stage: {count: 1}\n",
         # The base alone lacks them; each environment adds them.
         (
-            "name: web\ntype: Backend Service\nenvironments:\n  test: &own\n    image: {location: 'nginx:1.29'}\n"
-            "  stage: *own\n"
+            "name: web\ntype: Backend Service\nenvironments:\n"
+            "  test: &own\n    image: {location: 'nginx:1.29'}\n  stage: *own\n"
         ),
         API + "environments:\n  test: {image: {location: 'nginx:1.29'}}\n",
         API + "storage:\n  volumes:\n    a: {path: /a, efs: true}\n    b: {path: /b}\n",

@@ -212,7 +212,7 @@ def _clashes(document: Document, environment: str) -> Iterator[Finding]:
                 if first is None or second is None or not _stands(document, environment, keys):
                     continue
                 what = f"Copilot takes no `{second}` beside `{first}` in `{'.'.join(map(str, keys))}`"
-                line = document.line(*begin, *keys, second)
+                line = max(document.line(*begin, *keys, key) for key in (first, second))
                 yield Finding(document.path, line, "exclusive", "error", what, "keep one of the two")
 
 
