@@ -205,7 +205,7 @@ def _clashes(document: Document, environment: str) -> Iterator[Finding]:
         laid = {keys for keys, _ in _blocks(document.get(*own), rule.holder)}
         for begin in (own, ()):
             for keys, block in _blocks(document.get(*begin), rule.holder):
-                if (not begin and keys in laid) or merged(document, environment, *keys[:1]) is None:
+                if not begin and keys in laid:
                     continue
                 first = next((key for key in rule.first if block.get(key) is not None), None)
                 second = next((key for key in rule.second if block.get(key) is not None), None)
