@@ -61,6 +61,7 @@ WRITTEN: tuple[Rule, ...] = (
     *limits.RULES,
     *registration.RULES,
     *combinations.RULES,
+    *overrides.WRITTEN,
     *relations.RULES,
     *beside.RULES,
     *instructions.RULES,
