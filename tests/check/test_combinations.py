@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from copilot_testenv.check import combinations, location, silence, workflow
+from copilot_testenv.check import (
+    beside,
+    combinations,
+    limits,
+    location,
+    registration,
+    silence,
+    templates,
+    workflow,
+)
 from copilot_testenv.check.finding import Finding
 from copilot_testenv.check.project import Project
 from tests.check.projects import with_manifest
@@ -165,3 +174,42 @@ def test_copilots_verdict_on_the_same_cause_is_left_out(workspace: Path) -> None
     verdict = Finding(document.path, line, "copilot", "error", "Copilot does not deploy this to test", why)
     told = silence.finish(workspace, {*found(project), verdict})
     assert [one.rule for one in told] == ["required"]
+
+
+def test_the_line_of_a_tab_is_that_in_which_it_stands(tmp_path: Path) -> None:
+    file = tmp_path / "manifest.yml"
+    file.write_text("name: web\nvariables:\n  A: b\n\tC: d\n")
+    why = "while scanning a plain scalar, line 3, column 6 found a tab character, line 4, column 1"
+    assert location.of_yaml(file, why) == 4
+
+
+def test_a_vpcs_range_is_judged_without_subnets(workspace: Path) -> None:
+    file = workspace / "copilot/environments/test/manifest.yml"
+    file.write_text("name: test\ntype: Environment\nnetwork:\n  vpc:\n    cidr: 10.0.0.0/33\n")
+    (one,) = registration.networks(with_manifest(workspace, WEB))
+    assert (one.path, one.line) == ("copilot/environments/test/manifest.yml", 5)
+
+
+def test_a_path_from_the_root_is_one_below_the_workspace(workspace: Path) -> None:
+    project = with_manifest(workspace, f"{SITE}files:\n  - source: /etc\n  - source: /copilot\n")
+    assert [one.line for one in beside.files(project)] == [4]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (f"{APP_RUNNER}count: 3\n", 4),
+        (f"{APP_RUNNER}platform: linux/amd64\n", 4),
+        (f"{WEB}logging:\n  env_file: log.txt\n", 6),
+    ],
+)
+def test_values_that_copilot_refuses_are_found(workspace: Path, text: str, line: int) -> None:
+    (one,) = limits.values(with_manifest(workspace, text))
+    assert (one.rule, one.line) == ("limit", line)
+    assert not list(limits.values(with_manifest(workspace, f"{APP_RUNNER}count: high-availability/3\n")))
+
+
+def test_a_patchs_finding_stands_at_the_key_inside_its_value() -> None:
+    lines = ["- op: add", "  path: /Resources/Table", "  value:", "    Properties:", "      Size: a"]
+    assert templates._inside(lines, 2, "Properties/Size") == 5
+    assert templates._inside(lines, 2, "Other") == 3
