@@ -18,6 +18,7 @@ from copilot_testenv.check import (
 )
 from copilot_testenv.check.finding import Finding
 from copilot_testenv.check.project import Project
+from copilot_testenv.copilot.template_lint import LintFinding
 from tests.check.projects import with_manifest
 from tests.check.rendered import MARK
 
@@ -213,3 +214,16 @@ def test_a_patchs_finding_stands_at_the_key_inside_its_value() -> None:
     lines = ["- op: add", "  path: /Resources/Table", "  value:", "    Properties:", "      Size: a"]
     assert templates._inside(lines, 2, "Properties/Size") == 5
     assert templates._inside(lines, 2, "Other") == 3
+
+
+def test_a_finding_of_addons_stands_at_the_property_that_its_message_names(workspace: Path) -> None:
+    file = workspace / "copilot/web/addons/table.yml"
+    file.parent.mkdir()
+    file.write_text(
+        "Resources:\n  Table:\n    Type: AWS::DynamoDB::Table\n    Properties:\n"
+        "      BillingMode: PAY_PER_REQUEST\n      AttributeDefinitions: []\n      KeySchema: []\n"
+    )
+    message = "The set of Attributes in AttributeDefinitions: ['id'] and KeySchemas: ['key'] must match"
+    found = LintFinding("web", 1, "Resources/Table/Properties", "E3039", "error", message)
+    place = templates._place(with_manifest(workspace, WEB), "web", found, addons=True)
+    assert place == ("copilot/web/addons/table.yml", 6)

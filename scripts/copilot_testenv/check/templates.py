@@ -30,6 +30,7 @@ from copilot_testenv.core.files import write
 
 # Lists whose items say nothing of each other. (A task must have one essential container, for example.)
 _APART = frozenset({"ManagedPolicyArns", "Policies", "Statement", "Tags"})
+_PROPERTY = re.compile(r"\b[A-Z][A-Za-z]{5,}\b")
 _EVERYWHERE = frozenset({""})  # of a template that a patch may have changed anywhere
 # Lambda runtimes: overrides.runtime reports them. Versions of databases: one that exists stays as it is.
 _RUNTIMES = {"E2531", "W2531", "E3690", "E3691"}
@@ -129,7 +130,8 @@ def _resource(found: LintFinding) -> str:
 def _place(project: Project, owner: str, found: LintFinding, *, addons: bool) -> tuple[str, int]:
     """Return the file and line of the resource in the addons, else the patches, else the manifest."""
     if addons:
-        return addons_place(project.root, owner, [*found.path.split("/"), ""][1], found.path)
+        named = "/".join(_PROPERTY.findall(found.message))  # of a place, the property that the message names
+        return addons_place(project.root, owner, [*found.path.split("/"), ""][1], f"{found.path}/{named}")
     changed = [patch for patch in _patches(project, owner) if _part(patch.path) == _resource(found)]
     if changed:
         at, appended = f"/{found.path}/", Counter[str]()
