@@ -47,15 +47,10 @@ name: worker
 type: Worker Service
 image: {location: 'public.ecr.aws/docker/library/busybox:1.37'}
 subscribe: {topics: [{name: orders, service: api}]}
-count: {range: 1-3, queue_delay: {acceptable_latency: 10m, msg_processing_time: 250ms}}
 """
 RUNTIME = """
 - {op: replace, path: /Resources/EnvControllerFunction/Properties/Runtime, value: nodejs22.x}
 """
-OF_SCALING = "".join(
-    f"- {{op: replace, path: /Resources/{function}/Properties/Runtime, value: nodejs22.x}}\n"
-    for function in ("BacklogPerTaskCalculatorFunction", "DynamicDesiredCountFunction")
-)
 ADDON = """
 Parameters: {App: {Type: String}, Env: {Type: String}, Name: {Type: String}}
 Resources:
@@ -76,7 +71,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "api/addons/queue.yml": ADDON,
         "api/overrides/cfn.patches.yml": RUNTIME,
         "worker/manifest.yml": WORKER,
-        "worker/overrides/cfn.patches.yml": RUNTIME + OF_SCALING,
+        "worker/overrides/cfn.patches.yml": RUNTIME,
     }
     for name, text in written.items():
         file = root / "copilot" / name
