@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.check.combined_seeds import COMBINED
 from tests.check.further_seeds import ADDON, ENVIRONMENT, FURTHER, PATCH, PIPELINE, SERVICE
 from tests.check.related_seeds import RELATED
 from tests.check.users_seeds import USERS
@@ -254,6 +255,7 @@ KINDS: tuple[tuple[str, str, str, str], ...] = (
     *FURTHER,
     *RELATED,
     *USERS,
+    *COMBINED,
 )
 
 

@@ -89,3 +89,45 @@ environments:
     assert added == {"    deployment:", "      rolling: recreate"}
     project = rendered(renderer, settings, change.after.removeprefix(TOP))
     assert list(cures.additions(project)) == []
+
+
+def test_a_startup_sidecar_repeats_what_the_service_has_in_the_same_block(
+    settings: Settings, renderer: Renderer
+) -> None:
+    manifest = """\
+image: {build: Dockerfile, port: 8000, depends_on: {startup: success}}
+http: {path: /}
+variables:
+  LEVEL: '1'
+  PORT: '8000'
+secrets:
+  KEY: {secretsmanager: 'demo/key'}
+sidecars:
+  startup:
+    essential: false
+    image: {build: Dockerfile}
+    command: [sh, -c, 'python manage.py migrate']
+    variables:
+      OWN: a
+  shell: {image: 'busybox:1.37', command: [python, manage.py, runserver]}
+environments:
+  test:
+    deployment: {rolling: recreate}
+    variables:
+      LEVEL: '2'
+      HOST: {from_cfn: demo-test-Host}
+"""
+    project = rendered(renderer, settings, manifest)
+    (change,) = cures.additions(project)
+    secrets = "    secrets:\n      KEY:\n        secretsmanager: demo/key\n"
+    own = """\
+    sidecars:
+      startup:
+        variables:
+          HOST:
+            from_cfn: demo-test-Host
+          LEVEL: '2'
+"""
+    assert change.after == TOP + manifest.replace("      OWN: a\n", f"      OWN: a\n{secrets}") + own
+    project = rendered(renderer, settings, change.after.removeprefix(TOP))
+    assert list(cures.additions(project)) == []

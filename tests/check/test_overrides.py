@@ -174,3 +174,25 @@ def test_addons_with_an_old_function_are_told_to_write_another(shipped: Path, re
     (told,) = found(shipped, renderer)
     assert (told.path, told.rule) == ("copilot/web/addons/f.yml", "runtime")
     assert "Old runs on nodejs16.x" in told.what
+
+
+@pytest.mark.parametrize(
+    ("patch", "line", "what"),
+    [
+        ("- op: Replace\n  path: /a\n  value: 1\n", 1, "Copilot takes no operation `Replace`"),
+        ("- op: add\n  Path: /a\n  value: 1\n", 2, "the patch lacks `path`"),
+        ("- path: /a\n  value: 1\n", 1, "the patch lacks `op`"),
+        ("- op: add\n  path: /a\n  valeu: 1\n", 3, "the patch lacks `value`"),
+        ("- op: add\n  path: a.b\n  value: 1\n", 2, "the path `a.b` does not begin with `/`"),
+    ],
+)
+def test_a_patch_that_is_none_is_found_without_copilot(
+    workspace: Path, patch: str, line: int, what: str
+) -> None:
+    file = workspace / OF_WEB
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("# The patches.\n")
+    begin = append(file, patch)
+    (one,) = overrides.forms(project.read(load(workspace, {}), TODAY))
+    assert (one.path, one.line) == (OF_WEB.as_posix(), begin + line - 1)
+    assert one.what.startswith(what)

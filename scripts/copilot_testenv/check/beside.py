@@ -181,7 +181,7 @@ def _sources(project: Project, document: Document, environment: str) -> Iterator
 
 def _is_missing(project: Project, path: str) -> bool:
     """Return True if there is no such file, and it is none that a build of CI makes, which Git leaves out."""
-    place = project.root / path
+    place = project.root / path.lstrip("/")  # Copilot joins the path to that of the workspace
     if "${" in path or not path or place.exists():
         return False
     try:

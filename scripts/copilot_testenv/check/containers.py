@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from dotenv import dotenv_values
 
@@ -158,6 +159,41 @@ def _startup(project: Project) -> Iterator[tuple[str, Finding]]:
 
 
 def _givens(project: Project) -> Iterator[tuple[str, Finding]]:
+    for document, environment, main, each, severity in _copies(project):
+        for section, noun, name in _lacking(project.root, document, environment, main, each):
+            at = (section, name) if name else (section,)
+            block, lost = _block(document, environment, each, at), f"lacks the {noun} {name}"
+            cure = f"repeat it under `{'.'.join(map(str, (*block, *each.keys, section)))}`"
+            if not name:
+                lost, cure = (
+                    f"lacks what {noun} gives to the service",
+                    f"repeat `env_file` under `sidecars.{each.name}`",
+                )
+            what = f"{each.name} runs the project too and {lost}"
+            if name:
+                what += ": a sidecar inherits nothing of the service"
+            line = where(document, environment, *at)
+            yield environment, Finding(document.path, line, "lacks", severity, what, cure)
+
+
+def repeats(project: Project) -> Iterator[tuple[Document, Keys, Any]]:
+    """Yield what `givens` calls an error: the manifest, the keys that the sidecar lacks, and their value.
+
+    A value of an environment's block goes to the sidecar in that block.
+    """
+    found: dict[tuple[str, Keys], None] = {}
+    for document, environment, main, each, severity in _copies(project):
+        for section, _, name in _lacking(project.root, document, environment, main, each):
+            at: Keys = (section, name) if name else (section,)
+            keys = (*_block(document, environment, each, at), *each.keys, *at)
+            given = value(document, environment, *at)
+            if severity == "error" and given is not None and (document.path, keys) not in found:
+                found[document.path, keys] = None
+                yield document, keys, given
+
+
+def _copies(project: Project) -> Iterator[tuple[Document, str, Container, Container, Severity]]:
+    """Yield each sidecar that runs the project, with the main container, and how much a lack matters."""
     for document, environment, template in project.templates():
         found = containers(template)
         main = next((each for each in found if each.main), None)
@@ -169,49 +205,31 @@ def _givens(project: Project) -> Iterator[tuple[str, Finding]]:
             if not main or each.main or not _is_project(document, environment, main, each, steps):
                 continue
             is_startup = each.name in awaited or running.ends(each, steps)
-            severity: Severity = "error" if is_startup else "warning"
-            for finding in _lacking(project.root, document, environment, main, each, severity):
-                yield environment, finding
+            yield document, environment, main, each, "error" if is_startup else "warning"
+
+
+def _block(document: Document, environment: str, other: Container, at: Keys) -> Keys:
+    """Return the keys of the block in which the sidecar repeats the value: an environment's, or none."""
+    if document.get(*other.keys) is None:
+        return ("environments", environment)
+    return document.nearest(environment, *at)[: -len(at)]
 
 
 def _lacking(
-    root: Path,
-    document: Document,
-    environment: str,
-    main: Container,
-    other: Container,
-    severity: Severity,
-) -> Iterator[Finding]:
+    root: Path, document: Document, environment: str, main: Container, other: Container
+) -> Iterator[tuple[str, str, str]]:
+    """Yield the section, its noun and the name of what a sidecar lacks; of `env_file` the file alone."""
     has = {*other.variables, *other.secrets, *in_file(root, document, environment, other)}
     for section, noun, names in (
         ("variables", "variable", main.variables),
         ("secrets", "secret", main.secrets),
     ):
         for name in names:
-            if name in has or (section == "variables" and OF_SERVERS.fullmatch(name)):
-                continue
-            at = document.nearest(environment, section, name)
-            block = at[:-2] if document.get(*other.keys) is not None else ("environments", environment)
-            below = ".".join(map(str, (*block, *other.keys, section)))
-            yield Finding(
-                document.path,
-                where(document, environment, section, name),
-                "lacks",
-                severity,
-                f"{other.name} runs the project too and lacks the {noun} {name}: "
-                "a sidecar inherits nothing of the service",
-                f"repeat it under `{below}`",
-            )
+            if name not in has and not (section == "variables" and OF_SERVERS.fullmatch(name)):
+                yield section, noun, name
     file = value(document, environment, "env_file")
     if isinstance(file, str) and value(document, environment, *other.keys, "env_file") is None:
-        yield Finding(
-            document.path,
-            where(document, environment, "env_file"),
-            "lacks",
-            severity,
-            f"{other.name} runs the project too and lacks what {file} gives to the service",
-            f"repeat `env_file` under `sidecars.{other.name}`",
-        )
+        yield "env_file", file, ""
 
 
 def in_file(root: Path, document: Document, environment: str, container: Container) -> dict[str, str | None]:

@@ -53,9 +53,9 @@ def _corrected(document: Document, kind: str, project: Project) -> str:
 
 
 def additions(project: Project) -> Iterator[Change]:
-    """Yield a change for each manifest that lacks `essential: false` or `rolling: recreate`.
+    """Yield a change for each manifest that lacks `essential: false`, `rolling: recreate` or variables.
 
-    The project must be rendered.
+    Those are what a startup sidecar has to repeat of the service. The project must be rendered.
     """
     wanted = [
         *(
@@ -66,6 +66,7 @@ def additions(project: Project) -> Iterator[Change]:
             (found, _nested(("environments", name, "deployment", "rolling"), value="recreate"))
             for found, name in throwaway.overlapping(project)
         ),
+        *((found, _nested(place, value=given)) for found, place, given in containers.repeats(project)),
     ]
     for document in project.services.values():
         patches = [patch for found, patch in wanted if found is document]

@@ -287,6 +287,7 @@ FORMS: Mapping[str, Form] = {
     "http.additional_rules.path": _RULE_PATH,
     "env_file": _ENV_FILE,
     "sidecars.*.env_file": _ENV_FILE,
+    "logging.env_file": _ENV_FILE,
     "network.connect.alias": matching(
         r"[a-z0-9._-]{1,127}", "small letters, digits, `.`, `_` and `-`", "api"
     ),

@@ -143,6 +143,22 @@ _OF_CLOUDFRONT = _form(
 )
 
 
+# `count` is the name of a configuration. Copilot 1.34 means to take two platforms, but its condition
+# refuses each.
+# Sources: https://docs.aws.amazon.com/apprunner/latest/api/API_CreateAutoScalingConfiguration.html
+# and AppRunnerInstanceConfig in internal/pkg/manifest/validate.go of aws/copilot-cli
+_OF_APP_RUNNER: Mapping[str, forms.Form] = {
+    "count": forms.matching(
+        r"arn:.+|[A-Za-z0-9][\w-]{3,31}(/\d+)?",
+        "the name of an autoscaling configuration",
+        "high-availability/3",
+    ),
+    "platform": forms.Form(
+        lambda _: False, "none for App Runner, which runs on x86_64", lambda _: "remove `platform`"
+    ),
+}
+
+
 def values(project: Project) -> Iterator[Finding]:
     """Find single values that Copilot or AWS refuses, or that Copilot ignores."""
     for document, top in schema.documents(project):
@@ -168,11 +184,9 @@ def misfits(entry: schema.Entry, kind: str) -> Iterator[tuple[yaml.ScalarNode, f
     place = (*entry.place, str(entry.key.value))
     if (place == ("timeout",) and kind != "Scheduled Job") or kind == "Static Site":
         return
-    if kind == "Request-Driven Web Service" and place[-1] == "count":
-        return  # the name of a configuration of App Runner
     form = forms.of(place, environment=kind == "Environment")
-    if kind == "Request-Driven Web Service" and place[-1] == "platform":
-        form = forms.words("linux/x86_64", "linux/amd64")
+    if kind == "Request-Driven Web Service" and place[-1] in _OF_APP_RUNNER:
+        form = _OF_APP_RUNNER[place[-1]]
     for node in _scalars(entry.value) if form else ():
         text = str(node.value)
         if form and "${" not in text and node.tag not in {"!Ref", "!Sub"} and not form.fits(text):

@@ -64,6 +64,8 @@ def of_verdict(document: Document, environments: list[str], why: str) -> int:
         return next((line for line in within if line), document.line(*best[1]))
     if found := _TYPED.search(why):
         return _of_type(document, int(found[1]), found[2])
+    if missing:
+        return document.line("type")  # of a block that is not there
     single: Keys = ("environments", environments[0]) if len(environments) == 1 else ()
     return _of_value(document, why) or document.line(*single)
 
@@ -77,7 +79,7 @@ def of_yaml(file: Path, why: str) -> int:
     named = [int(number) for number in re.findall(r"line (\d+), column", why)]
     if not named:
         return 1
-    if "flow" in why or "scanning" in why:
+    if ("flow" in why or "scanning" in why) and "tab character" not in why:
         return named[0]
     try:
         lines = file.read_text(encoding="utf-8").splitlines()[: named[-1]]

@@ -1,21 +1,26 @@
-"""Rules on Lambda runtimes in the rendered templates, and on patches that change the wrong container."""
+"""Rules on patches, and on Lambda runtimes in the rendered templates."""
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import yaml
+
+from copilot_testenv.check.document import entries, line_of
 from copilot_testenv.check.finding import Finding, Severity
 from copilot_testenv.check.project import Project
 from copilot_testenv.check.task import properties
 from copilot_testenv.check.templates import addons_place
-from copilot_testenv.copilot import patches, runtimes
+from copilot_testenv.copilot import manifest, patches, runtimes
 from copilot_testenv.copilot.templates import Template
 from copilot_testenv.core.errors import SettingsError
 
 # Copilot writes it where a count is a range. Source: partials/cf/autoscaling.yml of aws/copilot-cli 1.34
 _OF_SCALING = "DynamicDesiredCountFunction"
+_KEYS, _OPERATIONS = ("op", "path", "value"), ("add", "remove", "replace")
 _POSITION = re.compile(r"/Resources/(\w+)/Properties/ContainerDefinitions/(\d+)(?:/.*)?")
 
 
@@ -75,6 +80,46 @@ def _many(functions: list[tuple[str, str]], owners: list[str], name: str) -> str
 
 def _severity(project: Project, name: str) -> Severity:
     return "error" if runtimes.is_refused(name, project.today) else "warning"
+
+
+def forms(project: Project) -> Iterator[Finding]:
+    """Find patches without an operation, a path or a value; Copilot stops at the first.
+
+    Source: internal/pkg/override/patch.go of aws/copilot-cli 1.34
+    """
+    for owner in (*project.services, patches.ENVIRONMENTS):
+        where = f"copilot/{owner}/{patches.FILE.as_posix()}"
+        if not _read(project, where):
+            continue
+        root = yaml.compose(patches.text_of(project.root / where, where), Loader=manifest.LOADER)
+        for item in root.value if isinstance(root, yaml.SequenceNode) else ():
+            keys = {name: (line_of(key), value) for name, key, value in entries(item)}
+            for name, what, instead in _wrong(keys):
+                line = keys[name][0] if name in keys else line_of(item)
+                yield Finding(where, line, "patch", "error", what, instead)
+
+
+def _wrong(keys: Mapping[str, tuple[int, yaml.Node]]) -> Iterator[tuple[str, str, str]]:
+    """Yield the key that is wrong in a patch, what is wrong, and the cure."""
+    texts = {name: str(node.value) for name, (_, node) in keys.items() if isinstance(node, yaml.ScalarNode)}
+    operation, path = texts.get("op"), texts.get("path")
+    lacks = [name for name in ("op", "path") if name not in keys]
+    if operation in {"add", "replace"} and "value" not in keys:
+        lacks.append("value")
+    for name in lacks:
+        near = next(
+            iter(difflib.get_close_matches(name, [key.lower() for key in keys if key not in _KEYS], 1)), ""
+        )
+        written = next((key for key in keys if key.lower() == near), "")
+        cure = f"write `{name}` for `{written}`" if written else f"add `{name}`"
+        yield written or name, f"the patch lacks `{name}`", cure
+    if operation is not None and operation not in _OPERATIONS:
+        near = next(iter(difflib.get_close_matches(operation.lower(), _OPERATIONS, 1)), "")
+        cure = f"write `op: {near}`" if near else "write one of these"
+        yield "op", f"Copilot takes no operation `{operation}`: it takes {', '.join(_OPERATIONS)}", cure
+    if path and not path.startswith("/"):
+        whole = path if "/" in path else path.replace(".", "/")
+        yield "path", f"the path `{path}` does not begin with `/`", f"write `path: /{whole}`"
 
 
 def position(project: Project) -> Iterator[Finding]:
@@ -139,4 +184,5 @@ def _read(project: Project, where: str) -> list[patches.Patch]:
         return []
 
 
+WRITTEN = (forms,)
 RULES = (runtime, position)

@@ -260,8 +260,8 @@ def _passwords(document: Document, environment: str) -> Iterator[Finding]:
     for keys, container in containers(document, environment).items():
         variables = container.get("variables")
         for name in variables if isinstance(variables, dict) else ():
-            if re.search(r"[\s=]", str(name)):
-                what = f"no program can read a variable with the name `{name}`"
+            if re.search(r"[\s=]|^\d", str(name)):
+                what = f"no shell can read a variable with the name `{name}`"
                 place = (*keys, "variables", str(name))
                 instead = "write letters, digits and `_`"
                 yield _finding(document, environment, place, "variable", what, instead, error=False)
@@ -288,7 +288,7 @@ def networks(project: Project) -> Iterator[Finding]:
     for document in project.environments.values():
         vpc = document.get("network", "vpc")
         subnets = vpc.get("subnets") if isinstance(vpc, dict) else None
-        if not isinstance(vpc, dict) or not isinstance(subnets, dict):
+        if not isinstance(vpc, dict):
             continue
         whole = _network(vpc.get("cidr"))
         if whole is None and isinstance(vpc.get("cidr"), str) and "${" not in vpc["cidr"]:
@@ -298,7 +298,7 @@ def networks(project: Project) -> Iterator[Finding]:
         yield from (*_zones(document), *_repeated(document), *_size_of_vpc(document, whole))
         earlier: list[tuple[str, Any]] = []
         for kind in ("public", "private"):
-            listed = subnets.get(kind)
+            listed = subnets.get(kind) if isinstance(subnets, dict) else None
             for number, subnet in enumerate(listed if isinstance(listed, list) else ()):
                 keys = ("network", "vpc", "subnets", kind, number, "cidr")
                 given = subnet.get("cidr") if isinstance(subnet, dict) else None

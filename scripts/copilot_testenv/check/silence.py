@@ -27,9 +27,12 @@ _CAUSES = frozenset(
         "dependency",
         "startup",
         "network",
+        "required",
+        "exclusive",
     ]
 )
 _KEY = re.compile(r"`(?:[\w.-]+\.)?(\w+)`(?=: it takes| and ignores it|: it refuses it)")
+_VERDICT = "Copilot does not deploy"  # the first words of its own verdict
 _SEVERAL = 3  # findings that are still told one by one
 
 
@@ -91,13 +94,17 @@ def _once(root: Path, found: Iterable[Finding]) -> list[Finding]:
         if one.rule in _CAUSES and one.severity == "error":
             told.setdefault(one.path, set()).add(one.line)
             keys.setdefault(one.path, set()).update(_KEY.findall(one.what))
+    patched = {one.path for one in known if one.rule == "patch" and not one.what.startswith(_VERDICT)}
     return [
         one
         for one in known
-        if one.rule != "copilot"
-        or (
-            told.get(one.path, set()).isdisjoint(_block(_lines(root, one.path), one.line))
-            and keys.get(one.path, set()).isdisjoint(re.findall(r'"(\w+)"', one.instead))
+        if not (one.rule == "patch" and one.what.startswith(_VERDICT) and one.path in patched)
+        and (
+            one.rule != "copilot"
+            or (
+                told.get(one.path, set()).isdisjoint(_block(_lines(root, one.path), one.line))
+                and keys.get(one.path, set()).isdisjoint(re.findall(r'"(\w+)"', one.instead))
+            )
         )
     ]
 

@@ -30,6 +30,7 @@ from copilot_testenv.core.files import write
 
 # Lists whose items say nothing of each other. (A task must have one essential container, for example.)
 _APART = frozenset({"ManagedPolicyArns", "Policies", "Statement", "Tags"})
+_PROPERTY = re.compile(r"\b[A-Z][A-Za-z]{5,}\b")
 _EVERYWHERE = frozenset({""})  # of a template that a patch may have changed anywhere
 # Lambda runtimes: overrides.runtime reports them. Versions of databases: one that exists stays as it is.
 _RUNTIMES = {"E2531", "W2531", "E3690", "E3691"}
@@ -129,7 +130,8 @@ def _resource(found: LintFinding) -> str:
 def _place(project: Project, owner: str, found: LintFinding, *, addons: bool) -> tuple[str, int]:
     """Return the file and line of the resource in the addons, else the patches, else the manifest."""
     if addons:
-        return addons_place(project.root, owner, [*found.path.split("/"), ""][1], found.path)
+        named = "/".join(_PROPERTY.findall(found.message))  # of a place, the property that the message names
+        return addons_place(project.root, owner, [*found.path.split("/"), ""][1], f"{found.path}/{named}")
     changed = [patch for patch in _patches(project, owner) if _part(patch.path) == _resource(found)]
     if changed:
         at, appended = f"/{found.path}/", Counter[str]()
@@ -142,9 +144,20 @@ def _place(project: Project, owner: str, found: LintFinding, *, addons: bool) ->
         where = f"copilot/{owner}/{patches.FILE.as_posix()}"
         lines = patches.text_below(project.root, owner).splitlines()[patch.begin : patch.end]
         values = [number for number, line in enumerate(lines) if re.match(r"[\s-]*value\s*:", line)]
-        return where, patch.begin + 1 + (values[0] if values and at.startswith(place) else 0)
+        if not values or not at.startswith(place):
+            return where, patch.begin + 1
+        return where, patch.begin + _inside(lines, values[0], at.removeprefix(place))
     document = project.services.get(owner)
     return project.source(owner), document.line("taskdef_overrides") if document else 1
+
+
+def _inside(lines: list[str], first: int, path: str) -> int:
+    """Return the line, from 1, of the last key of a path that stands below a patch's `value`."""
+    found = first
+    for key in filter(None, path.split("/")):
+        named = re.compile(rf"[\s\-{{,'\"]*{re.escape(key)}['\"]?\s*:")
+        found = next((number for number in range(found, len(lines)) if named.match(lines[number])), found)
+    return found + 1
 
 
 def addons_place(root: Path, owner: str, name: str = "", path: str = "") -> tuple[str, int]:

@@ -71,7 +71,7 @@ _TEXTS = frozenset(
             "provider",
             "repository",
         ),
-        *("branch", "buildspec", "env_file", "path"),
+        *("branch", "buildspec", "env_file", "path", "from_cfn", "secretsmanager"),
     ]
 )
 _NAMES = frozenset({"build", "dockerfile", "context", "location", "source_volume"})

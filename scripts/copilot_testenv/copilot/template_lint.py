@@ -200,7 +200,7 @@ def _lint(name: str, text: str) -> list[LintFinding]:
 
 @functools.cache
 def _linter() -> tuple[Any, Any]:
-    gc.disable()  # what is imported and loaded stays
+    gc.disable()
     try:
         from cfnlint.config import ConfigMixIn  # noqa: PLC0415 - takes half a second
         from cfnlint.decode.decode import decode_str  # noqa: PLC0415
@@ -213,4 +213,5 @@ def _linter() -> tuple[Any, Any]:
             f"cfn-lint is not installed ({error.name} is missing): pip install -r requirements-sandbox.txt."
         ) from error
     finally:
+        gc.freeze()  # what is loaded stays: collections and the interpreter's end need not look at it
         gc.enable()
