@@ -119,8 +119,14 @@ class Account(Aws):
     def _list_images(self, **_: Any) -> dict[str, Any]:
         return {"imageIds": [{"imageTag": f"{'d' * 40}-test"}]}
 
-    def _list_stacks(self, **_: Any) -> dict[str, Any]:
-        return {"StackSummaries": []}
+    def _list_stacks(self, StackStatusFilter: list[str]) -> dict[str, Any]:  # noqa: N803 - AWS's name
+        at = datetime(2026, 1, 1, tzinfo=UTC)
+        summaries = [
+            {"StackName": name, "StackStatus": status, "CreationTime": at}
+            for name, (_, status) in self.stacks.items()
+            if status in StackStatusFilter
+        ]
+        return {"StackSummaries": summaries}
 
 
 def listed(tags: dict[str, str]) -> list[dict[str, str]]:

@@ -11,6 +11,7 @@ import contextlib
 import gc
 import logging
 import os
+import re
 import resource
 import signal
 import stat
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _NUMBER, _LENGTH = struct.Struct("!I"), struct.Struct("!q")
 _END, _NULL, _DROPPED, _FAILED = -1, -2, -3, -4  # after _FAILED comes the name of the error's class
 _PIECE = 1 << 16  # characters
+_SURROGATE = re.compile(r"[\udc80-\udcff]")  # what `surrogateescape` makes of a byte
 _ENDED = "nothing: the process of its own ended"
 _FILES = 4096  # numbers of open files that are looked at
 
@@ -161,36 +163,41 @@ def _serve(functions: list[Call], asked: int, answering: int) -> NoReturn:
         questions, answers = os.fdopen(asked, "rb"), os.fdopen(answering, "wb")
         while True:
             (number,) = _NUMBER.unpack(_exactly(questions, _NUMBER.size))
-            end, text = _text(questions)
+            end, text, errors = _text(questions)
             if end != _DROPPED:
                 arguments = [None if end == _NULL else text]
                 del text
-                _answer(functions[number], arguments, answers)
+                _answer(functions[number], arguments, errors, answers)
                 answers.flush()
     except BaseException:  # noqa: BLE001  also an interruption: the caller says so
         os._exit(0)
 
 
-def _text(file: IO[bytes]) -> tuple[int, str]:
-    """Return how the next text ends, and the text, of which there is one copy, also while it grows.
+def _text(file: IO[bytes]) -> tuple[int, str, str]:
+    """Return how the next text ends, the text, and how its bytes that are no UTF-8 are written.
+
+    There is one copy of the text, also while it grows.
 
     CPython adds to a local text in place: 3.11 after some rounds of a `for`, and not of a `while`.
     """
     decoder, text, length = codecs.getincrementaldecoder("utf-8")(errors="surrogateescape"), "", _END
+    errors = "strict"
     for length in iter(lambda: _length(file), None):
         if length < 0:
             break
-        text += decoder.decode(_exactly(file, length))
-    text += decoder.decode(b"", final=True)
-    return length, text
+        more = decoder.decode(_exactly(file, length))
+        errors = "surrogateescape" if _SURROGATE.search(more) else errors
+        text += more
+    more = decoder.decode(b"", final=True)
+    return length, text + more, "surrogateescape" if more else errors
 
 
-def _answer(function: Call, arguments: list[str | None], file: IO[bytes]) -> None:
+def _answer(function: Call, arguments: list[str | None], errors: str, file: IO[bytes]) -> None:
     """Write what the function returns. It gets the text out of the list, which keeps none."""
     try:
         text = as_text(function(arguments.pop()))
         for start in range(0, len(text or ""), _PIECE):
-            piece = (text or "")[start : start + _PIECE].encode(errors="surrogateescape")
+            piece = (text or "")[start : start + _PIECE].encode(errors=errors)
             file.write(_LENGTH.pack(len(piece)) + piece)
         file.write(_LENGTH.pack(_NULL if text is None else _END))
     except BaseException as error:  # noqa: BLE001  any error may quote the value
