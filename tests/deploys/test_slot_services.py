@@ -18,7 +18,7 @@ from copilot_testenv.deploys import slot_services
 from copilot_testenv.deploys.stack_tags import StackTags
 from copilot_testenv.session import Target
 from copilot_testenv.state.registry import DeploymentRecord
-from tests.deploys.teardowns import NOW, Played, Scene, gone, isolated, shared, stack
+from tests.deploys.teardowns import NOW, PAST, Played, Scene, gone, isolated, shared, stack
 
 SLUG = git.slug("feature/x")
 
@@ -170,6 +170,19 @@ def test_a_teardown_deletes_the_other_services_first_and_names_them(scene: Calla
     assert [line.split("--name=")[1].split()[0] for line in here.deletes][:2] == [own, f"web-{SLUG}"]
     assert f"repository demo/{own}" in gone(here)
     assert sum(part.startswith("database ") for part in gone(here)) == 1
+    assert list(here.aws.stacks) == ["demo-test-web"]
+
+
+def test_slots_of_one_service_go_together_and_one_of_several_by_itself(scene: Callable[..., Scene]) -> None:
+    own = f"worker-{SLUG}"
+    slot = isolated("feature/x", services=own, expires_at=PAST)
+    other = stack(own, "feature/x", isolated="yes", slot=f"web-{SLUG}", expires_at=PAST)
+    more = [isolated(name, expires_at=PAST) for name in ("feature/y", "feature/z")]
+    here = scene(shared(), slot, other, *more)
+    here.teardown(expired=True)
+    alone = [line.split("--name=")[1].split()[0] for line in here.deletes]
+    assert {own, f"web-{SLUG}"} <= set(alone)
+    assert not set(alone) & {f"web-{git.slug('feature/y')}", f"web-{git.slug('feature/z')}"}
     assert list(here.aws.stacks) == ["demo-test-web"]
 
 
