@@ -14,6 +14,7 @@ from copilot_testenv.core.git import slug
 from tests.clone import Clone, get, get_json
 from tests.e2e.looks import deployed, stacks
 from tests.e2e.test_services import WSGI
+from tests.sandbox.fake_control_plane import require
 
 pytestmark = pytest.mark.e2e
 LIGHT = True
@@ -55,6 +56,7 @@ BROKEN = 'raise RuntimeError("no broker")\n'
 @pytest.fixture(scope="module", autouse=True)
 def project(clone: Clone) -> None:
     """A shop whose worker is a service of its own, also in test."""
+    require("namespace")  # service discovery
     clone.stage_megabytes = 5
     files = {
         "demo/wsgi.py": WSGI,
