@@ -42,8 +42,8 @@ def test_another_service_that_overrides_nothing_means_its_base(workspace: Path) 
     file.write_text("name: worker\ntype: Worker Service\nenvironments:\n  production: {}\n  stage: {}\n")
     (one,) = missing(with_manifest(workspace, web))
     assert str(one) == (
-        "copilot/worker/manifest.yml:3: test has no block under `environments`, so Copilot deploys the base "
-        "there: write `test:` with what differs, or `test: {}` where the base is meant"
+        "copilot/worker/manifest.yml:3: missing-block: test has no block under `environments`, so Copilot "
+        "deploys the base there: write `test:` with what differs, or `test: {}` where the base is meant"
     )
 
 

@@ -362,6 +362,6 @@ def test_one_mistake_of_several_environments_is_told_once_with_their_names(
     project = rendered(renderer, settings, HTTP + manifest, environments=("stage", "test"))
     (found,) = containers.images(project)
     assert str(found) == (
-        "copilot/web/manifest.yml:4: the image shop has no pinned tag, so that it may be another one "
+        "copilot/web/manifest.yml:4: image: the image shop has no pinned tag, so that it may be another one "
         "tomorrow (in stage, test): write its version, as in `shop:VERSION`"
     )

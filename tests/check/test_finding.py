@@ -8,7 +8,7 @@ FINDING = Finding("copilot/web/manifest.yml", 7, "key", "error", "`prot` is no k
 
 
 def test_a_finding_is_one_line_with_file_line_fault_and_cure() -> None:
-    assert str(FINDING) == "copilot/web/manifest.yml:7: `prot` is no key: write `port`"
+    assert str(FINDING) == "copilot/web/manifest.yml:7: key: `prot` is no key: write `port`"
 
 
 def test_github_gets_a_command_that_nothing_in_the_text_can_end_or_extend() -> None:

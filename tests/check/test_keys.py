@@ -262,8 +262,8 @@ def test_an_unknown_key_of_an_environments_own_manifest_is_told(workspace: Path)
     file.write_text("name: test\ntype: Environment\nobservability:\n  containerInsights: true\n")
     (one,) = unknown(with_manifest(workspace, WEB))
     assert str(one) == (
-        "copilot/environments/test/manifest.yml:4: Copilot knows no key `observability.containerInsights` "
-        "and ignores it: write `container_insights`"
+        "copilot/environments/test/manifest.yml:4: unknown-key: Copilot knows no key "
+        "`observability.containerInsights` and ignores it: write `container_insights`"
     )
 
 

@@ -119,5 +119,5 @@ def test_a_service_of_its_own_that_cannot_be_deployed_is_a_finding(shipped: Path
 def test_a_variable_that_names_localhost_has_no_server_in_a_task_of_one_container(shipped: Path) -> None:
     for value in ("localhost", "redis://127.0.0.1:6379/0"):
         (finding,) = own(shipped, BESIDE.replace("LIMIT: 0755", f'REDIS: "{value}"'))
-        assert finding.startswith("copilot/worker/manifest.yml:5: REDIS names localhost")
+        assert finding.startswith("copilot/worker/manifest.yml:5: services: REDIS names localhost")
         assert "write web.${COPILOT_ENVIRONMENT_NAME}.${COPILOT_APPLICATION_NAME}.local" in finding

@@ -28,7 +28,7 @@ class Finding:
     column: int = 1
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}: {self.what}: {self.instead}"
+        return f"{self.path}:{self.line}: {self.rule}: {self.what}: {self.instead}"
 
 
 def in_environments(found: Iterable[tuple[str, Finding]]) -> Iterator[Finding]:

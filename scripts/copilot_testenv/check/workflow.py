@@ -252,7 +252,8 @@ def _fix(session: Session, *, plan: bool, today: date | None = None) -> None:
     if not count:
         session.report.say("There is nothing that --fix can correct.")
     elif plan:
-        session.report.say(f"{_counted(count, 'file')} would change; nothing was changed.")
+        would = f"{_counted(count, 'file')} would change; nothing was changed."
+        session.report.say(f"{would} What has several right answers is left to you: `invoke check` shows it.")
 
 
 def _write(session: Session, changes: list[patches.Change], *, plan: bool) -> int:
