@@ -72,7 +72,7 @@ def verb(**flags: str) -> Callable[[Callable[..., None]], Any]:
             except UserError as error:
                 raise _exit(display.block(str(error)), error.exit_code, json=json) from None
             except KeyboardInterrupt:
-                raise _exit("Interrupted; nothing was under way.", 130, json=json) from None
+                raise _exit("Interrupted; no change was under way.", 130, json=json) from None
             except BrokenPipeError:  # `invoke logs | head`
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             except Exception as error:  # noqa: BLE001 - the user gets one line, a developer the traceback

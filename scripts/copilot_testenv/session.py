@@ -219,7 +219,9 @@ class Session:
         if plan:
             kept = root / ".sandbox"
             would = f"delete all it keeps in {kept}" if reset else "stop it" if stop else "start it"
-            say(f"The sandbox {'runs' if _lifecycle().is_alive(root) else 'does not run'}. Would {would}.")
+            runs = _lifecycle().is_alive(root)
+            would = "Would do nothing" if runs and not (stop or reset) else f"Would {would}"
+            say(f"The sandbox {'runs' if runs else 'does not run'}. {would}.")
             return
         self.clear_up()
         if reset:

@@ -42,6 +42,17 @@ environments:
         "is that of stage",
         "error",
     ),
+    "staging's, where this environment's has that name": (
+        """
+environments:
+  test:
+    secrets:
+      DATABASE_URL: /copilot/demo/test/secrets/DATABASE_URL
+      STAGE_DATABASE_URL: /copilot/demo/stage/secrets/DATABASE_URL  # HERE
+""",
+        f"the secret STAGE_DATABASE_URL is that of stage (in test): write {OWN}/STAGE_DATABASE_URL",
+        "error",
+    ),
     "one for all": (
         """
 sidecars:

@@ -12,7 +12,7 @@ from copilot_testenv.ci import pull_request
 from copilot_testenv.ci.pull_request import Message
 from copilot_testenv.core import git
 from copilot_testenv.core.errors import Failed, Held, Interrupted, Refused, UsageError
-from copilot_testenv.deploys import copy_db
+from copilot_testenv.deploys import copy_db, nothing
 from tests.deploys.teardowns import FUTURE, NOW, PAST, Played, Scene, gone, isolated, shared, stack
 
 
@@ -156,6 +156,23 @@ def test_twice_is_fine(scene: Callable[..., Scene]) -> None:
         here.teardown(**options)
         assert here.receipts == []
     assert here.said.count("nothing to tear down") == 5
+
+
+def test_an_empty_shared_slot_is_told_with_the_branches_in_slots_of_their_own(
+    scene: Callable[..., Scene],
+) -> None:
+    here = scene(isolated("feature/x"))
+    here.teardown()
+    assert "feature/x has a slot of its own: name it by `--branch feature/x`" in here.said
+    assert here.deletes == []
+    target = here.session.enter()
+    assert "feature/x has a slot of its own" in str(nothing.deployed(here.session, target, ", so what"))
+    here = scene(shared())
+    here.teardown()
+    told = str(nothing.deployed(here.session, target, ", so what"))
+    assert told.startswith("Nothing is deployed, so what:")
+        "Nothing is deployed, so what:"
+    )
 
 
 def test_the_receipt_tells_what_it_has_cost_and_the_pull_request_that_it_is_gone(

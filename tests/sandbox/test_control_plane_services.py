@@ -72,6 +72,14 @@ def test_a_cancelled_update_goes_back(cloud: Cloud) -> None:
         cloud.stacks.cancel_update_stack(StackName="s")
 
 
+def test_a_task_of_a_size_that_fargate_does_not_have_is_refused(cloud: Cloud) -> None:
+    wanted = template(service("a:1"))
+    wanted["Resources"]["Task"]["Properties"]["Memory"] = "700"
+    assert cloud.create(wanted) == "ROLLBACK_COMPLETE"
+    words = "No Fargate configuration exists for given values: 256 CPU, 700 memory"
+    assert words in cloud.reason("Task", "CREATE_FAILED")
+
+
 def test_a_stack_deleted_while_it_is_made_goes(cloud: Cloud) -> None:
     cloud.agent.state = "IN_PROGRESS"
     cloud.stacks.create_stack(StackName="s", TemplateBody=json.dumps(template(service("a:1"))))

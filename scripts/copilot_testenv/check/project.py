@@ -97,6 +97,10 @@ class Project:
             if isinstance(found, Template):
                 yield self.services[service], environment, found
 
+    def refused(self) -> list[tuple[str, str]]:
+        """Return (service, environment) for each stack that Copilot does not accept."""
+        return [pair for pair, found in self.rendered.items() if not isinstance(found, Template)]
+
 
 def read(settings: Settings, today: date | None = None, shell: Shell | None = None) -> Project:
     """Read the workspace's manifests, but do not render them yet. `today` is compared with runtimes' ends."""

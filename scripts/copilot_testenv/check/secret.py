@@ -248,7 +248,7 @@ def _paths(
             # Environments of several accounts may have a secret each, at the same path.
             "error" if other or (len(shared) > 1 and project.has_test_profile) else "warning",
             what,
-            f"write {_own_path(project, each, other)}",
+            f"write {_free_path(project, each, other, found)}",
         )
         yield each.environment, finding
 
@@ -256,6 +256,14 @@ def _paths(
 def _names_environment(path: str, environment: str) -> bool:
     """Return True if the path contains the environment's name as a separate word."""
     return bool(re.search(rf"(?<![a-z0-9]){re.escape(environment)}(?![a-z0-9])", path))
+
+
+def _free_path(project: Project, each: Secret, other: str | None, found: Sequence[Secret]) -> str:
+    """Return the suggested path; where another secret of the container has it, its end is the variable."""
+    wanted = _own_path(project, each, other)
+    path = wanted.replace(_ENV, each.environment).replace(_APP, project.settings.app)
+    taken = {one.path for one in found if one.keys[:-1] == each.keys[:-1] and one.document is each.document}
+    return f"{wanted.rpartition('/')[0]}/{each.variable}" if path in taken else wanted
 
 
 def _own_path(project: Project, each: Secret, other: str | None) -> str:

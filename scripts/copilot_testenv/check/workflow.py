@@ -211,6 +211,12 @@ def findings(session: Session, today: date | None = None, *, fix: bool = False) 
         else:
             with renderer.opened(session, project) as copilot:
                 projects.render(project, copilot)
+        refused = sorted({f"{service} for {name}" for service, name in project.refused()})
+        if refused:
+            session.report.say(
+                f"Copilot renders nothing of {', '.join(refused)}, so what it would deploy there is not "
+                "judged yet: run this again when that is repaired."
+            )
         found = silence.finish(project.root, {*judge(project, RENDERED), *written.result()})
     for note in project.notes:
         session.report.say(note)

@@ -203,7 +203,9 @@ def manage_command(manifest: Mapping[str, Any], environment: str) -> str:
     return found[1] if found else "python manage.py"
 
 
-def check_environment(manifest: Mapping[str, Any], environment: str, where: str) -> None:
+def check_environment(
+    manifest: Mapping[str, Any], environment: str, where: str, cure: str = "Write one"
+) -> None:
     """Raise SettingsError unless the manifest has a block for the environment.
 
     Copilot would silently deploy the base manifest, without Redis, without the reset and the copy of the
@@ -213,7 +215,7 @@ def check_environment(manifest: Mapping[str, Any], environment: str, where: str)
     if not isinstance(blocks, dict) or not isinstance(blocks.get(environment), dict):
         raise SettingsError(
             f"{where} has no block `{environment}` under `environments:`: Copilot would silently deploy the "
-            f"base manifest there. Write one, or set TEST_ENV to the environment that has it."
+            f"base manifest there. {cure}, or set TEST_ENV to the environment that has it."
         )
 
 

@@ -14,7 +14,7 @@ from copilot_testenv.core import strict_json
 from copilot_testenv.core.errors import Failed, Held, Refused, SettingsError
 from copilot_testenv.core.strict_json import Malformed
 from copilot_testenv.core.terminal import as_json, confirm
-from copilot_testenv.deploys import one_offs, preflight, status
+from copilot_testenv.deploys import nothing, one_offs, preflight, status
 from copilot_testenv.session import require_settled
 from copilot_testenv.state import bucket, live
 
@@ -53,7 +53,7 @@ def copy(session: Session, *, name: str, wait: bool, yes: bool, plan: bool, json
     if not wait:
         require_settled(stack)
     if not target or not stack or not (stack.live or stack.changing):
-        raise Failed("Nothing is deployed, so nothing can be copied: `invoke deploy-test --branch B`.")
+        raise nothing.deployed(session, target, ", so nothing can be copied")
     branch = stack.tags.get("branch", "an unknown branch")
     _copy_task(session, target, stack)  # an error in it comes before the question
     deployment: Deployment | None = None

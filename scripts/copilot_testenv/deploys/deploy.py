@@ -246,7 +246,8 @@ class _Deploy:
         path = str(settings.manifest.relative_to(settings.root))
         file, shown = folder / path, f"{path} of {self.branch.name}"
         found = manifest.read(file)
-        manifest.check_environment(found, settings.test_env, shown)  # this one is deployed
+        cure = f"Merge the branch that has it into {self.branch.name}"
+        manifest.check_environment(found, settings.test_env, shown, cure)  # this one is deployed
         office_hours.require_fixed_count(settings, found, shown)
         builds, shell, say = manifest.builds(found), self.session.shell, self.session.report.say
         for line in companions.missing(settings, found, self.branch.name):

@@ -14,7 +14,7 @@ from copilot_testenv.core import display, strict_json
 from copilot_testenv.core.errors import Failed, Interrupted, UsageError
 from copilot_testenv.core.process import catching_signals
 from copilot_testenv.core.strict_json import Malformed
-from copilot_testenv.deploys import companions, container_log, slot_services
+from copilot_testenv.deploys import companions, container_log, nothing, slot_services
 from copilot_testenv.session import Session, Target
 from copilot_testenv.state import live
 
@@ -53,7 +53,7 @@ def logs(session: Session, options: Options) -> None:
         session, target = slot_services.chosen(session, target, options.service)
     stack = target.aws.stack(session.settings.stack_name) if target else None
     if not target or not stack or not (stack.live or stack.changing):
-        raise Failed("Nothing is deployed, so there are no logs: `invoke deploy-test --branch B`.")
+        raise nothing.deployed(session, target, ", so there are no logs")
     missing = _missing_container(session, target, stack, options.container)
     if missing and options.follow:
         raise missing

@@ -19,7 +19,7 @@ from copilot_testenv.core.errors import Failed, Refused, SettingsError
 from copilot_testenv.core.git import Branch
 from copilot_testenv.core.process import catching_signals
 from copilot_testenv.core.terminal import as_json
-from copilot_testenv.deploys import settling, slot_services, stopping
+from copilot_testenv.deploys import nothing, settling, slot_services, stopping
 from copilot_testenv.state import bucket, live
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from copilot_testenv.deploys.outcome import Served
     from copilot_testenv.session import Session, Target
 
-_NOTHING = "Nothing is deployed: `invoke deploy-test --branch B`."
 _STILL = "Interrupted: its tasks still start. `invoke status` shows it, `invoke sleep` stops them again."
 
 
@@ -144,7 +143,7 @@ def sleep(session: Session, options: Options) -> None:
     else:
         lease = bucket.lease(session, target, f"stopping {branch}")
         with lease.held(wait=options.wait, say=say):
-            stack = _required(session, session.settled(target, wait=options.wait), options.branch)
+            stack = _required(session, target, session.settled(target, wait=options.wait), options.branch)
             lease.require_held()
             every = [*_others(session, target), stack]
             ended = [stopping.stop(session, target, each) for each in every]
@@ -171,7 +170,7 @@ def wake(session: Session, options: Options) -> None:
     else:
         lease = bucket.lease(session, target, f"waking {branch}")
         with lease.held(wait=options.wait, say=say):
-            stack = _required(session, session.settled(target, wait=options.wait), options.branch)
+            stack = _required(session, target, session.settled(target, wait=options.wait), options.branch)
             lease.require_held()
             served = started(session, target, Branch(branch, stack.tags.get("commit") or ""))
             deployment = served.deployment
@@ -194,16 +193,16 @@ def _found(session: Session, name: str) -> tuple[Session, Target, Stack]:
     session.check_workspace()
     target = session.enter_to_change()
     if not target:
-        raise Failed(_NOTHING)
+        raise nothing.deployed(session, None)
     session, target = session.slot_of(target, name)
-    return session, target, _required(session, target.aws.stack(session.settings.stack_name), name)
+    return session, target, _required(session, target, target.aws.stack(session.settings.stack_name), name)
 
 
-def _required(session: Session, stack: Stack | None, name: str) -> Stack:
+def _required(session: Session, target: Target, stack: Stack | None, name: str) -> Stack:
     """Return the stack if the branch is live in it. Raises Failed, and Refused for a foreign stack."""
     ownership.require_ours(stack, session.settings)
     if not stack or not (stack.live or stack.changing):
-        raise Failed(_NOTHING)
+        raise nothing.deployed(session, target)
     if name and stack.tags.get("branch") != name:
         raise Failed(f"{name} is not deployed; {stack.tags.get('branch')} is. `invoke status` shows it.")
     return stack

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from copilot_testenv.copilot import ownership
 from copilot_testenv.core.errors import Failed
-from copilot_testenv.deploys import office_hours
+from copilot_testenv.deploys import nothing, office_hours
 from copilot_testenv.state import live
 
 if TYPE_CHECKING:
     from copilot_testenv.session import Session
 
 _DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")  # without one a browser would take the terminal
-_NOTHING = "Nothing is deployed, so there is no URL: `invoke deploy-test --branch B`."
+_SO = ", so there is no URL"
 
 
 def open_url(session: Session, name: str, browse: Callable[[str], object] = webbrowser.open) -> None:
@@ -27,12 +27,12 @@ def open_url(session: Session, name: str, browse: Callable[[str], object] = webb
     session.announce()
     target = session.enter(start=False)
     if not target:
-        raise Failed(_NOTHING)
+        raise nothing.deployed(session, target, _SO)
     session, target = session.slot_of(target, name)
     stack = target.aws.stack(session.settings.stack_name)
     ownership.require_ours(stack, session.settings)
     if not stack or not stack.live:
-        raise Failed(_NOTHING)
+        raise nothing.deployed(session, target, _SO)
     url = live.url_of(session, target, stack)
     if not url:
         raise Failed(f"The URL of {session.settings.service} is not known: `copilot svc show` has it.")

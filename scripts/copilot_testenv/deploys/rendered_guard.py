@@ -78,7 +78,10 @@ def require_harmless(
         )
     for template in (branch, not_overridden):
         if isinstance(template, Refusal):
-            raise SettingsError(f"{deployed.name} cannot be deployed: {template.why.rstrip('.')}.")
+            raise SettingsError(
+                f"{deployed.name} cannot be deployed: {template.why.rstrip('.')}. Nothing was "
+                "changed; `invoke check` on that branch shows the line."
+            )
     assert isinstance(branch, Template)  # noqa: S101 - a Refusal was raised above
     assert isinstance(not_overridden, Template)  # noqa: S101 - a Refusal was raised above
     if isinstance(base, Refusal):

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from copilot_testenv.copilot import ownership
 from copilot_testenv.copilot.commands import OneOff
 from copilot_testenv.core import display
-from copilot_testenv.core.errors import Failed, Refused, SettingsError, UsageError
-from copilot_testenv.deploys import copy_db, one_offs, preflight
+from copilot_testenv.core.errors import Refused, SettingsError, UsageError
+from copilot_testenv.deploys import copy_db, nothing, one_offs, preflight
 from copilot_testenv.state import bucket
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _PASSWORD_BYTES = 12  # random ones
 _ITERATIONS = 600_000
 _KEY_BEGINS = re.compile("-----BEGIN [A-Z ]*PRIVATE KEY-----")
 _KEY_ENDS = re.compile("-----END [A-Z ]*PRIVATE KEY-----")
-_NOTHING = "Nothing is deployed, so there is nothing to run it in: `invoke deploy-test --branch B`."
+_SO = ", so there is nothing to run it in"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def run(session: Session, options: Options) -> None:
     session.check_workspace()
     target = session.enter_to_change()
     if not target:
-        raise Failed(_NOTHING)
+        raise nothing.deployed(session, target, _SO)
     session, target = session.slot_of(target, options.branch)
     settings, aws, say = session.settings, target.aws, session.report.say
     ownership.require_ours(aws.stack(settings.stack_name), settings)
@@ -80,7 +80,7 @@ def run(session: Session, options: Options) -> None:
         stack = session.settled(target, wait=options.wait)
         arn = aws.resource(settings.stack_name, "TaskDefinition") if stack and stack.live else None
         if not stack or not arn:
-            raise Failed(_NOTHING)
+            raise nothing.deployed(session, target, _SO)
         password = secrets.token_urlsafe(_PASSWORD_BYTES) if options.login and not options.plan else ""
         task, line = _task(settings, aws.task_definition(arn), options, password)
         branch = stack.tags.get("branch", "an unknown branch")

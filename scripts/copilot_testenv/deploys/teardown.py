@@ -16,7 +16,7 @@ from copilot_testenv.core.errors import Failed, Held, Interrupted, Refused, Usag
 from copilot_testenv.core.process import Stop, catching_signals
 from copilot_testenv.core.terminal import as_json, confirm
 from copilot_testenv.costs import estimate
-from copilot_testenv.deploys import orphans, preflight, slot_services, status
+from copilot_testenv.deploys import nothing, orphans, preflight, slot_services, status
 from copilot_testenv.deploys.delete_slot import (
     DEAD,
     NEVER_DELETED,
@@ -196,6 +196,8 @@ class _Teardown:
             return f"Nothing in {where} has expired: nothing to tear down."
         if self.options.orphans:
             return f"Everything that was checked in {where} belongs to a deployment: nothing to tear down."
+        if others := nothing.elsewhere(self.session, self.target):
+            return f"Nothing is deployed to the shared slot of {where}: nothing to tear down. {others}"
         return f"Nothing is deployed in {where}: nothing to tear down."
 
     def _chosen(self) -> list[SlotSnapshot]:

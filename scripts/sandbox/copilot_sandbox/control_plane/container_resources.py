@@ -9,6 +9,7 @@ from copilot_sandbox import model
 
 from .container_service import ContainerService
 from .ecs_common import backend, tag_list
+from .errors import handler_failed
 from .resources import CreatedResource, Handler, ResourceSpec, Settling
 from .service_records import ServiceRecord
 from .shapes import to_api
@@ -57,6 +58,32 @@ def _settings(spec: ResourceSpec) -> list[dict[str, str]]:
     return [{"name": setting["Name"], "value": setting["Value"]} for setting in settings]
 
 
+_GIB = 1024
+# CPU units and MiB of Fargate's tasks.
+# Source: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-cpu-memory-error.html
+_SIZES = {
+    "256": (512, 1 * _GIB, 2 * _GIB),
+    "512": range(1 * _GIB, 4 * _GIB + 1, _GIB),
+    "1024": range(2 * _GIB, 8 * _GIB + 1, _GIB),
+    "2048": range(4 * _GIB, 16 * _GIB + 1, _GIB),
+    "4096": range(8 * _GIB, 30 * _GIB + 1, _GIB),
+    "8192": range(16 * _GIB, 60 * _GIB + 1, 4 * _GIB),
+    "16384": range(32 * _GIB, 120 * _GIB + 1, 8 * _GIB),
+}
+
+
+def _require_size(request: dict[str, Any]) -> None:
+    """Raise as CloudFormation does where Fargate has no task of this CPU and memory, in units and MiB."""
+    cpu, memory = (str(request.get(name, "")) for name in ("cpu", "memory"))
+    if "FARGATE" not in request.get("requiresCompatibilities", ()) or not (cpu + memory).isdecimal():
+        return  # other forms, such as "1 vCPU", are not judged
+    if int(memory or 0) not in _SIZES.get(cpu, ()):
+        raise handler_failed(
+            "Invalid request provided: Create TaskDefinition: No Fargate configuration exists for given "
+            f"values: {cpu} CPU, {memory} memory. See the Amazon ECS documentation for the valid values."
+        )
+
+
 class TaskDefinitionHandler(Handler):
     """AWS::ECS::TaskDefinition. Each change creates a revision; the old one is deregistered afterwards."""
 
@@ -65,6 +92,7 @@ class TaskDefinitionHandler(Handler):
     def create(self, spec: ResourceSpec) -> CreatedResource:
         request = to_api("ecs", "RegisterTaskDefinition", spec.properties)
         request.setdefault("family", f"{spec.stack_name}-{spec.logical_id}")
+        _require_size(request)
         registered = backend().register_task_definition(
             request["family"],
             request.get("containerDefinitions", []),
