@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -11,6 +12,11 @@ from tests.sandbox.cloud import Cloud, function, template
 POLICY = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Action": "s3:ListAllMyBuckets", "Resource": "*"}],
+}
+
+MACHINE = {
+    "DefinitionString": json.dumps({"StartAt": "End", "States": {"End": {"Type": "Succeed"}}}),
+    "RoleArn": "arn:aws:iam::123456789012:role/machine",
 }
 
 
@@ -94,6 +100,7 @@ def test_a_topic_in_order_without_a_name_gets_one_that_ends_in_fifo(cloud: Cloud
         ("AWS::SSM::Parameter", {"Name": "/a", "Type": "String", "Value": "1"}, "Value", "1"),
         ("AWS::IAM::ManagedPolicy", {"PolicyDocument": POLICY}, "PolicyArn", "arn:aws:iam:"),
         ("AWS::EC2::InternetGateway", {}, "InternetGatewayId", "igw-"),
+        ("AWS::StepFunctions::StateMachine", MACHINE, "Arn", "arn:aws:states:"),
         ("AWS::CloudFront::Distribution", {"DistributionConfig": {}}, "DomainName", "d"),
         ("AWS::CloudFront::Function", {"Name": "f"}, "FunctionARN", "arn:aws:cloudfront::"),
         ("AWS::CloudFront::Function", {"Name": "f"}, "FunctionMetadata.FunctionARN", "arn:aws:cloudfront::"),
@@ -115,3 +122,13 @@ def test_an_attribute_that_does_not_exist_rolls_the_stack_back(cloud: Cloud, kin
     assert (
         reason in f"{stack.get('StackStatusReason')} {[each.get('ResourceStatusReason') for each in events]}"
     )
+
+
+def test_the_copy_of_a_certificate_for_cloudfront_is_the_certificate_itself(cloud: Cloud) -> None:
+    for number in "12":
+        arn = f"arn:aws:acm:us-east-1:123456789012:certificate/{number}"
+        copy = {"Type": "Custom::CertificateReplicatorFunction", "Properties": {"CertificateArn": arn}}
+        wanted = template({"Copy": copy}, Outputs={"Ref": {"Value": {"Ref": "Copy"}}})
+        change = cloud.create if number == "1" else cloud.update
+        assert change(wanted).endswith("E_COMPLETE")
+        assert cloud.outputs() == {"Ref": arn}

@@ -143,6 +143,7 @@ _FIELDS = {
     "AWS::EFS::FileSystem": {"Arn": "file_system_arn", "FileSystemId": "file_system_id"},
     "AWS::IAM::ManagedPolicy": {"PolicyArn": "arn", "PolicyId": "id"},
     "AWS::SSM::Parameter": {"Type": "parameter_type", "Value": "value"},
+    "AWS::StepFunctions::StateMachine": {"Arn": "arn"},
 }
 
 
