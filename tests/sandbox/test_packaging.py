@@ -47,10 +47,15 @@ name: worker
 type: Worker Service
 image: {location: 'public.ecr.aws/docker/library/busybox:1.37'}
 subscribe: {topics: [{name: orders, service: api}]}
+count: {range: 1-3, queue_delay: {acceptable_latency: 10m, msg_processing_time: 250ms}}
 """
 RUNTIME = """
 - {op: replace, path: /Resources/EnvControllerFunction/Properties/Runtime, value: nodejs22.x}
 """
+SCALED = "".join(
+    f"- {{op: replace, path: /Resources/{name}Function/Properties/Runtime, value: nodejs22.x}}\n"
+    for name in ("DynamicDesiredCount", "BacklogPerTaskCalculator")
+)
 ADDON = """
 Parameters: {App: {Type: String}, Env: {Type: String}, Name: {Type: String}}
 Resources:
@@ -71,7 +76,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "api/addons/queue.yml": ADDON,
         "api/overrides/cfn.patches.yml": RUNTIME,
         "worker/manifest.yml": WORKER,
-        "worker/overrides/cfn.patches.yml": RUNTIME,
+        "worker/overrides/cfn.patches.yml": RUNTIME + SCALED,
     }
     for name, text in written.items():
         file = root / "copilot" / name
@@ -105,7 +110,7 @@ def texts(folder: Path) -> dict[str, str]:
 
 def test_what_is_written_is_clean_for_cfn_lint_and_names_no_account(written: Path) -> None:
     found = texts(written)
-    assert len(found) == 7  # four stacks, the one of the bucket, and two addons
+    assert len(found) == 8  # four stacks, the ones of the bucket and of isolated branches, and two addons
     assert lint(found) == []
     for file in written.glob("*"):
         if file.is_file():
@@ -118,7 +123,7 @@ def test_what_is_written_is_clean_for_cfn_lint_and_names_no_account(written: Pat
 def test_packaging_again_changes_no_byte(written: Path, workspace: Path) -> None:
     assert written.is_dir()
     lines = package(workspace, "web").printed  # on another embedded AWS, with another bucket and another key
-    assert len(lines) == 4
+    assert len(lines) == 6  # two files for each of its stacks, its addons, and the code of a function
     assert {line.split()[0] for line in lines} == {"unchanged"}
 
 
@@ -129,7 +134,7 @@ def test_an_account_without_copilot_runs_it_all(written: Path, empty: Sandbox) -
     deploy(empty, written, "demo-test-api", service="api", **given)
     images = {"ContainerImage": IMAGE, "ContainerImageForstartup": IMAGE}
     deploy(empty, written, "demo-test-web", service="web", **given, **images)
-    deploy(empty, written, "demo-test-worker", service="worker", **given)
+    deploy(empty, written, "demo-test-worker", service="worker", **given, DeployID="1")
     names = {stack["StackName"] for stack in empty.client("cloudformation").describe_stacks()["Stacks"]}
     assert not any("StackSet" in name for name in names)  # Copilot was never here
     assert sum("AddonsStack" in name for name in names) == 2
@@ -137,7 +142,8 @@ def test_an_account_without_copilot_runs_it_all(written: Path, empty: Sandbox) -
     images_of = {container.name: container.image for container in web.task_definition.containers}
     assert images_of["startup"] == images_of["web"] == IMAGE
     assert empty.client("sns").list_topics()["Topics"]
-    assert "EventsQueue" in physical(empty.client("cloudformation"), "demo-test-worker")
+    made = physical(empty.client("cloudformation"), "demo-test-worker")
+    assert {"EventsQueue", "PermissionToInvokeBacklogPerTaskCalculatorLambda"} <= set(made)
     (balancer,) = empty.plane.load_balancers()
     assert any(rule.paths == ("/*",) for rule in balancer.rules)
 

@@ -20,7 +20,7 @@ from .resources import ACCOUNT, REGION, CreatedResource, Handler, ResourceSpec, 
 # A rule for the root path gets a high priority number, counted down, so that it never hides another rule.
 _FIRST_ROOT_PRIORITY = 48_000
 _LAST_ROOT_PRIORITY = 50_000
-
+_REPLICATOR = "Custom::CertificateReplicatorFunction"
 
 _ANSWERED = "Received response status [FAILED] from custom resource. Message returned: {}"
 
@@ -43,7 +43,8 @@ class CustomResources(Handler):
         self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
     ) -> CreatedResource | None:
         del old
-        updated = CreatedResource(created.physical_id)
+        replicates = spec.type == _REPLICATOR
+        updated = CreatedResource(self._physical_id(spec) if replicates else created.physical_id)
         self._run(updated, spec)
         return updated
 
@@ -73,6 +74,8 @@ class CustomResources(Handler):
     def _physical_id(self, spec: ResourceSpec) -> str:
         if spec.type == "Custom::EnvControllerFunction":
             return f"envcontoller/{spec.properties['EnvStack']}/{spec.properties['Workload']}"
+        if spec.type == _REPLICATOR:  # all is in one region here, so a certificate is its own copy
+            return str(spec.properties["CertificateArn"])
         return f"{spec.stack_name}-{spec.type.removeprefix('Custom::').lower()}-{spec.logical_id}"
 
     def _answer(self, spec: ResourceSpec) -> dict[str, Any]:
@@ -90,8 +93,9 @@ class CustomResources(Handler):
             "Custom::BucketCleanerFunction",
             "Custom::DNSDelegationFunction",
             "Custom::NLBCustomDomainFunction",
+            _REPLICATOR,
         ):
-            return {}  # there is nothing to clean and no name server to change
+            return {}  # there is nothing to clean or to copy, and no name server to change
         raise ResourceFailed(
             f"Received response status [FAILED] from custom resource. Message returned: the sandbox has no"
             f" {spec.type}: it serves plain HTTP on this machine."

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from moto.cloudformation.exceptions import UnformattedGetAttTemplateException
 from moto.core.common_models import CloudFormationModel
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
@@ -113,6 +114,39 @@ class Handler:
         return None
 
 
+class EdgeHandler(Handler):
+    """The kinds of CloudFront that a template reads attributes of. Nothing is served from an edge here.
+
+    Source: "Return values" of AWS::CloudFront::Distribution and AWS::CloudFront::Function,
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/AWS_CloudFront.html
+    """
+
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        created = super().create(spec)
+        if spec.type.endswith("::Distribution"):
+            identity = created.physical_id[-12:]
+            return CreatedResource(
+                f"E{identity}",
+                {"Id": f"E{identity}", "DomainName": f"d{identity.lower()}.cloudfront.net"},
+            )
+        name = spec.properties.get("Name") or created.physical_id
+        arn = f"arn:aws:cloudfront::{ACCOUNT}:function/{name}"
+        return CreatedResource(arn, {"FunctionARN": arn, "FunctionMetadata.FunctionARN": arn})
+
+
+# The attributes that moto's classes do not tell CloudFormation, and their fields that have them.
+_FIELDS = {
+    "AWS::EC2::InternetGateway": {"InternetGatewayId": "id"},
+    "AWS::EC2::RouteTable": {"RouteTableId": "id"},
+    "AWS::EC2::VPCEndpoint": {"Id": "id"},
+    "AWS::EFS::AccessPoint": {"AccessPointId": "access_point_id", "Arn": "access_point_arn"},
+    "AWS::EFS::FileSystem": {"Arn": "file_system_arn", "FileSystemId": "file_system_id"},
+    "AWS::IAM::ManagedPolicy": {"PolicyArn": "arn", "PolicyId": "id"},
+    "AWS::SSM::Parameter": {"Type": "parameter_type", "Value": "value"},
+    "AWS::StepFunctions::StateMachine": {"Arn": "arn"},
+}
+
+
 class MotoHandler(Handler):
     """Uses moto's own class for the resource.
 
@@ -146,7 +180,8 @@ class MotoHandler(Handler):
             ResourceType=spec.type,
         )
         # A few of moto's classes (AWS::EC2::SecurityGroupIngress) have no id.
-        physical = str(getattr(model, "physical_resource_id", None) or spec.name())
+        identity = getattr(model, "physical_resource_id", None) or getattr(model, "access_point_id", None)
+        physical = str(identity or spec.name())
         if isinstance(model, TaggedEC2Resource):
             ec2_backends[ACCOUNT][REGION].create_tags([physical], spec.tags())
         return CreatedResource(physical, model=model)
@@ -155,6 +190,8 @@ class MotoHandler(Handler):
         key = self._model.cloudformation_name_type()
         if key and key in spec.properties:
             return str(spec.properties[key])
+        if any(str(spec.properties.get(kind)).lower() == "true" for kind in ("FifoQueue", "FifoTopic")):
+            return f"{spec.name(75)}.fifo"  # a longer name of a queue is refused
         return spec.name(63).lower() if spec.type == "AWS::S3::Bucket" else spec.name()
 
     def delete(self, created: CreatedResource, spec: ResourceSpec) -> None:
@@ -165,7 +202,14 @@ class MotoHandler(Handler):
             self._model.delete_from_cloudformation_json(created.physical_id, described, ACCOUNT, REGION)
 
     def attribute(self, created: CreatedResource, name: str) -> Any:
-        return created.model.get_cfn_attribute(name)
+        if held := _FIELDS.get(self._model.cloudformation_type(), {}).get(name):
+            return getattr(created.model, held)
+        if not hasattr(created.model, "get_cfn_attribute"):
+            return super().attribute(created, name)
+        try:
+            return created.model.get_cfn_attribute(name)
+        except (NotImplementedError, UnformattedGetAttTemplateException):
+            return super().attribute(created, name)
 
 
 class RoleHandler(MotoHandler):
@@ -305,8 +349,15 @@ class Catalogue:
     """Returns the handler of a resource type: the sandbox's own, moto's, or the placeholder."""
 
     def __init__(self) -> None:
-        self._handlers: dict[str, Handler] = {}
         self._stand_in = self._custom = Handler()
+        edge = EdgeHandler()
+        self._handlers: dict[str, Handler] = {
+            "AWS::CloudFront::Distribution": edge,
+            "AWS::CloudFront::Function": edge,
+            # moto looks for a function of its own, and functions are not moto's here.
+            "AWS::Lambda::EventSourceMapping": self._stand_in,
+            "AWS::Lambda::Permission": self._stand_in,
+        }
 
     def add(self, handlers: Mapping[str, Handler], custom: Handler) -> None:
         """Add handlers. The constructor cannot: some need the engine, which needs a catalogue."""

@@ -1,0 +1,134 @@
+"""Kinds of resources that people's templates have beside Copilot's own, deployed by boto3."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.sandbox.cloud import Cloud, function, template
+
+POLICY = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Action": "s3:ListAllMyBuckets", "Resource": "*"}],
+}
+
+MACHINE = {
+    "DefinitionString": json.dumps({"StartAt": "End", "States": {"End": {"Type": "Succeed"}}}),
+    "RoleArn": "arn:aws:iam::123456789012:role/machine",
+}
+
+
+def made(cloud: Cloud, kind: str, properties: dict[str, Any], *attributes: str) -> dict[str, str]:
+    """Create one resource in a stack; return its Ref, and these attributes of it."""
+    wanted: dict[str, Any] = {"Ref": {"Value": {"Ref": "It"}}}
+    wanted |= {name.replace(".", ""): {"Value": {"Fn::GetAtt": ["It", name]}} for name in attributes}
+    status = cloud.create(template({"It": {"Type": kind, "Properties": properties}}, Outputs=wanted))
+    assert status == "CREATE_COMPLETE", cloud.stacks.describe_stacks(StackName="s")["Stacks"][0]
+    return cloud.outputs()
+
+
+def test_an_access_point_is_known_by_its_id_and_leaves_with_its_stack(cloud: Cloud) -> None:
+    resources = {
+        "Files": {"Type": "AWS::EFS::FileSystem"},
+        "Point": {"Type": "AWS::EFS::AccessPoint", "Properties": {"FileSystemId": {"Ref": "Files"}}},
+    }
+    outputs = {
+        "Ref": {"Value": {"Ref": "Point"}},
+        "Id": {"Value": {"Fn::GetAtt": ["Point", "AccessPointId"]}},
+        "Arn": {"Value": {"Fn::GetAtt": ["Point", "Arn"]}},
+        "Files": {"Value": {"Fn::GetAtt": ["Files", "FileSystemId"]}},
+        "Stack": {"Value": {"Ref": "AWS::StackId"}},
+    }
+    assert cloud.create(template(resources, Outputs=outputs)) == "CREATE_COMPLETE"
+    found = cloud.outputs()
+    assert found["Ref"] == found["Id"] == found["Arn"].rpartition("/")[2]
+    assert found["Ref"].startswith("fsap-")
+    assert found["Files"] == cloud.ids()["Files"]
+    cloud.stacks.delete_stack(StackName="s")
+    assert cloud.settled(found["Stack"]) == "DELETE_COMPLETE"
+
+
+def test_a_function_is_called_by_a_rule_and_by_a_queue(cloud: Cloud) -> None:
+    resources = {
+        "Work": function("nodejs22.x"),
+        "Every": {
+            "Type": "AWS::Events::Rule",
+            "Properties": {
+                "ScheduleExpression": "rate(1 minute)",
+                "Targets": [{"Arn": {"Fn::GetAtt": ["Work", "Arn"]}, "Id": "work"}],
+            },
+        },
+        "May": {
+            "Type": "AWS::Lambda::Permission",
+            "Properties": {
+                "Action": "lambda:InvokeFunction",
+                "FunctionName": {"Fn::GetAtt": ["Work", "Arn"]},
+                "Principal": "events.amazonaws.com",
+                "SourceArn": {"Fn::GetAtt": ["Every", "Arn"]},
+            },
+        },
+        "Queue": {"Type": "AWS::SQS::Queue"},
+        "Reads": {
+            "Type": "AWS::Lambda::EventSourceMapping",
+            "Properties": {
+                "EventSourceArn": {"Fn::GetAtt": ["Queue", "Arn"]},
+                "FunctionName": {"Ref": "Work"},
+            },
+        },
+    }
+    assert cloud.create(template(resources)) == "CREATE_COMPLETE"
+
+
+@pytest.mark.parametrize("more", [{}, {"ContentBasedDeduplication": True}])
+def test_a_queue_in_order_without_a_name_gets_one_that_ends_in_fifo(
+    cloud: Cloud, more: dict[str, Any]
+) -> None:
+    ends = made(cloud, "AWS::SQS::Queue", {"FifoQueue": True, **more}, "QueueName")
+    assert ends["QueueName"].endswith(".fifo")
+    assert ends["Ref"].endswith(ends["QueueName"])
+
+
+def test_a_topic_in_order_without_a_name_gets_one_that_ends_in_fifo(cloud: Cloud) -> None:
+    assert made(cloud, "AWS::SNS::Topic", {"FifoTopic": "true"}, "TopicName")["Ref"].endswith(".fifo")
+
+
+@pytest.mark.parametrize(
+    ("kind", "properties", "attribute", "value"),
+    [
+        ("AWS::SSM::Parameter", {"Name": "/a", "Type": "String", "Value": "1"}, "Value", "1"),
+        ("AWS::IAM::ManagedPolicy", {"PolicyDocument": POLICY}, "PolicyArn", "arn:aws:iam:"),
+        ("AWS::EC2::InternetGateway", {}, "InternetGatewayId", "igw-"),
+        ("AWS::StepFunctions::StateMachine", MACHINE, "Arn", "arn:aws:states:"),
+        ("AWS::CloudFront::Distribution", {"DistributionConfig": {}}, "DomainName", "d"),
+        ("AWS::CloudFront::Function", {"Name": "f"}, "FunctionARN", "arn:aws:cloudfront::"),
+        ("AWS::CloudFront::Function", {"Name": "f"}, "FunctionMetadata.FunctionARN", "arn:aws:cloudfront::"),
+    ],
+)
+def test_an_attribute_that_aws_has_can_be_read(
+    cloud: Cloud, kind: str, properties: dict[str, Any], attribute: str, value: str
+) -> None:
+    assert made(cloud, kind, properties, attribute)[attribute.replace(".", "")].startswith(value)
+
+
+@pytest.mark.parametrize("kind", ["AWS::EC2::InternetGateway", "AWS::SQS::Queue", "AWS::SNS::Subscription"])
+def test_an_attribute_that_does_not_exist_rolls_the_stack_back(cloud: Cloud, kind: str) -> None:
+    wanted = template({"It": {"Type": kind}}, Outputs={"Wrong": {"Value": {"Fn::GetAtt": ["It", "Wrong"]}}})
+    assert cloud.create(wanted) == "ROLLBACK_COMPLETE"
+    reason = "Requested attribute Wrong must be a readonly property in schema"
+    (stack,) = cloud.stacks.describe_stacks(StackName="s")["Stacks"]
+    events = cloud.stacks.describe_stack_events(StackName="s")["StackEvents"]
+    assert (
+        reason in f"{stack.get('StackStatusReason')} {[each.get('ResourceStatusReason') for each in events]}"
+    )
+
+
+def test_the_copy_of_a_certificate_for_cloudfront_is_the_certificate_itself(cloud: Cloud) -> None:
+    for number in "12":
+        arn = f"arn:aws:acm:us-east-1:123456789012:certificate/{number}"
+        copy = {"Type": "Custom::CertificateReplicatorFunction", "Properties": {"CertificateArn": arn}}
+        wanted = template({"Copy": copy}, Outputs={"Ref": {"Value": {"Ref": "Copy"}}})
+        change = cloud.create if number == "1" else cloud.update
+        assert change(wanted).endswith("E_COMPLETE")
+        assert cloud.outputs() == {"Ref": arn}
