@@ -171,8 +171,6 @@ def test_an_empty_shared_slot_is_told_with_the_branches_in_slots_of_their_own(
     here.teardown()
     told = str(nothing.deployed(here.session, target, ", so what"))
     assert told.startswith("Nothing is deployed, so what:")
-        "Nothing is deployed, so what:"
-    )
 
 
 def test_the_receipt_tells_what_it_has_cost_and_the_pull_request_that_it_is_gone(
