@@ -16,9 +16,11 @@ from copilot_testenv.check import (
     templates,
     workflow,
 )
+from copilot_testenv.check import project as projects
 from copilot_testenv.check.finding import Finding
 from copilot_testenv.check.project import Project
 from copilot_testenv.copilot.template_lint import LintFinding
+from copilot_testenv.core.settings import load
 from tests.check.projects import with_manifest
 from tests.check.rendered import MARK
 
@@ -182,6 +184,16 @@ def test_the_line_of_a_tab_is_that_in_which_it_stands(tmp_path: Path) -> None:
     file.write_text("name: web\nvariables:\n  A: b\n\tC: d\n")
     why = "while scanning a plain scalar, line 3, column 6 found a tab character, line 4, column 1"
     assert location.of_yaml(file, why) == 4
+
+
+@pytest.mark.parametrize(
+    ("indent", "cure"), [("\t", "with spaces, because YAML allows no tab"), (" ", "look at")]
+)
+def test_a_tab_in_the_indentation_is_called_one(workspace: Path, indent: str, cure: str) -> None:
+    text = f"name: web\nhttp:\n  path: /\n{indent}alias: a.example.com\n"
+    (workspace / "copilot/web/manifest.yml").write_text(text)
+    (found,) = projects.read(load(workspace, {})).unreadable
+    assert (found.rule, cure in found.instead) == ("yaml", True)
 
 
 def test_a_vpcs_range_is_judged_without_subnets(workspace: Path) -> None:

@@ -70,6 +70,15 @@ def of_verdict(document: Document, environments: list[str], why: str) -> int:
     return _of_value(document, why) or document.line(*single)
 
 
+def begins_with_tab(file: Path, line: int) -> bool:
+    """Return True if there is a tab in a line's indentation."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return False
+    return bool(re.match(r" *\t", lines[line - 1])) if line <= len(lines) else False
+
+
 def of_yaml(file: Path, why: str) -> int:
     """Return the line at which a file stops being YAML, by the parser's words and the file's quotes.
 

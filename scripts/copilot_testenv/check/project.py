@@ -115,7 +115,12 @@ def read(settings: Settings, today: date | None = None, shell: Shell | None = No
                 shown = file.relative_to(settings.root).as_posix()
                 why = " ".join(str(error).rstrip(".").split())
                 line = location.of_yaml(file, why)
-                unreadable.append(Finding(shown, line, "yaml", "error", why, "look at the indentation there"))
+                cure = (
+                    "indent it with spaces, because YAML allows no tab there"
+                    if location.begins_with_tab(file, line)
+                    else "look at the indentation there"
+                )
+                unreadable.append(Finding(shown, line, "yaml", "error", why, cure))
         return readable
 
     services = documents(workspace_files.services(settings.root))
