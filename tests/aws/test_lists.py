@@ -1,4 +1,4 @@
-"""What is asked once for many: the stacks of an environment, functions, ages of objects, parameters."""
+"""Ask once for many: the stacks of an environment, functions, ages of objects, parameters."""
 
 from __future__ import annotations
 

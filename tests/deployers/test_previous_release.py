@@ -64,7 +64,7 @@ def target(settings: Settings, aws: Aws, *, marked: bool = True) -> Target:
 
 @pytest.fixture
 def applied(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What was given to CloudFormation."""
+    """Return what was given to CloudFormation."""
     given: list[Any] = []
 
     def apply(changes: StackChanges, *arguments: Any) -> Result:

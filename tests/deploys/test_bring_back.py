@@ -24,7 +24,7 @@ BRANCH = Branch("feature/x", "d" * 40)
 
 @dataclass
 class Backs:
-    """What was brought back and what was deleted, in order."""
+    """Note what was brought back and what was deleted, in order."""
 
     done: list[str] = field(default_factory=list)
     stuck: str = ""

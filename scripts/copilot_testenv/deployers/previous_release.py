@@ -12,19 +12,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from copilot_testenv.core.errors import Failed
+from copilot_testenv.deployers import environment_roles
 from copilot_testenv.deployers.deployer import never
 from copilot_testenv.deployers.stack_changes import StackChanges
 from copilot_testenv.deployers.stack_files import Bucket
 
 if TYPE_CHECKING:
-    from copilot_testenv.aws import Aws
     from copilot_testenv.core.settings import Settings
     from copilot_testenv.session import Target
 
 
 @dataclass(frozen=True)
 class Release:
-    """What CloudFormation was given for a stack: its template, parameters and tags."""
+    """Hold what CloudFormation was given for a stack: its template, parameters and tags."""
 
     stack: str
     template: str
@@ -34,7 +34,7 @@ class Release:
 
 def of(target: Target, settings: Settings) -> Release | None:
     """Return the release of the service's stack; None where the stack does not exist. Raises Failed."""
-    own, _ = _in_environment(target, settings)
+    own, _ = environment_roles.assumed(target, settings)
     found = own.release(settings.stack_name)
     return Release(settings.stack_name, *found) if found else None
 
@@ -43,23 +43,10 @@ def bring_back(target: Target, settings: Settings, release: Release) -> None:
     """Change the stack back to the release, and wait for the end. Raises Failed, Refused."""
     target.copilot.require_marked()
     aws = target.aws
-    own, execution = _in_environment(target, settings)
+    own, execution = environment_roles.assumed(target, settings)
     url = Bucket(aws.application_bucket(settings.app), own).put_template(release.stack, release.template)
     changes = StackChanges(own, execution, 0.2 if settings.target == "sandbox" else 2.0)
     before = aws.stack(release.stack)
     result = changes.apply(release.stack, url, release.parameters, release.tags, before, never)
     if not result.ok:
         raise Failed(result.stdout or result.stderr)
-
-
-def _in_environment(target: Target, settings: Settings) -> tuple[Aws, str]:
-    """Return AWS with the role that Copilot changes the environment with, and CloudFormation's role there.
-
-    So the tasks' own role needs no right to read or change templates.
-    """
-    name = f"{settings.app}-{settings.test_env}"
-    outputs = target.aws.outputs(name)
-    manager, execution = outputs.get("EnvironmentManagerRoleARN"), outputs.get("CFNExecutionRoleARN")
-    if not manager or not execution:
-        raise Failed(f"The stack {name} has no output for the role that changes services.")
-    return target.aws.in_role(manager), execution

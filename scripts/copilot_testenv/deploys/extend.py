@@ -7,20 +7,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from copilot_testenv.ci import pull_request
-from copilot_testenv.copilot import ownership
 from copilot_testenv.core import expiry, git, moments
 from copilot_testenv.core.errors import Failed, UsageError
 from copilot_testenv.core.terminal import as_json
-from copilot_testenv.deploys import outcome
+from copilot_testenv.deploys import nothing, outcome
 from copilot_testenv.state import bucket, live
 
 if TYPE_CHECKING:
-    from copilot_testenv.aws.stack import Stack
-    from copilot_testenv.core.settings import Settings
     from copilot_testenv.session import Session
-
-
-_NOTHING = "Nothing is deployed, so {name} has no expiry to change: `invoke deploy-test --branch B`."
 
 
 def extend(
@@ -34,11 +28,11 @@ def extend(
     expires_at = expiry.KEPT if keep else live.iso(expiry.expiry(until, now, "--until"))
     session.announce()
     session.check_workspace()
-    target = session.enter_to_change()
+    target, so = session.enter_to_change(), f", so {name} has no expiry to change"
     if not target:
-        raise Failed(_NOTHING.format(name=name))
+        raise nothing.deployed(session, None, so)
     session, target = session.slot_of(target, name)
-    stack = _require_deployed(session.settings, target.aws.stack(session.settings.stack_name), name)
+    stack = nothing.required(session, target, target.aws.stack(session.settings.stack_name), name, so)
     before = stack.tags.get("expires_at")
     shown = "without an expiry" if keep else f"until {moments.told(expires_at)}"
     if plan:
@@ -46,7 +40,7 @@ def extend(
     else:
         lease = bucket.lease(session, target, f"extending {name}")
         with lease.held(wait=wait, say=session.report.say):
-            stack = _require_deployed(session.settings, session.settled(target, wait=wait), name)
+            stack = nothing.required(session, target, session.settled(target, wait=wait), name, so)
             lease.require_held()  # the wait for a stack that was being changed can have taken long
             target.aws.change_tags(stack.name, {"expires_at": expires_at})
             stack = session.settled(target, wait=True) or stack
@@ -63,13 +57,3 @@ def extend(
             session.report.data(as_json(asdict(known)))
         if tells and known.url:
             pull_request.tell(session.environ, outcome.message_of(known), session.report.say)
-
-
-def _require_deployed(settings: Settings, stack: Stack | None, name: str) -> Stack:
-    """Return the stack if the branch is deployed in it. Raises Failed, and Refused for a foreign stack."""
-    ownership.require_ours(stack, settings)
-    if not stack or not (stack.live or stack.changing):
-        raise Failed(_NOTHING.format(name=name))
-    if stack.tags.get("branch") != name:
-        raise Failed(f"{name} is not deployed; {stack.tags.get('branch')} is. `invoke status` shows it.")
-    return stack

@@ -1,14 +1,16 @@
-"""Say that nothing is deployed to the shared slot, and which branches have a slot of their own."""
+"""Require a deployment; where there is none, name the branches that have a slot of their own."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from copilot_testenv.copilot import ownership
 from copilot_testenv.core.errors import Failed, UserError
 from copilot_testenv.state import bucket
 
 if TYPE_CHECKING:
+    from copilot_testenv.aws.stack import Stack
     from copilot_testenv.session import Session, Target
 
 
@@ -17,6 +19,19 @@ def deployed(session: Session, target: Target | None, so: str = "") -> Failed:
     if others := elsewhere(session, target):
         return Failed(f"Nothing is deployed to the shared slot{so}. {others}")
     return Failed(f"Nothing is deployed{so}: `invoke deploy-test --branch B`.")
+
+
+def required(session: Session, target: Target, stack: Stack | None, name: str, so: str = "") -> Stack:
+    """Return the stack if the branch is live in it; without a name, any branch.
+
+    `so` is what follows if nothing is deployed. Raises Failed, and Refused for a foreign stack.
+    """
+    ownership.require_ours(stack, session.settings)
+    if not stack or not (stack.live or stack.changing):
+        raise deployed(session, target, so)
+    if name and stack.tags.get("branch") != name:
+        raise Failed(f"{name} is not deployed; {stack.tags.get('branch')} is. `invoke status` shows it.")
+    return stack
 
 
 def elsewhere(session: Session, target: Target | None) -> str:

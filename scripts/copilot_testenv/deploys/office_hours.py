@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from copilot_testenv.copilot import ownership
 from copilot_testenv.copilot.resource_usage import footprint
 from copilot_testenv.core import documents, git, moments, office_hours
 from copilot_testenv.core.errors import Failed, Refused, SettingsError
@@ -143,7 +142,9 @@ def sleep(session: Session, options: Options) -> None:
     else:
         lease = bucket.lease(session, target, f"stopping {branch}")
         with lease.held(wait=options.wait, say=say):
-            stack = _required(session, target, session.settled(target, wait=options.wait), options.branch)
+            stack = nothing.required(
+                session, target, session.settled(target, wait=options.wait), options.branch
+            )
             lease.require_held()
             every = [*_others(session, target), stack]
             ended = [stopping.stop(session, target, each) for each in every]
@@ -170,7 +171,9 @@ def wake(session: Session, options: Options) -> None:
     else:
         lease = bucket.lease(session, target, f"waking {branch}")
         with lease.held(wait=options.wait, say=say):
-            stack = _required(session, target, session.settled(target, wait=options.wait), options.branch)
+            stack = nothing.required(
+                session, target, session.settled(target, wait=options.wait), options.branch
+            )
             lease.require_held()
             served = started(session, target, Branch(branch, stack.tags.get("commit") or ""))
             deployment = served.deployment
@@ -195,17 +198,11 @@ def _found(session: Session, name: str) -> tuple[Session, Target, Stack]:
     if not target:
         raise nothing.deployed(session, None)
     session, target = session.slot_of(target, name)
-    return session, target, _required(session, target, target.aws.stack(session.settings.stack_name), name)
-
-
-def _required(session: Session, target: Target, stack: Stack | None, name: str) -> Stack:
-    """Return the stack if the branch is live in it. Raises Failed, and Refused for a foreign stack."""
-    ownership.require_ours(stack, session.settings)
-    if not stack or not (stack.live or stack.changing):
-        raise nothing.deployed(session, target)
-    if name and stack.tags.get("branch") != name:
-        raise Failed(f"{name} is not deployed; {stack.tags.get('branch')} is. `invoke status` shows it.")
-    return stack
+    return (
+        session,
+        target,
+        nothing.required(session, target, target.aws.stack(session.settings.stack_name), name),
+    )
 
 
 def how_to_wake(settings: Settings, stack: Stack) -> str:

@@ -23,6 +23,7 @@ from copilot_testenv.copilot import application, environment_parameters
 from copilot_testenv.core.errors import Failed, Interrupted, Refused, UserError
 from copilot_testenv.core.polling import until
 from copilot_testenv.core.terminal import Patience
+from copilot_testenv.deployers import environment_roles
 from copilot_testenv.deploys import copy_db, environment_turn, slot_media, stopping
 from copilot_testenv.deploys.delete_slot import UNREACHED, Receipt, Slot, SlotPart, SlotSnapshot
 from copilot_testenv.state import bucket
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 
 _STACKS_SECONDS = 1800.0  # until the stacks are deleted
 _DELETING = "DELETE_IN_PROGRESS"  # by a run that was killed
-# Outputs of the environment's stack.
-_MANAGER, _EXECUTION = "EnvironmentManagerRoleARN", "CFNExecutionRoleARN"
 
 
 @dataclass
@@ -139,23 +138,21 @@ class Sweep:
         }
         with environment_turn.held(session, target, f"deleting {len(stacks)} services") as turn:
             name = environment_turn.stack_name(settings)
-            parameters, outputs = target.aws.stack_parameters(name), target.aws.outputs(name)
-            if not (outputs.get(_MANAGER) and outputs.get(_EXECUTION)):
-                raise Failed(f"The stack {name} has no output {_MANAGER} or {_EXECUTION}.")
-            aws = target.aws.in_role(outputs[_MANAGER])
+            parameters = target.aws.stack_parameters(name)
+            aws, execution = environment_roles.assumed(target, settings)
             changes, leaving = _without(name, parameters, stacks)
             for service in stacks.keys() - leaving:
                 self._give_back(lease, service, "the load balancer goes with it")
             if changes:
                 turn.require_held()
-                aws.change_parameters(name, parameters, changes, outputs[_EXECUTION])
+                aws.change_parameters(name, parameters, changes, execution)
                 _require_updated(environment_turn.at_rest(session, target), name)
             turn.require_held()
             self._require_held(lease)
             for service, stack in self._stacks().items():
                 self._end_office_hours(stack)
                 try:
-                    aws.delete_stack(stack.name, outputs[_EXECUTION])
+                    aws.delete_stack(stack.name, execution)
                 except Failed as error:
                     self._give_back(lease, service, str(error).rstrip("."))
             self._await_deletions(lease)

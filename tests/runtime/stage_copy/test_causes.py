@@ -1,4 +1,4 @@
-"""What ends a copy is told as its own cause, and not as another that happens more often."""
+"""Tell what ends a copy as its own cause, and not as another that happens more often."""
 
 from __future__ import annotations
 
