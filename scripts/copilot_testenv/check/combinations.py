@@ -13,7 +13,7 @@ from typing import Any
 from copilot_testenv.check.document import Document
 from copilot_testenv.check.finding import Finding, Severity, in_environments
 from copilot_testenv.check.project import Project
-from copilot_testenv.check.registration import containers, merged
+from copilot_testenv.check.registration import containers, each, merged
 from copilot_testenv.check.task import where
 
 Keys = tuple[str | int, ...]
@@ -112,27 +112,20 @@ _EXCLUDES = (
 
 def required(project: Project) -> Iterator[Finding]:
     """Find blocks that lack a key without which Copilot deploys nothing."""
-    yield from in_environments(_each(project, _missing))
-    yield from in_environments(_each(project, _unreached))
+    yield from in_environments(each(project, _missing))
+    yield from in_environments(each(project, _unreached))
 
 
 def exclusive(project: Project) -> Iterator[Finding]:
     """Find keys of one block of which Copilot takes one alone."""
-    yield from in_environments(_each(project, _clashes))
+    yield from in_environments(each(project, _clashes))
 
 
 def targets(project: Project) -> Iterator[Finding]:
     """Find target containers that are not there or have no port, and ports that two containers have."""
-    yield from in_environments(_each(project, _targets))
-    yield from in_environments(_each(project, _ports))
-    yield from in_environments(_each(project, _mounted))
-
-
-def _each(project: Project, rule: Any) -> Iterator[tuple[str, Finding]]:
-    for document in project.services.values():
-        for environment in project.names:
-            for finding in rule(document, environment):
-                yield environment, finding
+    yield from in_environments(each(project, _targets))
+    yield from in_environments(each(project, _ports))
+    yield from in_environments(each(project, _mounted))
 
 
 def _blocks(value: Any, pattern: str) -> Iterator[tuple[Keys, dict[str, Any]]]:

@@ -13,21 +13,11 @@ from copilot_testenv.check.limits import seconds
 from copilot_testenv.check.project import Project
 from copilot_testenv.check.task import where
 from copilot_testenv.copilot import patches
+from copilot_testenv.copilot.resource_usage import FARGATE
 
 Keys = tuple[str | int, ...]
 _K = 1024
-# MiB of memory for each number of CPU units.
-# Source: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-cpu-memory-error.html
-_FARGATE: Mapping[int, tuple[int, ...]] = {
-    256: (512, _K, 2 * _K),
-    512: tuple(range(_K, 4 * _K + 1, _K)),
-    1024: tuple(range(2 * _K, 8 * _K + 1, _K)),
-    2048: tuple(range(4 * _K, 16 * _K + 1, _K)),
-    4096: tuple(range(8 * _K, 30 * _K + 1, _K)),
-    8192: tuple(range(16 * _K, 60 * _K + 1, 4 * _K)),
-    16384: tuple(range(32 * _K, 120 * _K + 1, 8 * _K)),
-}
-_OF_WINDOWS = (1024, 2048, 4096)  # the same page
+_OF_WINDOWS = (1024, 2048, 4096)  # source: as of FARGATE
 # Source: https://docs.aws.amazon.com/apprunner/latest/api/API_InstanceConfiguration.html
 _APP_RUNNER: Mapping[int, tuple[int, ...]] = {
     256: (512, _K),
@@ -50,18 +40,18 @@ _NO_VALUE = frozenset({"", "none", "null", "false", "true", "changeme", "dummy",
 
 def sizes(project: Project) -> Iterator[Finding]:
     """Find CPU and memory that Fargate, or App Runner, does not have together."""
-    yield from in_environments(_each(project, _sizes))
+    yield from in_environments(each(project, _sizes))
 
 
 def doubles(project: Project) -> Iterator[Finding]:
     """Find names that a container has among its variables and its secrets: ECS refuses them."""
-    yield from in_environments(_each(project, _doubles))
+    yield from in_environments(each(project, _doubles))
 
 
 def mounts(project: Project) -> Iterator[Finding]:
     """Find mounts of a volume that is not there, nor added by overrides."""
     overrides = {service: patches.text_below(project.root, service) for service in project.services}
-    for finding in in_environments(_each(project, _mounts)):
+    for finding in in_environments(each(project, _mounts)):
         document = next(each for each in project.services.items() if each[1].path == finding.path)
         name = finding.what.split()[2]
         added = name in overrides[document[0]] or "taskdef_overrides" in document[1].text
@@ -71,18 +61,19 @@ def mounts(project: Project) -> Iterator[Finding]:
 
 def checks(project: Project) -> Iterator[Finding]:
     """Find health checks of a load balancer whose timeout is not shorter than their interval."""
-    yield from in_environments(_each(project, _checks))
-    yield from in_environments(_each(project, _ranges))
-    yield from in_environments(_each(project, _queues))
-    yield from in_environments(_each(project, _listeners))
+    yield from in_environments(each(project, _checks))
+    yield from in_environments(each(project, _ranges))
+    yield from in_environments(each(project, _queues))
+    yield from in_environments(each(project, _listeners))
 
 
 def passwords(project: Project) -> Iterator[Finding]:
     """Find passwords among variables: everybody who may read the stack can read them."""
-    yield from in_environments(_each(project, _passwords))
+    yield from in_environments(each(project, _passwords))
 
 
-def _each(project: Project, rule: Any) -> Iterator[tuple[str, Finding]]:
+def each(project: Project, rule: Any) -> Iterator[tuple[str, Finding]]:
+    """Yield what a rule finds in each service's manifest, with the environment for which it was judged."""
     for document in project.services.values():
         for environment in project.names:
             for finding in rule(document, environment):
@@ -116,7 +107,7 @@ def _sizes(document: Document, environment: str) -> Iterator[Finding]:
     kind = str(document.get("type"))
     if kind == "Static Site":
         return
-    known = _APP_RUNNER if kind == "Request-Driven Web Service" else _FARGATE
+    known = _APP_RUNNER if kind == "Request-Driven Web Service" else FARGATE
     given = [merged(document, environment, key) for key in ("cpu", "memory")]
     pair = [
         default if value is None else value
@@ -128,7 +119,7 @@ def _sizes(document: Document, environment: str) -> Iterator[Finding]:
     place = "App Runner" if known is _APP_RUNNER else "Fargate"
     platform = merged(document, environment, "platform")
     system = str(platform.get("osfamily") if isinstance(platform, dict) else platform).lower()
-    if known is _FARGATE and system.startswith("windows") and cpu in known and cpu not in _OF_WINDOWS:
+    if known is FARGATE and system.startswith("windows") and cpu in known and cpu not in _OF_WINDOWS:
         what = f"{place} has no task of {cpu} CPU units for Windows"
         key = "cpu" if given[0] is not None else "platform"
         near = min(_OF_WINDOWS, key=lambda units: abs(units - cpu))

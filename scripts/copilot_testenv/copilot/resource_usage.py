@@ -12,18 +12,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# CPU units → the least and the most memory in MiB, and its steps.
+_K = 1024
+# The sizes of Fargate's tasks: CPU units → MiB of memory.
 # Source: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-cpu-memory-error.html
-_SIZES = {
-    256: (512, 2048, 512),
-    512: (1024, 4096, 1024),
-    1024: (2048, 8192, 1024),
-    2048: (4096, 16384, 1024),
-    4096: (8192, 30720, 1024),
-    8192: (16384, 61440, 4096),
-    16384: (32768, 122880, 8192),
+FARGATE: Mapping[int, tuple[int, ...]] = {
+    256: (512, _K, 2 * _K),
+    512: tuple(range(_K, 4 * _K + 1, _K)),
+    1024: tuple(range(2 * _K, 8 * _K + 1, _K)),
+    2048: tuple(range(4 * _K, 16 * _K + 1, _K)),
+    4096: tuple(range(8 * _K, 30 * _K + 1, _K)),
+    8192: tuple(range(16 * _K, 60 * _K + 1, 4 * _K)),
+    16384: tuple(range(32 * _K, 120 * _K + 1, 8 * _K)),
 }
-_NO_SIZE = (256, 1536)  # not a size of Fargate's, although it fits the steps of 512
 _MOST_TASKS = 5000  # a larger number is a typing error
 _FREE_STORAGE, _MOST_STORAGE = 20, 200  # GiB; source: docs/include/storage.en.md of aws/copilot-cli 1.34
 _TYPES = ("Load Balanced Web Service", "Backend Service", "Worker Service")
@@ -140,10 +140,8 @@ class _Reading:
     def size(self) -> tuple[float, float]:
         """Return a task's vCPU and GB; zeros where Fargate has no such size."""
         cpu, memory = self.chosen("cpu", default=256), self.chosen("memory", default=512)
-        if _whole(cpu) and _whole(memory) and cpu in _SIZES and (cpu, memory) != _NO_SIZE:
-            least, most, step = _SIZES[cpu]
-            if least <= memory <= most and (memory - least) % step == 0:
-                return cpu / 1024, memory / 1024
+        if _whole(cpu) and _whole(memory) and memory in FARGATE.get(cpu, ()):
+            return cpu / 1024, memory / 1024
         self.odd.append(
             f"cpu and memory: `cpu: {shown(cpu)}` with `memory: {shown(memory)}` is not a size of Fargate's"
         )
