@@ -179,12 +179,14 @@ def open_(branch: str = "") -> None:
     manage="Run this command of the project's manage.py, such as 'showmigrations shop' (no default).",
     login="Make a user of this name with all rights, and tell its new password once (no default).",
     branch="Run it in this branch's image, with its database (default: the shared slot, with any branch).",
+    service="Run it as another service of the branch, such as worker (default: the web service).",
 )
 def exec_(
     command: str = "",
     manage: str = "",
     login: str = "",
     branch: str = "",
+    service: str = "",
     wait: bool = False,
     yes: bool = False,
     plan: bool = False,
@@ -195,7 +197,7 @@ def exec_(
     """
     from copilot_testenv.deploys import run_command as workflow
 
-    workflow.run(session(), workflow.Options(command, manage, login, branch, wait, plan))
+    workflow.run(session(), workflow.Options(command, manage, login, branch, service, wait, plan))
 
 
 @verb(branch="Copy into this branch's database (default: the shared slot's, with any branch).", yes=YES)
