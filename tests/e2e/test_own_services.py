@@ -18,6 +18,7 @@ from tests.sandbox.fake_control_plane import require
 
 pytestmark = pytest.mark.e2e
 LIGHT = True
+BOTH_CONTAINERS = True
 WORK = """import json
 import os
 import time
