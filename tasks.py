@@ -163,15 +163,18 @@ def logs(
     workflow.logs(session(), options)
 
 
-@verb(branch="Open this branch's deployment (default: the shared slot, with any branch).")
-def open_(branch: str = "") -> None:
+@verb(
+    branch="Open this branch's deployment (default: the shared slot, with any branch).",
+    service="Open another web service of the branch, such as api (default: the web service).",
+)
+def open_(branch: str = "", service: str = "") -> None:
     """Print the URL of a deployment, and open it in the browser where you have a screen.
 
     Example: invoke open --branch feature/checkout
     """
     from copilot_testenv.deploys import open_url
 
-    open_url.open_url(session(), branch)
+    open_url.open_url(session(), branch, service)
 
 
 @verb(

@@ -64,7 +64,7 @@ def test_a_name_that_the_workspace_does_not_have_is_one_line(settings: Settings)
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("kind", ["Load Balanced Web Service", "Scheduled Job", "Static Site", None])
+@pytest.mark.parametrize("kind", ["Scheduled Job", "Static Site", None])
 def test_another_kind_of_service_cannot_be_deployed_beside_the_page(
     settings: Settings, kind: str | None
 ) -> None:

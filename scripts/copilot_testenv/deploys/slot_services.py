@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from copilot_testenv.copilot import branch_service, manifest, ownership
 from copilot_testenv.copilot.manifest import mapping
-from copilot_testenv.copilot.service_sidecar import KINDS
+from copilot_testenv.copilot.service_sidecar import OWN_KINDS
 from copilot_testenv.core import workspace_files
 from copilot_testenv.core.errors import Failed, Refused, SettingsError, UsageError
 from copilot_testenv.core.settings import NAME
@@ -39,9 +39,9 @@ def require_known(settings: Settings) -> None:
 
 def require_kind(settings: Settings, found: Mapping[str, Any], path: str) -> None:
     """Raise SettingsError where the manifest's service cannot be deployed beside the web service."""
-    if found.get("type") not in KINDS:
+    if found.get("type") not in OWN_KINDS:
         raise SettingsError(
-            f"{path} is a {found.get('type')!r}: own_services can name a {' or a '.join(KINDS)}. "
+            f"{path} is a {found.get('type')!r}: own_services can name a {' or a '.join(OWN_KINDS)}. "
             f"Take {settings.base} out of own_services."
         )
 
