@@ -30,6 +30,7 @@ from . import (
     tagging,
 )
 from .applications import Applications, ensure_bucket
+from .catalogue import Catalogue
 from .container_resources import ClusterHandler, ServiceHandler, TaskDefinitionHandler
 from .container_service import ContainerService
 from .custom_resources import CustomResources
@@ -52,7 +53,7 @@ from .load_balancing import (
 )
 from .nested_stacks import NestedStacks
 from .proxy import ProxyServer, Router
-from .resources import ACCOUNT, REGION, Catalogue
+from .resources import ACCOUNT, REGION
 from .signatures import Signatures, random_key
 from .stack_sets import StackSets
 from .stores import secret_value

@@ -1,0 +1,67 @@
+"""Topics and their subscriptions: what is published to a topic reaches the queues that subscribe to it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from .errors import handler_failed
+from .resources import ACCOUNT, REGION, CreatedResource, Handler, MotoHandler, ResourceSpec
+
+if TYPE_CHECKING:
+    from moto.sns.models import SNSBackend
+
+_FIXED = ("TopicArn", "Protocol", "Endpoint")  # a change of one replaces the subscription
+_ATTRIBUTES = ("FilterPolicyScope", "FilterPolicy", "RawMessageDelivery", "RedrivePolicy", "DeliveryPolicy")
+
+
+class TopicHandler(MotoHandler):
+    """AWS::SNS::Topic. Copilot finds it by its tags: it lets a worker subscribe to what it finds."""
+
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        created = super().create(spec)
+        own = {name: value for name, value in spec.tags().items() if not name.startswith("aws:")}
+        _backend().tag_resource(created.physical_id, own)
+        return created
+
+
+class SubscriptionHandler(Handler):
+    """AWS::SNS::Subscription, which moto's CloudFormation does not have."""
+
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        topic, protocol, endpoint = (str(spec.properties.get(name, "")) for name in _FIXED)
+        if topic not in _backend().topics:
+            raise handler_failed(f"Topic does not exist: {topic} (Service: Sns, Status Code: 404)")
+        made = _backend().subscribe(topic, endpoint, protocol)
+        _set(made.arn, {}, spec)
+        return CreatedResource(made.arn, {"Arn": made.arn})
+
+    def update(
+        self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
+    ) -> CreatedResource | None:
+        if any(old.get(name) != spec.properties.get(name) for name in _FIXED):
+            return None
+        _set(created.physical_id, old, spec)
+        return created
+
+    def delete(self, created: CreatedResource, spec: ResourceSpec) -> None:
+        del spec
+        _backend().unsubscribe(created.physical_id)
+
+
+def _backend() -> SNSBackend:
+    from moto.sns.models import sns_backends  # noqa: PLC0415 - few stacks need it
+
+    return sns_backends[ACCOUNT][REGION]
+
+
+def _set(arn: str, old: dict[str, Any], spec: ResourceSpec) -> None:
+    """Set the attributes that the template gives a subscription, and unset those that it gave before."""
+    for name in _ATTRIBUTES:
+        value = spec.properties.get(name)
+        if name == "RawMessageDelivery":  # moto keeps it as it is given, and AWS takes a text
+            value = str(value).lower() == "true"
+        elif value is not None and not isinstance(value, str):
+            value = json.dumps(value)
+        if value or name in old:
+            _backend().set_subscription_attributes(arn, name, value or "")
