@@ -80,8 +80,8 @@ def require_harmless(
     for template in (branch, not_overridden):
         if isinstance(template, Refusal):
             raise SettingsError(
-                f"{deployed.name} cannot be deployed: {template.why.rstrip('.')}. Nothing was "
-                "changed; `invoke check` on that branch shows the line."
+                f"{deployed.name} cannot be deployed: {template.why.rstrip('.')}. "
+                "`invoke check` on that branch shows the line."
             )
     assert isinstance(branch, Template)  # noqa: S101 - a Refusal was raised above
     assert isinstance(not_overridden, Template)  # noqa: S101 - a Refusal was raised above
@@ -141,7 +141,7 @@ def refuse(listed: Sequence[Change], settings: Settings, folder: Path) -> None:
     names = sorted({change.name for change in untrusted})
     allowed = "; ".join(f"`{name}` lets it {trust.CHANGES[name]}" for name in names)
     raise Refused(
-        "Nothing was deployed, because the branch would change more than its own service:"
+        f"{settings.service} is not deployed, because the branch would change more than its own service:"
         + "".join(shown)
         + "\nRemove these changes from the branch, or merge the default branch if it has changed since. If "
         f"you trust them, use --trust {','.join(names)} (or set {trust.SETTING}): {allowed}."
