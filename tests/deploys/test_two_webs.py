@@ -107,6 +107,22 @@ def test_every_service_of_the_branch_knows_the_addresses_of_both(own: Settings) 
         assert known == {"WEB_URL": URLS["web"], "API_URL": URLS["api"], "DEPLOYMENT_HOST": "x.localhost"}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "secrets: {API_URL: /x}\n",
+        "sidecars: {startup: {image: {build: Dockerfile}, secrets: {API_URL: /x}}}\n",
+    ],
+)
+def test_a_secret_with_the_name_of_an_address_is_refused_because_ecs_takes_no_name_twice(
+    own: Settings, text: str
+) -> None:
+    file = own.root / "copilot/web/manifest.yml"
+    file.write_text(file.read_text() + text)
+    with pytest.raises(SettingsError, match=r"has the secret API_URL.* give the secret another name"):
+        generated(own, Addresses("x.localhost", URLS))
+
+
 def test_the_second_one_answers_to_its_own_host_name_and_no_other(own: Settings) -> None:
     api = own.others[0]
     addresses = Addresses("x.localhost", URLS)

@@ -11,6 +11,7 @@ from tests.e2e.looks import deployed, stacks
 
 pytestmark = pytest.mark.e2e
 LIGHT = True
+BOTH_CONTAINERS = True
 PATCHES = "copilot/web/overrides/cfn.patches.yml"
 WSGI = """import json
 import os

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from copilot_testenv.copilot.manifest import inside, read
+from copilot_testenv.copilot.manifest import inside, mapping, read
 from copilot_testenv.copilot.sidecars import running_project
 from copilot_testenv.core import workspace_files
 from copilot_testenv.core.errors import Failed, Refused, SettingsError
@@ -100,8 +100,13 @@ def _imports_certificates(settings: Settings) -> bool:
 
 def web_services(folder: Path, settings: Settings) -> list[Settings]:
     """Return those of the slot's other services that are web services in a workspace."""
-    files = {own: folder / "copilot" / own.base / workspace_files.NAME for own in settings.others}
-    return [own for own, file in files.items() if file.is_file() and read(file).get("type") == SERVICE_TYPE]
+    return [own for own in settings.others if is_web(folder, own.base)]
+
+
+def is_web(folder: Path, name: str) -> bool:
+    """Return True if the workspace has a web service of that name."""
+    file = folder / "copilot" / name / workspace_files.NAME
+    return file.is_file() and read(file).get("type") == SERVICE_TYPE
 
 
 def generate(folder: Path, settings: Settings, addresses: Addresses) -> Path:
@@ -187,6 +192,15 @@ def _name(manifest: Any, settings: Settings, addresses: Addresses) -> Any:
     placed = (manifest.get("sidecars") or {}, block.get("sidecars") or {})
     names |= dict.fromkeys(name for name in settings.companions if any(name in each for each in placed))
     users = [_mapping(block, "sidecars", name) for name in names]
+    places = [(), *(("sidecars", name) for name in names)]
+    secrets = {
+        key for each in (manifest, block) for place in places for key in mapping(each, *place, "secrets")
+    }
+    if taken := sorted(secrets & addresses.variables.keys()):
+        raise SettingsError(
+            f"copilot/{settings.base}/manifest.yml has the secret {taken[0]}, and an isolated branch has a "
+            "variable of that name with the address of its service: give the secret another name."
+        )
     variables = {SUFFIX: settings.database_suffix, HOST: addresses.host, **addresses.variables}
     for container in (block, *users):
         _mapping(container, "variables").update(variables)

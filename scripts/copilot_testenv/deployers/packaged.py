@@ -118,7 +118,8 @@ class Packaged:
         """Return the addresses of the branch's own services, from the manifest that was generated for one."""
         found = manifest.read(workspace / "copilot" / service / workspace_files.NAME)
         variables = manifest.mapping(found, "environments", environment, "variables")
-        given = {name: variables.get(branch_service.url_variable(name)) for name in self.settings.peers}
+        webs = [name for name in self.settings.peers if branch_service.is_web(workspace, name)]
+        given = {name: variables.get(branch_service.url_variable(name)) for name in webs if len(webs) > 1}
         urls = {name: str(url) for name, url in given.items() if url}
         return Addresses(str(variables[branch_service.HOST]), urls)
 
