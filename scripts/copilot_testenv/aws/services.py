@@ -58,9 +58,7 @@ class Services(Stacks):
         if described is None or balancers is None:  # the stack is being changed
             return None
         (rule,), (balancer,) = described["Rules"], balancers["LoadBalancers"]
-        if (
-            balancer.get("Scheme") == "internal"
-        ):  # of a Backend Service: nobody outside the network reaches it
+        if balancer.get("Scheme") == "internal":  # a Backend Service's: only the network reaches it
             return None
         return rule_url("https" if name.startswith("HTTPS") else "http", rule, balancer["DNSName"])
 

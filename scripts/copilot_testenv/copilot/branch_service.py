@@ -105,7 +105,7 @@ def web_services(folder: Path, settings: Settings) -> list[Settings]:
 
 def is_web(folder: Path, name: str) -> bool:
     """Return True if the workspace has a web service of that name."""
-    file = folder / "copilot" / name / workspace_files.NAME
+    file = inside(folder / "copilot" / name / workspace_files.NAME, folder)
     return file.is_file() and read(file).get("type") == SERVICE_TYPE
 
 

@@ -240,7 +240,7 @@ class _Deploy:
         Without `renders`, what the branch would deploy is not compared with the default branch's.
         """
         settings = self.session.settings
-        scope = branch_files.Scope(services=(settings.base,), environments=False)
+        scope = branch_files.Scope(services=settings.peers, environments=False)
         branch_files.require(folder, settings, self.session.environ, scope, self.branch.name)
         path = str(settings.manifest.relative_to(settings.root))
         file, shown = folder / path, f"{path} of {self.branch.name}"

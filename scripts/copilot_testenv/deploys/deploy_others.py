@@ -11,11 +11,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from copilot_testenv.branch_guard import branch_files
 from copilot_testenv.copilot import application, branch_service, commands, manifest
 from copilot_testenv.core import checkout, workspace_files
 from copilot_testenv.core.errors import Refused, SettingsError, UserError
-from copilot_testenv.core.settings import SERVICE_TYPE
 from copilot_testenv.deploys import (
     companions,
     container_log,
@@ -75,16 +73,14 @@ def prepared(
     *,
     renders: bool = True,
 ) -> list[Other]:
-    """Check the other services' files in the worktree, and return the services in the order of their deploy.
+    """Check the other services' manifests in the worktree, and return the services in the order of deploys.
 
     Raises SettingsError and Refused; nothing has been changed then. Without `renders`, what they would deploy
     is not compared with the default branch's.
     """
     slot_services.require_known(session.settings)
-    settings, webs = session.settings, set()
+    settings, webs = session.settings, branch_service.web_services(folder, session.settings)
     for own in settings.others:
-        scope = branch_files.Scope(services=(own.base,), environments=False)
-        branch_files.require(folder, own, session.environ, scope, branch.name)
         path = f"copilot/{own.base}/{workspace_files.NAME}"
         if not (folder / path).is_file():
             raise SettingsError(
@@ -95,12 +91,11 @@ def prepared(
         slot_services.require_kind(own, found, shown)
         manifest.check_environment(found, own.test_env, shown)
         office_hours.require_fixed_count(own, found, shown)
-        if found.get("type") == SERVICE_TYPE:
-            webs.add(own.base)
+        if own in webs:
             own_service.require_host_names(own, branch, addresses, folder)
         builds = manifest.builds(found)
         checkout.prepare_contexts(session.shell, settings.root, folder, branch, builds, session.report.say)
-    own_service.require_places(session, target, [own for own in settings.others if own.base in webs], folder)
+    own_service.require_places(session, target, webs, folder)
     others = []
     order = slot_services.ordered(settings.others, folder)
     for in_service, there in slot_services.sessions(session, target, order):
@@ -114,8 +109,7 @@ def prepared(
         if renders and not subscribes:
             rendered_guard.require_harmless(in_service, deployer.templates, branch, folder, addresses)
         new = _is_new(session, there, own, before)
-        is_web = own.base in webs
-        others.append(Other(in_service, there, addresses, is_web, deployer, before, new, subscribes))
+        others.append(Other(in_service, there, addresses, own in webs, deployer, before, new, subscribes))
     return others
 
 

@@ -78,21 +78,23 @@ def require_places(session: Session, target: Target, webs: Sequence[Settings], f
 
 
 def require_free_labels(session: Session, target: Target, branch: Branch, addresses: Addresses) -> None:
-    """Raise Refused where another branch's slot has one of these host names: `api-x` for the branch `x`."""
+    """Raise Refused where another branch's slot has one of these host names: `api-x` for the branch `x`.
+
+    Each of its own services counts as a web service there: this branch does not say what they are.
+    """
     settings = session.settings
-    if not addresses.urls or not (settings.test_domain or settings.target == "sandbox"):
+    below = settings.test_domain or settings.target == "sandbox"  # else a host name begins with the service's
+    if not settings.slug or not settings.others or not below:
         return
-
-    def labels(slug: str) -> set[str]:
-        return {slug, *(f"{name}-{slug}" for name in addresses.urls if name != settings.base)}
-
+    mine = {settings.slug, *(f"{name}-{settings.slug}" for name in addresses.urls if name != settings.base)}
     for record in bucket.registry(session, target).read().deployments.values():
         slug = git.slug(record.branch) if record.isolated and record.branch else ""
-        if slug and slug != settings.slug and labels(slug) & labels(settings.slug):
+        if not slug or slug == settings.slug:
+            continue
+        if both := mine & {slug, *(f"{own.base}-{slug}" for own in settings.others)}:
             raise Refused(
                 f"{branch.name} and {record.branch}, which has a slot of its own, would share the name "
-                f"{', '.join(labels(slug) & labels(settings.slug))}: rename the branch, or deploy it to the "
-                "shared slot."
+                f"{', '.join(both)}: rename the branch, or deploy it to the shared slot."
             )
 
 
