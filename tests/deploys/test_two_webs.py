@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -46,11 +45,12 @@ def own(settings: Settings) -> Settings:
     return replace(settings, own_services=("api", "worker")).isolated_for("x")
 
 
+@dataclass
 class Balanced(Played):
     """An AWS whose environment has a load balancer, and whose services have these addresses."""
 
     name: str | None = "localhost:80"
-    addresses: Mapping[str, str] = {}
+    urls: dict[str, str] = field(default_factory=dict)
 
     def balancer_name(self, stack: str) -> str | None:
         assert stack == "demo-test"

@@ -197,3 +197,31 @@ def test_a_topic_has_the_tags_of_its_stack_by_which_copilot_finds_it(cloud: Clou
         TagFilters=filters, ResourceTypeFilters=["sns"]
     )
     assert [each["ResourceARN"] for each in found["ResourceTagMappingList"]] == [cloud.outputs()["Topic"]]
+
+
+def test_a_queue_has_the_policy_that_the_template_gives_it_as_long_as_it_does(cloud: Cloud) -> None:
+    def policed(*statements: dict[str, Any]) -> dict[str, Any]:
+        made = subscribed()
+        if statements:
+            properties = {
+                "Queues": [{"Ref": "Queue"}],
+                "PolicyDocument": {**POLICY, "Statement": list(statements)},
+            }
+            made["Resources"]["May"] = {"Type": "AWS::SQS::QueuePolicy", "Properties": properties}
+        return made
+
+    def actions() -> list[str]:
+        sqs, url = cloud.client("sqs"), cloud.outputs()["Queue"]
+        found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"]).get("Attributes", {})
+        return [each["Action"] for each in json.loads(found.get("Policy", '{"Statement": []}'))["Statement"]]
+
+    reads, purges = (
+        {"Effect": "Allow", "Principal": "*", "Action": f"sqs:{action}", "Resource": "*"}
+        for action in ("ReceiveMessage", "PurgeQueue")
+    )
+    assert cloud.create(policed(reads)) == "CREATE_COMPLETE"
+    assert actions() == ["sqs:ReceiveMessage"]
+    assert cloud.update(policed(reads, purges)) == "UPDATE_COMPLETE"
+    assert actions() == ["sqs:ReceiveMessage", "sqs:PurgeQueue"]
+    assert cloud.update(policed()) == "UPDATE_COMPLETE"
+    assert actions() == []

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from moto.core.common_models import CloudFormationModel
 
-from .messages import SubscriptionHandler, TopicHandler
+from .messages import QueuePolicyHandler, SubscriptionHandler, TopicHandler
 from .resources import (
     BucketHandler,
     EdgeHandler,
@@ -43,6 +43,7 @@ class Catalogue:
             "AWS::Lambda::EventSourceMapping": self._stand_in,
             "AWS::Lambda::Permission": self._stand_in,
             "AWS::SNS::Subscription": SubscriptionHandler(),
+            "AWS::SQS::QueuePolicy": QueuePolicyHandler(),
         }
 
     def add(self, handlers: Mapping[str, Handler], custom: Handler) -> None:

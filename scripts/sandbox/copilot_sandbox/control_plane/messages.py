@@ -1,8 +1,9 @@
-"""Topics and their subscriptions: what is published to a topic reaches the queues that subscribe to it."""
+"""Topics, their subscriptions, and queues' policies: what is published reaches the queues that subscribe."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .errors import handler_failed
@@ -47,6 +48,38 @@ class SubscriptionHandler(Handler):
     def delete(self, created: CreatedResource, spec: ResourceSpec) -> None:
         del spec
         _backend().unsubscribe(created.physical_id)
+
+
+class QueuePolicyHandler(Handler):
+    """AWS::SQS::QueuePolicy. Copilot lets a worker read its queue by it; `testing.access` looks at it."""
+
+    def create(self, spec: ResourceSpec) -> CreatedResource:
+        _set_policy(spec, json.dumps(spec.properties["PolicyDocument"]))
+        return super().create(spec)
+
+    def update(
+        self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
+    ) -> CreatedResource | None:
+        _set_policy(replace(spec, properties=old), "")
+        _set_policy(spec, json.dumps(spec.properties["PolicyDocument"]))
+        return created
+
+    def delete(self, created: CreatedResource, spec: ResourceSpec) -> None:
+        del created
+        _set_policy(spec, "")
+
+
+def _set_policy(spec: ResourceSpec, policy: str) -> None:
+    for url in spec.properties["Queues"]:
+        if queue := queue_named(str(url).rsplit("/", 1)[-1]):
+            queue.policy = policy
+
+
+def queue_named(name: str) -> Any:
+    """Return moto's queue of that name; None where there is none."""
+    from moto.sqs.models import sqs_backends  # noqa: PLC0415 - few stacks need it
+
+    return sqs_backends[ACCOUNT][REGION].queues.get(name)
 
 
 def _backend() -> SNSBackend:
