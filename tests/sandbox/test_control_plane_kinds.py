@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -225,3 +227,15 @@ def test_a_queue_has_the_policy_that_the_template_gives_it_as_long_as_it_does(cl
     assert actions() == ["sqs:ReceiveMessage", "sqs:PurgeQueue"]
     assert cloud.update(policed()) == "UPDATE_COMPLETE"
     assert actions() == []
+
+
+def test_a_call_that_waits_for_messages_lets_others_send_them(cloud: Cloud) -> None:
+    sqs = cloud.client("sqs")
+    queue = sqs.create_queue(QueueName="orders")["QueueUrl"]
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(cloud.client("sqs").receive_message, QueueUrl=queue, WaitTimeSeconds=10)
+        time.sleep(0.3)
+        started = time.monotonic()
+        sqs.send_message(QueueUrl=queue, MessageBody="one")
+        assert [each["Body"] for each in waiting.result()["Messages"]] == ["one"]
+        assert time.monotonic() - started < 5

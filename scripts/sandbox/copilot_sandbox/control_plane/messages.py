@@ -6,11 +6,14 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from moto.sns.models import SNSBackend, sns_backends
+from moto.sqs.models import Queue, sqs_backends
+
 from .errors import handler_failed
 from .resources import ACCOUNT, REGION, CreatedResource, Handler, MotoHandler, ResourceSpec
 
 if TYPE_CHECKING:
-    from moto.sns.models import SNSBackend
+    import threading
 
 _FIXED = ("TopicArn", "Protocol", "Endpoint")  # a change of one replaces the subscription
 _ATTRIBUTES = ("FilterPolicyScope", "FilterPolicy", "RawMessageDelivery", "RedrivePolicy", "DeliveryPolicy")
@@ -77,14 +80,24 @@ def _set_policy(spec: ResourceSpec, policy: str) -> None:
 
 def queue_named(name: str) -> Any:
     """Return moto's queue of that name; None where there is none."""
-    from moto.sqs.models import sqs_backends  # noqa: PLC0415 - few stacks need it
-
     return sqs_backends[ACCOUNT][REGION].queues.get(name)
 
 
-def _backend() -> SNSBackend:
-    from moto.sns.models import sns_backends  # noqa: PLC0415 - few stacks need it
+def let_others_call(lock: threading.RLock) -> None:
+    """Give up the control plane's lock while a call waits for messages: nobody could send one meanwhile."""
 
+    def wait_for_messages(queue: Any, timeout: int) -> None:
+        lock.release()
+        try:
+            with queue._messages_lock:  # noqa: SLF001 - as moto's own method waits
+                queue._messages_lock.wait_for(lambda: queue.messages, timeout=timeout)  # noqa: SLF001
+        finally:
+            lock.acquire()
+
+    Queue.wait_for_messages = wait_for_messages  # type: ignore[method-assign]
+
+
+def _backend() -> SNSBackend:
     return sns_backends[ACCOUNT][REGION]
 
 

@@ -51,6 +51,7 @@ from .load_balancing import (
     LoadBalancing,
     TargetGroupHandler,
 )
+from .messages import let_others_call
 from .nested_stacks import NestedStacks
 from .proxy import ProxyServer, Router
 from .resources import ACCOUNT, REGION
@@ -146,6 +147,7 @@ class ControlPlaneServer:
         """Delete moto's state and listen, with a new key. Raises OSError if the port is taken."""
         self._key = random_key()
         BackendDict.reset()
+        let_others_call(self._lock)
         self._applications.begin()
         self._for_tests.begin(self._key.id)
         self._authority = CertificateAuthority(self._folder)
