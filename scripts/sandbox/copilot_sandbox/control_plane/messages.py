@@ -94,7 +94,7 @@ def let_others_call(lock: threading.RLock) -> None:
         finally:
             lock.acquire()
 
-    Queue.wait_for_messages = wait_for_messages  # type: ignore[method-assign]
+    Queue.wait_for_messages = wait_for_messages  # type: ignore[assignment, method-assign]
 
 
 def _backend() -> SNSBackend:
