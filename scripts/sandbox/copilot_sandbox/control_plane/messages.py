@@ -57,25 +57,27 @@ class QueuePolicyHandler(Handler):
     """AWS::SQS::QueuePolicy. Copilot lets a worker read its queue by it; `testing.access` looks at it."""
 
     def create(self, spec: ResourceSpec) -> CreatedResource:
-        _set_policy(spec, json.dumps(spec.properties["PolicyDocument"]))
+        _set_policy(spec)
         return super().create(spec)
 
     def update(
         self, created: CreatedResource, old: dict[str, Any], spec: ResourceSpec
     ) -> CreatedResource | None:
-        _set_policy(replace(spec, properties=old), "")
-        _set_policy(spec, json.dumps(spec.properties["PolicyDocument"]))
+        _set_policy(replace(spec, properties={**old, "PolicyDocument": None}))
+        _set_policy(spec)
         return created
 
     def delete(self, created: CreatedResource, spec: ResourceSpec) -> None:
         del created
-        _set_policy(spec, "")
+        _set_policy(replace(spec, properties={**spec.properties, "PolicyDocument": None}))
 
 
-def _set_policy(spec: ResourceSpec, policy: str) -> None:
-    for url in spec.properties["Queues"]:
+def _set_policy(spec: ResourceSpec) -> None:
+    """Give the queues the policy, or none where it is no mapping."""
+    policy = spec.properties.get("PolicyDocument")
+    for url in spec.properties.get("Queues") or ():
         if queue := queue_named(str(url).rsplit("/", 1)[-1]):
-            queue.policy = policy
+            queue.policy = json.dumps(policy) if isinstance(policy, dict) else ""
 
 
 def queue_named(name: str) -> Any:

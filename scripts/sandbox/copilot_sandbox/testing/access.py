@@ -173,7 +173,8 @@ def _of_queue(principal: Principal, need: Permission) -> Iterator[Mapping[str, A
         queue_named(need.resource.rsplit(":", 1)[-1]) if need.resource.startswith("arn:aws:sqs:") else None
     )
     policy = json.loads((queue and queue.policy) or "{}")
-    for statement in policy.get("Statement", ()):
+    statements = policy.get("Statement", [])
+    for statement in statements if isinstance(statements, list) else [statements]:
         named = statement.get("Principal")
         names = named.get("AWS", []) if isinstance(named, dict) else named
         if {"*", principal.arn, principal.role} & set(names if isinstance(names, list) else [names]):
