@@ -125,19 +125,25 @@ def of_every_estimate(comparison: Comparison) -> list[str]:
             "Copilot makes them; their data and capacity units (LCU) are not counted."
         )
     valkey = _for_each(listed, f"valkey {comparison.node}")
-    return [
-        *sentences,
+    sentences.append(
         f"Not counted: data transfer, one-off tasks, logs ({_for_each(listed, 'logs')}), images "
-        f"({_for_each(listed, 'images')}) and backups.",
+        f"({_for_each(listed, 'images')}) and backups."
+    )
+    sentences.append(
         f"The database of {deployed.environment} stays whatever is deployed there."
         if deployed.database
         else f"{deployed.environment} has its database on a server that is there anyway; one of its own, a "
-        f"db.t4g.micro, is {_for_each(listed, 'db.t4g.micro')}, and {_for_each(listed, 'db-storage')}.",
+        f"db.t4g.micro, is {_for_each(listed, 'db.t4g.micro')}, and {_for_each(listed, 'db-storage')}."
+    )
+    sentences.append(
         f"Always on is the block `{STAGE}` of the same manifest, {HOURS_A_MONTH} h a month, and one "
-        f"ElastiCache node with Redis OSS and no replica (with Valkey: {valkey}).",
+        f"ElastiCache node with Redis OSS and no replica (with Valkey: {valkey})."
+    )
+    sentences.append(
         f"The saving assumes that the deployment also stays for those {HOURS_A_MONTH} h: a deployment that "
-        "is torn down when it expires saves more.",
-    ]
+        "is torn down when it expires saves more."
+    )
+    return sentences
 
 
 def _region(session: Session, region: str) -> str:

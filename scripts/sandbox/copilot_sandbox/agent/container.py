@@ -44,8 +44,9 @@ def compose(
     """Return what the task's process has to run for `container`.
 
     `directory` is the container's own, and so is `home`, whose path is short: programs make sockets in it,
-    and a socket's path has at most 107 bytes (unix(7)). `host` is the loopback address that replaces localhost, None in a
-    network namespace. `tools` are directories that every container has on its PATH, after its image's.
+    and a socket's path has at most 107 bytes (unix(7)). `host` is the loopback address that replaces
+    localhost, None in a network namespace. `tools` are directories that every container has on its PATH,
+    after its image's.
     `defaults` are variables that the image, or the task definition, may replace.
     """
     root = directory / "root"

@@ -87,7 +87,7 @@ def for_engine(settings: Settings, order: Order, engine: Engine) -> Prepared:
     digests: list[str | None] = []
     notes: dict[str, str | None] = {}
     aws, readable = _aws(settings, order)
-    for number, defined in enumerate(order.definition.containers):
+    for defined in order.definition.containers:
         container = _with_files(settings, defined)
         secrets, notes[container.name] = _secrets(settings, defined)
         image = settings.find_image(container.image)
