@@ -193,11 +193,11 @@ def test_short_is_one_line_with_all_that_matters() -> None:
     until = "2026-11-27T18:00:00Z"
     assert short(estimate(found, "test", listed(), hours=100, until=until)) == (
         "Costs some 0.008 USD an hour (Fargate Spot, 0.25 vCPU, 0.5 GB, a public IPv4 address), "
-        "0.80 USD until 2026-11-27T18:00:00Z; list prices of eu-west-1, 2026-09."
+        "0.80 USD until 2026-11-27T18:00:00Z; list prices of eu-west-1, the oldest of 2026-09-11."
     )
     assert short(estimate(found, "stage", listed(), hours=30)) == (
         "Cost some 0.058 USD an hour (2 tasks on Fargate, each 0.5 vCPU, 1 GB, a public IPv4 address), "
-        "1.74 USD in 30 h; list prices of eu-west-1, 2026-09."
+        "1.74 USD in 30 h; list prices of eu-west-1, the oldest of 2026-09-11."
     )
     assert "42.34 USD a month" in short(estimate(found, "stage", listed(), hours=None))
 
@@ -205,7 +205,7 @@ def test_short_is_one_line_with_all_that_matters() -> None:
 def test_the_date_is_that_of_the_oldest_price_in_the_sum() -> None:
     old = {**listed().items, "public-ipv4": Price(0.005, "hour", "https://aws.amazon.com", date(2024, 2, 1))}
     found = estimate(SERVICE, "test", replace(listed(), items=old), hours=None)
-    assert short(found).endswith("list prices of eu-west-1, 2024-02.")
+    assert short(found).endswith("list prices of eu-west-1, the oldest of 2024-02-01.")
     assert any("the oldest of 2024-02-01" in line for line in conditions(SERVICE, compare(SERVICE, found)))
 
 
