@@ -13,6 +13,7 @@ from tests import friday
 from tests.clone import Clone
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+BOTH_WAYS = True
 LIGHT = True
 SLOTS = 4
 

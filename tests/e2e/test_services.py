@@ -11,6 +11,7 @@ from tests.clone import Clone, get, get_json
 from tests.e2e.looks import deployed
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+BOTH_WAYS = True
 LIGHT = True
 BRANCHES = ("feature/one", "feature/two")
 # The queue is a list in Redis, as Celery's is.

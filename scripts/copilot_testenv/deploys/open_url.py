@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from copilot_testenv.copilot import ownership
 from copilot_testenv.core.errors import Failed
-from copilot_testenv.deploys import nothing, office_hours
+from copilot_testenv.deploys import nothing, waking
 from copilot_testenv.state import live
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def open_url(session: Session, name: str, browse: Callable[[str], object] = webb
     if not url:
         raise Failed(f"The URL of {session.settings.service} is not known: `copilot svc show` has it.")
     if target.aws.desired_count(stack.name) == 0:
-        session.report.say(office_hours.how_to_wake(session.settings, stack))
+        sleeping = live.deployment_of(session.settings, stack.tags)
+        session.report.say(f"{sleeping.branch or '?'} sleeps. {waking.how(sleeping)}")
     session.report.data(url)
     if has_screen(session.environ) and url.startswith(("http://", "https://")):
         browse(url)
