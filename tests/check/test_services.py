@@ -120,7 +120,7 @@ def test_a_service_of_its_own_that_is_a_sidecar_too_is_a_finding(shipped: Path) 
     write(shipped)
     place(shipped)
     (finding,) = own(shipped, BESIDE)
-    assert "worker is deployed to test (`own_services` of the settings), and a sidecar there too" in finding
+    assert "worker is deployed to test (`own_services` of the settings), and is a sidecar too" in finding
     assert "run `invoke sidecar-config --remove worker --env test`" in finding
 
 
