@@ -65,12 +65,12 @@ _KNOWN = {
     ),
     r"codes: \[40[13]\]": "The health check's path asks for a login: take one that does not.",
     r"runtime parameter of \S+ is no longer supported": (
-        "`invoke check --fix` writes the patches that raise the runtimes of Copilot's functions: commit them, "
-        "and deploy again."
+        "`invoke check --fix` writes the patches that raise the runtimes of Copilot's functions: commit "
+        "them, and deploy again."
     ),
     r"No export named \S+": (
-        "An addon of the environment is not deployed there yet: `copilot env deploy` does that, in the sandbox "
-        "`copilot-sandbox exec -- copilot env deploy`."
+        "An addon of the environment is not deployed there yet: `copilot env deploy` does that, in the "
+        "sandbox `copilot-sandbox exec -- copilot env deploy`."
     ),
     r"codes: \[404\]": "The health check's path does not exist: set `http.healthcheck.path` in the manifest.",
 }
