@@ -17,7 +17,6 @@ from tests.e2e.test_services import WSGI
 from tests.sandbox.fake_control_plane import require
 
 pytestmark = pytest.mark.e2e
-BOTH_WAYS = True
 LIGHT = True
 WORK = """import json
 import os
