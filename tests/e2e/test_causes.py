@@ -20,7 +20,6 @@ from tests.e2e.looks import served
 from tests.light import SETTINGS, WSGI
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nightly, pytest.mark.timeout(300)]
-BOTH_WAYS = True
 LIGHT = True
 SOON = 90.0  # seconds on AWS's clock, from the start of the deploy: the cause shows later
 MANIFEST = "copilot/web/manifest.yml"
