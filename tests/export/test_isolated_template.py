@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -70,3 +71,17 @@ def test_it_has_the_host_name_that_copilot_renders_for_the_branch(session: Sessi
     assert listener_rules(written) == listener_rules(rendered)
     assert "feature-x.try.example.com" in written.text
     assert "placeholder" not in written.text
+
+
+def test_in_the_sandbox_an_isolated_branch_has_its_name_below_localhost_there(
+    session: Session, tmp_path: Path
+) -> None:
+    own = session.settings.isolated_for("feature-x")
+    folder = tmp_path / "branch"
+    shutil.copytree(session.settings.root, folder)
+    branch_service.generate(folder, own, branch_service.host(own, ""))
+    with rendering.open_renderer(session, only=["test"]) as renderer:
+        rendered = renderer.service(folder, own.service, "test")
+    assert isinstance(rendered, Template), rendered
+    hosts = re.findall(r"feature-x[\w.]*", str(listener_rules(rendered)))
+    assert set(hosts) == {"feature-x.localhost"}
