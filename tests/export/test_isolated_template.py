@@ -63,7 +63,7 @@ def test_it_has_the_host_name_that_copilot_renders_for_the_branch(session: Sessi
     workflow.package(session, OPTIONS)
     own, folder = with_own_service(session.settings, tmp_path / "branch")
     written = Packaged(own).service(folder, own.service, "test")
-    assert isinstance(written, Template), session.report.said[0]
+    assert isinstance(written, Template), session.report
     with rendering.open_renderer(session, only=["test"]) as renderer:
         rendered = renderer.service(folder, own.service, "test")
     assert isinstance(rendered, Template), rendered

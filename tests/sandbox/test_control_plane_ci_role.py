@@ -177,13 +177,13 @@ def test_office_hours_are_set_with_the_tags_of_the_test_environment_and_changed_
     switch(sandbox).unlink()
     scaling.register_scalable_target(**new)  # as Copilot does for a range
     stages = service(sandbox, "stage")
-    tagged = {**new, "ResourceId": f"service/{stages.cluster_arn.split('/')[-1]}/{stages.name}"}
+    stages_target = f"service/{stages.cluster_arn.split('/')[-1]}/{stages.name}"
     tags = {"copilot-application": "demo", "copilot-environment": "stage"}
-    scaling.register_scalable_target(**tagged, Tags=tags)
+    scaling.register_scalable_target(**{**new, "ResourceId": stages_target}, Tags=tags)
     switch(sandbox).write_text(policy)
     ours = {"copilot-application": "demo", "copilot-environment": "test"}
     with pytest.raises(ClientError, match="application-autoscaling:TagResource"):
-        scaling.tag_resource(ResourceARN=target_arn(tagged["ResourceId"]), Tags=ours)
+        scaling.tag_resource(ResourceARN=target_arn(stages_target), Tags=ours)
     other = {"ServiceNamespace": "dynamodb", "ScalableDimension": "dynamodb:table:ReadCapacityUnits"}
     with pytest.raises(ClientError, match="application-autoscaling:RegisterScalableTarget"):
         scaling.register_scalable_target(
