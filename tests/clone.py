@@ -159,9 +159,13 @@ class Clone:
         self.python = str(folder / "bin/python")
 
     def package(self) -> None:
-        """Run `package` where Copilot is installed, for what is checked out."""
+        """Run `package` for what is checked out."""
+        self.with_copilot("package", "--env", "test", "--yes")
+
+    def with_copilot(self, *words: str) -> None:
+        """Run a task where Copilot is installed, also where the others do without it."""
         python, self.python = self.python, sys.executable
-        self.do("package", "--env", "test", "--yes")
+        self.do(*words)
         self.python = python
 
     def status(self) -> list[dict[str, Any]]:

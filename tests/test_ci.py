@@ -49,9 +49,10 @@ def test_each_file_passes_the_systems_own_schema(schema: str, path: object) -> N
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_each_system_has_the_four_jobs_in_one_call_each(name: str) -> None:
+def test_each_system_has_its_jobs_in_one_call_each(name: str) -> None:
     found = [shlex.split(line.split(" > ")[0]) for line in invocations(name)]
-    assert sorted(words[1] for words in found) == ["check", "deploy-test", "teardown", "teardown"]
+    wake = [] if name.startswith("github/") else ["wake"]  # there a comment wakes
+    assert sorted(words[1] for words in found) == ["check", "deploy-test", "teardown", "teardown", *wake]
     assert ["--expired" in words for words in found].count(True) == 1
     for words in found:
         context = Parser(contexts=collection().to_contexts()).parse_argv(
@@ -117,14 +118,14 @@ def test_a_comment_is_judged_before_any_step_reads_its_values_and_no_step_has_it
     tasks = steps[judged + 1 : -1]
     assert all("steps.comment.outputs" not in str(step) for step in steps[: judged + 1])
     assert {step["if"] for step in tasks} == {
-        f"steps.comment.outputs.task == '{task}'" for task in ("deploy", "teardown", "extend")
+        f"steps.comment.outputs.task == '{task}'" for task in ("deploy", "wake", "teardown", "extend")
     }
     for step in steps:
         assert "github.event.comment" not in str(step)
     assert "secrets." not in COMMENTS.read_text()
     for line in re.findall(r"run: (invoke .+)", COMMENTS.read_text()):
         (context,) = Parser(contexts=collection().to_contexts()).parse_argv(shlex.split(line)[1:])
-        assert context.name in {"deploy-test", "teardown", "extend", "status"}
+        assert context.name in {"deploy-test", "wake", "teardown", "extend", "status"}
 
 
 @pytest.mark.parametrize(("exists", "flag"), [(True, " --expired"), (False, "")])
@@ -161,7 +162,7 @@ def test_gitlabs_stop_deletes_what_has_not_expired_only_where_the_branch_is_gone
 def test_the_page_is_written_where_it_has_an_address_and_its_failure_fails_no_job(tmp_path: Path) -> None:
     gitlab = yaml.safe_load((TEMPLATES / "gitlab/.gitlab-ci.yml").read_text())
     bitbucket = yaml.safe_load((TEMPLATES / "bitbucket/bitbucket-pipelines.yml").read_text())
-    scripts = [gitlab[name]["script"] for name in ("deploy-test", "teardown", "stop", "sweep")]
+    scripts = [gitlab[name]["script"] for name in ("deploy-test", "wake", "teardown", "stop", "sweep")]
     scripts += [steps[-1]["step"]["script"] for steps in bitbucket["pipelines"]["custom"].values()]
     (tmp_path / "invoke").write_text('#!/bin/sh\necho "$*"; exit 3\n')
     (tmp_path / "invoke").chmod(0o755)

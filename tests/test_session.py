@@ -18,7 +18,7 @@ from copilot_testenv.core.process import Result
 from copilot_testenv.core.settings import Settings
 from copilot_testenv.core.terminal import confirm
 from copilot_testenv.deploys import logs, preflight
-from copilot_testenv.session import Session, Target, require_settled
+from copilot_testenv.session import Session, Target, _sandbox_workspace, require_settled
 from copilot_testenv.state import live
 from tests.fakes import FakeReport, FakeShell
 
@@ -120,6 +120,10 @@ def test_a_workspace_without_the_environments_block_is_refused_before_anything_s
         here.check_workspace()
     assert isinstance(here.shell, FakeShell)
     assert here.shell.ran == []
+
+
+def test_the_sandbox_makes_the_workspaces_service_also_for_an_isolated_deploy(settings: Settings) -> None:
+    assert _sandbox_workspace(settings.isolated_for("feature-x")).service == settings.service == "web"
 
 
 def test_who_deploys_is_cis_actor_else_gits_address_else_the_user(settings: Settings) -> None:

@@ -313,7 +313,7 @@ def _sandbox_workspace(settings: Settings) -> Any:
     return Workspace(
         settings.root,
         settings.app,
-        settings.service,
+        settings.base,
         settings.manifest_variables,
         {name: {disposable.TAG: disposable.value(settings.app, name)}},
         needed=(settings.test_env,),

@@ -116,6 +116,14 @@ def test_a_service_of_its_own_that_cannot_be_deployed_is_a_finding(shipped: Path
     assert "has no block for it: write `environments.test`" in block
 
 
+def test_a_service_of_its_own_that_is_a_sidecar_too_is_a_finding(shipped: Path) -> None:
+    write(shipped)
+    place(shipped)
+    (finding,) = own(shipped, BESIDE)
+    assert "worker is deployed to test (`own_services` of the settings), and is a sidecar too" in finding
+    assert "run `invoke sidecar-config --remove worker --env test`" in finding
+
+
 def test_a_variable_that_names_localhost_has_no_server_in_a_task_of_one_container(shipped: Path) -> None:
     for value in ("localhost", "redis://127.0.0.1:6379/0"):
         (finding,) = own(shipped, BESIDE.replace("LIMIT: 0755", f'REDIS: "{value}"'))

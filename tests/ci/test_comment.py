@@ -46,6 +46,7 @@ def writer(here: Forge) -> None:
     ("text", "task", "until"),
     [
         ("/deploy", "deploy", ""),
+        ("/wake", "wake", ""),
         ("  /teardown \r\nThanks!", "teardown", ""),
         ("/extend 3d", "extend", "3d"),
         ("/extend  friday 18:00 Europe/London", "extend", "friday 18:00 Europe/London"),
@@ -67,7 +68,7 @@ def test_a_command_becomes_outputs_with_the_pull_requests_branch(
     ],
 )  # fmt: skip
 def test_any_other_text_is_a_usage_error_and_has_no_output(here: Forge, tmp_path: Path, text: str) -> None:
-    with pytest.raises(UsageError, match="/deploy, /teardown or /extend 3d"):
+    with pytest.raises(UsageError, match="/deploy, /wake, /teardown or /extend 3d"):
         asked(here, tmp_path, text)
     assert here.reactions == ["confused"]
 

@@ -57,6 +57,23 @@ def test_the_first_deploy_makes_one_comment_and_the_next_changes_it(
     assert set(here.comments) == {12}
 
 
+@pytest.mark.parametrize(
+    ("system", "opened", "wakes"),
+    [(github, "open", "a comment `/wake`"), (gitlab, "opened", "the job `wake`")],
+)
+def test_office_hours_are_told_with_the_way_to_wake(
+    here: Forge, system: Any, opened: str, wakes: str
+) -> None:
+    here.pulls = [pull(12, state=opened)]
+    told(system(here), replace(SERVED, hours="mon-fri 08:00-19:00 UTC"))
+    told_sleep = (
+        f"Outside ` mon-fri 08:00-19:00 UTC ` it sleeps, and its address answers 503: {wakes} wakes it."
+    )
+    assert told_sleep in here.bodies(12)[0]
+    told(system(here))
+    assert "sleeps" not in here.bodies(12)[0]
+
+
 @BOTH
 def test_each_service_has_a_comment_of_its_own(here: Forge, system: Any, opened: str, mark: str) -> None:
     here.pulls = [pull(12, state=opened)]
@@ -161,6 +178,9 @@ def test_bitbucket_gets_a_build_status_of_the_deployed_commit_that_a_teardown_st
     assert status["url"] == "https://x.example.org"
     assert status["refname"] == "feature/x"
     assert status["name"] == "Test environment web"
+    told(bitbucket(direct), replace(SERVED, hours="mon-fri 08:00-19:00 UTC"))
+    ((_, status),) = direct.statuses.items()
+    assert status["description"] == "Served until 2026-11-27T18:00:00Z, awake mon-fri 08:00-19:00 UTC"
     told(bitbucket(direct), GONE)
     ((_, status),) = direct.statuses.items()
     assert status["state"] == "STOPPED"

@@ -59,19 +59,25 @@ def shown(text: str) -> str:
     end=anything.filter(str.strip),
 )
 def test_hostile_names_render_as_themselves_and_as_nothing_else(branch: str, commit: str, end: str) -> None:
-    body = pull_request._body(Message(branch, commit, "https://x.example.org", end, "web"))
+    body = pull_request._body(Message(branch, commit, "https://x.example.org", end, "web", end), "a comment")
     body.encode()
     page = Rendered(body)
-    assert page.tags == ["p", "strong", "code", "code", "code", "a", "p", "code"]
+    assert page.tags == ["p", "strong", "code", "code", "code", "a", "p", "code", "code"]
     assert page.links == ["https://x.example.org"]
     assert page.comments == [" test-environment: web "]
-    assert [code.strip() for code in page.codes] == ["web", shown(branch), shown(commit[:12]), shown(end)]
+    assert [code.strip() for code in page.codes] == [
+        "web",
+        shown(branch),
+        shown(commit[:12]),
+        shown(end),
+        shown(end),
+    ]
 
 
 @unhurried
 @given(anything.filter(str.strip))
 def test_a_hostile_address_is_no_link_unless_it_is_one_of_the_webs(url: str) -> None:
-    page = Rendered(pull_request._body(replace(SERVED, url=url)))
+    page = Rendered(pull_request._body(replace(SERVED, url=url), ""))
     assert len(page.links) + len(page.codes) == 5
     for link in page.links:
         assert link == url

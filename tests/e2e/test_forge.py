@@ -17,6 +17,7 @@ from tests.e2e.looks import deployed
 from tests.forges import TOKEN, Forge, forge
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+BOTH_WAYS = True
 LIGHT = True
 
 

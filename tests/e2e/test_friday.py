@@ -13,6 +13,7 @@ from tests import friday
 from tests.clone import Clone
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+BOTH_WAYS = True
 LIGHT = True
 SLOTS = 4
 
@@ -33,7 +34,9 @@ def test_a_deploy_and_a_second_sweep_change_nothing_while_a_sweep_has_the_slots(
     friday.deploy(clone, names)
     (clone.folder / ".sandbox/timing.json").write_text('{"hurry": 6}')  # an update takes 13 s
     aws = Aws(clone.variables())
-    first = clone.start("teardown", "--all", "--yes", "--json")
+    first = clone.start(
+        "teardown", "--all", "--yes", "--json", "--wait"
+    )  # the second may hold the shared slot
     deadline = time.monotonic() + 60
     while not _sweeps(aws):
         assert time.monotonic() < deadline

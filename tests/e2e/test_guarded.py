@@ -10,6 +10,7 @@ from tests.clone import ROOT, Clone, get_json
 from tests.e2e.looks import deployed, stacks
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+BOTH_WAYS = True
 LIGHT = True
 MANIFEST = (ROOT / "copilot/web/manifest.yml").read_text()
 PATCHES = (ROOT / "copilot/web/overrides/cfn.patches.yml").read_text()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from tests.clone import Clone, Ran, get, get_json
 from tests.e2e.looks import deployed, make_conflicting_branches, query, stacks
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+BOTH_WAYS = True
 FULL = ("feature/rename", "feature/drop")  # the others start in a moment: see tests/light.py
 BRANCHES = ("light", *FULL, "feature/more", "feature/note")
 LONG, SHORT = "5d", "1h"
@@ -68,7 +68,7 @@ def tear_down(clone: Clone, moved: str = "timedelta()", **flags: Any) -> Ran:
         f"teardown.teardown(session(), teardown.Options(yes=True, json=True, **{flags!r}))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [clone.python, "-c", code],
         cwd=clone.folder, env=clone.importing(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     return Ran(done.returncode, done.stdout, done.stderr, 0)

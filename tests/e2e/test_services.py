@@ -11,6 +11,7 @@ from tests.clone import Clone, get, get_json
 from tests.e2e.looks import deployed
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+BOTH_WAYS = True
 LIGHT = True
 BRANCHES = ("feature/one", "feature/two")
 # The queue is a list in Redis, as Celery's is.
@@ -58,7 +59,7 @@ secrets:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def project(clone: Clone) -> None:
+def project(clone: Clone, way: str) -> None:
     """A shop whose worker is a service in stage, and a sidecar in test."""
     clone.stage_megabytes = 5
     files = {
@@ -70,7 +71,9 @@ def project(clone: Clone) -> None:
     for path, text in files.items():
         (clone.folder / path).parent.mkdir(exist_ok=True)
         (clone.folder / path).write_text(text)
-    clone.do("sidecar-config", "--from-service", "worker", "--env", "test")
+    clone.with_copilot("sidecar-config", "--from-service", "worker", "--env", "test")
+    if way == "cloudformation":
+        clone.package()
     clone.commit("The worker is a sidecar in test")
     for name in BRANCHES:
         clone.branch(name, {"note.txt": name})

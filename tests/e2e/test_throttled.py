@@ -11,6 +11,7 @@ from tests.clone import Clone
 from tests.e2e.looks import deployed, fail, served, stacks, told
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nightly, pytest.mark.usefixtures("two_commits", "no_faults")]
+BOTH_WAYS = True
 LIGHT = True
 CALLED = ("cloudformation", "ecs", "elbv2", "logs", "resourcegroupstaggingapi", "s3", "ssm")
 

@@ -20,6 +20,7 @@ from tests.clone import Clone, Ran, get_json
 from tests.e2e.looks import containers, deployed, stacks
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+BOTH_WAYS = True
 LIGHT = True
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
@@ -109,7 +110,7 @@ def test_the_lines_of_the_ci_files_run_as_they_are_written(clone: Clone) -> None
     name_of_system = r"\$(BITBUCKET|CI_COMMIT)_BRANCH"
     lines = [re.sub(name_of_system, "$BRANCH", line) for name in FILES for line in invocations(name)]
     variables = {"BRANCH": "feature/rename", "WHY": 'it\'s a "test"; $(exit 1)', "CI": "true", "PATH": PATH}
-    for line in dict.fromkeys(lines):
+    for line in sorted(dict.fromkeys(lines), key=lambda line: "teardown" in line):
         done = subprocess.run(
             ["bash", "-c", line], cwd=clone.folder, env=clone.environ(**variables),
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
@@ -117,6 +118,8 @@ def test_the_lines_of_the_ci_files_run_as_they_are_written(clone: Clone) -> None
         assert done.returncode == 0, (line, done.stderr)
         if "deploy-test" in line:
             deployed(Ran(done.returncode, done.stdout, done.stderr, 0))
+        elif "wake" in line:
+            assert "feature/rename is awake." in done.stderr
         elif "check" in line:
             assert "Nothing is wrong." in done.stderr
         elif "--expired" in line:

@@ -18,6 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from copilot_sandbox import model
+from copilot_sandbox.control_plane.scheduled_scaling import target_arn
 from copilot_testenv.aws import Aws
 from copilot_testenv.copilot import application, disposable
 from copilot_testenv.core.errors import Failed
@@ -175,7 +176,19 @@ def test_office_hours_are_set_with_the_tags_of_the_test_environment_and_changed_
     policy = switch(sandbox).read_text()
     switch(sandbox).unlink()
     scaling.register_scalable_target(**new)  # as Copilot does for a range
+    stages = service(sandbox, "stage")
+    stages_target = f"service/{stages.cluster_arn.split('/')[-1]}/{stages.name}"
+    tags = {"copilot-application": "demo", "copilot-environment": "stage"}
+    scaling.register_scalable_target(**{**new, "ResourceId": stages_target}, Tags=tags)
     switch(sandbox).write_text(policy)
+    ours = {"copilot-application": "demo", "copilot-environment": "test"}
+    with pytest.raises(ClientError, match="application-autoscaling:TagResource"):
+        scaling.tag_resource(ResourceARN=target_arn(stages_target), Tags=ours)
+    other = {"ServiceNamespace": "dynamodb", "ScalableDimension": "dynamodb:table:ReadCapacityUnits"}
+    with pytest.raises(ClientError, match="application-autoscaling:RegisterScalableTarget"):
+        scaling.register_scalable_target(
+            **other, ResourceId="table/orders", MinCapacity=0, MaxCapacity=1, Tags=ours
+        )
     with pytest.raises(ClientError, match="application-autoscaling:PutScheduledAction"):
         scaling.put_scheduled_action(
             **which, ResourceId=resource, ScheduledActionName="sleep", Schedule="cron(0 19 * * ? *)",

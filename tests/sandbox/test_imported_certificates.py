@@ -34,7 +34,7 @@ def write(root: Path) -> None:
 
 def test_each_certificate_covers_the_aliases_of_all_services(tmp_path: Path) -> None:
     write(tmp_path)
-    hosts = ["*.shop.example", "b.shop.example", "c.shop.example", "test.shop.example"]
+    hosts = ["*.shop.example", "b.shop.example", "c.shop.example", "test.shop.example", "*.localhost"]
     assert imported_certificates.of_workspace(tmp_path) == {ARN: hosts}
 
 

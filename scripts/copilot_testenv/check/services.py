@@ -42,6 +42,14 @@ def _own(project: Project, document: Document, name: str) -> Iterator[Finding]:
         what = f"`own_services` of the settings names {name}, which is a {found.get('type')}"
         kinds = " or a ".join(service_sidecar.OWN_KINDS)
         yield _finding(found, ("type",), what, f"name a {kinds} there, or leave it out")
+    elif name in mapping(document.data, "environments", environment, "sidecars"):
+        what = (
+            f"{name} is deployed to {environment} (`own_services` of the settings), and a sidecar there too"
+        )
+        again = (
+            f"run `invoke sidecar-config --remove {name} --env {environment}`, or leave it out of the setting"
+        )
+        yield _finding(document, ("environments", environment, "sidecars", name), what, again)
     elif not mapping(found.data, "environments"):  # blocks.missing finds a missing one among others
         what = f"{name} is deployed to {environment} (`own_services` of the settings) and has no block for it"
         yield _finding(

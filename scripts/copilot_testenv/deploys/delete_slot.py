@@ -35,6 +35,7 @@ NEVER_DELETED = (
 )
 UNREACHED = "{}: no container is deployed that could drop it"
 # With one of these statuses a stack serves nothing, because its first deploy failed.
+_MANY = {"media": "media", "repository": "repositories", "templates": "templates"}  # of a kind of part
 DEAD = {"CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS"}
 
 
@@ -144,7 +145,7 @@ def listed(parts: Sequence[SlotPart]) -> str:
         if len(names) > 1 and kind == "image tag":
             rows.append(f"{len(names)} image tags of {names[0].partition(':')[0]}")
         else:
-            rows.append(f"{kind if len(names) == 1 else f'{kind}s'} {', '.join(names)}")
+            rows.append(f"{kind if len(names) == 1 else _MANY.get(kind, f'{kind}s')} {', '.join(names)}")
     return "".join(f"\n  {row}" for row in rows)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from copilot_testenv.copilot.resource_usage import footprint
@@ -18,7 +17,7 @@ from copilot_testenv.core.errors import Failed, Refused, SettingsError
 from copilot_testenv.core.git import Branch
 from copilot_testenv.core.process import catching_signals
 from copilot_testenv.core.terminal import as_json
-from copilot_testenv.deploys import nothing, outcome, settling, slot_services, stopping
+from copilot_testenv.deploys import nothing, outcome, settling, slot_services, stopping, waking
 from copilot_testenv.state import bucket, live
 
 if TYPE_CHECKING:
@@ -140,10 +139,10 @@ def sleep(session: Session, options: Options) -> None:
             "would start its tasks again. Deploy it with a number, or tear it down."
         )
     deployment = live.describe(session, target, stack)
-    if options.plan:
+    if deployment.asleep and not any(target.aws.desired_count(each) for each in others):
+        say(f"{branch} sleeps already. {waking.how(deployment)}")
+    elif options.plan:
         say(f"Would stop the tasks of {branch}; its URL and its data stay.")
-    elif deployment.asleep and not any(target.aws.desired_count(each) for each in others):
-        say(f"{branch} sleeps already. {_wakes(session.settings, stack)}")
     else:
         lease = bucket.lease(session, target, f"stopping {branch}")
         with lease.held(wait=options.wait, say=say):
@@ -156,7 +155,7 @@ def sleep(session: Session, options: Options) -> None:
             if not all(ended):
                 raise Failed(f"The tasks of {branch} have not ended in time: `invoke logs` shows them.")
         deployment = replace(deployment, asleep=True)
-        say(f"{branch} sleeps; its URL and its data stay. {_wakes(session.settings, stack)}")
+        say(f"{branch} sleeps; its URL and its data stay. {waking.how(deployment)}")
     if options.json:
         session.report.data(as_json(asdict(deployment)))
 
@@ -169,10 +168,10 @@ def wake(session: Session, options: Options) -> None:
     session, target, stack = _found(session, options.branch)
     say, branch = session.report.say, stack.tags.get("branch") or "?"
     deployment = live.describe(session, target, stack)
-    if options.plan:
-        say(f"Would start the tasks of {branch}; its data stay.")
-    elif not deployment.asleep:
+    if not deployment.asleep:
         say(f"{branch} is awake.")
+    elif options.plan:
+        say(f"Would start the tasks of {branch}; its data stay.")
     else:
         lease = bucket.lease(session, target, f"waking {branch}")
         with lease.held(wait=options.wait, say=say):
@@ -208,23 +207,3 @@ def _found(session: Session, name: str) -> tuple[Session, Target, Stack]:
         target,
         nothing.required(session, target, target.aws.stack(session.settings.stack_name), name),
     )
-
-
-def how_to_wake(settings: Settings, stack: Stack) -> str:
-    """Return the command that wakes a deployment, in a sentence."""
-    branch = stack.tags.get("branch") or "?"
-    return f"{branch} sleeps: {_command(settings, branch)} wakes it."
-
-
-def _command(settings: Settings, branch: str) -> str:
-    return f"`invoke wake{f' --branch {branch}' if settings.slug else ''}`"
-
-
-def _wakes(settings: Settings, stack: Stack) -> str:
-    """Return when the deployment wakes by itself, and how somebody wakes it."""
-    own = _command(settings, stack.tags.get("branch") or "?")
-    hours = office_hours.of_tags(stack.tags)
-    if not hours:
-        return f"{own} wakes it."
-    when = moments.told(live.iso(hours.next_wake(datetime.now(UTC))))
-    return f"It wakes at {when} ({hours}), or by {own}."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from copilot_testenv.copilot import ownership
 from copilot_testenv.core.errors import Failed, UsageError
-from copilot_testenv.deploys import nothing, office_hours, slot_services
+from copilot_testenv.deploys import nothing, slot_services, waking
 from copilot_testenv.state import live
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def open_url(
     if not url:
         raise Failed(f"The URL of {session.settings.service} is not known: `copilot svc show` has it.")
     if target.aws.desired_count(stack.name) == 0:
-        session.report.say(office_hours.how_to_wake(session.settings, stack))
+        sleeping = live.deployment_of(session.settings, stack.tags)
+        session.report.say(f"{sleeping.branch or '?'} sleeps. {waking.how(sleeping)}")
     session.report.data(url)
     if has_screen(session.environ) and url.startswith(("http://", "https://")):
         browse(url)

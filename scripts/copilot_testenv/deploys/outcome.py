@@ -54,7 +54,7 @@ def page_document(page: Page | None) -> dict[str, object] | None:
 
 def message_of(known: live.Deployment) -> Message:
     """Return what the pull request of a deployment says."""
-    return Message(known.branch or "", known.commit, known.url, known.expires_at, known.service)
+    return Message(known.branch or "", known.commit, known.url, known.expires_at, known.service, known.hours)
 
 
 def tell(
@@ -68,7 +68,8 @@ def tell(
     what = f"{branch.name} at {branch.commit[:12]} is"
     if not served.wrong:
         until = f"until {moments.told(known.expires_at)}" if known.expires_at else "until it is torn down"
-        report.say(f"{what} served ({seconds:.1f} s), {until}:")
+        awake = f", awake {known.hours}" if known.hours else ""
+        report.say(f"{what} served ({seconds:.1f} s), {until}{awake}:")
     if json:
         report.data(document(known, served.page, served.ended))
     elif not served.wrong:

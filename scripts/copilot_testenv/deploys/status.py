@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from copilot_testenv.core import display, documents, expiry, git, moments
 from copilot_testenv.core.errors import Failed, Refused, UsageError
 from copilot_testenv.core.terminal import as_json
-from copilot_testenv.deploys import outcome, page_state
+from copilot_testenv.deploys import outcome, page_state, waking
 from copilot_testenv.page import html
 from copilot_testenv.state import bucket, live
 from copilot_testenv.state.live import Deployment
@@ -265,11 +265,12 @@ def _card(row: Row, failed: FailedDeploy | None, target: DeployTarget) -> html.R
     d = row.deployment
     busy = row.state.endswith("_IN_PROGRESS")
     state = "being changed" if busy else f"failed: {row.state}" if row.state else "live"
+    note = f"A later deploy, of {failed.branch} by {failed.by}, has failed." if failed else ""
     if d.asleep:
-        state = "asleep"
+        state, asleep = "asleep", f"Its address answers 503. {waking.how(d)}"
+        note = f"{asleep} {note}" if note else asleep
     elif not row.state and not all(page_state.is_usable(page, target) for page in _pages(row)):
         state = _told(row, target)
-    later = f"A later deploy, of {failed.branch} by {failed.by}, has failed." if failed else ""
     return html.Row(
         branch=d.branch,
         url=d.url,
@@ -280,7 +281,7 @@ def _card(row: Row, failed: FailedDeploy | None, target: DeployTarget) -> html.R
         expires_at=d.expires_at,
         data_copied_at=d.data_copied_at,
         why=row.why,
-        note=later,
+        note=note,
         state=state,
         isolated=d.isolated,
     )
@@ -290,8 +291,11 @@ def _cells(row: Row, now: datetime, target: DeployTarget) -> tuple[str, ...]:
     """Return the cells of a deployment; times are for people on a terminal, and ISO 8601 in a pipe."""
     d = row.deployment
     expires, copied = d.expires_at or "never", d.data_copied_at or "?"
+    wakes = waking.by_itself(d) if d.asleep else ""
     if sys.stdout.isatty():
         expires, copied = moments.shown(expires, now), moments.shown(copied, now)
+        wakes = moments.shown(wakes, now) if wakes else ""
+    asleep = f"asleep until {wakes}" if wakes else "asleep"
     return (
         (d.branch or "?") + (f" ({row.why})" if row.why else ""),
         (d.commit or "?")[:12],
@@ -299,7 +303,7 @@ def _cells(row: Row, now: datetime, target: DeployTarget) -> tuple[str, ...]:
         ", ".join((d.url or "?", *d.more_urls.values())),
         expires,
         copied,
-        row.state or ("asleep" if d.asleep else _told(row, target)),
+        row.state or (asleep if d.asleep else _told(row, target)),
     )
 
 

@@ -1,4 +1,4 @@
-"""Say what to do about a task that does not start or does not get healthy, by ECS's and the log's words."""
+"""Say what to do about a deploy that fails, by the words of ECS, of CloudFormation and of the log."""
 
 from __future__ import annotations
 
@@ -64,6 +64,14 @@ _KNOWN = {
         "The health check is redirected, often to https: except its path (SECURE_REDIRECT_EXEMPT)."
     ),
     r"codes: \[40[13]\]": "The health check's path asks for a login: take one that does not.",
+    r"runtime parameter of \S+ is no longer supported": (
+        "`invoke check --fix` writes the patches that raise the runtimes of Copilot's functions: commit "
+        "them, and deploy again."
+    ),
+    r"No export named \S+": (
+        "An addon of the environment is not deployed there yet: `copilot env deploy` does that, in the "
+        "sandbox `copilot-sandbox exec -- copilot env deploy`."
+    ),
     r"codes: \[404\]": "The health check's path does not exist: set `http.healthcheck.path` in the manifest.",
 }
 # The sentences of gunicorn ("Listening at: http://127.0.0.1:8000"), uvicorn ("running on"), runserver

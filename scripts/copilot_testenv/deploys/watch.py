@@ -171,6 +171,8 @@ class Watcher:
             parts.append(
                 f"The first failed CloudFormation event: {first.resource} {first.status}: {first.reason}"
             )
+            if cure := advice([first.reason], ()):
+                parts.append(cure)
         self.cause = next(iter(parts), "").partition("\n")[0]
         if not parts and result:
             last = _plain(self.lines)[-25:]

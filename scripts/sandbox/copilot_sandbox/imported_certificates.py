@@ -18,13 +18,14 @@ _ARN = "arn:aws:acm:"
 
 
 def of_workspace(root: Path) -> Mapping[str, list[str]]:
-    """Return the ARN of each imported certificate, with the host names of all services.
+    """Return the ARN of each imported certificate, with the host names of all services and branches.
 
     Manifests that cannot be read are skipped, because Copilot reports them itself.
     """
-    hosts = sorted({name for file in root.glob("copilot/*/manifest.yml") for name in _aliases(_read(file))})
+    named = sorted({name for file in root.glob("copilot/*/manifest.yml") for name in _aliases(_read(file))})
     files = root.glob("copilot/environments/*/manifest.yml")
     arns = {arn for file in files for arn in _imported(_read(file))}
+    hosts = [*named, "*.localhost"]
     return dict.fromkeys(sorted(arns), hosts)
 
 

@@ -113,7 +113,10 @@ def rendering(
         plane = ControlPlaneServer(0, folder, None, lambda _name: 1, accept_runtime=lambda _runtime: None)
         plane.start()
         try:
-            plane.import_certificates(imported_certificates.of_workspace(workspace.root))
+            # The domain's wildcard is for the host names of branches, which no manifest has.
+            below = [f"*.{domain}"] if domain else []
+            named = imported_certificates.of_workspace(workspace.root)
+            plane.import_certificates({arn: [*names, *below] for arn, names in named.items()})
             variables = plane.environment()
             without_service = replace(workspace, service=None)
             child = {**variables, "PATH": child_variables.path(str(folder / "bin"))}

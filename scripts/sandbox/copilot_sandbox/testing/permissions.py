@@ -225,16 +225,15 @@ def _tables(call: Call) -> Iterable[str | Permission]:
 
 def _scaling(call: Call) -> Iterable[str | Permission]:
     """Yield the scalable target, with the keys of a condition, and the right to give it tags."""
-    parameters, resource = call.parameters, call.parameters.get("ResourceId")
-    if not resource:  # it describes several
-        yield "*"
-        return
+    parameters = call.parameters
+    resource = parameters.get("ResourceId")  # without one, it describes several, or is about an ARN's tags
+    arn = target_arn(str(resource)) if resource else str(parameters.get("ResourceARN") or "*")
     tags = parameters.get("Tags") or {}
     context = {f"aws:requesttag/{name.lower()}": str(value) for name, value in tags.items()}
     if dimension := parameters.get("ScalableDimension"):
         context["application-autoscaling:scalable-dimension"] = str(dimension)
-    for operation in (call.operation, *(("TagResource",) if tags else ())):
-        yield Permission(f"application-autoscaling:{operation}", target_arn(str(resource)), context)
+    for operation in (call.operation, *(("TagResource",) if tags and resource else ())):
+        yield Permission(f"application-autoscaling:{operation}", arn, context)
 
 
 _RESOURCES: dict[str, Callable[[Call], Iterable[str | Permission]]] = {
