@@ -131,7 +131,7 @@ class Sweep:
                     break
 
     def _delete_first(self, lease: Lease, host: Host | None) -> list[str]:
-        """Take the services out of the environment, delete their stacks, and return the slots that go last."""
+        """Take the services out of the environment, delete their stacks; return the slots that go last."""
         session, target, settings = self.session, self.target, self.session.settings
         first = [host.service] if host and host.service in self.receipts else []
         slots = dict.fromkeys((*first, *reversed(self.receipts)))  # the shared slot comes first
@@ -305,8 +305,8 @@ class Sweep:
         except Failed as error:
             self.session.report.say(f"(Copilot's templates were not deleted: {error})")
         for service in slot_media.services(settings.shared, aws):
-            if receipt := self.receipts.get(service):
-                self._slot(receipt.snapshot).clear_media(receipt)
+            if service in self.receipts:
+                self._slot(self.receipts[service].snapshot).clear_media(self.receipts[service])
         for receipt in self.receipts.values():
             if not receipt.snapshot.settings.slug:
                 for each in receipt.snapshot.services:

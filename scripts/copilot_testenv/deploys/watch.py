@@ -153,7 +153,7 @@ class Watcher:
             if cure := placement_cure(self.placement.reason):
                 parts.append(cure)
         elif self.failed:
-            parts += _of_task(*list(self.failed.values())[-1], self.health.port)
+            parts += _of_task(*self._last_failed(), self.health.port)
         elif self.unfinished or (self.remembered and reason):
             because = f": {reason}" if reason else ""
             parts.append(
@@ -175,8 +175,14 @@ class Watcher:
         if not parts and result:
             last = _plain(self.lines)[-25:]
             self.cause = next(reversed(last), "")
-            parts += ["The last lines of the deploy:", *quoted(last)]
+            parts += ["The last lines of the deploy:", *quoted(last, none="it wrote none")]
         return "".join(f"\n{part}" for part in parts)
+
+    def _last_failed(self) -> tuple[Task, str, list[str]]:
+        """Return the last task that failed; the one before whose same container has lines, if it has none."""
+        last = list(self.failed.values())[-1]
+        same = [each for each in self.failed.values() if each[1] == last[1] and each[2]]
+        return same[-1] if same and last[1] else last
 
     def remember_unfinished(self) -> None:
         """Keep the service's last lines and ECS's events before a roll-back deletes them."""
@@ -268,9 +274,11 @@ class Watcher:
             self.reported[task.id, container.name] = state
             if state != container.status and (container == task.failed_container or not container.exit_code):
                 self._say(f"  {container.name}: {state}")
-        if task.status != "STOPPED" or task.id in self.failed or _ENDED.search(task.stopped_reason):
+        _, name, lines = self.failed.get(task.id, (task, None, []))
+        # CloudWatch shows lines some seconds after they were written: look again while there are none.
+        if task.status != "STOPPED" or lines or name == "" or _ENDED.search(task.stopped_reason):
             return
-        name = self._blamed(task)
+        name = name or self._blamed(task)
         if name or task.stopped_reason:
             self.failed[task.id] = task, name, self._last_lines(name, task) if name else []
         ended = _end(task, name, self.failed[task.id][2]) if task.stopped_reason else ""
