@@ -39,7 +39,8 @@ _HEALTH_CHECK = re.compile(r"ELB-HealthChecker|\bGET \S*/healthz\b")
 def last_lines(aws: Aws, settings: Settings, container: str, task: Task) -> list[str]:
     """Return the last LAST_LINES lines of a task's container. Raises Failed.
 
-    Health checks are left out if there are other lines, and of tracebacks what `without_libraries` leaves out.
+    Health checks are left out where there are other lines, and of tracebacks what `without_libraries` leaves
+    out.
     """
     group = f"/copilot/{settings.app}-{settings.test_env}-{settings.service}"
     found = aws.last_lines(group, f"copilot/{container}/{task.id}", _READ)
