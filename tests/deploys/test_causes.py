@@ -100,8 +100,8 @@ CAUSES: dict[str, tuple[Failing, str, str]] = {
         "http.healthcheck.path",
     ),
     "the wrong port": (
-        runs("Request timed out", "[INFO] Listening at: http://0.0.0.0:9000 (7)"),
-        "The container `web` was not healthy: Request timed out", "listens on port 9000",
+        runs("Health checks failed", "[INFO] Listening at: http://0.0.0.0:9000 (7)"),
+        "The container `web` was not healthy: Health checks failed", "listens on port 9000",
     ),
     "ALLOWED_HOSTS, told by ECS's event alone": (
         Failing(OLD, [stopped(LATE, end("startup", 0), end("web", 143))], ecs=[
