@@ -82,6 +82,9 @@ def teardown(session: Session, options: Options) -> None:
         raise Interrupted("Interrupted; what had begun was finished.")
 
 
+_LEFT = "A first deploy that failed can leave images and databases: `invoke teardown --orphans` deletes them."
+
+
 @dataclass
 class _Teardown:
     session: Session
@@ -144,9 +147,7 @@ class _Teardown:
         receipts: list[Receipt] = []
         failures: list[UserError] = []
         with self._collecting(failures):
-            receipts += self._delete_together(
-                [snapshot for snapshot in snapshots if snapshot.ours or not snapshot.settings.slug]
-            )
+            receipts += self._delete_together(snapshots)
         swept = {receipt.snapshot.settings.service for receipt in receipts}
         for snapshot in snapshots:
             if snapshot.settings.service not in swept:
@@ -193,14 +194,15 @@ class _Teardown:
         where = self.session.settings.test_env
         if self.options.branch:
             which = "expired" if self.options.expired else "deployed"
-            return f"{self.options.branch} is not {which} in {where}: nothing to tear down."
+            near = nothing.meant(self.session, self.target, self.options.branch)
+            return f"{self.options.branch} is not {which} in {where}: nothing to tear down. {near}".rstrip()
         if self.options.expired:
             return f"Nothing in {where} has expired: nothing to tear down."
         if self.options.orphans:
             return f"Everything that was checked in {where} belongs to a deployment: nothing to tear down."
         if others := nothing.elsewhere(self.session, self.target):
             return f"Nothing is deployed to the shared slot of {where}: nothing to tear down. {others}"
-        return f"Nothing is deployed in {where}: nothing to tear down."
+        return f"Nothing is deployed in {where}: nothing to tear down. {_LEFT}"
 
     def _chosen(self) -> list[SlotSnapshot]:
         """Return the slots to delete.
@@ -308,7 +310,7 @@ class _Teardown:
         session = self._session_for(snapshot.settings)
         return Slot(session, self.target.for_slot(snapshot.settings), snapshot)
 
-    def _delete_together(self, own: Sequence[SlotSnapshot]) -> list[Receipt]:
+    def _delete_together(self, chosen: Sequence[SlotSnapshot]) -> list[Receipt]:
         """Delete several slots together, and return the receipts; each of the others is deleted by itself."""
 
         def unchanged(agreed: Sequence[SlotSnapshot]) -> list[SlotSnapshot]:
@@ -320,6 +322,7 @@ class _Teardown:
                 if now and now.deployed_at == each.deployed_at and self._is_chosen(now)
             ]
 
+        own = [each for each in chosen if each.ours or not each.settings.slug]
         if len(own) < 2:  # noqa: PLR2004 - one is deleted as quickly alone
             return []
         run = SlotSweep(self.session, self.target)
