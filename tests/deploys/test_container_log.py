@@ -103,7 +103,7 @@ def test_equal_lines_one_after_the_other_are_quoted_once_with_their_number() -> 
     assert quoted(["ready", "no Redis", "no Redis", "ready"], "  ") == [
         *("  ready", "  no Redis (2 times)", "  ready"),
     ]
-    assert quoted([]) == ["  (it wrote none)"]
+    assert quoted([]) == ["  (none has arrived in CloudWatch Logs)"]
 
 
 def test_an_error_that_each_request_repeats_is_shown_once_with_its_last_numbers() -> None:

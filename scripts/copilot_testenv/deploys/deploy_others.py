@@ -190,7 +190,7 @@ def _ended(other: Other, task: Task) -> NotDeployed:
     own, container = other.settings, task.failed_container
     assert container is not None  # noqa: S101 - the caller has looked
     try:
-        lines = container_log.last_lines(other.target.aws, own, container.name, task)
+        lines = container_log.lines_of_ended(other.target.aws, own, container.name, task)
     except UserError as unread:
         lines = [f"(its log cannot be read: {unread})"]
     why = f": {found}" if (found := container_log.cause(lines)) else ""

@@ -138,7 +138,9 @@ def _ended(target: Target, cluster: str, group: str, task: Task) -> Task:
         tasks = target.aws.tasks_of_family(cluster, f"copilot-{group}")
         return next((now for now in tasks if now.id == task.id), task)
 
-    ended = until(look, lambda now: now.status == "STOPPED", seconds=_SECONDS, every=0.2)
+    ended = task
+    if task.status != "STOPPED":
+        ended = until(look, lambda now: now.status == "STOPPED", seconds=_SECONDS, every=0.2)
     if ended.status == "STOPPED":
         return ended
     raise Failed(f"Copilot stopped following the task {task.id}, which still runs: see `invoke status`.")

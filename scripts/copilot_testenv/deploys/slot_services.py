@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -103,9 +103,12 @@ def before(target: Target, own: Settings) -> Stack | None:
 
 
 def existing(
-    settings: Settings, target: Target, stack: Stack | None, record: DeploymentRecord | None
+    settings: Settings,
+    look: Callable[[str], Stack | None],
+    stack: Stack | None,
+    record: DeploymentRecord | None,
 ) -> Iterator[tuple[Settings, Stack | None]]:
-    """Yield the slot's other services with their stacks.
+    """Yield the slot's other services with their stacks; `look` returns the stack of a name.
 
     The tag of the slot's stack, the registry and the settings name them; the stack's own tags decide. A
     branch's service without a stack is among them where the application may know it.
@@ -115,7 +118,7 @@ def existing(
         own = _of_name(settings, name)
         if own is None:
             continue
-        found = target.aws.stack(own.stack_name)
+        found = look(own.stack_name)
         if found is None:
             if settings.slug and name in named:
                 yield own, None
@@ -133,7 +136,7 @@ def _of_name(settings: Settings, name: str) -> Settings | None:
 
 def stacks(settings: Settings, target: Target, stack: Stack) -> list[tuple[Settings, Stack]]:
     """Return the slot's other services that have a stack."""
-    return [(own, found) for own, found in existing(settings, target, stack, None) if found]
+    return [(own, found) for own, found in existing(settings, target.aws.stack, stack, None) if found]
 
 
 def have(settings: Settings, target: Target, tags: Mapping[str, str]) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from copilot_sandbox.agent import catalogue, listeners, namespace, preparation
 from copilot_sandbox.agent.runner import Runner, remove_tree
+from copilot_sandbox.agent.scheduler import Unfit
 from copilot_sandbox.model import ContainerReport, Health, TaskReport
 
 if TYPE_CHECKING:
@@ -94,16 +95,20 @@ class ServiceTask:
         return all(each.state == "healthy" for each in self._context.targets.at(self.report.address))
 
     @property
-    def unfit(self) -> str | None:
+    def unfit(self) -> Unfit | None:
         if not self.running or self.stopping or self.report.started_at is None:
             return None
         if time.time() - self.report.started_at < self._service.grace_period:
             return None
         if self.report.health == "UNHEALTHY":
-            return "Task failed container health checks"
+            return Unfit("Task failed container health checks", "failed container health checks")
         for each in self._context.targets.at(self.report.address):
-            if each.state == "unhealthy":
-                return f"Task failed ELB health checks in (target-group {each.group.arn}): {each.reason}"
+            if each.state == "unhealthy" and each.problem:
+                group = f"in (target-group {each.group.arn})"
+                return Unfit(
+                    f"Task failed ELB health checks {group}",
+                    f"(port {each.port}) is unhealthy {group} due to (reason {each.problem.reason})",
+                )
         return None
 
     def launch(self) -> None:
@@ -243,8 +248,8 @@ class ServiceTask:
     def activity(self) -> tuple[str, float]:
         """Return what the task currently waits for, and since when (Unix seconds)."""
         for each in self._context.targets.at(self.report.address):
-            if each.state != "healthy" and each.reason:
-                return each.reason, self.report.started_at or self.report.created_at
+            if each.state != "healthy" and each.problem:
+                return each.problem.text, self.report.started_at or self.report.created_at
         awaited = {
             name
             for each, report in zip(self._containers(), self.report.containers, strict=True)
