@@ -80,8 +80,9 @@ def test_stages_hand_files_on_and_only_those_needed_are_built(project: Project) 
 
     assert files(image) == ["/app/a.txt", "/copy/a.txt"]
     assert project.said == [
-        "sandbox: not done here: COPY --from=base /usr/lib/made.so: nothing is there (line 9)",
-        "sandbox: not done here: COPY --from=ghcr.io/a/uv:latest /uv /bin/: that image is not here (line 10)",
+        "sandbox: not done here: COPY --from=base /usr/lib/made.so /app/ (line 9)",
+        "sandbox: line 10 copied nothing here: `COPY --from=ghcr.io/a/uv:latest /uv /bin/`: no image is pulled without "
+        "an engine; what uses it does not find it",
     ]
 
 
@@ -117,11 +118,58 @@ def test_what_cannot_be_done_is_listed_with_its_line(project: Project) -> None:
 
     assert project.said == [
         "sandbox: not done here: RUN apt-get update && apt-get install -y postgresql-client (line 2)",
-        "sandbox: not done here: ADD https://example.org/a /a (line 3)",
-        "sandbox: not done here: ADD files.tar.gz /b/ (line 4)",
+        "sandbox: line 3 copied nothing here: `ADD https://example.org/a /a`: ADD downloads and unpacks nothing "
+        "without an engine; what uses it does not find it",
+        "sandbox: line 4 copied nothing here: `ADD files.tar.gz /b/`: ADD downloads and unpacks nothing without an "
+        "engine; what uses it does not find it",
         "sandbox: not done here: RUN python manage.py collectstatic (line 5)",
+        "sandbox: line 5 made no files here: `python manage.py collectstatic`: without an engine only Python "
+        "packages are installed; the image lacks what it makes, unless a container's command makes it too",
         "sandbox: not done here: USER app (line 6)",
     ]
+
+
+def test_assets_that_no_stage_makes_are_named_by_the_step_and_by_the_copy(project: Project) -> None:
+    project.put("package.json", "{}")
+    project.build(
+        "FROM node:22 AS assets\nWORKDIR /a\nCOPY package.json .\nRUN npm ci\nRUN npm run build && node post.js\n"
+        "FROM x\nCOPY --from=assets /a/dist /app/static\nCOPY --from=assets /usr/lib/libx.so /usr/lib/\n"
+        "COPY --from=node:22 /usr/local/bin/node /usr/local/bin/\n"
+    )
+    assert [line for line in project.said if line.startswith("sandbox: line")] == [
+        "sandbox: line 5 made no files here: `npm run build && node post.js`: without an engine only Python packages "
+        "are installed; the image lacks what it makes, unless a container's command makes it too",
+        "sandbox: line 7 copied nothing here: `COPY --from=assets /a/dist /app/static`: no step that is carried out "
+        "here makes it; what uses it does not find it",
+        "sandbox: line 9 copied nothing here: `COPY --from=node:22 /usr/local/bin/node /usr/local/bin/`: no image is "
+        "pulled without an engine; what uses it does not find it",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("command", "is_said"),
+    [
+        ("yarn build", True),
+        ("yarn", False),
+        ("yarn install --frozen-lockfile", False),
+        ("npm --prefix theme run build", True),
+        ("npm install -g sass", False),
+        ("npx tailwindcss -o static/x.css", True),
+        ("SECRET_KEY=x ./manage.py compress --force", True),
+        ("python -m django compilemessages", True),
+        ("python manage.py check", False),
+        ("curl -fsSL https://example.org/bundle.pem -o /etc/ssl/bundle.pem", True),
+        ("curl -fsSL https://example.org/key.gpg -o /etc/apt/keyrings/x.gpg", False),
+        ("wget -q https://example.org/model.bin", True),
+        ("wget -qO- https://example.org/key | apt-key add -", False),
+        ("useradd app && chown -R app /app", False),
+    ],
+)
+def test_a_step_that_is_not_run_is_said_at_once_if_the_image_needs_its_files(
+    project: Project, command: str, *, is_said: bool
+) -> None:
+    project.build(f"FROM x\nRUN {command}\n")
+    assert any(line.startswith("sandbox: line 2 ") for line in project.said) is is_said
 
 
 def test_another_python_than_the_hosts_is_told(project: Project) -> None:
