@@ -9,6 +9,15 @@ import pytest
 from copilot_sandbox.errors import SandboxError
 from tests.sandbox.builds import Project, files
 
+ONLY_PYTHON = (
+    "without an engine only Python packages are installed; the image lacks what it makes, unless a "
+    "container's command makes it too"
+)
+
+
+def nothing(line: int, step: str, reason: str) -> str:
+    return f"sandbox: line {line} copied nothing here: `{step}`: {reason}; what uses it does not find it"
+
 
 def test_variables_come_from_env_then_arg_then_the_command_line(project: Project) -> None:
     image = project.build(
@@ -81,8 +90,7 @@ def test_stages_hand_files_on_and_only_those_needed_are_built(project: Project) 
     assert files(image) == ["/app/a.txt", "/copy/a.txt"]
     assert project.said == [
         "sandbox: not done here: COPY --from=base /usr/lib/made.so /app/ (line 9)",
-        "sandbox: line 10 copied nothing here: `COPY --from=ghcr.io/a/uv:latest /uv /bin/`: no image is pulled without "
-        "an engine; what uses it does not find it",
+        nothing(10, "COPY --from=ghcr.io/a/uv:latest /uv /bin/", "no image is pulled without an engine"),
     ]
 
 
@@ -118,13 +126,10 @@ def test_what_cannot_be_done_is_listed_with_its_line(project: Project) -> None:
 
     assert project.said == [
         "sandbox: not done here: RUN apt-get update && apt-get install -y postgresql-client (line 2)",
-        "sandbox: line 3 copied nothing here: `ADD https://example.org/a /a`: ADD downloads and unpacks nothing "
-        "without an engine; what uses it does not find it",
-        "sandbox: line 4 copied nothing here: `ADD files.tar.gz /b/`: ADD downloads and unpacks nothing without an "
-        "engine; what uses it does not find it",
+        nothing(3, "ADD https://example.org/a /a", "ADD downloads and unpacks nothing without an engine"),
+        nothing(4, "ADD files.tar.gz /b/", "ADD downloads and unpacks nothing without an engine"),
         "sandbox: not done here: RUN python manage.py collectstatic (line 5)",
-        "sandbox: line 5 made no files here: `python manage.py collectstatic`: without an engine only Python "
-        "packages are installed; the image lacks what it makes, unless a container's command makes it too",
+        f"sandbox: line 5 made no files here: `python manage.py collectstatic`: {ONLY_PYTHON}",
         "sandbox: not done here: USER app (line 6)",
     ]
 
@@ -132,17 +137,15 @@ def test_what_cannot_be_done_is_listed_with_its_line(project: Project) -> None:
 def test_assets_that_no_stage_makes_are_named_by_the_step_and_by_the_copy(project: Project) -> None:
     project.put("package.json", "{}")
     project.build(
-        "FROM node:22 AS assets\nWORKDIR /a\nCOPY package.json .\nRUN npm ci\nRUN npm run build && node post.js\n"
+        "FROM node:22 AS assets\nWORKDIR /a\nCOPY *.json .\nRUN npm ci\nRUN npm run build && node x.js\n"
         "FROM x\nCOPY --from=assets /a/dist /app/static\nCOPY --from=assets /usr/lib/libx.so /usr/lib/\n"
         "COPY --from=node:22 /usr/local/bin/node /usr/local/bin/\n"
     )
+    node = "COPY --from=node:22 /usr/local/bin/node /usr/local/bin/"
     assert [line for line in project.said if line.startswith("sandbox: line")] == [
-        "sandbox: line 5 made no files here: `npm run build && node post.js`: without an engine only Python packages "
-        "are installed; the image lacks what it makes, unless a container's command makes it too",
-        "sandbox: line 7 copied nothing here: `COPY --from=assets /a/dist /app/static`: no step that is carried out "
-        "here makes it; what uses it does not find it",
-        "sandbox: line 9 copied nothing here: `COPY --from=node:22 /usr/local/bin/node /usr/local/bin/`: no image is "
-        "pulled without an engine; what uses it does not find it",
+        f"sandbox: line 5 made no files here: `npm run build && node x.js`: {ONLY_PYTHON}",
+        nothing(7, "COPY --from=assets /a/dist /app/static", "no step that is carried out here makes it"),
+        nothing(9, node, "no image is pulled without an engine"),
     ]
 
 

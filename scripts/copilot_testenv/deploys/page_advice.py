@@ -35,15 +35,15 @@ _ADVICE = {
     ),
     "redirect_loop": "A view, a middleware or nginx leads a browser that is not logged in round in a circle.",
 }
-# The sentences of Django's ManifestStaticFilesStorage, django-webpack-loader, django-vite and django-compressor.
+# The sentences of Django's storage with a manifest, django-webpack-loader, django-vite, django-compressor.
 _NO_STATIC_FILE = re.compile(
     r"Missing staticfiles manifest entry|webpack has generated|in Vite manifest|Vite's asset manifest"
     r"|missing from offline manifest"
 )
 _STATIC_ADVICE = (
-    "The page names a static file that was not collected or not built. Collect them (`manage.py collectstatic "
-    "--noinput`) in the Dockerfile, after the step that builds them, or in the command of the sidecar which runs "
-    "the migrations."
+    "The page names a static file that was not collected or not built. Collect them (`manage.py "
+    "collectstatic --noinput`) in the Dockerfile, after the step that builds them, or in the command of the "
+    "sidecar which runs the migrations."
 )
 _NOT_CARRIED_OUT = (
     " The sandbox without an engine does not carry out such steps of a Dockerfile; the lines after "

@@ -1,6 +1,7 @@
-"""Says what an image lacks because a step of its Dockerfile was not carried out. What only serves a build is left out.
+"""Says what an image lacks because a step of its Dockerfile was not carried out.
 
-Each note begins with `sandbox: line N`: the deploy, and the start of the sandbox, show it at once.
+What only serves a build is left out. Each note begins with `sandbox: line N`: the deploy and the start of the
+sandbox show it at once.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ if TYPE_CHECKING:
 _LENGTH = 110  # characters of a step
 _SYSTEM = re.compile(r"/(?:usr/)?(?:bin|etc|include|lib(?:32|64)?|sbin)(?:/|$)")
 _NODE = frozenset({"bun", "npm", "pnpm", "yarn"})
-_PREPARES = frozenset({"add", "cache", "ci", "clean-install", "config", "i", "install", "set"})  # for `npm run build`
+_PREPARES = frozenset(
+    {"add", "cache", "ci", "clean-install", "config", "i", "install", "set"}
+)  # for `npm run build`
 _WITH_VALUE = frozenset({"--cwd", "--dir", "--prefix", "--workspace", "-C", "-w"})
 _MAKERS = frozenset(
-    "bunx cargo esbuild go grunt gulp make node npx parcel rollup sass tailwindcss tsc vite webpack".split()
+    {"bunx", "cargo", "esbuild", "go", "grunt", "gulp", "make", "node", "npx", "parcel", "rollup", "sass"}
+    | {"tailwindcss", "tsc", "vite", "webpack"}
 )
 _OF_DJANGO = frozenset({"collectstatic", "compilemessages", "compilescss", "compress", "tailwind"})
 _OF_PACKAGES = re.compile(r"\.(?:asc|deb|gpg|key|rpm)\b|/apt/|/tmp/")
@@ -59,13 +63,14 @@ def of_run(line: int, left: Sequence[str]) -> list[str]:
     notes = []
     if made := [text for text in left if _makes(text)]:
         notes.append(
-            f"sandbox: line {line} made no files here: `{short(' && '.join(made))}`: without an engine only Python "
-            "packages are installed; the image lacks what it makes, unless a container's command makes it too"
+            f"sandbox: line {line} made no files here: `{short(' && '.join(made))}`: without an engine "
+            "only Python packages are installed; the image lacks what it makes, unless a container's command "
+            "makes it too"
         )
     if fetched := [text for text in left if _fetches(text)]:
         notes.append(
-            f"sandbox: line {line} fetched nothing here: `{short(' && '.join(fetched))}`: nothing is downloaded "
-            "without an engine; what uses the file does not find it"
+            f"sandbox: line {line} fetched nothing here: `{short(' && '.join(fetched))}`: nothing is "
+            "downloaded without an engine; what uses the file does not find it"
         )
     return notes
 

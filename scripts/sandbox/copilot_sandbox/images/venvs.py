@@ -41,7 +41,9 @@ _BUILT_HERE = re.compile(
 _OTHER_PYTHON = re.compile(r"requires? a different [Pp]ython|Requires-Python|requires Python")
 
 _IGNORED = re.compile(r"Ignored the following versions that require a different python version: (.*)")
-_WANTED = re.compile(r"Could not find a version that satisfies the requirement [^\s=<>!~;]+===?([\w.!+-]+)(?=[\s;])")
+_WANTED = re.compile(
+    r"Could not find a version that satisfies the requirement [^\s=<>!~;]+===?([\w.!+-]+)(?=[\s;])"
+)
 
 
 class InstallError(SandboxError):
