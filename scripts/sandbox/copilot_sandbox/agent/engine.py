@@ -140,6 +140,11 @@ class Engine(NamedTuple):
         found: dict[str, Any] = self.call("GET", f"/containers/{quote(name)}/json")["State"]
         return found
 
+    def log_of(self, name: str) -> tuple[str, int]:
+        """Return the file with a container's output, and the id of the process that writes it."""
+        found = self.call("GET", f"/containers/{quote(name)}/json", api=_PODMANS_API)
+        return found["HostConfig"]["LogConfig"]["Path"], found["State"]["ConmonPid"]
+
     def ended(self, name: str) -> dict[str, Any]:
         """Wait until a container ends that has closed its output. Return its state. Raises EngineError."""
         while (state := self.state(name))["Running"]:
@@ -280,6 +285,7 @@ def container_settings(
         "Healthcheck": {"Test": ["NONE"]},  # ECS ignores an image's own
         "HostConfig": {
             "Binds": list(binds),
+            "LogConfig": {"Type": "k8s-file"},
             # The folder of Postgres's socket is open to root's group, and to no other.
             "GroupAdd": ["0"],
             "Ulimits": [{"Name": kind, "Soft": soft, "Hard": hard} for kind, soft, hard in limits()],
