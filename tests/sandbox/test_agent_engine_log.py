@@ -12,7 +12,8 @@ from copilot_sandbox.agent import engine_log
 WRITER = """
 import sys, time
 with open(sys.argv[1], "ab", buffering=0) as log:
-    for part in (b"T stdout F one\\nT stderr F bad\\nT stdout P tw", b"o, \\nT stdout F three \\xff \\nT stdout F \\n", b"x\\n"):
+    one, two = b"T stdout F one\\nT stderr F bad\\nT stdout P tw", b"o, \\nT stdout F three \\xff \\nT stdout F \\n"
+    for part in (one, two, b"x\\n"):
         log.write(part)
         time.sleep(0.2)
     log.write(b"T stdout P " + b"y" * 100_000 + b"\\nT stdout P last\\n")
