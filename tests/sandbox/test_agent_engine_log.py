@@ -12,7 +12,7 @@ from copilot_sandbox.agent import engine_log
 WRITER = """
 import sys, time
 with open(sys.argv[1], "ab", buffering=0) as log:
-    one, two = b"T stdout F one\\nT stderr F bad\\nT stdout P tw", b"o, \\nT stdout F three \\xff \\nT stdout F \\n"
+    one, two = b"T stdout F one\\nT stderr F bad\\nT stdout P tw", b"o, \\nT stdout F x \\xff \\nT stdout F \\n"
     for part in (one, two, b"x\\n"):
         log.write(part)
         time.sleep(0.2)
@@ -31,7 +31,7 @@ def test_both_streams_are_written_with_their_whole_lines_until_the_writer_ends(t
         while writer.poll() is None:
             time.sleep(0.01)
         out, err = reader.communicate(timeout=10)
-    assert out == b"one\ntwo, three \xff \n\n" + b"y" * 100_000 + b"last"
+    assert out == b"one\ntwo, x \xff \n\n" + b"y" * 100_000 + b"last"
     assert err == b"bad\n"
     assert reader.returncode == 0
     assert time.monotonic() - started < 5
