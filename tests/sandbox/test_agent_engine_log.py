@@ -12,7 +12,8 @@ from copilot_sandbox.agent import engine_log
 WRITER = """
 import sys, time
 with open(sys.argv[1], "ab", buffering=0) as log:
-    one, two = b"T stdout F one\\nT stderr F bad\\nT stdout P tw", b"o, \\nT stdout F x \\xff \\nT stdout F \\n"
+    one = b"T stdout F one\\nT stderr F bad\\nT stdout P tw"
+    two = b"o, \\nT stdout F x \\xff \\nT stdout F \\n"
     for part in (one, two, b"x\\n"):
         log.write(part)
         time.sleep(0.2)
