@@ -137,15 +137,17 @@ def test_what_cannot_be_done_is_listed_with_its_line(project: Project) -> None:
 def test_assets_that_no_stage_makes_are_named_by_the_step_and_by_the_copy(project: Project) -> None:
     project.put("package.json", "{}")
     project.build(
-        "FROM node:22 AS assets\nWORKDIR /a\nCOPY *.json .\nRUN npm ci\nRUN npm run build && node x.js\n"
-        "FROM x\nCOPY --from=assets /a/dist /app/static\nCOPY --from=assets /usr/lib/libx.so /usr/lib/\n"
+        "FROM ghcr.io/astral-sh/uv:0.9 AS uv\nFROM node:22 AS assets\nWORKDIR /a\nCOPY *.json .\n"
+        "RUN npm ci\nRUN npm run build && node x.js\n"
+        "FROM x\nCOPY --from=uv /uv /uvx /bin/\nCOPY --from=assets /a/dist /app/static\n"
+        "COPY --from=assets /usr/lib/libx.so /usr/lib/\n"
         "COPY --from=node:22 /usr/local/bin/node /usr/local/bin/\n"
     )
     node = "COPY --from=node:22 /usr/local/bin/node /usr/local/bin/"
     assert [line for line in project.said if line.startswith("sandbox: line")] == [
-        f"sandbox: line 5 made no files here: `npm run build && node x.js`: {ONLY_PYTHON}",
-        nothing(7, "COPY --from=assets /a/dist /app/static", "no step that is carried out here makes it"),
-        nothing(9, node, "no image is pulled without an engine"),
+        f"sandbox: line 6 made no files here: `npm run build && node x.js`: {ONLY_PYTHON}",
+        nothing(9, "COPY --from=assets /a/dist /app/static", "no step that is carried out here makes it"),
+        nothing(11, node, "no image is pulled without an engine"),
     ]
 
 

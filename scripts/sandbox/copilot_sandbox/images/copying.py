@@ -16,7 +16,9 @@ from copilot_sandbox.images.tree import CopyError, Entry, Tree, file_of, hash_fi
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+# What uv does is done without it.
 _UV = re.compile(r"(?:^|/)astral-sh/uv(?::|@|$)")
+_OF_UV = ("uv", "uvx")
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Copying:
                 text = _substitute(heredoc.text, state.variables, step) if heredoc.expand else heredoc.text
                 self._place(file_of(text.encode(), mode or 0o644), heredoc.name, target)
             elif self.tree is None and _UV.search(origin or "") is not None:
-                continue  # what uv does is done without it
+                continue
             elif self.tree is None:
                 self._miss(source, to, "no image is pulled without an engine")
             elif step.keyword == "ADD" and _is_remote_or_archive(source):
@@ -83,6 +85,8 @@ class Copying:
             entry = tree.get(place)
             if entry is None and not self.from_context and is_of_python(path):
                 continue  # all stages share one environment
+            if entry is None and not self.from_context and posixpath.basename(path) in _OF_UV:
+                continue
             if entry is None and not self.from_context:
                 self._miss(source, target, "no step that is carried out here makes it")
             elif entry is None:
