@@ -94,6 +94,11 @@ def test_lines_without_a_traceback_stay() -> None:
     assert without_libraries(lines) == lines
 
 
+def test_the_lines_that_underline_others_are_left_out() -> None:
+    lines = ['  File "a.py", line 1, in f', "    g(x)", "    ~^^^", "           ^^^^^^^^", "ValueError: ^"]
+    assert quoted(lines, "") == [lines[0], lines[1], lines[4]]
+
+
 def test_equal_lines_one_after_the_other_are_quoted_once_with_their_number() -> None:
     assert quoted(["ready", "no Redis", "no Redis", "ready"], "  ") == [
         *("  ready", "  no Redis (2 times)", "  ready"),

@@ -65,7 +65,7 @@ def test_a_command_that_prints_nothing_is_not_silent(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = on(settings, Played(lines=[]), monkeypatch, task_run=Result(0, "✔ Task has stopped.\n"))
-    run_command.run(here, Options(manage="dbshell"))
+    run_command.run(here, Options(manage="check --tag x"))
     assert said(here).endswith("The command has ended without an error and printed nothing.")
     assert printed(here) == []
 
@@ -102,9 +102,10 @@ def test_a_plan_says_the_line_and_runs_nothing(settings: Settings, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    "options", [Options(), Options("  "), Options("x", "y"), Options("x" * 8001), Options(manage="x" * 8001)]
-)
-def test_a_command_that_is_missing_twice_there_or_too_long_is_usage(
+    "options", [Options(), Options("  "), Options("x", "y"), Options("x" * 8001), Options(manage="x" * 8001),
+     Options(manage="dbshell "), Options(manage="shell")],
+)  # fmt: skip
+def test_a_command_that_is_missing_twice_there_too_long_or_wants_a_terminal_is_usage(
     settings: Settings, options: Options
 ) -> None:
     session = Session(settings, None, FakeReport(), {})  # type: ignore[arg-type]  # it is not reached

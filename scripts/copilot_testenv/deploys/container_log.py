@@ -26,6 +26,7 @@ _PASSING = re.compile(
     r"|gaierror|\bOSError"
 )
 _APPLYING = re.compile(r"Applying (?P<name>[\w.]+)\.\.\.(?P<ended> OK| FAKED)?")
+_UNDERLINES = re.compile(r"\s*[~^][~^\s]*")
 _FRAME = re.compile(r'(?P<indent> *)File "(?P<file>[^"]+)", line \d')
 _OF_A_LIBRARY = re.compile(r"/(?:site|dist)-packages/|/lib(?:64)?/python\d|^<frozen ")
 _LEFT_OUT = "[…]"
@@ -110,7 +111,12 @@ def _alike(lines: list[str]) -> list[str]:
 
 
 def quoted(lines: list[str], indent: str = "  ") -> list[str]:
-    """Return the lines of a log, indented below the sentence that announces them; equal neighbours as one."""
-    runs = [(line, len(list(run))) for line, run in itertools.groupby(lines)]
+    """Return the lines of a log, indented below the sentence that announces them; equal neighbours as one.
+
+    Lines with which a traceback of Python underlines the one before are left out: a narrow terminal breaks
+    that one, so they would underline something else.
+    """
+    told = [line for line in lines if not _UNDERLINES.fullmatch(line)]
+    runs = [(line, len(list(run))) for line, run in itertools.groupby(told)]
     shown = [f"{indent}{line} ({count} times)" if count > 1 else f"{indent}{line}" for line, count in runs]
     return shown or [f"{indent}(it wrote none)"]

@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 
 _ROLLS_BACK = (
     "Interrupted: the deploy is rolled back, which takes seconds in the sandbox and minutes on AWS. "
-    "What was served before comes back; please wait."
+    "What was served before, if anything, comes back; please wait."
 )
 
 

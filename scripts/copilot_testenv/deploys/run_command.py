@@ -23,6 +23,8 @@ from copilot_testenv.deploys import copy_db, nothing, one_offs, preflight
 from copilot_testenv.state import bucket
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from copilot_testenv.aws.stack import ContainerDefinition, TaskDefinition
     from copilot_testenv.core.settings import Settings
     from copilot_testenv.core.terminal import Report
@@ -35,6 +37,7 @@ _PASSWORD_BYTES = 12  # random ones
 _ITERATIONS = 600_000
 _KEY_BEGINS = re.compile("-----BEGIN [A-Z ]*PRIVATE KEY-----")
 _KEY_ENDS = re.compile("-----END [A-Z ]*PRIVATE KEY-----")
+_INTERACTIVE = frozenset({"dbshell", "shell", "shell_plus"})  # without a command of their own
 _SO = ", so there is nothing to run it in"
 
 
@@ -55,16 +58,7 @@ def run(session: Session, options: Options) -> None:
 
     Raises Failed with the command's exit code where it fails, and the other errors of core.errors.
     """
-    given = [each for each in (options.command, options.manage, options.login) if each.strip()]
-    if len(given) != 1:
-        raise UsageError(
-            "Say what to run, with exactly one of --command 'pip list', --manage 'showmigrations' and "
-            "--login NAME."
-        )
-    if options.login and session.environ.get("CI"):
-        raise Refused("No login is made in CI, because its output, which would have the password, is kept.")
-    if len(given[0].encode()) > _LONGEST:
-        raise UsageError(f"The command is longer than {_LONGEST} bytes: put it into a script of the branch.")
+    _require_runnable(options, session.environ)
     session.announce()
     session.check_workspace()
     target = session.enter_to_change()
@@ -107,6 +101,24 @@ def run(session: Session, options: Options) -> None:
             f"Log in as {options.login} with the password {password} until the next copy of the data. It is "
             "told only now, and kept nowhere."
         )
+
+
+def _require_runnable(options: Options, environ: Mapping[str, str]) -> None:
+    given = [each for each in (options.command, options.manage, options.login) if each.strip()]
+    if len(given) != 1:
+        raise UsageError(
+            "Say what to run, with exactly one of --command 'pip list', --manage 'showmigrations' and "
+            "--login NAME."
+        )
+    if options.manage.strip() in _INTERACTIVE:
+        raise UsageError(
+            f"--manage {options.manage.strip()}: the command needs a terminal, and a one-off task has none. "
+            "Write what it shall do: --manage 'shell -c \"print(1)\"', or 'dbshell -- -c \"SELECT 1\"'."
+        )
+    if options.login and environ.get("CI"):
+        raise Refused("No login is made in CI, because its output, which would have the password, is kept.")
+    if len(given[0].encode()) > _LONGEST:
+        raise UsageError(f"The command is longer than {_LONGEST} bytes: put it into a script of the branch.")
 
 
 @dataclass

@@ -82,6 +82,9 @@ def teardown(session: Session, options: Options) -> None:
         raise Interrupted("Interrupted; what had begun was finished.")
 
 
+_LEFT = "A first deploy that failed can leave images and databases: `invoke teardown --orphans` deletes them."
+
+
 @dataclass
 class _Teardown:
     session: Session
@@ -191,14 +194,15 @@ class _Teardown:
         where = self.session.settings.test_env
         if self.options.branch:
             which = "expired" if self.options.expired else "deployed"
-            return f"{self.options.branch} is not {which} in {where}: nothing to tear down."
+            near = nothing.meant(self.session, self.target, self.options.branch)
+            return f"{self.options.branch} is not {which} in {where}: nothing to tear down. {near}".rstrip()
         if self.options.expired:
             return f"Nothing in {where} has expired: nothing to tear down."
         if self.options.orphans:
             return f"Everything that was checked in {where} belongs to a deployment: nothing to tear down."
         if others := nothing.elsewhere(self.session, self.target):
             return f"Nothing is deployed to the shared slot of {where}: nothing to tear down. {others}"
-        return f"Nothing is deployed in {where}: nothing to tear down."
+        return f"Nothing is deployed in {where}: nothing to tear down. {_LEFT}"
 
     def _chosen(self) -> list[SlotSnapshot]:
         """Return the slots to delete.

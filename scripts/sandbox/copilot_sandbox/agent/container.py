@@ -33,6 +33,7 @@ def compose(
     image: Image,
     *,
     directory: Path,
+    home: Path,
     volumes: Mapping[str, Path],
     secrets: Mapping[str, str],
     owner_env: Mapping[str, str],
@@ -42,8 +43,10 @@ def compose(
 ) -> ContainerSpec:
     """Return what the task's process has to run for `container`.
 
-    `directory` is the container's own. `host` is the loopback address that replaces localhost, None in a
-    network namespace. `tools` are directories that every container has on its PATH, after its image's.
+    `directory` is the container's own, and so is `home`, whose path is short: programs make sockets in it,
+    and a socket's path has at most 107 bytes (unix(7)). `host` is the loopback address that replaces
+    localhost, None in a network namespace. `tools` are directories that every container has on its PATH,
+    after its image's.
     `defaults` are variables that the image, or the task definition, may replace.
     """
     root = directory / "root"
@@ -58,7 +61,7 @@ def compose(
     own = [str(image.venv / "bin")] if image.venv else []
     own += [move(part) for part in image.env.get("PATH", "").split(":") if move(part) != part]
     env = {
-        "HOME": str(directory / "home"),
+        "HOME": str(home),
         "LANG": "C.UTF-8",
         "TZ": "UTC",
         **(defaults or {}),

@@ -140,7 +140,7 @@ def for_processes(settings: Settings, order: Order) -> Prepared:
         secrets[each.name], notes[each.name] = _secrets(settings, each)
     aws, _ = _aws(settings, order)
     common = catalogue.write_common(directory / ".bin")
-    for defined in order.definition.containers:
+    for number, defined in enumerate(order.definition.containers):
         container = _with_files(settings, defined)
         own = directory / container.name
         image = settings.find_image(container.image)
@@ -163,6 +163,7 @@ def for_processes(settings: Settings, order: Order) -> Prepared:
             container,
             image,
             directory=own,
+            home=directory / f".h{number}",
             volumes=volumes,
             secrets=secrets[container.name],
             owner_env={**settings.owner_env, "SANDBOX_TASK": order.task},
