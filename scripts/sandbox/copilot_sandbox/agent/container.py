@@ -122,9 +122,10 @@ def compose_for_engine(
     `image` is a name or an id that the engine knows. `readable` are folders and files of this machine that
     the container sees under the same path. `defaults` are variables that the task definition may replace;
     they replace those of the image. `memory` is in bytes; 0 means no limit, for `cpus` too. They are the
-    task's, and each of its containers may use all of it.
+    task's, and each of its containers may use all of it. An engine that can change the limit later gets that
+    of `cpus` when the task is in service.
     """
-    name = f"copilot-sandbox-{task}-{container.name}"
+    name = name_of(task, container.name)
     labels = {OWNER_LABEL: owner, TASK_LABEL: task}
     volumes = [
         f"{volume_of(task, mount.volume)}:{mount.path}" + (":ro" if mount.read_only else "")
@@ -136,7 +137,7 @@ def compose_for_engine(
     settings["HostConfig"] |= {
         "Memory": memory,
         "MemorySwap": memory,
-        "NanoCpus": int(cpus * 1e9),
+        "NanoCpus": 0 if engine.can_update else int(cpus * 1e9),
         "Init": engine.has_init,  # Copilot's task definitions ask for it
         **({"ExtraHosts": list(hosts)} if hosts else {}),
     }
@@ -163,9 +164,14 @@ def compose_for_engine(
     }
 
 
+def name_of(task: str, container: str) -> str:
+    """Return the engine's name of a task's container."""
+    return f"copilot-sandbox-{task}-{container}"
+
+
 def volume_of(task: str, volume: str) -> str:
     """Return the engine's name of a task's volume."""
-    return f"copilot-sandbox-{task}-{re.sub(r'[^A-Za-z0-9_.-]', '_', volume)}"
+    return name_of(task, re.sub(r"[^A-Za-z0-9_.-]", "_", volume))
 
 
 def arguments(container: Container, image: Image) -> list[str]:
