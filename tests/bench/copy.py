@@ -10,20 +10,19 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import psutil
 from rich.console import Console
 from rich.table import Table
 
 from tests.bench import chart, source
-from tests.runtime.stage_copy.servers import BIN, SUPERUSER, PostgresServer, postgres_server
+from tests.bench.usage import Figures, measure
+from tests.runtime.stage_copy.servers import BIN, DEBIAN, SUPERUSER, PostgresServer, postgres_server
 from tests.sources import sources
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -42,21 +41,25 @@ MASKS = {
 }
 
 
+Way = Callable[[], Figures]
+
+
 @dataclass
 class Run:
-    """One way's figures at one size: seconds of each run, and MiB of our processes together."""
+    """One way's figures at one size."""
 
-    seconds: list[float] = field(default_factory=list)
-    serves: list[float] = field(default_factory=list)  # until the target serves, where that is earlier
-    peak: float = 0.0
+    figures: list[Figures] = field(default_factory=list)
 
-    @property
-    def median(self) -> float:
-        return statistics.median(self.seconds)
+    def median(self, name: str) -> float:
+        return statistics.median(getattr(one, name) for one in self.figures)
 
     @property
-    def until_served(self) -> float:
-        return statistics.median(self.serves or self.seconds)
+    def seconds(self) -> float:
+        return self.median("seconds")
+
+    @property
+    def peak(self) -> float:
+        return max(one.peak for one in self.figures)
 
 
 class Bench:
@@ -73,7 +76,7 @@ class Bench:
         (self.project / "manage.py").write_text(_MANAGE)
         self._manage("--mark-disposable", "copy", "--confirm", "copy")
 
-    def ways(self) -> dict[str, Callable[[], tuple[float, float, float]]]:
+    def ways(self) -> dict[str, Way]:
         dump = "pg_dump --no-owner --no-privileges"
         restore = "pg_restore --no-owner --no-privileges -d copy"
         archive = self.folder / "archive"
@@ -129,9 +132,10 @@ class Bench:
             raise RuntimeError(f"the source has {sent} rows, the copy {arrived}")
 
     def _environment(self, server: PostgresServer, role: str, database: str) -> dict[str, str]:
-        return {"PGHOST": str(server.socket), "PGUSER": role, "PGPASSWORD": PASSWORD, "PGDATABASE": database}
+        where = {f"PG{name.upper()}": value for name, value in server.address.items()}
+        return {**where, "PGUSER": role, "PGPASSWORD": PASSWORD, "PGDATABASE": database}
 
-    def _shell(self, command: str) -> tuple[float, float, float]:
+    def _shell(self, command: str) -> Figures:
         """Run a pipe; what follows PIPE talks to the target."""
         there = " ".join(
             f"{key}={value}" for key, value in self._environment(self.target, "tester", "copy").items()
@@ -139,7 +143,7 @@ class Bench:
         words = ["bash", "-c", f"set -eo pipefail; {command.replace('PIPE', f'env {there}')}"]
         return self._timed(words, self._environment(self.source, "reader", self.name))
 
-    def _pgcopydb(self) -> tuple[float, float, float]:
+    def _pgcopydb(self) -> Figures:
         words = ["pgcopydb", "clone", "--table-jobs", "4", "--index-jobs", "2", "--no-owner", "--no-acl"]
         words += ["--split-tables-larger-than", "96MB", "--skip-extensions", "--no-comments", "--restart"]
         words += ["--not-consistent", "--dir", str(self.folder / "pgcopydb")]
@@ -156,7 +160,7 @@ class Bench:
         }
         return self._timed(words, variables)
 
-    def _ours(self, *flags: str, setting: dict[str, Any] | None = None) -> tuple[float, float, float]:
+    def _ours(self, *flags: str, setting: dict[str, Any] | None = None) -> Figures:
         before = json.dumps(setting or {})
         return self._timed(
             [sys.executable, "manage.py", "copy_stage_db", "--json", *flags],
@@ -164,7 +168,7 @@ class Bench:
             ours=True,
         )
 
-    def _further(self, *, spare: bool) -> tuple[float, float, float]:
+    def _further(self, *, spare: bool) -> Figures:
         """A second branch, when the first has made the golden copy."""
         setting = {"golden": {"max_age": "7d", "spare": spare}}
         self._ours(setting=setting)  # makes what is missing of golden copy and spare
@@ -192,15 +196,14 @@ class Bench:
         with self.source.connect(self.name) as connection:
             return connection.execute(STAGING_READ).fetchone()
 
-    def _cp(self) -> tuple[float, float, float]:
+    def _cp(self) -> Figures:
         """What no way can be faster than: the files, of a server at rest, and of use to nobody here."""
         return self._timed(["cp", "-a", str(self.source.data), str(self.folder / "cp")], {})
 
     def _variables(self, setting: str) -> dict[str, str]:
         return {
-            "SOURCE_HOST": str(self.source.socket),
-            "SOURCE": self.name,
-            "TARGET_HOST": str(self.target.socket),
+            "SOURCE": json.dumps({"NAME": self.name, **self.source.entry}),
+            "TARGET": json.dumps({"NAME": "copy", **self.target.entry}),
             "STAGE_COPY": setting,
             "PYTHONPATH": sources(),
         }
@@ -211,52 +214,13 @@ class Bench:
             cwd=self.project, env={**os.environ, **self._variables("{}")}, check=True, capture_output=True,
         )  # fmt: skip
 
-    def _timed(
-        self, words: list[str], variables: dict[str, str], *, ours: bool = False
-    ) -> tuple[float, float, float]:
-        """Seconds, seconds until the target served, MiB at the peak."""
-        environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", **variables}
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            began = time.monotonic()
-            process = subprocess.Popen(words, cwd=self.project, env=environment, stdout=out, stderr=err)
-            with _Memory(process.pid) as memory:
-                process.wait()
-            seconds = time.monotonic() - began
-            err.seek(0)
-            if process.returncode:
-                raise RuntimeError(f"{words[:3]}: {err.read().decode()[-2000:]}")
-            out.seek(0)
-            document = json.loads(out.read()) if ours else {}
-        served = document["phases"]["until the target serves"] if ours else seconds
-        return seconds, served, memory.peak
-
-
-class _Memory:
-    """The largest sum of what a process and its children hold, in MiB, looked at every 20 ms."""
-
-    def __init__(self, pid: int) -> None:
-        self.peak = 0.0
-        self._process = psutil.Process(pid)
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while not self._over.wait(0.02):
-            held = 0
-            try:
-                for one in (self._process, *self._process.children(recursive=True)):
-                    held += one.memory_info().rss
-            except psutil.Error:
-                continue
-            self.peak = max(self.peak, held / 2**20)
+    def _timed(self, words: list[str], variables: dict[str, str], *, ours: bool = False) -> Figures:
+        path = f"{self.source.bin}:{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path, **variables}
+        figures, out = measure(words, self.project, environment, (self.source, self.target))
+        if ours:
+            return replace(figures, served=json.loads(out)["phases"]["until the target serves"])
+        return figures
 
 
 _MANAGE = """
@@ -264,15 +228,14 @@ import json, os, sys
 from django.conf import settings
 from django.core.management import execute_from_command_line
 
-def database(name, user, host):
-    facts = {"NAME": name, "USER": user, "PASSWORD": "made-up", "HOST": host}
+def database(entry, user):
+    facts = {**json.loads(os.environ[entry]), "USER": user, "PASSWORD": "made-up"}
     return {"ENGINE": "django.db.backends.postgresql", **facts}
 
 settings.configure(
     SECRET_KEY="made-up", INSTALLED_APPS=["django_testenv.stage_copy"],
     STAGE_COPY=json.loads(os.environ["STAGE_COPY"]),
-    DATABASES={"default": database("copy", "tester", os.environ["TARGET_HOST"]),
-               "stage": database(os.environ["SOURCE"], "reader", os.environ["SOURCE_HOST"])},
+    DATABASES={"default": database("TARGET", "tester"), "stage": database("SOURCE", "reader")},
 )
 execute_from_command_line(sys.argv)
 """
@@ -283,7 +246,12 @@ def add_to(parsers: Any) -> None:
     parser = parsers.add_parser("copy", help="copy_stage_db beside pg_dump, pgcopydb and cp")
     parser.add_argument("--sizes", default=SIZES, help="GiB, with commas (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=3, help="of each way (default: %(default)s)")
-    parser.add_argument("--ways", default="", help="parts of their names, with commas (default: all)")
+    parser.add_argument("--ways", default="", help="names or parts of names, with commas (default: all)")
+    parser.add_argument("--tls", action="store_true", help="over TCP on loopback, with TLS")
+    parser.add_argument(
+        "--server", default="18", metavar="VERSION",
+        help="15 (Debian's), 18 (PyPI's, without TLS) or a folder with programs (default: %(default)s)",
+    )  # fmt: skip
     parser.set_defaults(run=run)
 
 
@@ -294,7 +262,11 @@ def run(asked: argparse.Namespace) -> None:
     results: dict[float, dict[str, Run]] = {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        servers = [stack.enter_context(postgres_server(durable=True)) for _ in range(2)]
+        programs = {"15": DEBIAN, "18": BIN}.get(asked.server, Path(asked.server))
+        servers = [
+            stack.enter_context(postgres_server(durable=True, folder=programs, tls=asked.tls))
+            for _ in range(2)
+        ]
         bench = Bench(servers[0], servers[1], folder)
         ways = _chosen(bench, asked.ways.split(","), console)
         facts = _facts(servers[1])
@@ -304,23 +276,25 @@ def run(asked: argparse.Namespace) -> None:
             for number in range(asked.runs):
                 for name, way in ways.items():
                     bench.clean()
-                    seconds, served, peak = way()
+                    figures = way()
                     if name != SAMPLE and not name.startswith("cp "):
                         bench.check()
-                    one = results[size][name]
-                    one.seconds.append(seconds)
-                    one.serves.append(served)
-                    one.peak = max(one.peak, peak)
+                    results[size][name].figures.append(figures)
                     console.print(
-                        f"{size} GiB, run {number + 1}: {name}: {seconds:.2f} s, serves after {served:.2f} s"
+                        f"{size} GiB, run {number + 1}: {name}: {figures.seconds:.2f} s, serves after "
+                        f"{figures.served:.2f} s, CPU {figures.client:.2f} + {figures.servers:.2f} s"
                     )
-    _show(results, facts, complete=not asked.ways and asked.sizes == SIZES)
+    ordinary = not (asked.ways or asked.tls) and asked.server == "18"
+    _show(results, facts, complete=ordinary and asked.sizes == SIZES)
 
 
-def _chosen(
-    bench: Bench, parts: list[str], console: Console
-) -> dict[str, Callable[[], tuple[float, float, float]]]:
-    ways = {name: way for name, way in bench.ways().items() if any(part in name for part in parts)}
+def _chosen(bench: Bench, parts: list[str], console: Console) -> dict[str, Way]:
+    every = bench.ways()
+    ways = {
+        name: way
+        for name, way in every.items()
+        if any(part == name if part in every else part in name for part in parts)
+    }
     if "pgcopydb" in ways and not shutil.which("pgcopydb"):
         console.print("pgcopydb is not installed (apt install pgcopydb): left out")
         del ways["pgcopydb"]
@@ -332,33 +306,40 @@ def _facts(server: PostgresServer) -> dict[str, str]:
              "shared_buffers", "max_wal_size", "maintenance_work_mem")  # fmt: skip
     with server.connect(role=SUPERUSER) as connection:
         found = {name: str(connection.execute(f"SHOW {name}".encode()).fetchone()[0]) for name in names}  # type: ignore[index]  # SHOW has one row
-    return {**found, "cores": str(os.cpu_count()), "connection": "Unix sockets, two servers on one machine"}
+    way = "TLS on loopback" if server.port else "Unix sockets"
+    return {**found, "cores": str(os.cpu_count()), "connection": f"{way}, two servers on one machine"}
 
 
 def _show(results: dict[float, dict[str, Run]], facts: dict[str, str], *, complete: bool) -> None:
     document: dict[str, Any] = {"facts": facts, "sizes": {}}
     for size, runs in results.items():
-        table = Table("way", "s", "serves after", "of pg_dump | psql", "of ours", "MiB", title=f"{size} GiB")
+        heads = (
+            "way",
+            "s",
+            "serves after",
+            "of pg_dump | psql",
+            "of ours",
+            "MiB",
+            "client CPU",
+            "servers' CPU",
+        )
+        table = Table(*heads, title=f"{size} GiB")
         first, ours = runs.get(FIRST), runs.get("ours")
         for name, one in runs.items():
             table.add_row(
-                name, f"{one.median:.2f}", f"{one.until_served:.2f}",
-                f"{one.median / first.median:.2f}" if first else "",
-                f"{one.median / ours.median:.2f}" if ours else "", f"{one.peak:.0f}",
+                name, f"{one.seconds:.2f}", f"{one.median('served'):.2f}",
+                f"{one.seconds / first.seconds:.2f}" if first else "",
+                f"{one.seconds / ours.seconds:.2f}" if ours else "", f"{one.peak:.0f}",
+                f"{one.median('client'):.2f}", f"{one.median('servers'):.2f}",
             )  # fmt: skip
         Console().print(table)
         document["sizes"][str(size)] = {
-            name: {
-                "median_s": one.median,
-                "serves_s": one.until_served,
-                "peak_mib": one.peak,
-                "runs": one.seconds,
-            }
+            name: {"median_s": one.seconds, "runs": [asdict(figures) for figures in one.figures]}
             for name, one in runs.items()
         }
     if complete:
         CHART.write_text(
-            chart.draw({size: {n: r.median for n, r in runs.items()} for size, runs in results.items()})
+            chart.draw({size: {n: r.seconds for n, r in runs.items()} for size, runs in results.items()})
         )
     FILE.write_text(json.dumps(document, indent=2) + "\n")
     print(json.dumps(document))  # noqa: T201 - the benchmark's result
