@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -96,17 +96,18 @@ class Bench:
             "cp of the data directory": self._cp,
         }
 
-    def prepare(self, gib: float) -> None:
+    def prepare(self, name: str, statements: Iterable[str]) -> None:
+        """Make the source database in the place of the one before."""
         if self.name:
             self.source.run(f"DROP DATABASE {self.name}")
             with self.target.connect() as connection:
                 names = connection.execute(
                     "SELECT datname::text FROM pg_database WHERE datname ~ '^stage_copy_g'"
                 )
-                for (name,) in names.fetchall():
-                    connection.execute(f"DROP DATABASE {name}".encode())
-        self.name = f"s{int(gib * 1000)}"
-        source.make(self.source, self.name, gib, "reader")
+                for (left,) in names.fetchall():
+                    connection.execute(f"DROP DATABASE {left}".encode())
+        self.name = name
+        source.make(self.source, name, statements, "reader")
 
     def clean(self) -> None:
         """Before each run: no target, nothing left to write on either side."""
@@ -125,9 +126,7 @@ class Bench:
 
     def check(self) -> None:
         """The copy has as many rows as the source."""
-        count = "SELECT (SELECT count(*) FROM event) + (SELECT count(*) FROM t37)"
-        with self.source.connect(self.name) as theirs, self.target.connect("copy") as ours:
-            sent, arrived = theirs.execute(count).fetchone(), ours.execute(count).fetchone()
+        sent, arrived = _rows(self.source, self.name), _rows(self.target, "copy")
         if sent != arrived:
             raise RuntimeError(f"the source has {sent} rows, the copy {arrived}")
 
@@ -206,6 +205,9 @@ class Bench:
             "TARGET": json.dumps({"NAME": "copy", **self.target.entry}),
             "STAGE_COPY": setting,
             "PYTHONPATH": sources(),
+            # pip compiles what it installs into an image.
+            "PYTHONDONTWRITEBYTECODE": "",
+            "PYTHONPYCACHEPREFIX": str(self.folder / "compiled"),
         }
 
     def _manage(self, *arguments: str) -> None:
@@ -221,6 +223,17 @@ class Bench:
         if ours:
             return replace(figures, served=json.loads(out)["phases"]["until the target serves"])
         return figures
+
+
+def _rows(server: PostgresServer, database: str) -> int:
+    of_tables = "relkind = 'r' AND relnamespace = 'public'::regnamespace"
+    rows = 0
+    with server.connect(database) as connection:
+        names = connection.execute(f"SELECT oid::regclass::text FROM pg_class WHERE {of_tables}".encode())
+        for (name,) in names.fetchall():
+            count = connection.execute(f"SELECT count(*) FROM {name}".encode()).fetchone()
+            rows += int(str(count[0])) if count else 0
+    return rows
 
 
 _MANAGE = """
@@ -245,6 +258,7 @@ def add_to(parsers: Any) -> None:
     """Add this benchmark to the command line."""
     parser = parsers.add_parser("copy", help="copy_stage_db beside pg_dump, pgcopydb and cp")
     parser.add_argument("--sizes", default=SIZES, help="GiB, with commas (default: %(default)s)")
+    parser.add_argument("--shapes", default="", help=f"of {', '.join(source.SHAPES)}: instead of sizes")
     parser.add_argument("--runs", type=int, default=3, help="of each way (default: %(default)s)")
     parser.add_argument("--ways", default="", help="names or parts of names, with commas (default: all)")
     parser.add_argument("--tls", action="store_true", help="over TCP on loopback, with TLS")
@@ -258,8 +272,11 @@ def add_to(parsers: Any) -> None:
 def run(asked: argparse.Namespace) -> None:
     """Every way at every size, interleaved; prints a table and JSON, writes the chart."""
     console = Console(stderr=True)
-    sizes = [float(size) for size in asked.sizes.split(",")]
-    results: dict[float, dict[str, Run]] = {}
+    if asked.shapes:
+        made = {name: source.SHAPES[name] for name in asked.shapes.split(",")}
+    else:
+        made = {f"{size} GiB": source.statements(float(size)) for size in asked.sizes.split(",")}
+    results: dict[str, dict[str, Run]] = {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         programs = {"15": DEBIAN, "18": BIN}.get(asked.server, Path(asked.server))
@@ -270,21 +287,21 @@ def run(asked: argparse.Namespace) -> None:
         bench = Bench(servers[0], servers[1], folder)
         ways = _chosen(bench, asked.ways.split(","), console)
         facts = _facts(servers[1])
-        for size in sizes:
-            bench.prepare(size)
-            results[size] = {name: Run() for name in ways}
-            for number in range(asked.runs):
+        for number, (which, statements) in enumerate(made.items()):
+            bench.prepare(f"s{number}", statements)
+            results[which] = {name: Run() for name in ways}
+            for _ in range(asked.runs):
                 for name, way in ways.items():
                     bench.clean()
                     figures = way()
                     if name != SAMPLE and not name.startswith("cp "):
                         bench.check()
-                    results[size][name].figures.append(figures)
+                    results[which][name].figures.append(figures)
                     console.print(
-                        f"{size} GiB, run {number + 1}: {name}: {figures.seconds:.2f} s, serves after "
+                        f"{which}: {name}: {figures.seconds:.2f} s, serves after "
                         f"{figures.served:.2f} s, CPU {figures.client:.2f} + {figures.servers:.2f} s"
                     )
-    ordinary = not (asked.ways or asked.tls) and asked.server == "18"
+    ordinary = not (asked.ways or asked.tls or asked.shapes) and asked.server == "18"
     _show(results, facts, complete=ordinary and asked.sizes == SIZES)
 
 
@@ -310,20 +327,11 @@ def _facts(server: PostgresServer) -> dict[str, str]:
     return {**found, "cores": str(os.cpu_count()), "connection": f"{way}, two servers on one machine"}
 
 
-def _show(results: dict[float, dict[str, Run]], facts: dict[str, str], *, complete: bool) -> None:
-    document: dict[str, Any] = {"facts": facts, "sizes": {}}
-    for size, runs in results.items():
-        heads = (
-            "way",
-            "s",
-            "serves after",
-            "of pg_dump | psql",
-            "of ours",
-            "MiB",
-            "client CPU",
-            "servers' CPU",
-        )
-        table = Table(*heads, title=f"{size} GiB")
+def _show(results: dict[str, dict[str, Run]], facts: dict[str, str], *, complete: bool) -> None:
+    document: dict[str, Any] = {"facts": facts, "sources": {}}
+    for which, runs in results.items():
+        ratios = ("of pg_dump | psql", "of ours")
+        table = Table("way", "s", "serves after", *ratios, "MiB", "client CPU", "servers' CPU", title=which)
         first, ours = runs.get(FIRST), runs.get("ours")
         for name, one in runs.items():
             table.add_row(
@@ -333,13 +341,13 @@ def _show(results: dict[float, dict[str, Run]], facts: dict[str, str], *, comple
                 f"{one.median('client'):.2f}", f"{one.median('servers'):.2f}",
             )  # fmt: skip
         Console().print(table)
-        document["sizes"][str(size)] = {
+        document["sources"][which] = {
             name: {"median_s": one.seconds, "runs": [asdict(figures) for figures in one.figures]}
             for name, one in runs.items()
         }
     if complete:
         CHART.write_text(
-            chart.draw({size: {n: r.seconds for n, r in runs.items()} for size, runs in results.items()})
+            chart.draw({which: {n: r.seconds for n, r in runs.items()} for which, runs in results.items()})
         )
     FILE.write_text(json.dumps(document, indent=2) + "\n")
     print(json.dumps(document))  # noqa: T201 - the benchmark's result
