@@ -51,7 +51,7 @@ class Run:
     figures: list[Figures] = field(default_factory=list)
 
     def median(self, name: str) -> float:
-        return statistics.median(getattr(one, name) for one in self.figures)
+        return statistics.median(float(getattr(one, name)) for one in self.figures)
 
     @property
     def seconds(self) -> float:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from django_testenv.stage_copy import rows
 from tests.runtime.stage_copy.copies import PASSWORD, Copies
 
 if TYPE_CHECKING:
@@ -84,11 +83,3 @@ def test_every_feature_of_a_schema_arrives_equal(
     [(parents,)] = copies.rows(copies.source_server, "torture", "SELECT count(*) FROM app.parent")
     assert moved.rows["app.parent"] == parents
     assert following(copies, copies.target_server, "arrived") == torture.following
-
-
-def test_rows_arrive_equal_when_the_connection_is_encrypted_and_libpq_must_hand_them_out(
-    copies: Copies, torture: Sent, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rows, "can_carry", lambda _: False)
-    copies.fill("torture", "handed")
-    assert content(copies, copies.target_server, "handed") == torture.content

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 import psycopg
 import pytest
 
-from django_testenv.stage_copy import engine, rows
+from django_testenv.stage_copy import engine
 from django_testenv.stage_copy.database import Database
 from django_testenv.stage_copy.disposable_registry import COPYING, REPLACED
 from django_testenv.stage_copy.model import Moved, Progress
@@ -310,15 +310,6 @@ def test_a_role_that_may_make_no_database_is_told_so(
     require_untouched(copies, spared)
 
 
-@pytest.fixture(params=["sockets", "libpq"])
-def wire(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Which of the two ways rows take."""
-    if request.param == "libpq":
-        monkeypatch.setattr(rows, "can_carry", lambda _: False)
-    return str(request.param)
-
-
-@pytest.mark.usefixtures("wire")
 @pytest.mark.parametrize(
     ("table", "why"),
     [
@@ -338,7 +329,6 @@ def test_a_row_that_the_target_does_not_take_ends_the_copy_in_one_line(
     require_untouched(copies, spared)
 
 
-@pytest.mark.usefixtures("wire")
 @pytest.mark.parametrize("end", ["statement", "session"])
 def test_a_source_that_breaks_off_while_rows_flow_ends_the_copy_in_one_line(
     copies: Copies, spared: str, end: str
@@ -361,7 +351,6 @@ def test_a_source_that_breaks_off_while_rows_flow_ends_the_copy_in_one_line(
     require_untouched(copies, spared)
 
 
-@pytest.mark.usefixtures("wire")
 def test_a_target_that_has_no_room_ends_the_copy_in_one_line(
     own: Copies, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 import select
 from binascii import unhexlify
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
 import psycopg
@@ -20,7 +21,6 @@ from psycopg import pq, sql
 from . import reasons
 from .calling import CallError
 from .problems import Failed
-from .wire import Wire, can_carry
 
 if TYPE_CHECKING:
     from .database import Connection
@@ -100,7 +100,6 @@ class Pump:
         self._stopped = stopped
         self._row = 0  # of the piece, counted only if rules call Python
         self._source_context, self._target_context = source, target
-        self._plain = can_carry(source) and can_carry(target)
 
     def copy(self, piece: Piece, selection: Selection, *, text: bool, tell: Tell) -> tuple[int, int]:
         """Copy a piece. Return the numbers of rows and of bytes that arrived.
@@ -126,21 +125,6 @@ class Pump:
 
     def pass_on(self, out: bytes, into: bytes, calls: Mapping[str, Call], tell: Tell) -> tuple[int, int, int]:
         """Pass what a COPY sends to another; return the rows sent, the rows and the bytes that arrived."""
-        if self._plain and not calls:
-            return self._through_sockets(out, into, tell)
-        return self._through_libpq(out, into, calls, tell)
-
-    def _through_sockets(self, out: bytes, into: bytes, tell: Tell) -> tuple[int, int, int]:
-        source, target = Wire(self._source_context, self._stopped), Wire(self._target_context, self._stopped)
-        source.begin(out, rows_come=True)
-        target.begin(into, rows_come=False)
-        moved = source.pass_on_to(target, tell)
-        target.finish()
-        return source.rows(), target.rows(), moved
-
-    def _through_libpq(
-        self, out: bytes, into: bytes, calls: Mapping[str, Call], tell: Tell
-    ) -> tuple[int, int, int]:
         _begin(self._source, out, pq.ExecStatus.COPY_OUT)
         _begin(self._target, into, pq.ExecStatus.COPY_IN)
         self._target.nonblocking = 1
@@ -215,42 +199,44 @@ class Pump:
 
     def _send(self, calls: Mapping[str, Call], tell: Tell) -> int:
         """Read all rows of the source and write them in batches. Return the number of bytes written."""
-        batch: list[bytes | memoryview] = []
-        held = moved = 0
-        with closing(self._with_calls(self._messages(), calls) if calls else self._messages()) as parts:
-            for part in parts:
-                batch.append(part)
-                held += len(part)
-                if held >= _BATCH:
-                    self._put_all(batch)
-                    moved += held
-                    tell(held)
-                    batch, held = [], 0
-        if batch:
-            self._put_all(batch)
-            tell(held)
-        return moved + held
+        moved = 0
+        received = self._batches()
+        with closing(self._with_calls(received, calls) if calls else received) as batches:
+            for batch in batches:
+                self._put_all(batch)
+                size = sum(map(len, batch))
+                tell(size)
+                moved += size
+        return moved
 
-    def _messages(self) -> Generator[memoryview, None, None]:
-        """Yield what the source sends: each row, or a piece of one."""
+    def _batches(self) -> Generator[list[memoryview], None, None]:
+        """Yield what the source sends: each part is a row, or a piece of one."""
         source, get = self._source, self._source.get_copy_data
         waiting = select.poll()
         waiting.register(source.socket, select.POLLIN)
+        batch: list[memoryview] = []
+        held = 0
         while True:
             size, row = get(1)
             if size > 0:
-                yield row
-            elif size == -1:
-                return
-            elif size < -1:
-                _rows(source)
-                raise psycopg.OperationalError("the source broke off")
-            else:
+                batch.append(row)
+                held += size
+                if held >= _BATCH:
+                    yield batch
+                    batch, held = [], 0
+            elif size == 0:
                 self._require_not_stopped()
                 if waiting.poll(_WAIT):
                     source.consume_input()
+            else:
+                if batch:
+                    yield batch
+                if size < -1:
+                    _rows(source)
+                    raise psycopg.OperationalError("the source broke off")
+                return
 
-    def _put_all(self, batch: list[bytes | memoryview]) -> None:
+    def _put_all(self, batch: Sequence[bytes | memoryview]) -> None:
         """Write a batch; of what is large one part after the other, for libpq keeps a copy of each."""
         if max(map(len, batch)) <= _LARGE:
             self._put(b"".join(batch))
@@ -284,9 +270,24 @@ class Pump:
             raise Failed("the copy was stopped")
 
     def _with_calls(
+        self, batches: Iterable[list[memoryview]], calls: Mapping[str, Call]
+    ) -> Generator[list[bytes | memoryview], None, None]:
+        """Yield batches of rows in COPY's text format, with what the functions return. Raise _RuleFailed."""
+        batch: list[bytes | memoryview] = []
+        held = 0
+        for part in self._called(chain.from_iterable(batches), calls):
+            batch.append(part)
+            held += len(part)
+            if held >= _BATCH:
+                yield batch
+                batch, held = [], 0
+        if batch:
+            yield batch
+
+    def _called(
         self, messages: Iterator[memoryview], calls: Mapping[str, Call]
     ) -> Generator[bytes | memoryview, None, None]:
-        """Yield rows in COPY's text format, in parts, with what the functions return. Raise _RuleFailed."""
+        """Yield the parts of rows."""
         for message in messages:
             self._row += 1
             piece, others = _split(message)
