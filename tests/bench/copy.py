@@ -20,7 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import chart, source
+from tests.bench import chart, latency, source
 from tests.bench.usage import Figures, measure
 from tests.runtime.stage_copy.servers import BIN, DEBIAN, SUPERUSER, PostgresServer, postgres_server
 from tests.sources import sources
@@ -263,6 +263,9 @@ def add_to(parsers: Any) -> None:
     parser.add_argument("--ways", default="", help="names or parts of names, with commas (default: all)")
     parser.add_argument("--tls", action="store_true", help="over TCP on loopback, with TLS")
     parser.add_argument(
+        "--latency", type=float, default=0, metavar="MS", help="of each round trip, with TLS (default: none)"
+    )
+    parser.add_argument(
         "--server", default="18", metavar="VERSION",
         help="15 (Debian's), 18 (PyPI's, without TLS) or a folder with programs (default: %(default)s)",
     )  # fmt: skip
@@ -279,14 +282,16 @@ def run(asked: argparse.Namespace) -> None:
     results: dict[str, dict[str, Run]] = {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        tls = asked.tls or bool(asked.latency)
         programs = {"15": DEBIAN, "18": BIN}.get(asked.server, Path(asked.server))
         servers = [
-            stack.enter_context(postgres_server(durable=True, folder=programs, tls=asked.tls))
-            for _ in range(2)
+            stack.enter_context(postgres_server(durable=True, folder=programs, tls=tls)) for _ in range(2)
         ]
+        for server in servers if asked.latency else ():
+            server.front = stack.enter_context(latency.in_front_of(server.port, asked.latency / 1000))
         bench = Bench(servers[0], servers[1], folder)
         ways = _chosen(bench, asked.ways.split(","), console)
-        facts = _facts(servers[1])
+        facts = _facts(servers[1], asked.latency)
         for number, (which, statements) in enumerate(made.items()):
             bench.prepare(f"s{number}", statements)
             results[which] = {name: Run() for name in ways}
@@ -301,7 +306,7 @@ def run(asked: argparse.Namespace) -> None:
                         f"{which}: {name}: {figures.seconds:.2f} s, serves after "
                         f"{figures.served:.2f} s, CPU {figures.client:.2f} + {figures.servers:.2f} s"
                     )
-    ordinary = not (asked.ways or asked.tls or asked.shapes) and asked.server == "18"
+    ordinary = not (asked.ways or tls or asked.shapes) and asked.server == "18"
     _show(results, facts, complete=ordinary and asked.sizes == SIZES)
 
 
@@ -318,12 +323,13 @@ def _chosen(bench: Bench, parts: list[str], console: Console) -> dict[str, Way]:
     return ways
 
 
-def _facts(server: PostgresServer) -> dict[str, str]:
+def _facts(server: PostgresServer, latency_ms: float) -> dict[str, str]:
     names = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "data_checksums",
              "shared_buffers", "max_wal_size", "maintenance_work_mem")  # fmt: skip
     with server.connect(role=SUPERUSER) as connection:
         found = {name: str(connection.execute(f"SHOW {name}".encode()).fetchone()[0]) for name in names}  # type: ignore[index]  # SHOW has one row
     way = "TLS on loopback" if server.port else "Unix sockets"
+    way += f", {latency_ms:g} ms" if latency_ms else ""
     return {**found, "cores": str(os.cpu_count()), "connection": f"{way}, two servers on one machine"}
 
 

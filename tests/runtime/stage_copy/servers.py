@@ -60,6 +60,7 @@ class PostgresServer:
     options: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     port: int = 0
+    front: int = 0  # the port of somebody who passes on what is sent there
 
     @property
     def data(self) -> Path:
@@ -69,7 +70,7 @@ class PostgresServer:
     def address(self) -> dict[str, str]:
         """Return libpq's parameters that lead here."""
         if self.port:
-            return {"host": LOOPBACK, "port": str(self.port), "sslmode": "require"}
+            return {"host": LOOPBACK, "port": str(self.front or self.port), "sslmode": "require"}
         return {"host": str(self.socket)}
 
     @property
