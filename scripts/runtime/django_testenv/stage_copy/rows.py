@@ -110,23 +110,23 @@ class Pump:
         out, into = self._statements(piece, selection, text=text or bool(calls))
         self._row, failure = 0, None
         if calls:  # or pieces of several rows would be mixed
-            _execute(self._source, b"SET max_parallel_workers_per_gather = 0")
+            out = b"SET max_parallel_workers_per_gather = 0; " + out
         try:
             sent, arrived, moved = self.pass_on(out, into, calls, tell)
         except _RuleFailed as error:
             failure = (error.column, error.row, error.kind)
         if failure:  # not raised above: the error would keep the row as its context
             raise _failed(piece, *failure)
-        if piece.whole:
-            _execute(self._target, b"COMMIT")
         if sent != arrived:
             raise Failed(f"{piece.table.qualified}: the source sent {sent} rows, the target took {arrived}")
         return arrived, moved
 
     def pass_on(self, out: bytes, into: bytes, calls: Mapping[str, Call], tell: Tell) -> tuple[int, int, int]:
         """Pass what a COPY sends to another; return the rows sent, the rows and the bytes that arrived."""
-        _begin(self._source, out, pq.ExecStatus.COPY_OUT)
-        _begin(self._target, into, pq.ExecStatus.COPY_IN)
+        self._source.send_query(out)  # both at once: each takes a round trip
+        self._target.send_query(into)
+        _reach(self._source, pq.ExecStatus.COPY_OUT)
+        _reach(self._target, pq.ExecStatus.COPY_IN)
         self._target.nonblocking = 1
         try:
             moved = self._send(calls, tell)
@@ -165,12 +165,13 @@ class Pump:
             form,
             sql.SQL(", FREEZE" if piece.whole and not piece.table.extension else ""),
         )
-        if piece.table.condition:  # the extension's own rows stay, as it has just made them
-            into = sql.SQL("BEGIN; ") + into
+        # Statements that are sent together are one transaction.
+        if piece.table.condition:
+            pass  # the extension's own rows stay, as it has just made them
         elif piece.table.extension:  # all rows are the user's; other tables may refer to it already
-            into = sql.SQL("BEGIN; DELETE FROM ONLY {}; ").format(table) + into
+            into = sql.SQL("DELETE FROM ONLY {}; ").format(table) + into
         elif piece.whole:  # Postgres freezes only what no other transaction can have seen
-            into = sql.SQL("BEGIN; TRUNCATE ONLY {}; ").format(table) + into
+            into = sql.SQL("TRUNCATE ONLY {}; ").format(table) + into
         return out.as_bytes(self._source_context), into.as_bytes(self._target_context)
 
     def _in_pieces(
@@ -345,16 +346,16 @@ def _escape(value: bytes) -> bytes:
     return _SPECIAL.sub(lambda found: _ESCAPES[found[0]], value) if _SPECIAL.search(value) else value
 
 
-def _execute(connection: pq.abc.PGconn, statement: bytes) -> None:
-    result = connection.exec_(statement)
-    if result.status != pq.ExecStatus.COMMAND_OK:
-        raise reasons.of_result(result)
-
-
-def _begin(connection: pq.abc.PGconn, statement: bytes, expected: pq.ExecStatus) -> None:
-    result = connection.exec_(statement)
-    if result.status != expected:
-        raise reasons.of_result(result)
+def _reach(connection: pq.abc.PGconn, expected: pq.ExecStatus) -> None:
+    """Wait until a COPY begins; raise psycopg.Error if it, or a statement before it, fails."""
+    while True:
+        result = _result(connection)
+        if result is None:
+            raise psycopg.OperationalError("the server has begun no COPY")
+        if result.status == expected:
+            return
+        if result.status != pq.ExecStatus.COMMAND_OK:
+            raise reasons.of_result(result)
 
 
 def _rows(connection: pq.abc.PGconn) -> int:
