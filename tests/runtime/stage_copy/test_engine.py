@@ -83,3 +83,16 @@ def test_every_feature_of_a_schema_arrives_equal(
     [(parents,)] = copies.rows(copies.source_server, "torture", "SELECT count(*) FROM app.parent")
     assert moved.rows["app.parent"] == parents
     assert following(copies, copies.target_server, "arrived") == torture.following
+
+
+def test_a_large_table_is_truncated_so_that_its_rows_can_be_frozen_and_a_small_one_keeps_its_files(
+    copies: Copies,
+) -> None:
+    copies.make_source(
+        "sized",
+        "CREATE TABLE small AS SELECT 1 AS id",
+        "CREATE TABLE large AS SELECT repeat('x', 1000) AS text FROM generate_series(1, 1500)",
+    )
+    assert copies.fill("sized", "sized_there").rows == {"public.small": 1, "public.large": 1500}
+    query = "SELECT relname::text FROM pg_class WHERE relname IN ('small', 'large') AND relfilenode <> oid"
+    assert copies.rows(copies.target_server, "sized_there", query) == [("large",)]

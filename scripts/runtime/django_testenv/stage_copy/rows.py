@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _BATCH = 1 << 16  # bytes in one message to the target: a row may be cut anywhere
 _LARGE = 1 << 20  # bytes of a value that are written at once
+_FROZEN = 1 << 20  # bytes; a smaller table is not worth the new files that a TRUNCATE makes
 _WAIT = 500  # milliseconds between two checks whether the copy was stopped
 # COPY's text format: https://www.postgresql.org/docs/current/sql-copy.html
 _NULL, _HEXADECIMAL = b"\\N", b"\\\\x"
@@ -159,18 +160,19 @@ class Pump:
             expressions, rows = self._in_pieces(table, names, expressions, selection, encoding)
         query = sql.SQL("SELECT {} FROM ONLY {}{}").format(sql.SQL(", ").join(expressions), rows, where)
         out = sql.SQL("COPY ({}) TO STDOUT (FORMAT {})").format(query, form)
+        is_frozen = piece.whole and not piece.table.extension and piece.table.size >= _FROZEN
         into = sql.SQL("COPY {}{} FROM STDIN (FORMAT {}{})").format(
             table,
             sql.SQL(" ({})").format(columns) if names else sql.SQL(""),
             form,
-            sql.SQL(", FREEZE" if piece.whole and not piece.table.extension else ""),
+            sql.SQL(", FREEZE" if is_frozen else ""),
         )
         # Statements that are sent together are one transaction.
         if piece.table.condition:
             pass  # the extension's own rows stay, as it has just made them
         elif piece.table.extension:  # all rows are the user's; other tables may refer to it already
             into = sql.SQL("DELETE FROM ONLY {}; ").format(table) + into
-        elif piece.whole:  # Postgres freezes only what no other transaction can have seen
+        elif is_frozen:  # Postgres freezes only what no other transaction can have seen
             into = sql.SQL("TRUNCATE ONLY {}; ").format(table) + into
         return out.as_bytes(self._source_context), into.as_bytes(self._target_context)
 
