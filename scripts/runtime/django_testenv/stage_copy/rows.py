@@ -124,17 +124,14 @@ class Pump:
 
     def pass_on(self, out: bytes, into: bytes, calls: Mapping[str, Call], tell: Tell) -> tuple[int, int, int]:
         """Pass what a COPY sends to another; return the rows sent, the rows and the bytes that arrived."""
-        self._source.send_query(out)  # both at once: each takes a round trip
-        self._target.send_query(into)
+        for connection, statement in ((self._source, out), (self._target, into)):
+            connection.send_query(statement)  # both before the first answer: each takes a round trip
+            self._flush(connection)
         _reach(self._source, pq.ExecStatus.COPY_OUT)
         _reach(self._target, pq.ExecStatus.COPY_IN)
-        self._target.nonblocking = 1
-        try:
-            moved = self._send(calls, tell)
-            self._target.put_copy_end()
-            self._flush()
-        finally:
-            self._target.nonblocking = 0
+        moved = self._send(calls, tell)
+        self._target.put_copy_end()
+        self._flush(self._target)
         sent = _rows(self._source)
         return self._row if calls else sent, _rows(self._target), moved
 
@@ -254,19 +251,19 @@ class Pump:
         except psycopg.Error:
             _rows(self._target)  # the server ended the COPY; this raises its own error
             raise
-        self._flush()
+        self._flush(self._target)
 
-    def _flush(self) -> None:
-        """Write until the target has received everything; read from it meanwhile, as it may send an error."""
+    def _flush(self, connection: pq.abc.PGconn) -> None:
+        """Write until the server has received everything; read from it meanwhile, as it may send an error."""
         waiting = None
-        while self._target.flush() == 1:
+        while connection.flush() == 1:
             if waiting is None:
                 waiting = select.poll()
-                waiting.register(self._target.socket, select.POLLIN | select.POLLOUT)
+                waiting.register(connection.socket, select.POLLIN | select.POLLOUT)
             self._require_not_stopped()
             for _, event in waiting.poll(_WAIT):
                 if event & select.POLLIN:
-                    self._target.consume_input()
+                    connection.consume_input()
 
     def _require_not_stopped(self) -> None:
         if self._stopped():
