@@ -167,10 +167,10 @@ class Pump:
         # Statements that are sent together are one transaction.
         if piece.table.condition:
             pass  # the extension's own rows stay, as it has just made them
-        elif piece.table.extension:  # all rows are the user's; other tables may refer to it already
-            into = sql.SQL("DELETE FROM ONLY {}; ").format(table) + into
         elif is_frozen:  # Postgres freezes only what no other transaction can have seen
             into = sql.SQL("TRUNCATE ONLY {}; ").format(table) + into
+        elif piece.whole:  # an extension may have made rows; other tables may refer to these already
+            into = sql.SQL("DELETE FROM ONLY {}; ").format(table) + into
         return out.as_bytes(self._source_context), into.as_bytes(self._target_context)
 
     def _in_pieces(
