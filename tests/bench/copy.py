@@ -284,6 +284,8 @@ def run(asked: argparse.Namespace) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         tls = asked.tls or bool(asked.latency)
         programs = {"15": DEBIAN, "18": BIN}.get(asked.server, Path(asked.server))
+        if tls and programs == BIN:
+            sys.exit("PyPI's server 18 has no TLS: take --server 15, or a folder with other programs")
         servers = [
             stack.enter_context(postgres_server(durable=True, folder=programs, tls=tls)) for _ in range(2)
         ]
