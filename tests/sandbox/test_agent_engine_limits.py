@@ -11,6 +11,7 @@ import pytest
 
 from copilot_sandbox.agent.container import compose_for_engine
 from copilot_sandbox.agent.engine import Engine
+from copilot_sandbox.agent.health import Problem
 from copilot_sandbox.agent.service_task import ServiceTask
 from copilot_sandbox.agent.targets import Targets
 from copilot_sandbox.agent.wire import ContainerState
@@ -49,7 +50,7 @@ def test_a_quarter_of_a_cpu_holds_from_the_first_passed_check_to_the_stop(plane:
     task.tick(time.time())
     task.tick(time.time())
     assert engine.limits == [("web", 0.25)]
-    targets.judge(target, "unhealthy", "slow")
+    targets.judge(target, "unhealthy", Problem("slow"))
     task.tick(time.time())
     assert engine.limits == [("web", 0.25)]
     task.stop("replaced", ill=False)

@@ -173,7 +173,7 @@ class Watcher:
             )
             if cure := advice([first.reason], ()):
                 parts.append(cure)
-        self.cause = next(iter(parts), "").partition("\n")[0]
+        self.cause = next(iter(parts), "").partition("\n")[0].removesuffix(" Its last lines:")
         if not parts and result:
             last = _plain(self.lines)[-25:]
             self.cause = next(reversed(last), "")
