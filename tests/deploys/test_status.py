@@ -97,7 +97,7 @@ def test_each_deployment_is_told_by_its_tags_and_the_registry(
     assert own["data_copied_at"] == "2026-11-24T09:00:00Z"
     assert aws.asked == []
     status.status(session, html="", json=False)
-    assert "feature-x (demo)" in session.report.printed[1]
+    assert "feature-x (isolated; demo)" in session.report.printed[1]
 
 
 def test_a_slot_with_two_web_services_shows_both_addresses_and_tells_the_page_that_does_not_answer(

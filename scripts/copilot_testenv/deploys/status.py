@@ -296,8 +296,9 @@ def _cells(row: Row, now: datetime, target: DeployTarget) -> tuple[str, ...]:
         expires, copied = moments.shown(expires, now), moments.shown(copied, now)
         wakes = moments.shown(wakes, now) if wakes else ""
     asleep = f"asleep until {wakes}" if wakes else "asleep"
+    about = "; ".join(filter(None, ("isolated" if d.isolated else "", row.why)))
     return (
-        (d.branch or "?") + (f" ({row.why})" if row.why else ""),
+        (d.branch or "?") + (f" ({about})" if about else ""),
         (d.commit or "?")[:12],
         d.deployed_by or "?",
         ", ".join((d.url or "?", *d.more_urls.values())),
