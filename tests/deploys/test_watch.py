@@ -199,7 +199,7 @@ def end(name: str, code: int | None = None, reason: str = "") -> Container:
         ),
         (
             stopped(
-                "Task failed ELB health checks in (target-group arn:x): nothing listens on port 80",
+                "Task failed ELB health checks in (target-group arn:x)",
                 end("redis", 143),
                 end("startup", 0),
                 end("web", 143),
@@ -207,7 +207,7 @@ def end(name: str, code: int | None = None, reason: str = "") -> Container:
             [
                 "The container `web` ran and was not healthy",
                 "last line of copilot/web",
-                "nothing listens on port 80",
+                "The task stopped: Task failed ELB health checks in (target-group arn:x)",
             ],
         ),
     ],

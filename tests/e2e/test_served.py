@@ -185,7 +185,7 @@ def interrupted_once_told(shop: Adopted, branch: str) -> str:
 
 def test_a_container_that_stays_up_and_is_not_healthy_is_told_while_copilot_waits(shop: Adopted) -> None:
     said = interrupted_once_told(shop, "stays-up")
-    assert "is not healthy: health check /healthz answers 500" in said
+    assert "is not healthy: Health checks failed with these codes: [500]" in said
     assert "No module named 'mysite.no_such_settings'" in said
     seconds = re.findall(r"it has run for (\d+) s", said)
     assert len(seconds) == 1
@@ -194,5 +194,6 @@ def test_a_container_that_stays_up_and_is_not_healthy_is_told_while_copilot_wait
 
 def test_a_port_that_nobody_listens_on_is_told_with_the_one_that_is(shop: Adopted) -> None:
     said = interrupted_once_told(shop, "port")
-    assert "nothing listens on port 8000 yet; the task listens on 8080" in said
+    assert "is not healthy: Health checks failed\n" in said
+    assert "the server listens on port 8080, and the load balancer asks port 8000" in said
     assert "`image.port`" in said

@@ -12,6 +12,7 @@ from copilot_sandbox.agent.namespace import Way
 from copilot_sandbox.model import Service
 from tests.sandbox.agent_tasks import WAYS
 from tests.sandbox.fake_control_plane import (
+    GROUP,
     FakeControlPlane,
     balanced,
     completed,
@@ -89,9 +90,9 @@ def test_a_health_check_says_which_port_the_task_has_opened_instead(
         )
     ]
     plane.groups = grouped()
-    with running_agent(plane, tmp_path, way):
+    with running_agent(plane, tmp_path, way) as agent:
         reason = "nothing listens on port 8000 yet; the task listens on 8080"
-        until(lambda: reason in str(plane.targets))
+        until(lambda: reason in agent.explain(GROUP))
 
 
 def test_a_health_check_says_that_a_server_listens_for_its_own_task_alone(
@@ -101,9 +102,9 @@ def test_a_health_check_says_that_a_server_listens_for_its_own_task_alone(
     command = python("-m", "http.server", "--bind", "127.0.0.1", "8000")
     plane.wanted = [service(container("web", command, ports=(8000,)), load_balancing=balanced())]
     plane.groups = grouped()
-    with running_agent(plane, tmp_path, "namespace"):
+    with running_agent(plane, tmp_path, "namespace") as agent:
         reason = "the task listens on 127.0.0.1:8000, where nobody outside reaches it"
-        until(lambda: reason in str(plane.targets))
+        until(lambda: reason in agent.explain(GROUP))
 
 
 def reaching(host: str) -> tuple[str, ...]:
